@@ -1,0 +1,1 @@
+"""What should exist: the catalog of data sets and phases, as pure values."""
