@@ -1,0 +1,1 @@
+"""Tests of the provisioner: real parts, misbehaving on demand."""

@@ -1,0 +1,1 @@
+"""Tests of the protocols between us and the outside."""

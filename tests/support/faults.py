@@ -1,0 +1,281 @@
+"""Faults on demand: what the test server does wrong, on which request, and how often.
+
+A :class:`Rule` names one misbehaviour and the requests it applies to. Rules are held by a :class:`FaultBook`, which
+the server asks at each step of answering: before the answer, on its headers, and at each byte of its body.
+
+Nothing here sleeps to make time pass for a test: where a request has to stay unanswered until a test has done
+something else (killed the client, say), a :class:`Gate` holds it until it is released.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Kind = Literal[
+    "status",  # answer with `status`, `headers` and `body` instead
+    "redirect",  # answer with a redirect to `location`
+    "html",  # answer 200 with an error page instead of the file
+    "delay",  # wait `seconds` before answering
+    "reset",  # RST once `after` body bytes are out (None: before the status line)
+    "close",  # orderly close once `after` body bytes are out: the body is too short
+    "stall",  # hold the connection at `after` until the server stops or the rule's gate is released
+    "gate",  # the same, by a name of your own, to be released by the test
+    "throttle",  # send the body at `rate` bytes per second
+    "flip",  # invert the lowest bit of the byte at `offset` of the file
+    "content_length",  # announce `offset` bytes more (or less) than the file has
+    "content_range",  # announce a range that starts `offset` bytes later than asked
+    "ignore_range",  # answer a range request with 200 and the whole file
+    "change",  # the file changed upstream: other bytes of the same size, other ETag, other date
+    "gzip",  # compress the body and say so, though nobody asked
+    "short_listing",  # the listing ends early: the last page is missing, and no link to it
+    "bad_path",  # the listing names a file called `body` (by default `../x`)
+]
+
+REQUEST_KINDS: Final[tuple[Kind, ...]] = ("status", "redirect", "html", "delay")
+BODY_KINDS: Final[tuple[Kind, ...]] = ("reset", "close", "stall", "gate", "throttle", "flip")
+HOLDING_KINDS: Final[tuple[Kind, ...]] = ("stall", "gate")
+
+
+class Gate:
+    """A place where requests wait until a test lets them go."""
+
+    def __init__(self, name: str) -> None:
+        """Make a closed gate that nobody has reached."""
+        self.name = name
+        self._changed = threading.Condition()
+        self._released = False
+        self._reached = 0
+        self._waiting = 0
+
+    def hold(self) -> None:
+        """Wait here until :meth:`release`; called by the server's threads."""
+        with self._changed:
+            self._reached += 1
+            self._waiting += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._released)
+            self._waiting -= 1
+
+    def wait_reached(self, timeout: float = 30.0, count: int = 1) -> bool:
+        """Wait until `count` requests have come here in all; false when `timeout` seconds passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._reached >= count, timeout)
+
+    def release(self) -> None:
+        """Let go who waits here, and whoever comes later."""
+        with self._changed:
+            self._released = True
+            self._changed.notify_all()
+
+    def state(self) -> dict[str, Any]:
+        """Say how many came, how many still wait, and whether the gate is open."""
+        with self._changed:
+            return {
+                "name": self.name,
+                "reached": self._reached,
+                "waiting": self._waiting,
+                "released": self._released,
+            }
+
+
+@dataclass(slots=True)
+class Rule:
+    """One misbehaviour, and the requests that get it."""
+
+    kind: Kind
+    method: str = "*"
+    """Glob over the method. Body faults never apply to HEAD, which has no body."""
+    path: str = "*"
+    """Glob over the decoded path without its query; `*` crosses slashes."""
+    origin: str = "*"
+    """`hub`, `cdn` (LFS files and direct URLs), or both."""
+    first: int | None = None
+    """Apply to the first N matching requests only."""
+    nth: int | None = None
+    """Apply to the Nth matching request only, from 1."""
+    after: int | None = 0
+    """Body bytes of this response that go out first; None: not even a status line."""
+    offset: int = 0
+    """Position in the file (`flip`) or difference in bytes (`content_length`, `content_range`)."""
+    rate: int = 1_000_000
+    seconds: float = 0.0
+    status: int = 503
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""
+    location: str = ""
+    gate: str = ""
+    """Name of the gate of `gate` and `stall`; made up from the rule's number when empty."""
+    number: int = 0
+    """Given by the book."""
+    matched: int = 0
+    """How many requests matched, whether the rule was due or not."""
+    fired: int = 0
+    """How many times the fault really happened."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Rule:
+        """Read a rule from the control interface; an unknown kind or key is an error."""
+        known = {each.name for each in fields(cls)} - {"number", "matched", "fired"}
+        unknown = sorted(set(document) - known)
+        if unknown:
+            message = f"unknown keys in a fault rule: {', '.join(unknown)}"
+            raise ValueError(message)
+        return cls(**document)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rule with its counters."""
+        return asdict(self)
+
+    def __post_init__(self) -> None:
+        """Refuse a kind that does not exist: such a rule would silently never fire."""
+        if self.kind not in get_args(Kind):
+            message = f"unknown fault {self.kind!r}; known: {', '.join(get_args(Kind))}"
+            raise ValueError(message)
+
+    def covers(self, origin: str, method: str, path: str) -> bool:
+        """Tell whether a request is one that this rule is about."""
+        return (
+            self.origin in {"*", origin}
+            and fnmatchcase(method, self.method)
+            and fnmatchcase(path, self.path)
+            and not (method == "HEAD" and self.kind in BODY_KINDS and self.after is not None)
+        )
+
+    def due(self) -> bool:
+        """Tell whether the match just counted is one to act on."""
+        if self.nth is not None:
+            return self.matched == self.nth
+        return self.first is None or self.matched <= self.first
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The part of a file that a response carries."""
+
+    start: int
+    length: int
+
+    def contains(self, rule: Rule) -> bool:
+        """Tell whether a body fault can happen within this part."""
+        if rule.kind == "flip":
+            return self.start <= rule.offset < self.start + self.length
+        return rule.after is not None and rule.after <= self.length
+
+
+class FaultBook:
+    """All rules of a server and their gates; safe for use by many threads."""
+
+    def __init__(self) -> None:
+        """Begin with no faults."""
+        self._lock = threading.Lock()
+        self._rules: list[Rule] = []
+        self._gates: dict[str, Gate] = {}
+        self._numbers = 0
+        self._shut = False
+
+    def add(self, rule: Rule | Kind, **settings: Any) -> Rule:  # noqa: ANN401 - the settings of a Rule
+        """Add a rule, given whole or as its kind and settings; return it, so that a test can read its counters."""
+        if not isinstance(rule, Rule):
+            rule = Rule(rule, **settings)
+        with self._lock:
+            self._numbers += 1
+            rule.number = self._numbers
+            if rule.kind in HOLDING_KINDS and not rule.gate:
+                rule.gate = f"{rule.kind}-{rule.number}"
+            if rule.gate and rule.gate not in self._gates:
+                self._gates[rule.gate] = Gate(rule.gate)
+            self._rules.append(rule)
+        return rule
+
+    def remove(self, rule: Rule) -> None:
+        """Take one rule out and let go whom it holds."""
+        with self._lock:
+            self._rules = [each for each in self._rules if each is not rule]
+        if rule.gate:
+            self.gate(rule.gate).release()
+
+    def clear(self) -> None:
+        """Forget all rules and let go all that are held."""
+        with self._lock:
+            gates = list(self._gates.values())
+            self._rules.clear()
+            self._gates.clear()
+        for gate in gates:
+            gate.release()
+
+    def shut(self) -> None:
+        """Let go all that are held, for good: the server ends."""
+        with self._lock:
+            self._shut = True
+        self.clear()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules, in the order in which they were added."""
+        with self._lock:
+            return tuple(self._rules)
+
+    def gate(self, name: str) -> Gate:
+        """Return the gate of that name; made when nobody has asked for it yet."""
+        with self._lock:
+            gate = self._gates.setdefault(name, Gate(name))
+            shut = self._shut
+        if shut:
+            gate.release()
+        return gate
+
+    def gates(self) -> list[dict[str, Any]]:
+        """Return the state of every gate."""
+        with self._lock:
+            gates = list(self._gates.values())
+        return [gate.state() for gate in gates]
+
+    def due(  # noqa: PLR0913 - a request and the place in it
+        self,
+        kinds: Iterable[Kind],
+        origin: str,
+        method: str,
+        path: str,
+        span: Span | None = None,
+        *,
+        silent: bool = False,
+    ) -> list[Rule]:
+        """Return the rules that apply now, counting the match.
+
+        `span` limits body faults to those that can happen in this response, so that one which cannot is not used up.
+        `silent` asks for the faults that happen before any answer (`after=None`).
+        """
+        wanted = frozenset(kinds)
+        found: list[Rule] = []
+        with self._lock:
+            for rule in self._rules:
+                if rule.kind not in wanted or not rule.covers(origin, method, path):
+                    continue
+                if rule.kind in BODY_KINDS and silent != (rule.after is None):
+                    continue
+                if span is not None and not span.contains(rule):
+                    continue
+                rule.matched += 1
+                if rule.due():
+                    found.append(rule)
+        return found
+
+    def fired(self, rule: Rule) -> None:
+        """Count that a rule's fault has really happened."""
+        with self._lock:
+            rule.fired += 1
+
+
+def as_rules(document: object) -> list[Rule]:
+    """Read one rule or a list of rules from JSON."""
+    documents = document if isinstance(document, list) else [document]
+    if not all(isinstance(each, dict) for each in documents):
+        message = "a fault rule is a JSON object"
+        raise ValueError(message)
+    return [Rule.from_json(cast("dict[str, Any]", each)) for each in documents]

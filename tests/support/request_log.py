@@ -1,0 +1,128 @@
+"""What was asked of the test server, and what it answered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request. While it is being answered, `done` is false and the rest may still change."""
+
+    number: int
+    time: float
+    """When it came, as Unix time."""
+    origin: str
+    """`hub` or `cdn`."""
+    method: str
+    path: str
+    """Decoded, without the query."""
+    query: str
+    range: str | None
+    """The `Range` header."""
+    authorization: bool
+    """Whether credentials were sent; the credentials themselves are not kept."""
+    user_agent: str
+    status: int | None = None
+    """None: no status line went out."""
+    bytes_sent: int = 0
+    """Body bytes given to the network."""
+    faults: tuple[str, ...] = ()
+    """Kinds of the faults that happened to it."""
+    held: bool = False
+    """Waits at a gate."""
+    done: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as plain values."""
+        return {**asdict(self), "faults": list(self.faults)}
+
+
+class RequestLog:
+    """All requests in the order in which they came; safe for use by many threads."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._changed = threading.Condition()
+        self._entries: list[Entry] = []
+        self._numbers = 0
+
+    def begin(  # noqa: PLR0913 - the fields of a request
+        self,
+        *,
+        origin: str,
+        method: str,
+        path: str,
+        query: str,
+        range_header: str | None,
+        authorization: bool,
+        user_agent: str,
+    ) -> Entry:
+        """Note that a request came."""
+        with self._changed:
+            self._numbers += 1
+            entry = Entry(
+                self._numbers, time.time(), origin, method, path, query, range_header, authorization, user_agent
+            )
+            self._entries.append(entry)
+            self._changed.notify_all()
+            return entry
+
+    def update(  # noqa: PLR0913 - what can change
+        self,
+        entry: Entry,
+        *,
+        status: int | None = None,
+        sent: int = 0,
+        fault: str | None = None,
+        held: bool | None = None,
+        done: bool = False,
+    ) -> None:
+        """Note what became of a request; `sent` is added to what was sent before."""
+        with self._changed:
+            entry.status = status if status is not None else entry.status
+            entry.bytes_sent += sent
+            entry.faults += (fault,) if fault else ()
+            entry.held = entry.held if held is None else held
+            entry.done = entry.done or done
+            if held is not None or done:
+                self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Forget what was asked so far."""
+        with self._changed:
+            self._entries.clear()
+
+    def entries(
+        self, path: str = "*", *, method: str = "*", origin: str = "*", settle: float = 5.0
+    ) -> tuple[Entry, ...]:
+        """Return copies of the entries whose path, method and origin match the globs.
+
+        A client may have the last byte before the server has counted it, so this waits (`settle` seconds at most)
+        until every request is either answered or held at a gate.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: all(each.done or each.held for each in self._entries), settle)
+            return tuple(replace(each) for each in self._entries if _matches(each, path, method, origin))
+
+    def wait_for(self, condition: Callable[[tuple[Entry, ...]], bool], timeout: float = 30.0) -> bool:
+        """Wait until the entries fulfil a condition; false when `timeout` seconds passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: condition(tuple(self._entries)), timeout)
+
+    def wait_count(self, count: int, path: str = "*", *, method: str = "*", timeout: float = 30.0) -> bool:
+        """Wait until `count` requests of that kind have come; false when `timeout` seconds passed first."""
+        return self.wait_for(
+            lambda entries: sum(_matches(each, path, method, "*") for each in entries) >= count, timeout
+        )
+
+
+def _matches(entry: Entry, path: str, method: str, origin: str) -> bool:
+    return fnmatchcase(entry.path, path) and fnmatchcase(entry.method, method) and fnmatchcase(entry.origin, origin)
