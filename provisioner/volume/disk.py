@@ -127,6 +127,23 @@ def _identity() -> str:
     return f"uid {os.geteuid()}, gid {os.getegid()}"
 
 
+# --- names ---------------------------------------------------------------------------------------------------------------
+
+# Names in archives and manifests are UTF-8 bytes, whatever the locale says Python should take names for. Where both agree,
+# which is nearly everywhere, there is nothing to do.
+_SAME_NAMES: Final = os.name == "nt" or sys.getfilesystemencoding().lower() in {"utf-8", "utf8"}
+
+
+def to_native(path: str) -> str:
+    """Give the text for system calls that stands for the bytes of ``path`` (UTF-8 with ``surrogateescape``)."""
+    return path if _SAME_NAMES else os.fsdecode(path.encode("utf-8", "surrogateescape"))
+
+
+def from_native(name: str) -> str:
+    """Undo :func:`to_native` for a name that a system call gave."""
+    return name if _SAME_NAMES else os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
 # --- asking ------------------------------------------------------------------------------------------------------------
 
 

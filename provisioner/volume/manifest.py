@@ -22,7 +22,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from provisioner.errors import VolumeError
-from provisioner.volume.disk import CHUNK, OPEN_READ, disk_error
+from provisioner.volume.disk import CHUNK, OPEN_READ, disk_error, from_native, to_native
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -296,7 +296,7 @@ def check_tree(root: Path, manifest: Manifest, *, deep: bool, check: Callable[[]
     there = _names_under(root, check)
     findings: list[Finding] = []
     implied: set[str] = set()
-    base = _native(os.fspath(root))
+    base = os.fspath(root)
     for entry in manifest:
         check()
         parent = entry.path.rpartition("/")[0]
@@ -309,7 +309,7 @@ def check_tree(root: Path, manifest: Manifest, *, deep: bool, check: Callable[[]
         elif kind != entry.kind:
             findings.append(Finding(entry.path, "kind", entry.kind, kind))
         elif kind != "folder":
-            finding = _compare(os.path.join(base, _native(entry.path)), entry, check, deep=deep)  # noqa: PTH118 - bytes
+            finding = _compare(os.path.join(base, to_native(entry.path)), entry, check, deep=deep)  # noqa: PTH118
             if finding is not None:
                 findings.append(finding)
     findings.extend(
@@ -323,15 +323,15 @@ def check_tree(root: Path, manifest: Manifest, *, deep: bool, check: Callable[[]
 def _names_under(root: Path, check: Callable[[], None]) -> dict[str, str]:
     """Give every path under ``root`` with its kind: ours, or ``other`` for devices and the like."""
     there: dict[str, str] = {}
-    base = _native(os.fspath(root))
+    base = os.fspath(root)
     pending = [""]
     while pending:
         folder = pending.pop()
         try:
-            with os.scandir(os.path.join(base, _native(folder)) if folder else base) as listing:  # noqa: PTH118 - bytes
+            with os.scandir(os.path.join(base, to_native(folder)) if folder else base) as listing:  # noqa: PTH118
                 for item in listing:
                     check()
-                    path = f"{folder}/{_text(item.name)}" if folder else _text(item.name)
+                    path = f"{folder}/{from_native(item.name)}" if folder else from_native(item.name)
                     if item.is_symlink():
                         there[path] = "link"
                     elif item.is_dir(follow_symlinks=False):
@@ -346,12 +346,12 @@ def _names_under(root: Path, check: Callable[[], None]) -> dict[str, str]:
     return there
 
 
-def _compare(path: bytes | str, entry: Entry, check: Callable[[], None], *, deep: bool) -> Finding | None:
+def _compare(path: str, entry: Entry, check: Callable[[], None], *, deep: bool) -> Finding | None:
     try:
         if entry.kind == "link":
-            target = _text(os.readlink(path))  # noqa: PTH115 - bytes
+            target = from_native(os.readlink(path))  # noqa: PTH115
             return None if target == entry.target else Finding(entry.path, "target", entry.target, target)
-        facts = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - bytes
+        facts = os.stat(path, follow_symlinks=False)  # noqa: PTH116
         if not stat.S_ISREG(facts.st_mode):
             return Finding(entry.path, "kind", entry.kind, "other")
         if facts.st_size != entry.size:
@@ -365,7 +365,7 @@ def _compare(path: bytes | str, entry: Entry, check: Callable[[], None], *, deep
     return None
 
 
-def _sha256(path: bytes | str, check: Callable[[], None]) -> str:
+def _sha256(path: str, check: Callable[[], None]) -> str:
     hasher = hashlib.sha256()
     handle = os.open(path, OPEN_READ)
     try:
@@ -375,19 +375,3 @@ def _sha256(path: bytes | str, check: Callable[[], None]) -> str:
     finally:
         os.close(handle)
     return hasher.hexdigest()
-
-
-if os.name == "nt":
-
-    def _native(path: str) -> bytes | str:
-        return path
-
-else:
-
-    def _native(path: str) -> bytes | str:
-        # Not os.fsencode: names in archives and manifests are UTF-8 whatever the locale says.
-        return path.encode("utf-8", "surrogateescape")
-
-
-def _text(name: bytes | str) -> str:
-    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
