@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Commercial = Literal["allowed", "forbidden", "mixed", "verify"]
 UnpackFormat = Literal["none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"]
 
+COMMERCIAL: Final[tuple[Commercial, ...]] = ("allowed", "forbidden", "mixed", "verify")
 UNPACK_FORMATS: Final[tuple[UnpackFormat, ...]] = ("none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst")
 DIGEST_LENGTHS: Final[Mapping[str, int]] = {"sha256": 64, "sha1": 40, "md5": 32}
 """Digest algorithms a catalog may name, with the number of hexadecimal digits of each."""
@@ -101,6 +102,11 @@ class HubSource:
 
     kind: Literal["hub"] = field(default="hub", init=False)
 
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that it can deliver one by one."""
+        return tuple(dict.fromkeys(split for _, split in self.splits))
+
 
 @dataclass(frozen=True, slots=True)
 class UrlSource:
@@ -110,6 +116,11 @@ class UrlSource:
     layout: str = "raw"
 
     kind: Literal["url"] = field(default="url", init=False)
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that it can deliver one by one."""
+        return tuple(dict.fromkeys(file.split for file in self.files if file.split is not None))
 
 
 Source = HubSource | UrlSource
@@ -147,14 +158,12 @@ class DataSet:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits that can be asked for, in the catalog's order."""
-        names: dict[str, None] = {}
-        for source in self.sources:
-            if isinstance(source, UrlSource):
-                names.update((file.split, None) for file in source.files if file.split is not None)
-            else:
-                names.update((split, None) for _, split in source.splits)
-        return tuple(names)
+        """The names of the splits that can be asked for in its own layout, in the catalog's order."""
+        return self.splits_of(self.layout)
+
+    def splits_of(self, layout: str) -> tuple[str, ...]:
+        """Give the names of the splits that can be asked for in ``layout``."""
+        return tuple(dict.fromkeys(name for source in self.sources_of(layout) for name in source.split_names))
 
 
 @dataclass(frozen=True, slots=True)
