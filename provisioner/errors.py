@@ -23,7 +23,10 @@ can do (``hint``). This module imports nothing of ours, so that every layer may 
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 INTERNAL_ERROR_EXIT_CODE: Final = 70
 """What an exception that is not ours ends with: a bug, and the only case that prints a traceback."""
@@ -217,3 +220,15 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, ProvisionerError):
         return error.exit_code
     return INTERNAL_ERROR_EXIT_CODE
+
+
+def gravest(errors: Sequence[ProvisionerError]) -> ProvisionerError:
+    """Choose what to report when every way to the same thing failed.
+
+    Wrong bytes anywhere come first: they need a person. Then what may work later. Else the last failure stands.
+    """
+    for family in (IntegrityError, TryAgainError):
+        for error in errors:
+            if isinstance(error, family):
+                return error
+    return errors[-1]

@@ -1,0 +1,21 @@
+"""Fill a volume with the data sets that an application needs, before that application starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from provisioner.dataset_manager import DatasetManager, setup_datasets_for_space
+
+__all__ = ["DatasetManager", "__version__", "setup_datasets_for_space"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    # The Python API is loaded when it is used: the command line does not pay for it.
+    if name in {"DatasetManager", "setup_datasets_for_space"}:
+        from provisioner import dataset_manager  # noqa: PLC0415
+
+        return getattr(dataset_manager, name)
+    raise AttributeError(name)

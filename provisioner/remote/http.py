@@ -1,0 +1,517 @@
+"""Files over HTTP, and from ``file:`` URLs: into a sink, from where it stands, checked as they come.
+
+Bodies are taken as they are sent, never decoded: several archive hosts label a ``.tar.gz`` as ``Content-Encoding: gzip``,
+and the bytes that the catalog's digest speaks of are the encoded ones. What is wrong with them is found by the digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import url2pathname
+
+from provisioner import __version__
+from provisioner.errors import (
+    AccessDeniedError,
+    NotFoundError,
+    ProvisionerError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+    SizeMismatchError,
+)
+from provisioner.remote.network import tls_context
+from provisioner.remote.retry import Transient, parse_retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    import urllib3
+
+    from provisioner.remote.network import Proxies
+    from provisioner.remote.retry import Retry
+    from provisioner.stop import Stop
+
+CHUNK: Final = 1 << 20
+CONNECT_SECONDS: Final = 10.0
+STALL_SECONDS: Final = 30.0
+"""A connection that brings nothing for so long is given up and asked again."""
+MAX_REDIRECTS: Final = 10
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CONTENT_RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
+_UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
+
+
+class Sink(Protocol):
+    """Where bytes go; knows how far it is and where its bytes came from."""
+
+    @property
+    def have(self) -> int:
+        """Bytes that are there."""
+        ...
+
+    @property
+    def origin(self) -> tuple[str, str] | None:
+        """URL and validator of what is there, where they are known."""
+        ...
+
+    def restart(self) -> None:
+        """Drop what is there."""
+        ...
+
+    def begin(self, url: str, validator: str | None) -> None:
+        """Note where the coming bytes are from."""
+        ...
+
+    def write(self, data: bytes, /) -> None:
+        """Append."""
+        ...
+
+    def seal(self) -> str:
+        """Check the whole, and give its SHA-256; wrong bytes are dropped."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFacts:
+    """What a server says of a file without sending it."""
+
+    url: str
+    size: int | None
+    """Bytes."""
+    etag: str | None
+    ranges: bool
+    """It answers a range with just that range."""
+
+
+class RateLimiter:
+    """One budget of bytes a second for all transfers together."""
+
+    def __init__(self, bytes_per_second: float, *, pause: Callable[[float], None], clock: Callable[[], float]) -> None:
+        self._rate = bytes_per_second
+        self._pause = pause
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._free_at = clock()
+
+    @property
+    def chunk(self) -> int:
+        """Bytes to ask for at once, so that a slow budget is spent evenly."""
+        return max(1024, min(CHUNK, int(self._rate / 8)))
+
+    def spend(self, count: int) -> None:
+        """Take ``count`` bytes from the budget, and wait until they were due."""
+        with self._lock:
+            now = self._clock()
+            self._free_at = max(self._free_at, now) + count / self._rate
+            wait = self._free_at - now
+        if wait > 0.01:  # noqa: PLR2004 - shorter waits cost more than they shape
+            self._pause(wait)
+
+
+class HttpClient:
+    """Fetches files with one policy for retries, proxies, certificates and bandwidth; safe for several threads."""
+
+    def __init__(
+        self,
+        *,
+        retry: Retry,
+        stop: Stop,
+        proxies: Proxies,
+        ca_file: Path | None = None,
+        rewrite: Callable[[str], str] = lambda url: url,
+        connections: int = 8,
+        bytes_per_second: float | None = None,
+        authorization: Callable[[str], Mapping[str, str]] = lambda _url: {},
+        offline: bool = False,
+    ) -> None:
+        """Prepare; nothing is opened before the first request.
+
+        Args:
+            retry: how often to ask.
+            stop: ends waiting and reading.
+            proxies: by scheme.
+            ca_file: certificates to trust instead of the system's.
+            rewrite: gives the URL that is really asked (``URL_REWRITE``).
+            connections: kept alive per host.
+            bytes_per_second: budget for all transfers; ``None``: no bound.
+            authorization: headers for a URL that is asked on behalf of the user; given that URL.
+            offline: refuse every request but those for ``file:`` URLs.
+        """
+        self._retry = retry
+        self._stop = stop
+        self._proxies = proxies
+        self._ca_file = ca_file
+        self._rewrite = rewrite
+        self._connections = connections
+        self._authorization = authorization
+        self._offline = offline
+        self._lock = threading.Lock()
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._rate = RateLimiter(bytes_per_second, pause=stop.wait, clock=time.monotonic) if bytes_per_second else None
+
+    def fetch(
+        self,
+        url: str,
+        sink: Sink,
+        *,
+        size: int | None,
+        verifiable: bool,
+        authorized: bool = False,
+        advance: Callable[[int], None] = lambda _count: None,
+    ) -> None:
+        """Bring the rest of a file into a sink.
+
+        Args:
+            url: ``http``, ``https`` or ``file``.
+            sink: takes the bytes; what it has is asked for only when it may be another file's beginning.
+            size: exact number of bytes, where known.
+            verifiable: a digest is known: a wrong beginning will be found out, so it need not be proved first.
+            authorized: send the user's credentials to the host of ``url`` (and to no other).
+            advance: told of each number of bytes that arrived; negative when some were dropped.
+
+        Raises:
+            ProvisionerError: by what the server said; see ``docs/troubleshooting.md``.
+        """
+        asked = self._rewrite(url)
+        shown = show_url(asked)
+        if sink.have and not verifiable and (sink.origin is None or sink.origin[0] != url):
+            advance(-sink.have)
+            sink.restart()
+        if urlsplit(asked).scheme == "file":
+            self._copy(url, asked, sink, size=size, advance=advance)
+            return
+        arrived = 0
+
+        def attempt() -> None:
+            nonlocal arrived
+            for count in self._attempt(url, asked, sink, size=size, authorized=authorized, dropped=lambda n: advance(-n)):
+                arrived += count
+                advance(count)
+
+        self._retry.call(shown, attempt, progress=lambda: arrived)
+
+    def facts(self, url: str, *, authorized: bool = False) -> RemoteFacts:
+        """Ask what a server says of a file, by a request for its first byte.
+
+        Raises:
+            ProvisionerError: by what the server said.
+        """
+        asked = self._rewrite(url)
+        if urlsplit(asked).scheme == "file":
+            path = _file_path(asked)
+            try:
+                return RemoteFacts(asked, path.stat().st_size, None, ranges=True)
+            except OSError as error:
+                raise _file_error(asked, error) from error
+        return self._retry.call(show_url(asked), lambda: self._facts(asked, authorized=authorized))
+
+    def _facts(self, asked: str, *, authorized: bool) -> RemoteFacts:
+        with self._request(asked, {"Range": "bytes=0-0"}, authorized=authorized) as response:
+            etag = response.headers.get("ETag")
+            found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if response.status == 206 and found:  # noqa: PLR2004 - Partial Content
+                return RemoteFacts(asked, None if found[3] == "*" else int(found[3]), etag, ranges=True)
+            length = response.headers.get("Content-Length", "")
+            return RemoteFacts(asked, int(length) if length.isdigit() else None, etag, ranges=False)
+
+    def _attempt(
+        self, url: str, asked: str, sink: Sink, *, size: int | None, authorized: bool, dropped: Callable[[int], None]
+    ) -> Iterator[int]:
+        """Ask once for what is missing; gives the number of bytes of each piece that was written."""
+        start = sink.have
+        if size is not None and start == size and size > 0:
+            return
+        headers = {}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if sink.origin is not None and sink.origin[0] == url:
+                headers["If-Range"] = sink.origin[1]
+
+        def start_over() -> None:
+            dropped(sink.have)
+            sink.restart()
+
+        with self._request(asked, headers, authorized=authorized) as response:
+            if response.status == 416:  # noqa: PLR2004 - Range Not Satisfiable
+                whole = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
+                if whole and size is None and int(whole[1]) == start:
+                    return  # what we have is all there is
+                start_over()
+                raise Transient(f"{show_url(asked)}: the file has become shorter than what was fetched of it; it starts anew")
+            expected = _expected_total(response, start)
+            if response.status != 206 and start:  # noqa: PLR2004 - the whole file comes: the server or its file changed
+                start_over()
+                start = 0
+            if response.status == 206 and not _continues(response, start):  # noqa: PLR2004
+                start_over()
+                raise Transient(f"{show_url(asked)}: the server sent another range than was asked for; it starts anew")
+            if size is not None and expected is not None and expected != size:
+                raise SizeMismatchError(
+                    f"{show_url(asked)}: expected {size:,} bytes, the server offers {expected:,}"
+                    f"{_looks_like_a_page(response)}; nothing of it was used",
+                    hint="The file was changed upstream, or an error page comes in its place.",
+                )
+            sink.begin(url, _validator(response))
+            total = size if size is not None else expected
+            yield from self._receive(response, asked, sink, total)
+
+    def _receive(self, response: urllib3.BaseHTTPResponse, asked: str, sink: Sink, total: int | None) -> Iterator[int]:
+        chunk = self._rate.chunk if self._rate else CHUNK
+        with self._stop.closing(response.shutdown), _transport_errors(asked, self._stop):
+            while True:
+                data = response.read1(chunk, decode_content=False)
+                self._stop.check()
+                if not data:
+                    break
+                if total is not None and sink.have + len(data) > total:
+                    raise SizeMismatchError(
+                        f"{show_url(asked)}: more than the expected {total:,} bytes arrived",
+                        hint="The file was changed upstream, or an error page comes in its place.",
+                    )
+                if self._rate:
+                    self._rate.spend(len(data))
+                sink.write(data)
+                yield len(data)
+        if total is not None and sink.have < total:
+            raise Transient(f"{show_url(asked)}: the connection ended after {sink.have:,} of {total:,} bytes")
+
+    @contextlib.contextmanager
+    def _request(
+        self, asked: str, headers: Mapping[str, str], *, authorized: bool
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """Ask, follow redirects, and give an answer whose body is worth reading.
+
+        Raises:
+            ProvisionerError: the answer is an error.
+        """
+        if self._offline:
+            raise RemoteUnavailableError(
+                f"{show_url(asked)}: not asked, since HF_HUB_OFFLINE is set",
+                hint="Unset HF_HUB_OFFLINE, or put the data on the volume beforehand.",
+            )
+        sent = {"User-Agent": f"data-volume-provisioner/{__version__}", "Accept-Encoding": "identity", **headers}
+        credentials = dict(self._authorization(asked)) if authorized else {}
+        here = asked
+        for _ in range(MAX_REDIRECTS + 1):
+            self._stop.check()
+            with _transport_errors(here, self._stop):
+                response = self._pool(here).request(
+                    "GET", here, headers={**sent, **credentials}, preload_content=False, redirect=False, retries=False
+                )
+            try:
+                location = response.headers.get("Location")
+                if response.status not in _REDIRECTS or location is None:
+                    _refuse(response, asked)
+                    yield response
+                    return
+            finally:
+                # A body that was read to its end goes back to the pool by itself; any other connection is closed.
+                response.close()
+            there = self._rewrite(urljoin(here, location))
+            _refuse_redirect(here, there)
+            if _origin(there) != _origin(here):
+                credentials = {}
+            here = there
+        raise RemoteRefusedError(
+            f"{show_url(asked)}: more than {MAX_REDIRECTS} redirects", hint="The server is set up wrongly; try a mirror."
+        )
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        import urllib3  # noqa: PLC0415 - off the warm path
+
+        proxy = self._proxies.for_url(url)
+        with self._lock:
+            if proxy not in self._pools:
+                context = tls_context(self._ca_file)
+                timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=STALL_SECONDS)
+                if proxy is None:
+                    self._pools[proxy] = urllib3.PoolManager(
+                        maxsize=self._connections, ssl_context=context, timeout=timeout
+                    )
+                else:
+                    auth = urlsplit(proxy)
+                    user = f"{unquote(auth.username)}:{unquote(auth.password or '')}" if auth.username else None
+                    self._pools[proxy] = urllib3.ProxyManager(
+                        proxy,
+                        maxsize=self._connections,
+                        ssl_context=context,
+                        timeout=timeout,
+                        proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
+                    )
+            return self._pools[proxy]
+
+    def _copy(
+        self, url: str, asked: str, sink: Sink, *, size: int | None, advance: Callable[[int], None]
+    ) -> None:
+        path = _file_path(asked)
+        try:
+            with path.open("rb", buffering=0) as file:
+                length = path.stat().st_size
+                if size is not None and length != size:
+                    raise SizeMismatchError(
+                        f"{path}: expected {size:,} bytes, it has {length:,}; nothing of it was used",
+                        hint="Put the right file there, or correct the catalog.",
+                    )
+                sink.begin(url, None)
+                file.seek(sink.have)
+                while data := file.read(CHUNK):
+                    self._stop.check()
+                    sink.write(data)
+                    advance(len(data))
+        except ProvisionerError:
+            raise
+        except OSError as error:
+            raise _file_error(asked, error) from error
+
+
+def show_url(url: str) -> str:
+    """Give a URL for messages: without credentials and without its query, which may be a signature."""
+    parts = urlsplit(url)
+    host = parts.netloc.rsplit("@", 1)[-1]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _refuse_redirect(here: str, there: str) -> None:
+    scheme = urlsplit(there).scheme
+    if scheme not in {"http", "https"}:
+        raise RemoteRefusedError(
+            f"{show_url(here)}: redirects to a {scheme or 'nameless'}: URL; not followed", hint="Only http and https are."
+        )
+    if urlsplit(here).scheme == "https" and scheme == "http":
+        raise RemoteRefusedError(
+            f"{show_url(here)}: redirects from https to {show_url(there)}; not followed",
+            hint="Name the plain URL in the catalog if that is what you want.",
+        )
+
+
+def _refuse(response: urllib3.BaseHTTPResponse, asked: str) -> None:
+    """Raise for an answer that carries no file."""
+    status = response.status
+    if status in {200, 206, 416}:
+        return
+    shown = show_url(asked)
+    code = response.headers.get("X-Error-Code", "")
+    said = response.headers.get("X-Error-Message", "")
+    because = f" ({said})" if said else ""
+    if status in _RETRIED or status >= 500:  # noqa: PLR2004 - server errors
+        raise Transient(
+            f"{shown}: the server answered {status}{because}",
+            retry_after=parse_retry_after(dict(response.headers), time.time()),
+            throttled=status == 429,  # noqa: PLR2004 - Too Many Requests
+        )
+    if code == "GatedRepo" or status in {401, 403, 407}:
+        raise AccessDeniedError(
+            f"{shown}: access denied ({status}){because}",
+            hint="Accept the data set's conditions on its page and set HF_TOKEN, or check the token and its permissions.",
+        )
+    if status in {404, 410}:
+        raise NotFoundError(f"{shown}: not found ({status}){because}", hint="It was moved or removed; check the catalog.")
+    raise RemoteRefusedError(
+        f"{shown}: the server refuses ({status}){because}", hint="Look at the message, and try a mirror (URL_REWRITE)."
+    )
+
+
+def _expected_total(response: urllib3.BaseHTTPResponse, start: int) -> int | None:
+    """Give the length of the whole file by the answer's headers."""
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status == 206 and found and found[3] != "*":  # noqa: PLR2004
+        return int(found[3])
+    length = response.headers.get("Content-Length", "")
+    if not length.isdigit():
+        return None
+    return int(length) + (start if response.status == 206 else 0)  # noqa: PLR2004
+
+
+def _continues(response: urllib3.BaseHTTPResponse, start: int) -> bool:
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return found is not None and int(found[1]) == start
+
+
+def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
+    """Give what ``If-Range`` may carry: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
+    etag = response.headers.get("ETag")
+    if etag and not etag.startswith("W/"):
+        return etag
+    return response.headers.get("Last-Modified")
+
+
+def _looks_like_a_page(response: urllib3.BaseHTTPResponse) -> str:
+    return " of HTML" if response.headers.get("Content-Type", "").startswith("text/html") else ""
+
+
+@contextlib.contextmanager
+def _transport_errors(url: str, stop: Stop) -> Iterator[None]:
+    """Turn what the transport raises into ours; a transfer that we closed ourselves gives the reason to stop."""
+    import urllib3  # noqa: PLC0415 - off the warm path
+
+    try:
+        yield
+    except ProvisionerError:
+        raise
+    except urllib3.exceptions.SSLError as error:
+        stop.check()
+        raise _ssl_error(url, error) from error
+    except urllib3.exceptions.LocationParseError as error:
+        raise RemoteRefusedError(f"{show_url(url)}: not a URL that can be asked", hint="Check the catalog.") from error
+    except urllib3.exceptions.ProxyError as error:
+        stop.check()
+        raise Transient(
+            f"{show_url(url)}: the proxy failed ({_cause(error)})", hint="Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY."
+        ) from error
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        # ValueError: urllib3 reads from a connection that a request to stop has closed.
+        stop.check()
+        raise Transient(f"{show_url(url)}: {_cause(error)}") from error
+
+
+def _ssl_error(url: str, error: Exception) -> ProvisionerError:
+    text = str(error)
+    if "certificate" in text.lower() or "CERTIFICATE" in text:
+        return RemoteRefusedError(
+            f"{show_url(url)}: its certificate is not trusted ({_cause(error)})",
+            hint="For a private certificate authority set SSL_CERT_FILE to its PEM file.",
+        )
+    return Transient(f"{show_url(url)}: TLS failed ({_cause(error)})")
+
+
+def _cause(error: BaseException) -> str:
+    """Give the innermost reason in a few words."""
+    import urllib3  # noqa: PLC0415 - off the warm path
+
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return f"nothing arrived for {STALL_SECONDS:.0f} s"
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+        return f"no connection within {CONNECT_SECONDS:.0f} s"
+    inner: BaseException = error
+    while inner.__cause__ is not None or inner.__context__ is not None:
+        inner = inner.__cause__ or inner.__context__ or inner
+    text = str(inner) or type(inner).__name__
+    return text.replace("\n", " ")[:200]
+
+
+def _file_path(url: str) -> Path:
+    from pathlib import Path  # noqa: PLC0415 - annotations only elsewhere
+
+    return Path(url2pathname(urlsplit(url).path))
+
+
+def _file_error(url: str, error: OSError) -> ProvisionerError:
+    shown = show_url(url)
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{shown}: no such file", hint="Check the path, and that it is mounted.")
+    if isinstance(error, PermissionError):
+        return AccessDeniedError(f"{shown}: permission denied", hint="Make it readable for this user.")
+    return RemoteRefusedError(f"{shown}: {error.strerror or error}", hint="Check the path, and that it is mounted.")

@@ -1,0 +1,186 @@
+"""The one retry policy, for whole requests and for ranges of a file.
+
+What may be asked again is known by its type: an action raises :class:`Transient`. Everything else is permanent and passes
+through at once. Attempts and time are both bounded, the waits grow with full jitter, a server's own wish
+(``Retry-After``, ``RateLimit``) is honoured within these bounds, and a server that says "too many requests" slows down
+every thread that shares the :class:`Retry`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from provisioner.errors import RemoteUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+_LOGGER = logging.getLogger(__name__)
+
+_RATE_LIMIT: Final = re.compile(r'"[^"]*"\s*;\s*r\s*=\s*(?P<left>\d{1,12})\s*;\s*t\s*=\s*(?P<seconds>\d{1,12})')
+"""One item of the Hub's ``RateLimit`` header: ``"resolvers";r=0;t=2`` has 0 requests left for the next 2 seconds."""
+
+
+class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of failure that is asked again, not a final error
+    """One try failed in a way that may pass; the only error that :meth:`Retry.call` asks again."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None, throttled: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+        """Seconds that the server asked us to wait; ``None`` when it did not say."""
+        self.throttled = throttled
+        """The server said "too many requests": whoever shares the :class:`Retry` waits, not this caller alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long to ask."""
+
+    attempts: int = 6
+    """Tries without any progress between them, the first one included."""
+    base_seconds: float = 1.0
+    """Upper bound of the first wait; each further one doubles it."""
+    cap_seconds: float = 30.0
+    """Upper bound of one wait that the server did not ask for."""
+    total_seconds: float = 300.0
+    """Bound of one call, waits included, counted from its start or its last progress."""
+
+    def backoff(self, failures: int) -> float:
+        """Give the upper bound in seconds of the wait after the ``failures``-th failure in a row (counted from 1)."""
+        # The exponent is bounded because a float is: 2.0 ** 1100 raises.
+        return min(self.cap_seconds, self.base_seconds * 2.0 ** min(failures - 1, 64))
+
+
+class Retry:
+    """Calls actions by a policy; shared by all threads that talk to the same remote."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        pause: Callable[[float], None],
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        """Make it.
+
+        Args:
+            policy: the bounds.
+            pause: waits that many seconds; ``Stop.wait``, so that a signal ends the wait at once.
+            clock: seconds that never go back (``time.monotonic``).
+            random: a number in [0, 1) (``random.random``).
+        """
+        self.policy = policy
+        self._pause = pause
+        self._clock = clock
+        self._random = random
+        self._lock = threading.Lock()
+        self._not_before = -math.inf
+
+    def call(self, what: str, action: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
+        """Do ``action`` until it succeeds, fails for good, or the bounds are reached.
+
+        Args:
+            what: names the request in messages, such as ``the listing of acme/songs``.
+            action: one try; raises :class:`Transient` for what may be asked again.
+            progress: a number that grows as work gets done (bytes that arrived). When it grew since the last failure,
+                attempts and time are counted anew: a long transfer over a poor line is not a failing one.
+
+        Raises:
+            RemoteUnavailableError: still failing at the bounds; says how often and how long it was asked.
+            ProvisionerError: whatever else ``action`` or the pause raises.
+        """
+        self._pass_gate()
+        first = started = self._clock()
+        failures = tries = 0
+        seen = progress() if progress else 0
+        while True:
+            try:
+                tries += 1
+                return action()
+            except Transient as error:
+                now = self._clock()
+                if progress and (grown := progress()) > seen:
+                    seen, failures, started = grown, 0, now
+                failures += 1
+                wait = self._wait(failures, error)
+                left = self.policy.total_seconds - (now - started)
+                if failures >= self.policy.attempts or wait > left:
+                    raise self._gave_up(what, tries, now - first, wait if wait > left else None, error) from error
+                _LOGGER.warning("%s: %s; asking again in %.1f s", what, error.message, wait)
+                if error.throttled:
+                    with self._lock:
+                        self._not_before = max(self._not_before, now + wait)
+            self._pause(wait)
+            self._pass_gate()
+
+    def _wait(self, failures: int, error: Transient) -> float:
+        if error.retry_after is None:
+            return self._random() * self.policy.backoff(failures)
+        # Never earlier than the server said, and not all threads in the same instant.
+        return error.retry_after + self._random() * self.policy.base_seconds
+
+    def _pass_gate(self) -> None:
+        """Wait until no throttling is in force; someone else may prolong it meanwhile."""
+        while True:
+            with self._lock:
+                remaining = self._not_before - self._clock()
+            if remaining <= 0:
+                return
+            self._pause(remaining + self._random() * self.policy.base_seconds)
+
+    @staticmethod
+    def _gave_up(what: str, tries: int, seconds: float, too_long: float | None, last: Transient) -> RemoteUnavailableError:
+        asked = f"asked {tries} times over {seconds:.0f} s" if tries > 1 else "asked once"
+        wish = ""
+        if too_long is not None and last.retry_after is not None:
+            wish = f" (the server asks to wait {last.retry_after:.0f} s, which is longer than we may)"
+        return RemoteUnavailableError(
+            f"{what}: {asked}, at last: {last.message}{wish}",
+            hint=last.hint or "Start again later; what has arrived is kept and not fetched again.",
+        )
+
+
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Give the seconds that a response asks to wait, from ``RateLimit`` (when nothing is left) and ``Retry-After``.
+
+    Args:
+        headers: of the response; names in any case.
+        now: seconds since the epoch, for a ``Retry-After`` that is a date. The response's own ``Date`` is preferred,
+            because the two clocks may differ.
+
+    Returns:
+        Seconds, 0 or more; ``None`` when the response does not say, or says nonsense.
+    """
+    lower = {name.lower(): value for name, value in headers.items()}
+    wishes = [float(item["seconds"]) for item in _RATE_LIMIT.finditer(lower.get("ratelimit", "")) if int(item["left"]) == 0]
+    text = lower.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,12}(\.\d{1,12})?", text, re.ASCII):
+        wishes.append(float(text))
+    elif (until := _parse_date(text)) is not None:
+        sent = _parse_date(lower.get("date", "").strip())
+        wishes.append(max(0.0, until - (now if sent is None else sent)))
+    return max(wishes, default=None)
+
+
+def _parse_date(text: str) -> float | None:
+    """Give an HTTP date as seconds since the epoch."""
+    if not text:
+        return None
+    # Here and not above: a start with nothing to do must not pay for it.
+    from datetime import UTC  # noqa: PLC0415
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # A date without a zone is in UTC by RFC 9110, never in ours.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
