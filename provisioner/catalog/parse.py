@@ -109,7 +109,6 @@ def _dataset(name: str, value: Value) -> DataSet:
             f"no source delivers the data set's own layout {layout!r}",
             f"Add a source with 'layout: {layout}', or make 'layout' of the data set one of: {', '.join(delivered)}.",
         )
-    _same_splits(keys["sources"], sources)
     return DataSet(
         id=name,
         title=_line(keys["title"]),
@@ -241,20 +240,6 @@ def _landing(file: UrlFile) -> str | None:
     if file.unpack != "none":
         return None
     return f"{file.into}/{file.name}".lstrip("/").casefold()
-
-
-def _same_splits(place: Value, sources: tuple[Source, ...]) -> None:
-    """Refuse sources of one layout that know different splits: a fall-back would then deliver something else."""
-    known: dict[str, frozenset[str]] = {}
-    for item, source in zip(place.items(), sources, strict=True):
-        splits = frozenset(source.split_names)
-        before = known.setdefault(source.layout, splits)
-        if splits != before:
-            names = ", ".join(sorted(splits ^ before))
-            item.fail(
-                f"an earlier source of the layout {source.layout!r} has other splits: {names}",
-                "All sources of one layout must have the same splits, because one stands in for the other.",
-            )
 
 
 # --- phases ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,90 @@
+"""Licences: what a policy lets through, and the text that names whom to thank.
+
+A verdict is about the catalog's statement (``commercial``), never a legal opinion; its evidence is shown beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from provisioner.catalog.model import Commercial, DataSet
+
+Policy = Literal["commercial", "curated", "any"]
+"""``commercial``: only what is marked allowed. ``curated``: all but what is marked forbidden, with a warning where it is not
+plainly allowed. ``any``: all."""
+
+POLICIES: Final[tuple[Policy, ...]] = ("commercial", "curated", "any")
+
+MEANINGS: Final[Mapping[Commercial, str]] = {
+    "allowed": "commercial use is allowed",
+    "forbidden": "commercial use is forbidden",
+    "mixed": "commercial use is allowed for some of it only: filter by the licence of each item",
+    "verify": "whether commercial use is allowed is disputed or not confirmed: have it checked",
+}
+"""Each mark of the catalog in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a policy says about one data set."""
+
+    allowed: bool
+    warning: str | None
+    """What its user should be told although it is allowed."""
+    reason: str
+    """Why, in one sentence without a full stop; for a refusal, with what would change it."""
+
+
+def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdict:
+    """Say whether ``policy`` lets a data set through.
+
+    Args:
+        policy: the operator's choice.
+        dataset: what the catalog says of it.
+        accepted: ids that the operator accepted one by one; they pass whatever the policy, without a warning.
+    """
+    mark = dataset.license.commercial
+    terms = f"{dataset.license.name}: {MEANINGS[mark]}"
+    if dataset.id in accepted:
+        return Verdict(allowed=True, warning=None, reason=f"accepted by name ({terms})")
+    refused = mark != "allowed" if policy == "commercial" else mark == "forbidden" and policy == "curated"
+    if refused:
+        return Verdict(
+            allowed=False,
+            warning=None,
+            reason=f"LICENSE_POLICY={policy} refuses it ({terms}); ACCEPT_LICENSES={dataset.id} would accept it",
+        )
+    # "any" is the choice of someone who said not to be asked; only "curated" lets doubtful terms through with a word.
+    warning = f"{dataset.id}: {terms} ({dataset.license.url})" if policy == "curated" and mark != "allowed" else None
+    return Verdict(allowed=True, warning=warning, reason=f"LICENSE_POLICY={policy} allows it ({terms})")
+
+
+def attribution_text(datasets: Iterable[DataSet]) -> str:
+    """Give ``ATTRIBUTION.md`` for the data sets on a volume, in the order given."""
+    parts = [
+        "# Licences and attribution\n\n"
+        "What lies under `datasets/` on this volume, under which terms, and whom to name when it is used.\n"
+        "The verdicts on commercial use are those of the catalog, with what they rest on; they are no legal advice.\n"
+    ]
+    parts += [_section(dataset) for dataset in datasets]
+    if len(parts) == 1:
+        parts.append("There is no data set on this volume yet.\n")
+    return "\n".join(parts)
+
+
+def _section(dataset: DataSet) -> str:
+    terms = dataset.license
+    lines = [
+        f"## {dataset.title}\n",
+        f"- Folder: `datasets/{dataset.id}`",
+        f"- Homepage: <{dataset.homepage}>",
+        f"- Licence: {terms.name} (SPDX `{terms.spdx}`), <{terms.url}>",
+        f"- Commercial use: **{terms.commercial}** ({MEANINGS[terms.commercial]})",
+        f"- Evidence: {terms.evidence}",
+        f"- Attribution: {terms.attribution or 'none asked for'}",
+    ]
+    return "\n".join(lines) + "\n"
