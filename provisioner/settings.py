@@ -949,6 +949,7 @@ def read_settings(  # noqa: PLR0913 - the world, piece by piece
     datasets = reader.find(DATASETS)
     phase_wins = phase is not None and datasets is not None and phase.rank < datasets.rank
     space_id = reader.given(SPACE_ID)
+    repository = reader.given(DATASET_REPO)
 
     return Settings(
         phase=reader.value(PHASE),
@@ -971,7 +972,7 @@ def read_settings(  # noqa: PLR0913 - the world, piece by piece
         ssl_cert_file=reader.given(SSL_CERT_FILE),
         url_rewrite=reader.given(URL_REWRITE) or (),
         dataset_repo=reader.value(DATASET_REPO) or None,
-        dataset_repo_asked=bool(reader.given(DATASET_REPO)),
+        dataset_repo_asked=bool(repository),
         dataset_repo_org=reader.given(DATASET_REPO_ORG),
         dataset_repo_private=reader.value(DATASET_REPO_PRIVATE),
         connections=reader.value(CONNECTIONS),
