@@ -23,7 +23,7 @@ import httpx2
 
 from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
 from provisioner.remote.network import Proxies, redact
-from provisioner.remote.retry import Retry, Transient, parse_retry_after
+from provisioner.remote.retry import Retry, Transient, come_back_later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,6 @@ SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", 
 """What the request is for, in words; names it in messages."""
 
 _TIMEOUTS: Final = {"connect": CONNECT_SECONDS, "read": READ_SECONDS, "write": READ_SECONDS, "pool": READ_SECONDS}
-_ASK_AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-_NEVER_AGAIN: Final = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED})
 _BUSY_CREATING: Final = "another conflicting operation is in progress"
 """A 409 that passes: the Hub makes one repository of a user at a time. The client itself would ask again at once, for ever."""
 
@@ -91,7 +89,11 @@ class HubTransport(httpx2.BaseTransport):
     def _try(self, request: httpx2.Request) -> httpx2.Response:
         outgoing = self._outgoing(request)
         response = _interruptible(self._stop, lambda: self._exchange(outgoing))
-        if (busy := _come_back_later(response, outgoing.url.host)) is not None:
+        host = outgoing.url.netloc.decode("ascii")
+        if response.status_code == HTTPStatus.CONFLICT and _BUSY_CREATING in response.text:
+            raise Transient(f"{host}: {_BUSY_CREATING}")
+        busy = come_back_later(host, response.status_code, response.headers, time.time())
+        if busy is not None:
             raise busy
         return response
 
@@ -178,20 +180,6 @@ def wire_error(error: Exception, url: str, token: str | None = None) -> Provisio
             return Transient(f"{host}: no connection: {reason}", hint="Is the network there, and the address right?")
         case _:
             return Transient(f"{host}: the connection broke: {reason}")
-
-
-def _come_back_later(response: httpx2.Response, host: str) -> Transient | None:
-    """Give the error for an answer that may be another one later."""
-    status = response.status_code
-    if status == HTTPStatus.CONFLICT and _BUSY_CREATING in response.text:
-        return Transient(f"{host}: {_BUSY_CREATING}")
-    if status not in _ASK_AGAIN and (status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _NEVER_AGAIN):
-        return None
-    return Transient(
-        f"{host} answered {status} {response.reason_phrase}".rstrip(),
-        retry_after=parse_retry_after(response.headers, time.time()),
-        throttled=status == HTTPStatus.TOO_MANY_REQUESTS,
-    )
 
 
 E = TypeVar("E", bound=BaseException)

@@ -13,6 +13,7 @@ import math
 import re
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from provisioner.errors import RemoteUnavailableError
@@ -26,6 +27,10 @@ _LOGGER = logging.getLogger(__name__)
 
 _RATE_LIMIT: Final = re.compile(r'"[^"]*"\s*;\s*r\s*=\s*(?P<left>\d{1,12})\s*;\s*t\s*=\s*(?P<seconds>\d{1,12})')
 """One item of the Hub's ``RateLimit`` header: ``"resolvers";r=0;t=2`` has 0 requests left for the next 2 seconds."""
+
+
+_ASK_AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_NEVER_AGAIN: Final = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED})
 
 
 class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of failure that is asked again, not a final error
@@ -168,6 +173,32 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
         sent = _parse_date(lower.get("date", "").strip())
         wishes.append(max(0.0, until - (now if sent is None else sent)))
     return max(wishes, default=None)
+
+
+def come_back_later(host: str, status: int, headers: Mapping[str, str], now: float) -> Transient | None:
+    """Give the error for an HTTP answer that may be another one later; ``None`` for one that is final.
+
+    Args:
+        host: who answered, for the message.
+        status: the answer's status.
+        headers: of the answer; names in any case.
+        now: seconds since the epoch, as :func:`parse_retry_after` wants them.
+    """
+    if status not in _ASK_AGAIN and (status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _NEVER_AGAIN):
+        return None
+    return Transient(
+        f"{host} answered {describe(status)}",
+        retry_after=parse_retry_after(headers, now),
+        throttled=status == HTTPStatus.TOO_MANY_REQUESTS,
+    )
+
+
+def describe(status: int) -> str:
+    """Give an HTTP status with its name: ``404 Not Found``."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _parse_date(text: str) -> float | None:
