@@ -1,0 +1,190 @@
+"""Writes ``docs/datasets.md`` from the real catalog: contents, sizes, licences, sources, and the disk that phases need.
+
+Sizes come from where a plan takes them (:mod:`provisioner.planning.plan`), so that the document promises what ``plan`` says.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from provisioner.catalog.license import MEANINGS, judge
+from provisioner.catalog.model import HubSource, Size
+from provisioner.catalog.parse import parse_catalog
+from provisioner.planning.plan import need_of, phase_peak, total
+from provisioner.planning.recipe import make_recipe
+from tools.generated import ROOT, write_or_check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from provisioner.catalog.model import Catalog, DataSet, Digest, Source
+
+CATALOG: Final = ROOT / "config" / "catalog.yaml"
+PATH: Final = ROOT / "docs" / "datasets.md"
+
+INTRODUCTION: Final = """\
+<!-- Generated from config/catalog.yaml by `python -m tools.datasets_doc`. Do not edit. -->
+
+# The data sets
+
+What the catalog offers: contents, sizes packed and unpacked, splits, where the bytes come from and what they are checked
+against, and what they may be used for. `list` shows the same for your volume, `plan` what a run would do.
+
+- Sizes are exact where they are given in bytes. **≈** marks an estimate: nobody published the number. 1 GB is 10^9 bytes.
+- *Verified by* is the digest that the bytes must have. **unverified** means that nobody states one. Files of a Hub repository
+  without a digest here are checked against the Hub's own listing, which proves the transfer and no more.
+- The verdict on commercial use is the catalog's, with what it rests on. It is no legal advice.
+- A split is asked for by name, such as `DATASETS=nsynth:test`. A phase takes all splits.
+- A phase takes the layout marked *own*. Others are there to be chosen; a fall-back never changes the layout.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the document, or check it with ``--check``."""
+    catalog = parse_catalog(CATALOG.read_text(encoding="utf-8"), "config/catalog.yaml")
+    return write_or_check(arguments, "tools.datasets_doc", PATH, document(catalog))
+
+
+def document(catalog: Catalog) -> str:
+    """Give the whole document as Markdown."""
+    parts = [INTRODUCTION, *_phases(catalog), *_overview(catalog)]
+    for dataset in catalog.datasets.values():
+        parts += _dataset(dataset)
+    parts += _excluded(catalog)
+    return "\n".join(parts)
+
+
+def readable(count: int) -> str:
+    """Give bytes in the largest unit that leaves a whole part."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count} bytes"
+
+
+def written(size: Size | None) -> str:
+    """Give a size for a table: exact bytes, or a marked estimate, or that it is not known."""
+    if size is None:
+        return "not known"
+    return f"≈ {readable(size.value)}" if size.estimate else f"{size.value:,} bytes ({readable(size.value)})"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines), ""]
+
+
+def _phases(catalog: Catalog) -> list[str]:
+    rows = []
+    for phase in catalog.phases.values():
+        needs = [need_of(make_recipe(catalog.datasets[name])) for name in phase.datasets]
+        names = ", ".join(f"`{name}`" for name in phase.own)
+        rows.append(
+            [
+                f"`{phase.name}`",
+                f"`{phase.extends}` and {names}" if phase.extends else names,
+                written(total(need.download for need in needs)),
+                written(total(need.unpacked for need in needs)),
+                f"≈ {readable(phase_peak(catalog, phase.name))}",
+            ]
+        )
+    return [
+        "## Phases and the disk they need\n",
+        *_table(["phase", "data sets", "download", "unpacked", "free space for a first run"], rows),
+        "The free space is the peak: while a data set is unpacked, its archives are still there beside its tree and everything",
+        "that came before. With less room than that, archives are fetched and unpacked one by one, and what still does not fit",
+        "is skipped, lowest priority first.\n",
+    ]
+
+
+def _overview(catalog: Catalog) -> list[str]:
+    rows = []
+    for dataset in catalog.datasets.values():
+        need = need_of(make_recipe(dataset))
+        rows.append(
+            [
+                f"[`{dataset.id}`](#{dataset.id})",
+                str(dataset.priority),
+                written(need.download),
+                written(need.unpacked),
+                dataset.license.commercial,
+                "yes" if judge("commercial", dataset, ()).allowed else "no",
+            ]
+        )
+    head = ["data set", "priority", "download", "unpacked", "commercial use", "taken with `LICENSE_POLICY=commercial`"]
+    return ["## Overview\n", *_table(head, rows)]
+
+
+def _dataset(dataset: DataSet) -> list[str]:
+    need = need_of(make_recipe(dataset))
+    terms = dataset.license
+    lines = [
+        f"## {dataset.id}\n",
+        f"**[{dataset.title}]({dataset.homepage})**: {dataset.description}.\n",
+        f"- Purpose: {dataset.purpose or 'not stated'}",
+        f"- Priority: {dataset.priority}" + (" (optional: its failure makes a run partial, not failed)" if dataset.optional else ""),
+        f"- Download: {written(need.download)}",
+        f"- Unpacked: {written(need.unpacked)}",
+        f"- Splits: {', '.join(f'`{name}`' for name in dataset.splits) or 'none'}",
+        f"- Licence: [{terms.name}]({terms.url}), SPDX `{terms.spdx}`",
+        f"- Commercial use: **{terms.commercial}** ({MEANINGS[terms.commercial]})",
+        f"- Evidence: {terms.evidence}",
+        f"- Attribution: {terms.attribution or 'none asked for'}",
+    ]
+    lines += [f"- Note: {note}" for note in dataset.notes]
+    lines += ["", "Sources, in the order in which they are tried:\n"]
+    for number, source in enumerate(dataset.sources, 1):
+        own = " (own)" if source.layout == dataset.layout else ""
+        lines += [f"{number}. Layout `{source.layout}`{own}: {_headline(source)}", ""]
+        lines += _files(source)
+    return lines
+
+
+def _headline(source: Source) -> str:
+    if not isinstance(source, HubSource):
+        return "direct URLs"
+    chosen = f", files {', '.join(f'`{glob}`' for glob in source.include)}" if source.include else ""
+    left_out = f", without {', '.join(f'`{glob}`' for glob in source.exclude)}" if source.exclude else ""
+    return f"the Hub repository `{source.repo}` at `{source.revision}`{chosen}{left_out}; download: {written(source.size)}"
+
+
+def _files(source: Source) -> list[str]:
+    if isinstance(source, HubSource):
+        rows: list[list[str]] = [[f"`{path}`", _verified(digest)] for path, digest in source.digests]
+        splits = [f"`{glob}` is `{split}`" for glob, split in source.splits]
+        return [
+            *(["   Splits: " + ", ".join(splits) + "\n"] if splits else []),
+            *(_table(["file", "verified by"], rows) if rows else ["   Verified by: the Hub's listing alone\n"]),
+        ]
+    return _table(
+        ["file", "split", "packed", "unpacked", "unpack", "verified by", "mirrors"],
+        [
+            [
+                f"[{file.name}]({file.url})",
+                f"`{file.split}`" if file.split else "every",
+                written(file.size),
+                written(file.size if file.unpack == "none" else file.unpacked_size),
+                file.unpack,
+                _verified(file.digest),
+                ", ".join(f"<{mirror}>" for mirror in file.mirrors) or "none",
+            ]
+            for file in source.files
+        ],
+    )
+
+
+def _verified(digest: Digest | None) -> str:
+    return f"`{digest}`" if digest else "**unverified**"
+
+
+def _excluded(catalog: Catalog) -> list[str]:
+    rows = [[f"`{one.id}`", one.title, one.license, one.reason] for one in catalog.excluded.values()]
+    return [
+        "## Looked at and left out\n",
+        *(_table(["id", "title", "licence", "why"], rows) if rows else ["Nothing.\n"]),
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
