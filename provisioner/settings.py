@@ -16,12 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NoReturn, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
-from provisioner.catalog.document import Value, nearest, parse_document
+from provisioner import setting_texts as texts
+from provisioner.catalog.document import Value, parse_document
 from provisioner.errors import ConfigurationError
-from provisioner.logs import redact_urls
+from provisioner.setting_texts import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+__all__ = [
+    "DEFAULT_TERMINATION_LOG",
+    "LATER",
+    "PREFIX",
+    "SETTINGS",
+    "Proxies",
+    "Secret",
+    "Setting",
+    "Settings",
+    "help_text",
+    "read_settings",
+]
 
 AutoDownload = Literal["true", "false", "space"]
 OnShortfall = Literal["skip", "fail"]
@@ -41,44 +55,8 @@ LATER: Final[Mapping[str, str]] = {"PROGRESS_PORT": "this version has no progres
 
 GIGABYTE: Final = 10**9
 MEGABYTE: Final = 10**6
-_LONGEST: Final = 365 * 86_400
-"""The longest time in seconds that can be set: what every clock and every waiting call can bear."""
-_LARGEST: Final = 10**18
-"""The largest amount in bytes that can be set."""
-_SHOWN: Final = 80
-"""How many characters of a wrong value a message repeats."""
 
 T = TypeVar("T")
-W = TypeVar("W", bound=str)
-
-
-class Secret:
-    """A text that is only shown to who asks for it by name."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Give the text itself; never log the answer."""
-        return self._text
-
-    def __repr__(self) -> str:
-        """Give the same for every secret."""
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        """Give the same for every secret."""
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        """Two secrets are equal when their texts are."""
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        """Hash like the text, unlike it for nobody to compare the two."""
-        return hash((Secret, self._text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +71,6 @@ class Proxies:
     """Hosts that are reached directly, separated by commas, as written."""
 
 
-class _BadValueError(Exception):
-    """A text that a parser refuses; whoever knows where the text came from makes a message of it."""
-
-    def __init__(self, problem: str, hint: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.hint = hint
-
-
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
     """One row of the table: a setting's names, default and meaning, and how its text is read."""
@@ -109,7 +78,7 @@ class Setting(Generic[T]):
     name: str
     """The environment variable."""
     parse: Callable[[str], T]
-    """Text to value; raises :class:`_BadValueError`. The text is never empty and has no space around it."""
+    """Text to value, see :mod:`provisioner.setting_texts`; the text is never empty and has no space around it."""
     meaning: str
     """One sentence for ``--help`` and the documents, in Markdown."""
     default: str = ""
@@ -140,221 +109,11 @@ class Setting(Generic[T]):
         return (PREFIX + self.name, *self.ahead, self.name, *self.also)
 
 
-# --- how texts are read ---------------------------------------------------------------------------------------------
-
-
-def _shown(text: str) -> str:
-    """Give a text that was refused for a message: cut, quoted, and without what a URL may hide."""
-    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…") if redact_urls(text) == text else repr("***")
-
-
-def _text(text: str) -> str:
-    if not text.isprintable():
-        raise _BadValueError(f"{_shown(text)} holds a character that cannot be printed", "Write it as plain text.")
-    return text
-
-
-def _path(text: str) -> Path:
-    # Bytes of a name that are not UTF-8 arrive as surrogates: they are not printable, and right.
-    if any(character < " " or character == "\x7f" for character in text):
-        raise _BadValueError(f"{_shown(text)} is not a path", "A path holds no control characters.")
-    return Path(text)
-
-
-def _words(known: tuple[W, ...]) -> Callable[[str], W]:
-    def parse(text: str) -> W:
-        for word in known:
-            if word == text.lower():
-                return word
-        hint = _guess(text, known) or f"Accepted: {', '.join(known[:-1])} or {known[-1]}."
-        raise _BadValueError(f"{_shown(text)} is not one of {', '.join(known)}", hint)
-
-    return parse
-
-
-def _guess(word: str, known: tuple[str, ...]) -> str:
-    """Give the sentence that names the nearest known word; empty when none is near."""
-    sentence = nearest(word, known)
-    return sentence if sentence.startswith("Did you mean") else ""
-
-
-_TRUTHS: Final = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-
-
-def _boolean(text: str) -> bool:
-    truth = _TRUTHS.get(text.lower())
-    if truth is None:
-        raise _BadValueError(f"{_shown(text)} is neither true nor false", "Accepted: true or false.")
-    return truth
-
-
-def _auto_download(text: str) -> AutoDownload:
-    truth = _TRUTHS.get(text.lower())
-    if truth is not None:
-        return "true" if truth else "false"
-    word: AutoDownload = _words(get_args(AutoDownload))(text)
-    return word
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
-        if not low <= number <= high:
-            raise _BadValueError(f"{_shown(text)} is not a whole number from {low} to {high}", f"For example {low}.")
-        return number
-
-    return parse
-
-
-def _amount(unit: int, unit_name: str) -> Callable[[str], int]:
-    """Read a positive decimal number of ``unit`` bytes."""
-
-    def parse(text: str) -> int:
-        number = Decimal(text) if re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", text) else Decimal(0)
-        amount = int(number * unit)
-        if not 1 <= amount <= _LARGEST:
-            hint = f"Accepted: a number above 0 in {unit_name}, without the unit, such as 25 or 0.5; leave it empty for no limit."
-            raise _BadValueError(f"{_shown(text)} is not a number of {unit_name}", hint)
-        return amount
-
-    return parse
-
-
-_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-def _duration(*, zero: bool) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smh]?)", text.lower())
-        hint = "Accepted: seconds, or a number with s, m or h, such as 90, 90s, 30m, 6h or 1.5h."
-        if match is None:
-            raise _BadValueError(f"{_shown(text)} is not a duration", hint)
-        seconds = float(match[1]) * _SECONDS[match[2]]
-        if seconds > _LONGEST:
-            raise _BadValueError(f"{_shown(text)} is more than a year", hint)
-        if not seconds and not zero:
-            raise _BadValueError(f"{_shown(text)} leaves no time at all", "Leave it empty for no limit.")
-        return seconds
-
-    return parse
-
-
-def _list(text: str) -> tuple[str, ...]:
-    """Read names separated by commas; each once, in their order."""
-    names = tuple(dict.fromkeys(filter(None, (_text(name.strip()) for name in text.split(",")))))
-    if not names:
-        raise _BadValueError(f"{_shown(text)} names nothing", "Separate names by commas, such as ljspeech,urmp.")
-    return names
-
-
-def _datasets(text: str) -> tuple[tuple[str, str | None], ...]:
-    chosen: dict[tuple[str, str | None], None] = {}
-    for item in _list(text):
-        match = re.fullmatch(r"([\w.-]+)(?::([\w.-]+))?", item)
-        if match is None:
-            raise _BadValueError(f"{_shown(item)} is not a data set", "Accepted: ID or ID:SPLIT, such as ljspeech,nsynth:test.")
-        chosen[match[1], match[2]] = None
-    return tuple(chosen)
-
-
-def _pairs(text: str, example: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for item in _list(text):
-        match = re.fullmatch(r"([\w.-]+)\s*=\s*(\S+)", item)
-        if match is None:
-            raise _BadValueError(f"{_shown(item)} is not ID=VALUE", f"For example {example}.")
-        if match[1] in pairs:
-            raise _BadValueError(f"{_shown(match[1])} stands there twice", "Keep one of them.")
-        pairs[match[1]] = match[2]
-    return pairs
-
-
-def _priorities(text: str) -> Mapping[str, int]:
-    priorities: dict[str, int] = {}
-    for name, number in _pairs(text, "ljspeech=5,urmp=1").items():
-        if number not in {"1", "2", "3", "4", "5"}:
-            hint = "Accepted: 1 to 5; higher is fetched first and given up last."
-            raise _BadValueError(f"{_shown(number)} is not a priority of {name}", hint)
-        priorities[name] = int(number)
-    return priorities
-
-
-def _layouts(text: str) -> Mapping[str, str]:
-    return _pairs(text, "libritts=parquet")
-
-
-def _checked_url(text: str, schemes: tuple[str, ...]) -> str:
-    accepted = " or ".join(f"{scheme}://" for scheme in schemes)
-    hint = f"Accepted: a URL that begins with {accepted}."
-    try:
-        parts = urlsplit(text)
-        right = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "file") and parts.port != 0
-    except ValueError:
-        right = False
-    if not right or not text.isprintable() or " " in text:
-        raise _BadValueError(f"{_shown(text)} is not a URL that can be used here", hint)
-    return text
-
-
-def _endpoint(text: str) -> str:
-    url = _checked_url(text, ("http", "https"))
-    if "?" in url or "#" in url:
-        raise _BadValueError(f"{_shown(text)} is not the address of a Hub", "Accepted: a URL without a query.")
-    return url.rstrip("/")
-
-
-def _proxy(text: str) -> str:
-    # `proxy.local:3128` is what many write, and what curl and Python's own libraries understand.
-    return _checked_url(text if "://" in text else f"http://{text}", ("http", "https"))
-
-
-def _rewrites(text: str) -> tuple[tuple[str, str], ...]:
-    rules: dict[str, str] = {}
-    for item in filter(None, (part.strip() for part in text.split(";"))):
-        # A URL may itself hold "=": the one that separates is the first that another URL follows.
-        match = re.fullmatch(r"(\S+?)=((?:https?|file)://\S*)", item)
-        if match is None:
-            hint = "Accepted: PREFIX=REPLACEMENT, both URLs, several separated by ';'."
-            raise _BadValueError(f"{_shown(item)} is not a rule to rewrite URLs", hint)
-        prefix, replacement = _checked_url(match[1], ("http", "https")), _checked_url(match[2], ("http", "https", "file"))
-        if rules.setdefault(prefix, replacement) != replacement:
-            raise _BadValueError(f"{_shown(prefix)} stands there twice", "Keep one replacement for each prefix.")
-    return tuple(sorted(rules.items(), key=lambda rule: -len(rule[0])))
-
-
-_HUB_NAME: Final = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
-
-
-def _owner(text: str) -> str:
-    if not _HUB_NAME.fullmatch(text):
-        raise _BadValueError(f"{_shown(text)} is not a name of the Hub", "Write the user or organization as in its page's URL.")
-    return text
-
-
-def _repository(text: str) -> str:
-    """Read ``NAME`` or ``OWNER/NAME``; empty for the words that turn the step off."""
-    if text.lower() in {"none", "off", "false"}:
-        return ""
-    parts = text.split("/")
-    if len(parts) > 2 or not all(_HUB_NAME.fullmatch(part) for part in parts):  # noqa: PLR2004 - owner and name
-        hint = "Accepted: NAME or OWNER/NAME of letters, digits, '-', '_' and '.'; 'none' turns it off."
-        raise _BadValueError(f"{_shown(text)} is not the name of a repository", hint)
-    return text
-
-
-def _token(text: str) -> Secret:
-    # It goes into a header: a line break or a letter that is not ASCII would break it, or say something else there.
-    for place, character in enumerate(text, start=1):
-        if not "!" <= character <= "~":
-            raise _BadValueError(f"character {place} is none that a token has", "Copy the token again: one line, no quotes.")
-    return Secret(text)
-
-
 # --- the table ------------------------------------------------------------------------------------------------------
 
 PHASE: Final = Setting(
     "PHASE",
-    _text,
+    texts.plain_text,
     "a phase of the catalog, or `auto`: the largest that fits limit and free space, else the smallest with `ON_SHORTFALL`",
     default="minimal",
     also=("LEMM_DATASET_PHASE",),
@@ -362,14 +121,14 @@ PHASE: Final = Setting(
 )
 DATASETS: Final = Setting(
     "DATASETS",
-    _datasets,
+    texts.datasets,
     "`ljspeech,nsynth:test`: these data sets or splits instead of a phase",
     config_key="datasets.select",
     separator=",",
 )
 DATA_DIR: Final = Setting(
     "DATA_DIR",
-    _path,
+    texts.path,
     "the volume's root; when it is not a mount point, a warning that nothing will last",
     default_note="`/data` in the image, `./data` in a checkout",
     config_key="datasets.cache_dir",
@@ -377,52 +136,55 @@ DATA_DIR: Final = Setting(
 )
 CONFIG_PATH: Final = Setting(
     "CONFIG_PATH",
-    _path,
+    texts.path,
     "the config file; one that was named must be there",
     default_note="`config/config.yaml`",
     config_key=None,
     path="home",
 )
-CATALOG_PATH: Final = Setting("CATALOG_PATH", _path, "the catalog", default_note="`config/catalog.yaml`", path="home")
-AUTO_DOWNLOAD: Final = Setting(
+CATALOG_PATH: Final = Setting("CATALOG_PATH", texts.path, "the catalog", default_note="`config/catalog.yaml`", path="home")
+AUTO_DOWNLOAD: Final[Setting[AutoDownload]] = Setting(
     "AUTO_DOWNLOAD",
-    _auto_download,
+    texts.truth_or_one_of(get_args(AutoDownload)),
     "`false`: check only; `space`: only where `SPACE_ID` is set",
     default="true",
     config_key="datasets.auto_download",
 )
 MAX_STORAGE_GB: Final = Setting(
     "MAX_STORAGE_GB",
-    _amount(GIGABYTE, "GB (10^9 bytes)"),
+    texts.amount(GIGABYTE, "GB (10^9 bytes)"),
     "upper limit for all that the provisioner keeps on the volume (10^9 bytes)",
     config_key="datasets.max_storage_gb",
 )
 ON_SHORTFALL: Final[Setting[OnShortfall]] = Setting(
     "ON_SHORTFALL",
-    _words(get_args(OnShortfall)),
+    texts.one_of(get_args(OnShortfall)),
     "what does not fit: `skip` the lowest priorities and end `partial`, or `fail` before the first byte",
     default="skip",
 )
 ON_FAILURE: Final[Setting[OnFailure]] = Setting(
     "ON_FAILURE",
-    _words(get_args(OnFailure)),
+    texts.one_of(get_args(OnFailure)),
     "`fail`: try every data set, then exit non-zero; `degraded`: start the app all the same",
     default="fail",
     default_note="`fail`; `degraded` where `SPACE_ID` is set",
 )
 LICENSE_POLICY: Final[Setting[LicensePolicy]] = Setting(
     "LICENSE_POLICY",
-    _words(get_args(LicensePolicy)),
+    texts.one_of(get_args(LicensePolicy)),
     "`commercial` (only what the catalog marks allowed), `curated` (refuse only what is marked forbidden; warn of the rest)"
     ", `any`",
     default="curated",
 )
 ACCEPT_LICENSES: Final = Setting(
-    "ACCEPT_LICENSES", _list, "ids of data sets accepted one by one, whatever the policy, separated by commas", separator=","
+    "ACCEPT_LICENSES",
+    texts.names,
+    "ids of data sets accepted one by one, whatever the policy, separated by commas",
+    separator=",",
 )
 HF_TOKEN: Final = Setting(
     "HF_TOKEN",
-    _token,
+    texts.token,
     "a token of the Hub, or `HF_TOKEN_FILE`: a file that holds it (an empty file: no token)",
     default_note="the Hub client's own login",
     also=("HUGGING_FACE_HUB_TOKEN",),
@@ -430,134 +192,136 @@ HF_TOKEN: Final = Setting(
     secret=True,
 )
 HF_TOKEN_PATH: Final = Setting(
-    "HF_TOKEN_PATH", _path, "where the Hub client keeps its login", default_note="`HF_HOME/token`", path="shell"
+    "HF_TOKEN_PATH", texts.path, "where the Hub client keeps its login", default_note="`HF_HOME/token`", path="shell"
 )
 HF_HUB_DISABLE_IMPLICIT_TOKEN: Final = Setting(
-    "HF_HUB_DISABLE_IMPLICIT_TOKEN", _boolean, "leave the Hub client's login alone: only `HF_TOKEN` counts", default="false"
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN", texts.boolean, "leave the Hub client's login alone: only `HF_TOKEN` counts", default="false"
 )
-HF_ENDPOINT: Final = Setting("HF_ENDPOINT", _endpoint, "the Hub to ask", default="https://huggingface.co")
+HF_ENDPOINT: Final = Setting("HF_ENDPOINT", texts.endpoint, "the Hub to ask", default="https://huggingface.co")
 HF_HOME: Final = Setting(
     "HF_HOME",
-    _path,
+    texts.path,
     "the Hub client's folder",
     default_note="a folder on the volume in the image, `~/.cache/huggingface` elsewhere",
     path="shell",
 )
 HF_HUB_CACHE: Final = Setting(
     "HF_HUB_CACHE",
-    _path,
+    texts.path,
     "the Hub client's cache, see `USE_HF_CACHE`",
     default_note="`HF_HOME/hub`",
     also=("HUGGINGFACE_HUB_CACHE",),
     path="shell",
 )
 HF_HUB_OFFLINE: Final = Setting(
-    "HF_HUB_OFFLINE", _boolean, "only what is here: no request is made", default="false", also=("TRANSFORMERS_OFFLINE",)
+    "HF_HUB_OFFLINE", texts.boolean, "only what is here: no request is made", default="false", also=("TRANSFORMERS_OFFLINE",)
 )
 HTTP_PROXY: Final = Setting(
-    "HTTP_PROXY", _proxy, "proxy for `http` URLs, on every path", ahead=("http_proxy",), also=("all_proxy", "ALL_PROXY")
+    "HTTP_PROXY", texts.proxy, "proxy for `http` URLs, on every path", ahead=("http_proxy",), also=("all_proxy", "ALL_PROXY")
 )
 HTTPS_PROXY: Final = Setting(
-    "HTTPS_PROXY", _proxy, "proxy for `https` URLs, on every path", ahead=("https_proxy",), also=("all_proxy", "ALL_PROXY")
+    "HTTPS_PROXY", texts.proxy, "proxy for `https` URLs, on every path", ahead=("https_proxy",), also=("all_proxy", "ALL_PROXY")
 )
 NO_PROXY: Final = Setting(
-    "NO_PROXY", _text, "hosts that are reached directly, separated by commas", ahead=("no_proxy",), separator=","
+    "NO_PROXY", texts.plain_text, "hosts that are reached directly, separated by commas", ahead=("no_proxy",), separator=","
 )
 SSL_CERT_FILE: Final = Setting(
     "SSL_CERT_FILE",
-    _path,
+    texts.path,
     "certificates (PEM) to trust instead of the system's, on every path",
     also=("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     path="home",
 )
 URL_REWRITE: Final = Setting(
     "URL_REWRITE",
-    _rewrites,
+    texts.rewrites,
     "`https://data.keithito.com=https://mirror.local/keithito;…`: prefixes swapped before any request, the longest first",
     separator=";",
 )
 DATASET_REPO: Final = Setting(
     "DATASET_REPO",
-    _repository,
+    texts.repository,
     "the user's data-set repository, `NAME` or `OWNER/NAME`, made when missing; `none` turns it off",
     default="trackio-experiments",
     default_note="`trackio-experiments` when a token is set",
 )
 DATASET_REPO_ORG: Final = Setting(
-    "DATASET_REPO_ORG", _owner, "the organization that owns the repository", default_note="the token's user"
+    "DATASET_REPO_ORG", texts.owner, "the organization that owns the repository", default_note="the token's user"
 )
-DATASET_REPO_PRIVATE: Final = Setting("DATASET_REPO_PRIVATE", _boolean, "make the repository a private one", default="false")
-CONNECTIONS: Final = Setting("CONNECTIONS", _whole(1, 128), "how many requests at once", default="8")
-MAX_RATE_MB: Final = Setting("MAX_RATE_MB", _amount(MEGABYTE, "MB (10^6 bytes) a second"), "bandwidth cap (10^6 bytes a second)")
+DATASET_REPO_PRIVATE: Final = Setting("DATASET_REPO_PRIVATE", texts.boolean, "make the repository a private one", default="false")
+CONNECTIONS: Final = Setting("CONNECTIONS", texts.whole_number(1, 128), "how many requests at once", default="8")
+MAX_RATE_MB: Final = Setting(
+    "MAX_RATE_MB", texts.amount(MEGABYTE, "MB (10^6 bytes) a second"), "bandwidth cap (10^6 bytes a second)"
+)
 VOLUME_KIND: Final[Setting[VolumeKind]] = Setting(
     "VOLUME_KIND",
-    _words(get_args(VolumeKind)),
+    texts.one_of(get_args(VolumeKind)),
     "`posix`, or `object` (buckets through FUSE or NFS); `auto` reads the mount type, not only a probe",
     default="auto",
 )
 STAGING_DIR: Final = Setting(
     "STAGING_DIR",
-    _path,
+    texts.path,
     "staging elsewhere: local disk beside an `object` volume",
     default_note="on the volume",
     path="home",
 )
 PUBLISH: Final[Setting[Publish]] = Setting(
     "PUBLISH",
-    _words(get_args(Publish)),
+    texts.one_of(get_args(Publish)),
     "`link`, or `dir`: publish directories instead of links, for tools that do not follow links",
     default="link",
 )
 LOCK: Final[Setting[Lock]] = Setting(
     "LOCK",
-    _words(get_args(Lock)),
+    texts.one_of(get_args(Lock)),
     "`external`: somebody else guarantees one writer (volumes without working locks)",
     default="flock",
 )
 LOCK_TIMEOUT: Final = Setting(
     "LOCK_TIMEOUT",
-    _duration(zero=True),
+    texts.duration(zero=True),
     "how long to wait for another writer (seconds, or 90s, 30m, 6h)",
     default="6h",
 )
-DEADLINE: Final = Setting("DEADLINE", _duration(zero=False), "limit of the whole run (seconds, or 90s, 30m, 6h)")
+DEADLINE: Final = Setting("DEADLINE", texts.duration(zero=False), "limit of the whole run (seconds, or 90s, 30m, 6h)")
 LOG_FORMAT: Final[Setting[LogFormat]] = Setting(
     "LOG_FORMAT",
-    _words(get_args(LogFormat)),
+    texts.one_of(get_args(LogFormat)),
     "`text` or `json`; progress bars only on a terminal, a line every 10 s otherwise",
     default="text",
 )
 TERMINATION_LOG: Final = Setting(
     "TERMINATION_LOG",
-    _path,
+    texts.path,
     "the file that gets an error as one line of JSON",
     default_note=f"`{DEFAULT_TERMINATION_LOG.as_posix()}` where it exists",
     path="home",
 )
 PRIORITIES: Final = Setting(
     "PRIORITIES",
-    _priorities,
+    texts.priorities,
     "`ljspeech=5,urmp=1`: priorities, 1 to 5, instead of the catalog's own",
     config_key="datasets.priorities",
     separator=",",
 )
 LAYOUTS: Final = Setting(
     "LAYOUTS",
-    _layouts,
+    texts.layouts,
     "`libritts=parquet`: which layout of a data set to take, instead of the catalog's choice",
     config_key="datasets.layouts",
     separator=",",
 )
 USE_HF_CACHE: Final = Setting(
     "USE_HF_CACHE",
-    _boolean,
+    texts.boolean,
     "bytes that are already in the Hub client's cache are used, by digest",
     default="true",
     config_key="datasets.use_hf_cache",
 )
-HF_USERNAME: Final = Setting("HF_USERNAME", _owner, "the user's name on the Hub, for when the Hub cannot be asked")
-SPACE_ID: Final = Setting("SPACE_ID", _text, "set by the Hub in a Space", config_key=None)
-SPACE_AUTHOR_NAME: Final = Setting("SPACE_AUTHOR_NAME", _text, "set by the Hub in a Space: its owner", config_key=None)
+HF_USERNAME: Final = Setting("HF_USERNAME", texts.owner, "the user's name on the Hub, for when the Hub cannot be asked")
+SPACE_ID: Final = Setting("SPACE_ID", texts.plain_text, "set by the Hub in a Space", config_key=None)
+SPACE_AUTHOR_NAME: Final = Setting("SPACE_AUTHOR_NAME", texts.plain_text, "set by the Hub in a Space: its owner", config_key=None)
 
 SETTINGS: Final[tuple[Setting[Any], ...]] = (
     PHASE,
@@ -702,7 +466,7 @@ class _Found:
     """0 for the command line, 1 for the environment, 2 for the config file."""
     place: Value | None = None
 
-    def refuse(self, bad: _BadValueError) -> NoReturn:
+    def refuse(self, bad: texts.BadTextError) -> NoReturn:
         if self.place is not None:
             self.place.fail(bad.problem, bad.hint)
         raise ConfigurationError(f"{self.label}: {bad.problem}", hint=bad.hint) from None
@@ -734,7 +498,7 @@ class _Reader:
         """Read what was found."""
         try:
             return setting.parse(self._expanded(setting, found.text))
-        except _BadValueError as bad:
+        except texts.BadTextError as bad:
             found.refuse(bad)
 
     def find(self, setting: Setting[T]) -> _Found | None:
@@ -766,16 +530,18 @@ class _Reader:
 
     def _secret_in(self, name: str, path: str) -> str:
         try:
-            return self.read_text(_path(self._home_expanded(path))).strip()
-        except _BadValueError as bad:
+            return self.read_text(texts.path(self._home_expanded(path))).strip()
+        except texts.BadTextError as bad:
             raise ConfigurationError(f"{name}: {bad.problem}", hint=bad.hint) from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             hint = "Mount the secret, or make the file readable for this user."
-            raise ConfigurationError(f"{name}: {_shown(path)} cannot be read: {reason}", hint=hint) from None
+            raise ConfigurationError(f"{name}: {texts.shown(path)} cannot be read: {reason}", hint=hint) from None
         except ValueError:
             # What the file holds stays out of the message: it is, or was meant to be, a secret.
-            raise ConfigurationError(f"{name}: {_shown(path)} is not a text file", hint="Write the secret as text.") from None
+            raise ConfigurationError(
+                f"{name}: {texts.shown(path)} is not a text file", hint="Write the secret as text."
+            ) from None
 
     def _expanded(self, setting: Setting[T], text: str) -> str:
         if not setting.path:
@@ -873,10 +639,10 @@ def _read_token(reader: _Reader, hub_home: Path, warnings: list[str]) -> Secret 
         return None
     try:
         text = reader.read_text(path).strip()
-        token = _token(text) if text else None
+        token = texts.token(text) if text else None
     except (OSError, ValueError):
         return None  # nobody asked for it: not logged in is the usual case
-    except _BadValueError as bad:
+    except texts.BadTextError as bad:
         warnings.append(f"The Hub client's login in {path} is not used: {bad.problem}.")
         return None
     if token is not None:
@@ -893,7 +659,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = tuple(f"{PREFIX}{name}" for name in (*(setting.name for setting in SETTINGS), *LATER))
     files = {f"{PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret}
     return [
-        f"{_shown(name)} is set and is no setting. {_guess(name, known)}".rstrip()
+        f"{texts.shown(name)} is set and is no setting. {texts.guess(name, known)}".rstrip()
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in {*known, *files} and not _INJECTED.fullmatch(name)
     ]
@@ -935,7 +701,7 @@ def read_settings(  # noqa: PLR0913 - the world, piece by piece
     known = tuple(setting.name for setting in SETTINGS)
     for name in overrides:
         if name not in {*known, *LATER}:
-            raise ConfigurationError(f"{_shown(name)} is no setting", hint=_guess(name, known))
+            raise ConfigurationError(f"{texts.shown(name)} is no setting", hint=texts.guess(name, known))
     reader = _Reader(overrides, environ, read_text, home)
     config_path = _load_config(reader, app_root / "config" / "config.yaml")
     warnings = _unknown_variables(environ)
