@@ -399,11 +399,15 @@ def _open_up(folder: Path) -> None:
 
 
 def set_mode(handle: int, mode: int) -> bool:
-    """Give an open file or folder exactly ``mode``; ``False`` where the file system keeps no modes."""
+    """Give an open file or folder exactly ``mode``; ``False`` where the file system keeps no modes.
+
+    A folder keeps its set-group-id bit: it is how a shared volume hands its group down.
+    """
     if not hasattr(os, "fchmod"):
         return False
     try:
-        os.fchmod(handle, mode)
+        now = os.fstat(handle).st_mode
+        os.fchmod(handle, mode | now & stat.S_ISGID if stat.S_ISDIR(now) else mode)
     except OSError as error:
         if error.errno in {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}:
             return False
