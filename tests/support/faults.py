@@ -43,7 +43,11 @@ HOLDING_KINDS: Final[tuple[Kind, ...]] = ("stall", "gate")
 
 
 class Gate:
-    """A place where requests wait until a test lets them go."""
+    """A place where requests wait until a test lets them go.
+
+    When a request is here, its bytes before the gate have been sent. Whether the client has written them down is for
+    the client's own files to say.
+    """
 
     def __init__(self, name: str) -> None:
         """Make a closed gate that nobody has reached."""

@@ -255,7 +255,7 @@ class HubServer:
             return self._answer_api(request, segments[1:], token, fault)
         kind: RepoKind = _KINDS.get(segments[0], "model")
         rest = segments[1:] if segments[0] in _KINDS else segments
-        if len(rest) >= 5 and rest[2] in {"resolve", "raw"}:  # noqa: PLR2004 - owner, name, resolve, revision, path
+        if len(rest) >= 5 and rest[2] in {"resolve", "raw"}:
             _only(request, "GET", "HEAD")
             return self._answer_file(request, kind, rest, token, fault)
         raise Refusal(404, None, f"no such page: {request.path}")
@@ -267,7 +267,7 @@ class HubServer:
             return self._create(request, token)
         if segments == ["validate-yaml"]:
             return Answer.of_json({"errors": [], "warnings": []})
-        if len(segments) >= 3 and segments[0] in _KINDS:  # noqa: PLR2004 - kind, owner, name
+        if len(segments) >= 3 and segments[0] in _KINDS:
             return self._answer_repo(request, segments, token, fault)
         raise Refusal(404, None, f"no such call: {request.path}")
 

@@ -36,7 +36,7 @@ def wav(rate: int, frames: int, seed: str, *, bits: int = 16, noisy: bool = Fals
     else:
         period = number(seed, 40, 160)
         wave = [8000 * (4 * abs(place - period // 2) - period) // period for place in range(period)]
-        if width == 2:  # noqa: PLR2004 - 16 bit
+        if width == 2:
             packed = struct.pack(f"<{period}h", *wave)
         else:
             packed = b"".join((value << 8).to_bytes(3, "little", signed=True) for value in wave)

@@ -144,7 +144,10 @@ class Collection:
         return sum(path.stat().st_size for path in self.tree(dataset).rglob("*") if path.is_file())
 
     def expected(self, dataset: str, *splits: str) -> dict[str, Path]:
-        """Return the files that must be there (path in the tree to the right bytes), of all splits or of some."""
+        """Return the files that must be there (path in the tree to the right bytes), of all splits or of some.
+
+        Splits are those of direct URLs; a Hub repository has none of its own.
+        """
         root = self.tree(dataset)
         chosen = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
         if not splits:
@@ -634,25 +637,36 @@ def _same_path(path: str, *hosts: str) -> tuple[str, ...]:
 def miniature_catalog(real: str | Mapping[str, Any], collection: Collection) -> dict[str, Any]:
     """Return the real catalog with the miniature's sizes and digests, and nothing else changed.
 
-    A digest keeps its algorithm, and `none` stays `none`. A source whose layout is not the data set's stays as it is.
-    Anything else that has no miniature is a :class:`MissingMiniatureError`.
+    A digest keeps its algorithm, and `none` stays `none`. What has no miniature is a :class:`MissingMiniatureError`,
+    save for sources of another layout than the data set's own, which then stay as they are.
     """
-    catalog: dict[str, Any] = copy.deepcopy(_parsed(real))
+    # Through JSON, so that what YAML anchors share is shared no more.
+    catalog: dict[str, Any] = json.loads(json.dumps(_parsed(real)))
     for dataset, entry in catalog["datasets"].items():
         if not collection.tree(dataset).is_dir():
             message = f"no miniature of the data set {dataset}"
             raise MissingMiniatureError(message)
-        for source in entry["sources"]:
-            if not _own_layout(entry, source):
-                continue
-            if source["kind"] == "hub":
-                _shrink_hub(source, collection)
-            else:
-                for file in source["files"]:
-                    _shrink_file(dataset, file, collection)
+        entry["sources"] = [_shrunken(dataset, entry, source, collection) for source in entry["sources"]]
         if "unpacked_size" in entry:
             entry["unpacked_size"] = collection.tree_size(dataset)
     return catalog
+
+
+def _shrunken(
+    dataset: str, entry: Mapping[str, Any], source: Mapping[str, Any], collection: Collection
+) -> dict[str, Any]:
+    small = copy.deepcopy(dict(source))
+    try:
+        if small["kind"] == "hub":
+            _shrink_hub(small, collection)
+        else:
+            for file in small["files"]:
+                _shrink_file(dataset, file, collection)
+    except MissingMiniatureError:
+        if _own_layout(entry, source):
+            raise
+        return dict(source)
+    return small
 
 
 def _shrink_file(dataset: str, file: dict[str, Any], collection: Collection) -> None:

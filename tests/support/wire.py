@@ -275,7 +275,7 @@ class Origin(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__((host, port), Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name=f"{name}-origin", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name=f"{name}-origin", daemon=True)
 
     @property
     def port(self) -> int:
@@ -408,8 +408,7 @@ class Handler(BaseHTTPRequestHandler):
         for rule in probe.due(*BODY_KINDS, silent=True):
             self._act(rule, probe)
         early = self._early_fault(probe)
-        answer = early or self._guarded(request, probe)
-        self._send(request, answer, probe)
+        self._send(request, early or self._guarded(request, probe), probe, sound=early is None)
 
     def _early_fault(self, probe: FaultProbe) -> Answer | None:
         answer: Answer | None = None
@@ -435,19 +434,20 @@ class Handler(BaseHTTPRequestHandler):
             self._head(answer, {"Content-Length": str(len(body))}) + (b"" if request.method == "HEAD" else body)
         )
 
-    def _send(self, request: Request, answer: Answer, probe: FaultProbe) -> None:
+    def _send(self, request: Request, answer: Answer, probe: FaultProbe, *, sound: bool) -> None:
+        """Send an answer; one that is `sound` may still go wrong on its way."""
         log, entry = probe.log, probe.entry
         length = 0 if answer.status == HTTPStatus.NOT_MODIFIED else answer.body.length
         headers = {"Content-Length": str(length)}
-        succeeded = answer.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}
+        succeeded = sound and answer.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}
         if succeeded and (rule := probe.take("content_length")):
             headers["Content-Length"] = str(max(0, length + rule.offset))
-        if answer.status == HTTPStatus.PARTIAL_CONTENT and (rule := probe.take("content_range")):
+        if succeeded and answer.status == HTTPStatus.PARTIAL_CONTENT and (rule := probe.take("content_range")):
             body = answer.body
             whole = answer.headers["Content-Range"].rpartition("/")[2]
             start = body.start + rule.offset
             headers["Content-Range"] = f"bytes {start}-{start + body.length - 1}/{whole}"
-        if answer.status == HTTPStatus.OK and request.method == "GET" and probe.take("gzip"):
+        if succeeded and answer.status == HTTPStatus.OK and request.method == "GET" and probe.take("gzip"):
             squeezed = gzip.compress(b"".join(answer.body.pieces(0, length, _SLICE)), mtime=0)
             answer = replace(answer, body=Body(squeezed, 0, len(squeezed)))
             length = len(squeezed)
@@ -571,7 +571,7 @@ class _Sender:
 
 def _faulty_answer(rule: Rule) -> Answer:
     if rule.kind == "redirect":
-        return Answer(rule.status if rule.status // 100 == 3 else 302, {"Location": rule.location, **rule.headers})  # noqa: PLR2004 - 3xx
+        return Answer(rule.status if rule.status // 100 == 3 else 302, {"Location": rule.location, **rule.headers})
     if rule.kind == "html":
         page = rule.body or "<!DOCTYPE html><html><body><h1>Sign in to the network</h1></body></html>"
         return Answer.of_bytes(HTTPStatus.OK, page.encode(), "text/html; charset=utf-8", rule.headers)
