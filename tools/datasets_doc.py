@@ -123,7 +123,8 @@ def _dataset(dataset: DataSet) -> list[str]:
         f"## {dataset.id}\n",
         f"**[{dataset.title}]({dataset.homepage})**: {dataset.description}.\n",
         f"- Purpose: {dataset.purpose or 'not stated'}",
-        f"- Priority: {dataset.priority}" + (" (optional: its failure makes a run partial, not failed)" if dataset.optional else ""),
+        f"- Priority: {dataset.priority}"
+        + (" (optional: its failure makes a run partial, not failed)" if dataset.optional else ""),
         f"- Download: {written(need.download)}",
         f"- Unpacked: {written(need.unpacked)}",
         f"- Splits: {', '.join(f'`{name}`' for name in dataset.splits) or 'none'}",

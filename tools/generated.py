@@ -28,5 +28,5 @@ def write_or_check(arguments: Sequence[str], module: str, path: Path, text: str)
         return 0
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return 0
-    print(f"{path.relative_to(ROOT)} is not current; run: python -m {module}", file=sys.stderr)
+    sys.stderr.write(f"{path.relative_to(ROOT)} is not current; run: python -m {module}\n")
     return 1

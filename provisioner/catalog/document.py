@@ -25,6 +25,7 @@ MAX_DEPTH: Final = 50
 
 _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,24})")
 _TAG: Final = "tag:yaml.org,2002:"
+_SCALAR_TAGS: Final = frozenset({"null", "bool", "int", "float", "str", "timestamp", "value", "merge"})
 _SHOWN: Final = 60
 """How many characters of a wrong value a message repeats."""
 
@@ -221,20 +222,17 @@ class _Converter:
 
     def _scalar(self, node: yaml.ScalarNode, here: Value) -> bool | int | float | str | None:
         text: str = node.value
-        match node.tag.removeprefix(_TAG):
-            case "str" | "timestamp" | "value" | "merge":
-                # A date, "=" and "<<" stay the text that was written.
-                if any("\ud800" <= character <= "\udfff" for character in text):
-                    here.fail("an escape that is no character", "Write the character itself.")
-                return text
-            case "int" if not _DECIMAL.fullmatch(text):
-                # YAML 1.1 reads 010 as eight and 1:30 as ninety: nobody means that, so it stays text.
-                return text
-            case "null" | "bool" | "int" | "float":
-                try:
-                    data = self._loader.construct_object(node)
-                except (ValueError, LookupError, AttributeError, yaml.YAMLError):
-                    here.fail(f"cannot be read: {shown(text)}", "Put it between quotes.")
-                return data if data is None or isinstance(data, bool | int | float) else text
-            case tag:
-                here.fail(f"a tag is not allowed here: {shown(tag)}", "Remove the tag.")
+        tag = node.tag.removeprefix(_TAG)
+        if tag not in _SCALAR_TAGS:
+            here.fail(f"a tag is not allowed here: {shown(tag)}", "Remove the tag.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            here.fail("an escape that is no character", "Write the character itself.")
+        if tag not in {"null", "bool", "int", "float"} or (tag == "int" and not _DECIMAL.fullmatch(text)) or ":" in text:
+            # A date, "=" and "<<" stay the text that was written; so do 010 and 1:30, which YAML 1.1 would read as eight and
+            # ninety: nobody means that.
+            return text
+        try:
+            data = self._loader.construct_object(node)
+        except (ValueError, LookupError, AttributeError, yaml.YAMLError):
+            here.fail(f"cannot be read: {shown(text)}", "Put it between quotes.")
+        return data if data is None or isinstance(data, bool | int | float) else text

@@ -28,6 +28,14 @@ MEANINGS: Final[Mapping[Commercial, str]] = {
 """Each mark of the catalog in words."""
 
 
+_ATTRIBUTION_HEAD: Final = """\
+# Licences and attribution
+
+What lies under `datasets/` on this volume, under which terms, and whom to name when it is used.
+The verdicts on commercial use are those of the catalog, with what they rest on; they are no legal advice.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a policy says about one data set."""
@@ -65,11 +73,7 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdic
 
 def attribution_text(datasets: Iterable[DataSet]) -> str:
     """Give ``ATTRIBUTION.md`` for the data sets on a volume, in the order given."""
-    parts = [
-        "# Licences and attribution\n\n"
-        "What lies under `datasets/` on this volume, under which terms, and whom to name when it is used.\n"
-        "The verdicts on commercial use are those of the catalog, with what they rest on; they are no legal advice.\n"
-    ]
+    parts = [_ATTRIBUTION_HEAD]
     parts += [_section(dataset) for dataset in datasets]
     if len(parts) == 1:
         parts.append("There is no data set on this volume yet.\n")

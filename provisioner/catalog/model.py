@@ -41,6 +41,7 @@ class Digest:
     """Lower case."""
 
     def __str__(self) -> str:
+        """Give it as a catalog writes it."""
         return f"{self.algorithm}:{self.hex}"
 
 

@@ -8,8 +8,8 @@ needs to see more than one value, and the hint for each way to be wrong.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NoReturn, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from provisioner.catalog import schema
 from provisioner.catalog.document import nearest, parse_document, shown
@@ -330,7 +330,9 @@ def _layout(keys: Mapping[str, Value]) -> str:
 
 
 def _split(value: Value) -> str:
-    return _word(value, schema.SPLIT, "the name of a split", "Use letters, digits, '.', '_' and '-', for example train-clean-100.")
+    return _word(
+        value, schema.SPLIT, "the name of a split", "Use letters, digits, '.', '_' and '-', for example train-clean-100."
+    )
 
 
 def _format(value: Value) -> UnpackFormat:
@@ -354,7 +356,7 @@ def _bytes(value: Value) -> int:
         found = shown(value.data) if isinstance(value.data, str) else value.kind
         value.fail(
             f"expected a number of bytes, found {found}",
-            "Write whole bytes, such as 2748572632, or {value: 3860000000, estimate: true}; leave the key out where nobody knows.",
+            "Write whole bytes, such as 2748572632, or {value: 3860000000, estimate: true}; no key where nobody knows.",
         )
     return value.integer(0, schema.MAX_SIZE)
 
@@ -375,7 +377,9 @@ def _digest(value: Value) -> Digest | None:
         value.fail(f"a digest has hexadecimal digits only, found {wrong.group()!r}", "Copy it again.")
     if len(digits) != DIGEST_LENGTHS[algorithm]:
         fits = [name for name, length in DIGEST_LENGTHS.items() if length == len(digits)]
-        hint = f"{len(digits)} digits are a {fits[0]}." if fits else "Copy it again: part of it is missing, or too much was taken."
+        hint = (
+            f"{len(digits)} digits are a {fits[0]}." if fits else "Copy it again: part of it is missing, or too much was taken."
+        )
         value.fail(f"a {algorithm} has {DIGEST_LENGTHS[algorithm]} digits, found {len(digits)}", hint)
     return Digest(algorithm, digits.lower())
 
@@ -423,13 +427,13 @@ def _into(value: Value) -> str:
 def _repo(value: Value) -> str:
     repo = value.text()
     good = re.fullmatch(schema.REPO, repo) and len(repo) <= _MAX_REPO
-    if good and "--" not in repo and ".." not in repo and not repo.endswith((".git", ".", "-")):
-        return repo
-    found = re.search(r"(?:datasets/)?([\w.-]+/[\w.-]+)/*$", repo)
-    value.fail(
-        f"{shown(repo)} is not the name of a repository",
-        f"Write owner/name, such as {found.group(1) if found else 'keithito/lj_speech'}, without an address before it.",
-    )
+    if not good or "--" in repo or ".." in repo or repo.endswith((".git", ".", "-")):
+        found = re.search(r"(?:datasets/)?([\w.-]+/[\w.-]+)/*$", repo)
+        value.fail(
+            f"{_shown_url(repo)} is not the name of a repository",
+            f"Write owner/name, such as {found.group(1) if found else 'keithito/lj_speech'}, without an address before it.",
+        )
+    return repo
 
 
 def _revision(value: Value) -> str:
@@ -443,7 +447,7 @@ def _page(value: Value) -> str:
     """Give the address of a page for people."""
     text = value.text()
     if not re.fullmatch(schema.PAGE, text):
-        value.fail(f"{shown(text)} is not the address of a page", "Write it in full, such as https://example.org/page.")
+        value.fail(f"{_shown_url(text)} is not the address of a page", "Write it in full, such as https://example.org/page.")
     return text
 
 
@@ -451,21 +455,15 @@ def _url(value: Value) -> str:
     """Give the address of a file whose name can be used as it is."""
     text = value.text()
     scheme, colon, _ = text.partition(":")
-    if not colon or scheme not in schema.URL_SCHEMES:
-        what = f"the scheme {shown(scheme)} is not one of" if colon else f"{shown(text)} is not a URL; it must begin with one of"
-        value.fail(f"{what} {', '.join(schema.URL_SCHEMES)}", nearest(scheme, schema.URL_SCHEMES))
+    if not colon:
+        value.fail(f"{shown(text)} is not a URL", f"Begin with one of: {', '.join(schema.URL_SCHEMES)}.")
+    if scheme not in schema.URL_SCHEMES:
+        known = ", ".join(schema.URL_SCHEMES)
+        value.fail(f"the scheme {shown(scheme)} is not one of {known}", nearest(scheme, schema.URL_SCHEMES))
     if any(not "!" <= character <= "~" or character == "\\" for character in text):
         value.fail("the URL has a space, a backslash or a character that is not ASCII", "Write it percent-encoded, such as %20.")
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError as error:
-        value.fail(f"{shown(text)} is not a URL: {error}")
-    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        _refuse_credentials(value, "a user or password before the '@'")
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
-        if name.lower() in _CREDENTIALS:
-            _refuse_credentials(value, f"the parameter {name!r}")
+    parts = _split_url(value, text)
+    _check_no_credentials(value, parts)
     if "#" in text:
         value.fail("the URL has a '#' part, which is never sent", "Remove it, or write %23 where it belongs to the name.")
     if scheme == "file" and (parts.netloc or parts.query):
@@ -478,9 +476,28 @@ def _url(value: Value) -> str:
     return text
 
 
-def _refuse_credentials(value: Value, what: str) -> NoReturn:
-    # The URL itself is not repeated: it would carry the secret into logs and status files.
-    value.fail(f"the URL carries credentials: {what}", "A catalog is no place for secrets. Serve the file without, or by 'file:'.")
+def _split_url(value: Value, text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        value.fail(f"{_shown_url(text)} is not a URL", "Look at the host and the port.")
+    return parts
+
+
+def _check_no_credentials(value: Value, parts: SplitResult) -> None:
+    """Refuse secrets: a URL is repeated in logs, status files and documents."""
+    found = ["a user or password before the '@'"] if "@" in parts.netloc else []
+    found += [
+        f"the parameter {name!r}" for name, _ in parse_qsl(parts.query, keep_blank_values=True) if name.lower() in _CREDENTIALS
+    ]
+    for what in found:
+        value.fail(f"the URL carries credentials: {what}", "A catalog is no place for secrets: serve the file without them.")
+
+
+def _shown_url(text: str) -> str:
+    """Give a wrong URL for a message, without what may be a password."""
+    return shown(re.sub(r"//.*@", "//…@", text))
 
 
 def _check_file_name(value: Value, path: str) -> None:

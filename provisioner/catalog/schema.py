@@ -123,7 +123,9 @@ SIZE: Final = Table(
 LICENSE: Final = Table(
     "The terms, and why we believe them.",
     (
-        Key("spdx", _pattern(SPDX), "SPDX identifier, LicenseRef-… for others, NOASSERTION where it is not known.", required=True),
+        Key(
+            "spdx", _pattern(SPDX), "SPDX identifier, LicenseRef-… for others, NOASSERTION where it is not known.", required=True
+        ),
         Key("name", _FULL_TEXT, "The licence in words.", required=True),
         Key("url", _pattern(PAGE), "Where its text is.", required=True),
         Key(
