@@ -446,8 +446,9 @@ def _revision(value: Value) -> str:
 def _page(value: Value) -> str:
     """Give the address of a page for people."""
     text = value.text()
+    _check_no_credentials(value, _split_url(value, text))
     if not re.fullmatch(schema.PAGE, text):
-        value.fail(f"{_shown_url(text)} is not the address of a page", "Write it in full, such as https://example.org/page.")
+        value.fail(f"{shown(text)} is not the address of a page", "Write it in full, such as https://example.org/page.")
     return text
 
 

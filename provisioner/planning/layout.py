@@ -109,10 +109,10 @@ class VolumeLayout:
         """Which version a published *directory* is; a link says so by itself."""
         return self.receipts / dataset / "current"
 
-    def staged_tree(self, dataset: str, version: str, source: str) -> Path:
-        """Give the folder in which one version is put together from one source."""
-        return self.staging / "trees" / dataset / f"{version}-{source}" / "tree"
+    def staged_tree(self, dataset: str, version: str) -> Path:
+        """Give the folder in which a version's tree is put together."""
+        return self.staging / "trees" / dataset / version / "tree"
 
-    def staged_part(self, dataset: str, version: str, source: str, artifact: str) -> Path:
-        """Give the record that one artifact is complete in the staged tree."""
-        return self.staging / "trees" / dataset / f"{version}-{source}" / "parts" / f"{artifact}.json"
+    def staged_parts(self, dataset: str, version: str) -> Path:
+        """Give the folder of the records of what is complete in the staged tree."""
+        return self.staging / "trees" / dataset / version / "parts"

@@ -258,10 +258,7 @@ def _make_ready(request: RepositoryRequest, hub: HubClient, user: Mapping[str, A
         info = _create(request, hub, repo_id)
     # Of two runs that found it missing at the same moment, the one without a card to see adds the card.
     created = info is None or (missing and CARD_NAME not in info.paths)
-    if info is None or created:
-        warnings = _add_card(hub, repo_id, info)
-    else:
-        warnings = _check_existing(request, hub, right, info)
+    warnings = _add_card(hub, repo_id, info) if info is None or created else _check_existing(request, hub, right, info)
     # A renamed repository answers to its old name too; the application gets the one that will last.
     final = info.id if info is not None and _FULL.fullmatch(info.id) else repo_id
     note = f"data-set repository {hub.page_url(final)}: {'made' if created else 'exists already, reused as it is'}"

@@ -272,6 +272,7 @@ class HttpClient:
                 if not data:
                     break
                 if total is not None and sink.have + len(data) > total:
+                    sink.restart()
                     raise SizeMismatchError(
                         f"{show_url(asked)}: more than the expected {total:,} bytes arrived",
                         hint="The file was changed upstream, or an error page comes in its place.",
@@ -284,9 +285,7 @@ class HttpClient:
             raise Transient(f"{show_url(asked)}: the connection ended after {sink.have:,} of {total:,} bytes")
 
     @contextlib.contextmanager
-    def _request(
-        self, asked: str, headers: Mapping[str, str], *, authorized: bool
-    ) -> Iterator[urllib3.BaseHTTPResponse]:
+    def _request(self, asked: str, headers: Mapping[str, str], *, authorized: bool) -> Iterator[urllib3.BaseHTTPResponse]:
         """Ask, follow redirects, and give an answer whose body is worth reading.
 
         Raises:
@@ -333,9 +332,7 @@ class HttpClient:
                 context = tls_context(self._ca_file)
                 timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=STALL_SECONDS)
                 if proxy is None:
-                    self._pools[proxy] = urllib3.PoolManager(
-                        maxsize=self._connections, ssl_context=context, timeout=timeout
-                    )
+                    self._pools[proxy] = urllib3.PoolManager(maxsize=self._connections, ssl_context=context, timeout=timeout)
                 else:
                     auth = urlsplit(proxy)
                     user = f"{unquote(auth.username)}:{unquote(auth.password or '')}" if auth.username else None
@@ -348,9 +345,7 @@ class HttpClient:
                     )
             return self._pools[proxy]
 
-    def _copy(
-        self, url: str, asked: str, sink: Sink, *, size: int | None, advance: Callable[[int], None]
-    ) -> None:
+    def _copy(self, url: str, asked: str, sink: Sink, *, size: int | None, advance: Callable[[int], None]) -> None:
         path = _file_path(asked)
         try:
             with path.open("rb", buffering=0) as file:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import ssl
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -78,6 +78,8 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     Raises:
         ConfigurationError: the file cannot be read or holds no certificate.
     """
+    import ssl  # noqa: PLC0415 - a start with nothing to do must not pay for it
+
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioner.errors import DigestMismatchError, SizeMismatchError
-from provisioner.volume.disk import disk_errors, write_atomic
+from provisioner.volume.disk import disk_errors, make_folder, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,16 +26,6 @@ CHUNK: Final = 1 << 20
 
 RESUMABLE: Final = 1 << 20
 """Bytes from which on a partial file is worth a note of where it came from."""
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and what leads to it; group-writable as far as the umask lets it.
-
-    Raises:
-        VolumeError: the volume refuses.
-    """
-    with disk_errors(f"make the folder {path}", path):
-        path.mkdir(mode=0o775, parents=True, exist_ok=True)
 
 
 class _Hash(Protocol):

@@ -1,0 +1,343 @@
+"""One data set, from its sources to its published tree: resolve, fetch, verify, unpack, publish.
+
+This is where the two edges meet for one data set; :mod:`provisioner.run` does so for the whole run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from provisioner.errors import ConfigurationError, ProvisionerError, VolumeError, gravest
+from provisioner.planning.plan import Receipt
+from provisioner.remote.source import ANOTHER_MAY_HELP
+from provisioner.volume.archive import unpack
+from provisioner.volume.disk import disk_errors, link_or_copy, make_folder, remove_tree, sync_tree, write_atomic
+from provisioner.volume.manifest import Entry, Manifest, check_tree
+from provisioner.volume.staging import Blob, hash_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from provisioner.planning.plan import Inventory, Step
+    from provisioner.planning.recipe import Artifact
+    from provisioner.remote.source import Remote, Resolved
+    from provisioner.stop import Stop
+    from provisioner.volume.finds import Finds
+    from provisioner.volume.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Who is told how one data set gets on; called from several threads."""
+
+    def fetching(self, total: int | None) -> None:
+        """Fetching begins: so many bytes."""
+        ...
+
+    def arrived(self, count: int) -> None:
+        """So many bytes are there, wherever they came from; negative: were dropped."""
+        ...
+
+    def unpacking(self, name: str, total: int | None) -> None:
+        """An archive is being unpacked."""
+        ...
+
+    def unpacked(self, count: int) -> None:
+        """So many bytes were unpacked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one artifact put into the tree."""
+
+    entries: tuple[Entry, ...]
+    whole: bool
+    """Everything that it holds is among the entries; otherwise some of it came from an artifact before it."""
+
+
+class Filler:
+    """Makes one step of a plan true."""
+
+    def __init__(
+        self, step: Step, store: Store, remote: Remote, finds: Finds, *, stop: Stop, watcher: Watcher, connections: int
+    ) -> None:
+        """Prepare.
+
+        Args:
+            step: what to make.
+            store: the volume's trees.
+            remote: all sources.
+            finds: bytes that are on this machine already.
+            stop: ends the work.
+            watcher: is told how it gets on.
+            connections: how many artifacts at once.
+        """
+        self._step = step
+        self._recipe = step.recipe
+        self._store = store
+        self._layout = store.layout
+        self._remote = remote
+        self._finds = finds
+        self._stop = stop
+        self._watcher = watcher
+        self._connections = connections
+        self._tree = self._layout.staged_tree(step.id, step.recipe.version)
+        self._parts = self._layout.staged_parts(step.id, step.recipe.version)
+        self._taken: dict[str, Entry] = {}
+        self._taken_lock = threading.Lock()
+
+    def fill(self, inventory: Inventory, published_at: Callable[[], str]) -> Receipt:
+        """Try the sources in their order until one gives the data set whole, and publish it.
+
+        Args:
+            inventory: what is on the volume; shared parts are taken over from it.
+            published_at: gives the time for the receipt.
+
+        Raises:
+            ProvisionerError: no source did (the most telling of their errors), or the volume failed.
+        """
+        errors: list[ProvisionerError] = []
+        for place, source in enumerate(self._recipe.sources):
+            try:
+                resolved = self._remote.resolve(source, self._recipe.splits)
+                parts = self._gather(resolved, inventory)
+                return self._publish(resolved, parts, published_at)
+            except (*ANOTHER_MAY_HELP, ConfigurationError) as error:
+                if self._stop.reason is not None:
+                    raise
+                errors.append(error)
+                if place + 1 < len(self._recipe.sources):
+                    _LOGGER.warning("%s: %s; trying the next source", self._recipe.label, error.message)
+        raise gravest(errors)
+
+    # --- bringing the parts together ---------------------------------------------------------------------------------
+
+    def _gather(self, resolved: Resolved, inventory: Inventory) -> dict[str, Part]:
+        """Get every artifact of a source into the staged tree; those that are there already cost nothing."""
+        make_folder(self._tree)
+        make_folder(self._parts)
+        self._taken = {}
+        parts: dict[str, Part] = {}
+        missing = deque[tuple[Artifact, Path | None]]()
+        sizes = [artifact.size.value for artifact in resolved.artifacts if artifact.size]
+        self._watcher.fetching(sum(sizes) if len(sizes) == len(resolved.artifacts) else None)
+        for artifact in resolved.artifacts:
+            self._stop.check()
+            part = self._staged(artifact) or self._taken_over(artifact, inventory)
+            if part is None:
+                missing.append((artifact, self._finds.find(artifact)))
+                continue
+            self._keep(artifact, part, parts)
+            self._watcher.arrived(artifact.size.value if artifact.size else 0)
+        self._work_off(missing, parts)
+        return parts
+
+    def _work_off(self, missing: deque[tuple[Artifact, Path | None]], parts: dict[str, Part]) -> None:
+        """Fetch what is missing, several artifacts at once if there is room for them; the first failure ends it."""
+        failures: list[ProvisionerError | BaseException] = []
+
+        def work() -> None:
+            while not failures:
+                try:
+                    artifact, found = missing.popleft()
+                except IndexError:
+                    return
+                try:
+                    part = self._obtain(artifact, found)
+                    with self._taken_lock:
+                        parts[artifact.shape] = part
+                except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
+                    failures.append(error)
+
+        count = 1 if self._step.one_at_a_time else min(self._connections, len(missing))
+        threads = [threading.Thread(target=work, name=f"fetch-{self._recipe.label}", daemon=True) for _ in range(count - 1)]
+        for thread in threads:
+            thread.start()
+        work()
+        for thread in threads:
+            thread.join()
+        if failures:
+            ours = [error for error in failures if isinstance(error, ProvisionerError)]
+            raise failures[0] if len(ours) < len(failures) else gravest(ours)
+
+    def _keep(self, artifact: Artifact, part: Part, parts: dict[str, Part]) -> None:
+        parts[artifact.shape] = part
+        self._taken.update((entry.path, entry) for entry in part.entries if entry.kind != "folder")
+
+    def _staged(self, artifact: Artifact) -> Part | None:
+        """See whether an earlier run has put this artifact into the staged tree, whole."""
+        if artifact.unpack == "none":
+            entry = self._hashed(self._tree / artifact.path, artifact)
+            return Part((entry,), whole=True) if entry else None
+        for whole in (True, False):
+            path = self._part_path(artifact, whole=whole)
+            with contextlib.suppress(FileNotFoundError, VolumeError):
+                return Part(Manifest.from_json(path.read_bytes(), str(path)).entries, whole=whole)
+        return None
+
+    def _part_path(self, artifact: Artifact, *, whole: bool) -> Path:
+        return self._parts / f"{artifact.shape}{'' if whole else '-shared'}.json"
+
+    def _hashed(self, path: Path, artifact: Artifact) -> Entry | None:
+        """Give the entry of a file that is there and right."""
+        try:
+            size = path.lstat().st_size
+            if path.is_symlink() or (artifact.size and not artifact.size.estimate and size != artifact.size.value):
+                return None
+            right, sha256 = hash_file(path, artifact, self._stop.check)
+        except OSError:
+            return None
+        return self._entry(artifact, size, sha256) if right else None
+
+    def _entry(self, artifact: Artifact, size: int, sha256: str) -> Entry:
+        digest = str(artifact.digest) if artifact.digest else None
+        return Entry(artifact.path, "file", size, sha256, source_digest=digest, artifact=artifact.shape)
+
+    def _taken_over(self, artifact: Artifact, inventory: Inventory) -> Part | None:
+        """Take this artifact's files from a tree on the volume that has them; every file is hashed on the way."""
+        for (dataset, version), receipt in inventory.receipts.items():
+            if artifact.shape not in receipt.shapes:
+                continue
+            tree, manifest = self._store.tree_of(dataset, version), self._store.manifest(dataset, version)
+            if tree is None or manifest is None:
+                continue
+            entries = tuple(entry for entry in manifest if entry.artifact == artifact.shape)
+            if entries and self._link_all(tree, entries):
+                _LOGGER.info("%s: %s is taken over from %s %s", self._recipe.label, artifact.name, dataset, version)
+                if artifact.unpack != "none":
+                    self._note(artifact, Part(entries, whole=True))
+                return Part(entries, whole=True)
+        return None
+
+    def _link_all(self, tree: Path, entries: Sequence[Entry]) -> bool:
+        findings = check_tree(tree, Manifest(tuple(entries)), deep=True, check=self._stop.check)
+        if any(finding.problem != "extra" for finding in findings):
+            return False
+        for entry in entries:
+            self._stop.check()
+            target = self._tree / entry.path
+            if entry.kind == "folder":
+                make_folder(target)
+                continue
+            make_folder(target.parent)
+            with contextlib.suppress(FileNotFoundError), disk_errors(f"replace {target}"):
+                target.unlink()
+            link_or_copy(tree / entry.path, target)
+        return True
+
+    # --- one artifact --------------------------------------------------------------------------------------------
+
+    def _obtain(self, artifact: Artifact, found: Path | None) -> Part:
+        """Get one artifact's bytes and put them into the staged tree."""
+        if found is not None:
+            _LOGGER.info("%s: %s is used, nothing is fetched", self._recipe.label, found)
+            self._watcher.arrived(found.stat().st_size)
+            if artifact.unpack != "none":
+                return self._unpack(artifact, found)
+        with Blob(self._layout.blobs, artifact, check=self._stop.check) as blob:
+            if found is not None:
+                _pour(found, blob, self._stop.check)
+                sha256 = blob.seal()
+            else:
+                self._watcher.arrived(blob.have)
+                sha256 = self._remote.fetch(artifact, blob, self._watcher.arrived)
+            if artifact.unpack == "none":
+                entry = self._entry(artifact, blob.have, sha256)
+                self._put(blob, artifact)
+                return Part((entry,), whole=True)
+            part = self._unpack(artifact, blob.path)
+            blob.drop()
+            return part
+
+    def _put(self, blob: Blob, artifact: Artifact) -> None:
+        target = self._tree / artifact.path
+        if target.is_dir() and not target.is_symlink():
+            remove_tree(target)
+        blob.move_to(target)
+
+    def _unpack(self, artifact: Artifact, archive: Path) -> Part:
+        # One after the other: they share the record of what is taken, and the disk.
+        with self._taken_lock:
+            self._watcher.unpacking(artifact.name, artifact.unpacked_size.value if artifact.unpacked_size else None)
+            result = unpack(
+                archive,
+                artifact.unpack,
+                self._tree,
+                artifact.into,
+                taken=self._taken,
+                check=self._stop.check,
+                advance=self._watcher.unpacked,
+                artifact=artifact.shape,
+            )
+            self._taken.update((entry.path, entry) for entry in result.entries if entry.kind != "folder")
+            part = Part(tuple(result.entries), whole=not result.shared)
+            self._note(artifact, part)
+        return part
+
+    def _note(self, artifact: Artifact, part: Part) -> None:
+        """Record that an artifact is in the tree: from here on its archive is not needed again."""
+        sync_tree(self._tree)
+        write_atomic(self._part_path(artifact, whole=part.whole), Manifest.of(part.entries).to_json())
+
+    # --- the whole -----------------------------------------------------------------------------------------------
+
+    def _publish(self, resolved: Resolved, parts: Mapping[str, Part], published_at: Callable[[], str]) -> Receipt:
+        entries: dict[str, Entry] = {}
+        for artifact in resolved.artifacts:
+            for entry in parts[artifact.shape].entries:
+                entries.setdefault(entry.path, entry)
+        manifest = Manifest.of(_without_filled_folders(entries))
+        self._prune(manifest)
+        against = {artifact.verified_against for artifact in resolved.artifacts}
+        receipt = Receipt(
+            dataset=self._step.id,
+            version=self._recipe.version,
+            layout=self._recipe.layout,
+            splits=self._recipe.splits,
+            files=manifest.files,
+            size=manifest.bytes,
+            license=self._recipe.dataset.license.spdx,
+            source_kind=resolved.kind,
+            source_url=resolved.url,
+            pin=resolved.pin,
+            verified_against=next(word for word in ("none", "listing", "catalog") if word in against),
+            published_at=published_at(),
+            shapes={a.shape: a.key for a in resolved.artifacts if parts[a.shape].whole and a.digest is not None},
+        )
+        self._store.publish(receipt, self._tree, manifest)
+        self._store.clear_staging(self._step.id)
+        return receipt
+
+    def _prune(self, manifest: Manifest) -> None:
+        """Remove what a source that failed half-way, or a run with another catalog, left in the staged tree."""
+        for finding in check_tree(self._tree, manifest, deep=False, check=self._stop.check):
+            if finding.problem == "extra":
+                remove_tree(self._tree / finding.path)
+
+
+def _without_filled_folders(entries: Mapping[str, Entry]) -> list[Entry]:
+    """Drop folders that one artifact left empty and another filled."""
+    filled: set[str] = set()
+    for path in entries:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in filled:
+            filled.add(parent)
+            parent = parent.rpartition("/")[0]
+    return [entry for entry in entries.values() if entry.kind != "folder" or entry.path not in filled]
+
+
+def _pour(source: Path, blob: Blob, check: Callable[[], None]) -> None:
+    """Copy a find into staging: the tree gets bytes of its own, whatever becomes of the find."""
+    blob.restart()
+    with source.open("rb", buffering=0) as file:
+        while data := file.read(1 << 20):
+            check()
+            blob.write(data)

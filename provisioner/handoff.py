@@ -1,0 +1,123 @@
+"""Becoming the app: found before the first byte, started with nothing of ours left behind.
+
+The app takes over this very process, so that as process 1 of a container it gets the container's signals and its exit code
+is the container's. POSIX only in what it does, not in what it imports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from provisioner.catalog.document import nearest
+from provisioner.errors import AppNotExecutableError, AppNotFoundError, InterruptedBySignal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+_DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_RESTORED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGXFSZ")
+"""Python ignores SIGPIPE and SIGXFSZ, and an ignored signal stays ignored across exec; the app gets the system's ways."""
+
+
+def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: Collection[str]) -> str:
+    """Give the path of the app's executable.
+
+    Args:
+        command: the app's command line.
+        environ: the environment that it will get.
+        sub_commands: our own commands, for a hint when one was misspelled.
+
+    Raises:
+        AppNotFoundError: there is none of that name.
+        AppNotExecutableError: there is one, and it may not be executed.
+    """
+    name = command[0]
+    path = environ.get("PATH", _DEFAULT_PATH)
+    found = shutil.which(name, path=path)
+    if found is not None:
+        return found
+    folders = [""] if os.sep in name else path.split(os.pathsep)
+    for folder in folders:
+        candidate = Path(folder, name) if folder else Path(name)
+        if candidate.exists():
+            raise AppNotExecutableError(
+                f"the app {str(candidate)!r} cannot be executed; nothing was fetched",
+                hint="It is a folder." if candidate.is_dir() else f"Make it executable: chmod +x {candidate}",
+            )
+    guess = nearest(name, sub_commands)
+    raise AppNotFoundError(
+        f"{name!r} is no command of the provisioner, and no app of that name was found; nothing was fetched",
+        hint=f"{guess} To start an app, give its command line behind '--'.",
+    )
+
+
+def become(
+    executable: str, command: Sequence[str], environ: Mapping[str, str], *, mask: object, umask: int | None
+) -> NoReturn:
+    """Replace this process by the app.
+
+    Args:
+        executable: what :func:`find_app` gave.
+        command: the app's command line.
+        environ: all of its environment.
+        mask: the signals that were blocked when this process began.
+        umask: what it was when this process began; ``None``: it was not changed.
+
+    Raises:
+        InterruptedBySignal: a signal came before the app was there to take it.
+        AppNotExecutableError: the system refuses.
+    """
+    blocked = _block()
+    for signum in _pending(blocked):
+        raise InterruptedBySignal(signum)
+    for name in _RESTORED:
+        number = getattr(signal, name, None)
+        if number is not None:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)
+    _reap()
+    if umask is not None:
+        os.umask(umask)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # type: ignore[arg-type]
+    try:
+        os.execve(executable, list(command), dict(environ))  # noqa: S606 - what the user asked for, without a shell
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            problem = "its interpreter (the first line of the script) is not there"
+        elif error.errno == errno.ENOEXEC:
+            problem = "it is neither a program of this machine nor a script with a '#!' line"
+        else:
+            problem = error.strerror or str(error)
+        raise AppNotExecutableError(f"the app {executable!r} could not be started: {problem}", hint="Correct the command.") from error
+
+
+def original_mask() -> object:
+    """Give the signals that are blocked now."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
+
+
+def _block() -> tuple[int, ...]:
+    signals = tuple(number for number in (signal.SIGINT, signal.SIGTERM) if number)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    return signals
+
+
+def _pending(signals: Collection[int]) -> list[int]:
+    return [number for number in signals if number in signal.sigpending()] if hasattr(signal, "sigpending") else []
+
+
+def _reap() -> None:
+    """Bury children that others left to us: as process 1 we inherit them, and the app would."""
+    if not hasattr(os, "WNOHANG"):
+        return
+    with contextlib.suppress(OSError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

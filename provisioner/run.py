@@ -1,0 +1,699 @@
+"""The phase loop: ask what is there, plan, act. Where remote and volume meet for a whole run.
+
+A run plans without the lock. With nothing to do it ends there: nothing is written, nobody is asked. Otherwise it takes the
+lock, plans again (another writer may have done the work meanwhile), and acts. The loop that moves bytes runs on a thread of
+its own, so that signals, the deadline, progress and the heartbeat never wait for a transfer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import secrets
+import socket
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner import __version__
+from provisioner.catalog.document import nearest
+from provisioner.catalog.license import attribution_text
+from provisioner.errors import (
+    ConfigurationError,
+    DeadlineError,
+    InterruptedBySignal,
+    LicenseRefusedError,
+    MissingDataError,
+    NotFoundError,
+    ProvisionerError,
+    VolumeError,
+    VolumeFullError,
+    VolumeNotWritableError,
+)
+from provisioner.fill import Filler
+from provisioner.planning.layout import VolumeLayout
+from provisioner.planning.plan import Rules, Wanted, make_plan
+from provisioner.remote.dataset_repo import (
+    RepositoryOutcome,
+    RepositoryRequest,
+    ensure_repository,
+    environment,
+    remembered,
+    to_record,
+)
+from provisioner.remote.http import HttpClient
+from provisioner.remote.hub import HubClient
+from provisioner.remote.network import Proxies
+from provisioner.remote.retry import Retry, RetryPolicy
+from provisioner.remote.source import Remote
+from provisioner.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
+from provisioner.volume.disk import free_bytes, make_folder, used_bytes, write_atomic
+from provisioner.volume.finds import Finds
+from provisioner.volume.lock import writer_lock
+from provisioner.volume.mounts import is_kept, kind_of
+from provisioner.volume.records import environment_lines, read_json, write_json
+from provisioner.volume.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioner.catalog.model import Catalog
+    from provisioner.planning.plan import Inventory, Plan, Receipt, Step
+    from provisioner.progress import Progress
+    from provisioner.settings import Settings
+    from provisioner.status import RunState
+    from provisioner.stop import Stop
+
+_LOGGER = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 0.2
+GRACE_SECONDS: Final = 0.7
+"""How long the threads that move bytes may take to notice that the run must end."""
+WAIT_LINE_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended."""
+
+    state: RunState
+    plan: Plan
+    status: Mapping[str, Any]
+    error: ProvisionerError | None = None
+    """Why the run failed; ``None``: it did not."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the app gets."""
+    worked: bool = False
+    """Something was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a look at the volume showed, and what follows from it."""
+
+    inventory: Inventory
+    plan: Plan
+    repository: RepositoryOutcome | None
+    """What is remembered; ``None``: it must be asked for."""
+    environment: Mapping[str, str]
+    status: Mapping[str, Any]
+    due: tuple[str, ...]
+    """Records that are missing or old."""
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether there is nothing to do at all."""
+        return not (self.plan.work or self.due or self.repository is None or any(step.error for step in self.plan.steps))
+
+
+class Run:
+    """One run over one volume."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        *,
+        stop: Stop,
+        progress: Progress,
+        in_image: bool = False,
+        already_set: frozenset[str] = frozenset(),
+    ) -> None:
+        """Prepare; nothing is looked at.
+
+        Args:
+            settings: what the user asked for.
+            catalog: what should exist.
+            stop: ends the run.
+            progress: is told how it gets on.
+            in_image: a volume that is not mounted is worth a warning.
+            already_set: names in the app's environment that are not ours to change.
+        """
+        self.settings = settings
+        self.catalog = catalog
+        self._stop = stop
+        self._progress = progress
+        self._in_image = in_image
+        self._already_set = already_set
+        self.layout = VolumeLayout(settings.data_dir.absolute(), settings.staging_dir.absolute() if settings.staging_dir else None)
+        self._kind = kind_of(self.layout.root) if settings.volume_kind == "auto" else settings.volume_kind
+        publish = "dir" if self._kind == "object" else settings.publish
+        self.store = Store(self.layout, publish, program_version=__version__, check=stop.check)
+        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self._host = socket.gethostname()
+        self._retry = Retry(RetryPolicy(), pause=stop.wait, clock=time.monotonic, random=random.random)
+        self._proxies = Proxies(settings.proxies.http, settings.proxies.https, settings.proxies.no_proxy or "")
+        self._board = self._fresh_board()
+
+    # --- planning ------------------------------------------------------------------------------------------------
+
+    @property
+    def wanted(self) -> Wanted:
+        """What was asked for.
+
+        Raises:
+            ConfigurationError, NotFoundError: a name that the catalog does not have.
+        """
+        settings = self.settings
+        if not settings.datasets and settings.phase != "auto" and settings.phase not in self.catalog.phases:
+            raise ConfigurationError(
+                f"PHASE: {settings.phase!r} is not a phase of the catalog", hint=nearest(settings.phase, [*self.catalog.phases, "auto"])
+            )
+        chosen: dict[str, list[str]] = {}
+        for name, split in settings.datasets:
+            self._check_name("DATASETS", name)
+            if split is None:
+                chosen[name] = []
+            elif chosen.get(name) != []:
+                chosen.setdefault(name, []).append(split)
+        for variable, names in (("LAYOUTS", settings.layouts), ("PRIORITIES", settings.priorities), ("ACCEPT_LICENSES", settings.accept_licenses)):
+            for name in names:
+                self._check_name(variable, name)
+        return Wanted(
+            phase=None if chosen else settings.phase,
+            datasets=tuple((name, tuple(splits)) for name, splits in chosen.items()),
+            layouts=settings.layouts,
+        )
+
+    def _check_name(self, variable: str, name: str) -> None:
+        if name in self.catalog.excluded:
+            excluded = self.catalog.excluded[name]
+            raise LicenseRefusedError(
+                f"{variable}: {name} ({excluded.title}) is left out of the catalog on purpose: {excluded.reason} ({excluded.license})",
+                hint="Describe it in a catalog of your own (CATALOG_PATH) if you may use it.",
+            )
+        if name not in self.catalog.datasets:
+            raise ConfigurationError(f"{variable}: {name!r} is not in the catalog", hint=nearest(name, self.catalog.datasets))
+
+    @property
+    def rules(self) -> Rules:
+        """What decides between fetching and leaving out."""
+        settings = self.settings
+        return Rules(
+            license_policy=settings.license_policy,
+            accept_licenses=frozenset(settings.accept_licenses),
+            limit_bytes=settings.max_storage_bytes,
+            fail_on_shortfall=settings.on_shortfall == "fail",
+            priorities=settings.priorities,
+        )
+
+    def plan(self) -> tuple[Plan, Inventory]:
+        """Say what a run would do, without the lock and without a request.
+
+        Raises:
+            ProvisionerError: names that do not exist, or a volume that cannot be looked at.
+        """
+        inventory = self.store.inventory()
+        return make_plan(self.wanted, self.catalog, inventory, self.rules), inventory
+
+    def _look(self) -> _View:
+        plan, inventory = self.plan()
+        repository = self._known_repository()
+        values = self._environment(repository)
+        board = self._fresh_board(plan)
+        board.take_plan(plan, inventory.receipts)
+        if repository is not None:
+            board.repository(repository.as_record())
+        board.finish(_state(plan, []), None)
+        status = board.document(used_bytes=0, free_bytes=0)
+        due = []
+        if _read(self.layout.environment) != environment_lines(values):
+            due.append("provision.env")
+        if _read(self.layout.attribution) != self._attribution(inventory):
+            due.append("ATTRIBUTION.md")
+        if not tells_the_same(read_json(self.layout.status), status):
+            due.append("dataset_status.json")
+        return _View(inventory, plan, repository, values, status, tuple(due))
+
+    # --- acting --------------------------------------------------------------------------------------------------
+
+    def provision(self) -> Result:
+        """Make the volume hold what was asked for.
+
+        Returns:
+            How it ended; data sets that failed are in it, not raised.
+
+        Raises:
+            ProvisionerError: nothing could be done at all, or the run was told to stop.
+        """
+        with self._deadline():
+            return self._supervised(self._provision)
+
+    def _provision(self) -> Result:
+        view = self._look()
+        if view.plan.shortfall is not None:
+            raise view.plan.shortfall
+        if view.satisfied:
+            _LOGGER.info("Nothing to do: the volume holds %s", _asked_for(view.plan))
+            return Result(view.status["state"], view.plan, view.status, environment=view.environment)
+        if not self.settings.may_download:
+            self._refuse_downloads(view.plan)
+        self._warn_of_volume()
+        try:
+            self._prepare_volume()
+        except (VolumeNotWritableError, VolumeError) as error:
+            return self._without_writing(view, error)
+        with self._lock():
+            view = self._look()
+            if view.plan.shortfall is not None:
+                raise view.plan.shortfall
+            if view.satisfied:
+                _LOGGER.info("Nothing left to do: another run has done it")
+                return Result(view.status["state"], view.plan, view.status, environment=view.environment)
+            return self._act(view)
+
+    def _act(self, view: _View) -> Result:
+        plan, inventory = view.plan, view.inventory
+        self._log_plan(plan)
+        board = self._board = self._fresh_board(plan)
+        board.take_plan(plan, inventory.receipts)
+        self._write_status()
+        self._writing = True
+        repository = view.repository
+        if repository is None:
+            repository = self._ask_for_repository()
+        elif repository.note:
+            _LOGGER.info("%s", repository.note)
+        board.repository(repository.as_record())
+        for dataset, version in plan.evict:
+            _LOGGER.info("%s: the superseded version %s is removed, since its space is needed", dataset, version)
+            self.store.remove(dataset, version)
+        failures: list[tuple[Step, ProvisionerError]] = [(step, step.error) for step in plan.steps if step.error]
+        for step in plan.work:
+            self._stop.check()
+            try:
+                self._do(step)
+            except ProvisionerError as error:
+                if self._stop.reason is not None or isinstance(error, VolumeNotWritableError):
+                    raise
+                _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f" {error.hint}" if error.hint else "")
+                board.failed(step.id, error)
+                failures.append((step, error))
+                if isinstance(error, VolumeFullError):
+                    # What it left would keep the others out as well.
+                    self.store.clear_staging(step.id)
+            self._write_status()
+        return self._finish(plan, failures, repository)
+
+    def _finish(self, plan: Plan, failures: list[tuple[Step, ProvisionerError]], repository: RepositoryOutcome) -> Result:
+        inventory = self.store.inventory()
+        values = self._environment(repository)
+        self._write_if_new(self.layout.attribution, self._attribution(inventory))
+        self._write_if_new(self.layout.environment, environment_lines(values))
+        counted = [(step, error) for step, error in failures if self._counts(step)]
+        error = self._worst(plan, counted)
+        if error is None and repository.error is not None and self.settings.dataset_repo_asked:
+            error = repository.error
+        state = _state(plan, failures) if not error else self._failed_state()
+        if not failures:
+            self.store.clear_staging()
+        self._board.finish(state, error)
+        self._write_status()
+        self._writing = False
+        status = self._board.document(**self._volume_figures())
+        return Result(state, plan, status, error, values, worked=True)
+
+    def _failed_state(self) -> RunState:
+        return "degraded" if self.settings.on_failure == "degraded" else "failed"
+
+    def _counts(self, step: Step) -> bool:
+        """An optional data set's failure leaves a run partial, unless it was asked for by name."""
+        return bool(self.settings.datasets) or not step.recipe.dataset.optional
+
+    @staticmethod
+    def _worst(plan: Plan, failures: list[tuple[Step, ProvisionerError]]) -> ProvisionerError | None:
+        """Give the error of the failed data set with the highest priority."""
+        order = {step.id: place for place, step in enumerate(plan.steps)}
+        return min(failures, key=lambda failure: order[failure[0].id])[1] if failures else None
+
+    def _do(self, step: Step) -> None:
+        label, board = step.recipe.label, self._board
+        if step.action == "adopt":
+            board.set_state(step.id, "unpacking")
+            if self.store.adopt(step.id, step.recipe.version):
+                self._announce(step, self._receipt(step))
+                return
+        elif step.action == "link":
+            self.store.link(step.id, step.recipe.version)
+            self._announce(step, self._receipt(step))
+            return
+        _LOGGER.info("%s: %s", label, step.why)
+        filler = Filler(
+            step,
+            self.store,
+            self._remote,
+            self._finds,
+            stop=self._stop,
+            watcher=_Watcher(step, board, self._progress),
+            connections=self.settings.connections,
+        )
+        try:
+            receipt = filler.fill(self.store.inventory(), _now)
+        finally:
+            self._progress.finish(label)
+        self._announce(step, receipt)
+
+    def _receipt(self, step: Step) -> Receipt:
+        return self.store.inventory().receipts[step.id, step.recipe.version]
+
+    def _announce(self, step: Step, receipt: Receipt) -> None:
+        self._board.is_there(step.id, receipt)
+        proof = {"catalog": "verified against the catalog", "listing": "verified against the Hub's listing"}
+        _LOGGER.info(
+            "%s: ready, %d files, %s bytes, %s",
+            step.recipe.label,
+            receipt.files,
+            f"{receipt.size:,}",
+            proof.get(receipt.verified_against, "NOT verified: the catalog knows no digest"),
+        )
+
+    # --- the user's repository -----------------------------------------------------------------------------------
+
+    def _repository_request(self) -> RepositoryRequest:
+        settings = self.settings
+        return RepositoryRequest(
+            endpoint=settings.hf_endpoint,
+            token=settings.hf_token.reveal() if settings.hf_token else None,
+            name=settings.dataset_repo,
+            org=settings.dataset_repo_org,
+            private=settings.dataset_repo_private,
+            asked=settings.dataset_repo_asked,
+            user_hints=tuple(filter(None, (settings.hf_username, settings.space_author_name))),
+            offline=settings.hf_hub_offline,
+        )
+
+    def _known_repository(self) -> RepositoryOutcome | None:
+        """Give what can be said of the repository without asking anybody; ``None``: the Hub must be asked."""
+        request = self._repository_request()
+        if not request.name or not request.token:
+            return ensure_repository(request, self._hub_client())  # skipped: no request is made
+        outcome = remembered(read_json(self.layout.repository) or {}, request)
+        if outcome is None and request.offline:
+            return ensure_repository(request, self._hub_client())
+        return outcome
+
+    def _ask_for_repository(self) -> RepositoryOutcome:
+        request = self._repository_request()
+        outcome = ensure_repository(request, self._hub_client())
+        if outcome.error is None:
+            _LOGGER.info("%s", outcome.note)
+            with contextlib.suppress(VolumeNotWritableError):
+                write_json(self.layout.repository, to_record(outcome, request))
+        else:
+            level = logging.ERROR if request.asked else logging.WARNING
+            _LOGGER.log(level, "%s. %s", outcome.note, outcome.error.hint)
+        for warning in outcome.warnings:
+            _LOGGER.warning("%s", warning)
+        return outcome
+
+    # --- the edges -----------------------------------------------------------------------------------------------
+
+    @property
+    def remote(self) -> Remote:
+        """All sources, with one policy for retries, proxies, certificates and bandwidth."""
+        return self._remote
+
+    @property
+    def _remote(self) -> Remote:
+        if self._made_remote is None:
+            self._made_remote = Remote(self.http, self._hub_client)
+        return self._made_remote
+
+    _made_remote: Remote | None = None
+    _made_http: HttpClient | None = None
+    _made_hub: HubClient | None = None
+    _made_finds: Finds | None = None
+    _writing: bool = False
+
+    @property
+    def http(self) -> HttpClient:
+        """The client for files."""
+        if self._made_http is None:
+            settings = self.settings
+            self._made_http = HttpClient(
+                retry=self._retry,
+                stop=self._stop,
+                proxies=self._proxies,
+                ca_file=settings.ssl_cert_file,
+                rewrite=self._rewrite,
+                connections=settings.connections,
+                bytes_per_second=settings.max_rate_bytes,
+                authorization=lambda _url: self._hub_client().auth_headers(),
+                offline=settings.hf_hub_offline,
+            )
+        return self._made_http
+
+    def _hub_client(self) -> HubClient:
+        if self._made_hub is None:
+            settings = self.settings
+            self._made_hub = HubClient(
+                settings.hf_endpoint,
+                settings.hf_token.reveal() if settings.hf_token else None,
+                retry=self._retry,
+                stop=self._stop,
+                proxies=self._proxies,
+                ca_file=settings.ssl_cert_file,
+                offline=settings.hf_hub_offline,
+                rewrite=self._rewrite,
+            )
+        return self._made_hub
+
+    def _rewrite(self, url: str) -> str:
+        for prefix, replacement in self.settings.url_rewrite:
+            if url.startswith(prefix):
+                return replacement + url[len(prefix) :]
+        return url
+
+    @property
+    def _finds(self) -> Finds:
+        if self._made_finds is None:
+            cache = self.settings.hf_hub_cache if self.settings.use_hf_cache else None
+            self._made_finds = Finds(self.layout.root, cache, self._stop.check)
+        return self._made_finds
+
+    # --- the volume ----------------------------------------------------------------------------------------------
+
+    def _refuse_downloads(self, plan: Plan) -> None:
+        missing = [step.recipe.label for step in plan.steps if step.action == "fetch"]
+        if missing:
+            raise MissingDataError(
+                f"not on the volume: {', '.join(missing)}; nothing was fetched, since AUTO_DOWNLOAD={self.settings.auto_download}",
+                hint="Run once with AUTO_DOWNLOAD=true, or choose a phase that is there (see 'status').",
+            )
+
+    def _warn_of_volume(self) -> None:
+        for sentence in (*self.settings.warnings, *self.settings.unused):
+            _LOGGER.warning("%s", sentence)
+        if self._in_image and not is_kept(self.layout.root):
+            _LOGGER.warning(
+                "%s is not a mounted volume: what is fetched is gone with the container. Mount one, e.g. -v data:%s",
+                self.layout.root,
+                self.layout.root,
+            )
+
+    def _prepare_volume(self) -> None:
+        if self._kind == "object" and self.settings.lock == "flock":
+            raise VolumeError(
+                f"{self.layout.root} is an object store's mount: a lock on it holds within one mount only; nothing was changed",
+                hint="If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk).",
+            )
+        try:
+            make_folder(self.layout.root)
+            make_folder(self.layout.private)
+        except VolumeNotWritableError as error:
+            uid = os.geteuid() if hasattr(os, "geteuid") else "this user"
+            raise VolumeNotWritableError(
+                error.message,
+                hint=f"Give the volume to this user: 'chown -R {uid}:0 DIR && chmod -R g+rwX DIR' on the host, "
+                f"or start the container with --user UID:0 of its owner, or fsGroup: 0 in Kubernetes.",
+            ) from error
+        make_folder(self.layout.staging)
+
+    def _without_writing(self, view: _View, error: ProvisionerError) -> Result:
+        """Go on with a volume that cannot be written, if all data are there; records that are old stay old."""
+        broken = [step for step in view.plan.steps if step.works or step.error]
+        if broken:
+            raise error
+        _LOGGER.warning("%s; all data are there, so only %s stay as they are", error.message, ", ".join(view.due) or "records")
+        repository = view.repository or self._ask_for_repository()
+        fatal = repository.error if self.settings.dataset_repo_asked else None
+        state: RunState = self._failed_state() if fatal else view.status["state"]
+        return Result(state, view.plan, view.status, fatal, self._environment(repository))
+
+    @contextlib.contextmanager
+    def _lock(self) -> Any:  # noqa: ANN401 - a context manager
+        if self.settings.lock == "external":
+            yield
+            return
+        said = -WAIT_LINE_SECONDS
+
+        def waiting(holder: str, waited: float) -> None:
+            nonlocal said
+            if waited - said >= WAIT_LINE_SECONDS:
+                said = waited
+                left = self.settings.lock_timeout_seconds - waited
+                _LOGGER.info("Waiting for %s: %.0f s so far, giving up in %.0f s", holder, waited, left)
+
+        holder = {"run_id": self.run_id, "host": self._host, "pid": os.getpid(), "since": _now()}
+        timeout = self.settings.lock_timeout_seconds
+        with writer_lock(self.layout.lock, holder=holder, timeout_seconds=timeout, stop=self._stop, waiting=waiting):
+            yield
+
+    # --- records -------------------------------------------------------------------------------------------------
+
+    def _fresh_board(self, plan: Plan | None = None) -> StatusBoard:
+        return StatusBoard(
+            run_id=self.run_id,
+            host=self._host,
+            phase=plan.phase if plan else None,
+            limit_bytes=self.settings.max_storage_bytes,
+            now=_now,
+        )
+
+    def _volume_figures(self) -> dict[str, int]:
+        receipts = self.store.inventory().receipts.values()
+        staged = used_bytes(self.layout.staging) if self.layout.staging_root is None else 0
+        return {"used_bytes": sum(receipt.size for receipt in receipts) + staged, "free_bytes": free_bytes(self.layout.root)}
+
+    def _write_status(self) -> None:
+        self._last_written = time.monotonic()
+        write_json(self.layout.status, self._board.document(**self._volume_figures()), durable=False)
+
+    _last_written: float = 0.0
+
+    def _write_if_new(self, path: Any, data: bytes) -> None:  # noqa: ANN401 - a path
+        if _read(path) != data:
+            write_atomic(path, data)
+
+    def _attribution(self, inventory: Inventory) -> bytes:
+        ids = [name for name in self.catalog.datasets if name in inventory.published]
+        return attribution_text(self.catalog.datasets[name] for name in ids).encode()
+
+    def _environment(self, repository: RepositoryOutcome | None) -> dict[str, str]:
+        values = {"DATASETS_DIR": str(self.layout.datasets)}
+        if repository is not None:
+            values |= environment(repository)
+        return {name: value for name, value in values.items() if name not in self._already_set}
+
+    def _log_plan(self, plan: Plan) -> None:
+        for step in plan.steps:
+            if step.warning and step.works:
+                _LOGGER.warning("%s", step.warning)
+            if step.action == "skip":
+                _LOGGER.warning("%s: skipped: %s", step.recipe.label, step.why)
+        work = [step.recipe.label for step in plan.work]
+        if work:
+            size = plan.download
+            _LOGGER.info("To do: %s; about %s bytes to fetch%s", ", ".join(work), f"{size.value:,}", " (estimate)" if size.estimate else "")
+
+    # --- time and signals ----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _deadline(self) -> Any:  # noqa: ANN401 - a context manager
+        seconds = self.settings.deadline_seconds
+        if seconds is None:
+            yield
+            return
+        reason = DeadlineError(
+            f"DEADLINE: {seconds:.0f} s have passed; what had arrived is kept", hint="Start again to carry on, or raise DEADLINE."
+        )
+        timer = threading.Timer(seconds, self._stop.request, (reason,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _supervised(self, work: Callable[[], Result]) -> Result:
+        """Do ``work`` on a thread of its own; keep heartbeat and progress going, and leave soon after a request to stop."""
+        outcome: list[Result] = []
+        failure: list[BaseException] = []
+        done = threading.Event()
+
+        def body() -> None:
+            try:
+                outcome.append(work())
+            except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
+                failure.append(error)
+            finally:
+                done.set()
+
+        threading.Thread(target=body, name="run", daemon=True).start()
+        while not done.wait(TICK_SECONDS) and self._stop.reason is None:
+            self._progress.tick()
+            if self._writing and time.monotonic() - self._last_written >= HEARTBEAT_SECONDS:
+                with contextlib.suppress(ProvisionerError):
+                    self._write_status()
+        if self._stop.reason is not None:
+            done.wait(GRACE_SECONDS)
+        if self._stop.reason is not None and not outcome:
+            self._note_interruption(self._stop.reason)
+            raise self._stop.reason
+        if failure:
+            if self._writing:
+                self._note_failure(failure[0])
+            raise failure[0]
+        return outcome[0]
+
+    def _note_interruption(self, reason: ProvisionerError) -> None:
+        if self._writing:
+            self._board.finish("interrupted", reason)
+            with contextlib.suppress(ProvisionerError):
+                self._write_status()
+
+    def _note_failure(self, error: BaseException) -> None:
+        ours = error if isinstance(error, ProvisionerError) else None
+        self._board.finish("failed", ours)
+        with contextlib.suppress(ProvisionerError):
+            self._write_status()
+
+
+class _Watcher:
+    """Tells status and progress how one data set gets on."""
+
+    def __init__(self, step: Step, board: StatusBoard, progress: Progress) -> None:
+        self._step = step
+        self._board = board
+        self._progress = progress
+
+    def fetching(self, total: int | None) -> None:
+        self._board.set_state(self._step.id, "fetching", bytes_total=total, bytes_done=0)
+        self._progress.start(self._step.recipe.label, "fetch", total)
+
+    def arrived(self, count: int) -> None:
+        self._board.advance(self._step.id, count)
+        self._progress.advance(self._step.recipe.label, count)
+
+    def unpacking(self, name: str, total: int | None) -> None:
+        self._board.set_state(self._step.id, "unpacking")
+        _LOGGER.info("%s: unpacking %s", self._step.recipe.label, name)
+
+    def unpacked(self, count: int) -> None:
+        """Not counted: the archive's bytes are what progress speaks of."""
+
+
+def _state(plan: Plan, failures: list[tuple[Step, ProvisionerError]]) -> RunState:
+    """Give the state of a run whose failures, if any, are not fatal."""
+    left_out = failures or any(step.action in {"skip", "refuse"} for step in plan.steps)
+    return "partial" if left_out else "ready"
+
+
+def _asked_for(plan: Plan) -> str:
+    return f"the phase {plan.phase}" if plan.phase else ", ".join(step.recipe.label for step in plan.steps)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read(path: Any) -> bytes | None:  # noqa: ANN401 - a path
+    try:
+        data: bytes = path.read_bytes()
+    except OSError:
+        return None
+    return data

@@ -1,0 +1,53 @@
+"""What kind of mount the volume is: it decides whether links, renames and locks can be trusted.
+
+Read from Linux's mount table (``man 5 proc``, "mountinfo"); elsewhere every volume counts as an ordinary one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+_TABLE: Final = Path("/proc/self/mountinfo")
+_OBJECT_STORES: Final = re.compile(
+    r"fuse\.(hf-mount\S*|s3fs|mount-s3|mountpoint-s3|gcsfuse|goofys|geesefs|blobfuse2?|rclone|ossfs|cosfs)"
+)
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+def kind_of(path: Path) -> Literal["posix", "object"]:
+    """Say whether a path lies on an object store that is mounted as a file system."""
+    found = _mount_of(path)
+    if found is None:
+        return "posix"
+    _, kind, source = found
+    return "object" if _OBJECT_STORES.fullmatch(kind) or source.startswith("hf-mount") else "posix"
+
+
+def is_kept(path: Path) -> bool:
+    """Say whether a path lies on a mount of its own, or on the one that a container loses with its end."""
+    found = _mount_of(path)
+    return found is None or found[0] != "/"
+
+
+def _mount_of(path: Path) -> tuple[str, str, str] | None:
+    """Give mount point, type and source of the mount that holds ``path``; ``None`` where nobody can say."""
+    try:
+        table = _TABLE.read_text("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    place = os.path.realpath(path)
+    best: tuple[str, str, str] | None = None
+    for line in table.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, rest = left.split(" "), right.split(" ")
+        if len(fields) < 5 or len(rest) < 2:  # noqa: PLR2004 - the fifth field is the mount point, then type and source
+            continue
+        point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4])
+        inside = point == "/" or place == point or place.startswith(f"{point}/")
+        # The last of equal length lies on top.
+        if inside and (best is None or len(point) >= len(best[0])):
+            best = (point, rest[0], rest[1])
+    return best

@@ -1,0 +1,320 @@
+"""The trees on a volume: what is there, how a new one is published, and how one is taken away.
+
+The order never changes: the tree is whole and its manifest is written; everything is synced; the tree is put in its place;
+the published name is switched; the receipt is written. Death between any two of these leaves either the old state or a
+tree with a manifest and no receipt, which the next run hashes and adopts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING, Final, Literal
+
+from provisioner.errors import VolumeError
+from provisioner.planning.plan import Inventory, Receipt
+from provisioner.volume.disk import (
+    disk_errors,
+    free_bytes,
+    fsync_directory,
+    make_folder,
+    remove_tree,
+    sync_tree,
+    used_bytes,
+    write_atomic,
+)
+from provisioner.volume.manifest import Manifest, check_tree
+from provisioner.volume.records import read_json, read_receipt, receipt_document, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from provisioner.planning.layout import VolumeLayout
+
+Publish = Literal["link", "dir"]
+
+_LOGGER = logging.getLogger(__name__)
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES})
+
+
+class Store:
+    """The trees of one volume."""
+
+    def __init__(self, layout: VolumeLayout, publish: Publish, *, program_version: str, check: Callable[[], None]) -> None:
+        """Look at nothing yet.
+
+        Args:
+            layout: where everything lies.
+            publish: whether the app gets a link or the tree itself.
+            program_version: noted in receipts.
+            check: called between pieces of work; raises to end it.
+        """
+        self.layout = layout
+        self._publish = publish
+        self._program_version = program_version
+        self._check = check
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def inventory(self) -> Inventory:
+        """See what is there, by its receipts and by the places of their trees; nothing is hashed or counted.
+
+        Raises:
+            VolumeError: the volume cannot be looked at.
+        """
+        receipts: dict[tuple[str, str], Receipt] = {}
+        published: dict[str, str] = {}
+        foreign: set[str] = set()
+        for dataset in _names(self.layout.receipts):
+            for name in _names(self.layout.receipts / dataset):
+                version, suffix = os.path.splitext(name)
+                if suffix != ".json" or self.tree_of(dataset, version) is None:
+                    continue
+                receipt = read_receipt(self.layout.receipt(dataset, version), dataset, version)
+                if receipt is not None:
+                    receipts[dataset, version] = receipt
+        for dataset in _names(self.layout.datasets):
+            form, version = self._form(dataset)
+            if form == "foreign":
+                foreign.add(dataset)
+            elif form == self._form_wanted(dataset) and version and (dataset, version) in receipts:
+                published[dataset] = version
+        return Inventory(
+            receipts=receipts,
+            published=published,
+            orphans=frozenset(self._orphans(receipts.keys())),
+            foreign=frozenset(foreign),
+            staged_bytes=used_bytes(self.layout.staging) if self.layout.staging_root is None else 0,
+            free_bytes=free_bytes(self.layout.root),
+        )
+
+    def tree_of(self, dataset: str, version: str) -> Path | None:
+        """Give the folder of a version's tree; ``None`` when it is gone."""
+        tree = self.layout.tree(dataset, version)
+        if _is_folder(tree):
+            return tree
+        form, current = self._form(dataset)
+        return self.layout.published(dataset) if form == "dir" and current == version else None
+
+    def manifest(self, dataset: str, version: str) -> Manifest | None:
+        """Give a version's manifest; ``None`` when there is none that can be understood."""
+        path = self.layout.manifest(dataset, version)
+        try:
+            return Manifest.from_json(path.read_bytes(), str(path))
+        except FileNotFoundError:
+            return None
+        except (OSError, VolumeError) as error:
+            _LOGGER.warning("%s", error)
+            return None
+
+    def _orphans(self, known: object) -> Iterator[tuple[str, str]]:
+        for dataset in _names(self.layout.manifests):
+            for name in _names(self.layout.manifests / dataset):
+                version, suffix = os.path.splitext(name)
+                if suffix == ".json" and (dataset, version) not in known and self.tree_of(dataset, version):  # type: ignore[operator]
+                    yield dataset, version
+
+    def _form(self, dataset: str) -> tuple[Literal["none", "link", "dir", "foreign"], str | None]:
+        """Say what lies in a data set's published place, and which version it is."""
+        place = self.layout.published(dataset)
+        try:
+            facts = os.lstat(place)
+        except OSError:
+            return "none", None
+        if stat.S_ISLNK(facts.st_mode):
+            target = os.readlink(place).replace(os.sep, "/")
+            version = target.rsplit("/", 1)[-1]
+            # Ours by its text, whether or not the tree is still there: a dangling one may be replaced.
+            return ("link", version) if target == self.layout.link_target(dataset, version) else ("foreign", None)
+        if not stat.S_ISDIR(facts.st_mode):
+            return "foreign", None
+        try:
+            return "dir", self.layout.current(dataset).read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            # An empty folder holds nothing that could be lost.
+            return ("foreign", None) if next(_names(place), None) else ("none", None)
+
+    def _form_wanted(self, dataset: str) -> Publish:
+        """Links, unless directories are wanted or an earlier run found that this volume has no links."""
+        return "dir" if self._publish == "dir" or self.layout.current(dataset).exists() else "link"
+
+    # --- changing ------------------------------------------------------------------------------------------------
+
+    def publish(self, receipt: Receipt, staged: Path, manifest: Manifest) -> None:
+        """Make a staged tree the one that the app sees.
+
+        Args:
+            receipt: what will be believed of it.
+            staged: the tree; it is moved.
+            manifest: all that is in it; checked against the tree's names, kinds and sizes.
+
+        Raises:
+            VolumeError: the tree is not what it should be, or the volume failed; nothing was published.
+        """
+        dataset, version = receipt.dataset, receipt.version
+        findings = check_tree(staged, manifest, deep=False, check=self._check)
+        if findings:
+            raise VolumeError(
+                f"{dataset}: the staged tree is not what was put there ({findings[0]}); it was not published",
+                hint="Something else writes into .provisioner/staging, or the device loses data. Start again.",
+            )
+        for folder in (self.layout.manifests / dataset, self.layout.receipts / dataset, self.layout.store / dataset):
+            make_folder(folder)
+        write_atomic(self.layout.checksums(dataset, version), manifest.to_sha256sum(), durable=False)
+        write_json(self._origin(dataset, version), receipt_document(receipt, self._program_version), durable=False)
+        tree = self.layout.tree(dataset, version)
+        if _is_folder(tree):
+            # It has no receipt, or we would not be here; what was right in it was taken over.
+            self.layout.manifest(dataset, version).unlink(missing_ok=True)
+            remove_tree(tree)
+        self._move_in(staged, tree)
+        write_atomic(self.layout.manifest(dataset, version), manifest.to_json(), durable=False)
+        sync_tree(self.layout.private)
+        self._place(dataset, version)
+        self._write_receipt(receipt)
+
+    def link(self, dataset: str, version: str) -> None:
+        """Make a version that is there, receipt and all, the one that the app sees.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        self._place(dataset, version)
+
+    def adopt(self, dataset: str, version: str) -> bool:
+        """Hash a tree that has a manifest and no receipt, and publish it if it is right; a wrong one is removed.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        manifest, tree = self.manifest(dataset, version), self.tree_of(dataset, version)
+        receipt = read_receipt(self._origin(dataset, version), dataset, version)
+        if manifest is not None and tree is not None and receipt is not None:
+            findings = check_tree(tree, manifest, deep=True, check=self._check)
+            if not findings:
+                self._place(dataset, version)
+                self._write_receipt(receipt)
+                return True
+            _LOGGER.warning("%s: the tree without a receipt is not right (%s); it is made anew", dataset, findings[0])
+        self.remove(dataset, version)
+        return False
+
+    def remove(self, dataset: str, version: str) -> None:
+        """Take one version off the volume: the receipt first, so that nobody believes what is going.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        tree = self.tree_of(dataset, version)
+        paths = (self.layout.receipt, self.layout.manifest, self.layout.checksums, self._origin)
+        with disk_errors(f"remove {dataset} {version}"):
+            for path in paths:
+                path(dataset, version).unlink(missing_ok=True)
+        if tree is not None:
+            remove_tree(tree)
+
+    def clear_staging(self, dataset: str | None = None) -> None:
+        """Remove the half-made trees of one data set, or everything that is staged.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        folder = self.layout.staging / "trees" / dataset if dataset else self.layout.staging
+        if dataset or self.layout.staging_root is None:
+            remove_tree(folder)
+            return
+        for name in ("trees", "blobs"):  # a folder that the user gave stays
+            remove_tree(folder / name)
+
+    def _origin(self, dataset: str, version: str) -> Path:
+        return self.layout.manifests / dataset / f"{version}.origin"
+
+    def _write_receipt(self, receipt: Receipt) -> None:
+        path = self.layout.receipt(receipt.dataset, receipt.version)
+        make_folder(path.parent)
+        write_json(path, receipt_document(receipt, self._program_version))
+
+    def _move_in(self, staged: Path, tree: Path) -> None:
+        try:
+            os.rename(staged, tree)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                with disk_errors(f"put {tree} in its place"):
+                    raise
+        # Staging is on another device: copy beside the final place, then rename.
+        incoming = tree.with_name(f".incoming-{tree.name}")
+        remove_tree(incoming)
+        with disk_errors(f"copy {staged} to {incoming}"):
+            shutil.copytree(staged, incoming, symlinks=True, copy_function=self._copy)
+            os.rename(incoming, tree)
+        remove_tree(staged)
+
+    def _copy(self, source: str, target: str) -> str:
+        self._check()
+        return str(shutil.copy2(source, target))
+
+    def _place(self, dataset: str, version: str) -> None:
+        """Switch what the app sees. With links a reader sees the old tree or the new, never neither."""
+        make_folder(self.layout.datasets)
+        with disk_errors(f"publish {dataset}"):
+            if self._form_wanted(dataset) == "link" and self._place_link(dataset, version):
+                return
+            self._place_folder(dataset, version)
+
+    def _place_link(self, dataset: str, version: str) -> bool:
+        place, target = self.layout.published(dataset), self.layout.link_target(dataset, version)
+        fresh = place.with_name(f".{dataset}.new")
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        try:
+            fresh.symlink_to(target, target_is_directory=True)
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                _LOGGER.info("This volume has no symbolic links: datasets/%s becomes the folder itself", dataset)
+                return False
+            raise
+        if self._form(dataset)[0] == "none" and _is_folder(place):
+            place.rmdir()  # empty, or it would be foreign
+        os.replace(fresh, place)
+        fsync_directory(place.parent)
+        return True
+
+    def _place_folder(self, dataset: str, version: str) -> None:
+        place = self.layout.published(dataset)
+        form, current = self._form(dataset)
+        if form == "dir" and current == version:
+            return
+        make_folder(self.layout.receipts / dataset)
+        if form == "link":
+            place.unlink()
+        elif form == "dir" and current:
+            os.rename(place, self.layout.tree(dataset, current))
+        elif _is_folder(place):
+            place.rmdir()
+        # Before the rename: a death in between leaves the tree in the store, where it is found.
+        write_atomic(self.layout.current(dataset), version.encode())
+        os.rename(self.layout.tree(dataset, version), place)
+        fsync_directory(place.parent)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    try:
+        yield from sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        with disk_errors(f"list {folder}"):
+            raise error from None
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
