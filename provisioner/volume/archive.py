@@ -16,7 +16,7 @@ import hashlib
 import io
 import os
 import unicodedata
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.errors import IntegrityError, UnsafeArchiveError, VolumeError
@@ -49,6 +49,16 @@ _WINDOWS_FORBIDDEN: Final = frozenset('<>:"|?*\\')
 _WINDOWS_DEVICES: Final = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
 
 
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out of an archive."""
+
+    entries: tuple[Entry, ...]
+    """Files and links, then empty folders, each in the archive's order."""
+    shared: tuple[str, ...]
+    """Paths that it has in common, bytes and all, with earlier artifacts of the data set; no entries of its own."""
+
+
 def unpack(
     archive: Path,
     form: UnpackFormat,
@@ -61,7 +71,7 @@ def unpack(
     artifact: str = "",
     limit: int | None = None,
     max_entries: int = MAX_ENTRIES,
-) -> list[Entry]:
+) -> Unpacked:
     """Unpack ``archive`` into ``root/into`` and give what came out of it, paths relative to ``root``.
 
     What an earlier attempt left there is replaced where the archive has something of that name, and otherwise stays. After
@@ -73,15 +83,12 @@ def unpack(
         root: the data set's folder, made if missing.
         into: sub-folder, POSIX separators, or empty.
         taken: what earlier artifacts of the same data set put under ``root``, by path. A member that is the same is
-            accepted and not given again.
+            accepted, and only named among the shared.
         check: called for every member and every MiB at least; raises to end the work.
         advance: told the bytes of file content as they are done, unpacked.
         artifact: key to be noted in each entry.
         limit: bytes of file content that may come out; ``None`` for any number.
         max_entries: members that the archive may have.
-
-    Returns:
-        Files, links and empty folders, in the archive's order, folders last.
 
     Raises:
         BrokenArchiveError: it cannot be read to its end, or is at odds with its own checksums.
@@ -186,7 +193,7 @@ class _Unpacker:
         except OSError as error:
             raise self._disk(error, path, member.size) from error
 
-    def finish(self) -> list[Entry]:
+    def finish(self) -> Unpacked:
         """Make the links, when all of them are known to stay inside, and give what is there now."""
         for entry in self._links.values():
             self._follow(entry)
@@ -196,13 +203,18 @@ class _Unpacker:
                 self._tree.symlink(entry.path, entry.target)
             except OSError as error:
                 raise self._disk(error, entry.path) from error
-        found = [entry for entry in self._made.values() if entry.kind != "folder"]
-        found += [
-            entry
-            for key, entry in self._made.items()
-            if entry.kind == "folder" and key not in self._full and key not in self._taken_folders
-        ]
-        return [entry for entry in found if self._key(entry.path) not in self._taken]
+        entries: list[Entry] = []
+        empty: list[Entry] = []
+        shared: list[str] = []
+        for key, entry in self._made.items():
+            if entry.kind == "folder":
+                if key not in self._full and key not in self._taken_folders and key not in self._taken:
+                    empty.append(entry)
+            elif key in self._taken:
+                shared.append(entry.path)
+            else:
+                entries.append(entry)
+        return Unpacked((*entries, *empty), tuple(shared))
 
     # --- names
 
