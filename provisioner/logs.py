@@ -113,7 +113,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Give the record as one line, followed by its exception where it has one."""
         level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
-        text = f"{self.formatTime(record, self.datefmt)} {level}{record.getMessage()}{_exception(record, self)}"
+        message = record.getMessage().rstrip("\n")
+        text = f"{self.formatTime(record, self.datefmt)} {level}{message}{_exception(record, self)}"
         # Redacted after formatting: arguments and exceptions are in it by now.
         return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", self._redactor.redact(text))
 
@@ -128,7 +129,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Give the record as one line of ASCII."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        entry: dict[str, Any] = {"ts": time, "level": record.levelname.lower(), "message": record.getMessage()}
+        entry: dict[str, Any] = {"ts": time, "level": record.levelname.lower(), "message": record.getMessage().rstrip("\n")}
         entry.update({key: value for key, value in vars(record).items() if key not in _OWN and key not in entry})
         exception = _exception(record, self).lstrip("\n")
         if exception:

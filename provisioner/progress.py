@@ -185,10 +185,16 @@ class Bars:
         from tqdm import tqdm  # noqa: PLC0415
 
         class Bar(tqdm):  # type: ignore[type-arg]
-            """A bar that only moves when it is told to."""
+            """A bar that only moves when it is told to, and says what a line would say."""
 
             # No thread that watches over the bars; it would outlive the run.
             monitor_interval = 0
+            numbers = ""
+
+            @property
+            def format_dict(self) -> dict[str, Any]:
+                """What may stand in ``bar_format``."""
+                return {**super().format_dict, "numbers": self.numbers}
 
         # A lock between threads is enough; the default one also makes a semaphore between processes.
         Bar.set_lock(threading.RLock())
@@ -208,6 +214,7 @@ class Bars:
             bar = self._bars[name][1]
             bar.total = count.total_bytes if count.total_bytes is None or count.total_bytes >= count.done_bytes else None
             bar.n = count.done_bytes
+            bar.numbers = str(count)
             bar.refresh()
         if self._console is not None:
             self._console.write_line = self._write_above if self._bars else self._console.write_to_stream
@@ -218,11 +225,10 @@ class Bars:
 
     def _new(self, name: str, count: Count) -> Any:  # noqa: ANN401 - a class made above
         return self._bar(
-            desc=f"{name}, unpacking" if count.phase_word == "unpack" else name,
+            desc=name,
             total=count.total_bytes,
             initial=count.done_bytes,
-            unit="B",
-            unit_scale=True,
+            bar_format="{desc:12} {bar:20} {numbers}",
             leave=False,
             dynamic_ncols=True,
             file=self._stream,

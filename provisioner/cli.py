@@ -1,0 +1,509 @@
+"""The command line: wiring, signals, and the one place where an error becomes a text and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from provisioner import __version__
+from provisioner.errors import (
+    INTERNAL_ERROR_EXIT_CODE,
+    ConfigurationError,
+    DeadlineError,
+    InterruptedBySignal,
+    NotFoundError,
+    ProvisionerError,
+    TryAgainError,
+    UsageError,
+    exit_code_of,
+)
+from provisioner.handoff import become, find_app, original_mask
+from provisioner.logs import Redactor, set_up_logging
+from provisioner.settings import DEFAULT_TERMINATION_LOG, Settings, help_text, read_settings
+from provisioner.stop import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
+
+    from provisioner.catalog.model import Catalog
+    from provisioner.logs import ConsoleHandler
+    from provisioner.run import Run
+
+_LOGGER = logging.getLogger(__name__)
+
+COMMANDS: Final = {
+    "provision": "make the volume hold what was asked for; the default",
+    "plan": "what 'provision' would do and why; writes nothing, asks nobody",
+    "status": "what the volume holds and how the last run ended",
+    "list": "the catalog: data sets, splits, phases, sizes, licences",
+    "catalog": "'catalog check [--online]': is the catalog well formed; does every source exist",
+    "healthcheck": "for the container's HEALTHCHECK: is this run alive, or the app started",
+}
+_VALUED: Final = {
+    "--phase": "PHASE",
+    "--data-dir": "DATA_DIR",
+    "--cache-dir": "DATA_DIR",
+    "--config": "CONFIG_PATH",
+    "--catalog": "CATALOG_PATH",
+}
+IN_IMAGE_MARK: Final = Path("/opt/provisioner/app")
+"""Where the image keeps this program; a checkout is anywhere else."""
+
+_EPILOG: Final = """\
+In a container, '--' or a first word that is no command begins the app's command line: the volume is filled, then this
+process becomes the app. Exit codes are in docs/usage.md.
+
+Settings (environment variables; each also as PROVISIONER_NAME; command line, environment, config file, default):
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A command line, taken apart."""
+
+    command: str
+    arguments: tuple[str, ...] = ()
+    """Ours, without the command."""
+    app: tuple[str, ...] = ()
+    """The app's command line."""
+
+
+@dataclass(slots=True)
+class _Context:
+    """What a command works with."""
+
+    settings: Settings
+    options: argparse.Namespace
+    environ: Mapping[str, str]
+    stop: Stop
+    console: ConsoleHandler
+    redactor: Redactor
+    app: tuple[str, ...] = ()
+    executable: str = ""
+    mask: object = None
+    umask: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def json(self) -> bool:
+        return bool(self.options.json)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of leaving the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message[:1].upper() + message[1:], hint=f"See '{self.prog} --help'.")
+
+
+def take_apart(arguments: Sequence[str]) -> Invocation:
+    """Find the command and the app in a command line.
+
+    What begins with ``-`` is ours. The first other word is a command of ours, or else begins the app's command line, as
+    ``--`` does wherever it stands.
+
+    Raises:
+        UsageError: an app behind a command that cannot have one.
+    """
+    ours: list[str] = []
+    rest = list(arguments)
+    command = ""
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word.startswith("-") or command:
+            ours.append(word)
+            if word in _VALUED or word == "--dataset":
+                ours += [rest.pop(0)] if rest else []
+        elif word in COMMANDS:
+            command = word
+        else:
+            rest.insert(0, word)
+            break
+    else:
+        return Invocation(command or "provision", tuple(ours))
+    if command not in {"", "provision"}:
+        raise UsageError(f"'{command}' starts no app: {' '.join(rest)!r} is not understood", hint="Leave out what follows '--'.")
+    if not rest:
+        raise UsageError("an app's command line was announced by '--', and there is none", hint="Give it, or leave out the '--'.")
+    return Invocation("provision", tuple(ours), tuple(rest))
+
+
+def parse_options(invocation: Invocation) -> argparse.Namespace:
+    """Read our part of the command line.
+
+    Raises:
+        UsageError: it cannot be understood.
+        SystemExit: ``--help`` or ``--version`` was asked for, and was answered.
+    """
+    top = invocation.command == "provision"
+    parser = _Parser(
+        prog="provisioner" if top else f"provisioner {invocation.command}",
+        description=_description() if top else COMMANDS[invocation.command],
+        epilog=_EPILOG + help_text() if top else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="provisioner [COMMAND] [OPTIONS] [-- APP ...]" if top else None,
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output, logs on standard error")
+    parser.add_argument("--data-dir", "--cache-dir", metavar="DIR", help="the volume's root (DATA_DIR)")
+    parser.add_argument("--config", metavar="FILE", help="the config file (CONFIG_PATH)")
+    parser.add_argument("--catalog", metavar="FILE", help="the catalog (CATALOG_PATH)")
+    if invocation.command in {"provision", "plan"}:
+        parser.add_argument("--phase", metavar="PHASE", help="a phase of the catalog, or 'auto' (PHASE)")
+        parser.add_argument(
+            "--dataset", metavar="ID[:SPLIT]", action="append", default=[], help="this data set instead of a phase; may be repeated"
+        )
+    if top:
+        parser.add_argument("--dry-run", action="store_true", help="show the plan, write nothing")
+        parser.add_argument("--list", action="store_true", help="the same as the command 'list'")
+        parser.add_argument("--status", action="store_true", help="the same as the command 'status'")
+        parser.add_argument("--version", action="version", version=__version__)
+    if invocation.command == "status":
+        parser.add_argument("--check", action="store_true", help="answer by the exit code: 0 only for ready and partial")
+    if invocation.command == "catalog":
+        parser.add_argument("action", choices=["check"], help="what to do with it")
+        parser.add_argument("--online", action="store_true", help="ask every source for size, digest, ETag and ranges")
+    return parser.parse_args(list(invocation.arguments))
+
+
+def _description() -> str:
+    width = max(map(len, COMMANDS))
+    lines = ["Fill a volume with the data sets that an application needs, before it starts.", "", "Commands:"]
+    return "\n".join(lines + [f"  {name:<{width}}  {meaning}" for name, meaning in COMMANDS.items()])
+
+
+def app_root() -> Path:
+    """Give the folder that holds ``config/``: beside the package in a checkout and in the image, within it when installed."""
+    package = Path(__file__).resolve().parent
+    return package.parent if (package.parent / "config" / "catalog.yaml").is_file() else package
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: without the program's name.
+        environ: the environment; it is read here and nowhere below.
+
+    Returns:
+        The exit code. When an app is started, this does not return.
+    """
+    mask = original_mask()
+    redactor = Redactor()
+    console = set_up_logging(redactor=redactor)
+    wants_json = "--json" in arguments
+    termination_log = DEFAULT_TERMINATION_LOG
+    try:
+        invocation = take_apart(arguments)
+        options = parse_options(invocation)
+        wants_json = options.json
+        settings = _settings(options, environ, redactor)
+        termination_log = settings.termination_log or DEFAULT_TERMINATION_LOG
+        console = set_up_logging(settings.log_format, redactor=redactor)
+        context = _Context(settings, options, environ, Stop(), console, redactor, app=invocation.app, mask=mask)
+        if invocation.app:
+            context.executable = find_app(invocation.app, environ, COMMANDS)
+        return _command(invocation, options)(context)
+    except SystemExit as leave:  # --help, --version
+        return int(leave.code or 0)
+    except ProvisionerError as error:
+        return _report(error, wants_json=wants_json, redactor=redactor, termination_log=termination_log)
+    except Exception as error:  # noqa: BLE001 - the rim
+        _LOGGER.critical("This is a bug of the provisioner: %s", error, exc_info=True)
+        _write_termination_log(termination_log, {"reference": "internal-error", "message": str(error), "hint": ""}, redactor)
+        return INTERNAL_ERROR_EXIT_CODE
+
+
+def _settings(options: argparse.Namespace, environ: Mapping[str, str], redactor: Redactor) -> Settings:
+    given = {
+        "PHASE": getattr(options, "phase", None),
+        "DATASETS": ",".join(getattr(options, "dataset", ())),
+        "DATA_DIR": options.data_dir,
+        "CONFIG_PATH": options.config,
+        "CATALOG_PATH": options.catalog,
+    }
+    settings = read_settings(
+        {name: value for name, value in given.items() if value},
+        environ,
+        read_text=lambda path: path.read_text("utf-8"),
+        home=Path(environ.get("HOME") or Path.home()),
+        app_root=app_root(),
+        in_image=_in_image(),
+    )
+    redactor.add(*settings.secrets)
+    return settings
+
+
+def _in_image() -> bool:
+    return app_root() == IN_IMAGE_MARK
+
+
+def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_Context], int]:
+    if invocation.command == "provision" and options.list:
+        return _list
+    if invocation.command == "provision" and options.status:
+        return _status
+    if invocation.command == "provision" and options.dry_run:
+        return _plan
+    return {
+        "provision": _provision,
+        "plan": _plan,
+        "status": _status,
+        "list": _list,
+        "catalog": _catalog_check,
+        "healthcheck": _healthcheck,
+    }[invocation.command]
+
+
+def _catalog(settings: Settings) -> Catalog:
+    from provisioner.catalog.parse import parse_catalog  # noqa: PLC0415 - not every command needs it
+
+    path = settings.catalog_path
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(f"CATALOG_PATH: {path} does not exist", hint="Correct the path, or leave it empty.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}:1: not UTF-8 text", hint="Save the file as UTF-8 text.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}", hint="Make it readable for this user.") from None
+    return parse_catalog(text, str(path))
+
+
+def _run(context: _Context) -> Run:
+    from provisioner.progress import Progress, make_display  # noqa: PLC0415 - only for commands that plan
+    from provisioner.run import Run  # noqa: PLC0415
+
+    settings = context.settings
+    display = make_display(sys.stderr, log_format=settings.log_format, console=context.console)
+    return Run(
+        settings,
+        _catalog(settings),
+        stop=context.stop,
+        progress=Progress(display),
+        in_image=_in_image(),
+        already_set=frozenset(context.environ),
+    )
+
+
+# --- commands ------------------------------------------------------------------------------------------------------------
+
+
+def _provision(context: _Context) -> int:
+    settings = context.settings
+    context.umask = os.umask(0o002)
+    _listen(context.stop)
+    try:
+        run = _run(context)
+        result = run.provision()
+        document: dict[str, Any] = {**result.status, "fetched": result.worked}
+        error = result.error
+        values = dict(result.environment)
+    except ProvisionerError as failure:
+        # The operator chose an app on whatever there is over no app; wrong settings and signals are not whatever there is.
+        degraded = settings.on_failure == "degraded" and context.app
+        if not degraded or isinstance(failure, ConfigurationError | InterruptedBySignal):
+            raise
+        document, error, values = {}, failure, {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets")}
+    if context.stop.reason is not None:
+        raise context.stop.reason
+    if error is not None and not (settings.on_failure == "degraded" and not isinstance(error, DeadlineError)):
+        raise error
+    if error is not None:
+        _LOGGER.warning("%s. Going on all the same, since ON_FAILURE=degraded", error.message)
+        _write_termination_log(settings.termination_log or DEFAULT_TERMINATION_LOG, error.as_record(), context.redactor)
+    if context.json:
+        _print_json(document, context)
+    if not context.app:
+        return 0
+    environ = dict(context.environ)
+    for name, value in values.items():
+        environ.setdefault(name, value)
+    _LOGGER.info("Starting the app: %s", context.app[0])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    become(context.executable, context.app, environ, mask=context.mask, umask=context.umask)
+
+
+def _plan(context: _Context) -> int:
+    from provisioner.face import plan_document, plan_text  # noqa: PLC0415
+
+    run = _run(context)
+    plan, inventory = run.plan()
+    if context.json:
+        _print_json(plan_document(plan, inventory, run.catalog, run.wanted, run.rules), context)
+    else:
+        _print(plan_text(plan, inventory, run.catalog, run.wanted, run.rules), context)
+    if plan.shortfall:
+        raise plan.shortfall
+    refused = [step.error for step in plan.steps if step.error]
+    if refused:
+        raise refused[0]
+    return 0
+
+
+def _list(context: _Context) -> int:
+    from provisioner.face import list_document, list_text  # noqa: PLC0415
+
+    run = _run(context)
+    inventory = run.store.inventory()
+    if context.json:
+        _print_json(list_document(run.catalog, inventory), context)
+    else:
+        _print(list_text(run.catalog, inventory), context)
+    return 0
+
+
+def _status(context: _Context) -> int:
+    from provisioner.face import status_text  # noqa: PLC0415
+    from provisioner.planning.layout import VolumeLayout  # noqa: PLC0415
+    from provisioner.status import GOOD_STATES  # noqa: PLC0415
+    from provisioner.volume.records import read_json  # noqa: PLC0415
+
+    layout = VolumeLayout(context.settings.data_dir.absolute())
+    document = read_json(layout.status)
+    if document is None:
+        raise NotFoundError(
+            f"{layout.status} is not there or cannot be understood: nothing was provisioned onto this volume",
+            hint="Run 'provision' first, or give the volume with --data-dir.",
+        )
+    if context.json:
+        _print_json(document, context)
+    else:
+        _print(status_text(document), context)
+    if getattr(context.options, "check", False) and document.get("state") not in GOOD_STATES:
+        state = document.get("state")
+        kind = TryAgainError if state in {"provisioning", "interrupted"} else NotFoundError
+        raise kind(f"the volume is not ready: its state is {state!r}", hint="See 'status' for what is missing.")
+    return 0
+
+
+def _catalog_check(context: _Context) -> int:
+    catalog = _catalog(context.settings)
+    if not context.options.online:
+        document = {"catalog": str(context.settings.catalog_path), "datasets": len(catalog.datasets), "findings": []}
+        if context.json:
+            _print_json(document, context)
+        else:
+            _print(f"{document['catalog']}: well formed, {document['datasets']} data sets", context)
+        return 0
+    from provisioner.online import check_catalog  # noqa: PLC0415
+
+    _listen(context.stop)
+    run = _run(context)
+    findings = check_catalog(catalog, run.http, run.remote)
+    if context.json:
+        _print_json(
+            {
+                "catalog": str(context.settings.catalog_path),
+                "datasets": len(catalog.datasets),
+                "findings": [finding.as_record() for finding in findings],
+            },
+            context,
+        )
+    else:
+        _print("\n".join(str(finding) for finding in findings), context)
+    bad = [finding for finding in findings if finding.error is not None]
+    if bad:
+        from provisioner.errors import gravest  # noqa: PLC0415
+
+        raise gravest([finding.error for finding in bad if finding.error is not None])
+    return 0
+
+
+def _healthcheck(context: _Context) -> int:
+    from provisioner.planning.layout import VolumeLayout  # noqa: PLC0415
+    from provisioner.status import STALE_SECONDS  # noqa: PLC0415
+    from provisioner.volume.records import read_json  # noqa: PLC0415
+
+    try:
+        words = Path("/proc/1/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        words = []
+    if not any(Path(os.fsdecode(word)).name == "entrypoint.py" for word in words):
+        return 0  # the app, or whatever the user runs, answers for itself
+    layout = VolumeLayout(context.settings.data_dir.absolute())
+    document = read_json(layout.status) or {}
+    age = time.time() - _seconds(document.get("updated_at"))
+    if age > STALE_SECONDS:
+        raise TryAgainError(
+            f"the run has given no sign of life on {layout.status} for {age:.0f} s",
+            hint="It may wait for another writer: look at the log.",
+        )
+    return 0
+
+
+def _seconds(stamp: object) -> float:
+    from datetime import datetime  # noqa: PLC0415
+
+    try:
+        return datetime.fromisoformat(str(stamp)).timestamp()
+    except ValueError:
+        return 0.0
+
+
+# --- signals and words ---------------------------------------------------------------------------------------------------
+
+
+def _listen(stop: Stop) -> None:
+    """From here on a signal asks the run to end; a second one ends the process at once."""
+
+    def on_signal(signum: int, _frame: FrameType | None) -> None:
+        if stop.reason is not None:
+            os._exit(128 + signum)
+        stop.request(InterruptedBySignal(signum))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+
+
+def _print(text: str, context: _Context) -> None:
+    sys.stdout.write(context.redactor.redact(text) + "\n")
+
+
+def _print_json(document: Any, context: _Context) -> None:  # noqa: ANN401 - JSON values
+    json.dump(context.redactor.redact_value(document), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _report(error: ProvisionerError, *, wants_json: bool, redactor: Redactor, termination_log: Path) -> int:
+    code = exit_code_of(error)
+    record = redactor.redact_value(error.as_record())
+    _LOGGER.error("[%s] %s", record["reference"], record["message"])
+    if record["hint"]:
+        _LOGGER.error("%s", record["hint"])
+    if wants_json:
+        json.dump({"error": record, "exit_code": code}, sys.stdout, ensure_ascii=False)
+        sys.stdout.write("\n")
+    _write_termination_log(termination_log, record, redactor)
+    return code
+
+
+def _write_termination_log(path: Path, record: Mapping[str, str], redactor: Redactor) -> None:
+    """Leave the error where Kubernetes looks for it: one line of JSON. The file is never made in the default place."""
+    try:
+        if path == DEFAULT_TERMINATION_LOG and not path.exists():
+            return
+        path.write_text(json.dumps(redactor.redact_value(dict(record)), ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as problem:
+        _LOGGER.warning("The termination log %s cannot be written: %s", path, problem.strerror)
+
+
+def script() -> NoReturn:
+    """Run as the console script ``provisioner``, ``python -m provisioner`` and the image's entry point."""
+    code = main(sys.argv[1:], os.environ)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that still wait for a server must not keep the process: what matters is on the volume already.
+    os._exit(code)
