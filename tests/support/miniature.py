@@ -406,12 +406,12 @@ def _nsynth_note(seed: str) -> dict[str, Any]:
 
 _SENTENCES: Final = (
     ("The clerk wrote 12 lines before noon,", "The clerk wrote twelve lines before noon,"),
-    ("and called it \"a fair day's work", "and called it \"a fair day's work"),
+    ("\"A fair day's work, he called it.", "\"A fair day's work, he called it."),
     ("Dr. Hale kept the ledger; nobody else did.", "Doctor Hale kept the ledger; nobody else did."),
     ("In 1834 the bridge was opened to carts.", "In eighteen thirty-four the bridge was opened to carts."),
     ("Rain fell on the café for a week.", "Rain fell on the café for a week."),
 )
-"""Texts of our own; the second one has a quotation mark that is never closed, as the real metadata has."""
+"""Texts of our own; the second one opens a quotation that never closes, as some of the real metadata do."""
 
 
 def _ljspeech() -> list[_Plan]:

@@ -1,0 +1,119 @@
+"""An example of an app that the provisioner starts: it lists its data sets and opens one, offline.
+
+It needs nothing but the environment that it was given:
+
+* `DATASETS_DIR`: the folder with one entry per data set;
+* `TRACKIO_DATASET_ID` or `TRACKIO_DATASET_REPO`: the repository that its experiment logs would go to.
+
+With `--serve` it stays until SIGTERM and then ends with 0, as a server would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+COLUMNS = ("id", "text", "normalized_text")
+METADATA = Path("ljspeech", "LJSpeech-1.1", "metadata.csv")
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run the app; 0 when it found its data."""
+    parser = argparse.ArgumentParser(prog="app", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--serve", action="store_true", help="stay until SIGTERM")
+    options = parser.parse_args(arguments)
+    ended = threading.Event()
+    if options.serve:
+        # Before anything else: a signal that comes while we start must not be lost.
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        signal.signal(signal.SIGINT, lambda *_: ended.set())
+    folder = environment.get("DATASETS_DIR")
+    if not folder:
+        say("DATASETS_DIR is not set: start this app through the provisioner, or source provision.env first")
+        return 78
+    datasets = Path(folder)
+    say(f"app: process {os.getpid()}, data sets in {datasets}")
+    say(f"app: experiment logs would go to {log_repository(environment)}")
+    if not datasets.is_dir() or not any(datasets.iterdir()):
+        say("app: no data set is there")
+        return 66
+    for path in sorted(datasets.iterdir()):
+        files, size = measure(path)
+        say(f"app: {path.name:<12} {files:>8,} files {size:>16,} bytes")
+    if (datasets / METADATA).is_file():
+        say(f"app: first row of {METADATA}: {first_row(datasets / METADATA)}")
+    if options.serve:
+        say("app: serving until SIGTERM")
+        ended.wait()
+        say("app: asked to end, bye")
+    return 0
+
+
+def say(line: str) -> None:
+    """Print a line at once: whoever waits for it may read a pipe."""
+    print(line, flush=True)  # noqa: T201 - the app's output
+
+
+def log_repository(environment: Mapping[str, str]) -> str:
+    """Name the repository for experiment logs."""
+    return (
+        environment.get("TRACKIO_DATASET_ID")
+        or environment.get("TRACKIO_DATASET_REPO")
+        or "nowhere (neither TRACKIO_DATASET_ID nor TRACKIO_DATASET_REPO is set)"
+    )
+
+
+def measure(folder: Path) -> tuple[int, int]:
+    """Count the files below a folder (or the link to one) and their bytes."""
+    files = size = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            files += 1
+            size += Path(root, name).stat().st_size
+    return files, size
+
+
+def first_row(metadata: Path) -> dict[str, str]:
+    """Read the first row of LJ Speech's table with `datasets`, without any network; without it, with `csv`.
+
+    The table has no header, and a quotation mark in it is just a quotation mark: reading it with quoting loses rows.
+    """
+    with tempfile.TemporaryDirectory(prefix="app-") as cache:
+        # Read when the library is imported, so these have to be there before.
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME=cache)
+        try:
+            library = importlib.import_module("datasets")
+        except ImportError:
+            say(
+                "app: the library `datasets` is not installed here (it is left out of the slim image); reading with csv"
+            )
+            with metadata.open(encoding="utf-8", newline="") as stream:
+                row = next(csv.reader(stream, delimiter="|", quoting=csv.QUOTE_NONE))
+            return dict(zip(COLUMNS, row, strict=True))
+        library.disable_progress_bars()
+        table = library.load_dataset(
+            "csv",
+            data_files=str(metadata),
+            split="train",
+            cache_dir=cache,
+            delimiter="|",
+            quoting=csv.QUOTE_NONE,
+            column_names=list(COLUMNS),
+        )
+        say(f"app: opened with datasets, offline: {table.num_rows} rows")
+        return dict(table[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
