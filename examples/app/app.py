@@ -87,7 +87,7 @@ def measure(folder: Path) -> tuple[int, int]:
 def first_row(metadata: Path) -> dict[str, str]:
     """Read the first row of LJ Speech's table with `datasets`, without any network; without it, with `csv`.
 
-    The table has no header, and a quotation mark in it is just a quotation mark: reading it with quoting loses rows.
+    The table has no header, and a quotation mark in it is just a quotation mark: it must be read without quoting.
     """
     with tempfile.TemporaryDirectory(prefix="app-") as cache:
         # Read when the library is imported, so these have to be there before.
