@@ -1,0 +1,93 @@
+"""Licences: what each policy lets through, and the text that names whom to thank."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from provisioner.catalog.license import MEANINGS, POLICIES, Policy, attribution_text, judge
+from provisioner.catalog.model import COMMERCIAL, Commercial, DataSet
+from provisioner.catalog.parse import parse_catalog
+from tests.unit.test_catalog_parse import GOOD
+
+
+def dataset(commercial: Commercial = "allowed") -> DataSet:
+    """Give a data set with the given mark."""
+    one = parse_catalog(GOOD, "c.yaml").datasets["speech"]
+    return replace(one, license=replace(one.license, commercial=commercial))
+
+
+@pytest.mark.parametrize(
+    ("policy", "commercial", "allowed", "warned"),
+    [
+        ("commercial", "allowed", True, False),
+        ("commercial", "mixed", False, False),
+        ("commercial", "verify", False, False),
+        ("commercial", "forbidden", False, False),
+        ("curated", "allowed", True, False),
+        ("curated", "mixed", True, True),
+        ("curated", "verify", True, True),
+        ("curated", "forbidden", False, False),
+        ("any", "allowed", True, False),
+        ("any", "mixed", True, False),
+        ("any", "verify", True, False),
+        ("any", "forbidden", True, False),
+    ],
+)
+def test_each_policy_for_each_mark(policy: Policy, commercial: Commercial, *, allowed: bool, warned: bool) -> None:
+    """The whole table; a refusal says what would change it, a warning where the terms are."""
+    verdict = judge(policy, dataset(commercial), ())
+    assert verdict.allowed is allowed
+    assert (verdict.warning is not None) is warned
+    assert f"LICENSE_POLICY={policy}" in verdict.reason
+    assert ("ACCEPT_LICENSES=speech" in verdict.reason) is not allowed
+    if verdict.warning:
+        assert verdict.warning.startswith(
+            "speech: CC BY 4.0: commercial use" if commercial == "mixed" else "speech: CC BY 4.0: whether"
+        )
+        assert "https://example.org/licence" in verdict.warning
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("commercial", COMMERCIAL)
+def test_accepted_by_name_passes_whatever_the_policy(policy: Policy, commercial: Commercial) -> None:
+    """Who accepted the terms by name is not warned of them again."""
+    verdict = judge(policy, dataset(commercial), {"speech", "other"})
+    assert (verdict.allowed, verdict.warning) == (True, None)
+    assert "accepted by name" in verdict.reason
+
+
+def test_accepting_another_data_set_changes_nothing() -> None:
+    """Acceptance is one by one."""
+    assert not judge("commercial", dataset("verify"), ["other"]).allowed
+
+
+def test_each_mark_has_its_meaning() -> None:
+    """No mark is shown without words."""
+    assert set(MEANINGS) == set(COMMERCIAL)
+
+
+def test_attribution_names_terms_evidence_and_whom_to_cite() -> None:
+    """What a licence asks to be shown is in the text, for the data sets given and no other."""
+    catalog = parse_catalog(GOOD, "c.yaml")
+    text = attribution_text([catalog.datasets["speech"]])
+    for words in (
+        *("## Speech", "datasets/speech", "https://example.org/speech", "CC BY 4.0 (SPDX `CC-BY-4.0`)"),
+        *("https://example.org/licence", "**allowed**", "its README", "Jane Doe"),
+    ):
+        assert words in text
+    assert "Notes" not in text
+    assert "none asked for" in attribution_text([catalog.datasets["notes"]])
+    assert text.endswith("\n")
+
+
+def test_attribution_of_an_empty_volume_says_so() -> None:
+    """An empty list is not an empty file."""
+    assert "no data set" in attribution_text([])
+
+
+def test_attribution_is_the_same_for_the_same_data_sets() -> None:
+    """No clock and no chance: a second run writes nothing new."""
+    catalog = parse_catalog(GOOD, "c.yaml")
+    assert attribution_text(catalog.datasets.values()) == attribution_text(list(catalog.datasets.values()))
