@@ -211,7 +211,7 @@ class HubServer:
         signature = request.query.get("X-Amz-Signature", [""])[-1]
         if not hmac.compare_digest(signature, self._sign(path)):
             raise Refusal(403, None, "Request has expired")
-        _, kind, owner, name, sha256 = path.split("/")
+        _, kind, owner, name, sha256, _ = path.split("/", 5)
         repo = self.hub.repos[_KINDS[kind], f"{owner}/{name}"]
         file = repo.objects.get(sha256)
         if file is not None:
@@ -363,7 +363,8 @@ class HubServer:
 
     def _signed_link(self, request: Request, repo: Repo, file: StoredFile) -> str:
         host = self._public_host or urlsplit(request.base_url).hostname or "127.0.0.1"
-        path = f"{_LFS_FOLDER}/{repo.kind}s/{repo.id}/{file.sha256}"
+        # The real one has no name at its end; here it lets a fault or a log query name the file.
+        path = f"{_LFS_FOLDER}/{repo.kind}s/{repo.id}/{file.sha256}/{file.path}"
         query = urlencode(
             {
                 "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
