@@ -1,0 +1,263 @@
+"""The Hub misbehaves: what is asked again, what is given up, and that nothing is taken for whole that is not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.errors import InterruptedBySignal, ProvisionerError, RemoteRefusedError, RemoteUnavailableError
+from provisioner.remote import hub_transport
+from provisioner.remote.hub import HubClient
+from provisioner.remote.retry import Retry, RetryPolicy
+from provisioner.stop import Stop
+from tests.support.fake_time import FakeTime
+from tests.support.hub_server import HubServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.support.faults import Kind
+
+FILES = {name: name.encode() for name in ("a.txt", "b.txt", "c.txt", "d.txt", "e.txt")}
+COMMIT = "c" * 40
+
+
+@pytest.fixture
+def server() -> Iterator[HubServer]:
+    """Give a Hub whose listings come in three pages."""
+    with HubServer(page_size=2) as server:
+        server.hub.add_token("ann-token", "ann")
+        server.hub.add_repo("ann/songs", FILES, commit_id=COMMIT)
+        yield server
+
+
+@pytest.fixture
+def time() -> FakeTime:
+    """Give time that does not pass by itself."""
+    return FakeTime()
+
+
+@pytest.fixture
+def hub(server: HubServer, time: FakeTime) -> Iterator[HubClient]:
+    """Give a client on that time."""
+    with HubClient(server.endpoint, "ann-token", retry=time.retry(), stop=Stop()) as hub:
+        yield hub
+
+
+QUESTIONS: list[tuple[str, Callable[[HubClient], object]]] = [
+    ("*/revision/*", lambda hub: hub.resolve("ann/songs", "main")),
+    ("*/tree/*", lambda hub: hub.listing("ann/songs", COMMIT)),
+    ("*/whoami-v2", lambda hub: hub.whoami()),
+    ("*/repos/create", lambda hub: hub.create_repository("ann/new", private=False)),
+    ("*/auth-check/write", lambda hub: hub.may_write("ann/songs")),
+]
+
+
+@pytest.mark.parametrize(("path", "question"), QUESTIONS)
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_trouble_that_passes(  # noqa: PLR0913, PLR0917 - fixtures and a table
+    server: HubServer, time: FakeTime, hub: HubClient, status: int, path: str, question: Callable[[HubClient], object]
+) -> None:
+    """Two failures of any question are waited out by our policy, by nobody else's."""
+    fault = server.faults.add("status", path=path, status=status, first=2)
+    question(hub)
+    assert fault.fired == 2
+    assert time.waits == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("path", "question"), QUESTIONS)
+def test_trouble_that_stays(
+    server: HubServer, time: FakeTime, hub: HubClient, path: str, question: Callable[[HubClient], object]
+) -> None:
+    """The attempts of one request are bounded, whatever asks, and the message says how often it was tried."""
+    fault = server.faults.add("status", path=path, status=503)
+    with pytest.raises(RemoteUnavailableError, match=r"asked 6 times over 16 s, at last: .*503 Service Unavailable") as caught:
+        question(hub)
+    assert (fault.fired, caught.value.exit_code) == (6, 75)
+    assert time.waits == [0.5, 1.0, 2.0, 4.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"Retry-After": "20"}, 20.5),
+        ({"RateLimit": '"api";r=0;t=55'}, 55.5),
+        ({"Retry-After": "20", "RateLimit": '"api";r=9;t=55'}, 20.5),
+    ],
+)
+def test_too_many_requests_waits_as_long_as_the_hub_says(
+    server: HubServer, time: FakeTime, hub: HubClient, headers: dict[str, str], wait: float
+) -> None:
+    """The standard's header and the Hub's own are honoured."""
+    fault = server.faults.add("status", path="*/revision/main", status=429, headers=headers, first=1)
+    assert hub.resolve("ann/songs", "main") == COMMIT
+    assert (fault.fired, time.waits) == (1, [wait])
+
+
+def test_the_hub_cannot_park_us(server: HubServer, time: FakeTime, hub: HubClient) -> None:
+    """An hour's wait on a page of a listing is refused, though the library would sleep through it."""
+    fault = server.faults.add("status", path="*/tree/*", status=429, headers={"Retry-After": "3600"}, nth=2)
+    with pytest.raises(RemoteUnavailableError, match="3600 s"):
+        hub.listing("ann/songs", COMMIT)
+    assert (fault.fired, time.waits) == (1, [])
+
+
+def test_too_many_requests_slows_down_the_next_question_too(server: HubServer, time: FakeTime, hub: HubClient) -> None:
+    """The wait that one question was told holds for whoever asks next."""
+    begin = time.clock()
+    fault = server.faults.add("status", path="*/whoami-v2", status=429, headers={"Retry-After": "250"})
+    with pytest.raises(RemoteUnavailableError):
+        hub.whoami()
+    assert fault.fired == 2
+    hub.resolve("ann/songs", "main")
+    assert time.clock() - begin >= 250
+
+
+def test_only_the_failing_page_is_asked_again(server: HubServer, time: FakeTime, hub: HubClient) -> None:
+    """A listing that breaks in the middle goes on from there."""
+    fault = server.faults.add("status", path="*/tree/*", status=502, nth=2)
+    assert len(hub.listing("ann/songs", COMMIT)) == len(FILES)
+    assert fault.fired == 1
+    assert len(time.waits) == 1
+    assert len(server.log.entries("*/tree/*")) == 3 + 1
+
+
+@pytest.mark.parametrize("kind", ["reset", "close"])
+@pytest.mark.parametrize("after", [None, 10])
+def test_broken_connections(server: HubServer, time: FakeTime, hub: HubClient, kind: Kind, after: int | None) -> None:
+    """An answer that breaks off, before or in the middle, is asked for again; half of it is not used."""
+    fault = server.faults.add(kind, path="*/tree/*", after=after, first=2)
+    assert [file.path for file in hub.listing("ann/songs", COMMIT)] == sorted(FILES)
+    assert (fault.fired, len(time.waits)) == (2, 2)
+
+
+def test_a_connection_that_always_breaks(server: HubServer, hub: HubClient) -> None:
+    """It is given up, and said to be that."""
+    fault = server.faults.add("reset", path="*/tree/*", after=10)
+    with pytest.raises(RemoteUnavailableError, match=r"asked 6 times .* the connection broke"):
+        hub.listing("ann/songs", COMMIT)
+    assert fault.fired == 6
+
+
+def test_a_listing_without_its_last_page_is_not_taken(server: HubServer, time: FakeTime, hub: HubClient) -> None:
+    """A page that is lost without a trace is noticed, and asked for again."""
+    fault = server.faults.add("short_listing", path="*/tree/*", first=1)
+    assert len(hub.listing("ann/songs", COMMIT)) == len(FILES)
+    assert (fault.fired, len(time.waits)) == (1, 1)
+
+
+def test_a_listing_that_stays_short_is_an_error(server: HubServer, hub: HubClient) -> None:
+    """Files that the repository has and the listing lacks are never left out in silence."""
+    fault = server.faults.add("short_listing", path="*/tree/*")
+    with pytest.raises(RemoteUnavailableError, match=r"the listing lacks 3 of the repository's files, c\.txt for one"):
+        hub.listing("ann/songs", COMMIT)
+    assert fault.fired == 6
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>Log in to this network</html>", "", "[", "null", "[]", "{}", '"words"', '{"id": "ann/songs"}']
+)
+def test_an_answer_that_is_not_the_hubs(server: HubServer, hub: HubClient, body: str) -> None:
+    """A login page or a broken filter is not taken for a Hub, and not for our bug."""
+    fault = server.faults.add("status", path="*/revision/main", status=200, body=body)
+    with pytest.raises(RemoteUnavailableError, match="is not a Hub's") as caught:
+        hub.resolve("ann/songs", "main")
+    assert (fault.fired, "HF_ENDPOINT" in caught.value.hint) == (6, True)
+
+
+@pytest.mark.parametrize("body", ["<html></html>", "{}", "[7]", '[{"type": "file"}]', '[{"path": "a"}]'])
+def test_a_listing_that_is_none(server: HubServer, hub: HubClient, body: str) -> None:
+    """The same for listings."""
+    fault = server.faults.add("status", path="*/tree/*", status=200, body=body)
+    with pytest.raises(RemoteUnavailableError):
+        hub.listing("ann/songs", COMMIT)
+    assert fault.fired == 6
+
+
+def test_redirects_without_end(server: HubServer, hub: HubClient) -> None:
+    """A ring of redirects is permanent."""
+    location = f"{server.endpoint}/api/datasets/ann/songs/revision/main"
+    fault = server.faults.add("redirect", path="*/revision/main", location=location)
+    with pytest.raises(RemoteRefusedError, match="without end"):
+        hub.resolve("ann/songs", "main")
+    assert fault.fired > 10
+
+
+def test_one_repository_at_a_time(server: HubServer, time: FakeTime, hub: HubClient) -> None:
+    """The 409 that means "not just now" is waited out; the library would ask again at once, for ever."""
+    body = '{"error": "Cannot create repo: another conflicting operation is in progress"}'
+    fault = server.faults.add("status", path="*/repos/create", status=409, body=body, first=3)
+    hub.create_repository("ann/new", private=False)
+    assert (fault.fired, len(time.waits)) == (3, 3)
+
+
+def test_nobody_listens(time: FakeTime) -> None:
+    """A refused connection is tried again, then given up."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with (
+        HubClient(f"http://127.0.0.1:{port}", None, retry=time.retry(), stop=Stop()) as hub,
+        pytest.raises(RemoteUnavailableError, match=r"asked 6 times .* no connection") as caught,
+    ):
+        hub.resolve("ann/songs", "main")
+    assert "network" in caught.value.hint
+    assert len(time.waits) == 5
+
+
+def test_a_silent_hub_is_given_up(server: HubServer, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library has no time limit; ours holds for every question."""
+    monkeypatch.setattr(hub_transport, "_TIMEOUTS", {"connect": 5.0, "read": 0.05, "write": 5.0, "pool": 5.0})
+    fault = server.faults.add("stall", path="*/revision/main", after=None)
+    retry = time.retry(RetryPolicy(attempts=2))
+    with (
+        HubClient(server.endpoint, None, retry=retry, stop=Stop()) as hub,
+        pytest.raises(RemoteUnavailableError, match=r"asked 2 times .* silent"),
+    ):
+        hub.resolve("ann/songs", "main")
+    assert fault.fired == 2
+
+
+def test_a_dripping_hub_is_given_up(server: HubServer, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then is not an answer: the whole has a limit too."""
+    monkeypatch.setattr(hub_transport, "ANSWER_SECONDS", 0.1)
+    fault = server.faults.add("throttle", path="*/revision/main", rate=20)
+    retry = time.retry(RetryPolicy(attempts=2))
+    with (
+        HubClient(server.endpoint, None, retry=retry, stop=Stop()) as hub,
+        pytest.raises(RemoteUnavailableError, match=r"asked 2 times .* no whole answer"),
+    ):
+        hub.resolve("ann/songs", "main")
+    assert fault.fired == 2
+
+
+def test_a_request_to_stop_ends_a_request_at_once(server: HubServer) -> None:
+    """Whoever waits for a silent Hub when the signal comes is let go, with the signal as the reason."""
+    stop = Stop()
+    fault = server.faults.add("stall", path="*/revision/main", after=None)
+    retry = Retry(RetryPolicy(), pause=stop.wait, clock=monotonic, random=lambda: 0.5)
+    caught: list[ProvisionerError] = []
+
+    def ask(hub: HubClient) -> None:
+        try:
+            hub.resolve("ann/songs", "main")
+        except ProvisionerError as error:
+            caught.append(error)
+
+    with HubClient(server.endpoint, None, retry=retry, stop=stop) as hub:
+        thread = threading.Thread(target=ask, args=(hub,))
+        thread.start()
+        assert server.faults.gate(fault.gate).wait_reached()
+        begin = monotonic()
+        reason = InterruptedBySignal(15)
+        stop.request(reason)
+        thread.join(10)
+        assert monotonic() - begin < 1
+        assert caught == [reason]
+        # And nothing is asked from then on.
+        with pytest.raises(InterruptedBySignal):
+            hub.whoami()
+    assert fault.fired == 1

@@ -1,0 +1,227 @@
+"""The retry policy: what is asked again, how long it waits, and when it gives up. No time passes here."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.errors import InterruptedBySignal, NotFoundError, ProvisionerError, RemoteUnavailableError
+from provisioner.remote.retry import Retry, RetryPolicy, Transient, come_back_later, describe, parse_retry_after
+from provisioner.stop import Stop
+from tests.support.fake_time import FakeTime
+
+NOW = 1_700_000_000.0
+"""Tue, 14 Nov 2023 22:13:20 GMT."""
+
+
+class Script:
+    """An action that does what it is told, one item for each try; counts the tries."""
+
+    def __init__(self, *steps: ProvisionerError | str) -> None:
+        self.steps = list(steps)
+        self.tries = 0
+
+    def __call__(self) -> str:
+        """Do the next step; the last one stays."""
+        self.tries += 1
+        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+        if isinstance(step, ProvisionerError):
+            raise step
+        return step
+
+
+def failing(**settings: float) -> Script:
+    """Give an action that never succeeds."""
+    return Script(Transient("503", **settings))  # type: ignore[arg-type]
+
+
+def test_success_waits_for_nothing() -> None:
+    """What works at once is asked once."""
+    time, action = FakeTime(), Script("done")
+    assert (time.retry().call("it", action), action.tries, time.waits) == ("done", 1, [])
+
+
+def test_waits_grow_with_full_jitter_up_to_the_cap() -> None:
+    """Each wait is a random part of a bound that doubles up to the cap."""
+    time, action = FakeTime(), Script(*[Transient("503")] * 5, "done")
+    policy = RetryPolicy(attempts=6, base_seconds=1, cap_seconds=6, total_seconds=300)
+    assert time.retry(policy, random=0.5).call("it", action) == "done"
+    assert time.waits == [0.5, 1.0, 2.0, 3.0, 3.0]
+
+
+def test_attempts_are_bounded_and_the_error_tells_the_story() -> None:
+    """The last error says what was asked, how often, over how long, and what came last; its cause is kept."""
+    time, action = FakeTime(), failing()
+    with pytest.raises(RemoteUnavailableError) as caught:
+        time.retry(RetryPolicy(attempts=4)).call("the listing of acme/songs", action)
+    assert caught.value.message == "the listing of acme/songs: asked 4 times over 4 s, at last: 503"
+    assert action.tries == 4
+    assert isinstance(caught.value.__cause__, Transient)
+    assert caught.value.exit_code == 75
+
+
+def test_what_gave_up_is_not_asked_again_by_a_caller_further_out() -> None:
+    """The final error is no longer transient: nested policies do not multiply."""
+    time, action = FakeTime(), failing()
+    retry = time.retry(RetryPolicy(attempts=3))
+    with pytest.raises(RemoteUnavailableError):
+        retry.call("outer", lambda: retry.call("inner", action))
+    assert action.tries == 3
+
+
+def test_permanent_errors_pass_at_once() -> None:
+    """What is no Transient is final."""
+    time, action = FakeTime(), Script(NotFoundError("gone"))
+    with pytest.raises(NotFoundError):
+        time.retry().call("it", action)
+    assert (action.tries, time.waits) == (1, [])
+
+
+def test_total_time_is_bounded() -> None:
+    """A try is not made when its wait would end after the total."""
+    time = FakeTime()
+
+    def action() -> None:
+        time.advance(40)
+        raise Transient("slow")
+
+    with pytest.raises(RemoteUnavailableError, match=r"asked 3 times over 122 s"):
+        time.retry(RetryPolicy(attempts=100, total_seconds=100)).call("it", action)
+
+
+def test_the_servers_wish_is_honoured() -> None:
+    """It waits at least as long as the server said, even beyond the cap."""
+    time, action = FakeTime(), Script(Transient("429", retry_after=60), "done")
+    assert time.retry(RetryPolicy(cap_seconds=5)).call("it", action) == "done"
+    assert time.waits == [60.5]
+
+
+def test_a_server_cannot_park_us() -> None:
+    """A wish beyond the total is not waited for: the next source may do better."""
+    time, action = FakeTime(), Script(Transient("429", retry_after=86400))
+    with pytest.raises(RemoteUnavailableError, match=r"asked once.*asks to wait 86400 s"):
+        time.retry().call("it", action)
+    assert time.waits == []
+
+
+def test_progress_counts_anew() -> None:
+    """A transfer that gets on is not given up, however often it breaks; one that stalls is."""
+    time, arrived = FakeTime(), 0
+    tries = 0
+
+    def action() -> None:
+        nonlocal arrived, tries
+        tries += 1
+        time.advance(50)
+        if tries <= 10:
+            arrived += 1
+        raise Transient("reset")
+
+    with pytest.raises(RemoteUnavailableError, match="asked 12 times"):
+        time.retry(RetryPolicy(attempts=3, total_seconds=200)).call("it", action, progress=lambda: arrived)
+    assert tries == 10 + 2  # the tenth failure is the first without progress after it
+
+
+def test_throttling_slows_down_everybody() -> None:
+    """Who comes after a "too many requests" waits until its time is over, though it failed for somebody else."""
+    time = FakeTime()
+    retry = time.retry()
+    paused = threading.Event()
+    seen: list[float] = []
+
+    def pause(seconds: float) -> None:
+        if not paused.is_set():
+            paused.set()
+            # While the throttled caller waits, another one comes.
+            other = threading.Thread(target=lambda: seen.append(retry.call("other", time.clock)))
+            other.start()
+            other.join(10)
+        time.pause(seconds)
+
+    retry = Retry(RetryPolicy(), pause=pause, clock=time.clock, random=lambda: 0.0)
+    action = Script(Transient("429", retry_after=20, throttled=True), "done")
+    begin = time.clock()
+    assert retry.call("it", action) == "done"
+    assert seen == [begin + 20]
+
+
+def test_an_ordinary_failure_slows_down_nobody_else() -> None:
+    """A 503 of one file is that file's own matter."""
+    time = FakeTime()
+    retry = time.retry(RetryPolicy(attempts=1))
+    with pytest.raises(RemoteUnavailableError):
+        retry.call("it", failing(retry_after=20))
+    retry.call("other", lambda: None)
+    assert time.waits == []
+
+
+def test_a_request_to_stop_ends_the_wait() -> None:
+    """The pause is the Stop's, and its reason comes out as it is."""
+    stop = Stop()
+    reason = InterruptedBySignal(15)
+
+    def action() -> None:
+        stop.request(reason)
+        raise Transient("503", retry_after=100)
+
+    retry = Retry(RetryPolicy(), pause=stop.wait, clock=lambda: 0.0, random=lambda: 0.5)
+    with pytest.raises(InterruptedBySignal) as caught:
+        retry.call("it", action)
+    assert caught.value is reason
+
+
+@given(
+    failures=st.integers(1, 5000),
+    policy=st.builds(RetryPolicy, base_seconds=st.floats(0, 60), cap_seconds=st.floats(0, 600)),
+)
+def test_a_wait_is_never_longer_than_the_cap(failures: int, policy: RetryPolicy) -> None:
+    """However often it failed, the bound is a number between zero and the cap."""
+    assert 0 <= policy.backoff(failures) <= policy.cap_seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7.0),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": "-3"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "9" * 400}, None),
+        ({"Retry-After": "٣"}, None),
+        ({"Retry-After": "Tue, 14 Nov 2023 22:14:20 GMT"}, 60.0),
+        ({"Retry-After": "Tue, 14 Nov 2023 22:14:20"}, 60.0),
+        ({"Retry-After": "Tue, 14 Nov 2023 21:00:00 GMT"}, 0.0),
+        ({"Retry-After": "Tue, 99 Nov 2023 22:14:20 GMT"}, None),
+        # The server's clock is an hour ahead of ours: its own date says what it means.
+        ({"Retry-After": "Tue, 14 Nov 2023 23:13:30 GMT", "Date": "Tue, 14 Nov 2023 23:13:20 GMT"}, 10.0),
+        ({"RateLimit": '"resolvers";r=0;t=2'}, 2.0),
+        ({"ratelimit": '"api"; r=0; t=55, "resolvers";r=10;t=200'}, 55.0),
+        ({"RateLimit": '"api";r=12;t=55'}, None),
+        ({"RateLimit": '"api";r=0;t=55', "Retry-After": "3"}, 55.0),
+        ({"RateLimit": "nonsense"}, None),
+    ],
+)
+def test_parse_retry_after(headers: dict[str, str], expected: float | None) -> None:
+    """Seconds, dates and the Hub's own header are understood; nonsense is no wish."""
+    assert parse_retry_after(headers, NOW) == expected
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
+def test_these_answers_may_be_others_later(status: int) -> None:
+    """Overload and accidents pass; only "too many requests" concerns everybody."""
+    error = come_back_later("hub.example", status, {"Retry-After": "4"}, NOW)
+    assert error is not None
+    assert (error.retry_after, error.throttled) == (4.0, status == 429)
+    assert error.message == f"hub.example answered {describe(status)}"
+
+
+@pytest.mark.parametrize("status", [200, 206, 301, 400, 401, 403, 404, 409, 416, 501, 505])
+def test_these_answers_are_final(status: int) -> None:
+    """Refusals are not asked again."""
+    assert come_back_later("hub.example", status, {}, NOW) is None
