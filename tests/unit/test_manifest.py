@@ -1,0 +1,402 @@
+"""Manifests: both written forms read back as they were, and a tree is compared with one entry by entry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.errors import VolumeError
+from provisioner.volume.manifest import Entry, Finding, Manifest, check_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from random import Random
+
+ZEROS = "0" * 64
+
+
+def nothing() -> None:
+    """Do not stop."""
+
+
+def sha256(data: bytes) -> str:
+    """Give the digest as a manifest has it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def entry_of(path: str, data: bytes) -> Entry:
+    """Give the entry of a file."""
+    return Entry(path, "file", len(data), sha256(data))
+
+
+# Bytes of a name: anything but a slash and a NUL, and not the two names that mean a place.
+names = (
+    st.binary(min_size=1, max_size=12)
+    .map(lambda raw: raw.replace(b"/", b"_").replace(b"\0", b"_"))
+    .filter(lambda raw: raw not in {b".", b".."})
+    .map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+)
+paths = st.lists(names, min_size=1, max_size=4).map("/".join)
+hexes = st.binary(min_size=32, max_size=32).map(bytes.hex)
+sources = st.none() | st.text(max_size=10)
+artifacts = st.sampled_from(["", "first", "zweite \N{SNOWMAN}"])
+entries = st.one_of(
+    st.builds(
+        Entry,
+        paths,
+        st.just("file"),
+        st.integers(0, 1 << 62),
+        hexes,
+        executable=st.booleans(),
+        source_digest=sources,
+        artifact=artifacts,
+    ),
+    st.builds(Entry, paths, st.just("link"), target=paths, artifact=artifacts),
+    st.builds(Entry, paths, st.just("folder"), artifact=artifacts),
+)
+manifests = st.lists(entries, max_size=8, unique_by=lambda entry: entry.path).map(Manifest.of)
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------------------
+
+
+@given(manifests)
+def test_json_reads_back_as_it_was(manifest: Manifest) -> None:
+    """Whatever bytes names have: what was written is what is read, and it is plain ASCII JSON."""
+    written = manifest.to_json()
+    assert manifest == Manifest.from_json(written, "x.json")
+    assert written.isascii()
+    document = json.loads(written)
+    assert (manifest.files, manifest.bytes, len(manifest)) == (
+        document["files"],
+        document["bytes"],
+        len(document["entries"]),
+    )
+
+
+def assert_answered(data: bytes) -> None:
+    """Give a manifest, or an error of ours that names the file."""
+    try:
+        answer = Manifest.from_json(data, "x.json").to_json().decode()
+    except VolumeError as error:
+        answer = error.message
+    assert answer.startswith(('{"schema_version":1,', "x.json is not a manifest: "))
+
+
+@given(manifests, st.randoms(use_true_random=False))
+def test_any_damage_is_an_error_that_names_the_file(manifest: Manifest, random: Random) -> None:
+    """One byte changed: another manifest or an error of ours, never a traceback."""
+    written = bytearray(manifest.to_json())
+    place = random.randrange(len(written))
+    written[place] = random.randrange(256)
+    assert_answered(bytes(written))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_manifest_or_an_error(data: bytes) -> None:
+    """The volume may hold anything."""
+    with pytest.raises(VolumeError, match="is not a manifest"):
+        Manifest.from_json(data, "x.json")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["path", "kind", "size", "x"]), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.fixed_dictionaries({"schema_version": st.just(1), "entries": json_values}, optional={"artifacts": json_values}))
+def test_any_json_is_a_manifest_or_an_error(document: object) -> None:
+    """The right shape outside says nothing about the inside."""
+    assert_answered(json.dumps(document).encode())
+
+
+GOOD = {"path": "a", "kind": "file", "size": 3, "sha256": ZEROS}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"path": "../a"}, "not relative"),
+        ({"path": "/a"}, "not relative"),
+        ({"path": "a//b"}, "not relative"),
+        ({"path": ""}, "not relative"),
+        ({"path": "a\0"}, "no name"),
+        ({"path": "\ud800"}, "no name"),
+        ({"path": 3}, "a path is 3"),
+        ({"kind": "device"}, "kind"),
+        ({"kind": ["file"]}, "kind"),
+        ({"size": -1}, "size"),
+        ({"size": True}, "size"),
+        ({"size": 1.5}, "size"),
+        ({"sha256": "0" * 63}, "sha256"),
+        ({"sha256": "A" * 64}, "sha256"),
+        ({"sha256": ZEROS + "\n"}, "sha256"),
+        ({"sha256": ""}, "sha256"),
+        ({"target": "b"}, "target"),
+        ({"kind": "link", "size": 0, "sha256": ""}, "target"),
+        ({"executable": 1}, "executable"),
+        ({"source_digest": 5}, "source_digest"),
+        ({"artifact": 1}, "artifact"),
+        ({"artifact": -2}, "artifact"),
+        ({"artifact": "key"}, "artifact"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+    ],
+)
+def test_every_value_is_looked_at(change: dict[str, object], reason: str) -> None:
+    """One wrong value refuses the file; without it the same file is read."""
+
+    def written(entry: dict[str, object]) -> bytes:
+        head = {"schema_version": 1, "files": 1, "bytes": 3, "artifacts": ["key"]}
+        return json.dumps({**head, "entries": [entry]}).encode()
+
+    assert len(Manifest.from_json(written(GOOD), "x.json")) == 1
+    with pytest.raises(VolumeError, match=reason):
+        Manifest.from_json(written({**GOOD, **change}), "x.json")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'"path"',
+        b'{"path":"a","kind":"folder"}',
+        b'{"schema_version":true,"files":0,"bytes":0,"entries":[]}',
+        b'{"schema_version":2,"files":0,"bytes":0,"entries":[]}',
+        b'{"schema_version":1,"files":1,"bytes":0,"entries":[]}',
+        b'{"schema_version":1,"files":0,"bytes":0,"entries":[[]]}',
+        b'{"schema_version":1,"files":0,"bytes":0,"artifacts":[1],"entries":[]}',
+        b'{"schema_version":1,"files":0,"bytes":0,"entries":[{"path":"a","kind":"folder"},{"path":"a","kind":"folder"}]}',
+        b"[" * 100_000,
+        b'{"schema_version":' + b"9" * 5000 + b"}",
+        b"\xff\xfe\x00",
+    ],
+)
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
+    """Wrong shapes, other versions, wrong totals, nesting and numbers without end."""
+    with pytest.raises(VolumeError, match="is not a manifest"):
+        Manifest.from_json(data, "x.json")
+
+
+def test_a_path_is_there_once() -> None:
+    """Whoever collects entries settles which of two counts."""
+    with pytest.raises(ValueError, match="twice"):
+        Manifest.of([Entry("a", "folder"), Entry("a", "file", 0, ZEROS)])
+
+
+def test_the_order_is_that_of_the_bytes() -> None:
+    """Not that of code points: an escaped byte 0xff sorts behind all UTF-8."""
+    manifest = Manifest.of([Entry("\udcff", "folder"), Entry("\N{GRINNING FACE}", "folder"), Entry("a", "folder")])
+    assert [entry.path for entry in manifest] == ["a", "\N{GRINNING FACE}", "\udcff"]
+
+
+def test_memory_stays_below_a_kibibyte_a_file() -> None:
+    """Half a million files must not cost half a gibibyte, neither to write nor to read."""
+    count = 5000
+    manifest = Manifest.of(
+        Entry(f"dataset-train/audio/{n:06}-some-ordinary-name.wav", "file", 128_044, f"{n:064x}", artifact="k" * 64)
+        for n in range(count)
+    )
+    tracemalloc.start()
+    try:
+        written = manifest.to_json()
+        assert tracemalloc.get_traced_memory()[1] < 600 * count
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        Manifest.from_json(written, "x.json")
+        assert tracemalloc.get_traced_memory()[1] - before < 900 * count
+    finally:
+        tracemalloc.stop()
+
+
+# --- sha256sum ----------------------------------------------------------------------------------------------------------
+
+
+AWKWARD = [
+    "plain",
+    "-",
+    " leading blank",
+    "*star",
+    "#hash",
+    "back\\slash",
+    "line\nfeed",
+    "carriage\rreturn",
+    "trailing\r",
+    "\\",
+    "\\n",
+    "tab\t",
+    "not utf-8 \udcff\udcfe",
+    "Ünïcode \N{SNOWMAN}",
+    "folder/-",
+    "-c",
+]
+
+
+def sha256sum(tree: Path, manifest: Manifest) -> subprocess.CompletedProcess[bytes]:
+    """Run the real tool in the tree."""
+    (tree.parent / "sums").write_bytes(manifest.to_sha256sum())
+    return subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", str(tree.parent / "sums")], cwd=tree, capture_output=True, check=False
+    )
+
+
+def test_sha256sum_accepts_the_tree_and_sees_a_change(tmp_path: Path) -> None:
+    """Every awkward name is checked by coreutils, and found wrong when it is."""
+    tree = tmp_path / "tree"
+    (tree / "folder").mkdir(parents=True)
+    for name in AWKWARD:
+        (tree / name).write_bytes(name.encode("utf-8", "surrogateescape"))
+    manifest = Manifest.of(entry_of(name, name.encode("utf-8", "surrogateescape")) for name in AWKWARD)
+    done = sha256sum(tree, manifest)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    for name in AWKWARD:
+        (tree / name).write_bytes(b"something else")
+    done = sha256sum(tree, manifest)
+    assert done.returncode == 1
+    assert done.stdout.count(b": FAILED\n") == len(AWKWARD)
+
+
+@given(st.lists(names, min_size=1, max_size=5, unique=True))
+def test_sha256sum_lines_say_the_name_and_nothing_else(found: list[str]) -> None:
+    """Undoing the escapes as coreutils documents them gives each name back, one to a line."""
+    manifest = Manifest.of(entry_of(name, b"") for name in found)
+    lines = manifest.to_sha256sum().split(b"\n")
+    assert lines.pop() == b""
+    unescape = {b"\\\\": b"\\", b"\\n": b"\n", b"\\r": b"\r"}
+    read = []
+    for line in lines:
+        escaped = line.startswith(b"\\")
+        digest, name = line.removeprefix(b"\\").split(b"  ", 1)
+        assert digest.decode() == sha256(b"")
+        if escaped:
+            parts = name.split(b"\\\\")
+            for plain, special in ((b"\\n", b"\n"), (b"\\r", b"\r")):
+                parts = [part.replace(plain, special) for part in parts]
+            name = unescape[b"\\\\"].join(parts)
+        read.append(name)
+    expected = [entry.path.encode("utf-8", "surrogateescape") for entry in manifest]
+    assert [b"./-" if name == b"-" else name for name in expected] == read
+
+
+def test_links_and_folders_have_no_sum() -> None:
+    """sha256sum would follow the one and refuse the other."""
+    assert Manifest.of([Entry("l", "link", target="a"), Entry("d", "folder")]).to_sha256sum() == b""
+
+
+# --- a tree -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Give a small tree with one of each kind."""
+    root = tmp_path / "tree"
+    (root / "folder" / "empty").mkdir(parents=True)
+    (root / "folder" / "file").write_bytes(b"abc")
+    (root / "\udcff").write_bytes(b"defg")
+    (root / "link").symlink_to("folder/file")
+    return root
+
+
+THERE = Manifest.of(
+    [
+        entry_of("folder/file", b"abc"),
+        entry_of("\udcff", b"defg"),
+        Entry("folder/empty", "folder"),
+        Entry("link", "link", target="folder/file"),
+    ]
+)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_tree_as_it_should_be(tree: Path, *, deep: bool) -> None:
+    """There is nothing to find."""
+    assert check_tree(tree, THERE, deep=deep, check=nothing) == []
+
+
+def test_a_tree_that_is_not_there_misses_everything(tmp_path: Path) -> None:
+    """And that is a finding for each entry, not an error."""
+    found = check_tree(tmp_path / "no", THERE, deep=False, check=nothing)
+    assert [finding.problem for finding in found] == ["missing"] * 4
+
+
+def _flip(root: Path) -> None:
+    (root / "folder/file").write_bytes(b"abd")
+
+
+def _replace_file_by_link(root: Path) -> None:
+    (root / "folder/file").unlink()
+    (root / "folder/file").symlink_to("/etc/hostname")
+
+
+def _replace_folder_by_file(root: Path) -> None:
+    (root / "folder/empty").rmdir()
+    (root / "folder/empty").touch()
+
+
+def _replace_file_by_fifo(root: Path) -> None:
+    (root / "folder/file").unlink()
+    os.mkfifo(root / "folder/file")
+
+
+def _retarget(root: Path) -> None:
+    (root / "link").unlink()
+    (root / "link").symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("damage", "shallow", "deep"),
+    [
+        (lambda root: (root / "folder/file").unlink(), "missing", "missing"),
+        (lambda root: (root / "folder/file").write_bytes(b"ab"), "size", "size"),
+        (_flip, None, "digest"),
+        (lambda root: (root / "extra").touch(), "extra", "extra"),
+        (lambda root: (root / "folder/empty/more").mkdir(), "extra", "extra"),
+        (_replace_file_by_link, "kind", "kind"),
+        (_replace_file_by_fifo, "kind", "kind"),
+        (_replace_folder_by_file, "kind", "kind"),
+        (_retarget, "target", "target"),
+    ],
+)
+def test_each_difference_is_found(tree: Path, damage: Callable[[Path], object], shallow: str | None, deep: str) -> None:
+    """Only changed bytes of the right length need a deep look."""
+    damage(tree)
+    found = check_tree(tree, THERE, deep=False, check=nothing)
+    assert ([] if shallow is None else [shallow]) == [finding.problem for finding in found]
+    found = check_tree(tree, THERE, deep=True, check=nothing)
+    assert [deep] == [finding.problem for finding in found]
+    assert found[0].path in str(found[0])
+
+
+def test_a_finding_says_both_sides() -> None:
+    """What was expected and what is there, for whoever has to decide."""
+    assert str(Finding("a", "size", "3", "2")) == "a: size is 2, expected 3"
+
+
+def test_checking_can_be_ended(tree: Path) -> None:
+    """A large file is not read to its end when somebody asks to stop."""
+    (tree / "large").write_bytes(bytes(8 << 20))
+    calls = 0
+
+    def stop_within_the_file() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 15:
+            raise KeyboardInterrupt
+
+    manifest = Manifest.of([*THERE, entry_of("large", bytes(8 << 20))])
+    with pytest.raises(KeyboardInterrupt):
+        check_tree(tree, manifest, deep=True, check=stop_within_the_file)
