@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
+
 from typing import TYPE_CHECKING, Protocol
 
 from provisioner.errors import ConfigurationError, ProvisionerError, VolumeError, gravest
@@ -23,6 +23,7 @@ from provisioner.volume.staging import Blob, hash_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from provisioner.planning.plan import Inventory, Step
     from provisioner.planning.recipe import Artifact
@@ -126,7 +127,7 @@ class Filler:
         make_folder(self._parts)
         self._taken = {}
         parts: dict[str, Part] = {}
-        missing = deque[tuple[Artifact, Path | None]]()
+        missing: deque[tuple[Artifact, Path | None]] = deque()
         sizes = [artifact.size.value for artifact in resolved.artifacts if artifact.size]
         self._watcher.fetching(sum(sizes) if len(sizes) == len(resolved.artifacts) else None)
         for artifact in resolved.artifacts:
@@ -228,8 +229,8 @@ class Filler:
                 make_folder(target)
                 continue
             make_folder(target.parent)
-            with contextlib.suppress(FileNotFoundError), disk_errors(f"replace {target}"):
-                target.unlink()
+            with disk_errors(f"replace {target}"):
+                target.unlink(missing_ok=True)
             link_or_copy(tree / entry.path, target)
         return True
 

@@ -228,7 +228,7 @@ class Bars:
             desc=name,
             total=count.total_bytes,
             initial=count.done_bytes,
-            bar_format="{desc:12} {bar:20} {numbers}",
+            bar_format="{desc:12} |{bar:20}| {numbers}",
             leave=False,
             dynamic_ncols=True,
             file=self._stream,

@@ -185,8 +185,8 @@ class Blob:
         """Remove the blob and its note."""
         self.close()
         for path in (self.path, self._note):
-            with contextlib.suppress(FileNotFoundError), disk_errors(f"remove {path.name}"):
-                path.unlink()
+            with disk_errors(f"remove {path.name}"):
+                path.unlink(missing_ok=True)
 
     def move_to(self, destination: Path) -> None:
         """Put the sealed blob in its place in a tree on the same file system."""
@@ -194,8 +194,7 @@ class Blob:
         with disk_errors(f"place {self.artifact.name}"):
             make_folder(destination.parent)
             os.replace(self.path, destination)
-        with contextlib.suppress(FileNotFoundError):
-            self._note.unlink()
+            self._note.unlink(missing_ok=True)
 
 
 def _read_into(descriptor: int, buffer: memoryview) -> int:
