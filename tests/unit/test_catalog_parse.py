@@ -268,12 +268,11 @@ WRONG = [
     ("    reason: non-commercial\n", "", "  songs:", "excluded.songs", "the key 'reason' is missing", ""),
     ("    reason: non-commercial", "    raeson: x", "raeson", "excluded.songs.raeson", "unknown key 'raeson'", "'reason'"),
 ]  # fmt: skip
+WRONG_IDS = [f"{number}-{row[3]}-{row[4]}"[:70] for number, row in enumerate(WRONG)]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "where", "key", "problem", "hint"), WRONG, ids=[f"{row[3]}-{row[4]}"[:70] for row in WRONG]
-)
-def test_each_mistake_has_its_place_and_its_hint(old: str, new: str, where: str, key: str, problem: str, hint: str) -> None:  # noqa: PLR0913, PLR0917 - the columns of the table
+@pytest.mark.parametrize(("old", "new", "where", "key", "problem", "hint"), WRONG, ids=WRONG_IDS)
+def test_each_mistake_has_its_place_and_its_hint(old: str, new: str, where: str, key: str, problem: str, hint: str) -> None:  # noqa: PLR0917 - the columns of the table
     """One mistake in a good catalog: the message names the line that it stands on, the key, and what to do."""
     assert old in GOOD
     text = GOOD.replace(old, new, 1)
