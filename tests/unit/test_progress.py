@@ -1,0 +1,344 @@
+"""Progress: counters, rates and what is shown of them. The clock is moved by hand; nothing sleeps."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.logs import Redactor, set_up_logging
+from provisioner.progress import Bars, Count, Lines, Progress, format_bytes, format_duration, make_display
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+GB = 10**9
+MB = 10**6
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        """Begin at an arbitrary moment."""
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Give the time."""
+        return self.now
+
+
+class Screen:
+    """A display that keeps the text of each line that was due."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.lines: list[str] = []
+        self.closed = 0
+
+    def show(self, counts: Mapping[str, Count], due: Sequence[str]) -> None:
+        """Keep what is due."""
+        self.lines += [f"{name}: {counts[name]}" for name in due]
+
+    def close(self) -> None:
+        """Count how often."""
+        self.closed += 1
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+class Run:
+    """A run with a clock and a screen."""
+
+    def __init__(self) -> None:
+        """Begin with nothing done."""
+        self.clock = Clock()
+        self.screen = Screen()
+        self.progress = Progress(self.screen, clock=self.clock)
+
+    def pass_time(self, seconds: int, **rates: int) -> list[str]:
+        """Let time pass at these rates in bytes a second, ticking as the main loop does; give the new lines."""
+        before = len(self.screen.lines)
+        for _ in range(seconds * 5):
+            self.clock.now += 0.2
+            for dataset, rate in rates.items():
+                self.progress.advance(dataset, rate // 5)
+            self.progress.tick()
+        return self.screen.lines[before:]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (9994, "9.99 kB"),
+        (9996, "10.0 kB"),
+        (35_149_999, "35.1 MB"),
+        (99_960_000, "100 MB"),
+        (999_499_999, "999 MB"),
+        (999_500_000, "1.00 GB"),
+        (2_748_572_632, "2.75 GB"),
+        (93_000_000_000, "93.0 GB"),
+        (1.5e15, "1.50 PB"),
+        (5e21, "5000 EB"),
+        (0.4, "0 B"),
+    ],
+)
+def test_format_bytes(count: float, text: str) -> None:
+    """Three figures and a decimal unit."""
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (-5, "0 s"),
+        (44.4, "44 s"),
+        (59.6, "1 min 00 s"),
+        (270, "4 min 30 s"),
+        (3599.7, "1 h 00 min"),
+        (3900, "1 h 05 min"),
+        (183_600, "2 d 3 h"),
+    ],
+)
+def test_format_duration(seconds: float, text: str) -> None:
+    """The two largest units."""
+    assert format_duration(seconds) == text
+
+
+@given(st.integers(min_value=0, max_value=10**21))
+def test_three_figures_at_most(count: int) -> None:
+    """No number is longer than the eye takes in at once, but where the units end."""
+    number, unit = format_bytes(count).split()
+    assert len(number.replace(".", "")) <= 3 or unit == "EB"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (Count("fetch", 1_200_000_000, 2_748_572_632, 35_100_000.0), "1.20 of 2.75 GB (43 %), 35.1 MB/s, 44 s left"),
+        (Count("fetch", 5, 10), "5 of 10 B (50 %)"),
+        (Count("fetch", 1_200_000_000, None, 35_100_000.0), "1.20 GB, 35.1 MB/s"),
+        (Count("unpack", 1 * GB, 4 * GB, 100 * MB), "unpacking, 1.00 of 4.00 GB (25 %), 100 MB/s, 30 s left"),
+        (Count("fetch", 1 * GB, 4 * GB, 0.0), "1.00 of 4.00 GB (25 %), 0 B/s"),
+        (Count("fetch", 5 * GB, 4 * GB, 1.0), "5.00 GB, 1 B/s"),
+        (Count("fetch", 4 * GB, 4 * GB, 1.0), "4.00 of 4.00 GB (100 %), 1 B/s, 0 s left"),
+        (Count("fetch", 0, 0), "0 of 0 B"),
+    ],
+)
+def test_line(count: Count, text: str) -> None:
+    """Done, total, rate and time left, each where it is known; an estimate that was passed is not repeated."""
+    assert str(count) == text
+
+
+def test_a_line_every_ten_seconds() -> None:
+    """Nothing at first, then a line every ten seconds while it works, and none after its end."""
+    run = Run()
+    run.progress.start("ljspeech", "fetch", 2_000 * MB)
+    assert run.pass_time(9, ljspeech=35 * MB) == []
+    assert run.pass_time(2, ljspeech=35 * MB) == ["ljspeech: 0.35 of 2.00 GB (17 %), 35.0 MB/s, 47 s left"]
+    assert len(run.pass_time(40, ljspeech=35 * MB)) == 4
+    run.progress.finish("ljspeech")
+    assert run.pass_time(60) == []
+
+
+def test_what_was_there_is_done_and_no_speed() -> None:
+    """Bytes of an earlier run count as done, not as fetched just now."""
+    run = Run()
+    run.progress.start("ljspeech", "fetch", 2_000 * MB, already=1_000 * MB)
+    run.pass_time(5, ljspeech=10 * MB)
+    count = run.progress.counts()["ljspeech"]
+    assert (count.done_bytes, round(count.bytes_per_second or 0)) == (1_050 * MB, 10 * MB)
+    assert round(run.progress.whole_run().bytes_per_second or 0) == 10 * MB
+
+
+def test_rate_is_that_of_late() -> None:
+    """The rate forgets what was more than half a minute ago: a stall is seen."""
+    run = Run()
+    run.progress.start("ljspeech", "fetch", 10_000 * MB)
+    run.pass_time(60, ljspeech=100 * MB)
+    assert run.pass_time(40)[-1] == "ljspeech: 6.00 of 10.00 GB (60 %), 0 B/s"
+
+
+def test_bytes_that_are_thrown_away() -> None:
+    """A transfer that starts over is less far than before; the rate stays that of the wire."""
+    run = Run()
+    run.progress.start("ljspeech", "fetch", 1_000 * MB)
+    run.pass_time(5, ljspeech=100 * MB)
+    run.progress.advance("ljspeech", -500 * MB)
+    run.pass_time(5, ljspeech=100 * MB)
+    count = run.progress.counts()["ljspeech"]
+    assert (count.done_bytes, round(count.bytes_per_second or 0)) == (500 * MB, 100 * MB)
+
+
+def test_whole_run() -> None:
+    """With several data sets there is a line for all, against what the plan expects; unpacking is not fetched."""
+    run = Run()
+    run.progress.expect(6 * GB)
+    run.progress.start("ljspeech", "fetch", 2 * GB)
+    run.progress.start("nsynth", "fetch", 3 * GB)
+    assert run.pass_time(11, ljspeech=100 * MB, nsynth=100 * MB) == [
+        "ljspeech: 1.00 of 2.00 GB (50 %), 100 MB/s, 10 s left",
+        "nsynth: 1.00 of 3.00 GB (33 %), 100 MB/s, 20 s left",
+        "in all: 2.00 of 6.00 GB (33 %), 200 MB/s, 20 s left",
+    ]
+    run.progress.finish("nsynth")
+    run.progress.start("nsynth", "unpack", None)
+    run.pass_time(5, nsynth=100 * MB)
+    assert run.progress.whole_run().done_bytes == 2_200 * MB
+    assert run.progress.counts()["nsynth"].done_bytes == 500 * MB
+    run.progress.finish("ljspeech")
+    assert not [line for line in run.pass_time(20, nsynth=100 * MB) if line.startswith("in all")]
+
+
+def test_whole_run_without_a_plan() -> None:
+    """The total is the sum of what is known, or unknown where one is."""
+    run = Run()
+    run.progress.start("ljspeech", "fetch", 2 * GB)
+    run.progress.start("urmp", "fetch", 3 * GB)
+    assert run.progress.whole_run().total_bytes == 5 * GB
+    run.progress.start("urmp", "fetch", None)
+    assert run.progress.whole_run().total_bytes is None
+    assert run.pass_time(11, urmp=MB)[-1] == "in all: 10.0 MB, 1.00 MB/s"
+
+
+def test_one_data_set_needs_no_line_for_all() -> None:
+    """Its own line says everything, unless the plan expects more."""
+    run = Run()
+    run.progress.start("ljspeech", "fetch", 2 * GB)
+    assert len(run.pass_time(11, ljspeech=MB)) == 1
+    run.progress.expect(5 * GB)
+    assert len(run.pass_time(10, ljspeech=MB)) == 2
+
+
+def test_another_source_begins_again() -> None:
+    """When a source fails and the next one starts, its count replaces the first."""
+    run = Run()
+    run.progress.start("ljspeech", "fetch", 2 * GB)
+    run.pass_time(5, ljspeech=100 * MB)
+    run.progress.start("ljspeech", "fetch", 3 * GB)
+    assert run.progress.whole_run() == Count("fetch", 0, 3 * GB, run.progress.whole_run().bytes_per_second)
+    assert run.progress.counts()["ljspeech"].done_bytes == 0
+
+
+def test_late_words_do_no_harm() -> None:
+    """A worker that adds a last chunk after the end, or ends twice, is not punished."""
+    run = Run()
+    run.progress.advance("ljspeech", 5)
+    run.progress.finish("ljspeech")
+    run.progress.tick()
+    run.progress.close()
+    assert run.progress.counts() == {}
+    assert run.progress.whole_run() == Count("fetch", 0, 0)
+    assert run.screen.closed == 1
+
+
+def test_many_threads() -> None:
+    """No byte is lost when threads add at once while the loop ticks."""
+    progress = Progress(clock=Clock())
+    progress.start("ljspeech", "fetch", None)
+
+    def add() -> None:
+        for _ in range(5_000):
+            progress.advance("ljspeech", 1)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        workers = [threading.Thread(target=add) for _ in range(8)]
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            progress.tick()
+        for worker in workers:
+            worker.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert progress.counts()["ljspeech"].done_bytes == 40_000
+    assert progress.whole_run().done_bytes == 40_000
+
+
+def test_lines_carry_their_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    """A line is a log record with the numbers as fields, for those who read JSON."""
+    with caplog.at_level(logging.INFO, logger="provisioner"):
+        Lines().show({"ljspeech": Count("fetch", 5, 10, 1.0), "in all": Count("fetch", 5, None)}, ["ljspeech", "in all"])
+        Lines().close()
+    first, second = (vars(record) for record in caplog.records)
+    assert first["message"] == "ljspeech: 5 of 10 B (50 %), 1 B/s, 5 s left"
+    assert second["message"] == "in all: 5 B"
+    fields = {"event": "progress", "phase_word": "fetch", "done_bytes": 5, "total_bytes": 10}
+    assert fields.items() <= first.items()
+    assert (first["dataset"], first["bytes_per_second"], first["seconds_left"]) == ("ljspeech", 1, 5)
+    assert second["total_bytes"] is None
+    assert not {"dataset", "bytes_per_second", "seconds_left"} & second.keys()
+
+
+@pytest.mark.parametrize(
+    ("terminal", "log_format", "quiet", "expected"),
+    [
+        (True, "text", False, Bars),
+        (True, "json", False, Lines),
+        (True, "text", True, type(None)),
+        (False, "text", False, Lines),
+        (False, "json", True, type(None)),
+    ],
+)
+def test_display_fits_the_place(*, terminal: bool, log_format: Literal["text", "json"], quiet: bool, expected: type) -> None:
+    """Bars only on a terminal with a text log; nothing where it is to be quiet."""
+    stream = Terminal() if terminal else io.StringIO()
+    assert type(make_display(stream, log_format=log_format, quiet=quiet)) is expected
+
+
+def test_bars_and_log_lines() -> None:
+    """Bars move with the counters; a log line stands alone above them; nothing of them is left at the end."""
+    stream = Terminal()
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    console = set_up_logging(redactor=Redactor(), stream=stream)
+    threads = threading.active_count()
+    clock = Clock()
+    progress = Progress(make_display(stream, log_format="text", console=console), clock=clock)
+    try:
+        progress.start("ljspeech", "fetch", 2 * GB)
+        progress.start("urmp", "fetch", None)
+        for _ in range(5):
+            clock.now += 1
+            progress.advance("ljspeech", 100 * MB)
+            progress.tick()
+        assert "0.50 of 2.00 GB (25 %), 100 MB/s, 15 s left" in stream.getvalue()
+        logging.getLogger("provisioner.tests").warning("look here")
+        above = stream.getvalue().split("WARNING look here")[0].replace("\x1b[A", "").rsplit("\n", 1)[1]
+        assert above.rsplit("\r", 1)[1].count(":") == 2
+        assert "look here\n" in stream.getvalue()
+        progress.finish("urmp")
+        progress.start("ljspeech", "unpack", 4 * GB)
+        progress.advance("ljspeech", 5 * GB)
+        progress.tick()
+        assert "unpacking, 5.00 GB" in stream.getvalue()
+        assert threading.active_count() == threads
+        progress.close()
+        before = len(stream.getvalue())
+        logging.getLogger("provisioner.tests").warning("the end")
+        assert stream.getvalue()[before:].endswith("WARNING the end\n")
+        assert "\r" not in stream.getvalue()[before:]
+        progress.tick()
+        assert stream.getvalue().endswith("the end\n")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
