@@ -676,7 +676,7 @@ def _unused(reader: _Reader) -> list[str]:
     return sentences
 
 
-def read_settings(  # noqa: PLR0913 - the world, piece by piece
+def read_settings(
     overrides: Mapping[str, str],
     environ: Mapping[str, str],
     *,
