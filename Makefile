@@ -1,0 +1,119 @@
+# Each target says what it does behind '##'; 'make help' lists them.
+SHELL := bash
+.SHELLFLAGS := -o errexit -o nounset -o pipefail -c
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+IMAGE ?= provisioner:latest
+PHASE ?= minimal
+DATA ?= data
+ARGS ?=
+TESTS ?= tests
+UPGRADE ?=
+
+# One question, asked when a target needs it: is there an engine that answers?
+HAS_DOCKER = $(shell docker info >/dev/null 2>&1 && echo yes)
+BUILD := docker build --network=host
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "  make provision PHASE=balanced DATA=./data      make plan PHASE=comprehensive      make test TESTS=tests/unit"
+
+# The stamp is newer than the lock files: installed. Hashes are checked by pip.
+$(VENV)/.ready: requirements/dev.lock
+	@echo "Making $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.lock
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/.ready ## make .venv with everything that is needed, locked and hashed
+
+.PHONY: provision
+provision: ## fill $(DATA) with PHASE; in a container when there is a Docker engine
+ifeq ($(HAS_DOCKER),yes)
+	@docker image inspect $(IMAGE) >/dev/null 2>&1 || $(MAKE) --no-print-directory image
+	@mkdir -p $(DATA)
+	@$(call in_container,$(abspath $(DATA)),--phase $(PHASE) $(ARGS))
+else
+	@echo "No Docker engine: provisioning natively."
+	@$(MAKE) --no-print-directory $(VENV)/.ready
+	@$(BIN)/python -m provisioner --data-dir $(DATA) --phase $(PHASE) $(ARGS)
+endif
+
+# As this user, so that the files on the host are theirs; in group 0 so that the image's own user can read on.
+define in_container
+docker run --rm --user $$(id -u):0 -v $(1):/data \
+	$$(env | grep -oE '^(PROVISIONER_[A-Z_]+|HF_(TOKEN|ENDPOINT|HUB_OFFLINE)|DATASETS|DATASET_REPO[A-Z_]*|MAX_STORAGE_GB|ON_SHORTFALL|ON_FAILURE|LICENSE_POLICY|ACCEPT_LICENSES|URL_REWRITE|HTTPS?_PROXY|NO_PROXY|CONNECTIONS|MAX_RATE_MB|LOG_FORMAT)=' | sed 's/=$$//; s/^/--env /') \
+	$(IMAGE) $(2)
+endef
+
+.PHONY: plan
+plan: $(VENV)/.ready ## what 'make provision' would do: sizes, licences, peak disk, times; writes nothing
+	@$(BIN)/python -m provisioner plan --data-dir $(DATA) --phase $(PHASE) $(ARGS)
+
+.PHONY: status
+status: $(VENV)/.ready ## what $(DATA) holds and how the last run ended
+	@$(BIN)/python -m provisioner status --data-dir $(DATA) $(ARGS)
+
+.PHONY: demo
+demo: $(VENV)/.ready ## provision a miniature of all eight data sets from a loopback Hub, twice, and start an app on it
+ifeq ($(HAS_DOCKER),yes)
+	@docker image inspect $(IMAGE) >/dev/null 2>&1 || $(MAKE) --no-print-directory image
+	@$(BIN)/python -m tools.demo --image $(IMAGE)
+else
+	@echo "No Docker engine: the demo runs natively."
+	@$(BIN)/python -m tools.demo
+endif
+
+.PHONY: test
+test: $(VENV)/.ready ## all tests; those of the image need a Docker engine, and build it first
+ifeq ($(HAS_DOCKER),yes)
+	@$(MAKE) --no-print-directory image
+	@$(BIN)/python -m pytest $(TESTS)
+else
+	@echo "No Docker engine: the tests of the image are left out (start one, and they run)."
+	@$(BIN)/python -m pytest -m "not docker" $(TESTS)
+endif
+
+.PHONY: check
+check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, scripts, YAML
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.datasets_doc --check
+	@$(BIN)/python -m tools.settings_doc --check
+	@$(BIN)/python -m provisioner catalog check
+	@$(BIN)/hadolint Dockerfile deploy/space/Dockerfile
+	@$(BIN)/shellcheck .ci/run .ci/machine
+	@$(BIN)/yamllint --strict .
+
+.PHONY: docs
+docs: $(VENV)/.ready ## write the generated parts of the documents and the catalog's schema anew
+	@$(BIN)/python -m tools.datasets_doc
+	@$(BIN)/python -m tools.settings_doc
+
+.PHONY: format
+format: $(VENV)/.ready ## let the formatter and the linter mend what they can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: image
+image: ## build the image (with 'datasets') and its slim variant
+	@$(BUILD) --quiet --target slim --tag $(IMAGE)-slim . >/dev/null
+	@$(BUILD) --quiet --tag $(IMAGE) . >/dev/null
+	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)
+	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)-slim
+
+.PHONY: lock
+lock: $(VENV)/.ready ## resolve the requirements anew; UPGRADE=--upgrade moves what is not pinned
+	@for name in runtime app dev; do \
+	  $(BIN)/uv --directory requirements pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --custom-compile-command "make lock" $$name.in --output-file $$name.lock $(UPGRADE); \
+	done
