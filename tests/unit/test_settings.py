@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as patience
 from hypothesis import strategies as st
 
 from provisioner import settings as module
@@ -619,9 +620,10 @@ _yaml: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@patience(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(
     overrides=st.dictionaries(st.sampled_from([one.name for one in SETTINGS]), _texts, max_size=3),
-    environ=st.dictionaries(_names, _texts),
+    environ=st.dictionaries(_names, _texts, max_size=4),
 )
 def test_any_environment(overrides: dict[str, str], environ: dict[str, str]) -> None:
     """Whatever is in the environment, there are settings or one clear error."""
@@ -634,6 +636,7 @@ def test_any_environment(overrides: dict[str, str], environ: dict[str, str]) -> 
         assert result.hint
 
 
+@patience(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(key=st.sampled_from([one.key for one in SETTINGS if one.key]), value=_yaml)
 def test_any_config_file(key: str, value: object) -> None:
     """Whatever stands behind a key of the config file, there are settings or one error that names the file."""
