@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,17 +25,18 @@ from provisioner.errors import (
     TryAgainError,
     UsageError,
     exit_code_of,
+    gravest,
 )
 from provisioner.handoff import become, find_app, original_mask
+from provisioner.installation import in_image, load_catalog, load_settings
 from provisioner.logs import Redactor, set_up_logging
-from provisioner.settings import DEFAULT_TERMINATION_LOG, Settings, help_text, read_settings
+from provisioner.settings import DEFAULT_TERMINATION_LOG, Settings, help_text
 from provisioner.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from provisioner.catalog.model import Catalog
     from provisioner.logs import ConsoleHandler
     from provisioner.run import Run
 
@@ -55,8 +57,6 @@ _VALUED: Final = {
     "--config": "CONFIG_PATH",
     "--catalog": "CATALOG_PATH",
 }
-IN_IMAGE_MARK: Final = Path("/opt/provisioner/app")
-"""Where the image keeps this program; a checkout is anywhere else."""
 
 _EPILOG: Final = """\
 In a container, '--' or a first word that is no command begins the app's command line: the volume is filled, then this
@@ -162,7 +162,11 @@ def parse_options(invocation: Invocation) -> argparse.Namespace:
     if invocation.command in {"provision", "plan"}:
         parser.add_argument("--phase", metavar="PHASE", help="a phase of the catalog, or 'auto' (PHASE)")
         parser.add_argument(
-            "--dataset", metavar="ID[:SPLIT]", action="append", default=[], help="this data set instead of a phase; may be repeated"
+            "--dataset",
+            metavar="ID[:SPLIT]",
+            action="append",
+            default=[],
+            help="this data set instead of a phase; may be repeated",
         )
     if top:
         parser.add_argument("--dry-run", action="store_true", help="show the plan, write nothing")
@@ -181,12 +185,6 @@ def _description() -> str:
     width = max(map(len, COMMANDS))
     lines = ["Fill a volume with the data sets that an application needs, before it starts.", "", "Commands:"]
     return "\n".join(lines + [f"  {name:<{width}}  {meaning}" for name, meaning in COMMANDS.items()])
-
-
-def app_root() -> Path:
-    """Give the folder that holds ``config/``: beside the package in a checkout and in the image, within it when installed."""
-    package = Path(__file__).resolve().parent
-    return package.parent if (package.parent / "config" / "catalog.yaml").is_file() else package
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -219,7 +217,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return int(leave.code or 0)
     except ProvisionerError as error:
         return _report(error, wants_json=wants_json, redactor=redactor, termination_log=termination_log)
-    except Exception as error:  # noqa: BLE001 - the rim
+    except Exception as error:
         _LOGGER.critical("This is a bug of the provisioner: %s", error, exc_info=True)
         _write_termination_log(termination_log, {"reference": "internal-error", "message": str(error), "hint": ""}, redactor)
         return INTERNAL_ERROR_EXIT_CODE
@@ -233,20 +231,9 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str], redactor:
         "CONFIG_PATH": options.config,
         "CATALOG_PATH": options.catalog,
     }
-    settings = read_settings(
-        {name: value for name, value in given.items() if value},
-        environ,
-        read_text=lambda path: path.read_text("utf-8"),
-        home=Path(environ.get("HOME") or Path.home()),
-        app_root=app_root(),
-        in_image=_in_image(),
-    )
+    settings = load_settings({name: value for name, value in given.items() if value}, environ)
     redactor.add(*settings.secrets)
     return settings
-
-
-def _in_image() -> bool:
-    return app_root() == IN_IMAGE_MARK
 
 
 def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_Context], int]:
@@ -266,21 +253,6 @@ def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_
     }[invocation.command]
 
 
-def _catalog(settings: Settings) -> Catalog:
-    from provisioner.catalog.parse import parse_catalog  # noqa: PLC0415 - not every command needs it
-
-    path = settings.catalog_path
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        raise ConfigurationError(f"CATALOG_PATH: {path} does not exist", hint="Correct the path, or leave it empty.") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}:1: not UTF-8 text", hint="Save the file as UTF-8 text.") from None
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}", hint="Make it readable for this user.") from None
-    return parse_catalog(text, str(path))
-
-
 def _run(context: _Context) -> Run:
     from provisioner.progress import Progress, make_display  # noqa: PLC0415 - only for commands that plan
     from provisioner.run import Run  # noqa: PLC0415
@@ -289,10 +261,10 @@ def _run(context: _Context) -> Run:
     display = make_display(sys.stderr, log_format=settings.log_format, console=context.console)
     return Run(
         settings,
-        _catalog(settings),
+        load_catalog(settings.catalog_path),
         stop=context.stop,
         progress=Progress(display),
-        in_image=_in_image(),
+        in_image=in_image(),
         already_set=frozenset(context.environ),
     )
 
@@ -390,7 +362,7 @@ def _status(context: _Context) -> int:
 
 
 def _catalog_check(context: _Context) -> int:
-    catalog = _catalog(context.settings)
+    catalog = load_catalog(context.settings.catalog_path)
     if not context.options.online:
         document = {"catalog": str(context.settings.catalog_path), "datasets": len(catalog.datasets), "findings": []}
         if context.json:
@@ -402,7 +374,11 @@ def _catalog_check(context: _Context) -> int:
 
     _listen(context.stop)
     run = _run(context)
-    findings = check_catalog(catalog, run.http, run.remote)
+    findings = []
+    for finding in check_catalog(catalog, run.http, run.remote, context.stop):
+        findings.append(finding)
+        if not context.json:
+            _print(str(finding), context)
     if context.json:
         _print_json(
             {
@@ -412,13 +388,9 @@ def _catalog_check(context: _Context) -> int:
             },
             context,
         )
-    else:
-        _print("\n".join(str(finding) for finding in findings), context)
-    bad = [finding for finding in findings if finding.error is not None]
-    if bad:
-        from provisioner.errors import gravest  # noqa: PLC0415
-
-        raise gravest([finding.error for finding in bad if finding.error is not None])
+    wrong = [finding.error for finding in findings if finding.error is not None]
+    if wrong:
+        raise gravest(wrong)
     return 0
 
 
@@ -458,11 +430,15 @@ def _seconds(stamp: object) -> float:
 
 def _listen(stop: Stop) -> None:
     """From here on a signal asks the run to end; a second one ends the process at once."""
+    seen = False
 
     def on_signal(signum: int, _frame: FrameType | None) -> None:
-        if stop.reason is not None:
+        nonlocal seen
+        if seen:
             os._exit(128 + signum)
-        stop.request(InterruptedBySignal(signum))
+        seen = True
+        # On a thread: what the signal interrupted may hold the very locks that a request to stop takes.
+        threading.Thread(target=stop.request, args=(InterruptedBySignal(signum),), daemon=True).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
-
 from typing import TYPE_CHECKING, Protocol
 
 from provisioner.errors import ConfigurationError, ProvisionerError, VolumeError, gravest
@@ -50,8 +49,12 @@ class Watcher(Protocol):
         """An archive is being unpacked."""
         ...
 
-    def unpacked(self, count: int) -> None:
-        """So many bytes were unpacked."""
+    def unpacked(self, name: str, count: int) -> None:
+        """So many more bytes of it are unpacked."""
+        ...
+
+    def done_unpacking(self, name: str) -> None:
+        """It is unpacked, or that failed."""
         ...
 
 
@@ -268,16 +271,19 @@ class Filler:
         # One after the other: they share the record of what is taken, and the disk.
         with self._taken_lock:
             self._watcher.unpacking(artifact.name, artifact.unpacked_size.value if artifact.unpacked_size else None)
-            result = unpack(
-                archive,
-                artifact.unpack,
-                self._tree,
-                artifact.into,
-                taken=self._taken,
-                check=self._stop.check,
-                advance=self._watcher.unpacked,
-                artifact=artifact.shape,
-            )
+            try:
+                result = unpack(
+                    archive,
+                    artifact.unpack,
+                    self._tree,
+                    artifact.into,
+                    taken=self._taken,
+                    check=self._stop.check,
+                    advance=lambda count: self._watcher.unpacked(artifact.name, count),
+                    artifact=artifact.shape,
+                )
+            finally:
+                self._watcher.done_unpacking(artifact.name)
             self._taken.update((entry.path, entry) for entry in result.entries if entry.kind != "folder")
             part = Part(tuple(result.entries), whole=not result.shared)
             self._note(artifact, part)

@@ -57,9 +57,7 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
     )
 
 
-def become(
-    executable: str, command: Sequence[str], environ: Mapping[str, str], *, mask: object, umask: int | None
-) -> NoReturn:
+def become(executable: str, command: Sequence[str], environ: Mapping[str, str], *, mask: object, umask: int | None) -> NoReturn:
     """Replace this process by the app.
 
     Args:
@@ -95,7 +93,9 @@ def become(
             problem = "it is neither a program of this machine nor a script with a '#!' line"
         else:
             problem = error.strerror or str(error)
-        raise AppNotExecutableError(f"the app {executable!r} could not be started: {problem}", hint="Correct the command.") from error
+        raise AppNotExecutableError(
+            f"the app {executable!r} could not be started: {problem}", hint="Correct the command."
+        ) from error
 
 
 def original_mask() -> object:

@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,10 +25,8 @@ from provisioner.catalog.license import attribution_text
 from provisioner.errors import (
     ConfigurationError,
     DeadlineError,
-    InterruptedBySignal,
     LicenseRefusedError,
     MissingDataError,
-    NotFoundError,
     ProvisionerError,
     VolumeError,
     VolumeFullError,
@@ -139,7 +137,9 @@ class Run:
         self._progress = progress
         self._in_image = in_image
         self._already_set = already_set
-        self.layout = VolumeLayout(settings.data_dir.absolute(), settings.staging_dir.absolute() if settings.staging_dir else None)
+        self.layout = VolumeLayout(
+            settings.data_dir.absolute(), settings.staging_dir.absolute() if settings.staging_dir else None
+        )
         self._kind = kind_of(self.layout.root) if settings.volume_kind == "auto" else settings.volume_kind
         publish = "dir" if self._kind == "object" else settings.publish
         self.store = Store(self.layout, publish, program_version=__version__, check=stop.check)
@@ -161,7 +161,8 @@ class Run:
         settings = self.settings
         if not settings.datasets and settings.phase != "auto" and settings.phase not in self.catalog.phases:
             raise ConfigurationError(
-                f"PHASE: {settings.phase!r} is not a phase of the catalog", hint=nearest(settings.phase, [*self.catalog.phases, "auto"])
+                f"PHASE: {settings.phase!r} is not a phase of the catalog",
+                hint=nearest(settings.phase, [*self.catalog.phases, "auto"]),
             )
         chosen: dict[str, list[str]] = {}
         for name, split in settings.datasets:
@@ -170,7 +171,11 @@ class Run:
                 chosen[name] = []
             elif chosen.get(name) != []:
                 chosen.setdefault(name, []).append(split)
-        for variable, names in (("LAYOUTS", settings.layouts), ("PRIORITIES", settings.priorities), ("ACCEPT_LICENSES", settings.accept_licenses)):
+        for variable, names in (
+            ("LAYOUTS", settings.layouts),
+            ("PRIORITIES", settings.priorities),
+            ("ACCEPT_LICENSES", settings.accept_licenses),
+        ):
             for name in names:
                 self._check_name(variable, name)
         return Wanted(
@@ -219,7 +224,7 @@ class Run:
         if repository is not None:
             board.repository(repository.as_record())
         board.finish(_state(plan, []), None)
-        status = board.document(used_bytes=0, free_bytes=0)
+        status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes or 0)
         due = []
         if _read(self.layout.environment) != environment_lines(values):
             due.append("provision.env")
@@ -586,9 +591,12 @@ class Run:
             if step.action == "skip":
                 _LOGGER.warning("%s: skipped: %s", step.recipe.label, step.why)
         work = [step.recipe.label for step in plan.work]
+        size = plan.download
+        self._progress.expect(None if size.estimate else size.value)
         if work:
-            size = plan.download
-            _LOGGER.info("To do: %s; about %s bytes to fetch%s", ", ".join(work), f"{size.value:,}", " (estimate)" if size.estimate else "")
+            _LOGGER.info(
+                "To do: %s; about %s bytes to fetch%s", ", ".join(work), f"{size.value:,}", " (estimate)" if size.estimate else ""
+            )
 
     # --- time and signals ----------------------------------------------------------------------------------------
 
@@ -631,6 +639,7 @@ class Run:
                     self._write_status()
         if self._stop.reason is not None:
             done.wait(GRACE_SECONDS)
+        self._progress.close()
         if self._stop.reason is not None and not outcome:
             self._note_interruption(self._stop.reason)
             raise self._stop.reason
@@ -672,9 +681,16 @@ class _Watcher:
     def unpacking(self, name: str, total: int | None) -> None:
         self._board.set_state(self._step.id, "unpacking")
         _LOGGER.info("%s: unpacking %s", self._step.recipe.label, name)
+        self._progress.start(self._meter(name), "unpack", total)
 
-    def unpacked(self, count: int) -> None:
-        """Not counted: the archive's bytes are what progress speaks of."""
+    def unpacked(self, name: str, count: int) -> None:
+        self._progress.advance(self._meter(name), count)
+
+    def done_unpacking(self, name: str) -> None:
+        self._progress.finish(self._meter(name))
+
+    def _meter(self, name: str) -> str:
+        return f"{self._step.recipe.label}/{name}"
 
 
 def _state(plan: Plan, failures: list[tuple[Step, ProvisionerError]]) -> RunState:

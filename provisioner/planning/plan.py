@@ -203,7 +203,7 @@ def need_of(recipe: Recipe, there: Collection[str] = ()) -> Need:
         if isinstance(source, UrlSource):
             return _need_of_files(recipe, [a for a in url_artifacts(source) if a.shape not in there])
     size = next((source.size for source in recipe.sources if not isinstance(source, UrlSource) and source.size), None)
-    unpacked = recipe.dataset.unpacked_size if not recipe.splits else None
+    unpacked = _stated_size(recipe) if not recipe.splits else None
     unpacked = unpacked or (Size(size.value, estimate=True) if size else None)
     peak = unpacked.value if unpacked else 0
     return Need(size, unpacked, peak, peak)
@@ -213,7 +213,7 @@ def _need_of_files(recipe: Recipe, artifacts: Sequence[Artifact]) -> Need:
     download = total(artifact.size for artifact in artifacts)
     finals = [_final_size(artifact, recipe) for artifact in artifacts]
     unpacked = total(finals)
-    stated = recipe.dataset.unpacked_size
+    stated = _stated_size(recipe)
     if stated and not recipe.splits and len(artifacts) == _number_of_files(recipe):
         unpacked = stated
     archives = [artifact.size.value if artifact.size and artifact.unpack != "none" else 0 for artifact in artifacts]
@@ -225,6 +225,11 @@ def _need_of_files(recipe: Recipe, artifacts: Sequence[Artifact]) -> Need:
     return Need(download, unpacked, at_once, min(at_once, max(highest, unpacked.value)))
 
 
+def _stated_size(recipe: Recipe) -> Size | None:
+    """Give the tree's size that the catalog states: it speaks of the data set's own layout."""
+    return recipe.dataset.unpacked_size if recipe.layout == recipe.dataset.layout else None
+
+
 def _number_of_files(recipe: Recipe) -> int:
     return next((len(source.files) for source in recipe.sources if isinstance(source, UrlSource)), 0)
 
@@ -233,7 +238,7 @@ def _final_size(artifact: Artifact, recipe: Recipe) -> Size | None:
     """Give an artifact's size in the tree; where it is not stated, its share of the data set's by what it weighs packed."""
     if artifact.final_size is not None:
         return artifact.final_size
-    stated = recipe.dataset.unpacked_size
+    stated = _stated_size(recipe)
     whole = sum(
         file.size.value
         for source in recipe.dataset.sources_of(recipe.layout)
@@ -379,7 +384,7 @@ def _settle(recipe: Recipe, priority: int, inventory: Inventory, rules: Rules, *
             return Step(recipe, "keep", priority, f"is here; its licence is refused today: {verdict.reason}", unpacked=unpacked)
         if not by_name:
             return Step(recipe, "skip", priority, verdict.reason, reason="license_policy")
-        error = LicenseRefusedError(
+        error: ProvisionerError = LicenseRefusedError(
             f"{recipe.dataset.id}: its licence is refused: {verdict.reason}",
             hint=f"Read {recipe.dataset.license.url} and, if you may use it, set ACCEPT_LICENSES={recipe.dataset.id}.",
         )
@@ -389,7 +394,7 @@ def _settle(recipe: Recipe, priority: int, inventory: Inventory, rules: Rules, *
     if recipe.dataset.id in inventory.foreign:
         error = VolumeError(
             f"datasets/{recipe.dataset.id} holds something that the provisioner did not put there; it was left alone",
-            hint=f"Move it away (archives that were left in the volume's root are used), then start again.",
+            hint="Move it away (archives that were left in the volume's root are used), then start again.",
         )
         return Step(recipe, "refuse", priority, "something else is in its place", error=error)
     if receipt:

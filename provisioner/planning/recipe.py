@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from provisioner.catalog.document import nearest
 from provisioner.catalog.model import DataSet, Digest, HubSource, Size, Source, UnpackFormat, UrlFile, UrlSource
-from provisioner.errors import ConfigurationError, NotFoundError
+from provisioner.errors import ConfigurationError, DigestMismatchError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -101,9 +101,7 @@ def make_recipe(dataset: DataSet, *, layout: str | None = None, splits: Sequence
     layout = layout or dataset.layout
     sources = dataset.sources_of(layout)
     if not sources:
-        raise ConfigurationError(
-            f"{dataset.id} has no source with the layout {layout!r}", hint=nearest(layout, dataset.layouts)
-        )
+        raise ConfigurationError(f"{dataset.id} has no source with the layout {layout!r}", hint=nearest(layout, dataset.layouts))
     known = _splits_of(sources)
     for split in splits:
         if split not in known:
@@ -114,7 +112,7 @@ def make_recipe(dataset: DataSet, *, layout: str | None = None, splits: Sequence
     chosen = tuple(split for split in known if split in splits)
     if len(chosen) == len(known):
         chosen = ()  # all of them by name is the whole
-    reduced = tuple(filter(None, (_reduce(source, chosen) for source in sources)))
+    reduced = tuple(part for source in sources if (part := _reduce(source, chosen)) is not None)
     document = {
         "recipe": 1,
         "layout": layout,
@@ -158,14 +156,21 @@ def hub_artifacts(
 
     Raises:
         NotFoundError: the globs match nothing, or a file that the catalog names by its digest is not there.
+        DigestMismatchError: the listing itself says that a file is not the publisher's.
     """
     official = dict(source.digests)
     artifacts = []
     for path, size, listed in listing:
         if not is_selected(source, splits, path):
             continue
-        unpack = next((form for glob, form in source.unpack if fnmatchcase(path, glob)), "none")
+        unpack: UnpackFormat = next((form for glob, form in source.unpack if fnmatchcase(path, glob)), "none")
         digest = official.pop(path, None)
+        if digest and listed and digest.algorithm == listed.algorithm and digest != listed:
+            raise DigestMismatchError(
+                f"the data-set repository {source.repo} at {source.revision} lists {path} as {listed},"
+                f" and the publisher's digest is {digest}; nothing of it was fetched",
+                hint="The copy is not the original. A maintainer should correct the catalog, or drop this source.",
+            )
         artifacts.append(
             Artifact(
                 name=path,

@@ -385,7 +385,7 @@ def _no_permission(hub: HubClient, right: _Right, repo_id: str) -> AccessDeniedE
     return AccessDeniedError(problem, hint=hint)
 
 
-def _outcome(  # noqa: PLR0913 - the fields of an outcome
+def _outcome(
     request: RepositoryRequest,
     state: Literal["ready", "failed", "skipped"],
     repo_id: str | None,

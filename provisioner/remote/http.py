@@ -25,7 +25,7 @@ from provisioner.errors import (
     SizeMismatchError,
 )
 from provisioner.remote.network import tls_context
-from provisioner.remote.retry import Transient, parse_retry_after
+from provisioner.remote.retry import Transient, come_back_later, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +44,6 @@ STALL_SECONDS: Final = 30.0
 MAX_REDIRECTS: Final = 10
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
 _UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
 
@@ -401,21 +400,20 @@ def _refuse(response: urllib3.BaseHTTPResponse, asked: str) -> None:
     code = response.headers.get("X-Error-Code", "")
     said = response.headers.get("X-Error-Message", "")
     because = f" ({said})" if said else ""
-    if status in _RETRIED or status >= 500:  # noqa: PLR2004 - server errors
-        raise Transient(
-            f"{shown}: the server answered {status}{because}",
-            retry_after=parse_retry_after(dict(response.headers), time.time()),
-            throttled=status == 429,  # noqa: PLR2004 - Too Many Requests
-        )
+    later = come_back_later(shown, status, dict(response.headers), time.time())
+    if later is not None:
+        raise later
     if code == "GatedRepo" or status in {401, 403, 407}:
         raise AccessDeniedError(
-            f"{shown}: access denied ({status}){because}",
+            f"{shown}: access denied ({describe(status)}){because}",
             hint="Accept the data set's conditions on its page and set HF_TOKEN, or check the token and its permissions.",
         )
     if status in {404, 410}:
-        raise NotFoundError(f"{shown}: not found ({status}){because}", hint="It was moved or removed; check the catalog.")
+        raise NotFoundError(
+            f"{shown}: not found ({describe(status)}){because}", hint="It was moved or removed; check the catalog."
+        )
     raise RemoteRefusedError(
-        f"{shown}: the server refuses ({status}){because}", hint="Look at the message, and try a mirror (URL_REWRITE)."
+        f"{shown}: the server refuses ({describe(status)}){because}", hint="Look at the message, and try a mirror (URL_REWRITE)."
     )
 
 

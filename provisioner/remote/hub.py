@@ -87,7 +87,7 @@ class HubClient:
     _telemetry_was_off: ClassVar[bool] = True
     _guard: ClassVar[threading.RLock] = threading.RLock()
 
-    def __init__(  # noqa: PLR0913 - plain values, never the settings
+    def __init__(
         self,
         endpoint: str,
         token: str | None,

@@ -49,7 +49,7 @@ _BUSY_CREATING: Final = "another conflicting operation is in progress"
 class HubTransport(httpx2.BaseTransport):
     """Sends one request and reads its whole answer, asked again by policy; ended at once by a request to stop."""
 
-    def __init__(  # noqa: PLR0913 - what a way to the network consists of
+    def __init__(
         self,
         *,
         context: ssl.SSLContext,

@@ -357,7 +357,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
                     _fsync(handle)
             finally:
                 os.close(handle)
-            os.replace(temporary, path)  # noqa: PTH105 - one spelling for system calls in this module
+            os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
@@ -438,7 +438,7 @@ def link_or_copy(source: Path, target: Path) -> bool:
             return True
         facts = os.lstat(source)
         if stat.S_ISLNK(facts.st_mode):
-            os.symlink(os.readlink(source), target)  # noqa: PTH211, PTH115
+            os.symlink(os.readlink(source), target)  # noqa: PTH211
             return False
     with disk_errors(f"copying {source} to {target}", target, needed=facts.st_size):
         _copy(source, target, facts)

@@ -349,7 +349,7 @@ def _names_under(root: Path, check: Callable[[], None]) -> dict[str, str]:
 def _compare(path: str, entry: Entry, check: Callable[[], None], *, deep: bool) -> Finding | None:
     try:
         if entry.kind == "link":
-            target = from_native(os.readlink(path))  # noqa: PTH115
+            target = from_native(os.readlink(path))
             return None if target == entry.target else Finding(entry.path, "target", entry.target, target)
         facts = os.stat(path, follow_symlinks=False)  # noqa: PTH116
         if not stat.S_ISREG(facts.st_mode):

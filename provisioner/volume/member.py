@@ -41,6 +41,6 @@ class Member:
     """The content, at most a MiB at a time."""
 
 
-def sensible_time(seconds: float) -> int | None:
-    """Give ``seconds`` since 1970 as nanoseconds, or ``None`` when no file is from then."""
-    return int(seconds * 1_000_000_000) if 0 <= seconds < _LATEST_SECONDS else None
+def sensible_time(seconds: int, nanoseconds: int = 0) -> int | None:
+    """Give a time since 1970 in nanoseconds, or ``None`` when no file is from then."""
+    return seconds * 1_000_000_000 + nanoseconds if 0 <= seconds < _LATEST_SECONDS else None

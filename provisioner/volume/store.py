@@ -28,7 +28,7 @@ from provisioner.volume.disk import (
     write_atomic,
 )
 from provisioner.volume.manifest import Manifest, check_tree
-from provisioner.volume.records import read_json, read_receipt, receipt_document, write_json
+from provisioner.volume.records import read_receipt, receipt_document, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

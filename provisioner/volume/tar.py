@@ -47,7 +47,7 @@ class _Extended:
     path: bytes | None = None
     linkpath: bytes | None = None
     size: int | None = None
-    mtime: float | None = None
+    mtime_ns: int | None = None
 
 
 def read_tar(stream: BinaryIO, name: str, check: Callable[[], None]) -> Iterator[Member]:
@@ -127,8 +127,8 @@ class _Reader:
         name = raw.decode("utf-8", "surrogateescape")
         if kind in _REFUSED:
             raise UnsafeArchiveError(f"{self._name}: member {name!r} is {_REFUSED[kind]}", hint=NOT_OURS)
-        mtime = extended.mtime if extended.mtime is not None else float(_lenient(header[136:148]))
-        member = Member(name, "file", mtime_ns=sensible_time(mtime))
+        mtime_ns = extended.mtime_ns if extended.mtime_ns is not None else sensible_time(_lenient(header[136:148]))
+        member = Member(name, "file", mtime_ns=mtime_ns)
         if kind in _FILES and not name.endswith("/"):
             member.size = size
             member.executable = bool(_lenient(header[100:108]) & 0o100)
@@ -199,7 +199,7 @@ class _Reader:
                 elif key == b"size":
                     extended.size = self._decimal(value)
                 else:
-                    extended.mtime = _seconds(value)
+                    extended.mtime_ns = _time(value)
 
     def _records(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Give keys and values of a pax header: ``LENGTH KEY=VALUE`` and a line feed, the length that of all of it."""
@@ -250,11 +250,12 @@ def _lenient(field: bytes) -> int:
     return _number(field) or 0
 
 
-def _seconds(value: bytes) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        return -1.0
+def _time(value: bytes) -> int | None:
+    """Read seconds with a decimal fraction, exactly; ``None``: before 1970, or no number."""
+    whole, _, fraction = value[:32].partition(b".")
+    if not whole.isdigit() or (fraction and not fraction.isdigit()):
+        return None
+    return sensible_time(int(whole), int(fraction[:9].ljust(9, b"0")))
 
 
 def _text(field: bytes) -> bytes:

@@ -1,0 +1,207 @@
+"""The Python API: what the command line does, for programs that would rather call than start it.
+
+A thin face over :mod:`provisioner.run`, with the names of the older tool. Settings come from the environment and the config
+file as everywhere; ``cache_dir`` is the volume's root. Nothing here installs signal handlers or changes the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provisioner.errors import ProvisionerError
+from provisioner.installation import load_catalog, load_settings
+from provisioner.progress import Progress
+from provisioner.run import Run
+from provisioner.stop import Stop
+from provisioner.volume.records import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.planning.plan import Plan
+    from provisioner.run import Result
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class DatasetManager:
+    """One volume, and the catalog's data sets on it."""
+
+    def __init__(
+        self,
+        cache_dir: str | Path | None = None,
+        *,
+        config_path: str | Path | None = None,
+        catalog_path: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Choose the volume; nothing is looked at.
+
+        Args:
+            cache_dir: the volume's root; ``None``: ``DATA_DIR`` or its default.
+            config_path: the config file; ``None``: ``CONFIG_PATH`` or its default.
+            catalog_path: the catalog; ``None``: ``CATALOG_PATH`` or its default.
+            environ: variables to read; ``None``: those of the process.
+        """
+        self._environ = dict(os.environ if environ is None else environ)
+        given = {"DATA_DIR": cache_dir, "CONFIG_PATH": config_path, "CATALOG_PATH": catalog_path}
+        self._overrides = {name: str(value) for name, value in given.items() if value is not None}
+
+    def download_dataset(self, dataset: str) -> Path:
+        """Make sure that a data set is on the volume.
+
+        Args:
+            dataset: its id, or ``ID:SPLIT``.
+
+        Returns:
+            The folder to read.
+
+        Raises:
+            ProvisionerError: it could not be had; see ``exit_code``, ``message`` and ``hint``.
+        """
+        run = self._run({"DATASETS": dataset})
+        _raise_for(run.provision())
+        return run.layout.published(dataset.partition(":")[0])
+
+    def download_phase(self, phase: str) -> dict[str, Path]:
+        """Make sure that a phase is on the volume, as far as policy and space allow.
+
+        Args:
+            phase: its name, or ``auto``.
+
+        Returns:
+            The folders to read, by id; what was left out is not among them.
+
+        Raises:
+            ProvisionerError: a data set of the phase failed, or nothing could be done.
+        """
+        run = self._run({"PHASE": phase})
+        result = run.provision()
+        _raise_for(result)
+        ready = {name for name, record in result.status["datasets"].items() if record["state"] == "ready"}
+        return {step.id: run.layout.published(step.id) for step in result.plan.steps if step.id in ready}
+
+    def list_available_datasets(self) -> list[dict[str, Any]]:
+        """Give the catalog: ``id``, ``title``, ``description``, ``purpose``, ``license``, ``commercial``, ``splits``, ``phases``,
+        ``size_gb`` (10^9 bytes to fetch, ``None`` where unknown) and ``downloaded``, for each data set.
+
+        Raises:
+            ProvisionerError: wrong settings or catalog.
+        """
+        from provisioner.face import list_document  # noqa: PLC0415 - one method's need
+
+        run = self._run({})
+        listed = list_document(run.catalog, run.store.inventory())["datasets"]
+        return [
+            {
+                "id": dataset.id,
+                "title": dataset.title,
+                "description": dataset.description,
+                "purpose": dataset.purpose,
+                "license": dataset.license.name,
+                "commercial": dataset.license.commercial,
+                "splits": list(dataset.splits),
+                "phases": listed[dataset.id]["phases"],
+                "size_gb": _gigabytes((listed[dataset.id]["download"] or {}).get("bytes")),
+                "downloaded": listed[dataset.id]["on_volume"] is not None,
+            }
+            for dataset in run.catalog.datasets.values()
+        ]
+
+    def get_status_summary(self) -> dict[str, Any]:
+        """Say what the volume holds.
+
+        Returns:
+            ``total_available`` and ``downloaded`` (numbers of data sets), ``failed`` (of the last run),
+            ``downloaded_size_gb`` (10^9 bytes), ``datasets`` (id to state, path, files, bytes) and ``failures`` (id to error).
+
+        Raises:
+            ProvisionerError: wrong settings or catalog, or a volume that cannot be looked at.
+        """
+        run = self._run({})
+        inventory = run.store.inventory()
+        here = {name: inventory.receipts[name, version] for name, version in inventory.published.items()}
+        records = (read_json(run.layout.status) or {}).get("datasets")
+        failures = {
+            name: record["error"]
+            for name, record in (records.items() if isinstance(records, dict) else ())
+            if isinstance(record, dict) and record.get("state") == "failed" and name not in here
+        }
+        return {
+            "total_available": len(run.catalog.datasets),
+            "downloaded": len(here),
+            "failed": len(failures),
+            "downloaded_size_gb": _gigabytes(sum(receipt.size for receipt in here.values())),
+            "datasets": {
+                name: {
+                    "state": "ready",
+                    "path": str(run.layout.published(name)),
+                    "version": receipt.version,
+                    "files": receipt.files,
+                    "bytes": receipt.size,
+                }
+                for name, receipt in here.items()
+            },
+            "failures": failures,
+        }
+
+    def auto_download_on_space(self, max_size_gb: float | None = None) -> bool:
+        """In a Space, fetch the largest phase that fits; anywhere else do nothing.
+
+        Args:
+            max_size_gb: upper limit for all that is kept (10^9 bytes); ``None``: ``MAX_STORAGE_GB``, or no limit.
+
+        Returns:
+            Whether data are there; a failure is logged and not raised, since an app without data may still be of use.
+        """
+        if not self._environ.get("SPACE_ID"):
+            _LOGGER.info("Not in a Space (SPACE_ID is not set): nothing is fetched")
+            return False
+        limit = {"MAX_STORAGE_GB": str(max_size_gb)} if max_size_gb is not None else {}
+        try:
+            _raise_for(self._run({"PHASE": "auto", **limit}).provision())
+        except ProvisionerError as error:
+            _LOGGER.error("%s %s", error.message, error.hint)  # noqa: TRY400 - one of ours: no traceback
+            return False
+        return True
+
+    def plan(self, phase: str) -> Plan:
+        """Say what :meth:`download_phase` would do.
+
+        Raises:
+            ProvisionerError: wrong settings or catalog, or a volume that cannot be looked at.
+        """
+        return self._run({"PHASE": phase}).plan()[0]
+
+    def _run(self, overrides: Mapping[str, str]) -> Run:
+        settings = load_settings({**self._overrides, **overrides}, self._environ)
+        return Run(
+            settings,
+            load_catalog(settings.catalog_path),
+            stop=Stop(),
+            progress=Progress(),
+            already_set=frozenset(self._environ),
+        )
+
+
+def setup_datasets_for_space(phase: str = "minimal", cache_dir: str | Path | None = None) -> dict[str, Any]:
+    """Provision a phase and give :meth:`DatasetManager.get_status_summary`; the older tool's one call.
+
+    Raises:
+        ProvisionerError: a data set of the phase failed, or nothing could be done.
+    """
+    manager = DatasetManager(cache_dir=cache_dir)
+    manager.download_phase(phase)
+    return manager.get_status_summary()
+
+
+def _raise_for(result: Result) -> None:
+    if result.error is not None:
+        raise result.error
+
+
+def _gigabytes(size: int | None) -> float | None:
+    return None if size is None else round(size / 10**9, 3)
