@@ -306,6 +306,7 @@ def _provision(context: _Context) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     become(context.executable, context.app, environ, mask=context.mask, umask=context.umask)
+    raise AssertionError("unreachable: the app has replaced this process")
 
 
 def _plan(context: _Context) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import ProvisionerError
@@ -20,6 +19,7 @@ from provisioner.volume.records import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from provisioner.planning.plan import Plan
     from provisioner.run import Result
@@ -85,8 +85,11 @@ class DatasetManager:
         return {step.id: run.layout.published(step.id) for step in result.plan.steps if step.id in ready}
 
     def list_available_datasets(self) -> list[dict[str, Any]]:
-        """Give the catalog: ``id``, ``title``, ``description``, ``purpose``, ``license``, ``commercial``, ``splits``, ``phases``,
-        ``size_gb`` (10^9 bytes to fetch, ``None`` where unknown) and ``downloaded``, for each data set.
+        """Give the catalog.
+
+        Returns:
+            For each data set ``id``, ``title``, ``description``, ``purpose``, ``license``, ``commercial``, ``splits``,
+            ``phases``, ``size_gb`` (10^9 bytes to fetch, ``None`` where unknown) and ``downloaded``.
 
         Raises:
             ProvisionerError: wrong settings or catalog.
@@ -164,7 +167,7 @@ class DatasetManager:
         try:
             _raise_for(self._run({"PHASE": "auto", **limit}).provision())
         except ProvisionerError as error:
-            _LOGGER.error("%s %s", error.message, error.hint)  # noqa: TRY400 - one of ours: no traceback
+            _LOGGER.error("%s %s", error.message, error.hint)
             return False
         return True
 

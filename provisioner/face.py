@@ -197,8 +197,10 @@ def list_text(catalog: Catalog, inventory: Inventory) -> str:
     for phase in catalog.phases.values():
         size = total(_download(catalog, name) for name in phase.datasets)
         lines.append(f"{phase.name}: {', '.join(phase.datasets)} ({size_text(size)} bytes to fetch)")
-    for excluded in catalog.excluded.values():
-        lines.append(f"left out: {excluded.id} ({excluded.title}): {excluded.reason} ({excluded.license})")
+    lines += [
+        f"left out: {excluded.id} ({excluded.title}): {excluded.reason} ({excluded.license})"
+        for excluded in catalog.excluded.values()
+    ]
     return "\n".join(lines)
 
 
@@ -208,8 +210,8 @@ def status_text(document: Mapping[str, Any]) -> str:
         f"State:   {document.get('state')}"
         + (f", phase {document['phase']}" if document.get("phase") else "")
         + f" (run {document.get('run_id')} on {document.get('host')})",
-        f"Time:    started {document.get('started_at')}, updated {document.get('updated_at')}, "
-        f"finished {document.get('finished_at') or 'not yet'}",
+        f"Time:    started {document.get('started_at')}, updated {document.get('updated_at')}",
+        f"         finished {document.get('finished_at') or 'not yet'}",
     ]
     volume = document.get("volume")
     if isinstance(volume, dict):

@@ -188,7 +188,8 @@ class Run:
         if name in self.catalog.excluded:
             excluded = self.catalog.excluded[name]
             raise LicenseRefusedError(
-                f"{variable}: {name} ({excluded.title}) is left out of the catalog on purpose: {excluded.reason} ({excluded.license})",
+                f"{variable}: {name} ({excluded.title}) is left out of the catalog on purpose:"
+                f" {excluded.reason} ({excluded.license})",
                 hint="Describe it in a catalog of your own (CATALOG_PATH) if you may use it.",
             )
         if name not in self.catalog.datasets:
@@ -486,7 +487,8 @@ class Run:
         missing = [step.recipe.label for step in plan.steps if step.action == "fetch"]
         if missing:
             raise MissingDataError(
-                f"not on the volume: {', '.join(missing)}; nothing was fetched, since AUTO_DOWNLOAD={self.settings.auto_download}",
+                f"not on the volume: {', '.join(missing)};"
+                f" nothing was fetched, since AUTO_DOWNLOAD={self.settings.auto_download}",
                 hint="Run once with AUTO_DOWNLOAD=true, or choose a phase that is there (see 'status').",
             )
 

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 def say(line: str) -> None:
     """Print a line at once: whoever waits for it may read a pipe."""
-    print(line, flush=True)  # noqa: T201 - the app's output
+    print(line, flush=True)
 
 
 def log_repository(environment: Mapping[str, str]) -> str:
@@ -95,9 +95,7 @@ def first_row(metadata: Path) -> dict[str, str]:
         try:
             library = importlib.import_module("datasets")
         except ImportError:
-            say(
-                "app: the library `datasets` is not installed here (it is left out of the slim image); reading with csv"
-            )
+            say("app: the library `datasets` is not installed here (it is left out of the slim image); reading with csv")
             with metadata.open(encoding="utf-8", newline="") as stream:
                 row = next(csv.reader(stream, delimiter="|", quoting=csv.QUOTE_NONE))
             return dict(zip(COLUMNS, row, strict=True))

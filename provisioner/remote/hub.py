@@ -350,7 +350,7 @@ class HubClient:
             case _:
                 return RemoteRefusedError(f"{what}: {redact(str(error), self._token)}")
 
-    def refusal(  # noqa: C901, PLR0912 - a table
+    def refusal(  # noqa: PLR0912 - a table
         self, status: int, headers: Mapping[str, str], *, what: str, page: str, detail: str = ""
     ) -> ProvisionerError:
         """Give the error for an answer of this Hub that is no success.

@@ -143,7 +143,7 @@ def origin(url: str) -> tuple[str, str]:
     return parts.scheme, f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
 
 
-def wire_error(error: Exception, url: str, token: str | None = None) -> ProvisionerError:  # noqa: PLR0911 - a table
+def wire_error(error: Exception, url: str, token: str | None = None) -> ProvisionerError:
     """Give our error for one of the HTTP library: below the level at which a server answers."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     reason = redact(str(error), token) or type(error).__name__

@@ -46,7 +46,7 @@ def _mount_of(path: Path) -> tuple[str, str, str] | None:
         if len(fields) < 5 or len(rest) < 2:  # noqa: PLR2004 - the fifth field is the mount point, then type and source
             continue
         point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4])
-        inside = point == "/" or place == point or place.startswith(f"{point}/")
+        inside = point in {"/", place} or place.startswith(f"{point}/")
         # The last of equal length lies on top.
         if inside and (best is None or len(point) >= len(best[0])):
             best = (point, rest[0], rest[1])

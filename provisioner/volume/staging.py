@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from provisioner.errors import DigestMismatchError, SizeMismatchError
 from provisioner.volume.disk import disk_errors, make_folder, write_atomic
@@ -92,7 +92,7 @@ class Blob:
         if self.have:
             self._take_stock()
 
-    def __enter__(self) -> Blob:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:

@@ -79,11 +79,11 @@ class Store:
                 if receipt is not None:
                     receipts[dataset, version] = receipt
         for dataset in _names(self.layout.datasets):
-            form, version = self._form(dataset)
+            form, current = self._form(dataset)
             if form == "foreign":
                 foreign.add(dataset)
-            elif form == self._form_wanted(dataset) and version and (dataset, version) in receipts:
-                published[dataset] = version
+            elif form == self._form_wanted(dataset) and current and (dataset, current) in receipts:
+                published[dataset] = current
         return Inventory(
             receipts=receipts,
             published=published,
