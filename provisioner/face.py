@@ -104,7 +104,7 @@ def plan_text(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Wanted
             size_text(step.unpacked),
             f"{step.peak_bytes:,}",
             step.recipe.dataset.license.commercial,
-            step.recipe.dataset.license.name,
+            step.recipe.dataset.license.spdx,
         ]
         for step in plan.steps
     ]
