@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from provisioner.errors import IntegrityError, UnsafeArchiveError, VolumeError
 from provisioner.volume.disk import disk_error, make_folder
 from provisioner.volume.manifest import Entry
-from provisioner.volume.member import NOT_OURS
+from provisioner.volume.member import NOT_OURS, shown
 from provisioner.volume.streams import DecompressedStream, PlainStream
 from provisioner.volume.tar import read_tar
 from provisioner.volume.tree import TreeWriter
@@ -180,6 +180,8 @@ class _Unpacker:
     def add(self, member: Member) -> None:
         """Take one member in; links are only noted."""
         path = self._path(member.name)
+        if path == self._into and member.kind != "folder":
+            self._refuse(member.name, "stands for the archive's own folder and is none")
         try:
             match member.kind:
                 case "folder":
@@ -252,7 +254,7 @@ class _Unpacker:
         entry = self._made.get(self._key(path))
         if entry is not None and self._folds and entry.path != path:
             raise VolumeError(
-                f"{self._name} holds both {entry.path!r} and {path!r}, and the volume takes them for the same name",
+                f"{self._name} holds both {entry.path!r} and {shown(path)}, and the volume takes them for the same name",
                 hint="Use a volume whose file system tells capital letters from small ones.",
             )
         return entry
@@ -302,7 +304,7 @@ class _Unpacker:
         source = self._path(member.target)
         entry = self._known(source) or self._taken.get(self._key(source))
         if entry is None or entry.kind == "folder":
-            self._refuse(path, f"is a hard link to {member.target!r}, which is no earlier file of the archive")
+            self._refuse(path, f"is a hard link to {shown(member.target)}, which is no earlier file of the archive")
         if entry.path == path:
             self._refuse(path, "is a hard link to itself")
         if self._claim(path, replace(entry, path=path, artifact=self._artifact)) and entry.kind == "file":
@@ -333,11 +335,9 @@ class _Unpacker:
         return taken is None
 
     def _parent_of(self, path: str) -> None:
-        if path == self._into:
-            self._refuse(path, "stands for the archive's own folder and is none")
         if self._key(path) in self._taken_folders:
             raise IntegrityError(
-                f"{self._name}: {path!r} is no folder, and an earlier file of this data set made it one",
+                f"{self._name}: {shown(path)} is no folder, and an earlier file of this data set made it one",
                 hint="The two do not belong in one folder: give one of them its own with `into`.",
             )
         above = path.rpartition("/")[0]
@@ -372,7 +372,7 @@ class _Unpacker:
         """
         target = entry.target
         if not target or "\0" in target:
-            self._refuse(entry.path, f"is a link to {target!r}")
+            self._refuse(entry.path, f"is a link to {shown(target)}")
         floor = len(self._into.split("/")) if self._into else 0
         at = entry.path.split("/")[:-1]
         ahead = self._steps(entry, entry)
@@ -381,7 +381,7 @@ class _Unpacker:
             step = ahead.pop()
             if step == "..":
                 if len(at) <= floor:
-                    self._refuse(entry.path, f"is a link out of its folder, to {target!r}")
+                    self._refuse(entry.path, f"is a link out of its folder, to {shown(target)}")
                 at.pop()
                 continue
             key = self._key("/".join([*at, step]))
@@ -391,30 +391,30 @@ class _Unpacker:
                 continue
             hops += 1
             if hops > _MAX_HOPS:
-                self._refuse(entry.path, f"is a link, to {target!r}, that leads through more than {_MAX_HOPS} others")
+                self._refuse(entry.path, f"is a link, to {shown(target)}, that leads through more than {_MAX_HOPS} others")
             ahead += self._steps(onward, entry)
 
     def _steps(self, link: Entry, entry: Entry) -> list[str]:
         """Give the steps of a link's target, the first one last."""
         target = link.target
         if target.startswith("/") or (os.name == "nt" and (":" in target or "\\" in target)):
-            self._refuse(entry.path, f"is a link to the absolute path {target!r}")
+            self._refuse(entry.path, f"is a link to the absolute path {shown(target)}")
         return [step for step in reversed(target.split("/")) if step not in {"", "."}]
 
     # --- errors
 
     def _refuse(self, name: str, reason: str) -> NoReturn:
-        raise UnsafeArchiveError(f"{self._name}: member {name!r} {reason}", hint=NOT_OURS)
+        raise UnsafeArchiveError(f"{self._name}: member {shown(name)} {reason}", hint=NOT_OURS)
 
     def _conflict(self, path: str, here: str, there: Entry) -> NoReturn:
         origin = f" from {there.artifact}" if there.artifact else ""
         raise IntegrityError(
-            f"{self._name}: {path!r} is {here}, and an earlier file of this data set{origin} made it {_describe(there)}",
+            f"{self._name}: {shown(path)} is {here}, and an earlier file of this data set{origin} made it {_describe(there)}",
             hint="The two do not belong in one folder: give one of them its own with `into`.",
         )
 
     def _disk(self, error: OSError, path: str, needed: int = 0) -> Exception:
-        return disk_error(error, f"unpacking {path!r} from {self._name}", path=self._root, needed=needed or None)
+        return disk_error(error, f"unpacking {shown(path)} from {self._name}", path=self._root, needed=needed or None)
 
 
 def windows_objection(part: str) -> str:
@@ -437,7 +437,7 @@ def _describe(entry: Entry) -> str:
         case "file":
             return f"a file of {entry.size} bytes, sha256 {entry.sha256}"
         case "link":
-            return f"a link to {entry.target!r}"
+            return f"a link to {shown(entry.target)}"
         case _:
             return "a folder"
 

@@ -19,6 +19,7 @@ NOT_OURS: Final = (
     "No data set that we know needs this. Do not unpack the archive by hand either before you know where it is from."
 )
 
+_LONGEST_SHOWN: Final = 200
 _LATEST_SECONDS: Final = 1 << 33
 """The year 2242: a time beyond it is a mistake, and some file systems refuse it."""
 
@@ -39,6 +40,11 @@ class Member:
     """Of a link: of a symbolic one its text, of a hard one the name of an earlier member."""
     blocks: Iterable[bytes] = ()
     """The content, at most a MiB at a time."""
+
+
+def shown(name: str) -> str:
+    """Give a name for a message: quoted, nothing unprintable, and not the megabyte that an archive may call a name."""
+    return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[: _LONGEST_SHOWN // 2]}…{name[-_LONGEST_SHOWN // 2 :]}")
 
 
 def sensible_time(seconds: int, nanoseconds: int = 0) -> int | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError
 from provisioner.volume.disk import CHUNK
-from provisioner.volume.member import DAMAGED, NOT_OURS, Member, sensible_time
+from provisioner.volume.member import DAMAGED, NOT_OURS, Member, sensible_time, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -126,7 +126,7 @@ class _Reader:
         raw = extended.path if extended.path is not None else _name_of(header)
         name = raw.decode("utf-8", "surrogateescape")
         if kind in _REFUSED:
-            raise UnsafeArchiveError(f"{self._name}: member {name!r} is {_REFUSED[kind]}", hint=NOT_OURS)
+            raise UnsafeArchiveError(f"{self._name}: member {shown(name)} is {_REFUSED[kind]}", hint=NOT_OURS)
         mtime_ns = extended.mtime_ns if extended.mtime_ns is not None else sensible_time(_lenient(header[136:148]))
         member = Member(name, "file", mtime_ns=mtime_ns)
         if kind in _FILES and not name.endswith("/"):
@@ -136,17 +136,19 @@ class _Reader:
         elif kind == ord("5") or kind in _FILES:
             # V7 had no folders, only names with a slash at the end. The size of a folder is a quota, not bytes to come.
             if size and kind != ord("5"):
-                self._broken(f"the folder {name!r} has content")
+                self._broken(f"the folder {shown(name)} has content")
             member.kind = "folder"
         elif kind in b"12":
             if size and kind == ord("1"):
                 # Some writers put the content here once more; programs differ in whether they skip it.
-                self._broken(f"the hard link {name!r} has content")
+                self._broken(f"the hard link {shown(name)} has content")
             member.kind = "hardlink" if kind == ord("1") else "symlink"
             target = extended.linkpath if extended.linkpath is not None else _text(header[157:257])
             member.target = target.decode("utf-8", "surrogateescape")
         else:
-            raise UnsafeArchiveError(f"{self._name}: member {name!r} is of the unknown type {bytes([kind])!r}", hint=NOT_OURS)
+            raise UnsafeArchiveError(
+                f"{self._name}: member {shown(name)} is of the unknown type {bytes([kind])!r}", hint=NOT_OURS
+            )
         return member
 
     def _content(self, size: int, name: str) -> Iterable[bytes]:
@@ -154,7 +156,7 @@ class _Reader:
             # One read for most files, padding included.
             data = self._stream.read(size + -size % _BLOCK)
             if len(data) != size + -size % _BLOCK:
-                self._broken(f"it ends in the middle of {name!r}")
+                self._broken(f"it ends in the middle of {shown(name)}")
             return (data[:size],) if size else ()
         return self._blocks(size, name)
 
@@ -163,11 +165,11 @@ class _Reader:
         while left:
             data = self._stream.read(min(left, CHUNK))
             if not data:
-                self._broken(f"it ends in the middle of {name!r}")
+                self._broken(f"it ends in the middle of {shown(name)}")
             left -= len(data)
             yield data
         if len(self._stream.read(-size % _BLOCK)) != -size % _BLOCK:
-            self._broken(f"it ends in the middle of {name!r}")
+            self._broken(f"it ends in the middle of {shown(name)}")
 
     def _extension(self, size: int) -> bytes:
         if size > _MAX_EXTENSION:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError
 from provisioner.volume.disk import CHUNK
-from provisioner.volume.member import DAMAGED, NOT_OURS, Member, sensible_time
+from provisioner.volume.member import DAMAGED, NOT_OURS, Member, sensible_time, shown
 from provisioner.volume.streams import MEMORY_LIMIT, READ_SIZE, PlainStream, ZlibDecoder, decoder_errors, zstd_decoder
 
 if TYPE_CHECKING:
@@ -206,23 +206,23 @@ class _Reader:
     def _member(self, listed: _Listed) -> Member:
         name = listed.name
         if listed.flags & _ENCRYPTED or listed.method == _AES:
-            raise UnsafeArchiveError(f"{self._name}: member {name!r} is encrypted", hint="Find a source without a password.")
+            raise UnsafeArchiveError(f"{self._name}: member {shown(name)} is encrypted", hint="Find a source without a password.")
         if listed.flags & _PATCH or (listed.method and listed.method not in _METHODS):
             raise UnsafeArchiveError(
-                f"{self._name}: member {name!r} is packed by method {listed.method}, which we do not know",
+                f"{self._name}: member {shown(name)} is packed by method {listed.method}, which we do not know",
                 hint="Supported are stored, deflate, bzip2, LZMA and Zstandard: pack it again with one of them.",
             )
         form = stat.S_IFMT(listed.mode)
         if form not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}:
-            raise UnsafeArchiveError(f"{self._name}: member {name!r} is a device, a FIFO or a socket", hint=NOT_OURS)
+            raise UnsafeArchiveError(f"{self._name}: member {shown(name)} is a device, a FIFO or a socket", hint=NOT_OURS)
         member = Member(name, "file", listed.size, bool(listed.mode & 0o100), listed.mtime_ns)
         if name.endswith("/") or form == stat.S_IFDIR:
             if listed.size:
-                self._broken(f"the folder {name!r} has content")
+                self._broken(f"the folder {shown(name)} has content")
             member.kind = "folder"
         elif form == stat.S_IFLNK:
             if listed.size > _MAX_TARGET:
-                self._broken(f"the link {name!r} has a target of {listed.size} bytes")
+                self._broken(f"the link {shown(name)} has a target of {listed.size} bytes")
             member.kind, member.size = "symlink", 0
             member.target = b"".join(self._content(listed)).decode("utf-8", "surrogateescape")
         else:
@@ -232,33 +232,33 @@ class _Reader:
     def _content(self, listed: _Listed) -> Iterator[bytes]:
         name = listed.name
         if listed.offset > self._length:
-            self._broken(f"{name!r} is not where the index says")
+            self._broken(f"{shown(name)} is not where the index says")
         self._data.seek(listed.offset)
         head = self._data.read(_LOCAL.size)
         if len(head) != _LOCAL.size or not head.startswith(b"PK\3\4"):
-            self._broken(f"{name!r} is not where the index says")
+            self._broken(f"{shown(name)} is not where the index says")
         _, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack(head)
         if self._data.read(name_length) != listed.raw or method != listed.method or (flags ^ listed.flags) & _ENCRYPTED:
-            self._broken(f"{name!r} says something else of itself than the index does")
+            self._broken(f"{shown(name)} says something else of itself than the index does")
         self._data.seek(extra_length, io.SEEK_CUR)
         total = crc = 0
         for data in self._stored(listed) if not listed.method else self._unpacked(listed):
             total += len(data)
             if total > listed.size:
-                self._broken(f"{name!r} unpacks to more than the {listed.size} bytes that the index says")
+                self._broken(f"{shown(name)} unpacks to more than the {listed.size} bytes that the index says")
             crc = zlib.crc32(data, crc)
             yield data
         if total != listed.size:
-            self._broken(f"{name!r} unpacks to {total} bytes, and the index says {listed.size}")
+            self._broken(f"{shown(name)} unpacks to {total} bytes, and the index says {listed.size}")
         if crc != listed.crc:
-            self._broken(f"{name!r} has a wrong checksum (CRC-32)")
+            self._broken(f"{shown(name)} has a wrong checksum (CRC-32)")
 
     def _stored(self, listed: _Listed) -> Iterator[bytes]:
         left = listed.packed
         while left:
             data = self._data.read(min(left, CHUNK))
             if not data:
-                self._broken(f"it ends in the middle of {listed.name!r}")
+                self._broken(f"it ends in the middle of {shown(listed.name)}")
             left -= len(data)
             yield data
 
@@ -275,7 +275,7 @@ class _Reader:
                 if decoder.needs_input and left:
                     fed = self._data.read(min(left, READ_SIZE))
                     if not fed:
-                        self._broken(f"it ends in the middle of {listed.name!r}")
+                        self._broken(f"it ends in the middle of {shown(listed.name)}")
                     left -= len(fed)
                 data = decoder.decompress(fed, CHUNK)
                 if data:
@@ -284,9 +284,9 @@ class _Reader:
                     # LZMA may end without saying so; size and checksum say whether that was all.
                     break
         except decoder_errors() as error:
-            self._broken(f"{listed.name!r} is damaged: its {_METHODS[listed.method]} data say {error}")
+            self._broken(f"{shown(listed.name)} is damaged: its {_METHODS[listed.method]} data say {error}")
         if left or decoder.unused_data:
-            self._broken(f"{listed.name!r} is followed by bytes that belong to nothing")
+            self._broken(f"{shown(listed.name)} is followed by bytes that belong to nothing")
 
     def _lzma(self, available: int) -> tuple[Decoder, int]:
         """Read the properties before raw LZMA data (APPNOTE 5.8.8) and give the decoder, and how many bytes they took."""

@@ -370,6 +370,7 @@ def _retarget(root: Path) -> None:
         (_replace_folder_by_file, "kind", "kind"),
         (_retarget, "target", "target"),
     ],
+    ids=["gone", "shorter", "changed", "one more", "folder more", "a link", "a FIFO", "folder a file", "retargeted"],
 )
 def test_each_difference_is_found(tree: Path, damage: Callable[[Path], object], shallow: str | None, deep: str) -> None:
     """Only changed bytes of the right length need a deep look."""
