@@ -75,7 +75,6 @@ RUN ["/opt/provisioner/bin/python", "-I", "-c", "import argparse, asyncio, concu
 # hadolint ignore=DL3064  # HF_TOKEN_PATH says where a token would be, and is none
 ENV LANG=C.UTF-8 \
     HOME=/tmp \
-    DATA_DIR=/data \
     HF_HOME=/data/.cache/huggingface \
     HF_TOKEN_PATH=/tmp/.huggingface/token
 # -I: the user's PYTHONPATH and folders are for the app and never reach our interpreter, which is never on PATH either.

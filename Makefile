@@ -64,8 +64,8 @@ status: $(VENV)/.ready ## what $(DATA) holds and how the last run ended
 .PHONY: demo
 demo: $(VENV)/.ready ## provision a miniature of all eight data sets from a loopback Hub, twice, and start an app on it
 ifeq ($(HAS_DOCKER),yes)
-	@docker image inspect $(IMAGE) >/dev/null 2>&1 || $(MAKE) --no-print-directory image
-	@$(BIN)/python -m tools.demo --image $(IMAGE)
+	@if $(BUILD) --quiet --tag $(IMAGE) . >/dev/null; then $(BIN)/python -m tools.demo --image $(IMAGE); \
+	else echo "The image cannot be built here: the demo runs natively."; $(BIN)/python -m tools.demo; fi
 else
 	@echo "No Docker engine: the demo runs natively."
 	@$(BIN)/python -m tools.demo

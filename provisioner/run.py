@@ -105,7 +105,7 @@ class _View:
     @property
     def satisfied(self) -> bool:
         """Whether there is nothing to do at all."""
-        return not (self.plan.work or self.due or self.repository is None or any(step.error for step in self.plan.steps))
+        return not (self.plan.work or self.plan.shortfall or self.due or self.repository is None or any(step.error for step in self.plan.steps))
 
 
 class Run:
@@ -251,8 +251,6 @@ class Run:
 
     def _provision(self) -> Result:
         view = self._look()
-        if view.plan.shortfall is not None:
-            raise view.plan.shortfall
         if view.satisfied:
             _LOGGER.info("Nothing to do: the volume holds %s", _asked_for(view.plan))
             return Result(view.status["state"], view.plan, view.status, environment=view.environment)
@@ -265,8 +263,6 @@ class Run:
             return self._without_writing(view, error)
         with self._lock():
             view = self._look()
-            if view.plan.shortfall is not None:
-                raise view.plan.shortfall
             if view.satisfied:
                 _LOGGER.info("Nothing left to do: another run has done it")
                 return Result(view.status["state"], view.plan, view.status, environment=view.environment)
@@ -279,6 +275,8 @@ class Run:
         board.take_plan(plan, inventory.receipts)
         self._write_status()
         self._writing = True
+        if plan.shortfall is not None:
+            raise plan.shortfall
         repository = view.repository
         if repository is None:
             repository = self._ask_for_repository()
@@ -522,8 +520,9 @@ class Run:
 
     def _without_writing(self, view: _View, error: ProvisionerError) -> Result:
         """Go on with a volume that cannot be written, if all data are there; records that are old stay old."""
-        broken = [step for step in view.plan.steps if step.works or step.error]
-        if broken:
+        if view.plan.shortfall is not None:
+            raise view.plan.shortfall
+        if any(step.works or step.error for step in view.plan.steps):
             raise error
         _LOGGER.warning("%s; all data are there, so only %s stay as they are", error.message, ", ".join(view.due) or "records")
         repository = view.repository or self._ask_for_repository()
