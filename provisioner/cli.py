@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -78,6 +78,13 @@ class Invocation:
 
 
 @dataclass(slots=True)
+class _Said:
+    """What has been written to standard output: with ``--json`` it is one document, whatever happens."""
+
+    json: bool = False
+
+
+@dataclass(slots=True)
 class _Context:
     """What a command works with."""
 
@@ -87,11 +94,11 @@ class _Context:
     stop: Stop
     console: ConsoleHandler
     redactor: Redactor
+    said: _Said
     app: tuple[str, ...] = ()
     executable: str = ""
     mask: object = None
     umask: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def json(self) -> bool:
@@ -202,6 +209,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     console = set_up_logging(redactor=redactor)
     wants_json = "--json" in arguments
     termination_log = DEFAULT_TERMINATION_LOG
+    said = _Said()
     try:
         invocation = take_apart(arguments)
         options = parse_options(invocation)
@@ -209,14 +217,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         settings = _settings(options, environ, redactor)
         termination_log = settings.termination_log or DEFAULT_TERMINATION_LOG
         console = set_up_logging(settings.log_format, redactor=redactor)
-        context = _Context(settings, options, environ, Stop(), console, redactor, app=invocation.app, mask=mask)
+        context = _Context(settings, options, environ, Stop(), console, redactor, said, app=invocation.app, mask=mask)
         if invocation.app:
             context.executable = find_app(invocation.app, environ, COMMANDS)
         return _command(invocation, options)(context)
     except SystemExit as leave:  # --help, --version
         return int(leave.code or 0)
     except ProvisionerError as error:
-        return _report(error, wants_json=wants_json, redactor=redactor, termination_log=termination_log)
+        return _report(error, wants_json=wants_json and not said.json, redactor=redactor, termination_log=termination_log)
     except Exception as error:
         _LOGGER.critical("This is a bug of the provisioner: %s", error, exc_info=True)
         _write_termination_log(termination_log, {"reference": "internal-error", "message": str(error), "hint": ""}, redactor)
@@ -452,6 +460,7 @@ def _print(text: str, context: _Context) -> None:
 def _print_json(document: Any, context: _Context) -> None:  # noqa: ANN401 - JSON values
     json.dump(context.redactor.redact_value(document), sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
+    context.said.json = True
 
 
 def _report(error: ProvisionerError, *, wants_json: bool, redactor: Redactor, termination_log: Path) -> int:

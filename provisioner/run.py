@@ -26,6 +26,7 @@ from provisioner.errors import (
     ConfigurationError,
     DeadlineError,
     LicenseRefusedError,
+    LockTimeoutError,
     MissingDataError,
     ProvisionerError,
     VolumeError,
@@ -105,7 +106,13 @@ class _View:
     @property
     def satisfied(self) -> bool:
         """Whether there is nothing to do at all."""
-        return not (self.plan.work or self.plan.shortfall or self.due or self.repository is None or any(step.error for step in self.plan.steps))
+        return self.only_records and not self.due
+
+    @property
+    def only_records(self) -> bool:
+        """Whether everything is there but, perhaps, records that say so."""
+        plan = self.plan
+        return not (plan.work or plan.shortfall or self.repository is None or any(step.error for step in plan.steps))
 
 
 class Run:
@@ -261,12 +268,18 @@ class Run:
             self._prepare_volume()
         except (VolumeNotWritableError, VolumeError) as error:
             return self._without_writing(view, error)
-        with self._lock():
-            view = self._look()
-            if view.satisfied:
-                _LOGGER.info("Nothing left to do: another run has done it")
-                return Result(view.status["state"], view.plan, view.status, environment=view.environment)
-            return self._act(view)
+        try:
+            with self._lock(waits=not view.only_records):
+                view = self._look()
+                if view.satisfied:
+                    _LOGGER.info("Nothing left to do: another run has done it")
+                    return Result(view.status["state"], view.plan, view.status, environment=view.environment)
+                return self._act(view)
+        except LockTimeoutError as error:
+            if not view.only_records:
+                raise
+            _LOGGER.info("All data are there; %s, so only %s stay as they are", error.message, ", ".join(view.due))
+            return Result(view.status["state"], view.plan, view.status, environment=view.environment)
 
     def _act(self, view: _View) -> Result:
         plan, inventory = view.plan, view.inventory
@@ -531,7 +544,7 @@ class Run:
         return Result(state, view.plan, view.status, fatal, self._environment(repository))
 
     @contextlib.contextmanager
-    def _lock(self) -> Any:  # noqa: ANN401 - a context manager
+    def _lock(self, *, waits: bool = True) -> Any:  # noqa: ANN401 - a context manager
         if self.settings.lock == "external":
             yield
             return
@@ -545,7 +558,7 @@ class Run:
                 _LOGGER.info("Waiting for %s: %.0f s so far, giving up in %.0f s", holder, waited, left)
 
         holder = {"run_id": self.run_id, "host": self._host, "pid": os.getpid(), "since": _now()}
-        timeout = self.settings.lock_timeout_seconds
+        timeout = self.settings.lock_timeout_seconds if waits else 0.0
         with writer_lock(self.layout.lock, holder=holder, timeout_seconds=timeout, stop=self._stop, waiting=waiting):
             yield
 

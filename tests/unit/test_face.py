@@ -1,0 +1,110 @@
+"""What people see of a plan, the catalog and a status; the real catalog, without network or volume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from provisioner.catalog.model import Size
+from provisioner.catalog.parse import parse_catalog
+from provisioner.face import list_document, list_text, plan_document, plan_text, size_text, status_text, table
+from provisioner.planning.plan import Inventory, Rules, Wanted, make_plan
+
+CATALOG = Path(__file__).parents[2] / "config" / "catalog.yaml"
+REAL = parse_catalog(CATALOG.read_text("utf-8"), "config/catalog.yaml")
+ALL = ("nsynth", "ljspeech", "urmp", "fma_small", "libritts", "musicnet", "lakh_midi", "fma_large")
+EMPTY = Inventory(free_bytes=10**12)
+
+
+def text_of(inventory: Inventory = EMPTY, rules: Rules = Rules(), phase: str = "comprehensive") -> str:  # noqa: B008
+    """Give the plan for a phase of the real catalog as text."""
+    wanted = Wanted(phase)
+    return plan_text(make_plan(wanted, REAL, inventory, rules), inventory, REAL, wanted, rules)
+
+
+def test_the_real_plan_shows_all_eight() -> None:
+    """Sizes are exact where they are known and marked where not; licences, peak, times and what fits are there."""
+    text = text_of()
+    rows = {line.split()[0]: line for line in text.splitlines() if line.startswith(ALL)}
+    assert set(ALL) <= set(rows)
+    assert "25,233,566,634" in rows["nsynth"]
+    assert "2,748,572,632" in rows["ljspeech"]
+    assert "~12,500,000,000" in text
+    assert "(optional)" in text
+    for phrase in (
+        "Peak disk:",
+        "100 Mbit/s",
+        "1 Gbit/s",
+        "volume of   5 GB",
+        "volume of  50 GB",
+        "volume of 150 GB",
+        "~ marks an",
+    ):
+        assert phrase in text, phrase
+    for mark in ("allowed", "mixed", "verify"):
+        assert mark in text
+
+
+def test_metadata_that_two_share_is_fetched_once() -> None:
+    """``fma_metadata.zip`` is part of FMA small and FMA large, and counts for the first alone."""
+    document = plan_document(
+        make_plan(Wanted("comprehensive"), REAL, EMPTY, Rules()), EMPTY, REAL, Wanted("comprehensive"), Rules()
+    )
+    sizes = {step["dataset"]: step["download"]["bytes"] for step in document["steps"]}
+    assert (sizes["fma_small"], sizes["fma_large"]) == (7_679_594_875 + 358_412_441, 100_306_112_191)
+
+
+@pytest.mark.parametrize("limit", [5, 50, 150])
+def test_what_fits_does_fit(limit: int) -> None:
+    """What a plan says fits is what a run with that limit would fetch, and its peak stays within."""
+    wanted, rules = Wanted("comprehensive"), Rules(limit_bytes=limit * 10**9)
+    plan = make_plan(wanted, REAL, EMPTY, rules)
+    document = plan_document(make_plan(wanted, REAL, EMPTY, Rules()), EMPTY, REAL, wanted, Rules())
+    assert [step.id for step in plan.steps if step.action == "fetch"] == document["fits"][str(limit * 10**9)]
+    assert plan.peak_bytes <= limit * 10**9
+
+
+def test_a_plan_that_cannot_be_is_said_to_be_none() -> None:
+    """Nothing fits: the plan says so, with the way out."""
+    text = text_of(Inventory(free_bytes=1000))
+    assert "cannot be carried out" in text
+    assert "MAX_STORAGE_GB" in text
+
+
+def test_documents_are_json() -> None:
+    """Both documents can be written as JSON, and the catalog's names all eight and what was left out."""
+    document = list_document(REAL, EMPTY)
+    assert set(ALL) == set(json.loads(json.dumps(document))["datasets"])
+    assert {"maestro", "musdb18"} == set(document["excluded"])
+    text = list_text(REAL, EMPTY)
+    assert "nsynth" in text
+    assert "left out: maestro" in text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(None, "unknown"), (Size(1234), "1,234"), (Size(1234, estimate=True), "~1,234"), (Size(0), "0")]
+)
+def test_sizes(size: Size | None, text: str) -> None:
+    """Exact bytes stand plainly, estimates are marked, and what nobody knows is said."""
+    assert text == size_text(size)
+
+
+def test_tables_line_up() -> None:
+    """Columns are as wide as their widest cell; numbers are aligned to the right."""
+    assert table([["name", "bytes"], ["a", "1"], ["long", "22"]], right=(1,)) == "name  bytes\na         1\nlong     22"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"datasets": []},
+        {"datasets": {"a": None}, "volume": 3, "dataset_repo": "x", "error": []},
+        {"datasets": {"a": {"state": "failed", "error": {"message": "it broke"}}}, "volume": {"used_bytes": "many"}},
+    ],
+)
+def test_a_damaged_status_is_shown_as_far_as_it_goes(document: dict[str, object]) -> None:
+    """Whatever is on the volume gives lines and no traceback."""
+    assert status_text(document).startswith("State:")
