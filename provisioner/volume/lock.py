@@ -68,8 +68,9 @@ def writer_lock(
             waited = time.monotonic() - begun
             who = describe_holder(path)
             if waited >= timeout_seconds:
+                kept = f"kept the volume for {timeout_seconds:.0f} s" if timeout_seconds else "has the volume"
                 raise LockTimeoutError(
-                    f"another writer kept the volume for {timeout_seconds:.0f} s: {who}; nothing was changed",
+                    f"another writer {kept}: {who}; nothing was changed",
                     hint="Start again later, or raise LOCK_TIMEOUT. A writer that was killed holds nothing.",
                 ) from None
             waiting(who, waited)

@@ -1,0 +1,324 @@
+"""Runs that are killed, told to stop, out of time or in each other's way: what the next run finds, and what it asks for."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import Shelf, Volume, some_files, wait_until
+from tests.support.media import noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import Running
+    from tests.support.faults import Gate
+    from tests.support.hub_server import HubServer
+
+SIZE = 3_000_000
+ARRIVED = 2_000_000
+
+
+@pytest.fixture
+def big(shelf: Shelf) -> bytes:
+    """Give a catalog with one file that is worth interrupting, and its bytes."""
+    content = noise("big", SIZE)
+    shelf.add("big", shelf.raw("big.bin", content))
+    return content
+
+
+def held_after(hub: HubServer, path: str, count: int | None) -> Gate:
+    """Hold the first request for ``path`` after so many bytes of its body (``None``: before any answer)."""
+    rule = hub.faults.add("gate", path=path, after=count, first=1)
+    return hub.faults.gate(rule.gate)
+
+
+@pytest.fixture
+def half_way(big: bytes, volume: Volume, hub: HubServer) -> Iterator[Running]:
+    """Give a run that has written two of three million bytes, and waits for the rest."""
+    assert len(big) == SIZE
+    gate = held_after(hub, "*/big.bin", ARRIVED)
+    run = volume.start()
+    assert gate.wait_reached()
+    wait_until(lambda: volume.staged_bytes() == ARRIVED, "two million bytes in staging")
+    yield run
+    gate.release()
+
+
+def resumes(volume: Volume, hub: HubServer, content: bytes) -> None:
+    """Show that a further run asks for the missing bytes alone, and that the whole is right."""
+    hub.faults.clear()
+    hub.log.clear()
+    volume.ready()
+    (entry,) = hub.log.entries("*/big.bin")
+    assert (entry.range, entry.bytes_sent) == (f"bytes={ARRIVED}-", SIZE - ARRIVED)
+    volume.check("big", {"big.bin": content})
+    assert volume.staged() == []
+    assert volume.status["state"] == "ready"
+
+
+# --- death ---------------------------------------------------------------------------------------------------------------
+
+
+def test_killed_in_the_middle(half_way: Running, big: bytes, volume: Volume, hub: HubServer) -> None:
+    """SIGKILL while bytes arrive: nothing is published, and what had arrived is not requested again."""
+    half_way.send(signal.SIGKILL)
+    assert half_way.wait().code == -signal.SIGKILL
+    assert volume.published == []
+    resumes(volume, hub, big)
+
+
+def test_killed_twice(half_way: Running, big: bytes, volume: Volume, hub: HubServer) -> None:
+    """A resumed transfer that is killed is resumed again, from where it stood."""
+    half_way.send(signal.SIGKILL)
+    half_way.wait()
+    hub.faults.clear()
+    gate = held_after(hub, "*/big.bin", 500_000)
+    second = volume.start()
+    assert gate.wait_reached()
+    wait_until(lambda: volume.staged_bytes() == ARRIVED + 500_000, "half a million more bytes in staging")
+    second.send(signal.SIGKILL)
+    second.wait()
+    hub.faults.clear()
+    volume.ready()
+    assert [entry.range for entry in hub.log.entries("*/big.bin")] == [None, f"bytes={ARRIVED}-", f"bytes={ARRIVED + 500_000}-"]
+    volume.check("big", {"big.bin": big})
+
+
+def test_killed_between_two_archives(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """An archive that was unpacked before the death is not requested again, though its data set was not published."""
+    shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")), shelf.file("two.tar.gz", some_files("two")))
+    gate = held_after(hub, "*/two.tar.gz", None)
+    run = volume.start(CONNECTIONS="1")
+    assert gate.wait_reached()
+    run.send(signal.SIGKILL)
+    run.wait()
+    assert volume.published == []
+    hub.faults.clear()
+    hub.log.clear()
+    volume.ready()
+    assert [entry.path for entry in hub.log.entries()] == ["/files.example.org/two.tar.gz"]
+    volume.check("alpha", some_files("one") | some_files("two"))
+
+
+def test_killed_between_two_data_sets(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """What was published before the death stays, and is not asked for again."""
+    shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
+    shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
+    gate = held_after(hub, "*/two.tar.gz", None)
+    run = volume.start()
+    assert gate.wait_reached()
+    run.send(signal.SIGKILL)
+    run.wait()
+    volume.check("alpha", some_files("one"))
+    assert volume.status["state"] == "provisioning"
+    hub.faults.clear()
+    hub.log.clear()
+    volume.ready()
+    assert [entry.path for entry in hub.log.entries()] == ["/files.example.org/two.tar.gz"]
+    volume.check("beta", some_files("two"))
+
+
+def test_an_unverified_file_is_resumed_only_with_its_validator(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """Without a digest a rest is taken only if the server says that the file is still the same; a changed one comes whole."""
+    content = noise("loose", SIZE)
+    entry = {**shelf.raw("big.bin", content), "digest": "none"}
+    shelf.add("big", entry)
+    gate = held_after(hub, "*/big.bin", ARRIVED)
+    run = volume.start()
+    assert gate.wait_reached()
+    wait_until(lambda: volume.staged_bytes() == ARRIVED, "two million bytes in staging")
+    run.send(signal.SIGKILL)
+    run.wait()
+    hub.faults.clear()
+    changed = noise("loose, changed upstream", SIZE)
+    shelf.raw("big.bin", changed)
+    hub.log.clear()
+    volume.ready()
+    (asked,) = hub.log.entries("*/big.bin")
+    assert (asked.range, asked.status, asked.bytes_sent) == (f"bytes={ARRIVED}-", 200, SIZE)
+    volume.check("big", {"big.bin": changed})
+    assert volume.status["datasets"]["big"]["verified_against"] == "none"
+
+
+def test_a_beginning_that_rotted_is_found_out(half_way: Running, big: bytes, volume: Volume, hub: HubServer) -> None:
+    """Bytes in staging that changed after the death do not pass: the file is fetched from its beginning, once."""
+    half_way.send(signal.SIGKILL)
+    half_way.wait()
+    (part,) = (volume.private / "staging" / "blobs").glob("*.part")
+    content = bytearray(part.read_bytes())
+    content[1000] ^= 1
+    part.write_bytes(content)
+    hub.faults.clear()
+    hub.log.clear()
+    volume.ready()
+    assert [entry.range for entry in hub.log.entries("*/big.bin")] == [f"bytes={ARRIVED}-", None]
+    volume.check("big", {"big.bin": big})
+
+
+# --- signals -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal(  # noqa: PLR0917 - fixtures and a table
+    half_way: Running, big: bytes, volume: Volume, hub: HubServer, number: signal.Signals, code: int
+) -> None:
+    """Told to stop: gone within two seconds with 128+N, the state says so, and the next run resumes."""
+    begun = time.monotonic()
+    half_way.send(number)
+    outcome = half_way.wait()
+    assert time.monotonic() - begun < 2
+    assert outcome.code == code
+    assert len(outcome.errors()) == 1
+    status = volume.status
+    assert (status["state"], status["error"]["reference"]) == ("interrupted", "interrupted")
+    assert status["datasets"]["big"]["state"] == "fetching"
+    assert status["datasets"]["big"]["bytes_done"] == ARRIVED
+    resumes(volume, hub, big)
+
+
+def test_a_second_signal_ends_at_once(shelf: Shelf, volume: Volume) -> None:
+    """When a run cannot end (it is stuck in the system), the second signal does not wait for any tidying up."""
+    pipe = shelf.path.with_name("pipe")
+    os.mkfifo(pipe)
+    entry = {**shelf.raw("pipe", b"never"), "url": pipe.as_uri()}
+    shelf.add("alpha", entry)
+    run = volume.start()
+    run.wait_line("alpha: is missing")
+    # In this order: should both come at the same moment, Python handles the lower number first.
+    run.send(signal.SIGINT)
+    run.send(signal.SIGTERM)
+    assert run.wait().code == 143
+    assert volume.status["state"] == "provisioning"
+
+
+def test_a_signal_while_waiting_for_another_attempt(big: bytes, volume: Volume, hub: HubServer) -> None:
+    """The wait between two attempts ends with the signal too."""
+    assert big
+    fault = hub.faults.add("status", path="*/big.bin", status=503, headers={"Retry-After": "200"})
+    run = volume.start()
+    run.wait_line("asking again in 20")
+    begun = time.monotonic()
+    run.send(signal.SIGTERM)
+    assert run.wait().code == 143
+    assert time.monotonic() - begun < 2
+    assert fault.fired == 1
+
+
+def test_the_deadline(big: bytes, volume: Volume, hub: HubServer) -> None:
+    """DEADLINE passes in the middle of a transfer: 75, state interrupted, and what had arrived is resumed."""
+    gate = held_after(hub, "*/big.bin", ARRIVED)
+    outcome = volume.run(DEADLINE="1")
+    assert gate.state()["reached"] == 1
+    assert (outcome.code, len(outcome.errors())) == (75, 1)
+    status = volume.status
+    assert (status["state"], status["error"]["reference"]) == ("interrupted", "deadline")
+    resumes(volume, hub, big)
+
+
+def test_the_deadline_comes_before_an_app(big: bytes, volume: Volume, hub: HubServer) -> None:
+    """Even where failures are allowed, an app is not started on what a run that was cut off left."""
+    assert big
+    gate = held_after(hub, "*/big.bin", ARRIVED)
+    outcome = volume.run("--", "echo", "the app", DEADLINE="1", ON_FAILURE="degraded")
+    assert gate.state()["reached"] == 1
+    assert (outcome.code, outcome.out) == (75, "")
+
+
+# --- the lock ------------------------------------------------------------------------------------------------------------
+
+
+def test_two_at_once(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """The second writer says for whom it waits, finds the work done, and exits 0; each artifact was requested once."""
+    shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
+    shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
+    gate = held_after(hub, "*/one.tar.gz", 1000)
+    first = volume.start()
+    assert gate.wait_reached()
+    run_id = volume.status["run_id"]
+    second = volume.start()
+    second.wait_line(rf"Waiting for run {run_id} on host \S+, process {first.pid}, since .*: 0 s so far, giving up in 21600 s")
+    gate.release()
+    assert [first.wait().code, second.wait().code] == [0, 0]
+    assert sorted(entry.path for entry in hub.log.entries()) == ["/files.example.org/one.tar.gz", "/files.example.org/two.tar.gz"]
+    assert volume.status["run_id"] == run_id
+    volume.check("alpha", some_files("one"))
+
+
+def test_the_lock_timeout(half_way: Running, volume: Volume) -> None:
+    """Another writer that keeps the volume: 75, who it is, and not a byte of the status is touched."""
+    status = volume.status
+    outcome = volume.run(LOCK_TIMEOUT="0")
+    assert outcome.code == 75
+    assert f"process {half_way.pid}" in outcome.errors()[0]
+    assert volume.status == status
+
+
+def test_a_killed_holder_blocks_nobody(half_way: Running, big: bytes, volume: Volume, hub: HubServer) -> None:
+    """The lock dies with its process: who waited goes on at once, and resumes."""
+    waiter = volume.start()
+    waiter.wait_line("Waiting for run")
+    hub.faults.gate("nobody")
+    half_way.send(signal.SIGKILL)
+    half_way.wait()
+    assert waiter.wait().code == 0
+    assert [entry.range for entry in hub.log.entries("*/big.bin")] == [None, f"bytes={ARRIVED}-"]
+    volume.check("big", {"big.bin": big})
+
+
+def test_a_signal_while_waiting_for_the_lock(half_way: Running, volume: Volume) -> None:
+    """Who waits for another writer can be told to stop, and leaves that writer's status alone."""
+    status = volume.status
+    waiter = volume.start()
+    waiter.wait_line("Waiting for run")
+    waiter.send(signal.SIGTERM)
+    assert waiter.wait().code == 143
+    assert volume.status == status
+    assert half_way.pid != waiter.pid
+
+
+def test_who_has_all_does_not_wait(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """A run whose data sets are all there does not wait for a writer that is busy with others, and leaves its status alone."""
+    shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
+    shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
+    gate = held_after(hub, "*/two.tar.gz", None)
+    busy = volume.start()
+    assert gate.wait_reached()
+    status = volume.status
+    outcome = volume.run(DATASETS="alpha", LOCK_TIMEOUT="5")
+    assert outcome.code == 0, outcome.err
+    assert volume.status == status
+    gate.release()
+    assert busy.wait().code == 0
+
+
+def test_an_external_lock(big: bytes, volume: Volume) -> None:
+    """LOCK=external: somebody else sees to it that there is one writer; the lock file is not looked at."""
+    volume.private.mkdir(parents=True)
+    with (volume.private / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert volume.run(LOCK_TIMEOUT="0").code == 75
+        volume.ready(LOCK="external")
+    volume.check("big", {"big.bin": big})
+
+
+def test_many_at_once(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """Six processes, two selections, one of them killed: each artifact is fetched once, all others exit 0."""
+    shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
+    shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
+    gate = held_after(hub, "*/one.tar.gz", 1000)
+    first = volume.start()
+    assert gate.wait_reached()
+    others = [volume.start(**({"DATASETS": "beta"} if place % 2 else {})) for place in range(5)]
+    others[0].wait_line("Waiting for run")
+    others[0].send(signal.SIGKILL)
+    gate.release()
+    assert [run.wait().code for run in (first, *others)] == [0, -signal.SIGKILL, 0, 0, 0, 0]
+    assert sorted(entry.path for entry in hub.log.entries()) == ["/files.example.org/one.tar.gz", "/files.example.org/two.tar.gz"]
+    volume.check("alpha", some_files("one"))
+    volume.check("beta", some_files("two"))
