@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support import miniature
-from tests.support.hub_server import HubServer, demo_accounts
+from tests.support.hub_model import demo_accounts
+from tests.support.hub_server import HubServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
