@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.errors import IntegrityError, UnsafeArchiveError, VolumeError
-from provisioner.volume.disk import disk_error, make_folder
+from provisioner.volume.disk import CHUNK, disk_error, make_folder
 from provisioner.volume.manifest import Entry
 from provisioner.volume.member import NOT_OURS, shown
-from provisioner.volume.streams import DecompressedStream, PlainStream
+from provisioner.volume.streams import open_archive
 from provisioner.volume.tar import read_tar
 from provisioner.volume.tree import TreeWriter
 from provisioner.volume.zip import read_zip
@@ -43,7 +42,6 @@ MAX_PATH_BYTES: Final = 1024
 """Of a whole path within the data set: some systems stop there, the volume's own path included."""
 _MAX_HOPS: Final = 40
 """Links that a link may lead through: as many as Linux follows."""
-_BUFFER: Final = 1024 * 1024
 
 _WINDOWS_FORBIDDEN: Final = frozenset('<>:"|?*\\')
 _WINDOWS_DEVICES: Final = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
@@ -131,8 +129,7 @@ def _members(archive: Path, form: UnpackFormat, check: Callable[[], None], max_e
     elif form == "none":
         raise ValueError("not an archive")
     else:
-        raw = PlainStream(archive) if form == "tar" else DecompressedStream(archive, form)
-        with io.BufferedReader(raw, _BUFFER) as stream:
+        with open_archive(archive, form, CHUNK) as stream:
             yield from read_tar(stream, archive.name, check)
 
 

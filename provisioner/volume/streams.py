@@ -105,18 +105,6 @@ _DECODERS: Final[dict[str, Callable[[], Decoder]]] = {
 }
 
 
-def open_archive(path: Path) -> io.FileIO:
-    """Open an archive to read it, unbuffered.
-
-    Raises:
-        VolumeError: it cannot be opened.
-    """
-    try:
-        return path.open("rb", buffering=0)
-    except OSError as error:
-        raise read_error(error, path) from error
-
-
 def read_error(error: OSError, path: Path) -> ProvisionerError:
     """Give the error for an archive that the disk does not let us read: that says nothing about its bytes."""
     return disk_error(error, f"reading the archive {path.name}", path=path)
@@ -125,14 +113,9 @@ def read_error(error: OSError, path: Path) -> ProvisionerError:
 class PlainStream(io.RawIOBase):
     """The archive's bytes as they are; a disk's failure is an error of ours and not the archive's."""
 
-    def __init__(self, path: Path) -> None:
-        """Open ``path``.
-
-        Raises:
-            VolumeError: it cannot be opened.
-        """
-        self._path = path
-        self._file = open_archive(path)
+    def __init__(self, file: io.FileIO, path: Path) -> None:
+        """Take over ``file``, which is ``path`` opened to read."""
+        self._file, self._path = file, path
 
     def readable(self) -> bool:
         """Say yes."""
@@ -185,15 +168,11 @@ class PlainStream(io.RawIOBase):
 class DecompressedStream(io.RawIOBase):
     """What the compressed streams of an archive hold, one after the other."""
 
-    def __init__(self, path: Path, form: str) -> None:
-        """Open ``path``, compressed as ``form`` (``tar.gz``, ``tar.bz2``, ``tar.xz``, ``tar.zst``) says.
-
-        Raises:
-            VolumeError: it cannot be opened.
-        """
-        self._name, self._form = path.name, form
+    def __init__(self, source: PlainStream, name: str, form: str) -> None:
+        """Take over ``source``, compressed as ``form`` (``tar.gz``, ``tar.bz2``, ``tar.xz``, ``tar.zst``) says."""
+        self._name, self._form = name, form
         self._make = _DECODERS[form]
-        self._source = PlainStream(path)
+        self._source = source
         self._decoder: Decoder | None = None
         self._pending = b""
         self._streams = 0
@@ -276,3 +255,16 @@ class DecompressedStream(io.RawIOBase):
         else:
             what = f"damaged within its first {self._consumed} bytes"
         return BrokenArchiveError(f"{self._name}: {what}: {reason}", hint=DAMAGED)
+
+
+def open_archive(path: Path, form: str, buffer: int) -> io.BufferedReader[io.RawIOBase]:
+    """Open ``path`` and give its bytes, or what its compressed streams hold where ``form`` is one of a tar's.
+
+    Raises:
+        VolumeError: it cannot be opened.
+    """
+    try:
+        plain = PlainStream(path.open("rb", buffering=0), path)
+    except OSError as error:
+        raise read_error(error, path) from error
+    return io.BufferedReader(DecompressedStream(plain, path.name, form) if form in _DECODERS else plain, buffer)

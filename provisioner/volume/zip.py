@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError
 from provisioner.volume.disk import CHUNK
 from provisioner.volume.member import DAMAGED, NOT_OURS, Member, sensible_time, shown
-from provisioner.volume.streams import MEMORY_LIMIT, READ_SIZE, PlainStream, ZlibDecoder, decoder_errors, zstd_decoder
+from provisioner.volume.streams import MEMORY_LIMIT, READ_SIZE, ZlibDecoder, decoder_errors, open_archive, zstd_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ def read_zip(archive: Path, check: Callable[[], None], max_entries: int) -> Iter
         VolumeError: the disk failed.
     """
     # Two positions in one file: the index is read along with what it points to.
-    with io.BufferedReader(PlainStream(archive), READ_SIZE) as index, io.BufferedReader(PlainStream(archive), READ_SIZE) as data:
+    with open_archive(archive, "zip", READ_SIZE) as index, open_archive(archive, "zip", READ_SIZE) as data:
         yield from _Reader(archive.name, index, data, check).members(max_entries)
 
 
