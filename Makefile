@@ -5,7 +5,7 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGE ?= provisioner:latest
 PHASE ?= minimal
@@ -78,8 +78,12 @@ ifeq ($(HAS_DOCKER),yes)
 	@$(BIN)/python -m pytest $(TESTS)
 else
 	@echo "No Docker engine: the tests of the image are left out (start one, and they run)."
-	@$(BIN)/python -m pytest -m "not docker" $(TESTS)
+	@$(MAKE) --no-print-directory native
 endif
+
+.PHONY: native
+native: $(VENV)/.ready ## the tests that need no image, with any Python: make native PYTHON=python3.13 VENV=.venv-3.13
+	@$(BIN)/python -m pytest -m "not docker" $(TESTS)
 
 .PHONY: check
 check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, scripts, YAML

@@ -358,7 +358,7 @@ class Run:
             self.store.link(step.id, step.recipe.version)
             self._announce(step, self._receipt(step))
             return
-        _LOGGER.info("%s: %s", label, step.why)
+        _LOGGER.info("%s %s; fetching it", label, step.why)
         filler = Filler(
             step,
             self.store,

@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
-from urllib.request import url2pathname
 
 from provisioner import __version__
 from provisioner.errors import (
@@ -497,6 +496,7 @@ def _cause(error: BaseException) -> str:
 
 def _file_path(url: str) -> Path:
     from pathlib import Path  # noqa: PLC0415 - annotations only elsewhere
+    from urllib.request import url2pathname  # noqa: PLC0415 - it imports an HTTP client that nobody uses
 
     return Path(url2pathname(urlsplit(url).path))
 
