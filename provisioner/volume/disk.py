@@ -206,7 +206,8 @@ def used_bytes(tree: Path) -> int:
 
 def _blocks(facts: os.stat_result) -> int:
     # POSIX counts in units of 512 bytes, whatever the file system's block size.
-    return int(facts.st_blocks) * 512 if hasattr(facts, "st_blocks") else facts.st_size
+    blocks: int | None = getattr(facts, "st_blocks", None)
+    return facts.st_size if blocks is None else blocks * 512
 
 
 def is_same_filesystem(first: Path, second: Path) -> bool:
