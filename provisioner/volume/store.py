@@ -212,7 +212,7 @@ class Store:
         """
         tree = self.tree_of(dataset, version)
         paths = (self.layout.receipt, self.layout.manifest, self.layout.checksums, self._origin)
-        with disk_errors(f"remove {dataset} {version}"):
+        with disk_errors(f"removing {dataset} {version}"):
             for path in paths:
                 path(dataset, version).unlink(missing_ok=True)
         if tree is not None:
@@ -245,12 +245,12 @@ class Store:
             return
         except OSError as error:
             if error.errno != errno.EXDEV:
-                with disk_errors(f"put {tree} in its place"):
+                with disk_errors(f"putting {tree} in its place"):
                     raise
         # Staging is on another device: copy beside the final place, then rename.
         incoming = tree.with_name(f".incoming-{tree.name}")
         remove_tree(incoming)
-        with disk_errors(f"copy {staged} to {incoming}"):
+        with disk_errors(f"copying {staged} to {incoming}"):
             shutil.copytree(staged, incoming, symlinks=True, copy_function=self._copy)
             os.rename(incoming, tree)
         remove_tree(staged)
@@ -262,7 +262,7 @@ class Store:
     def _place(self, dataset: str, version: str) -> None:
         """Switch what the app sees. With links a reader sees the old tree or the new, never neither."""
         make_folder(self.layout.datasets)
-        with disk_errors(f"publish {dataset}"):
+        with disk_errors(f"publishing {dataset}"):
             if self._form_wanted(dataset) == "link" and self._place_link(dataset, version):
                 return
             self._place_folder(dataset, version)
@@ -309,7 +309,7 @@ def _names(folder: Path) -> Iterator[str]:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        with disk_errors(f"list {folder}"):
+        with disk_errors(f"listing {folder}"):
             raise error from None
 
 
