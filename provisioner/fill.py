@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from provisioner.errors import ConfigurationError, ProvisionerError, VolumeError, gravest
+from provisioner.errors import ConfigurationError, ProvisionerError, VolumeError, VolumeFullError, gravest
 from provisioner.planning.plan import Receipt
 from provisioner.remote.source import ANOTHER_MAY_HELP
 from provisioner.volume.archive import unpack
@@ -232,7 +232,7 @@ class Filler:
                 make_folder(target)
                 continue
             make_folder(target.parent)
-            with disk_errors(f"replace {target}"):
+            with disk_errors(f"replacing {target}"):
                 target.unlink(missing_ok=True)
             link_or_copy(tree / entry.path, target)
         return True
@@ -247,19 +247,27 @@ class Filler:
             if artifact.unpack != "none":
                 return self._unpack(artifact, found)
         with Blob(self._layout.blobs, artifact, check=self._stop.check) as blob:
-            if found is not None:
-                _pour(found, blob, self._stop.check)
-                sha256 = blob.seal()
-            else:
-                self._watcher.arrived(blob.have)
-                sha256 = self._remote.fetch(artifact, blob, self._watcher.arrived)
-            if artifact.unpack == "none":
-                entry = self._entry(artifact, blob.have, sha256)
-                self._put(blob, artifact)
-                return Part((entry,), whole=True)
-            part = self._unpack(artifact, blob.path)
-            blob.drop()
-            return part
+            try:
+                return self._bring(artifact, blob, found)
+            except VolumeFullError:
+                # What it leaves would keep the other data sets out as well.
+                blob.drop()
+                raise
+
+    def _bring(self, artifact: Artifact, blob: Blob, found: Path | None) -> Part:
+        if found is not None:
+            _pour(found, blob, self._stop.check)
+            sha256 = blob.seal()
+        else:
+            self._watcher.arrived(blob.have)
+            sha256 = self._remote.fetch(artifact, blob, self._watcher.arrived)
+        if artifact.unpack == "none":
+            entry = self._entry(artifact, blob.have, sha256)
+            self._put(blob, artifact)
+            return Part((entry,), whole=True)
+        part = self._unpack(artifact, blob.path)
+        blob.drop()
+        return part
 
     def _put(self, blob: Blob, artifact: Artifact) -> None:
         target = self._tree / artifact.path

@@ -46,7 +46,7 @@ from provisioner.remote.dataset_repo import (
 )
 from provisioner.remote.http import HttpClient
 from provisioner.remote.hub import HubClient
-from provisioner.remote.network import Proxies
+from provisioner.remote.network import Proxies, tls_context
 from provisioner.remote.retry import Retry, RetryPolicy
 from provisioner.remote.source import Remote
 from provisioner.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
@@ -263,6 +263,8 @@ class Run:
             return Result(view.status["state"], view.plan, view.status, environment=view.environment)
         if not self.settings.may_download:
             self._refuse_downloads(view.plan)
+        if self.settings.ssl_cert_file is not None:
+            tls_context(self.settings.ssl_cert_file)  # found out now, not after the first data set's failure
         self._warn_of_volume()
         try:
             self._prepare_volume()

@@ -83,7 +83,7 @@ class Blob:
         self._check = check
         self.origin: tuple[str, str] | None = None
         """URL and validator (ETag or date) of the bytes that are there, where they are known."""
-        with disk_errors(f"stage {artifact.name}"):
+        with disk_errors(f"staging {artifact.name}"):
             make_folder(folder)
             # Unbuffered, so that what was counted as written is with the kernel and survives our death.
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o664)
@@ -119,7 +119,7 @@ class Blob:
         if too_long or (self.artifact.digest is None and self.origin is None):
             self.restart()
             return
-        with disk_errors(f"stage {self.artifact.name}"):
+        with disk_errors(f"staging {self.artifact.name}"):
             buffer = memoryview(bytearray(CHUNK))
             os.lseek(self._file, 0, os.SEEK_SET)
             while count := os.readv(self._file, [buffer]) if hasattr(os, "readv") else _read_into(self._file, buffer):
@@ -128,7 +128,7 @@ class Blob:
 
     def restart(self) -> None:
         """Drop what is there: the next bytes are the first."""
-        with disk_errors(f"stage {self.artifact.name}"):
+        with disk_errors(f"staging {self.artifact.name}"):
             os.ftruncate(self._file, 0)
             os.lseek(self._file, 0, os.SEEK_SET)
         self.have = 0
@@ -151,7 +151,9 @@ class Blob:
             VolumeFullError, VolumeError: the volume failed; what was there before stays.
         """
         view = memoryview(data)
-        with disk_errors(f"stage {self.artifact.name}"):
+        size = self.artifact.size
+        needed = max(len(view), size.value - self.have if size else 0)
+        with disk_errors(f"staging {self.artifact.name}", self.path, needed=needed):
             written = 0
             while written < len(view):
                 written += os.write(self._file, view[written:])
@@ -185,13 +187,13 @@ class Blob:
         """Remove the blob and its note."""
         self.close()
         for path in (self.path, self._note):
-            with disk_errors(f"remove {path.name}"):
+            with disk_errors(f"removing {path.name}"):
                 path.unlink(missing_ok=True)
 
     def move_to(self, destination: Path) -> None:
         """Put the sealed blob in its place in a tree on the same file system."""
         self.close()
-        with disk_errors(f"place {self.artifact.name}"):
+        with disk_errors(f"placing {self.artifact.name}"):
             make_folder(destination.parent)
             os.replace(self.path, destination)
             self._note.unlink(missing_ok=True)
