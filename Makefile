@@ -35,23 +35,14 @@ $(VENV)/.ready: requirements/dev.lock
 venv: $(VENV)/.ready ## make .venv with everything that is needed, locked and hashed
 
 .PHONY: provision
-provision: ## fill $(DATA) with PHASE; in a container when there is a Docker engine
+provision: $(VENV)/.ready ## fill $(DATA) with PHASE; in a container when there is a Docker engine
 ifeq ($(HAS_DOCKER),yes)
 	@docker image inspect $(IMAGE) >/dev/null 2>&1 || $(MAKE) --no-print-directory image
-	@mkdir -p $(DATA)
-	@$(call in_container,$(abspath $(DATA)),--phase $(PHASE) $(ARGS))
+	@$(BIN)/python -m tools.containerized --image $(IMAGE) --data $(DATA) --phase $(PHASE) $(ARGS)
 else
 	@echo "No Docker engine: provisioning natively."
-	@$(MAKE) --no-print-directory $(VENV)/.ready
 	@$(BIN)/python -m provisioner --data-dir $(DATA) --phase $(PHASE) $(ARGS)
 endif
-
-# As this user, so that the files on the host are theirs; in group 0 so that the image's own user can read on.
-define in_container
-docker run --rm --user $$(id -u):0 -v $(1):/data \
-	$$(env | grep -oE '^(PROVISIONER_[A-Z_]+|HF_(TOKEN|ENDPOINT|HUB_OFFLINE)|DATASETS|DATASET_REPO[A-Z_]*|MAX_STORAGE_GB|ON_SHORTFALL|ON_FAILURE|LICENSE_POLICY|ACCEPT_LICENSES|URL_REWRITE|HTTPS?_PROXY|NO_PROXY|CONNECTIONS|MAX_RATE_MB|LOG_FORMAT)=' | sed 's/=$$//; s/^/--env /') \
-	$(IMAGE) $(2)
-endef
 
 .PHONY: plan
 plan: $(VENV)/.ready ## what 'make provision' would do: sizes, licences, peak disk, times; writes nothing

@@ -1,0 +1,35 @@
+"""How ``make provision`` hands a shell's settings to a container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.containerized import command
+
+
+def words(environ: dict[str, str], *arguments: str) -> list[str]:
+    """Give the command line for an environment."""
+    return command("image", Path("/somewhere/data"), arguments, environ)
+
+
+def test_values_stay_off_the_command_line() -> None:
+    """Settings are handed on by name: other users of the machine see no token."""
+    line = words({"HF_TOKEN": "hf_secret", "PHASE": "balanced", "PROVISIONER_DEADLINE": "6h", "HOME": "/root", "EDITOR": "vi"})
+    assert "hf_secret" not in " ".join(line)
+    assert [line[i + 1] for i, word in enumerate(line) if word == "--env"] == ["PHASE", "HF_TOKEN", "PROVISIONER_DEADLINE"]
+
+
+def test_files_are_mounted() -> None:
+    """A file that a setting names is there inside, read-only, under a name of its own."""
+    line = words({"HF_TOKEN_FILE": "/secrets/token", "SSL_CERT_FILE": "/ca.pem"})
+    assert "/secrets/token:/run/host/HF_TOKEN_FILE:ro" in line
+    assert "HF_TOKEN_FILE=/run/host/HF_TOKEN_FILE" in line
+    assert "SSL_CERT_FILE=/run/host/SSL_CERT_FILE" in line
+
+
+def test_folders_of_this_machine_stay_here() -> None:
+    """The volume is what was named, and the image has folders of its own for the rest."""
+    line = words({"DATA_DIR": "/elsewhere", "HF_HOME": "/root/.cache", "STAGING_DIR": "/tmp/x"}, "--phase", "minimal")
+    assert "--env" not in line
+    assert "/somewhere/data:/data" in line
+    assert line[-3:] == ["image", "--phase", "minimal"]
