@@ -29,7 +29,7 @@ _LEFT_OUT: Final = {DATA_DIR.name, "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "
 
 def command(image: str, data: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
     """Give the command line of ``docker``."""
-    words = ["docker", "run", "--rm", "--init", "--volume", f"{data.absolute()}:/data"]
+    words = ["docker", "run", "--rm", "--volume", f"{data.absolute()}:/data"]
     if sys.stderr.isatty() and sys.stdin.isatty():
         words += ["--interactive", "--tty"]
     if hasattr(os, "getuid"):
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     data: Path = options.data
     # Here, or the engine would make it, and as root.
     data.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(command(options.image, data, words, os.environ), check=False).returncode
+    return subprocess.run(command(options.image, data, words, os.environ), check=False).returncode  # noqa: S603 - no shell, our words
 
 
 if __name__ == "__main__":

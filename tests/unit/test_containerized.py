@@ -29,7 +29,7 @@ def test_files_are_mounted() -> None:
 
 def test_folders_of_this_machine_stay_here() -> None:
     """The volume is what was named, and the image has folders of its own for the rest."""
-    line = words({"DATA_DIR": "/elsewhere", "HF_HOME": "/root/.cache", "STAGING_DIR": "/tmp/x"}, "--phase", "minimal")
+    line = words({"DATA_DIR": "/elsewhere", "HF_HOME": "/root/.cache", "STAGING_DIR": "/var/x"}, "--phase", "minimal")
     assert "--env" not in line
     assert "/somewhere/data:/data" in line
     assert line[-3:] == ["image", "--phase", "minimal"]
