@@ -1,0 +1,1 @@
+"""The built image, in real containers on real volumes."""

@@ -1,0 +1,129 @@
+"""The image under test, a Hub that its containers reach on loopback, and volumes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import TOKEN
+from tests.support.containers import IMAGE, Engine
+from tests.support.hub_server import HubServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Miniature
+    from tests.support.containers import Box, Ended
+
+CHECK_TREES = """
+cd /data/datasets
+for id in *; do
+    diff -r "/expected/$id" "$id/"
+    manifest="/data/.provisioner/manifests/$id/$(basename "$(readlink "$id")").sha256"
+    test "$(find "$id/" -type f | wc -l)" = "$(wc -l <"$manifest")"
+    (cd "$id/" && sha256sum --check --strict --quiet "$manifest")
+    echo "$id"
+done
+"""
+
+
+@pytest.fixture(scope="session")
+def hub_of_all() -> Iterator[HubServer]:
+    """Give one server for all tests: what is remembered on a volume holds for one address of the Hub."""
+    with HubServer() as server:
+        server.hub.add_token(TOKEN, "ann")
+        yield server
+
+
+@pytest.fixture
+def hub(hub_of_all: HubServer) -> HubServer:
+    """Give the server without faults and with an empty log."""
+    hub_of_all.faults.clear()
+    hub_of_all.log.clear()
+    return hub_of_all
+
+
+@dataclass
+class Station:
+    """Where containers are started, and what they are compared with."""
+
+    engine: Engine
+    trees: Path
+
+    def check(self, volume: str | Path, *datasets: str) -> None:
+        """Let a user who owns nothing compare what is published with what was generated, and run ``sha256sum -c``."""
+        ended = self.engine.shell(
+            CHECK_TREES, volume=volume, read_only_volume=True, mounts={self.trees: "/expected"}, user="4711:4711"
+        )
+        assert ended.code == 0, ended.out + ended.err
+        assert ended.out.split() == sorted(datasets)
+
+    def gate(self, hub: HubServer, name: str, after: int = 0) -> str:
+        """Let the server hold whoever asks for a file, ``after`` so many bytes."""
+        return hub.faults.add("gate", path=f"*/{name}", after=after, first=1).gate
+
+
+@pytest.fixture(scope="session")
+def config(mini: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the miniature's catalog that any user may read."""
+    folder = tmp_path_factory.mktemp("config")
+    folder.chmod(0o755)
+    shutil.copy(mini.catalog, folder / "catalog.yaml")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings(hub_of_all: HubServer, mini: Miniature) -> dict[str, str]:
+    """Give the environment in which a container finds the miniature and its catalog."""
+    hub_of_all.load(mini.collection.root)
+    return {
+        "PHASE": "comprehensive",
+        "CATALOG_PATH": "/config/catalog.yaml",
+        "HF_ENDPOINT": hub_of_all.endpoint,
+        "URL_REWRITE": hub_of_all.url_rewrite(),
+    }
+
+
+@pytest.fixture
+def engine(settings: dict[str, str], config: Path) -> Iterator[Engine]:
+    """Give an engine whose containers fill ``comprehensive`` of the miniature unless told otherwise."""
+    with Engine(settings, {config: "/config"}) as engine:
+        yield engine
+
+
+@pytest.fixture
+def station(engine: Engine, mini: Miniature) -> Station:
+    """Give the engine together with what must come out."""
+    return Station(engine, mini.collection.trees)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A volume that one container has filled."""
+
+    volume: str
+    ended: Ended
+    box: Box
+    first_requests: int
+
+
+@pytest.fixture(scope="session")
+def filled(hub_of_all: HubServer, settings: dict[str, str], config: Path) -> Iterator[Filled]:
+    """Give a volume that uid 1000 filled with ``comprehensive``, the user's repository included; to be left as it is."""
+    with Engine(settings, {config: "/config"}) as engine:
+        hub_of_all.log.clear()
+        volume = engine.volume()
+        box = engine.start(volume=volume, env={"HF_TOKEN": TOKEN})
+        ended = box.wait()
+        assert ended.code == 0, ended.err
+        yield Filled(volume, ended, box, len(hub_of_all.log.entries()))
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """Give the name of the image under test."""
+    return IMAGE
