@@ -84,6 +84,7 @@ check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, 
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.datasets_doc --check
 	@$(BIN)/python -m tools.settings_doc --check
+	@$(BIN)/python -m tools.catalog_schema --check
 	@$(BIN)/python -m provisioner catalog check
 	@$(BIN)/hadolint Dockerfile deploy/space/Dockerfile
 	@$(BIN)/shellcheck .ci/run .ci/machine
@@ -93,6 +94,7 @@ check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, 
 docs: $(VENV)/.ready ## write the generated parts of the documents and the catalog's schema anew
 	@$(BIN)/python -m tools.datasets_doc
 	@$(BIN)/python -m tools.settings_doc
+	@$(BIN)/python -m tools.catalog_schema
 
 .PHONY: format
 format: $(VENV)/.ready ## let the formatter and the linter mend what they can

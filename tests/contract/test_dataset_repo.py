@@ -62,7 +62,7 @@ def time() -> FakeTime:
     return FakeTime()
 
 
-def ensure(server: HubServer, time: FakeTime, token: str | None = None, **wishes: Any) -> RepositoryOutcome:  # noqa: ANN401
+def ensure(server: HubServer, time: FakeTime, token: str | None = None, **wishes: Any) -> RepositoryOutcome:
     """Run the step for a user with ``token``."""
     token = token or WRITE
     request = RepositoryRequest(server.endpoint, token, wishes.pop("name", NAME), **wishes)
@@ -207,7 +207,7 @@ def test_an_invalid_token(server: HubServer, time: FakeTime) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_read_only_token(server: HubServer, time: FakeTime, exists: bool) -> None:  # noqa: FBT001 - a table
+def test_a_read_only_token(server: HubServer, time: FakeTime, exists: bool) -> None:
     """Found out now, for a new and for an existing repository; the permission and where to change it are named."""
     if exists:
         server.hub.add_repo(f"ann/{NAME}")
@@ -240,8 +240,8 @@ def test_fine_grained_tokens(
     server: HubServer,
     time: FakeTime,
     scope: Scope,
-    exists: bool,  # noqa: FBT001 - a table
-    ready: bool,  # noqa: FBT001 - a table
+    exists: bool,
+    ready: bool,
 ) -> None:
     """What counts is repo.write for the owner or for that very data set."""
     server.hub.add_token(FINE, "ann", "fineGrained", scopes=(scope,))

@@ -237,7 +237,7 @@ def test_disabled_repository(server: HubServer, time: FakeTime) -> None:
         (501, {}, RemoteRefusedError, "501"),
     ],
 )
-def test_each_refusal_has_its_error(  # noqa: PLR0913, PLR0917 - a table
+def test_each_refusal_has_its_error(  # noqa: PLR0917 - a table
     server: HubServer, time: FakeTime, status: int, headers: dict[str, str], kind: type[Exception], words: str
 ) -> None:
     """The status and the Hub's own code decide; a refusal is asked once, and says what the server said."""
@@ -476,5 +476,5 @@ def test_importing_it_does_not_import_the_library() -> None:
         "import sys, provisioner.remote.hub, provisioner.remote.dataset_repo;"
         "print([name for name in ('huggingface_hub', 'httpx2', 'ssl') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

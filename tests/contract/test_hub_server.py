@@ -93,7 +93,7 @@ class Wire:
                 error = caught
             return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, content, error)
 
-    def json(self, path: str, method: str = "GET", document: object = None) -> Any:  # noqa: ANN401 - JSON
+    def json(self, path: str, method: str = "GET", document: object = None) -> Any:
         """Send and receive JSON."""
         body = None if document is None else json.dumps(document).encode()
         return json.loads(self.ask(path, method, body).body)
@@ -412,7 +412,7 @@ class TestFaults:
         assert (second.fired, never.fired) == (1, 0)
 
     @pytest.mark.parametrize("kind", ["reset", "close"])
-    def test_connection_ends_after_some_bytes(self, server: HubServer, cdn: Wire, kind: Any) -> None:  # noqa: ANN401 - a Kind
+    def test_connection_ends_after_some_bytes(self, server: HubServer, cdn: Wire, kind: Any) -> None:
         rule = server.faults.add(kind, path=BIG, after=1000, first=1)
         reply = cdn.ask(BIG)
         assert reply.body == WAV[:1000]
@@ -463,7 +463,7 @@ class TestFaults:
             "        if f.tell() == 70_000: print('written', flush=True)\n"
         )
         command = [sys.executable, "-c", fetch, f"{server.static_url}{BIG}", str(tmp_path / "part")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - ours
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             assert server.faults.gate("half").wait_reached()
             assert process.stdout is not None
             assert process.stdout.readline() == b"written\n"
@@ -583,7 +583,7 @@ class TestOverHttp:
         (tmp_path / "hub" / "ann" / "set" / "x.txt").write_bytes(TEXT)
         (tmp_path / "hub" / "repos.json").write_text('{"ann/set": {"commit_id": "ab12", "gated": "auto"}}')
         command = [sys.executable, "-m", "tests.support.hub_server", "--root", str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             ready = json.loads(process.stdout.readline())
             api = huggingface_hub.HfApi(endpoint=ready["endpoint"], token=ready["token"])

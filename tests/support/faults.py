@@ -183,7 +183,7 @@ class FaultBook:
         self._numbers = 0
         self._shut = False
 
-    def add(self, rule: Rule | Kind, **settings: Any) -> Rule:  # noqa: ANN401 - the settings of a Rule
+    def add(self, rule: Rule | Kind, **settings: Any) -> Rule:
         """Add a rule, given whole or as its kind and settings; return it, so that a test can read its counters."""
         if not isinstance(rule, Rule):
             rule = Rule(rule, **settings)
@@ -240,7 +240,7 @@ class FaultBook:
             gates = list(self._gates.values())
         return [gate.state() for gate in gates]
 
-    def due(  # noqa: PLR0913 - a request and the place in it
+    def due(
         self,
         kinds: Iterable[Kind],
         origin: str,

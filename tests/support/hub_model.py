@@ -194,7 +194,7 @@ class Revision:
 class Repo:
     """A repository with its revisions and references."""
 
-    def __init__(  # noqa: PLR0913 - what a repository is
+    def __init__(
         self,
         repo_id: str,
         *,
@@ -308,7 +308,7 @@ class Hub:
         files: Mapping[str, bytes | Path] | Path | None = None,
         *,
         commit_id: str | None = None,
-        **settings: Any,  # noqa: ANN401 - the settings of a Repo
+        **settings: Any,
     ) -> Repo:
         """Add a repository with files from memory or from a folder on disk."""
         repo = Repo(repo_id, **settings)

@@ -77,7 +77,7 @@ _LOADED: Final = 1_700_000_000.0
 class HubServer:
     """The server: both origins, what is on them, the log and the faults."""
 
-    def __init__(  # noqa: PLR0913 - every part can be chosen
+    def __init__(
         self,
         *,
         host: str = "127.0.0.1",
@@ -271,7 +271,7 @@ class HubServer:
             return self._answer_repo(request, segments, token, fault)
         raise Refusal(404, None, f"no such call: {request.path}")
 
-    def _answer_repo(  # noqa: PLR0911 - one for each call
+    def _answer_repo(
         self, request: Request, segments: list[str], token: Token | None, fault: FaultProbe
     ) -> Answer:
         kind, repo_id = _KINDS[segments[0]], "/".join(segments[1:3])

@@ -54,7 +54,7 @@ class RequestLog:
         self._entries: list[Entry] = []
         self._numbers = 0
 
-    def begin(  # noqa: PLR0913 - the fields of a request
+    def begin(
         self,
         *,
         origin: str,
@@ -75,7 +75,7 @@ class RequestLog:
             self._changed.notify_all()
             return entry
 
-    def update(  # noqa: PLR0913 - what can change
+    def update(
         self,
         entry: Entry,
         *,

@@ -525,7 +525,7 @@ class _Sender:
         for rule in self._stops:
             self._copy(position, rule.after or 0)
             position = rule.after or 0
-            self._handler._act(rule, self._probe)  # noqa: SLF001 - one unit with the handler
+            self._handler._act(rule, self._probe)
         self._copy(position, self._body.length)
 
     def _copy(self, start: int, stop: int) -> None:

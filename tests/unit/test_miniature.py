@@ -336,7 +336,7 @@ class TestServed:
         for file in files:
             for url in (file["url"], *file.get("mirrors", [])):
                 prefix, target = next(rule for rule in rules if url.startswith(f"{rule[0]}/"))
-                with urlopen(target + url.removeprefix(prefix)) as reply:  # noqa: S310 - the test server
+                with urlopen(target + url.removeprefix(prefix)) as reply:
                     content = reply.read()
                 assert len(content) == file["size"]
                 algorithm, _, digest = file["digest"].partition(":")

@@ -54,7 +54,7 @@ def test_a_proxy_without_a_scheme_is_an_http_proxy() -> None:
         ("", "https://a.example", False),
     ],
 )
-def test_no_proxy(no_proxy: str, url: str, direct: bool) -> None:  # noqa: FBT001 - a table
+def test_no_proxy(no_proxy: str, url: str, direct: bool) -> None:
     """Hosts, domains, ports, addresses and networks are reached directly."""
     assert (PROXIES._replace(no_proxy=no_proxy).for_url(url) is None) is direct
 
