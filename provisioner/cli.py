@@ -384,7 +384,7 @@ def _catalog_check(context: _Context) -> int:
     _listen(context.stop)
     run = _run(context)
     findings = []
-    for finding in check_catalog(catalog, run.http, run.remote, context.stop):
+    for finding in check_catalog(catalog, run.edges.http, run.edges.remote, context.stop):
         findings.append(finding)
         if not context.json:
             _print(str(finding), context)

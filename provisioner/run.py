@@ -1,8 +1,7 @@
 """The phase loop: ask what is there, plan, act. Where remote and volume meet for a whole run.
 
 A run plans without the lock. With nothing to do it ends there: nothing is written, nobody is asked. Otherwise it takes the
-lock, plans again (another writer may have done the work meanwhile), and acts. The loop that moves bytes runs on a thread of
-its own, so that signals, the deadline, progress and the heartbeat never wait for a transfer.
+lock, plans again (another writer may have done the work meanwhile), and acts.
 """
 
 from __future__ import annotations
@@ -10,22 +9,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
 import secrets
 import socket
-import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner import __version__
-from provisioner.catalog.document import nearest
 from provisioner.catalog.license import attribution_text
+from provisioner.edges import Edges
 from provisioner.errors import (
-    ConfigurationError,
-    DeadlineError,
-    LicenseRefusedError,
     LockTimeoutError,
     MissingDataError,
     ProvisionerError,
@@ -34,6 +28,7 @@ from provisioner.errors import (
     VolumeNotWritableError,
 )
 from provisioner.fill import Filler
+from provisioner.intent import rules_of, wanted_of
 from provisioner.planning.layout import VolumeLayout
 from provisioner.planning.plan import Rules, Wanted, make_plan
 from provisioner.remote.dataset_repo import (
@@ -44,21 +39,16 @@ from provisioner.remote.dataset_repo import (
     remembered,
     to_record,
 )
-from provisioner.remote.http import HttpClient
-from provisioner.remote.hub import HubClient
-from provisioner.remote.network import Proxies, tls_context
-from provisioner.remote.retry import Retry, RetryPolicy
-from provisioner.remote.source import Remote
 from provisioner.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
+from provisioner.supervise import deadline, supervise
 from provisioner.volume.disk import free_bytes, make_folder, used_bytes, write_atomic
-from provisioner.volume.finds import Finds
 from provisioner.volume.lock import writer_lock
 from provisioner.volume.mounts import is_kept, kind_of
 from provisioner.volume.records import environment_lines, read_json, write_json
 from provisioner.volume.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from provisioner.catalog.model import Catalog
     from provisioner.planning.plan import Inventory, Plan, Receipt, Step
@@ -69,9 +59,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-TICK_SECONDS: Final = 0.2
-GRACE_SECONDS: Final = 0.7
-"""How long the threads that move bytes may take to notice that the run must end."""
 WAIT_LINE_SECONDS: Final = 10.0
 
 
@@ -152,67 +139,23 @@ class Run:
         self.store = Store(self.layout, publish, program_version=__version__, check=stop.check)
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self._host = socket.gethostname()
-        self._retry = Retry(RetryPolicy(), pause=stop.wait, clock=time.monotonic, random=random.random)
-        self._proxies = Proxies(settings.proxies.http, settings.proxies.https, settings.proxies.no_proxy or "")
+        self.edges = Edges(settings, self.layout.root, stop)
         self._board = self._fresh_board()
+        self._writing = False
+        """We hold the lock, and the status file speaks of this run."""
+        self._last_written = 0.0
 
     # --- planning ------------------------------------------------------------------------------------------------
 
     @property
     def wanted(self) -> Wanted:
-        """What was asked for.
-
-        Raises:
-            ConfigurationError, NotFoundError: a name that the catalog does not have.
-        """
-        settings = self.settings
-        if not settings.datasets and settings.phase != "auto" and settings.phase not in self.catalog.phases:
-            raise ConfigurationError(
-                f"PHASE: {settings.phase!r} is not a phase of the catalog",
-                hint=nearest(settings.phase, [*self.catalog.phases, "auto"]),
-            )
-        chosen: dict[str, list[str]] = {}
-        for name, split in settings.datasets:
-            self._check_name("DATASETS", name)
-            if split is None:
-                chosen[name] = []
-            elif chosen.get(name) != []:
-                chosen.setdefault(name, []).append(split)
-        for variable, names in (
-            ("LAYOUTS", settings.layouts),
-            ("PRIORITIES", settings.priorities),
-            ("ACCEPT_LICENSES", settings.accept_licenses),
-        ):
-            for name in names:
-                self._check_name(variable, name)
-        return Wanted(
-            phase=None if chosen else settings.phase,
-            datasets=tuple((name, tuple(splits)) for name, splits in chosen.items()),
-            layouts=settings.layouts,
-        )
-
-    def _check_name(self, variable: str, name: str) -> None:
-        if name in self.catalog.excluded:
-            excluded = self.catalog.excluded[name]
-            raise LicenseRefusedError(
-                f"{variable}: {name} ({excluded.title}) is left out of the catalog on purpose:"
-                f" {excluded.reason} ({excluded.license})",
-                hint="Describe it in a catalog of your own (CATALOG_PATH) if you may use it.",
-            )
-        if name not in self.catalog.datasets:
-            raise ConfigurationError(f"{variable}: {name!r} is not in the catalog", hint=nearest(name, self.catalog.datasets))
+        """What was asked for; see :func:`provisioner.intent.wanted_of`."""
+        return wanted_of(self.settings, self.catalog)
 
     @property
     def rules(self) -> Rules:
         """What decides between fetching and leaving out."""
-        settings = self.settings
-        return Rules(
-            license_policy=settings.license_policy,
-            accept_licenses=frozenset(settings.accept_licenses),
-            limit_bytes=settings.max_storage_bytes,
-            fail_on_shortfall=settings.on_shortfall == "fail",
-            priorities=settings.priorities,
-        )
+        return rules_of(self.settings)
 
     def plan(self) -> tuple[Plan, Inventory]:
         """Say what a run would do, without the lock and without a request.
@@ -253,8 +196,24 @@ class Run:
         Raises:
             ProvisionerError: nothing could be done at all, or the run was told to stop.
         """
-        with self._deadline():
-            return self._supervised(self._provision)
+        try:
+            with deadline(self.settings.deadline_seconds, self._stop):
+                return supervise(self._provision, self._stop, self._tick)
+        except BaseException as error:
+            if self._writing:
+                ended: RunState = "interrupted" if error is self._stop.reason else "failed"
+                self._board.finish(ended, error if isinstance(error, ProvisionerError) else None)
+                with contextlib.suppress(ProvisionerError):
+                    self._write_status()
+            raise
+        finally:
+            self._progress.close()
+
+    def _tick(self) -> None:
+        self._progress.tick()
+        if self._writing and time.monotonic() - self._last_written >= HEARTBEAT_SECONDS:
+            with contextlib.suppress(ProvisionerError):
+                self._write_status()
 
     def _provision(self) -> Result:
         view = self._look()
@@ -263,8 +222,7 @@ class Run:
             return Result(view.status["state"], view.plan, view.status, environment=view.environment)
         if not self.settings.may_download:
             self._refuse_downloads(view.plan)
-        if self.settings.ssl_cert_file is not None:
-            tls_context(self.settings.ssl_cert_file)  # found out now, not after the first data set's failure
+        self.edges.check()
         self._warn_of_volume()
         try:
             self._prepare_volume()
@@ -364,8 +322,8 @@ class Run:
         filler = Filler(
             step,
             self.store,
-            self._remote,
-            self._finds,
+            self.edges.remote,
+            self.edges.finds,
             stop=self._stop,
             watcher=_Watcher(step, board, self._progress),
             connections=self.settings.connections,
@@ -409,15 +367,15 @@ class Run:
         """Give what can be said of the repository without asking anybody; ``None``: the Hub must be asked."""
         request = self._repository_request()
         if not request.name or not request.token:
-            return ensure_repository(request, self._hub_client())  # skipped: no request is made
+            return ensure_repository(request, self.edges.hub)  # skipped: no request is made
         outcome = remembered(read_json(self.layout.repository) or {}, request)
         if outcome is None and request.offline:
-            return ensure_repository(request, self._hub_client())
+            return ensure_repository(request, self.edges.hub)
         return outcome
 
     def _ask_for_repository(self) -> RepositoryOutcome:
         request = self._repository_request()
-        outcome = ensure_repository(request, self._hub_client())
+        outcome = ensure_repository(request, self.edges.hub)
         if outcome.error is None:
             _LOGGER.info("%s", outcome.note)
             with contextlib.suppress(VolumeNotWritableError):
@@ -428,71 +386,6 @@ class Run:
         for warning in outcome.warnings:
             _LOGGER.warning("%s", warning)
         return outcome
-
-    # --- the edges -----------------------------------------------------------------------------------------------
-
-    @property
-    def remote(self) -> Remote:
-        """All sources, with one policy for retries, proxies, certificates and bandwidth."""
-        return self._remote
-
-    @property
-    def _remote(self) -> Remote:
-        if self._made_remote is None:
-            self._made_remote = Remote(self.http, self._hub_client)
-        return self._made_remote
-
-    _made_remote: Remote | None = None
-    _made_http: HttpClient | None = None
-    _made_hub: HubClient | None = None
-    _made_finds: Finds | None = None
-    _writing: bool = False
-
-    @property
-    def http(self) -> HttpClient:
-        """The client for files."""
-        if self._made_http is None:
-            settings = self.settings
-            self._made_http = HttpClient(
-                retry=self._retry,
-                stop=self._stop,
-                proxies=self._proxies,
-                ca_file=settings.ssl_cert_file,
-                rewrite=self._rewrite,
-                connections=settings.connections,
-                bytes_per_second=settings.max_rate_bytes,
-                authorization=lambda _url: self._hub_client().auth_headers(),
-                offline=settings.hf_hub_offline,
-            )
-        return self._made_http
-
-    def _hub_client(self) -> HubClient:
-        if self._made_hub is None:
-            settings = self.settings
-            self._made_hub = HubClient(
-                settings.hf_endpoint,
-                settings.hf_token.reveal() if settings.hf_token else None,
-                retry=self._retry,
-                stop=self._stop,
-                proxies=self._proxies,
-                ca_file=settings.ssl_cert_file,
-                offline=settings.hf_hub_offline,
-                rewrite=self._rewrite,
-            )
-        return self._made_hub
-
-    def _rewrite(self, url: str) -> str:
-        for prefix, replacement in self.settings.url_rewrite:
-            if url.startswith(prefix):
-                return replacement + url[len(prefix) :]
-        return url
-
-    @property
-    def _finds(self) -> Finds:
-        if self._made_finds is None:
-            cache = self.settings.hf_hub_cache if self.settings.use_hf_cache else None
-            self._made_finds = Finds(self.layout.root, cache, self._stop.check)
-        return self._made_finds
 
     # --- the volume ----------------------------------------------------------------------------------------------
 
@@ -584,8 +477,6 @@ class Run:
         self._last_written = time.monotonic()
         write_json(self.layout.status, self._board.document(**self._volume_figures()), durable=False)
 
-    _last_written: float = 0.0
-
     def _write_if_new(self, path: Any, data: bytes) -> None:  # noqa: ANN401 - a path
         if _read(path) != data:
             write_atomic(path, data)
@@ -613,69 +504,6 @@ class Run:
             _LOGGER.info(
                 "To do: %s; about %s bytes to fetch%s", ", ".join(work), f"{size.value:,}", " (estimate)" if size.estimate else ""
             )
-
-    # --- time and signals ----------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _deadline(self) -> Any:  # noqa: ANN401 - a context manager
-        seconds = self.settings.deadline_seconds
-        if seconds is None:
-            yield
-            return
-        reason = DeadlineError(
-            f"DEADLINE: {seconds:.0f} s have passed; what had arrived is kept", hint="Start again to carry on, or raise DEADLINE."
-        )
-        timer = threading.Timer(seconds, self._stop.request, (reason,))
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _supervised(self, work: Callable[[], Result]) -> Result:
-        """Do ``work`` on a thread of its own; keep heartbeat and progress going, and leave soon after a request to stop."""
-        outcome: list[Result] = []
-        failure: list[BaseException] = []
-        done = threading.Event()
-
-        def body() -> None:
-            try:
-                outcome.append(work())
-            except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
-                failure.append(error)
-            finally:
-                done.set()
-
-        threading.Thread(target=body, name="run", daemon=True).start()
-        while not done.wait(TICK_SECONDS) and self._stop.reason is None:
-            self._progress.tick()
-            if self._writing and time.monotonic() - self._last_written >= HEARTBEAT_SECONDS:
-                with contextlib.suppress(ProvisionerError):
-                    self._write_status()
-        if self._stop.reason is not None:
-            done.wait(GRACE_SECONDS)
-        self._progress.close()
-        if self._stop.reason is not None and not outcome:
-            self._note_interruption(self._stop.reason)
-            raise self._stop.reason
-        if failure:
-            if self._writing:
-                self._note_failure(failure[0])
-            raise failure[0]
-        return outcome[0]
-
-    def _note_interruption(self, reason: ProvisionerError) -> None:
-        if self._writing:
-            self._board.finish("interrupted", reason)
-            with contextlib.suppress(ProvisionerError):
-                self._write_status()
-
-    def _note_failure(self, error: BaseException) -> None:
-        ours = error if isinstance(error, ProvisionerError) else None
-        self._board.finish("failed", ours)
-        with contextlib.suppress(ProvisionerError):
-            self._write_status()
 
 
 class _Watcher:
