@@ -244,7 +244,7 @@ class HttpClient:
                     return  # what we have is all there is
                 start_over()
                 raise Transient(f"{show_url(asked)}: the file has become shorter than what was fetched of it; it starts anew")
-            expected = _expected_total(response, start)
+            expected = _expected_total(response)
             if response.status != 206 and start:  # noqa: PLR2004 - the whole file comes: the server or its file changed
                 start_over()
                 start = 0
@@ -259,9 +259,11 @@ class HttpClient:
                 )
             sink.begin(url, _validator(response))
             total = size if size is not None else expected
-            yield from self._receive(response, asked, sink, total)
+            yield from self._receive(response, asked, sink, total, start_over)
 
-    def _receive(self, response: urllib3.BaseHTTPResponse, asked: str, sink: Sink, total: int | None) -> Iterator[int]:
+    def _receive(
+        self, response: urllib3.BaseHTTPResponse, asked: str, sink: Sink, total: int | None, start_over: Callable[[], None]
+    ) -> Iterator[int]:
         chunk = self._rate.chunk if self._rate else CHUNK
         with self._stop.closing(response.shutdown), _transport_errors(asked, self._stop):
             while True:
@@ -270,7 +272,7 @@ class HttpClient:
                 if not data:
                     break
                 if total is not None and sink.have + len(data) > total:
-                    sink.restart()
+                    start_over()
                     raise SizeMismatchError(
                         f"{show_url(asked)}: more than the expected {total:,} bytes arrived",
                         hint="The file was changed upstream, or an error page comes in its place.",
@@ -312,8 +314,7 @@ class HttpClient:
             finally:
                 # A body that was read to its end goes back to the pool by itself; any other connection is closed.
                 response.close()
-            there = self._rewrite(urljoin(here, location))
-            _refuse_redirect(here, there)
+            there = self._rewrite(_redirected(here, location))
             if _origin(there) != _origin(here):
                 credentials = {}
             here = there
@@ -377,17 +378,26 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _refuse_redirect(here: str, there: str) -> None:
-    scheme = urlsplit(there).scheme
+def _redirected(here: str, location: str) -> str:
+    """Give the URL that a redirect leads to, if it is one to follow."""
+    try:
+        there = urljoin(here, location)
+        scheme, host, _ = _origin(there)
+    except ValueError:  # no such address, or no such port
+        scheme = host = ""
+    if scheme in {"http", "https"} and not host:
+        scheme = ""
     if scheme not in {"http", "https"}:
         raise RemoteRefusedError(
-            f"{show_url(here)}: redirects to a {scheme or 'nameless'}: URL; not followed", hint="Only http and https are."
+            f"{show_url(here)}: redirects to {f'a {scheme}: URL' if scheme else 'what is no URL'}; not followed",
+            hint="Only http and https are followed. The server is set up wrongly; try a mirror.",
         )
     if urlsplit(here).scheme == "https" and scheme == "http":
         raise RemoteRefusedError(
             f"{show_url(here)}: redirects from https to {show_url(there)}; not followed",
             hint="Name the plain URL in the catalog if that is what you want.",
         )
+    return there
 
 
 def _refuse(response: urllib3.BaseHTTPResponse, asked: str) -> None:
@@ -416,15 +426,13 @@ def _refuse(response: urllib3.BaseHTTPResponse, asked: str) -> None:
     )
 
 
-def _expected_total(response: urllib3.BaseHTTPResponse, start: int) -> int | None:
-    """Give the length of the whole file by the answer's headers."""
+def _expected_total(response: urllib3.BaseHTTPResponse) -> int | None:
+    """Give the length of the whole file by the answer's headers; ``None``: it does not say."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if response.status == 206 and found and found[3] != "*":  # noqa: PLR2004
-        return int(found[3])
+    if response.status == 206:  # noqa: PLR2004 - Partial Content
+        return int(found[3]) if found and found[3] != "*" else None
     length = response.headers.get("Content-Length", "")
-    if not length.isdigit():
-        return None
-    return int(length) + (start if response.status == 206 else 0)  # noqa: PLR2004
+    return int(length) if length.isdigit() else None
 
 
 def _continues(response: urllib3.BaseHTTPResponse, start: int) -> bool:

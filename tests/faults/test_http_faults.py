@@ -1,0 +1,636 @@
+"""Servers that misbehave under a transfer: what each fault costs in requests, and whether bytes or an error come out.
+
+Every row fetches one file of 100,000 bytes whose size and digest are known, by the real client into real staging.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+import trustme
+
+from provisioner.catalog.model import Digest, Size
+from provisioner.errors import (
+    AccessDeniedError,
+    DigestMismatchError,
+    InterruptedBySignal,
+    NotFoundError,
+    ProvisionerError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+    SizeMismatchError,
+)
+from provisioner.planning.recipe import Artifact
+from provisioner.remote import http
+from provisioner.remote.http import HttpClient
+from provisioner.remote.network import Proxies
+from provisioner.remote.retry import RetryPolicy
+from provisioner.remote.source import Remote
+from provisioner.stop import Stop
+from provisioner.volume.staging import Blob
+from tests.conftest import PATIENCE
+from tests.support.fake_time import FakeTime
+from tests.support.hub_server import HubServer
+from tests.support.media import noise
+from tests.support.proxy import ProxyServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.faults import Kind
+
+CONTENT = noise("the file", 100_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+STALL = 0.15
+"""Seconds of silence after which the client gives a connection up; 30 in real life."""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the client's patience with silence."""
+    monkeypatch.setattr(http, "STALL_SECONDS", STALL)
+
+
+@dataclass
+class Fetch:
+    """One file on its way: client, staging and the time that passes for retries."""
+
+    folder: Path
+    time: FakeTime = field(default_factory=FakeTime)
+    stop: Stop = field(default_factory=Stop)
+    counted: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def client(self) -> HttpClient:
+        """Make the client."""
+        return HttpClient(**{"retry": self.time.retry(), "stop": self.stop, "proxies": Proxies(), **self.settings})
+
+    def artifact(self, *urls: str, size: int | None = len(CONTENT), authorized: bool = False) -> Artifact:
+        """Describe the file."""
+        return Artifact(
+            name="f.bin",
+            urls=urls,
+            size=None if size is None else Size(size),
+            digest=Digest("sha256", SHA256),
+            unpack="none",
+            into="",
+            verified_against="catalog",
+            authorized=authorized,
+        )
+
+    def put(self, artifact: Artifact, content: bytes) -> None:
+        """Leave a beginning in staging, as a run that was killed does."""
+        with Blob(self.folder, artifact, check=self.stop.check) as blob:
+            blob.write(content)
+
+    def run(self, artifact: Artifact) -> bytes:
+        """Fetch, and give what is in staging; whatever happens, the count of bytes agrees with it."""
+
+        def advance(count: int) -> None:
+            self.counted += count
+
+        with Blob(self.folder, artifact, check=self.stop.check) as blob:
+            self.counted = blob.have
+            try:
+                Remote(self.client(), _no_hub).fetch(artifact, blob, advance)
+            finally:
+                assert self.counted == blob.have == blob.path.stat().st_size
+            return blob.path.read_bytes()
+
+
+def _no_hub() -> Any:
+    raise AssertionError("nobody asked for the Hub")
+
+
+@pytest.fixture
+def fetch(tmp_path: Path) -> Fetch:
+    """Give a file to be fetched."""
+    return Fetch(tmp_path / "blobs")
+
+
+@pytest.fixture
+def url(hub: HubServer) -> str:
+    """Give the file's address."""
+    return hub.add_static("https://files.example.org/f.bin", CONTENT)
+
+
+def ranges(hub: HubServer) -> list[str | None]:
+    """Give the ranges that were asked for, request by request."""
+    return [entry.range for entry in hub.log.entries("*/f.bin")]
+
+
+# --- faults that pass ----------------------------------------------------------------------------------------------------
+
+
+def _status_twice(status: int) -> tuple[Kind, dict[str, Any], list[str | None]]:
+    return "status", {"status": status, "first": 2}, [None, None, None]
+
+
+REST = "bytes=40000-"
+PASSING: list[tuple[Kind, dict[str, Any], list[str | None]]] = [
+    ("reset", {"after": None, "first": 1}, [None, None]),
+    ("reset", {"after": 0, "first": 1}, [None, None]),
+    ("reset", {"after": 40_000, "first": 1}, [None, REST]),
+    ("close", {"after": None, "first": 1}, [None, None]),
+    ("close", {"after": 0, "first": 1}, [None, None]),
+    ("close", {"after": 1, "first": 1}, [None, "bytes=1-"]),
+    ("close", {"after": 40_000, "first": 1}, [None, REST]),
+    ("close", {"after": 99_999, "first": 1}, [None, "bytes=99999-"]),
+    ("stall", {"after": None, "first": 1}, [None, None]),
+    ("stall", {"after": 0, "first": 1}, [None, None]),
+    ("stall", {"after": 40_000, "first": 1}, [None, REST]),
+    ("throttle", {"rate": 500_000}, [None]),
+    ("delay", {"seconds": 0.01}, [None]),
+    ("status", {"status": 416, "first": 1}, [None, None]),
+    *[_status_twice(status) for status in (408, 425, 429, 500, 502, 503, 504, 599)],
+    ("status", {"status": 429, "first": 1, "headers": {"Retry-After": "7"}}, [None, None]),
+    ("status", {"status": 503, "first": 1, "headers": {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}}, [None, None]),
+    ("redirect", {"location": "/files.example.org/f.bin", "first": 2}, [None, None, None]),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "expected"), PASSING)
+def test_what_passes(  # noqa: PLR0917 - fixtures and a table
+    fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], expected: list[str | None]
+) -> None:
+    """Trouble that passes costs one more request, for what is missing alone."""
+    fault = hub.faults.add(kind, path="*/f.bin", **fields)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired >= 1
+    hub.faults.clear()
+    assert ranges(hub) == expected
+
+
+def test_a_connection_that_breaks_again_and_again(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """As long as bytes arrive between the failures, nobody gives up: twenty breaks, twenty-one requests, no byte twice."""
+    fault = hub.faults.add("close", path="*/f.bin", after=4_800, first=20)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired == 20
+    entries = hub.log.entries("*/f.bin")
+    assert len(entries) == 21
+    assert sum(entry.bytes_sent for entry in entries) == len(CONTENT)
+
+
+def test_the_wait_that_the_server_asks_for(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Retry-After is honoured, with a little jitter on top."""
+    fault = hub.faults.add("status", path="*/f.bin", status=429, first=1, headers={"Retry-After": "7"})
+    fetch.run(fetch.artifact(url))
+    assert (fault.fired, fetch.time.waits[0]) == (1, 7.5)
+
+
+# --- beginnings that are there -------------------------------------------------------------------------------------------
+
+BEGINNING = CONTENT[:40_000]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "expected"),
+    [
+        (None, {}, [REST]),
+        ("reset", {"after": None, "first": 1}, [REST, REST]),
+        ("close", {"after": 10_000, "first": 1}, [REST, "bytes=50000-"]),
+        ("ignore_range", {}, [REST]),
+        ("content_range", {"offset": 5, "first": 1}, [REST, None]),
+        ("status", {"status": 416, "first": 1}, [REST, None]),
+        ("status", {"status": 503, "first": 1}, [REST, REST]),
+        ("change", {"first": 1}, [REST, None]),
+        ("flip", {"offset": 60_000, "first": 1}, [REST, None]),
+    ],
+)
+def test_a_rest(  # noqa: PLR0917 - fixtures and a table
+    fetch: Fetch, url: str, hub: HubServer, kind: Kind | None, fields: dict[str, Any], expected: list[str | None]
+) -> None:
+    """What an earlier run left is gone on with; where the server does not play along, the file comes from its beginning."""
+    artifact = fetch.artifact(url)
+    fetch.put(artifact, BEGINNING)
+    fault = hub.faults.add(kind, path="*/f.bin", **fields) if kind else None
+    assert fetch.run(artifact) == CONTENT
+    assert fault is None or fault.fired >= 1
+    assert ranges(hub) == expected
+
+
+def test_a_wrong_beginning(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """A beginning of other bytes is found out by the digest, dropped, and the whole is asked for: once."""
+    artifact = fetch.artifact(url)
+    fetch.put(artifact, bytes(40_000))
+    assert fetch.run(artifact) == CONTENT
+    assert ranges(hub) == [REST, None]
+
+
+def test_all_is_there(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """A file that arrived whole before the death costs no request."""
+    artifact = fetch.artifact(url)
+    fetch.put(artifact, CONTENT)
+    assert fetch.run(artifact) == CONTENT
+    assert ranges(hub) == []
+
+
+def test_more_than_all_is_there(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """A beginning that is longer than the file is none."""
+    artifact = fetch.artifact(url)
+    fetch.put(artifact, CONTENT + b"and more")
+    assert fetch.run(artifact) == CONTENT
+    assert ranges(hub) == [None]
+
+
+def test_all_is_there_of_unknown_size(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Where the size is not known the server is asked, and says that there is no more."""
+    artifact = fetch.artifact(url, size=None)
+    fetch.put(artifact, CONTENT)
+    assert fetch.run(artifact) == CONTENT
+    entries = hub.log.entries("*/f.bin")
+    assert [(entry.range, entry.status) for entry in entries] == [("bytes=100000-", 416)]
+
+
+def test_the_file_changes_between_two_ranges(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """The rest of another file is never taken: the server is asked whether it is still the same."""
+    broken = hub.faults.add("close", path="*/f.bin", after=40_000, first=1)
+    changed = hub.faults.add("change", path="*/f.bin", nth=2)
+    with pytest.raises(DigestMismatchError):
+        fetch.run(fetch.artifact(url))
+    assert (broken.fired, changed.fired) == (1, 1)
+    entries = hub.log.entries("*/f.bin")
+    assert [(entry.range, entry.status) for entry in entries] == [(None, 200), (REST, 200)]
+
+
+# --- faults that stay ----------------------------------------------------------------------------------------------------
+
+LASTING: list[tuple[Kind, dict[str, Any], type[ProvisionerError], int]] = [
+    ("reset", {"after": None}, RemoteUnavailableError, 6),
+    ("reset", {"after": 0}, RemoteUnavailableError, 6),
+    ("close", {"after": None}, RemoteUnavailableError, 6),
+    ("stall", {"after": None}, RemoteUnavailableError, 6),
+    *[("status", {"status": status}, RemoteUnavailableError, 6) for status in (408, 429, 500, 502, 503, 504)],
+    ("status", {"status": 503, "headers": {"Retry-After": "3600"}}, RemoteUnavailableError, 1),
+    ("status", {"status": 429, "headers": {"RateLimit": '"resolvers";r=0;t=900'}}, RemoteUnavailableError, 1),
+    ("status", {"status": 401}, AccessDeniedError, 1),
+    ("status", {"status": 403}, AccessDeniedError, 1),
+    ("status", {"status": 404}, NotFoundError, 1),
+    ("status", {"status": 410}, NotFoundError, 1),
+    *[("status", {"status": status}, RemoteRefusedError, 1) for status in (204, 304, 400, 402, 405, 451, 501)],
+    ("status", {"status": 302}, RemoteRefusedError, 1),
+    ("status", {"status": 416}, RemoteUnavailableError, 6),
+    ("html", {}, SizeMismatchError, 1),
+    ("gzip", {}, SizeMismatchError, 1),
+    ("content_length", {"offset": 100}, SizeMismatchError, 1),
+    ("content_length", {"offset": -100}, SizeMismatchError, 1),
+    ("flip", {"offset": 0}, DigestMismatchError, 1),
+    ("flip", {"offset": 99_999}, DigestMismatchError, 1),
+    ("change", {}, DigestMismatchError, 1),
+    ("redirect", {"location": "/files.example.org/f.bin"}, RemoteRefusedError, 11),
+    ("redirect", {"location": "file:///etc/passwd"}, RemoteRefusedError, 1),
+    ("redirect", {"location": "ftp://example.org/f.bin"}, RemoteRefusedError, 1),
+    ("redirect", {"location": "http:///nowhere"}, RemoteRefusedError, 1),
+    ("redirect", {"location": "http://["}, RemoteRefusedError, 1),
+    ("redirect", {"location": "http://127.0.0.1:99999/"}, RemoteRefusedError, 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "error", "requests"), LASTING)
+def test_what_stays(  # noqa: PLR0917 - fixtures and a table
+    fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], error: type[ProvisionerError], requests: int
+) -> None:
+    """Each lasting fault has its error, a bounded number of requests, and no row hangs."""
+    fault = hub.faults.add(kind, path="*/f.bin", **fields)
+    begun = monotonic()
+    with pytest.raises(error) as caught:
+        fetch.run(fetch.artifact(url))
+    assert monotonic() - begun < PATIENCE
+    assert type(caught.value) is error
+    assert "f.bin" in caught.value.message
+    assert fault.fired == requests
+    hub.faults.clear()
+    assert len(ranges(hub)) == requests
+
+
+@pytest.mark.parametrize("kind", ["flip", "change", "html", "gzip"])
+def test_wrong_bytes_leave_nothing(fetch: Fetch, url: str, hub: HubServer, kind: Kind) -> None:
+    """After wrong bytes staging is empty: nobody resumes them."""
+    fault = hub.faults.add(kind, path="*/f.bin")
+    artifact = fetch.artifact(url)
+    with pytest.raises((DigestMismatchError, SizeMismatchError)):
+        fetch.run(artifact)
+    assert fault.fired == 1
+    with Blob(fetch.folder, artifact, check=fetch.stop.check) as blob:
+        assert blob.have == 0
+
+
+@pytest.mark.parametrize("kind", ["html", "gzip", "content_length"])
+def test_wrong_lengths_of_a_file_of_unknown_size(fetch: Fetch, url: str, hub: HubServer, kind: Kind) -> None:
+    """Where only the digest is known, it alone decides."""
+    fault = hub.faults.add(kind, path="*/f.bin", offset=-100)
+    with pytest.raises(DigestMismatchError):
+        fetch.run(fetch.artifact(url, size=None))
+    assert fault.fired == 1
+
+
+def test_a_length_that_is_too_long_of_a_file_of_unknown_size(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """The announced rest never comes; the server then says that there is none, and the digest that it is whole."""
+    fault = hub.faults.add("content_length", path="*/f.bin", offset=100, first=1)
+    assert fetch.run(fetch.artifact(url, size=None)) == CONTENT
+    assert fault.fired == 1
+    assert ranges(hub) == [None, "bytes=100000-"]
+
+
+def test_both_bounds_hold(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Attempts are bounded, and so is their time."""
+    fault = hub.faults.add("status", path="*/f.bin", status=503)
+    fetch.settings["retry"] = fetch.time.retry(RetryPolicy(attempts=1000, total_seconds=60))
+    with pytest.raises(RemoteUnavailableError, match="asked"):
+        fetch.run(fetch.artifact(url))
+    assert sum(fetch.time.waits) <= 60
+    assert fault.fired < 20
+
+
+# --- mirrors -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "fields", "error", "requests"), [row for row in LASTING if row[0] != "stall"])
+def test_the_mirror_helps(  # noqa: PLR0917 - fixtures and a table
+    fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], error: type[ProvisionerError], requests: int
+) -> None:
+    """Whatever one address does, the same bytes from another are taken."""
+    mirror = hub.add_static("https://mirror.example.org/copy.bin", CONTENT)
+    fault = hub.faults.add(kind, path="*/f.bin", **fields)
+    assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
+    assert (fault.fired, len(hub.log.entries("*/copy.bin"))) == (requests, 1)
+    assert issubclass(error, ProvisionerError)
+
+
+def test_the_mirror_goes_on_where_the_first_stopped(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Bytes of a known digest are the same everywhere: the mirror is asked for the rest alone."""
+    mirror = hub.add_static("https://mirror.example.org/copy.bin", CONTENT)
+    broken = hub.faults.add("close", path="*/f.bin", after=40_000, first=1)
+    gone = hub.faults.add("status", path="*/f.bin", status=404, nth=2)
+    assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
+    assert (broken.fired, gone.fired) == (1, 1)
+    assert [entry.range for entry in hub.log.entries("*/copy.bin")] == [REST]
+
+
+# --- servers that hardly speak HTTP --------------------------------------------------------------------------------------
+
+
+class RawServer:
+    """Answers each connection with the next of some scripts, whatever was asked, and closes."""
+
+    def __init__(self, *answers: bytes) -> None:
+        """Listen."""
+        self._answers = list(answers)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.requests: list[bytes] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    @property
+    def url(self) -> str:
+        """The file's address."""
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/f.bin"
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                head = b""
+                while b"\r\n\r\n" not in head and (data := connection.recv(1 << 16)):
+                    head += data
+                self.requests.append(head)
+                connection.sendall(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+    def ranges(self) -> list[str]:
+        """Give the ranges that were asked for; empty: none."""
+        lines = [[line for line in head.decode().split("\r\n") if line.lower().startswith("range:")] for head in self.requests]
+        return [line[0].partition("=")[2] if line else "" for line in lines]
+
+
+def partial(start: int, stop: int, total: str = "100000", *, length: bool = True) -> bytes:
+    """Give an answer of one range."""
+    head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{stop - 1}/{total}\r\n"
+    head += f"Content-Length: {stop - start}\r\n" if length else ""
+    return head.encode() + b"Connection: close\r\n\r\n" + CONTENT[start:stop]
+
+
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n" + CONTENT
+UNTOLD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+HALF = b"C350\r\n" + CONTENT[:50_000] + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([UNTOLD + CONTENT], [""]),
+        ([UNTOLD + CONTENT[:40_000], partial(40_000, 100_000)], ["", "40000-"]),
+        ([CHUNKED + HALF + b"C350\r\n" + CONTENT[50_000:] + b"\r\n0\r\n\r\n"], [""]),
+        ([CHUNKED + HALF, partial(50_000, 100_000)], ["", "50000-"]),
+        ([WHOLE[:50_000], partial(49_938, 100_000)], ["", "49938-"]),
+        ([partial(0, 100_000)], [""]),
+        ([partial(0, 30_000), partial(30_000, 60_000), partial(60_000, 100_000)], ["", "30000-", "60000-"]),
+        ([partial(0, 30_000, "*"), partial(30_000, 100_000, "*")], ["", "30000-"]),
+        ([partial(0, 30_000, length=False), partial(30_000, 100_000, length=False)], ["", "30000-"]),
+        ([b"garbage\r\n\r\n", WHOLE], ["", ""]),
+        ([b"HTTP/1.1 200 OK\r\nContent-Le", WHOLE], ["", ""]),
+        ([b"", WHOLE], ["", ""]),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: many\r\nConnection: close\r\n\r\n" + CONTENT], [""]),
+    ],
+)  # fmt: skip
+def test_unusual_answers(fetch: Fetch, answers: list[bytes], expected: list[str]) -> None:
+    """Bodies without a length, in chunks, in smaller ranges than asked for, or cut anywhere come together all the same."""
+    with RawServer(*answers) as server:
+        assert fetch.run(fetch.artifact(server.url)) == CONTENT
+        assert server.ranges() == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n",
+        b"",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        CHUNKED + b"zz\r\nhello\r\n",
+    ],
+)  # fmt: skip
+def test_answers_that_never_make_sense(fetch: Fetch, answer: bytes) -> None:
+    """Nonsense for ever is trouble that may pass, asked for a bounded number of times."""
+    with RawServer(answer) as server:
+        with pytest.raises(RemoteUnavailableError):
+            fetch.run(fetch.artifact(server.url))
+        assert len(server.requests) == 6
+
+
+def test_more_bytes_than_there_are(fetch: Fetch) -> None:
+    """A body that does not end is cut off where the file must end."""
+    with RawServer(UNTOLD + CONTENT + b"more") as server, pytest.raises(SizeMismatchError, match="more than the expected"):
+        fetch.run(fetch.artifact(server.url))
+
+
+# --- the way there -------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_nobody_knows(fetch: Fetch) -> None:
+    """A failing name server may work later: 75 after the attempts."""
+    with pytest.raises(RemoteUnavailableError, match=r"asked 6 times"):
+        fetch.run(fetch.artifact("http://files.invalid/f.bin"))
+
+
+def test_nobody_listens(fetch: Fetch) -> None:
+    """So may a refused connection."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(RemoteUnavailableError, match=r"asked 6 times"):
+        fetch.run(fetch.artifact(f"http://127.0.0.1:{port}/f.bin"))
+
+
+def test_a_proxy_that_dies(fetch: Fetch, url: str) -> None:
+    """The proxy's death is named as the proxy's, and nobody goes around it."""
+    with ProxyServer() as proxy:
+        address = proxy.url
+    fetch.settings["proxies"] = Proxies(address)
+    with pytest.raises(RemoteUnavailableError, match="the proxy failed") as caught:
+        fetch.run(fetch.artifact(url))
+    assert "HTTP_PROXY" in caught.value.hint
+
+
+def test_a_proxy_that_dies_in_the_middle(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """What came through before its death stays, for the run that finds it alive again."""
+    rule = hub.faults.add("gate", path="*/f.bin", after=80_000, first=1)
+    artifact = fetch.artifact(url)
+    proxy = ProxyServer().start()
+    fetch.settings["proxies"] = Proxies(proxy.url)
+
+    def kill() -> None:
+        assert hub.faults.gate(rule.gate).wait_reached()
+        proxy.stop()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    killer.join()
+    hub.faults.clear()
+    hub.log.clear()
+    with Blob(fetch.folder, artifact, check=fetch.stop.check) as blob:
+        have = blob.have
+    del fetch.settings["proxies"]
+    assert fetch.run(artifact) == CONTENT
+    assert have > 0
+    assert ranges(hub) == [f"bytes={have}-"]
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[HubServer, Path]]:
+    """Give a TLS server and the file of its private authority."""
+    authority = trustme.CA()
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with HubServer(ssl_context=context) as server:
+        yield server, ca_file
+
+
+def test_a_private_authority(fetch: Fetch, secure: tuple[HubServer, Path]) -> None:
+    """Its certificates are accepted where it is named, and refused for good where it is not."""
+    server, ca_file = secure
+    url = server.add_static("https://files.example.org/f.bin", CONTENT)
+    with pytest.raises(RemoteRefusedError, match="certificate is not trusted") as caught:
+        fetch.run(fetch.artifact(url))
+    assert "SSL_CERT_FILE" in caught.value.hint
+    assert server.log.entries() == ()
+    fetch.settings["ca_file"] = ca_file
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+
+
+def test_no_way_down_from_https(fetch: Fetch, secure: tuple[HubServer, Path], url: str, hub: HubServer) -> None:
+    """A redirect from https to http is not followed."""
+    server, ca_file = secure
+    fetch.settings["ca_file"] = ca_file
+    safe = server.add_static("https://files.example.org/f.bin", CONTENT)
+    fault = server.faults.add("redirect", path="*/f.bin", location=url)
+    with pytest.raises(RemoteRefusedError, match="from https to http"):
+        fetch.run(fetch.artifact(safe))
+    assert fault.fired == 1
+    assert hub.log.entries() == ()
+
+
+def test_tls_with_a_server_that_has_none(fetch: Fetch, url: str) -> None:
+    """A server without TLS behind an https address is trouble with TLS, not with a certificate."""
+    with pytest.raises(ProvisionerError, match="TLS failed") as caught:
+        fetch.run(fetch.artifact(url.replace("http://", "https://")))
+    assert caught.value.exit_code in {69, 75}
+
+
+# --- credentials and stopping --------------------------------------------------------------------------------------------
+
+
+def test_credentials_stay_with_the_first_host(fetch: Fetch, hub: HubServer, url: str) -> None:
+    """A redirect to another origin is followed without them; one within the origin keeps them."""
+    fetch.settings["authorization"] = lambda _url: {"Authorization": "Bearer nobody"}
+    other = hub.add_static("https://files.example.org/other.bin", CONTENT)
+    first = hub.faults.add("redirect", path="*/f.bin", location=other)
+    with pytest.raises(AccessDeniedError):
+        fetch.run(fetch.artifact(f"{hub.endpoint}/anything", authorized=True))
+    fetch.run(fetch.artifact(url, authorized=True))
+    assert first.fired == 1
+    assert [entry.authorization for entry in hub.log.entries(origin="cdn")] == [True, True]
+    hub.log.clear()
+    hub.faults.add("redirect", path="/elsewhere", location=other)
+    with Blob(fetch.folder, fetch.artifact(url), check=fetch.stop.check) as blob:
+        blob.restart()
+    fetch.run(fetch.artifact(f"{hub.endpoint}/elsewhere", authorized=True))
+    assert [(entry.origin, entry.authorization) for entry in hub.log.entries()] == [("hub", True), ("cdn", False)]
+
+
+def test_no_credentials_unless_asked(fetch: Fetch, hub: HubServer, url: str) -> None:
+    """A direct URL gets no token."""
+    fetch.settings["authorization"] = lambda _url: {"Authorization": "Bearer nobody"}
+    fetch.run(fetch.artifact(url))
+    assert [entry.authorization for entry in hub.log.entries()] == [False]
+
+
+def test_a_request_to_stop_wakes_a_transfer(fetch: Fetch, url: str, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer that waits for bytes ends at once when told to stop; what had arrived stays."""
+    monkeypatch.setattr(http, "STALL_SECONDS", 60)
+    rule = hub.faults.add("gate", path="*/f.bin", after=40_000)
+    artifact = fetch.artifact(url)
+    gate = hub.faults.gate(rule.gate)
+
+    def stop() -> None:
+        assert gate.wait_reached()
+        fetch.stop.request(InterruptedBySignal(15))
+
+    stopper = threading.Thread(target=stop)
+    begun = monotonic()
+    stopper.start()
+    with pytest.raises(InterruptedBySignal):
+        fetch.run(artifact)
+    stopper.join()
+    assert monotonic() - begun < 10
+    assert rule.fired == 1
+
+
+def test_offline(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Offline means that nobody is asked."""
+    fetch.settings["offline"] = True
+    with pytest.raises(RemoteUnavailableError, match="HF_HUB_OFFLINE"):
+        fetch.run(fetch.artifact(url))
+    assert hub.log.entries() == ()
