@@ -189,7 +189,7 @@ def test_a_second_signal_ends_at_once(shelf: Shelf, volume: Volume) -> None:
     entry = {**shelf.raw("pipe", b"never"), "url": pipe.as_uri()}
     shelf.add("alpha", entry)
     run = volume.start()
-    run.wait_line("alpha: is missing")
+    run.wait_line("alpha is missing")
     # In this order: should both come at the same moment, Python handles the lower number first.
     run.send(signal.SIGINT)
     run.send(signal.SIGTERM)
