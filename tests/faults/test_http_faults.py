@@ -288,7 +288,7 @@ LASTING: list[tuple[Kind, dict[str, Any], type[ProvisionerError], int]] = [
     ("redirect", {"location": "/files.example.org/f.bin"}, RemoteRefusedError, 11),
     ("redirect", {"location": "file:///etc/passwd"}, RemoteRefusedError, 1),
     ("redirect", {"location": "ftp://example.org/f.bin"}, RemoteRefusedError, 1),
-    ("redirect", {"location": "http:///nowhere"}, RemoteRefusedError, 1),
+    ("redirect", {"location": "https:///nowhere"}, RemoteRefusedError, 1),
     ("redirect", {"location": "http://["}, RemoteRefusedError, 1),
     ("redirect", {"location": "http://127.0.0.1:99999/"}, RemoteRefusedError, 1),
 ]
