@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioner.errors import ConfigurationError, ProvisionerError, VolumeError, VolumeFullError, gravest
 from provisioner.planning.plan import Receipt
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from provisioner.volume.store import Store
 
 _LOGGER = logging.getLogger(__name__)
+
+MAX_NOTED_FILES: Final = 100
+"""Receipts are read at every start: how long they are must not depend on how many files a repository has."""
+
+Heritage = dict[str, tuple["Path", tuple["Entry", ...]]]
+"""Shape of an artifact to a tree that has it, and its entries there."""
 
 
 class Watcher(Protocol):
@@ -133,9 +139,10 @@ class Filler:
         missing: deque[tuple[Artifact, Path | None]] = deque()
         sizes = [artifact.size.value for artifact in resolved.artifacts if artifact.size]
         self._watcher.fetching(sum(sizes) if len(sizes) == len(resolved.artifacts) else None)
+        heritage = self._heritage(resolved.artifacts, inventory)
         for artifact in resolved.artifacts:
             self._stop.check()
-            part = self._staged(artifact) or self._taken_over(artifact, inventory)
+            part = self._staged(artifact) or self._taken_over(artifact, heritage)
             if part is None:
                 missing.append((artifact, self._finds.find(artifact)))
                 continue
@@ -205,21 +212,35 @@ class Filler:
         digest = str(artifact.digest) if artifact.digest else None
         return Entry(artifact.path, "file", size, sha256, source_digest=digest, artifact=artifact.shape)
 
-    def _taken_over(self, artifact: Artifact, inventory: Inventory) -> Part | None:
+    def _taken_over(self, artifact: Artifact, heritage: Heritage) -> Part | None:
         """Take this artifact's files from a tree on the volume that has them; every file is hashed on the way."""
+        if artifact.shape not in heritage:
+            return None
+        tree, entries = heritage[artifact.shape]
+        if not self._link_all(tree, entries):
+            return None
+        part = Part(entries, whole=True)
+        if artifact.unpack != "none":
+            _LOGGER.info("%s: %s is taken over from %s", self._recipe.label, artifact.name, tree)
+            self._note(artifact, part)
+        return part
+
+    def _heritage(self, artifacts: Sequence[Artifact], inventory: Inventory) -> Heritage:
+        """Find what could be taken over: other versions of this data set, and whatever else has one of its archives."""
+        wanted = {artifact.shape for artifact in artifacts if artifact.digest is not None}
+        found: dict[str, tuple[Path, list[Entry]]] = {}
         for (dataset, version), receipt in inventory.receipts.items():
-            if artifact.shape not in receipt.shapes:
+            whole = wanted & receipt.shapes.keys()
+            if not whole and dataset != self._step.id:
                 continue
             tree, manifest = self._store.tree_of(dataset, version), self._store.manifest(dataset, version)
-            if tree is None or manifest is None:
-                continue
-            entries = tuple(entry for entry in manifest if entry.artifact == artifact.shape)
-            if entries and self._link_all(tree, entries):
-                _LOGGER.info("%s: %s is taken over from %s %s", self._recipe.label, artifact.name, dataset, version)
-                if artifact.unpack != "none":
-                    self._note(artifact, Part(entries, whole=True))
-                return Part(entries, whole=True)
-        return None
+            for entry in manifest if tree is not None and manifest is not None else ():
+                # A plain file is an artifact by itself; of an archive the receipt says whether all of it is here.
+                if tree is not None and entry.artifact in wanted and (entry.artifact in whole or entry.source_digest):
+                    place = found.setdefault(entry.artifact, (tree, []))
+                    if place[0] == tree:
+                        place[1].append(entry)
+        return {shape: (tree, tuple(entries)) for shape, (tree, entries) in found.items()}
 
     def _link_all(self, tree: Path, entries: Sequence[Entry]) -> bool:
         findings = check_tree(tree, Manifest(tuple(entries)), deep=True, check=self._stop.check)
@@ -325,7 +346,7 @@ class Filler:
             pin=resolved.pin,
             verified_against=next(word for word in ("none", "listing", "catalog") if word in against),
             published_at=published_at(),
-            shapes={a.shape: a.key for a in resolved.artifacts if parts[a.shape].whole and a.digest is not None},
+            shapes=_noted_shapes(resolved.artifacts, parts),
         )
         self._store.publish(receipt, self._tree, manifest)
         self._store.clear_staging(self._step.id)
@@ -336,6 +357,16 @@ class Filler:
         for finding in check_tree(self._tree, manifest, deep=False, check=self._stop.check):
             if finding.problem == "extra":
                 remove_tree(self._tree / finding.path)
+
+
+def _noted_shapes(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -> dict[str, str]:
+    """Give what a receipt says of its artifacts: a few that others may take over, never one line for each of many files."""
+    plain = len(artifacts) <= MAX_NOTED_FILES
+    return {
+        artifact.shape: artifact.key
+        for artifact in artifacts
+        if artifact.digest is not None and parts[artifact.shape].whole and (plain or artifact.unpack != "none")
+    }
 
 
 def _without_filled_folders(entries: Mapping[str, Entry]) -> list[Entry]:
