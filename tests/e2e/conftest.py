@@ -78,13 +78,14 @@ def config(mini: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(hub_of_all: HubServer, mini: Miniature) -> dict[str, str]:
-    """Give the environment in which a container finds the miniature and its catalog."""
+    """Give the environment in which a container finds the miniature and its catalog, and asks for the repository."""
     hub_of_all.load(mini.collection.root)
     return {
         "PHASE": "comprehensive",
         "CATALOG_PATH": "/config/catalog.yaml",
         "HF_ENDPOINT": hub_of_all.endpoint,
         "URL_REWRITE": hub_of_all.url_rewrite(),
+        "HF_TOKEN": TOKEN,
     }
 
 
@@ -117,7 +118,7 @@ def filled(hub_of_all: HubServer, settings: dict[str, str], config: Path) -> Ite
     with Engine(settings, {config: "/config"}) as engine:
         hub_of_all.log.clear()
         volume = engine.volume()
-        box = engine.start(volume=volume, env={"HF_TOKEN": TOKEN})
+        box = engine.start(volume=volume)
         ended = box.wait()
         assert ended.code == 0, ended.err
         yield Filled(volume, ended, box, len(hub_of_all.log.entries()))

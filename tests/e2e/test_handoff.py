@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import CHECKOUT, TOKEN
+from tests.conftest import CHECKOUT
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Filled, Station
@@ -40,7 +40,7 @@ def test_app_after_work(station: Station, hub: HubServer) -> None:
     """The same when the volume has just been filled, with threads and connections behind it: only the app is left."""
     volume = station.engine.volume()
     script = "ls /proc/1/fd; ls /proc/1/task; grep -E '^Sig(Ign|Blk)' /proc/1/status"
-    ended = station.engine.run("--", "sh", "-c", script, volume=volume, env={"HF_TOKEN": TOKEN})
+    ended = station.engine.run("--", "sh", "-c", script, volume=volume)
     assert ended.code == 0
     assert hub.log.entries()
     descriptors, rest = ended.out.split()[:3], ended.out.split()[3:]
@@ -70,19 +70,16 @@ def test_command_without_dashes(engine: Engine, filled: Filled) -> None:
     assert (ended.code, ended.out) == (0, "--help status -- --phase\n")
 
 
-def test_options_before_the_app(engine: Engine, filled: Filled, hub: HubServer) -> None:
-    """What stands before `--` and begins with a dash is ours."""
-    ended = engine.run("--phase", "minimal", "--", "echo", "there", volume=filled.volume)
+def test_options_before_the_app(engine: Engine, filled: Filled) -> None:
+    """What stands before `--` and begins with a dash is ours, and wins over the environment."""
+    ended = engine.run("--phase", "comprehensive", "--", "echo", "there", volume=filled.volume, env={"PHASE": "elsewhere"})
     assert (ended.code, ended.out) == (0, "there\n")
-    assert not hub.log.entries(origin="cdn")
 
 
 def test_app_gets_sigterm(station: Station, hub: HubServer) -> None:
     """`docker stop` reaches the app, which ends as it likes; its exit code comes out."""
     volume = station.engine.volume()
-    box = station.engine.start(
-        "python", "/srv/app.py", "--serve", volume=volume, mounts={APP: "/srv"}, env={"HF_TOKEN": TOKEN, "PHASE": "minimal"}
-    )
+    box = station.engine.start("python", "/srv/app.py", "--serve", volume=volume, mounts={APP: "/srv"}, env={"PHASE": "minimal"})
     box.wait_line("serving until SIGTERM")
     assert hub.log.entries(origin="cdn")
     ended, seconds = box.stop()
@@ -98,7 +95,7 @@ def test_app_gets_sigterm(station: Station, hub: HubServer) -> None:
 def test_app_that_knows_no_signals(engine: Engine, filled: Filled) -> None:
     """With `--init` an app that handles no signals ends by SIGTERM too."""
     box = engine.start("--", "sh", "-c", "echo here; exec sleep infinity", volume=filled.volume, init=True)
-    box.wait_line("here")
+    box.wait_line("^here$")
     ended, seconds = box.stop()
     assert ended.code == 143
     assert seconds < 2
@@ -106,7 +103,7 @@ def test_app_that_knows_no_signals(engine: Engine, filled: Filled) -> None:
 
 def test_environment(engine: Engine, filled: Filled) -> None:
     """The app's environment is the container's and the exported names: nothing of our interpreter, and PATH as it was."""
-    given = {"HF_TOKEN": TOKEN, "PYTHONPATH": "/the/users", "MINE": "stays"}
+    given = {"PYTHONPATH": "/the/users", "MINE": "stays"}
     ended = engine.run("--", "env", "-0", volume=filled.volume, env=given)
     directly = engine.shell("exec env -0", volume=filled.volume, env=given)
     ours, plain = environment_of(ended.out), environment_of(directly.out)
@@ -119,7 +116,7 @@ def test_environment(engine: Engine, filled: Filled) -> None:
 
 def test_what_the_user_set_stays(engine: Engine, filled: Filled) -> None:
     """An exported name that the user has set is not overridden."""
-    given = {"HF_TOKEN": TOKEN, "TRACKIO_DATASET_REPO": "mine/logs", "DATASETS_DIR": "/elsewhere"}
+    given = {"TRACKIO_DATASET_REPO": "mine/logs", "DATASETS_DIR": "/elsewhere"}
     ended = engine.run(
         "--", "env", "-0", volume=filled.volume, read_only_volume=True, env=given, expect=["only provision.env stay"]
     )

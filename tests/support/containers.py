@@ -82,6 +82,8 @@ class Box:
         code = int(self.docker.wait(timeout=PATIENCE)["StatusCode"])
         ended = Ended(code, *self.logs)
         if self._ours:
+            token = self._container.env.get("HF_TOKEN")
+            assert not token or token not in ended.err, "the token is in the log"
             check_worries(ended.err, self._expect)
         return ended
 
