@@ -1,0 +1,219 @@
+"""What the HTTP client promises beside bytes: facts of a file, local files, bandwidth, and what it shows of an address."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
+from provisioner.remote.http import HttpClient, RateLimiter, show_url
+from provisioner.remote.network import Proxies
+from provisioner.stop import Stop
+from tests.support.fake_time import FakeTime
+from tests.support.media import noise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.hub_server import HubServer
+
+CONTENT = noise("the file", 50_000)
+
+
+class Memory:
+    """A sink in memory."""
+
+    def __init__(self, content: bytes = b"", origin: tuple[str, str] | None = None) -> None:
+        """Begin with what is there."""
+        self.content = bytearray(content)
+        self.origin = origin
+
+    @property
+    def have(self) -> int:
+        return len(self.content)
+
+    def restart(self) -> None:
+        self.content.clear()
+        self.origin = None
+
+    def begin(self, url: str, validator: str | None) -> None:
+        self.origin = (url, validator) if validator else None
+
+    def write(self, data: bytes, /) -> None:
+        self.content += data
+
+    def seal(self) -> str:
+        return ""
+
+
+def client(time: FakeTime | None = None, **settings: object) -> HttpClient:
+    """Make a client."""
+    retry = (time or FakeTime()).retry()
+    return HttpClient(retry=retry, stop=Stop(), proxies=Proxies(), **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def url(hub: HubServer) -> str:
+    """Give the file's address."""
+    return hub.add_static("https://files.example.org/a file.bin", CONTENT)
+
+
+def test_a_file(url: str, hub: HubServer) -> None:
+    """One request, the bytes as they are, and the validator for a later run."""
+    sink = Memory()
+    client().fetch(url, sink, size=len(CONTENT), verifiable=True)
+    assert bytes(sink.content) == CONTENT
+    assert sink.origin is not None
+    assert sink.origin[0] == url
+    (entry,) = hub.log.entries()
+    assert entry.user_agent.startswith("data-volume-provisioner/")
+
+
+@pytest.mark.parametrize(("verifiable", "asked"), [(True, "bytes=1000-"), (False, None)])
+def test_a_beginning_of_unknown_origin(url: str, hub: HubServer, verifiable: bool, asked: str | None) -> None:
+    """It is gone on with only where a digest will tell whether it was right."""
+    sink = Memory(CONTENT[:1000])
+    client().fetch(url, sink, size=len(CONTENT), verifiable=verifiable)
+    assert bytes(sink.content) == CONTENT
+    assert [entry.range for entry in hub.log.entries()] == [asked]
+
+
+def test_a_beginning_of_known_origin(url: str, hub: HubServer) -> None:
+    """With the server's own validator it is gone on with where there is no digest, too."""
+    first = Memory()
+    client().fetch(url, first, size=None, verifiable=False)
+    sink = Memory(CONTENT[:1000], first.origin)
+    client().fetch(url, sink, size=None, verifiable=False)
+    assert bytes(sink.content) == CONTENT
+    assert [entry.bytes_sent for entry in hub.log.entries()] == [50_000, 49_000]
+
+
+def test_an_empty_file(hub: HubServer) -> None:
+    """Nothing is a file as well."""
+    url = hub.add_static("https://files.example.org/empty", b"")
+    sink = Memory()
+    client().fetch(url, sink, size=0, verifiable=True)
+    assert sink.have == 0
+
+
+def test_an_address_is_rewritten_before_it_is_asked(url: str, hub: HubServer) -> None:
+    """Redirects included: no request goes to an address that is to be replaced."""
+    sink = Memory()
+    hub.faults.add("redirect", path="/first", location="https://replaced.invalid/second")
+    rewrites = {"https://original.invalid/a": f"{hub.static_url}/first", "https://replaced.invalid/second": url}
+    client(rewrite=lambda given: rewrites.get(given, given)).fetch("https://original.invalid/a", sink, size=None, verifiable=True)
+    assert bytes(sink.content) == CONTENT
+    assert [entry.path for entry in hub.log.entries()] == ["/first", "/files.example.org/a file.bin"]
+
+
+def test_connections_are_kept(url: str, hub: HubServer) -> None:
+    """A second file of the same host needs no new connection."""
+    http = client()
+    for _ in range(3):
+        http.fetch(url, Memory(), size=len(CONTENT), verifiable=True)
+    (pool,) = (http._pool(url).connection_from_url(url),)
+    assert (pool.num_connections, pool.num_requests) == (1, 3)
+    assert len(hub.log.entries()) == 3
+
+
+# --- facts ---------------------------------------------------------------------------------------------------------------
+
+
+def test_facts(url: str, hub: HubServer) -> None:
+    """Size, ETag and ranges, for one byte of traffic."""
+    facts = client().facts(url)
+    assert (facts.url, facts.size, facts.ranges) == (url, len(CONTENT), True)
+    assert facts.etag
+    assert [(entry.range, entry.bytes_sent) for entry in hub.log.entries()] == [("bytes=0-0", 1)]
+
+
+def test_facts_of_a_server_without_ranges(url: str, hub: HubServer) -> None:
+    """The size is told, and that ranges are not to be had."""
+    fault = hub.faults.add("ignore_range", path="*.bin")
+    facts = client().facts(url)
+    assert (facts.size, facts.ranges, fault.fired) == (len(CONTENT), False, 1)
+
+
+def test_facts_of_what_is_not_there(hub: HubServer) -> None:
+    """An error as for the file itself; trouble that passes is waited out."""
+    with pytest.raises(NotFoundError):
+        client().facts(f"{hub.static_url}/nothing")
+    url = hub.add_static("https://files.example.org/b", b"12345")
+    fault = hub.faults.add("status", path="*/b", status=503, first=2)
+    time = FakeTime()
+    assert client(time).facts(url).size == 5
+    assert (fault.fired, len(time.waits)) == (2, 2)
+
+
+# --- local files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_local_file(tmp_path: Path) -> None:
+    """`file:` URLs are read from the disk, from where the sink stands; also offline."""
+    path = tmp_path / "a file%20.bin"
+    path.write_bytes(CONTENT)
+    sink = Memory(CONTENT[:1000])
+    arrived: list[int] = []
+    client(offline=True).fetch(path.as_uri(), sink, size=len(CONTENT), verifiable=True, advance=arrived.append)
+    assert bytes(sink.content) == CONTENT
+    assert sum(arrived) == 49_000
+    assert client().facts(path.as_uri()).size == len(CONTENT)
+
+
+def test_local_files_that_are_wrong(tmp_path: Path) -> None:
+    """Missing, another size, a folder: each has its error."""
+    with pytest.raises(NotFoundError, match="no such file"):
+        client().fetch((tmp_path / "nothing").as_uri(), Memory(), size=None, verifiable=True)
+    (tmp_path / "short").write_bytes(b"12")
+    with pytest.raises(SizeMismatchError, match="expected 5 bytes, it has 2"):
+        client().fetch((tmp_path / "short").as_uri(), Memory(), size=5, verifiable=True)
+    with pytest.raises((RemoteRefusedError, AccessDeniedError)):
+        client().fetch(tmp_path.as_uri(), Memory(), size=None, verifiable=True)
+    with pytest.raises(NotFoundError):
+        client().facts((tmp_path / "nothing").as_uri())
+
+
+# --- bandwidth -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_budget_is_shared() -> None:
+    """All transfers together stay within the rate: a thousand kilobytes at a hundred a second take ten seconds."""
+    time = FakeTime()
+    limiter = RateLimiter(100_000, pause=time.pause, clock=time.clock)
+    begun = time.clock()
+
+    def transfer() -> None:
+        for _ in range(20):
+            limiter.spend(10_000)
+
+    threads = [threading.Thread(target=transfer) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.clock() - begun >= 9.9
+
+
+def test_small_budgets_are_spent_evenly() -> None:
+    """Pieces are small enough for eight a second, but never tiny."""
+    time = FakeTime()
+    chunks = [RateLimiter(rate, pause=time.pause, clock=time.clock).chunk for rate in (10, 80_000, 10**9)]
+    assert chunks == [1024, 10_000, 1 << 20]
+
+
+# --- what is shown -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:secret@host.example:8443/a/b?X-Amz-Signature=abc#x", "https://host.example:8443/a/b"),
+        ("http://host/?token=secret", "http://host/"),
+        ("file:///data/a.bin", "file:///data/a.bin"),
+    ],
+)
+def test_what_is_shown_of_an_address(url: str, shown: str) -> None:
+    """Neither credentials nor queries."""
+    assert show_url(url) == shown

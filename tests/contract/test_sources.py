@@ -1,0 +1,183 @@
+"""One suite over all kinds of sources: whatever it is, the same bytes come, a broken transfer goes on, a digest decides."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.catalog.model import Digest, HubSource, Size, UrlFile, UrlSource
+from provisioner.errors import DigestMismatchError, InterruptedBySignal, NotFoundError
+from provisioner.remote.http import HttpClient
+from provisioner.remote.hub import HubClient
+from provisioner.remote.network import Proxies
+from provisioner.remote.source import Remote
+from provisioner.stop import Stop
+from provisioner.volume.staging import Blob
+from tests.conftest import TOKEN
+from tests.support.fake_time import FakeTime
+from tests.support.media import noise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.catalog.model import Source
+    from tests.support.hub_server import HubServer
+
+FILES = {"songs/a.wav": noise("a", 40_000), "songs/b.wav": noise("b", 20_000), "notes.txt": b"small, in Git itself"}
+
+
+@dataclass
+class Kind:
+    """One kind of source that holds the files."""
+
+    source: Source
+    remote: Remote
+    stop: Stop
+
+
+@pytest.fixture(params=["hub", "http", "file"])
+def kind(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Kind:
+    """Give the same files behind each kind of source."""
+    stop = Stop()
+    retry = FakeTime().retry()
+    client = HubClient(hub.endpoint, TOKEN, retry=retry, stop=stop)
+    http = HttpClient(retry=retry, stop=stop, proxies=Proxies(), authorization=lambda _url: client.auth_headers())
+    remote = Remote(http, lambda: client)
+    if request.param == "hub":
+        hub.hub.add_repo("ann/songs", FILES)
+        return Kind(HubSource("ann/songs"), remote, stop)
+    files = []
+    for path, content in FILES.items():
+        if request.param == "http":
+            url = hub.add_static(f"https://files.example.org/{path}", content)
+        else:
+            place = tmp_path / "local" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+            url = place.as_uri()
+        digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+        files.append(UrlFile(url, size=Size(len(content)), digest=digest, into=path.rpartition("/")[0]))
+    return Kind(UrlSource(tuple(files)), remote, stop)
+
+
+def test_the_same_bytes(kind: Kind, tmp_path: Path) -> None:
+    """Every file comes whole, to its place, and its SHA-256 is told, whatever the source names."""
+    resolved = kind.remote.resolve(kind.source, ())
+    assert {artifact.path for artifact in resolved.artifacts} == set(FILES)
+    for artifact in resolved.artifacts:
+        arrived: list[int] = []
+        with Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob:
+            sha256 = kind.remote.fetch(artifact, blob, arrived.append)
+            assert blob.path.read_bytes() == FILES[artifact.path]
+        assert sha256 == hashlib.sha256(FILES[artifact.path]).hexdigest()
+        assert sum(arrived) == len(FILES[artifact.path])
+
+
+def test_a_beginning_is_gone_on_with(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
+    """What a killed run left is not brought again."""
+    artifact = max(
+        kind.remote.resolve(kind.source, ()).artifacts, key=lambda artifact: artifact.size.value if artifact.size else 0
+    )
+    content = FILES[artifact.path]
+    with Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob:
+        blob.write(content[:30_000])
+    hub.log.clear()
+    arrived: list[int] = []
+    with Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob:
+        kind.remote.fetch(artifact, blob, arrived.append)
+        assert blob.path.read_bytes() == content
+    assert sum(arrived) == 10_000
+    assert sum(entry.bytes_sent for entry in hub.log.entries(origin="cdn")) in {0, 10_000}
+
+
+def test_a_wrong_digest(kind: Kind, tmp_path: Path) -> None:
+    """Bytes that do not hash right are dropped, whoever sent them, and the count of what arrived goes back."""
+    for artifact in kind.remote.resolve(kind.source, ()).artifacts:
+        assert artifact.digest is not None
+        wrong = replace(artifact, digest=Digest(artifact.digest.algorithm, "0" * len(artifact.digest.hex)))
+        arrived: list[int] = []
+        with Blob(tmp_path / "blobs", wrong, check=kind.stop.check) as blob:
+            with pytest.raises(DigestMismatchError, match="the bytes were dropped"):
+                kind.remote.fetch(wrong, blob, arrived.append)
+            assert blob.have == 0
+        assert sum(arrived) == 0
+
+
+def test_a_missing_file(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
+    """What is gone since it was resolved is not found."""
+    resolved = kind.remote.resolve(kind.source, ())
+    hub.hub.repos.pop(("dataset", "ann/songs"), None)
+    hub.static_files.clear()
+    for path in (tmp_path / "local").rglob("*.*"):
+        path.unlink()
+    artifact = resolved.artifacts[0]
+    with Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob, pytest.raises(NotFoundError):
+        kind.remote.fetch(artifact, blob, lambda _count: None)
+
+
+def test_told_to_stop(kind: Kind, tmp_path: Path) -> None:
+    """Nobody goes on after a request to stop."""
+    artifact = kind.remote.resolve(kind.source, ()).artifacts[0]
+    kind.stop.request(InterruptedBySignal(15))
+    with pytest.raises(InterruptedBySignal), Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob:
+        kind.remote.fetch(artifact, blob, lambda _count: None)
+
+
+def test_the_pin(kind: Kind, hub: HubServer) -> None:
+    """Resolving says what the source was just then: the commit, or the digests; the same twice, another after a change."""
+    first = kind.remote.resolve(kind.source, ())
+    assert kind.remote.resolve(kind.source, ()).pin == first.pin
+    if isinstance(kind.source, HubSource):
+        repo = hub.hub.repos["dataset", "ann/songs"]
+        assert first.pin == repo.head.commit
+        repo.commit({"songs/c.wav": noise("c", 2000)})
+        changed: Source = kind.source
+    else:
+        changed = UrlSource(kind.source.files[:-1])
+        assert first.pin.startswith("sha256:")
+    assert kind.remote.resolve(changed, ()).pin != first.pin
+    assert "@" not in first.url
+    assert "?" not in first.url
+
+
+def test_how_it_was_verified(kind: Kind) -> None:
+    """A digest of the catalog's counts more than the source's own listing."""
+    words = {artifact.verified_against for artifact in kind.remote.resolve(kind.source, ()).artifacts}
+    assert words == ({"listing"} if isinstance(kind.source, HubSource) else {"catalog"})
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5"])
+def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, algorithm: str) -> None:
+    """A third party's copy that was changed, listing and all, does not pass for the original."""
+    stop = Stop()
+    client = HubClient(hub.endpoint, None, retry=FakeTime().retry(), stop=stop)
+    remote = Remote(HttpClient(retry=FakeTime().retry(), stop=stop, proxies=Proxies()), lambda: client)
+    hub.hub.add_repo("third/copy", {"a.bin": b"changed"})
+
+    def fetch(official: bytes) -> str:
+        digest = Digest(algorithm, hashlib.new(algorithm, official, usedforsecurity=False).hexdigest())
+        (artifact,) = remote.resolve(HubSource("third/copy", digests=(("a.bin", digest),)), ()).artifacts
+        assert artifact.verified_against == "catalog"
+        with Blob(tmp_path, artifact, check=stop.check) as blob:
+            return remote.fetch(artifact, blob, lambda _count: None)
+
+    assert fetch(b"changed") == hashlib.sha256(b"changed").hexdigest()
+    with pytest.raises(DigestMismatchError):
+        fetch(b"original")
+
+
+def test_direct_urls_are_resolved_without_a_request(hub: HubServer) -> None:
+    """What the catalog says in full needs no question: resolving is pure, and quick."""
+    http = HttpClient(retry=FakeTime().retry(), stop=Stop(), proxies=Proxies())
+
+    def nobody() -> HubClient:
+        raise AssertionError("the Hub's client is not needed")
+
+    begun = time.monotonic()
+    Remote(http, nobody).resolve(UrlSource((UrlFile(f"{hub.static_url}/a"),)), ())
+    assert time.monotonic() - begun < 1
+    assert hub.log.entries() == ()
