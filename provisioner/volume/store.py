@@ -289,6 +289,15 @@ class Store:
         place = self.layout.published(dataset)
         form, current = self._form(dataset)
         if form == "dir" and current == version:
+            if not _is_folder(self.layout.tree(dataset, version)):
+                return
+            # What is there has no receipt, or it would not have been made again. It goes in one step, not file by file.
+            discarded = self.layout.tree(dataset, f".discarded-{version}")
+            remove_tree(discarded)
+            os.rename(place, discarded)
+            os.rename(self.layout.tree(dataset, version), place)
+            fsync_directory(place.parent)
+            remove_tree(discarded)
             return
         make_folder(self.layout.receipts / dataset)
         if form == "link":
