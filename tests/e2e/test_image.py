@@ -1,0 +1,217 @@
+"""What the image is made of, its commands, and its health check."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from provisioner import __version__
+from tests.conftest import TOKEN
+from tests.e2e.test_fill import ALL
+from tests.e2e.test_handoff import APP
+from tests.support.containers import IMAGE, PROGRAM
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Filled, Station
+    from tests.support.containers import Engine
+    from tests.support.hub_server import HubServer
+
+pytestmark = pytest.mark.docker
+
+SLIM: Final = f"{IMAGE}-slim"
+EACH = pytest.mark.parametrize("image", [IMAGE, SLIM], ids=["full", "slim"])
+SECOND: Final = 1_000_000_000
+OFTEN: Final = {"interval": SECOND // 2, "timeout": 10 * SECOND, "start_period": 60 * SECOND, "retries": 1}
+"""The image's own health check, asked more often."""
+
+# --- what it is ------------------------------------------------------------------------------------------------------------
+
+
+@EACH
+def test_configuration(engine: Engine, image: str) -> None:
+    """No VOLUME, a user that is not root, the entry point without a shell, a health check, labels, and nothing secret."""
+    attributes = engine.client.images.get(image).attrs
+    config = attributes["Config"]
+    assert not config.get("Volumes")
+    assert config["User"] == "1000:0"
+    assert config["Entrypoint"] == PROGRAM
+    assert not config.get("Cmd")
+    assert config["Healthcheck"]["Test"] == ["CMD", *PROGRAM, "healthcheck"]
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
+    assert (labels["title"], labels["licenses"], labels["version"]) == ("provisioner", "Apache-2.0", __version__)
+    assert labels["description"]
+    names = {entry.split("=", 1)[0] for entry in config["Env"]}
+    assert not names & {"HF_TOKEN", "PYTHONPATH", "VIRTUAL_ENV", "PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY"}
+    everything = json.dumps([attributes, engine.client.images.get(image).history()])
+    assert not re.search(r"hf_[A-Za-z0-9]{8,}|HF_TOKEN=|password|index-url|PIP_INDEX|https?://[^/]*@", everything, re.IGNORECASE)
+
+
+@EACH
+def test_nothing_that_builds(engine: Engine, image: str) -> None:
+    """Our interpreter has no pip, its libraries fit each other, and neither compiler nor builder's folder is in the image."""
+    script = """
+    ours=/opt/provisioner
+    found() { echo "found: $*" >&2; exit 1; }
+    for name in gcc cc g++ make ld git curl; do if command -v "$name"; then found "$name"; fi; done
+    for path in /opt/tools /build $ours/bin/pip $ours/app/tests; do if [ -e "$path" ]; then found "$path"; fi; done
+    for module in pip setuptools pytest; do if $ours/bin/python -I -c "import $module" 2>&-; then found "$module"; fi; done
+    $ours/bin/python -I -c "import huggingface_hub"
+    ls -A $ours/app
+    """
+    ended = engine.shell(script, image=image)
+    assert ended.code == 0, ended.out + ended.err
+    names = ended.out.split()
+    assert set(names) >= {"LICENSE", "config", "entrypoint.py", "provisioner"}
+    assert set(names) <= {"LICENSE", "__pycache__", "config", "entrypoint.py", "provisioner"}
+
+
+def test_libraries_fit_each_other(engine: Engine) -> None:
+    """`pip check` finds nothing in the app's environment nor in ours."""
+    for python in ("/opt/app/bin/python", "/opt/provisioner/bin/python"):
+        ended = engine.shell(f"/opt/app/bin/pip --python {python} check", env={"PIP_NO_CACHE_DIR": "1"})
+        assert (ended.code, ended.out.strip()) == (0, "No broken requirements found."), ended.err
+
+
+@EACH
+def test_our_files_are_not_ours_to_change(engine: Engine, image: str) -> None:
+    """Nothing but the volume's mount point is writable for the user of the image, folders for temporary files aside."""
+    places = "/opt /usr /etc /var /srv /home /root /bin /lib /data"
+    not_ours = "! -type l ! -type c ! -path '/*/tmp' ! -path '/*/lock'"
+    found = engine.shell(f"find {places} -xdev -writable {not_ours} -print 2>&- || true", image=image)
+    assert found.out.split() == ["/data"]
+
+
+def test_app_has_datasets(engine: Engine, filled: Filled) -> None:
+    """The app's `python` imports `datasets` and opens a table offline; ours does not have it, and the slim image neither."""
+    script = (
+        "import datasets; datasets.disable_progress_bars(); from csv import QUOTE_NONE;"
+        "t = datasets.load_dataset('csv', data_files='/data/datasets/ljspeech/LJSpeech-1.1/metadata.csv', delimiter='|',"
+        " quoting=QUOTE_NONE, header=None, split='train'); print(t.num_rows)"
+    )
+    command = f'HF_HUB_OFFLINE=1 HF_HOME=$HOME/huggingface exec python -c "{script}"'
+    opened = engine.shell(command, volume=filled.volume, read_only_volume=True)
+    lines = engine.shell("wc -l <ljspeech/LJSpeech-1.1/metadata.csv", volume=filled.volume, working_dir="/data/datasets")
+    assert (opened.code, opened.out.strip()) == (0, lines.out.strip()), opened.err
+    assert engine.shell("/opt/provisioner/bin/python -I -c 'import datasets'").code == 1
+    assert engine.shell("! command -v pip && ! python3 -c 'import datasets'", image=SLIM).code == 0
+
+
+def test_slim_image_fills_a_volume(station: Station, hub: HubServer) -> None:
+    """The slim image provisions as the other does."""
+    volume = station.engine.volume()
+    assert station.engine.run(volume=volume, image=SLIM, env={"PHASE": "minimal"}).code == 0
+    assert hub.log.entries(origin="cdn")
+    station.check(volume, "fma_small", "ljspeech", "nsynth", "urmp")
+
+
+def test_sizes(engine: Engine) -> None:
+    """The slim image is less than half of the full one, and the full one below 700 MB."""
+    full, slim = (engine.client.images.get(image).attrs["Size"] for image in (IMAGE, SLIM))
+    assert slim < full / 2
+    assert full < 700_000_000
+
+
+# --- its commands ----------------------------------------------------------------------------------------------------------
+
+
+def test_help(engine: Engine) -> None:
+    """`--help` names every command and setting, without a volume and without a network."""
+    ended = engine.run("--help", network_mode="none", read_only=True)
+    assert (ended.code, ended.err) == (0, "")
+    for word in ("provision", "plan", "status", "list", "catalog", "PHASE", "HF_TOKEN", "MAX_STORAGE_GB", "LOCK_TIMEOUT"):
+        assert word in ended.out
+
+
+def test_version(engine: Engine) -> None:
+    """`--version` is the package's and the label's."""
+    assert engine.run("--version", network_mode="none").out.strip() == __version__
+
+
+def test_plan(engine: Engine, hub: HubServer) -> None:
+    """`plan --json` on an empty volume names all eight data sets with their sizes; nobody is asked, nothing is written."""
+    ended = engine.run("plan", "--json", volume=engine.volume(), read_only_volume=True)
+    assert ended.code == 0
+    assert {step["dataset"] for step in ended.json["steps"]} == set(ALL)
+    assert not hub.log.entries()
+
+
+def test_plan_of_the_real_catalog(engine: Engine) -> None:
+    """The image carries the real catalog: its plan is printed without any network."""
+    settings = {"CATALOG_PATH": "", "HF_ENDPOINT": "", "URL_REWRITE": "", "HF_TOKEN": ""}
+    ended = engine.run("plan", env=settings, network_mode="none", read_only=True)
+    assert ended.code == 0
+    for name in ALL:
+        assert name in ended.out
+
+
+def test_status_and_list(engine: Engine, filled: Filled, hub: HubServer) -> None:
+    """`status` and `list` tell what the volume holds, as text and as JSON, also on a volume mounted read-only."""
+    seen = {"volume": filled.volume, "read_only_volume": True}
+    status = engine.run("status", "--json", **seen)
+    assert status.code == 0
+    assert status.json["state"] == "ready"
+    assert set(status.json["datasets"]) == set(ALL)
+    assert engine.run("status", "--check", **seen).code == 0
+    for command in ("status", "list"):
+        text = engine.run(command, **seen)
+        assert text.code == 0
+        assert all(name in text.out for name in ALL)
+    assert engine.run("list", "--json", **seen).json
+    assert not hub.log.entries()
+
+
+def test_status_of_an_empty_volume(engine: Engine) -> None:
+    """`status` of a volume that holds nothing says so: 66."""
+    assert engine.run("status", volume=engine.volume(), expect=["nothing was provisioned", "ERROR [A-Z]"]).code == 66
+
+
+def test_catalog_check(engine: Engine) -> None:
+    """`catalog check` reads the catalog that is mounted; a broken one gives 78 with file and line."""
+    assert "8 data sets" in engine.run("catalog", "check", network_mode="none").out
+    script = "printf 'version: 1\\ndatasetz: {}\\n' >$HOME/c.yaml; CATALOG_PATH=$HOME/c.yaml exec provisioner catalog check"
+    ended = engine.shell(script)
+    assert ended.code == 78
+    assert "/c.yaml:2" in ended.err
+    assert "datasets" in ended.err
+
+
+# --- its health ------------------------------------------------------------------------------------------------------------
+
+
+def test_healthy_while_it_works_and_afterwards(engine: Engine, hub: HubServer) -> None:
+    """The container is healthy while a run works, and after the hand-off."""
+    rule = hub.faults.add("gate", path="*/nsynth-test*", first=1)
+    one = {"DATASETS": "nsynth:test"}
+    app = ("python", "/srv/app.py", "--serve")
+    box = engine.start(*app, volume=engine.volume(), mounts={APP: "/srv"}, env=one, healthcheck=OFTEN)
+    assert hub.faults.gate(rule.gate).wait_reached()
+    engine.wait_health(box, "healthy")
+    assert box.status()["state"] == "provisioning"
+    hub.faults.gate(rule.gate).release()
+    box.wait_line("serving until SIGTERM")
+    health = box.call(*PROGRAM, "healthcheck")
+    assert (health.code, health.err) == (0, "")
+    ended, _ = box.stop()
+    assert ended.code == 0
+
+
+def test_unhealthy_when_it_gives_no_sign_of_life(engine: Engine, hub: HubServer) -> None:
+    """A run whose heartbeat is older than a minute is unhealthy; one that goes on is healthy again."""
+    rule = hub.faults.add("gate", path="*/nsynth-test*", first=1)
+    volume = engine.volume()
+    box = engine.start(volume=volume, env={"DATASETS": "nsynth:test"}, healthcheck=OFTEN)
+    assert hub.faults.gate(rule.gate).wait_reached()
+    engine.wait_health(box, "healthy")
+    box.kill("SIGSTOP")  # so that nobody but us writes its heartbeat
+    status: dict[str, Any] = box.status() | {"updated_at": "2020-01-01T00:00:00Z"}
+    stale = box.call("sh", "-c", f"printf %s '{json.dumps(status)}' >/data/dataset_status.json")
+    assert stale.code == 0, stale.err
+    engine.wait_health(box, "unhealthy")
+    assert box.call(*PROGRAM, "healthcheck").code != 0
+    box.kill("SIGCONT")
+    hub.faults.gate(rule.gate).release()
+    assert box.wait().code == 0
+    assert TOKEN not in json.dumps(box.docker.attrs["State"])
