@@ -34,7 +34,7 @@ from provisioner.settings import DEFAULT_TERMINATION_LOG, Settings, help_text
 from provisioner.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from provisioner.logs import ConsoleHandler
@@ -57,6 +57,9 @@ _VALUED: Final = {
     "--config": "CONFIG_PATH",
     "--catalog": "CATALOG_PATH",
 }
+
+_CLOSED_PIPE_EXIT_CODE: Final = 128 + 13
+"""As if SIGPIPE had ended us, which Python ignores."""
 
 _EPILOG: Final = """\
 In a container, '--' or a first word that is no command begins the app's command line: the volume is filled, then this
@@ -220,9 +223,15 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         context = _Context(settings, options, environ, Stop(), console, redactor, said, app=invocation.app, mask=mask)
         if invocation.app:
             context.executable = find_app(invocation.app, environ, COMMANDS)
-        return _command(invocation, options)(context)
+        code = _command(invocation, options)(context)
+        sys.stdout.flush()
+        return code
     except SystemExit as leave:  # --help, --version
         return int(leave.code or 0)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; what is still buffered must not fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE_EXIT_CODE
     except ProvisionerError as error:
         return _report(error, wants_json=wants_json and not said.json, redactor=redactor, termination_log=termination_log)
     except Exception as error:
@@ -408,11 +417,7 @@ def _healthcheck(context: _Context) -> int:
     from provisioner.status import STALE_SECONDS  # noqa: PLC0415
     from provisioner.volume.records import read_json  # noqa: PLC0415
 
-    try:
-        words = Path("/proc/1/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        words = []
-    if not any(Path(os.fsdecode(word)).name == "entrypoint.py" for word in words):
+    if not any(_is_ours(words) for words in _first_processes()):
         return 0  # the app, or whatever the user runs, answers for itself
     layout = VolumeLayout(context.settings.data_dir.absolute())
     document = read_json(layout.status) or {}
@@ -423,6 +428,23 @@ def _healthcheck(context: _Context) -> int:
             hint="It may wait for another writer: look at the log.",
         )
     return 0
+
+
+def _first_processes() -> Iterator[list[str]]:
+    """Give the command lines of process 1 and its children: with ``docker run --init`` process 1 is the init's for good."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            # "PID (NAME) STATE PPID …", where the name may hold anything (man 5 proc).
+            parent = (folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
+            if folder.name == "1" or parent == "1":
+                yield os.fsdecode((folder / "cmdline").read_bytes()).split("\0")
+        except (OSError, IndexError):
+            continue  # it has ended meanwhile
+
+
+def _is_ours(words: list[str]) -> bool:
+    """Say whether a command line is that of a Python which runs this program."""
+    return Path(words[0]).name.startswith("python") and any(Path(word).name == "entrypoint.py" for word in words[1:])
 
 
 def _seconds(stamp: object) -> float:

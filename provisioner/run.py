@@ -267,7 +267,7 @@ class Run:
             except ProvisionerError as error:
                 if self._stop.reason is not None or isinstance(error, VolumeNotWritableError):
                     raise
-                _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f" {error.hint}" if error.hint else "")
+                _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
                 board.failed(step.id, error)
                 failures.append((step, error))
                 if isinstance(error, VolumeFullError):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,4 +22,6 @@ class Datasets(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    # As process 1 it is told to end by SIGTERM, which a process 1 without a handler ignores.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ThreadingHTTPServer(("", int(os.environ.get("PORT", "7860"))), Datasets).serve_forever()

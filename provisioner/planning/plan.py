@@ -75,6 +75,8 @@ class Inventory:
     """Bytes that already lie in staging: they are part of what a plan needs."""
     free_bytes: int | None = None
     """What the device has left; ``None``: not known."""
+    staging_free_bytes: int | None = None
+    """What the device of ``STAGING_DIR`` has left, what is staged there included; ``None``: staging is on the volume."""
 
     @property
     def kept_bytes(self) -> int:
@@ -351,9 +353,10 @@ def _fit(
         if step.action == "fetch":
             need = need_of(recipe, there)
             left = None if room is None else room - added
-            step = _with_room(step, need, left, room, by_name=by_name)
+            step = _with_room(step, need, left, inventory.staging_free_bytes, by_name=by_name)
             if step.action == "fetch":
-                peak = max(peak, added + step.peak_bytes)
+                elsewhere = inventory.staging_free_bytes is not None
+                peak = max(peak, added + (_tree_size(need) if elsewhere else step.peak_bytes))
                 added += need.unpacked.value if need.unpacked else 0
                 there |= {a.shape for s in recipe.sources if isinstance(s, UrlSource) for a in url_artifacts(s)}
             else:
@@ -406,19 +409,33 @@ def _settle(recipe: Recipe, priority: int, inventory: Inventory, rules: Rules, *
     return Step(recipe, "fetch", priority, why, warning=verdict.warning)
 
 
-def _with_room(step: Step, need: Need, left: int | None, room: int | None, *, by_name: bool) -> Step:
+def _with_room(step: Step, need: Need, left: int | None, staging: int | None, *, by_name: bool) -> Step:
+    """Choose the way that fits, or give up; ``left`` and ``staging`` are bytes, on the volume and in a staging elsewhere."""
     sized = replace(step, download=need.download, unpacked=need.unpacked)
-    if left is None or need.peak_at_once <= left:
-        return replace(sized, peak_bytes=need.peak_at_once)
-    if need.peak_one_by_one <= left:
-        return replace(sized, peak_bytes=need.peak_one_by_one, one_at_a_time=True)
-    why = f"needs {need.peak_one_by_one:,} bytes at its peak; {left:,} are left of {room:,}"
+    for peak, one_at_a_time in ((need.peak_at_once, False), (need.peak_one_by_one, True)):
+        lack = _lack(peak, _tree_size(need), left, staging)
+        if lack is None:
+            return replace(sized, peak_bytes=peak, one_at_a_time=one_at_a_time)
     if not by_name:
-        return replace(sized, action="skip", why=why, reason="storage_limit", peak_bytes=need.peak_one_by_one)
+        return replace(sized, action="skip", why=str(lack), reason="storage_limit", peak_bytes=need.peak_one_by_one)
     error = VolumeFullError(
-        f"{step.id} {why}", hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list')."
+        f"{step.id} {lack}", hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list')."
     )
-    return replace(sized, action="refuse", why=why, reason="storage_limit", error=error, peak_bytes=need.peak_one_by_one)
+    return replace(sized, action="refuse", why=str(lack), reason="storage_limit", error=error, peak_bytes=need.peak_one_by_one)
+
+
+def _lack(peak: int, tree: int, left: int | None, staging: int | None) -> str | None:
+    """Say what there is not enough of; ``None``: it fits."""
+    if staging is not None and peak > staging:
+        return f"needs {peak:,} bytes in STAGING_DIR at its peak; {staging:,} are free there"
+    needed = peak if staging is None else tree
+    if left is not None and needed > left:
+        return f"needs {needed:,} bytes at its peak; {left:,} are left"
+    return None
+
+
+def _tree_size(need: Need) -> int:
+    return need.unpacked.value if need.unpacked else 0
 
 
 def _shortfall(steps: Sequence[Step], short: Sequence[Step], room: int | None, rules: Rules) -> ProvisionerError | None:

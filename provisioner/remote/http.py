@@ -243,14 +243,14 @@ class HttpClient:
                 if whole and size is None and int(whole[1]) == start:
                     return  # what we have is all there is
                 start_over()
-                raise Transient(f"{show_url(asked)}: the file has become shorter than what was fetched of it; it starts anew")
+                raise Transient("the file has become shorter than what was fetched of it; it starts anew")
             expected = _expected_total(response)
             if response.status != 206 and start:  # noqa: PLR2004 - the whole file comes: the server or its file changed
                 start_over()
                 start = 0
             if response.status == 206 and not _continues(response, start):  # noqa: PLR2004
                 start_over()
-                raise Transient(f"{show_url(asked)}: the server sent another range than was asked for; it starts anew")
+                raise Transient("the server sent another range than was asked for; it starts anew")
             if size is not None and expected is not None and expected != size:
                 raise SizeMismatchError(
                     f"{show_url(asked)}: expected {size:,} bytes, the server offers {expected:,}"
@@ -282,7 +282,7 @@ class HttpClient:
                 sink.write(data)
                 yield len(data)
         if total is not None and sink.have < total:
-            raise Transient(f"{show_url(asked)}: the connection ended after {sink.have:,} of {total:,} bytes")
+            raise Transient(f"the connection ended after {sink.have:,} of {total:,} bytes")
 
     @contextlib.contextmanager
     def _request(self, asked: str, headers: Mapping[str, str], *, authorized: bool) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -409,7 +409,7 @@ def _refuse(response: urllib3.BaseHTTPResponse, asked: str) -> None:
     code = response.headers.get("X-Error-Code", "")
     said = response.headers.get("X-Error-Message", "")
     because = f" ({said})" if said else ""
-    later = come_back_later(shown, status, dict(response.headers), time.time())
+    later = come_back_later(urlsplit(asked).hostname or "the server", status, dict(response.headers), time.time())
     if later is not None:
         raise later
     if code == "GatedRepo" or status in {401, 403, 407}:
@@ -468,13 +468,11 @@ def _transport_errors(url: str, stop: Stop) -> Iterator[None]:
         raise RemoteRefusedError(f"{show_url(url)}: not a URL that can be asked", hint="Check the catalog.") from error
     except urllib3.exceptions.ProxyError as error:
         stop.check()
-        raise Transient(
-            f"{show_url(url)}: the proxy failed ({_cause(error)})", hint="Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY."
-        ) from error
+        raise Transient(f"the proxy failed ({_cause(error)})", hint="Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY.") from error
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         # ValueError: urllib3 reads from a connection that a request to stop has closed.
         stop.check()
-        raise Transient(f"{show_url(url)}: {_cause(error)}") from error
+        raise Transient(_cause(error)) from error
 
 
 def _ssl_error(url: str, error: Exception) -> ProvisionerError:
@@ -484,7 +482,7 @@ def _ssl_error(url: str, error: Exception) -> ProvisionerError:
             f"{show_url(url)}: its certificate is not trusted ({_cause(error)})",
             hint="For a private certificate authority set SSL_CERT_FILE to its PEM file.",
         )
-    return Transient(f"{show_url(url)}: TLS failed ({_cause(error)})")
+    return Transient(f"TLS failed ({_cause(error)})")
 
 
 def _cause(error: BaseException) -> str:
@@ -493,13 +491,15 @@ def _cause(error: BaseException) -> str:
 
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return f"nothing arrived for {STALL_SECONDS:.0f} s"
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+    # A refused connection and an unknown name are, by their classes, timeouts as well.
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not refused:
         return f"no connection within {CONNECT_SECONDS:.0f} s"
     inner: BaseException = error
     while inner.__cause__ is not None or inner.__context__ is not None:
         inner = inner.__cause__ or inner.__context__ or inner
-    text = str(inner) or type(inner).__name__
-    return text.replace("\n", " ")[:200]
+    text = (str(inner) or type(inner).__name__).replace("\n", " ")[:200]
+    return f"no connection: {text}" if refused else text
 
 
 def _file_path(url: str) -> Path:

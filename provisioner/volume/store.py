@@ -84,13 +84,15 @@ class Store:
                 foreign.add(dataset)
             elif form == self._form_wanted(dataset) and current and (dataset, current) in receipts:
                 published[dataset] = current
+        staged = used_bytes(self.layout.staging)
         return Inventory(
             receipts=receipts,
             published=published,
             orphans=frozenset(self._orphans(receipts.keys())),
             foreign=frozenset(foreign),
-            staged_bytes=used_bytes(self.layout.staging) if self.layout.staging_root is None else 0,
+            staged_bytes=staged if self.layout.staging_root is None else 0,
             free_bytes=free_bytes(self.layout.root),
+            staging_free_bytes=free_bytes(self.layout.staging) + staged if self.layout.staging_root else None,
         )
 
     def tree_of(self, dataset: str, version: str) -> Path | None:
