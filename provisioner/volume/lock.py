@@ -89,7 +89,7 @@ def describe_holder(path: Path) -> str:
         with path.open("rb") as file:
             record = json.loads(file.read(_HOLDER_BYTES))
         return f"run {record['run_id']} on host {record['host']}, process {record['pid']}, since {record['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "a writer that did not sign the lock"
 
 

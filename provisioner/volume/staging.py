@@ -111,7 +111,7 @@ class Blob:
 
     def _take_stock(self) -> None:
         """Hash what an earlier run left, or drop it when nobody could say later whether it was right."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             record = json.loads(self._note.read_bytes())
             self.origin = (str(record["url"]), str(record["validator"]))
         size = self.artifact.size
