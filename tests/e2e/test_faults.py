@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.conftest import TOKEN
 from tests.support.faults import Rule
 
 if TYPE_CHECKING:
@@ -82,6 +83,27 @@ def test_bad_token(station: Station, hub: HubServer, termination_log: Path) -> N
     for text in (ended.out, ended.err, termination_log.read_text("utf-8"), json.dumps(status)):
         assert token not in text
     assert station.engine.shell(f"! grep -r {token} /data", volume=volume, read_only_volume=True).code == 0
+
+
+def test_token_file(station: Station, hub: HubServer, tmp_path: Path) -> None:
+    """A secret may be a file; one that this user may not read gives 78 before any request, and the file is named."""
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n", "utf-8")
+    secret = {"HF_TOKEN": "", "HF_TOKEN_FILE": "/run/secrets/hf_token", "DATASETS": "nsynth:test"}
+    token.chmod(0o000)
+    ended = station.engine.run(
+        volume=station.engine.volume(),
+        env=secret,
+        mounts={token: "/run/secrets/hf_token"},
+        expect=[r"\[configuration\] HF_TOKEN_FILE.*/run/secrets/hf_token", "ERROR [A-Z]"],
+    )
+    assert ended.code == 78
+    assert not hub.log.entries()
+    token.chmod(0o444)
+    ended = station.engine.run(volume=station.engine.volume(), env=secret, mounts={token: "/run/secrets/hf_token"})
+    assert ended.code == 0
+    assert [(entry.status, entry.authorization) for entry in hub.log.entries("*/whoami-v2")] == [(200, True)]
+    assert TOKEN not in ended.err
 
 
 def test_failing_run_starts_no_app(station: Station, hub: HubServer) -> None:

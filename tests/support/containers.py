@@ -258,11 +258,7 @@ class Project:
         self._context = context
         self._client = DockerClient().client
 
-    def __enter__(self) -> Self:
-        """Begin; nothing is started."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def remove(self) -> None:
         """Remove containers, volumes and networks."""
         self._client.close()
         self.compose.stop()
