@@ -63,7 +63,7 @@ class DatasetManager:
             ProvisionerError: it could not be had; see ``exit_code``, ``message`` and ``hint``.
         """
         run = self._run({"DATASETS": dataset})
-        _raise_for(run.provision())
+        _raise_for(_provision(run))
         return run.layout.published(dataset.partition(":")[0])
 
     def download_phase(self, phase: str) -> dict[str, Path]:
@@ -79,7 +79,7 @@ class DatasetManager:
             ProvisionerError: a data set of the phase failed, or nothing could be done.
         """
         run = self._run({"PHASE": phase})
-        result = run.provision()
+        result = _provision(run)
         _raise_for(result)
         ready = {name for name, record in result.status["datasets"].items() if record["state"] == "ready"}
         return {step.id: run.layout.published(step.id) for step in result.plan.steps if step.id in ready}
@@ -165,7 +165,7 @@ class DatasetManager:
             return False
         limit = {"MAX_STORAGE_GB": str(max_size_gb)} if max_size_gb is not None else {}
         try:
-            _raise_for(self._run({"PHASE": "auto", **limit}).provision())
+            _raise_for(_provision(self._run({"PHASE": "auto", **limit})))
         except ProvisionerError as error:
             _LOGGER.error("%s %s", error.message, error.hint)
             return False
@@ -199,6 +199,13 @@ def setup_datasets_for_space(phase: str = "minimal", cache_dir: str | Path | Non
     manager = DatasetManager(cache_dir=cache_dir)
     manager.download_phase(phase)
     return manager.get_status_summary()
+
+
+def _provision(run: Run) -> Result:
+    try:
+        return run.provision()
+    finally:
+        run.edges.close()
 
 
 def _raise_for(result: Result) -> None:

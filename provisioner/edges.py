@@ -50,6 +50,11 @@ class Edges:
         if self._settings.ssl_cert_file is not None:
             tls_context(self._settings.ssl_cert_file)
 
+    def close(self) -> None:
+        """Let go of the Hub's client, which this process may want for itself."""
+        if "hub" in self.__dict__:
+            self.hub.close()
+
     @cached_property
     def http(self) -> HttpClient:
         """The client for files."""

@@ -9,7 +9,7 @@ import pytest
 import provisioner
 from provisioner import DatasetManager, setup_datasets_for_space
 from provisioner.errors import DigestMismatchError, ProvisionerError
-from tests.conftest import some_files
+from tests.conftest import TOKEN, some_files
 
 if TYPE_CHECKING:
     from tests.conftest import Shelf, Volume
@@ -105,6 +105,16 @@ def test_setup_datasets_for_space_is_one_call(shelf: Shelf, volume: Volume, monk
         monkeypatch.setenv(name, value)
     assert setup_datasets_for_space("minimal", volume.root)["downloaded"] == 1
     volume.check("songs", some_files("songs"))
+
+
+def test_the_hubs_library_is_left_as_it_was(shelf: Shelf, volume: Volume) -> None:
+    """A program that uses the Hub's client itself finds it unchanged: not our transport, and not our token."""
+    from huggingface_hub import get_session  # noqa: PLC0415 - it keeps state that this test looks at
+
+    shelf.server.hub.add_repo("ann/clips", {"a.bin": b"a"})
+    shelf.add("clips", sources=[{"kind": "hub", "repo": "ann/clips"}])
+    manager(volume, HF_TOKEN=TOKEN).download_dataset("clips")
+    assert "provisioner" not in type(get_session()._transport).__module__
 
 
 def test_wrong_names_are_refused(shelf: Shelf, volume: Volume) -> None:

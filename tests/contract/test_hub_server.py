@@ -190,9 +190,7 @@ class TestRealClient:
         api.auth_check("demo/data", repo_type="dataset", write=True)
         before = server.hub.repos["dataset", "demo/data"].head.commit
         card = b"---\nlicense: cc0-1.0\n---\n# Card\n"
-        commit = api.upload_file(
-            path_or_fileobj=card, path_in_repo="README.md", repo_id="demo/data", repo_type="dataset"
-        )
+        commit = api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id="demo/data", repo_type="dataset")
         assert commit.oid != before
         assert server.hub.repos["dataset", "demo/data"].head.files["README.md"].content == card
         assert [each.path for each in server.log.entries("/api/*", method="POST")] == [
@@ -256,9 +254,7 @@ class TestRealClient:
         )
         assert folder == str(tmp_path / "out")
         assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == files
-        checked = api.verify_repo_checksums(
-            "demo/disk", repo_type="dataset", revision=commit, local_dir=tmp_path / "out"
-        )
+        checked = api.verify_repo_checksums("demo/disk", repo_type="dataset", revision=commit, local_dir=tmp_path / "out")
         assert checked.checked_count == 3
         assert not checked.mismatches
 
@@ -628,9 +624,7 @@ class TestTransport:
             assert through.ask(url, Proxy_Authorization=basic).body == WAV[:100]
             at = urlsplit(proxy.url)
             with socket.create_connection((at.hostname or "", at.port or 0)) as tunnel:
-                tunnel.sendall(
-                    b"CONNECT nowhere.invalid:443 HTTP/1.1\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\n"
-                )
+                tunnel.sendall(b"CONNECT nowhere.invalid:443 HTTP/1.1\r\nProxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\n")
                 assert tunnel.recv(1000).startswith(b"HTTP/1.1 200")
                 tunnel.sendall(f"HEAD {BIG} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
                 assert tunnel.recv(1000).startswith(b"HTTP/1.1 200")

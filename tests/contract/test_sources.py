@@ -22,6 +22,7 @@ from tests.support.fake_time import FakeTime
 from tests.support.media import noise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from provisioner.catalog.model import Source
@@ -37,6 +38,14 @@ class Kind:
     source: Source
     remote: Remote
     stop: Stop
+
+
+@pytest.fixture(autouse=True)
+def _the_library_is_put_back() -> Iterator[None]:
+    """Give the Hub's library its own HTTP client back: other tests ask the server through it."""
+    yield
+    if HubClient._active is not None:
+        HubClient._active.close()
 
 
 @pytest.fixture(params=["hub", "http", "file"])

@@ -156,16 +156,13 @@ class Revision:
             for depth in range(1, len(parts)):
                 below.setdefault("/".join(parts[:depth]), []).append(f"{path}\0{file.blob_id}")
         return {
-            folder: hashlib.sha1("\n".join(lines).encode(), usedforsecurity=False).hexdigest()
-            for folder, lines in below.items()
+            folder: hashlib.sha1("\n".join(lines).encode(), usedforsecurity=False).hexdigest() for folder, lines in below.items()
         }
 
     def listing(self, folder: str, *, recursive: bool, expand: bool) -> list[dict[str, Any]]:
         """Return the tree items at or below a folder, sorted by path; an unknown folder is a refusal."""
         if folder and folder not in self.folders:
-            raise Refusal(
-                404, "EntryNotFound", f"{folder} does not exist on {self.commit}", {"X-Repo-Commit": self.commit}
-            )
+            raise Refusal(404, "EntryNotFound", f"{folder} does not exist on {self.commit}", {"X-Repo-Commit": self.commit})
         prefix = f"{folder}/" if folder else ""
         paths = [
             path
@@ -253,9 +250,7 @@ class Repo:
                     files[path] = content
                 else:
                     files[path] = StoredFile.of(path, content)
-            summary = "\n".join(
-                [self.id, str(parent), message, *(f"{path} {files[path].blob_id}" for path in sorted(files))]
-            )
+            summary = "\n".join([self.id, str(parent), message, *(f"{path} {files[path].blob_id}" for path in sorted(files))])
             sha = commit_id or hashlib.sha1(summary.encode(), usedforsecurity=False).hexdigest()
             date = f"2026-01-01T00:{len(self.revisions) // 60 % 60:02}:{len(self.revisions) % 60:02}.000Z"
             revision = Revision(sha, files, message, date)
@@ -429,9 +424,7 @@ class Hub:
     def _reads(self, token: Token | None, repo: Repo) -> bool:
         if token is None or not (token.user in repo.members or self._owns(token.user, repo)):
             return False
-        return token.role != "fineGrained" or self._granted(
-            token, repo.namespace, repo, {"repo.content.read", "repo.write"}
-        )
+        return token.role != "fineGrained" or self._granted(token, repo.namespace, repo, {"repo.content.read", "repo.write"})
 
     def _granted(self, token: Token, namespace: str, repo: Repo | None, permissions: set[str]) -> bool:
         return any(
@@ -447,9 +440,7 @@ class Hub:
         """Tell whether a token may change a repository."""
         role = self.users[token.user].orgs.get(repo.namespace)
         account = (
-            token.user == repo.namespace
-            or role in {"admin", "write"}
-            or (role == "contributor" and repo.creator == token.user)
+            token.user == repo.namespace or role in {"admin", "write"} or (role == "contributor" and repo.creator == token.user)
         )
         if token.role == "fineGrained":
             return account and self._granted(token, repo.namespace, repo, {"repo.write"})

@@ -126,9 +126,7 @@ class HubServer:
         """Start."""
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop."""
         self.stop()
 
@@ -271,9 +269,7 @@ class HubServer:
             return self._answer_repo(request, segments, token, fault)
         raise Refusal(404, None, f"no such call: {request.path}")
 
-    def _answer_repo(
-        self, request: Request, segments: list[str], token: Token | None, fault: FaultProbe
-    ) -> Answer:
+    def _answer_repo(self, request: Request, segments: list[str], token: Token | None, fault: FaultProbe) -> Answer:
         kind, repo_id = _KINDS[segments[0]], "/".join(segments[1:3])
         match segments[3:]:
             case []:
@@ -449,9 +445,7 @@ class HubServer:
 
 def url_rewrite(hosts: Sequence[str], base_url: str) -> str:
     """Return the `URL_REWRITE` setting that leads some hosts to `BASE_URL/HOST`, whatever their scheme."""
-    return ";".join(
-        f"{scheme}://{host}={base_url.rstrip('/')}/{host}" for host in hosts for scheme in ("https", "http")
-    )
+    return ";".join(f"{scheme}://{host}={base_url.rstrip('/')}/{host}" for host in hosts for scheme in ("https", "http"))
 
 
 def _static_path(url: str) -> str:

@@ -463,9 +463,7 @@ def _fma() -> list[_Plan]:
     metadata = _fma_metadata()
     for dataset, tracks, frames in (("fma_small", range(2, 42), 8), ("fma_large", range(2, 122), 28)):
         audio = {f"{track * 7 // 100:03}/{track * 7:06}.mp3": media.mp3(frames, str(track)) for track in tracks}
-        sums = "".join(
-            f"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}  {path}\n" for path, content in audio.items()
-        )
+        sums = "".join(f"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}  {path}\n" for path, content in audio.items())
         files = {f"{dataset}/{path}": content for path, content in audio.items()}
         files[f"{dataset}/README.txt"] = b"FMA: A Dataset For Music Analysis (miniature)\n"
         files[f"{dataset}/checksums"] = sums.encode()
@@ -495,9 +493,7 @@ def _fma_metadata() -> Files:
     }
     files = {name: text.encode() for name, text in tables.items()}
     files["not_found.pickle"] = pickle.dumps({"audio": [99134], "tracks": [108925, 133297]}, protocol=2)
-    sums = "".join(
-        f"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}  {name}\n" for name, content in files.items()
-    )
+    sums = "".join(f"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}  {name}\n" for name, content in files.items())
     files = {"README.txt": b"FMA metadata (miniature)\n", "checksums": sums.encode(), **files}
     return {f"fma_metadata/{name}": content for name, content in files.items()}
 
@@ -510,9 +506,7 @@ _LIBRITTS_SPLITS: Final = (
 def _libritts() -> list[_Plan]:
     speakers = {split: [100 * place + 19, 100 * place + 26] for place, split in enumerate(_LIBRITTS_SPLITS, start=1)}
     listed = "".join(
-        f"{speaker}\t{'FM'[speaker % 2]}\t{split}\tReader {speaker}\n"
-        for split in speakers
-        for speaker in speakers[split]
+        f"{speaker}\t{'FM'[speaker % 2]}\t{split}\tReader {speaker}\n" for split in speakers for speaker in speakers[split]
     )
     shared = {
         "LICENSE.txt": "Creative Commons Attribution 4.0 International (CC BY 4.0)\n",
@@ -652,9 +646,7 @@ def miniature_catalog(real: str | Mapping[str, Any], collection: Collection) -> 
     return catalog
 
 
-def _shrunken(
-    dataset: str, entry: Mapping[str, Any], source: Mapping[str, Any], collection: Collection
-) -> dict[str, Any]:
+def _shrunken(dataset: str, entry: Mapping[str, Any], source: Mapping[str, Any], collection: Collection) -> dict[str, Any]:
     small = copy.deepcopy(dict(source))
     try:
         if small["kind"] == "hub":

@@ -64,9 +64,7 @@ class ProxyServer:
     ) -> None:
         """Listen. `routes` maps `HOST` or `HOST:PORT` to an address; `credentials` (user, password) are demanded."""
         self.routes = dict(routes or {})
-        self._wanted = (
-            "Basic " + base64.b64encode(":".join(credentials).encode()).decode() if credentials is not None else None
-        )
+        self._wanted = "Basic " + base64.b64encode(":".join(credentials).encode()).decode() if credentials is not None else None
         self._lock = threading.Lock()
         self._passed: list[Passed] = []
         self._server = _Listener(self, host, port)
@@ -100,9 +98,7 @@ class ProxyServer:
         """Start."""
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop."""
         self.stop()
 

@@ -68,9 +68,7 @@ class RequestLog:
         """Note that a request came."""
         with self._changed:
             self._numbers += 1
-            entry = Entry(
-                self._numbers, time.time(), origin, method, path, query, range_header, authorization, user_agent
-            )
+            entry = Entry(self._numbers, time.time(), origin, method, path, query, range_header, authorization, user_agent)
             self._entries.append(entry)
             self._changed.notify_all()
             return entry
@@ -100,9 +98,7 @@ class RequestLog:
         with self._changed:
             self._entries.clear()
 
-    def entries(
-        self, path: str = "*", *, method: str = "*", origin: str = "*", settle: float = 5.0
-    ) -> tuple[Entry, ...]:
+    def entries(self, path: str = "*", *, method: str = "*", origin: str = "*", settle: float = 5.0) -> tuple[Entry, ...]:
         """Return copies of the entries whose path, method and origin match the globs.
 
         A client may have the last byte before the server has counted it, so this waits (`settle` seconds at most)
@@ -119,9 +115,7 @@ class RequestLog:
 
     def wait_count(self, count: int, path: str = "*", *, method: str = "*", timeout: float = 30.0) -> bool:
         """Wait until `count` requests of that kind have come; false when `timeout` seconds passed first."""
-        return self.wait_for(
-            lambda entries: sum(_matches(each, path, method, "*") for each in entries) >= count, timeout
-        )
+        return self.wait_for(lambda entries: sum(_matches(each, path, method, "*") for each in entries) >= count, timeout)
 
 
 def _matches(entry: Entry, path: str, method: str, origin: str) -> bool:

@@ -120,9 +120,7 @@ class Answer:
     body: Body = field(default_factory=lambda: Body(b"", 0, 0))
 
     @classmethod
-    def of_bytes(
-        cls, status: int, content: bytes, content_type: str, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    def of_bytes(cls, status: int, content: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> Answer:
         """Answer with bytes."""
         return cls(status, {"Content-Type": content_type, **(headers or {})}, Body(content, 0, len(content)))
 
@@ -265,9 +263,7 @@ class Origin(ThreadingHTTPServer):
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(
-        self, application: Application, name: str, host: str, port: int, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, application: Application, name: str, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen on an address; port 0 takes any that is free."""
         self.application = application
         self.name = name
@@ -511,9 +507,7 @@ class _Sender:
         self._handler = handler
         self._body = body
         self._probe = probe
-        self._stops = sorted(
-            (rule for rule in faults if rule.kind not in {"flip", "throttle"}), key=lambda rule: rule.after or 0
-        )
+        self._stops = sorted((rule for rule in faults if rule.kind not in {"flip", "throttle"}), key=lambda rule: rule.after or 0)
         self._flips = {rule.offset - body.start: rule for rule in faults if rule.kind == "flip"}
         throttles = [rule for rule in faults if rule.kind == "throttle"]
         for rule in throttles:
@@ -548,9 +542,7 @@ class _Sender:
         with path.open("rb") as stream:
             position = start
             while position < stop:
-                sent = self._handler.connection.sendfile(
-                    stream, self._body.start + position, min(_SLICE, stop - position)
-                )
+                sent = self._handler.connection.sendfile(stream, self._body.start + position, min(_SLICE, stop - position))
                 if not sent:
                     raise HangUp(reset=True)
                 self._count(sent)

@@ -93,9 +93,7 @@ class TestCollection:
                 packed[artifact.dataset] |= files
         urmp = collection.repo("Eredis02/URMP")
         packed["urmp"] = {
-            path: (collection.root / info.path).read_bytes()
-            for path, info in urmp.files.items()
-            if path != ".gitattributes"
+            path: (collection.root / info.path).read_bytes() for path, info in urmp.files.items() if path != ".gitattributes"
         }
         for dataset, files in packed.items():
             assert {path: file.read_bytes() for path, file in collection.expected(dataset).items()} == files
@@ -291,9 +289,7 @@ class TestCatalog:
         with pytest.raises(miniature.MissingMiniatureError):
             miniature.miniature_catalog(changed, collection)
 
-    @pytest.mark.parametrize(
-        "change", [{"repo": "someone/else"}, {"revision": "v2"}, {"digests": {"gone.bin": "sha256:00"}}]
-    )
+    @pytest.mark.parametrize("change", [{"repo": "someone/else"}, {"revision": "v2"}, {"digests": {"gone.bin": "sha256:00"}}])
     def test_a_repository_without_miniature_is_an_error(
         self, collection: Collection, real: dict[str, Any], change: dict[str, Any]
     ) -> None:
@@ -320,9 +316,7 @@ class TestServed:
             server.load(collection.root)
             yield server
 
-    def test_every_direct_url_after_rewriting(
-        self, server: HubServer, collection: Collection, small: dict[str, Any]
-    ) -> None:
+    def test_every_direct_url_after_rewriting(self, server: HubServer, collection: Collection, small: dict[str, Any]) -> None:
         rules = [rule.split("=", 1) for rule in server.url_rewrite().split(";")]
         assert server.url_rewrite() == miniature.url_rewrite(collection, server.static_url)
         files = [

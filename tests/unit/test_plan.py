@@ -1,0 +1,396 @@
+"""Plans: the same inputs give the same plan, a second run plans nothing, and no plan needs more room than there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.catalog.model import Catalog, DataSet, Digest, HubSource, License, Phase, Size, UrlFile, UrlSource
+from provisioner.errors import LicenseRefusedError, NotFoundError, VolumeError, VolumeFullError
+from provisioner.planning.plan import (
+    Inventory,
+    Plan,
+    Receipt,
+    Rules,
+    Wanted,
+    fitting,
+    make_plan,
+    need_of,
+    phase_peak,
+    total,
+)
+from provisioner.planning.recipe import Recipe, make_recipe, url_artifacts
+
+if TYPE_CHECKING:
+    from provisioner.catalog.model import Commercial
+
+MEGABYTE = 10**6
+
+
+def data_set(name: str, packed: int = 0, unpacked: int = 0, **fields: Any) -> DataSet:
+    """Describe a data set of one archive (or of several: ``packed`` repeated ``parts`` times)."""
+    commercial: Commercial = fields.pop("commercial", "allowed")
+    parts: int = fields.pop("parts", 1)
+    files = tuple(
+        UrlFile(
+            f"https://example.org/{name}-{part}.zip",
+            size=Size(packed),
+            digest=Digest("sha256", f"{name.encode().hex()}{part}".ljust(64, "0")[:64]),
+            unpack="zip",
+            unpacked_size=Size(unpacked),
+            split=f"part{part}" if parts > 1 else None,
+        )
+        for part in range(parts)
+    )
+    return DataSet(
+        **{
+            "id": name,
+            "title": name,
+            "homepage": "https://example.org",
+            "description": "",
+            "purpose": "",
+            "priority": 3,
+            "license": License("X", "X", "https://example.org", commercial, "e", ""),
+            "sources": (UrlSource(files),),
+            **fields,
+        }
+    )
+
+
+def catalog(*datasets: DataSet) -> Catalog:
+    """Put data sets into two phases: the first alone, and all."""
+    names = tuple(each.id for each in datasets)
+    phases = {"small": Phase("small", "", names[:1]), "all": Phase("all", "", names, "small", names[1:])}
+    return Catalog({each.id: each for each in datasets}, phases)
+
+
+def receipt(recipe: Recipe, size: int = MEGABYTE) -> Receipt:
+    """Prove a recipe."""
+    shapes = {a.shape: a.key for source in recipe.sources if isinstance(source, UrlSource) for a in url_artifacts(source)}
+    name, splits = recipe.dataset.id, recipe.splits
+    return Receipt(name, recipe.version, "raw", splits, 1, size, "X", "url", "https://x", "p", "catalog", "2026", shapes)
+
+
+def after(plan: Plan, before: Inventory) -> Inventory:
+    """Give the volume after a plan was carried out."""
+    receipts, published = dict(before.receipts), dict(before.published)
+    for key in plan.evict:
+        receipts.pop(key)
+    for step in plan.work:
+        key = (step.id, step.recipe.version)
+        receipts[key] = receipt(step.recipe, step.unpacked.value if step.unpacked else 0)
+        published[step.id] = step.recipe.version
+    return replace(before, receipts=receipts, published=published, orphans=frozenset(), staged_bytes=0)
+
+
+def actions(plan: Plan) -> dict[str, str]:
+    """Give each data set's action, in the plan's order."""
+    return {step.id: step.action for step in plan.steps}
+
+
+ALPHA = data_set("alpha", 10 * MEGABYTE, 20 * MEGABYTE, priority=5)
+BETA = data_set("beta", 5 * MEGABYTE, 8 * MEGABYTE, priority=3)
+GAMMA = data_set("gamma", 1 * MEGABYTE, 2 * MEGABYTE, priority=4)
+SHELF = catalog(ALPHA, BETA, GAMMA)
+ALL = Wanted("all")
+ANY_ROOM = Rules()
+
+
+def plan_of(inventory: Inventory | None = None, rules: Rules = ANY_ROOM, wanted: Wanted = ALL, shelf: Catalog = SHELF) -> Plan:
+    """Make a plan."""
+    return make_plan(wanted, shelf, inventory or Inventory(), rules)
+
+
+# --- what is there, and what is not ----------------------------------------------------------------------------------------
+
+
+def test_an_empty_volume() -> None:
+    """Everything is fetched, the highest priority first, ties in the catalog's order; sizes are sums."""
+    plan = plan_of()
+    assert actions(plan) == {"alpha": "fetch", "gamma": "fetch", "beta": "fetch"}
+    assert plan.download == Size(16 * MEGABYTE)
+    assert plan.unpacked == Size(30 * MEGABYTE)
+    assert plan.peak_bytes == (20 + 2 + 8 + 5) * MEGABYTE
+    tie = catalog(data_set("zeta"), data_set("eta"))
+    assert list(actions(plan_of(shelf=tie))) == ["zeta", "eta"]
+
+
+def test_a_second_run_plans_nothing() -> None:
+    """After a plan was carried out, the next one is empty."""
+    done = after(plan_of(), Inventory())
+    second = plan_of(done)
+    assert second.work == ()
+    assert set(actions(second).values()) == {"keep"}
+    assert (second.download, second.peak_bytes) == (Size(0), 0)
+
+
+def test_a_link_that_is_missing_or_old() -> None:
+    """A version with a receipt that is not published is linked, not fetched."""
+    done = after(plan_of(), Inventory())
+    assert actions(plan_of(replace(done, published={})))["alpha"] == "link"
+    assert actions(plan_of(replace(done, published={"alpha": "another"})))["alpha"] == "link"
+
+
+def test_a_tree_without_a_receipt() -> None:
+    """It is adopted."""
+    version = make_recipe(ALPHA).version
+    assert actions(plan_of(Inventory(orphans=frozenset({("alpha", version)}))))["alpha"] == "adopt"
+    assert actions(plan_of(Inventory(orphans=frozenset({("alpha", "another")}))))["alpha"] == "fetch"
+
+
+def test_something_in_the_way() -> None:
+    """It is left alone: an error for that data set."""
+    plan = plan_of(Inventory(foreign=frozenset({"alpha"})))
+    step = plan.steps[0]
+    assert step.action == "refuse"
+    assert isinstance(step.error, VolumeError)
+    assert actions(plan)["beta"] == "fetch"
+
+
+def test_what_was_not_asked_for() -> None:
+    """It is named, and nothing more."""
+    done = after(plan_of(), Inventory())
+    plan = plan_of(done, wanted=Wanted("small"))
+    assert (actions(plan), plan.not_in_phase) == ({"alpha": "keep"}, ("beta", "gamma"))
+
+
+def test_priorities_may_be_replaced() -> None:
+    """They decide the order."""
+    assert list(actions(plan_of(rules=Rules(priorities={"beta": 5, "alpha": 1})))) == ["beta", "gamma", "alpha"]
+
+
+def test_splits() -> None:
+    """One split costs what it weighs; the whole then takes it over for nothing."""
+    shelf = catalog(data_set("alpha", MEGABYTE, 3 * MEGABYTE, parts=3))
+    one = plan_of(wanted=Wanted(datasets=(("alpha", ("part1",)),)), shelf=shelf)
+    assert (one.phase, one.download, one.unpacked) == (None, Size(MEGABYTE), Size(3 * MEGABYTE))
+    done = after(one, Inventory())
+    whole = plan_of(done, wanted=Wanted(datasets=(("alpha", ()),)), shelf=shelf)
+    assert whole.download == Size(2 * MEGABYTE)
+    with pytest.raises(NotFoundError):
+        plan_of(wanted=Wanted(datasets=(("alpha", ("part9",)),)), shelf=shelf)
+
+
+def test_an_archive_of_two_data_sets_counts_once() -> None:
+    """What the first fetches, the second takes over."""
+    shared = UrlFile("https://x/shared.zip", size=Size(7), digest=Digest("sha256", "7" * 64), unpack="zip", unpacked_size=Size(9))
+    one, two = (data_set(name, sources=(UrlSource((shared,)),)) for name in ("one", "two"))
+    plan = plan_of(shelf=catalog(one, two))
+    assert plan.download == Size(7)
+
+
+# --- licences --------------------------------------------------------------------------------------------------------------
+
+TERMS = catalog(*(data_set(mark, 1, 1, commercial=mark) for mark in ("allowed", "mixed", "verify", "forbidden")))
+
+
+@pytest.mark.parametrize(
+    ("rules", "fetched"),
+    [
+        (Rules("commercial"), {"allowed"}),
+        (Rules("curated"), {"allowed", "mixed", "verify"}),
+        (Rules("any"), {"allowed", "mixed", "verify", "forbidden"}),
+        (Rules("commercial", frozenset({"forbidden"})), {"allowed", "forbidden"}),
+    ],
+)
+def test_policies(rules: Rules, fetched: set[str]) -> None:
+    """What a phase names and the policy refuses is skipped, with its reason."""
+    plan = plan_of(rules=rules, shelf=TERMS)
+    assert {step.id for step in plan.work} == fetched
+    assert {step.reason for step in plan.steps if step.action == "skip"} <= {"license_policy"}
+    assert all(step.action == "skip" for step in plan.steps if step.id not in fetched)
+
+
+def test_a_refused_licence_by_name() -> None:
+    """Asked for by name it is an error."""
+    plan = plan_of(wanted=Wanted(datasets=(("forbidden", ()), ("allowed", ()))), shelf=TERMS)
+    assert actions(plan) == {"forbidden": "refuse", "allowed": "fetch"}
+    assert isinstance(plan.steps[0].error, LicenseRefusedError)
+    assert "ACCEPT_LICENSES=forbidden" in plan.steps[0].error.hint
+
+
+def test_what_is_there_stays() -> None:
+    """A stricter policy takes nothing away."""
+    done = after(plan_of(rules=Rules("any"), shelf=TERMS), Inventory())
+    assert set(actions(plan_of(done, Rules("commercial"), shelf=TERMS)).values()) == {"keep"}
+
+
+# --- room ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_lowest_priorities_are_left_out() -> None:
+    """Alpha needs 30 MB at its peak and leaves 20; gamma fits beside it, beta does not."""
+    plan = plan_of(Inventory(free_bytes=31 * MEGABYTE))
+    assert actions(plan) == {"alpha": "fetch", "gamma": "fetch", "beta": "skip"}
+    assert plan.steps[2].reason == "storage_limit"
+    assert plan.shortfall is None
+    assert plan.peak_bytes <= 31 * MEGABYTE
+
+
+def test_a_smaller_one_may_fit_where_a_larger_does_not() -> None:
+    """Leaving one out does not leave out all that come after it."""
+    assert actions(plan_of(Inventory(free_bytes=14 * MEGABYTE))) == {"alpha": "skip", "gamma": "fetch", "beta": "skip"}
+    assert actions(plan_of(Inventory(free_bytes=15 * MEGABYTE))) == {"alpha": "skip", "gamma": "fetch", "beta": "fetch"}
+
+
+def test_whichever_bound_is_less() -> None:
+    """The device's room and the limit both hold."""
+    assert actions(plan_of(Inventory(free_bytes=10**12), Rules(limit_bytes=3 * MEGABYTE)))["alpha"] == "skip"
+    assert actions(plan_of(Inventory(free_bytes=3 * MEGABYTE), Rules(limit_bytes=10**12)))["alpha"] == "skip"
+
+
+def test_what_is_kept_counts_towards_the_limit() -> None:
+    """The limit is for all that the provisioner keeps."""
+    kept = after(plan_of(wanted=Wanted("small")), Inventory())
+    plan = plan_of(kept, Rules(limit_bytes=25 * MEGABYTE))
+    assert actions(plan) == {"alpha": "keep", "gamma": "fetch", "beta": "skip"}
+
+
+def test_bytes_in_staging_are_part_of_the_need() -> None:
+    """A download that was cut off does not count against its own rest."""
+    assert actions(plan_of(Inventory(free_bytes=20 * MEGABYTE, staged_bytes=10 * MEGABYTE)))["alpha"] == "fetch"
+    assert actions(plan_of(Inventory(free_bytes=20 * MEGABYTE)))["alpha"] == "skip"
+
+
+def test_a_shortfall() -> None:
+    """With `fail` nothing is fetched; when nothing fits it fails in any case; the message has needed and free."""
+    failing = plan_of(Inventory(free_bytes=31 * MEGABYTE), Rules(fail_on_shortfall=True))
+    assert isinstance(failing.shortfall, VolumeFullError)
+    assert "beta" in failing.shortfall.message
+    assert "31,000,000" in failing.shortfall.message
+    nothing = plan_of(Inventory(free_bytes=5))
+    assert isinstance(nothing.shortfall, VolumeFullError)
+    kept = after(plan_of(wanted=Wanted("small")), Inventory())
+    assert plan_of(replace(kept, free_bytes=5)).shortfall is None
+
+
+def test_too_large_by_name() -> None:
+    """An error of that data set, which names needed and free."""
+    plan = plan_of(Inventory(free_bytes=5 * MEGABYTE), wanted=Wanted(datasets=(("alpha", ()), ("gamma", ()))))
+    assert actions(plan) == {"alpha": "refuse", "gamma": "fetch"}
+    assert isinstance(plan.steps[0].error, VolumeFullError)
+    assert "30,000,000" in plan.steps[0].error.message
+
+
+def test_archives_one_at_a_time() -> None:
+    """Where there is no room for all archives together they come one by one."""
+    shelf = catalog(data_set("alpha", 10, 20, parts=4))
+    need = need_of(make_recipe(shelf.datasets["alpha"]))
+    assert (need.download, need.unpacked) == (Size(40), Size(80))
+    assert (need.peak_at_once, need.peak_one_by_one) == (120, 90)
+    assert plan_of(Inventory(free_bytes=120), shelf=shelf).steps[0].one_at_a_time is False
+    assert plan_of(Inventory(free_bytes=119), shelf=shelf).steps[0].one_at_a_time is True
+    assert plan_of(Inventory(free_bytes=89), shelf=shelf).steps[0].action == "skip"
+
+
+def test_superseded_versions_go_when_their_space_is_needed() -> None:
+    """And only then; never one that is published, wanted, or shares an archive with what is wanted."""
+    old = replace(receipt(make_recipe(ALPHA), 20 * MEGABYTE), version="old", shapes={"other": "key"})
+    now = after(plan_of(wanted=Wanted("small")), Inventory())
+    both = replace(now, receipts={**now.receipts, ("alpha", "old"): old})
+    assert plan_of(replace(both, free_bytes=100 * MEGABYTE)).evict == ()
+    tight = plan_of(replace(both, free_bytes=3 * MEGABYTE))
+    assert tight.evict == (("alpha", "old"),)
+    assert actions(tight) == {"alpha": "keep", "gamma": "fetch", "beta": "fetch"}
+    sharing = replace(old, shapes=dict(receipt(make_recipe(BETA)).shapes))
+    shared = replace(now, receipts={**now.receipts, ("alpha", "old"): sharing}, free_bytes=3 * MEGABYTE)
+    assert plan_of(shared).evict == ()
+
+
+# --- phases by size --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("free", "phase"), [(10**9, "all"), (31 * MEGABYTE, "small"), (None, "all")])
+def test_auto(free: int | None, phase: str) -> None:
+    """The largest phase that fits."""
+    assert plan_of(Inventory(free_bytes=free), wanted=Wanted("auto")).phase == phase
+
+
+def test_auto_where_nothing_fits() -> None:
+    """The smallest, with what is to be said about it."""
+    plan = plan_of(Inventory(free_bytes=1), wanted=Wanted("auto"))
+    assert plan.phase == "small"
+    assert plan.shortfall is not None
+
+
+def test_what_would_fit() -> None:
+    """On an empty volume of a size."""
+    assert fitting(ALL, SHELF, ANY_ROOM, 5 * MEGABYTE) == ("gamma",)
+    assert fitting(ALL, SHELF, ANY_ROOM, 10**9) == ("alpha", "gamma", "beta")
+    assert fitting(ALL, SHELF, Rules(fail_on_shortfall=True), 1) == ()
+    assert phase_peak(SHELF, "small") == 30 * MEGABYTE
+
+
+# --- sizes that are not known ----------------------------------------------------------------------------------------------
+
+
+def test_totals() -> None:
+    """An estimate anywhere, or a gap, makes the sum an estimate."""
+    assert total([Size(1), Size(2)]) == Size(3)
+    assert total([Size(1), Size(2, estimate=True)]) == Size(3, estimate=True)
+    assert total([Size(1), None]) == Size(1, estimate=True)
+    assert total([]) == Size(0)
+
+
+def test_a_hub_source_with_and_without_a_size() -> None:
+    """What nobody knows is planned for as nothing, and marked."""
+    unknown = make_recipe(data_set("alpha", sources=(HubSource("ann/a"),)))
+    assert need_of(unknown).download is None
+    known = make_recipe(data_set("alpha", sources=(HubSource("ann/a", size=Size(50)),)))
+    assert need_of(known) == need_of(known)
+    assert (need_of(known).download, need_of(known).unpacked) == (Size(50), Size(50, estimate=True))
+    stated = make_recipe(data_set("alpha", sources=(HubSource("ann/a", size=Size(50)),), unpacked_size=Size(80)))
+    assert need_of(stated).peak_at_once == 80
+
+
+def test_an_unpacked_size_is_shared_out() -> None:
+    """An archive whose unpacked size is not stated has its share of the whole, by its weight: an estimate."""
+    files = tuple(
+        UrlFile(f"https://x/{name}", size=Size(size), digest=Digest("sha256", name * 64), unpack="zip", split=name)
+        for name, size in (("a", 10), ("b", 30))
+    )
+    recipe = make_recipe(data_set("alpha", sources=(UrlSource(files),), unpacked_size=Size(100)), splits=("b",))
+    assert need_of(recipe).unpacked == Size(75, estimate=True)
+
+
+# --- for any volume --------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def shelves(draw: st.DrawFn) -> Catalog:
+    """Make any small catalog."""
+    sizes = st.integers(0, 1000)
+    return catalog(
+        *(
+            data_set(
+                f"d{place}",
+                draw(sizes),
+                draw(sizes),
+                priority=draw(st.integers(1, 5)),
+                parts=draw(st.integers(1, 3)),
+                commercial=draw(st.sampled_from(["allowed", "mixed", "forbidden"])),
+            )
+            for place in range(draw(st.integers(1, 5)))
+        )
+    )
+
+
+@given(shelf=shelves(), free=st.integers(0, 6000), limit=st.none() | st.integers(0, 6000), fail=st.booleans())
+def test_any_plan(shelf: Catalog, free: int, limit: int | None, fail: bool) -> None:
+    """It keeps within the room, is made the same twice, and once carried out leaves nothing that it could have done."""
+    rules = Rules(limit_bytes=limit, fail_on_shortfall=fail)
+    first = plan_of(Inventory(free_bytes=free), rules, shelf=shelf)
+    assert first == plan_of(Inventory(free_bytes=free), rules, shelf=shelf) or first.shortfall
+    room = min(free, limit) if limit is not None else free
+    assert first.peak_bytes <= room
+    assert sum(step.unpacked.value for step in first.work if step.unpacked) <= room
+    priorities = [step.priority for step in first.steps]
+    assert priorities == sorted(priorities, reverse=True)
+    if first.shortfall is None:
+        taken = sum(step.unpacked.value for step in first.work if step.unpacked)
+        second = plan_of(replace(after(first, Inventory()), free_bytes=free - taken), rules, shelf=shelf)
+        assert {step.id for step in second.work} & {step.id for step in first.work} == set()

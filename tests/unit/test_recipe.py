@@ -1,0 +1,296 @@
+"""Recipes: what makes another version, and what does not; which files a source and its splits name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from provisioner.catalog.model import DataSet, Digest, HubSource, License, Size, UrlFile, UrlSource
+from provisioner.errors import ConfigurationError, DigestMismatchError, NotFoundError
+from provisioner.planning.recipe import Artifact, hub_artifacts, is_selected, make_recipe, url_artifacts
+
+TERMS = License("CC-BY-4.0", "CC BY 4.0", "https://example.org", "allowed", "evidence", "")
+
+
+def digest(letter: str) -> Digest:
+    """Make a digest up."""
+    return Digest("sha256", letter * 64)
+
+
+def file(name: str, **fields: Any) -> UrlFile:
+    """Describe a file behind a URL."""
+    return UrlFile(**{"url": f"https://one.example/{name}", "size": Size(100), "digest": digest("a"), **fields})
+
+
+SPLIT = UrlSource(
+    (
+        file("train.tar.gz", split="train", digest=digest("1"), unpack="tar.gz"),
+        file("test.tar.gz", split="test", digest=digest("2"), unpack="tar.gz"),
+        file("about.txt", digest=digest("3")),
+    )
+)
+HUB = HubSource(
+    "ann/songs",
+    include=("data/*", "*.md"),
+    exclude=("*.tmp",),
+    unpack=(("*.tar.gz", "tar.gz"),),
+    splits=(("*train*", "train"), ("*test*", "test")),
+)
+
+
+def data_set(*sources: UrlSource | HubSource, **fields: Any) -> DataSet:
+    """Describe a data set."""
+    return DataSet(
+        **{
+            "id": "alpha",
+            "title": "Alpha",
+            "homepage": "https://example.org",
+            "description": "",
+            "purpose": "",
+            "priority": 3,
+            "license": TERMS,
+            "sources": sources,
+            **fields,
+        }
+    )
+
+
+def version(*sources: UrlSource | HubSource, **wish: Any) -> str:
+    """Give the version of a data set's recipe."""
+    return make_recipe(data_set(*sources), **wish).version
+
+
+# --- what makes another version --------------------------------------------------------------------------------------------
+
+BASE = UrlSource((file("a.zip", unpack="zip"),))
+
+
+def changed(**fields: Any) -> UrlSource:
+    """Give the base source with another file."""
+    return UrlSource((replace(BASE.files[0], **fields),))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": "https://two.example/other-name.zip"},
+        {"mirrors": ("https://three.example/a.zip",)},
+        {"size": Size(5)},
+        {"size": None},
+        {"unpacked_size": Size(7)},
+    ],
+)
+def test_the_same_version(fields: dict[str, Any]) -> None:
+    """URLs, mirrors and sizes of a file with a digest decide nothing."""
+    assert version(changed(**fields)) == version(BASE)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"digest": digest("b")},
+        {"digest": Digest("md5", "a" * 32)},
+        {"digest": None},
+        {"unpack": "none"},
+        {"unpack": "tar"},
+        {"into": "folder"},
+    ],
+)
+def test_another_version(fields: dict[str, Any]) -> None:
+    """Digest, unpacking and place do."""
+    assert version(changed(**fields)) != version(BASE)
+
+
+def test_texts_decide_nothing() -> None:
+    """Title, priority, licence, sizes of the whole: not in the recipe."""
+    other = data_set(BASE, title="Beta", priority=1, license=replace(TERMS, spdx="MIT"), unpacked_size=Size(9), optional=True)
+    assert make_recipe(other).version == version(BASE)
+
+
+def test_a_file_that_is_not_unpacked_has_a_name() -> None:
+    """It decides where the bytes lie."""
+    plain = UrlSource((file("a.txt"),))
+    assert version(plain) != version(UrlSource((file("b.txt"),)))
+    assert version(plain) == version(UrlSource((file("a.txt", url="https://two.example/d/a.txt"),)))
+
+
+def test_a_file_without_a_digest() -> None:
+    """It is known by name and size."""
+    first = changed(digest=None)
+    assert version(first) == version(changed(digest=None, url="https://two.example/a.zip"))
+    assert version(first) != version(changed(digest=None, size=Size(5)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"repo": "bob/songs"},
+        {"revision": "v1"},
+        {"include": ("*",)},
+        {"exclude": ()},
+        {"unpack": ()},
+        {"digests": (("data/a", digest("a")),)},
+    ],
+)
+def test_another_version_on_the_hub(fields: dict[str, Any]) -> None:
+    """Repository and revision as written, globs, unpacking, official digests."""
+    assert version(replace(HUB, **fields)) != version(HUB)
+
+
+def test_sources_and_splits_decide() -> None:
+    """Another source, another order, a split."""
+    versions = {
+        version(SPLIT),
+        version(HUB),
+        version(SPLIT, HUB),
+        version(HUB, SPLIT),
+        version(SPLIT, splits=("train",)),
+        version(SPLIT, splits=("test",)),
+        version(HUB, splits=("test",)),
+    }
+    assert len(versions) == 7
+
+
+def test_what_a_version_looks_like() -> None:
+    """Sixteen hexadecimal digits, and these for these: a change here refetches every volume in the world."""
+    assert re.fullmatch(r"[0-9a-f]{16}", version(BASE))
+    assert (version(BASE), version(HUB)) == ("75ec3f8ffc7fdb9b", "a11c4fd14c6f7f24")
+
+
+# --- splits and layouts ----------------------------------------------------------------------------------------------------
+
+
+def test_all_splits_are_the_whole() -> None:
+    """In any order, and twice."""
+    recipe = make_recipe(data_set(SPLIT), splits=("test", "train", "test"))
+    assert (recipe.splits, recipe.label, recipe.version) == ((), "alpha", version(SPLIT))
+
+
+def test_one_split() -> None:
+    """Its files, and those without a split; in the catalog's order however it was asked for."""
+    recipe = make_recipe(data_set(SPLIT), splits=("test",))
+    assert isinstance(recipe.sources[0], UrlSource)
+    assert [each.name for each in recipe.sources[0].files] == ["test.tar.gz", "about.txt"]
+    assert recipe.label == "alpha:test"
+    three = UrlSource((*SPLIT.files, file("valid.tar.gz", split="valid")))
+    both = make_recipe(data_set(three), splits=("valid", "train"))
+    assert both.label == "alpha:train+valid"
+    assert both.version == make_recipe(data_set(three), splits=("train", "valid")).version
+
+
+def test_sources_that_cannot_tell_splits_apart_are_left_out() -> None:
+    """They would give more, or less, than was asked for."""
+    whole = UrlSource((file("all.zip", unpack="zip"),))
+    assert make_recipe(data_set(whole, SPLIT), splits=("test",)).sources == make_recipe(data_set(SPLIT), splits=("test",)).sources
+
+
+@pytest.mark.parametrize(("name", "hint"), [("tset", "test"), ("validation", "")])
+def test_an_unknown_split(name: str, hint: str) -> None:
+    """66, with the nearest that is known."""
+    with pytest.raises(NotFoundError, match=f"no split '{name}'") as caught:
+        make_recipe(data_set(SPLIT), splits=(name,))
+    assert hint in caught.value.hint
+
+
+def test_a_data_set_without_splits() -> None:
+    """Says how to ask for it."""
+    with pytest.raises(NotFoundError) as caught:
+        make_recipe(data_set(BASE), splits=("test",))
+    assert "'alpha'" in caught.value.hint
+
+
+def test_layouts() -> None:
+    """A layout is chosen, never slipped in: the sources are those that deliver it."""
+    both = data_set(BASE, replace(HUB, layout="parquet"))
+    assert make_recipe(both).sources == (BASE,)
+    chosen = make_recipe(both, layout="parquet")
+    assert (chosen.layout, len(chosen.sources)) == ("parquet", 1)
+    with pytest.raises(ConfigurationError, match="'parqet'") as caught:
+        make_recipe(both, layout="parqet")
+    assert "parquet" in caught.value.hint
+
+
+# --- artifacts -------------------------------------------------------------------------------------------------------------
+
+
+def test_artifacts_of_urls() -> None:
+    """Everything is known without asking anybody."""
+    (artifact,) = url_artifacts(UrlSource((file("d/a%20b.txt", into="docs", mirrors=("https://two.example/x",)),)))
+    assert (artifact.name, artifact.path) == ("a b.txt", "docs/a b.txt")
+    assert artifact.urls == ("https://one.example/d/a%20b.txt", "https://two.example/x")
+    assert (artifact.verified_against, artifact.authorized) == ("catalog", False)
+    (loose,) = url_artifacts(UrlSource((file("a", digest=None),)))
+    assert loose.verified_against == "none"
+
+
+LISTING: list[tuple[str, int, Digest | None]] = [
+    ("data/train.tar.gz", 10, digest("1")),
+    ("data/test.wav", 20, digest("2")),
+    ("data/x.tmp", 30, digest("3")),
+    ("README.md", 40, None),
+    ("other/file", 50, digest("5")),
+]
+
+
+def listed(source: HubSource, *splits: str) -> dict[str, Artifact]:
+    """Choose from the listing."""
+    chosen = hub_artifacts(source, splits, LISTING, lambda path: f"https://hub/{path}")
+    return {artifact.name: artifact for artifact in chosen}
+
+
+def test_artifacts_of_the_hub() -> None:
+    """Globs choose, folders stay, archives are unpacked where they lie."""
+    found = listed(HUB)
+    assert set(found) == {"data/train.tar.gz", "data/test.wav", "README.md"}
+    train = found["data/train.tar.gz"]
+    assert (train.unpack, train.into, train.size, train.digest) == ("tar.gz", "data", Size(10), digest("1"))
+    assert (train.authorized, train.urls, train.verified_against) == (True, ("https://hub/data/train.tar.gz",), "listing")
+    assert found["data/test.wav"].path == "data/test.wav"
+    assert found["README.md"].verified_against == "none"
+
+
+def test_splits_of_the_hub() -> None:
+    """Files that no glob matches belong to every split."""
+    assert set(listed(HUB, "test")) == {"data/test.wav", "README.md"}
+    assert is_selected(HUB, ("train",), "README.md")
+    assert not is_selected(HUB, ("train",), "data/test.wav")
+
+
+def test_official_digests() -> None:
+    """They replace the listing's, unless the listing already contradicts them."""
+    official = replace(HUB, digests=(("data/test.wav", Digest("md5", "a" * 32)),))
+    assert listed(official)["data/test.wav"].verified_against == "catalog"
+    with pytest.raises(DigestMismatchError, match="data/test.wav"):
+        listed(replace(HUB, digests=(("data/test.wav", digest("f")),)))
+    with pytest.raises(NotFoundError, match="data/gone.wav"):
+        listed(replace(HUB, digests=(("data/gone.wav", digest("f")),)))
+
+
+def test_a_repository_that_holds_nothing_of_it() -> None:
+    """Globs that match nothing are an error, never an empty data set."""
+    with pytest.raises(NotFoundError, match=r"does not hold \*\.flac"):
+        listed(replace(HUB, include=("*.flac",)))
+
+
+def artifact_of(**fields: Any) -> Artifact:
+    """Make an artifact."""
+    usual = {"name": "a.zip", "urls": ("https://x/a",), "size": None, "digest": digest("a"), "unpack": "zip", "into": ""}
+    return Artifact(**{**usual, "verified_against": "catalog", **fields})
+
+
+def test_keys_and_shapes() -> None:
+    """A key names bytes, a shape what they become: the same bytes unpacked elsewhere are another shape."""
+    base = artifact_of()
+    assert base.key == f"sha256-{'a' * 64}"
+    assert artifact_of(urls=("https://y/b",)).shape == base.shape
+    assert artifact_of(name="b.zip").shape == base.shape
+    assert artifact_of(into="d").shape != base.shape
+    assert artifact_of(unpack="none").shape != base.shape
+    assert artifact_of(unpack="none", name="b.zip").shape != artifact_of(unpack="none").shape
+    loose = artifact_of(digest=None)
+    assert loose.key.startswith("url-")
+    assert loose.key != artifact_of(digest=None, urls=("https://y/b",)).key
+    assert re.fullmatch(r"[a-z0-9-]+", loose.key)
