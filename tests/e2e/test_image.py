@@ -181,17 +181,19 @@ def test_catalog_check(engine: Engine) -> None:
 # --- its health ------------------------------------------------------------------------------------------------------------
 
 
-def test_healthy_while_it_works_and_afterwards(engine: Engine, hub: HubServer) -> None:
-    """The container is healthy while a run works, and after the hand-off."""
+@pytest.mark.parametrize("init", [False, True], ids=["process 1", "under an init"])
+def test_healthy_while_it_works_and_afterwards(engine: Engine, hub: HubServer, init: bool) -> None:
+    """The container is healthy while a run works, and after the hand-off, whatever the status file says by then."""
     rule = hub.faults.add("gate", path="*/nsynth-test*", first=1)
     one = {"DATASETS": "nsynth:test"}
     app = ("python", "/srv/app.py", "--serve")
-    box = engine.start(*app, volume=engine.volume(), mounts={APP: "/srv"}, env=one, healthcheck=OFTEN)
+    box = engine.start(*app, volume=engine.volume(), mounts={APP: "/srv"}, env=one, healthcheck=OFTEN, init=init)
     assert hub.faults.gate(rule.gate).wait_reached()
     engine.wait_health(box, "healthy")
     assert box.status()["state"] == "provisioning"
     hub.faults.gate(rule.gate).release()
     box.wait_line("serving until SIGTERM")
+    assert box.call("rm", "/data/dataset_status.json").code == 0
     health = box.call(*PROGRAM, "healthcheck")
     assert (health.code, health.err) == (0, "")
     ended, _ = box.stop()
