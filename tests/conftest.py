@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import hypothesis
 import pytest
 import yaml
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from tests.support.miniature import Collection
+
+# The same examples in every run, and no verdict by a clock.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 CHECKOUT: Final = Path(__file__).parents[1]
 REAL_CATALOG: Final = CHECKOUT / "config" / "catalog.yaml"

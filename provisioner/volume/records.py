@@ -70,7 +70,7 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
             dataset=_text(document["dataset"]),
             version=_text(document["version"]),
             layout=_text(document["layout"]),
-            splits=tuple(_text(split) for split in document["splits"]),
+            splits=tuple(_text(split) for split in _list(document["splits"])),
             files=_count(document["files"]),
             size=_count(document["bytes"]),
             license=_text(document["license"]),
@@ -103,6 +103,12 @@ def environment_lines(values: Mapping[str, str]) -> bytes:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
         raise TypeError
     return value
 

@@ -1,0 +1,137 @@
+"""Looking the app up: before the first byte, as a shell would, and with a hint when a command was misspelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from provisioner.errors import AppNotExecutableError, AppNotFoundError
+from provisioner.handoff import find_app
+
+COMMANDS = ("provision", "plan", "status", "list")
+CHECKOUT = Path(__file__).parents[2]
+
+
+def program(path: Path, *, mode: int = 0o755, text: str = "#!/bin/sh\n") -> Path:
+    """Write a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_by_name(tmp_path: Path) -> None:
+    """Along the PATH that it will get, the first that can be executed."""
+    program(tmp_path / "one" / "app", mode=0o644)
+    wanted = program(tmp_path / "two" / "app")
+    program(tmp_path / "three" / "app")
+    path = os.pathsep.join(str(tmp_path / name) for name in ("none", "one", "two", "three"))
+    assert find_app(["app", "--flag"], {"PATH": path}, COMMANDS) == str(wanted)
+
+
+def test_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absolute or relative, without looking at PATH."""
+    wanted = program(tmp_path / "bin" / "app")
+    assert find_app([str(wanted)], {"PATH": ""}, COMMANDS) == str(wanted)
+    monkeypatch.chdir(tmp_path)
+    assert find_app(["bin/app"], {}, COMMANDS) == "bin/app"
+
+
+def test_without_a_path() -> None:
+    """The system's usual folders are searched."""
+    assert Path(find_app(["sh"], {}, COMMANDS)).name == "sh"
+
+
+@pytest.mark.parametrize(("word", "hint"), [("statsu", "status"), ("plann", "plan"), ("zzzzz", "--")])
+def test_not_found(word: str, hint: str) -> None:
+    """127, with the nearest command of ours."""
+    with pytest.raises(AppNotFoundError, match=word) as caught:
+        find_app([word], {"PATH": "/nowhere"}, COMMANDS)
+    assert hint in caught.value.hint
+    assert caught.value.exit_code == 127
+
+
+def test_not_executable(tmp_path: Path) -> None:
+    """126, and what to do about it."""
+    path = program(tmp_path / "app", mode=0o644)
+    for word, environ in ((str(path), {}), ("app", {"PATH": str(tmp_path)})):
+        with pytest.raises(AppNotExecutableError) as caught:
+            find_app([word], environ, COMMANDS)
+        assert caught.value.hint == f"Make it executable: chmod +x {path}"
+        assert caught.value.exit_code == 126
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    """It can be entered, not executed."""
+    with pytest.raises(AppNotExecutableError) as caught:
+        find_app([str(tmp_path)], {}, COMMANDS)
+    assert caught.value.hint == "It is a folder."
+
+
+BECOME = """
+import os, signal, sys
+from provisioner.handoff import become, original_mask
+from provisioner.errors import ProvisionerError
+mask = original_mask()
+exec(sys.argv[1])
+try:
+    become(sys.argv[2], sys.argv[2:], {"ONLY": "this"}, mask=mask, umask=0o027)
+except ProvisionerError as error:
+    print(type(error).__name__, error.message)
+"""
+
+
+def become(before: str, *command: str) -> str:
+    """Let a process become something else, after some preparation; give what was said."""
+    done = subprocess.run(
+        [sys.executable, "-c", BECOME, before, *command], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_only_the_given_environment() -> None:
+    """Nothing of ours is added."""
+    seen = become("", "/usr/bin/env").split()
+    assert [word for word in seen if not word.startswith("LC_CTYPE=")] == ["ONLY=this"]
+
+
+def test_dispositions_and_mask() -> None:
+    """Handlers and ignored signals of ours are the system's again; the mask is what it was when we began."""
+    before = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, lambda *_: None)"
+    seen = become(before, "/bin/sh", "-c", "grep -E '^Sig(Ign|Blk)|^Shd' /proc/$$/status; umask").split()
+    facts = dict(zip(seen[:-1:2], seen[1:-1:2], strict=True))
+    ignored, blocked = int(facts["SigIgn:"], 16), int(facts["SigBlk:"], 16)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP):
+        assert not ignored & 1 << number - 1
+    assert blocked == 0
+    assert seen[-1] == "0027"
+
+
+def test_a_signal_that_came_too_early() -> None:
+    """One that waits when the app is about to start ends us, not the app."""
+    before = "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,)); os.kill(os.getpid(), signal.SIGTERM)"
+    assert become(before, "/bin/echo", "the app") == "InterruptedBySignal stopped by signal 15\n"
+
+
+def test_children_are_buried() -> None:
+    """What others left to us is not left to the app."""
+    before = "child = os.fork()\nif not child: os._exit(0)\nos.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)"
+    script = "import os, json\ntry: os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError: print(json.dumps(True))"
+    assert json.loads(become(before, sys.executable, "-c", script)) is True
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("#!/nowhere/sh\n", "interpreter"), ("just text\n", "neither a program"), ("", "neither a program")]
+)
+def test_what_the_system_refuses(tmp_path: Path, text: str, words: str) -> None:
+    """Told as clearly as what can be found out before."""
+    path = program(tmp_path / "app", text=text)
+    said = become("", str(path))
+    assert said.startswith("AppNotExecutableError")
+    assert words in said

@@ -1,0 +1,117 @@
+"""The mount table: which mount holds the volume, what kind it is, and whether it outlives a container."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from provisioner.volume import mounts
+from provisioner.volume.mounts import is_kept, kind_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT = "22 1 0:20 / / rw,relatime - overlay overlay rw,lowerdir=/l"
+
+
+def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *lines: str) -> None:
+    """Put a mount table in place of the kernel's."""
+    path = tmp_path / "mountinfo"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    monkeypatch.setattr(mounts, "_TABLE", path)
+
+
+def line(point: object, kind: str, source: str = "/dev/sda", optional: str = "shared:1 ") -> str:
+    """Give a line of the table, as `man 5 proc` describes it."""
+    escaped = str(point).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011").replace("\n", "\\012")
+    return f"36 35 98:0 /root {escaped} rw,noatime {optional}- {kind} {source} rw"
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "expected"),
+    [
+        ("ext4", "/dev/sda1", "posix"),
+        ("nfs4", "server:/export", "posix"),
+        ("overlay", "overlay", "posix"),
+        ("fuse.sshfs", "host:", "posix"),
+        ("fuse.s3fs", "bucket", "object"),
+        ("fuse.gcsfuse", "bucket", "object"),
+        ("fuse.mountpoint-s3", "mountpoint-s3", "object"),
+        ("fuse.rclone", "remote:", "object"),
+        ("fuse.hf-mount", "hf-mount", "object"),
+        ("nfs", "hf-mount:/", "object"),
+    ],
+)
+def test_kinds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, source: str, expected: Literal["posix", "object"]
+) -> None:
+    """Buckets behind FUSE or NFS are told from file systems by the mount's type and source."""
+    volume = tmp_path / "volume"
+    table(monkeypatch, tmp_path, ROOT, line(volume, kind, source))
+    assert kind_of(volume) == expected
+    assert kind_of(volume / "deep" / "below") == expected
+    assert kind_of(tmp_path / "volume-2") == "posix"
+
+
+@pytest.mark.parametrize("name", ["with space", "tab\there", "back\\slash", "ü", "line\nfeed"])
+def test_escaped_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """The table escapes what would break its lines."""
+    table(monkeypatch, tmp_path, ROOT, line(tmp_path / name, "fuse.s3fs"))
+    assert kind_of(tmp_path / name) == "object"
+
+
+def test_the_innermost_mount_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In whatever order the table lists them."""
+    lines = [line(tmp_path / "a", "fuse.s3fs"), line(tmp_path / "a" / "b", "ext4"), ROOT]
+    for ordered in (lines, lines[::-1]):
+        table(monkeypatch, tmp_path, *ordered)
+        assert kind_of(tmp_path / "a" / "b" / "c") == "posix"
+        assert kind_of(tmp_path / "a" / "c") == "object"
+
+
+def test_the_last_of_two_on_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It lies on top."""
+    table(monkeypatch, tmp_path, ROOT, line(tmp_path, "fuse.s3fs"), line(tmp_path, "ext4"))
+    assert kind_of(tmp_path) == "posix"
+
+
+def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What counts is where the volume really lies."""
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "volume").symlink_to(tmp_path / "bucket")
+    table(monkeypatch, tmp_path, ROOT, line(tmp_path / "bucket", "fuse.s3fs"))
+    assert kind_of(tmp_path / "volume") == "object"
+
+
+def test_what_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A mount of its own outlives the container, the container's root does not."""
+    table(monkeypatch, tmp_path, ROOT, line(tmp_path / "volume", "ext4"))
+    assert is_kept(tmp_path / "volume")
+    assert not is_kept(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "1 2 3", "36 35 98:0 / /x rw - \n", "\x00\x01", "36 35 98:0 /r / rw -"])
+def test_any_table_is_survived(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    """What cannot be understood is an ordinary volume."""
+    table(monkeypatch, tmp_path, text)
+    assert kind_of(tmp_path) == "posix"
+
+
+def test_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Elsewhere than on Linux nobody can say: an ordinary volume, that stays."""
+    monkeypatch.setattr(mounts, "_TABLE", tmp_path / "nothing")
+    assert (kind_of(tmp_path), is_kept(tmp_path)) == ("posix", True)
+
+
+def test_a_real_mount(tmp_path: Path) -> None:
+    """The kernel's own table is understood."""
+    place = tmp_path / "a place"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
+    try:
+        assert is_kept(place)
+        assert mounts._mount_of(place / "x") == (str(place), "tmpfs", "tmpfs")
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
