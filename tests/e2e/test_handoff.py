@@ -56,7 +56,10 @@ def test_signals_and_umask_are_the_containers(engine: Engine, filled: Filled) ->
     ours = engine.run("--", "sh", "-c", script, volume=filled.volume)
     directly = engine.shell(script, volume=filled.volume)
     assert ours.out == directly.out
-    assert ours.out.startswith("0022\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n")
+    assert ours.out.startswith("0022\n")
+    # Without a shell, which has masks of its own.
+    ours = engine.run("--", "grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status", volume=filled.volume)
+    assert ours.out == "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
 
 
 def test_exit_code_comes_out(engine: Engine, filled: Filled) -> None:
