@@ -256,6 +256,7 @@ class Run:
         elif repository.note:
             _LOGGER.info("%s", repository.note)
         board.repository(repository.as_record())
+        self.store.clear_leftovers()
         for dataset, version in plan.evict:
             _LOGGER.info("%s: the superseded version %s is removed, since its space is needed", dataset, version)
             self.store.remove(dataset, version)

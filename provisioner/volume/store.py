@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import shutil
 import stat
 from typing import TYPE_CHECKING, Final, Literal
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from provisioner.errors import VolumeError
 from provisioner.planning.plan import Inventory, Receipt
 from provisioner.volume.disk import (
+    TEMPORARY_PREFIX,
     disk_errors,
     free_bytes,
     fsync_directory,
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 Publish = Literal["link", "dir"]
 
 _LOGGER = logging.getLogger(__name__)
+_LEFTOVER: Final = re.compile(
+    rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]+-[0-9a-f]{{16}}|\.incoming-[0-9a-f]+|\.discarded-[0-9a-f]+|\.[a-z0-9_-]+\.new"
+)
+"""Names of ours that no finished run leaves."""
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES})
 
 
@@ -174,8 +180,9 @@ class Store:
             # It has no receipt, or we would not be here; what was right in it was taken over.
             self.layout.manifest(dataset, version).unlink(missing_ok=True)
             remove_tree(tree)
-        self._move_in(staged, tree)
+        # Before the tree, so that one which is there can be adopted; a manifest without its tree is nothing.
         write_atomic(self.layout.manifest(dataset, version), manifest.to_json(), durable=False)
+        self._move_in(staged, tree)
         sync_tree(self.layout.private)
         self._place(dataset, version)
         self._write_receipt(receipt)
@@ -232,6 +239,21 @@ class Store:
             return
         for name in ("trees", "blobs"):  # a folder that the user gave stays
             remove_tree(folder / name)
+
+    def clear_leftovers(self) -> None:
+        """Remove what a run left outside staging that died in the middle of a write or a switch.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        layout = self.layout
+        folders = [layout.root, layout.private, layout.datasets]
+        for parent in (layout.manifests, layout.receipts, layout.store):
+            folders += [parent / name for name in _names(parent)]
+        for folder in folders:
+            for name in _names(folder):
+                if _LEFTOVER.fullmatch(name) and (folder != layout.datasets or (folder / name).is_symlink()):
+                    remove_tree(folder / name)
 
     def _origin(self, dataset: str, version: str) -> Path:
         return self.layout.manifests / dataset / f"{version}.origin"
