@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -103,6 +104,27 @@ def test_killed_between_two_archives(shelf: Shelf, volume: Volume, hub: HubServe
     hub.log.clear()
     volume.ready()
     assert [entry.path for entry in hub.log.entries()] == ["/files.example.org/two.tar.gz"]
+    volume.check("alpha", some_files("one") | some_files("two"))
+
+
+@pytest.mark.parametrize("harm", ["file", "tree"])
+def test_a_staged_tree_that_lost_something(shelf: Shelf, volume: Volume, hub: HubServer, harm: str) -> None:
+    """The record that an archive is in the staged tree is not believed without its files: the archive is fetched again."""
+    shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")), shelf.file("two.tar.gz", some_files("two")))
+    gate = held_after(hub, "*/two.tar.gz", None)
+    run = volume.start(CONNECTIONS="1")
+    assert gate.wait_reached()
+    run.send(signal.SIGKILL)
+    run.wait()
+    (tree,) = (volume.private / "staging" / "trees" / "alpha").glob("*/tree")
+    if harm == "file":
+        (tree / "one" / "README").unlink()
+    else:
+        shutil.rmtree(tree)
+    hub.faults.clear()
+    hub.log.clear()
+    volume.ready()
+    assert sorted(entry.path for entry in hub.log.entries()) == ["/files.example.org/one.tar.gz", "/files.example.org/two.tar.gz"]
     volume.check("alpha", some_files("one") | some_files("two"))
 
 
