@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import TOKEN
-from tests.support.containers import IMAGE, Engine
+from tests.support.containers import Engine
 from tests.support.hub_server import HubServer
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ done
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hub_of_all() -> Iterator[HubServer]:
     """Give one server for all tests: what is remembered on a volume holds for one address of the Hub."""
     with HubServer() as server:
@@ -67,7 +67,7 @@ class Station:
         return hub.faults.add("gate", path=f"*/{name}", after=after, first=1).gate
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def config(mini: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with the miniature's catalog that any user may read."""
     folder = tmp_path_factory.mktemp("config")
@@ -76,7 +76,7 @@ def config(mini: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def settings(hub_of_all: HubServer, mini: Miniature) -> dict[str, str]:
     """Give the environment in which a container finds the miniature and its catalog, and asks for the repository."""
     hub_of_all.load(mini.collection.root)
@@ -112,7 +112,7 @@ class Filled:
     first_requests: int
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def filled(hub_of_all: HubServer, settings: dict[str, str], config: Path) -> Iterator[Filled]:
     """Give a volume that uid 1000 filled with ``comprehensive``, the user's repository included; to be left as it is."""
     with Engine(settings, {config: "/config"}) as engine:
@@ -122,9 +122,3 @@ def filled(hub_of_all: HubServer, settings: dict[str, str], config: Path) -> Ite
         ended = box.wait()
         assert ended.code == 0, ended.err
         yield Filled(volume, ended, box, len(hub_of_all.log.entries()))
-
-
-@pytest.fixture(scope="session")
-def image() -> str:
-    """Give the name of the image under test."""
-    return IMAGE

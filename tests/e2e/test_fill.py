@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.support.containers import IMAGE
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -108,7 +110,7 @@ def test_volume_that_misses_something_read_only(engine: Engine, hub: HubServer) 
     assert not hub.log.entries()
 
 
-def test_second_run(engine: Engine, hub: HubServer, filled: Filled, image: str) -> None:
+def test_second_run(engine: Engine, hub: HubServer, filled: Filled) -> None:
     """A second run makes no request and costs less than a second more than a container that does nothing."""
     mounts = [part for source, place in engine.mounts.items() for part in ("-v", f"{source}:{place}:ro")]
     values = [part for name, value in engine.defaults.items() for part in ("-e", f"{name}={value}")]
@@ -117,7 +119,7 @@ def test_second_run(engine: Engine, hub: HubServer, filled: Filled, image: str) 
     empty: list[float] = []
     warm: list[float] = []
     for _ in range(3):
-        for command, seconds in (([*common, "--entrypoint", "/bin/true", image], empty), ([*common, image], warm)):
+        for command, seconds in (([*common, "--entrypoint", "/bin/true", IMAGE], empty), ([*common, IMAGE], warm)):
             begun = time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             seconds.append(time.perf_counter() - begun)
