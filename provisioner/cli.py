@@ -372,8 +372,8 @@ def _status(context: _Context) -> int:
         _print_json(document, context)
     else:
         _print(status_text(document), context)
-    if getattr(context.options, "check", False) and document.get("state") not in GOOD_STATES:
-        state = document.get("state")
+    state = str(document.get("state"))  # the file may hold anything
+    if getattr(context.options, "check", False) and state not in GOOD_STATES:
         kind = TryAgainError if state in {"provisioning", "interrupted"} else NotFoundError
         raise kind(f"the volume is not ready: its state is {state!r}", hint="See 'status' for what is missing.")
     return 0

@@ -228,7 +228,9 @@ def status_text(document: Mapping[str, Any]) -> str:
                 reason = f" ({record['reason']})" if record.get("reason") else ""
                 done, whole = record.get("bytes_done"), record.get("bytes_total")
                 part = (
-                    f"{_number(done)} of {_number(whole)}" if record.get("state") in {"fetching", "unpacking"} else _number(done)
+                    f"{_number(done)} of {_number(whole)}"
+                    if str(record.get("state")) in {"fetching", "unpacking"}
+                    else _number(done)
                 )
                 rows.append(
                     [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.support.hub_server import HubServer
 
-STEPS: Final = int(os.environ.get("DEATHS", "16"))
+STEPS: Final = int(os.environ.get("DEATHS", "8"))
 """How many moments of each provision are tried, evenly spread from the first change to the last."""
 
 MORTAL: Final = """

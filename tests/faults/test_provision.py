@@ -469,3 +469,5 @@ def test_status_tells_how_it_is(volume: Volume) -> None:
     assert volume.run("status", "--check").code == 66
     (volume.root / "dataset_status.json").write_text(json.dumps({**document, "state": "interrupted"}))
     assert volume.run("status", "--check").code == 75
+    (volume.root / "dataset_status.json").write_text(json.dumps({**document, "state": [], "datasets": {"x": {"state": {}}}}))
+    assert volume.run("status", "--check").code == 66
