@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import os
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.errors import IntegrityError, UnsafeArchiveError, VolumeError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from provisioner.volume.member import Member
 
 MAX_ENTRIES: Final = 2_000_000
-"""Members of one archive: the largest that we know has 350,000, and each costs memory."""
+"""Members of one archive: the largest that we know (of LibriTTS) has some 615,000, and each costs memory."""
 MAX_NAME_BYTES: Final = 255
 """Of one part of a path: what file systems hold."""
 MAX_PATH_BYTES: Final = 1024
@@ -202,6 +202,7 @@ class _Unpacker:
                 self._tree.symlink(entry.path, entry.target)
             except OSError as error:
                 raise self._disk(error, entry.path) from error
+        self._links.clear()
         entries: list[Entry] = []
         empty: list[Entry] = []
         shared: list[str] = []
@@ -213,7 +214,10 @@ class _Unpacker:
                 shared.append(entry.path)
             else:
                 entries.append(entry)
-        return Unpacked((*entries, *empty), tuple(shared))
+        # A hundred bytes a file: not needed any more, and the answer is yet to be made.
+        self._made.clear()
+        entries += empty
+        return Unpacked(tuple(entries), tuple(shared))
 
     # --- names
 
@@ -304,7 +308,7 @@ class _Unpacker:
             self._refuse(path, f"is a hard link to {shown(member.target)}, which is no earlier file of the archive")
         if entry.path == path:
             self._refuse(path, "is a hard link to itself")
-        if self._claim(path, replace(entry, path=path, artifact=self._artifact)) and entry.kind == "file":
+        if self._claim(path, entry.moved(path, self._artifact)) and entry.kind == "file":
             try:
                 linked = self._tree.hard_link(entry.path, path)
             except OSError as error:

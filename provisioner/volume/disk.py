@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.errors import ProvisionerError, VolumeError, VolumeFullError, VolumeNotWritableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 FILE_MODE: Final = 0o664
 """Group-writable: a volume is shared by uid 1000 and by any other uid with group 0."""
@@ -32,6 +32,9 @@ TEMPORARY_PREFIX: Final = ".tmp-"
 
 CHUNK: Final = 1024 * 1024
 """Bytes read or written at once; also how often a request to stop is looked for."""
+
+_BUFFER: Final = 64 * 1024
+"""Bytes that small pieces are gathered to before they are written."""
 
 HAS_DIR_FD: Final = {os.open, os.mkdir, os.unlink, os.rmdir, os.stat} <= os.supports_dir_fd
 """Whether paths can be opened relative to an open folder (not on Windows)."""
@@ -335,9 +338,10 @@ def write_all(handle: int, data: bytes | memoryview) -> None:
             rest = rest[os.write(handle, rest) :]
 
 
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True) -> None:
     """Replace ``path`` by a file that holds ``data``: a reader sees the old bytes or the new, never a mixture.
 
+    ``data`` may come in pieces of any length, which are not all held at once; what making them raises leaves the old file.
     ``durable``: they also survive a power cut from here on. The mode is 0664, whatever the umask. A link at ``path`` is
     replaced, not followed. The folder must exist.
 
@@ -348,12 +352,14 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """
     # Not derived from the name: that may already be as long as a name can be.
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid():x}-{secrets.token_hex(8)}")
-    with disk_errors(f"writing {path}", path, needed=len(data)):
+    with disk_errors(f"writing {path}", path, needed=len(data) if isinstance(data, bytes) else None):
         try:
             handle = os.open(temporary, OPEN_NEW, FILE_MODE)
             try:
                 set_mode(handle, FILE_MODE)
-                write_all(handle, data)
+                # Closing it writes out what is buffered, and says so if that fails.
+                with open(handle, "wb", buffering=_BUFFER, closefd=False) as file:
+                    file.writelines((data,) if isinstance(data, bytes) else data)
                 if durable:
                     _fsync(handle)
             finally:

@@ -113,7 +113,8 @@ class Store:
         """Give a version's manifest; ``None`` when there is none that can be understood."""
         path = self.layout.manifest(dataset, version)
         try:
-            return Manifest.from_json(path.read_bytes(), str(path))
+            with path.open("rb") as lines:
+                return Manifest.read(lines, str(path))
         except FileNotFoundError:
             return None
         except (OSError, VolumeError) as error:
@@ -173,7 +174,7 @@ class Store:
             )
         for folder in (self.layout.manifests / dataset, self.layout.receipts / dataset, self.layout.store / dataset):
             make_folder(folder)
-        write_atomic(self.layout.checksums(dataset, version), manifest.to_sha256sum(), durable=False)
+        write_atomic(self.layout.checksums(dataset, version), manifest.sha256sum_lines(), durable=False)
         write_json(self._origin(dataset, version), receipt_document(receipt, self._program_version), durable=False)
         tree = self.layout.tree(dataset, version)
         if _is_folder(tree):
@@ -181,7 +182,7 @@ class Store:
             self.layout.manifest(dataset, version).unlink(missing_ok=True)
             remove_tree(tree)
         # Before the tree, so that one which is there can be adopted; a manifest without its tree is nothing.
-        write_atomic(self.layout.manifest(dataset, version), manifest.to_json(), durable=False)
+        write_atomic(self.layout.manifest(dataset, version), manifest.json_lines(), durable=False)
         self._move_in(staged, tree)
         sync_tree(self.layout.private)
         self._place(dataset, version)
@@ -201,10 +202,12 @@ class Store:
         Raises:
             VolumeError: the volume failed.
         """
-        manifest, tree = self.manifest(dataset, version), self.tree_of(dataset, version)
+        tree = self.tree_of(dataset, version)
         receipt = read_receipt(self._origin(dataset, version), dataset, version)
-        if manifest is not None and tree is not None and receipt is not None:
+        if tree is not None and receipt is not None and (manifest := self.manifest(dataset, version)) is not None:
             findings = check_tree(tree, manifest, deep=True, check=self._check)
+            # Large, and removing a tree takes memory too.
+            del manifest
             if not findings:
                 self._place(dataset, version)
                 self._write_receipt(receipt)

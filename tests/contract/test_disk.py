@@ -92,6 +92,28 @@ def test_a_file_is_written_whole(tmp_path: Path, *, durable: bool) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_is_written_in_pieces(tmp_path: Path) -> None:
+    """Small and large ones, in their order, and never all at once in memory."""
+    path = tmp_path / "manifest"
+    disk.write_atomic(path, (bytes([number % 256]) * (number % 3 * 50_000 + 1) for number in range(200)))
+    assert path.read_bytes() == b"".join(bytes([number % 256]) * (number % 3 * 50_000 + 1) for number in range(200))
+
+
+def test_pieces_that_fail_leave_the_old_file(tmp_path: Path) -> None:
+    """Whatever ends the making of the pieces; nothing is left beside it."""
+
+    def pieces() -> Iterator[bytes]:
+        yield bytes(100_000)
+        raise KeyboardInterrupt
+
+    path = tmp_path / "manifest"
+    disk.write_atomic(path, b"old")
+    with pytest.raises(KeyboardInterrupt):
+        disk.write_atomic(path, pieces())
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     """What it pointed to stays as it is."""
     (tmp_path / "other").write_bytes(b"precious")
@@ -101,7 +123,8 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_bytes() == b"precious"
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [bytes(5000), [bytes(10)] * 500, [bytes(10)] * 50_000], ids=["whole", "few", "many"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, data: bytes | list[bytes]) -> None:
     """The disk stops in the middle (here by the limit on a file's size): the old bytes are there, no rest is."""
     path = tmp_path / "status"
     disk.write_atomic(path, b"old")
@@ -109,7 +132,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(VolumeError, match="status") as caught:
-            disk.write_atomic(path, bytes(5000))
+            disk.write_atomic(path, data)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "FAT" in caught.value.hint

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import tarfile
+import tracemalloc
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner.catalog.model import Digest
 from provisioner.errors import InterruptedBySignal, VolumeError
+from provisioner.fill import Filler
 from provisioner.planning.layout import VolumeLayout
 from provisioner.planning.plan import Receipt
+from provisioner.planning.recipe import Artifact
+from provisioner.remote.source import Resolved
+from provisioner.stop import Stop
 from provisioner.volume.manifest import Entry, Manifest
 from provisioner.volume.store import Store
 
@@ -103,6 +112,50 @@ def test_an_empty_volume(shop: Shop) -> None:
     assert (inventory.receipts, inventory.published, inventory.orphans, inventory.foreign) == ({}, {}, frozenset(), frozenset())
     assert inventory.free_bytes
     assert list(shop.layout.root.iterdir()) == []
+
+
+class _Ears:
+    """Hears everything."""
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
+    """From the archives to the published tree, and when a tree is adopted, a file costs less than 380 bytes at any moment."""
+    count, archives = 20_000, 2
+    artifacts, found = [], {}
+    for part in range(archives):
+        path = tmp_path / f"{part}.tar"
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for number in range(part, count, archives):
+                info = tarfile.TarInfo(f"nsynth-train/audio-{part}/bass_synthetic_{number:06}-049-025.wav")
+                info.size = 8
+                tar.addfile(info, io.BytesIO(b"%08d" % number))
+        digest = Digest("sha256", hashlib.sha256(path.read_bytes()).hexdigest())
+        artifacts.append(Artifact(path.name, ("https://example.org/",), None, digest, "tar", "", "catalog"))
+        found[path.name] = path
+    (tmp_path / "volume").mkdir()
+    shop = make(tmp_path / "volume")
+    recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=FIRST, label="alpha", layout="raw")
+    recipe.dataset = SimpleNamespace(license=SimpleNamespace(spdx="CC-BY-4.0"))
+    step: Any = SimpleNamespace(recipe=recipe, id="alpha", one_at_a_time=True)
+    remote: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
+    finds: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
+    watcher: Any = _Ears()
+    filler = Filler(step, shop.store, remote, finds, stop=Stop(), watcher=watcher, connections=1)
+    inventory = shop.store.inventory()
+    tracemalloc.start()
+    try:
+        filler.fill(inventory, lambda: "2026-01-01T00:00:00Z")
+        assert tracemalloc.get_traced_memory()[1] / count < 380
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        shop.layout.receipt("alpha", FIRST).unlink()
+        assert shop.store.adopt("alpha", FIRST)
+        assert (tracemalloc.get_traced_memory()[1] - before) / count < 380
+    finally:
+        tracemalloc.stop()
 
 
 def test_published(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -14,14 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.errors import VolumeError
+from provisioner.volume.disk import write_atomic
 from provisioner.volume.manifest import Entry, Finding, Manifest, check_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from random import Random
 
+    from provisioner.volume.manifest import Kind
+
 ZEROS = "0" * 64
+NEWLINE = "\n"
 
 
 def nothing() -> None:
@@ -31,6 +36,22 @@ def nothing() -> None:
 def sha256(data: bytes) -> str:
     """Give the digest as a manifest has it."""
     return hashlib.sha256(data).hexdigest()
+
+
+def written(manifest: Manifest) -> bytes:
+    """Give the JSON form in one piece."""
+    return b"".join(manifest.json_lines())
+
+
+def read(data: bytes) -> Manifest:
+    """Read it from one piece."""
+    return Manifest.read(io.BytesIO(data), "x.json")
+
+
+def in_lines(head: dict[str, object], entries: Iterable[object]) -> bytes:
+    """Write JSON of any content the way manifests are written: a head, one entry a line, an end."""
+    lines = ",\n".join(map(json.dumps, entries))
+    return f'{json.dumps(head)[:-1]}{", " if head else ""}"entries":[\n{lines}{lines and NEWLINE}]}}\n'.encode()
 
 
 def entry_of(path: str, data: bytes) -> Entry:
@@ -72,10 +93,10 @@ manifests = st.lists(entries, max_size=8, unique_by=lambda entry: entry.path).ma
 @given(manifests)
 def test_json_reads_back_as_it_was(manifest: Manifest) -> None:
     """Whatever bytes names have: what was written is what is read, and it is plain ASCII JSON."""
-    written = manifest.to_json()
-    assert manifest == Manifest.from_json(written, "x.json")
-    assert written.isascii()
-    document = json.loads(written)
+    data = written(manifest)
+    assert manifest == read(data)
+    assert data.isascii()
+    document = json.loads(data)
     assert (manifest.files, manifest.bytes, len(manifest)) == (
         document["files"],
         document["bytes"],
@@ -86,7 +107,7 @@ def test_json_reads_back_as_it_was(manifest: Manifest) -> None:
 def assert_answered(data: bytes) -> None:
     """Give a manifest, or an error of ours that names the file."""
     try:
-        answer = Manifest.from_json(data, "x.json").to_json().decode()
+        answer = written(read(data)).decode()
     except VolumeError as error:
         answer = error.message
     assert answer.startswith(('{"schema_version":1,', "x.json is not a manifest: "))
@@ -95,17 +116,31 @@ def assert_answered(data: bytes) -> None:
 @given(manifests, st.randoms(use_true_random=False))
 def test_any_damage_is_an_error_that_names_the_file(manifest: Manifest, random: Random) -> None:
     """One byte changed: another manifest or an error of ours, never a traceback."""
-    written = bytearray(manifest.to_json())
-    place = random.randrange(len(written))
-    written[place] = random.randrange(256)
-    assert_answered(bytes(written))
+    data = bytearray(written(manifest))
+    data[random.randrange(len(data))] = random.randrange(256)
+    assert_answered(bytes(data))
+
+
+@given(manifests, st.randoms(use_true_random=False))
+def test_a_doubled_line_and_a_lost_end_are_noticed(manifest: Manifest, random: Random) -> None:
+    """Nothing that is there twice or cut off is a manifest."""
+    data = written(manifest)
+    lines = data.splitlines(keepends=True)
+    place = random.randrange(len(lines))
+    for damaged in (
+        b"".join([*lines[: place + 1], *lines[place:]]),
+        data[: random.randrange(len(data))],
+        data + b"\n",
+    ):
+        with pytest.raises(VolumeError, match=r"x\.json is not a manifest"):
+            read(damaged)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_manifest_or_an_error(data: bytes) -> None:
     """The volume may hold anything."""
     with pytest.raises(VolumeError, match="is not a manifest"):
-        Manifest.from_json(data, "x.json")
+        read(data)
 
 
 json_values = st.recursive(
@@ -117,10 +152,16 @@ json_values = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({"schema_version": st.just(1), "entries": json_values}, optional={"artifacts": json_values}))
-def test_any_json_is_a_manifest_or_an_error(document: object) -> None:
+@given(
+    st.fixed_dictionaries(
+        {"schema_version": st.just(1)}, optional={"artifacts": json_values, "files": json_values, "bytes": json_values}
+    ),
+    st.lists(json_values, max_size=4),
+)
+def test_any_json_is_a_manifest_or_an_error(head: dict[str, object], entries: list[object]) -> None:
     """The right shape outside says nothing about the inside."""
-    assert_answered(json.dumps(document).encode())
+    assert_answered(in_lines(head, entries))
+    assert_answered(json.dumps({**head, "entries": entries}).encode())
 
 
 GOOD = {"path": "a", "kind": "file", "size": 3, "sha256": ZEROS}
@@ -157,39 +198,59 @@ GOOD = {"path": "a", "kind": "file", "size": 3, "sha256": ZEROS}
 )
 def test_every_value_is_looked_at(change: dict[str, object], reason: str) -> None:
     """One wrong value refuses the file; without it the same file is read."""
-
-    def written(entry: dict[str, object]) -> bytes:
-        head = {"schema_version": 1, "files": 1, "bytes": 3, "artifacts": ["key"]}
-        return json.dumps({**head, "entries": [entry]}).encode()
-
-    assert len(Manifest.from_json(written(GOOD), "x.json")) == 1
+    head: dict[str, object] = {"schema_version": 1, "files": 1, "bytes": 3, "artifacts": ["key"]}
+    assert len(read(in_lines(head, [GOOD]))) == 1
     with pytest.raises(VolumeError, match=reason):
-        Manifest.from_json(written({**GOOD, **change}), "x.json")
+        read(in_lines(head, [{**GOOD, **change}]))
+
+
+@pytest.mark.parametrize(("kind", "sha256"), [("file", ""), ("file", "00"), ("link", ZEROS), ("folder", "")])
+def test_an_entry_that_makes_no_sense_is_not_made(kind: Kind, sha256: str) -> None:
+    """A file has its digest, and nothing else has one, or a size."""
+    with pytest.raises(ValueError, match="'a' is a"):
+        Entry("a", kind, 3, sha256)
+
+
+FOLDER = {"path": "a", "kind": "folder"}
+EMPTY: dict[str, object] = {"schema_version": 1, "files": 0, "bytes": 0}
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "reason"),
     [
-        b"",
-        b"[]",
-        b"{}",
-        b'"path"',
-        b'{"path":"a","kind":"folder"}',
-        b'{"schema_version":true,"files":0,"bytes":0,"entries":[]}',
-        b'{"schema_version":2,"files":0,"bytes":0,"entries":[]}',
-        b'{"schema_version":1,"files":1,"bytes":0,"entries":[]}',
-        b'{"schema_version":1,"files":0,"bytes":0,"entries":[[]]}',
-        b'{"schema_version":1,"files":0,"bytes":0,"artifacts":[1],"entries":[]}',
-        b'{"schema_version":1,"files":0,"bytes":0,"entries":[{"path":"a","kind":"folder"},{"path":"a","kind":"folder"}]}',
-        b"[" * 100_000,
-        b'{"schema_version":' + b"9" * 5000 + b"}",
-        b"\xff\xfe\x00",
+        (b"", "first line"),
+        (b"[]", "first line"),
+        (b"{}", "first line"),
+        (b'"path"', "first line"),
+        (json.dumps(FOLDER).encode(), "first line"),
+        (json.dumps({**EMPTY, "entries": []}).encode(), "first line"),
+        (b'["entries":[\n]}\n', "delimiter"),
+        (b'{"x":{"entries":[\n]}\n', "delimiter"),
+        (rb'{"schema_version":1,"files":0,"bytes":0,"\\"entries":[' + b"\n]}\n", "delimiter"),
+        (rb'{"schema_version":1,"files":0,"bytes":0,"\"entries":[' + b"\n]}\n", "entries is no list"),
+        (in_lines({}, []), "schema_version is None"),
+        (in_lines({**EMPTY, "schema_version": True}, []), "schema_version is True"),
+        (in_lines({**EMPTY, "schema_version": 2}, []), "schema_version is 2"),
+        (in_lines({**EMPTY, "files": 1}, []), "totals"),
+        (in_lines({**EMPTY, "bytes": None}, []), "totals"),
+        (in_lines(EMPTY, [[]]), "entry 1 is no object"),
+        (in_lines(EMPTY, [FOLDER, {}]), "entry 2 is no object"),
+        (in_lines({**EMPTY, "artifacts": [1]}, []), "artifacts is no list"),
+        (in_lines(EMPTY, [FOLDER, FOLDER]), "twice"),
+        (in_lines(EMPTY, [FOLDER])[:-3], "in the middle, with 1"),
+        (in_lines(EMPTY, [FOLDER]) + b" ", "follows its end"),
+        (in_lines(EMPTY, [FOLDER, GOOD]).replace(b",\n", b"\n"), "follows entry 1"),
+        (b"[" * 100_000, "first line"),
+        (in_lines(EMPTY, []).replace(b"]}", b"[" * 100_000), "recursion"),
+        (b'{"schema_version":' + b"9" * 5000 + b',"entries":[\n]}\n', "digits"),
+        (b"\xff\xfe\x00", "first line"),
+        (in_lines(EMPTY, [FOLDER]).replace(b"a", b"\xff", 1), "ascii"),
     ],
 )
-def test_what_is_no_manifest_is_refused(data: bytes) -> None:
-    """Wrong shapes, other versions, wrong totals, nesting and numbers without end."""
-    with pytest.raises(VolumeError, match="is not a manifest"):
-        Manifest.from_json(data, "x.json")
+def test_what_is_no_manifest_is_refused(data: bytes, reason: str) -> None:
+    """Wrong shapes, other versions, wrong totals, lines that are not ours, nesting and numbers without end."""
+    with pytest.raises(VolumeError, match=rf"is not a manifest: .*{reason}"):
+        read(data)
 
 
 def test_a_path_is_there_once() -> None:
@@ -204,21 +265,37 @@ def test_the_order_is_that_of_the_bytes() -> None:
     assert [entry.path for entry in manifest] == ["a", "\N{GRINNING FACE}", "\udcff"]
 
 
-def test_memory_stays_below_a_kibibyte_a_file() -> None:
-    """Half a million files must not cost half a gibibyte, neither to write nor to read."""
-    count = 5000
-    manifest = Manifest.of(
-        Entry(f"dataset-train/audio/{n:06}-some-ordinary-name.wav", "file", 128_044, f"{n:064x}", artifact="k" * 64)
-        for n in range(count)
-    )
-    tracemalloc.start()
-    try:
-        written = manifest.to_json()
-        assert tracemalloc.get_traced_memory()[1] < 600 * count
+def test_parts_are_merged_in_their_order() -> None:
+    """Of one path the first part's entry counts; a folder that another part filled is no entry any more."""
+    first = [Entry("d", "folder", artifact="1"), Entry("e", "folder", artifact="1"), entry_of("x", b"1")]
+    second = [Entry("e", "folder", artifact="2"), entry_of("d-", b""), entry_of("d/y", b"2"), entry_of("x", b"2")]
+    merged = Manifest.merged([first, second])
+    assert merged.entries == (second[1], second[2], first[1], first[2])
+
+
+def test_memory_for_each_file(tmp_path: Path) -> None:
+    """A manifest of a million files fits into a container of 400 MiB: as entries, merged, written and read."""
+    count = 20_000
+
+    def peak(most: int, work: Callable[[], object]) -> None:
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        Manifest.from_json(written, "x.json")
-        assert tracemalloc.get_traced_memory()[1] - before < 900 * count
+        work()
+        assert (tracemalloc.get_traced_memory()[1] - before) / count < most
+
+    tracemalloc.start()
+    try:
+        manifest = Manifest.of(
+            Entry(f"dataset-train/audio/{n:06}-some-ordinary-name.wav", "file", 128_044, f"{n:064x}", artifact="k" * 64)
+            for n in range(count)
+        )
+        assert tracemalloc.get_traced_memory()[1] / count < 270
+        path = tmp_path / "manifest"
+        peak(15, lambda: write_atomic(path, manifest.sha256sum_lines(), durable=False))
+        peak(15, lambda: write_atomic(path, manifest.json_lines(), durable=False))
+        peak(40, lambda: Manifest.merged([manifest]))
+        with path.open("rb") as lines:
+            peak(280, lambda: Manifest.read(lines, "x.json"))
     finally:
         tracemalloc.stop()
 
@@ -248,7 +325,7 @@ AWKWARD = [
 
 def sha256sum(tree: Path, manifest: Manifest) -> subprocess.CompletedProcess[bytes]:
     """Run the real tool in the tree."""
-    (tree.parent / "sums").write_bytes(manifest.to_sha256sum())
+    (tree.parent / "sums").write_bytes(b"".join(manifest.sha256sum_lines()))
     return subprocess.run(
         ["sha256sum", "--check", "--strict", "--quiet", str(tree.parent / "sums")], cwd=tree, capture_output=True, check=False
     )
@@ -274,7 +351,7 @@ def test_sha256sum_accepts_the_tree_and_sees_a_change(tmp_path: Path) -> None:
 def test_sha256sum_lines_say_the_name_and_nothing_else(found: list[str]) -> None:
     """Undoing the escapes as coreutils documents them gives each name back, one to a line."""
     manifest = Manifest.of(entry_of(name, b"") for name in found)
-    lines = manifest.to_sha256sum().split(b"\n")
+    lines = b"".join(manifest.sha256sum_lines()).split(b"\n")
     assert lines.pop() == b""
     unescape = {b"\\\\": b"\\", b"\\n": b"\n", b"\\r": b"\r"}
     read = []
@@ -294,7 +371,7 @@ def test_sha256sum_lines_say_the_name_and_nothing_else(found: list[str]) -> None
 
 def test_links_and_folders_have_no_sum() -> None:
     """sha256sum would follow the one and refuse the other."""
-    assert Manifest.of([Entry("l", "link", target="a"), Entry("d", "folder")]).to_sha256sum() == b""
+    assert list(Manifest.of([Entry("l", "link", target="a"), Entry("d", "folder")]).sha256sum_lines()) == []
 
 
 # --- a tree -------------------------------------------------------------------------------------------------------------
