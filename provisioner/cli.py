@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from provisioner import __version__
 from provisioner.errors import (
     INTERNAL_ERROR_EXIT_CODE,
+    AppNotFoundError,
     ConfigurationError,
     DeadlineError,
     InterruptedBySignal,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+LATER_COMMANDS: Final = ("verify", "repair", "remove", "gc", "repo", "doctor", "serve", "init")
+"""Commands of the contract that this version does not have."""
 COMMANDS: Final = {
     "provision": "make the volume hold what was asked for; the default",
     "plan": "what 'provision' would do and why; writes nothing, asks nobody",
@@ -222,7 +225,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         console = set_up_logging(settings.log_format, redactor=redactor)
         context = _Context(settings, options, environ, Stop(), console, redactor, said, app=invocation.app, mask=mask)
         if invocation.app:
-            context.executable = find_app(invocation.app, environ, COMMANDS)
+            context.executable = _find_app(invocation.app, environ)
         code = _command(invocation, options)(context)
         sys.stdout.flush()
         return code
@@ -238,6 +241,16 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         _LOGGER.critical("This is a bug of the provisioner: %s", error, exc_info=True)
         _write_termination_log(termination_log, {"reference": "internal-error", "message": str(error), "hint": ""}, redactor)
         return INTERNAL_ERROR_EXIT_CODE
+
+
+def _find_app(app: tuple[str, ...], environ: Mapping[str, str]) -> str:
+    try:
+        return find_app(app, environ, COMMANDS)
+    except AppNotFoundError as error:
+        if app[0] in LATER_COMMANDS:
+            hint = "See '--help' for the commands of this version; to start an app of that name, give its path behind '--'."
+            raise AppNotFoundError(f"this version has no command {app[0]!r}; nothing was fetched", hint=hint) from error
+        raise
 
 
 def _settings(options: argparse.Namespace, environ: Mapping[str, str], redactor: Redactor) -> Settings:
@@ -282,7 +295,7 @@ def _run(context: _Context) -> Run:
         stop=context.stop,
         progress=Progress(display),
         in_image=in_image(),
-        already_set=frozenset(context.environ),
+        given=context.environ,
     )
 
 
@@ -292,7 +305,7 @@ def _run(context: _Context) -> Run:
 def _provision(context: _Context) -> int:
     settings = context.settings
     context.umask = os.umask(0o002)
-    _listen(context.stop)
+    received = _listen(context.stop)
     try:
         run = _run(context)
         result = run.provision()
@@ -300,14 +313,16 @@ def _provision(context: _Context) -> int:
         error = result.error
         values = dict(result.environment)
     except ProvisionerError as failure:
-        # The operator chose an app on whatever there is over no app; wrong settings and signals are not whatever there is.
-        degraded = settings.on_failure == "degraded" and context.app
-        if not degraded or isinstance(failure, ConfigurationError | InterruptedBySignal):
+        # The operator chose to go on with whatever there is; wrong settings and signals are not whatever there is, and a
+        # deadline is there to be noticed unless an app is to start by then.
+        stays = isinstance(failure, ConfigurationError | InterruptedBySignal)
+        if settings.on_failure != "degraded" or stays or (isinstance(failure, DeadlineError) and not context.app):
             raise
-        document, error, values = {}, failure, {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets")}
+        document, error = {"error": failure.as_record()}, failure
+        values = {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets")}
     if context.stop.reason is not None:
         raise context.stop.reason
-    if error is not None and not (settings.on_failure == "degraded" and not isinstance(error, DeadlineError)):
+    if error is not None and settings.on_failure != "degraded":
         raise error
     if error is not None:
         _LOGGER.warning("%s. Going on all the same, since ON_FAILURE=degraded", error.message)
@@ -322,7 +337,7 @@ def _provision(context: _Context) -> int:
     _LOGGER.info("Starting the app: %s", context.app[0])
     sys.stdout.flush()
     sys.stderr.flush()
-    become(context.executable, context.app, environ, mask=context.mask, umask=context.umask)
+    become(context.executable, context.app, environ, mask=context.mask, umask=context.umask, received=received)
     raise AssertionError("unreachable: the app has replaced this process")
 
 
@@ -459,20 +474,25 @@ def _seconds(stamp: object) -> float:
 # --- signals and words ---------------------------------------------------------------------------------------------------
 
 
-def _listen(stop: Stop) -> None:
-    """From here on a signal asks the run to end; a second one ends the process at once."""
-    seen = False
+def _listen(stop: Stop) -> Callable[[], int | None]:
+    """From here on a signal asks the run to end; a second one ends the process at once.
+
+    Returns:
+        What gives the signal that came; ``None``: none did.
+    """
+    seen: int | None = None
 
     def on_signal(signum: int, _frame: FrameType | None) -> None:
         nonlocal seen
-        if seen:
+        if seen is not None:
             os._exit(128 + signum)
-        seen = True
+        seen = signum
         # On a thread: what the signal interrupted may hold the very locks that a request to stop takes.
         threading.Thread(target=stop.request, args=(InterruptedBySignal(signum),), daemon=True).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
+    return lambda: seen
 
 
 def _print(text: str, context: _Context) -> None:

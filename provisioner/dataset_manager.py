@@ -186,7 +186,7 @@ class DatasetManager:
             load_catalog(settings.catalog_path),
             stop=Stop(),
             progress=Progress(),
-            already_set=frozenset(self._environ),
+            given=self._environ,
         )
 
 

@@ -12,7 +12,7 @@ can do (``hint``). This module imports nothing of ours, so that every layer may 
     ├── NotFoundError             66  MissingDataError
     ├── RemoteRefusedError        69
     ├── VolumeNotWritableError    73
-    ├── VolumeError               74  VolumeFullError
+    ├── VolumeError               74  VolumeFullError (NoRoomError)
     ├── TryAgainError             75  RemoteUnavailableError, LockTimeoutError, DeadlineError
     ├── AccessDeniedError         77  LicenseRefusedError
     ├── ConfigurationError        78
@@ -135,6 +135,12 @@ class VolumeFullError(VolumeError):
     """There is not enough room, by the device or by the limit that was set."""
 
     reference = "volume-full"
+
+
+class NoRoomError(VolumeFullError):
+    """A data set does not fit, found out before its first byte: for a phase a reason to leave it out, not a failure."""
+
+    reference = "no-room"
 
 
 class TryAgainError(ProvisionerError):

@@ -12,7 +12,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from provisioner.errors import ConfigurationError, ProvisionerError, VolumeError, VolumeFullError, gravest
+from provisioner.errors import (
+    BrokenArchiveError,
+    ConfigurationError,
+    IntegrityError,
+    NoRoomError,
+    ProvisionerError,
+    VolumeError,
+    VolumeFullError,
+    gravest,
+)
 from provisioner.planning.plan import Receipt
 from provisioner.remote.source import ANOTHER_MAY_HELP
 from provisioner.volume.archive import unpack
@@ -35,6 +44,11 @@ _LOGGER = logging.getLogger(__name__)
 
 MAX_NOTED_FILES: Final = 100
 """Receipts are read at every start: how long they are must not depend on how many files a repository has."""
+
+
+class _AbandonedError(Exception):
+    """Another artifact of the same source has failed for good: the rest of them is of no use from here."""
+
 
 Heritage = dict[str, tuple["Path", tuple["Entry", ...]]]
 """Shape of an artifact to a tree that has it, and its entries there."""
@@ -104,6 +118,9 @@ class Filler:
         self._parts = self._layout.staged_parts(step.id, step.recipe.version)
         self._taken: dict[str, Entry] = {}
         self._taken_lock = threading.Lock()
+        self._failed = threading.Event()
+        self._given_up: list[Artifact] = []
+        """Of sources that failed: what is staged of them is of no use once another has succeeded."""
 
     def fill(self, inventory: Inventory, published_at: Callable[[], str]) -> Receipt:
         """Try the sources in their order until one gives the data set whole, and publish it.
@@ -119,6 +136,7 @@ class Filler:
         for place, source in enumerate(self._recipe.sources):
             try:
                 resolved = self._remote.resolve(source, self._recipe.splits)
+                self._given_up += resolved.artifacts
                 parts = self._gather(resolved, inventory)
                 return self._publish(resolved, parts, published_at)
             except (*ANOTHER_MAY_HELP, ConfigurationError) as error:
@@ -137,7 +155,7 @@ class Filler:
         make_folder(self._parts)
         self._taken = {}
         parts: dict[str, Part] = {}
-        missing: deque[tuple[Artifact, Path | None]] = deque()
+        missing: dict[str, list[Artifact]] = {}
         sizes = [artifact.size.value for artifact in resolved.artifacts if artifact.size]
         self._watcher.fetching(sum(sizes) if len(sizes) == len(resolved.artifacts) else None)
         heritage = self._heritage(resolved.artifacts, inventory)
@@ -145,31 +163,56 @@ class Filler:
             self._stop.check()
             part = self._staged(artifact) or self._taken_over(artifact, heritage)
             if part is None:
-                missing.append((artifact, self._finds.find(artifact)))
+                # The same bytes may be wanted in several places: repositories repeat licences and empty files.
+                missing.setdefault(artifact.key, []).append(artifact)
                 continue
             self._keep(artifact, part, parts)
             self._watcher.arrived(artifact.size.value if artifact.size else 0)
-        self._work_off(missing, parts)
+        self._check_room([group[0] for group in missing.values()])
+        self._work_off(deque((group, self._finds.find(group[0])) for group in missing.values()), parts)
         # As large as all parts together, and what follows needs memory of its own.
         self._taken = {}
         return parts
 
-    def _work_off(self, missing: deque[tuple[Artifact, Path | None]], parts: dict[str, Part]) -> None:
+    def _check_room(self, missing: Sequence[Artifact]) -> None:
+        """Hold what the source says against the room there is, where the plan had only an estimate or nothing.
+
+        Raises:
+            NoRoomError: it cannot fit; nothing was fetched.
+        """
+        left, planned = self._step.left_bytes, self._step.download
+        if left is None or (planned is not None and not planned.estimate):
+            return
+        plain = sum(artifact.size.value for artifact in missing if artifact.size and artifact.unpack == "none")
+        archives = [artifact.size.value for artifact in missing if artifact.size and artifact.unpack != "none"]
+        packed = max(archives, default=0) if self._step.one_at_a_time else sum(archives)
+        needed = plain + packed + sum(archives)  # an archive's tree is hardly smaller than the archive
+        if needed > left:
+            raise NoRoomError(
+                f"{self._recipe.label} needs {needed:,} bytes, as its source says now; {left:,} are left; nothing was fetched",
+                hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list').",
+            )
+
+    def _work_off(self, missing: deque[tuple[list[Artifact], Path | None]], parts: dict[str, Part]) -> None:
         """Fetch what is missing, several artifacts at once if there is room for them; the first failure ends it."""
-        failures: list[ProvisionerError | BaseException] = []
+        failures: list[BaseException] = []
+        self._failed.clear()
 
         def work() -> None:
             while not failures:
                 try:
-                    artifact, found = missing.popleft()
+                    group, found = missing.popleft()
                 except IndexError:
                     return
                 try:
-                    part = self._obtain(artifact, found)
+                    obtained = self._obtain(group, found)
                     with self._taken_lock:
-                        parts[artifact.shape] = part
+                        parts.update(obtained)
+                except _AbandonedError:
+                    return
                 except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
                     failures.append(error)
+                    self._failed.set()
 
         count = 1 if self._step.one_at_a_time else min(self._connections, len(missing))
         threads = [threading.Thread(target=work, name=f"fetch-{self._recipe.label}", daemon=True) for _ in range(count - 1)]
@@ -181,6 +224,16 @@ class Filler:
         if failures:
             ours = [error for error in failures if isinstance(error, ProvisionerError)]
             raise failures[0] if len(ours) < len(failures) else gravest(ours)
+
+    def _check(self) -> None:
+        """End what this thread does: the run must end, or another artifact of the same source has failed for good."""
+        self._stop.check()
+        if self._failed.is_set():
+            raise _AbandonedError
+
+    def _arrived(self, count: int) -> None:
+        self._watcher.arrived(count)
+        self._check()
 
     def _keep(self, artifact: Artifact, part: Part, parts: dict[str, Part]) -> None:
         parts[artifact.shape] = part
@@ -199,8 +252,8 @@ class Filler:
             with contextlib.suppress(FileNotFoundError, VolumeError):
                 with path.open("rb") as lines:
                     manifest = Manifest.read(lines, str(path))
-                # A run that died while it published has taken the tree away, and left this record.
-                if not check_tree(self._tree, manifest, deep=False, extra=False, check=self._stop.check):
+                # The tree may have been taken away by a run that died while it published, or changed by another source.
+                if not check_tree(self._tree, manifest, deep=True, extra=False, check=self._stop.check):
                     return Part(manifest.entries, whole=whole)
                 path.unlink()
         return None
@@ -270,41 +323,71 @@ class Filler:
 
     # --- one artifact --------------------------------------------------------------------------------------------
 
-    def _obtain(self, artifact: Artifact, found: Path | None) -> Part:
-        """Get one artifact's bytes and put them into the staged tree."""
+    def _obtain(self, group: Sequence[Artifact], found: Path | None) -> dict[str, Part]:
+        """Get the bytes that some artifacts have in common, and put them into the staged tree."""
         if found is not None:
             _LOGGER.info("%s: %s is used, nothing is fetched", self._recipe.label, found)
-            self._watcher.arrived(found.stat().st_size)
-            if artifact.unpack != "none":
-                return self._unpack(artifact, found)
-        with Blob(self._layout.blobs, artifact, check=self._stop.check) as blob:
+            self._arrived(found.stat().st_size)
+            if all(artifact.unpack != "none" for artifact in group):
+                return {artifact.shape: self._unpack(artifact, found) for artifact in group}
+        with Blob(self._layout.blobs, group[0], check=self._check) as blob:
             try:
-                return self._bring(artifact, blob, found)
+                return self._bring(group, blob, found)
             except VolumeFullError:
                 # What it leaves would keep the other data sets out as well.
                 blob.drop()
                 raise
 
-    def _bring(self, artifact: Artifact, blob: Blob, found: Path | None) -> Part:
+    def _bring(self, group: Sequence[Artifact], blob: Blob, found: Path | None) -> dict[str, Part]:
         if found is not None:
-            _pour(found, blob, self._stop.check)
+            _pour(found, blob, self._check)
             sha256 = blob.seal()
         else:
-            self._watcher.arrived(blob.have)
-            sha256 = self._remote.fetch(artifact, blob, self._watcher.arrived)
-        if artifact.unpack == "none":
+            self._arrived(blob.have)
+            sha256 = self._remote.fetch(group[0], blob, self._arrived)
+        parts = {artifact.shape: self._unpack(artifact, blob.path) for artifact in group if artifact.unpack != "none"}
+        placed: Path | None = None
+        for artifact in group:
+            if artifact.unpack != "none":
+                continue
             entry = self._entry(artifact, blob.have, sha256)
-            self._put(blob, artifact)
-            return Part((entry,), whole=True)
-        part = self._unpack(artifact, blob.path)
-        blob.drop()
-        return part
+            target = self._tree / artifact.path
+            if self._claim(entry):
+                if placed is None:
+                    self._make_way(target)
+                    blob.move_to(target)
+                    placed = target
+                else:
+                    self._make_way(target)
+                    link_or_copy(placed, target)
+            parts[artifact.shape] = Part((entry,), whole=True)
+        if placed is None:
+            blob.drop()
+        return parts
 
-    def _put(self, blob: Blob, artifact: Artifact) -> None:
-        target = self._tree / artifact.path
-        if target.is_dir() and not target.is_symlink():
+    def _claim(self, entry: Entry) -> bool:
+        """Enter a plain file among what is taken; ``False``: the same file is there already.
+
+        Raises:
+            IntegrityError: another file has its path.
+        """
+        with self._taken_lock:
+            known = self._taken.setdefault(entry.path, entry)
+        if known is entry:
+            return True
+        if (known.kind, known.size, known.sha256) == ("file", entry.size, entry.sha256):
+            return False
+        raise IntegrityError(
+            f"{self._recipe.label}: {entry.path!r} is a file of {entry.size:,} bytes, sha256 {entry.sha256},"
+            f" and another part of the data set has something else there; nothing was published",
+            hint="The two do not belong in one folder: give one of them its own with `into`.",
+        )
+
+    def _make_way(self, target: Path) -> None:
+        """Take away what an earlier, unfinished attempt left at a path."""
+        make_folder(target.parent)
+        if target.is_symlink() or target.exists():
             remove_tree(target)
-        blob.move_to(target)
 
     def _unpack(self, artifact: Artifact, archive: Path) -> Part:
         # One after the other: they share the record of what is taken, and the disk.
@@ -317,7 +400,7 @@ class Filler:
                     self._tree,
                     artifact.into,
                     taken=self._taken,
-                    check=self._stop.check,
+                    check=self._check,
                     advance=lambda count: self._watcher.unpacked(artifact.name, count),
                     artifact=artifact.shape,
                 )
@@ -338,6 +421,11 @@ class Filler:
 
     def _publish(self, resolved: Resolved, parts: Mapping[str, Part], published_at: Callable[[], str]) -> Receipt:
         manifest = Manifest.merged(parts[artifact.shape].entries for artifact in resolved.artifacts)
+        if not manifest.files:
+            raise BrokenArchiveError(
+                f"{self._recipe.label}: there is no file in it; nothing was published",
+                hint="The archive is empty, or its source's globs leave nothing. A maintainer should correct the catalog.",
+            )
         self._prune(manifest)
         against = {artifact.verified_against for artifact in resolved.artifacts}
         receipt = Receipt(
@@ -357,6 +445,8 @@ class Filler:
         )
         self._store.publish(receipt, self._tree, manifest)
         self._store.clear_staging(self._step.id)
+        if len(self._given_up) > len(resolved.artifacts):
+            self._store.clear_blobs({artifact.key for artifact in self._given_up})
         return receipt
 
     def _prune(self, manifest: Manifest) -> None:

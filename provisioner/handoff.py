@@ -18,7 +18,7 @@ from provisioner.catalog.document import nearest
 from provisioner.errors import AppNotExecutableError, AppNotFoundError, InterruptedBySignal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RESTORED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGXFSZ")
@@ -57,7 +57,15 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
     )
 
 
-def become(executable: str, command: Sequence[str], environ: Mapping[str, str], *, mask: object, umask: int | None) -> NoReturn:
+def become(
+    executable: str,
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    mask: object,
+    umask: int | None,
+    received: Callable[[], int | None],
+) -> NoReturn:
     """Replace this process by the app.
 
     Args:
@@ -66,14 +74,16 @@ def become(executable: str, command: Sequence[str], environ: Mapping[str, str], 
         environ: all of its environment.
         mask: the signals that were blocked when this process began.
         umask: what it was when this process began; ``None``: it was not changed.
+        received: gives the signal that our own handler has taken, if it has.
 
     Raises:
         InterruptedBySignal: a signal came before the app was there to take it.
         AppNotExecutableError: the system refuses.
     """
     blocked = _block()
-    for signum in _pending(blocked):
-        raise InterruptedBySignal(signum)
+    for signum in (received(), *_pending(blocked)):
+        if signum is not None:
+            raise InterruptedBySignal(signum)
     for name in _RESTORED:
         number = getattr(signal, name, None)
         if number is not None:

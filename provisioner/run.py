@@ -12,8 +12,9 @@ import os
 import secrets
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner import __version__
@@ -22,6 +23,7 @@ from provisioner.edges import Edges
 from provisioner.errors import (
     LockTimeoutError,
     MissingDataError,
+    NoRoomError,
     ProvisionerError,
     VolumeError,
     VolumeFullError,
@@ -41,7 +43,7 @@ from provisioner.remote.dataset_repo import (
 )
 from provisioner.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
 from provisioner.supervise import deadline, supervise
-from provisioner.volume.disk import free_bytes, make_folder, used_bytes, write_atomic
+from provisioner.volume.disk import free_bytes, make_folder, write_atomic
 from provisioner.volume.lock import writer_lock
 from provisioner.volume.mounts import is_kept, kind_of
 from provisioner.volume.records import environment_lines, read_json, write_json
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 WAIT_LINE_SECONDS: Final = 10.0
+EXPORTED: Final = ("DATASETS_DIR", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")
+"""What an app may be told, unless the user has told it already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ class Run:
         stop: Stop,
         progress: Progress,
         in_image: bool = False,
-        already_set: frozenset[str] = frozenset(),
+        given: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Prepare; nothing is looked at.
 
@@ -123,14 +127,14 @@ class Run:
             stop: ends the run.
             progress: is told how it gets on.
             in_image: a volume that is not mounted is worth a warning.
-            already_set: names in the app's environment that are not ours to change.
+            given: the container's environment; what of our names for the app is set there is never changed.
         """
         self.settings = settings
         self.catalog = catalog
         self._stop = stop
         self._progress = progress
         self._in_image = in_image
-        self._already_set = already_set
+        self._given = {name: given[name] for name in EXPORTED if given.get(name)}
         self.layout = VolumeLayout(
             settings.data_dir.absolute(), settings.staging_dir.absolute() if settings.staging_dir else None
         )
@@ -144,6 +148,7 @@ class Run:
         self._writing = False
         """We hold the lock, and the status file speaks of this run."""
         self._last_written = 0.0
+        self._used_bytes = 0
 
     # --- planning ------------------------------------------------------------------------------------------------
 
@@ -171,7 +176,7 @@ class Run:
         repository = self._known_repository()
         values = self._environment(repository)
         board = self._fresh_board(plan)
-        board.take_plan(plan, inventory.receipts)
+        board.take_plan(plan, inventory)
         if repository is not None:
             board.repository(repository.as_record())
         board.finish(_state(plan, []), None)
@@ -220,32 +225,33 @@ class Run:
         if view.satisfied:
             _LOGGER.info("Nothing to do: the volume holds %s", _asked_for(view.plan))
             return Result(view.status["state"], view.plan, view.status, environment=view.environment)
-        if not self.settings.may_download:
-            self._refuse_downloads(view.plan)
+        self._refuse_downloads(view.plan)
         self.edges.check()
         self._warn_of_volume()
         try:
             self._prepare_volume()
-        except (VolumeNotWritableError, VolumeError) as error:
-            return self._without_writing(view, error)
-        try:
             with self._lock(waits=not view.only_records):
-                view = self._look()
-                if view.satisfied:
-                    _LOGGER.info("Nothing left to do: another run has done it")
-                    return Result(view.status["state"], view.plan, view.status, environment=view.environment)
-                return self._act(view)
-        except LockTimeoutError as error:
-            if not view.only_records:
+                return self._with_lock()
+        except (VolumeNotWritableError, VolumeError, LockTimeoutError) as error:
+            # With all data there, records that are old are no reason to keep an app from starting.
+            if self._writing and not (view.only_records and isinstance(error, VolumeNotWritableError)):
                 raise
-            _LOGGER.info("All data are there; %s, so only %s stay as they are", error.message, ", ".join(view.due))
+            return self._without_writing(view, error)
+
+    def _with_lock(self) -> Result:
+        view = self._look()
+        if view.satisfied:
+            _LOGGER.info("Nothing left to do: another run has done it")
             return Result(view.status["state"], view.plan, view.status, environment=view.environment)
+        self._refuse_downloads(view.plan)
+        return self._act(view)
 
     def _act(self, view: _View) -> Result:
         plan, inventory = view.plan, view.inventory
         self._log_plan(plan)
         board = self._board = self._fresh_board(plan)
-        board.take_plan(plan, inventory.receipts)
+        board.take_plan(plan, inventory)
+        self._measure(inventory)
         self._write_status()
         self._writing = True
         if plan.shortfall is not None:
@@ -265,8 +271,17 @@ class Run:
             self._stop.check()
             try:
                 self._do(step)
+            except NoRoomError as error:
+                if self.settings.datasets:
+                    board.failed(step.id, error)
+                    failures.append((step, error))
+                else:
+                    _LOGGER.warning("%s: skipped: %s", step.recipe.label, error.message)
+                    board.set_state(step.id, "skipped", reason="storage_limit")
+                    plan = replace(plan, steps=tuple(_skipped(other) if other is step else other for other in plan.steps))
             except ProvisionerError as error:
-                if self._stop.reason is not None or isinstance(error, VolumeNotWritableError):
+                read_only = isinstance(error, VolumeNotWritableError) and not os.access(self.layout.private, os.W_OK)
+                if self._stop.reason is not None or read_only:
                     raise
                 _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
                 board.failed(step.id, error)
@@ -274,6 +289,7 @@ class Run:
                 if isinstance(error, VolumeFullError):
                     # What it left would keep the others out as well.
                     self.store.clear_staging(step.id)
+            self._measure(self.store.inventory())
             self._write_status()
         return self._finish(plan, failures, repository)
 
@@ -288,7 +304,8 @@ class Run:
             error = repository.error
         state = _state(plan, failures) if not error else self._failed_state()
         if not failures:
-            self.store.clear_staging()
+            self.store.clear_abandoned([step.id for step in plan.steps], time.time())
+        self._measure(self.store.inventory())
         self._board.finish(state, error)
         self._write_status()
         self._writing = False
@@ -312,9 +329,11 @@ class Run:
         label, board = step.recipe.label, self._board
         if step.action == "adopt":
             board.set_state(step.id, "unpacking")
-            if self.store.adopt(step.id, step.recipe.version):
+            if self.store.adopt(step.id, step.recipe.version, keep=not self.settings.may_download):
                 self._announce(step, self._receipt(step))
                 return
+            if not self.settings.may_download:
+                raise self._missing(step.recipe.label)
         elif step.action == "link":
             self.store.link(step.id, step.recipe.version)
             self._announce(step, self._receipt(step))
@@ -330,13 +349,13 @@ class Run:
             connections=self.settings.connections,
         )
         try:
-            receipt = filler.fill(self.store.inventory(), _now)
+            receipt = filler.fill(self.store.inventory(measured=False), _now)
         finally:
             self._progress.finish(label)
         self._announce(step, receipt)
 
     def _receipt(self, step: Step) -> Receipt:
-        return self.store.inventory().receipts[step.id, step.recipe.version]
+        return self.store.inventory(measured=False).receipts[step.id, step.recipe.version]
 
     def _announce(self, step: Step, receipt: Receipt) -> None:
         self._board.is_there(step.id, receipt)
@@ -370,6 +389,9 @@ class Run:
         if not request.name or not request.token:
             return ensure_repository(request, self.edges.hub)  # skipped: no request is made
         outcome = remembered(read_json(self.layout.repository) or {}, request)
+        if outcome is None and not self.settings.may_download:
+            note = "data-set repository: not asked for, since only a check was wanted (AUTO_DOWNLOAD)"
+            return RepositoryOutcome("skipped", note=note)
         if outcome is None and request.offline:
             return ensure_repository(request, self.edges.hub)
         return outcome
@@ -391,13 +413,16 @@ class Run:
     # --- the volume ----------------------------------------------------------------------------------------------
 
     def _refuse_downloads(self, plan: Plan) -> None:
-        missing = [step.recipe.label for step in plan.steps if step.action == "fetch"]
-        if missing:
-            raise MissingDataError(
-                f"not on the volume: {', '.join(missing)};"
-                f" nothing was fetched, since AUTO_DOWNLOAD={self.settings.auto_download}",
-                hint="Run once with AUTO_DOWNLOAD=true, or choose a phase that is there (see 'status').",
-            )
+        """Where only a check was asked for, say what is missing."""
+        missing = [step.recipe.label for step in plan.steps if step.action == "fetch" or (plan.shortfall and step.reason)]
+        if missing and not self.settings.may_download:
+            raise self._missing(", ".join(missing))
+
+    def _missing(self, names: str) -> MissingDataError:
+        return MissingDataError(
+            f"not on the volume: {names}; nothing was fetched, since AUTO_DOWNLOAD={self.settings.auto_download}",
+            hint="Run once with AUTO_DOWNLOAD=true, or choose a phase that is there (see 'status').",
+        )
 
     def _warn_of_volume(self) -> None:
         for sentence in (*self.settings.warnings, *self.settings.unused):
@@ -433,6 +458,7 @@ class Run:
             raise view.plan.shortfall
         if any(step.works or step.error for step in view.plan.steps):
             raise error
+        self._writing = False
         _LOGGER.warning("%s; all data are there, so only %s stay as they are", error.message, ", ".join(view.due) or "records")
         repository = view.repository or self._ask_for_repository()
         fatal = repository.error if self.settings.dataset_repo_asked else None
@@ -469,10 +495,12 @@ class Run:
             now=_now,
         )
 
+    def _measure(self, inventory: Inventory) -> None:
+        """Take the volume's figures; never on the thread that answers signals, since staging may hold a million files."""
+        self._used_bytes = inventory.kept_bytes + inventory.staged_bytes
+
     def _volume_figures(self) -> dict[str, int]:
-        receipts = self.store.inventory().receipts.values()
-        staged = used_bytes(self.layout.staging) if self.layout.staging_root is None else 0
-        return {"used_bytes": sum(receipt.size for receipt in receipts) + staged, "free_bytes": free_bytes(self.layout.root)}
+        return {"used_bytes": self._used_bytes, "free_bytes": free_bytes(self.layout.root)}
 
     def _write_status(self) -> None:
         self._last_written = time.monotonic()
@@ -484,13 +512,21 @@ class Run:
 
     def _attribution(self, inventory: Inventory) -> bytes:
         ids = [name for name in self.catalog.datasets if name in inventory.published]
-        return attribution_text(self.catalog.datasets[name] for name in ids).encode()
+        text = attribution_text(self.catalog.datasets[name] for name in ids)
+        for name, version in sorted(inventory.published.items()):
+            if name not in self.catalog.datasets:
+                receipt = inventory.receipts[name, version]
+                text += (
+                    f"\n## {name}\n\n- Folder: `datasets/{name}`\n- Source: <{receipt.source_url}>\n"
+                    f"- Licence: SPDX `{receipt.license}`, by the catalog that it came with; today's does not list it\n"
+                )
+        return text.encode()
 
     def _environment(self, repository: RepositoryOutcome | None) -> dict[str, str]:
         values = {"DATASETS_DIR": str(self.layout.datasets)}
         if repository is not None:
             values |= environment(repository)
-        return {name: value for name, value in values.items() if name not in self._already_set}
+        return values | self._given
 
     def _log_plan(self, plan: Plan) -> None:
         for step in plan.steps:
@@ -542,6 +578,10 @@ def _state(plan: Plan, failures: list[tuple[Step, ProvisionerError]]) -> RunStat
     """Give the state of a run whose failures, if any, are not fatal."""
     left_out = failures or any(step.action in {"skip", "refuse"} for step in plan.steps)
     return "partial" if left_out else "ready"
+
+
+def _skipped(step: Step) -> Step:
+    return replace(step, action="skip", reason="storage_limit")
 
 
 def _asked_for(plan: Plan) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from provisioner.errors import ProvisionerError
-    from provisioner.planning.plan import Plan, Receipt
+    from provisioner.planning.plan import Inventory, Plan, Receipt
 
 RunState = Literal["provisioning", "ready", "partial", "degraded", "failed", "interrupted"]
 DataSetState = Literal["pending", "fetching", "unpacking", "ready", "skipped", "failed"]
@@ -57,13 +57,13 @@ class StatusBoard:
         self._error: dict[str, str] | None = None
         self._finished_at: str | None = None
 
-    def take_plan(self, plan: Plan, receipts: Mapping[tuple[str, str], Receipt]) -> None:
+    def take_plan(self, plan: Plan, inventory: Inventory) -> None:
         """Put down what a plan says of each data set, and what else is published."""
         with self._lock:
             for step in plan.steps:
                 dataset = step.recipe.dataset
                 record = _blank(dataset.license.spdx, step.recipe.layout)
-                receipt = receipts.get((step.id, step.recipe.version))
+                receipt = inventory.receipts.get((step.id, step.recipe.version))
                 if step.action == "keep" and receipt:
                     record |= _of_receipt(receipt)
                 elif step.action == "skip":
@@ -74,9 +74,8 @@ class StatusBoard:
                     record |= {"bytes_total": step.download.value if step.download else None}
                 self._datasets[step.id] = record
             for name in plan.not_in_phase:
-                found = [receipt for (dataset, _), receipt in sorted(receipts.items()) if dataset == name]
-                if found:
-                    self._datasets[name] = _of_receipt(found[-1]) | {"state": "skipped", "reason": "not_in_phase"}
+                receipt = inventory.receipts[name, inventory.published[name]]
+                self._datasets[name] = _of_receipt(receipt) | {"state": "skipped", "reason": "not_in_phase"}
 
     def set_state(self, dataset: str, state: DataSetState, **fields: Any) -> None:  # noqa: ANN401 - JSON values
         """Note how one data set stands."""

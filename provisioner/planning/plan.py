@@ -128,6 +128,8 @@ class Step:
     """Bytes of the tree; ``None``: nobody knows."""
     peak_bytes: int = 0
     """Most bytes that this step adds to the volume at any moment."""
+    left_bytes: int | None = None
+    """Room that there is for this step, where there is a bound: what was not known while planning is held against it."""
     one_at_a_time: bool = False
     """Archives are fetched and unpacked one by one, since there is no room for all of them at once."""
 
@@ -294,11 +296,13 @@ def _plan_phase(wanted: Wanted, catalog: Catalog, inventory: Inventory, rules: R
         return rules.priorities.get(recipe.dataset.id, recipe.dataset.priority)
 
     ordered = sorted(recipes, key=lambda recipe: -priority(recipe))
-    plan = _fit(ordered, priority, inventory, rules, by_name=by_name, evict=())
-    if _short_of_space(plan):
-        superseded = _superseded(recipes, inventory)
-        if superseded:
-            plan = _fit(ordered, priority, inventory, rules, by_name=by_name, evict=superseded)
+
+    def fit(evict: tuple[tuple[str, str], ...]) -> Plan:
+        return _fit(ordered, priority, inventory, rules, by_name=by_name, evict=evict)
+
+    plan = fit(())
+    if _left_out_for_room(plan):
+        plan = _with_eviction(plan, _superseded(recipes, inventory), fit)
     ids = {recipe.dataset.id for recipe in recipes}
     return replace(
         plan,
@@ -307,10 +311,26 @@ def _plan_phase(wanted: Wanted, catalog: Catalog, inventory: Inventory, rules: R
     )
 
 
-def _short_of_space(plan: Plan) -> bool:
-    return any(
-        step.reason == "storage_limit" or isinstance(step.error, VolumeFullError) or step.one_at_a_time for step in plan.steps
-    )
+def _left_out_for_room(plan: Plan) -> bool:
+    return any(step.reason == "storage_limit" for step in plan.steps)
+
+
+def _with_eviction(plan: Plan, superseded: Sequence[tuple[str, str]], fit: Callable[[tuple[tuple[str, str], ...]], Plan]) -> Plan:
+    """Give up superseded versions if that lets more data sets in, and no more of them than it takes."""
+    evict = tuple(superseded)
+    best = fit(evict)
+    if _fetched(best) <= _fetched(plan):
+        return plan
+    for key in superseded:
+        fewer = tuple(other for other in evict if other != key)
+        attempt = fit(fewer)
+        if _fetched(attempt) == _fetched(best):
+            evict, best = fewer, attempt
+    return best
+
+
+def _fetched(plan: Plan) -> set[str]:
+    return {step.id for step in plan.steps if step.action == "fetch"}
 
 
 def _superseded(recipes: Sequence[Recipe], inventory: Inventory) -> tuple[tuple[str, str], ...]:
@@ -415,7 +435,7 @@ def _with_room(step: Step, need: Need, left: int | None, staging: int | None, *,
     for peak, one_at_a_time in ((need.peak_at_once, False), (need.peak_one_by_one, True)):
         lack = _lack(peak, _tree_size(need), left, staging)
         if lack is None:
-            return replace(sized, peak_bytes=peak, one_at_a_time=one_at_a_time)
+            return replace(sized, peak_bytes=peak, one_at_a_time=one_at_a_time, left_bytes=left)
     if not by_name:
         return replace(sized, action="skip", why=str(lack), reason="storage_limit", peak_bytes=need.peak_one_by_one)
     error = VolumeFullError(

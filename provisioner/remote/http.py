@@ -242,21 +242,20 @@ class HttpClient:
                 whole = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
                 if whole and size is None and int(whole[1]) == start:
                     return  # what we have is all there is
+                if whole and size is not None and int(whole[1]) != size:
+                    raise _other_size(asked, size, int(whole[1]), response)
                 start_over()
                 raise Transient("the file has become shorter than what was fetched of it; it starts anew")
             expected = _expected_total(response)
+            # Before anything is dropped: one bad answer, or a mirror with another file, must not cost what has arrived.
+            if size is not None and expected is not None and expected != size:
+                raise _other_size(asked, size, expected, response)
             if response.status != 206 and start:  # noqa: PLR2004 - the whole file comes: the server or its file changed
                 start_over()
                 start = 0
             if response.status == 206 and not _continues(response, start):  # noqa: PLR2004
                 start_over()
                 raise Transient("the server sent another range than was asked for; it starts anew")
-            if size is not None and expected is not None and expected != size:
-                raise SizeMismatchError(
-                    f"{show_url(asked)}: expected {size:,} bytes, the server offers {expected:,}"
-                    f"{_looks_like_a_page(response)}; nothing of it was used",
-                    hint="The file was changed upstream, or an error page comes in its place.",
-                )
             sink.begin(url, _validator(response))
             total = size if size is not None else expected
             yield from self._receive(response, asked, sink, total, start_over)
@@ -446,6 +445,14 @@ def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
     if etag and not etag.startswith("W/"):
         return etag
     return response.headers.get("Last-Modified")
+
+
+def _other_size(asked: str, size: int, offered: int, response: urllib3.BaseHTTPResponse) -> SizeMismatchError:
+    return SizeMismatchError(
+        f"{show_url(asked)}: expected {size:,} bytes, the server offers {offered:,}{_looks_like_a_page(response)};"
+        " nothing of it was used",
+        hint="The file was changed upstream, or an error page comes in its place.",
+    )
 
 
 def _looks_like_a_page(response: urllib3.BaseHTTPResponse) -> str:

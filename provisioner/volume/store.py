@@ -12,17 +12,18 @@ import errno
 import logging
 import os
 import re
-import shutil
 import stat
 from typing import TYPE_CHECKING, Final, Literal
 
-from provisioner.errors import VolumeError
+from provisioner.errors import ProvisionerError, VolumeError
 from provisioner.planning.plan import Inventory, Receipt
+from provisioner.planning.recipe import VERSION_DIGITS
 from provisioner.volume.disk import (
     TEMPORARY_PREFIX,
     disk_errors,
     free_bytes,
     fsync_directory,
+    link_or_copy,
     make_folder,
     remove_tree,
     sync_tree,
@@ -33,7 +34,7 @@ from provisioner.volume.manifest import Manifest, check_tree
 from provisioner.volume.records import read_receipt, receipt_document, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from provisioner.planning.layout import VolumeLayout
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 Publish = Literal["link", "dir"]
 
 _LOGGER = logging.getLogger(__name__)
+ABANDONED_SECONDS: Final = 7 * 86_400
+_VERSION: Final = re.compile(rf"[0-9a-f]{{{VERSION_DIGITS}}}")
 _LEFTOVER: Final = re.compile(
     rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]+-[0-9a-f]{{16}}|\.incoming-[0-9a-f]+|\.discarded-[0-9a-f]+|\.[a-z0-9_-]+\.new"
 )
@@ -67,8 +70,11 @@ class Store:
 
     # --- looking -------------------------------------------------------------------------------------------------
 
-    def inventory(self) -> Inventory:
-        """See what is there, by its receipts and by the places of their trees; nothing is hashed or counted.
+    def inventory(self, *, measured: bool = True) -> Inventory:
+        """See what is there, by its receipts and by the places of their trees; no tree is hashed or counted.
+
+        Args:
+            measured: also measure staging, which takes its time when a killed run left many files there.
 
         Raises:
             VolumeError: the volume cannot be looked at.
@@ -88,9 +94,15 @@ class Store:
             form, current = self._form(dataset)
             if form == "foreign":
                 foreign.add(dataset)
-            elif form == self._form_wanted(dataset) and current and (dataset, current) in receipts:
+            elif (
+                form == self._form_wanted(dataset)
+                and current
+                and (dataset, current) in receipts
+                # Through the link: where `datasets` itself leads elsewhere, its text is right and the app finds nothing.
+                and self.layout.published(dataset).is_dir()
+            ):
                 published[dataset] = current
-        staged = used_bytes(self.layout.staging)
+        staged = used_bytes(self.layout.staging) if measured else 0
         return Inventory(
             receipts=receipts,
             published=published,
@@ -142,11 +154,13 @@ class Store:
             return ("link", version) if target == self.layout.link_target(dataset, version) else ("foreign", None)
         if not stat.S_ISDIR(facts.st_mode):
             return "foreign", None
-        try:
-            return "dir", self.layout.current(dataset).read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            # An empty folder holds nothing that could be lost.
-            return ("foreign", None) if next(_names(place), None) else ("none", None)
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            version = self.layout.current(dataset).read_text("ascii").strip()
+            # It becomes part of a path: whatever is no version is not believed.
+            if _VERSION.fullmatch(version):
+                return "dir", version
+        # An empty folder holds nothing that could be lost.
+        return ("foreign", None) if next(_names(place), None) else ("none", None)
 
     def _form_wanted(self, dataset: str) -> Publish:
         """Links, unless directories are wanted or an earlier run found that this volume has no links."""
@@ -196,8 +210,13 @@ class Store:
         """
         self._place(dataset, version)
 
-    def adopt(self, dataset: str, version: str) -> bool:
+    def adopt(self, dataset: str, version: str, *, keep: bool = False) -> bool:
         """Hash a tree that has a manifest and no receipt, and publish it if it is right; a wrong one is removed.
+
+        Args:
+            dataset: its id.
+            version: its version.
+            keep: a wrong one stays as it is, since nothing may be made in its place.
 
         Raises:
             VolumeError: the volume failed.
@@ -213,7 +232,8 @@ class Store:
                 self._write_receipt(receipt)
                 return True
             _LOGGER.warning("%s: the tree without a receipt is not right (%s); it is made anew", dataset, findings[0])
-        self.remove(dataset, version)
+        if not keep:
+            self.remove(dataset, version)
         return False
 
     def remove(self, dataset: str, version: str) -> None:
@@ -242,6 +262,34 @@ class Store:
             return
         for name in ("trees", "blobs"):  # a folder that the user gave stays
             remove_tree(folder / name)
+
+    def clear_blobs(self, keys: Collection[str]) -> None:
+        """Remove some files on their way in, by the artifacts' keys."""
+        for name in _names(self.layout.blobs):
+            if os.path.splitext(name)[0] in keys:
+                remove_tree(self.layout.blobs / name)
+
+    def clear_abandoned(self, datasets: Collection[str], now: float) -> None:
+        """Remove what is staged of some data sets, and whatever nobody has touched for a week.
+
+        Other data sets that were interrupted keep what had arrived: the next run that wants them carries on.
+
+        Args:
+            datasets: ids of data sets that are complete.
+            now: seconds since the epoch.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        for dataset in datasets:
+            self.clear_staging(dataset)
+        for folder in (self.layout.blobs, self.layout.staging / "trees"):
+            for name in _names(folder):
+                with contextlib.suppress(FileNotFoundError):
+                    if now - os.lstat(folder / name).st_mtime > ABANDONED_SECONDS:
+                        remove_tree(folder / name)
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # unless something is left in it
 
     def clear_leftovers(self) -> None:
         """Remove what a run left outside staging that died in the middle of a write or a switch.
@@ -277,14 +325,26 @@ class Store:
         # Staging is on another device: copy beside the final place, then rename.
         incoming = tree.with_name(f".incoming-{tree.name}")
         remove_tree(incoming)
-        with disk_errors(f"copying {staged} to {incoming}"):
-            shutil.copytree(staged, incoming, symlinks=True, copy_function=self._copy)
-            os.rename(incoming, tree)
+        try:
+            self._copy_tree(staged, incoming)
+            with disk_errors(f"putting {tree} in its place"):
+                os.rename(incoming, tree)
+        except ProvisionerError:
+            # Half a copy would keep the other data sets out, and the next attempt makes it anew.
+            remove_tree(incoming)
+            raise
         remove_tree(staged)
 
-    def _copy(self, source: str, target: str) -> str:
-        self._check()
-        return str(shutil.copy2(source, target))
+    def _copy_tree(self, source: Path, target: Path) -> None:
+        make_folder(target)
+        with disk_errors(f"listing {source}"):
+            entries = sorted(os.scandir(source), key=lambda entry: entry.name)
+        for entry in entries:
+            self._check()
+            if entry.is_dir(follow_symlinks=False):
+                self._copy_tree(source / entry.name, target / entry.name)
+            else:
+                link_or_copy(source / entry.name, target / entry.name)
 
     def _place(self, dataset: str, version: str) -> None:
         """Switch what the app sees. With links a reader sees the old tree or the new, never neither."""
@@ -310,6 +370,11 @@ class Store:
             place.rmdir()  # empty, or it would be foreign
         os.replace(fresh, place)
         fsync_directory(place.parent)
+        if not place.is_dir():
+            raise VolumeError(
+                f"{place} does not lead to {self.layout.tree(dataset, version)}: {self.layout.datasets} is itself a link",
+                hint="Make it a plain folder of the volume, or set PUBLISH=dir.",
+            )
         return True
 
     def _place_folder(self, dataset: str, version: str) -> None:

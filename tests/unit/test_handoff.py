@@ -81,7 +81,7 @@ from provisioner.errors import ProvisionerError
 mask = original_mask()
 exec(sys.argv[1])
 try:
-    become(sys.argv[2], sys.argv[2:], {"ONLY": "this"}, mask=mask, umask=0o027)
+    become(sys.argv[2], sys.argv[2:], {"ONLY": "this"}, mask=mask, umask=0o027, received=lambda: None)
 except ProvisionerError as error:
     print(type(error).__name__, error.message)
 """

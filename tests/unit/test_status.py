@@ -64,7 +64,7 @@ def board(plan: Plan, there: Inventory) -> StatusBoard:
     made = StatusBoard(
         run_id="run", host="here", phase=plan.phase, limit_bytes=None, now=lambda: f"2026-01-01T00:00:{next(clock):02}Z"
     )
-    made.take_plan(plan, there.receipts)
+    made.take_plan(plan, there)
     return made
 
 
