@@ -119,8 +119,8 @@ class Filler:
         self._taken: dict[str, Entry] = {}
         self._taken_lock = threading.Lock()
         self._failed = threading.Event()
-        self._given_up: list[Artifact] = []
-        """Of sources that failed: what is staged of them is of no use once another has succeeded."""
+        self._tried: list[Artifact] = []
+        """Of all sources so far: what is staged of them is of no use once one has given the data set whole."""
 
     def fill(self, inventory: Inventory, published_at: Callable[[], str]) -> Receipt:
         """Try the sources in their order until one gives the data set whole, and publish it.
@@ -136,7 +136,7 @@ class Filler:
         for place, source in enumerate(self._recipe.sources):
             try:
                 resolved = self._remote.resolve(source, self._recipe.splits)
-                self._given_up += resolved.artifacts
+                self._tried += resolved.artifacts
                 parts = self._gather(resolved, inventory)
                 return self._publish(resolved, parts, published_at)
             except (*ANOTHER_MAY_HELP, ConfigurationError) as error:
@@ -445,8 +445,7 @@ class Filler:
         )
         self._store.publish(receipt, self._tree, manifest)
         self._store.clear_staging(self._step.id)
-        if len(self._given_up) > len(resolved.artifacts):
-            self._store.clear_blobs({artifact.key for artifact in self._given_up})
+        self._store.clear_blobs({artifact.key for artifact in self._tried})
         return receipt
 
     def _prune(self, manifest: Manifest) -> None:

@@ -290,6 +290,9 @@ class Store:
                         remove_tree(folder / name)
             with contextlib.suppress(OSError):
                 folder.rmdir()  # unless something is left in it
+        if self.layout.staging_root is None:
+            with contextlib.suppress(OSError):
+                self.layout.staging.rmdir()
 
     def clear_leftovers(self) -> None:
         """Remove what a run left outside staging that died in the middle of a write or a switch.
@@ -337,14 +340,13 @@ class Store:
 
     def _copy_tree(self, source: Path, target: Path) -> None:
         make_folder(target)
-        with disk_errors(f"listing {source}"):
-            entries = sorted(os.scandir(source), key=lambda entry: entry.name)
-        for entry in entries:
-            self._check()
-            if entry.is_dir(follow_symlinks=False):
-                self._copy_tree(source / entry.name, target / entry.name)
-            else:
-                link_or_copy(source / entry.name, target / entry.name)
+        with disk_errors(f"listing {source}"), os.scandir(source) as entries:
+            for entry in entries:
+                self._check()
+                if entry.is_dir(follow_symlinks=False):
+                    self._copy_tree(source / entry.name, target / entry.name)
+                else:
+                    link_or_copy(source / entry.name, target / entry.name)
 
     def _place(self, dataset: str, version: str) -> None:
         """Switch what the app sees. With links a reader sees the old tree or the new, never neither."""
