@@ -311,9 +311,10 @@ def test_the_app_is_this_very_process(volume: Volume, tmp_path: Path) -> None:
     outcome = run.wait()
     assert outcome.code == 5
     seen = json.loads(outcome.out)
-    # Python ignores 13 (SIGPIPE) and 25 (SIGXFSZ) in every program of its own.
+    # Python ignores SIGPIPE and SIGXFSZ in every program of its own; a background shell ignores SIGQUIT, for all it starts.
     assert seen["pid"] == run.pid
-    assert (seen["ignored"], seen["blocked"], seen["umask"]) == ([13, 25], [], 0o027)
+    assert {signal.SIGPIPE, signal.SIGXFSZ} <= set(seen["ignored"]) <= {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGQUIT}
+    assert (seen["blocked"], seen["umask"]) == ([], 0o027)
     assert len([number for number in seen["descriptors"] if number > 2]) <= 1
 
 
