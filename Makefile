@@ -81,7 +81,7 @@ check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, 
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m tools.datasets_doc --check
 	@$(BIN)/python -m tools.settings_doc --check
 	@$(BIN)/python -m tools.catalog_schema --check
