@@ -6,6 +6,7 @@ when it is given, and a wrong one is asked for again with the reason. Nothing is
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -59,6 +60,16 @@ _OURS: Final = (
 """What is written; other lines of a file that exists stay."""
 
 
+_KEPT: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "HF_TOKEN": ("hf_token", texts.token),
+    "DATASET_REPO": ("dataset_repo", texts.repository),
+    "DATASET_REPO_PRIVATE": ("dataset_repo_private", texts.boolean),
+    "PHASE": ("phase", texts.plain_text),
+    "ACCEPT_LICENSES": ("accept_licenses", texts.names),
+}
+"""What an earlier conversation wrote, and how it is read."""
+
+
 class _WrongAnswerError(Exception):
     """An answer that is asked for again; the text says why."""
 
@@ -104,11 +115,31 @@ class _Conversation:
         self._say("Enter keeps what is in [brackets]. Ctrl-C leaves; nothing is written before the end.")
         if existing is not None:
             self._say(f"{self._file} is there already: what is answered here is replaced in it, other lines stay.")
+            self._take_over(existing)
         user = self._ask_token()
         outcome = self._ask_repository(user) if user is not None else self._ask_by_hand("Without a token none can be made.")
         self._ask_phase()
         write_private(self._file, merged(existing or "", self._values))
         return self._answer(outcome)
+
+    def _take_over(self, text: str) -> None:
+        """Let what an earlier conversation wrote be the answers that Enter keeps; what cannot be read is no answer."""
+        lines = (line.partition("=") for line in text.splitlines())
+        old = {key.strip(): value.strip() for key, _, value in lines if key.strip() in _OURS and value.strip()}
+        changes: dict[str, Any] = {}
+        for key, (attribute, parse) in _KEPT.items():
+            if key in old:
+                with contextlib.suppress(texts.BadTextError):
+                    changes[attribute] = parse(old[key])
+        if "dataset_repo" in changes:
+            changes["dataset_repo"] = changes["dataset_repo"] or None
+        if self._settings.hf_token is not None:
+            changes.pop("hf_token", None)  # the one of the environment is newer
+        elif "hf_token" in changes:
+            self._redactor.add(old["HF_TOKEN"])
+            changes["origins"] = {**self._settings.origins, "HF_TOKEN": str(self._file)}
+        self._settings = replace(self._settings, **changes)
+        self._edges = self._new_edges(self._settings)
 
     # --- the token and the repository ---
 

@@ -116,7 +116,7 @@ def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
     if settings.hf_token is not None and not from_stdin:
         return settings.hf_token
     stdin = sys.stdin
-    if stdin is not None and stdin.isatty() and not from_stdin:
+    if stdin is not None and not stdin.closed and stdin.isatty():
         text = ask_hidden(f"Token of the Hub, from {settings.hf_endpoint}/settings/tokens (it is not shown): ")
     elif stdin is None or stdin.closed:
         text = ""

@@ -235,6 +235,30 @@ def test_a_file_that_is_there(desk: Desk) -> None:
     assert stat.S_IMODE(desk.env_file.stat().st_mode) == 0o600
 
 
+def test_a_second_conversation_keeps_the_answers_of_the_first(desk: Desk) -> None:
+    """Enter at every question gives the same file; the token is taken from it and not shown."""
+    terminal = desk.start()
+    for question, text in (
+        ("Token", TOKEN),
+        ("Name", "logs"),
+        ("Owner", "lab"),
+        ("Visibility", "private"),
+        ("Phase", ""),
+        ("Acc", "y"),
+    ):
+        terminal.answer(rf"{question}[^\n]*\[[^\n]*\]: ", text)
+    assert terminal.end() == 0
+    first = desk.env_file.read_bytes()
+    terminal = desk.start()
+    terminal.answer(r"Token.*Enter: the one of \.env\]: ", "")
+    terminal.answer(r"Name.*\[lab/logs\]: ", "")
+    terminal.answer(r"Visibility.*\[private\]: ", "")
+    assert "reused as it is" in terminal.answer(r"Phase.*: ", "")
+    terminal.answer(r"Accept.*\[y\]: ", "")
+    assert terminal.end() == 0
+    assert desk.env_file.read_bytes() == first
+
+
 def test_ctrl_c_leaves_everything_as_it_was(desk: Desk) -> None:
     """130, and no file."""
     terminal = desk.start()
