@@ -72,11 +72,10 @@ def test_a_bucket_of_the_users_is_left_alone(hub: HubServer, filled: Volume) -> 
 
 
 def test_what_the_user_set_is_not_overridden(filled: Volume) -> None:
-    """Neither in the app's environment nor by the file for it."""
+    """The app's environment keeps it."""
     found = app(filled, APP, TRACKIO_DATASET_ID="ann/elsewhere")
     assert found["repository"] == "ann/elsewhere"
     assert found["environment"]["TRACKIO_DATASET_REPO"] == "ann/trackio-experiments"
-    assert "TRACKIO_DATASET_ID" not in (filled.root / "provision.env").read_text("utf-8")
 
 
 def test_load_dataset_reads_a_new_repository(filled: Volume) -> None:
