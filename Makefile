@@ -44,6 +44,10 @@ else
 	@$(BIN)/python -m provisioner --data-dir $(DATA) --phase $(PHASE) $(ARGS)
 endif
 
+.PHONY: init
+init: $(VENV)/.ready ## ask for token, repository, phase and licences, and write .env for Compose
+	@$(BIN)/python -m provisioner init --data-dir $(DATA) $(ARGS)
+
 .PHONY: plan
 plan: $(VENV)/.ready ## what 'make provision' would do: sizes, licences, peak disk, times; writes nothing
 	@$(BIN)/python -m provisioner plan --data-dir $(DATA) --phase $(PHASE) $(ARGS)

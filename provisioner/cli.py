@@ -31,6 +31,7 @@ from provisioner.errors import (
 from provisioner.handoff import become, find_app, original_mask
 from provisioner.installation import in_image, load_catalog, load_settings
 from provisioner.logs import Redactor, set_up_logging
+from provisioner.setting_texts import TOKEN_PREFIX
 from provisioner.settings import DEFAULT_TERMINATION_LOG, Settings, help_text
 from provisioner.stop import Stop
 
@@ -39,11 +40,12 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from provisioner.logs import ConsoleHandler
+    from provisioner.repo_commands import Answer
     from provisioner.run import Run
 
 _LOGGER = logging.getLogger(__name__)
 
-LATER_COMMANDS: Final = ("verify", "repair", "remove", "gc", "repo", "doctor", "serve", "init")
+LATER_COMMANDS: Final = ("verify", "repair", "remove", "gc", "doctor", "serve")
 """Commands of the contract that this version does not have."""
 COMMANDS: Final = {
     "provision": "make the volume hold what was asked for; the default",
@@ -51,6 +53,8 @@ COMMANDS: Final = {
     "status": "what the volume holds and how the last run ended",
     "list": "the catalog: data sets, splits, phases, sizes, licences",
     "catalog": "'catalog check [--online]': is the catalog well formed; does every source exist",
+    "repo": "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub",
+    "init": "asks on a terminal for token, repository, phase and licences; writes .env for Compose",
     "healthcheck": "for the container's HEALTHCHECK: is this run alive, or the app started",
 }
 _VALUED: Final = {
@@ -191,7 +195,15 @@ def parse_options(invocation: Invocation) -> argparse.Namespace:
     if invocation.command == "catalog":
         parser.add_argument("action", choices=["check"], help="what to do with it")
         parser.add_argument("--online", action="store_true", help="ask every source for size, digest, ETag and ranges")
-    return parser.parse_args(list(invocation.arguments))
+    if invocation.command == "repo":
+        from provisioner.repo_commands import add_arguments  # noqa: PLC0415 - only for those who ask for it
+
+        add_arguments(parser)
+    if invocation.command == "init":
+        parser.add_argument("--env-file", metavar="FILE", default=".env", help="the file to write; .env")
+    # Names may stand before and behind options, as in 'repo create one --private two'.
+    parse = parser.parse_intermixed_args if invocation.command == "repo" else parser.parse_args
+    return parse(list(invocation.arguments))
 
 
 def _description() -> str:
@@ -212,6 +224,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     mask = original_mask()
     redactor = Redactor()
+    redactor.add(*(word for word in arguments if word.startswith(TOKEN_PREFIX)))
     console = set_up_logging(redactor=redactor)
     wants_json = "--json" in arguments
     termination_log = DEFAULT_TERMINATION_LOG
@@ -235,6 +248,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         # Whoever read our output has seen enough; what is still buffered must not fail again at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED_PIPE_EXIT_CODE
+    except KeyboardInterrupt:  # only where nobody listens to signals: while a question waits for its answer
+        return _report(
+            InterruptedBySignal(signal.SIGINT), wants_json=wants_json, redactor=redactor, termination_log=termination_log
+        )
     except ProvisionerError as error:
         return _report(error, wants_json=wants_json and not said.json, redactor=redactor, termination_log=termination_log)
     except Exception as error:
@@ -279,6 +296,8 @@ def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_
         "status": _status,
         "list": _list,
         "catalog": _catalog_check,
+        "repo": _repo,
+        "init": _init,
         "healthcheck": _healthcheck,
     }[invocation.command]
 
@@ -424,6 +443,30 @@ def _catalog_check(context: _Context) -> int:
     wrong = [finding.error for finding in findings if finding.error is not None]
     if wrong:
         raise gravest(wrong)
+    return 0
+
+
+def _repo(context: _Context) -> int:
+    from provisioner.repo_commands import run_repo  # noqa: PLC0415 - only for those who ask for it
+
+    return _answer(run_repo(context.settings, context.options, context.redactor, context.stop), context)
+
+
+def _init(context: _Context) -> int:
+    from provisioner.initialize import initialize  # noqa: PLC0415 - only for those who ask for it
+
+    catalog = load_catalog(context.settings.catalog_path)
+    file = Path(context.options.env_file)
+    return _answer(initialize(context.settings, catalog, file, context.redactor, context.stop), context)
+
+
+def _answer(answer: Answer, context: _Context) -> int:
+    if context.json:
+        _print_json(answer.document, context)
+    elif answer.text:
+        _print(answer.text, context)
+    if answer.error is not None:
+        raise answer.error
     return 0
 
 

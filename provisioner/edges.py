@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 class Edges:
     """One policy for retries, proxies, certificates and bandwidth, on every path."""
 
-    def __init__(self, settings: Settings, root: Path, stop: Stop) -> None:
+    def __init__(self, settings: Settings, root: Path, stop: Stop, policy: RetryPolicy | None = None) -> None:
         """Make nothing yet.
 
         Args:
             settings: what the user asked for.
             root: the volume's root, where an older tool may have left archives.
             stop: ends every request.
+            policy: how often and how long to ask; the usual one when ``None``.
         """
         self._settings = settings
         self._root = root
         self._stop = stop
-        self._retry = Retry(RetryPolicy(), pause=stop.wait, clock=time.monotonic, random=random.random)
+        self._retry = Retry(policy or RetryPolicy(), pause=stop.wait, clock=time.monotonic, random=random.random)
         self._proxies = Proxies(settings.proxies.http, settings.proxies.https, settings.proxies.no_proxy or "")
 
     def check(self) -> None:

@@ -220,6 +220,12 @@ def status_text(document: Mapping[str, Any]) -> str:
     repository = document.get("dataset_repo")
     if isinstance(repository, dict):
         lines.append(f"Repository for the app's logs: {repository.get('repo_id') or 'none'} ({repository.get('state')})")
+    others = document.get("other_repos")
+    lines += [
+        f"Other repository: {other.get('repo_id') or 'none'} ({other.get('state')})"
+        for other in (others if isinstance(others, list) else [])
+        if isinstance(other, dict)
+    ]
     datasets = document.get("datasets")
     if isinstance(datasets, dict) and datasets:
         rows = [["data set", "state", "bytes", "files", "verified against", "path"]]

@@ -33,14 +33,8 @@ from provisioner.fill import Filler
 from provisioner.intent import rules_of, wanted_of
 from provisioner.planning.layout import VolumeLayout
 from provisioner.planning.plan import Rules, Wanted, make_plan
-from provisioner.remote.dataset_repo import (
-    RepositoryOutcome,
-    RepositoryRequest,
-    ensure_repository,
-    environment,
-    remembered,
-    to_record,
-)
+from provisioner.remote.dataset_repo import RepositoryOutcome, RepositoryRequest, ensure_repository, environment
+from provisioner.repositories import known, record_of, requests_of
 from provisioner.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
 from provisioner.supervise import deadline, supervise
 from provisioner.volume.disk import free_bytes, make_folder, write_atomic
@@ -50,7 +44,7 @@ from provisioner.volume.records import environment_lines, read_json, write_json
 from provisioner.volume.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from provisioner.catalog.model import Catalog
     from provisioner.planning.plan import Inventory, Plan, Receipt, Step
@@ -87,8 +81,8 @@ class _View:
 
     inventory: Inventory
     plan: Plan
-    repository: RepositoryOutcome | None
-    """What is remembered; ``None``: it must be asked for."""
+    repositories: tuple[RepositoryOutcome | None, ...]
+    """What is remembered, the app's own first; ``None``: it must be asked for."""
     environment: Mapping[str, str]
     status: Mapping[str, Any]
     due: tuple[str, ...]
@@ -103,7 +97,7 @@ class _View:
     def only_records(self) -> bool:
         """Whether everything is there but, perhaps, records that say so."""
         plan = self.plan
-        return not (plan.work or plan.shortfall or self.repository is None or any(step.error for step in plan.steps))
+        return not (plan.work or plan.shortfall or None in self.repositories or any(step.error for step in plan.steps))
 
 
 class Run:
@@ -144,6 +138,7 @@ class Run:
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self._host = socket.gethostname()
         self.edges = Edges(settings, self.layout.root, stop)
+        self._repository_requests = requests_of(settings)
         self._board = self._fresh_board()
         self._writing = False
         """We hold the lock, and the status file speaks of this run."""
@@ -173,12 +168,11 @@ class Run:
 
     def _look(self) -> _View:
         plan, inventory = self.plan()
-        repository = self._known_repository()
-        values = self._environment(repository)
+        repositories = self._known_repositories()
+        values = self._environment(repositories[0])
         board = self._fresh_board(plan)
         board.take_plan(plan, inventory)
-        if repository is not None:
-            board.repository(repository.as_record())
+        board.repositories([outcome.as_record() if outcome else None for outcome in repositories])
         board.finish(_state(plan, []), None)
         status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes or 0)
         due = []
@@ -188,7 +182,7 @@ class Run:
             due.append("ATTRIBUTION.md")
         if not tells_the_same(read_json(self.layout.status), status):
             due.append("dataset_status.json")
-        return _View(inventory, plan, repository, values, status, tuple(due))
+        return _View(inventory, plan, repositories, values, status, tuple(due))
 
     # --- acting --------------------------------------------------------------------------------------------------
 
@@ -256,12 +250,8 @@ class Run:
         self._writing = True
         if plan.shortfall is not None:
             raise plan.shortfall
-        repository = view.repository
-        if repository is None:
-            repository = self._ask_for_repository()
-        elif repository.note:
-            _LOGGER.info("%s", repository.note)
-        board.repository(repository.as_record())
+        repositories = self._ready_repositories(view.repositories)
+        board.repositories([outcome.as_record() for outcome in repositories])
         self.store.clear_leftovers()
         for dataset, version in plan.evict:
             _LOGGER.info("%s: the superseded version %s is removed, since its space is needed", dataset, version)
@@ -291,17 +281,17 @@ class Run:
                     self.store.clear_staging(step.id)
             self._measure(self.store.inventory())
             self._write_status()
-        return self._finish(plan, failures, repository)
+        return self._finish(plan, failures, repositories)
 
-    def _finish(self, plan: Plan, failures: list[tuple[Step, ProvisionerError]], repository: RepositoryOutcome) -> Result:
+    def _finish(
+        self, plan: Plan, failures: list[tuple[Step, ProvisionerError]], repositories: Sequence[RepositoryOutcome]
+    ) -> Result:
         inventory = self.store.inventory()
-        values = self._environment(repository)
+        values = self._environment(repositories[0])
         self._write_if_new(self.layout.attribution, self._attribution(inventory))
         self._write_if_new(self.layout.environment, environment_lines(values))
         counted = [(step, error) for step, error in failures if self._counts(step)]
-        error = self._worst(plan, counted)
-        if error is None and repository.error is not None and self.settings.dataset_repo_asked:
-            error = repository.error
+        error = self._worst(plan, counted) or self._fatal(repositories)
         state = _state(plan, failures) if not error else self._failed_state()
         if not failures:
             self.store.clear_abandoned([step.id for step in plan.steps], time.time())
@@ -370,45 +360,44 @@ class Run:
 
     # --- the user's repository -----------------------------------------------------------------------------------
 
-    def _repository_request(self) -> RepositoryRequest:
-        settings = self.settings
-        return RepositoryRequest(
-            endpoint=settings.hf_endpoint,
-            token=settings.hf_token.reveal() if settings.hf_token else None,
-            name=settings.dataset_repo,
-            org=settings.dataset_repo_org,
-            private=settings.dataset_repo_private,
-            asked=settings.dataset_repo_asked,
-            user_hints=tuple(filter(None, (settings.hf_username, settings.space_author_name))),
-            offline=settings.hf_hub_offline,
+    def _known_repositories(self) -> tuple[RepositoryOutcome | None, ...]:
+        """Give what can be said of each repository without asking anybody; ``None``: the Hub must be asked."""
+        record = read_json(self.layout.repository) or {}
+        outcomes = tuple(
+            known(request, self.edges.hub, record, first=place == 0) for place, request in enumerate(self._repository_requests)
         )
+        if self.settings.may_download:
+            return outcomes
+        note = "data-set repository: not asked for, since only a check was wanted (AUTO_DOWNLOAD)"
+        return tuple(outcome or RepositoryOutcome("skipped", note=note) for outcome in outcomes)
 
-    def _known_repository(self) -> RepositoryOutcome | None:
-        """Give what can be said of the repository without asking anybody; ``None``: the Hub must be asked."""
-        request = self._repository_request()
-        if not request.name or not request.token:
-            return ensure_repository(request, self.edges.hub)  # skipped: no request is made
-        outcome = remembered(read_json(self.layout.repository) or {}, request)
-        if outcome is None and not self.settings.may_download:
-            note = "data-set repository: not asked for, since only a check was wanted (AUTO_DOWNLOAD)"
-            return RepositoryOutcome("skipped", note=note)
-        if outcome is None and request.offline:
-            return ensure_repository(request, self.edges.hub)
-        return outcome
+    def _ready_repositories(self, remembered: Sequence[RepositoryOutcome | None]) -> tuple[RepositoryOutcome, ...]:
+        """Ask for those repositories that nothing is remembered of, and remember what came of it."""
+        outcomes = []
+        for request, outcome in zip(self._repository_requests, remembered, strict=True):
+            if outcome is not None and outcome.note:
+                _LOGGER.info("%s", outcome.note)
+            outcomes.append(outcome or self._ask_for_repository(request))
+        if None in remembered and (record := record_of(list(zip(self._repository_requests, outcomes, strict=True)))):
+            with contextlib.suppress(VolumeNotWritableError):
+                write_json(self.layout.repository, record)
+        return tuple(outcomes)
 
-    def _ask_for_repository(self) -> RepositoryOutcome:
-        request = self._repository_request()
+    def _ask_for_repository(self, request: RepositoryRequest) -> RepositoryOutcome:
         outcome = ensure_repository(request, self.edges.hub)
         if outcome.error is None:
             _LOGGER.info("%s", outcome.note)
-            with contextlib.suppress(VolumeNotWritableError):
-                write_json(self.layout.repository, to_record(outcome, request))
         else:
             level = logging.ERROR if request.asked else logging.WARNING
             _LOGGER.log(level, "%s. %s", outcome.note, outcome.error.hint)
         for warning in outcome.warnings:
             _LOGGER.warning("%s", warning)
         return outcome
+
+    def _fatal(self, outcomes: Sequence[RepositoryOutcome]) -> ProvisionerError | None:
+        """Give the error of the first repository that was asked for and cannot be had."""
+        pairs = zip(self._repository_requests, outcomes, strict=True)
+        return next((outcome.error for request, outcome in pairs if request.asked and outcome.error is not None), None)
 
     # --- the volume ----------------------------------------------------------------------------------------------
 
@@ -460,10 +449,10 @@ class Run:
             raise error
         self._writing = False
         _LOGGER.warning("%s; all data are there, so only %s stay as they are", error.message, ", ".join(view.due) or "records")
-        repository = view.repository or self._ask_for_repository()
-        fatal = repository.error if self.settings.dataset_repo_asked else None
+        repositories = self._ready_repositories(view.repositories)
+        fatal = self._fatal(repositories)
         state: RunState = self._failed_state() if fatal else view.status["state"]
-        return Result(state, view.plan, view.status, fatal, self._environment(repository))
+        return Result(state, view.plan, view.status, fatal, self._environment(repositories[0]))
 
     @contextlib.contextmanager
     def _lock(self, *, waits: bool = True) -> Any:  # noqa: ANN401 - a context manager

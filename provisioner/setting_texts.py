@@ -24,6 +24,8 @@ _LARGEST: Final = 10**18
 _SHOWN: Final = 80
 """How many characters of a wrong value a message repeats."""
 
+TOKEN_PREFIX: Final = "hf_"  # noqa: S105 - how every token of the Hub begins
+
 W = TypeVar("W", bound=str)
 
 

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from provisioner import setting_texts as texts
 from provisioner.catalog.document import Value, parse_document
+from provisioner.declared import DeclaredRepository, read_repositories
 from provisioner.errors import ConfigurationError
 from provisioner.setting_texts import Secret
 
@@ -405,6 +406,8 @@ class Settings:
     """The user named it, so that its failure is the run's."""
     dataset_repo_org: str | None
     dataset_repo_private: bool
+    repositories: tuple[DeclaredRepository, ...]
+    """What the config file's section of that name describes; the first one is the app's where ``DATASET_REPO`` names none."""
     connections: int
     max_rate_bytes: int | None
     """Bytes a second."""
@@ -581,6 +584,7 @@ def _scalar(value: Value) -> str:
 
 
 _SECTION: Final = "datasets"
+_REPOSITORIES: Final = "repositories"
 
 
 def _read_config(text: str, file: str) -> Mapping[str, Value]:
@@ -596,7 +600,7 @@ def _read_config(text: str, file: str) -> Mapping[str, Value]:
             value.fail("a secret does not belong in a config file", f"Set {variable} or {variable}_FILE in the environment.")
         if key in inner:
             value.fail(f"unknown key {key!r}", f"Write it below '{_SECTION}:'.")
-    top = root.mapping({*outer, _SECTION})
+    top = root.mapping({*outer, _SECTION, _REPOSITORIES})
     values = {key: value for key, value in top.items() if key != _SECTION}
     section = top.get(_SECTION)
     if section is not None and section.data is not None:
@@ -741,6 +745,7 @@ def read_settings(
         dataset_repo_asked=bool(repository),
         dataset_repo_org=reader.given(DATASET_REPO_ORG),
         dataset_repo_private=reader.value(DATASET_REPO_PRIVATE),
+        repositories=read_repositories(reader.config[_REPOSITORIES]) if _REPOSITORIES in reader.config else (),
         connections=reader.value(CONNECTIONS),
         max_rate_bytes=reader.given(MAX_RATE_MB),
         volume_kind=reader.value(VOLUME_KIND),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from provisioner import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.errors import ProvisionerError
     from provisioner.planning.plan import Inventory, Plan, Receipt
@@ -53,6 +53,7 @@ class StatusBoard:
             "started_at": now(),
         }
         self._datasets: dict[str, dict[str, Any]] = {}
+        self._other_repositories: list[dict[str, Any]] = []
         self._repository: dict[str, Any] = {"state": "skipped", "repo_id": None, "url": None, "created": False, "error": None}
         self._error: dict[str, str] | None = None
         self._finished_at: str | None = None
@@ -96,10 +97,12 @@ class StatusBoard:
         """Note that a data set failed."""
         self.set_state(dataset, "failed", error=error.as_record())
 
-    def repository(self, record: Mapping[str, Any]) -> None:
-        """Note how the user's data-set repository stands."""
+    def repositories(self, records: Sequence[Mapping[str, Any] | None]) -> None:
+        """Note how the user's data-set repositories stand: the app's own, then the others; ``None``: not known yet."""
         with self._lock:
-            self._repository = dict(record)
+            if records and records[0] is not None:
+                self._repository = dict(records[0])
+            self._other_repositories = [dict(record) for record in records[1:] if record is not None]
 
     def finish(self, state: RunState, error: ProvisionerError | None) -> None:
         """Note how the run ended. What had not begun or not ended stays as it was: it tells how far the run came."""
@@ -118,6 +121,7 @@ class StatusBoard:
                 "volume": {"used_bytes": used_bytes, "free_bytes": free_bytes, "limit_bytes": self._limit},
                 "datasets": {name: dict(record) for name, record in self._datasets.items()},
                 "dataset_repo": dict(self._repository),
+                **({"other_repos": list(self._other_repositories)} if self._other_repositories else {}),
                 "error": self._error,
             }
 
@@ -130,6 +134,7 @@ def tells_the_same(document: Mapping[str, Any] | None, other: Mapping[str, Any])
 def _outcome(document: Mapping[str, Any]) -> object:
     datasets = document.get("datasets")
     repository = document.get("dataset_repo")
+    others = document.get("other_repos")
     return (
         document.get("schema_version"),
         document.get("state"),
@@ -141,6 +146,7 @@ def _outcome(document: Mapping[str, Any]) -> object:
         if isinstance(datasets, dict)
         else None,
         (repository.get("state"), repository.get("repo_id")) if isinstance(repository, dict) else None,
+        [(one.get("state"), one.get("repo_id")) for one in others if isinstance(one, dict)] if isinstance(others, list) else [],
     )
 
 

@@ -25,37 +25,21 @@ from provisioner.errors import (
 from provisioner.remote.hub import ConflictError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from provisioner.remote.hub import HubClient, RepositoryInfo
 
 RECORD_VERSION: Final = 1
 CARD_NAME: Final = "README.md"
+"""The one file of a template in which ``{repo_id}`` and ``{repo_name}`` are replaced."""
+ASKED_BY_SETTING: Final = "DATASET_REPO"
 
 _PART: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _FULL: Final = re.compile(rf"{_PART}/{_PART}")
 _NAME_LENGTH: Final = 96
+_MADE_BY_THE_HUB: Final = frozenset({".gitattributes"})
 
-_CARD: Final = """\
----
-pretty_name: Experiment logs
-license: other
-tags:
-- experiment-tracking
-- logs
-- trackio
----
-
-# Experiment logs: {name}
-
-This data set holds the logs of an application's experiments: parameters, metrics and what else the application writes
-down while it trains or generates. It was created, empty, by the data-volume provisioner that prepares the application's
-data; nothing has been uploaded by the provisioner but this card. The application finds its name in the environment
-variable `TRACKIO_DATASET_REPO`.
-
-No licence was chosen for what will be stored here: replace `license: other` above with yours, and this text with one that
-says what your experiments are about. The provisioner never changes a repository that exists.
-"""
+Gate = Literal["none", "auto", "manual"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +62,14 @@ class RepositoryRequest:
     """Who the user probably is (``HF_USERNAME``, ``SPACE_AUTHOR_NAME``), for when the Hub cannot be asked."""
     offline: bool = False
     """Do not ask the Hub; the step is skipped."""
+    gate: Gate | None = None
+    """Whether readers must ask for access; ``None``: nothing is said of it."""
+    declared: bool = False
+    """It is described in the config file: what exists is made at least as closed as that says, and never opened."""
+    files: Callable[[], Mapping[str, bytes]] = field(default=dict, repr=False, compare=False)
+    """Gives what a new repository begins with, by path."""
+    called: str = ASKED_BY_SETTING
+    """Where the name was given, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +98,13 @@ class RepositoryOutcome:
         return {"state": self.state, "repo_id": self.repo_id, "url": self.url, "created": self.created, "error": error}
 
 
-def ensure_repository(request: RepositoryRequest, hub: HubClient) -> RepositoryOutcome:
+def ensure_repository(request: RepositoryRequest, hub: HubClient, *, make: bool = True) -> RepositoryOutcome:
     """Make sure that the repository is there and that the token may write to it.
 
     Args:
         request: what the user wants.
         hub: a client for the request's endpoint with the request's token.
+        make: ``False``: look only; a repository that is missing is a failure, and nothing is changed.
 
     Returns:
         The outcome; a failure is in its ``error``, with the exit code that it deserves.
@@ -133,7 +126,7 @@ def ensure_repository(request: RepositoryRequest, hub: HubClient) -> RepositoryO
             return _outcome(request, "skipped", repo_id, note="data-set repository: not asked for, because HF_HUB_OFFLINE is set")
         user = hub.whoami()
         repo_id = f"{owner or _user_name(user)}/{name}"
-        return _make_ready(request, hub, user, repo_id)
+        return _make_ready(request, hub, user, repo_id, make=make)
     except (InterruptedBySignal, DeadlineError):
         raise
     except ProvisionerError as error:
@@ -182,7 +175,9 @@ def remembered(record: Mapping[str, Any], request: RepositoryRequest) -> Reposit
 
 
 def _question(request: RepositoryRequest) -> dict[str, Any]:
+    more: dict[str, Any] = {"gate": request.gate, "declared": True} if request.declared else {}
     return {
+        **more,
         "version": RECORD_VERSION,
         "endpoint": request.endpoint.rstrip("/"),
         "name": request.name,
@@ -204,10 +199,10 @@ def _parts(request: RepositoryRequest) -> tuple[str | None, str]:
     owner, slash, name = (request.name or "").rpartition("/")
     whole = bool(slash)
     if whole:
-        _check_part("DATASET_REPO", owner, request.name)
+        _check_part(request.called, owner, request.name)
     elif request.org:
-        _check_part("DATASET_REPO_ORG", request.org, request.org)
-    _check_part("DATASET_REPO", name, request.name)
+        _check_part("DATASET_REPO_ORG" if request.called == ASKED_BY_SETTING else request.called, request.org, request.org)
+    _check_part(request.called, name, request.name)
     return (owner if whole else request.org) or None, name
 
 
@@ -243,25 +238,36 @@ def _guess(request: RepositoryRequest, owner: str | None, name: str) -> str | No
 # -- the repository --
 
 
-def _make_ready(request: RepositoryRequest, hub: HubClient, user: Mapping[str, Any], repo_id: str) -> RepositoryOutcome:
+def _make_ready(
+    request: RepositoryRequest, hub: HubClient, user: Mapping[str, Any], repo_id: str, *, make: bool
+) -> RepositoryOutcome:
     right = _right(user, repo_id)
     if right.write is False:
-        raise _no_permission(hub, right, repo_id)
+        raise _no_permission(request, hub, right, repo_id)
     try:
         info: RepositoryInfo | None = hub.info(repo_id)
-    except NotFoundError:
+    except NotFoundError as error:
+        if not make:
+            hint = "Make it with 'repo create'. What is private looks missing to a token that may not read it."
+            raise NotFoundError(f"the data-set repository {repo_id} does not exist", hint=hint) from error
         info = None
     missing = info is None
+    files: Mapping[str, bytes] = {}
     if missing:
         if right.create is False:
-            raise _no_permission(hub, right, repo_id)
+            raise _no_permission(request, hub, right, repo_id)
+        files = request.files()
         info = _create(request, hub, repo_id)
-    # Of two runs that found it missing at the same moment, the one without a card to see adds the card.
-    created = info is None or (missing and CARD_NAME not in info.paths)
-    warnings = _add_card(hub, repo_id, info) if info is None or created else _check_existing(request, hub, right, info)
+    # Of two runs that found it missing at the same moment, the one that finds it empty fills it.
+    created = info is None or (missing and not info.paths - _MADE_BY_THE_HUB)
+    if info is None or created:
+        warnings = _begin(request, hub, repo_id, info, files)
+    else:
+        warnings = _check_existing(request, hub, right, info, make=make)
     # A renamed repository answers to its old name too; the application gets the one that will last.
     final = info.id if info is not None and _FULL.fullmatch(info.id) else repo_id
-    note = f"data-set repository {hub.page_url(final)}: {'made' if created else 'exists already, reused as it is'}"
+    done = "made" if created else "exists already, reused as it is" if make else "exists, and the token may write to it"
+    note = f"data-set repository {hub.page_url(final)}: {done}"
     return _outcome(request, "ready", final, created=created, note=note, warnings=tuple(warnings))
 
 
@@ -276,7 +282,7 @@ def _create(request: RepositoryRequest, hub: HubClient, repo_id: str) -> Reposit
         except NotFoundError:
             raise RemoteRefusedError(
                 f"{repo_id}: the name is taken, by a repository of another kind or one that this token cannot see",
-                hint="Choose another name with DATASET_REPO, or rename the other repository.",
+                hint=f"Choose another name ({request.called}), or rename the other repository.",
             ) from conflict
     except AccessDeniedError as error:
         owner = repo_id.partition("/")[0]
@@ -288,16 +294,29 @@ def _create(request: RepositoryRequest, hub: HubClient, repo_id: str) -> Reposit
     return None
 
 
-def _add_card(hub: HubClient, repo_id: str, info: RepositoryInfo | None) -> list[str]:
-    """Say in the new repository what it is for; the first upload also proves that the token may write.
+def _begin(
+    request: RepositoryRequest, hub: HubClient, repo_id: str, info: RepositoryInfo | None, files: Mapping[str, bytes]
+) -> list[str]:
+    """Put the template into the new repository; the first upload also proves that the token may write.
 
     Raises:
         AccessDeniedError: it may not.
+        ProvisionerError: the repository was to be gated, and is not.
     """
-    card = _CARD.format(name=repo_id)
+    if request.gate in {"auto", "manual"}:
+        hub.change_settings(repo_id, gate=request.gate)
+    name = repo_id.partition("/")[2]
+    ready = {
+        path: content.replace(b"{repo_id}", repo_id.encode()).replace(b"{repo_name}", name.encode())
+        if path == CARD_NAME
+        else content
+        for path, content in files.items()
+    }
+    if not ready:
+        return []
     try:
-        # With a parent, a card that somebody else has written meanwhile is not overwritten.
-        hub.upload_text(repo_id, CARD_NAME, card, message="Say what this data set is for", parent=info.commit if info else None)
+        # With a parent, what somebody else has written meanwhile is not overwritten.
+        hub.upload_files(repo_id, ready, message="Say what this data set is for", parent=info.commit if info else None)
     except (InterruptedBySignal, DeadlineError, AccessDeniedError):
         raise
     except ProvisionerError as error:
@@ -305,8 +324,10 @@ def _add_card(hub: HubClient, repo_id: str, info: RepositoryInfo | None) -> list
     return []
 
 
-def _check_existing(request: RepositoryRequest, hub: HubClient, right: _Right, info: RepositoryInfo) -> list[str]:
+def _check_existing(request: RepositoryRequest, hub: HubClient, right: _Right, info: RepositoryInfo, *, make: bool) -> list[str]:
     """Find out whether the token may write to a repository that is there, without leaving a trace.
+
+    Who may read it is changed for a declared one alone, and only towards fewer readers.
 
     Raises:
         AccessDeniedError: it may not.
@@ -314,11 +335,26 @@ def _check_existing(request: RepositoryRequest, hub: HubClient, right: _Right, i
     warnings = []
     answer = hub.may_write(info.id)
     if answer is False:
-        raise _no_permission(hub, right, info.id)
+        raise _no_permission(request, hub, right, info.id)
     if answer is None and right.write is None:
         warnings.append(f"whether the token may write to {info.id} could not be found out")
-    if request.private is True and not info.private:
-        warnings.append(f"{info.id} is public, though DATASET_REPO_PRIVATE asks for a private one; what exists is not changed")
+    settings_page = f"{hub.page_url(info.id)}/settings"
+    closes = request.declared and make
+    hide = request.private is True and not info.private
+    gate = request.gate if request.gate in {"auto", "manual"} and request.gate != info.gate else None
+    if gate == "auto" and info.gate == "manual":
+        gate = None
+        warnings.append(f"{info.id} is gated manually, though 'auto' is asked for; change that at {settings_page}")
+    if closes and (hide or gate):
+        hub.change_settings(info.id, private=True if hide else None, gate=gate)
+    elif hide:
+        warnings.append(f"{info.id} is public, though a private one is asked for; what exists is not changed")
+    elif gate:
+        warnings.append(f"{info.id} is not gated as asked for")
+    if request.declared and request.private is False and info.private:
+        warnings.append(f"{info.id} is private, though a public one is asked for; it is never opened here: {settings_page}")
+    if request.gate == "none" and info.gate != "none":
+        warnings.append(f"{info.id} is gated, though it is not to be; it is never opened here: {settings_page}")
     return warnings
 
 
@@ -378,10 +414,12 @@ def _granted(fine: Mapping[str, Any], owner: str, repo_id: str) -> tuple[bool, b
     return create, write
 
 
-def _no_permission(hub: HubClient, right: _Right, repo_id: str) -> AccessDeniedError:
+def _no_permission(request: RepositoryRequest, hub: HubClient, right: _Right, repo_id: str) -> AccessDeniedError:
     problem = right.problem or f"The Hub says that the token may not write to {repo_id}"
     remedy = right.remedy or f"let the token write to {repo_id} (repo.write)"
-    hint = f"At {hub.tokens_page}: {remedy}, and set HF_TOKEN to it. DATASET_REPO=none does without the repository."
+    hint = f"At {hub.tokens_page}: {remedy}, and set HF_TOKEN to it."
+    if request.called == ASKED_BY_SETTING:
+        hint += " DATASET_REPO=none does without the repository."
     return AccessDeniedError(problem, hint=hint)
 
 

@@ -77,6 +77,19 @@ class RepositoryInfo:
     private: bool
     paths: frozenset[str]
     """Its files. The Hub shortens this for very large repositories."""
+    gate: str = "none"
+    """Whether readers must ask for access: ``none``, ``auto`` (granted at once) or ``manual``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRepository:
+    """One line of an owner's list of repositories."""
+
+    id: str
+    private: bool
+    gate: str
+    updated: str
+    """ISO 8601, or empty where the Hub does not say."""
 
 
 class HubClient:
@@ -131,6 +144,7 @@ class HubClient:
         self._rewrite = rewrite or (lambda url: url)
         self._user_agent = user_agent
         self._paths: dict[tuple[str, str], frozenset[str]] = {}
+        self._user: Mapping[str, Any] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -174,7 +188,7 @@ class HubClient:
             if not isinstance(found.sha, str) or not _COMMIT.fullmatch(found.sha):
                 raise TypeError(f"no commit: {found.sha!r}")
             paths = frozenset(item.rfilename for item in found.siblings or ())
-            return RepositoryInfo(id=found.id, commit=found.sha, private=bool(found.private), paths=paths)
+            return RepositoryInfo(found.id, found.sha, bool(found.private), paths, _gate(found.gated))
 
         what = f"the data-set repository {repo}" + (f" at {revision}" if revision else "")
         info = self._ask(what, self.page_url(repo), ask)
@@ -223,7 +237,7 @@ class HubClient:
     # -- the user and the user's repositories --
 
     def whoami(self) -> Mapping[str, Any]:
-        """Give the Hub's answer to who the token belongs to and what it may do.
+        """Give the Hub's answer to who the token belongs to and what it may do; asked once, because the Hub limits it.
 
         Raises:
             ProvisionerError: as :meth:`resolve`; ``AccessDeniedError`` when there is no token or it is not valid.
@@ -235,7 +249,9 @@ class HubClient:
                 raise TypeError("no name")
             return answer
 
-        return self._ask("who the token belongs to", self.tokens_page, ask)
+        if self._user is None:
+            self._user = self._ask("who the token belongs to", self.tokens_page, ask)
+        return self._user
 
     def create_repository(self, repo: str, *, private: bool | None) -> None:
         """Make the data-set repository ``repo`` (``owner/name``).
@@ -282,31 +298,70 @@ class HubClient:
             return None
         return True
 
-    def upload_text(self, repo: str, path: str, text: str, *, message: str, parent: str | None = None) -> None:
-        """Commit one small text file to the data-set repository ``repo``.
+    def upload_files(self, repo: str, files: Mapping[str, bytes], *, message: str, parent: str | None = None) -> None:
+        """Commit a few small files to the data-set repository ``repo``, all at once.
 
         Args:
             repo: its full name.
-            path: of the file, in the repository.
-            text: its content.
+            files: content by path in the repository.
             message: of the commit.
             parent: refuse unless this commit is still the newest.
 
         Raises:
             ProvisionerError: as :meth:`resolve`.
         """
-        self._ask(
-            f"writing {path} to {repo}",
-            self.page_url(repo),
-            lambda api: api.upload_file(
-                path_or_fileobj=text.encode(),
-                path_in_repo=path,
-                repo_id=repo,
+
+        def ask(api: HfApi) -> None:
+            from huggingface_hub import CommitOperationAdd  # noqa: PLC0415 - see the module's docstring
+
+            api.create_commit(
+                repo,
+                [CommitOperationAdd(path_in_repo=path, path_or_fileobj=content) for path, content in files.items()],
                 repo_type="dataset",
                 commit_message=message,
                 parent_commit=parent,
-            ),
+            )
+
+        self._ask(f"writing {', '.join(files)} to {repo}", self.page_url(repo), ask)
+
+    def change_settings(self, repo: str, *, private: bool | None = None, gate: str | None = None) -> None:
+        """Change who may read the data-set repository ``repo``.
+
+        Args:
+            repo: its full name.
+            private: ``None``: as it is.
+            gate: as in :class:`RepositoryInfo`; ``None``: as it is.
+
+        Raises:
+            ProvisionerError: as :meth:`resolve`.
+        """
+        gated: Any = False if gate == "none" else gate
+        self._ask(
+            f"the settings of {repo}",
+            f"{self.page_url(repo)}/settings",
+            lambda api: api.update_repo_settings(repo, repo_type="dataset", private=private, gated=gated),
         )
+
+    def repositories_of(self, owner: str) -> list[ListedRepository]:
+        """Give all data-set repositories of ``owner`` that the token may see, ordered by name.
+
+        Raises:
+            ProvisionerError: as :meth:`resolve`.
+        """
+
+        def ask(api: HfApi) -> list[ListedRepository]:
+            return [
+                ListedRepository(
+                    found.id,
+                    private=bool(found.private),
+                    gate=_gate(found.gated),
+                    updated=found.last_modified.isoformat(timespec="seconds") if found.last_modified else "",
+                )
+                for found in api.list_datasets(author=owner, full=True)
+            ]
+
+        found = self._ask(f"the data-set repositories of {owner}", f"{self.endpoint}/{quote(owner)}", ask)
+        return sorted(found, key=lambda one: one.id.casefold())
 
     # -- errors --
 
@@ -494,6 +549,11 @@ class HubClient:
                 hint=f"Copy it again from {self.tokens_page}.",
             )
         return self._token
+
+
+def _gate(gated: object) -> str:
+    """Give the gate in our words."""
+    return gated if isinstance(gated, str) and gated else "none"
 
 
 def _detail(response: httpx2.Response) -> str:

@@ -29,6 +29,7 @@ from provisioner.remote.dataset_repo import (
 )
 from provisioner.remote.hub import HubClient
 from provisioner.stop import Stop
+from provisioner.template import load_template
 from tests.support.fake_time import FakeTime
 from tests.support.hub_model import Scope
 from tests.support.hub_server import HubServer
@@ -65,9 +66,11 @@ def time() -> FakeTime:
 def ensure(server: HubServer, time: FakeTime, token: str | None = None, **wishes: Any) -> RepositoryOutcome:
     """Run the step for a user with ``token``."""
     token = token or WRITE
+    wishes.setdefault("files", lambda: load_template("experiment-logs"))
+    make = wishes.pop("make", True)
     request = RepositoryRequest(server.endpoint, token, wishes.pop("name", NAME), **wishes)
     with HubClient(server.endpoint, token, retry=time.retry(), stop=Stop()) as hub:
-        outcome = ensure_repository(request, hub)
+        outcome = ensure_repository(request, hub, make=make)
     shown = json.dumps(outcome.as_record()) + repr(request) + repr(outcome) + repr(outcome.error)
     assert token not in shown
     return outcome
@@ -90,7 +93,7 @@ def files(server: HubServer, repo_id: str) -> dict[str, bytes]:
 
 
 def test_a_missing_repository_is_made(server: HubServer, time: FakeTime) -> None:
-    """It is there afterwards, public, with a card and nothing else, and the application is told its name."""
+    """It is there afterwards, public, with the template and nothing else, and the application is told its name."""
     outcome = ensure(server, time)
     assert outcome == RepositoryOutcome(
         "ready",
@@ -102,7 +105,7 @@ def test_a_missing_repository_is_made(server: HubServer, time: FakeTime) -> None
     )
     assert environment(outcome) == {"TRACKIO_DATASET_REPO": f"ann/{NAME}", "TRACKIO_DATASET_ID": f"ann/{NAME}"}
     assert not server.hub.repos["dataset", f"ann/{NAME}"].private
-    assert list(files(server, f"ann/{NAME}")) == ["README.md"]
+    assert sorted(files(server, f"ann/{NAME}")) == ["README.md", "data/example.jsonl"]
 
 
 def test_the_card_says_what_it_is_for(server: HubServer, time: FakeTime) -> None:

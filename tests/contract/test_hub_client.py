@@ -321,11 +321,38 @@ def test_may_write_is_unknown_where_the_hub_does_not_say(server: HubServer, time
     assert fault.fired == 1
 
 
-def test_upload_text_is_one_commit(server: HubServer, time: FakeTime) -> None:
-    """The file is there as given."""
+def test_files_are_uploaded_in_one_commit(server: HubServer, time: FakeTime) -> None:
+    """They are there as given."""
+    files = {"notes.md": "größer\n".encode(), "data/rows.jsonl": b"{}\n"}
+    before = len(server.hub.repos["dataset", "ann/songs"].revisions)
     with client(server, time) as hub:
-        hub.upload_text("ann/songs", "notes.md", "größer\n", message="notes")
-    assert server.hub.repos["dataset", "ann/songs"].head.files["notes.md"].content == "größer\n".encode()
+        hub.upload_files("ann/songs", files, message="notes")
+    repo = server.hub.repos["dataset", "ann/songs"]
+    assert {path: repo.head.files[path].content for path in files} == files
+    assert len(repo.revisions) == before + 1
+
+
+def test_the_list_of_an_owners_repositories_comes_in_pages(server: HubServer, time: FakeTime) -> None:
+    """All of them, with what says who may read them; private ones of others are not there."""
+    server.page_size = 2
+    server.hub.add_repo("ann/diary", private=True)
+    server.hub.add_repo("ann/guarded", gated="manual")
+    server.hub.add_repo("bob/secret", private=True)
+    with client(server, time) as hub:
+        found = {one.id: (one.private, one.gate) for one in hub.repositories_of("ann")}
+        assert hub.repositories_of("bob") == []
+    assert found["ann/diary"] == (True, "none")
+    assert found["ann/guarded"] == (False, "manual")
+    assert len(server.log.entries("/api/datasets")) > 2
+
+
+def test_settings_are_changed(server: HubServer, time: FakeTime) -> None:
+    """Only what was named."""
+    with client(server, time) as hub:
+        hub.change_settings("ann/songs", gate="auto")
+        assert (hub.info("ann/songs").gate, hub.info("ann/songs").private) == ("auto", False)
+        hub.change_settings("ann/songs", private=True, gate="none")
+        assert (hub.info("ann/songs").gate, hub.info("ann/songs").private) == ("none", True)
 
 
 # -- how it asks --
@@ -444,7 +471,7 @@ def test_two_clients_take_turns(server: HubServer, time: FakeTime) -> None:
     server.hub.add_token("bob-token", "bob")
     with client(server, time, user_agent="one") as one, client(server, time, user_agent="two") as two:
         for hub in (one, two, one):
-            hub.whoami()
+            hub.resolve("ann/songs", "main")
     assert [entry.user_agent for entry in server.log.entries()] == ["one", "two", "one"]
 
 

@@ -30,7 +30,13 @@ def project(
 ) -> Iterator[Callable[..., Project]]:
     """Give what starts a project of its own from compose.yaml, with settings as they would stand in ``.env``."""
     described: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))
-    for name in (*described["services"]["provision"]["environment"], "CONFIG_DIR", "PROVISION_USER", "PROVISION_IMAGE"):
+    for name in (
+        *described["services"]["provision"]["environment"],
+        "CONFIG_DIR",
+        "PROVISION_USER",
+        "PROVISION_IMAGE",
+        "HF_TOKEN",
+    ):
         monkeypatch.delenv(name, raising=False)
     override = tmp_path / "override.yaml"
     override.write_text(yaml.safe_dump(OVERRIDE), "utf-8")
@@ -71,6 +77,18 @@ def test_data_then_app(project: Callable[..., Project], hub: HubServer, tmp_path
     assert stack.up().code == 0
     assert (stack.wait("provision").code, stack.wait("app").code) == (0, 0)
     assert not hub.log.entries()
+
+
+def test_the_token_that_init_wrote(project: Callable[..., Project], hub: HubServer) -> None:
+    """In ``.env`` it reaches the provisioner, and the app's container never sees it."""
+    stack = project(HF_TOKEN=TOKEN, DATASET_REPO="ann/logs")
+    started = stack.up()
+    assert started.code == 0, started.err
+    provision, app = stack.wait("provision"), stack.wait("app")
+    assert (provision.code, app.code) == (0, 0), provision.err + app.err
+    assert "app: experiment logs would go to ann/logs" in app.out
+    assert [(entry.status, entry.authorization) for entry in hub.log.entries("*/whoami-v2")] == [(200, True)]
+    assert TOKEN not in provision.err + provision.out + app.out + app.err + str(stack.service("app").attrs)
 
 
 def test_without_a_token(project: Callable[..., Project], hub: HubServer) -> None:

@@ -407,6 +407,19 @@ class Hub:
             self._pass_gate(token, repo)
         return repo
 
+    def sees(self, token: Token | None, repo: Repo) -> bool:
+        """Tell whether a repository is on a list that the token asks for."""
+        return not repo.private or self._reads(token, repo)
+
+    def change_settings(self, repo: Repo, document: Mapping[str, Any]) -> None:
+        """Change who may read a repository."""
+        if "visibility" in document:
+            repo.private = document["visibility"] == "private"
+        if "private" in document:
+            repo.private = bool(document["private"])
+        if "gated" in document:
+            repo.gated = document["gated"] or None
+
     def _pass_gate(self, token: Token | None, repo: Repo) -> None:
         what = f"Access to dataset {repo.id} is restricted"
         if token is None:

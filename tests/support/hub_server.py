@@ -263,6 +263,8 @@ class HubServer:
             return Answer.of_json(self.hub.whoami(token))
         if segments == ["repos", "create"]:
             return self._create(request, token)
+        if segments == ["datasets"]:
+            return self._list_datasets(request, token)
         if segments == ["validate-yaml"]:
             return Answer.of_json({"errors": [], "warnings": []})
         if len(segments) >= 3 and segments[0] in _KINDS:
@@ -288,12 +290,35 @@ class HubServer:
             case ["auth-check", "write"]:
                 self.hub.writable(kind, repo_id, token)
                 return Answer.of_json({})
+            case ["settings"]:
+                _only(request, "PUT")
+                self.hub.change_settings(self.hub.writable(kind, repo_id, token), request.json())
+                return Answer.of_json({})
             case ["preupload", _]:
                 return _preupload(request, self.hub.writable(kind, repo_id, token))
             case ["commit", branch]:
                 return _commit(request, self.hub.writable(kind, repo_id, token), branch)
             case _:
                 raise Refusal(404, None, f"no such call: {request.path}")
+
+    def _list_datasets(self, request: Request, token: Token | None) -> Answer:
+        """List an author's data sets that the token may see, in pages."""
+        _only(request, "GET")
+        author = request.query.get("author", [""])[-1]
+        seen = [repo for repo in self.hub.repos.values() if repo.kind == "dataset" and author in {"", repo.namespace}]
+        items = [_repo_info(repo, None, request) for repo in seen if self.hub.sees(token, repo)]
+        page, headers = self._page(request, items, self.page_size)
+        return Answer.of_json(page, headers=headers)
+
+    def _page(self, request: Request, items: list[dict[str, Any]], size: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Give the page of a list that is asked for, and the link to the next one."""
+        start = _cursor(request)
+        if start + size >= len(items):
+            return items[start:], {}
+        cursor = base64.urlsafe_b64encode(str(start + size).encode()).decode()
+        query = {name: values[-1] for name, values in request.query.items()} | {"cursor": cursor}
+        link = f"{request.base_url}{request.raw_path}?{urlencode(query)}"
+        return items[start : start + size], {"Link": f'<{link}>; rel="next"'}
 
     def _create(self, request: Request, token: Token | None) -> Answer:
         _only(request, "POST")
@@ -314,16 +339,12 @@ class HubServer:
             stored = StoredFile.of(rule.body or "../x", content)
             items.append({"type": "file", "oid": stored.blob_id, "size": stored.size, "path": stored.path})
         size = min(self.page_size, _EXPANDED_PAGE) if expand else self.page_size
-        start = _cursor(request)
-        page, rest = items[start : start + size], items[start + size :]
+        page, link = self._page(request, items, size)
         headers = {"X-Repo-Commit": at.commit}
         if fault.take("short_listing"):
-            page = page[: -len(page) // 2] if not rest else page
-        elif rest:
-            cursor = base64.urlsafe_b64encode(str(start + size).encode()).decode()
-            query = {name: values[-1] for name, values in request.query.items()} | {"cursor": cursor}
-            link = f"{request.base_url}{request.raw_path}?{urlencode(query)}"
-            headers["Link"] = f'<{link}>; rel="next"'
+            page = page[: -len(page) // 2] if not link else page
+        else:
+            headers |= link
         return Answer.of_json(page, headers=headers)
 
     def _answer_file(

@@ -118,7 +118,17 @@ def test_options() -> None:
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_takes_the_common_options(command: str) -> None:
     """--json, --data-dir, --config, --catalog."""
-    line = [command, *(["check"] if command == "catalog" else []), "--json", "--data-dir", "d", "--config", "c", "--catalog", "k"]
+    line = [
+        command,
+        *(["check"] if command in {"catalog", "repo"} else []),
+        "--json",
+        "--data-dir",
+        "d",
+        "--config",
+        "c",
+        "--catalog",
+        "k",
+    ]
     options = parse_options(take_apart(line))
     assert (options.json, options.data_dir, options.config, options.catalog) == (True, "d", "c", "k")
 

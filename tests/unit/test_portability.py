@@ -49,6 +49,16 @@ def test_plan_list_and_catalog_check_work_without_them(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+def test_repo_and_init_begin_without_them(tmp_path: Path) -> None:
+    """They are there, and say what they need."""
+    for arguments, expected in ((["repo", "--help"], 0), (["repo", "create", "--token-stdin"], 77), (["init"], 64)):
+        code = (
+            WITHOUT_THEM + f"from provisioner.cli import main\nsys.exit(main({arguments!r}, {{'DATA_DIR': {str(tmp_path)!r}}}))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, input="", capture_output=True, text=True, check=False)
+        assert done.returncode == expected, done.stderr
+
+
 def test_a_start_with_nothing_to_do_loads_no_heavy_library() -> None:
     """The Hub's client, HTTP and TLS libraries, locks and bars are imported when they are needed, not before."""
     heavy = ("huggingface_hub", "httpx2", "urllib3", "ssl", "filelock", "tqdm", "asyncio", "http.client", "datasets")

@@ -128,7 +128,7 @@ def test_at_the_end() -> None:
     made, _ = start()
     made.failed("alpha", NotFoundError("gone", hint="look elsewhere"))
     made.finish("failed", NotFoundError("gone", hint="look elsewhere"))
-    made.repository({"state": "ready", "repo_id": "a/b", "url": "https://x", "created": True, "error": None})
+    made.repositories([{"state": "ready", "repo_id": "a/b", "url": "https://x", "created": True, "error": None}])
     found = document(made)
     error = {"reference": "not-found", "message": "gone", "hint": "look elsewhere"}
     assert (found["state"], found["error"], found["datasets"]["alpha"]["error"]) == ("failed", error, error)

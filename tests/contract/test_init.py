@@ -1,0 +1,296 @@
+"""``init``, driven through a pseudo-terminal as a person would, against a Hub that speaks the real protocol."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import stat
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import CHECKOUT, PATIENCE, TOKEN, Shelf, some_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.conftest import Volume
+    from tests.support.hub_server import HubServer
+
+READ = "hf_" + "UmVhZE9ubHlUb2tlbkZvclRlc3RzT25s"
+NAME = "trackio-experiments"
+TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+"""Makes standard input the process's controlling terminal, so that keys become signals, and becomes the program."""
+
+
+class Terminal:
+    """A person's view of a program: a screen that can be waited for, and keys."""
+
+    def __init__(self, command: list[str], environ: Mapping[str, str], cwd: Path) -> None:
+        """Start the program with this terminal as its controlling one."""
+        self.screen = ""
+        self._seen = 0
+        self._master, slave = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", TAKE_TERMINAL, *command],
+            env=dict(environ),
+            cwd=cwd,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def read_until(self, pattern: str) -> str:
+        """Wait until the screen shows ``pattern`` after what was waited for before; give what came."""
+        deadline = time.monotonic() + PATIENCE
+        while not (found := re.compile(pattern).search(self.screen, self._seen)):
+            assert time.monotonic() < deadline, f"{pattern!r} never came: {self.screen}"
+            assert self._more(), f"ended without {pattern!r}: {self.screen}"
+        came = self.screen[self._seen : found.end()]
+        self._seen = found.end()
+        return came
+
+    def answer(self, question: str, text: str) -> str:
+        """Wait for a question, and answer it; give what stood before."""
+        came = self.read_until(question)
+        os.write(self._master, f"{text}\n".encode())
+        return came
+
+    def press(self, keys: bytes) -> None:
+        """Press keys without Enter."""
+        os.write(self._master, keys)
+
+    def _more(self) -> bool:
+        if not select.select([self._master], [], [], 1.0)[0]:
+            return True
+        try:
+            piece = os.read(self._master, 1 << 16)
+        except OSError:  # the other side has closed it
+            return False
+        self.screen += piece.decode(errors="replace")
+        return bool(piece)
+
+    def end(self) -> int:
+        """Wait for its end; give its exit code."""
+        deadline = time.monotonic() + PATIENCE
+        while self._more():
+            assert time.monotonic() < deadline, self.screen
+        code = self._process.wait(PATIENCE)
+        os.close(self._master)
+        for token in (TOKEN, READ):
+            assert token not in self.screen
+        assert "Traceback" not in self.screen
+        return code
+
+
+class Desk:
+    """Where a person sits: an empty folder, and the settings."""
+
+    def __init__(self, volume: Volume, folder: Path) -> None:
+        """Make the folder."""
+        self.volume = volume
+        self.folder = folder
+        folder.mkdir()
+
+    def start(self, *arguments: str, command: str = "init", **changes: str | None) -> Terminal:
+        """Start ``init`` there."""
+        environ = self.volume.environ(PYTHONPATH=str(CHECKOUT), TERM="dumb", **changes)
+        return Terminal([sys.executable, "-m", "provisioner", command, *arguments], environ, self.folder)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What was written."""
+        return dict(line.split("=", 1) for line in self.env_file.read_text("utf-8").splitlines() if "=" in line)
+
+    @property
+    def env_file(self) -> Path:
+        """Where it is written."""
+        return self.folder / ".env"
+
+
+@pytest.fixture
+def desk(hub: HubServer, volume: Volume, shelf: Shelf, tmp_path: Path) -> Desk:
+    """Give a desk with a catalog of two data sets, one with a licence to accept."""
+    hub.hub.add_user("ann", orgs={"lab": "write", "club": "read"})
+    hub.hub.add_token(READ, "ann", "read")
+    shelf.add("free", shelf.file("free.tar.gz", some_files("free")))
+    shelf.add("odd", shelf.file("odd.tar.gz", some_files("odd")), commercial="verify")
+    return Desk(volume, tmp_path / "desk")
+
+
+def test_the_whole_conversation(hub: HubServer, desk: Desk) -> None:
+    """Token, name, owner, visibility, phase, licence: wrong answers are asked again with the reason, and `.env` is written."""
+    terminal = desk.start()
+    terminal.answer(r"Token of the Hub.*: ", "hf_nonsense")
+    assert "mistyped, revoked or expired" in terminal.answer(r"Token of the Hub.*: ", TOKEN)
+    assert "belongs to ann; organizations: lab, club" in terminal.answer(
+        rf"Name of the data-set repository.*\[{NAME}\]: ", "a--b"
+    )
+    assert "is not the name of a repository" in terminal.answer(r"Name of the data-set repository.*: ", "my-logs")
+    terminal.answer(r"Owner: ann or lab or club \[ann\]: ", "bob")
+    assert "no member of 'bob'" in terminal.answer(r"Owner.*: ", "lab")
+    terminal.answer(r"Visibility.*\[public\]: ", "secret")
+    assert "is not one of public, private" in terminal.answer(r"Visibility.*: ", "private")
+    came = terminal.answer(r"Phase \[minimal\]: ", "maximal")
+    assert "datasets/lab/my-logs: made" in came
+    assert re.search(r"Free in .*: [0-9,]+ bytes", came)
+    assert "free odd" in came
+    assert "Did you mean 'minimal'?" in terminal.answer(r"Phase.*: ", "")
+    assert "commercial use: verify" in terminal.answer(r"Accept the licence of odd\?.*\[n\]: ", "perhaps")
+    assert "answer y or n" in terminal.answer(r"Accept.*: ", "y")
+    terminal.read_until("docker compose up")
+    assert terminal.end() == 0
+    assert desk.env == {
+        "HF_TOKEN": TOKEN,
+        "DATASET_REPO": "lab/my-logs",
+        "DATASET_REPO_PRIVATE": "true",
+        "PHASE": "minimal",
+        "ACCEPT_LICENSES": "odd",
+    }
+    assert stat.S_IMODE(desk.env_file.stat().st_mode) == 0o600
+    assert hub.hub.repos["dataset", "lab/my-logs"].private
+    assert [path.name for path in desk.folder.iterdir()] == [".env"]
+
+
+def test_what_it_writes_is_enough(desk: Desk) -> None:
+    """With `.env` in its environment, `provision` fills the volume and finds the repository."""
+    terminal = desk.start()
+    for question, text in (("Token", TOKEN), ("Name", ""), ("Owner", ""), ("Visibility", ""), ("Phase", ""), ("Accept", "n")):
+        terminal.answer(rf"{question}[^\n]*\[[^\n]*\]: ", text)
+    assert terminal.end() == 0
+    script = f"set -a; . ./.env; set +a; exec {sys.executable} -m provisioner --json"
+    environ = desk.volume.environ(PHASE=None, PYTHONPATH=str(CHECKOUT))
+    done = subprocess.run(["sh", "-c", script], env=environ, cwd=desk.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert desk.volume.published == ["free"]
+    assert desk.volume.status["datasets"]["odd"]["reason"] == "license_policy"
+    assert desk.volume.status["dataset_repo"]["repo_id"] == f"ann/{NAME}"
+
+
+def test_a_repository_that_cannot_be_made(hub: HubServer, desk: Desk) -> None:
+    """A read-only token: the reason is said, and a name is asked for by hand, until one is right."""
+    hub.hub.add_repo("ann/by-hand")
+    terminal = desk.start(HF_TOKEN=READ)
+    terminal.answer(r"Token of the Hub.*Enter: the one of HF_TOKEN\]: ", "")
+    for question in ("Name", "Owner", "Visibility"):
+        terminal.answer(rf"{question}[^\n]*\]: ", "")
+    assert "read-only" in terminal.answer(r"Data-set repository that exists.*: ", "plain")
+    assert "write OWNER/NAME" in terminal.answer(r"Data-set repository that exists.*: ", "ann/by-hand")
+    assert "read-only" in terminal.answer(r"Data-set repository that exists.*: ", "none")
+    terminal.answer(r"Phase.*: ", "")
+    terminal.answer(r"Accept.*: ", "y")
+    assert terminal.end() == 0
+    assert desk.env["DATASET_REPO"] == "none"
+
+
+def test_when_creation_fails_another_is_named(hub: HubServer, desk: Desk) -> None:
+    """402 on creation: a repository that was made by hand is checked and taken."""
+    hub.hub.add_repo("lab/by-hand")
+    hub.faults.add("status", path="*/repos/create", status=402)
+    terminal = desk.start()
+    terminal.answer(r"Token.*: ", TOKEN)
+    for question in ("Name", "Owner", "Visibility"):
+        terminal.answer(rf"{question}[^\n]*\]: ", "")
+    assert "billing" in terminal.answer(r"Data-set repository that exists.*: ", "lab/missing")
+    assert "does not exist" in terminal.answer(r"Data-set repository that exists.*: ", "lab/by-hand")
+    terminal.answer(r"Phase.*: ", "")
+    terminal.answer(r"Accept.*: ", "y")
+    assert terminal.end() == 0
+    assert desk.env["DATASET_REPO"] == "lab/by-hand"
+
+
+def test_without_a_token(desk: Desk) -> None:
+    """Enter is an answer: no token, no repository."""
+    terminal = desk.start()
+    terminal.answer(r"Token.*Enter: none\]: ", "")
+    terminal.answer(r"Data-set repository that exists.*: ", "")
+    terminal.answer(r"Phase.*: ", "")
+    terminal.answer(r"Accept.*: ", "y")
+    assert terminal.end() == 0
+    assert desk.env == {"DATASET_REPO": "none", "PHASE": "minimal", "ACCEPT_LICENSES": "odd"}
+
+
+def test_a_file_that_is_there(desk: Desk) -> None:
+    """Its other lines stay; ours are replaced; its mode becomes 0600."""
+    desk.env_file.write_text("# mine\nPHASE=other\nMAX_STORAGE_GB=5\n", "utf-8")
+    desk.env_file.chmod(0o644)
+    terminal = desk.start()
+    terminal.read_until("is there already")
+    terminal.answer(r"Token.*: ", "")
+    terminal.answer(r"Data-set repository.*\]: ", "")
+    terminal.answer(r"Phase.*: ", "")
+    terminal.answer(r"Accept.*: ", "y")
+    assert terminal.end() == 0
+    lines = desk.env_file.read_text("utf-8").splitlines()
+    assert lines[:2] == ["# mine", "MAX_STORAGE_GB=5"]
+    assert desk.env["PHASE"] == "minimal"
+    assert stat.S_IMODE(desk.env_file.stat().st_mode) == 0o600
+
+
+def test_a_second_conversation_keeps_the_answers_of_the_first(desk: Desk) -> None:
+    """Enter at every question gives the same file; the token is taken from it and not shown."""
+    terminal = desk.start()
+    for question, text in (
+        ("Token", TOKEN),
+        ("Name", "logs"),
+        ("Owner", "lab"),
+        ("Visibility", "private"),
+        ("Phase", ""),
+        ("Acc", "y"),
+    ):
+        terminal.answer(rf"{question}[^\n]*\[[^\n]*\]: ", text)
+    assert terminal.end() == 0
+    first = desk.env_file.read_bytes()
+    terminal = desk.start()
+    terminal.answer(r"Token.*Enter: the one of \.env\]: ", "")
+    terminal.answer(r"Name.*\[lab/logs\]: ", "")
+    terminal.answer(r"Visibility.*\[private\]: ", "")
+    assert "reused as it is" in terminal.answer(r"Phase.*: ", "")
+    terminal.answer(r"Accept.*\[y\]: ", "")
+    assert terminal.end() == 0
+    assert desk.env_file.read_bytes() == first
+
+
+def test_ctrl_c_leaves_everything_as_it_was(desk: Desk) -> None:
+    """130, and no file."""
+    terminal = desk.start()
+    terminal.answer(r"Token.*: ", "")
+    terminal.read_until(r"Data-set repository.*: ")
+    terminal.press(b"\x03")
+    assert terminal.end() == 130
+    assert not list(desk.folder.iterdir())
+
+
+def test_the_end_of_input_is_no_answer(desk: Desk) -> None:
+    """Ctrl-D at a question: nothing is written."""
+    terminal = desk.start()
+    terminal.answer(r"Token.*: ", "")
+    terminal.read_until(r"Data-set repository.*: ")
+    terminal.press(b"\x04")
+    assert terminal.end() == 64
+    assert not list(desk.folder.iterdir())
+
+
+def test_without_a_terminal(desk: Desk) -> None:
+    """It fails at once, with what to set instead."""
+    outcome = desk.volume.run("init")
+    assert outcome.code == 64
+    for name in ("HF_TOKEN", "DATASET_REPO", "PHASE", "ACCEPT_LICENSES"):
+        assert name in outcome.err
+
+
+def test_repo_create_asks_for_the_token(hub: HubServer, desk: Desk) -> None:
+    """On a terminal, hidden: what is typed is not on the screen."""
+    terminal = desk.start("create", command="repo")
+    terminal.answer(r"Token of the Hub.*: ", TOKEN)
+    terminal.read_until(f"ann/{NAME}: made")
+    assert terminal.end() == 0
+    assert ("dataset", f"ann/{NAME}") in hub.hub.repos
