@@ -332,10 +332,8 @@ def _provision(context: _Context) -> int:
         error = result.error
         values = dict(result.environment)
     except ProvisionerError as failure:
-        # The operator chose to go on with whatever there is; wrong settings and signals are not whatever there is, and a
-        # deadline is there to be noticed unless an app is to start by then.
-        stays = isinstance(failure, ConfigurationError | InterruptedBySignal)
-        if settings.on_failure != "degraded" or stays or (isinstance(failure, DeadlineError) and not context.app):
+        # The operator chose to go on with whatever there is; wrong settings, signals and the deadline are something else.
+        if settings.on_failure != "degraded" or isinstance(failure, ConfigurationError | InterruptedBySignal | DeadlineError):
             raise
         document, error = {"error": failure.as_record()}, failure
         values = {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets")}
