@@ -16,6 +16,8 @@ UPGRADE ?=
 
 # One question, asked when a target needs it: is there an engine that answers?
 HAS_DOCKER = $(shell docker info >/dev/null 2>&1 && echo yes)
+# Some tests mount file systems of their own.
+WITHOUT_ROOT := $(if $(filter 0,$(shell id -u)),,not root)
 BUILD := docker build --network=host
 
 .PHONY: help
@@ -70,7 +72,8 @@ endif
 test: $(VENV)/.ready ## all tests; those of the image need a Docker engine, and build it first
 ifeq ($(HAS_DOCKER),yes)
 	@$(MAKE) --no-print-directory image
-	@$(BIN)/python -m pytest $(TESTS)
+	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
+	@$(BIN)/python -m pytest -m "$(WITHOUT_ROOT)" $(TESTS)
 else
 	@echo "No Docker engine: the tests of the image are left out (start one, and they run)."
 	@$(MAKE) --no-print-directory native
@@ -78,7 +81,8 @@ endif
 
 .PHONY: native
 native: $(VENV)/.ready ## the tests that need no image, with any Python: make native PYTHON=python3.13 VENV=.venv-3.13
-	@$(BIN)/python -m pytest -m "not docker" $(TESTS)
+	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
+	@$(BIN)/python -m pytest -m "not docker$(if $(WITHOUT_ROOT), and $(WITHOUT_ROOT))" $(TESTS)
 
 .PHONY: check
 check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, scripts, YAML

@@ -403,6 +403,7 @@ def other_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.root
 def test_staging_on_another_disk(mini_volume: Volume, mini: Miniature, other_disk: Path) -> None:
     """STAGING_DIR on another file system: trees are copied over and published whole; the folder stays, empty."""
     volume = mini_volume

@@ -429,6 +429,7 @@ def test_degraded(volume: Volume, hub: HubServer) -> None:
 # --- room ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.root
 def test_a_full_volume(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
     """A file that is larger than anybody knew fills the disk: 74 with needed and free, and room again for the others."""
     entry = shelf.raw("alpha.bin", noise("alpha", 6_000_000))
@@ -443,6 +444,7 @@ def test_a_full_volume(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
         assert volume.staged() == []
 
 
+@pytest.mark.root
 def test_a_volume_that_an_archive_fills(shelf: Shelf, volume: Volume) -> None:
     """An archive that unpacks to more than anybody knew: 74, nothing of it stays, and the others come."""
     shelf.add("alpha", shelf.file("alpha.tar.gz", {"alpha/zeros": bytes(6_000_000)}, unpacked_size=1000), priority=5)
@@ -454,6 +456,7 @@ def test_a_volume_that_an_archive_fills(shelf: Shelf, volume: Volume) -> None:
         assert volume.staged() == []
 
 
+@pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_nothing_fits(volume: Volume, hub: HubServer) -> None:
     """No data set fits: 74 with needed and free, before the first byte, whatever ON_SHORTFALL says."""
@@ -549,6 +552,7 @@ def test_an_unwritable_volume(root_owned: Volume, hub: HubServer) -> None:
     assert list(root_owned.root.iterdir()) == []
 
 
+@pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_a_volume_that_cannot_be_made(volume: Volume, hub: HubServer) -> None:
     """The same where even the volume's folder cannot be made."""
@@ -560,6 +564,7 @@ def test_a_volume_that_cannot_be_made(volume: Volume, hub: HubServer) -> None:
     assert hub.log.entries() == ()
 
 
+@pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_an_unwritable_volume_that_has_all(volume: Volume, hub: HubServer) -> None:
     """A satisfied volume need not be writable: 0, no request, the app starts."""
@@ -572,6 +577,7 @@ def test_an_unwritable_volume_that_has_all(volume: Volume, hub: HubServer) -> No
     assert hub.log.entries() == ()
 
 
+@pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_a_read_only_mount(volume: Volume, hub: HubServer) -> None:
     """Mounted read-only: 73 while something is missing; 0 when all is there, also by another selection than the last."""

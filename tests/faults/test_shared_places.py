@@ -203,6 +203,7 @@ def test_a_damaged_note_of_the_published_folder(shelf: Shelf, volume: Volume, cu
     assert (volume.tree("songs") / "songs.bin").read_bytes() == b"songs"
 
 
+@pytest.mark.root
 def test_a_full_volume_beside_a_staging_elsewhere(shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
     """The copy that does not fit is taken away again, so that the next run can work."""
     shelf.add("songs", shelf.raw("songs.bin", noise("songs", 3_000_000)), unpacked_size=1000)
@@ -258,6 +259,7 @@ def test_a_signal_just_before_the_hand_off(shelf: Shelf, volume: Volume) -> None
     assert done.returncode == 143, done.stderr
 
 
+@pytest.mark.root
 def test_old_records_on_a_read_only_volume(shelf: Shelf, volume: Volume) -> None:
     """All data are there, only the status speaks of another selection, and staging exists: 0, not 73."""
     shelf.add("songs", shelf.raw("songs.bin", b"songs"))

@@ -105,6 +105,7 @@ def test_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert (kind_of(tmp_path), is_kept(tmp_path)) == ("posix", True)
 
 
+@pytest.mark.root
 def test_a_real_mount(tmp_path: Path) -> None:
     """The kernel's own table is understood."""
     place = tmp_path / "a place"
