@@ -593,7 +593,8 @@ class TestTransport:
     """TLS and proxies."""
 
     def test_tls(self, tmp_path: Path) -> None:
-        trustme = pytest.importorskip("trustme")
+        import trustme  # noqa: PLC0415 - one test needs it
+
         authority = trustme.CA()
         ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(ours)
