@@ -42,9 +42,11 @@ STALL_SECONDS: Final = 30.0
 """A connection that brings nothing for so long is given up and asked again."""
 MAX_REDIRECTS: Final = 10
 
+_SHORT_BODY: Final = 4096
+_USUAL_HEADERS: Final = {"User-Agent": f"data-volume-provisioner/{__version__}", "Accept-Encoding": "identity"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
-_UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
+UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
 
 
 class Sink(Protocol):
@@ -117,6 +119,9 @@ class RateLimiter:
 class HttpClient:
     """Fetches files with one policy for retries, proxies, certificates and bandwidth; safe for several threads."""
 
+    retry: Retry
+    """The policy; shared with whoever asks in ways of his own."""
+
     def __init__(
         self,
         *,
@@ -143,7 +148,7 @@ class HttpClient:
             authorization: headers for a URL that is asked on behalf of the user; given that URL.
             offline: refuse every request but those for ``file:`` URLs.
         """
-        self._retry = retry
+        self.retry = retry
         self._stop = stop
         self._proxies = proxies
         self._ca_file = ca_file
@@ -153,6 +158,7 @@ class HttpClient:
         self._offline = offline
         self._lock = threading.Lock()
         self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._hosts: dict[tuple[str, str], urllib3.HTTPConnectionPool] = {}
         self._rate = RateLimiter(bytes_per_second, pause=stop.wait, clock=time.monotonic) if bytes_per_second else None
 
     def fetch(
@@ -194,7 +200,41 @@ class HttpClient:
                 arrived += count
                 advance(count)
 
-        self._retry.call(shown, attempt, progress=lambda: arrived)
+        self.retry.call(lambda: shown, attempt, progress=lambda: arrived)
+
+    def get(self, url: str, *, size: int, authorized: bool = False) -> bytes:
+        """Give a whole small file.
+
+        Args:
+            url: ``http``, ``https`` or ``file``.
+            size: exact number of bytes.
+            authorized: as for :meth:`fetch`.
+
+        Raises:
+            SizeMismatchError: the server offers, or sends, another number of bytes.
+            ProvisionerError: by what the server said.
+        """
+        asked = self._rewrite(url)
+        if urlsplit(asked).scheme == "file":
+            return _read_file(asked, size)
+        return self.retry.call(lambda: show_url(asked), lambda: self._get(asked, size, authorized=authorized))
+
+    def _get(self, asked: str, size: int, *, authorized: bool) -> bytes:
+        with self._request(asked, {}, authorized=authorized) as response:
+            length = _declared_length(response)
+            if response.status != 200 or length not in {-1, size}:  # noqa: PLR2004 - OK
+                raise other_size(asked, size, length, response)
+            with self._stop.closing(response.shutdown), transport_errors(asked, self._stop):
+                data = response.read(size + 1, decode_content=False)
+                # The end is looked for, so that the connection can be used again.
+                more = len(data) == size and response.read(1, decode_content=False)
+        if self._rate:
+            self._rate.spend(len(data))
+        if more or len(data) > size:
+            raise _too_much(asked, size)
+        if len(data) < size:
+            raise Transient(f"the connection ended after {len(data):,} of {size:,} bytes")
+        return data
 
     def facts(self, url: str, *, authorized: bool = False) -> RemoteFacts:
         """Ask what a server says of a file, by a request for its first byte.
@@ -209,7 +249,7 @@ class HttpClient:
                 return RemoteFacts(asked, path.stat().st_size, None, ranges=True)
             except OSError as error:
                 raise _file_error(asked, error) from error
-        return self._retry.call(show_url(asked), lambda: self._facts(asked, authorized=authorized))
+        return self.retry.call(lambda: show_url(asked), lambda: self._facts(asked, authorized=authorized))
 
     def _facts(self, asked: str, *, authorized: bool) -> RemoteFacts:
         with self._request(asked, {"Range": "bytes=0-0"}, authorized=authorized) as response:
@@ -239,55 +279,78 @@ class HttpClient:
 
         with self._request(asked, headers, authorized=authorized) as response:
             if response.status == 416:  # noqa: PLR2004 - Range Not Satisfiable
-                whole = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
+                whole = UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
                 if whole and size is None and int(whole[1]) == start:
                     return  # what we have is all there is
                 if whole and size is not None and int(whole[1]) != size:
-                    raise _other_size(asked, size, int(whole[1]), response)
+                    raise other_size(asked, size, int(whole[1]), response)
                 start_over()
                 raise Transient("the file has become shorter than what was fetched of it; it starts anew")
-            expected = _expected_total(response)
+            expected = expected_total(response)
             # Before anything is dropped: one bad answer, or a mirror with another file, must not cost what has arrived.
             if size is not None and expected is not None and expected != size:
-                raise _other_size(asked, size, expected, response)
+                raise other_size(asked, size, expected, response)
             if response.status != 206 and start:  # noqa: PLR2004 - the whole file comes: the server or its file changed
                 start_over()
                 start = 0
-            if response.status == 206 and not _continues(response, start):  # noqa: PLR2004
+            if response.status == 206 and not continues_at(response, start):  # noqa: PLR2004
                 start_over()
                 raise Transient("the server sent another range than was asked for; it starts anew")
-            sink.begin(url, _validator(response))
+            sink.begin(url, validator_of(response))
             total = size if size is not None else expected
             yield from self._receive(response, asked, sink, total, start_over)
+
+    def rewritten(self, url: str) -> str:
+        """Give the URL that is really asked (``URL_REWRITE``)."""
+        return self._rewrite(url)
+
+    def received(self, response: urllib3.BaseHTTPResponse, asked: str) -> Iterator[bytes]:
+        """Give the body of an answer as it comes, within the budget of bytes a second.
+
+        Raises:
+            Transient: the connection failed.
+        """
+        chunk = self._rate.chunk if self._rate else CHUNK
+        with self._stop.closing(response.shutdown), transport_errors(asked, self._stop):
+            while data := response.read1(chunk, decode_content=False):
+                self._stop.check()
+                if self._rate:
+                    self._rate.spend(len(data))
+                yield data
+            self._stop.check()
 
     def _receive(
         self, response: urllib3.BaseHTTPResponse, asked: str, sink: Sink, total: int | None, start_over: Callable[[], None]
     ) -> Iterator[int]:
-        chunk = self._rate.chunk if self._rate else CHUNK
-        with self._stop.closing(response.shutdown), _transport_errors(asked, self._stop):
-            while True:
-                data = response.read1(chunk, decode_content=False)
-                self._stop.check()
-                if not data:
-                    break
-                if total is not None and sink.have + len(data) > total:
-                    start_over()
-                    raise SizeMismatchError(
-                        f"{show_url(asked)}: more than the expected {total:,} bytes arrived",
-                        hint="The file was changed upstream, or an error page comes in its place.",
-                    )
-                if self._rate:
-                    self._rate.spend(len(data))
-                sink.write(data)
-                yield len(data)
+        for data in self.received(response, asked):
+            if total is not None and sink.have + len(data) > total:
+                start_over()
+                raise _too_much(asked, total)
+            sink.write(data)
+            yield len(data)
         if total is not None and sink.have < total:
             raise Transient(f"the connection ended after {sink.have:,} of {total:,} bytes")
 
     @contextlib.contextmanager
     def _request(self, asked: str, headers: Mapping[str, str], *, authorized: bool) -> Iterator[urllib3.BaseHTTPResponse]:
-        """Ask, follow redirects, and give an answer whose body is worth reading.
+        """As :meth:`open`, closed afterwards."""
+        response, _ = self.open(asked, headers, authorized=authorized)
+        try:
+            yield response
+        finally:
+            # A body that was read to its end goes back to the pool by itself; any other connection is closed.
+            response.close()
+
+    def open(self, asked: str, headers: Mapping[str, str], *, authorized: bool) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """Ask once, follow redirects, and give an answer whose body is worth reading, and the URL that gave it.
+
+        Args:
+            asked: already rewritten.
+            headers: beside the usual ones.
+            authorized: send the user's credentials, to the origin of ``asked`` alone.
 
         Raises:
+            Transient: it may be asked again.
             ProvisionerError: the answer is an error.
         """
         if self._offline:
@@ -295,31 +358,46 @@ class HttpClient:
                 f"{show_url(asked)}: not asked, since HF_HUB_OFFLINE is set",
                 hint="Unset HF_HUB_OFFLINE, or put the data on the volume beforehand.",
             )
-        sent = {"User-Agent": f"data-volume-provisioner/{__version__}", "Accept-Encoding": "identity", **headers}
-        credentials = dict(self._authorization(asked)) if authorized else {}
+        sent = {**_USUAL_HEADERS, **headers}
+        if authorized:
+            sent.update(self._authorization(asked))
         here = asked
         for _ in range(MAX_REDIRECTS + 1):
             self._stop.check()
-            with _transport_errors(here, self._stop):
-                response = self._pool(here).request(
-                    "GET", here, headers={**sent, **credentials}, preload_content=False, redirect=False, retries=False
-                )
+            with transport_errors(here, self._stop):
+                response = self._send(here, sent)
             try:
-                location = response.headers.get("Location")
-                if response.status not in _REDIRECTS or location is None:
+                self.retry.observe(response.headers, time.time())
+                location = response.headers.get("Location") if response.status in _REDIRECTS else None
+                if location is None:
                     _refuse(response, asked)
-                    yield response
-                    return
-            finally:
-                # A body that was read to its end goes back to the pool by itself; any other connection is closed.
+                    return response, here
+                there = self._rewrite(_redirected(here, location))
+            except BaseException:
                 response.close()
-            there = self._rewrite(_redirected(here, location))
-            if _origin(there) != _origin(here):
-                credentials = {}
+                raise
+            # A short body is read, which lets the connection be used again.
+            if 0 <= _declared_length(response) <= _SHORT_BODY:
+                response.drain_conn()
+            response.close()
+            if origin_of(there) != origin_of(here):
+                sent = {**_USUAL_HEADERS, **headers}
             here = there
         raise RemoteRefusedError(
             f"{show_url(asked)}: more than {MAX_REDIRECTS} redirects", hint="The server is set up wrongly; try a mirror."
         )
+
+    def _send(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """Ask the pool of the URL's host; straight, since finding it anew costs as much as a small file's request."""
+        scheme, _, rest = url.partition("://")
+        host, slash, path = rest.partition("/")
+        pool = self._hosts.get((scheme, host))
+        if pool is None or "?" in host or "#" in host:
+            manager = self._pool(url)
+            if manager.proxy is not None or not slash:
+                return manager.request("GET", url, headers=headers, preload_content=False, redirect=False, retries=False)
+            pool = self._hosts[scheme, host] = manager.connection_from_url(url)
+        return pool.urlopen("GET", f"/{path}", headers=headers, preload_content=False, redirect=False, retries=False)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         import urllib3  # noqa: PLC0415 - off the warm path
@@ -342,6 +420,27 @@ class HttpClient:
                         proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
                     )
             return self._pools[proxy]
+
+    def blocks_of(self, asked: str, size: int) -> Iterator[bytes]:
+        """Give the bytes of a ``file:`` URL.
+
+        Raises:
+            SizeMismatchError: it does not have ``size`` bytes.
+            ProvisionerError: it cannot be read.
+        """
+        path = _file_path(asked)
+        try:
+            with path.open("rb", buffering=0) as file:
+                if (length := path.stat().st_size) != size:
+                    raise SizeMismatchError(
+                        f"{path}: expected {size:,} bytes, it has {length:,}; nothing of it was used",
+                        hint="Put the right file there, or correct the catalog.",
+                    )
+                while data := file.read(CHUNK):
+                    self._stop.check()
+                    yield data
+        except OSError as error:
+            raise _file_error(asked, error) from error
 
     def _copy(self, url: str, asked: str, sink: Sink, *, size: int | None, advance: Callable[[int], None]) -> None:
         path = _file_path(asked)
@@ -372,7 +471,8 @@ def show_url(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Give scheme, host and port: credentials for one are not for another."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
@@ -381,7 +481,7 @@ def _redirected(here: str, location: str) -> str:
     """Give the URL that a redirect leads to, if it is one to follow."""
     try:
         there = urljoin(here, location)
-        scheme, host, _ = _origin(there)
+        scheme, host, _ = origin_of(there)
     except ValueError:  # no such address, or no such port
         scheme = host = ""
     if scheme in {"http", "https"} and not host:
@@ -425,7 +525,12 @@ def _refuse(response: urllib3.BaseHTTPResponse, asked: str) -> None:
     )
 
 
-def _expected_total(response: urllib3.BaseHTTPResponse) -> int | None:
+def _declared_length(response: urllib3.BaseHTTPResponse) -> int:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else -1
+
+
+def expected_total(response: urllib3.BaseHTTPResponse) -> int | None:
     """Give the length of the whole file by the answer's headers; ``None``: it does not say."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if response.status == 206:  # noqa: PLR2004 - Partial Content
@@ -434,12 +539,13 @@ def _expected_total(response: urllib3.BaseHTTPResponse) -> int | None:
     return int(length) if length.isdigit() else None
 
 
-def _continues(response: urllib3.BaseHTTPResponse, start: int) -> bool:
+def continues_at(response: urllib3.BaseHTTPResponse, start: int) -> bool:
+    """Say whether a partial answer begins at ``start``."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return found is not None and int(found[1]) == start
 
 
-def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
+def validator_of(response: urllib3.BaseHTTPResponse) -> str | None:
     """Give what ``If-Range`` may carry: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
     etag = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
@@ -447,10 +553,18 @@ def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
     return response.headers.get("Last-Modified")
 
 
-def _other_size(asked: str, size: int, offered: int, response: urllib3.BaseHTTPResponse) -> SizeMismatchError:
+def other_size(asked: str, size: int, offered: int, response: urllib3.BaseHTTPResponse) -> SizeMismatchError:
+    """Give the error for a server that offers a file of another size than the catalog, or the listing, says."""
     return SizeMismatchError(
         f"{show_url(asked)}: expected {size:,} bytes, the server offers {offered:,}{_looks_like_a_page(response)};"
         " nothing of it was used",
+        hint="The file was changed upstream, or an error page comes in its place.",
+    )
+
+
+def _too_much(asked: str, size: int) -> SizeMismatchError:
+    return SizeMismatchError(
+        f"{show_url(asked)}: more than the expected {size:,} bytes arrived",
         hint="The file was changed upstream, or an error page comes in its place.",
     )
 
@@ -460,7 +574,7 @@ def _looks_like_a_page(response: urllib3.BaseHTTPResponse) -> str:
 
 
 @contextlib.contextmanager
-def _transport_errors(url: str, stop: Stop) -> Iterator[None]:
+def transport_errors(url: str, stop: Stop) -> Iterator[None]:
     """Turn what the transport raises into ours; a transfer that we closed ourselves gives the reason to stop."""
     import urllib3  # noqa: PLC0415 - off the warm path
 
@@ -514,6 +628,21 @@ def _file_path(url: str) -> Path:
     from urllib.request import url2pathname  # noqa: PLC0415 - it imports an HTTP client that nobody uses
 
     return Path(url2pathname(urlsplit(url).path))
+
+
+def _read_file(url: str, size: int) -> bytes:
+    try:
+        with _file_path(url).open("rb", buffering=0) as file:
+            data = file.read(size + 1)
+    except OSError as error:
+        raise _file_error(url, error) from error
+    if len(data) != size:
+        raise SizeMismatchError(
+            f"{show_url(url)}: expected {size:,} bytes, it has {'more' if len(data) > size else f'{len(data):,}'};"
+            " nothing of it was used",
+            hint="Put the right file there, or correct the catalog.",
+        )
+    return data
 
 
 def _file_error(url: str, error: OSError) -> ProvisionerError:
