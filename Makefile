@@ -11,6 +11,7 @@ IMAGE ?= provisioner:latest
 PHASE ?= minimal
 DATA ?= data
 ARGS ?=
+BENCH ?=
 TESTS ?= tests
 UPGRADE ?=
 
@@ -84,6 +85,20 @@ native: $(VENV)/.ready ## the tests that need no image, with any Python: make na
 	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
 	@$(BIN)/python -m pytest -m "not docker$(if $(WITHOUT_ROOT), and $(WITHOUT_ROOT))" $(TESTS)
 
+# The peers have an environment of their own: what they need is no part of ours.
+.venv-peers/.ready: requirements/peers.lock
+	@echo "Making .venv-peers ..."
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/peers.lock
+	@touch $@
+
+.PHONY: bench
+bench: $(VENV)/.ready .venv-peers/.ready ## measure this program and its peers in turn, and write docs/performance.*: make bench BENCH="--rows large"
+	@bash benchmarks/machine
+	$(if $(filter yes,$(HAS_DOCKER)),@$(MAKE) --no-print-directory image)
+	@$(BIN)/python -m benchmarks run $(BENCH)
+	@$(BIN)/python -m benchmarks report
+
 .PHONY: check
 check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, scripts, YAML
 	@$(BIN)/ruff check .
@@ -95,7 +110,7 @@ check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, 
 	@$(BIN)/python -m tools.catalog_schema --check
 	@$(BIN)/python -m provisioner catalog check
 	@$(BIN)/hadolint Dockerfile deploy/space/Dockerfile
-	@$(BIN)/shellcheck .ci/run .ci/machine
+	@$(BIN)/shellcheck .ci/run .ci/machine benchmarks/machine
 	@$(BIN)/yamllint --strict .
 
 .PHONY: docs
@@ -118,7 +133,7 @@ image: ## build the image (with 'datasets') and its slim variant
 
 .PHONY: lock
 lock: $(VENV)/.ready ## resolve the requirements anew; UPGRADE=--upgrade moves what is not pinned
-	@for name in runtime app dev; do \
+	@for name in runtime app dev peers; do \
 	  $(BIN)/uv --directory requirements pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $$name.in --output-file $$name.lock $(UPGRADE); \
 	done

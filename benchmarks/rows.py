@@ -1,0 +1,306 @@
+"""The rows of the table: which work, who takes part, where it is written, and what is aimed at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
+
+from benchmarks import ours, peers
+from benchmarks.ours import NAME, Order
+from benchmarks.work import Bench, Entrant, check_sizes, only
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from benchmarks.data import Archive, Corpus, File
+    from benchmarks.measure import Command
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is aimed at: a ratio of wall times, ours to a peer's; or a rate."""
+
+    at_most: float = 0
+    peer: str = ""
+    ours: str = NAME
+    at_least_rate: float = 0
+    """Bytes a second."""
+    at_most_seconds: float = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    id: str
+    title: str
+    entrants: tuple[Entrant, ...]
+    targets: tuple[Target, ...]
+    place: Literal["memory", "disk"] = "memory"
+    note: str = ""
+    files: int = 0
+    """How many there are, for the cost of each; 0 where that says nothing."""
+
+
+def order_for(bench: Bench, key: str, order: Order, name: str = NAME) -> Entrant:
+    """Let this program do what an order says."""
+    catalog = ours.catalog(order, bench.work / "catalogs" / f"{key}.json")
+
+    def start(volume: Path) -> Command:
+        return ours.command(bench.server.hub, catalog, volume)
+
+    return Entrant(name, start, lambda volume: ours.check(volume, order.expected), work_bytes=sum(f.size for f in order.expected))
+
+
+def peer_for(name: str, start: Callable[[Path], Command], files: tuple[File, ...], repeat: int | None = None) -> Entrant:
+    """Let a peer fetch or unpack these files."""
+    return Entrant(name, start, lambda target: check_sizes(target, files), repeat, work_bytes=sum(f.size for f in files))
+
+
+def _hub_row(bench: Bench, key: str, title: str, corpus: Corpus, targets: tuple[Target, ...], *, lfs: bool, slow: bool) -> Row:
+    """Make the row of a repository with many files."""
+    name = f"bench/{key}"
+    direct = f"{bench.server.files}/{corpus.name}"
+    through = f"{bench.server.hub}/datasets/{name}/resolve/main"
+    entrants = [
+        order_for(bench, key, ours.from_hub(name, corpus.files)),
+        peer_for("hf download", partial(peers.hf, bench.server.hub, name), corpus.files, 1 if slow else None),
+        peer_for("curl -Z", partial(peers.curl_parallel, through if lfs else direct, corpus.files), corpus.files),
+    ]
+    if not slow:
+        entrants.append(peer_for("aria2c -j8", partial(peers.aria2_many, direct, corpus.files), corpus.files))
+    return Row(key, title, tuple(entrants), targets, files=len(corpus.files))
+
+
+def hub_small(bench: Bench) -> Row:
+    """2,000 files of 100 KiB, as plain files of the repository."""
+    corpus = small(bench)
+    title = f"{len(corpus.files):,} × {bench.scale.small_size // 1024} KiB from a Hub repository"
+    return _hub_row(
+        bench, "hub-small", title, corpus, (Target(1 / 10, "hf download"), Target(4, "curl -Z")), lfs=False, slow=False
+    )
+
+
+def hub_small_lfs(bench: Bench) -> Row:
+    """The same files in LFS: each is a redirect to another host."""
+    corpus = small(bench)
+    title = "the same in LFS: a redirect to another host for each"
+    return _hub_row(bench, "hub-small-lfs", title, corpus, (), lfs=True, slow=False)
+
+
+def hub_tiny(bench: Bench) -> Row:
+    """20,000 files of 4 KiB."""
+    corpus = tiny(bench).first(bench.scale.tiny_files)
+    title = f"{len(corpus.files):,} × {bench.scale.tiny_size // 1024} KiB from a Hub repository"
+    return _hub_row(bench, "hub-tiny", title, corpus, (Target(1 / 8, "hf download"),), lfs=False, slow=True)
+
+
+def large_file(bench: Bench) -> Row:
+    """One file of 1 GiB."""
+    corpus = large(bench, bench.scale.large_size)
+    file, url = only(corpus), f"{bench.server.files}/{corpus.name}/{only(corpus).path}"
+    flat = (_flat(file),)
+    entrants = (
+        order_for(bench, "large-hub", ours.from_hub("bench/large", corpus.files)),
+        order_for(bench, "large-url", ours.from_url(url, flat[0]), f"{NAME} (URL)"),
+        peer_for("hf download", partial(peers.hf, bench.server.hub, "bench/large"), corpus.files),
+        peer_for("aria2c -x8 --checksum", partial(_aria2, url, file), flat),
+        peer_for("curl", lambda target: peers.curl(url, target, flat[0].path), flat),
+        peer_for("kserve-storage", partial(peers.kserve, url), flat),
+        peer_for("pooch", partial(_pooch, url, flat[0]), flat),
+    )
+    targets = (
+        Target(0.7, "hf download"),
+        Target(1.0, "aria2c -x8 --checksum"),
+        Target(0.7, "hf download", f"{NAME} (URL)"),
+        Target(1.0, "aria2c -x8 --checksum", f"{NAME} (URL)"),
+    )
+    note = "hf download, curl and kserve-storage hash nothing"
+    return Row("large", f"{_size(file.size)}, from the Hub or a URL, hashed", entrants, targets, note=note)
+
+
+def capped(bench: Bench) -> Row:
+    """A host that gives each connection 20 MB/s, and eight connections."""
+    big, single = large(bench, bench.scale.capped_size), large(bench, bench.scale.capped_single_size)
+    url, slow = (f"{bench.server.capped}/{each.name}/{only(each).path}" for each in (big, single))
+    entrants = (
+        order_for(bench, "capped", ours.from_url(url, _flat(only(big)))),
+        peer_for("aria2c -x8 --checksum", partial(_aria2, url, only(big)), (_flat(only(big)),)),
+        peer_for("curl", lambda target: peers.curl(slow, target, _flat(only(single)).path), (_flat(only(single)),), 1),
+        peer_for("kserve-storage", partial(peers.kserve, slow), (_flat(only(single)),), 1),
+        peer_for("pooch", partial(_pooch, slow, _flat(only(single))), (_flat(only(single)),), 1),
+    )
+    note = f"tools with one connection on {_size(only(single).size)}: the rates compare, not the times"
+    title = f"{_size(only(big).size)} from a host capped at 20 MB/s a connection and 8 connections"
+    return Row("capped", title, entrants, (Target(at_least_rate=0.9 * 160e6),), note=note)
+
+
+def wav_gz(bench: Bench) -> Row:
+    """A tar.gz of WAV files, fetched, hashed and unpacked."""
+    return _compressed(bench, bench.store.wav_tar(bench.scale.wav_size, "tar.gz"), "z", 0.5)
+
+
+def wav_bz2(bench: Bench) -> Row:
+    """The same as tar.bz2."""
+    return _compressed(bench, bench.store.wav_tar(bench.scale.wav_size, "tar.bz2"), "j", 0.6)
+
+
+def _compressed(bench: Bench, archive: Archive, flag: str, at_most: float) -> Row:
+    url = f"{bench.server.files}/archives/{archive.file.path}"
+    entrants = [
+        order_for(bench, archive.form, ours.from_url(url, archive.file, unpack=archive.form, members=archive.members)),
+        peer_for(f"curl | tar x{flag}", partial(peers.curl_tar, url, flag), archive.members),
+    ]
+    if archive.form == "tar.gz":
+        entrants += [
+            peer_for("kserve-storage", partial(peers.kserve, url), archive.members, 1),
+            peer_for("pooch", lambda target: peers.pooch(url, archive.file, target, unpack=True), archive.members, 1),
+        ]
+    title = f"{_size(archive.size)} of WAV as {archive.form} ({_size(archive.file.size)}), fetched, hashed and unpacked"
+    return Row(archive.form.replace(".", "-"), title, tuple(entrants), (Target(at_most, f"curl | tar x{flag}"),))
+
+
+def tar_memory(bench: Bench) -> Row:
+    """A tar of 50,000 small files, into memory."""
+    return _tar_row(bench, "memory", 2.5)
+
+
+def tar_disk(bench: Bench) -> Row:
+    """The same onto a disk, with a final sync on both sides."""
+    return _tar_row(bench, "disk", 1.2)
+
+
+def _tar_row(bench: Bench, place: Literal["memory", "disk"], at_most: float) -> Row:
+    archive = bench.store.small_tar(bench.scale.tar_files, bench.scale.tar_size)
+    path = bench.store.path_of(archive)
+    synced = place == "disk"
+    order = ours.from_url(path.as_uri(), archive.file, unpack="tar", members=archive.members)
+    entrants = (
+        order_for(bench, f"tar-{place}", order),
+        _alone(path, archive),
+        peer_for("tar x", lambda target: peers.tar(path, target, synced=synced), archive.members),
+    )
+    targets = (Target(at_most, "tar x"), Target(at_most, "tar x", _ALONE))
+    title = f"tar of {len(archive.members):,} × {bench.scale.tar_size // 1024} KiB, every file hashed"
+    note = "a final sync on both sides; the unpacking alone has none" if synced else "no sync on either side counts here"
+    return Row(f"tar-{place}", title, entrants, targets, place, note, len(archive.members))
+
+
+def zip_bzip2(bench: Bench) -> Row:
+    """A zip whose members are compressed with bzip2."""
+    archive = bench.store.bzip2_zip(bench.scale.zip_files, bench.scale.zip_size)
+    path = bench.store.path_of(archive)
+    entrants = (
+        order_for(bench, "zip", ours.from_url(path.as_uri(), archive.file, unpack="zip", members=archive.members)),
+        _alone(path, archive),
+        peer_for("unzip", partial(peers.unzip, path), archive.members),
+    )
+    title = f"zip with {len(archive.members):,} bzip2 members, {_size(archive.size)} ({_size(archive.file.size)})"
+    return Row("zip", title, entrants, (Target(0.6, "unzip"), Target(0.6, "unzip", _ALONE)))
+
+
+def idle(bench: Bench) -> Row:
+    """Nothing to do."""
+    entrants = []
+    for count in (bench.scale.idle_files, bench.scale.idle_few):
+        archive = bench.store.small_tar(count, 100)
+        url = f"{bench.server.files}/archives/{archive.file.path}"
+        order = ours.from_url(url, archive.file, unpack="tar", members=archive.members)
+        entrants.append(_idle_ours(bench, order, f"{NAME}, {count:,} files"))
+    few = _hub_row(bench, "hub-small", "", small(bench), (), lfs=False, slow=False)
+    peer = next(each for each in few.entrants if each.name == "hf download")
+    peer_name = f"hf download, {few.files:,} files"
+    entrants.append(Entrant(peer_name, peer.start, peer.check, fresh=False))
+    many, handful = entrants[0].name, entrants[1].name
+    targets = (
+        Target(at_most_seconds=0.15, ours=many),
+        Target(1.1, handful, many),
+        Target(1 / 20, peer_name, many),
+    )
+    note = (
+        "this program makes no request here (checked); hf download would need more than half an hour to fetch the larger number"
+    )
+    return Row("idle", "nothing to do", tuple(entrants), targets, note=note)
+
+
+def _idle_ours(bench: Bench, order: Order, name: str) -> Entrant:
+    entrant = order_for(bench, name.replace(" ", "").replace(",", ""), order, name)
+    return Entrant(name, entrant.start, lambda _: None, fresh=False)
+
+
+_ALONE: Final = "its unpacking alone"
+
+
+def _alone(path: Path, archive: Archive) -> Entrant:
+    def start(target: Path) -> Command:
+        return ours.unpacking(path, archive.form, target)
+
+    return Entrant(_ALONE, start, lambda target: ours.check_tree(target, archive.members))
+
+
+def small(bench: Bench) -> Corpus:
+    """Give the corpus of 100 KiB files."""
+    return bench.store.blobs("small", bench.scale.small_files, bench.scale.small_size, "wav")
+
+
+def tiny(bench: Bench) -> Corpus:
+    """Give the corpus of 4 KiB files, as many as any part needs."""
+    most = max(bench.scale.tiny_files, *bench.scale.curve_files, *bench.scale.curve_ours, *bench.scale.listings)
+    return bench.store.blobs("tiny", most, bench.scale.tiny_size)
+
+
+def large(bench: Bench, size: int) -> Corpus:
+    """Give one large file."""
+    return bench.store.blobs(f"large-{size}", 1, size)
+
+
+def add_repos(bench: Bench) -> None:
+    """Have the server offer the repositories that the rows use."""
+    server = bench.server
+    server.add_repo("hub-small", small(bench), lfs=False)
+    server.add_repo("hub-small-lfs", small(bench), lfs=True)
+    server.add_repo("hub-tiny", tiny(bench).first(bench.scale.tiny_files), lfs=False)
+    server.add_repo("large", large(bench, bench.scale.large_size), lfs=True)
+    for count in {*bench.scale.curve_files, *bench.scale.curve_ours, *bench.scale.listings}:
+        server.add_repo(f"tiny-{count}", tiny(bench).first(count), lfs=False)
+    for size in bench.scale.curve_sizes:
+        server.add_repo(f"large-{size}", large(bench, size), lfs=True)
+
+
+ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
+    "hub-small": hub_small,
+    "hub-small-lfs": hub_small_lfs,
+    "hub-tiny": hub_tiny,
+    "large": large_file,
+    "capped": capped,
+    "tar-gz": wav_gz,
+    "tar-bz2": wav_bz2,
+    "tar-memory": tar_memory,
+    "tar-disk": tar_disk,
+    "zip": zip_bzip2,
+    "idle": idle,
+}
+"""By their ids, in the table's order."""
+
+
+def _flat(file: File) -> File:
+    """Give a file by its last name, as those have it who know nothing of the folders above."""
+    return type(file)(file.path.rpartition("/")[2], file.size, file.sha256, file.blob)
+
+
+def _aria2(url: str, file: File, target: Path) -> Command:
+    return peers.aria2(url, _flat(file), target)
+
+
+def _pooch(url: str, file: File, target: Path) -> Command:
+    return peers.pooch(url, file, target)
+
+
+def _size(count: int) -> str:
+    """Say a size as its reader would: round binary numbers as such, others in decimal units."""
+    for unit, name in ((1024**3, "GiB"), (1024**2, "MiB")):
+        if count % unit == 0:
+            return f"{count // unit} {name}"
+    return f"{count / 1e9:.2g} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,32 @@
+"""Unpack one archive with the program's own unpacker, and do nothing else.
+
+python -m benchmarks.unpack_alone ARCHIVE FORMAT DIR
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from provisioner.volume.archive import unpack
+
+if TYPE_CHECKING:
+    from provisioner.catalog.model import UnpackFormat
+
+
+def main(archive: str, form: str, target: str) -> None:
+    """Do it."""
+    unpack(
+        Path(archive),
+        cast("UnpackFormat", form),
+        Path(target),
+        "",
+        taken={},
+        check=lambda: None,
+        advance=lambda _: None,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
