@@ -24,18 +24,16 @@ from provisioner.remote.http import (
     expected_total,
     origin_of,
     other_size,
-    show_url,
     validator_of,
 )
 from provisioner.remote.retry import Transient
+from provisioner.remote.trouble import show_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    import urllib3
-
-    from provisioner.remote.http import HttpClient
+    from provisioner.remote.http import Answer, HttpClient
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -54,6 +52,10 @@ class RangeClaim(Protocol):
 
     def write(self, data: bytes, /) -> None:
         """Take the next bytes."""
+        ...
+
+    def give_back(self) -> int:
+        """Let others bring the rest of it; gives the bytes that are dropped."""
         ...
 
 
@@ -95,10 +97,6 @@ class RangeTarget(Protocol):
 
     def claim_all(self) -> RangeClaim:
         """Claim the whole, from its first byte."""
-        ...
-
-    def give_back(self, claim: RangeClaim, /) -> int:
-        """Let others bring the rest of a claim; gives the bytes that are dropped."""
         ...
 
     def restart(self, generation: int | None) -> int:
@@ -253,7 +251,7 @@ class RangedFetch:
         try:
             self._retry.call(lambda: show_url(self._asked), attempt, progress=lambda: arrived)
         except BaseException:
-            if dropped := self._target.give_back(claim):
+            if dropped := claim.give_back():
                 self._advance(-dropped)
             raise
 
@@ -281,7 +279,7 @@ class RangedFetch:
         if claim.position < claim.end:
             raise Transient(f"the connection ended after {claim.position:,} of {size:,} bytes")
 
-    def _check(self, response: urllib3.BaseHTTPResponse, claim: RangeClaim, if_range: str | None) -> None:
+    def _check(self, response: Answer, claim: RangeClaim, if_range: str | None) -> None:
         """See that an answer is what was asked for, of the version that was asked for."""
         start, size = claim.position, self._target.size
         if response.status == 416:  # noqa: PLR2004 - Range Not Satisfiable
@@ -320,7 +318,7 @@ class RangedFetch:
         if dropped := self._target.restart(generation):
             self._advance(-dropped)
 
-    def _open(self, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def _open(self, headers: dict[str, str]) -> Answer:
         there = self._there
         if there is not None:
             try:

@@ -18,8 +18,8 @@ from provisioner.errors import (
     gravest,
 )
 from provisioner.planning.recipe import hub_artifacts, url_artifacts
-from provisioner.remote.http import show_url
 from provisioner.remote.ranges import RangedFetch, RangeTarget
+from provisioner.remote.trouble import show_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,6 +79,10 @@ class Remote:
     def __init__(self, http: HttpClient, hub: Callable[[], HubClient]) -> None:
         self._http = http
         self._hub = hub
+
+    def small_at_once(self) -> int:
+        """Say how many small files are worth fetching at once."""
+        return self._http.connections_for_small_files()
 
     def resolve(self, source: Source, splits: Sequence[str]) -> Resolved:
         """Ask what a source holds now.

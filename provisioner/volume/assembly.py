@@ -11,9 +11,9 @@ import threading
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from provisioner.errors import DigestMismatchError, ProvisionerError, RemoteUnavailableError, UpstreamChangedError
+from provisioner.errors import ProvisionerError, RemoteUnavailableError, UpstreamChangedError
 from provisioner.volume.pieces import PIECE, WINDOW, PieceFile, PieceWindow, number_of_pieces
-from provisioner.volume.staging import Hasher
+from provisioner.volume.staging import Hasher, mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +69,14 @@ class Claim:
                 self._crc = 0
             view = view[len(part) :]
 
+    def give_back(self) -> int:
+        """Let others bring the rest of it.
+
+        Returns:
+            Bytes that are dropped with it: of a piece of which only a part came.
+        """
+        return self._assembly.give_back(self)
+
 
 class Assembly:
     """One large artifact on its way in; safe for several threads."""
@@ -102,6 +110,9 @@ class Assembly:
         self._condition = threading.Condition()
         self._generation = 0
         self._failure: BaseException | None = None
+        """Of the transfer from one URL; another one may be asked."""
+        self._end: BaseException | None = None
+        """Why no more bytes will come from anywhere."""
         self._far: Far | None = None
         if artifact.digest is None and pieces.origin is None:
             # Nobody could say later whether what is there belongs to what comes.
@@ -197,11 +208,7 @@ class Assembly:
             return Claim(self, self._generation, 0, self.size)
 
     def give_back(self, claim: Claim) -> int:
-        """Let others bring what this claim has not.
-
-        Returns:
-            Bytes that are dropped with it: of a piece of which only a part came.
-        """
+        """Let others bring what this claim has not; see :meth:`Claim.give_back`."""
         with self._condition:
             if claim.generation != self._generation:
                 return 0
@@ -291,15 +298,22 @@ class Assembly:
         return UpstreamChangedError(f"{self.artifact.name}: it was changed upstream while it arrived; it starts anew")
 
     def fail(self, error: BaseException) -> None:
+        """End the work of all who bring bytes; readers go on waiting, since another URL may give them."""
+        with self._condition:
+            self._failure = self._failure or error
+            self._condition.notify_all()
+
+    def end(self, error: BaseException) -> None:
         """End the work of everybody: no more bytes will come."""
         with self._condition:
             self._failure = self._failure or error
+            self._end = self._end or error
             self._condition.notify_all()
 
     def recover(self) -> None:
         """Take up the work after a failure: another source of the same bytes is asked."""
         with self._condition:
-            self._failure = None
+            self._failure = self._end
             self._claimed = bytearray(self._pieces.held)
             self._unclaimed = self._claimed.count(0)
             self._cursor = 0
@@ -307,6 +321,11 @@ class Assembly:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+        self._check()
+
+    def _raise_end(self) -> None:
+        if self._end is not None:
+            raise self._end
         self._check()
 
     def _wait(self) -> None:
@@ -327,7 +346,7 @@ class Assembly:
                         self._make_way()
                         self._condition.notify_all()
         except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the hash
-            self.fail(error)
+            self.end(error)
 
     def _to_hash(self) -> tuple[int, Hasher, int] | None:
         """Wait for the next piece to be hashed; ``None`` when the assembly is closed."""
@@ -348,31 +367,32 @@ class Assembly:
         """
         with self._condition:
             while self._hashed < self.size:
-                self._raise_failure()
+                self._raise_end()
                 self._wait()
-            self._raise_failure()
+            self._raise_end()
             expected, found = self.artifact.digest, self._hasher.named
             if expected is None or expected.hex == found:
                 self._sealed = self._hasher.sha256
                 self._condition.notify_all()
                 return self._sealed
             self._restart()
-        raise DigestMismatchError(
-            f"{self.artifact.name}: expected {expected}, got {expected.algorithm}:{found}; the bytes were dropped",
-            hint="Bytes were changed on the way or upstream. Start again; if it stays, the catalog needs a correction.",
-        )
+        raise mismatch(self.artifact, found)
 
-    def wait_sealed(self) -> str:
-        """Wait until somebody has sealed it, and give the SHA-256 of the whole.
+    def wait_sealed(self, generation: int) -> None:
+        """Wait until the whole has turned out to be right.
 
         Raises:
-            ProvisionerError: it will not be: the transfer has failed, or the work must end.
+            UpstreamChangedError: it was begun anew: what was read of that generation is worth nothing.
+            ProvisionerError: it will never be right, or the work must end.
         """
         with self._condition:
-            while not self._sealed:
-                self._raise_failure()
+            while True:
+                if generation != self._generation:
+                    raise self._restarted()
+                if self._sealed:
+                    return
+                self._raise_end()
                 self._wait()
-            return self._sealed
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -404,7 +424,7 @@ class Assembly:
                     return self._load(piece, offset, count)
                 elif not self._claimed[piece]:
                     self._wanted = piece
-                self._raise_failure()
+                self._raise_end()
                 self._wait()
         return far(offset, min(count, self.size - offset))
 
@@ -437,7 +457,7 @@ class Assembly:
         """End the hash's thread and close the files; what they hold stays."""
         with self._condition:
             self._closed = True
-            self._failure = self._failure or _closed_error(self.artifact.name)
+            self._end = self._failure = self._failure or _closed_error(self.artifact.name)
             self._condition.notify_all()
         self._hash_thread.join()
         self._pieces.close()
@@ -487,6 +507,15 @@ class AssemblyReader:
     def release(self, offset: int) -> None:
         """Say that nothing before ``offset`` will be read again."""
         self._assembly.release(self._generation, offset)
+
+    def wait_sealed(self) -> None:
+        """Wait until what was read has turned out to be right.
+
+        Raises:
+            UpstreamChangedError: the file was begun anew.
+            ProvisionerError: it will never be right.
+        """
+        self._assembly.wait_sealed(self._generation)
 
 
 def _closed_error(name: str) -> ProvisionerError:
