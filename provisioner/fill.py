@@ -26,6 +26,7 @@ from provisioner.planning.plan import Receipt
 from provisioner.remote.source import ANOTHER_MAY_HELP
 from provisioner.volume.archive import unpack
 from provisioner.volume.disk import disk_errors, link_or_copy, make_folder, remove_tree, sync_tree, write_atomic
+from provisioner.volume.incoming import LocalFile
 from provisioner.volume.manifest import Entry, Manifest, check_tree
 from provisioner.volume.staging import Blob, hash_file
 
@@ -394,16 +395,17 @@ class Filler:
         with self._taken_lock:
             self._watcher.unpacking(artifact.name, artifact.unpacked_size.value if artifact.unpacked_size else None)
             try:
-                result = unpack(
-                    archive,
-                    artifact.unpack,
-                    self._tree,
-                    artifact.into,
-                    taken=self._taken,
-                    check=self._check,
-                    advance=lambda count: self._watcher.unpacked(artifact.name, count),
-                    artifact=artifact.shape,
-                )
+                with LocalFile(archive) as whole:
+                    result = unpack(
+                        whole,
+                        artifact.unpack,
+                        self._tree,
+                        artifact.into,
+                        taken=self._taken,
+                        check=self._check,
+                        advance=lambda count: self._watcher.unpacked(artifact.name, count),
+                        artifact=artifact.shape,
+                    )
             finally:
                 self._watcher.done_unpacking(artifact.name)
             part = Part(Manifest.of(result.entries).entries, whole=not result.shared)
