@@ -130,6 +130,7 @@ class Filler:
         self._tree = self._layout.staged_tree(step.id, step.recipe.version)
         self._parts = self._layout.staged_parts(step.id, step.recipe.version)
         self._taken: dict[str, Entry] = {}
+        self._latecomers: dict[str, Entry] = {}
         self._taken_lock = threading.Lock()
         self._unpack_turn = threading.Lock()
         self._folders: set[Path] = set()
@@ -167,7 +168,7 @@ class Filler:
         """Get every artifact of a source into the staged tree; those that are there already cost nothing."""
         make_folder(self._tree)
         make_folder(self._parts)
-        self._taken = {}
+        self._taken, self._latecomers = {}, {}
         parts: dict[str, Part] = {}
         missing: dict[str, list[Artifact]] = {}
         sizes = [artifact.size.value for artifact in resolved.artifacts if artifact.size]
@@ -185,7 +186,7 @@ class Filler:
         self._check_room([group[0] for group in missing.values()])
         self._work_off([(group, self._finds.find(group[0])) for group in missing.values()], parts)
         # As large as all parts together, and what follows needs memory of its own.
-        self._taken = {}
+        self._taken, self._latecomers = {}, {}
         return parts
 
     def _check_room(self, missing: Sequence[Artifact]) -> None:
@@ -231,6 +232,15 @@ class Filler:
         self._take(part)
 
     def _take(self, part: Part) -> None:
+        """Enter what an archive or an earlier run has put into the tree.
+
+        Raises:
+            IntegrityError: a plain file that came meanwhile has one of its paths.
+        """
+        with self._taken_lock:
+            for entry in part.entries if self._latecomers else ():
+                if entry.kind != "folder" and (late := self._latecomers.get(entry.path)) is not None:
+                    self._compare(entry, late)
         self._taken.update((entry.path, entry) for entry in part.entries if entry.kind != "folder")
 
     def _staged(self, artifact: Artifact) -> Part | None:
@@ -425,27 +435,19 @@ class Filler:
             IntegrityError: another file has its path.
         """
         with self._taken_lock:
-            known = self._taken.setdefault(entry.path, entry)
+            known = self._taken.get(entry.path) or self._latecomers.setdefault(entry.path, entry)
         if known is entry:
             return True
-        if (known.kind, known.size, known.sha256, known.target) == (entry.kind, entry.size, entry.sha256, entry.target):
-            return False
-        raise IntegrityError(
-            f"{self._recipe.label}: {entry.path!r} is a {entry.kind} of {entry.size:,} bytes, sha256 {entry.sha256},"
-            f" and another part of the data set has something else there; nothing was published",
-            hint="The two do not belong in one folder: give one of them its own with `into`.",
-        )
+        self._compare(entry, known)
+        return False
 
-    def _take_all(self, part: Part, since: int) -> None:
-        """Enter what came out of an archive; where plain files came meanwhile, each is compared with them."""
-        with self._taken_lock:
-            alone = len(self._taken) == since
-            if alone:
-                self._take(part)
-        if not alone:
-            for entry in part.entries:
-                if entry.kind != "folder":
-                    self._claim(entry)
+    def _compare(self, entry: Entry, known: Entry) -> None:
+        if (known.kind, known.size, known.sha256, known.target) != (entry.kind, entry.size, entry.sha256, entry.target):
+            raise IntegrityError(
+                f"{self._recipe.label}: {entry.path!r} is a {entry.kind} of {entry.size:,} bytes, sha256 {entry.sha256},"
+                f" and another part of the data set has something else there; nothing was published",
+                hint="The two do not belong in one folder: give one of them its own with `into`.",
+            )
 
     def _make_way(self, target: Path) -> None:
         """Take away what an earlier, unfinished attempt left at a path."""
@@ -474,8 +476,9 @@ class Filler:
         # One after the other: they share the record of what is taken, and the disk.
         with self._unpack_turn:
             with self._taken_lock:
-                taken = dict(self._taken)
-            known = len(taken)
+                # From here to the end of the unpacking it does not change; what comes meanwhile is among the latecomers.
+                self._taken.update(self._latecomers)
+                self._latecomers.clear()
             self._watcher.unpacking(artifact.name, artifact.unpacked_size.value if artifact.unpacked_size else None)
             try:
                 result = unpack(
@@ -483,7 +486,7 @@ class Filler:
                     artifact.unpack,
                     self._tree,
                     artifact.into,
-                    taken=taken,
+                    taken=self._taken,
                     check=self._check,
                     advance=lambda count: self._watcher.unpacked(artifact.name, count),
                     artifact=artifact.shape,
@@ -492,8 +495,8 @@ class Filler:
                 self._watcher.done_unpacking(artifact.name)
             proven()
             part = Part(Manifest.of(result.entries).entries, whole=not result.shared)
-            del result, taken
-            self._take_all(part, since=known)
+            del result
+            self._take(part)
             self._note(artifact, part)
         return part
 
