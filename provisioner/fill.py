@@ -168,6 +168,7 @@ class Filler:
         """Get every artifact of a source into the staged tree; those that are there already cost nothing."""
         make_folder(self._tree)
         make_folder(self._parts)
+        is_empty = not any(self._tree.iterdir())
         self._taken, self._latecomers = {}, {}
         parts: dict[str, Part] = {}
         missing: dict[str, list[Artifact]] = {}
@@ -176,7 +177,7 @@ class Filler:
         heritage = self._heritage(resolved.artifacts, inventory)
         for artifact in resolved.artifacts:
             self._stop.check()
-            part = self._staged(artifact) or self._taken_over(artifact, heritage)
+            part = (None if is_empty else self._staged(artifact)) or self._taken_over(artifact, heritage)
             if part is None:
                 # The same bytes may be wanted in several places: repositories repeat licences and empty files.
                 missing.setdefault(artifact.key, []).append(artifact)

@@ -24,7 +24,86 @@ if TYPE_CHECKING:
 
 _STALE: Final = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 """How a connection that the server has closed in the meantime answers."""
+_NOT_YET: Final = frozenset({100, 102, 103})
+"""Informational answers: the true one follows."""
+_FIRST_STATUS: Final = 100
+_HTTP_1_0: Final = 10
+_MAX_LINE: Final = 65_536
+_MAX_FIELDS: Final = 100
 _FORBIDDEN: Final = frozenset(map(chr, range(33))) | {"\x7f"}
+
+
+class Fields(dict[str, str]):
+    """Header fields by their names, in any case; several of one name are joined by commas."""
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
+        """Give a field's value, or ``default``."""
+        return super().get(name.lower(), default)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+
+class _Response(http.client.HTTPResponse):
+    """The library's response, but for how it reads the head: by its own parser of mail that costs more than a small file."""
+
+    def begin(self) -> None:
+        """Read the status line and the fields (RFC 9112, sections 4 and 5).
+
+        Raises:
+            http.client.HTTPException: this is no answer.
+            OSError: the connection failed.
+        """
+        status = int(http.client.CONTINUE)
+        while status in _NOT_YET:
+            status = self._read_status_line()
+            fields = self._read_fields()
+        self.code = self.status = status
+        self.headers = self.msg = cast("http.client.HTTPMessage", fields)
+        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        length = fields.get("content-length", "")
+        self.length = int(length) if length.isdecimal() and length.isascii() and not self.chunked else None
+        if status in {http.client.NO_CONTENT, http.client.NOT_MODIFIED}:
+            self.length = 0
+        stays = fields.get("connection", "").lower()
+        self.will_close = (
+            "close" in stays
+            or (self.version == _HTTP_1_0 and "keep-alive" not in stays)
+            or (self.length is None and not self.chunked)
+        )
+
+    def _read_status_line(self) -> int:
+        line = self.fp.readline(_MAX_LINE + 1)
+        if not line:
+            raise http.client.RemoteDisconnected("the connection was closed without an answer")
+        version, _, rest = line.decode("latin-1").strip().partition(" ")
+        digits = rest.strip()[:3]
+        if not version.startswith("HTTP/1.") or not (digits.isdecimal() and digits.isascii() and int(digits) >= _FIRST_STATUS):
+            raise http.client.BadStatusLine(repr(line[:80]))
+        self.version = _HTTP_1_0 if version == "HTTP/1.0" else _HTTP_1_0 + 1
+        self.reason = rest.strip()[4:]
+        return int(digits)
+
+    def _read_fields(self) -> Fields:
+        fields, name = Fields(), ""
+        for _ in range(_MAX_FIELDS):
+            line = self.fp.readline(_MAX_LINE + 1)
+            if len(line) > _MAX_LINE:
+                raise http.client.LineTooLong("header line")
+            text = line.decode("latin-1").rstrip("\r\n")
+            if not text:
+                if not line:
+                    raise http.client.RemoteDisconnected("the connection ended within the header")
+                return fields
+            if text[0] in " \t" and name:
+                fields[name] += f" {text.strip()}"
+                continue
+            name, colon, value = text.partition(":")
+            name = name.strip().lower()
+            if colon:
+                fields[name] = f"{fields[name]}, {value.strip()}" if name in fields else value.strip()
+        raise http.client.HTTPException(f"more than {_MAX_FIELDS} header fields")
 
 
 class DirectResponse:
@@ -39,7 +118,6 @@ class DirectResponse:
     ) -> None:
         """Wrap ``inner``, which comes over ``connection`` and its socket; ``keep`` is called when that can be used again."""
         self.status = inner.status
-        # All of a mapping that anybody uses is there: ``get``, ``in``, and what ``dict`` asks for.
         self.headers = cast("Mapping[str, str]", inner.headers)
         self._sock = sock
         self._inner = inner
@@ -111,6 +189,7 @@ class DirectPool:
         self._scheme = parts.scheme
         self._host = parts.hostname or ""
         self._port = parts.port
+        self._authority = parts.netloc
         self._context = context
         self._connect_seconds = connect_seconds
         self._stall_seconds = stall_seconds
@@ -127,12 +206,17 @@ class DirectPool:
         """
         if not _FORBIDDEN.isdisjoint(target):
             raise http.client.InvalidURL(f"{target!r} has a blank or a control character")
+        lines = [f"GET {target} HTTP/1.1", f"Host: {self._authority}", *(f"{name}: {value}" for name, value in headers.items())]
+        if any("\r" in line or "\n" in line for line in lines):
+            raise ValueError("a header with a line break")
+        question = "\r\n".join((*lines, "", "")).encode("latin-1")
         while True:
             connection, is_fresh = self._take()
+            sock = connection.sock
             try:
-                connection.request("GET", target, headers=headers)
-                sock = connection.sock
-                response = connection.getresponse()
+                sock.sendall(question)
+                response = _Response(sock, method="GET")
+                response.begin()
             except BaseException as error:
                 connection.close()
                 # Nothing of an answer had come: the server had closed it before it saw the question.

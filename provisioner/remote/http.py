@@ -281,7 +281,7 @@ class HttpClient:
             ProvisionerError: by what the server said.
         """
         asked = self._rewrite(url)
-        if urlsplit(asked).scheme == "file":
+        if asked.startswith("file:"):
             return _read_file(asked, size)
         return self.retry.call(lambda: show_url(asked), lambda: self._get(asked, size, authorized=authorized))
 

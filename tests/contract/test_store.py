@@ -148,7 +148,8 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         filler.fill(inventory, lambda: "2026-01-01T00:00:00Z")
-        assert tracemalloc.get_traced_memory()[1] / count < 380
+        # Blocks on their way between threads are the same few MiB for any number of files.
+        assert (tracemalloc.get_traced_memory()[1] - (2 << 20)) / count < 380
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
         shop.layout.receipt("alpha", FIRST).unlink()
