@@ -213,11 +213,12 @@ class DirectPool:
         while True:
             connection, is_fresh = self._take()
             sock = connection.sock
+            response = _Response(sock, method="GET")
             try:
                 sock.sendall(question)
-                response = _Response(sock, method="GET")
                 response.begin()
             except BaseException as error:
+                response.close()
                 connection.close()
                 # Nothing of an answer had come: the server had closed it before it saw the question.
                 if is_fresh or not isinstance(error, _STALE):

@@ -134,7 +134,8 @@ class Retry:
             headers: of the answer; names in any case.
             now: seconds since the epoch.
         """
-        if "RateLimit" in headers and (wish := parse_retry_after({"RateLimit": headers["RateLimit"]}, now)):
+        limit = headers.get("RateLimit")
+        if limit is not None and (wish := parse_retry_after({"RateLimit": limit}, now)):
             with self._lock:
                 self._not_before = max(self._not_before, self._clock() + min(wish, self.policy.total_seconds))
 
