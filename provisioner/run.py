@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import socket
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -539,17 +540,32 @@ class _Watcher:
         self._step = step
         self._board = board
         self._progress = progress
+        self._lock = threading.Lock()
+        self._missing: int | None = None
+        """Bytes that are still to come; ``None``: nobody knows."""
+        self._unpacking = 0
 
     def fetching(self, total: int | None) -> None:
+        self._missing = total
         self._board.set_state(self._step.id, "fetching", bytes_total=total, bytes_done=0)
         self._progress.start(self._step.recipe.label, "fetch", total)
 
     def arrived(self, count: int) -> None:
         self._board.advance(self._step.id, count)
         self._progress.advance(self._step.recipe.label, count)
+        with self._lock:
+            if self._missing is not None:
+                self._missing -= count
+        self._tell()
+
+    def _tell(self) -> None:
+        """An archive that is unpacked while it arrives is still being fetched."""
+        if self._unpacking and not self._missing:
+            self._board.set_state(self._step.id, "unpacking")
 
     def unpacking(self, name: str, total: int | None) -> None:
-        self._board.set_state(self._step.id, "unpacking")
+        self._unpacking += 1
+        self._tell()
         _LOGGER.info("%s: unpacking %s", self._step.recipe.label, name)
         self._progress.start(self._meter(name), "unpack", total)
 
@@ -557,6 +573,7 @@ class _Watcher:
         self._progress.advance(self._meter(name), count)
 
     def done_unpacking(self, name: str) -> None:
+        self._unpacking -= 1
         self._progress.finish(self._meter(name))
 
     def _meter(self, name: str) -> str:
