@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import ProvisionerError, gravest
@@ -17,9 +18,20 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 0.1
 """How often an idle thread looks whether a large file wants help."""
 
+_LARGE_AT_ONCE: Final = 2
+
 
 class AbandonedError(Exception):
     """Another file of the same source has failed for good: the rest of them is of no use from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to be brought."""
+
+    do: Callable[[], None]
+    is_large: bool
+    """It comes in ranges."""
 
 
 class Crew:
@@ -37,9 +49,12 @@ class Crew:
         self._name = name
         self._stop_check = check
         self._turn = threading.Condition()
-        self._jobs: deque[Callable[[], None]] = deque()
+        self._jobs: deque[Job] = deque()
         self._leaders: Callable[[], int] = lambda: 1
         self._leading = 0
+        self._leading_large = 0
+        self._threads: list[threading.Thread] = []
+        self._replaced: set[int] = set()
         self._fetches: list[RangedFetch] = []
         self._failures: list[BaseException] = []
 
@@ -54,7 +69,7 @@ class Crew:
         if self._failures:
             raise AbandonedError
 
-    def run(self, jobs: Iterable[Callable[[], None]], *, leaders: Callable[[], int]) -> None:
+    def run(self, jobs: Iterable[Job], *, leaders: Callable[[], int]) -> None:
         """Do all jobs; the first failure ends it.
 
         Args:
@@ -69,17 +84,30 @@ class Crew:
         self._failures.clear()
         if not self._jobs:
             return
-        threads = [
-            threading.Thread(target=self._work, name=f"fetch-{self._name}", daemon=True) for _ in range(self._connections - 1)
-        ]
-        for thread in threads:
-            thread.start()
+        for _ in range(self._connections - 1):
+            self._hire()
         self._work()
-        for thread in threads:
-            thread.join()
+        while self._threads:
+            self._threads.pop().join()
         if self._failures:
             ours = [error for error in self._failures if isinstance(error, ProvisionerError)]
             raise self._failures[0] if len(ours) < len(self._failures) else gravest(ours)
+
+    def _hire(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"fetch-{self._name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """While the block runs, in a job, this thread uses no connection, and another one takes its place for good."""
+        me = threading.get_ident()
+        with self._turn:
+            self._replaced.add(me)
+            self._leading -= 1
+            self._leading_large -= 1
+            self._hire()
+        yield
 
     @contextlib.contextmanager
     def helping(self, fetch: RangedFetch) -> Iterator[None]:
@@ -94,13 +122,17 @@ class Crew:
                 self._fetches.remove(fetch)
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
+        me = threading.get_ident()
+        while me not in self._replaced and (job := self._next()) is not None:
             try:
                 job()
             except AbandonedError:
                 pass
             except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
                 self._failures.append(error)
+        with self._turn:
+            self._replaced.discard(me)
+            self._turn.notify_all()
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for something to do; ``None``: all is done, or it has failed."""
@@ -110,8 +142,7 @@ class Crew:
                 helped = next((fetch for fetch in self._fetches if fetch.wants_help), None)
                 if helped is not None:
                     return helped.help
-                if self._jobs and self._leading < self._leaders():
-                    self._leading += 1
+                if self._jobs and self._leading < self._leaders() and self._may_begin(self._jobs[0]):
                     return self._led(self._jobs.popleft())
                 if not self._jobs and not self._leading:
                     break
@@ -119,14 +150,23 @@ class Crew:
             self._turn.notify_all()
         return None
 
-    def _led(self, job: Callable[[], None]) -> Callable[[], None]:
+    def _may_begin(self, job: Job) -> bool:
+        """Large files nearly one after the other: the first is whole early, and is unpacked while the next arrives."""
+        return not job.is_large or self._leading_large < _LARGE_AT_ONCE
+
+    def _led(self, job: Job) -> Callable[[], None]:
+        self._leading += 1
+        self._leading_large += job.is_large
+
         def lead() -> None:
             try:
-                job()
+                job.do()
             finally:
                 with self._turn:
-                    self._leading -= 1
-                    # Woken for a large file by the time that passes, not for each small one.
+                    if threading.get_ident() not in self._replaced:
+                        self._leading -= 1
+                        self._leading_large -= job.is_large
+                    # Whoever waits is woken for a large file by the time that passes, not for each small one.
                     if not self._jobs:
                         self._turn.notify_all()
 

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from provisioner.crew import AbandonedError, Crew
+from provisioner.crew import AbandonedError, Crew, Job
 from provisioner.errors import (
     BrokenArchiveError,
     ConfigurationError,
@@ -212,13 +212,14 @@ class Filler:
     def _work_off(self, missing: Sequence[tuple[list[Artifact], Path | None]], parts: dict[str, Part]) -> None:
         """Fetch what is missing, several artifacts at once if there is room for them; the first failure ends it."""
 
-        def job(group: list[Artifact], found: Path | None) -> Callable[[], None]:
+        def job(group: list[Artifact], found: Path | None) -> Job:
             def obtain() -> None:
                 obtained = self._obtain(group, found)
                 with self._taken_lock:
                     parts.update(obtained)
 
-            return obtain
+            size = _exact_size(group[0])
+            return Job(obtain, found is None and size is not None and size >= LARGE)
 
         jobs = (job(group, found) for group, found in missing)
         at_once = self._step.room == "at_once"
@@ -332,7 +333,7 @@ class Filler:
         unpacked while they arrive; anything between comes by one connection.
         """
         artifact = group[0]
-        size = artifact.size.value if artifact.size and not artifact.size.estimate else None
+        size = _exact_size(artifact)
         archives = [artifact for artifact in group if artifact.unpack != "none"]
         if found is not None:
             return self._obtain_found(group, archives, found)
@@ -405,7 +406,10 @@ class Filler:
                 for unpacking in unpackings:
                     unpacking.wait()
                 raise
-            parts = {unpacking.artifact.shape: unpacking.part() for unpacking in unpackings}
+            # Where there is room, the next archive may come while this one is unpacked.
+            rests = self._crew.resting() if unpackings and self._step.room == "at_once" else contextlib.nullcontext()
+            with rests:
+                parts = {unpacking.artifact.shape: unpacking.part() for unpacking in unpackings}
             return parts | self._place(group, assembly, size, sha256)
 
     def _place(self, group: Sequence[Artifact], staged: Blob | Assembly, size: int, sha256: str) -> dict[str, Part]:
@@ -598,6 +602,10 @@ class _Unpacking:
             reader.release(reader.size)
             reader.wait_sealed()
             raise
+
+
+def _exact_size(artifact: Artifact) -> int | None:
+    return artifact.size.value if artifact.size and not artifact.size.estimate else None
 
 
 def _noted_shapes(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -> dict[str, str]:
