@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import facts, limits, plot, report, series
+from benchmarks import disk, facts, limits, plot, report, series
 from benchmarks.data import Store
 from benchmarks.rows import ROWS, add_repos
 from benchmarks.runner import run_row
@@ -106,7 +106,7 @@ def _limits(bench: Bench, name: str, image: str) -> list[limits.Finding]:
         if limits.has_image(image):
             return limits.memory(bench, image)
         say(f"  left out: there is no Docker engine with {image}")
-    elif limits.may_mount():
+    elif disk.may_mount():
         return limits.room(bench)
     else:
         say("  left out: only root may mount a small volume")

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import peers
+from benchmarks import disk, peers
 from provisioner import __version__
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def machine(bench: Bench) -> dict[str, Any]:
         "memory_bytes": int(memory.group(1)) * 1024 if memory else None,
         "kernel": platform.release(),
         "system": system.group(1) if system else platform.system(),
-        "file_systems": {"memory": _file_system(bench.memory), "disk": _file_system(bench.disk)},
+        "file_systems": {"memory": _file_system(bench.memory), "disk": _disk(bench.disk)},
     }
 
 
@@ -64,6 +64,11 @@ def commit() -> str:
     words = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
     done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=Path(__file__).parent)
     return done.stdout.strip() or "unknown"
+
+
+def _disk(folder: Path) -> str:
+    under = _file_system(folder)
+    return f"ext4 in an image on {under}, made anew for every run" if disk.may_mount() else under
 
 
 def _file_system(folder: Path) -> str:

@@ -6,17 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import measure, ours
+from benchmarks import disk, measure, ours
 from benchmarks.data import KIB, MIB
 from benchmarks.rows import large, small, tiny
-from benchmarks.work import WrongResultError, empty
+from benchmarks.work import WrongResultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,14 +84,12 @@ def memory(bench: Bench, image: str) -> list[Finding]:
     """Do each kind of work in a container of 192 MiB, onto a disk: what is written to a tmpfs would count as its memory."""
     findings = []
     for title, order in _works(bench):
-        volume = bench.disk / "container"
-        empty(volume)
         catalog = ours.catalog(order, bench.work / "container" / "catalog.json")
-        code, killed, anonymous = _contained(image, ours.settings(bench.server.hub), catalog, volume)
-        problem = "killed for its memory" if killed else f"exit code {code}" if code else ""
-        if not problem:
-            problem = _wrong(partial(ours.check, volume, order.expected))
-        shutil.rmtree(volume)
+        with disk.fresh(bench.disk) as volume:
+            code, killed, anonymous = _contained(image, ours.settings(bench.server.hub), catalog, volume)
+            problem = "killed for its memory" if killed else f"exit code {code}" if code else ""
+            if not problem:
+                problem = _wrong(partial(ours.check, volume, order.expected))
         found = f"{problem or 'exit code 0'}, {anonymous / MIB:.0f} MiB anonymous"
         findings.append(
             Finding(title, "exit code 0", found, not problem, {"code": code, "killed": killed, "anonymous_bytes": anonymous})
@@ -160,7 +157,7 @@ def room(bench: Bench) -> list[Finding]:
         order = _from_server(bench.server.files, archive)
         catalog = ours.catalog(order, bench.work / "catalogs" / f"room-{archive.form}.json")
         pages = sum(-(-member.size // 4096) * 4096 for member in archive.members)
-        with _Mounted(pages + ROOM + _MARGIN) as volume:
+        with disk.small_memory(pages + ROOM + _MARGIN) as volume:
             measured = measure.run(
                 ours.command(bench.server.hub, catalog, volume), bench.work / "home", bench.work / "last.log", watched=volume
             )
@@ -172,22 +169,6 @@ def room(bench: Bench) -> list[Finding]:
         findings.append(Finding(title, f"at most {ROOM // MIB} MiB beyond the final size", found, kept, values))
         _say(findings[-1])
     return findings
-
-
-class _Mounted:
-    """A tmpfs of a size."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __enter__(self) -> Path:
-        self._folder = Path(tempfile.mkdtemp(prefix="provisioner-room-"))
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self._size}", "tmpfs", str(self._folder)], check=True)
-        return self._folder
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["umount", str(self._folder)], check=True)
-        self._folder.rmdir()
 
 
 # --- growth -------------------------------------------------------------------------------------------------------------
@@ -259,8 +240,3 @@ def has_image(image: str) -> bool:
     if shutil.which("docker") is None:
         return False
     return subprocess.run(["docker", "image", "inspect", image], check=False, capture_output=True).returncode == 0
-
-
-def may_mount() -> bool:
-    """Say whether this user may mount a file system."""
-    return os.geteuid() == 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.ours import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _MIB: Final = 1024 * 1024
 PLACES: Final = ("machine", "aims", "limits", "figures")
@@ -99,12 +99,28 @@ def _limits(document: Mapping[str, Any]) -> str:
         lines.append(
             f"| anonymous memory of all our processes, any row | at most 150 MiB | {found} | {_verdict(most <= 150 * _MIB)} |"
         )
+    lines += _growth(document["curves"].get("files", []))
     parts = {"memory": "container of 192 MiB: ", "room": "room for the tree alone: ", "growth": ""}
     lines += [
         f"| {parts[one['part']]}{one['title']} | {one['wanted']} | {one['found']} | {_verdict(one['kept'])} |"
         for one in document["limits"]
     ]
     return "\n".join(lines)
+
+
+def _growth(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Compare the largest of our own runs with the one before it."""
+    ours = [point for point in points if point["name"] == NAME and not point["failure"]]
+    if len(ours) < 2:
+        return
+    before, last = ours[-2:]
+    further = last["at"] - before["at"]
+    memory = (last["anonymous_bytes"] - before["anonymous_bytes"]) / further
+    counts = f"{before['at']:,} to {last['at']:,} files of 4 KiB from the Hub"
+    yield f"| memory of a run, {counts} | below 1 KiB a file | {memory:.0f} bytes a file | {_verdict(memory < 1024)} |"
+    early, late = (1000 * point["cpu_seconds"] / point["at"] for point in (before, last))
+    found = f"{early:.2f} to {late:.2f} ms a file"
+    yield f"| processor time of a run, {counts} | grows no faster than the files | {found} | {_verdict(late <= 1.1 * early)} |"
 
 
 def _figures(document: Mapping[str, Any]) -> str:

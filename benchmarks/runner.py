@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import measure
+from benchmarks import disk, measure
 from benchmarks.work import ROOT, Bench, Entrant, WrongResultError, empty, settle
 
 if TYPE_CHECKING:
@@ -45,19 +45,22 @@ class Outcome:
 
 def run_row(bench: Bench, row: Row, repeat: int) -> dict[str, Any]:
     """Run it; give what goes into the JSON file."""
-    base = bench.memory if row.place == "memory" else bench.disk
     outcomes = [Outcome(entrant.name, work_bytes=entrant.work_bytes) for entrant in row.entrants]
     for entrant, outcome in zip(row.entrants, outcomes, strict=True):
         if not entrant.fresh:  # the state to begin with is what the same command leaves
-            _once(bench, entrant, outcome, _folder(base, row, entrant), counted=False)
+            _once(bench, entrant, outcome, _folder(bench.memory, row, entrant), counted=False)
     for attempt in range(repeat):
         for entrant, outcome in zip(row.entrants, outcomes, strict=True):
             if outcome.failure or attempt >= (entrant.repeat or repeat):
                 continue
-            _once(bench, entrant, outcome, _folder(base, row, entrant))
+            if row.place == "disk":
+                with disk.fresh(bench.disk) as folder:
+                    _once(bench, entrant, outcome, _folder(folder, row, entrant))
+            else:
+                _once(bench, entrant, outcome, _folder(bench.memory, row, entrant))
             last = outcome.samples[-1] if outcome.samples else None
             print(f"  {entrant.name:28} {_line(last, outcome.failure)}", file=sys.stderr, flush=True)
-    shutil.rmtree(base / row.id, ignore_errors=True)
+    shutil.rmtree(bench.memory / row.id, ignore_errors=True)
     return {
         "id": row.id,
         "title": row.title,
