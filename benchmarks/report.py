@@ -65,7 +65,8 @@ def _machine(document: Mapping[str, Any]) -> str:
     facts, versions = document["machine"], document["versions"]
     places = facts["file_systems"]
     memory = f"{facts['memory_bytes'] / 2**30:.0f} GiB of memory"
-    run = f"{document['repeat']} runs of each in turn, medians; {document['seconds'] / 60:.0f} minutes in all"
+    runs = "one run of each" if document["repeat"] == 1 else f"{document['repeat']} runs of each in turn, medians"
+    run = f"{runs}; {document['seconds'] / 60:.0f} minutes in all"
     lines = [
         f"- {facts['cores']} cores ({facts['processor']}), {memory}, {facts['system']}, Linux {facts['kernel']}",
         f"- Written to {places['memory']} in memory, where a row does not say disk; the disk is {places['disk']}",
@@ -81,7 +82,7 @@ def _aims(document: Mapping[str, Any]) -> str:
     lines = ["| work | aim, wall time | measured | |", "| --- | --- | --- | --- |"]
     for row in document["rows"]:
         for wanted, found, kept in verdicts(row):
-            lines.append(f"| {row['title']} | {wanted} | {found} | {_verdict(kept)} |")
+            lines.append(f"| {_title(row)} | {_cell(wanted)} | {found} | {_verdict(kept)} |")
     return "\n".join(lines)
 
 
@@ -126,17 +127,10 @@ def _growth(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _figures(document: Mapping[str, Any]) -> str:
     lines = []
     for row in document["rows"]:
-        lines += [
-            "",
-            f"**{row['title']}**"
-            + (", on disk" if row["place"] == "disk" else "")
-            + (f" ({row['note']})" if row["note"] else ""),
-            "",
-        ]
-        lines += [
-            "| | wall, s | all runs, s | CPU, s | memory, MiB | MB/s | ours is |",
-            "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
-        ]
+        note = f" ({row['note']})" if row["note"] else ""
+        lines += ["", f"**{_title(row)}**{note}", ""]
+        lines += ["| | wall, s | all runs, s | CPU, s | memory, MiB | MB/s | ours is |"]
+        lines += ["| --- | ---: | --- | ---: | ---: | ---: | ---: |"]
         ours = next((each for each in row["entrants"] if each["name"].startswith(NAME) and not each["failure"]), None)
         lines += [_line(row, entrant, ours) for entrant in row["entrants"]]
     return "\n".join(lines[1:])
@@ -144,13 +138,13 @@ def _figures(document: Mapping[str, Any]) -> str:
 
 def _line(row: Mapping[str, Any], entrant: Mapping[str, Any], ours: Mapping[str, Any] | None) -> str:
     if entrant["failure"]:
-        return f"| {entrant['name']} | failed: {_cell(entrant['failure'])} | | | | | |"
+        return f"| {_cell(entrant['name'])} | failed: {_cell(entrant['failure'])} | | | | | |"
     samples = ", ".join(f"{sample['wall_seconds']:.2f}" for sample in entrant["samples"])
     comparable = ours is not None and not entrant["name"].startswith(NAME) and row["id"] != "capped"
     ratio = f"{ours['wall_seconds'] / entrant['wall_seconds']:.2f} ×" if ours is not None and comparable else ""
     rate = f"{entrant['work_bytes'] / entrant['wall_seconds'] / 1e6:,.0f}" if row["id"] != "idle" else ""
     return (
-        f"| {entrant['name']} | {entrant['wall_seconds']:.2f} | {samples} | {entrant['cpu_seconds']:.2f} "
+        f"| {_cell(entrant['name'])} | {entrant['wall_seconds']:.2f} | {samples} | {entrant['cpu_seconds']:.2f} "
         f"| {entrant['anonymous_bytes'] / _MIB:.0f} | {rate} | {ratio} |"
     )
 
@@ -161,6 +155,10 @@ def _verdict(kept: bool | None) -> str:  # noqa: FBT001 - a table's cell
 
 def _factor(value: float) -> str:
     return f"1/{round(1 / value)}" if value < 0.3 else f"{value:g}"
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return _cell(row["title"]) + (", on disk" if row["place"] == "disk" else "")
 
 
 def _cell(text: str) -> str:
