@@ -65,7 +65,8 @@ def _machine(document: Mapping[str, Any]) -> str:
     facts, versions = document["machine"], document["versions"]
     places = facts["file_systems"]
     memory = f"{facts['memory_bytes'] / 2**30:.0f} GiB of memory"
-    runs = "one run of each" if document["repeat"] == 1 else f"{document['repeat']} runs of each in turn, medians"
+    counts = sorted({max(entrant["runs"] for entrant in row["entrants"]) for row in document["rows"]})
+    runs = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + " runs of each in turn, medians"
     run = f"{runs}; {document['seconds'] / 60:.0f} minutes in all"
     lines = [
         f"- {facts['cores']} cores ({facts['processor']}), {memory}, {facts['system']}, Linux {facts['kernel']}",
