@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from provisioner.volume.archive import unpack
+from provisioner.volume.incoming import LocalFile
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import UnpackFormat
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
 
 def main(archive: str, form: str, target: str) -> None:
     """Do it."""
-    unpack(
-        Path(archive),
-        cast("UnpackFormat", form),
-        Path(target),
-        "",
-        taken={},
-        check=lambda: None,
-        advance=lambda _: None,
-    )
+    with LocalFile(Path(archive)) as file:
+        unpack(
+            file,
+            cast("UnpackFormat", form),
+            Path(target),
+            "",
+            taken={},
+            check=lambda: None,
+            advance=lambda _: None,
+        )
 
 
 if __name__ == "__main__":

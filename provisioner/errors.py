@@ -157,6 +157,12 @@ class RemoteUnavailableError(TryAgainError):
     reference = "remote-unavailable"
 
 
+class UpstreamChangedError(RemoteUnavailableError):
+    """A file became another one while it was fetched, again and again."""
+
+    reference = "upstream-changed"
+
+
 class LockTimeoutError(TryAgainError):
     """Another writer kept the volume's lock longer than ``LOCK_TIMEOUT``."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.planning.plan import FITTING_LIMITS, RATES, fitting, total
 from provisioner.progress import format_bytes, format_duration
@@ -87,9 +87,16 @@ def _step_document(step: Step) -> dict[str, Any]:
         "download": _size_value(step.download),
         "unpacked": _size_value(step.unpacked),
         "peak_bytes": step.peak_bytes,
-        "one_at_a_time": step.one_at_a_time,
+        "room": step.room,
+        "one_at_a_time": step.room != "at_once",
         "error": step.error.as_record() if step.error else None,
     }
+
+
+_ROOM_NOTES: Final = {
+    "one_by_one": "for lack of room, each archive is fetched and unpacked before the next",
+    "streamed": "for lack of room, large archives are unpacked as they arrive and never kept: a kill starts that archive again",
+}
 
 
 def plan_text(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Wanted, rules: Rules) -> str:
@@ -123,7 +130,7 @@ def plan_text(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Wanted
         fits = fitting(wanted, catalog, rules, size)
         lines.append(f"An empty volume of {size // 10**9:>3} GB holds: {', '.join(fits) or 'none of them'}")
     notes = [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action in {"skip", "refuse", "adopt", "link"}]
-    notes += [f"{step.recipe.label}: archives one at a time, for lack of room" for step in plan.steps if step.one_at_a_time]
+    notes += [f"{step.recipe.label}: {_ROOM_NOTES[step.room]}" for step in plan.steps if step.room in _ROOM_NOTES]
     notes += [step.warning for step in plan.steps if step.warning]
     notes += [f"{name}: is here and not asked for; it stays" for name in plan.not_in_phase]
     notes += [f"{dataset} {version}: superseded, removed first" for dataset, version in plan.evict]

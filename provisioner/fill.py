@@ -8,46 +8,57 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from provisioner.crew import AbandonedError, Crew
 from provisioner.errors import (
     BrokenArchiveError,
     ConfigurationError,
     IntegrityError,
     NoRoomError,
     ProvisionerError,
+    UpstreamChangedError,
     VolumeError,
     VolumeFullError,
     gravest,
 )
-from provisioner.planning.plan import Receipt
+from provisioner.planning.plan import LARGE, Receipt
 from provisioner.remote.source import ANOTHER_MAY_HELP
 from provisioner.volume.archive import unpack
-from provisioner.volume.disk import disk_errors, link_or_copy, make_folder, remove_tree, sync_tree, write_atomic
+from provisioner.volume.assembly import Assembly
+from provisioner.volume.disk import (
+    disk_errors,
+    link_or_copy,
+    make_folder,
+    remove_tree,
+    sync_tree,
+    write_atomic,
+    write_new,
+)
+from provisioner.volume.incoming import LocalFile
 from provisioner.volume.manifest import Entry, Manifest, check_tree
-from provisioner.volume.staging import Blob, hash_file
+from provisioner.volume.staging import Blob, checked_sha256, hash_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from provisioner.planning.plan import Inventory, Step
     from provisioner.planning.recipe import Artifact
     from provisioner.remote.source import Remote, Resolved
     from provisioner.stop import Stop
+    from provisioner.volume.assembly import AssemblyReader
     from provisioner.volume.finds import Finds
+    from provisioner.volume.incoming import Incoming
     from provisioner.volume.store import Store
 
 _LOGGER = logging.getLogger(__name__)
 
+SMALL: Final = 1 << 20
+"""Bytes up to which a file is held in memory until it is checked, and written once, to its place."""
 MAX_NOTED_FILES: Final = 100
 """Receipts are read at every start: how long they are must not depend on how many files a repository has."""
-
-
-class _AbandonedError(Exception):
-    """Another artifact of the same source has failed for good: the rest of them is of no use from here."""
 
 
 Heritage = dict[str, tuple["Path", tuple["Entry", ...]]]
@@ -114,11 +125,15 @@ class Filler:
         self._stop = stop
         self._watcher = watcher
         self._connections = connections
+        self._crew = Crew(connections, name=step.recipe.label, check=stop.check)
+        self._check = self._crew.check
         self._tree = self._layout.staged_tree(step.id, step.recipe.version)
         self._parts = self._layout.staged_parts(step.id, step.recipe.version)
         self._taken: dict[str, Entry] = {}
+        self._latecomers: dict[str, Entry] = {}
         self._taken_lock = threading.Lock()
-        self._failed = threading.Event()
+        self._unpack_turn = threading.Lock()
+        self._folders: set[Path] = set()
         self._tried: list[Artifact] = []
         """Of all sources so far: what is staged of them is of no use once one has given the data set whole."""
 
@@ -153,7 +168,7 @@ class Filler:
         """Get every artifact of a source into the staged tree; those that are there already cost nothing."""
         make_folder(self._tree)
         make_folder(self._parts)
-        self._taken = {}
+        self._taken, self._latecomers = {}, {}
         parts: dict[str, Part] = {}
         missing: dict[str, list[Artifact]] = {}
         sizes = [artifact.size.value for artifact in resolved.artifacts if artifact.size]
@@ -169,9 +184,9 @@ class Filler:
             self._keep(artifact, part, parts)
             self._watcher.arrived(artifact.size.value if artifact.size else 0)
         self._check_room([group[0] for group in missing.values()])
-        self._work_off(deque((group, self._finds.find(group[0])) for group in missing.values()), parts)
+        self._work_off([(group, self._finds.find(group[0])) for group in missing.values()], parts)
         # As large as all parts together, and what follows needs memory of its own.
-        self._taken = {}
+        self._taken, self._latecomers = {}, {}
         return parts
 
     def _check_room(self, missing: Sequence[Artifact]) -> None:
@@ -185,7 +200,7 @@ class Filler:
             return
         plain = sum(artifact.size.value for artifact in missing if artifact.size and artifact.unpack == "none")
         archives = [artifact.size.value for artifact in missing if artifact.size and artifact.unpack != "none"]
-        packed = max(archives, default=0) if self._step.one_at_a_time else sum(archives)
+        packed = {"at_once": sum(archives), "one_by_one": max(archives, default=0), "streamed": 0}[self._step.room]
         needed = plain + packed + sum(archives)  # an archive's tree is hardly smaller than the archive
         if needed > left:
             raise NoRoomError(
@@ -193,43 +208,20 @@ class Filler:
                 hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list').",
             )
 
-    def _work_off(self, missing: deque[tuple[list[Artifact], Path | None]], parts: dict[str, Part]) -> None:
+    def _work_off(self, missing: Sequence[tuple[list[Artifact], Path | None]], parts: dict[str, Part]) -> None:
         """Fetch what is missing, several artifacts at once if there is room for them; the first failure ends it."""
-        failures: list[BaseException] = []
-        self._failed.clear()
 
-        def work() -> None:
-            while not failures:
-                try:
-                    group, found = missing.popleft()
-                except IndexError:
-                    return
-                try:
-                    obtained = self._obtain(group, found)
-                    with self._taken_lock:
-                        parts.update(obtained)
-                except _AbandonedError:
-                    return
-                except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
-                    failures.append(error)
-                    self._failed.set()
+        def job(group: list[Artifact], found: Path | None) -> Callable[[], None]:
+            def obtain() -> None:
+                obtained = self._obtain(group, found)
+                with self._taken_lock:
+                    parts.update(obtained)
 
-        count = 1 if self._step.one_at_a_time else min(self._connections, len(missing))
-        threads = [threading.Thread(target=work, name=f"fetch-{self._recipe.label}", daemon=True) for _ in range(count - 1)]
-        for thread in threads:
-            thread.start()
-        work()
-        for thread in threads:
-            thread.join()
-        if failures:
-            ours = [error for error in failures if isinstance(error, ProvisionerError)]
-            raise failures[0] if len(ours) < len(failures) else gravest(ours)
+            return obtain
 
-    def _check(self) -> None:
-        """End what this thread does: the run must end, or another artifact of the same source has failed for good."""
-        self._stop.check()
-        if self._failed.is_set():
-            raise _AbandonedError
+        jobs = (job(group, found) for group, found in missing)
+        at_once = self._step.room == "at_once"
+        self._crew.run(jobs, leaders=self._remote.small_at_once if at_once else lambda: 1)
 
     def _arrived(self, count: int) -> None:
         self._watcher.arrived(count)
@@ -240,6 +232,15 @@ class Filler:
         self._take(part)
 
     def _take(self, part: Part) -> None:
+        """Enter what an archive or an earlier run has put into the tree.
+
+        Raises:
+            IntegrityError: a plain file that came meanwhile has one of its paths.
+        """
+        with self._taken_lock:
+            for entry in part.entries if self._latecomers else ():
+                if entry.kind != "folder" and (late := self._latecomers.get(entry.path)) is not None:
+                    self._compare(entry, late)
         self._taken.update((entry.path, entry) for entry in part.entries if entry.kind != "folder")
 
     def _staged(self, artifact: Artifact) -> Part | None:
@@ -324,64 +325,129 @@ class Filler:
     # --- one artifact --------------------------------------------------------------------------------------------
 
     def _obtain(self, group: Sequence[Artifact], found: Path | None) -> dict[str, Part]:
-        """Get the bytes that some artifacts have in common, and put them into the staged tree."""
-        if found is not None:
-            _LOGGER.info("%s: %s is used, nothing is fetched", self._recipe.label, found)
-            self._arrived(found.stat().st_size)
-            if all(artifact.unpack != "none" for artifact in group):
-                return {artifact.shape: self._unpack(artifact, found) for artifact in group}
-        with Blob(self._layout.blobs, group[0], check=self._check) as blob:
-            try:
-                return self._bring(group, blob, found)
-            except VolumeFullError:
-                # What it leaves would keep the other data sets out as well.
-                blob.drop()
-                raise
+        """Get the bytes that some artifacts have in common, and put them into the staged tree.
 
-    def _bring(self, group: Sequence[Artifact], blob: Blob, found: Path | None) -> dict[str, Part]:
+        How depends on what they are: a small file is held in memory until it is checked; a large one comes in ranges, and is
+        unpacked while they arrive; anything between comes by one connection.
+        """
+        artifact = group[0]
+        size = artifact.size.value if artifact.size and not artifact.size.estimate else None
+        archives = [artifact for artifact in group if artifact.unpack != "none"]
         if found is not None:
+            return self._obtain_found(group, archives, found)
+        if size is not None and size <= SMALL and not archives:
+            return self._obtain_small(group, size)
+        if size is not None and size >= LARGE:
+            return self._obtain_large(group, archives, size)
+        with Blob(self._layout.blobs, artifact, check=self._check) as blob, self._dropped_if_full(blob):
+            self._arrived(blob.have)
+            sha256 = self._remote.fetch(artifact, blob, self._arrived)
+            parts = self._unpack_file(archives, blob.path)
+            return parts | self._place(group, blob, blob.have, sha256)
+
+    @contextlib.contextmanager
+    def _dropped_if_full(self, staged: Blob | Assembly) -> Iterator[None]:
+        """Drop what has arrived when the volume is full: it would keep the other data sets out as well."""
+        try:
+            yield
+        except VolumeFullError:
+            staged.drop()
+            raise
+
+    def _obtain_found(self, group: Sequence[Artifact], archives: Sequence[Artifact], found: Path) -> dict[str, Part]:
+        _LOGGER.info("%s: %s is used, nothing is fetched", self._recipe.label, found)
+        self._arrived(found.stat().st_size)
+        parts = self._unpack_file(archives, found)
+        if len(archives) == len(group):
+            return parts
+        with Blob(self._layout.blobs, group[0], check=self._check) as blob, self._dropped_if_full(blob):
             _pour(found, blob, self._check)
             sha256 = blob.seal()
+            return parts | self._place(group, blob, blob.have, sha256)
+
+    def _obtain_small(self, group: Sequence[Artifact], size: int) -> dict[str, Part]:
+        parts: dict[str, Part] = {}
+
+        def accept(data: bytes) -> str:
+            sha256 = checked_sha256(group[0], data)
+            for artifact in group:
+                entry = self._entry(artifact, size, sha256)
+                if self._claim(entry):
+                    self._write_small(self._tree / artifact.path, data)
+                parts[artifact.shape] = Part((entry,), whole=True)
+            return sha256
+
+        self._remote.fetch_small(group[0], size, accept, self._arrived)
+        return parts
+
+    def _write_small(self, target: Path, data: bytes) -> None:
+        """Write a file straight to its place: one of which only a part is there after a death is found by its hash."""
+        if target.parent not in self._folders:
+            make_folder(target.parent)
+            self._folders.add(target.parent)
+        write_new(target, data)
+
+    def _obtain_large(self, group: Sequence[Artifact], archives: Sequence[Artifact], size: int) -> dict[str, Part]:
+        artifact = group[0]
+        if self._step.room == "streamed" and len(archives) == len(group) == 1:
+            assembly = Assembly.in_window(artifact, size, check=self._check, connections=self._connections)
         else:
-            self._arrived(blob.have)
-            sha256 = self._remote.fetch(group[0], blob, self._arrived)
-        parts = {artifact.shape: self._unpack(artifact, blob.path) for artifact in group if artifact.unpack != "none"}
+            assembly = Assembly.on_disk(self._layout.blobs, artifact, size, check=self._check, connections=self._connections)
+        with assembly, self._dropped_if_full(assembly):
+            self._arrived(assembly.have)
+            unpackings = [_Unpacking(self, archive, assembly) for archive in archives]
+            try:
+                sha256 = self._remote.fetch_ranges(artifact, assembly, self._crew, self._arrived)
+            except BaseException as error:
+                # What the unpacking has to say comes first where it is about the disk: then the transfer ended for its sake.
+                assembly.end(error)
+                for unpacking in unpackings:
+                    unpacking.wait()
+                raise
+            parts = {unpacking.artifact.shape: unpacking.part() for unpacking in unpackings}
+            return parts | self._place(group, assembly, size, sha256)
+
+    def _place(self, group: Sequence[Artifact], staged: Blob | Assembly, size: int, sha256: str) -> dict[str, Part]:
+        """Put a staged file where the artifacts that are not unpacked have it; an archive stays while there is room."""
+        parts: dict[str, Part] = {}
         placed: Path | None = None
         for artifact in group:
             if artifact.unpack != "none":
                 continue
-            entry = self._entry(artifact, blob.have, sha256)
+            entry = self._entry(artifact, size, sha256)
             target = self._tree / artifact.path
             if self._claim(entry):
+                self._make_way(target)
                 if placed is None:
-                    self._make_way(target)
-                    blob.move_to(target)
+                    staged.move_to(target)
                     placed = target
                 else:
-                    self._make_way(target)
                     link_or_copy(placed, target)
             parts[artifact.shape] = Part((entry,), whole=True)
-        if placed is None:
-            blob.drop()
+        if placed is None and self._step.room != "at_once":
+            staged.drop()
         return parts
 
     def _claim(self, entry: Entry) -> bool:
-        """Enter a plain file among what is taken; ``False``: the same file is there already.
+        """Enter a file or link among what is taken; ``False``: the same is there already.
 
         Raises:
             IntegrityError: another file has its path.
         """
         with self._taken_lock:
-            known = self._taken.setdefault(entry.path, entry)
+            known = self._taken.get(entry.path) or self._latecomers.setdefault(entry.path, entry)
         if known is entry:
             return True
-        if (known.kind, known.size, known.sha256) == ("file", entry.size, entry.sha256):
-            return False
-        raise IntegrityError(
-            f"{self._recipe.label}: {entry.path!r} is a file of {entry.size:,} bytes, sha256 {entry.sha256},"
-            f" and another part of the data set has something else there; nothing was published",
-            hint="The two do not belong in one folder: give one of them its own with `into`.",
-        )
+        self._compare(entry, known)
+        return False
+
+    def _compare(self, entry: Entry, known: Entry) -> None:
+        if (known.kind, known.size, known.sha256, known.target) != (entry.kind, entry.size, entry.sha256, entry.target):
+            raise IntegrityError(
+                f"{self._recipe.label}: {entry.path!r} is a {entry.kind} of {entry.size:,} bytes, sha256 {entry.sha256},"
+                f" and another part of the data set has something else there; nothing was published",
+                hint="The two do not belong in one folder: give one of them its own with `into`.",
+            )
 
     def _make_way(self, target: Path) -> None:
         """Take away what an earlier, unfinished attempt left at a path."""
@@ -389,9 +455,30 @@ class Filler:
         if target.is_symlink() or target.exists():
             remove_tree(target)
 
-    def _unpack(self, artifact: Artifact, archive: Path) -> Part:
+    def _unpack_file(self, archives: Sequence[Artifact], path: Path) -> dict[str, Part]:
+        parts = {}
+        for artifact in archives:
+            with LocalFile(path) as archive:
+                parts[artifact.shape] = self.unpack(artifact, archive)
+        return parts
+
+    def unpack(self, artifact: Artifact, archive: Incoming, proven: Callable[[], None] = lambda: None) -> Part:
+        """Unpack an archive into the staged tree.
+
+        Args:
+            artifact: what it is.
+            archive: its bytes, which may still be arriving.
+            proven: returns when all of them have turned out to be right; before, nothing that came out is believed.
+
+        Raises:
+            ProvisionerError: it is broken or unsafe, or the volume failed, or the run must end.
+        """
         # One after the other: they share the record of what is taken, and the disk.
-        with self._taken_lock:
+        with self._unpack_turn:
+            with self._taken_lock:
+                # From here to the end of the unpacking it does not change; what comes meanwhile is among the latecomers.
+                self._taken.update(self._latecomers)
+                self._latecomers.clear()
             self._watcher.unpacking(artifact.name, artifact.unpacked_size.value if artifact.unpacked_size else None)
             try:
                 result = unpack(
@@ -406,15 +493,21 @@ class Filler:
                 )
             finally:
                 self._watcher.done_unpacking(artifact.name)
+            proven()
             part = Part(Manifest.of(result.entries).entries, whole=not result.shared)
             del result
-            self._note(artifact, part)
             self._take(part)
+            self._note(artifact, part)
         return part
 
     def _note(self, artifact: Artifact, part: Part) -> None:
-        """Record that an artifact is in the tree: from here on its archive is not needed again."""
-        sync_tree(self._tree)
+        """Record that an artifact is in the tree: from here on its archive is not needed again.
+
+        Where there is room, its archive stays until everything is published, and nothing is synced here: the record is
+        believed only after hashing what it speaks of.
+        """
+        if self._step.room != "at_once":
+            sync_tree(self._tree)
         write_atomic(self._part_path(artifact, whole=part.whole), Manifest(part.entries).json_lines())
 
     # --- the whole -----------------------------------------------------------------------------------------------
@@ -443,9 +536,10 @@ class Filler:
             published_at=published_at(),
             shapes=_noted_shapes(resolved.artifacts, parts),
         )
+        # Before everything is synced, so that what nobody needs any more is not written out.
+        self._store.clear_blobs({artifact.key for artifact in self._tried})
         self._store.publish(receipt, self._tree, manifest)
         self._store.clear_staging(self._step.id)
-        self._store.clear_blobs({artifact.key for artifact in self._tried})
         return receipt
 
     def _prune(self, manifest: Manifest) -> None:
@@ -453,6 +547,56 @@ class Filler:
         for finding in check_tree(self._tree, manifest, deep=False, check=self._stop.check):
             if finding.problem == "extra":
                 remove_tree(self._tree / finding.path)
+
+
+class _Unpacking:
+    """An archive that is unpacked while it arrives, on a thread of its own."""
+
+    def __init__(self, filler: Filler, artifact: Artifact, assembly: Assembly) -> None:
+        """Begin."""
+        self.artifact = artifact
+        self._filler = filler
+        self._assembly = assembly
+        self._part: Part | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"unpack-{artifact.name}", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until it has ended, one way or the other."""
+        self._thread.join()
+
+    def part(self) -> Part:
+        """Give what came out, when it has.
+
+        Raises:
+            ProvisionerError: why it did not.
+        """
+        self._thread.join()
+        if self._part is None:
+            raise self._failure or AbandonedError
+        return self._part
+
+    def _run(self) -> None:
+        try:
+            while self._part is None:
+                reader = self._assembly.reader()
+                with contextlib.suppress(UpstreamChangedError):
+                    self._part = self._unpack(reader)
+        except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
+            self._failure = error
+            self._assembly.end(error)
+
+    def _unpack(self, reader: AssemblyReader) -> Part:
+        try:
+            return self._filler.unpack(self.artifact, reader, reader.wait_sealed)
+        except UpstreamChangedError:
+            raise
+        except IntegrityError:
+            # Were the bytes wrong that came? Then their digest says so, and that is what is to be told, and mended.
+            reader.release(reader.size)
+            reader.wait_sealed()
+            raise
 
 
 def _noted_shapes(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -> dict[str, str]:

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog, Phase
     from provisioner.planning.recipe import Artifact
 
+Room = Literal["at_once", "one_by_one", "streamed"]
+"""How archives share the volume with what comes out of them. ``at_once``: all of them are kept until the data set is
+published; a kill costs little. ``one_by_one``: each is kept until it is unpacked. ``streamed``: each is consumed as it
+arrives, and a kill starts that archive again."""
+
+LARGE: Final = 16 << 20
+"""Bytes from which on a file is fetched by several connections, and can be consumed as it arrives. For smaller ones the
+wait for the first answers is longer than what they save."""
+
 Action = Literal["keep", "link", "adopt", "fetch", "skip", "refuse"]
 """``keep``: there. ``link``: there, only the published link is missing or old. ``adopt``: a whole tree without its
 receipt, to be hashed. ``fetch``: to be made. ``skip``: left out by policy or space. ``refuse``: asked for by name, and
@@ -130,8 +139,8 @@ class Step:
     """Most bytes that this step adds to the volume at any moment."""
     left_bytes: int | None = None
     """Room that there is for this step, where there is a bound: what was not known while planning is held against it."""
-    one_at_a_time: bool = False
-    """Archives are fetched and unpacked one by one, since there is no room for all of them at once."""
+    room: Room = "at_once"
+    """How archives share the volume with what comes out of them."""
 
     @property
     def id(self) -> str:
@@ -185,6 +194,8 @@ class Need:
     """Bytes when all archives are there together with the tree."""
     peak_one_by_one: int
     """Bytes when each archive is unpacked and dropped before the next is fetched."""
+    peak_streamed: int
+    """Bytes when large archives are never there as a whole."""
 
 
 def total(sizes: Iterable[Size | None]) -> Size:
@@ -210,7 +221,7 @@ def need_of(recipe: Recipe, there: Collection[str] = ()) -> Need:
     unpacked = _stated_size(recipe) if not recipe.splits else None
     unpacked = unpacked or (Size(size.value, estimate=True) if size else None)
     peak = unpacked.value if unpacked else 0
-    return Need(size, unpacked, peak, peak)
+    return Need(size, unpacked, peak, peak, peak)
 
 
 def _need_of_files(recipe: Recipe, artifacts: Sequence[Artifact]) -> Need:
@@ -222,11 +233,23 @@ def _need_of_files(recipe: Recipe, artifacts: Sequence[Artifact]) -> Need:
         unpacked = stated
     archives = [artifact.size.value if artifact.size and artifact.unpack != "none" else 0 for artifact in artifacts]
     at_once = sum(archives) + unpacked.value
+    one_by_one = min(at_once, max(_highest(archives, finals), unpacked.value))
+    kept = [0 if _is_streamable(artifact) else archive for artifact, archive in zip(artifacts, archives, strict=True)]
+    streamed = min(one_by_one, max(_highest(kept, finals), unpacked.value))
+    return Need(download, unpacked, at_once, one_by_one, streamed)
+
+
+def _highest(archives: Sequence[int], finals: Sequence[Size | None]) -> int:
+    """Give the most bytes that are there at a time, when each archive goes as soon as it is unpacked."""
     so_far = highest = 0
     for archive, final in zip(archives, finals, strict=True):
         so_far += final.value if final else 0
         highest = max(highest, so_far + archive)
-    return Need(download, unpacked, at_once, min(at_once, max(highest, unpacked.value)))
+    return highest
+
+
+def _is_streamable(artifact: Artifact) -> bool:
+    return artifact.unpack != "none" and artifact.size is not None and not artifact.size.estimate and artifact.size.value >= LARGE
 
 
 def _stated_size(recipe: Recipe) -> Size | None:
@@ -432,16 +455,21 @@ def _settle(recipe: Recipe, priority: int, inventory: Inventory, rules: Rules, *
 def _with_room(step: Step, need: Need, left: int | None, staging: int | None, *, by_name: bool) -> Step:
     """Choose the way that fits, or give up; ``left`` and ``staging`` are bytes, on the volume and in a staging elsewhere."""
     sized = replace(step, download=need.download, unpacked=need.unpacked)
-    for peak, one_at_a_time in ((need.peak_at_once, False), (need.peak_one_by_one, True)):
+    ways: tuple[tuple[int, Room], ...] = (
+        (need.peak_at_once, "at_once"),
+        (need.peak_one_by_one, "one_by_one"),
+        (need.peak_streamed, "streamed"),
+    )
+    for peak, way in ways:
         lack = _lack(peak, _tree_size(need), left, staging)
         if lack is None:
-            return replace(sized, peak_bytes=peak, one_at_a_time=one_at_a_time, left_bytes=left)
+            return replace(sized, peak_bytes=peak, room=way, left_bytes=left)
     if not by_name:
-        return replace(sized, action="skip", why=str(lack), reason="storage_limit", peak_bytes=need.peak_one_by_one)
+        return replace(sized, action="skip", why=str(lack), reason="storage_limit", peak_bytes=need.peak_streamed)
     error = VolumeFullError(
         f"{step.id} {lack}", hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list')."
     )
-    return replace(sized, action="refuse", why=str(lack), reason="storage_limit", error=error, peak_bytes=need.peak_one_by_one)
+    return replace(sized, action="refuse", why=str(lack), reason="storage_limit", error=error, peak_bytes=need.peak_streamed)
 
 
 def _lack(peak: int, tree: int, left: int | None, staging: int | None) -> str | None:

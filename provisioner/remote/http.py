@@ -7,9 +7,11 @@ and the bytes that the catalog's digest speaks of are the encoded ones. What is 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
@@ -25,26 +27,67 @@ from provisioner.errors import (
 )
 from provisioner.remote.network import tls_context
 from provisioner.remote.retry import Transient, come_back_later, describe
+from provisioner.remote.trouble import CONNECT_SECONDS, STALL_SECONDS, show_url, transport_errors
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import urllib3
 
+    from provisioner.remote.direct import DirectPool
     from provisioner.remote.network import Proxies
     from provisioner.remote.retry import Retry
     from provisioner.stop import Stop
 
 CHUNK: Final = 1 << 20
-CONNECT_SECONDS: Final = 10.0
-STALL_SECONDS: Final = 30.0
-"""A connection that brings nothing for so long is given up and asked again."""
 MAX_REDIRECTS: Final = 10
 
+_SHORT_BODY: Final = 4096
+_PACE_SAMPLES: Final = 64
+_OWN_SECONDS: Final = 0.00025
+"""What a small file costs us; one thread more is worth while for each such time that we wait for an answer."""
+_USUAL_HEADERS: Final = {"User-Agent": f"data-volume-provisioner/{__version__}", "Accept-Encoding": "identity"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""What a host looks like that needs no second look: no credentials, no query."""
 _CONTENT_RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
-_UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
+UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
+
+
+class Answer(Protocol):
+    """An answer whose body is yet to be read, whichever library brought it."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in any case."""
+        ...
+
+    def read1(self, amt: int, *, decode_content: bool) -> bytes:
+        """Give what is there, at most ``amt`` bytes; none at the end."""
+        ...
+
+    def read(self, amt: int, *, decode_content: bool) -> bytes:
+        """Give ``amt`` bytes, fewer at the end."""
+        ...
+
+    def drain_conn(self) -> None:
+        """Read the rest, so that the connection can be used again."""
+        ...
+
+    def shutdown(self) -> None:
+        """End a read that another thread is waiting in."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
 
 
 class Sink(Protocol):
@@ -114,8 +157,34 @@ class RateLimiter:
             self._pause(wait)
 
 
+class Pace:
+    """How many connections small files are worth: where answers come at once, more threads only wait for each other."""
+
+    def __init__(self, connections: int, *, clock: Callable[[], float]) -> None:
+        self._most = connections
+        self._clock = clock
+        self._latest: deque[float] = deque(maxlen=_PACE_SAMPLES)
+        self._count = 0
+        self.connections = connections
+        """So many at once now."""
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Take the time of a whole request."""
+        begun = self._clock()
+        yield
+        self._latest.append(self._clock() - begun)
+        self._count += 1
+        if self._count % 16 == 0:
+            # The quickest of many: it waited for the server alone, and not for our other threads.
+            self.connections = max(2, min(self._most, 1 + math.ceil(min(self._latest) / _OWN_SECONDS)))
+
+
 class HttpClient:
     """Fetches files with one policy for retries, proxies, certificates and bandwidth; safe for several threads."""
+
+    retry: Retry
+    """The policy; shared with whoever asks in ways of his own."""
 
     def __init__(
         self,
@@ -143,16 +212,19 @@ class HttpClient:
             authorization: headers for a URL that is asked on behalf of the user; given that URL.
             offline: refuse every request but those for ``file:`` URLs.
         """
-        self._retry = retry
+        self.retry = retry
         self._stop = stop
         self._proxies = proxies
         self._ca_file = ca_file
         self._rewrite = rewrite
         self._connections = connections
+        self._pace = Pace(connections, clock=time.monotonic)
         self._authorization = authorization
         self._offline = offline
         self._lock = threading.Lock()
         self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._direct: dict[str, DirectPool] = {}
+        self._context: ssl.SSLContext | None = None
         self._rate = RateLimiter(bytes_per_second, pause=stop.wait, clock=time.monotonic) if bytes_per_second else None
 
     def fetch(
@@ -194,7 +266,45 @@ class HttpClient:
                 arrived += count
                 advance(count)
 
-        self._retry.call(shown, attempt, progress=lambda: arrived)
+        self.retry.call(lambda: shown, attempt, progress=lambda: arrived)
+
+    def get(self, url: str, *, size: int, authorized: bool = False) -> bytes:
+        """Give a whole small file.
+
+        Args:
+            url: ``http``, ``https`` or ``file``.
+            size: exact number of bytes.
+            authorized: as for :meth:`fetch`.
+
+        Raises:
+            SizeMismatchError: the server offers, or sends, another number of bytes.
+            ProvisionerError: by what the server said.
+        """
+        asked = self._rewrite(url)
+        if urlsplit(asked).scheme == "file":
+            return _read_file(asked, size)
+        return self.retry.call(lambda: show_url(asked), lambda: self._get(asked, size, authorized=authorized))
+
+    def connections_for_small_files(self) -> int:
+        """Say how many threads are worth while for :meth:`get`, by how long the latest answers took."""
+        return self._pace.connections
+
+    def _get(self, asked: str, size: int, *, authorized: bool) -> bytes:
+        with self._pace.timed(), self._request(asked, {}, authorized=authorized) as response:
+            length = _declared_length(response)
+            if response.status != 200 or length not in {-1, size}:  # noqa: PLR2004 - OK
+                raise other_size(asked, size, length, response)
+            with self._stop.closing(response.shutdown), transport_errors(asked, self._stop):
+                data = response.read(size + 1, decode_content=False)
+                # The end is looked for, so that the connection can be used again.
+                more = len(data) == size and response.read(1, decode_content=False)
+        if self._rate:
+            self._rate.spend(len(data))
+        if more or len(data) > size:
+            raise _too_much(asked, size)
+        if len(data) < size:
+            raise Transient(f"the connection ended after {len(data):,} of {size:,} bytes")
+        return data
 
     def facts(self, url: str, *, authorized: bool = False) -> RemoteFacts:
         """Ask what a server says of a file, by a request for its first byte.
@@ -209,7 +319,7 @@ class HttpClient:
                 return RemoteFacts(asked, path.stat().st_size, None, ranges=True)
             except OSError as error:
                 raise _file_error(asked, error) from error
-        return self._retry.call(show_url(asked), lambda: self._facts(asked, authorized=authorized))
+        return self.retry.call(lambda: show_url(asked), lambda: self._facts(asked, authorized=authorized))
 
     def _facts(self, asked: str, *, authorized: bool) -> RemoteFacts:
         with self._request(asked, {"Range": "bytes=0-0"}, authorized=authorized) as response:
@@ -239,55 +349,78 @@ class HttpClient:
 
         with self._request(asked, headers, authorized=authorized) as response:
             if response.status == 416:  # noqa: PLR2004 - Range Not Satisfiable
-                whole = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
+                whole = UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
                 if whole and size is None and int(whole[1]) == start:
                     return  # what we have is all there is
                 if whole and size is not None and int(whole[1]) != size:
-                    raise _other_size(asked, size, int(whole[1]), response)
+                    raise other_size(asked, size, int(whole[1]), response)
                 start_over()
                 raise Transient("the file has become shorter than what was fetched of it; it starts anew")
-            expected = _expected_total(response)
+            expected = expected_total(response)
             # Before anything is dropped: one bad answer, or a mirror with another file, must not cost what has arrived.
             if size is not None and expected is not None and expected != size:
-                raise _other_size(asked, size, expected, response)
+                raise other_size(asked, size, expected, response)
             if response.status != 206 and start:  # noqa: PLR2004 - the whole file comes: the server or its file changed
                 start_over()
                 start = 0
-            if response.status == 206 and not _continues(response, start):  # noqa: PLR2004
+            if response.status == 206 and not continues_at(response, start):  # noqa: PLR2004
                 start_over()
                 raise Transient("the server sent another range than was asked for; it starts anew")
-            sink.begin(url, _validator(response))
+            sink.begin(url, validator_of(response))
             total = size if size is not None else expected
             yield from self._receive(response, asked, sink, total, start_over)
 
-    def _receive(
-        self, response: urllib3.BaseHTTPResponse, asked: str, sink: Sink, total: int | None, start_over: Callable[[], None]
-    ) -> Iterator[int]:
+    def rewritten(self, url: str) -> str:
+        """Give the URL that is really asked (``URL_REWRITE``)."""
+        return self._rewrite(url)
+
+    def received(self, response: Answer, asked: str) -> Iterator[bytes]:
+        """Give the body of an answer as it comes, within the budget of bytes a second.
+
+        Raises:
+            Transient: the connection failed.
+        """
         chunk = self._rate.chunk if self._rate else CHUNK
-        with self._stop.closing(response.shutdown), _transport_errors(asked, self._stop):
-            while True:
-                data = response.read1(chunk, decode_content=False)
+        with self._stop.closing(response.shutdown), transport_errors(asked, self._stop):
+            while data := response.read1(chunk, decode_content=False):
                 self._stop.check()
-                if not data:
-                    break
-                if total is not None and sink.have + len(data) > total:
-                    start_over()
-                    raise SizeMismatchError(
-                        f"{show_url(asked)}: more than the expected {total:,} bytes arrived",
-                        hint="The file was changed upstream, or an error page comes in its place.",
-                    )
                 if self._rate:
                     self._rate.spend(len(data))
-                sink.write(data)
-                yield len(data)
+                yield data
+            self._stop.check()
+
+    def _receive(
+        self, response: Answer, asked: str, sink: Sink, total: int | None, start_over: Callable[[], None]
+    ) -> Iterator[int]:
+        for data in self.received(response, asked):
+            if total is not None and sink.have + len(data) > total:
+                start_over()
+                raise _too_much(asked, total)
+            sink.write(data)
+            yield len(data)
         if total is not None and sink.have < total:
             raise Transient(f"the connection ended after {sink.have:,} of {total:,} bytes")
 
     @contextlib.contextmanager
-    def _request(self, asked: str, headers: Mapping[str, str], *, authorized: bool) -> Iterator[urllib3.BaseHTTPResponse]:
-        """Ask, follow redirects, and give an answer whose body is worth reading.
+    def _request(self, asked: str, headers: Mapping[str, str], *, authorized: bool) -> Iterator[Answer]:
+        """As :meth:`open`, closed afterwards."""
+        response, _ = self.open(asked, headers, authorized=authorized)
+        try:
+            yield response
+        finally:
+            # A body that was read to its end goes back to the pool by itself; any other connection is closed.
+            response.close()
+
+    def open(self, asked: str, headers: Mapping[str, str], *, authorized: bool) -> tuple[Answer, str]:
+        """Ask once, follow redirects, and give an answer whose body is worth reading, and the URL that gave it.
+
+        Args:
+            asked: already rewritten.
+            headers: beside the usual ones.
+            authorized: send the user's credentials, to the origin of ``asked`` alone.
 
         Raises:
+            Transient: it may be asked again.
             ProvisionerError: the answer is an error.
         """
         if self._offline:
@@ -295,31 +428,55 @@ class HttpClient:
                 f"{show_url(asked)}: not asked, since HF_HUB_OFFLINE is set",
                 hint="Unset HF_HUB_OFFLINE, or put the data on the volume beforehand.",
             )
-        sent = {"User-Agent": f"data-volume-provisioner/{__version__}", "Accept-Encoding": "identity", **headers}
-        credentials = dict(self._authorization(asked)) if authorized else {}
+        sent = {**_USUAL_HEADERS, **headers}
+        if authorized:
+            sent.update(self._authorization(asked))
         here = asked
         for _ in range(MAX_REDIRECTS + 1):
             self._stop.check()
-            with _transport_errors(here, self._stop):
-                response = self._pool(here).request(
-                    "GET", here, headers={**sent, **credentials}, preload_content=False, redirect=False, retries=False
-                )
+            with transport_errors(here, self._stop):
+                response = self._send(here, sent)
             try:
-                location = response.headers.get("Location")
-                if response.status not in _REDIRECTS or location is None:
+                self.retry.observe(response.headers, time.time())
+                location = response.headers.get("Location") if response.status in _REDIRECTS else None
+                if location is None:
                     _refuse(response, asked)
-                    yield response
-                    return
-            finally:
-                # A body that was read to its end goes back to the pool by itself; any other connection is closed.
+                    return response, here
+                there = self._rewrite(_redirected(here, location))
+            except BaseException:
                 response.close()
-            there = self._rewrite(_redirected(here, location))
-            if _origin(there) != _origin(here):
-                credentials = {}
+                raise
+            # A short body is read, which lets the connection be used again.
+            if 0 <= _declared_length(response) <= _SHORT_BODY:
+                response.drain_conn()
+            response.close()
+            if origin_of(there) != origin_of(here):
+                sent = {**_USUAL_HEADERS, **headers}
             here = there
         raise RemoteRefusedError(
             f"{show_url(asked)}: more than {MAX_REDIRECTS} redirects", hint="The server is set up wrongly; try a mirror."
         )
+
+    def _send(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """Ask the host of ``url``: straight, or by the proxy that is for it."""
+        scheme, _, rest = url.partition("://")
+        host, _, path = rest.partition("/")
+        origin = f"{scheme}://{host}"
+        pool = self._direct.get(origin)
+        if pool is None:
+            if self._proxies.for_url(url) is not None or not _HOST.fullmatch(host):
+                return self._pool(url).request("GET", url, headers=headers, preload_content=False, redirect=False, retries=False)
+            pool = self._direct_pool(origin)
+        return pool.request(f"/{path.partition('#')[0]}", headers)
+
+    def _direct_pool(self, origin: str) -> DirectPool:
+        from provisioner.remote.direct import DirectPool  # noqa: PLC0415 - off the warm path
+
+        with self._lock:
+            if self._context is None:
+                self._context = tls_context(self._ca_file)
+            fresh = DirectPool(origin, self._context, connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS)
+            return self._direct.setdefault(origin, fresh)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         import urllib3  # noqa: PLC0415 - off the warm path
@@ -343,6 +500,27 @@ class HttpClient:
                     )
             return self._pools[proxy]
 
+    def blocks_of(self, asked: str, size: int) -> Iterator[bytes]:
+        """Give the bytes of a ``file:`` URL.
+
+        Raises:
+            SizeMismatchError: it does not have ``size`` bytes.
+            ProvisionerError: it cannot be read.
+        """
+        path = _file_path(asked)
+        try:
+            with path.open("rb", buffering=0) as file:
+                if (length := path.stat().st_size) != size:
+                    raise SizeMismatchError(
+                        f"{path}: expected {size:,} bytes, it has {length:,}; nothing of it was used",
+                        hint="Put the right file there, or correct the catalog.",
+                    )
+                while data := file.read(CHUNK):
+                    self._stop.check()
+                    yield data
+        except OSError as error:
+            raise _file_error(asked, error) from error
+
     def _copy(self, url: str, asked: str, sink: Sink, *, size: int | None, advance: Callable[[int], None]) -> None:
         path = _file_path(asked)
         try:
@@ -365,14 +543,8 @@ class HttpClient:
             raise _file_error(asked, error) from error
 
 
-def show_url(url: str) -> str:
-    """Give a URL for messages: without credentials and without its query, which may be a signature."""
-    parts = urlsplit(url)
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return f"{parts.scheme}://{host}{parts.path}"
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Give scheme, host and port: credentials for one are not for another."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
@@ -381,7 +553,7 @@ def _redirected(here: str, location: str) -> str:
     """Give the URL that a redirect leads to, if it is one to follow."""
     try:
         there = urljoin(here, location)
-        scheme, host, _ = _origin(there)
+        scheme, host, _ = origin_of(there)
     except ValueError:  # no such address, or no such port
         scheme = host = ""
     if scheme in {"http", "https"} and not host:
@@ -399,7 +571,7 @@ def _redirected(here: str, location: str) -> str:
     return there
 
 
-def _refuse(response: urllib3.BaseHTTPResponse, asked: str) -> None:
+def _refuse(response: Answer, asked: str) -> None:
     """Raise for an answer that carries no file."""
     status = response.status
     if status in {200, 206, 416}:
@@ -425,7 +597,12 @@ def _refuse(response: urllib3.BaseHTTPResponse, asked: str) -> None:
     )
 
 
-def _expected_total(response: urllib3.BaseHTTPResponse) -> int | None:
+def _declared_length(response: Answer) -> int:
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else -1
+
+
+def expected_total(response: Answer) -> int | None:
     """Give the length of the whole file by the answer's headers; ``None``: it does not say."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if response.status == 206:  # noqa: PLR2004 - Partial Content
@@ -434,12 +611,13 @@ def _expected_total(response: urllib3.BaseHTTPResponse) -> int | None:
     return int(length) if length.isdigit() else None
 
 
-def _continues(response: urllib3.BaseHTTPResponse, start: int) -> bool:
+def continues_at(response: Answer, start: int) -> bool:
+    """Say whether a partial answer begins at ``start``."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return found is not None and int(found[1]) == start
 
 
-def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
+def validator_of(response: Answer) -> str | None:
     """Give what ``If-Range`` may carry: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
     etag = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
@@ -447,7 +625,8 @@ def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
     return response.headers.get("Last-Modified")
 
 
-def _other_size(asked: str, size: int, offered: int, response: urllib3.BaseHTTPResponse) -> SizeMismatchError:
+def other_size(asked: str, size: int, offered: int, response: Answer) -> SizeMismatchError:
+    """Give the error for a server that offers a file of another size than the catalog, or the listing, says."""
     return SizeMismatchError(
         f"{show_url(asked)}: expected {size:,} bytes, the server offers {offered:,}{_looks_like_a_page(response)};"
         " nothing of it was used",
@@ -455,58 +634,15 @@ def _other_size(asked: str, size: int, offered: int, response: urllib3.BaseHTTPR
     )
 
 
-def _looks_like_a_page(response: urllib3.BaseHTTPResponse) -> str:
+def _too_much(asked: str, size: int) -> SizeMismatchError:
+    return SizeMismatchError(
+        f"{show_url(asked)}: more than the expected {size:,} bytes arrived",
+        hint="The file was changed upstream, or an error page comes in its place.",
+    )
+
+
+def _looks_like_a_page(response: Answer) -> str:
     return " of HTML" if response.headers.get("Content-Type", "").startswith("text/html") else ""
-
-
-@contextlib.contextmanager
-def _transport_errors(url: str, stop: Stop) -> Iterator[None]:
-    """Turn what the transport raises into ours; a transfer that we closed ourselves gives the reason to stop."""
-    import urllib3  # noqa: PLC0415 - off the warm path
-
-    try:
-        yield
-    except ProvisionerError:
-        raise
-    except urllib3.exceptions.SSLError as error:
-        stop.check()
-        raise _ssl_error(url, error) from error
-    except urllib3.exceptions.LocationParseError as error:
-        raise RemoteRefusedError(f"{show_url(url)}: not a URL that can be asked", hint="Check the catalog.") from error
-    except urllib3.exceptions.ProxyError as error:
-        stop.check()
-        raise Transient(f"the proxy failed ({_cause(error)})", hint="Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY.") from error
-    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        # ValueError: urllib3 reads from a connection that a request to stop has closed.
-        stop.check()
-        raise Transient(_cause(error)) from error
-
-
-def _ssl_error(url: str, error: Exception) -> ProvisionerError:
-    text = str(error)
-    if "certificate" in text.lower() or "CERTIFICATE" in text:
-        return RemoteRefusedError(
-            f"{show_url(url)}: its certificate is not trusted ({_cause(error)})",
-            hint="For a private certificate authority set SSL_CERT_FILE to its PEM file.",
-        )
-    return Transient(f"TLS failed ({_cause(error)})")
-
-
-def _cause(error: BaseException) -> str:
-    """Give the innermost reason in a few words."""
-    import urllib3  # noqa: PLC0415 - off the warm path
-
-    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return f"nothing arrived for {STALL_SECONDS:.0f} s"
-    # A refused connection and an unknown name are, by their classes, timeouts as well.
-    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError) and not refused:
-        return f"no connection within {CONNECT_SECONDS:.0f} s"
-    inner: BaseException = error
-    while inner.__cause__ is not None or inner.__context__ is not None:
-        inner = inner.__cause__ or inner.__context__ or inner
-    text = (str(inner) or type(inner).__name__).replace("\n", " ")[:200]
-    return f"no connection: {text}" if refused else text
 
 
 def _file_path(url: str) -> Path:
@@ -514,6 +650,21 @@ def _file_path(url: str) -> Path:
     from urllib.request import url2pathname  # noqa: PLC0415 - it imports an HTTP client that nobody uses
 
     return Path(url2pathname(urlsplit(url).path))
+
+
+def _read_file(url: str, size: int) -> bytes:
+    try:
+        with _file_path(url).open("rb", buffering=0) as file:
+            data = file.read(size + 1)
+    except OSError as error:
+        raise _file_error(url, error) from error
+    if len(data) != size:
+        raise SizeMismatchError(
+            f"{show_url(url)}: expected {size:,} bytes, it has {'more' if len(data) > size else f'{len(data):,}'};"
+            " nothing of it was used",
+            hint="Put the right file there, or correct the catalog.",
+        )
+    return data
 
 
 def _file_error(url: str, error: OSError) -> ProvisionerError:

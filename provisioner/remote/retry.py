@@ -89,11 +89,11 @@ class Retry:
         self._lock = threading.Lock()
         self._not_before = -math.inf
 
-    def call(self, what: str, action: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
+    def call(self, what: str | Callable[[], str], action: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
         """Do ``action`` until it succeeds, fails for good, or the bounds are reached.
 
         Args:
-            what: names the request in messages, such as ``the listing of acme/songs``.
+            what: names the request in messages, such as ``the listing of acme/songs``; called when there is something to say.
             action: one try; raises :class:`Transient` for what may be asked again.
             progress: a number that grows as work gets done (bytes that arrived). When it grew since the last failure,
                 attempts and time are counted anew: a long transfer over a poor line is not a failing one.
@@ -111,6 +111,7 @@ class Retry:
                 tries += 1
                 return action()
             except Transient as error:
+                name = what if isinstance(what, str) else what()
                 now = self._clock()
                 if progress and (grown := progress()) > seen:
                     seen, failures, started = grown, 0, now
@@ -118,13 +119,24 @@ class Retry:
                 wait = self._wait(failures, error)
                 left = self.policy.total_seconds - (now - started)
                 if failures >= self.policy.attempts or wait > left:
-                    raise self._gave_up(what, tries, now - first, wait if wait > left else None, error) from error
-                _LOGGER.warning("%s: %s; asking again in %.1f s", what, error.message, wait)
+                    raise self._gave_up(name, tries, now - first, wait if wait > left else None, error) from error
+                _LOGGER.warning("%s: %s; asking again in %.1f s", name, error.message, wait)
                 if error.throttled:
                     with self._lock:
                         self._not_before = max(self._not_before, now + wait)
             self._pause(wait)
             self._pass_gate()
+
+    def observe(self, headers: Mapping[str, str], now: float) -> None:
+        """Look at any answer: where a server says that nothing is left of its limit, everybody waits before the next request.
+
+        Args:
+            headers: of the answer; names in any case.
+            now: seconds since the epoch.
+        """
+        if "RateLimit" in headers and (wish := parse_retry_after({"RateLimit": headers["RateLimit"]}, now)):
+            with self._lock:
+                self._not_before = max(self._not_before, self._clock() + min(wish, self.policy.total_seconds))
 
     def _wait(self, failures: int, error: Transient) -> float:
         if error.retry_after is None:

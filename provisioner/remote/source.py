@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from provisioner.catalog.model import HubSource
 from provisioner.errors import (
@@ -18,7 +18,8 @@ from provisioner.errors import (
     gravest,
 )
 from provisioner.planning.recipe import hub_artifacts, url_artifacts
-from provisioner.remote.http import show_url
+from provisioner.remote.ranges import RangedFetch, RangeTarget
+from provisioner.remote.trouble import show_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +29,27 @@ if TYPE_CHECKING:
     from provisioner.planning.recipe import Artifact
     from provisioner.remote.http import HttpClient, Sink
     from provisioner.remote.hub import HubClient
+    from provisioner.remote.ranges import Crew
 
 _LOGGER = logging.getLogger(__name__)
+
+
+class SealedTarget(RangeTarget, Protocol):
+    """Where a large artifact goes, and where it is checked."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether some of it was there before."""
+        ...
+
+    def recover(self) -> None:
+        """Take up the work after a failure."""
+        ...
+
+    def seal(self) -> str:
+        """Check the whole, and give its SHA-256; wrong bytes are dropped."""
+        ...
+
 
 ANOTHER_MAY_HELP = (NotFoundError, AccessDeniedError, IntegrityError, RemoteRefusedError, TryAgainError)
 """Errors of one URL or source after which the next one is worth asking."""
@@ -59,6 +79,10 @@ class Remote:
     def __init__(self, http: HttpClient, hub: Callable[[], HubClient]) -> None:
         self._http = http
         self._hub = hub
+
+    def small_at_once(self) -> int:
+        """Say how many small files are worth fetching at once."""
+        return self._http.connections_for_small_files()
 
     def resolve(self, source: Source, splits: Sequence[str]) -> Resolved:
         """Ask what a source holds now.
@@ -91,30 +115,101 @@ class Remote:
         Raises:
             ProvisionerError: no URL did; the most telling of their errors (:func:`provisioner.errors.gravest`).
         """
+        exact = artifact.size.value if artifact.size and not artifact.size.estimate else None
+
+        def bring(url: str) -> None:
+            self._http.fetch(
+                url, sink, size=exact, verifiable=artifact.digest is not None, authorized=artifact.authorized, advance=advance
+            )
+
+        return self._first_of(artifact, _Bringing(bring, sink.seal, lambda: sink.have, lambda: sink.have > 0, advance))
+
+    def fetch_ranges(self, artifact: Artifact, target: SealedTarget, crew: Crew, advance: Callable[[int], None]) -> str:
+        """Bring the rest of a large artifact by several connections at once; otherwise as :meth:`fetch`.
+
+        Raises:
+            ProvisionerError: as :meth:`fetch`.
+        """
+
+        def bring(url: str) -> None:
+            target.recover()
+            if url.startswith("file:"):
+                self._copy(url, target, advance)
+                return
+            verifiable = artifact.digest is not None
+            fetch = RangedFetch(self._http, url, target, verifiable=verifiable, authorized=artifact.authorized, advance=advance)
+            fetch.run(crew)
+
+        return self._first_of(artifact, _Bringing(bring, target.seal, lambda: target.have, lambda: target.resumed, advance))
+
+    def fetch_small(self, artifact: Artifact, size: int, accept: Callable[[bytes], str], advance: Callable[[int], None]) -> str:
+        """Bring a whole small artifact at once; otherwise as :meth:`fetch`.
+
+        Args:
+            artifact: what to bring.
+            size: its bytes; exact.
+            accept: checks the bytes, puts them in their place, and gives their SHA-256.
+            advance: as for :meth:`fetch`.
+
+        Raises:
+            ProvisionerError: as :meth:`fetch`.
+        """
+        data = b""
+
+        def bring(url: str) -> None:
+            nonlocal data
+            data = self._http.get(url, size=size, authorized=artifact.authorized)
+            advance(size)
+
+        return self._first_of(artifact, _Bringing(bring, lambda: accept(data), lambda: size, lambda: False, advance))
+
+    def _copy(self, url: str, target: SealedTarget, advance: Callable[[int], None]) -> None:
+        asked = self._http.rewritten(url)
+        advance(-target.restart(None))
+        claim = target.claim_all()
+        for data in self._http.blocks_of(asked, target.size):
+            claim.write(data)
+            advance(len(data))
+
+    @staticmethod
+    def _first_of(artifact: Artifact, way: _Bringing) -> str:
+        """Ask the URLs one after the other; what had been resumed and turns out wrong is fetched once more, from zero."""
         errors: list[ProvisionerError] = []
         for place, url in enumerate(artifact.urls):
             try:
-                return self._fetch_from(url, artifact, sink, advance)
+                suspicious = way.resumed()
+                try:
+                    return way.once(url)
+                except DigestMismatchError as error:
+                    if not suspicious:
+                        raise
+                    # What an earlier run left may be what is wrong (a power cut loses what was not synced).
+                    _LOGGER.warning("%s; it had been resumed, so it is fetched from its beginning", error.message)
+                    return way.once(url)
             except ANOTHER_MAY_HELP as error:
                 errors.append(error)
                 if place + 1 < len(artifact.urls):
                     _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(artifact.urls[place + 1]))
         raise gravest(errors)
 
-    def _fetch_from(self, url: str, artifact: Artifact, sink: Sink, advance: Callable[[int], None]) -> str:
-        exact = artifact.size.value if artifact.size and not artifact.size.estimate else None
-        resumed = sink.have > 0
-        while True:
-            self._http.fetch(
-                url, sink, size=exact, verifiable=artifact.digest is not None, authorized=artifact.authorized, advance=advance
-            )
-            arrived = sink.have
-            try:
-                return sink.seal()
-            except DigestMismatchError as error:
-                advance(-arrived)
-                if not resumed:
-                    raise
-                # What an earlier run left may be what is wrong (a power cut loses what was not synced): once from zero.
-                _LOGGER.warning("%s; it had been resumed, so it is fetched from its beginning", error.message)
-                resumed = False
+
+@dataclass(frozen=True, slots=True)
+class _Bringing:
+    """One way of bringing an artifact."""
+
+    bring: Callable[[str], None]
+    seal: Callable[[], str]
+    have: Callable[[], int]
+    resumed: Callable[[], bool]
+    """Something of it was there before."""
+    advance: Callable[[int], None]
+
+    def once(self, url: str) -> str:
+        """Bring it from one URL; what turns out to be wrong is not counted."""
+        self.bring(url)
+        arrived = self.have()
+        try:
+            return self.seal()
+        except DigestMismatchError:
+            self.advance(-arrived)
+            raise

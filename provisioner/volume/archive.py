@@ -1,5 +1,6 @@
 """Unpacking an archive that nobody vouches for: every file hashed on its way, nothing outside its folder, all or an error.
 
+The archive may still be arriving: it is read from its beginning on, a zip's index excepted, and what is done is released.
 The readers (:mod:`~provisioner.volume.tar`, :mod:`~provisioner.volume.zip`) say what the archive claims; the writer
 (:mod:`~provisioner.volume.tree`) makes names under one root. The rules are here: which names are accepted, where links
 may point, what two members of one name mean, and how much is too much.
@@ -7,6 +8,9 @@ may point, what two members of one name mean, and how much is too much.
 What is refused does not depend on what is on the disk, and links are made last, when all they might mislead is written.
 Modes and ownership are ours; set-id bits are dropped without a word, as is everything else that an archive says of a file
 but its content, its name, its time and whether its owner may execute it.
+
+One thread applies the rules and makes every name. Content that can be had at any time (a zip's members) is decompressed,
+checked, hashed and written by others, into files that are open already.
 """
 
 from __future__ import annotations
@@ -15,23 +19,27 @@ import contextlib
 import hashlib
 import os
 import unicodedata
+from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.errors import IntegrityError, UnsafeArchiveError, VolumeError
+from provisioner.volume import workers
 from provisioner.volume.disk import CHUNK, disk_error, make_folder
 from provisioner.volume.manifest import Entry
 from provisioner.volume.member import NOT_OURS, shown
-from provisioner.volume.streams import open_archive
+from provisioner.volume.streams import open_tar
 from provisioner.volume.tar import read_tar
 from provisioner.volume.tree import TreeWriter
 from provisioner.volume.zip import read_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from pathlib import Path
 
     from provisioner.catalog.model import UnpackFormat
+    from provisioner.volume.incoming import Incoming
     from provisioner.volume.member import Member
 
 MAX_ENTRIES: Final = 2_000_000
@@ -40,6 +48,11 @@ MAX_NAME_BYTES: Final = 255
 """Of one part of a path: what file systems hold."""
 MAX_PATH_BYTES: Final = 1024
 """Of a whole path within the data set: some systems stop there, the volume's own path included."""
+_BEHIND: Final = 8
+"""Files, for each thread, whose content may be yet to come while names are being made."""
+_FOLDERS_KNOWN: Final = 4096
+"""Folders whose names were accepted and need not be looked at again."""
+_NOTHING_YET: Final = "0" * 64
 _MAX_HOPS: Final = 40
 """Links that a link may lead through: as many as Linux follows."""
 
@@ -58,7 +71,7 @@ class Unpacked:
 
 
 def unpack(
-    archive: Path,
+    archive: Incoming,
     form: UnpackFormat,
     root: Path,
     into: str,
@@ -76,14 +89,14 @@ def unpack(
     an error the tree holds a part; it may be unpacked again, or removed.
 
     Args:
-        archive: a file; it is only read.
+        archive: a file, which may be arriving; it is only read, by several threads.
         form: what it is: ``zip`` or a kind of ``tar``.
         root: the data set's folder, made if missing.
         into: sub-folder, POSIX separators, or empty.
         taken: what earlier artifacts of the same data set put under ``root``, by path. A member that is the same is
             accepted, and only named among the shared.
-        check: called for every member and every MiB at least; raises to end the work.
-        advance: told the bytes of file content as they are done, unpacked.
+        check: called for every member and every MiB at least, in any thread; raises to end the work.
+        advance: told the bytes of file content as they are done, unpacked, in any thread.
         artifact: key to be noted in each entry.
         limit: bytes of file content that may come out; ``None`` for any number.
         max_entries: members that the archive may have.
@@ -94,6 +107,7 @@ def unpack(
             encrypted, or unpacks to more than ``limit``.
         IntegrityError: it holds another file than ``taken`` at a path.
         VolumeFullError, VolumeNotWritableError, VolumeError: the disk refused; the archive may well be right.
+        ProvisionerError: as the archive's ``read_at``.
         ValueError: ``form`` or ``into`` is not what the catalog allows.
     """
     if any(part in {"", ".", ".."} for part in into.split("/")) and into:
@@ -106,7 +120,7 @@ def unpack(
     with tree, contextlib.closing(_members(archive, form, check, max_entries)) as members:
         unpacker = _Unpacker(
             tree,
-            name=archive.name,
+            archive,
             root=root,
             into=into,
             taken=taken,
@@ -115,22 +129,44 @@ def unpack(
             artifact=artifact,
             limit=limit,
         )
-        for count, member in enumerate(members, 1):
-            check()
-            if count > max_entries:
-                raise UnsafeArchiveError(f"{archive.name}: it has more than {max_entries} members", hint=NOT_OURS)
-            unpacker.add(member)
-        return unpacker.finish()
+        try:
+            for count, member in enumerate(members, 1):
+                check()
+                if count > max_entries:
+                    raise UnsafeArchiveError(f"{archive.name}: it has more than {max_entries} members", hint=NOT_OURS)
+                unpacker.add(member)
+            return unpacker.finish()
+        except IntegrityError:
+            # What an earlier member is to blame for is said first, whichever thread was faster.
+            unpacker.settle()
+            raise
+        finally:
+            unpacker.close()
 
 
-def _members(archive: Path, form: UnpackFormat, check: Callable[[], None], max_entries: int) -> Generator[Member, None, None]:
+def _members(archive: Incoming, form: UnpackFormat, check: Callable[[], None], max_entries: int) -> Generator[Member, None, None]:
     if form == "zip":
         yield from read_zip(archive, check, max_entries)
     elif form == "none":
         raise ValueError("not an archive")
     else:
-        with open_archive(archive, form, CHUNK) as stream:
+        with open_tar(archive, form) as stream:
             yield from read_tar(stream, archive.name, check)
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A file that is open, and whose content another thread works on."""
+
+    key: str
+    entry: Entry
+    """All but size and digest."""
+    member: Member
+    task: workers.Task[tuple[int, str]]
+
+
+class _StoppedError(Exception):
+    """Another thread met an error, and nobody waits for this one."""
 
 
 class _Unpacker:
@@ -139,8 +175,8 @@ class _Unpacker:
     def __init__(
         self,
         tree: TreeWriter,
+        archive: Incoming,
         *,
-        name: str,
         root: Path,
         into: str,
         taken: Mapping[str, Entry],
@@ -149,14 +185,22 @@ class _Unpacker:
         artifact: str,
         limit: int | None,
     ) -> None:
-        self._name, self._root, self._into, self._tree = name, root, into, tree
+        self._archive, self._released = archive, 0
+        self._name, self._root, self._into, self._tree = archive.name, root, into, tree
         self._check, self._advance = check, advance
         self._artifact = artifact
         self._limit, self._total = limit, 0
         # By key: the path, or, where the file system takes several names for the same, what they have in common.
         self._made: dict[str, Entry] = {}
         self._links: dict[str, Entry] = {}
+        self._ranks: dict[str, int] = {}
         self._full: set[str] = set()
+        self._late: deque[_Late] = deque()
+        self._cores = workers.usable_cores()
+        self._crew: workers.Crew | None = None
+        # Most members follow another one of their folder.
+        self._folders: dict[str, str] = {}
+        self._parent: str | None = None
         self._folds = False
         try:
             self._folds = tree.folds_names()
@@ -176,7 +220,11 @@ class _Unpacker:
 
     def add(self, member: Member) -> None:
         """Take one member in; links are only noted."""
+        if member.place is not None:
+            self._release(self._late[0].member.place if self._late else member.place)
         path = self._path(member.name)
+        if member.rank is not None:
+            self._ranks.setdefault(self._key(path), member.rank)
         if path == self._into and member.kind != "folder":
             self._refuse(member.name, "stands for the archive's own folder and is none")
         try:
@@ -194,6 +242,8 @@ class _Unpacker:
 
     def finish(self) -> Unpacked:
         """Make the links, when all of them are known to stay inside, and give what is there now."""
+        self.settle()
+        self._sort()
         for entry in self._links.values():
             self._follow(entry)
         for entry in self._links.values():
@@ -219,6 +269,47 @@ class _Unpacker:
         entries += empty
         return Unpacked(tuple(entries), tuple(shared))
 
+    def settle(self) -> None:
+        """Wait for the content that other threads work on.
+
+        Raises:
+            ProvisionerError: what the first of them in the archive's order met.
+        """
+        while self._late:
+            self._settle_first()
+
+    def close(self) -> None:
+        """Let no thread go on."""
+        self._late.clear()
+        if self._crew is not None:
+            self._crew.close()
+
+    def _settle_first(self) -> None:
+        late = self._late.popleft()
+        try:
+            size, sha256 = late.task.result()
+        except BaseException as error:
+            # Those behind it have nothing to say any more.
+            self._late.clear()
+            if isinstance(error, OSError):
+                raise self._disk(error, late.entry.path, late.member.size) from error
+            raise
+        entry = late.entry
+        self._made[late.key] = Entry(entry.path, "file", size, sha256, executable=entry.executable, artifact=self._artifact)
+
+    def _release(self, place: int | None) -> None:
+        if place is not None and place - self._released >= CHUNK:
+            self._released = place
+            self._archive.release(place)
+
+    def _sort(self) -> None:
+        """Bring what was made into the archive's order, where the reader had another one."""
+        if self._ranks:
+            # A folder that is only implied comes before the first of what is in it, as everywhere.
+            ranked = sorted(self._made.items(), key=lambda item: self._ranks.get(item[0], -1))
+            self._made = dict(ranked)
+            self._ranks.clear()
+
     # --- names
 
     def _path(self, name: str) -> str:
@@ -227,6 +318,24 @@ class _Unpacker:
         Raises:
             UnsafeArchiveError: the name leads, or would lead on some system, out of the folder, or fits on no disk.
         """
+        folder, _, last = name.rpartition("/")
+        if (
+            (above := self._folders.get(folder)) is not None
+            and last not in {"", ".", ".."}
+            and "\0" not in last
+            and "\\" not in last
+            and (len(above) + len(last)) * 4 <= MAX_NAME_BYTES
+            and os.name != "nt"
+        ):
+            return above + last
+        path = self._path_in_full(name)
+        if folder and last:
+            if len(self._folders) >= _FOLDERS_KNOWN:
+                self._folders.clear()
+            self._folders[folder] = path[: len(path) - len(last)]
+        return path
+
+    def _path_in_full(self, name: str) -> str:
         if "\0" in name:
             self._refuse(name, "has a NUL in its name")
         if name.startswith("/") or (name[1:2] == ":" and name[0].isascii() and name[0].isalpha() and name[2:3] in {"/", "\\"}):
@@ -285,13 +394,17 @@ class _Unpacker:
         known, taken = self._known(path), self._taken.get(self._key(path))
         if known is None and taken is None:
             self._parent_of(path)
-            size, sha256 = self._tree.file(
-                path, self._counted(member.blocks), executable=member.executable, mtime_ns=member.mtime_ns
-            )
+            if member.apart and self._cores > 1:
+                self._have_written(path, member)
+                return
+            size, sha256 = self._write(self._tree.create(path, executable=member.executable), path, member)
             entry = Entry(path, "file", size, sha256, executable=member.executable, artifact=self._artifact)
             self._made[self._key(path)] = entry
             return
         # It is there already: look whether it is the same, and leave it.
+        if self._late:
+            self.settle()
+            known = self._known(path)
         size, sha256 = _digest(self._counted(member.blocks))
         if known is not None and (known.kind, known.size, known.sha256) != ("file", size, sha256):
             self._refuse(path, f"is there twice, and different: {_describe(known)}, then a file of {size} bytes, sha256 {sha256}")
@@ -300,6 +413,28 @@ class _Unpacker:
         if known is None and taken is not None:
             self._parent_of(path)
             self._made[self._key(path)] = taken
+
+    def _have_written(self, path: str, member: Member) -> None:
+        """Have another thread write a file; its entry's place is kept."""
+        if self._crew is None:
+            self._crew = workers.Crew(self._cores, "unpack")
+        while len(self._late) >= _BEHIND * self._cores or (self._late and self._late[0].task.done):
+            self._settle_first()
+        key = self._key(path)
+        entry = Entry(path, "file", 0, _NOTHING_YET, executable=member.executable, artifact=self._artifact)
+        handle = self._tree.create(path, executable=member.executable)
+        self._made[key] = entry
+        self._late.append(_Late(key, entry, member, self._crew.submit(partial(self._write, handle, path, member))))
+
+    def _write(self, handle: int, path: str, member: Member) -> tuple[int, str]:
+        """Fill and close a new file, in any thread; give its size in bytes and its SHA-256."""
+        if isinstance(member.blocks, tuple):
+            done = self._tree.fill(handle, path, member.blocks, executable=member.executable, mtime_ns=member.mtime_ns)
+            self._advance(member.size)
+            return done
+        # Closed here: a reader may hold something until it is.
+        with contextlib.closing(self._counted(member.blocks)) as blocks:
+            return self._tree.fill(handle, path, blocks, executable=member.executable, mtime_ns=member.mtime_ns)
 
     def _hard_link(self, path: str, member: Member) -> None:
         source = self._path(member.target)
@@ -319,6 +454,8 @@ class _Unpacker:
 
     def _claim(self, path: str, entry: Entry) -> bool:
         """Take ``path`` for a link; ``False`` when the same is there already."""
+        if self._late:
+            self.settle()
         known, taken = self._known(path), self._taken.get(self._key(path))
         for there in (known, taken):
             if there is None:
@@ -336,15 +473,16 @@ class _Unpacker:
         return taken is None
 
     def _parent_of(self, path: str) -> None:
-        if self._key(path) in self._taken_folders:
+        if self._taken_folders and self._key(path) in self._taken_folders:
             raise IntegrityError(
                 f"{self._name}: {shown(path)} is no folder, and an earlier file of this data set made it one",
                 hint="The two do not belong in one folder: give one of them its own with `into`.",
             )
         above = path.rpartition("/")[0]
-        if above:
+        if above and above != self._parent:
             self._folder(above)
             self._full.add(self._key(above))
+            self._parent = above
 
     def _spend(self, size: int) -> None:
         """Count bytes before they are written: a bomb says how large it is, and the readers hold it to that."""
@@ -355,11 +493,18 @@ class _Unpacker:
                 hint="The catalog expects less. If the data set has grown, its entry needs the new size.",
             )
 
-    def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        for data in blocks:
-            self._check()
-            yield data
-            self._advance(len(data))
+    def _counted(self, blocks: Iterable[bytes]) -> Generator[bytes, None, None]:
+        try:
+            for data in blocks:
+                if self._crew is not None and self._crew.stopped:
+                    raise _StoppedError
+                self._check()
+                yield data
+                self._advance(len(data))
+        finally:
+            close = getattr(blocks, "close", None)
+            if close is not None:
+                close()
 
     # --- where links lead
 

@@ -338,6 +338,28 @@ def write_all(handle: int, data: bytes | memoryview) -> None:
             rest = rest[os.write(handle, rest) :]
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, with mode 0664; whatever has its name makes way. Its folder must exist.
+
+    Raises:
+        VolumeFullError: no room; a part of it may be there.
+        VolumeNotWritableError: not allowed.
+        VolumeError: anything else the disk refuses.
+    """
+    with disk_errors(f"writing {path}", path, needed=len(data)):
+        try:
+            handle = os.open(path, OPEN_NEW, FILE_MODE)
+        except FileExistsError:
+            remove_tree(path)
+            handle = os.open(path, OPEN_NEW, FILE_MODE)
+        try:
+            write_all(handle, data)
+            set_mode(handle, FILE_MODE)
+        finally:
+            # It may be here that a full or remote disk speaks up.
+            os.close(handle)
+
+
 def write_atomic(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True) -> None:
     """Replace ``path`` by a file that holds ``data``: a reader sees the old bytes or the new, never a mixture.
 

@@ -26,7 +26,7 @@ _LATEST_SECONDS: Final = 1 << 33
 
 @dataclass(slots=True)
 class Member:
-    """One member of an archive. Its blocks must be consumed before the next member is asked for."""
+    """One member of an archive. Its blocks must be consumed before the next member is asked for, unless it is ``apart``."""
 
     name: str
     """As in the archive, bytes that are not UTF-8 as ``surrogateescape``; may say anything."""
@@ -40,6 +40,12 @@ class Member:
     """Of a link: of a symbolic one its text, of a hard one the name of an earlier member."""
     blocks: Iterable[bytes] = ()
     """The content, at most a MiB at a time."""
+    apart: bool = False
+    """Whether the blocks may be consumed at any time and by any thread, and are worth one."""
+    place: int | None = None
+    """Bytes from the archive's beginning before which nothing is needed for this member, where the reader jumps."""
+    rank: int | None = None
+    """Place among the members, from 0 on, where the reader gives them in another order than the archive's."""
 
 
 def shown(name: str) -> str:

@@ -177,10 +177,7 @@ class Blob:
         if artifact.digest is not None and self._hasher.named != artifact.digest.hex:
             found = self._hasher.named
             self.restart()
-            raise DigestMismatchError(
-                f"{artifact.name}: expected {artifact.digest}, got {artifact.digest.algorithm}:{found}; the bytes were dropped",
-                hint="Bytes were changed on the way or upstream. Start again; if it stays, the catalog needs a correction.",
-            )
+            raise mismatch(artifact, found)
         return self._hasher.sha256
 
     def drop(self) -> None:
@@ -197,6 +194,29 @@ class Blob:
             make_folder(destination.parent)
             os.replace(self.path, destination)
             self._note.unlink(missing_ok=True)
+
+
+def mismatch(artifact: Artifact, found: str) -> DigestMismatchError:
+    """Give the error for bytes whose digest is ``found`` and not the artifact's."""
+    expected = artifact.digest
+    algorithm = expected.algorithm if expected else "sha256"
+    return DigestMismatchError(
+        f"{artifact.name}: expected {expected}, got {algorithm}:{found}; the bytes were dropped",
+        hint="Bytes were changed on the way or upstream. Start again; if it stays, the catalog needs a correction.",
+    )
+
+
+def checked_sha256(artifact: Artifact, data: bytes) -> str:
+    """Check a whole small file, and give its SHA-256.
+
+    Raises:
+        DigestMismatchError: it is another one.
+    """
+    hasher = Hasher(artifact.digest.algorithm if artifact.digest else None, len(data))
+    hasher.update(data)
+    if artifact.digest is not None and hasher.named != artifact.digest.hex:
+        raise mismatch(artifact, hasher.named)
+    return hasher.sha256
 
 
 def _read_into(descriptor: int, buffer: memoryview) -> int:

@@ -3,6 +3,9 @@
 Stricter than the standard library's file objects where that protects a data set: ``bz2`` and ``lzma`` there ignore what
 follows the last stream. Zeros may follow (tapes and some tools pad), another stream may follow (``pigz``, ``pbzip2`` and
 ``zstd -T`` write many); anything else is a broken archive.
+
+Where there is more than one core, a thread decompresses ahead of who reads, and bzip2 is decoded by several
+(:mod:`~provisioner.volume.bzip2`).
 """
 
 from __future__ import annotations
@@ -11,23 +14,30 @@ import bz2
 import io
 import lzma
 import sys
-import zlib
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from provisioner.errors import BrokenArchiveError, ProvisionerError
-from provisioner.volume.disk import CHUNK, disk_error
+from isal import igzip_lib
+
+from provisioner.errors import BrokenArchiveError
+from provisioner.volume import workers
+from provisioner.volume.disk import CHUNK
 from provisioner.volume.member import DAMAGED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterator
 
     from _typeshed import WriteableBuffer
+
+    from provisioner.volume.incoming import Incoming
 
 READ_SIZE: Final = 256 * 1024
 """Compressed bytes read at once: what is left of it is copied at the end of each stream, so it is not large."""
 MEMORY_LIMIT: Final = 160 * 1024 * 1024
 """Bytes that a decoder may take. ``xz -9`` needs 65 MiB; an archive may ask for 4 GiB."""
+_PIECE: Final = 256 * 1024
+"""Bytes decompressed at once: it stays in the processor's cache until it is read."""
+_AHEAD: Final = 8
+"""Pieces that are decompressed before they are asked for."""
 
 
 class Decoder(Protocol):
@@ -49,34 +59,16 @@ class Decoder(Protocol):
         """Give at most ``max_length`` bytes; what of ``data`` was not used yet is kept."""
 
 
-class ZlibDecoder:
-    """``zlib.decompressobj`` with the manners of the others."""
+def gzip_decoder() -> Decoder:
+    """Start one gzip member; its CRC-32 and length are checked."""
+    decoder: Decoder = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+    return decoder
 
-    def __init__(self, window_bits: int) -> None:
-        """Start; ``window_bits`` is 31 for gzip and -15 for bare deflate."""
-        self._inner = zlib.decompressobj(window_bits)
-        self._tail = b""
 
-    @property
-    def eof(self) -> bool:
-        """Whether the stream's own end was seen and checked."""
-        return self._inner.eof
-
-    @property
-    def needs_input(self) -> bool:
-        """Whether there is nothing more to give without more input."""
-        return not self._tail
-
-    @property
-    def unused_data(self) -> bytes:
-        """What was fed beyond the stream's end."""
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Give at most ``max_length`` bytes; what of ``data`` was not used yet is kept."""
-        out = self._inner.decompress(self._tail + data if self._tail else data, max_length)
-        self._tail = self._inner.unconsumed_tail
-        return out
+def deflate_decoder() -> Decoder:
+    """Start bare deflate data (RFC 1951), which have no checksum of their own."""
+    decoder: Decoder = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_DEFLATE)
+    return decoder
 
 
 def zstd_decoder() -> Decoder:
@@ -91,180 +83,167 @@ def zstd_decoder() -> Decoder:
 
 def decoder_errors() -> tuple[type[Exception], ...]:
     """Give the exceptions by which decoders say that their input is wrong."""
-    found: list[type[Exception]] = [zlib.error, lzma.LZMAError, OSError, EOFError, ValueError]
+    # The package's own types call it an exception, and it is a class of them.
+    deflate_error = cast("type[Exception]", igzip_lib.IsalError)
+    found: list[type[Exception]] = [deflate_error, lzma.LZMAError, OSError, EOFError, ValueError]
     # Only a module that was loaded can have raised its error.
     found.extend(sys.modules[module].ZstdError for module in ("compression.zstd", "backports.zstd") if module in sys.modules)
     return tuple(found)
 
 
 _DECODERS: Final[dict[str, Callable[[], Decoder]]] = {
-    "tar.gz": lambda: ZlibDecoder(31),
+    "tar.gz": gzip_decoder,
     "tar.bz2": bz2.BZ2Decompressor,
     "tar.xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT),
     "tar.zst": zstd_decoder,
 }
 
 
-def read_error(error: OSError, path: Path) -> ProvisionerError:
-    """Give the error for an archive that the disk does not let us read: that says nothing about its bytes."""
-    return disk_error(error, f"reading the archive {path.name}", path=path)
+class Cursor:
+    """A place in an archive that only moves on; what lies behind it is released."""
 
-
-class PlainStream(io.RawIOBase):
-    """The archive's bytes as they are; a disk's failure is an error of ours and not the archive's."""
-
-    def __init__(self, file: io.FileIO, path: Path) -> None:
-        """Take over ``file``, which is ``path`` opened to read."""
-        self._file, self._path = file, path
-
-    def readable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read some bytes; 0 at the end.
-
-        Raises:
-            VolumeError: the disk failed.
-        """
-        try:
-            return self._file.readinto(buffer)
-        except OSError as error:
-            raise read_error(error, self._path) from error
-
-    def seekable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to another place.
-
-        Raises:
-            VolumeError: the disk failed.
-        """
-        try:
-            return self._file.seek(offset, whence)
-        except OSError as error:
-            raise read_error(error, self._path) from error
+    def __init__(self, archive: Incoming) -> None:
+        """Start at the beginning."""
+        self._archive = archive
+        self.name = archive.name
+        self.at = 0
+        """Bytes taken."""
+        self._released = 0
 
     def take(self, count: int) -> bytes:
-        """Give at most ``count`` bytes; none at the end.
+        """Give between 1 and ``count`` bytes; none at the end.
 
         Raises:
-            VolumeError: the disk failed.
+            ProvisionerError: as the archive's ``read_at``.
         """
-        try:
-            return self._file.read(count)
-        except OSError as error:
-            raise read_error(error, self._path) from error
+        data = self._archive.read_at(self.at, count)
+        self.at += len(data)
+        if self.at - self._released >= CHUNK:
+            self._released = self.at
+            self._archive.release(self.at)
+        return data
 
-    def close(self) -> None:
-        """Close the archive."""
-        if not self.closed:
-            self._file.close()
-        super().close()
+    def pieces(self) -> Iterator[bytes]:
+        """Give all the rest.
+
+        Raises:
+            ProvisionerError: as the archive's ``read_at``.
+        """
+        while data := self.take(CHUNK):
+            yield data
 
 
-class DecompressedStream(io.RawIOBase):
-    """What the compressed streams of an archive hold, one after the other."""
+def decompress(source: Cursor, form: str) -> Generator[bytes, None, None]:
+    """Give what the compressed streams of an archive hold, one after the other, in pieces of at most 256 KiB.
 
-    def __init__(self, source: PlainStream, name: str, form: str) -> None:
-        """Take over ``source``, compressed as ``form`` (``tar.gz``, ``tar.bz2``, ``tar.xz``, ``tar.zst``) says."""
-        self._name, self._form = name, form
-        self._make = _DECODERS[form]
-        self._source = source
-        self._decoder: Decoder | None = None
-        self._pending = b""
-        self._streams = 0
-        self._consumed = 0
-        self._given = 0
+    Raises:
+        BrokenArchiveError: not of that format, damaged, truncated, or followed by something else.
+        ProvisionerError: as the archive's ``read_at``.
+    """
+    make = _DECODERS[form]
+    pending = source.take(READ_SIZE)
+    streams = 0
+    while True:
+        if streams:
+            pending = pending.lstrip(b"\0")
+            while not pending and (more := source.take(READ_SIZE)):
+                pending = more.lstrip(b"\0")
+            if not pending:
+                return
+        elif not pending:
+            raise broken(source, form, "it is empty", given=False, streams=0)
+        decoder = make()
+        streams += 1
+        given = False
+        while not decoder.eof:
+            at_end = False
+            if decoder.needs_input and not pending:
+                pending = source.take(READ_SIZE)
+                at_end = not pending
+            try:
+                data = decoder.decompress(pending, _PIECE)
+            except decoder_errors() as error:
+                raise broken(source, form, f"{error}", given=given, streams=streams) from error
+            pending = b""
+            if data:
+                given = True
+                yield data
+            elif at_end and not decoder.eof:
+                raise broken(source, form, "it ends in the middle of a compressed stream", given=given, streams=streams)
+        pending = decoder.unused_data or source.take(READ_SIZE)
+
+
+def broken(source: Cursor, form: str, reason: str, *, given: bool, streams: int) -> BrokenArchiveError:
+    """Give the error for compressed data that make no sense.
+
+    Args:
+        source: where they are from, and how far it was read.
+        form: what they should be.
+        reason: in the decoder's words.
+        given: whether the present stream has given any bytes.
+        streams: how many there were, this one included.
+    """
+    if given:
+        what = f"damaged within its first {source.at} bytes"
+    elif streams > 1:
+        what = f"something that is no {form.removeprefix('tar.')} data follows its end"
+    else:
+        what = f"it is no {form} file"
+    return BrokenArchiveError(f"{source.name}: {what}: {reason}", hint=DAMAGED)
+
+
+class PieceStream(io.RawIOBase):
+    """Pieces of bytes as a stream of them."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        """Take over ``pieces``; closed with the stream where they can be."""
+        self._pieces = pieces
+        self._left = memoryview(b"")
 
     def readable(self) -> bool:
         """Say yes."""
         return True
 
-    def close(self) -> None:
-        """Close the archive."""
-        if not self.closed:
-            self._source.close()
-        super().close()
-
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Decompress some bytes; 0 at the end, when every stream was whole.
+        """Give some bytes; 0 at the end.
 
         Raises:
-            BrokenArchiveError: not of that format, damaged, truncated, or followed by something else.
-            VolumeError: the disk failed.
+            ProvisionerError: whatever the pieces raise.
         """
+        if not self._left:
+            self._left = memoryview(next(self._pieces, b""))
         view = memoryview(buffer).cast("B")
-        data = self._some(min(len(view), CHUNK))
+        data = self._left[: len(view)]
+        self._left = self._left[len(data) :]
         view[: len(data)] = data
         return len(data)
 
-    def _some(self, limit: int) -> bytes:
-        while True:
-            decoder = self._decoder
-            if decoder is None:
-                if not self._next_stream():
-                    return b""
-                continue
-            at_end = False
-            if decoder.needs_input and not self._pending:
-                self._pending = self._take()
-                at_end = not self._pending
-            try:
-                data = decoder.decompress(self._pending, limit)
-            except decoder_errors() as error:
-                raise self._broken(f"{error}") from error
-            self._pending = b""
-            if decoder.eof:
-                self._pending = decoder.unused_data
-                self._decoder = None
-            elif at_end and not data:
-                raise self._broken("it ends in the middle of a compressed stream")
-            if data:
-                self._given += len(data)
-                return data
-
-    def _next_stream(self) -> bool:
-        """Begin the next stream; ``False`` at the end of the archive."""
-        self._pending = self._pending or self._take()
-        if self._streams:
-            self._pending = self._pending.lstrip(b"\0")
-            while not self._pending and (more := self._take()):
-                self._pending = more.lstrip(b"\0")
-        elif not self._pending:
-            raise self._broken("it is empty")
-        if not self._pending:
-            return False
-        self._decoder = self._make()
-        self._streams += 1
-        self._given = 0
-        return True
-
-    def _take(self) -> bytes:
-        data = self._source.take(READ_SIZE)
-        self._consumed += len(data)
-        return data
-
-    def _broken(self, reason: str) -> BrokenArchiveError:
-        if self._streams > 1 and not self._given:
-            what = f"something that is no {self._form.removeprefix('tar.')} data follows its end"
-        elif not self._given:
-            what = f"it is no {self._form} file"
-        else:
-            what = f"damaged within its first {self._consumed} bytes"
-        return BrokenArchiveError(f"{self._name}: {what}: {reason}", hint=DAMAGED)
+    def close(self) -> None:
+        """Close the pieces."""
+        if not self.closed:
+            close = getattr(self._pieces, "close", None)
+            if close is not None:
+                close()
+        super().close()
 
 
-def open_archive(path: Path, form: str, buffer: int) -> io.BufferedReader[io.RawIOBase]:
-    """Open ``path`` and give its bytes, or what its compressed streams hold where ``form`` is one of a tar's.
+def open_tar(archive: Incoming, form: str) -> io.BufferedReader[io.RawIOBase]:
+    """Give the bytes of a tar archive, decompressed where ``form`` says that it is compressed.
 
-    Raises:
-        VolumeError: it cannot be opened.
+    Reading raises what :func:`decompress` does. Closing ends the threads that decompress.
     """
-    try:
-        plain = PlainStream(path.open("rb", buffering=0), path)
-    except OSError as error:
-        raise read_error(error, path) from error
-    return io.BufferedReader(DecompressedStream(plain, path.name, form) if form in _DECODERS else plain, buffer)
+    source = Cursor(archive)
+    pieces: Iterator[bytes]
+    cores = workers.usable_cores()
+    if form not in _DECODERS:
+        pieces = source.pieces()
+    elif cores == 1:
+        pieces = decompress(source, form)
+    elif form == "tar.bz2":
+        # Late: few archives need it.
+        from provisioner.volume.bzip2 import decompress_blocks  # noqa: PLC0415
+
+        pieces = decompress_blocks(source, cores)
+    else:
+        pieces = workers.Ahead(decompress(source, form), _AHEAD, "decompress")
+    return io.BufferedReader(PieceStream(pieces), CHUNK)

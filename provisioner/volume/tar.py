@@ -7,6 +7,7 @@ several times as much for small files. The formats are those of POSIX.1-2017, "p
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,9 @@ _MAX_EXTENSIONS: Final = 16
 _MAX_TRAILER: Final = 64 * 1024 * 1024
 """Bytes after the end mark: padding to the size of a tape's record, and tapes had records of a MiB at most."""
 _SIGN: Final = 0x80
+_HALF: Final = _BLOCK // 2
+_LOW: Final = 0xFFFF
+_OCTAL_ENDS: Final = b"\0 "
 
 _FILES: Final = frozenset(b"\x0007")
 _REFUSED: Final = {
@@ -72,7 +76,7 @@ class _Reader:
         self._headers = 0
 
     def members(self) -> Iterator[Member]:
-        extended = _Extended()
+        extended, none = _Extended(), _Extended()
         in_a_row = 0
         while (header := self._header()) is not None:
             kind = header[156]
@@ -86,9 +90,10 @@ class _Reader:
                     self._extend(extended, kind, self._extension(size))
                 continue
             yield self._member(header, kind, size if extended.size is None else extended.size, extended)
-            extended = _Extended()
-            in_a_row = 0
-        if extended != _Extended():
+            if in_a_row:
+                extended = _Extended()
+                in_a_row = 0
+        if extended != none:
             self._broken("it ends after an extended header, and the member is missing")
 
     def finish(self) -> None:
@@ -114,8 +119,10 @@ class _Reader:
 
     def _verify(self, block: bytes) -> None:
         stated = self._number(block[148:156], "checksum")
-        # The field itself counts as eight blanks.
-        plain = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+        # The field itself counts as eight blanks. The lower half of an Adler-32 (RFC 1950) is one more than the sum of its
+        # bytes, of up to 257 whatever they are, and it is had in a tenth of the time.
+        total = (zlib.adler32(block[:_HALF]) & _LOW) + (zlib.adler32(block[_HALF:]) & _LOW) - 2
+        plain = total - sum(block[148:156]) + 8 * ord(" ")
         if stated != plain:
             # Some old systems summed signed characters.
             signed = plain - 256 * sum(byte >= _SIGN for byte in block[:148] + block[156:])
@@ -236,6 +243,11 @@ class _Reader:
 
 def _number(field: bytes) -> int | None:
     """Read a number: octal digits, or (GNU) big-endian binary when the first bit is set. ``None``: it is not one."""
+    if field[-1] in _OCTAL_ENDS and (digits := field[:-1]).isdigit():
+        try:
+            return int(digits, 8)
+        except ValueError:
+            return None
     if field[0] & _SIGN:
         # 0xFF begins a negative number, of which a header has no honest use.
         return None if field[0] & 0x40 else int.from_bytes(field, "big") & ((1 << (len(field) * 8 - 1)) - 1)

@@ -56,6 +56,8 @@ class TreeWriter:
         self._root = root
         self._handles: OrderedDict[str, int] = OrderedDict()
         self._top = os.open(root, OPEN_FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if HAS_DIR_FD else -1
+        self._last = "", self._top
+        """The folder that was asked for last, and its descriptor: most files follow one of the same folder."""
         self._inexact: dict[int, bool] = {}
 
     def __enter__(self) -> TreeWriter:  # noqa: PYI034 - Self would say no more
@@ -96,32 +98,53 @@ class TreeWriter:
         Raises:
             OSError: as the system gives it; also what the blocks raise.
         """
+        handle = self.create(path, executable=executable)
+        return self.fill(handle, path, blocks, executable=executable, mtime_ns=mtime_ns)
+
+    def create(self, path: str, *, executable: bool) -> int:
+        """Make a new file, in a folder that is there, and give its descriptor, which is to be given to :meth:`fill`.
+
+        Raises:
+            OSError: as the system gives it.
+        """
         mode = EXECUTABLE_MODE if executable else FILE_MODE
         name, parent = self._at(path)
         try:
-            handle = os.open(name, OPEN_NEW, mode, dir_fd=parent)
+            return os.open(name, OPEN_NEW, mode, dir_fd=parent)
         except FileExistsError:
             self._remove(name, parent)
-            handle = os.open(name, OPEN_NEW, mode, dir_fd=parent)
-        size, hasher = 0, hashlib.sha256()
+            return os.open(name, OPEN_NEW, mode, dir_fd=parent)
+
+    def fill(self, handle: int, path: str, blocks: Iterable[bytes], *, executable: bool, mtime_ns: int | None) -> tuple[int, str]:
+        """Write what a new file holds, close it, and give its size in bytes and its SHA-256. In any thread.
+
+        Raises:
+            OSError: as the system gives it; also what the blocks raise.
+        """
         try:
-            for data in blocks:
-                hasher.update(data)
-                write_all(handle, data)
-                size += len(data)
-            if self._inexact.get(mode, True):
-                self._fix_mode(handle, mode)
+            if isinstance(blocks, tuple):
+                size, sha256 = self._write_once(handle, blocks)
+            else:
+                size, hasher = 0, hashlib.sha256()
+                for data in blocks:
+                    hasher.update(data)
+                    write_all(handle, data)
+                    size += len(data)
+                sha256 = hasher.hexdigest()
+            self._fix_file_mode(handle, EXECUTABLE_MODE if executable else FILE_MODE)
             if mtime_ns is not None and _UTIME_BY_DESCRIPTOR:
-                # A courtesy: some mounts refuse it, or times that far away.
-                with contextlib.suppress(OSError):
+                # A courtesy: some mounts refuse it, or times that far away. Not suppress(): it costs as much as the call.
+                try:  # noqa: SIM105
                     os.utime(handle, ns=(mtime_ns, mtime_ns))
+                except OSError:
+                    pass
         finally:
             # It may be here that a full or remote disk speaks up.
             os.close(handle)
         if mtime_ns is not None and not _UTIME_BY_DESCRIPTOR:
             with contextlib.suppress(OSError):
                 os.utime(os.path.join(self._root, path), ns=(mtime_ns, mtime_ns))  # noqa: PTH118
-        return size, hasher.hexdigest()
+        return size, sha256
 
     def hard_link(self, source: str, path: str) -> bool:
         """Make ``path`` another name of the file ``source``; ``False`` when it had to become a copy.
@@ -177,6 +200,14 @@ class TreeWriter:
         finally:
             os.unlink(name, dir_fd=parent)
 
+    @staticmethod
+    def _write_once(handle: int, blocks: tuple[bytes, ...]) -> tuple[int, str]:
+        """Write what is all there; most files are one piece."""
+        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        if data:
+            write_all(handle, data)
+        return len(data), hashlib.sha256(data).hexdigest()
+
     # --- where
 
     def _at(self, path: str) -> tuple[str, int | None]:
@@ -184,7 +215,9 @@ class TreeWriter:
         if not HAS_DIR_FD:
             return os.path.join(self._root, path), None  # noqa: PTH118
         folder, _, name = path.rpartition("/")
-        return to_native(name), self._handle(folder)
+        if folder != self._last[0]:
+            self._last = folder, self._handle(folder)
+        return to_native(name), self._last[1]
 
     def _handle(self, folder: str) -> int:
         if not folder:
@@ -195,7 +228,10 @@ class TreeWriter:
             handle = os.open(to_native(name), OPEN_FOLDER, dir_fd=self._handle(above))
             self._handles[folder] = handle
             if len(self._handles) > _OPEN_FOLDERS:
-                os.close(self._handles.popitem(last=False)[1])
+                gone, old = self._handles.popitem(last=False)
+                if gone == self._last[0]:
+                    self._last = "", self._top
+                os.close(old)
         else:
             self._handles.move_to_end(folder)
         return handle
@@ -206,9 +242,20 @@ class TreeWriter:
             return
         remove_at(parent, os.fsencode(name))
 
+    def _fix_file_mode(self, handle: int, mode: int) -> None:
+        """Do the same as :meth:`_fix_mode` in one system call, where there is nothing but the mode to keep."""
+        if self._inexact.get(mode):
+            try:
+                os.fchmod(handle, mode)
+            except OSError:
+                self._fix_mode(handle, mode)
+        else:
+            self._fix_mode(handle, mode)
+
     def _fix_mode(self, handle: int, mode: int) -> None:
         """Undo what the umask took; asked once for each mode whether that is needed at all."""
-        if mode not in self._inexact and hasattr(os, "fchmod"):
-            self._inexact[mode] = stat.S_IMODE(os.fstat(handle).st_mode) & 0o777 != mode
-        if self._inexact.get(mode):
+        inexact = self._inexact.get(mode)
+        if inexact is None and hasattr(os, "fchmod"):
+            inexact = self._inexact[mode] = stat.S_IMODE(os.fstat(handle).st_mode) & 0o777 != mode
+        if inexact:
             self._inexact[mode] = set_mode(handle, mode)

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import bz2
 import calendar
-import io
+import contextlib
 import lzma
 import stat
 import struct
-import zlib
+import threading
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from isal import isal_zlib
 
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError
 from provisioner.volume.disk import CHUNK
 from provisioner.volume.member import DAMAGED, NOT_OURS, Member, sensible_time, shown
-from provisioner.volume.streams import MEMORY_LIMIT, READ_SIZE, ZlibDecoder, decoder_errors, open_archive, zstd_decoder
+from provisioner.volume.streams import MEMORY_LIMIT, READ_SIZE, decoder_errors, deflate_decoder, zstd_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
-    from typing import BinaryIO, NoReturn
+    from typing import NoReturn
 
+    from provisioner.volume.incoming import Incoming
     from provisioner.volume.streams import Decoder
 
 _END: Final = struct.Struct("<4s4H2LH")
@@ -48,7 +51,22 @@ _EXTRA_ZIP64: Final = 0x0001
 _EXTRA_TIME: Final = 0x5455
 _MAX_TARGET: Final = 4096
 
+_LOCAL_EXTRA: Final = 64
+"""Bytes that a member's own header may have beyond what the index says, before it costs a second read."""
+_WINDOW: Final = 1024 * 1024
+"""Bytes of the index read at once."""
+_SMALL_WINDOW: Final = 64 * 1024
+"""The same, where an index of more than ``_WHOLE`` bytes is not in order."""
+_WHOLE: Final = 16 * 1024 * 1024
+"""Bytes of an index that is not in order which are held."""
+_APART: Final = 32 * 1024
+"""Packed bytes from which on a member is worth a thread; of a slow method, an eighth of it."""
+_HUNGRY: Final = 8 * 1024 * 1024
+"""Unpacked bytes from which on a decoder may want as much memory as it likes: one at a time."""
+
+_BZIP2: Final = 12
 _LZMA: Final = 14
+_FAST: Final = frozenset({0, 8})
 _METHODS: Final = {8: "deflate", 12: "bzip2", 14: "LZMA", 93: "Zstandard"}
 
 
@@ -82,46 +100,102 @@ class _Listed:
     mtime_ns: int | None
 
 
-def read_zip(archive: Path, check: Callable[[], None], max_entries: int) -> Iterator[Member]:
-    """Give the members of the zip archive at ``archive``, in the order of its index.
+def read_zip(archive: Incoming, check: Callable[[], None], max_entries: int) -> Iterator[Member]:
+    """Give the members of a zip archive, by ascending offset; where its index is in another order, with their rank in it.
 
     Raises:
         BrokenArchiveError: truncated, followed by something else, damaged, or at odds with its own index.
         UnsafeArchiveError: encrypted, packed by an unknown method, overlapping members, a member that is no file, folder or
             link, or more than ``max_entries`` members.
-        VolumeError: the disk failed.
+        ProvisionerError: as the archive's ``read_at``.
     """
-    # Two positions in one file: the index is read along with what it points to.
-    with open_archive(archive, "zip", READ_SIZE) as index, open_archive(archive, "zip", READ_SIZE) as data:
-        yield from _Reader(archive.name, index, data, check).members(max_entries)
+    return _Reader(archive, check).members(max_entries)
+
+
+def _whole(archive: Incoming, offset: int, count: int) -> bytes:
+    """Give ``count`` bytes, or as many as there are."""
+    data = archive.read_at(offset, count)
+    while len(data) < count and (more := archive.read_at(offset + len(data), count - len(data))):
+        data += more
+    return data
+
+
+class _Span:
+    """A stretch of the archive, read by one thread from its beginning on."""
+
+    def __init__(self, archive: Incoming, offset: int, first: int) -> None:
+        """Start at ``offset``; ``first`` bytes are likely to be wanted at once."""
+        self._archive = archive
+        self._at = offset
+        self._first = min(first, READ_SIZE)
+        self._held = b""
+
+    def take(self, count: int) -> bytes:
+        """Give ``count`` bytes, fewer only at the end of the archive."""
+        data = self.some(count)
+        while len(data) < count and (more := self.some(count - len(data))):
+            data += more
+        return data
+
+    def some(self, count: int) -> bytes:
+        """Give between 1 and ``count`` bytes; none at the end of the archive."""
+        if not self._held:
+            data = self._archive.read_at(self._at, max(count, self._first))
+            self._at += len(data)
+            self._first = 0
+            if len(data) <= count:
+                return data
+            self._held = data
+        data, self._held = self._held[:count], self._held[count:]
+        return data
+
+
+class _IndexBytes:
+    """The bytes of the index, read in large pieces of which the last one is held."""
+
+    def __init__(self, archive: Incoming, index: _Index) -> None:
+        self.length = index.length
+        self.window = _WINDOW
+        self._archive, self._offset = archive, index.offset
+        self._data, self._base = b"", 0
+
+    def get(self, at: int, count: int) -> bytes:
+        """Give ``count`` bytes from ``at`` on, fewer only at the end of the index."""
+        place = at - self._base
+        if place < 0 or place + count > len(self._data):
+            self._base = at if self.window < self.length else 0
+            self._data = _whole(self._archive, self._offset + self._base, min(max(count, self.window), self.length - self._base))
+            place = at - self._base
+        return self._data[place : place + count]
 
 
 class _Reader:
-    def __init__(self, name: str, index: BinaryIO, data: BinaryIO, check: Callable[[], None]) -> None:
-        self._name = name
-        self._index = index
-        self._data = data
+    def __init__(self, archive: Incoming, check: Callable[[], None]) -> None:
+        self._name = archive.name
+        self._archive = archive
         self._check = check
-        self._length = index.seek(0, io.SEEK_END)
+        self._length = archive.size
+        self._hungry = threading.Lock()
 
     def members(self, max_entries: int) -> Iterator[Member]:
         index = self._find_index()
         if index.count > max_entries:
             raise UnsafeArchiveError(f"{self._name}: it claims {index.count} members, more than {max_entries}", hint=NOT_OURS)
         claimed = 0
-        for listed in self._listing(index):
+        for rank, listed in self._listing(index):
             # No member may share bytes with another: that is how a small archive holds petabytes.
             claimed += listed.packed + _LOCAL.size + len(listed.raw)
             if claimed > self._length:
                 raise UnsafeArchiveError(f"{self._name}: its members overlap: they claim more bytes than it has", hint=NOT_OURS)
-            yield self._member(listed)
+            member = self._member(listed)
+            member.place, member.rank = min(listed.offset, self._length), rank
+            yield member
 
     # --- the index
 
     def _find_index(self) -> _Index:
         length = min(self._length, _END.size + _MAX_COMMENT)
-        self._data.seek(self._length - length)
-        tail = self._data.read(length)
+        tail = _whole(self._archive, self._length - length, length)
         at = len(tail)
         # The comment may hold the signature; the true one is that whose comment ends where the file does.
         while (at := tail.rfind(b"PK\5\6", 0, at)) >= 0:
@@ -147,8 +221,8 @@ class _Reader:
     def _zip64_end(self, end: int) -> tuple[int, int, int, int, int, int, int] | None:
         if end < _END64_LOCATOR.size + _END64.size:
             return None
-        self._data.seek(end - _END64_LOCATOR.size)
-        signature, _, where, disks = _END64_LOCATOR.unpack(self._data.read(_END64_LOCATOR.size))
+        locator = _whole(self._archive, end - _END64_LOCATOR.size, _END64_LOCATOR.size)
+        signature, _, where, disks = _END64_LOCATOR.unpack(locator)
         if signature != b"PK\6\7":
             # So many members, or so large, by chance and without zip64.
             return None
@@ -157,39 +231,68 @@ class _Reader:
         # Right before the locator, or, with a prefix or an extensible part, where the locator says.
         for place in (end - _END64_LOCATOR.size - _END64.size, where):
             if 0 <= place <= end - _END64_LOCATOR.size - _END64.size:
-                self._data.seek(place)
-                signature, _, _, _, disk, first_disk, here, count, size, offset = _END64.unpack(self._data.read(_END64.size))
+                record = _whole(self._archive, place, _END64.size)
+                signature, _, _, _, disk, first_disk, here, count, size, offset = _END64.unpack(record)
                 if signature == b"PK\6\6":
                     return place, disk, first_disk, here, count, size, offset
         return self._broken("its zip64 index cannot be found")
 
-    def _listing(self, index: _Index) -> Iterator[_Listed]:
-        self._index.seek(index.offset)
-        left, seen = index.length, 0
-        while left:
+    def _places(self, index: _Index, data: _IndexBytes) -> Iterator[tuple[int, int]]:
+        """Give where each entry is within the index and where it says its member is, and look whether the index is whole."""
+        at = seen = 0
+        while at < index.length:
             self._check()
-            head = self._index.read(_INDEXED.size)
+            head = data.get(at, _INDEXED.size)
             if len(head) != _INDEXED.size or not head.startswith(b"PK\1\2"):
                 self._broken(f"its index is damaged at entry {seen + 1}")
-            (_, _, host, _, flags, method, time, date, crc, packed, size, name_length, extra_length, comment_length, disk, _,
-             attributes, offset) = _INDEXED.unpack(head)  # fmt: skip
-            raw = self._index.read(name_length)
-            extra = self._index.read(extra_length)
-            left -= _INDEXED.size + name_length + extra_length + comment_length
-            if left < 0 or len(raw) != name_length or len(extra) != extra_length:
+            name_length, extra_length, comment_length = struct.unpack_from("<3H", head, 28)
+            length = _INDEXED.size + name_length + extra_length + comment_length
+            if at + length > index.length:
                 self._broken(f"its index is damaged at entry {seen + 1}")
-            self._index.seek(comment_length, io.SEEK_CUR)
-            fields = dict(_extra_fields(extra))
-            if _IN_ZIP64 in {size, packed, offset} or disk == _COUNT_IN_ZIP64:
-                size, packed, offset = self._zip64_fields(fields.get(_EXTRA_ZIP64, b""), size, packed, offset)
+            offset = int.from_bytes(head[42:46], "little")
+            yield at, self._entry(index, data, at)[0].offset if offset == _IN_ZIP64 else offset + index.prefix
+            at += length
             seen += 1
-            yield _Listed(
-                raw, _decoded(raw, flags, host), flags, method, crc, packed, size, offset + index.prefix,
-                attributes >> 16 if host in _UNIX_HOSTS else 0, _modified(fields.get(_EXTRA_TIME, b""), date, time),
-            )  # fmt: skip
         # Without zip64 the count is of 16 bits, and some writers let it overflow.
         if seen != index.count and (index.is_zip64 or seen & _COUNT_IN_ZIP64 != index.count):
             self._broken(f"its index has {seen} entries and claims {index.count}")
+
+    def _listing(self, index: _Index) -> Iterator[tuple[int | None, _Listed]]:
+        """Give the entries by ascending offset of their members, with their rank where that is not the index's own order."""
+        data = _IndexBytes(self._archive, index)
+        last, in_order = 0, True
+        for _, offset in self._places(index, data):
+            in_order = in_order and offset >= last
+            last = offset
+        if in_order:
+            at = 0
+            while at < index.length:
+                listed, length = self._entry(index, data, at)
+                yield None, listed
+                at += length
+            return
+        # Held only where it is needed: the largest archives that we know are in order.
+        data.window = _WHOLE if index.length <= _WHOLE else _SMALL_WINDOW
+        entries, offsets = array("Q"), array("Q")
+        for at, offset in self._places(index, data):
+            entries.append(at)
+            offsets.append(offset)
+        for rank in sorted(range(len(offsets)), key=offsets.__getitem__):
+            yield rank, self._entry(index, data, entries[rank])[0]
+
+    def _entry(self, index: _Index, data: _IndexBytes, at: int) -> tuple[_Listed, int]:
+        """Give the entry at ``at`` of the index, which is whole, and its length in bytes."""
+        (_, _, host, _, flags, method, time, date, crc, packed, size, name_length, extra_length, comment_length, disk, _,
+         attributes, offset) = _INDEXED.unpack(data.get(at, _INDEXED.size))  # fmt: skip
+        raw = data.get(at + _INDEXED.size, name_length)
+        fields = dict(_extra_fields(data.get(at + _INDEXED.size + name_length, extra_length))) if extra_length else {}
+        if _IN_ZIP64 in {size, packed, offset} or disk == _COUNT_IN_ZIP64:
+            size, packed, offset = self._zip64_fields(fields.get(_EXTRA_ZIP64, b""), size, packed, offset)
+        listed = _Listed(
+            raw, _decoded(raw, flags, host), flags, method, crc, packed, size, offset + index.prefix,
+            attributes >> 16 if host in _UNIX_HOSTS else 0, _modified(fields.get(_EXTRA_TIME, b""), date, time),
+        )  # fmt: skip
+        return listed, _INDEXED.size + name_length + extra_length + comment_length
 
     def _zip64_fields(self, field: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
         """Fill in, in this order, those that did not fit into 32 bits."""
@@ -227,53 +330,62 @@ class _Reader:
             member.target = b"".join(self._content(listed)).decode("utf-8", "surrogateescape")
         else:
             member.blocks = self._content(listed)
+            member.apart = listed.packed >= (_APART if listed.method in _FAST else _APART // 8)
         return member
 
     def _content(self, listed: _Listed) -> Iterator[bytes]:
+        """Give a member's content. In any thread: it shares nothing with the rest that changes."""
+        if listed.method in _FAST or listed.size < _HUNGRY:
+            yield from self._checked(listed)
+        else:
+            with self._hungry if listed.method != _BZIP2 else contextlib.nullcontext():
+                yield from self._checked(listed)
+
+    def _checked(self, listed: _Listed) -> Iterator[bytes]:
         name = listed.name
         if listed.offset > self._length:
             self._broken(f"{shown(name)} is not where the index says")
-        self._data.seek(listed.offset)
-        head = self._data.read(_LOCAL.size)
+        span = _Span(self._archive, listed.offset, _LOCAL.size + len(listed.raw) + _LOCAL_EXTRA + listed.packed)
+        head = span.take(_LOCAL.size)
         if len(head) != _LOCAL.size or not head.startswith(b"PK\3\4"):
             self._broken(f"{shown(name)} is not where the index says")
         _, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack(head)
-        if self._data.read(name_length) != listed.raw or method != listed.method or (flags ^ listed.flags) & _ENCRYPTED:
+        if span.take(name_length) != listed.raw or method != listed.method or (flags ^ listed.flags) & _ENCRYPTED:
             self._broken(f"{shown(name)} says something else of itself than the index does")
-        self._data.seek(extra_length, io.SEEK_CUR)
+        span.take(extra_length)
         total = crc = 0
-        for data in self._stored(listed) if not listed.method else self._unpacked(listed):
+        for data in self._stored(listed, span) if not listed.method else self._unpacked(listed, span):
             total += len(data)
             if total > listed.size:
                 self._broken(f"{shown(name)} unpacks to more than the {listed.size} bytes that the index says")
-            crc = zlib.crc32(data, crc)
+            crc = isal_zlib.crc32(data, crc)
             yield data
         if total != listed.size:
             self._broken(f"{shown(name)} unpacks to {total} bytes, and the index says {listed.size}")
         if crc != listed.crc:
             self._broken(f"{shown(name)} has a wrong checksum (CRC-32)")
 
-    def _stored(self, listed: _Listed) -> Iterator[bytes]:
+    def _stored(self, listed: _Listed, span: _Span) -> Iterator[bytes]:
         left = listed.packed
         while left:
-            data = self._data.read(min(left, CHUNK))
+            data = span.some(min(left, CHUNK))
             if not data:
                 self._broken(f"it ends in the middle of {shown(listed.name)}")
             left -= len(data)
             yield data
 
-    def _unpacked(self, listed: _Listed) -> Iterator[bytes]:
+    def _unpacked(self, listed: _Listed, span: _Span) -> Iterator[bytes]:
         left = listed.packed
         try:
             if listed.method == _LZMA:
-                decoder, used = self._lzma(left)
+                decoder, used = self._lzma(span, left)
                 left -= used
             else:
                 decoder = _decoder(listed.method)
             while not decoder.eof:
                 fed = b""
                 if decoder.needs_input and left:
-                    fed = self._data.read(min(left, READ_SIZE))
+                    fed = span.some(min(left, READ_SIZE))
                     if not fed:
                         self._broken(f"it ends in the middle of {shown(listed.name)}")
                     left -= len(fed)
@@ -288,9 +400,9 @@ class _Reader:
         if left or decoder.unused_data:
             self._broken(f"{shown(listed.name)} is followed by bytes that belong to nothing")
 
-    def _lzma(self, available: int) -> tuple[Decoder, int]:
+    def _lzma(self, span: _Span, available: int) -> tuple[Decoder, int]:
         """Read the properties before raw LZMA data (APPNOTE 5.8.8) and give the decoder, and how many bytes they took."""
-        head = self._data.read(min(9, available))
+        head = span.take(min(9, available))
         if len(head) != 9 or head[2:4] != b"\5\0" or head[4] >= 9 * 5 * 5:  # noqa: PLR2004 - lc, lp and pb in one byte
             self._broken("LZMA properties that make no sense")
         dictionary = int.from_bytes(head[5:9], "little")
@@ -309,7 +421,7 @@ class _Reader:
 def _decoder(method: int) -> Decoder:
     match method:
         case 8:
-            return ZlibDecoder(-15)
+            return deflate_decoder()
         case 12:
             return bz2.BZ2Decompressor()
         case _:

@@ -25,6 +25,7 @@ import pytest
 from provisioner.errors import IntegrityError, VolumeError
 from provisioner.volume import archive as archive_module
 from provisioner.volume.archive import Unpacked, unpack
+from provisioner.volume.incoming import LocalFile
 from provisioner.volume.manifest import Entry, Manifest, check_tree
 from provisioner.volume.tree import TreeWriter
 
@@ -49,7 +50,8 @@ def nothing(*_: object) -> None:
 
 def run(archive: Path, form: UnpackFormat, root: Path, into: str = "", **more: Any) -> Unpacked:
     """Unpack with nothing taken and nobody asking to stop."""
-    return unpack(archive, form, root, into, **{"taken": {}, "check": nothing, "advance": nothing, **more})
+    with LocalFile(archive) as file:
+        return unpack(file, form, root, into, **{"taken": {}, "check": nothing, "advance": nothing, **more})
 
 
 def open_descriptors() -> int:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
-from provisioner.remote.http import HttpClient, RateLimiter, show_url
+from provisioner.remote.http import HttpClient, RateLimiter
 from provisioner.remote.network import Proxies
+from provisioner.remote.trouble import show_url
 from provisioner.stop import Stop
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise

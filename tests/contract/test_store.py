@@ -139,7 +139,7 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     shop = make(tmp_path / "volume")
     recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=FIRST, label="alpha", layout="raw")
     recipe.dataset = SimpleNamespace(license=SimpleNamespace(spdx="CC-BY-4.0"))
-    step: Any = SimpleNamespace(recipe=recipe, id="alpha", one_at_a_time=True, left_bytes=None, download=None)
+    step: Any = SimpleNamespace(recipe=recipe, id="alpha", room="one_by_one", left_bytes=None, download=None)
     remote: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
     finds: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
     watcher: Any = _Ears()

@@ -15,6 +15,7 @@ import stat
 import struct
 import sys
 import tarfile
+import threading
 import warnings
 import zipfile
 import zlib
@@ -26,7 +27,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provisioner.errors import BrokenArchiveError, IntegrityError, ProvisionerError, UnsafeArchiveError, VolumeError
+from provisioner.volume import workers
 from provisioner.volume.archive import Unpacked, unpack, windows_objection
+from provisioner.volume.incoming import LocalFile
+from tests.support.incoming import Arriving
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -48,6 +52,7 @@ class Box(NamedTuple):
 
     root: Path
     outside: Path
+    arriving: bool = False
 
     def unpack(self, data: bytes, form: UnpackFormat, into: str = "", **more: Any) -> Unpacked:
         """Unpack ``data``, and look whether the surroundings are as they were, whatever came of it."""
@@ -55,7 +60,8 @@ class Box(NamedTuple):
         archive.write_bytes(data)
         before = self._surroundings()
         try:
-            return unpack(archive, form, self.root, into, **{"taken": {}, "check": nothing, "advance": nothing, **more})
+            with Arriving(data) if self.arriving else LocalFile(archive) as file:
+                return unpack(file, form, self.root, into, **{"taken": {}, "check": nothing, "advance": nothing, **more})
         finally:
             assert self._surroundings() == before
             for folder, folders, files in os.walk(self.root):
@@ -73,13 +79,15 @@ class Box(NamedTuple):
         }
 
 
-@pytest.fixture
-def box(tmp_path: Path) -> Box:
-    """Give an empty root beside a folder with a precious file."""
+@pytest.fixture(params=["whole", "arriving", "on one core"])
+def box(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Box:
+    """Give an empty root beside a folder with a precious file; archives are there, or arrive, with threads and without."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"precious")
-    return Box(tmp_path / "root", outside)
+    # However many this machine has.
+    monkeypatch.setattr(workers, "usable_cores", lambda: 1 if request.param == "on one core" else 2)
+    return Box(tmp_path / "root", outside, request.param == "arriving")
 
 
 def hint_and_words(error: ProvisionerError) -> str:
@@ -232,7 +240,7 @@ def test_an_unsafe_tar_is_refused(box: Box, row: str, into: str) -> None:
     with pytest.raises(UnsafeArchiveError) as caught:
         box.unpack(hostile, "tar", into)
     assert reason in hint_and_words(caught.value)
-    twin = Box(box.root.with_name("twin"), box.outside)
+    twin = box._replace(root=box.root.with_name("twin"))
     assert twin.unpack(honest, "tar", into).entries
 
 
@@ -432,7 +440,7 @@ def test_an_unsafe_zip_is_refused(box: Box, row: str, into: str) -> None:
     with pytest.raises(UnsafeArchiveError) as caught:
         box.unpack(hostile, "zip", into)
     assert reason in hint_and_words(caught.value)
-    twin = Box(box.root.with_name("twin"), box.outside)
+    twin = box._replace(root=box.root.with_name("twin"))
     assert twin.unpack(honest, "zip", into).entries
 
 
@@ -707,10 +715,12 @@ def test_names_that_windows_takes_for_something_else(name: str, *, bad: bool) ->
 
 
 @pytest.fixture(autouse=True)
-def no_descriptors_left() -> Iterator[None]:
-    """Whatever is refused, all is closed."""
+def nothing_left() -> Iterator[None]:
+    """Whatever is refused, every descriptor is closed and every thread has ended."""
     with os.scandir("/proc/self/fd") as found:
         before = sum(1 for _ in found)
+    threads = threading.active_count()
     yield
     with os.scandir("/proc/self/fd") as found:
         assert sum(1 for _ in found) <= before
+    assert threading.active_count() == threads

@@ -282,8 +282,8 @@ def test_archives_one_at_a_time() -> None:
     need = need_of(make_recipe(shelf.datasets["alpha"]))
     assert (need.download, need.unpacked) == (Size(40), Size(80))
     assert (need.peak_at_once, need.peak_one_by_one) == (120, 90)
-    assert plan_of(Inventory(free_bytes=120), shelf=shelf).steps[0].one_at_a_time is False
-    assert plan_of(Inventory(free_bytes=119), shelf=shelf).steps[0].one_at_a_time is True
+    assert plan_of(Inventory(free_bytes=120), shelf=shelf).steps[0].room == "at_once"
+    assert plan_of(Inventory(free_bytes=119), shelf=shelf).steps[0].room == "one_by_one"
     assert plan_of(Inventory(free_bytes=89), shelf=shelf).steps[0].action == "skip"
 
 
