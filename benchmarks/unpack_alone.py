@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from provisioner.volume.archive import unpack
 from provisioner.volume.incoming import LocalFile
+from provisioner.volume.incoming import LocalFile
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import UnpackFormat
@@ -19,15 +20,8 @@ if TYPE_CHECKING:
 def main(archive: str, form: str, target: str) -> None:
     """Do it."""
     with LocalFile(Path(archive)) as file:
-        unpack(
-            file,
-            cast("UnpackFormat", form),
-            Path(target),
-            "",
-            taken={},
-            check=lambda: None,
-            advance=lambda _: None,
-        )
+        known = cast("UnpackFormat", form)
+        unpack(file, known, Path(target), "", taken={}, check=lambda: None, advance=lambda _: None)
 
 
 if __name__ == "__main__":
