@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, cast
 
 from provisioner.volume.archive import unpack
 from provisioner.volume.incoming import LocalFile
-from provisioner.volume.incoming import LocalFile
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import UnpackFormat
