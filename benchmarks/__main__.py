@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import facts, limits, plot, report, series
+from benchmarks import disk, facts, limits, plot, report, series
 from benchmarks.data import Store
 from benchmarks.rows import ROWS, add_repos
 from benchmarks.runner import run_row
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rows", help=f"only these, separated by commas: {', '.join(PARTS)}")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each (3)")
     parser.add_argument("--quick", action="store_true", help="small sizes: does the harness work? The figures say nothing")
-    parser.add_argument("--json", type=Path, default=RESULTS, help="what was measured: written by run, read by report")
+    parser.add_argument("--json", type=Path, help="what was measured: written by run, read by report (docs/performance.json)")
     parser.add_argument("--update", action="store_true", help="with --rows: keep the other rows that the file has")
     parser.add_argument(
         "--work", type=Path, default=ROOT / "build" / "bench", help="where data is kept, and the disk that is meant"
@@ -42,6 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="a tmpfs to write to")  # noqa: S108
     parser.add_argument("--image", default="provisioner:latest", help="for the rows in a container")
     options = parser.parse_args(arguments)
+    if options.json is None:  # small sizes never reach the documents by themselves
+        options.json = options.work / "quick.json" if options.quick else RESULTS
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     chosen = options.rows.split(",") if options.rows else list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         parser.error(f"no such rows: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
@@ -63,7 +66,8 @@ def run(options: argparse.Namespace, chosen: Sequence[str], known: dict[str, Any
     bench = Bench(scale, store, Server(work, store.files), work, memory, work / "targets")
     (work / "home").mkdir(exist_ok=True)
     memory.mkdir()
-    document = known or {"rows": [], "limits": [], "curves": {}}
+    document = known or {"rows": [], "limits": [], "curves": {}, "seconds": 0}
+    earlier = document["seconds"]
     document |= {
         "machine": facts.machine(bench),
         "versions": facts.versions(),
@@ -77,7 +81,7 @@ def run(options: argparse.Namespace, chosen: Sequence[str], known: dict[str, Any
         with bench.server:
             for name in chosen:
                 _part(bench, name, document, options)
-                document["seconds"] = round(time.monotonic() - begun)
+                document["seconds"] = earlier + round(time.monotonic() - begun)
                 options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     finally:
         store.tidy()
@@ -106,7 +110,7 @@ def _limits(bench: Bench, name: str, image: str) -> list[limits.Finding]:
         if limits.has_image(image):
             return limits.memory(bench, image)
         say(f"  left out: there is no Docker engine with {image}")
-    elif limits.may_mount():
+    elif disk.may_mount():
         return limits.room(bench)
     else:
         say("  left out: only root may mount a small volume")

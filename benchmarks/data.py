@@ -169,7 +169,9 @@ class Store:
         path = self.files / "archives" / name
 
         def made() -> list[File]:
-            make(path)
+            part = path.with_name(f"{path.name}.part")  # nobody sees half of it, and who has a link to the old one keeps that
+            make(part)
+            part.replace(path)
             with path.open("rb") as file:
                 return [_hashed(name, path.stat().st_size, iter(lambda: file.read(MIB), b""))]
 
@@ -237,6 +239,7 @@ def _file(path: str, data: bytes) -> File:
 
 
 def _write(target: Path, path: str, blocks: Iterator[bytes], size: int) -> File:
+    target.unlink(missing_ok=True)  # who has a link to it keeps the old one
     with target.open("wb") as file:
 
         def through() -> Iterator[bytes]:

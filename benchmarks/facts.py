@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import peers
+from benchmarks import disk, peers
+from benchmarks.work import ROOT
 from provisioner import __version__
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def machine(bench: Bench) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "processor": model.group(1) if model else platform.machine(),
         "memory_bytes": int(memory.group(1)) * 1024 if memory else None,
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "system": system.group(1) if system else platform.system(),
-        "file_systems": {"memory": _file_system(bench.memory), "disk": _file_system(bench.disk)},
+        "file_systems": {"memory": _file_system(bench.memory), "disk": _disk(bench.disk)},
     }
 
 
@@ -60,10 +61,17 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Name the commit that is measured, as far as there is one."""
-    words = ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=Path(__file__).parent)
-    return done.stdout.strip() or "unknown"
+    """Name the commit that is measured, as far as there is one, and say when the program is not as it is there."""
+    head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], check=False, capture_output=True, text=True, cwd=ROOT)
+    if head.returncode:
+        return "unknown"
+    same = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "provisioner"], check=False, cwd=ROOT).returncode == 0
+    return head.stdout.strip() + ("" if same else ", changed")
+
+
+def _disk(folder: Path) -> str:
+    under = _file_system(folder)
+    return f"ext4 in an image on {under}, made anew for every run" if disk.may_mount() else under
 
 
 def _file_system(folder: Path) -> str:

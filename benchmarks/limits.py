@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import measure, ours
+from benchmarks import disk, measure, ours
 from benchmarks.data import KIB, MIB
 from benchmarks.rows import large, small, tiny
-from benchmarks.work import WrongResultError, empty
+from benchmarks.work import WrongResultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +31,6 @@ MEMORY_LIMIT: Final = 192 * MIB
 ROOM: Final = 64 * MIB
 """What a run may need beyond what it leaves."""
 BYTES_PER_FILE: Final = 1024
-_SLOW_FILES: Final = 100_000
-"""From here on once is enough: what it adds is large beside what varies."""
 _MARGIN: Final = 8 * MIB
 """A volume has this much more than is allowed, so that one byte too many is seen and not only felt."""
 
@@ -85,14 +84,12 @@ def memory(bench: Bench, image: str) -> list[Finding]:
     """Do each kind of work in a container of 192 MiB, onto a disk: what is written to a tmpfs would count as its memory."""
     findings = []
     for title, order in _works(bench):
-        volume = bench.disk / "container"
-        empty(volume)
         catalog = ours.catalog(order, bench.work / "container" / "catalog.json")
-        code, killed, anonymous = _contained(image, ours.settings(bench.server.hub), catalog, volume)
-        problem = "killed for its memory" if killed else f"exit code {code}" if code else ""
-        if not problem:
-            problem = _wrong(partial(ours.check, volume, order.expected))
-        shutil.rmtree(volume)
+        with disk.fresh(bench.disk) as volume:
+            code, killed, anonymous = _contained(image, ours.settings(bench.server.hub), catalog, volume)
+            problem = "killed for its memory" if killed else f"exit code {code}" if code else ""
+            if not problem:
+                problem = _wrong(partial(ours.check, volume, order.expected))
         found = f"{problem or 'exit code 0'}, {anonymous / MIB:.0f} MiB anonymous"
         findings.append(
             Finding(title, "exit code 0", found, not problem, {"code": code, "killed": killed, "anonymous_bytes": anonymous})
@@ -160,7 +157,7 @@ def room(bench: Bench) -> list[Finding]:
         order = _from_server(bench.server.files, archive)
         catalog = ours.catalog(order, bench.work / "catalogs" / f"room-{archive.form}.json")
         pages = sum(-(-member.size // 4096) * 4096 for member in archive.members)
-        with _Mounted(pages + ROOM + _MARGIN) as volume:
+        with disk.small_memory(pages + ROOM + _MARGIN) as volume:
             measured = measure.run(
                 ours.command(bench.server.hub, catalog, volume), bench.work / "home", bench.work / "last.log", watched=volume
             )
@@ -174,52 +171,28 @@ def room(bench: Bench) -> list[Finding]:
     return findings
 
 
-class _Mounted:
-    """A tmpfs of a size."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __enter__(self) -> Path:
-        self._folder = Path(tempfile.mkdtemp(prefix="provisioner-room-"))
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self._size}", "tmpfs", str(self._folder)], check=True)
-        return self._folder
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["umount", str(self._folder)], check=True)
-        self._folder.rmdir()
-
-
 # --- growth -------------------------------------------------------------------------------------------------------------
 
 
 def growth(bench: Bench) -> list[Finding]:
     """Ask for listings, and make plans, of more and more files."""
-    return [_growth(bench, "listing", _listing), _growth(bench, "plan", _plan)]
+    return [_growth(bench, "listing of a repository", _listing), _growth(bench, "plan for a volume that holds them", _plan)]
 
 
-def _growth(bench: Bench, what: str, start: Callable[[Bench, int], measure.Command]) -> Finding:
-    points = []
+def _growth(bench: Bench, title: str, start: Callable[[Bench, int], measure.Command]) -> Finding:
+    wanted = "ten times the files: at most ten times the time; below 1 KiB of memory a file"
+    points: list[tuple[int, float, int]] = []
     for count in bench.scale.listings:
-        repeat = 1 if count >= _SLOW_FILES else 3
-        runs = [measure.run(start(bench, count), bench.work / "home", bench.work / "last.log") for _ in range(repeat)]
-        best = sorted(runs, key=lambda each: each.wall_seconds)[len(runs) // 2]
+        runs = [measure.run(start(bench, count), bench.work / "home", bench.work / "last.log") for _ in range(3)]
         if any(each.code for each in runs):
-            return Finding(f"{what} of {count:,} files", "no faster than the number of files", "it fails", kept=False, values={})
-        points.append((count, best.wall_seconds, min(each.anonymous_bytes for each in runs)))
-    # The first point is what it costs to start; the cost of a file is what each further one adds.
-    (first, *_), (middle, *_), (last, *_) = points[0], points[-2], points[-1]
-    early = (points[-2][1] - points[0][1]) / max(1, middle - first)
-    late = (points[-1][1] - points[-2][1]) / max(1, last - middle)
-    each = (points[-1][2] - points[0][2]) / max(1, last - first)
-    kept = each <= BYTES_PER_FILE and (early <= 0 or late <= 1.5 * early)
-    times = ", ".join(f"{count:,}: {seconds:.2f} s" for count, seconds, _ in points)
-    values: dict[str, Any] = {
-        "points": [{"files": count, "wall_seconds": wall, "anonymous_bytes": memory} for count, wall, memory in points]
-    }
-    values |= {"bytes_per_file": round(each), "late_seconds_per_file": late, "early_seconds_per_file": early}
-    wanted = "time grows no faster than the number of files, below 1 KiB of memory a file"
-    finding = Finding(f"{what} of many files", wanted, f"{times}; {each:.0f} bytes a file", kept, values)
+            return Finding(title, wanted, f"fails with {count:,} files", kept=False, values={})
+        wall = statistics.median(each.wall_seconds for each in runs)
+        points.append((count, wall, min(each.anonymous_bytes for each in runs)))
+    each = (points[-1][2] - points[0][2]) / (points[-1][0] - points[0][0])
+    steady = all(later[1] / earlier[1] <= later[0] / earlier[0] for earlier, later in itertools.pairwise(points))
+    found = ", ".join(f"{count:,}: {seconds:.2f} s" for count, seconds, _ in points) + f"; {each:.0f} bytes a file"
+    shown = [{"files": count, "wall_seconds": wall, "anonymous_bytes": memory} for count, wall, memory in points]
+    finding = Finding(title, wanted, found, steady and each < BYTES_PER_FILE, {"points": shown, "bytes_per_file": round(each)})
     _say(finding)
     return finding
 
@@ -232,14 +205,13 @@ def _listing(bench: Bench, count: int) -> measure.Command:
 
 
 def _plan(bench: Bench, count: int) -> measure.Command:
-    """Have the program plan a catalog with that many direct URLs."""
-    files = tiny(bench).first(count).files
-    entries = [
-        {"url": f"{bench.server.files}/tiny/{file.path}", "size": file.size, "digest": f"sha256:{file.sha256}"} for file in files
-    ]
-    order = ours.Order(({"kind": "url", "layout": "raw", "files": entries},), ())
-    catalog = ours.catalog(order, bench.work / "catalogs" / f"plan-{count}.json")
-    return ours.command(bench.server.hub, catalog, bench.work / "no-volume", "plan")
+    """Have the program plan for a volume that holds that many files."""
+    archive = bench.store.small_tar(count, 100)
+    catalog = ours.catalog(_from_server(bench.server.files, archive), bench.work / "catalogs" / f"plan-{count}.json")
+    volume = bench.memory / f"held-{count}"
+    if not volume.exists():
+        measure.run(ours.command(bench.server.hub, catalog, volume), bench.work / "home", bench.work / "last.log")
+    return ours.command(bench.server.hub, catalog, volume, "plan")
 
 
 def _wrong(check: Callable[[], None]) -> str:
@@ -259,8 +231,3 @@ def has_image(image: str) -> bool:
     if shutil.which("docker") is None:
         return False
     return subprocess.run(["docker", "image", "inspect", image], check=False, capture_output=True).returncode == 0
-
-
-def may_mount() -> bool:
-    """Say whether this user may mount a file system."""
-    return os.geteuid() == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import threading
@@ -31,6 +32,11 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Beside ``PATH`` and a ``HOME`` of its own; nothing else of this shell's is handed on."""
     folder: Path | None = None
+
+
+def synced_after(words: tuple[str, ...], target: Path, folder: Path | None = None) -> Command:
+    """Give a command after which what it wrote is on the disk."""
+    return Command(("bash", "-c", f"{shlex.join(words)} && sync -f {shlex.quote(str(target))}"), {}, folder)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.data import MIB
-from benchmarks.measure import Command
+from benchmarks.measure import Command, synced_after
 from benchmarks.work import ROOT, WrongResultError
 
 if TYPE_CHECKING:
@@ -96,9 +96,10 @@ def command(endpoint: str, path: Path, volume: Path, *words: str) -> Command:
     return Command(line, settings(endpoint), ROOT)
 
 
-def unpacking(archive: Path, form: str, target: Path) -> Command:
+def unpacking(archive: Path, form: str, target: Path, *, synced: bool = False) -> Command:
     """Give the command line that does the unpacking alone."""
-    return Command((sys.executable, "-m", "benchmarks.unpack_alone", str(archive), form, str(target)), {}, ROOT)
+    words = (sys.executable, "-m", "benchmarks.unpack_alone", str(archive), form, str(target))
+    return synced_after(words, target, ROOT) if synced else Command(words, {}, ROOT)
 
 
 def check(volume: Path, expected: tuple[File, ...]) -> None:

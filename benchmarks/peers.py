@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.measure import Command
+from benchmarks.measure import Command, synced_after
 from benchmarks.work import ROOT
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ def curl_tar(url: str, flag: str, target: Path) -> Command:
 def tar(archive: Path, target: Path, *, synced: bool = False) -> Command:
     """GNU ``tar x`` of a file that is there."""
     words = ("tar", "-xf", str(archive), "-C", str(target))
-    if not synced:
-        return Command(words)
-    return Command(("bash", "-c", f"{shlex.join(words)} && sync -f {shlex.quote(str(target))}"))
+    return synced_after(words, target) if synced else Command(words)
 
 
 def unzip(archive: Path, target: Path) -> Command:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _WIDTH: Final = 420
 _HEIGHT: Final = 300
 _LEFT: Final = 62
-_RIGHT: Final = 16
+_RIGHT: Final = 30
 _TOP: Final = 34
 _BOTTOM: Final = 78
 _COLOURS: Final = {NAME: "#0b6e99", "curl -Z": "#8a8a8a", "curl": "#8a8a8a", "hf download": "#c2571a"}

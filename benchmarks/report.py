@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from benchmarks.ours import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _MIB: Final = 1024 * 1024
 PLACES: Final = ("machine", "aims", "limits", "figures")
@@ -65,7 +65,9 @@ def _machine(document: Mapping[str, Any]) -> str:
     facts, versions = document["machine"], document["versions"]
     places = facts["file_systems"]
     memory = f"{facts['memory_bytes'] / 2**30:.0f} GiB of memory"
-    run = f"{document['repeat']} runs of each in turn, medians; {document['seconds'] / 60:.0f} minutes in all"
+    counts = sorted({max(entrant["runs"] for entrant in row["entrants"]) for row in document["rows"]})
+    runs = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + " runs of each in turn, medians"
+    run = f"{runs}; {document['seconds'] / 60:.0f} minutes in all"
     lines = [
         f"- {facts['cores']} cores ({facts['processor']}), {memory}, {facts['system']}, Linux {facts['kernel']}",
         f"- Written to {places['memory']} in memory, where a row does not say disk; the disk is {places['disk']}",
@@ -81,7 +83,7 @@ def _aims(document: Mapping[str, Any]) -> str:
     lines = ["| work | aim, wall time | measured | |", "| --- | --- | --- | --- |"]
     for row in document["rows"]:
         for wanted, found, kept in verdicts(row):
-            lines.append(f"| {row['title']} | {wanted} | {found} | {_verdict(kept)} |")
+            lines.append(f"| {_title(row)} | {_cell(wanted)} | {found} | {_verdict(kept)} |")
     return "\n".join(lines)
 
 
@@ -99,6 +101,7 @@ def _limits(document: Mapping[str, Any]) -> str:
         lines.append(
             f"| anonymous memory of all our processes, any row | at most 150 MiB | {found} | {_verdict(most <= 150 * _MIB)} |"
         )
+    lines += _growth(document["curves"].get("files", []))
     parts = {"memory": "container of 192 MiB: ", "room": "room for the tree alone: ", "growth": ""}
     lines += [
         f"| {parts[one['part']]}{one['title']} | {one['wanted']} | {one['found']} | {_verdict(one['kept'])} |"
@@ -107,20 +110,28 @@ def _limits(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _growth(points: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Compare the largest of our own runs with the one before it."""
+    ours = [point for point in points if point["name"] == NAME and not point["failure"]]
+    if len(ours) < 2:
+        return
+    before, last = ours[-2:]
+    further = last["at"] - before["at"]
+    memory = (last["anonymous_bytes"] - before["anonymous_bytes"]) / further
+    counts = f"{before['at']:,} to {last['at']:,} files of 4 KiB from the Hub"
+    yield f"| memory of a run, {counts} | below 1 KiB a file | {memory:.0f} bytes a file | {_verdict(memory < 1024)} |"
+    early, late = (1000 * point["cpu_seconds"] / point["at"] for point in (before, last))
+    found = f"{early:.2f} to {late:.2f} ms a file"
+    yield f"| processor time of a run, {counts} | grows no faster than the files | {found} | {_verdict(late <= 1.1 * early)} |"
+
+
 def _figures(document: Mapping[str, Any]) -> str:
     lines = []
     for row in document["rows"]:
-        lines += [
-            "",
-            f"**{row['title']}**"
-            + (", on disk" if row["place"] == "disk" else "")
-            + (f" ({row['note']})" if row["note"] else ""),
-            "",
-        ]
-        lines += [
-            "| | wall, s | all runs, s | CPU, s | memory, MiB | MB/s | ours is |",
-            "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
-        ]
+        note = f" ({row['note']})" if row["note"] else ""
+        lines += ["", f"**{_title(row)}**{note}", ""]
+        lines += ["| | wall, s | all runs, s | CPU, s | memory, MiB | MB/s | ours is |"]
+        lines += ["| --- | ---: | --- | ---: | ---: | ---: | ---: |"]
         ours = next((each for each in row["entrants"] if each["name"].startswith(NAME) and not each["failure"]), None)
         lines += [_line(row, entrant, ours) for entrant in row["entrants"]]
     return "\n".join(lines[1:])
@@ -128,13 +139,13 @@ def _figures(document: Mapping[str, Any]) -> str:
 
 def _line(row: Mapping[str, Any], entrant: Mapping[str, Any], ours: Mapping[str, Any] | None) -> str:
     if entrant["failure"]:
-        return f"| {entrant['name']} | failed: {_cell(entrant['failure'])} | | | | | |"
+        return f"| {_cell(entrant['name'])} | failed: {_cell(entrant['failure'])} | | | | | |"
     samples = ", ".join(f"{sample['wall_seconds']:.2f}" for sample in entrant["samples"])
     comparable = ours is not None and not entrant["name"].startswith(NAME) and row["id"] != "capped"
     ratio = f"{ours['wall_seconds'] / entrant['wall_seconds']:.2f} ×" if ours is not None and comparable else ""
     rate = f"{entrant['work_bytes'] / entrant['wall_seconds'] / 1e6:,.0f}" if row["id"] != "idle" else ""
     return (
-        f"| {entrant['name']} | {entrant['wall_seconds']:.2f} | {samples} | {entrant['cpu_seconds']:.2f} "
+        f"| {_cell(entrant['name'])} | {entrant['wall_seconds']:.2f} | {samples} | {entrant['cpu_seconds']:.2f} "
         f"| {entrant['anonymous_bytes'] / _MIB:.0f} | {rate} | {ratio} |"
     )
 
@@ -145,6 +156,10 @@ def _verdict(kept: bool | None) -> str:  # noqa: FBT001 - a table's cell
 
 def _factor(value: float) -> str:
     return f"1/{round(1 / value)}" if value < 0.3 else f"{value:g}"
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return _cell(row["title"]) + (", on disk" if row["place"] == "disk" else "")
 
 
 def _cell(text: str) -> str:

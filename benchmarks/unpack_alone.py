@@ -19,15 +19,8 @@ if TYPE_CHECKING:
 def main(archive: str, form: str, target: str) -> None:
     """Do it."""
     with LocalFile(Path(archive)) as file:
-        unpack(
-            file,
-            cast("UnpackFormat", form),
-            Path(target),
-            "",
-            taken={},
-            check=lambda: None,
-            advance=lambda _: None,
-        )
+        known = cast("UnpackFormat", form)
+        unpack(file, known, Path(target), "", taken={}, check=lambda: None, advance=lambda _: None)
 
 
 if __name__ == "__main__":

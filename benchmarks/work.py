@@ -77,7 +77,7 @@ class Bench:
     memory: Path
     """A folder on tmpfs for what is written."""
     disk: Path
-    """A folder on a disk."""
+    """A folder on a disk, below which :mod:`benchmarks.disk` makes what is written to."""
 
 
 @dataclass(frozen=True)

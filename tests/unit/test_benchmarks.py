@@ -130,6 +130,7 @@ def test_the_page_is_filled_between_its_marks() -> None:
         "commit": "abc",
         "date": "2026-01-01",
         "rows": [_row([_entrant("provisioner", 1), _entrant("peer", 4)], _target(at_most=0.5, peer="peer"))],
+        "curves": {},
         "limits": [{"part": "room", "title": "zip", "wanted": "little", "found": "less", "kept": True, "values": {}}],
     }
     page = "\n".join(f"<!-- {name}:begin -->\n<!-- {name}:end -->" for name in report.PLACES)
