@@ -205,7 +205,7 @@ class HubClient:
             IntegrityError: it names a file that would land outside its folder, twice, or without a usable digest.
             ProvisionerError: as :meth:`resolve`; ``RemoteUnavailableError`` also when it stays incomplete.
         """
-        expected = self._paths.get((repo, commit))
+        expected = self._paths.pop((repo, commit), None)
         if expected is None:
             expected = self.info(repo, commit).paths
 
