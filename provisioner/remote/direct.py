@@ -73,6 +73,27 @@ class _Response(http.client.HTTPResponse):
             or (self.length is None and not self.chunked)
         )
 
+    def read_some(self, view: memoryview) -> int:
+        """Read what is there into ``view``, and give how many bytes that is; 0 at the end.
+
+        The library's own ``read1`` makes room for all that might come, each time: for a large file that costs more than the
+        reading.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection failed.
+        """
+        if self.fp is None:
+            return 0
+        if self.chunked or self.length is None:
+            data = self.read1(len(view))
+            view[: len(data)] = data
+            return len(data)
+        count = self.fp.readinto1(view[: self.length])
+        self.length -= count
+        if not count or not self.length:
+            self._close_conn()  # type: ignore[attr-defined]
+        return count
+
     def _read_status_line(self) -> int:
         line = self.fp.readline(_MAX_LINE + 1)
         if not line:
@@ -111,7 +132,7 @@ class DirectResponse:
 
     def __init__(
         self,
-        inner: http.client.HTTPResponse,
+        inner: _Response,
         connection: http.client.HTTPConnection,
         sock: socket.socket,
         keep: Callable[[], None],
@@ -131,6 +152,14 @@ class DirectResponse:
             OSError, http.client.HTTPException: the connection failed.
         """
         return self._inner.read1(amt)
+
+    def readinto1(self, view: memoryview) -> int:
+        """Read what is there into ``view``, and give how many bytes that is; 0 at the end.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection failed.
+        """
+        return self._inner.read_some(view)
 
     def read(self, amt: int, *, decode_content: bool = False) -> bytes:  # noqa: ARG002 - as it came, always
         """Give ``amt`` bytes, fewer at the end.

@@ -111,8 +111,8 @@ class Sink(Protocol):
         """Note where the coming bytes are from."""
         ...
 
-    def write(self, data: bytes, /) -> None:
-        """Append."""
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Append; the bytes are another's after the call."""
         ...
 
     def seal(self) -> str:
@@ -224,6 +224,8 @@ class HttpClient:
         self._lock = threading.Lock()
         self._pools: dict[str | None, urllib3.PoolManager] = {}
         self._direct: dict[str, DirectPool] = {}
+        self._own = threading.local()
+        """A buffer for each thread."""
         self._context: ssl.SSLContext | None = None
         self._rate = RateLimiter(bytes_per_second, pause=stop.wait, clock=time.monotonic) if bytes_per_second else None
 
@@ -374,20 +376,32 @@ class HttpClient:
         """Give the URL that is really asked (``URL_REWRITE``)."""
         return self._rewrite(url)
 
-    def received(self, response: Answer, asked: str) -> Iterator[bytes]:
-        """Give the body of an answer as it comes, within the budget of bytes a second.
+    def received(self, response: Answer, asked: str) -> Iterator[memoryview]:
+        """Give the body of an answer as it comes, within the budget of bytes a second; each part is good until the next.
 
         Raises:
             Transient: the connection failed.
         """
         chunk = self._rate.chunk if self._rate else CHUNK
         with self._stop.closing(response.shutdown), transport_errors(asked, self._stop):
-            while data := response.read1(chunk, decode_content=False):
+            for data in self._parts(response, chunk):
                 self._stop.check()
                 if self._rate:
                     self._rate.spend(len(data))
                 yield data
             self._stop.check()
+
+    def _parts(self, response: Answer, chunk: int) -> Iterator[memoryview]:
+        read_into: Callable[[memoryview], int] | None = getattr(response, "readinto1", None)
+        if read_into is None:
+            while data := response.read1(chunk, decode_content=False):
+                yield memoryview(data)
+            return
+        buffer: memoryview | None = getattr(self._own, "buffer", None)
+        if buffer is None:
+            buffer = self._own.buffer = memoryview(bytearray(CHUNK))
+        while count := read_into(buffer[:chunk]):
+            yield buffer[:count]
 
     def _receive(
         self, response: Answer, asked: str, sink: Sink, total: int | None, start_over: Callable[[], None]

@@ -50,7 +50,7 @@ class RangeClaim(Protocol):
     end: int
     generation: int
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         """Take the next bytes."""
         ...
 

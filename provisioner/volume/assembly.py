@@ -50,7 +50,7 @@ class Claim:
         self.end = end
         self._crc = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes.
 
         Raises:

@@ -42,7 +42,7 @@ class Memory:
     def begin(self, url: str, validator: str | None) -> None:
         self.origin = (url, validator) if validator else None
 
-    def write(self, data: bytes, /) -> None:
+    def write(self, data: bytes | memoryview, /) -> None:
         self.content += data
 
     def seal(self) -> str:
