@@ -29,6 +29,8 @@ _END: Final = 0x177245385090
 _MAGIC: Final = 48
 """Bits of either."""
 _CRC: Final = 32
+_READ: Final = 64 * 1024
+"""Bytes read at once: what is searched beyond a block's end is searched again."""
 _HEADER: Final = 4
 """Bytes of ``BZh9``."""
 _LEVELS: Final = b"123456789"
@@ -208,7 +210,7 @@ class _Splitter:
             pass
 
     def _more(self) -> bool:
-        data = self._source.take(streams.READ_SIZE)
+        data = self._source.take(_READ)
         self._held += data
         return bool(data)
 
