@@ -12,6 +12,7 @@ PHASE ?= minimal
 DATA ?= data
 ARGS ?=
 BENCH ?=
+KILLS ?=
 TESTS ?= tests
 UPGRADE ?=
 
@@ -98,6 +99,10 @@ bench: $(VENV)/.ready .venv-peers/.ready ## measure this program and its peers i
 	$(if $(filter yes,$(HAS_DOCKER)),@$(MAKE) --no-print-directory image)
 	@$(BIN)/python -m benchmarks run $(BENCH)
 	@$(BIN)/python -m benchmarks report
+
+.PHONY: kills
+kills: $(VENV)/.ready ## kill a fetch of 1 GiB at 50 random byte counts, and show how much is fetched twice
+	@$(BIN)/python -m tools.kills $(KILLS)
 
 .PHONY: check
 check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, scripts, YAML
