@@ -32,6 +32,7 @@ Kind = Literal[
     "content_range",  # announce a range that starts `offset` bytes later than asked
     "ignore_range",  # answer a range request with 200 and the whole file
     "change",  # the file changed upstream: other bytes of the same size, other ETag, other date
+    "etag",  # another ETag with each answer, for the same bytes: servers behind one name that do not agree
     "gzip",  # compress the body and say so, though nobody asked
     "short_listing",  # the listing ends early: the last page is missing, and no link to it
     "bad_path",  # the listing names a file called `body` (by default `../x`)
@@ -103,6 +104,8 @@ class Rule:
     """Apply to the first N matching requests only."""
     nth: int | None = None
     """Apply to the Nth matching request only, from 1."""
+    since: int | None = None
+    """Apply to the Nth matching request and all after it, from 1."""
     after: int | None = 0
     """Body bytes of this response that go out first; None: not even a status line."""
     offset: int = 0
@@ -155,6 +158,8 @@ class Rule:
         """Tell whether the match just counted is one to act on."""
         if self.nth is not None:
             return self.matched == self.nth
+        if self.since is not None:
+            return self.matched >= self.since
         return self.first is None or self.matched <= self.first
 
 

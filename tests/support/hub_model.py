@@ -110,6 +110,11 @@ class StoredFile:
     lfs: bool
     pointer_size: int = 0
 
+    @property
+    def xet_hash(self) -> str:
+        """Names the file in Xet storage: 64 hexadecimal digits, here any that differ from the SHA-256."""
+        return hashlib.sha256(f"xet {self.sha256}".encode()).hexdigest()
+
     @classmethod
     def of(cls, path: str, content: bytes | Path, *, lfs: bool | None = None) -> StoredFile:
         """Hash a file; `lfs=None` decides by suffix and size, as a fresh Hub repository does."""
@@ -140,9 +145,10 @@ def git_blob_id(content: bytes) -> str:
 class Revision:
     """The files of one commit; never changes."""
 
-    def __init__(self, commit: str, files: Mapping[str, StoredFile], title: str, date: str) -> None:
+    def __init__(self, commit: str, files: Mapping[str, StoredFile], title: str, date: str, *, xet: bool = False) -> None:
         """Freeze `files` (path to file) as the content of `commit`."""
         self.commit = commit
+        self.xet = xet
         self.files = dict(sorted(files.items()))
         self.title = title
         self.date = date
@@ -181,6 +187,8 @@ class Revision:
             item = {"type": "file", "oid": file.blob_id, "size": file.size, "path": path}
             if file.lfs:
                 item["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": file.pointer_size}
+                if self.xet:
+                    item["xetHash"] = file.xet_hash
         if expand:
             item["lastCommit"] = {"id": self.commit, "title": self.title, "date": self.date}
             if file is not None:
@@ -201,8 +209,13 @@ class Repo:
         disabled: bool = False,
         members: frozenset[str] = frozenset(),
         creator: str | None = None,
+        xet: bool = False,
     ) -> None:
-        """Make an empty repository. `members` are the users whose access to a gated one was granted."""
+        """Make an empty repository.
+
+        `members` are the users whose access to a gated one was granted; with `xet` its large files are in Xet storage, and
+        are given out as plain bytes as well, as the Hub does.
+        """
         self.id = repo_id
         self.kind: RepoKind = kind
         self.private = private
@@ -210,6 +223,7 @@ class Repo:
         self.disabled = disabled
         self.members = members
         self.creator = creator
+        self.xet = xet
         self.branches: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.revisions: dict[str, Revision] = {}
@@ -253,7 +267,7 @@ class Repo:
             summary = "\n".join([self.id, str(parent), message, *(f"{path} {files[path].blob_id}" for path in sorted(files))])
             sha = commit_id or hashlib.sha1(summary.encode(), usedforsecurity=False).hexdigest()
             date = f"2026-01-01T00:{len(self.revisions) // 60 % 60:02}:{len(self.revisions) % 60:02}.000Z"
-            revision = Revision(sha, files, message, date)
+            revision = Revision(sha, files, message, date, xet=self.xet)
             self.objects.update((file.sha256, file) for file in files.values() if file.lfs)
             self.revisions[sha] = revision
             self.branches[branch] = sha

@@ -43,6 +43,7 @@ import signal
 import ssl
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -200,6 +201,8 @@ class HubServer:
         return self._serve(request, self._resource(path, content), fault)
 
     def _serve(self, request: Request, resource: Resource, fault: FaultProbe) -> Answer:
+        if fault.take("etag"):
+            resource = replace(resource, etag=f"{resource.etag}-{fault.entry.number}")
         ignore_range = "Range" in request.headers and fault.take("ignore_range") is not None
         return serve_resource(request, resource, ignore_range=ignore_range, changed=fault.take("change") is not None)
 
@@ -376,6 +379,10 @@ class HubServer:
             "X-Linked-ETag": f'"{file.sha256}"',
             "Accept-Ranges": "bytes",
         }
+        if repo.xet:
+            headers["X-Xet-Hash"] = file.xet_hash
+            route = f"{request.base_url}/api/{repo.kind}s/{repo.id}/xet-read-token/{at.commit}"
+            headers["Link"] = f'<{route}>; rel="xet-auth"'
         return Answer.of_bytes(302, b"Found. Redirecting", "text/plain; charset=utf-8", headers)
 
     def _signed_link(self, request: Request, repo: Repo, file: StoredFile) -> str:

@@ -1,0 +1,506 @@
+"""What servers misbehave under a transfer in ranges: what each fault costs in requests and bytes, and what comes out.
+
+Every row fetches one file of 20 MiB and a bit by four connections, with the real client into real staging. Its six ranges are
+of 4 MiB, the last one is shorter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from provisioner.catalog.model import Digest, Size
+from provisioner.crew import Crew, Job
+from provisioner.errors import (
+    AccessDeniedError,
+    DigestMismatchError,
+    NotFoundError,
+    ProvisionerError,
+    RemoteRefusedError,
+    RemoteUnavailableError,
+    SizeMismatchError,
+    UpstreamChangedError,
+)
+from provisioner.planning.recipe import Artifact
+from provisioner.remote import http
+from provisioner.remote.http import HttpClient, RateLimiter
+from provisioner.remote.hub import HubClient
+from provisioner.remote.network import Proxies
+from provisioner.remote.source import Remote
+from provisioner.stop import Stop
+from provisioner.volume.assembly import Assembly
+from provisioner.volume.pieces import PIECE
+from tests.conftest import PATIENCE, TOKEN, wait_until
+from tests.support.fake_time import FakeTime
+from tests.support.media import noise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.support.faults import Kind
+    from tests.support.hub_server import HubServer
+    from tests.support.request_log import Entry
+
+CONTENT = noise("a large file", 1 << 20) * 20 + noise("its end", 12_345)
+CHANGED = bytes(byte ^ 0x55 for byte in range(256))
+"""What the test server makes of each byte of a file that changed upstream."""
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+RANGES = 6
+CONNECTIONS = 4
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the client's patience with silence."""
+    monkeypatch.setattr(http, "STALL_SECONDS", 0.3)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a request be held for as long as the test wants."""
+    monkeypatch.setattr(http, "STALL_SECONDS", PATIENCE)
+
+
+@dataclass
+class Fetch:
+    """One large file on its way."""
+
+    folder: Path
+    time: FakeTime = field(default_factory=FakeTime)
+    stop: Stop = field(default_factory=Stop)
+    counted: int = 0
+    bytes_per_second: float | None = None
+    authorization: Mapping[str, str] = field(default_factory=dict)
+
+    def artifact(self, *urls: str, size: int = len(CONTENT), digest: bool = True, authorized: bool = False) -> Artifact:
+        """Describe the file."""
+        return Artifact(
+            name="f.bin",
+            urls=urls,
+            size=Size(size),
+            digest=Digest("sha256", SHA256) if digest else None,
+            unpack="none",
+            into="",
+            verified_against="catalog" if digest else "none",
+            authorized=authorized,
+        )
+
+    def run(self, artifact: Artifact) -> bytes:
+        """Fetch, and give what is in staging; whatever happens, the count of bytes agrees with it."""
+        client = HttpClient(
+            retry=self.time.retry(),
+            stop=self.stop,
+            proxies=Proxies(),
+            connections=CONNECTIONS,
+            authorization=lambda _url: self.authorization,
+        )
+        if self.bytes_per_second:
+            client._rate = RateLimiter(self.bytes_per_second, pause=self.time.pause, clock=self.time.clock)
+        crew = Crew(CONNECTIONS, name="test", check=self.stop.check)
+        assert artifact.size
+        with Assembly.on_disk(self.folder, artifact, artifact.size.value, check=crew.check, connections=CONNECTIONS) as assembly:
+            self.counted = assembly.have
+            partial = 0
+
+            def advance(count: int) -> None:
+                nonlocal partial
+                partial += count
+
+            def fetch() -> None:
+                Remote(client, _no_hub).fetch_ranges(artifact, assembly, crew, advance)
+
+            try:
+                crew.run([Job(fetch, is_large=True)], leaders=lambda: 1)
+            finally:
+                self.counted += partial
+                assert self.counted == assembly.have
+            return (self.folder / f"{artifact.key}.part").read_bytes()
+
+    def kept(self, artifact: Artifact) -> int:
+        """Give how many bytes the next run would find."""
+        assert artifact.size
+        with Assembly.on_disk(self.folder, artifact, artifact.size.value, check=self.stop.check, connections=1) as assembly:
+            return assembly.have
+
+
+def _no_hub() -> Any:
+    raise AssertionError("nobody asked for the Hub")
+
+
+@pytest.fixture
+def fetch(tmp_path: Path) -> Fetch:
+    """Give a file to be fetched."""
+    return Fetch(tmp_path / "blobs")
+
+
+@pytest.fixture
+def url(hub: HubServer) -> str:
+    """Give the file's address."""
+    return hub.add_static("https://files.example.org/f.bin", CONTENT)
+
+
+@pytest.fixture
+def mirror(hub: HubServer) -> str:
+    """Give another address of the same bytes."""
+    return hub.add_static("https://mirror.example.org/f.bin", CONTENT)
+
+
+def entries(hub: HubServer, path: str = "*/files.example.org/f.bin") -> tuple[Entry, ...]:
+    """Give the requests for the file."""
+    return hub.log.entries(path)
+
+
+def sent(hub: HubServer, path: str = "*/files.example.org/f.bin") -> int:
+    """Give the bytes of the file that were sent."""
+    return sum(entry.bytes_sent for entry in entries(hub, path))
+
+
+def test_no_fault(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Six ranges, each byte once, and all ranges but the first only if the file is still the same."""
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    found = entries(hub)
+    assert [entry.status for entry in found] == [206] * RANGES
+    assert found[0].range == f"bytes=0-{4 * MIB - 1}"
+    assert sent(hub) == len(CONTENT)
+
+
+# --- faults that pass ----------------------------------------------------------------------------------------------------
+
+HALF = 3 * MIB // 2
+PASSING: list[tuple[Kind, dict[str, Any], int]] = [
+    ("reset", {"after": None, "first": 1}, 1),
+    ("reset", {"after": None, "nth": 3}, 1),
+    ("reset", {"after": 0, "nth": 3}, 1),
+    ("reset", {"after": HALF, "nth": 3}, 1),
+    ("close", {"after": None, "nth": 3}, 1),
+    ("close", {"after": 0, "first": 1}, 1),
+    ("close", {"after": 1, "nth": 3}, 1),
+    ("close", {"after": HALF, "nth": 3}, 1),
+    ("close", {"after": MIB, "nth": 3}, 1),
+    ("stall", {"after": None, "nth": 3}, 1),
+    ("stall", {"after": HALF, "nth": 3}, 1),
+    ("throttle", {"rate": 100_000_000}, 0),
+    ("status", {"status": 416, "nth": 3}, 1),
+    ("content_range", {"offset": 5, "nth": 3}, 1),
+    ("ignore_range", {"nth": 3}, 1),
+    *[("status", {"status": status, "nth": 3}, 1) for status in (408, 425, 429, 500, 502, 503, 504)],
+    ("status", {"status": 429, "nth": 3, "headers": {"Retry-After": "7"}}, 1),
+    ("status", {"status": 503, "nth": 3, "headers": {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}}, 1),
+    ("redirect", {"location": "/files.example.org/f.bin", "nth": 3}, 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "more"), PASSING)
+def test_what_passes(  # noqa: PLR0917 - fixtures and a table
+    fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], more: int
+) -> None:
+    """Trouble of one range that passes costs one more request, for what is missing of that range alone."""
+    fault = hub.faults.add(kind, path="*/f.bin", **fields)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired >= 1
+    hub.faults.clear()
+    assert len(entries(hub)) == RANGES + more
+    # What was sent and never read: at a reset, and of an answer that is not what was asked for.
+    assert len(CONTENT) <= sent(hub) <= len(CONTENT) + (21 if kind == "ignore_range" else 4) * MIB
+
+
+def test_no_byte_twice_over_broken_connections(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """As long as bytes arrive between the failures nobody gives up, and what came of a range is not asked for again."""
+    fault = hub.faults.add("close", path="*/f.bin", after=700_000, first=20)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired == 20
+    assert len(entries(hub)) == RANGES + 20
+    assert sent(hub) == len(CONTENT)
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "7"}, {"RateLimit": '"resolvers";r=0;t=7'}])
+def test_the_wait_that_the_server_asks_for(fetch: Fetch, url: str, hub: HubServer, headers: dict[str, str]) -> None:
+    """One connection is told to wait: all wait."""
+    fault = hub.faults.add("status", path="*/f.bin", status=429, nth=1, headers=headers)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired == 1
+    assert 7 <= sum(fetch.time.waits) < 10
+
+
+# --- servers that give less than is asked for --------------------------------------------------------------------------
+
+
+def test_a_server_without_ranges(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """It sends the whole whatever is asked for: that is taken, on one connection."""
+    fault = hub.faults.add("ignore_range", path="*/f.bin")
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired >= 1
+    assert [entry.status for entry in entries(hub)] == [200] * 2
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_server_that_allows_one_connection(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Those that are refused leave; the one that is served brings everything."""
+    held = hub.faults.add("gate", path="*/f.bin", after=2 * MIB, nth=1, gate="first")
+    refused = hub.faults.add("status", path="*/f.bin", status=503, since=2)
+
+    def release() -> None:
+        # Each of the three others asks as often as the policy says, and leaves.
+        wait_until(lambda: refused.fired >= 3 * 6, "the others were refused")
+        hub.faults.clear()
+
+    waiting = threading.Thread(target=release)
+    waiting.start()
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    waiting.join()
+    assert held.fired == 1
+    assert refused.fired == 3 * 6
+
+
+# --- faults that stay ----------------------------------------------------------------------------------------------------
+
+LASTING: list[tuple[Kind, dict[str, Any], type[ProvisionerError], int]] = [
+    ("reset", {"after": None}, RemoteUnavailableError, 6),
+    ("reset", {"after": 0}, RemoteUnavailableError, 6),
+    ("close", {"after": 0}, RemoteUnavailableError, 6),
+    ("stall", {"after": None}, RemoteUnavailableError, 6),
+    *[("status", {"status": status}, RemoteUnavailableError, 6) for status in (408, 416, 429, 500, 502, 503, 504)],
+    ("status", {"status": 503, "headers": {"Retry-After": "3600"}}, RemoteUnavailableError, 1),
+    ("status", {"status": 429, "headers": {"RateLimit": '"resolvers";r=0;t=900'}}, RemoteUnavailableError, 1),
+    ("status", {"status": 403}, AccessDeniedError, 1),
+    ("status", {"status": 404}, NotFoundError, 1),
+    ("status", {"status": 410}, NotFoundError, 1),
+    *[("status", {"status": status}, RemoteRefusedError, 1) for status in (204, 304, 400, 451, 501)],
+    ("html", {}, SizeMismatchError, 1),
+    ("content_range", {"offset": 5}, RemoteUnavailableError, 6),
+    ("redirect", {"location": "/files.example.org/f.bin"}, RemoteRefusedError, 11),
+    ("redirect", {"location": "file:///etc/passwd"}, RemoteRefusedError, 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "error", "requests"), LASTING)
+def test_what_stays(  # noqa: PLR0917 - fixtures and a table
+    fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], error: type[ProvisionerError], requests: int
+) -> None:
+    """Each lasting fault has its error and a bounded number of requests; nobody else asks before the first was answered."""
+    fault = hub.faults.add(kind, path="*/f.bin", **fields)
+    with pytest.raises(error) as caught:
+        fetch.run(fetch.artifact(url))
+    assert type(caught.value) is error
+    assert "f.bin" in caught.value.message
+    assert fault.fired == requests
+    hub.faults.clear()
+    assert len(entries(hub)) == requests
+
+
+@pytest.mark.parametrize("status", [503, 404, 403])
+def test_what_has_arrived_when_it_fails_for_good_is_kept(fetch: Fetch, url: str, hub: HubServer, status: int) -> None:
+    """After two ranges nothing more comes: the run fails, and the next one asks for the rest alone."""
+    artifact = fetch.artifact(url)
+    fault = hub.faults.add("status", path="*/f.bin", status=status, since=3)
+    with pytest.raises(ProvisionerError):
+        fetch.run(artifact)
+    assert fault.fired >= 1
+    hub.faults.clear()
+    assert sent(hub) == 8 * MIB
+    assert fetch.kept(artifact) == 8 * MIB
+    hub.log.clear()
+    assert fetch.run(artifact) == CONTENT
+    assert sent(hub) == len(CONTENT) - 8 * MIB
+
+
+def test_a_mirror_takes_over_what_has_arrived(fetch: Fetch, url: str, mirror: str, hub: HubServer) -> None:
+    """The first address stops answering; the mirror is asked for what is missing alone."""
+    fault = hub.faults.add("status", path="*/files.example.org/f.bin", status=404, since=3)
+    assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
+    assert fault.fired >= 1
+    assert sent(hub) == 8 * MIB
+    assert sent(hub, "*/mirror.example.org/f.bin") == len(CONTENT) - 8 * MIB
+
+
+def test_a_flipped_byte(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """The digest finds it, the bytes are dropped, and nothing is left to be resumed."""
+    artifact = fetch.artifact(url)
+    fault = hub.faults.add("flip", path="*/f.bin", offset=9 * MIB + 1)
+    with pytest.raises(DigestMismatchError):
+        fetch.run(artifact)
+    assert fault.fired == 1
+    assert fetch.kept(artifact) == 0
+
+
+def test_a_flipped_byte_and_a_mirror(fetch: Fetch, url: str, mirror: str, hub: HubServer) -> None:
+    """The mirror is asked for all of it: nobody knows which byte was wrong."""
+    fault = hub.faults.add("flip", path="*/files.example.org/f.bin", offset=9 * MIB + 1)
+    assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
+    assert fault.fired == 1
+    assert sent(hub, "*/mirror.example.org/f.bin") == len(CONTENT)
+
+
+def test_another_size(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """A file of another size than the catalog says costs one request, and what is there is not dropped for it."""
+    artifact = fetch.artifact(url)
+    fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    assert fault.fired >= 1
+    hub.faults.clear()
+    hub.log.clear()
+    hub.add_static("https://files.example.org/f.bin", CONTENT + b"and more")
+    with pytest.raises(SizeMismatchError):
+        fetch.run(artifact)
+    assert len(entries(hub)) <= CONNECTIONS
+    assert fetch.kept(artifact) == 8 * MIB
+
+
+# --- files that change -----------------------------------------------------------------------------------------------------
+
+
+def changed() -> bytes:
+    """Give what the server sends of the file after it changed."""
+    return CONTENT.translate(CHANGED)
+
+
+def test_one_answer_of_another_version(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Nothing of it is taken, nor of what came before: the file begins anew, and is right."""
+    fault = hub.faults.add("change", path="*/f.bin", nth=3)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired == 1
+    assert len(entries(hub)) <= 2 * RANGES + CONNECTIONS
+
+
+def test_it_changes_while_it_arrives_and_no_digest_is_known(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """The new version comes whole; never a mixture."""
+    fault = hub.faults.add("change", path="*/f.bin", since=3)
+    assert fetch.run(fetch.artifact(url, digest=False)) == changed()
+    assert fault.fired >= RANGES
+
+
+def test_it_changes_while_it_arrives(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """The catalog's digest is of the old version: the new one is refused."""
+    fault = hub.faults.add("change", path="*/f.bin", since=3)
+    with pytest.raises(DigestMismatchError):
+        fetch.run(fetch.artifact(url))
+    assert fault.fired >= RANGES
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_it_changes_between_two_runs(fetch: Fetch, url: str, hub: HubServer, *, digest: bool) -> None:
+    """What the first run left belongs to the old version, and is dropped."""
+    artifact = fetch.artifact(url, digest=digest)
+    fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    assert fault.fired >= 1
+    assert fetch.kept(artifact) == 8 * MIB
+    hub.faults.clear()
+    fault = hub.faults.add("change", path="*/f.bin")
+    if digest:
+        with pytest.raises(DigestMismatchError):
+            fetch.run(artifact)
+    else:
+        assert fetch.run(artifact) == changed()
+    assert fault.fired >= RANGES
+
+
+def test_each_answer_of_its_own_version(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Servers behind one name that do not agree on the ETag: the digest decides, and it is right."""
+    fault = hub.faults.add("etag", path="*/f.bin")
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired > RANGES
+
+
+def test_each_answer_of_its_own_version_and_no_digest_is_known(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Nobody can say that the ranges belong together: nothing is accepted."""
+    fault = hub.faults.add("etag", path="*/f.bin")
+    with pytest.raises(UpstreamChangedError):
+        fetch.run(fetch.artifact(url, digest=False))
+    assert fault.fired >= 4
+
+
+# --- what lies in staging ---------------------------------------------------------------------------------------------------
+
+
+def test_a_piece_that_a_power_cut_took_is_fetched_alone(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """The journal speaks of it, its bytes are others: its CRC shows that, and one piece is asked for."""
+    artifact = fetch.artifact(url)
+    fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    assert fault.fired >= 1
+    hub.faults.clear()
+    with (fetch.folder / f"{artifact.key}.part").open("r+b") as file:
+        file.seek(5 * PIECE + 17)
+        file.write(b"\0\0\0\0")
+    hub.log.clear()
+    assert fetch.run(artifact) == CONTENT
+    assert sent(hub) == len(CONTENT) - 7 * MIB
+
+
+@pytest.mark.parametrize("journal", [b"", b"{", b"[]\n", b'{"version": 1}\n', b"\xff" * 100, None])
+def test_a_journal_that_says_nothing(fetch: Fetch, url: str, hub: HubServer, journal: bytes | None) -> None:
+    """Whatever lies where the journal was, the result is right."""
+    artifact = fetch.artifact(url)
+    fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    assert fault.fired >= 1
+    hub.faults.clear()
+    path = fetch.folder / f"{artifact.key}.journal"
+    assert json.loads(path.read_bytes().partition(b"\n")[0])["size"] == len(CONTENT)
+    path.unlink() if journal is None else path.write_bytes(journal)
+    assert fetch.run(artifact) == CONTENT
+
+
+# --- two origins ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authorized(fetch: Fetch, hub: HubServer) -> Artifact:
+    """Give a file in a repository, whose bytes are at another origin behind signed addresses."""
+    repo = hub.hub.add_repo("ann/large", {"f.bin": CONTENT}, private=True)
+    fetch.authorization = {"authorization": f"Bearer {TOKEN}"}
+    client = HubClient(hub.endpoint, TOKEN, retry=fetch.time.retry(), stop=fetch.stop)
+    return fetch.artifact(client.file_url("ann/large", repo.head.commit, "f.bin"), authorized=True)
+
+
+def test_a_redirect_is_asked_for_once(fetch: Fetch, authorized: Artifact, hub: HubServer) -> None:
+    """The Hub counts questions: where it led is remembered. Only the Hub sees the token."""
+    assert fetch.run(authorized) == CONTENT
+    asked = hub.log.entries("*f.bin", origin="hub")
+    served = hub.log.entries("*f.bin", origin="cdn")
+    assert [entry.authorization for entry in asked] == [True]
+    assert [entry.authorization for entry in served] == [False] * RANGES
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_signed_address_that_ends_is_asked_for_anew(fetch: Fetch, authorized: Artifact, hub: HubServer) -> None:
+    """It holds for a while only, shorter than a large file may take."""
+    held = hub.faults.add("gate", path="*f.bin", origin="cdn", after=0, nth=1, gate="first")
+
+    def expire() -> None:
+        assert hub.faults.gate("first").wait_reached()
+        hub.expire_links()
+        hub.faults.clear()
+
+    waiting = threading.Thread(target=expire)
+    waiting.start()
+    assert fetch.run(authorized) == CONTENT
+    waiting.join()
+    assert held.fired == 1
+    asked = hub.log.entries("*f.bin", origin="hub")
+    assert 2 <= len(asked) <= 1 + CONNECTIONS
+    assert {entry.status for entry in hub.log.entries("*f.bin", origin="cdn")} == {206, 403}
+
+
+# --- budgets ----------------------------------------------------------------------------------------------------------------
+
+
+def test_one_budget_for_all_connections(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """A file of 21 MB at 1 MB/s takes 21 s of the clock, however many connections bring it."""
+    fetch.bytes_per_second = 1_000_000.0
+    begun = fetch.time.clock()
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert len(entries(hub)) == RANGES
+    assert fetch.time.clock() - begun >= 0.95 * len(CONTENT) / 1_000_000

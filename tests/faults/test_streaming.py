@@ -1,0 +1,129 @@
+"""Archives that are unpacked while they arrive: with room beside the tree, and without, when they never lie on the volume."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.support.media import noise
+
+if TYPE_CHECKING:
+    from tests.conftest import Shelf, Volume
+    from tests.support.hub_server import HubServer
+
+MIB = 1 << 20
+FILES = {f"songs/{number:02}.wav": noise(f"song {number}", MIB) for number in range(24)}
+SIZE = 24 * MIB
+ROOM = f"{(SIZE + 2 * MIB) / 1e9:.6f}"
+"""MAX_STORAGE_GB: enough for the tree, not for the archive beside it."""
+
+
+def zipped() -> bytes:
+    """Pack the files as a zip with stored members."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in FILES.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return target.getvalue()
+
+
+@pytest.fixture(params=["tar.gz", "zip"])
+def songs(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume) -> Volume:
+    """Give an empty volume, and a catalog of one large archive."""
+    file = shelf.raw("songs.zip", zipped(), unpack="zip") if request.param == "zip" else shelf.file("songs.tar.gz", FILES)
+    shelf.add("songs", file, unpacked_size=SIZE)
+    volume.settings |= {"CATALOG_PATH": str(shelf.path), "CONNECTIONS": "2"}
+    return volume
+
+
+def staged_members(volume: Volume) -> list[str]:
+    """Give what has been unpacked so far."""
+    return sorted(path.name for path in (volume.private / "staging" / "trees").rglob("*.wav"))
+
+
+def archives_on(volume: Volume) -> list[str]:
+    """Give the archives, or parts of them, that lie in staging."""
+    return sorted(path.name for path in (volume.private / "staging").rglob("*.part"))
+
+
+@pytest.mark.parametrize("limit", [None, ROOM])
+def test_it_is_unpacked_before_its_last_byte_has_arrived(songs: Volume, hub: HubServer, limit: str | None) -> None:
+    """The second half is held back; members of the first are there meanwhile, and the published tree is right in the end."""
+    last = hub.faults.add("gate", path="*/songs.*", after=0, nth=4, gate="rest")
+    running = songs.start(MAX_STORAGE_GB=limit)
+    assert hub.faults.gate("rest").wait_reached()
+    wait_until(lambda: staged_members(songs), "members are there")
+    assert songs.published == []
+    assert bool(archives_on(songs)) is (limit is None)
+    hub.faults.clear()
+    outcome = running.wait()
+    assert outcome.code == 0, outcome.err
+    assert last.fired == 1
+    songs.check("songs", FILES)
+    assert songs.staged() == []
+
+
+def test_without_room_a_death_starts_the_archive_again(songs: Volume, hub: HubServer) -> None:
+    """That is its price, and the plan says so; the tree is right in the end, and nothing else is left."""
+    plan = songs.ready("plan", "--json", MAX_STORAGE_GB=ROOM)
+    assert '"streamed"' in plan.out
+    gate = hub.faults.add("gate", path="*/songs.*", after=0, nth=4, gate="rest")
+    running = songs.start(MAX_STORAGE_GB=ROOM)
+    assert hub.faults.gate("rest").wait_reached()
+    wait_until(lambda: staged_members(songs), "members are there")
+    running.end()
+    assert gate.fired == 1
+    hub.faults.clear()
+    assert songs.published == []
+    hub.log.clear()
+    songs.ready(MAX_STORAGE_GB=ROOM)
+    assert sum(entry.bytes_sent for entry in hub.log.entries("*/songs.*")) >= SIZE
+    songs.check("songs", FILES)
+    assert songs.staged() == []
+
+
+def test_with_room_a_death_costs_little(songs: Volume, hub: HubServer) -> None:
+    """What had arrived of the archive is not fetched again."""
+    gate = hub.faults.add("gate", path="*/songs.*", after=0, nth=4, gate="rest")
+    running = songs.start()
+    assert hub.faults.gate("rest").wait_reached()
+    wait_until(lambda: songs.staged_bytes() and staged_members(songs), "members are there")
+    running.end()
+    assert gate.fired == 1
+    first = sum(entry.bytes_sent for entry in hub.log.entries("*/songs.*", settle=0.0))
+    assert first >= 8 * MIB
+    hub.faults.clear()
+    hub.log.clear()
+    songs.ready()
+    assert sum(entry.bytes_sent for entry in hub.log.entries("*/songs.*")) <= SIZE + 16 * MIB - first + MIB
+    songs.check("songs", FILES)
+
+
+@pytest.mark.parametrize("limit", [None, ROOM])
+def test_a_wrong_byte_publishes_nothing(songs: Volume, hub: HubServer, limit: str | None) -> None:
+    """Members were unpacked before the digest was known; none of them is published, and the next run makes it right."""
+    fault = hub.faults.add("flip", path="*/songs.*", offset=20 * MIB)
+    outcome = songs.run(MAX_STORAGE_GB=limit)
+    assert outcome.code == 65, outcome.err
+    assert fault.fired >= 1
+    assert songs.published == []
+    hub.faults.clear()
+    songs.ready(MAX_STORAGE_GB=limit)
+    songs.check("songs", FILES)
+
+
+def test_a_server_without_ranges_and_no_room(songs: Volume, hub: HubServer) -> None:
+    """A tar comes in one piece and is unpacked; a zip, whose index is at its end, cannot be, and the error says what to do."""
+    fault = hub.faults.add("ignore_range", path="*/songs.*")
+    outcome = songs.run(MAX_STORAGE_GB=ROOM)
+    assert fault.fired >= 1
+    if outcome.code == 0:
+        songs.check("songs", FILES)
+        return
+    assert outcome.code == 69
+    assert "no room for the whole archive" in outcome.err
+    assert songs.published == []
