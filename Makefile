@@ -13,6 +13,7 @@ DATA ?= data
 ARGS ?=
 BENCH ?=
 KILLS ?=
+FAULTS ?=
 TESTS ?= tests
 UPGRADE ?=
 
@@ -99,6 +100,16 @@ bench: $(VENV)/.ready .venv-peers/.ready ## measure this program and its peers i
 	$(if $(filter yes,$(HAS_DOCKER)),@$(MAKE) --no-print-directory image)
 	@$(BIN)/python -m benchmarks run $(BENCH)
 	@$(BIN)/python -m benchmarks report
+
+FAULT_TESTS := tests/faults tests/contract/test_lock.py tests/contract/test_xet.py tests/e2e/test_faults.py tests/e2e/test_interruption.py
+
+.PHONY: faults
+faults: $(VENV)/.ready ## break everything that can be broken, and write the matrix into docs/reliability.md
+ifeq ($(HAS_DOCKER),yes)
+	@$(MAKE) --no-print-directory image
+endif
+	@$(BIN)/python -m pytest -q -p tests.support.matrix --matrix docs/reliability.md \
+	  -m "$(if $(filter yes,$(HAS_DOCKER)),,not docker)" $(FAULTS) $(FAULT_TESTS)
 
 .PHONY: kills
 kills: $(VENV)/.ready ## kill a fetch of 1 GiB at 50 random byte counts, and show how much is fetched twice

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -19,12 +20,11 @@ import hypothesis
 import pytest
 import yaml
 
-from tests.support import miniature
+from tests.support import miniature, tally
 from tests.support.hub_server import HubServer
 from tests.support.media import noise
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterator, Mapping
 
     from tests.support.miniature import Collection
@@ -83,6 +83,8 @@ class Running:
         self._process = subprocess.Popen(
             command, env=dict(environ), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+        tally.count("processes")
+        self._counted = False
         self._changed = threading.Condition()
         self._text = {"out": b"", "err": b""}
         self._readers = [
@@ -117,6 +119,7 @@ class Running:
     def wait(self) -> Outcome:
         """Wait for its end; no secret may be in what it said."""
         code = self._process.wait(PATIENCE)
+        self._count(code)
         for reader in self._readers:
             reader.join(PATIENCE)
         outcome = Outcome(code, self._text["out"].decode(), self._text["err"].decode())
@@ -128,9 +131,14 @@ class Running:
         """Make sure that it is gone."""
         if self._process.poll() is None:
             self._process.kill()
-        self._process.wait()
+        self._count(self._process.wait())
         for reader in self._readers:
             reader.join(PATIENCE)
+
+    def _count(self, code: int) -> None:
+        if code == -signal.SIGKILL and not self._counted:
+            self._counted = True
+            tally.count("kills")
 
 
 @dataclass

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 
+from tests.support import tally
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -279,6 +281,7 @@ class FaultBook:
         """Count that a rule's fault has really happened."""
         with self._lock:
             rule.fired += 1
+        tally.count("faults")
 
 
 def as_rules(document: object) -> list[Rule]:
