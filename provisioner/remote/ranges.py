@@ -30,7 +30,7 @@ from provisioner.remote.retry import Transient
 from provisioner.remote.trouble import show_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from provisioner.remote.http import Answer, HttpClient
@@ -99,8 +99,8 @@ class RangeTarget(Protocol):
         """Claim the whole, from its first byte."""
         ...
 
-    def restart(self, generation: int | None) -> int:
-        """Drop everything; gives the bytes that were dropped."""
+    def restart(self, generation: int | None) -> int | None:
+        """Drop everything; gives the bytes that were dropped, ``None`` when another claim had it dropped before."""
         ...
 
     def fail(self, error: BaseException) -> None:
@@ -240,23 +240,15 @@ class RangedFetch:
         return self._target.is_whole
 
     def _bring(self, claim: RangeClaim) -> None:
-        arrived = 0
-
-        def attempt() -> None:
-            nonlocal arrived
-            for count in self._attempt(claim):
-                arrived += count
-                self._advance(count)
-
         try:
-            self._retry.call(lambda: show_url(self._asked), attempt, progress=lambda: arrived)
+            self._retry.call(lambda: show_url(self._asked), lambda: self._attempt(claim), progress=lambda: claim.position)
         except BaseException:
             if dropped := claim.give_back():
                 self._advance(-dropped)
             raise
 
-    def _attempt(self, claim: RangeClaim) -> Iterator[int]:
-        """Ask once for what is missing of a range; gives the number of bytes of each part that was written."""
+    def _attempt(self, claim: RangeClaim) -> None:
+        """Ask once for what is missing of a range."""
         start, size = claim.position, self._target.size
         if start >= claim.end:
             return
@@ -272,8 +264,11 @@ class RangedFetch:
                 rest = claim.end - claim.position
                 if not rest:
                     break  # more than was asked for: not ours
-                claim.write(data if len(data) <= rest else data[:rest])
-                yield min(len(data), rest)
+                before = claim.position
+                try:
+                    claim.write(data if len(data) <= rest else data[:rest])
+                finally:
+                    self._advance(claim.position - before)
         finally:
             response.close()
         if claim.position < claim.end:
@@ -293,9 +288,10 @@ class RangedFetch:
             raise other_size(self._asked, size, expected, response)
         validator = validator_of(response)
         if if_range is not None and validator != if_range:
-            with self._turn:
-                self._changes += 1
-            self._drop_all(claim.generation)
+            # Several connections find out about one change.
+            if self._drop_all(claim.generation):
+                with self._turn:
+                    self._changes += 1
             raise UpstreamChangedError(
                 f"{show_url(self._asked)}: it was changed while it was fetched, {MAX_CHANGES} times",
                 hint="Start again later, when its maintainers have done.",
@@ -313,10 +309,12 @@ class RangedFetch:
             raise _NoRangesError
         self._target.begin(self._url, validator)
 
-    def _drop_all(self, generation: int | None) -> None:
-        """Drop what is there; ``None``: whatever generation it is of."""
-        if dropped := self._target.restart(generation):
+    def _drop_all(self, generation: int | None) -> bool:
+        """Drop what is there, of this generation (``None``: of any); whether it was this call that did."""
+        dropped = self._target.restart(generation)
+        if dropped:
             self._advance(-dropped)
+        return dropped is not None
 
     def _open(self, headers: dict[str, str]) -> Answer:
         there = self._there

@@ -165,7 +165,7 @@ class Remote:
 
     def _copy(self, url: str, target: SealedTarget, advance: Callable[[int], None]) -> None:
         asked = self._http.rewritten(url)
-        advance(-target.restart(None))
+        advance(-(target.restart(None) or 0))
         claim = target.claim_all()
         for data in self._http.blocks_of(asked, target.size):
             claim.write(data)

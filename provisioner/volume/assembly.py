@@ -48,6 +48,8 @@ class Claim:
         self.generation = generation
         self.position = start
         self.end = end
+        self._safe = start
+        """Before it all pieces are there, as far as this claim knows."""
         self._crc = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -66,6 +68,7 @@ class Claim:
             self.position += len(part)
             if self.position % PIECE == 0 or self.position == self._assembly.size:
                 self._assembly.arrived(self, piece, self._crc)
+                self._safe = self.position
                 self._crc = 0
             view = view[len(part) :]
 
@@ -73,9 +76,10 @@ class Claim:
         """Let others bring the rest of it.
 
         Returns:
-            Bytes that are dropped with it: of a piece of which only a part came.
+            Bytes that are dropped with it: of a piece of which only a part came, or which came for a version that is gone.
         """
-        return self._assembly.give_back(self)
+        self._assembly.give_back(self)
+        return self.position - self._safe
 
 
 class Assembly:
@@ -207,18 +211,17 @@ class Assembly:
             self._unclaimed = 0
             return Claim(self, self._generation, 0, self.size)
 
-    def give_back(self, claim: Claim) -> int:
-        """Let others bring what this claim has not; see :meth:`Claim.give_back`."""
+    def give_back(self, claim: Claim) -> None:
+        """Let others bring what this claim has not; called by the claim."""
         with self._condition:
             if claim.generation != self._generation:
-                return 0
+                return
             for piece in range(claim.position // PIECE, number_of_pieces(claim.end)):
                 if not self._pieces.held[piece] and self._claimed[piece]:
                     self._claimed[piece] = 0
                     self._unclaimed += 1
             self._cursor = min(self._cursor, claim.position // PIECE)
             self._condition.notify_all()
-            return claim.position % PIECE if claim.position < self.size else 0
 
     def _next(self) -> int | None:
         """Give the first piece to be claimed now."""
@@ -276,14 +279,17 @@ class Assembly:
             self.have += self._length_of(piece)
             self._condition.notify_all()
 
-    def restart(self, generation: int | None) -> int:
+    def restart(self, generation: int | None) -> int | None:
         """Drop everything, since the file is another one now; give the bytes that were dropped.
 
         Args:
-            generation: of the claim that found out, since another one may have done so before; ``None``: in any case.
+            generation: of the claim that found out; ``None``: in any case.
+
+        Returns:
+            ``None`` when another claim found out before, and nothing was dropped.
         """
         with self._condition:
-            return self._restart() if generation in {None, self._generation} else 0
+            return self._restart() if generation in {None, self._generation} else None
 
     def _restart(self) -> int:
         dropped = self.have

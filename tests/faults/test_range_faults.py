@@ -158,8 +158,8 @@ def entries(hub: HubServer, path: str = "*/files.example.org/f.bin") -> tuple[En
 
 
 def sent(hub: HubServer, path: str = "*/files.example.org/f.bin") -> int:
-    """Give the bytes of the file that were sent."""
-    return sum(entry.bytes_sent for entry in entries(hub, path))
+    """Give the bytes of the file that were sent; what refusals said is not of the file."""
+    return sum(entry.bytes_sent for entry in entries(hub, path) if entry.status in {200, 206})
 
 
 def test_no_fault(fetch: Fetch, url: str, hub: HubServer) -> None:
@@ -247,8 +247,8 @@ def test_a_server_that_allows_one_connection(fetch: Fetch, url: str, hub: HubSer
     refused = hub.faults.add("status", path="*/f.bin", status=503, since=2)
 
     def release() -> None:
-        # Each of the three others asks as often as the policy says, and leaves.
-        wait_until(lambda: refused.fired >= 3 * 6, "the others were refused")
+        # Whoever is refused asks as often as the policy says, and leaves; those who have not begun then never do.
+        wait_until(lambda: refused.fired >= 6, "another one was refused")
         hub.faults.clear()
 
     waiting = threading.Thread(target=release)
@@ -256,15 +256,16 @@ def test_a_server_that_allows_one_connection(fetch: Fetch, url: str, hub: HubSer
     assert fetch.run(fetch.artifact(url)) == CONTENT
     waiting.join()
     assert held.fired == 1
-    assert refused.fired == 3 * 6
+    assert 6 <= refused.fired <= 3 * 6
 
 
 # --- faults that stay ----------------------------------------------------------------------------------------------------
 
 LASTING: list[tuple[Kind, dict[str, Any], type[ProvisionerError], int]] = [
     ("reset", {"after": None}, RemoteUnavailableError, 6),
-    ("reset", {"after": 0}, RemoteUnavailableError, 6),
-    ("close", {"after": 0}, RemoteUnavailableError, 6),
+    # The head of the first answer says that there are ranges: the others come as well, and none gets on.
+    ("reset", {"after": 0}, RemoteUnavailableError, CONNECTIONS * 6),
+    ("close", {"after": 0}, RemoteUnavailableError, CONNECTIONS * 6),
     ("stall", {"after": None}, RemoteUnavailableError, 6),
     *[("status", {"status": status}, RemoteUnavailableError, 6) for status in (408, 416, 429, 500, 502, 503, 504)],
     ("status", {"status": 503, "headers": {"Retry-After": "3600"}}, RemoteUnavailableError, 1),
@@ -290,9 +291,10 @@ def test_what_stays(  # noqa: PLR0917 - fixtures and a table
         fetch.run(fetch.artifact(url))
     assert type(caught.value) is error
     assert "f.bin" in caught.value.message
-    assert fault.fired == requests
+    found = fault.fired
+    assert 6 <= found <= requests if requests > CONNECTIONS * 5 else found == requests
     hub.faults.clear()
-    assert len(entries(hub)) == requests
+    assert len(entries(hub)) == found
 
 
 @pytest.mark.parametrize("status", [503, 404, 403])
