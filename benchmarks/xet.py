@@ -28,9 +28,8 @@ PYTHON: Final = ROOT / ".venv-peers" / "bin" / "python"
 _STORE: Final = """
 import sys, hf_xet
 store, path = sys.argv[1:]
-commit = hf_xet.XetSession().new_upload_commit(endpoint=store)
-upload = commit.start_upload_file(path)
-commit.commit()
+with hf_xet.XetSession().new_upload_commit(endpoint=store) as commit:
+    upload = commit.start_upload_file(path)
 print(upload.result().xet_info.hash)
 """
 _FETCH: Final = """
@@ -48,7 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each setting")
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="a tmpfs to work in")  # noqa: S108
     options = parser.parse_args(arguments)
-    settings = {"as it comes": {}, "one connection": {"HF_XET_FIXED_DOWNLOAD_CONCURRENCY": "1"}}
+    small = {"HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_SIZE": "16mb", "HF_XET_RECONSTRUCTION_DOWNLOAD_BUFFER_LIMIT": "32mb"}
+    settings = {"as it comes": {}, "small buffers": {**small, "HF_XET_FIXED_DOWNLOAD_CONCURRENCY": "1"}}
     with tempfile.TemporaryDirectory(prefix="provisioner-xet-", dir=options.memory) as name:
         scratch = Path(name)
         source, target, log = scratch / "source", scratch / "target", scratch / "log"
