@@ -101,7 +101,9 @@ bench: $(VENV)/.ready .venv-peers/.ready ## measure this program and its peers i
 	@$(BIN)/python -m benchmarks run $(BENCH)
 	@$(BIN)/python -m benchmarks report
 
-FAULT_TESTS := tests/faults tests/contract/test_lock.py tests/contract/test_xet.py tests/e2e/test_faults.py tests/e2e/test_interruption.py
+# Of the units the matrix takes those that are given any input.
+FAULT_TESTS := tests/faults tests/contract/test_lock.py tests/contract/test_xet.py tests/unit tests/e2e/test_faults.py \
+  tests/e2e/test_interruption.py
 
 .PHONY: faults
 faults: $(VENV)/.ready ## break everything that can be broken, and write the matrix into docs/reliability.md

@@ -116,6 +116,10 @@ class Running:
         """Send a signal."""
         self._process.send_signal(number)
 
+    def ended(self) -> bool:
+        """Say whether it is gone."""
+        return self._process.poll() is not None
+
     def wait(self) -> Outcome:
         """Wait for its end; no secret may be in what it said."""
         code = self._process.wait(PATIENCE)

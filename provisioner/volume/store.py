@@ -295,13 +295,13 @@ class Store:
                 self.layout.staging.rmdir()
 
     def clear_leftovers(self) -> None:
-        """Remove what a run left outside staging that died in the middle of a write or a switch.
+        """Remove what a run left that died in the middle of a write or a switch, but for what it had staged.
 
         Raises:
             VolumeError: the volume failed.
         """
         layout = self.layout
-        folders = [layout.root, layout.private, layout.datasets]
+        folders = [layout.root, layout.private, layout.datasets, layout.blobs]
         for parent in (layout.manifests, layout.receipts, layout.store):
             folders += [parent / name for name in _names(parent)]
         for folder in folders:

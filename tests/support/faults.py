@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
 from tests.support import tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Kind = Literal[
     "status",  # answer with `status`, `headers` and `body` instead
@@ -89,6 +89,55 @@ class Gate:
                 "waiting": self._waiting,
                 "released": self._released,
             }
+
+
+class Quota:
+    """So many bytes of bodies, over all connections, and not one more until it is lifted; no limit at first."""
+
+    def __init__(self) -> None:
+        """Begin without a limit."""
+        self._changed = threading.Condition()
+        self._left: int | None = None
+        self._waiting = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a limit."""
+        return self._left is not None
+
+    def hold_after(self, count: int) -> None:
+        """Let so many bytes more go out."""
+        with self._changed:
+            self._left = count
+
+    def lift(self) -> None:
+        """Let everything go out."""
+        with self._changed:
+            self._left = None
+            self._changed.notify_all()
+
+    def take(self, count: int) -> int:
+        """Give how many of ``count`` bytes may go out now, at least one; waits where that is none."""
+        with self._changed:
+            if self._left == 0:
+                self._waiting += 1
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._left != 0)
+                self._waiting -= 1
+            if self._left is None:
+                return count
+            count = min(count, self._left)
+            self._left -= count
+            return count
+
+    def wait_reached(self, gone: Callable[[], bool]) -> bool:
+        """Wait until somebody wants more than the limit; false when whoever asked is gone before."""
+        with self._changed:
+            while not self._waiting:
+                if gone():
+                    return False
+                self._changed.wait(0.02)
+            return True
 
 
 @dataclass(slots=True)

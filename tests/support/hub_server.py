@@ -48,7 +48,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from tests.support.faults import FaultBook, as_rules
+from tests.support.faults import FaultBook, Quota, as_rules
 from tests.support.hub_model import (
     LFS_SUFFIXES,
     Hub,
@@ -96,6 +96,7 @@ class HubServer:
         self.hub = hub if hub is not None else Hub()
         self.log = RequestLog()
         self.faults = FaultBook()
+        self.quota = Quota()
         self.stopping = threading.Event()
         self.page_size = page_size
         self.static_files: dict[str, bytes | Path] = {}
@@ -120,6 +121,7 @@ class HubServer:
         """Let go who is held, and end."""
         self.stopping.set()
         self.faults.shut()
+        self.quota.lift()
         self._api.stop()
         self._cdn.stop()
 

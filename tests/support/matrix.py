@@ -9,6 +9,7 @@ A section is a module of tests, a row is a test; both are named by the first sen
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 BEGIN: Final = "<!-- matrix:begin -->"
+_EXAMPLES: Final = re.compile(r"(\d+) passing examples, (\d+) failing")
+"""In what hypothesis says of a test."""
 END: Final = "<!-- matrix:end -->"
 
 
@@ -73,7 +76,15 @@ class Matrix:
         row.cases += report.when == "call" or (report.when == "setup" and not report.passed)
         row.failed += report.failed
         row.skipped += report.skipped
+        if report.when == "call" and (said := _EXAMPLES.search(getattr(item, "hypothesis_statistics", "") or "")):
+            row.counts["inputs"] += int(said[1]) + int(said[2])
         return report
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Of the units, those that take any input: the others are no faults."""
+        out = [item for item in items if "unit" in item.path.parts and not hasattr(getattr(item, "obj", None), "hypothesis")]
+        items[:] = [item for item in items if item not in out]
+        config.hook.pytest_deselected(items=out)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the table, and say the sums."""

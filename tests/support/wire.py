@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.support.faults import BODY_KINDS, HOLDING_KINDS, REQUEST_KINDS, FaultBook, Kind, Rule, Span
+from tests.support.faults import BODY_KINDS, HOLDING_KINDS, REQUEST_KINDS, FaultBook, Kind, Quota, Rule, Span
 from tests.support.hub_model import Refusal
 
 if TYPE_CHECKING:
@@ -213,6 +213,7 @@ class Application(Protocol):
 
     log: RequestLog
     faults: FaultBook
+    quota: Quota
     stopping: threading.Event
 
     def answer(self, request: Request, fault: FaultProbe) -> Answer:
@@ -457,7 +458,8 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.sendall(head)
             return
         faults = probe.due(*BODY_KINDS, span=Span(answer.body.start, length)) if succeeded else []
-        if not faults and isinstance(answer.body.content, bytes) and not answer.body.changed:
+        hurried = not (faults or answer.body.changed or self.server.application.quota.active)
+        if hurried and isinstance(answer.body.content, bytes):
             start = answer.body.start
             self.connection.sendall(head + answer.body.content[start : start + length])
             log.update(entry, sent=length)
@@ -513,6 +515,7 @@ class _Sender:
         for rule in throttles:
             probe.fired(rule)
         self._rate = min((rule.rate for rule in throttles), default=0)
+        self._quota = handler.server.application.quota
 
     def send(self) -> None:
         position = 0
@@ -531,22 +534,27 @@ class _Sender:
             return
         size = max(1, min(_SLICE, self._rate // 20)) if self._rate else _SLICE
         position = start
-        for piece in self._body.pieces(start, stop, size):
-            self._handler.connection.sendall(self._flipped(piece, position))
-            self._count(len(piece))
-            position += len(piece)
+        while position < stop:
+            count = self._quota.take(min(size, stop - position))
+            for piece in self._body.pieces(position, position + count, count):
+                self._handler.connection.sendall(self._flipped(piece, position))
+                self._count(len(piece))
+                position += len(piece)
             if self._rate:
-                self._handler.server.application.stopping.wait(len(piece) / self._rate)
+                self._handler.server.application.stopping.wait(count / self._rate)
 
     def _copy_file(self, path: Path, start: int, stop: int) -> None:
         with path.open("rb") as stream:
             position = start
             while position < stop:
-                sent = self._handler.connection.sendfile(stream, self._body.start + position, min(_SLICE, stop - position))
-                if not sent:
-                    raise HangUp(reset=True)
-                self._count(sent)
-                position += sent
+                allowed = self._quota.take(min(_SLICE, stop - position))
+                end = position + allowed
+                while position < end:
+                    sent = self._handler.connection.sendfile(stream, self._body.start + position, end - position)
+                    if not sent:
+                        raise HangUp(reset=True)
+                    self._count(sent)
+                    position += sent
 
     def _flipped(self, piece: bytes, position: int) -> bytes:
         for offset, rule in self._flips.items():

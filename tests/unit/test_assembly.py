@@ -17,7 +17,6 @@ from provisioner.planning.recipe import Artifact
 from provisioner.volume import pieces as pieces_module
 from provisioner.volume.assembly import LARGEST_RANGE, Assembly
 from provisioner.volume.pieces import PIECE, WINDOW, PieceFile
-from tests.support import tally
 from tests.support.media import noise
 
 if TYPE_CHECKING:
@@ -132,7 +131,6 @@ def test_a_journal_of_another_file(begun: Path) -> None:
 @given(journal=st.binary(max_size=300))
 def test_any_bytes_as_a_journal(begun: Path, journal: bytes) -> None:
     """None of them is an error, and with a digest the result is right or begins anew."""
-    tally.count("inputs")
     (begun / f"{KEY}.journal").write_bytes(journal)
     open_pieces(begun).close()
 
@@ -178,7 +176,6 @@ class Sized:
 @given(there=st.binary(min_size=1, max_size=120).map(lambda raw: bytes(byte & 1 for byte in raw)), data=st.data())
 def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.DataObject) -> None:
     """Whatever is there, however many connections, whoever gives up: each piece is brought once."""
-    tally.count("inputs")
     connections = data.draw(st.integers(1, 16))
     pieces = Sized(there)
     size = len(there) * PIECE

@@ -1,0 +1,120 @@
+"""Power cuts: what was not synced is lost, on a real ext4 whose device stops at a moment; the next start mounts what is left.
+
+The file system lies in an image. What it has not written to its device at the moment of the cut is in the kernel's memory alone,
+and the image is copied as it is then: the copy is the disk after the cut. A process that is only killed loses nothing of that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.faults.test_byte_kills import SEED, check_published
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Miniature, Volume
+    from tests.support.hub_server import HubServer
+
+pytestmark = pytest.mark.root
+
+IMAGE_BYTES: Final = 192 << 20
+CUTS: Final = 12
+
+
+class Disk:
+    """An ext4 in an image, whose power can be cut."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make and mount it."""
+        self._image = folder / "disk.img"
+        self.place = folder / "mounted"
+        self.place.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(IMAGE_BYTES)
+        _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(self._image))
+        self._mount()
+
+    def cut(self) -> None:
+        """Lose what the file system has not written, and start again with the rest."""
+        left = self._image.with_suffix(".left")
+        _run("cp", "--sparse=always", str(self._image), str(left))
+        _run("umount", str(self.place))
+        left.replace(self._image)
+        self._mount()
+
+    def close(self) -> None:
+        """Take it away."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _run("umount", str(self.place))
+
+    def _mount(self) -> None:
+        _run("mount", "-o", "loop", str(self._image), str(self.place))
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Give a disk."""
+    disk = Disk(tmp_path)
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def on_disk(mini_volume: Volume, disk: Disk) -> Volume:
+    """Give a volume on it, for the miniature collection."""
+    mini_volume.root = disk.place / "volume"
+    mini_volume.settings |= {"PHASE": "comprehensive", "DATASET_REPO": "none"}
+    return mini_volume
+
+
+def test_the_cut_is_real(disk: Disk) -> None:
+    """A file that was written and not synced is gone or empty after it; one that was synced is there."""
+    kept, lost = disk.place / "kept", disk.place / "lost"
+    kept.write_bytes(b"kept")
+    _run("sync", "-f", str(kept))
+    lost.write_bytes(b"lost")
+    disk.cut()
+    assert kept.read_bytes() == b"kept"
+    assert not lost.exists() or lost.read_bytes() != b"lost"
+
+
+def test_after_the_end(on_disk: Volume, mini: Miniature, hub: HubServer, disk: Disk) -> None:
+    """What a run said is there, is there after a cut at its end, and the next run asks for nothing."""
+    on_disk.ready()
+    disk.cut()
+    assert check_published(on_disk, mini) == set(mini.collection.datasets)
+    hub.log.clear()
+    on_disk.ready()
+    assert hub.log.entries() == ()
+
+
+@pytest.mark.parametrize("part", range(CUTS))
+def test_at_random_byte_counts(on_disk: Volume, mini: Miniature, hub: HubServer, disk: Disk, part: int) -> None:
+    """What is published after the cut is whole, two cuts in a row included; the next run converges and leaves nothing over."""
+    on_disk.ready()
+    total = sum(entry.bytes_sent for entry in hub.log.entries())
+    shutil.rmtree(on_disk.root)
+    source = random.Random(f"{SEED}, cut {part}")  # noqa: S311 - the same moments for the same seed
+    for _ in range(2):
+        hub.quota.hold_after(source.randrange(total // 10, total))
+        process = on_disk.start()
+        if hub.quota.wait_reached(process.ended):
+            process.end()
+        disk.cut()
+        hub.quota.lift()
+        check_published(on_disk, mini)
+    on_disk.ready()
+    assert check_published(on_disk, mini) == set(mini.collection.datasets)
+    assert on_disk.staged() == []
