@@ -457,6 +457,19 @@ def test_a_volume_that_an_archive_fills(shelf: Shelf, volume: Volume) -> None:
 
 
 @pytest.mark.root
+def test_a_volume_without_room_for_names(shelf: Shelf, volume: Volume) -> None:
+    """No inode is left where there are bytes enough: 74, nothing of it stays, and the others come."""
+    many = {f"alpha/{number:03}.txt": b"one of many" for number in range(300)}
+    shelf.add("alpha", shelf.file("alpha.tar.gz", many), priority=5)
+    shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta")))
+    with mounted(volume.root, "-t", "tmpfs", "-o", "size=64m,nr_inodes=200", "tmpfs"):
+        refused(volume.run(), 74, "alpha")
+        assert volume.published == ["beta"]
+        volume.check("beta", some_files("beta"))
+        assert volume.staged() == []
+
+
+@pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_nothing_fits(volume: Volume, hub: HubServer) -> None:
     """No data set fits: 74 with needed and free, before the first byte, whatever ON_SHORTFALL says."""
