@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.conftest import Miniature, Volume
     from tests.support.hub_server import HubServer
 
-KILLS: Final = int(os.environ.get("KILLS", "200"))
+KILLS: Final = int(os.environ.get("DEATHS_AT_BYTES", "200"))
 SEED: Final = int(os.environ.get("SEED", "1"))
 PARTS: Final = 8
 

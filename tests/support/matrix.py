@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 BEGIN: Final = "<!-- matrix:begin -->"
-_EXAMPLES: Final = re.compile(r"(\d+) passing examples, (\d+) failing")
+_EXAMPLES: Final = re.compile(r"(\d+) passing, (\d+) failing")
 """In what hypothesis says of a test."""
 END: Final = "<!-- matrix:end -->"
 
@@ -76,8 +76,9 @@ class Matrix:
         row.cases += report.when == "call" or (report.when == "setup" and not report.passed)
         row.failed += report.failed
         row.skipped += report.skipped
-        if report.when == "call" and (said := _EXAMPLES.search(getattr(item, "hypothesis_statistics", "") or "")):
-            row.counts["inputs"] += int(said[1]) + int(said[2])
+        if report.when == "call":
+            said = _EXAMPLES.findall(getattr(item, "hypothesis_statistics", ""))
+            row.counts["inputs"] += sum(int(passing) + int(failing) for passing, failing in said)
         return report
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -91,14 +92,15 @@ class Matrix:
         text = self._path.read_text("utf-8")
         head, _, rest = text.partition(BEGIN)
         _, _, tail = rest.partition(END)
-        self._path.write_text(f"{head}{BEGIN}\n{self.table()}{END}{tail}", "utf-8")
         rows = [row for section in self._sections.values() for row in section.values()]
         sums = Counter({kind: sum(row.counts[kind] for row in rows) for kind in tally.KINDS})
-        terminalreporter.write_line(
-            f"{len(rows)} rows, {sum(row.cases for row in rows)} cases: "
+        said = (
+            f"{len(rows)} rows, {sum(row.cases for row in rows):,} cases: "
             + ", ".join(f"{sums[kind]:,} {kind}" for kind in tally.KINDS)
-            + f"; {sum(row.failed for row in rows)} failed, {sum(row.skipped for row in rows)} not run"
+            + f"; {sum(row.failed for row in rows)} failed, {sum(row.skipped for row in rows)} not run."
         )
+        self._path.write_text(f"{head}{BEGIN}\n{said}\n\n{self.table()}{END}{tail}", "utf-8")
+        terminalreporter.write_line(said)
 
     def table(self) -> str:
         """Give all sections as Markdown."""
