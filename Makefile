@@ -13,6 +13,7 @@ DATA ?= data
 ARGS ?=
 BENCH ?=
 KILLS ?=
+GUARDS ?=
 FAULTS ?=
 TESTS ?= tests
 UPGRADE ?=
@@ -112,6 +113,10 @@ ifeq ($(HAS_DOCKER),yes)
 endif
 	@$(BIN)/python -m pytest -q -p tests.support.matrix --matrix docs/reliability.md \
 	  -m "$(if $(filter yes,$(HAS_DOCKER)),,not docker)" $(FAULTS) $(FAULT_TESTS)
+
+.PHONY: guards
+guards: $(VENV)/.ready ## take one guard of the program away at a time, and see that its row of the matrix turns red
+	@$(BIN)/python -m tools.guards $(GUARDS)
 
 .PHONY: kills
 kills: $(VENV)/.ready ## kill a fetch of 1 GiB at 50 random byte counts, and show how much is fetched twice

@@ -1,0 +1,168 @@
+"""Take one guard of the program away at a time, and see that the row of the matrix that stands for it turns red.
+
+    python -m tools.guards [NAME ...]
+
+Works on a copy of the checkout. A guard whose row stays green, and one whose line is no longer there, are failures of this check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A line that protects from something."""
+
+    name: str
+    file: str
+    line: str
+    without: str
+    row: tuple[str, ...]
+    """Arguments for pytest: the tests that must fail without it."""
+
+
+_RANGES: Final = "tests/faults/test_range_faults.py"
+GUARDS: Final = (
+    Guard(
+        "digest",
+        "provisioner/volume/assembly.py",
+        "if expected is None or expected.hex == found:",
+        "if True:",
+        (f"{_RANGES}::test_a_flipped_byte",),
+    ),
+    Guard(
+        "piece-crc",
+        "provisioner/volume/pieces.py",
+        "and zlib.crc32(data) == crc:",
+        ":",
+        (f"{_RANGES}::test_a_piece_that_a_power_cut_took_is_fetched_alone",),
+    ),
+    Guard(
+        "if-range",
+        "provisioner/remote/ranges.py",
+        'headers["If-Range"] = origin[1]',
+        "pass",
+        (f"{_RANGES}::test_it_changes_while_it_arrives_and_no_digest_is_known",),
+    ),
+    Guard(
+        "range-start",
+        "provisioner/remote/ranges.py",
+        "if not continues_at(response, start):",
+        "if False:",
+        (_RANGES, "-k", "test_what_passes and content_range"),
+    ),
+    Guard(
+        "token-origin",
+        "provisioner/remote/ranges.py",
+        "authorized=self._authorized and same)",
+        "authorized=self._authorized)",
+        (f"{_RANGES}::test_a_redirect_is_asked_for_once",),
+    ),
+    Guard(
+        "retry-after",
+        "provisioner/remote/retry.py",
+        "retry_after=parse_retry_after(headers, now),",
+        "retry_after=None,",
+        (f"{_RANGES}::test_the_wait_that_the_server_asks_for",),
+    ),
+    Guard(
+        "path-outside",
+        "provisioner/volume/archive.py",
+        'if part == "..":',
+        'if part == "...":',
+        ("tests/faults/test_archive_hostile.py",),
+    ),
+    Guard(
+        "listing-path",
+        "provisioner/remote/hub.py",
+        'if any(part in {"", ".", ".."} for part in path.split("/")):',
+        "if False:",
+        ("tests/contract/test_hub_client.py", "tests/faults/test_hub_faults.py"),
+    ),
+    Guard(
+        "sync",
+        "provisioner/volume/store.py",
+        "        sync_tree(self.layout.private)\n        self._place(dataset, version)",
+        "        self._place(dataset, version)",
+        ("tests/faults/test_power_cut.py::test_after_the_end",),
+    ),
+    Guard(
+        "lock",
+        "provisioner/volume/lock.py",
+        "            lock.acquire(timeout=0)\n",
+        "",
+        ("tests/faults/test_many.py",),
+    ),
+    Guard(
+        "leftovers",
+        "provisioner/volume/store.py",
+        "layout.datasets, layout.blobs]",
+        "layout.datasets]",
+        ("tests/faults/test_byte_kills.py",),
+    ),
+    Guard(
+        "staged-tree",
+        "provisioner/volume/store.py",
+        '        if findings:\n            raise VolumeError(\n                f"{dataset}: the staged tree',
+        '        if not findings and findings:\n            raise VolumeError(\n                f"{dataset}: the staged tree',
+        ("tests/contract/test_store.py", "tests/faults/test_interruption.py"),
+    ),
+)
+
+
+def is_red_without(guard: Guard, scratch: Path) -> bool:
+    """Take the guard out of a copy, and run its row there.
+
+    Raises:
+        LookupError: the line is not there once.
+    """
+    copy = scratch / guard.name
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout  # noqa: S607
+    for name in listed.decode().split("\0"):
+        if name:
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    path = copy / guard.file
+    text = path.read_text("utf-8")
+    if text.count(guard.line) != 1:
+        raise LookupError(f"{guard.name}: {guard.file} does not hold its line once")
+    path.write_text(text.replace(guard.line, guard.without), "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *guard.row]
+    done = subprocess.run(command, cwd=copy, env=dict(os.environ), capture_output=True, check=False)  # noqa: S603 - pytest
+    shutil.rmtree(copy)
+    # 1 is pytest's code for tests that ran and failed; a file that cannot be imported gives another one.
+    return done.returncode == 1
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do so with all guards, or some; 0 when each row turned red."""
+    parser = argparse.ArgumentParser(prog="guards", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(guard.name for guard in GUARDS))
+    options = parser.parse_args(arguments)
+    chosen = [guard for guard in GUARDS if not options.names or guard.name in options.names]
+    green = 0
+    with tempfile.TemporaryDirectory(prefix="provisioner-guards-") as scratch:
+        for guard in chosen:
+            red = is_red_without(guard, Path(scratch))
+            green += not red
+            print(f"without {guard.name:14} {'red, as it must be' if red else 'STILL GREEN'}", flush=True)
+    print(f"{len(chosen) - green} of {len(chosen)} rows turn red without their guard.")
+    return 1 if green or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
