@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import re
@@ -132,6 +133,40 @@ class Store:
         except (OSError, VolumeError) as error:
             _LOGGER.warning("%s", error)
             return None
+
+    def datasets(self) -> tuple[str, ...]:
+        """Give the ids of all data sets of which there is a version, see :meth:`versions`."""
+        folders = itertools.chain(_names(self.layout.receipts), _names(self.layout.manifests))
+        return tuple(name for name in sorted(set(folders)) if self.versions(name))
+
+    def versions(self, dataset: str) -> tuple[str, ...]:
+        """Give the versions that a receipt names, be their trees there or not, and trees that have but a manifest."""
+        receipts = {version for version in _stems(self.layout.receipts / dataset) if _VERSION.fullmatch(version)}
+        manifests = {version for version in _stems(self.layout.manifests / dataset) if _VERSION.fullmatch(version)}
+        return tuple(sorted(receipts | {version for version in manifests - receipts if self.tree_of(dataset, version)}))
+
+    def receipt(self, dataset: str, version: str) -> Receipt | None:
+        """Give a version's receipt; ``None`` when there is none that can be understood."""
+        return read_receipt(self.layout.receipt(dataset, version), dataset, version)
+
+    def shown(self, dataset: str) -> str | None:
+        """Give the version that the app sees, believed or not; ``None``: it sees none."""
+        form, version = self._form(dataset)
+        return version if form in {"link", "dir"} and self.layout.published(dataset).is_dir() else None
+
+    def is_foreign(self, dataset: str) -> bool:
+        """Say whether something lies in a data set's place that is not ours."""
+        return self._form(dataset)[0] == "foreign"
+
+    def has_checksums(self, dataset: str, version: str, manifest: Manifest) -> bool:
+        """Say whether the list for ``sha256sum -c`` is that of a manifest."""
+        try:
+            with self.layout.checksums(dataset, version).open("rb") as lines:
+                # Names may hold line feeds only when they are escaped, so that lines are lines on both sides.
+                pairs = itertools.zip_longest(lines, manifest.sha256sum_lines())
+                return all(line == expected for line, expected in pairs)
+        except OSError:
+            return False
 
     def _orphans(self, known: object) -> Iterator[tuple[str, str]]:
         for dataset in _names(self.layout.manifests):
@@ -414,6 +449,14 @@ def _names(folder: Path) -> Iterator[str]:
     except OSError as error:
         with disk_errors(f"listing {folder}"):
             raise error from None
+
+
+def _stems(folder: Path) -> Iterator[str]:
+    """Give the names in a folder that end in ``.json``, without it."""
+    for name in _names(folder):
+        stem, suffix = os.path.splitext(name)
+        if suffix == ".json":
+            yield stem
 
 
 def _is_folder(path: Path) -> bool:
