@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-LATER_COMMANDS: Final = ("repair", "remove", "gc", "doctor", "serve")
+LATER_COMMANDS: Final = ("remove", "gc", "doctor", "serve")
 """Commands of the contract that this version does not have."""
 COMMANDS: Final = {
     "provision": "make the volume hold what was asked for; the default",
@@ -55,11 +55,12 @@ COMMANDS: Final = {
     "list": "the catalog: data sets, splits, phases, sizes, licences",
     "catalog": "'catalog check [--online]': is the catalog well formed; does every source exist",
     "verify": "'verify [--deep] [ID ...]': are the published trees what their manifests say; changes nothing",
+    "repair": "'repair [ID ...]': fetch what 'verify --deep' finds wrong, and only that",
     "repo": "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub",
     "init": "asks on a terminal for token, repository, phase and licences; writes .env for Compose",
     "healthcheck": "for the container's HEALTHCHECK: is this run alive, or the app started",
 }
-_NAMING: Final = frozenset({"verify"})
+_NAMING: Final = frozenset({"verify", "repair"})
 """Commands that take ids of data sets."""
 _VALUED: Final = {
     "--phase": "PHASE",
@@ -306,6 +307,7 @@ def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_
         "list": _list,
         "catalog": _catalog_check,
         "verify": _verify,
+        "repair": _repair,
         "repo": _repo,
         "init": _init,
         "healthcheck": _healthcheck,
@@ -479,6 +481,16 @@ def _verify(context: _Context) -> int:
     options = context.options
     answer = run_verify(context.settings, options.ids, deep=options.deep, stop=context.stop, progress=_progress(context))
     return _answer(answer, context)
+
+
+def _repair(context: _Context) -> int:
+    from provisioner.repair import run_repair  # noqa: PLC0415
+
+    context.umask = os.umask(0o002)
+    _listen(context.stop)
+    catalog = load_catalog(context.settings.catalog_path)
+    ids = context.options.ids
+    return _answer(run_repair(context.settings, catalog, ids, stop=context.stop, progress=_progress(context)), context)
 
 
 def _answer(answer: Answer, context: _Context) -> int:

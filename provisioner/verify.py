@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.answer import Answer
@@ -86,6 +86,8 @@ class Checked:
     size: int = 0
     """Bytes, by the manifest."""
     defects: tuple[Defect, ...] = ()
+    signs: object = None
+    """What changes when another process replaces the version."""
 
     @property
     def label(self) -> str:
@@ -145,6 +147,9 @@ class Verifier:
             words = "shows none of the versions that are there"
             yield Checked(dataset, "", shown=False, defects=(Defect("not-shown", place, actual=words),))
         for version in versions:
+            if version != current and not self._layout.receipt(dataset, version).exists():
+                # Nothing but a manifest: it was never published, or is not believed any more, and is hashed before it is shown.
+                continue
             checked = self.check_version(dataset, version, shown=version == current)
             if checked is not None:
                 yield checked
@@ -152,15 +157,15 @@ class Verifier:
     def check_version(self, dataset: str, version: str, *, shown: bool) -> Checked | None:
         """Look at one version; ``None``: it went away meanwhile."""
         for _ in range(_TIMES):
-            before = self._signs(dataset, version)
-            checked = self._look(dataset, version, shown=shown)
-            if not checked.defects or before == self._signs(dataset, version):
+            before = self.signs(dataset, version)
+            checked = replace(self._look(dataset, version, shown=shown), signs=before)
+            if not checked.defects or before == self.signs(dataset, version):
                 break
             if version not in self._store.versions(dataset):
                 return None
         return checked
 
-    def _signs(self, dataset: str, version: str) -> object:
+    def signs(self, dataset: str, version: str) -> object:
         """Give what changes when another process replaces a version."""
         paths = [self._layout.receipt(dataset, version), self._layout.manifest(dataset, version)]
         return [_identity(path) for path in (*paths, self._store.tree_of(dataset, version)) if path is not None]

@@ -489,6 +489,11 @@ def check_tree(
     return findings
 
 
+def check_entry(root: Path, entry: Entry, *, check: Callable[[], None]) -> bool:
+    """Say whether one file or link of a tree is as it should be, bytes and all."""
+    return _compare(os.path.join(root, to_native(entry.path)), entry, check, _nobody, deep=True) is None  # noqa: PTH118
+
+
 def _names_under(root: Path, check: Callable[[], None]) -> Iterator[tuple[str, str]]:
     """Give every path under ``root`` with its kind: ours, or ``other`` for devices and the like."""
     base = os.fspath(root)
