@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-LATER_COMMANDS: Final = ("remove", "gc", "doctor", "serve")
+LATER_COMMANDS: Final = ("doctor", "serve")
 """Commands of the contract that this version does not have."""
 COMMANDS: Final = {
     "provision": "make the volume hold what was asked for; the default",
@@ -56,11 +56,13 @@ COMMANDS: Final = {
     "catalog": "'catalog check [--online]': is the catalog well formed; does every source exist",
     "verify": "'verify [--deep] [ID ...]': are the published trees what their manifests say; changes nothing",
     "repair": "'repair [ID ...]': fetch what 'verify --deep' finds wrong, and only that",
+    "remove": "'remove ID ... [--dry-run]': take data sets off the volume",
+    "gc": "'gc [--dry-run]': remove superseded versions and leftovers",
     "repo": "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub",
     "init": "asks on a terminal for token, repository, phase and licences; writes .env for Compose",
     "healthcheck": "for the container's HEALTHCHECK: is this run alive, or the app started",
 }
-_NAMING: Final = frozenset({"verify", "repair"})
+_NAMING: Final = frozenset({"verify", "repair", "remove"})
 """Commands that take ids of data sets."""
 _VALUED: Final = {
     "--phase": "PHASE",
@@ -207,7 +209,12 @@ def parse_options(invocation: Invocation) -> argparse.Namespace:
     if invocation.command == "init":
         parser.add_argument("--env-file", metavar="FILE", default=".env", help="the file to write; .env")
     if invocation.command in _NAMING:
-        parser.add_argument("ids", nargs="*", metavar="ID", help="these data sets; none: all that are on the volume")
+        if invocation.command == "remove":
+            parser.add_argument("ids", nargs="+", metavar="ID", help="these data sets, all versions of them")
+        else:
+            parser.add_argument("ids", nargs="*", metavar="ID", help="these data sets; none: all that are on the volume")
+    if invocation.command in {"remove", "gc"}:
+        parser.add_argument("--dry-run", action="store_true", help="say what would go, and how large it is; remove nothing")
     if invocation.command == "verify":
         parser.add_argument("--deep", action="store_true", help="also read every file and hash it")
     # Names may stand before and behind options, as in 'repo create one --private two'.
@@ -308,6 +315,8 @@ def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_
         "catalog": _catalog_check,
         "verify": _verify,
         "repair": _repair,
+        "remove": _remove,
+        "gc": _gc,
         "repo": _repo,
         "init": _init,
         "healthcheck": _healthcheck,
@@ -491,6 +500,22 @@ def _repair(context: _Context) -> int:
     catalog = load_catalog(context.settings.catalog_path)
     ids = context.options.ids
     return _answer(run_repair(context.settings, catalog, ids, stop=context.stop, progress=_progress(context)), context)
+
+
+def _remove(context: _Context) -> int:
+    from provisioner.cleaning import run_remove  # noqa: PLC0415
+
+    _listen(context.stop)
+    catalog, options = load_catalog(context.settings.catalog_path), context.options
+    return _answer(run_remove(context.settings, catalog, options.ids, dry_run=options.dry_run, stop=context.stop), context)
+
+
+def _gc(context: _Context) -> int:
+    from provisioner.cleaning import run_gc  # noqa: PLC0415
+
+    _listen(context.stop)
+    catalog = load_catalog(context.settings.catalog_path)
+    return _answer(run_gc(context.settings, catalog, dry_run=context.options.dry_run, stop=context.stop), context)
 
 
 def _answer(answer: Answer, context: _Context) -> int:
