@@ -246,7 +246,7 @@ def run_verify(settings: Settings, ids: Sequence[str], *, deep: bool, stop: Stop
     how = "by their bytes" if deep else "by names, kinds and sizes; 'verify --deep' also reads them"
     trees = sum(1 for checked in found if checked.version)
     lines = [line for checked in found for line in _lines(checked)]
-    lines.append(f"{trees} trees checked {how}: {f'{count} findings' if count else 'all right'}")
+    lines.append(f"{trees} trees checked {how}: {_findings(count) if count else 'all right'}")
     document = {
         "volume": str(settings.data_dir.absolute()),
         "deep": deep,
@@ -267,9 +267,13 @@ def _error(wrong: Sequence[Checked], count: int) -> DamagedTreeError | None:
         return None
     ids = " ".join(dict.fromkeys(checked.dataset for checked in wrong))
     return DamagedTreeError(
-        f"{count} {'finding' if count == 1 else 'findings'} in published data sets: {ids}; nothing was changed",
+        f"{_findings(count)} in published data sets: {ids}; nothing was changed",
         hint=f"'repair {ids}' fetches what is wrong and keeps the rest.",
     )
+
+
+def _findings(count: int) -> str:
+    return f"{count} finding{'' if count == 1 else 's'}"
 
 
 def _defect(finding: Finding) -> Defect:
