@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-LATER_COMMANDS: Final = ("doctor", "serve")
+LATER_COMMANDS: Final = ("serve",)
 """Commands of the contract that this version does not have."""
 COMMANDS: Final = {
     "provision": "make the volume hold what was asked for; the default",
@@ -58,6 +58,7 @@ COMMANDS: Final = {
     "repair": "'repair [ID ...]': fetch what 'verify --deep' finds wrong, and only that",
     "remove": "'remove ID ... [--dry-run]': take data sets off the volume",
     "gc": "'gc [--dry-run]': remove superseded versions and leftovers",
+    "doctor": "try out the volume, the settings, the token and the Hub; say what to fix",
     "repo": "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub",
     "init": "asks on a terminal for token, repository, phase and licences; writes .env for Compose",
     "healthcheck": "for the container's HEALTHCHECK: is this run alive, or the app started",
@@ -317,6 +318,7 @@ def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_
         "repair": _repair,
         "remove": _remove,
         "gc": _gc,
+        "doctor": _doctor,
         "repo": _repo,
         "init": _init,
         "healthcheck": _healthcheck,
@@ -516,6 +518,13 @@ def _gc(context: _Context) -> int:
     _listen(context.stop)
     catalog = load_catalog(context.settings.catalog_path)
     return _answer(run_gc(context.settings, catalog, dry_run=context.options.dry_run, stop=context.stop), context)
+
+
+def _doctor(context: _Context) -> int:
+    from provisioner.doctor import run_doctor  # noqa: PLC0415
+
+    _listen(context.stop)
+    return _answer(run_doctor(context.settings, context.environ, in_image=in_image(), stop=context.stop), context)
 
 
 def _answer(answer: Answer, context: _Context) -> int:
