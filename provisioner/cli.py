@@ -39,13 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
+    from provisioner.answer import Answer
     from provisioner.logs import ConsoleHandler
-    from provisioner.repo_commands import Answer
+    from provisioner.progress import Progress
     from provisioner.run import Run
 
 _LOGGER = logging.getLogger(__name__)
 
-LATER_COMMANDS: Final = ("verify", "repair", "remove", "gc", "doctor", "serve")
+LATER_COMMANDS: Final = ("serve",)
 """Commands of the contract that this version does not have."""
 COMMANDS: Final = {
     "provision": "make the volume hold what was asked for; the default",
@@ -53,10 +54,17 @@ COMMANDS: Final = {
     "status": "what the volume holds and how the last run ended",
     "list": "the catalog: data sets, splits, phases, sizes, licences",
     "catalog": "'catalog check [--online]': is the catalog well formed; does every source exist",
+    "verify": "'verify [--deep] [ID ...]': are the published trees what their manifests say; changes nothing",
+    "repair": "'repair [ID ...]': fetch what 'verify --deep' finds wrong, and only that",
+    "remove": "'remove ID ... [--dry-run]': take data sets off the volume",
+    "gc": "'gc [--dry-run]': remove superseded versions and leftovers",
+    "doctor": "try out the volume, the settings, the token and the Hub; say what to fix",
     "repo": "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub",
     "init": "asks on a terminal for token, repository, phase and licences; writes .env for Compose",
     "healthcheck": "for the container's HEALTHCHECK: is this run alive, or the app started",
 }
+_NAMING: Final = frozenset({"verify", "repair", "remove"})
+"""Commands that take ids of data sets."""
 _VALUED: Final = {
     "--phase": "PHASE",
     "--data-dir": "DATA_DIR",
@@ -201,8 +209,18 @@ def parse_options(invocation: Invocation) -> argparse.Namespace:
         add_arguments(parser)
     if invocation.command == "init":
         parser.add_argument("--env-file", metavar="FILE", default=".env", help="the file to write; .env")
+    if invocation.command in _NAMING:
+        if invocation.command == "remove":
+            parser.add_argument("ids", nargs="+", metavar="ID", help="these data sets, all versions of them")
+        else:
+            parser.add_argument("ids", nargs="*", metavar="ID", help="these data sets; none: all that are on the volume")
+    if invocation.command in {"remove", "gc"}:
+        parser.add_argument("--dry-run", action="store_true", help="say what would go, and how large it is; remove nothing")
+    if invocation.command == "verify":
+        parser.add_argument("--deep", action="store_true", help="also read every file and hash it")
     # Names may stand before and behind options, as in 'repo create one --private two'.
-    parse = parser.parse_intermixed_args if invocation.command == "repo" else parser.parse_args
+    mixed = invocation.command in {"repo", *_NAMING}
+    parse = parser.parse_intermixed_args if mixed else parser.parse_args
     return parse(list(invocation.arguments))
 
 
@@ -296,6 +314,11 @@ def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_
         "status": _status,
         "list": _list,
         "catalog": _catalog_check,
+        "verify": _verify,
+        "repair": _repair,
+        "remove": _remove,
+        "gc": _gc,
+        "doctor": _doctor,
         "repo": _repo,
         "init": _init,
         "healthcheck": _healthcheck,
@@ -303,19 +326,23 @@ def _command(invocation: Invocation, options: argparse.Namespace) -> Callable[[_
 
 
 def _run(context: _Context) -> Run:
-    from provisioner.progress import Progress, make_display  # noqa: PLC0415 - only for commands that plan
-    from provisioner.run import Run  # noqa: PLC0415
+    from provisioner.run import Run  # noqa: PLC0415 - only for commands that plan
 
     settings = context.settings
-    display = make_display(sys.stderr, log_format=settings.log_format, console=context.console)
     return Run(
         settings,
         load_catalog(settings.catalog_path),
         stop=context.stop,
-        progress=Progress(display),
+        progress=_progress(context),
         in_image=in_image(),
         given=context.environ,
     )
+
+
+def _progress(context: _Context) -> Progress:
+    from provisioner.progress import Progress, make_display  # noqa: PLC0415
+
+    return Progress(make_display(sys.stderr, log_format=context.settings.log_format, console=context.console))
 
 
 # --- commands ------------------------------------------------------------------------------------------------------------
@@ -458,6 +485,48 @@ def _init(context: _Context) -> int:
     return _answer(initialize(context.settings, catalog, file, context.redactor, context.stop), context)
 
 
+def _verify(context: _Context) -> int:
+    from provisioner.verify import run_verify  # noqa: PLC0415
+
+    _listen(context.stop)
+    options = context.options
+    answer = run_verify(context.settings, options.ids, deep=options.deep, stop=context.stop, progress=_progress(context))
+    return _answer(answer, context)
+
+
+def _repair(context: _Context) -> int:
+    from provisioner.repair import run_repair  # noqa: PLC0415
+
+    context.umask = os.umask(0o002)
+    _listen(context.stop)
+    catalog = load_catalog(context.settings.catalog_path)
+    ids = context.options.ids
+    return _answer(run_repair(context.settings, catalog, ids, stop=context.stop, progress=_progress(context)), context)
+
+
+def _remove(context: _Context) -> int:
+    from provisioner.cleaning import run_remove  # noqa: PLC0415
+
+    _listen(context.stop)
+    catalog, options = load_catalog(context.settings.catalog_path), context.options
+    return _answer(run_remove(context.settings, catalog, options.ids, dry_run=options.dry_run, stop=context.stop), context)
+
+
+def _gc(context: _Context) -> int:
+    from provisioner.cleaning import run_gc  # noqa: PLC0415
+
+    _listen(context.stop)
+    catalog = load_catalog(context.settings.catalog_path)
+    return _answer(run_gc(context.settings, catalog, dry_run=context.options.dry_run, stop=context.stop), context)
+
+
+def _doctor(context: _Context) -> int:
+    from provisioner.doctor import run_doctor  # noqa: PLC0415
+
+    _listen(context.stop)
+    return _answer(run_doctor(context.settings, context.environ, in_image=in_image(), stop=context.stop), context)
+
+
 def _answer(answer: Answer, context: _Context) -> int:
     if context.json:
         _print_json(answer.document, context)
@@ -541,8 +610,12 @@ def _print(text: str, context: _Context) -> None:
 
 
 def _print_json(document: Any, context: _Context) -> None:  # noqa: ANN401 - JSON values
-    json.dump(context.redactor.redact_value(document), sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    value = context.redactor.redact_value(document)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        # Bytes of a file's name that are no UTF-8: escaped they come through every encoding.
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
     context.said.json = True
 
 

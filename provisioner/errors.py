@@ -8,7 +8,8 @@ can do (``hint``). This module imports nothing of ours, so that every layer may 
 
     ProvisionerError
     ├── UsageError                64
-    ├── IntegrityError            65  DigestMismatchError, SizeMismatchError, UnsafeArchiveError, BrokenArchiveError
+    ├── IntegrityError            65  DigestMismatchError, SizeMismatchError, UnsafeArchiveError, BrokenArchiveError,
+    │                             DamagedTreeError
     ├── NotFoundError             66  MissingDataError
     ├── RemoteRefusedError        69
     ├── VolumeNotWritableError    73
@@ -66,7 +67,7 @@ class IntegrityError(ProvisionerError):
 
     reference = "bytes-wrong"
     exit_code = 65
-    meaning = "bytes are wrong: digest mismatch, unsafe archive"
+    meaning = "bytes are wrong: digest mismatch, unsafe archive; or a published tree is, as `verify` found"
 
 
 class DigestMismatchError(IntegrityError):
@@ -91,6 +92,12 @@ class BrokenArchiveError(IntegrityError):
     """An archive cannot be read to its end."""
 
     reference = "broken-archive"
+
+
+class DamagedTreeError(IntegrityError):
+    """A published tree is not what its manifest says."""
+
+    reference = "tree-damaged"
 
 
 class NotFoundError(ProvisionerError):

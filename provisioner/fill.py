@@ -37,7 +37,7 @@ from provisioner.volume.disk import (
     write_new,
 )
 from provisioner.volume.incoming import LocalFile
-from provisioner.volume.manifest import Entry, Manifest, check_tree
+from provisioner.volume.manifest import Entry, Manifest, check_entry, check_tree
 from provisioner.volume.staging import Blob, checked_sha256, hash_file
 
 if TYPE_CHECKING:
@@ -61,8 +61,20 @@ MAX_NOTED_FILES: Final = 100
 """Receipts are read at every start: how long they are must not depend on how many files a repository has."""
 
 
-Heritage = dict[str, tuple["Path", tuple["Entry", ...]]]
-"""Shape of an artifact to a tree that has it, and its entries there."""
+Heritage = dict[str, list[tuple["Path", tuple["Entry", ...]]]]
+"""Shape of an artifact to the trees that have it, and its entries there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A version that is there and wrong: what is right in it is kept."""
+
+    receipt: Receipt | None
+    """``None``: nobody knows where it was from."""
+    wrong: frozenset[str]
+    """Paths of its manifest whose files are not what they should be; all others were hashed just now."""
+    shown: bool = True
+    """The app sees this version."""
 
 
 class Watcher(Protocol):
@@ -103,7 +115,16 @@ class Filler:
     """Makes one step of a plan true."""
 
     def __init__(
-        self, step: Step, store: Store, remote: Remote, finds: Finds, *, stop: Stop, watcher: Watcher, connections: int
+        self,
+        step: Step,
+        store: Store,
+        remote: Remote,
+        finds: Finds,
+        *,
+        stop: Stop,
+        watcher: Watcher,
+        connections: int,
+        damage: Damage | None = None,
     ) -> None:
         """Prepare.
 
@@ -115,7 +136,11 @@ class Filler:
             stop: ends the work.
             watcher: is told how it gets on.
             connections: how many artifacts at once.
+            damage: what is there and wrong of this very version; ``None``: it is not there.
         """
+        self._damage = damage
+        self.fetched: tuple[str, ...] = ()
+        """Names of the artifacts that were not to be had on this machine."""
         self._step = step
         self._recipe = step.recipe
         self._store = store
@@ -134,6 +159,7 @@ class Filler:
         self._taken_lock = threading.Lock()
         self._unpack_turn = threading.Lock()
         self._folders: set[Path] = set()
+        self._plain: dict[Path, bool] = {}
         self._tried: list[Artifact] = []
         """Of all sources so far: what is staged of them is of no use once one has given the data set whole."""
 
@@ -174,7 +200,7 @@ class Filler:
         missing: dict[str, list[Artifact]] = {}
         sizes = [artifact.size.value for artifact in resolved.artifacts if artifact.size]
         self._watcher.fetching(sum(sizes) if len(sizes) == len(resolved.artifacts) else None)
-        heritage = self._heritage(resolved.artifacts, inventory)
+        heritage = self._heritage(resolved, inventory)
         for artifact in resolved.artifacts:
             self._stop.check()
             part = (None if is_empty else self._staged(artifact)) or self._taken_over(artifact, heritage)
@@ -185,7 +211,9 @@ class Filler:
             self._keep(artifact, part, parts)
             self._watcher.arrived(artifact.size.value if artifact.size else 0)
         self._check_room([group[0] for group in missing.values()])
-        self._work_off([(group, self._finds.find(group[0])) for group in missing.values()], parts)
+        found = [(group, self._finds.find(group[0])) for group in missing.values()]
+        self.fetched = tuple(group[0].name for group, path in found if path is None)
+        self._work_off(found, parts)
         # As large as all parts together, and what follows needs memory of its own.
         self._taken, self._latecomers = {}, {}
         return parts
@@ -280,38 +308,81 @@ class Filler:
         return Entry(artifact.path, "file", size, sha256, source_digest=digest, artifact=artifact.shape)
 
     def _taken_over(self, artifact: Artifact, heritage: Heritage) -> Part | None:
-        """Take this artifact's files from a tree on the volume that has them; every file is hashed on the way."""
-        if artifact.shape not in heritage:
-            return None
-        tree, entries = heritage[artifact.shape]
-        if not self._link_all(tree, entries):
-            return None
-        part = Part(entries, whole=True)
-        if artifact.unpack != "none":
-            _LOGGER.info("%s: %s is taken over from %s", self._recipe.label, artifact.name, tree)
-            self._note(artifact, part)
-        return part
+        """Take this artifact's files from a tree on the volume that has them, and in which they are right."""
+        for tree, entries in heritage.get(artifact.shape, ()):
+            own = self._is_own(tree)
+            if not self._are_right(tree, entries, own=own):
+                continue
+            self._link_all(tree, entries)
+            part = Part(entries, whole=artifact.unpack == "none" or not own or self._was_whole(artifact))
+            if artifact.unpack != "none":
+                _LOGGER.info("%s: %s is taken over from %s", self._recipe.label, artifact.name, tree)
+                self._note(artifact, part)
+            return part
+        return None
 
-    def _heritage(self, artifacts: Sequence[Artifact], inventory: Inventory) -> Heritage:
-        """Find what could be taken over: other versions of this data set, and whatever else has one of its archives."""
-        wanted = {artifact.shape for artifact in artifacts if artifact.digest is not None}
-        found: dict[str, tuple[Path, list[Entry]]] = {}
+    def _heritage(self, resolved: Resolved, inventory: Inventory) -> Heritage:
+        """Find what could be taken over: from this version if it is there, from others, and whatever else has its archives."""
+        wanted = {artifact.shape for artifact in resolved.artifacts if artifact.digest is not None}
+        found: Heritage = {}
+        if self._damage is not None:
+            self._inherit_own(resolved, self._damage, found)
         for (dataset, version), receipt in inventory.receipts.items():
             whole = wanted & receipt.shapes.keys()
-            if not whole and dataset != self._step.id:
+            if (not whole and dataset != self._step.id) or (dataset, version) == (self._step.id, self._recipe.version):
                 continue
             tree, manifest = self._store.tree_of(dataset, version), self._store.manifest(dataset, version)
+            entries: dict[str, list[Entry]] = {}
             for entry in manifest if tree is not None and manifest is not None else ():
                 # A plain file is an artifact by itself; of an archive the receipt says whether all of it is here.
-                if tree is not None and entry.artifact in wanted and (entry.artifact in whole or entry.source_digest):
-                    place = found.setdefault(entry.artifact, (tree, []))
-                    if place[0] == tree:
-                        place[1].append(entry)
-        return {shape: (tree, tuple(entries)) for shape, (tree, entries) in found.items()}
+                if entry.artifact in wanted and (entry.artifact in whole or entry.source_digest):
+                    entries.setdefault(entry.artifact, []).append(entry)
+            for shape, those in entries.items():
+                if tree is not None:
+                    found.setdefault(shape, []).append((tree, tuple(those)))
+        return found
 
-    def _link_all(self, tree: Path, entries: Sequence[Entry]) -> bool:
-        if check_tree(tree, Manifest(tuple(entries)), deep=True, extra=False, check=self._stop.check):
-            return False
+    def _inherit_own(self, resolved: Resolved, damage: Damage, found: Heritage) -> None:
+        """Add what this version has of its own artifacts, whole or not: together they are all of it."""
+        tree = self._store.tree_of(self._step.id, self._recipe.version)
+        manifest = self._store.manifest(self._step.id, self._recipe.version)
+        if tree is None or manifest is None:
+            return
+        wanted = {artifact.shape for artifact in resolved.artifacts}
+        entries: dict[str, list[Entry]] = {}
+        if damage.receipt is not None and damage.receipt.pin == resolved.pin:
+            # The same artifacts as then: one without entries has nothing that others did not bring.
+            entries = {shape: [] for shape in wanted}
+        for entry in manifest:
+            if entry.artifact in wanted:
+                entries.setdefault(entry.artifact, []).append(entry)
+        for shape, those in entries.items():
+            found[shape] = [(tree, tuple(those))]
+
+    def _is_own(self, tree: Path) -> bool:
+        return self._damage is not None and tree == self._store.tree_of(self._step.id, self._recipe.version)
+
+    def _was_whole(self, artifact: Artifact) -> bool:
+        receipt = self._damage.receipt if self._damage is not None else None
+        return receipt is not None and artifact.shape in receipt.shapes
+
+    def _are_right(self, tree: Path, entries: Sequence[Entry], *, own: bool) -> bool:
+        """Say whether the files of a tree are what its manifest says; all are hashed, if they were not just now."""
+        if own and self._damage is not None:
+            return self._damage.wrong.isdisjoint(entry.path for entry in entries)
+        if len(entries) == 1 and entries[0].kind == "file":
+            # A repository may have a hundred thousand of these: not each of them is worth a walk through the tree.
+            return self._is_plain(tree, entries[0]) and check_entry(tree, entries[0], check=self._stop.check)
+        return not check_tree(tree, Manifest(tuple(entries)), deep=True, extra=False, check=self._stop.check)
+
+    def _is_plain(self, tree: Path, entry: Entry) -> bool:
+        """Say whether a file is really in the tree: no folder above it is a link to somewhere else."""
+        folder = (tree / entry.path).parent
+        if folder not in self._plain:
+            self._plain[folder] = folder.resolve() == tree.resolve() / folder.relative_to(tree)
+        return self._plain[folder]
+
+    def _link_all(self, tree: Path, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._stop.check()
             target = self._tree / entry.path
@@ -322,7 +393,6 @@ class Filler:
             with disk_errors(f"replacing {target}"):
                 target.unlink(missing_ok=True)
             link_or_copy(tree / entry.path, target)
-        return True
 
     # --- one artifact --------------------------------------------------------------------------------------------
 
@@ -538,14 +608,23 @@ class Filler:
             source_url=resolved.url,
             pin=resolved.pin,
             verified_against=next(word for word in ("none", "listing", "catalog") if word in against),
-            published_at=published_at(),
+            published_at=self._published_at(manifest) or published_at(),
             shapes=_noted_shapes(resolved.artifacts, parts),
         )
         # Before everything is synced, so that what nobody needs any more is not written out.
         self._store.clear_blobs({artifact.key for artifact in self._tried})
-        self._store.publish(receipt, self._tree, manifest)
+        self._store.publish(receipt, self._tree, manifest, show=self._damage is None or self._damage.shown)
         self._store.clear_staging(self._step.id)
         return receipt
+
+    def _published_at(self, manifest: Manifest) -> str | None:
+        """Give the time of the version that is mended, if it becomes what it was."""
+        if self._damage is None or self._damage.receipt is None:
+            return None
+        if self._store.has_checksums(self._step.id, self._recipe.version, manifest):
+            return self._damage.receipt.published_at
+        _LOGGER.warning("%s: it is not what it was: the source has changed since", self._recipe.label)
+        return None
 
     def _prune(self, manifest: Manifest) -> None:
         """Remove what a source that failed half-way, or a run with another catalog, left in the staged tree."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from provisioner import __version__
 from provisioner import setting_texts as texts
+from provisioner.answer import Answer
 from provisioner.declared import DEFAULT_TEMPLATE, DeclaredRepository
 from provisioner.edges import Edges
 from provisioner.errors import ConfigurationError, ProvisionerError, TryAgainError, UsageError
@@ -26,7 +27,7 @@ from provisioner.planning.plan import Wanted, make_plan
 from provisioner.progress import format_bytes
 from provisioner.remote.dataset_repo import ensure_repository
 from provisioner.remote.retry import RetryPolicy
-from provisioner.repo_commands import Answer, ask_hidden, checked_token
+from provisioner.repo_commands import ask_hidden, checked_token
 from provisioner.repositories import request_for
 from provisioner.volume.records import environment_lines
 from provisioner.volume.store import Store

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from provisioner.logs import ConsoleHandler
 
-PhaseWord = Literal["fetch", "unpack"]
+PhaseWord = Literal["fetch", "unpack", "verify"]
+_SHOWN: Final[dict[PhaseWord, str]] = {"fetch": "", "unpack": "unpacking, ", "verify": "hashing, "}
 
 INTERVAL_SECONDS: Final = 10.0
 """Between two lines on the same thing."""
@@ -109,7 +110,7 @@ class Count:
         left = self.seconds_left
         if left is not None:
             parts.append(f"{format_duration(left)} left")
-        return ("unpacking, " if self.phase_word == "unpack" else "") + ", ".join(parts)
+        return _SHOWN[self.phase_word] + ", ".join(parts)
 
 
 @dataclass(slots=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from provisioner import setting_texts as texts
+from provisioner.answer import Answer
 from provisioner.declared import DEFAULT_TEMPLATE, DeclaredRepository
 from provisioner.edges import Edges
 from provisioner.errors import AccessDeniedError, ConfigurationError, UsageError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from provisioner.errors import ProvisionerError
     from provisioner.logs import Redactor
     from provisioner.remote.dataset_repo import RepositoryRequest
     from provisioner.settings import Secret, Settings
@@ -35,15 +35,6 @@ _LOGGER = logging.getLogger(__name__)
 
 _LONGEST_LINE: Final = 10_000
 _HOW: Final = "Set HF_TOKEN or HF_TOKEN_FILE, log in with 'hf auth login', or pipe the token in with --token-stdin."
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a command says, and how it ends."""
-
-    document: dict[str, Any]
-    text: str
-    error: ProvisionerError | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

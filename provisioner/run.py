@@ -9,16 +9,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
-import socket
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner import __version__
 from provisioner.catalog.license import attribution_text
 from provisioner.edges import Edges
 from provisioner.errors import (
@@ -31,18 +27,16 @@ from provisioner.errors import (
     VolumeNotWritableError,
 )
 from provisioner.fill import Filler
+from provisioner.holding import Holding, now
 from provisioner.intent import rules_of, wanted_of
-from provisioner.planning.layout import VolumeLayout
 from provisioner.planning.plan import Rules, Wanted, make_plan
 from provisioner.remote.dataset_repo import RepositoryOutcome, RepositoryRequest, ensure_repository, environment
 from provisioner.repositories import known, record_of, requests_of
 from provisioner.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
 from provisioner.supervise import deadline, supervise
-from provisioner.volume.disk import free_bytes, make_folder, write_atomic
-from provisioner.volume.lock import writer_lock
-from provisioner.volume.mounts import is_kept, kind_of
+from provisioner.volume.disk import free_bytes, write_atomic
+from provisioner.volume.mounts import is_kept
 from provisioner.volume.records import environment_lines, read_json, write_json
-from provisioner.volume.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,7 +50,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-WAIT_LINE_SECONDS: Final = 10.0
 EXPORTED: Final = ("DATASETS_DIR", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")
 """What an app may be told, unless the user has told it already."""
 
@@ -130,14 +123,8 @@ class Run:
         self._progress = progress
         self._in_image = in_image
         self._given = {name: given[name] for name in EXPORTED if given.get(name)}
-        self.layout = VolumeLayout(
-            settings.data_dir.absolute(), settings.staging_dir.absolute() if settings.staging_dir else None
-        )
-        self._kind = kind_of(self.layout.root) if settings.volume_kind == "auto" else settings.volume_kind
-        publish = "dir" if self._kind == "object" else settings.publish
-        self.store = Store(self.layout, publish, program_version=__version__, check=stop.check)
-        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        self._host = socket.gethostname()
+        self.holding = Holding(settings, stop)
+        self.layout, self.store, self.run_id = self.holding.layout, self.holding.store, self.holding.run_id
         self.edges = Edges(settings, self.layout.root, stop)
         self._repository_requests = requests_of(settings)
         self._board = self._fresh_board()
@@ -224,8 +211,8 @@ class Run:
         self.edges.check()
         self._warn_of_volume()
         try:
-            self._prepare_volume()
-            with self._lock(waits=not view.only_records):
+            self.holding.prepare()
+            with self.holding.lock(waits=not view.only_records):
                 return self._with_lock()
         except (VolumeNotWritableError, VolumeError, LockTimeoutError) as error:
             # With all data there, records that are old are no reason to keep an app from starting.
@@ -340,7 +327,7 @@ class Run:
             connections=self.settings.connections,
         )
         try:
-            receipt = filler.fill(self.store.inventory(measured=False), _now)
+            receipt = filler.fill(self.store.inventory(measured=False), now)
         finally:
             self._progress.finish(label)
         self._announce(step, receipt)
@@ -424,24 +411,6 @@ class Run:
                 self.layout.root,
             )
 
-    def _prepare_volume(self) -> None:
-        if self._kind == "object" and self.settings.lock == "flock":
-            raise VolumeError(
-                f"{self.layout.root} is an object store's mount: a lock on it holds within one mount only; nothing was changed",
-                hint="If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk).",
-            )
-        try:
-            make_folder(self.layout.root)
-            make_folder(self.layout.private)
-        except VolumeNotWritableError as error:
-            uid = os.geteuid() if hasattr(os, "geteuid") else "this user"
-            raise VolumeNotWritableError(
-                error.message,
-                hint=f"Give the volume to this user: 'chown -R {uid}:0 DIR && chmod -R g+rwX DIR' on the host, "
-                f"or start the container with --user UID:0 of its owner, or fsGroup: 0 in Kubernetes.",
-            ) from error
-        make_folder(self.layout.staging)
-
     def _without_writing(self, view: _View, error: ProvisionerError) -> Result:
         """Go on with a volume that cannot be written, if all data are there; records that are old stay old."""
         if view.plan.shortfall is not None:
@@ -455,34 +424,15 @@ class Run:
         state: RunState = self._failed_state() if fatal else view.status["state"]
         return Result(state, view.plan, view.status, fatal, self._environment(repositories[0]))
 
-    @contextlib.contextmanager
-    def _lock(self, *, waits: bool = True) -> Any:  # noqa: ANN401 - a context manager
-        if self.settings.lock == "external":
-            yield
-            return
-        said = -WAIT_LINE_SECONDS
-
-        def waiting(holder: str, waited: float) -> None:
-            nonlocal said
-            if waited - said >= WAIT_LINE_SECONDS:
-                said = waited
-                left = self.settings.lock_timeout_seconds - waited
-                _LOGGER.info("Waiting for %s: %.0f s so far, giving up in %.0f s", holder, waited, left)
-
-        holder = {"run_id": self.run_id, "host": self._host, "pid": os.getpid(), "since": _now()}
-        timeout = self.settings.lock_timeout_seconds if waits else 0.0
-        with writer_lock(self.layout.lock, holder=holder, timeout_seconds=timeout, stop=self._stop, waiting=waiting):
-            yield
-
     # --- records -------------------------------------------------------------------------------------------------
 
     def _fresh_board(self, plan: Plan | None = None) -> StatusBoard:
         return StatusBoard(
             run_id=self.run_id,
-            host=self._host,
+            host=self.holding.host,
             phase=plan.phase if plan else None,
             limit_bytes=self.settings.max_storage_bytes,
-            now=_now,
+            now=now,
         )
 
     def _measure(self, inventory: Inventory) -> None:
@@ -592,10 +542,6 @@ def _skipped(step: Step) -> Step:
 
 def _asked_for(plan: Plan) -> str:
     return f"the phase {plan.phase}" if plan.phase else ", ".join(step.recipe.label for step in plan.steps)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read(path: Any) -> bytes | None:  # noqa: ANN401 - a path

@@ -395,6 +395,33 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes], *, durable: bool = T
         fsync_directory(path.parent)
 
 
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Let two names change places in one step (Linux); ``False``: this system or file system cannot, and nothing happened.
+
+    Raises:
+        OSError: as the system gives it.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes  # noqa: PLC0415 - see _syncfs
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(first))
+
+
 def make_folder(path: Path) -> None:
     """Make ``path`` and what is missing above it, each with mode 0775, whatever the umask. One that is there stays as it is.
 

@@ -437,13 +437,26 @@ def _why_not_relative(path: str) -> str:
 # --- a tree against its manifest ---------------------------------------------------------------------------------------
 
 
-def check_tree(root: Path, manifest: Manifest, *, deep: bool, check: Callable[[], None], extra: bool = True) -> list[Finding]:
+def _nobody(_count: int) -> None:
+    """Tell nobody."""
+
+
+def check_tree(
+    root: Path,
+    manifest: Manifest,
+    *,
+    deep: bool,
+    check: Callable[[], None],
+    extra: bool = True,
+    advance: Callable[[int], None] = _nobody,
+) -> list[Finding]:
     """Compare the tree at ``root`` with ``manifest``; an empty answer says that they are the same.
 
     Kinds, sizes and link targets are always compared; ``deep`` also reads and hashes every file. Modes and times are
     not looked at. ``check`` is called for every name and every MiB, and ends the work by raising. Links are not
     followed. The findings come in the order of the manifest, then what is there and not in it. A tree that does not
-    exist misses everything. Without ``extra`` what is there and not in the manifest is no finding.
+    exist misses everything. Without ``extra`` what is there and not in the manifest is no finding. ``advance`` is told the
+    bytes that were hashed.
 
     Raises:
         VolumeError: a folder cannot be listed. A file that cannot be read is a finding.
@@ -468,12 +481,17 @@ def check_tree(root: Path, manifest: Manifest, *, deep: bool, check: Callable[[]
         elif kind != entry.kind:
             findings.append(Finding(entry.path, "kind", entry.kind, kind))
         elif kind != "folder":
-            finding = _compare(os.path.join(base, to_native(entry.path)), entry, check, deep=deep)  # noqa: PTH118
+            finding = _compare(os.path.join(base, to_native(entry.path)), entry, check, advance, deep=deep)  # noqa: PTH118
             if finding is not None:
                 findings.append(finding)
     more.sort(key=lambda item: _rank(item[0]))
     findings.extend(Finding(path, "extra", "", kind) for path, kind in more)
     return findings
+
+
+def check_entry(root: Path, entry: Entry, *, check: Callable[[], None]) -> bool:
+    """Say whether one file or link of a tree is as it should be, bytes and all."""
+    return _compare(os.path.join(root, to_native(entry.path)), entry, check, _nobody, deep=True) is None  # noqa: PTH118
 
 
 def _names_under(root: Path, check: Callable[[], None]) -> Iterator[tuple[str, str]]:
@@ -500,7 +518,7 @@ def _names_under(root: Path, check: Callable[[], None]) -> Iterator[tuple[str, s
             raise disk_error(error, f"listing {folder or '.'!r} in {root}", path=root) from error
 
 
-def _compare(path: str, entry: Entry, check: Callable[[], None], *, deep: bool) -> Finding | None:
+def _compare(path: str, entry: Entry, check: Callable[[], None], advance: Callable[[int], None], *, deep: bool) -> Finding | None:
     try:
         if entry.kind == "link":
             target = from_native(os.readlink(path))
@@ -510,7 +528,7 @@ def _compare(path: str, entry: Entry, check: Callable[[], None], *, deep: bool) 
             return Finding(entry.path, "kind", entry.kind, "other")
         if facts.st_size != entry.size:
             return Finding(entry.path, "size", str(entry.size), str(facts.st_size))
-        if deep and (actual := _sha256(path, check)) != entry.sha256:
+        if deep and (actual := _sha256(path, check, advance)) != entry.sha256:
             return Finding(entry.path, "digest", entry.sha256, actual)
     except FileNotFoundError:
         return Finding(entry.path, "missing")
@@ -519,12 +537,13 @@ def _compare(path: str, entry: Entry, check: Callable[[], None], *, deep: bool) 
     return None
 
 
-def _sha256(path: str, check: Callable[[], None]) -> str:
+def _sha256(path: str, check: Callable[[], None], advance: Callable[[int], None]) -> str:
     hasher = hashlib.sha256()
     handle = os.open(path, OPEN_READ)
     try:
         while data := os.read(handle, CHUNK):
             hasher.update(data)
+            advance(len(data))
             check()
     finally:
         os.close(handle)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ from provisioner.planning.recipe import VERSION_DIGITS
 from provisioner.volume.disk import (
     TEMPORARY_PREFIX,
     disk_errors,
+    exchange,
     free_bytes,
     fsync_directory,
     link_or_copy,
@@ -133,6 +135,40 @@ class Store:
             _LOGGER.warning("%s", error)
             return None
 
+    def datasets(self) -> tuple[str, ...]:
+        """Give the ids of all data sets of which there is a version, see :meth:`versions`."""
+        folders = itertools.chain(_names(self.layout.receipts), _names(self.layout.manifests))
+        return tuple(name for name in sorted(set(folders)) if self.versions(name))
+
+    def versions(self, dataset: str) -> tuple[str, ...]:
+        """Give the versions that a receipt names, be their trees there or not, and trees that have but a manifest."""
+        receipts = {version for version in _stems(self.layout.receipts / dataset) if _VERSION.fullmatch(version)}
+        manifests = {version for version in _stems(self.layout.manifests / dataset) if _VERSION.fullmatch(version)}
+        return tuple(sorted(receipts | {version for version in manifests - receipts if self.tree_of(dataset, version)}))
+
+    def receipt(self, dataset: str, version: str) -> Receipt | None:
+        """Give a version's receipt; ``None`` when there is none that can be understood."""
+        return read_receipt(self.layout.receipt(dataset, version), dataset, version)
+
+    def shown(self, dataset: str) -> str | None:
+        """Give the version that the app sees, believed or not; ``None``: it sees none."""
+        form, version = self._form(dataset)
+        return version if form in {"link", "dir"} and self.layout.published(dataset).is_dir() else None
+
+    def is_foreign(self, dataset: str) -> bool:
+        """Say whether something lies in a data set's place that is not ours."""
+        return self._form(dataset)[0] == "foreign"
+
+    def has_checksums(self, dataset: str, version: str, manifest: Manifest) -> bool:
+        """Say whether the list for ``sha256sum -c`` is that of a manifest."""
+        try:
+            with self.layout.checksums(dataset, version).open("rb") as lines:
+                # Names may hold line feeds only when they are escaped, so that lines are lines on both sides.
+                pairs = itertools.zip_longest(lines, manifest.sha256sum_lines())
+                return all(line == expected for line, expected in pairs)
+        except OSError:
+            return False
+
     def _orphans(self, known: object) -> Iterator[tuple[str, str]]:
         for dataset in _names(self.layout.manifests):
             for name in _names(self.layout.manifests / dataset):
@@ -168,13 +204,16 @@ class Store:
 
     # --- changing ------------------------------------------------------------------------------------------------
 
-    def publish(self, receipt: Receipt, staged: Path, manifest: Manifest) -> None:
+    def publish(self, receipt: Receipt, staged: Path, manifest: Manifest, *, show: bool = True) -> None:
         """Make a staged tree the one that the app sees.
+
+        A tree that is there already under the same version is wrong, or nobody vouches for it: the two change places.
 
         Args:
             receipt: what will be believed of it.
             staged: the tree; it is moved.
             manifest: all that is in it; checked against the tree's names, kinds and sizes.
+            show: otherwise what the app sees stays as it is: a superseded version is mended.
 
         Raises:
             VolumeError: the tree is not what it should be, or the volume failed; nothing was published.
@@ -188,19 +227,44 @@ class Store:
             )
         for folder in (self.layout.manifests / dataset, self.layout.receipts / dataset, self.layout.store / dataset):
             make_folder(folder)
+        believed = self.receipt(dataset, version)
+        if believed is not None and believed != receipt:
+            # What it says is about to become untrue.
+            self.withdraw(dataset, version)
         write_atomic(self.layout.checksums(dataset, version), manifest.sha256sum_lines(), durable=False)
         write_json(self._origin(dataset, version), receipt_document(receipt, self._program_version), durable=False)
-        tree = self.layout.tree(dataset, version)
-        if _is_folder(tree):
-            # It has no receipt, or we would not be here; what was right in it was taken over.
-            self.layout.manifest(dataset, version).unlink(missing_ok=True)
-            remove_tree(tree)
         # Before the tree, so that one which is there can be adopted; a manifest without its tree is nothing.
         write_atomic(self.layout.manifest(dataset, version), manifest.json_lines(), durable=False)
-        self._move_in(staged, tree)
-        sync_tree(self.layout.private)
-        self._place(dataset, version)
-        self._write_receipt(receipt)
+        old = self.tree_of(dataset, version)
+        if old is None:
+            self._move_in(staged, self.layout.tree(dataset, version))
+            sync_tree(self.layout.private)
+        else:
+            self._change_places(staged, old, self.layout.tree(dataset, version))
+        if show:
+            self._place(dataset, version)
+        if believed != receipt:
+            self._write_receipt(receipt)
+
+    def withdraw(self, dataset: str, version: str) -> None:
+        """Stop believing a version: before it is shown again it is hashed.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        path = self.layout.receipt(dataset, version)
+        with disk_errors(f"removing {path}"):
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                fsync_directory(path.parent)
+
+    def write_checksums(self, dataset: str, version: str, manifest: Manifest) -> None:
+        """Write the list for ``sha256sum -c`` anew.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        write_atomic(self.layout.checksums(dataset, version), manifest.sha256sum_lines())
 
     def link(self, dataset: str, version: str) -> None:
         """Make a version that is there, receipt and all, the one that the app sees.
@@ -239,6 +303,8 @@ class Store:
     def remove(self, dataset: str, version: str) -> None:
         """Take one version off the volume: the receipt first, so that nobody believes what is going.
 
+        The tree goes in one step and not file by file: a reader finds all of it or nothing, and keeps what he has opened.
+
         Raises:
             VolumeError: the volume failed.
         """
@@ -248,7 +314,12 @@ class Store:
             for path in paths:
                 path(dataset, version).unlink(missing_ok=True)
         if tree is not None:
-            remove_tree(tree)
+            make_folder(self.layout.store / dataset)
+            discarded = self._discarded(dataset, version)
+            remove_tree(discarded)
+            with disk_errors(f"removing {tree}"):
+                os.rename(tree, discarded)
+            remove_tree(discarded)
 
     def clear_staging(self, dataset: str | None = None) -> None:
         """Remove the half-made trees of one data set, or everything that is staged.
@@ -283,11 +354,9 @@ class Store:
         """
         for dataset in datasets:
             self.clear_staging(dataset)
+        for path in list(self._abandoned(now)):
+            remove_tree(path)
         for folder in (self.layout.blobs, self.layout.staging / "trees"):
-            for name in _names(folder):
-                with contextlib.suppress(FileNotFoundError):
-                    if now - os.lstat(folder / name).st_mtime > ABANDONED_SECONDS:
-                        remove_tree(folder / name)
             with contextlib.suppress(OSError):
                 folder.rmdir()  # unless something is left in it
         if self.layout.staging_root is None:
@@ -300,6 +369,39 @@ class Store:
         Raises:
             VolumeError: the volume failed.
         """
+        for path in self._leftovers():
+            remove_tree(path)
+
+    def measure_leftovers(self, now: float) -> tuple[int, int]:
+        """Give the bytes, and the number of names, that :meth:`clear_leftovers` and :meth:`clear_abandoned` would remove.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        paths = [*self._leftovers(), *self._abandoned(now)]
+        return sum(map(used_bytes, paths)), len(paths)
+
+    def hide(self, dataset: str) -> None:
+        """Let the app see no version of a data set; all of them stay.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        place = self.layout.published(dataset)
+        form, current = self._form(dataset)
+        with disk_errors(f"removing {place}"):
+            if form == "link":
+                place.unlink()
+                fsync_directory(place.parent)
+            elif form == "dir" and current:
+                tree = self.layout.tree(dataset, current)
+                make_folder(tree.parent)
+                remove_tree(tree)
+                os.rename(place, tree)
+                fsync_directory(place.parent)
+            self.layout.current(dataset).unlink(missing_ok=True)
+
+    def _leftovers(self) -> Iterator[Path]:
         layout = self.layout
         folders = [layout.root, layout.private, layout.datasets, layout.blobs]
         for parent in (layout.manifests, layout.receipts, layout.store):
@@ -307,7 +409,14 @@ class Store:
         for folder in folders:
             for name in _names(folder):
                 if _LEFTOVER.fullmatch(name) and (folder != layout.datasets or (folder / name).is_symlink()):
-                    remove_tree(folder / name)
+                    yield folder / name
+
+    def _abandoned(self, now: float) -> Iterator[Path]:
+        for folder in (self.layout.blobs, self.layout.staging / "trees"):
+            for name in _names(folder):
+                with contextlib.suppress(FileNotFoundError):
+                    if now - os.lstat(folder / name).st_mtime > ABANDONED_SECONDS:
+                        yield folder / name
 
     def _origin(self, dataset: str, version: str) -> Path:
         return self.layout.manifests / dataset / f"{version}.origin"
@@ -316,6 +425,56 @@ class Store:
         path = self.layout.receipt(receipt.dataset, receipt.version)
         make_folder(path.parent)
         write_json(path, receipt_document(receipt, self._program_version))
+
+    def _discarded(self, dataset: str, version: str) -> Path:
+        return self.layout.tree(dataset, f".discarded-{version}")
+
+    def _change_places(self, staged: Path, old: Path, tree: Path) -> None:
+        """Put a staged tree where a wrong one is, which then goes.
+
+        In one step where the system can; otherwise there is a moment with neither. What a death leaves in staging is complete
+        until it is in its place, and taken up from there.
+        """
+        sync_tree(self.layout.private)
+        discarded = tree.with_name(f".discarded-{tree.name}")
+        try:
+            gone = self._swap(staged, old, discarded)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                with disk_errors(f"putting {old} in its place"):
+                    raise
+            incoming = tree.with_name(f".incoming-{tree.name}")
+            remove_tree(incoming)
+            try:
+                self._copy_tree(staged, incoming)
+                sync_tree(self.layout.private)
+                with disk_errors(f"putting {old} in its place"):
+                    gone = self._swap(incoming, old, discarded)
+            except ProvisionerError:
+                # Half a copy would keep the other data sets out, and the next attempt makes it anew.
+                remove_tree(incoming)
+                raise
+            remove_tree(staged)
+        fsync_directory(old.parent)
+        remove_tree(gone)
+
+    @staticmethod
+    def _swap(new: Path, old: Path, discarded: Path) -> Path:
+        """Let a tree take another one's place; give where the other is now.
+
+        Raises:
+            OSError: as the system gives it; the old tree is where it was.
+        """
+        if exchange(new, old):
+            return new
+        remove_tree(discarded)
+        os.rename(old, discarded)
+        try:
+            os.rename(new, old)
+        except OSError:
+            os.rename(discarded, old)
+            raise
+        return discarded
 
     def _move_in(self, staged: Path, tree: Path) -> None:
         try:
@@ -386,12 +545,9 @@ class Store:
             if not _is_folder(self.layout.tree(dataset, version)):
                 return
             # What is there has no receipt, or it would not have been made again. It goes in one step, not file by file.
-            discarded = self.layout.tree(dataset, f".discarded-{version}")
-            remove_tree(discarded)
-            os.rename(place, discarded)
-            os.rename(self.layout.tree(dataset, version), place)
+            gone = self._swap(self.layout.tree(dataset, version), place, self._discarded(dataset, version))
             fsync_directory(place.parent)
-            remove_tree(discarded)
+            remove_tree(gone)
             return
         make_folder(self.layout.receipts / dataset)
         if form == "link":
@@ -414,6 +570,14 @@ def _names(folder: Path) -> Iterator[str]:
     except OSError as error:
         with disk_errors(f"listing {folder}"):
             raise error from None
+
+
+def _stems(folder: Path) -> Iterator[str]:
+    """Give the names in a folder that end in ``.json``, without it."""
+    for name in _names(folder):
+        stem, suffix = os.path.splitext(name)
+        if suffix == ".json":
+            yield stem
 
 
 def _is_folder(path: Path) -> bool:

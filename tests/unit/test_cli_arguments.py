@@ -109,6 +109,10 @@ def test_options() -> None:
     options = parse_options(take_apart(line.split()))
     assert (options.phase, options.dataset, options.json, options.data_dir) == ("balanced", ["a", "b:train"], True, "/d")
     assert (options.config, options.catalog, options.dry_run) == ("c.yaml", "k.yaml", True)
+    verify = parse_options(take_apart(["verify", "a", "--deep", "b"]))
+    assert (verify.ids, verify.deep) == (["a", "b"], True)
+    assert parse_options(take_apart(["repair"])).ids == []
+    assert parse_options(take_apart(["remove", "a", "--dry-run"])).dry_run
     older = parse_options(take_apart(["--cache-dir", "D"]))
     assert older.data_dir == "D"
     assert parse_options(take_apart(["status", "--check"])).check
@@ -121,6 +125,7 @@ def test_every_command_takes_the_common_options(command: str) -> None:
     line = [
         command,
         *(["check"] if command in {"catalog", "repo"} else []),
+        *(["alpha"] if command == "remove" else []),
         "--json",
         "--data-dir",
         "d",
