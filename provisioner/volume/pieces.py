@@ -116,15 +116,24 @@ class PieceFile:
         self._file = self._journal = -1
 
     def _take_stock(self, check: Callable[[], None]) -> None:
-        header, records = self._read_journal()
-        if header is None:
-            with disk_errors("staging", self.path):
-                # What a single connection left has no journal: it was written from the front, up to its last byte.
-                length = min(os.fstat(self._file).st_size, self._size)
+        with disk_errors("staging", self.path):
+            length = os.fstat(self._file).st_size
+            if length > self._size:
+                # It would be published with the rest.
+                os.ftruncate(self._file, self._size)
+                length = self._size
+        if not os.path.lexists(self._journal_path):
+            # What a single connection left has no journal: it was written from the front, up to its last byte.
             self._adopt(length, check)
             return
-        with contextlib.suppress(KeyError, TypeError):
-            self.origin = (str(header["url"]), str(header["validator"]))
+        header, records = self._read_journal()
+        if header is None:
+            # Ranges were written, with holes between them, and nobody knows which.
+            self.restart()
+            return
+        url, validator = header.get("url"), header.get("validator")
+        if isinstance(url, str) and isinstance(validator, str):
+            self.origin = (url, validator)
         for piece, crc in records.items():
             check()
             # A sum over nothing must not pass for a piece that is not there.
@@ -135,7 +144,7 @@ class PieceFile:
     def _adopt(self, length: int, check: Callable[[], None]) -> None:
         """Begin a journal for the whole pieces among the first ``length`` bytes."""
         whole = len(self.held) if length == self._size else length // PIECE
-        self._write_header({})
+        self._write_journal()
         for piece in range(whole):
             check()
             if (data := self._read_piece(piece)) is not None:
@@ -150,8 +159,8 @@ class PieceFile:
 
     def _read_journal(self) -> tuple[dict[str, Any] | None, dict[int, int]]:
         try:
-            line, _, rest = self._journal_path.read_bytes().partition(b"\n")
-            header = json.loads(line)
+            line, end, rest = self._journal_path.read_bytes().partition(b"\n")
+            header = json.loads(line) if end else None
         except (OSError, ValueError, RecursionError):
             return None, {}
         if not isinstance(header, dict) or (header.get("version"), header.get("size"), header.get("piece")) != (
@@ -163,9 +172,13 @@ class PieceFile:
         whole = len(rest) - len(rest) % _RECORD.size
         return header, dict(_RECORD.iter_unpack(rest[:whole]))
 
-    def _write_header(self, origin: dict[str, str]) -> None:
-        header = {"version": _VERSION, "size": self._size, "piece": PIECE, **origin}
-        write_atomic(self._journal_path, json.dumps(header).encode() + b"\n", durable=False)
+    def _write_journal(self) -> None:
+        """Write it anew, at once: at no moment does it speak of fewer pieces than are there."""
+        header: dict[str, str | int] = {"version": _VERSION, "size": self._size, "piece": PIECE}
+        if self.origin is not None:
+            header["url"], header["validator"] = self.origin
+        records = b"".join(_RECORD.pack(piece, self._sums[piece]) for piece, there in enumerate(self.held) if there)
+        write_atomic(self._journal_path, json.dumps(header).encode() + b"\n" + records, durable=False)
         self._open_journal()
 
     def _open_journal(self) -> None:
@@ -183,9 +196,7 @@ class PieceFile:
         if validator is None or self.origin == (url, validator):
             return
         self.origin = (url, validator)
-        self._write_header({"url": url, "validator": validator})
-        if records := b"".join(_RECORD.pack(piece, self._sums[piece]) for piece, there in enumerate(self.held) if there):
-            self._append(records)
+        self._write_journal()
 
     def put(self, offset: int, data: memoryview) -> None:
         """Write some bytes in their place.
@@ -209,7 +220,9 @@ class PieceFile:
 
     def _append(self, records: bytes) -> None:
         with disk_errors("staging", self._journal_path):
-            os.write(self._journal, records)
+            # A record of which only a part was taken would shift all that follow it.
+            while records:
+                records = records[os.write(self._journal, records) :]
 
     def load(self, offset: int, count: int) -> bytes:
         """Read bytes that are there.
@@ -229,7 +242,7 @@ class PieceFile:
         self.origin = None
         self.held = bytearray(len(self.held))
         # The journal first: a death in between must not leave it speaking of bytes that are gone.
-        self._write_header({})
+        self._write_journal()
         with disk_errors("staging", self.path):
             os.ftruncate(self._file, 0)
 
@@ -287,9 +300,9 @@ class PieceWindow:
         self.held[piece] = 1
 
     def load(self, offset: int, count: int) -> bytes:
-        """Give bytes that are there; no more than their piece has."""
+        """Give bytes that are there, no more than their piece has; none of what was dropped meanwhile."""
         piece, start = divmod(offset, PIECE)
-        return bytes(self._pieces[piece][start : start + count])
+        return bytes(self._pieces.get(piece, b"")[start : start + count])
 
     def restart(self) -> None:
         """Drop everything."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import struct
-import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.catalog.model import Digest, Size
@@ -16,7 +14,7 @@ from provisioner.errors import DigestMismatchError, RemoteUnavailableError, Upst
 from provisioner.planning.recipe import Artifact
 from provisioner.volume import pieces as pieces_module
 from provisioner.volume.assembly import LARGEST_RANGE, Assembly
-from provisioner.volume.pieces import PIECE, WINDOW, PieceFile
+from provisioner.volume.pieces import PIECE, WINDOW
 from tests.support.media import noise
 
 if TYPE_CHECKING:
@@ -37,102 +35,6 @@ def artifact(content: bytes | None = CONTENT) -> Artifact:
     """Describe a file."""
     digest = None if content is None else Digest("sha256", hashlib.sha256(content).hexdigest())
     return Artifact("f.bin", ("https://files.example.org/f.bin",), Size(SIZE), digest, "none", "", "catalog")
-
-
-def open_pieces(folder: Path) -> PieceFile:
-    """Open what is there."""
-    return PieceFile(folder, KEY, SIZE, check=nothing)
-
-
-def put(pieces: PieceFile, *numbers: int) -> None:
-    """Bring some pieces."""
-    for number in numbers:
-        data = CONTENT[number * PIECE : (number + 1) * PIECE]
-        pieces.put(number * PIECE, memoryview(data))
-        pieces.done(number, zlib.crc32(data))
-
-
-@pytest.fixture
-def begun(tmp_path: Path) -> Path:
-    """Give a folder where a run died that had brought pieces 0, 3 and the last one."""
-    pieces = open_pieces(tmp_path)
-    pieces.begin("https://files.example.org/f.bin", '"one"')
-    put(pieces, 0, 3, 5)
-    pieces.close()
-    return tmp_path
-
-
-def held(folder: Path) -> list[int]:
-    """Give the pieces that the next run believes."""
-    pieces = open_pieces(folder)
-    try:
-        return [number for number, there in enumerate(pieces.held) if there]
-    finally:
-        pieces.close()
-
-
-# --- the journal -----------------------------------------------------------------------------------------------------------
-
-
-def test_what_a_dead_run_had_brought(begun: Path) -> None:
-    """All of it is there, and where it was from."""
-    pieces = open_pieces(begun)
-    assert list(pieces.held) == [1, 0, 0, 1, 0, 1]
-    assert pieces.origin == ("https://files.example.org/f.bin", '"one"')
-    assert pieces.load(3 * PIECE, PIECE) == CONTENT[3 * PIECE : 4 * PIECE]
-    pieces.close()
-
-
-@pytest.mark.parametrize("cut", range(1, 9))
-def test_a_torn_record(begun: Path, cut: int) -> None:
-    """A death while the last record was written costs that piece, and what is appended later is read right."""
-    journal = begun / f"{KEY}.journal"
-    with journal.open("r+b") as file:
-        file.truncate(journal.stat().st_size - cut)
-    assert held(begun) == [0, 3]
-    pieces = open_pieces(begun)
-    put(pieces, 1)
-    pieces.close()
-    assert held(begun) == [0, 1, 3]
-
-
-@pytest.mark.parametrize("piece", [0, 3, 5])
-def test_a_piece_whose_bytes_are_others(begun: Path, piece: int) -> None:
-    """A power cut kept the journal's record and not the piece: its CRC tells."""
-    with (begun / f"{KEY}.part").open("r+b") as file:
-        file.seek(piece * PIECE + 500)
-        file.write(b"\0\0\0\0")
-    assert held(begun) == [number for number in (0, 3, 5) if number != piece]
-
-
-def test_a_shorter_file(begun: Path) -> None:
-    """Records of pieces that lie behind the file's end are not believed."""
-    with (begun / f"{KEY}.part").open("r+b") as file:
-        file.truncate(3 * PIECE)
-    assert held(begun) == [0]
-
-
-@pytest.mark.parametrize("record", [struct.pack("<II", 6, 0), struct.pack("<II", 2**32 - 1, 0), struct.pack("<II", 1, 0)])
-def test_a_record_of_what_is_not_there(begun: Path, record: bytes) -> None:
-    """A sum over nothing is no piece, and neither is one beyond the end."""
-    with (begun / f"{KEY}.journal").open("ab") as file:
-        file.write(record)
-    assert held(begun) == [0, 3, 5]
-
-
-def test_a_journal_of_another_file(begun: Path) -> None:
-    """Of another size: what lies in the file is taken as a beginning, for the digest to decide."""
-    pieces = PieceFile(begun, KEY, SIZE - PIECE, check=nothing)
-    assert pieces.origin is None
-    pieces.close()
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(journal=st.binary(max_size=300))
-def test_any_bytes_as_a_journal(begun: Path, journal: bytes) -> None:
-    """None of them is an error, and with a digest the result is right or begins anew."""
-    (begun / f"{KEY}.journal").write_bytes(journal)
-    open_pieces(begun).close()
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------------
