@@ -7,12 +7,14 @@ range to them: a server that allows few connections gets few.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioner.errors import (
     AccessDeniedError,
+    IntegrityError,
     NotFoundError,
     RemoteRefusedError,
     RemoteUnavailableError,
@@ -30,7 +32,7 @@ from provisioner.remote.retry import Transient
 from provisioner.remote.trouble import show_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from provisioner.remote.http import Answer, HttpClient
@@ -87,8 +89,8 @@ class RangeTarget(Protocol):
         """URL and validator of what is there, where they are known."""
         ...
 
-    def begin(self, url: str, validator: str | None) -> None:
-        """Note where the coming bytes are from."""
+    def begin(self, url: str, validator: str | None, generation: int) -> None:
+        """Note where the coming bytes are from, for a claim of this generation."""
         ...
 
     def claim(self, *, patient: bool) -> RangeClaim | None:
@@ -192,7 +194,8 @@ class RangedFetch:
         """Bring ranges until there are none left to claim, or this connection turns out to be one too many.
 
         Raises:
-            ProvisionerError: the run must end, or the volume failed; the transfer has failed with it.
+            ProvisionerError: the run must end, or the volume failed; the transfer has failed with it. What is wrong with the
+                address alone is raised where the transfer is led.
         """
         with self._turn:
             if not self.wants_help:
@@ -210,6 +213,9 @@ class RangedFetch:
                         self._most_helpers = self._helpers - 1
                     _LOGGER.info("%s: one connection fewer: %s", show_url(self._asked), error.message)
                     return
+        except (*_LEAVING, IntegrityError) as error:
+            # Of this address alone: whoever leads is told, and asks another one.
+            self._target.fail(error)
         except BaseException as error:
             self._target.fail(error)
             raise
@@ -220,28 +226,44 @@ class RangedFetch:
 
     def _lead(self) -> None:
         while (claim := self._target.claim(patient=True)) is not None:
+            before = self._target.have
             try:
                 self._bring(claim)
             except UpstreamChangedError:
                 if self._changes > MAX_CHANGES:
                     raise
             except _NoRangesError:
-                self._drop_all(None)
-                self._bring(self._target.claim_all())
+                self._retry.call(lambda: show_url(self._asked), self._attempt_whole)
             except _LEAVING:
-                if not self._left_to_helpers():
+                if not self._left_to_helpers(before):
                     raise
 
-    def _left_to_helpers(self) -> bool:
-        """Wait while helpers get on; whether they have brought all the rest."""
+    def _left_to_helpers(self, before: int) -> bool:
+        """Wait while helpers get on; whether they have brought anything beyond ``before``.
+
+        When they are gone it may be this connection that is served: a server that allows few never serves the one too many.
+        """
         with self._turn:
             while self._helpers and not self._target.is_whole:
                 self._turn.wait(0.2)
-        return self._target.is_whole
+        return self._target.is_whole or self._target.have > before
+
+    def _attempt_whole(self) -> None:
+        """Ask once for everything, from the first byte: the server gives no ranges, or none that belong together for sure."""
+        self._drop_all(None)
+        claim = self._target.claim_all()
+        with self._given_back(claim):
+            self._attempt(claim)
 
     def _bring(self, claim: RangeClaim) -> None:
-        try:
+        with self._given_back(claim):
             self._retry.call(lambda: show_url(self._asked), lambda: self._attempt(claim), progress=lambda: claim.position)
+
+    @contextlib.contextmanager
+    def _given_back(self, claim: RangeClaim) -> Iterator[None]:
+        """Let others bring what this connection did not."""
+        try:
+            yield
         except BaseException:
             if dropped := claim.give_back():
                 self._advance(-dropped)
@@ -254,8 +276,7 @@ class RangedFetch:
             return
         headers = {"Range": f"bytes={start}-{claim.end - 1}"}
         origin = self._target.origin
-        # Where each answer comes with a validator of its own (servers behind one name that do not agree), the digest decides.
-        if origin is not None and origin[0] == self._url and not (self._verifiable and self._changes >= MAX_CHANGES):
+        if origin is not None and origin[0] == self._url and self._must_agree:
             headers["If-Range"] = origin[1]
         response = self._open(headers)
         try:
@@ -277,37 +298,64 @@ class RangedFetch:
     def _check(self, response: Answer, claim: RangeClaim, if_range: str | None) -> None:
         """See that an answer is what was asked for, of the version that was asked for."""
         start, size = claim.position, self._target.size
-        if response.status == 416:  # noqa: PLR2004 - Range Not Satisfiable
-            whole = UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
-            if whole and int(whole[1]) != size:
-                raise other_size(self._asked, size, int(whole[1]), response)
-            raise Transient("the server does not have the range that was asked for")
-        expected = expected_total(response)
         # Before anything is dropped: one bad answer, or a mirror with another file, must not cost what has arrived.
-        if expected is not None and expected != size:
-            raise other_size(self._asked, size, expected, response)
+        self._check_size(response)
         validator = validator_of(response)
         if if_range is not None and validator != if_range:
-            # Several connections find out about one change.
-            if self._drop_all(claim.generation):
-                with self._turn:
-                    self._changes += 1
-            raise UpstreamChangedError(
-                f"{show_url(self._asked)}: it was changed while it was fetched, {MAX_CHANGES} times",
-                hint="Start again later, when its maintainers have done.",
-            )
+            raise self._changed(claim)
+        is_whole = start == 0 and claim.end == size
         if response.status == 206:  # noqa: PLR2004 - Partial Content
             if not continues_at(response, start):
                 raise Transient("the server sent another range than was asked for")
-            self._target.begin(self._url, validator)
-            # Without either, nothing would tell that two ranges are of two versions.
-            self._ranges = self._verifiable or validator is not None
-            return
-        if self._ranges:
+        elif self._ranges:
             raise Transient("the server sent the whole file where a range was asked for")
-        if start or claim.end != size:
+        elif not is_whole:
             raise _NoRangesError
-        self._target.begin(self._url, validator)
+        if not (self._verifiable or validator is not None or is_whole):
+            # Nothing would tell that two ranges are of two versions.
+            if self._ranges:
+                raise Transient("the server does not say any more which version it sends")
+            raise _NoRangesError
+        if not self._begun(claim, validator):
+            raise self._changed(claim)
+        if response.status == 206:  # noqa: PLR2004
+            self._ranges = self._verifiable or validator is not None
+
+    def _check_size(self, response: Answer) -> None:
+        size, expected = self._target.size, expected_total(response)
+        is_unsatisfied = response.status == 416  # noqa: PLR2004 - Range Not Satisfiable
+        if is_unsatisfied:
+            whole = UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
+            expected = int(whole[1]) if whole else None
+        if expected is not None and expected != size:
+            raise other_size(self._asked, size, expected, response)
+        if is_unsatisfied:
+            raise Transient("the server does not have the range that was asked for")
+
+    def _begun(self, claim: RangeClaim, validator: str | None) -> bool:
+        """Note where the coming bytes are from; whether they are of one version with those before them."""
+        with self._turn:
+            # Another connection may have asked at the same time, before anything was known of the version.
+            origin = self._target.origin
+            if origin is not None and origin[0] == self._url and origin[1] != validator and self._must_agree:
+                return False
+            self._target.begin(self._url, validator, claim.generation)
+        return True
+
+    @property
+    def _must_agree(self) -> bool:
+        """Whether all answers must have one validator; where each has its own and a digest is known, that decides."""
+        return not (self._verifiable and self._changes >= MAX_CHANGES)
+
+    def _changed(self, claim: RangeClaim) -> UpstreamChangedError:
+        # Several connections find out about one change.
+        if self._drop_all(claim.generation):
+            with self._turn:
+                self._changes += 1
+        return UpstreamChangedError(
+            f"{show_url(self._asked)}: it was changed while it was fetched, {MAX_CHANGES} times",
+            hint="Start again later, when its maintainers have done.",
+        )
 
     def _drop_all(self, generation: int | None) -> bool:
         """Drop what is there, of this generation (``None``: of any); whether it was this call that did."""

@@ -179,13 +179,17 @@ class Remote:
             try:
                 suspicious = way.resumed()
                 try:
-                    return way.once(url)
+                    way.bring(url)
+                    # What a change upstream has dropped meanwhile is not what is wrong.
+                    suspicious = suspicious and way.resumed()
+                    return way.sealed()
                 except DigestMismatchError as error:
                     if not suspicious:
                         raise
                     # What an earlier run left may be what is wrong (a power cut loses what was not synced).
                     _LOGGER.warning("%s; it had been resumed, so it is fetched from its beginning", error.message)
-                    return way.once(url)
+                    way.bring(url)
+                    return way.sealed()
             except ANOTHER_MAY_HELP as error:
                 errors.append(error)
                 if place + 1 < len(artifact.urls):
@@ -201,12 +205,11 @@ class _Bringing:
     seal: Callable[[], str]
     have: Callable[[], int]
     resumed: Callable[[], bool]
-    """Something of it was there before."""
+    """Something of it was there before, and is still."""
     advance: Callable[[int], None]
 
-    def once(self, url: str) -> str:
-        """Bring it from one URL; what turns out to be wrong is not counted."""
-        self.bring(url)
+    def sealed(self) -> str:
+        """Check the whole; what turns out to be wrong is not counted."""
         arrived = self.have()
         try:
             return self.seal()

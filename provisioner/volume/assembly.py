@@ -11,7 +11,7 @@ import threading
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from provisioner.errors import ProvisionerError, RemoteUnavailableError, UpstreamChangedError
+from provisioner.errors import ProvisionerError, RemoteUnavailableError, UpstreamChangedError, VolumeError
 from provisioner.volume.pieces import PIECE, WINDOW, PieceFile, PieceWindow, number_of_pieces
 from provisioner.volume.staging import Hasher, mismatch
 
@@ -112,6 +112,9 @@ class Assembly:
         self._connections = connections
         self._window = window
         self._condition = threading.Condition()
+        self._quiet = threading.Condition()
+        """Beside the other: whoever drops everything waits in it for those who are writing, and holds the other meanwhile."""
+        self._writing = 0
         self._generation = 0
         self._failure: BaseException | None = None
         """Of the transfer from one URL; another one may be asked."""
@@ -166,9 +169,15 @@ class Assembly:
         """URL and validator of the bytes that are there, where they are known."""
         return self._pieces.origin
 
-    def begin(self, url: str, validator: str | None) -> None:
-        """Note where the coming bytes are from."""
+    def begin(self, url: str, validator: str | None, generation: int) -> None:
+        """Note where the coming bytes are from.
+
+        Raises:
+            UpstreamChangedError: the assembly was begun anew since the claim they are for.
+        """
         with self._condition:
+            if generation != self._generation:
+                raise self._restarted()
             self._pieces.begin(url, validator)
 
     @property
@@ -259,16 +268,22 @@ class Assembly:
 
     def put(self, claim: Claim, data: memoryview) -> None:
         """Keep some bytes of one piece; called by the claim. Waits where they are beyond the window."""
-        if self._window is not None:
-            with self._condition:
-                while claim.generation == self._generation and claim.position // PIECE >= self._bound():
-                    self._raise_failure()
-                    self._wait()
-        if claim.generation != self._generation:
-            raise self._restarted()
-        if self._failure is not None:
-            raise self._failure
-        self._pieces.put(claim.position, data)
+        with self._condition:
+            while claim.generation == self._generation and claim.position // PIECE >= self._bound():
+                self._raise_failure()
+                self._wait()
+            if claim.generation != self._generation:
+                raise self._restarted()
+            if self._failure is not None:
+                raise self._failure
+            with self._quiet:
+                self._writing += 1
+        try:
+            self._pieces.put(claim.position, data)
+        finally:
+            with self._quiet:
+                self._writing -= 1
+                self._quiet.notify_all()
 
     def arrived(self, claim: Claim, piece: int, crc: int) -> None:
         """All of a piece has been put; called by the claim."""
@@ -294,6 +309,10 @@ class Assembly:
     def _restart(self) -> int:
         dropped = self.have
         self._generation += 1
+        with self._quiet:
+            # What is being written is of the old version, and must not come after the first bytes of the new one.
+            while self._writing:
+                self._quiet.wait()
         self._pieces.restart()
         self._reset()
         self.resumed = False
@@ -346,13 +365,19 @@ class Assembly:
                 generation, hasher, piece = work
                 data = self._pieces.load(piece * PIECE, self._length_of(piece))
                 hasher.update(data)
-                with self._condition:
-                    if generation == self._generation:
-                        self._hashed += len(data)
-                        self._make_way()
-                        self._condition.notify_all()
+                self._note_hashed(generation, piece, len(data))
         except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the hash
             self.end(error)
+
+    def _note_hashed(self, generation: int, piece: int, count: int) -> None:
+        with self._condition:
+            if generation != self._generation:
+                return
+            if count != self._length_of(piece):
+                raise VolumeError(f"{self.artifact.name}: what was written of it is not there any more")
+            self._hashed += count
+            self._make_way()
+            self._condition.notify_all()
 
     def _to_hash(self) -> tuple[int, Hasher, int] | None:
         """Wait for the next piece to be hashed; ``None`` when the assembly is closed."""

@@ -6,6 +6,7 @@ of 4 MiB, the last one is shorter.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -40,7 +41,7 @@ from tests.support.fake_time import FakeTime
 from tests.support.media import noise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tests.support.faults import Kind
@@ -78,6 +79,7 @@ class Fetch:
     counted: int = 0
     bytes_per_second: float | None = None
     authorization: Mapping[str, str] = field(default_factory=dict)
+    connections: int = CONNECTIONS
 
     def artifact(self, *urls: str, size: int = len(CONTENT), digest: bool = True, authorized: bool = False) -> Artifact:
         """Describe the file."""
@@ -98,14 +100,16 @@ class Fetch:
             retry=self.time.retry(),
             stop=self.stop,
             proxies=Proxies(),
-            connections=CONNECTIONS,
+            connections=self.connections,
             authorization=lambda _url: self.authorization,
         )
         if self.bytes_per_second:
             client._rate = RateLimiter(self.bytes_per_second, pause=self.time.pause, clock=self.time.clock)
-        crew = Crew(CONNECTIONS, name="test", check=self.stop.check)
+        crew = Crew(self.connections, name="test", check=self.stop.check)
         assert artifact.size
-        with Assembly.on_disk(self.folder, artifact, artifact.size.value, check=crew.check, connections=CONNECTIONS) as assembly:
+        with Assembly.on_disk(
+            self.folder, artifact, artifact.size.value, check=crew.check, connections=self.connections
+        ) as assembly:
             self.counted = assembly.have
             partial = 0
 
@@ -160,6 +164,25 @@ def entries(hub: HubServer, path: str = "*/files.example.org/f.bin") -> tuple[En
 def sent(hub: HubServer, path: str = "*/files.example.org/f.bin") -> int:
     """Give the bytes of the file that were sent; what refusals said is not of the file."""
     return sum(entry.bytes_sent for entry in entries(hub, path) if entry.status in {200, 206})
+
+
+@contextlib.contextmanager
+def alongside(steer: Callable[[], None]) -> Iterator[None]:
+    """Let a thread of its own steer the server while the block runs."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            steer()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield
+    thread.join(PATIENCE)
+    assert not failures
+    assert not thread.is_alive()
 
 
 def test_no_fault(fetch: Fetch, url: str, hub: HubServer) -> None:
@@ -259,6 +282,93 @@ def test_a_server_that_allows_one_connection(fetch: Fetch, url: str, hub: HubSer
     assert 6 <= refused.fired <= 3 * 6
 
 
+@pytest.mark.parametrize("most", [1, 2])
+@pytest.mark.parametrize("status", [503, 429, 0])
+def test_a_server_that_serves_few_at_once(fetch: Fetch, url: str, hub: HubServer, most: int, status: int) -> None:
+    """Whoever is one too many is sent away, with an answer or without: the rest bring the file, and no byte twice."""
+    hub.faults.add("throttle", path="*/f.bin", rate=40_000_000)
+    crowd = hub.faults.add("crowd", path="*/f.bin", most=most, status=status)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert crowd.fired >= 1
+    assert sent(hub) == len(CONTENT)
+    assert crowd.fired <= 6 * CONNECTIONS * RANGES
+
+
+@pytest.mark.usefixtures("patient")
+def test_the_last_helper_leaves_its_range_to_the_one_that_left_before(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Whoever led was sent away while another got on: when that one is gone it asks once more before it gives up."""
+    fetch.connections = 2
+    hub.faults.add("gate", path="*/f.bin", after=2 * MIB, nth=1, gate="leader")
+    hub.faults.add("gate", path="*/f.bin", after=2 * MIB, nth=2, gate="helper")
+    refused = [hub.faults.add("status", path="*/f.bin", status=403, nth=nth) for nth in (3, 4)]
+
+    def steer() -> None:
+        assert hub.faults.gate("helper").wait_reached()
+        hub.faults.gate("leader").release()
+        wait_until(lambda: refused[0].fired, "the leader was sent away")
+        hub.faults.gate("helper").release()
+
+    with alongside(steer):
+        assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert [rule.fired for rule in refused] == [1, 1]
+    assert sent(hub) == len(CONTENT)
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_server_without_ranges_whose_connections_break(fetch: Fetch, url: str, hub: HubServer, *, digest: bool) -> None:
+    """Each try begins with the first byte: nothing else is to be had, and the third brings it all."""
+    hub.faults.add("ignore_range", path="*/f.bin")
+    fault = hub.faults.add("close", path="*/f.bin", after=7 * MIB + 1, first=3)
+    assert fetch.run(fetch.artifact(url, digest=digest)) == CONTENT
+    assert fault.fired >= 2
+    assert {entry.status for entry in entries(hub)} == {200}
+
+
+def test_a_server_without_ranges_whose_connections_break_for_ever(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """That ends after as many tries as a policy has, and the count agrees."""
+    hub.faults.add("ignore_range", path="*/f.bin")
+    fault = hub.faults.add("close", path="*/f.bin", after=7 * MIB + 1)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(fetch.artifact(url))
+    assert 6 <= fault.fired <= 7
+
+
+def test_ranges_of_which_nothing_says_that_they_belong_together(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Neither digest nor validator: the file is taken by one answer, from its first byte to its last."""
+    fault = hub.faults.add("no_validator", path="*/f.bin")
+    assert fetch.run(fetch.artifact(url, digest=False)) == CONTENT
+    assert fault.fired == 2
+    assert entries(hub)[-1].range == f"bytes=0-{len(CONTENT) - 1}"
+
+
+def test_no_validator_where_the_digest_is_known(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """The digest says whether they belong together: ranges by all connections."""
+    fault = hub.faults.add("no_validator", path="*/f.bin")
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired == RANGES
+    assert sent(hub) == len(CONTENT)
+
+
+@pytest.mark.parametrize("offset", [-1000, 1000])
+def test_a_length_of_one_answer_that_is_wrong(fetch: Fetch, url: str, hub: HubServer, offset: int) -> None:
+    """What is missing of the range is asked for; what never comes is not waited for beyond the range's end."""
+    fault = hub.faults.add("content_length", path="*/f.bin", offset=offset, nth=3)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired == 1
+    assert len(entries(hub)) <= RANGES + 1
+    assert len(CONTENT) <= sent(hub) <= len(CONTENT) + 1000
+
+
+def test_endless_truncation(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Nothing but heads: each connection gives up, the address with the last of them."""
+    fault = hub.faults.add("close", path="*/f.bin", after=0, since=2)
+    artifact = fetch.artifact(url)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    assert 6 <= fault.fired <= 6 * (CONNECTIONS + 1)
+    assert fetch.kept(artifact) == 4 * MIB
+
+
 # --- faults that stay ----------------------------------------------------------------------------------------------------
 
 LASTING: list[tuple[Kind, dict[str, Any], type[ProvisionerError], int]] = [
@@ -340,6 +450,41 @@ def test_a_flipped_byte_and_a_mirror(fetch: Fetch, url: str, mirror: str, hub: H
     assert sent(hub, "*/mirror.example.org/f.bin") == len(CONTENT)
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("html", {}),
+        ("status", {"status": 403}),
+        ("status", {"status": 404}),
+        ("status", {"status": 400}),
+        ("status", {"status": 503}),
+        ("reset", {"after": 0}),
+        ("ignore_range", {}),
+        ("change", {}),
+    ],
+)
+@pytest.mark.parametrize("finder", ["leader", "helper"])
+def test_a_mirror_helps_whoever_found_out(  # noqa: PLR0917 - fixtures and a table
+    fetch: Fetch, url: str, mirror: str, hub: HubServer, kind: Kind, fields: dict[str, Any], finder: str
+) -> None:
+    """Whether it was the connection that leads or one that helps: the next address is asked, for what is missing alone."""
+    fault = hub.faults.add(kind, path="*/files.example.org/f.bin", since=2, **fields)
+    gate = hub.faults.add("gate", path="*/files.example.org/f.bin", after=3 * MIB, nth=1, gate="leader")
+
+    def steer() -> None:
+        if finder == "helper":
+            wait_until(lambda: fault.fired, "a helper found out")
+        hub.faults.gate("leader").release()
+
+    with alongside(steer):
+        assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
+    assert fault.fired >= 1
+    assert gate.fired == 1
+    # Three pieces had arrived when the leader was held, unless another version of the file made them worthless.
+    kept = 0 if kind == "change" else 2 * MIB
+    assert sent(hub, "*/mirror.example.org/f.bin") <= len(CONTENT) - kept
+
+
 def test_another_size(fetch: Fetch, url: str, hub: HubServer) -> None:
     """A file of another size than the catalog says costs one request, and what is there is not dropped for it."""
     artifact = fetch.artifact(url)
@@ -419,6 +564,34 @@ def test_each_answer_of_its_own_version_and_no_digest_is_known(fetch: Fetch, url
     with pytest.raises(UpstreamChangedError):
         fetch.run(fetch.artifact(url, digest=False))
     assert fault.fired >= 4
+
+
+def test_answers_at_the_same_time_of_different_versions(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """After a change several connections ask anew at once: what they get must agree, or it might be a mixture."""
+    content = CONTENT[: 16 * MIB]
+    hub.add_static("https://files.example.org/f.bin", content)
+    for _ in range(3):
+        fault = hub.faults.add("etag", path="*/f.bin")
+        with pytest.raises(UpstreamChangedError):
+            fetch.run(fetch.artifact(url, size=len(content), digest=False))
+        assert fault.fired >= 4
+        hub.faults.clear()
+
+
+def test_a_change_between_two_runs_costs_the_new_version_once(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """What the first run left was dropped when the change was seen: it cannot be what is wrong with the rest."""
+    artifact = fetch.artifact(url)
+    fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    assert fault.fired >= 1
+    hub.faults.clear()
+    fault = hub.faults.add("change", path="*/f.bin")
+    hub.log.clear()
+    with pytest.raises(DigestMismatchError):
+        fetch.run(artifact)
+    assert fault.fired >= RANGES
+    assert len(entries(hub)) <= RANGES + CONNECTIONS
 
 
 # --- what lies in staging ---------------------------------------------------------------------------------------------------

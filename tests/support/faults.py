@@ -35,12 +35,14 @@ Kind = Literal[
     "ignore_range",  # answer a range request with 200 and the whole file
     "change",  # the file changed upstream: other bytes of the same size, other ETag, other date
     "etag",  # another ETag with each answer, for the same bytes: servers behind one name that do not agree
+    "no_validator",  # neither ETag nor date: nothing says which version it is
+    "crowd",  # while `most` other requests are being answered: `status`, or an orderly close where that is 0
     "gzip",  # compress the body and say so, though nobody asked
     "short_listing",  # the listing ends early: the last page is missing, and no link to it
     "bad_path",  # the listing names a file called `body` (by default `../x`)
 ]
 
-REQUEST_KINDS: Final[tuple[Kind, ...]] = ("status", "redirect", "html", "delay")
+REQUEST_KINDS: Final[tuple[Kind, ...]] = ("crowd", "status", "redirect", "html", "delay")
 BODY_KINDS: Final[tuple[Kind, ...]] = ("reset", "close", "stall", "gate", "throttle", "flip")
 HOLDING_KINDS: Final[tuple[Kind, ...]] = ("stall", "gate")
 
@@ -167,6 +169,8 @@ class Rule:
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
     location: str = ""
+    most: int = 1
+    """How many requests a server answers at once (`crowd`)."""
     gate: str = ""
     """Name of the gate of `gate` and `stall`; made up from the rule's number when empty."""
     number: int = 0

@@ -38,6 +38,8 @@ class Entry:
     """Kinds of the faults that happened to it."""
     held: bool = False
     """Waits at a gate."""
+    refused: bool = False
+    """Sent away because too many were there."""
     done: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -92,6 +94,14 @@ class RequestLog:
             entry.done = entry.done or done
             if held is not None or done:
                 self._changed.notify_all()
+
+    def is_crowded(self, entry: Entry, path: str, most: int) -> bool:
+        """Tell whether ``most`` others of that path are being answered; whoever is sent away does not count from now on."""
+        with self._changed:
+            busy = [each for each in self._entries if each is not entry and not each.done and _matches(each, path, "*", "*")]
+            crowded = sum(not each.refused for each in busy) >= most
+            entry.refused = crowded
+            return crowded
 
     def clear(self) -> None:
         """Forget what was asked so far."""

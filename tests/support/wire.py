@@ -159,8 +159,7 @@ def serve_resource(request: Request, resource: Resource, *, ignore_range: bool, 
     date = formatdate(resource.modified, usegmt=True)
     headers = {
         "Content-Type": resource.content_type,
-        "ETag": etag,
-        "Last-Modified": date,
+        **({"ETag": etag, "Last-Modified": date} if resource.etag else {}),
         "Accept-Ranges": "none" if ignore_range else "bytes",
         **resource.headers,
     }
@@ -410,7 +409,14 @@ class Handler(BaseHTTPRequestHandler):
     def _early_fault(self, probe: FaultProbe) -> Answer | None:
         answer: Answer | None = None
         for rule in probe.due(*REQUEST_KINDS):
-            if rule.kind == "delay":
+            if rule.kind == "crowd":
+                if not probe.log.is_crowded(probe.entry, rule.path, rule.most):
+                    continue
+                probe.fired(rule)
+                if not rule.status:
+                    raise HangUp(reset=False)
+                answer = answer or _faulty_answer(rule)
+            elif rule.kind == "delay":
                 probe.fired(rule)
                 self.server.application.stopping.wait(rule.seconds)
             elif answer is None:
