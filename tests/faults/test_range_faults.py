@@ -252,6 +252,16 @@ def test_the_wait_that_the_server_asks_for(fetch: Fetch, url: str, hub: HubServe
     assert 7 <= sum(fetch.time.waits) < 10
 
 
+def test_a_limit_that_is_nearly_reached(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """An answer that is no error says that nothing is left of the limit: nobody asks again before its time is up."""
+    headers = {"RateLimit": '"resolvers";r=0;t=7'}
+    fault = hub.faults.add("redirect", path="*/f.bin", location="/files.example.org/f.bin", nth=1, headers=headers)
+    assert fetch.run(fetch.artifact(url)) == CONTENT
+    assert fault.fired == 1
+    assert 7 <= sum(fetch.time.waits) <= CONNECTIONS * 8
+    assert fetch.time.waits[0] == 7.5
+
+
 # --- servers that give less than is asked for --------------------------------------------------------------------------
 
 
@@ -448,6 +458,47 @@ def test_a_flipped_byte_and_a_mirror(fetch: Fetch, url: str, mirror: str, hub: H
     assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
     assert fault.fired == 1
     assert sent(hub, "*/mirror.example.org/f.bin") == len(CONTENT)
+
+
+def test_a_flipped_byte_that_an_earlier_run_left(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """Its CRC is of the wrong byte, so it is believed until the end: then everything is fetched once more, and no oftener."""
+    artifact = fetch.artifact(url)
+    flip = hub.faults.add("flip", path="*/f.bin", offset=MIB + 1)
+    fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    assert fault.fired >= 1
+    assert flip.fired == 1
+    hub.faults.clear()
+    hub.log.clear()
+    assert fetch.run(artifact) == CONTENT
+    assert sent(hub) == 2 * len(CONTENT) - 8 * MIB
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_mirror_of_what_an_earlier_run_left(fetch: Fetch, url: str, mirror: str, hub: HubServer, *, digest: bool) -> None:
+    """With a digest the bytes are anybody's; without one, those of one address are never mixed with another's."""
+    artifact = fetch.artifact(url, mirror, digest=digest)
+    fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
+    with pytest.raises(RemoteUnavailableError):
+        fetch.run(artifact)
+    assert fault.fired >= 1
+    hub.faults.clear()
+    gone = hub.faults.add("status", path="*/files.example.org/f.bin", status=404)
+    hub.log.clear()
+    assert fetch.run(artifact) == CONTENT
+    assert gone.fired >= 1
+    assert sent(hub, "*/mirror.example.org/f.bin") == len(CONTENT) - (8 * MIB if digest else 0)
+
+
+@pytest.mark.parametrize("content", [CONTENT, CONTENT[:-1], CONTENT[:-1] + b"?", None])
+def test_a_file_on_this_machine_and_a_mirror(fetch: Fetch, mirror: str, hub: HubServer, content: bytes | None) -> None:
+    """It is copied where it is right; where it is not, or not there, the mirror is asked."""
+    path = fetch.folder.parent / "f.bin"
+    if content is not None:
+        path.write_bytes(content)
+    assert fetch.run(fetch.artifact(path.as_uri(), mirror)) == CONTENT
+    assert sent(hub, "*/mirror.example.org/f.bin") == (0 if content == CONTENT else len(CONTENT))
 
 
 @pytest.mark.parametrize(
@@ -647,6 +698,26 @@ def test_a_redirect_is_asked_for_once(fetch: Fetch, authorized: Artifact, hub: H
     served = hub.log.entries("*f.bin", origin="cdn")
     assert [entry.authorization for entry in asked] == [True]
     assert [entry.authorization for entry in served] == [False] * RANGES
+
+
+def test_no_credentials_where_a_redirect_led(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """A range that goes straight to the remembered address carries none, and neither does the one that was redirected."""
+    fetch.authorization = {"authorization": f"Bearer {TOKEN}"}
+    fault = hub.faults.add("redirect", path="/elsewhere", location=url)
+    assert fetch.run(fetch.artifact(f"{hub.endpoint}/elsewhere", authorized=True)) == CONTENT
+    assert fault.fired == 1
+    assert [entry.authorization for entry in hub.log.entries("/elsewhere")] == [True]
+    assert [entry.authorization for entry in entries(hub)] == [False] * RANGES
+
+
+def test_a_remembered_address_of_the_same_origin_is_still_asked_with_credentials(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """They are for the origin, not for the path."""
+    fetch.authorization = {"authorization": f"Bearer {TOKEN}"}
+    first = url.replace("files.example.org/f.bin", "files.example.org/old.bin")
+    fault = hub.faults.add("redirect", path="*/old.bin", location="/files.example.org/f.bin")
+    assert fetch.run(fetch.artifact(first, authorized=True)) == CONTENT
+    assert fault.fired == 1
+    assert [entry.authorization for entry in entries(hub)] == [True] * RANGES
 
 
 @pytest.mark.usefixtures("patient")
