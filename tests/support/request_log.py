@@ -30,6 +30,8 @@ class Entry:
     authorization: bool
     """Whether credentials were sent; the credentials themselves are not kept."""
     user_agent: str
+    if_range: str | None = None
+    """The `If-Range` header."""
     status: int | None = None
     """None: no status line went out."""
     bytes_sent: int = 0
@@ -66,11 +68,14 @@ class RequestLog:
         range_header: str | None,
         authorization: bool,
         user_agent: str,
+        if_range: str | None = None,
     ) -> Entry:
         """Note that a request came."""
         with self._changed:
             self._numbers += 1
-            entry = Entry(self._numbers, time.time(), origin, method, path, query, range_header, authorization, user_agent)
+            entry = Entry(
+                self._numbers, time.time(), origin, method, path, query, range_header, authorization, user_agent, if_range
+            )
             self._entries.append(entry)
             self._changed.notify_all()
             return entry

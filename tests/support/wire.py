@@ -346,6 +346,7 @@ class Handler(BaseHTTPRequestHandler):
             range_header=request.headers.get("Range"),
             authorization="Authorization" in request.headers,
             user_agent=request.headers.get("User-Agent", ""),
+            if_range=request.headers.get("If-Range"),
         )
         probe = FaultProbe(application.faults, application.log, request, entry)
         try:
