@@ -161,6 +161,8 @@ class RangedFetch:
         self._helpers = 0
         self._most_helpers: int | None = None
         self._changes = 0
+        self._over = False
+        """Whoever comes to help now is too late: the target may be another address's already."""
 
     def run(self, crew: Crew) -> None:
         """Bring what is missing; the thread that calls this does its part, those of the crew may help.
@@ -182,13 +184,19 @@ class RangedFetch:
         finally:
             # Another URL may be asked for the same target next.
             with self._turn:
+                self._over = True
                 while self._helpers:
                     self._turn.wait()
 
     @property
     def wants_help(self) -> bool:
         """Whether another connection would have something to do."""
-        return self._ranges and self._target.unclaimed > 0 and (self._most_helpers is None or self._helpers < self._most_helpers)
+        return (
+            not self._over
+            and self._ranges
+            and self._target.unclaimed > 0
+            and (self._most_helpers is None or self._helpers < self._most_helpers)
+        )
 
     def help(self) -> None:
         """Bring ranges until there are none left to claim, or this connection turns out to be one too many.

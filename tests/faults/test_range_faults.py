@@ -32,6 +32,7 @@ from provisioner.remote import http
 from provisioner.remote.http import HttpClient, RateLimiter
 from provisioner.remote.hub import HubClient
 from provisioner.remote.network import Proxies
+from provisioner.remote.ranges import RangedFetch
 from provisioner.remote.source import Remote
 from provisioner.stop import Stop
 from provisioner.volume.assembly import Assembly
@@ -530,6 +531,23 @@ def test_a_mirror_helps_whoever_found_out(  # noqa: PLR0917 - fixtures and a tab
     # Three pieces had arrived when the leader was held, unless another version of the file made them worthless.
     kept = 0 if kind == "change" else 2 * MIB
     assert sent(hub, "*/mirror.example.org/f.bin") <= len(CONTENT) - kept
+
+
+def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) -> None:
+    """The address has been given up and the next one is asked: nothing of the first may come into its way."""
+    fault = hub.faults.add("status", path="*/f.bin", status=404, since=2)
+    client = HttpClient(retry=fetch.time.retry(), stop=fetch.stop, proxies=Proxies())
+    crew = Crew(1, name="test", check=fetch.stop.check)
+    artifact = fetch.artifact(url)
+    with Assembly.on_disk(fetch.folder, artifact, len(CONTENT), check=fetch.stop.check, connections=1) as assembly:
+        ranged = RangedFetch(client, url, assembly, verifiable=True, authorized=False, advance=lambda _count: None)
+        with pytest.raises(NotFoundError):
+            ranged.run(crew)
+        assembly.recover()
+        assert assembly.unclaimed
+        ranged.help()
+        assert assembly.claim(patient=False) is not None
+    assert fault.fired == len(entries(hub)) - 1 == 1
 
 
 def test_another_size(fetch: Fetch, url: str, hub: HubServer) -> None:
