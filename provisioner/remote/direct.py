@@ -1,7 +1,8 @@
 """Connections to hosts that are reached without a proxy: kept alive, one request at a time on each.
 
 On :mod:`http.client`, since for a small file the general client around it costs more than the request itself (the figures
-are in ``docs/adr/0017-transfer.md``). Whatever goes through a proxy is :mod:`urllib3`'s; the answers look the same.
+are in ``docs/adr/0017-ranges-pieces-and-bare-connections.md``). Whatever goes through a proxy is :mod:`urllib3`'s; the
+answers look the same.
 """
 
 from __future__ import annotations
