@@ -39,6 +39,7 @@ from provisioner.volume.disk import (
 from provisioner.volume.incoming import LocalFile
 from provisioner.volume.manifest import Entry, Manifest, check_entry, check_tree
 from provisioner.volume.staging import Blob, checked_sha256, hash_file
+from provisioner.volume.tree import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -533,7 +534,7 @@ class Filler:
     def _unpack_file(self, archives: Sequence[Artifact], path: Path) -> dict[str, Part]:
         parts = {}
         for artifact in archives:
-            with LocalFile(path) as archive:
+            with LocalFile(path, artifact.name.rsplit("/", 1)[-1]) as archive:
                 parts[artifact.shape] = self.unpack(artifact, archive)
         return parts
 
@@ -595,6 +596,8 @@ class Filler:
                 hint="The archive is empty, or its source's globs leave nothing. A maintainer should correct the catalog.",
             )
         self._prune(manifest)
+        # Within one archive that is found out while it is unpacked.
+        check_names((entry.path for entry in manifest), self._tree, self._recipe.label)
         against = {artifact.verified_against for artifact in resolved.artifacts}
         receipt = Receipt(
             dataset=self._step.id,

@@ -96,8 +96,8 @@ GUARDS: Final = (
     Guard(
         "sync",
         "provisioner/volume/store.py",
-        "        sync_tree(self.layout.private)\n        self._place(dataset, version)",
-        "        self._place(dataset, version)",
+        "            self._sync(dataset, tree)\n",
+        "",
         ("tests/faults/test_power_cut.py::test_after_the_end",),
     ),
     Guard(

@@ -18,20 +18,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import unicodedata
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from provisioner.errors import IntegrityError, UnsafeArchiveError, VolumeError
+from provisioner.errors import IntegrityError, UnsafeArchiveError
 from provisioner.volume import workers
 from provisioner.volume.disk import CHUNK, disk_error, make_folder
 from provisioner.volume.manifest import Entry
 from provisioner.volume.member import NOT_OURS, shown
 from provisioner.volume.streams import open_tar
 from provisioner.volume.tar import read_tar
-from provisioner.volume.tree import TreeWriter
+from provisioner.volume.tree import TreeWriter, colliding_names, folded
 from provisioner.volume.zip import read_zip
 
 if TYPE_CHECKING:
@@ -357,16 +356,13 @@ class _Unpacker:
         return path
 
     def _key(self, path: str) -> str:
-        return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold()) if self._folds else path
+        return folded(path) if self._folds else path
 
     def _known(self, path: str) -> Entry | None:
         """Give what this archive has put at ``path`` so far."""
         entry = self._made.get(self._key(path))
         if entry is not None and self._folds and entry.path != path:
-            raise VolumeError(
-                f"{self._name} holds both {entry.path!r} and {shown(path)}, and the volume takes them for the same name",
-                hint="Use a volume whose file system tells capital letters from small ones.",
-            )
+            raise colliding_names(self._name, entry.path, path)
         return entry
 
     # --- what the members are

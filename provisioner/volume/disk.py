@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import ProvisionerError, VolumeError, VolumeFullError, VolumeNotWritableError
+from provisioner.volume.mounts import is_fuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -244,18 +245,25 @@ def fsync_directory(path: Path) -> None:
             os.close(handle)
 
 
-def sync_tree(path: Path) -> None:
+def sync_tree(path: Path, *folders: Path) -> None:
     """Make everything under ``path`` durable, names included.
 
     One ``syncfs`` where the C library has it (Linux): it writes out the whole file system and, since Linux 5.8, reports
-    a failed write. Elsewhere each file and then each folder is fsynced, deepest first. Links are not followed.
+    a failed write. Elsewhere, and on FUSE, whose programs are not told of it (``fuse_sync_fs`` in the kernel), each file
+    and then each folder is fsynced, deepest first. Links are not followed.
+
+    Args:
+        path: a folder, with all that is under it, or a file.
+        folders: others on the same file system, with the files in them, and not what is in their folders.
 
     Raises:
         VolumeError: the device failed; what is there must not be published.
     """
     with disk_errors("making durable", path):
-        if not _syncfs(path):
+        if is_fuse(path) or not _syncfs(path):
             _fsync_each(path)
+            for folder in folders:
+                _fsync_each(folder, deep=False)
 
 
 def _syncfs(path: Path) -> bool:
@@ -281,7 +289,7 @@ def _syncfs(path: Path) -> bool:
     return True
 
 
-def _fsync_each(path: Path) -> None:
+def _fsync_each(path: Path, *, deep: bool = True) -> None:
     folders: list[str] = []
     pending = [os.fspath(path)]
     if not stat.S_ISDIR(os.lstat(path).st_mode):
@@ -292,7 +300,8 @@ def _fsync_each(path: Path) -> None:
         with os.scandir(folders[-1]) as listing:
             for item in listing:
                 if item.is_dir(follow_symlinks=False):
-                    pending.append(item.path)
+                    if deep:
+                        pending.append(item.path)
                 elif item.is_file(follow_symlinks=False):
                     _fsync_file(item.path)
     if os.name != "nt":

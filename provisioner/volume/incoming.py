@@ -50,13 +50,17 @@ class Incoming(Protocol):
 class LocalFile:
     """A file that is there, whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str = "") -> None:
         """Open it.
+
+        Args:
+            path: where it is.
+            name: what messages call it; in staging it has a name that says nothing to anybody.
 
         Raises:
             VolumeError: it cannot be opened.
         """
-        self.name = path.name
+        self.name = name or path.name
         self._path = path
         try:
             self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))

@@ -26,6 +26,12 @@ def kind_of(path: Path) -> Literal["posix", "object"]:
     return "object" if _OBJECT_STORES.fullmatch(kind) or source.startswith("hf-mount") else "posix"
 
 
+def is_fuse(path: Path) -> bool:
+    """Say whether the file system of a path is a program, and not the kernel's own."""
+    found = _mount_of(path)
+    return found is not None and (found[1] in {"fuse", "fuseblk"} or found[1].startswith("fuse."))
+
+
 def is_kept(path: Path) -> bool:
     """Say whether a path lies on a mount of its own, or on the one that a container loses with its end."""
     found = _mount_of(path)

@@ -131,7 +131,10 @@ class Store:
                 return Manifest.read(lines, str(path))
         except FileNotFoundError:
             return None
-        except (OSError, VolumeError) as error:
+        except OSError as error:
+            _LOGGER.warning("%s: %s", path, error.strerror or error)
+            return None
+        except VolumeError as error:
             _LOGGER.warning("%s", error)
             return None
 
@@ -237,10 +240,11 @@ class Store:
         write_atomic(self.layout.manifest(dataset, version), manifest.json_lines(), durable=False)
         old = self.tree_of(dataset, version)
         if old is None:
-            self._move_in(staged, self.layout.tree(dataset, version))
-            sync_tree(self.layout.private)
+            tree = self.layout.tree(dataset, version)
+            self._move_in(staged, tree)
+            self._sync(dataset, tree)
         else:
-            self._change_places(staged, old, self.layout.tree(dataset, version))
+            self._change_places(dataset, staged, old, self.layout.tree(dataset, version))
         if show:
             self._place(dataset, version)
         if believed != receipt:
@@ -429,13 +433,19 @@ class Store:
     def _discarded(self, dataset: str, version: str) -> Path:
         return self.layout.tree(dataset, f".discarded-{version}")
 
-    def _change_places(self, staged: Path, old: Path, tree: Path) -> None:
+    def _sync(self, dataset: str, tree: Path) -> None:
+        """Make a tree durable, with its manifest and all names on the way to both."""
+        layout = self.layout
+        parents = (layout.manifests, layout.receipts, layout.store)
+        sync_tree(tree, *(each / dataset for each in parents), *parents, tree.parent, layout.private, layout.root)
+
+    def _change_places(self, dataset: str, staged: Path, old: Path, tree: Path) -> None:
         """Put a staged tree where a wrong one is, which then goes.
 
         In one step where the system can; otherwise there is a moment with neither. What a death leaves in staging is complete
         until it is in its place, and taken up from there.
         """
-        sync_tree(self.layout.private)
+        self._sync(dataset, staged)
         discarded = tree.with_name(f".discarded-{tree.name}")
         try:
             gone = self._swap(staged, old, discarded)
@@ -447,7 +457,7 @@ class Store:
             remove_tree(incoming)
             try:
                 self._copy_tree(staged, incoming)
-                sync_tree(self.layout.private)
+                self._sync(dataset, incoming)
                 with disk_errors(f"putting {old} in its place"):
                     gone = self._swap(incoming, old, discarded)
             except ProvisionerError:

@@ -13,10 +13,12 @@ import contextlib
 import hashlib
 import os
 import stat
+import unicodedata
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.errors import VolumeError
 from provisioner.volume.disk import (
     EXECUTABLE_MODE,
     FILE_MODE,
@@ -25,6 +27,7 @@ from provisioner.volume.disk import (
     OPEN_FOLDER,
     OPEN_NEW,
     TEMPORARY_PREFIX,
+    disk_errors,
     link_or_copy,
     remove_at,
     remove_tree,
@@ -32,6 +35,7 @@ from provisioner.volume.disk import (
     to_native,
     write_all,
 )
+from provisioner.volume.member import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +44,37 @@ if TYPE_CHECKING:
 _OPEN_FOLDERS: Final = 128
 """Descriptors kept: archives jump between folders, and opening one costs as much as a small file."""
 _UTIME_BY_DESCRIPTOR: Final = os.utime in os.supports_fd
+
+
+def folded(path: str) -> str:
+    """Give what is the same for all names that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def check_names(paths: Iterable[str], root: Path, label: str) -> None:
+    """Refuse names, folders' included, of which the volume can hold but one.
+
+    Raises:
+        VolumeError: there are such, or the volume failed.
+    """
+    with disk_errors("trying names", root), TreeWriter(root) as tree:
+        if not tree.folds_names():
+            return
+    seen: dict[str, str] = {}
+    for path in paths:
+        place = path
+        while place:
+            if (other := seen.setdefault(folded(place), place)) != place:
+                raise colliding_names(label, other, place)
+            place = place.rpartition("/")[0]
+
+
+def colliding_names(label: str, one: str, other: str) -> VolumeError:
+    """Give the error for two names of which the volume can hold but one."""
+    return VolumeError(
+        f"{label} holds both {shown(one)} and {shown(other)}, and the volume takes them for the same name",
+        hint="Use a volume whose file system tells capital letters from small ones.",
+    )
 
 
 class TreeWriter:
