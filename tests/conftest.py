@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
+# Started in the background, a process ignores Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 CHECKOUT: Final = Path(__file__).parents[1]
 REAL_CATALOG: Final = CHECKOUT / "config" / "catalog.yaml"
 TOKEN: Final = "hf_" + "RmFrZVRva2VuRm9yVGVzdHNPbmx5WFla"
