@@ -104,7 +104,7 @@ bench: $(VENV)/.ready .venv-peers/.ready ## measure this program and its peers i
 
 # Of the units the matrix takes those that are given any input.
 FAULT_TESTS := tests/faults tests/contract/test_lock.py tests/contract/test_xet.py tests/unit tests/e2e/test_faults.py \
-  tests/e2e/test_interruption.py
+  tests/e2e/test_interruption.py tests/e2e/test_many_containers.py tests/e2e/test_image.py::test_secrets_of_a_checkout_are_in_no_layer
 
 .PHONY: faults
 faults: $(VENV)/.ready ## break everything that can be broken, and write the matrix into docs/reliability.md

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from tests.support import miniature, tally
+from tests.support.command_lines import CommandLines
 from tests.support.hub_server import HubServer
 from tests.support.media import noise
 
@@ -40,6 +41,8 @@ CHECKOUT: Final = Path(__file__).parents[1]
 REAL_CATALOG: Final = CHECKOUT / "config" / "catalog.yaml"
 TOKEN: Final = "hf_" + "RmFrZVRva2VuRm9yVGVzdHNPbmx5WFla"
 """Looks real, so that whatever hides tokens has a chance to fail."""
+CANARY: Final = "hf_" + "Q2FuYXJ5T25BQ29tbWFuZExpbmU"
+"""Looks as real, and is put on a command line, to show that it would be found there."""
 SIGNATURE: Final = "X-Amz-Signature"
 """In the query of every signed link that the test server gives out."""
 PATIENCE: Final = 30.0
@@ -325,6 +328,16 @@ class Miniature:
 
     collection: Collection
     catalog: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def command_lines() -> Iterator[CommandLines]:
+    """Look at all command lines while tests run: no secret may ever be on one."""
+    look = CommandLines(TOKEN, SIGNATURE, CANARY)
+    yield look
+    look.end()
+    for secret in (TOKEN, SIGNATURE):
+        assert look.found(secret) is None
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from provisioner import __version__
-from tests.conftest import TOKEN
+from tests.conftest import CHECKOUT, TOKEN
 from tests.e2e.test_fill import ALL
 from tests.e2e.test_handoff import APP
 from tests.support.containers import IMAGE, PROGRAM
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.conftest import Filled, Station
     from tests.support.containers import Engine
     from tests.support.hub_server import HubServer
@@ -47,6 +51,36 @@ def test_configuration(engine: Engine, image: str) -> None:
     assert not names & {"HF_TOKEN", "PYTHONPATH", "VIRTUAL_ENV", "PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY"}
     everything = json.dumps([attributes, engine.client.images.get(image).history()])
     assert not re.search(r"hf_[A-Za-z0-9]{8,}|HF_TOKEN=|password|index-url|PIP_INDEX|https?://[^/]*@", everything, re.IGNORECASE)
+
+
+def test_secrets_of_a_checkout_are_in_no_layer(tmp_path: Path) -> None:
+    """An image that is built where `.env`, a token and a volume lie about holds none of them, in no layer."""
+    checkout = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT, checkout, ignore=shutil.ignore_patterns(".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis"))
+    for name in (".env", "config/.env", "data/.provisioner/repository.json", "provisioner/.env", ".cache/huggingface/token"):
+        place = checkout / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"HF_TOKEN={TOKEN}\n", "utf-8")
+    tag = f"{IMAGE}-secrets"
+    subprocess.run(
+        ["docker", "build", "--quiet", "--network=host", "--tag", tag, "."], cwd=checkout, check=True, capture_output=True
+    )
+    try:
+        with subprocess.Popen(["docker", "save", tag], stdout=subprocess.PIPE) as saved:
+            assert saved.stdout is not None
+            found, tail, total = {TOKEN.encode(): 0, b"HUGGINGFACE_HUB_CACHE": 0}, b"", 0
+            while piece := saved.stdout.read(1 << 24):
+                total += len(piece)
+                for word in found:
+                    found[word] += word in tail + piece
+                tail = piece[-64:]
+        assert saved.returncode == 0
+    finally:
+        subprocess.run(["docker", "image", "rm", tag], check=True, capture_output=True)
+    # The layers are searched as they are: a word of a library in them is found.
+    assert total > 50_000_000
+    assert found[b"HUGGINGFACE_HUB_CACHE"] >= 1
+    assert found[TOKEN.encode()] == 0
 
 
 @EACH
