@@ -1,0 +1,77 @@
+"""The Hub's listings and revisions, through the whole program: names that lead outside, and questions that fail half-way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.support.media import noise
+
+if TYPE_CHECKING:
+    from tests.conftest import Shelf, Volume
+    from tests.support.faults import Kind
+    from tests.support.hub_server import HubServer
+
+CLIPS: Final = {f"clips/{number}.bin": noise(f"clip {number}", 40_000) for number in range(6)}
+
+
+@pytest.fixture
+def clips(shelf: Shelf, hub: HubServer) -> Shelf:
+    """Give a catalog of one repository."""
+    hub.hub.add_repo("ann/clips", dict(CLIPS))
+    shelf.add("clips", sources=[{"kind": "hub", "repo": "ann/clips"}])
+    return shelf
+
+
+@pytest.mark.usefixtures("clips")
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "clips/../../x", "..", "clips//x", "./x", "clips/", "x\0y"])
+def test_a_name_that_leads_outside(volume: Volume, hub: HubServer, name: str) -> None:
+    """`../x`, an absolute path and the like: refused before a file is asked for, and no such name is made anywhere."""
+    before = {path for path in volume.root.parent.rglob("*") if volume.root not in path.parents}
+    fault = hub.faults.add("bad_path", path="*/tree/*", body=name)
+    outcome = volume.run()
+    assert fault.fired >= 1
+    assert outcome.code in {65, 69}, outcome.err
+    assert "Traceback" not in outcome.err
+    assert hub.log.entries("*/resolve/*") == ()
+    assert volume.published == []
+    after = {path for path in volume.root.parent.rglob("*") if volume.root not in path.parents}
+    assert {path.name for path in after - before} <= {volume.root.name, "termination-log"}
+    hub.faults.clear()
+    volume.ready()
+    volume.check("clips", CLIPS)
+
+
+QUESTIONS: Final = ["*/revision/main", "*/tree/*"]
+FAILURES: Final[list[tuple[Kind, dict[str, Any], int]]] = [
+    ("status", {"status": 404}, 66),
+    ("status", {"status": 403}, 77),
+    ("status", {"status": 400}, 69),
+]
+
+
+@pytest.mark.usefixtures("clips")
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(("kind", "fields", "code"), FAILURES)
+def test_a_question_that_fails_with_files_already_there(  # noqa: PLR0917 - fixtures and a table
+    volume: Volume, hub: HubServer, question: str, kind: Kind, fields: dict[str, Any], code: int
+) -> None:
+    """What had arrived is neither published nor lost; once the Hub answers, only the rest is fetched; then nobody is asked."""
+    cut = hub.faults.add("status", path="*/resolve/*/clips/5.bin", status=404)
+    assert volume.run(CONNECTIONS="1").code == 66
+    assert cut.fired >= 1
+    hub.faults.clear()
+    fault = hub.faults.add(kind, path=question, **fields)
+    outcome = volume.run()
+    assert fault.fired >= 1
+    assert outcome.code == code, outcome.err
+    assert volume.published == []
+    hub.faults.clear()
+    hub.log.clear()
+    volume.ready()
+    volume.check("clips", CLIPS)
+    assert [entry.path.rpartition("/")[2] for entry in hub.log.entries("*/resolve/*")] == ["5.bin"]
+    fault = hub.faults.add(kind, path="*", **fields)
+    volume.ready()
+    assert fault.fired == 0
