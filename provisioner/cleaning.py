@@ -128,6 +128,7 @@ def run_remove(settings: Settings, catalog: Catalog, ids: Sequence[str], *, dry_
             for version in store.versions(dataset):
                 store.remove(dataset, version)
             store.clear_abandoned((dataset,), time.time())
+            store.clear_leftovers()
             _forget(holding, dataset)
 
     items = _act(holding, look, take, dry_run=dry_run, stop=stop)

@@ -19,10 +19,12 @@ from provisioner.edges import Edges
 from provisioner.errors import (
     ConfigurationError,
     DamagedTreeError,
+    LockTimeoutError,
     NotFoundError,
     ProvisionerError,
     VolumeError,
     VolumeFullError,
+    VolumeNotWritableError,
 )
 from provisioner.fill import Damage, Filler
 from provisioner.holding import Holding, now
@@ -106,6 +108,7 @@ class Repair:
         self.outcomes = [Outcome(checked) for checked in found if not checked.defects]
         wrong = [checked for checked in found if checked.defects]
         if not wrong:
+            self._tidy(found)
             return
         for checked in wrong:
             for defect in checked.defects:
@@ -122,6 +125,18 @@ class Repair:
             failed = {outcome.checked.dataset for outcome in self.outcomes if outcome.error is not None}
             # What a failed one had fetched stays for the next attempt.
             self.holding.store.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
+
+    def _tidy(self, found: Sequence[Checked]) -> None:
+        """Remove what a repair left that died when all was right again; not while somebody else works here."""
+        store = self.holding.store
+        staged = [(each.dataset, each.version) for each in found if each.version and store.is_staged(each.dataset, each.version)]
+        if not staged and not store.has_leftovers():
+            return
+        with contextlib.suppress(LockTimeoutError, VolumeNotWritableError), self.holding.lock(waits=False):
+            store.clear_leftovers()
+            for dataset, version in staged:
+                store.clear_staging(dataset, version)
+            store.clear_abandoned((), time.time())
 
     def _ordered(self, ids: Sequence[str]) -> list[str]:
         """Put the highest priority first: its error is the one that counts."""

@@ -325,13 +325,17 @@ class Store:
                 os.rename(tree, discarded)
             remove_tree(discarded)
 
-    def clear_staging(self, dataset: str | None = None) -> None:
-        """Remove the half-made trees of one data set, or everything that is staged.
+    def is_staged(self, dataset: str, version: str) -> bool:
+        """Say whether anything of a version is in staging."""
+        return self.layout.staged_tree(dataset, version).parent.is_dir()
+
+    def clear_staging(self, dataset: str | None = None, version: str = "") -> None:
+        """Remove the half-made trees of one data set, or but one version's, or everything that is staged.
 
         Raises:
             VolumeError: the volume failed.
         """
-        folder = self.layout.staging / "trees" / dataset if dataset else self.layout.staging
+        folder = self.layout.staging / "trees" / dataset / version if dataset else self.layout.staging
         if dataset or self.layout.staging_root is None:
             remove_tree(folder)
             return
@@ -375,6 +379,10 @@ class Store:
         """
         for path in self._leftovers():
             remove_tree(path)
+
+    def has_leftovers(self) -> bool:
+        """Say whether :meth:`clear_leftovers` would remove anything; while another process writes that may be its own."""
+        return next(self._leftovers(), None) is not None
 
     def measure_leftovers(self, now: float) -> tuple[int, int]:
         """Give the bytes, and the number of names, that :meth:`clear_leftovers` and :meth:`clear_abandoned` would remove.
