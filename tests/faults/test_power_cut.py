@@ -1,4 +1,4 @@
-"""Power cuts: what was not synced is lost, on a real ext4 whose device stops at a moment; the next start mounts what is left.
+"""Power cuts: what was not synced is lost, on a real ext4, XFS or Btrfs whose device stops; the next start mounts what is left.
 
 The file system lies in an image. What it has not written to its device at the moment of the cut is in the kernel's memory alone,
 and the image is copied as it is then: the copy is the disk after the cut. A process that is only killed loses nothing of that.
@@ -25,21 +25,28 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-IMAGE_BYTES: Final = 192 << 20
-CUTS: Final = 12
+SYSTEMS: Final = {
+    "ext4": (192, ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0")),
+    # The smallest that it makes.
+    "xfs": (304, ("mkfs.xfs", "-q", "-f")),
+    "btrfs": (256, ("mkfs.btrfs", "-q", "-f")),
+}
+"""MiB of the image, which is sparse, and what makes the file system in it."""
+PARTS: Final = [(kind, part) for kind, parts in (("ext4", 8), ("xfs", 4), ("btrfs", 4)) for part in range(parts)]
 
 
 class Disk:
-    """An ext4 in an image, whose power can be cut."""
+    """A file system in an image, whose power can be cut."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str) -> None:
         """Make and mount it."""
+        size, command = SYSTEMS[kind]
         self._image = folder / "disk.img"
         self.place = folder / "mounted"
         self.place.mkdir()
         with self._image.open("wb") as file:
-            file.truncate(IMAGE_BYTES)
-        _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(self._image))
+            file.truncate(size << 20)
+        _run(*command, str(self._image))
         self._mount()
 
     def cut(self) -> None:
@@ -64,9 +71,15 @@ def _run(*command: str) -> None:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def kind() -> str:
+    """Give the file system of a test that does not say which."""
+    return "ext4"
+
+
+@pytest.fixture
+def disk(tmp_path: Path, kind: str) -> Iterator[Disk]:
     """Give a disk."""
-    disk = Disk(tmp_path)
+    disk = Disk(tmp_path, kind)
     yield disk
     disk.close()
 
@@ -79,6 +92,7 @@ def on_disk(mini_volume: Volume, disk: Disk) -> Volume:
     return mini_volume
 
 
+@pytest.mark.parametrize("kind", SYSTEMS)
 def test_the_cut_is_real(disk: Disk) -> None:
     """A file that was written and not synced is gone or empty after it; one that was synced is there."""
     kept, lost = disk.place / "kept", disk.place / "lost"
@@ -90,6 +104,7 @@ def test_the_cut_is_real(disk: Disk) -> None:
     assert not lost.exists() or lost.read_bytes() != b"lost"
 
 
+@pytest.mark.parametrize("kind", SYSTEMS)
 def test_after_the_end(on_disk: Volume, mini: Miniature, hub: HubServer, disk: Disk) -> None:
     """What a run said is there, is there after a cut at its end, and the next run asks for nothing."""
     on_disk.ready()
@@ -100,13 +115,15 @@ def test_after_the_end(on_disk: Volume, mini: Miniature, hub: HubServer, disk: D
     assert hub.log.entries() == ()
 
 
-@pytest.mark.parametrize("part", range(CUTS))
-def test_at_random_byte_counts(on_disk: Volume, mini: Miniature, hub: HubServer, disk: Disk, part: int) -> None:
+@pytest.mark.parametrize(("kind", "part"), PARTS)
+def test_at_random_byte_counts(  # noqa: PLR0917 - fixtures and a table
+    on_disk: Volume, mini: Miniature, hub: HubServer, disk: Disk, kind: str, part: int
+) -> None:
     """What is published after the cut is whole, two cuts in a row included; the next run converges and leaves nothing over."""
     on_disk.ready()
     total = sum(entry.bytes_sent for entry in hub.log.entries())
     shutil.rmtree(on_disk.root)
-    source = random.Random(f"{SEED}, cut {part}")  # noqa: S311 - the same moments for the same seed
+    source = random.Random(f"{SEED}, cut {kind} {part}")  # noqa: S311 - the same moments for the same seed
     for _ in range(2):
         hub.quota.hold_after(source.randrange(total // 10, total))
         process = on_disk.start()

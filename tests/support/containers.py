@@ -27,6 +27,8 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 
+from tests.support import tally
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -106,6 +108,7 @@ class Box:
     def kill(self, signal: str = "SIGKILL") -> None:
         """Do as ``docker kill`` does."""
         self.docker.kill(signal)
+        tally.count("kills", signal == "SIGKILL")
 
     def call(self, *command: str, **options: Any) -> Ended:
         """Run a command in it, as ``docker exec`` does."""
@@ -207,6 +210,7 @@ class Engine:
             container.with_volume_mapping(str(source), target, mode or "ro")
         container.with_kwargs(**{"network_mode": "host", **options})
         box = Box(container, expect, ours="entrypoint" not in options)
+        tally.count("processes")
         self._boxes.append(box)
         return box
 
