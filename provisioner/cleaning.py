@@ -107,8 +107,14 @@ def run_remove(settings: Settings, catalog: Catalog, ids: Sequence[str], *, dry_
     store = holding.store
 
     def look() -> list[Item]:
-        items = []
-        for dataset in known_ids(store, ids):
+        # A removal that died may have left what no version names any more.
+        there = store.datasets()
+        rest = {dataset: store.leftovers(dataset) for dataset in ids if dataset not in there}
+        items = [
+            Item(dataset, "", "left by a run that died", sum(map(used_bytes, paths))) for dataset, paths in rest.items() if paths
+        ]
+        known = [dataset for dataset in ids if not rest.get(dataset)]
+        for dataset in known_ids(store, known) if known else ():
             if store.is_foreign(dataset):
                 raise VolumeError(
                     f"datasets/{dataset} holds something that the provisioner did not put there; nothing was removed",
@@ -125,11 +131,12 @@ def run_remove(settings: Settings, catalog: Catalog, ids: Sequence[str], *, dry_
     def take(items: list[Item]) -> None:
         for dataset in dict.fromkeys(item.dataset for item in items):
             store.hide(dataset)
+            # While there is a version left the same command finds it, and ends what this one may not live to end.
+            _forget(holding, dataset)
+            store.clear_abandoned((dataset,), time.time())
             for version in store.versions(dataset):
                 store.remove(dataset, version)
-            store.clear_abandoned((dataset,), time.time())
-            store.clear_leftovers()
-            _forget(holding, dataset)
+        store.clear_leftovers()
 
     items = _act(holding, look, take, dry_run=dry_run, stop=stop)
     return _answer("remove", items, dry_run=dry_run)

@@ -19,12 +19,10 @@ from provisioner.edges import Edges
 from provisioner.errors import (
     ConfigurationError,
     DamagedTreeError,
-    LockTimeoutError,
     NotFoundError,
     ProvisionerError,
     VolumeError,
     VolumeFullError,
-    VolumeNotWritableError,
 )
 from provisioner.fill import Damage, Filler
 from provisioner.holding import Holding, now
@@ -102,8 +100,11 @@ class Repair:
             ProvisionerError: nothing could be done, or it must end; what failed for single data sets is in the outcomes.
         """
         verifier = Verifier(self.holding.store, deep=True, check=self.stop.check, progress=self.progress)
+        # Where a data set is shown comes after its versions: one that is mended may be what is to be shown there.
         found = [
-            checked for name in self._ordered(known_ids(self.holding.store, ids)) for checked in verifier.check_dataset(name)
+            checked
+            for name in self._ordered(known_ids(self.holding.store, ids))
+            for checked in sorted(verifier.check_dataset(name), key=lambda checked: not checked.version)
         ]
         self.outcomes = [Outcome(checked) for checked in found if not checked.defects]
         wrong = [checked for checked in found if checked.defects]
@@ -116,7 +117,7 @@ class Repair:
         self.edges.check()
         self.holding.prepare()
         with self.holding.lock():
-            self.holding.store.clear_leftovers()
+            self._clear(found)
             for checked in wrong:
                 self.stop.check()
                 current = self._looked_at_again(verifier, checked)
@@ -127,16 +128,33 @@ class Repair:
             self.holding.store.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
 
     def _tidy(self, found: Sequence[Checked]) -> None:
-        """Remove what a repair left that died when all was right again; not while somebody else works here."""
+        """Take away what a repair left that died after it had mended the last version; if that cannot be, it stays."""
         store = self.holding.store
-        staged = [(each.dataset, each.version) for each in found if each.version and store.is_staged(each.dataset, each.version)]
-        if not staged and not store.has_leftovers():
+        if not store.leftovers() and not any(
+            store.staged(checked.dataset, checked.version) for checked in found if checked.version
+        ):
             return
-        with contextlib.suppress(LockTimeoutError, VolumeNotWritableError), self.holding.lock(waits=False):
-            store.clear_leftovers()
-            for dataset, version in staged:
-                store.clear_staging(dataset, version)
-            store.clear_abandoned((), time.time())
+        try:
+            self.holding.prepare()
+            # A writer who has the lock right now may be the one whose files these are.
+            with self.holding.lock(waits=False):
+                self._clear(found)
+                store.clear_abandoned((), time.time())
+        except ProvisionerError as error:
+            if self.stop.reason is not None:
+                raise
+            _LOGGER.info("What a run left that died stays for the next one: %s", error.message)
+
+    def _clear(self, found: Sequence[Checked]) -> None:
+        """Take away leftovers, and what is staged of versions that are right."""
+        store = self.holding.store
+        store.clear_leftovers()
+        for checked in found:
+            staged = store.staged(checked.dataset, checked.version) if checked.version and not checked.defects else None
+            if staged is not None:
+                remove_tree(staged)
+                with contextlib.suppress(OSError):
+                    staged.parent.rmdir()
 
     def _ordered(self, ids: Sequence[str]) -> list[str]:
         """Put the highest priority first: its error is the one that counts."""

@@ -307,16 +307,15 @@ class Store:
     def remove(self, dataset: str, version: str) -> None:
         """Take one version off the volume: the receipt first, so that nobody believes what is going.
 
-        The tree goes in one step and not file by file: a reader finds all of it or nothing, and keeps what he has opened.
+        The tree goes in one step and not file by file: a reader finds all of it or nothing, and keeps what he has opened. What
+        names it goes last: after a death in between whatever is left is found.
 
         Raises:
             VolumeError: the volume failed.
         """
         tree = self.tree_of(dataset, version)
-        paths = (self.layout.receipt, self.layout.manifest, self.layout.checksums, self._origin)
         with disk_errors(f"removing {dataset} {version}"):
-            for path in paths:
-                path(dataset, version).unlink(missing_ok=True)
+            self.layout.receipt(dataset, version).unlink(missing_ok=True)
         if tree is not None:
             make_folder(self.layout.store / dataset)
             discarded = self._discarded(dataset, version)
@@ -324,18 +323,17 @@ class Store:
             with disk_errors(f"removing {tree}"):
                 os.rename(tree, discarded)
             remove_tree(discarded)
+        with disk_errors(f"removing {dataset} {version}"):
+            for path in (self.layout.checksums, self._origin, self.layout.manifest):
+                path(dataset, version).unlink(missing_ok=True)
 
-    def is_staged(self, dataset: str, version: str) -> bool:
-        """Say whether anything of a version is in staging."""
-        return self.layout.staged_tree(dataset, version).parent.is_dir()
-
-    def clear_staging(self, dataset: str | None = None, version: str = "") -> None:
-        """Remove the half-made trees of one data set, or but one version's, or everything that is staged.
+    def clear_staging(self, dataset: str | None = None) -> None:
+        """Remove the half-made trees of one data set, or everything that is staged.
 
         Raises:
             VolumeError: the volume failed.
         """
-        folder = self.layout.staging / "trees" / dataset / version if dataset else self.layout.staging
+        folder = self.layout.staging / "trees" / dataset if dataset else self.layout.staging
         if dataset or self.layout.staging_root is None:
             remove_tree(folder)
             return
@@ -377,12 +375,21 @@ class Store:
         Raises:
             VolumeError: the volume failed.
         """
-        for path in self._leftovers():
+        for path in self.leftovers():
             remove_tree(path)
 
-    def has_leftovers(self) -> bool:
-        """Say whether :meth:`clear_leftovers` would remove anything; while another process writes that may be its own."""
-        return next(self._leftovers(), None) is not None
+    def leftovers(self, dataset: str | None = None) -> tuple[Path, ...]:
+        """Give what :meth:`clear_leftovers` would remove, of all or of one data set's trees and records.
+
+        Raises:
+            VolumeError: the volume cannot be looked at.
+        """
+        return tuple(path for path in self._leftovers() if dataset is None or path.parent.name == dataset)
+
+    def staged(self, dataset: str, version: str) -> Path | None:
+        """Give the folder of what is staged of one version; ``None``: nothing is."""
+        folder = self.layout.staged_tree(dataset, version).parent
+        return folder if _is_folder(folder) else None
 
     def measure_leftovers(self, now: float) -> tuple[int, int]:
         """Give the bytes, and the number of names, that :meth:`clear_leftovers` and :meth:`clear_abandoned` would remove.
@@ -422,6 +429,16 @@ class Store:
             for name in _names(folder):
                 if _LEFTOVER.fullmatch(name) and (folder != layout.datasets or (folder / name).is_symlink()):
                     yield folder / name
+        # What is written before a tree is, and removed after it: without receipt and tree it is nothing.
+        for dataset in _names(layout.manifests):
+            for name in _names(layout.manifests / dataset):
+                version = os.path.splitext(name)[0]
+                if (
+                    _VERSION.fullmatch(version)
+                    and not layout.receipt(dataset, version).exists()
+                    and self.tree_of(dataset, version) is None
+                ):
+                    yield layout.manifests / dataset / name
 
     def _abandoned(self, now: float) -> Iterator[Path]:
         for folder in (self.layout.blobs, self.layout.staging / "trees"):

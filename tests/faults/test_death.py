@@ -7,27 +7,28 @@ import os
 import shutil
 import signal
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.conftest import Running, Shelf, Volume, some_files
-from tests.support.damage import flip
+from tests.support.damage import NOISE, README, flip
 from tests.support.media import noise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from tests.conftest import Outcome
     from tests.support.hub_server import HubServer
 
 STEPS: Final = int(os.environ.get("DEATHS", "8"))
-"""How many moments of each run are tried, evenly spread from the first change to the last; 0: all of them."""
+"""How many moments of each command are tried, evenly spread from the first change to the last; 0: every single one."""
+PARTS: Final = 4
 
 MORTAL: Final = """
 import os, signal, sys
-root, limit, said, trades = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4] == "trades"
+root, limit, said, crippled = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 arguments = sys.argv[5:]
 sys.argv[1:] = []
 count = 0
@@ -37,6 +38,9 @@ def watch(event, arguments):
     global count
     if event == "open":
         changes = isinstance(arguments[0], (str, bytes)) and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    elif event == "ctypes.dlsym":
+        # Two names changing places is no call of Python's own: looking it up is the moment before it.
+        changes = count > 0 and arguments[1] == "renameat2"
     else:
         changes = event in CHANGES
     # Names relative to an open folder carry no root; before the first change there is none of them.
@@ -46,11 +50,8 @@ def watch(event, arguments):
     if count == limit:
         os.kill(os.getpid(), signal.SIGKILL)
 
-if not trades:
-    # As on a file system that cannot let two names change places in one step.
-    import provisioner.volume.store
-    provisioner.volume.store.exchange = lambda one, other: False
 sys.addaudithook(watch)
+exec(crippled)
 from provisioner.cli import main
 code = main(arguments, os.environ)
 with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT, 0o644), "w") as file:
@@ -58,47 +59,67 @@ with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT, 0o644), "w") as file:
 os._exit(code)
 """
 
+REFUSED: Final = "two names cannot change places here"
+NO_EXCHANGE: Final = f"""
+import ctypes
 
-@dataclass
-class Mortal:
-    """A command that can be made to die before its Nth change of the volume."""
+class Library(ctypes.CDLL):
+    def __getattr__(self, name):
+        if name == "renameat2":
+            os.write(2, b"{REFUSED}\\n")
+            raise AttributeError(name)
+        return super().__getattr__(name)
 
-    volume: Volume
-    said: Path
-    arguments: tuple[str, ...] = ()
-    trades: bool = True
-    """Two names change places in one step, where they must."""
+ctypes.CDLL = Library
+"""
+"""What makes a mortal process one of a system whose C library has no such call."""
 
-    def run(self, limit: int) -> int:
-        """Run it until its Nth change; 0: to its end. Give its code."""
-        words = [str(self.volume.root), str(limit), str(self.said), "trades" if self.trades else "", *self.arguments]
-        process = Running([sys.executable, "-c", MORTAL, *words], self.volume.environ(CONNECTIONS="1"))
-        self.volume.running.append(process)
-        return process.wait().code
 
-    def deaths(self, part: int = 0, parts: int = 1) -> Iterator[int]:
-        """Let it die at some moments, or at a part of them, each time on the volume as it is now."""
-        root, before = self.volume.root, self.said.with_name("before")
-        shutil.copytree(root, before, symlinks=True)
-        assert self.run(0) == 0
-        changes = int(self.said.read_text())
-        steps = min(STEPS or changes, changes)
-        places = sorted({1 + place * (changes - 1) // max(1, steps - 1) for place in range(steps)})
-        assert len(places) == steps
-        for limit in places[part::parts]:
-            shutil.rmtree(root)
-            shutil.copytree(before, root, symlinks=True)
-            assert self.volume.server is not None
-            self.volume.server.log.clear()
-            assert self.run(limit) == -signal.SIGKILL
-            yield limit
+def mortal(volume: Volume, limit: int, said: Path, *arguments: str, crippled: str = "") -> Outcome:
+    """Run a command in a process that dies before its Nth change; 0: it lives, and says how many there were."""
+    command = [sys.executable, "-c", MORTAL, str(volume.root), str(limit), str(said), crippled, *arguments]
+    process = Running(command, volume.environ(CONNECTIONS="1"))
+    volume.running.append(process)
+    return process.wait()
+
+
+def deaths(volume: Volume, place: Path, part: int, *arguments: str, crippled: str = "") -> Iterator[Outcome]:
+    """Let a command die at one moment after the other, each time on the volume as it is now; give how each ended."""
+    before, said = place / "before", place / "said"
+    shutil.copytree(volume.root, before, symlinks=True)
+    outcome = mortal(volume, 0, said, *arguments, crippled=crippled)
+    assert outcome.code == 0, outcome.err
+    assert (REFUSED in outcome.err) == bool(crippled)
+    changes = int(said.read_text())
+    steps = min(STEPS, changes) or changes
+    limits = sorted({1 + number * (changes - 1) // max(steps - 1, 1) for number in range(steps)})
+    assert len(limits) == steps
+    for limit in limits[part::PARTS]:
+        shutil.rmtree(volume.root)
+        shutil.copytree(before, volume.root, symlinks=True)
+        assert volume.server is not None
+        volume.server.log.clear()
+        outcome = mortal(volume, limit, said, *arguments, crippled=crippled)
+        assert outcome.code == -signal.SIGKILL, (limit, outcome.err)
+        yield outcome
+
+
+def seen(volume: Volume, dataset: str) -> dict[str, bytes] | None:
+    """Give all files of what the app sees of a data set; ``None``: it sees nothing."""
+    place = volume.tree(dataset)
+    if not place.is_dir():
+        return None
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
 def is_whole(volume: Volume, dataset: str, *versions: Mapping[str, bytes]) -> None:
     """Show that what the app sees is one of some trees, whole, or nothing at all."""
-    place = volume.tree(dataset)
-    found = {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    assert found in [dict(version) for version in versions] or not place.exists()
+    assert seen(volume, dataset) in [None, *versions]
+
+
+def asked(hub: HubServer) -> list[str]:
+    """Give the names of all files that were asked for."""
+    return [entry.path.rpartition("/")[2] for entry in hub.log.entries()]
 
 
 def leftovers(volume: Volume) -> list[str]:
@@ -107,6 +128,7 @@ def leftovers(volume: Volume) -> list[str]:
     return sorted(odd) + volume.staged()
 
 
+ALPHA = some_files("alpha", 3000) | {"plain.bin": noise("plain", 3000)}
 OLD, NEW = some_files("old", 3000), some_files("new", 3000) | {"more": b"more"}
 
 
@@ -118,93 +140,177 @@ def shelf_of_two(shelf: Shelf) -> Shelf:
     return shelf
 
 
-ALPHA = some_files("alpha", 3000) | {"plain.bin": noise("plain", 3000)}
-WAYS = pytest.mark.parametrize(("publish", "trades"), [("link", True), ("dir", True), ("dir", False)])
+def change_beta(shelf: Shelf) -> None:
+    """Let the catalog have another version of the second data set."""
+    entry = shelf.file("new.tar.gz", NEW)
+    shelf.document["datasets"]["beta"]["sources"] = [{"kind": "url", "files": [entry]}]
+    shelf.write()
 
 
-@WAYS
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("publish", ["link", "dir"])
+@pytest.mark.parametrize("part", range(PARTS))
 def test_death_before_any_change(  # noqa: PLR0917 - fixtures and a table
-    shelf_of_two: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, publish: str, trades: bool, part: int
+    shelf_of_two: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, publish: str, part: int
 ) -> None:
     """Whenever it dies: nothing half there is ever seen; the next run converges, fetches nothing twice, leaves nothing over."""
     volume.settings["PUBLISH"] = publish
     volume.ready(DATASETS="beta")
-    entry = shelf_of_two.file("new.tar.gz", NEW)
-    shelf_of_two.document["datasets"]["beta"]["sources"] = [{"kind": "url", "files": [entry]}]
-    shelf_of_two.write()
-    for _ in Mortal(volume, tmp_path / "said", trades=trades).deaths(part, 4):
+    change_beta(shelf_of_two)
+    for _ in deaths(volume, tmp_path, part):
         is_whole(volume, "alpha", ALPHA)
         is_whole(volume, "beta", OLD, NEW)
-        volume.ready()
-        volume.check("alpha", ALPHA)
-        volume.check("beta", NEW)
-        assert leftovers(volume) == []
-        # A file of a few bytes may have been sent whole without a byte of it on the disk: twice is the most.
-        paths = [each.path for each in hub.log.entries()]
-        assert len(paths) <= len(set(paths)) + 1
-        hub.log.clear()
-        volume.ready()
-        assert hub.log.entries() == ()
-        assert json.loads((volume.root / "dataset_status.json").read_bytes())["state"] == "ready"
+        converges(volume, hub)
 
 
-@WAYS
-@pytest.mark.parametrize("part", range(2))
-def test_death_of_a_repair(  # noqa: PLR0917 - fixtures and a table
-    shelf_of_two: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, publish: str, trades: bool, part: int
+def converges(volume: Volume, hub: HubServer) -> None:
+    """Show that the next run makes all right, and that the one after it has nothing to do."""
+    volume.ready()
+    volume.check("alpha", ALPHA)
+    volume.check("beta", NEW)
+    assert leftovers(volume) == []
+    # A file of a few bytes may have been sent whole without a byte of it on the disk: twice is the most.
+    assert len(asked(hub)) <= len(set(asked(hub))) + 1
+    hub.log.clear()
+    volume.ready()
+    assert hub.log.entries() == ()
+    assert json.loads((volume.root / "dataset_status.json").read_bytes())["state"] == "ready"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_switch_where_names_cannot_change_places(
+    shelf_of_two: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, part: int
 ) -> None:
-    """What was right stays so and is not asked for, what was wrong is as it was or mended; the next repair ends the work."""
-    assert shelf_of_two.document
+    """Without an exchange in one step, plain folders: the old version whole, the new one, or neither; the next run converges."""
+    volume.settings["PUBLISH"] = "dir"
+    volume.ready()
+    old = volume.current_receipt("beta").stem
+    change_beta(shelf_of_two)
+    volume.ready()
+    new = volume.current_receipt("beta").stem
+    # Back to the old one, and the tree of the new one in its place with nobody to vouch for it: it must be replaced.
+    store = volume.private / "store" / "beta"
+    volume.tree("beta").rename(store / new)
+    (store / old).rename(volume.tree("beta"))
+    (volume.private / "receipts" / "beta" / "current").write_text(old)
+    for records in ("receipts", "manifests"):
+        for path in (volume.private / records / "beta").glob(f"{new}.*"):
+            path.unlink()
+    volume.check("beta", OLD)
+    for _ in deaths(volume, tmp_path, part, crippled=NO_EXCHANGE):
+        assert seen(volume, "alpha") == ALPHA
+        is_whole(volume, "beta", OLD, NEW)
+        converges(volume, hub)
+
+
+# --- repair ----------------------------------------------------------------------------------------------------------------
+
+OTHER: Final = {"other/more.bin": noise("more", 2000)}
+MENDED: Final = some_files("alpha", 3000) | OTHER
+
+
+def damaged(shelf: Shelf, volume: Volume, publish: str) -> dict[str, bytes]:
+    """Fill a volume with two data sets, of which one is wrong in two files of one of its archives; give what is seen of it."""
+    shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha", 3000)), shelf.file("other.tar.gz", OTHER))
+    shelf.add("beta", shelf.file("old.tar.gz", OLD))
     volume.settings["PUBLISH"] = publish
     volume.ready()
-    tree = volume.tree("alpha")
-    flip(tree / "alpha" / "data" / "noise.bin")
-    (tree / "alpha" / "README").unlink()
-    damaged = {path.relative_to(tree).as_posix(): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
-    assert sorted(damaged) == ["alpha/data/noise.bin", "plain.bin"]
-    for _ in Mortal(volume, tmp_path / "said", ("repair",), trades=trades).deaths(part, 2):
-        is_whole(volume, "beta", OLD)
-        is_whole(volume, "alpha", damaged, ALPHA)
-        # Without the one step there is a moment with neither; nowhere else may it be missing.
-        assert tree.exists() or not trades
-        volume.ready("repair")
-        volume.check("alpha", ALPHA)
-        volume.check("beta", OLD)
-        volume.ready("verify", "--deep")
-        assert leftovers(volume) == []
-        names = [entry.path.rpartition("/")[2] for entry in hub.log.entries()]
-        assert names.count("alpha.tar.gz") in {1, 2}
-        assert set(names) == {"alpha.tar.gz"}
-        hub.log.clear()
-        volume.ready()
-        assert hub.log.entries() == ()
+    flip(volume.tree("alpha") / NOISE, 100)
+    (volume.tree("alpha") / README).unlink()
+    found = seen(volume, "alpha")
+    assert found is not None
+    assert sorted(found) == sorted({*MENDED} - {README})
+    assert found[NOISE] != MENDED[NOISE]
+    assert volume.run("verify", "--deep").code == 65
+    return found
+
+
+def is_mended(volume: Volume, hub: HubServer) -> None:
+    """Show that one more repair makes all right, for which nobody asked for what was right already."""
+    volume.ready("repair")
+    assert volume.ready("verify", "--deep").code == 0
+    volume.check("alpha", MENDED)
+    volume.check("beta", OLD)
+    assert leftovers(volume) == []
+    # The archive may have come whole without a record of it on the disk.
+    assert asked(hub) in [["alpha.tar.gz"], ["alpha.tar.gz"] * 2]
+    hub.log.clear()
+    volume.ready()
+    assert asked(hub) == []
 
 
 @pytest.mark.parametrize("publish", ["link", "dir"])
-@pytest.mark.parametrize("command", ["gc", "remove beta"])
-def test_death_of_a_cleaning(  # noqa: PLR0917 - fixtures and a table
-    shelf_of_two: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, publish: str, command: str
+@pytest.mark.parametrize("part", range(PARTS))
+def test_death_of_a_repair(  # noqa: PLR0917 - fixtures and a table
+    shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, publish: str, part: int
 ) -> None:
-    """What stays is whole, what goes is whole or gone; the same command again ends the work, and provisioning brings all back."""
+    """Whenever a repair dies: seen is what was, or all mended, never less; the next ends it and fetches only what is wrong."""
+    wrong = damaged(shelf, volume, publish)
+    for _ in deaths(volume, tmp_path, part, "repair"):
+        assert seen(volume, "beta") == OLD
+        assert seen(volume, "alpha") in [wrong, MENDED]
+        is_mended(volume, hub)
+
+
+@pytest.mark.parametrize("publish", ["link", "dir"])
+@pytest.mark.parametrize("part", range(PARTS))
+def test_death_of_a_repair_where_names_cannot_change_places(  # noqa: PLR0917 - fixtures and a table
+    shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, publish: str, part: int
+) -> None:
+    """Without an exchange in one step: seen is what was, all mended, or for one moment nothing; the next repair ends it."""
+    wrong = damaged(shelf, volume, publish)
+    for _ in deaths(volume, tmp_path, part, "repair", crippled=NO_EXCHANGE):
+        assert seen(volume, "beta") == OLD
+        is_whole(volume, "alpha", wrong, MENDED)
+        is_mended(volume, hub)
+
+
+# --- gc and remove ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("publish", ["link", "dir"])
+@pytest.mark.parametrize("part", range(PARTS))
+def test_death_of_a_collection(  # noqa: PLR0917 - fixtures and a table
+    shelf_of_two: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, publish: str, part: int
+) -> None:
+    """Whenever gc dies: all that is shown is whole; gc again takes the rest of what is superseded, and nothing is fetched."""
     volume.settings["PUBLISH"] = publish
     volume.ready()
-    entry = shelf_of_two.file("new.tar.gz", NEW)
-    shelf_of_two.document["datasets"]["beta"]["sources"] = [{"kind": "url", "files": [entry]}]
-    shelf_of_two.write()
+    old = volume.current_receipt("beta").stem
+    change_beta(shelf_of_two)
     volume.ready()
-    for _ in Mortal(volume, tmp_path / "said", tuple(command.split())).deaths():
-        is_whole(volume, "alpha", ALPHA)
+    assert traces(volume, old)
+    for _ in deaths(volume, tmp_path, part, "gc"):
+        assert (seen(volume, "alpha"), seen(volume, "beta")) == (ALPHA, NEW)
+        volume.ready("gc")
+        assert traces(volume, old) == []
+        converges(volume, hub)
+        assert volume.ready("verify", "--deep").code == 0
+
+
+def traces(volume: Volume, name: str) -> list[str]:
+    """Give everything but folders without a file that has a name in its path."""
+    found = (path.relative_to(volume.root).as_posix() for path in volume.root.rglob("*") if not path.is_dir())
+    return sorted(path for path in found if name in path)
+
+
+@pytest.mark.parametrize("publish", ["link", "dir"])
+@pytest.mark.parametrize("part", range(PARTS))
+def test_death_of_a_removal(  # noqa: PLR0917 - fixtures and a table
+    shelf_of_two: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, publish: str, part: int
+) -> None:
+    """Whenever a removal dies: the data set is seen whole or not at all; the same again ends it, and it can be fetched anew."""
+    volume.settings["PUBLISH"] = publish
+    volume.ready()
+    change_beta(shelf_of_two)
+    volume.ready()
+    for _ in deaths(volume, tmp_path, part, "remove", "beta"):
+        assert seen(volume, "alpha") == ALPHA
         is_whole(volume, "beta", NEW)
-        assert volume.tree("beta").exists() or command != "gc"
-        # All of it may be gone already, and then there is no data set of that name.
-        assert volume.run(*command.split()).code in ({0} if command == "gc" else {0, 66})
-        assert [len(list((volume.private / kind / "beta").glob("*.json"))) for kind in ("receipts", "manifests")] == (
-            [1, 1] if command == "gc" else [0, 0]
-        )
-        hub.log.clear()
-        volume.ready()
-        assert len(hub.log.entries()) == (0 if command == "gc" else 1)
-        assert leftovers(volume) == []
-        volume.check("alpha", ALPHA)
-        volume.check("beta", NEW)
+        # Dead after its last change, there is nothing left to be removed.
+        over = not traces(volume, "beta")
+        assert volume.run("remove", "beta").code == (66 if over else 0)
+        assert traces(volume, "beta") == []
+        assert (volume.published, leftovers(volume)) == (["alpha"], [])
+        assert (list(volume.status["datasets"]), volume.status["state"]) == (["alpha"], "partial")
+        converges(volume, hub)
+        assert volume.ready("verify", "--deep").code == 0

@@ -188,3 +188,28 @@ def test_a_read_only_mount(volume: Volume) -> None:
         finally:
             subprocess.run(["umount", str(mount)], check=True)
         flip(volume.tree("beta") / "beta" / "README")
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("pair")
+def test_what_a_death_left_on_a_read_only_mount(volume: Volume) -> None:
+    """With all right, what a repair left that died is no reason to fail: it stays, and goes when it can."""
+    volume.ready()
+    mount = volume.root.parent / "mount"
+    mount.mkdir()
+    staged = volume.private / "staging" / "trees" / "alpha" / volume.version("alpha") / "tree"
+    staged.mkdir(parents=True)
+    (staged / "half").write_bytes(b"x")
+    # What has arrived of a version to come is not the repair's to take.
+    coming = staged.parents[1] / "0123456789abcdef" / "tree"
+    coming.mkdir(parents=True)
+    (coming / "kept").write_bytes(b"x")
+    subprocess.run(["mount", "--bind", "-o", "ro", str(volume.root), str(mount)], check=True)
+    try:
+        outcome = volume.ready("repair", DATA_DIR=str(mount))
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+    assert "stays for the next one" in outcome.err
+    assert volume.staged() == ["half", "kept"]
+    volume.ready("repair")
+    assert volume.staged() == ["kept"]
