@@ -331,9 +331,9 @@ class Miniature:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def command_lines() -> Iterator[CommandLines]:
+def command_lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLines]:
     """Look at all command lines while tests run: no secret may ever be on one."""
-    look = CommandLines(TOKEN, SIGNATURE, CANARY)
+    look = CommandLines(tmp_path_factory.mktemp("command-lines") / "report.json", TOKEN, SIGNATURE, CANARY)
     yield look
     look.end()
     for secret in (TOKEN, SIGNATURE):

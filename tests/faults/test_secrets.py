@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import CANARY, SIGNATURE, TOKEN, Running, some_files
+from tests.conftest import CANARY, SIGNATURE, TOKEN, Running, some_files, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,8 @@ sys.exit(main([], os.environ))
 def test_no_command_line_ever_holds_one(command_lines: CommandLines) -> None:
     """All processes are looked at ten times a second while the suite runs; one that holds a canary is found."""
     with subprocess.Popen([sys.executable, "-c", "input()", CANARY], stdin=subprocess.PIPE) as process:
-        command_lines.wait_look()
+        begun = command_lines.looks()
+        wait_until(lambda: command_lines.looks() > begun + 1, "another look at all of them")
         process.communicate(b"\n")
     assert command_lines.found(CANARY)
     for secret in (TOKEN, SIGNATURE):

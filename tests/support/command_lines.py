@@ -1,11 +1,19 @@
-"""A look at the command lines of all processes of this machine, over and over, while tests run."""
+"""A look at the command lines of all processes of this machine, over and over, while tests run.
+
+    python -m tests.support.command_lines FILE <secrets.json
+
+Beside the tests, not among their threads: some of them count threads and open files.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import threading
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _SECONDS: Final = 0.1
 
@@ -13,39 +21,53 @@ _SECONDS: Final = 0.1
 class CommandLines:
     """Looks for secrets on command lines, containers' processes included."""
 
-    def __init__(self, *secrets: str) -> None:
+    def __init__(self, report: Path, *secrets: str) -> None:
         """Begin."""
-        self._secrets = {secret: secret.encode() for secret in secrets}
-        self._found: dict[str, str] = {}
-        self._looks = 0
-        self._changed = threading.Condition()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._report = report
+        command = [sys.executable, "-m", __spec__.name, str(report)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        assert self._process.stdin is not None
+        with self._process.stdin as pipe:
+            pipe.write(json.dumps(secrets).encode())
 
-    def _run(self) -> None:
-        while not self._ended.wait(_SECONDS):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                with contextlib.suppress(OSError):
-                    words = path.read_bytes()
-                    for secret, raw in self._secrets.items():
-                        if raw in words:
-                            self._found[secret] = words.replace(b"\0", b" ").decode(errors="replace").replace(secret, "SECRET")
-            with self._changed:
-                self._looks += 1
-                self._changed.notify_all()
+    def _read(self) -> Any:
+        with contextlib.suppress(FileNotFoundError):
+            return json.loads(self._report.read_bytes())
+        return {"looks": 0, "found": {}}
 
-    def wait_look(self) -> None:
-        """Wait until it has looked at all of them once more."""
-        with self._changed:
-            begun = self._looks
-            assert self._changed.wait_for(lambda: self._looks > begun + 1, 30)
+    def looks(self) -> int:
+        """Say how often it has looked at all of them."""
+        return int(self._read()["looks"])
 
     def found(self, secret: str) -> str | None:
         """Give a command line on which a secret was, without it."""
-        return self._found.get(secret)
+        found: str | None = self._read()["found"].get(secret)
+        return found
 
     def end(self) -> None:
         """Look no more."""
-        self._ended.set()
-        self._thread.join()
+        self._process.kill()
+        self._process.wait()
+
+
+def main(report: Path) -> None:
+    """Look until ended."""
+    secrets = {secret: secret.encode() for secret in json.load(sys.stdin)}
+    found: dict[str, str] = {}
+    looks = 0
+    while True:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes()
+                for secret, raw in secrets.items():
+                    if raw in words:
+                        found[secret] = words.replace(b"\0", b" ").decode(errors="replace").replace(secret, "SECRET")
+        looks += 1
+        new = report.with_suffix(".new")
+        new.write_text(json.dumps({"looks": looks, "found": found}), "utf-8")
+        new.replace(report)
+        time.sleep(_SECONDS)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
