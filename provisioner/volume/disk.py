@@ -326,8 +326,9 @@ def _fsync(handle: int) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        # "This kind of file cannot be synced" is an answer, not a failure.
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}:
+        # "This kind of file cannot be synced" is an answer, not a failure. So is EBADF for a handle that is open: some buckets
+        # sync what is being written alone, and have stored the rest when it was closed.
+        if error.errno not in {errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}:
             raise
 
 

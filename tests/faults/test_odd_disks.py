@@ -26,7 +26,7 @@ pytestmark = pytest.mark.root
 
 ALPHA: Final = some_files("alpha", 300_000)
 BETA: Final = {"plain.bin": noise("plain", 30_000)}
-BUCKET: Final[tuple[Quirk, ...]] = ("append-only", "no-rename-over-folder", "no-hardlinks")
+BUCKET: Final[tuple[Quirk, ...]] = ("append-only", "no-rename-over-folder", "no-hardlinks", "no-fsync-of-readers")
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_bucket(pair: Volume, shelf: Shelf, disk: Mounted, hub: HubServer, sta
 
 
 def test_a_bucket_that_refuses(pair: Volume, disk: Mounted) -> None:
-    """The bucket's oddities are real: it refuses writes in the middle, renames over folders, and hard links."""
+    """The bucket's oddities are real: it refuses writes in the middle, renames over folders, hard links, and to sync what is read."""
     disk.mount(*BUCKET)
     (disk.place / "file").write_bytes(b"file")
     for name in ("one", "other"):
@@ -222,7 +222,9 @@ def test_a_bucket_that_refuses(pair: Volume, disk: Mounted) -> None:
         (disk.place / "one").rename(disk.place / "other")
     with pytest.raises(OSError, match="not permitted"):
         (disk.place / "link").hardlink_to(disk.place / "file")
-    assert [disk.fired(quirk) for quirk in BUCKET] == [1, 1, 1]
+    with (disk.place / "file").open("rb") as file, pytest.raises(OSError, match="Bad file"):
+        os.fsync(file.fileno())
+    assert [disk.fired(quirk) for quirk in BUCKET] == [1, 1, 1, 1]
     assert pair.published == []
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Quirk = Literal[
     "append-only",  # bytes are written in order, from the first to the last, and never again
     "no-rename-over-folder",  # nor is a folder replaced by another one, not even an empty one
+    "no-fsync-of-readers",  # a file that is not open for writing is not synced but refused, with EBADF
     "no-symlinks",
     "no-hardlinks",
     "no-locks",  # flock(2) is answered with ENOLCK
@@ -232,8 +234,10 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
 
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         """Make a file durable."""
-        del datasync, fh
+        del datasync
         self._fails("fsync")
+        if fcntl.fcntl(fh, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            self._refuse("no-fsync-of-readers", errno.EBADF)
         self._unsynced.discard(self._at(path))
         return 0
 
