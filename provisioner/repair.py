@@ -150,8 +150,9 @@ class Repair:
         store = self.holding.store
         store.clear_leftovers()
         for checked in found:
-            staged = store.staged(checked.dataset, checked.version) if checked.version and not checked.defects else None
-            if staged is not None:
+            # It was looked at before the lock: what another process is to make anew keeps what has arrived.
+            right = not checked.defects and self._is_believed(checked.dataset, checked.version)
+            if right and (staged := store.staged(checked.dataset, checked.version)) is not None:
                 remove_tree(staged)
                 with contextlib.suppress(OSError):
                     staged.parent.rmdir()
