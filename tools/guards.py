@@ -115,13 +115,6 @@ GUARDS: Final = (
         ("tests/faults/test_odd_disks.py", "-k", "test_names_that_are_one"),
     ),
     Guard(
-        "lock-error",
-        "provisioner/volume/lock.py",
-        "fallback_to_soft=False",
-        "fallback_to_soft=True",
-        ("tests/faults/test_odd_disks.py", "-k", "test_no_locks"),
-    ),
-    Guard(
         "bucket",
         "provisioner/holding.py",
         'if self.kind == "object" and self.settings.lock == "flock":',

@@ -28,23 +28,26 @@ PARTS: Final = 4
 
 MORTAL: Final = """
 import os, signal, sys
-root, limit, said, crippled = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
-arguments = sys.argv[5:]
+root, limit, said, crippled, only = sys.argv[1], int(sys.argv[2]), *sys.argv[3:6]
+arguments = sys.argv[6:]
 sys.argv[1:] = []
-count = 0
+begun, count = False, 0
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 
 def watch(event, arguments):
-    global count
+    global begun, count
     if event == "open":
         changes = isinstance(arguments[0], (str, bytes)) and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
     elif event == "ctypes.dlsym":
         # Two names changing places is no call of Python's own: looking it up is the moment before it.
-        changes = count > 0 and arguments[1] == "renameat2"
+        changes = begun and arguments[1] == "renameat2"
     else:
         changes = event in CHANGES
     # Names relative to an open folder carry no root; before the first change there is none of them.
-    if not changes or (not count and not os.fsdecode(arguments[0]).startswith(root)):
+    if not changes or (not begun and not os.fsdecode(arguments[0]).startswith(root)):
+        return
+    begun = True
+    if only and event != only:
         return
     count += 1
     if count == limit:
@@ -75,23 +78,26 @@ ctypes.CDLL = Library
 """What makes a mortal process one of a system whose C library has no such call."""
 
 
-def mortal(volume: Volume, limit: int, said: Path, *arguments: str, crippled: str = "") -> Outcome:
-    """Run a command in a process that dies before its Nth change; 0: it lives, and says how many there were."""
-    command = [sys.executable, "-c", MORTAL, str(volume.root), str(limit), str(said), crippled, *arguments]
+def mortal(volume: Volume, limit: int, said: Path, *arguments: str, crippled: str = "", only: str = "") -> Outcome:
+    """Run a command in a process that dies before its Nth change, or one of a kind; 0: it lives, and says how many there were."""
+    command = [sys.executable, "-c", MORTAL, str(volume.root), str(limit), str(said), crippled, only, *arguments]
     process = Running(command, volume.environ(CONNECTIONS="1"))
     volume.running.append(process)
     return process.wait()
 
 
-def deaths(volume: Volume, place: Path, part: int, *arguments: str, crippled: str = "") -> Iterator[Outcome]:
-    """Let a command die at one moment after the other, each time on the volume as it is now; give how each ended."""
+def deaths(volume: Volume, place: Path, part: int, *arguments: str, crippled: str = "", only: str = "") -> Iterator[Outcome]:
+    """Let a command die at one moment after the other, each time on the volume as it is now; give how each ended.
+
+    Of one kind of change all are tried, of all changes as many as was asked for.
+    """
     before, said = place / "before", place / "said"
     shutil.copytree(volume.root, before, symlinks=True)
-    outcome = mortal(volume, 0, said, *arguments, crippled=crippled)
+    outcome = mortal(volume, 0, said, *arguments, crippled=crippled, only=only)
     assert outcome.code == 0, outcome.err
     assert (REFUSED in outcome.err) == bool(crippled)
     changes = int(said.read_text())
-    steps = min(STEPS, changes) or changes
+    steps = changes if only else min(STEPS, changes) or changes
     limits = sorted({1 + number * (changes - 1) // max(steps - 1, 1) for number in range(steps)})
     assert len(limits) == steps
     for limit in limits[part::PARTS]:
@@ -99,7 +105,7 @@ def deaths(volume: Volume, place: Path, part: int, *arguments: str, crippled: st
         shutil.copytree(before, volume.root, symlinks=True)
         assert volume.server is not None
         volume.server.log.clear()
-        outcome = mortal(volume, limit, said, *arguments, crippled=crippled)
+        outcome = mortal(volume, limit, said, *arguments, crippled=crippled, only=only)
         assert outcome.code == -signal.SIGKILL, (limit, outcome.err)
         yield outcome
 
@@ -258,7 +264,8 @@ def test_death_of_a_repair_where_names_cannot_change_places(  # noqa: PLR0917 - 
 ) -> None:
     """Without an exchange in one step: seen is what was, all mended, or for one moment nothing; the next repair ends it."""
     wrong = damaged(shelf, volume, publish)
-    for _ in deaths(volume, tmp_path, part, "repair", crippled=NO_EXCHANGE):
+    # Before each renaming: that one moment lies between two of them.
+    for _ in deaths(volume, tmp_path, part, "repair", crippled=NO_EXCHANGE, only="os.rename"):
         assert seen(volume, "beta") == OLD
         is_whole(volume, "alpha", wrong, MENDED)
         is_mended(volume, hub)

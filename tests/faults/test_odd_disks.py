@@ -211,7 +211,7 @@ def test_a_bucket(pair: Volume, shelf: Shelf, disk: Mounted, hub: HubServer, sta
 
 
 def test_a_bucket_that_refuses(pair: Volume, disk: Mounted) -> None:
-    """The bucket's oddities are real: writes in the middle, renames over folders, hard links and fsync of what is read are refused."""
+    """The oddities are real: writes in the middle, renames over folders, hard links and fsync of what is read are refused."""
     disk.mount(*BUCKET)
     (disk.place / "file").write_bytes(b"file")
     for name in ("one", "other"):
