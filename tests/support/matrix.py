@@ -2,7 +2,8 @@
 
     python -m pytest -p tests.support.matrix --matrix docs/reliability.md tests/faults
 
-A section is a module of tests, a row is a test; both are named by the first sentence of their docstrings. The counts come from
+A section is a module of tests, named by the first sentence of its docstring. A row is a test: its name says what happens, its
+docstring what must hold then. The counts come from
 :mod:`tests.support.tally`, that is, from the places where a process dies or a server misbehaves.
 """
 
@@ -32,7 +33,8 @@ END: Final = "<!-- matrix:end -->"
 class Row:
     """One test with all its cases."""
 
-    title: str
+    happens: str
+    holds: str
     cases: int = 0
     failed: int = 0
     skipped: int = 0
@@ -57,7 +59,9 @@ class Matrix:
         module, function = getattr(item, "module", None), getattr(item, "function", None)
         section = _sentence(inspect.getdoc(module)) if module else item.location[0]
         rows = self._sections.setdefault(section, {})
-        return rows.setdefault(item.location[0] + item.name.partition("[")[0], Row(_sentence(inspect.getdoc(function))))
+        name = item.name.partition("[")[0]
+        happens = name.removeprefix("test_").replace("_", " ").capitalize()
+        return rows.setdefault(item.location[0] + name, Row(happens, _sentence(inspect.getdoc(function))))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -106,11 +110,11 @@ class Matrix:
         """Give all sections as Markdown."""
         lines = []
         for section, rows in self._sections.items():
-            lines += [f"### {section}", "", f"| what happens | cases | {' | '.join(tally.KINDS)} | |"]
-            lines.append(f"| --- | ---: |{' ---: |' * len(tally.KINDS)} --- |")
+            lines += [f"### {section}", "", f"| what happens | what holds | cases | {' | '.join(tally.KINDS)} | |"]
+            lines.append(f"| --- | --- | ---: |{' ---: |' * len(tally.KINDS)} --- |")
             for row in rows.values():
                 counts = " | ".join(f"{row.counts[kind]:,}" if row.counts[kind] else "" for kind in tally.KINDS)
-                lines.append(f"| {row.title} | {row.cases:,} | {counts} | {row.verdict} |")
+                lines.append(f"| {row.happens} | {row.holds} | {row.cases:,} | {counts} | {row.verdict} |")
             lines.append("")
         return "\n".join(lines)
 
