@@ -51,7 +51,7 @@ class Item:
 
 
 def superseded(store: Store, catalog: Catalog) -> list[Item]:
-    """Find the versions that nobody sees, of data sets of which another one is seen."""
+    """Find the versions that nobody sees, of data sets of which another one is seen, and trees that can be nobody's."""
     items = []
     for dataset in store.datasets():
         current = store.shown(dataset)
@@ -64,6 +64,10 @@ def superseded(store: Store, catalog: Catalog) -> list[Item]:
             tree = store.tree_of(dataset, version)
             why = "superseded" if believed else "superseded, and not believed"
             items.append(Item(dataset, version, why, used_bytes(tree) if tree else 0))
+    items += [
+        Item(dataset, version, "neither receipt nor manifest speaks of it", used_bytes(store.layout.tree(dataset, version)))
+        for dataset, version in store.strays()
+    ]
     return items
 
 

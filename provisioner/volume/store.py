@@ -149,6 +149,14 @@ class Store:
         manifests = {version for version in _stems(self.layout.manifests / dataset) if _VERSION.fullmatch(version)}
         return tuple(sorted(receipts | {version for version in manifests - receipts if self.tree_of(dataset, version)}))
 
+    def strays(self) -> Iterator[tuple[str, str]]:
+        """Give data set and version of each tree that the app does not see and of which neither receipt nor manifest speaks."""
+        for dataset in _names(self.layout.store):
+            known = {*_stems(self.layout.receipts / dataset), *_stems(self.layout.manifests / dataset), self._form(dataset)[1]}
+            for name in _names(self.layout.store / dataset):
+                if _VERSION.fullmatch(name) and name not in known and _is_folder(self.layout.tree(dataset, name)):
+                    yield dataset, name
+
     def receipt(self, dataset: str, version: str) -> Receipt | None:
         """Give a version's receipt; ``None`` when there is none that can be understood."""
         return read_receipt(self.layout.receipt(dataset, version), dataset, version)

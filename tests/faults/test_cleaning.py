@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,22 @@ def test_gc(pair: Shelf, volume: Volume, hub: HubServer, publish: str) -> None:
     assert "nothing to remove" in volume.ready("gc").out
     volume.ready()
     assert (volume.snapshot(), hub.log.entries()) == (still, ())
+
+
+def test_gc_of_a_tree_that_nothing_speaks_of(pair: Shelf, volume: Volume) -> None:
+    """A tree without receipt and manifest can be neither believed nor adopted: it goes, unless it is what is shown."""
+    volume.ready()
+    old = supersede(pair, volume)
+    tree = volume.private / "store" / "alpha" / old
+    kept = tree.rename(tree.with_name("0123456789abcdef"))
+    for records in ("receipts", "manifests"):
+        shutil.rmtree(volume.private / records / "beta")
+    items = volume.ready("gc", "--json").json["items"]
+    assert ("alpha", kept.name) in [(item["dataset"], item["version"]) for item in items]
+    assert "beta" not in [item["dataset"] for item in items]
+    assert not kept.exists()
+    volume.check("alpha", some_files("other"))
+    assert (volume.tree("beta") / "beta" / "README").read_bytes() == b"beta\n"
 
 
 def test_gc_while_a_reader_has_the_old_version_open(pair: Shelf, volume: Volume) -> None:
