@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 READ = "hf_" + "UmVhZE9ubHlUb2tlbkZvclRlc3RzT25s"
 FINE = "hf_" + "RmluZUdyYWluZWRUb2tlbkZvclRlc3Rz"
+TYPED = "hf_" + "VHlwZWRJbkJ5SGFuZEF0VGhlUHJvbXB0"
+"""One that users put on command lines; the others are looked for there while tests run."""
 NAME = "trackio-experiments"
 
 
@@ -43,7 +45,7 @@ def repo(volume: Volume, *arguments: str, stdin: str | None = "", **changes: str
         timeout=60,
         check=False,
     )
-    for token in (TOKEN, READ, FINE):
+    for token in (TOKEN, READ, FINE, TYPED):
         assert token not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return Outcome(done.returncode, done.stdout, done.stderr)
@@ -72,7 +74,8 @@ def test_a_token_from_anywhere(hub: HubServer, volume: Volume, tmp_path: Path, w
         login.parent.mkdir(parents=True)
         login.write_text(TOKEN, "utf-8")
     elif way == "argument":
-        arguments += [TOKEN, NAME]
+        hub.hub.add_token(TYPED, "ann")
+        arguments += [TYPED, NAME]
     else:
         stdin = f"{TOKEN}\n"
         changes["HF_TOKEN"] = READ if way == "--token-stdin" else None
@@ -103,7 +106,7 @@ def test_what_is_no_token(volume: Volume, stdin: str, code: int) -> None:
     assert "hf_wrong" not in outcome.err
 
 
-@pytest.mark.parametrize("arguments", [(TOKEN, READ), (TOKEN, "--token-stdin"), (TOKEN, "--bogus"), (TOKEN, "--org", "a b")])
+@pytest.mark.parametrize("arguments", [(TYPED, READ), (TYPED, "--token-stdin"), (TYPED, "--bogus"), (TYPED, "--org", "a b")])
 def test_a_token_on_a_wrong_command_line_is_not_repeated(volume: Volume, arguments: tuple[str, ...]) -> None:
     """Whatever is said of the command line, the token is not in it."""
     assert repo(volume, "create", *arguments).code == 64
