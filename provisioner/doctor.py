@@ -40,6 +40,7 @@ from provisioner.volume.disk import (
 from provisioner.volume.lock import describe_holder, writer_lock
 from provisioner.volume.mounts import is_kept
 from provisioner.volume.records import read_json
+from provisioner.volume.tree import TreeWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -203,6 +204,9 @@ class _Doctor:
             if isinstance(result.error, VolumeNotWritableError):
                 yield Result("volume", "note", readable)
             return
+        if self._settings.staging_dir is None:
+            yield self._tried("staging", lambda: self._in_folder(root, self._staging))
+        yield self._tried("names", lambda: self._in_folder(root, self._naming))
         yield self._tried("rename", lambda: self._in_folder(root, self._renaming))
         yield self._tried("links", lambda: self._in_folder(root, self._linking))
         yield self._tried("lock", lambda: self._in_folder(root, self._locking))
@@ -227,6 +231,26 @@ class _Doctor:
             if (folder / "file").read_bytes() != b"y" * 4096:
                 raise VolumeError(f"{folder}: what was written is not what is read", hint="Do not use this volume.")
         return f"written, replaced and made durable as uid {os.geteuid() if hasattr(os, 'geteuid') else '?'}"
+
+    @staticmethod
+    def _staging(folder: Path) -> str:
+        with disk_errors("writing into the middle of a file", folder), (folder / "file").open("xb", buffering=0) as file:
+            file.truncate(8192)
+            for place in (4096, 0):
+                file.seek(place)
+                file.write(b"x" * 4096)
+        return "large files can arrive in any order"
+
+    @staticmethod
+    def _naming(folder: Path) -> Result | str:
+        with disk_errors("trying names", folder), TreeWriter(folder) as tree:
+            if not tree.folds_names():
+                return "capital letters are told from small ones"
+        return Result(
+            "names",
+            "note",
+            "capital letters count as small ones: data sets with names that differ in nothing else are refused",
+        )
 
     @staticmethod
     def _renaming(folder: Path) -> Result | str:

@@ -60,6 +60,8 @@ _HINTS: Final = {
     errno.EILSEQ: "This file system accepts UTF-8 names only; use a volume with an ordinary Linux file system.",
     errno.EFBIG: "This file system cannot hold a file of that size (FAT stops at 4 GiB).",
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.EOPNOTSUPP: "This file system cannot do that. One that cannot write into the middle of a file, as a bucket's, "
+    "needs STAGING_DIR on a local disk.",
     errno.ESTALE: "The volume went away while it was in use: mount it again.",
     errno.ENODEV: "The volume went away while it was in use: mount it again.",
 }

@@ -32,7 +32,21 @@ def test_all_right(volume: Volume) -> None:
     names = sorted(volume.snapshot())
     found = results(volume.ready("doctor", "--json"))
     assert set(found.values()) == {"ok"}, found
-    for name in ("settings", "catalog", "clock", "mount", "space", "write", "rename", "links", "lock", "certificates", "proxy"):
+    for name in (
+        "settings",
+        "catalog",
+        "clock",
+        "mount",
+        "space",
+        "write",
+        "staging",
+        "names",
+        "rename",
+        "links",
+        "lock",
+        "certificates",
+        "proxy",
+    ):
         assert name in found
     assert sorted(volume.snapshot()) == names
     text = volume.ready("doctor").out

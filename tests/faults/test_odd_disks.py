@@ -210,6 +210,26 @@ def test_a_bucket(pair: Volume, shelf: Shelf, disk: Mounted, hub: HubServer, sta
     check_both(pair)
 
 
+def test_a_large_file_on_a_bucket(shelf: Shelf, volume: Volume, disk: Mounted, tmp_path: Path) -> None:
+    """It comes in ranges, which a bucket cannot take: 74 and `STAGING_DIR` is named, also by `doctor`; with it all is right."""
+    content = noise("large", 20 << 20)
+    shelf.add("large", shelf.raw("large.bin", content))
+    volume.root = disk.place / "volume"
+    volume.settings |= {"VOLUME_KIND": "object", "LOCK": "external"}
+    disk.mount(*BUCKET)
+    outcome = volume.run()
+    assert disk.fired("append-only") >= 1
+    assert outcome.code == 74, outcome.err
+    assert "STAGING_DIR" in outcome.err
+    assert volume.published == []
+    outcome = volume.run("doctor", HF_HUB_OFFLINE="1")
+    assert (outcome.code, "STAGING_DIR" in outcome.out) == (74, True), outcome.out
+    volume.settings["STAGING_DIR"] = str(tmp_path / "staging")
+    volume.ready()
+    volume.check("large", {"large.bin": content})
+    volume.ready("doctor", HF_HUB_OFFLINE="1")
+
+
 def test_a_bucket_that_refuses(pair: Volume, disk: Mounted) -> None:
     """The oddities are real: writes in the middle, renames over folders, hard links and fsync of what is read are refused."""
     disk.mount(*BUCKET)
