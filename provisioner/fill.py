@@ -31,6 +31,7 @@ from provisioner.volume.disk import (
     disk_errors,
     link_or_copy,
     make_folder,
+    open_file,
     remove_tree,
     sync_tree,
     write_atomic,
@@ -282,7 +283,7 @@ class Filler:
         for whole in (True, False):
             path = self._part_path(artifact, whole=whole)
             with contextlib.suppress(FileNotFoundError, VolumeError):
-                with path.open("rb") as lines:
+                with open_file(path) as lines:
                     manifest = Manifest.read(lines, str(path))
                 # The tree may have been taken away by a run that died while it published, or changed by another source.
                 if not check_tree(self._tree, manifest, deep=True, extra=False, check=self._stop.check):

@@ -34,7 +34,7 @@ from provisioner.remote.dataset_repo import RepositoryOutcome, RepositoryRequest
 from provisioner.repositories import known, record_of, requests_of
 from provisioner.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
 from provisioner.supervise import deadline, supervise
-from provisioner.volume.disk import free_bytes, write_atomic
+from provisioner.volume.disk import free_bytes, read_file, write_atomic
 from provisioner.volume.mounts import is_kept
 from provisioner.volume.records import environment_lines, read_json, write_json
 
@@ -546,7 +546,7 @@ def _asked_for(plan: Plan) -> str:
 
 def _read(path: Any) -> bytes | None:  # noqa: ANN401 - a path
     try:
-        data: bytes = path.read_bytes()
+        data = read_file(path)
     except OSError:
         return None
     return data

@@ -23,6 +23,7 @@ from provisioner.volume.mounts import is_fuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from io import BufferedReader
 
 FILE_MODE: Final = 0o664
 """Group-writable: a volume is shared by uid 1000 and by any other uid with group 0."""
@@ -54,8 +55,11 @@ OPEN_NEW: Final[int] = (
 
 _FULL: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_IN_THE_WAY: Final = "Something that the provisioner did not put there is in the way: move it away, then start again."
 _HINTS: Final = {
     errno.EIO: "The device reports a failure: look at the kernel's log, and do not trust what is on this volume.",
+    errno.EISDIR: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
     errno.ENAMETOOLONG: "This file system cannot hold such a long name; use a volume with an ordinary Linux file system.",
     errno.EILSEQ: "This file system accepts UTF-8 names only; use a volume with an ordinary Linux file system.",
     errno.EFBIG: "This file system cannot hold a file of that size (FAT stops at 4 GiB).",
@@ -148,6 +152,34 @@ def to_native(path: str) -> str:
 def from_native(name: str) -> str:
     """Undo :func:`to_native` for a name that a system call gave."""
     return name if _SAME_NAMES else os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+# --- reading -----------------------------------------------------------------------------------------------------------
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a file for reading, and nothing else: a FIFO that lies in its place would keep us waiting for ever.
+
+    Raises:
+        OSError: as the system gives it, and ``EINVAL`` for what is no file.
+    """
+    handle = os.open(path, OPEN_READ & ~getattr(os, "O_NOFOLLOW", 0))
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        reason = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(reason, "it is no file", os.fspath(path))
+    return open(handle, "rb")  # noqa: PTH123 - a descriptor has no path
+
+
+def read_file(path: Path) -> bytes:
+    """Give what is in a file.
+
+    Raises:
+        OSError: as :func:`open_file`.
+    """
+    with open_file(path) as file:
+        return file.read()
 
 
 # --- asking ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import LockTimeoutError, VolumeError, VolumeNotWritableError
+from provisioner.volume.disk import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -86,7 +87,7 @@ def writer_lock(
 def describe_holder(path: Path) -> str:
     """Say who holds the lock, as far as its file tells; any content is survived."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             record = json.loads(file.read(_HOLDER_BYTES))
         return f"run {record['run_id']} on host {record['host']}, process {record['pid']}, since {record['since']}"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -18,7 +18,7 @@ import zlib
 from array import array
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from provisioner.volume.disk import disk_errors, make_folder, write_atomic
+from provisioner.volume.disk import disk_errors, make_folder, read_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +159,7 @@ class PieceFile:
 
     def _read_journal(self) -> tuple[dict[str, Any] | None, dict[int, int]]:
         try:
-            line, end, rest = self._journal_path.read_bytes().partition(b"\n")
+            line, end, rest = read_file(self._journal_path).partition(b"\n")
             header = json.loads(line) if end else None
         except (OSError, ValueError, RecursionError):
             return None, {}
@@ -188,7 +188,7 @@ class PieceFile:
             self._journal = os.open(self._journal_path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
             # A record that was torn by a death would shift all that follow it.
             length = os.fstat(self._journal).st_size
-            head = self._journal_path.read_bytes().find(b"\n") + 1
+            head = read_file(self._journal_path).find(b"\n") + 1
             os.ftruncate(self._journal, length - (length - head) % _RECORD.size)
 
     def begin(self, url: str, validator: str | None) -> None:

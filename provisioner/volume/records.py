@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import ConfigurationError
 from provisioner.planning.plan import Receipt
-from provisioner.volume.disk import write_atomic
+from provisioner.volume.disk import read_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True)
 def read_json(path: Path) -> dict[str, Any] | None:
     """Give a document; ``None`` when there is none, or nothing that can be understood."""
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_file(path))
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from provisioner.errors import DigestMismatchError, SizeMismatchError
-from provisioner.volume.disk import disk_errors, make_folder, write_atomic
+from provisioner.volume.disk import disk_errors, make_folder, read_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ class Blob:
     def _take_stock(self) -> None:
         """Hash what an earlier run left, or drop it when nobody could say later whether it was right."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            record = json.loads(self._note.read_bytes())
+            record = json.loads(read_file(self._note))
             self.origin = (str(record["url"]), str(record["validator"]))
         size = self.artifact.size
         too_long = size is not None and not size.estimate and self.have > size.value

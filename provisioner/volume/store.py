@@ -27,6 +27,8 @@ from provisioner.volume.disk import (
     fsync_directory,
     link_or_copy,
     make_folder,
+    open_file,
+    read_file,
     remove_tree,
     sync_tree,
     used_bytes,
@@ -127,7 +129,7 @@ class Store:
         """Give a version's manifest; ``None`` when there is none that can be understood."""
         path = self.layout.manifest(dataset, version)
         try:
-            with path.open("rb") as lines:
+            with open_file(path) as lines:
                 return Manifest.read(lines, str(path))
         except FileNotFoundError:
             return None
@@ -173,7 +175,7 @@ class Store:
     def has_checksums(self, dataset: str, version: str, manifest: Manifest) -> bool:
         """Say whether the list for ``sha256sum -c`` is that of a manifest."""
         try:
-            with self.layout.checksums(dataset, version).open("rb") as lines:
+            with open_file(self.layout.checksums(dataset, version)) as lines:
                 # Names may hold line feeds only when they are escaped, so that lines are lines on both sides.
                 pairs = itertools.zip_longest(lines, manifest.sha256sum_lines())
                 return all(line == expected for line, expected in pairs)
@@ -202,7 +204,7 @@ class Store:
         if not stat.S_ISDIR(facts.st_mode):
             return "foreign", None
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            version = self.layout.current(dataset).read_text("ascii").strip()
+            version = read_file(self.layout.current(dataset)).decode("ascii").strip()
             # It becomes part of a path: whatever is no version is not believed.
             if _VERSION.fullmatch(version):
                 return "dir", version

@@ -70,7 +70,8 @@ def check_names(paths: Iterable[str], root: Path, label: str) -> None:
 
 
 def colliding_names(label: str, one: str, other: str) -> VolumeError:
-    """Give the error for two names of which the volume can hold but one."""
+    """Give the error for two names of which the volume can hold but one; the same whichever came first."""
+    one, other = sorted((one, other))
     return VolumeError(
         f"{label} holds both {shown(one)} and {shown(other)}, and the volume takes them for the same name",
         hint="Use a volume whose file system tells capital letters from small ones.",
