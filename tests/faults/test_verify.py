@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -212,3 +212,58 @@ def test_while_another_run_holds_the_lock(volume: Volume, hub: HubServer) -> Non
     gate.release()
     assert writer.wait().code == 0
     assert volume.run("verify", "--deep").code == 0
+
+
+RECORDS: Final = ("receipt", "manifest", "status", "environment")
+COMMANDS: Final = (["verify"], ["verify", "--deep"], ["status"], ["gc", "--dry-run"], ["plan"], ["healthcheck"])
+
+
+def place_of(volume: Volume, record: str) -> Path:
+    """Give where a record of the volume lies."""
+    if record in {"receipt", "manifest"}:
+        return next((volume.private / f"{record}s" / "alpha").glob("*.json"))
+    return volume.root / {"status": "dataset_status.json", "environment": "provision.env"}[record]
+
+
+def read_with_all_commands(volume: Volume) -> None:
+    """Run whatever reads records and changes nothing: each ends, and none by a bug of ours."""
+    for command in COMMANDS:
+        outcome = volume.run(*command)
+        assert outcome.code != 70, outcome.err
+        assert "Traceback" not in outcome.err
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_fifo_in_place_of_a_record(volume: Volume, record: str) -> None:
+    """No command waits for somebody to write into it; the next run, or repair, puts the record back."""
+    volume.ready()
+    place = place_of(volume, record)
+    place.unlink()
+    os.mkfifo(place)
+    read_with_all_commands(volume)
+    volume.ready()
+    volume.ready("repair")
+    assert place.is_file()
+    volume.ready("verify", "--deep")
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_folder_in_place_of_a_record(volume: Volume, record: str) -> None:
+    """Named, with what to do about it, where it has to be written, and never taken away; once it is gone, all is well."""
+    volume.ready()
+    place = place_of(volume, record)
+    place.unlink()
+    place.mkdir()
+    (place / "precious").write_bytes(b"precious")
+    read_with_all_commands(volume)
+    outcome = volume.run("repair" if record == "manifest" else "provision")
+    assert (outcome.code, str(place) in outcome.err) == (0 if record == "status" else 74, True), outcome.err
+    assert record == "status" or "move it away" in outcome.err
+    assert (place / "precious").read_bytes() == b"precious"
+    shutil.rmtree(place)
+    volume.ready()
+    volume.ready("repair")
+    assert place.is_file()
+    volume.ready("verify", "--deep")
