@@ -136,6 +136,13 @@ GUARDS: Final = (
         ("tests/faults/test_verify.py", "-k", "test_damage_is_found"),
     ),
     Guard(
+        "files-only",
+        "provisioner/volume/disk.py",
+        "    handle = os.open(path, OPEN_READ & ~",
+        '    return path.open("rb")\n    handle = os.open(path, OPEN_READ & ~',
+        ("tests/faults/test_verify.py", "-x", "-k", "test_a_fifo_in_place_of_a_record"),
+    ),
+    Guard(
         "versions-first",
         "provisioner/repair.py",
         "sorted(verifier.check_dataset(name), key=lambda checked: not checked.version)",
