@@ -63,6 +63,19 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         pause.wait(_TICK)
 
 
+def files_under(folder: Path) -> list[Path]:
+    """All files of a tree that another process may change while we look; ``Path.rglob`` fails when a folder goes away."""
+    return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
+
+
+def size_or_zero(path: Path) -> int:
+    """Bytes of a file that another process may take away while we look."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a process ended."""
@@ -217,11 +230,11 @@ class Volume:
 
     def staged(self) -> list[str]:
         """Every file in staging."""
-        return sorted(path.name for path in (self.private / "staging").rglob("*") if path.is_file())
+        return sorted(path.name for path in files_under(self.private / "staging"))
 
     def staged_bytes(self) -> int:
         """Bytes of files on their way in."""
-        return sum(path.stat().st_size for path in (self.private / "staging" / "blobs").glob("*.part"))
+        return sum(map(size_or_zero, (self.private / "staging" / "blobs").glob("*.part")))
 
     def snapshot(self, folder: Path | None = None) -> dict[str, tuple[int, ...]]:
         """Give what any write would change of every name: inode, mode, size, times."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import files_under, size_or_zero, wait_until
 from tests.e2e.test_fill import ALL
 from tests.faults.test_byte_kills import places
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 def staged(folder: Path) -> list[Path]:
     """Give all files in staging."""
-    return [path for path in (folder / ".provisioner" / "staging").rglob("*") if path.is_file()]
+    return files_under(folder / ".provisioner" / "staging")
 
 
 def check_whole(station: Station, folder: Path) -> set[str]:
@@ -65,7 +65,7 @@ def test_eight_of_different_phases(station: Station, hub: HubServer, folder: Pat
     rule = hub.faults.add("gate", path=f"*/{HELD}", after=SENT, first=1)
     boxes = [station.engine.start(volume=folder, env={"PHASE": "comprehensive"})]
     assert hub.faults.gate(rule.gate).wait_reached()
-    wait_until(lambda: sum(path.stat().st_size for path in staged(folder)) >= SENT, "it is on the volume")
+    wait_until(lambda: sum(map(size_or_zero, staged(folder))) >= SENT, "it is on the volume")
     boxes += [station.engine.start(volume=folder, env={"PHASE": PHASES[number % 3]}) for number in range(1, MANY)]
     for box in boxes[1:]:
         box.wait_line("Waiting for")

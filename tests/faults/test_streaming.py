@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import files_under, wait_until
 from tests.support.media import noise
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ def songs(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume) -> Volum
 
 def staged_members(volume: Volume) -> list[str]:
     """Give what has been unpacked so far."""
-    return sorted(path.name for path in (volume.private / "staging" / "trees").rglob("*.wav"))
+    return sorted(path.name for path in files_under(volume.private / "staging" / "trees") if path.suffix == ".wav")
 
 
 def archives_on(volume: Volume) -> list[str]:
     """Give the archives, or parts of them, that lie in staging."""
-    return sorted(path.name for path in (volume.private / "staging").rglob("*.part"))
+    return sorted(path.name for path in files_under(volume.private / "staging") if path.suffix == ".part")
 
 
 @pytest.mark.parametrize("limit", [None, ROOM])
@@ -91,7 +91,9 @@ def test_without_room_a_death_starts_the_archive_again(songs: Volume, hub: HubSe
 def journalled(volume: Volume) -> tuple[int, int]:
     """Give the bytes of the pieces that the journal in staging speaks of, and those of the whole archive."""
     for path in (volume.private / "staging" / "blobs").glob("*.journal"):
-        header, _, records = path.read_bytes().partition(b"\n")
+        header, end, records = path.read_bytes().partition(b"\n")
+        if not end:
+            break  # opened, and nothing is written yet
         size = int(json.loads(header)["size"])
         whole = records[: len(records) - len(records) % 8]
         return sum(min(MIB, size - number * MIB) for number, _ in struct.iter_unpack("<II", whole)), size
