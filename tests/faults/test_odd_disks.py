@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import some_files
+from tests.conftest import some_files, wait_until
 from tests.support.media import noise
 from tests.support.odd_disk import Failure, Mounted
 
@@ -210,15 +210,20 @@ def test_a_bucket(pair: Volume, shelf: Shelf, disk: Mounted, hub: HubServer, sta
     check_both(pair)
 
 
-def test_a_large_file_on_a_bucket(shelf: Shelf, volume: Volume, disk: Mounted, tmp_path: Path) -> None:
+def test_a_large_file_on_a_bucket(shelf: Shelf, volume: Volume, disk: Mounted, hub: HubServer, tmp_path: Path) -> None:
     """It comes in ranges, which a bucket cannot take: 74 and `STAGING_DIR` is named, also by `doctor`; with it all is right."""
     content = noise("large", 20 << 20)
     shelf.add("large", shelf.raw("large.bin", content))
     volume.root = disk.place / "volume"
     volume.settings |= {"VOLUME_KIND": "object", "LOCK": "external"}
     disk.mount(*BUCKET)
-    outcome = volume.run()
-    assert disk.fired("append-only") >= 1
+    # One connection alone brings it in order if it is fast enough: it waits until another one has written further on.
+    gate = hub.faults.gate(hub.faults.add("gate", path="*/large.bin", after=3 << 20, first=1).gate)
+    running = volume.start()
+    assert gate.wait_reached()
+    wait_until(lambda: disk.fired("append-only"), "a write into the middle was refused")
+    gate.release()
+    outcome = running.wait()
     assert outcome.code == 74, outcome.err
     assert "STAGING_DIR" in outcome.err
     assert volume.published == []
