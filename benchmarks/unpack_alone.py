@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from provisioner.volume.archive import unpack
-from provisioner.volume.incoming import LocalFile
+from provisioner.volume.archive.unpack import unpack
+from provisioner.volume.staging.incoming import LocalFile
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import UnpackFormat

@@ -1,5 +1,5 @@
 """``python -m provisioner``."""
 
-from provisioner.cli import script
+from provisioner.cli.main import script
 
 script()

@@ -1,7 +1,7 @@
 """The Python API: what the command line does, for programs that would rather call than start it.
 
-A thin face over :mod:`provisioner.run`, with the names of the older tool. Settings come from the environment and the config
-file as everywhere; ``cache_dir`` is the volume's root. Nothing here installs signal handlers or changes the process.
+A thin face over :mod:`provisioner.engine.run`, with the names of the older tool. Settings come from the environment and the
+config file as everywhere; ``cache_dir`` is the volume's root. Nothing here installs signal handlers or changes the process.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from provisioner.cancellation import Stop
+from provisioner.engine.installation import load_catalog, load_settings
+from provisioner.engine.run import Run
 from provisioner.errors import ProvisionerError
-from provisioner.installation import load_catalog, load_settings
-from provisioner.progress import Progress
-from provisioner.run import Run
-from provisioner.stop import Stop
-from provisioner.volume.records import read_json
+from provisioner.reporting.progress import Progress
+from provisioner.volume.store.records import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from provisioner.engine.run import Result
     from provisioner.planning.plan import Plan
-    from provisioner.run import Result
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class DatasetManager:
         Raises:
             ProvisionerError: wrong settings or catalog.
         """
-        from provisioner.face import list_document  # noqa: PLC0415 - one method's need
+        from provisioner.reporting.tables import list_document  # noqa: PLC0415 - one method's need
 
         run = self._run({})
         listed = list_document(run.catalog, run.store.inventory())["datasets"]

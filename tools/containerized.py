@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.settings import DATA_DIR, PREFIX, SETTINGS
+from provisioner.settings.model import DATA_DIR, PREFIX, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,13 +12,13 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, InterruptedBySignal, ProvisionerError
-from provisioner.settings import PREFIX, SETTINGS
+from provisioner.settings.model import PREFIX, SETTINGS
 from tools.generated import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from provisioner.settings import Setting
+    from provisioner.settings.model import Setting
 
 PATHS: Final = (ROOT / "README.md", ROOT / "docs" / "usage.md")
 

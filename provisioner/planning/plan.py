@@ -1,7 +1,7 @@
 """The plan: desired (catalog) against actual (receipts), as data.
 
 A plan is made from values alone, so that the same inputs always give the same plan, and a second run plans nothing.
-Who acts on it (:mod:`provisioner.run`) decides nothing more than it says here.
+Who acts on it (:mod:`provisioner.engine.run`) decides nothing more than it says here.
 """
 
 from __future__ import annotations

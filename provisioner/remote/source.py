@@ -18,8 +18,8 @@ from provisioner.errors import (
     gravest,
 )
 from provisioner.planning.recipe import hub_artifacts, url_artifacts
-from provisioner.remote.ranges import RangedFetch, RangeTarget
-from provisioner.remote.trouble import show_url
+from provisioner.remote.http.errors import show_url
+from provisioner.remote.http.ranges import RangedFetch, RangeTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Source
     from provisioner.errors import ProvisionerError
     from provisioner.planning.recipe import Artifact
-    from provisioner.remote.http import HttpClient, Sink
-    from provisioner.remote.hub import HubClient
-    from provisioner.remote.ranges import Crew
+    from provisioner.remote.http.client import HttpClient, Sink
+    from provisioner.remote.http.ranges import Crew
+    from provisioner.remote.hub.client import HubClient
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.errors import IntegrityError, VolumeError
-from provisioner.volume import archive as archive_module
-from provisioner.volume.archive import Unpacked, unpack
-from provisioner.volume.incoming import LocalFile
-from provisioner.volume.manifest import Entry, Manifest, check_tree
-from provisioner.volume.tree import TreeWriter
+from provisioner.volume.archive import unpack as archive_module
+from provisioner.volume.archive.tree_writer import TreeWriter
+from provisioner.volume.archive.unpack import Unpacked, unpack
+from provisioner.volume.staging.incoming import LocalFile
+from provisioner.volume.store.manifest import Entry, Manifest, check_tree
 
 if sys.version_info >= (3, 14):
     from compression import zstd

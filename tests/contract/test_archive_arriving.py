@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError, VolumeError
-from provisioner.volume import workers
-from provisioner.volume.archive import Unpacked, unpack
+from provisioner.volume.archive import workers
+from provisioner.volume.archive.unpack import Unpacked, unpack
 from tests.support.incoming import Arriving
 
 if sys.version_info >= (3, 14):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from provisioner.cancellation import Stop
+from provisioner.engine.repository_template import load_template
 from provisioner.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -18,7 +20,8 @@ from provisioner.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
-from provisioner.remote.dataset_repo import (
+from provisioner.remote.hub.client import HubClient
+from provisioner.remote.hub.repository import (
     RepositoryOutcome,
     RepositoryRequest,
     ensure_repository,
@@ -27,9 +30,6 @@ from provisioner.remote.dataset_repo import (
     remembered,
     to_record,
 )
-from provisioner.remote.hub import HubClient
-from provisioner.stop import Stop
-from provisioner.template import load_template
 from tests.support.fake_time import FakeTime
 from tests.support.hub_model import Scope
 from tests.support.hub_server import HubServer

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provisioner.declared import DeclaredRepository
+from provisioner.cancellation import Stop
+from provisioner.engine.repository_template import load_template
 from provisioner.errors import ConfigurationError
-from provisioner.remote.dataset_repo import RepositoryRequest, ensure_repository, environment
-from provisioner.remote.hub import HubClient
-from provisioner.settings import read_settings
-from provisioner.stop import Stop
-from provisioner.template import load_template
+from provisioner.remote.hub.client import HubClient
+from provisioner.remote.hub.repository import RepositoryRequest, ensure_repository, environment
+from provisioner.settings.model import read_settings
+from provisioner.settings.repositories import DeclaredRepository
 from tests.conftest import TOKEN, Shelf, Volume, some_files
 from tests.support.fake_time import FakeTime
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ProvisionerError, VolumeError, VolumeFullError, VolumeNotWritableError
-from provisioner.volume import disk
+from provisioner.volume.fs import disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -440,7 +440,7 @@ def test_an_error_of_ours_passes_unchanged() -> None:
 def test_names_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     """Under a Latin-1 locale too, the bytes of a name on the disk are those of the manifest."""
     program = (
-        "import os, sys; from provisioner.volume import disk;"
+        "import os, sys; from provisioner.volume.fs import disk;"
         "name = disk.to_native('\\u00fc\\udcff');"
         f"os.chdir({str(tmp_path)!r}); open(name, 'w').close();"
         "assert [disk.from_native(found) for found in os.listdir()] == ['\\u00fc\\udcff']"

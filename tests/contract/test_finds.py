@@ -13,7 +13,7 @@ import pytest
 from provisioner.catalog.model import Digest, Size
 from provisioner.errors import InterruptedBySignal
 from provisioner.planning.recipe import Artifact
-from provisioner.volume.finds import Finds
+from provisioner.volume.staging.local_copies import Finds
 from tests.support.hub_model import StoredFile
 from tests.support.media import noise
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.cancellation import Stop
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
-from provisioner.remote.http import HttpClient, RateLimiter
-from provisioner.remote.network import Proxies
-from provisioner.remote.trouble import show_url
-from provisioner.stop import Stop
+from provisioner.remote.http.client import HttpClient, RateLimiter
+from provisioner.remote.http.errors import show_url
+from provisioner.remote.proxies import Proxies
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise
 

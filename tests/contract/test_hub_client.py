@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from provisioner.cancellation import Stop
 from provisioner.catalog.model import Digest
 from provisioner.errors import (
     AccessDeniedError,
@@ -19,8 +20,7 @@ from provisioner.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
-from provisioner.remote.hub import ConflictError, HubClient
-from provisioner.stop import Stop
+from provisioner.remote.hub.client import ConflictError, HubClient
 from tests.support.fake_time import FakeTime
 from tests.support.hub_model import Scope, StoredFile
 from tests.support.hub_server import HubServer
@@ -500,7 +500,7 @@ def test_fine_grained_token_reads_only_what_it_may(server: HubServer, time: Fake
 def test_importing_it_does_not_import_the_library() -> None:
     """A start with nothing to do pays for neither the Hub client nor its HTTP library."""
     code = (
-        "import sys, provisioner.remote.hub, provisioner.remote.dataset_repo;"
+        "import sys, provisioner.remote.hub.client, provisioner.remote.hub.repository;"
         "print([name for name in ('huggingface_hub', 'httpx2', 'ssl') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

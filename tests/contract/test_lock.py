@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner.cancellation import Stop
 from provisioner.errors import InterruptedBySignal, LockTimeoutError, VolumeError, VolumeNotWritableError
-from provisioner.stop import Stop
-from provisioner.volume.lock import describe_holder, writer_lock
+from provisioner.volume.fs.lock import describe_holder, writer_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

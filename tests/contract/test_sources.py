@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.cancellation import Stop
 from provisioner.catalog.model import Digest, HubSource, Size, UrlFile, UrlSource
 from provisioner.errors import DigestMismatchError, InterruptedBySignal, NotFoundError
-from provisioner.remote.http import HttpClient
-from provisioner.remote.hub import HubClient
-from provisioner.remote.network import Proxies
+from provisioner.remote.http.client import HttpClient
+from provisioner.remote.hub.client import HubClient
+from provisioner.remote.proxies import Proxies
 from provisioner.remote.source import Remote
-from provisioner.stop import Stop
-from provisioner.volume.staging import Blob
+from provisioner.volume.staging.blob import Blob
 from tests.conftest import TOKEN
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise

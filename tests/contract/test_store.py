@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner.cancellation import Stop
 from provisioner.catalog.model import Digest
+from provisioner.engine.fill import Filler
 from provisioner.errors import InterruptedBySignal, VolumeError
-from provisioner.fill import Filler
-from provisioner.planning.layout import VolumeLayout
 from provisioner.planning.plan import Receipt
 from provisioner.planning.recipe import Artifact
 from provisioner.remote.source import Resolved
-from provisioner.stop import Stop
-from provisioner.volume.manifest import Entry, Manifest
-from provisioner.volume.store import Store
+from provisioner.volume.store.layout import VolumeLayout
+from provisioner.volume.store.manifest import Entry, Manifest
+from provisioner.volume.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from provisioner.volume.store import Publish
+    from provisioner.volume.store.store import Publish
 
 FILES = {"a.txt": b"one", "d/b.txt": b"two"}
 OTHER = {"a.txt": b"another", "e/c.txt": b"three"}

@@ -27,9 +27,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provisioner.errors import BrokenArchiveError, IntegrityError, ProvisionerError, UnsafeArchiveError, VolumeError
-from provisioner.volume import workers
-from provisioner.volume.archive import Unpacked, unpack, windows_objection
-from provisioner.volume.incoming import LocalFile
+from provisioner.volume.archive import workers
+from provisioner.volume.archive.unpack import Unpacked, unpack, windows_objection
+from provisioner.volume.staging.incoming import LocalFile
 from tests.support import tally
 from tests.support.incoming import Arriving
 

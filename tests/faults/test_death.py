@@ -56,7 +56,7 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 exec(crippled)
-from provisioner.cli import main
+from provisioner.cli.main import main
 code = main(arguments, os.environ)
 with os.fdopen(os.open(said, os.O_WRONLY | os.O_CREAT, 0o644), "w") as file:
     file.write(str(count))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import trustme
 
+from provisioner.cancellation import Stop
 from provisioner.catalog.model import Digest, Size
 from provisioner.errors import (
     AccessDeniedError,
@@ -28,13 +29,12 @@ from provisioner.errors import (
     SizeMismatchError,
 )
 from provisioner.planning.recipe import Artifact
-from provisioner.remote import http
-from provisioner.remote.http import HttpClient
-from provisioner.remote.network import Proxies
+from provisioner.remote.http import client as http
+from provisioner.remote.http.client import HttpClient
+from provisioner.remote.proxies import Proxies
 from provisioner.remote.retry import RetryPolicy
 from provisioner.remote.source import Remote
-from provisioner.stop import Stop
-from provisioner.volume.staging import Blob
+from provisioner.volume.staging.blob import Blob
 from tests.conftest import PATIENCE
 from tests.support.fake_time import FakeTime
 from tests.support.hub_server import HubServer

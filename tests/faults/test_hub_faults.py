@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from provisioner.cancellation import Stop
 from provisioner.errors import InterruptedBySignal, ProvisionerError, RemoteRefusedError, RemoteUnavailableError
-from provisioner.remote import hub_transport
-from provisioner.remote.hub import HubClient
+from provisioner.remote.hub import transport as hub_transport
+from provisioner.remote.hub.client import HubClient
 from provisioner.remote.retry import Retry, RetryPolicy
-from provisioner.stop import Stop
 from tests.support.fake_time import FakeTime
 from tests.support.hub_server import HubServer
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner.cancellation import Stop
 from provisioner.catalog.model import Digest, Size
-from provisioner.crew import Crew, Job
+from provisioner.engine.fetch_threads import Crew, Job
 from provisioner.errors import (
     AccessDeniedError,
     DigestMismatchError,
@@ -28,15 +29,14 @@ from provisioner.errors import (
     UpstreamChangedError,
 )
 from provisioner.planning.recipe import Artifact
-from provisioner.remote import http
-from provisioner.remote.http import HttpClient, RateLimiter
-from provisioner.remote.hub import HubClient
-from provisioner.remote.network import Proxies
-from provisioner.remote.ranges import RangedFetch
+from provisioner.remote.http import client as http
+from provisioner.remote.http.client import HttpClient, RateLimiter
+from provisioner.remote.http.ranges import RangedFetch
+from provisioner.remote.hub.client import HubClient
+from provisioner.remote.proxies import Proxies
 from provisioner.remote.source import Remote
-from provisioner.stop import Stop
-from provisioner.volume.assembly import Assembly
-from provisioner.volume.pieces import PIECE
+from provisioner.volume.staging.pieces import PIECE
+from provisioner.volume.staging.ranged_file import Assembly
 from tests.conftest import PATIENCE, TOKEN, wait_until
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise

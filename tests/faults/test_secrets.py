@@ -29,7 +29,7 @@ import provisioner.{module} as module
 def crash(*arguments, **names):
     raise RuntimeError("token " + os.environ["HF_TOKEN"] + " and " + os.environ["SIGNED"])
 {place} = crash
-from provisioner.cli import main
+from provisioner.cli.main import main
 sys.argv[1:] = []
 sys.exit(main([], os.environ))
 """

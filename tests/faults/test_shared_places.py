@@ -229,15 +229,15 @@ def test_a_signal_while_the_program_is_loaded(volume: Volume) -> None:
     """The entry point answers signals before it imports anything that takes time."""
     code = (
         "import os, signal, sys; sys.argv = ['entrypoint.py', '--version'];"
-        "from provisioner import early;"
-        "before = set(sys.modules); early.answer_signals();"
-        "assert 'provisioner.cli' not in sys.modules;"
+        "from provisioner.cli import early_signals;"
+        "before = set(sys.modules); early_signals.answer_signals();"
+        "assert 'provisioner.cli.main' not in sys.modules;"
         "os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(30)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, env=volume.environ(), timeout=20, check=False)
     assert done.returncode == 143
     lines = (CHECKOUT / "entrypoint.py").read_text("utf-8").splitlines()
-    assert lines.index("    answer_signals()") < lines.index(next(line for line in lines if "provisioner.cli" in line))
+    assert lines.index("    answer_signals()") < lines.index(next(line for line in lines if "provisioner.cli.main" in line))
 
 
 def test_a_signal_just_before_the_hand_off(shelf: Shelf, volume: Volume) -> None:
@@ -249,8 +249,8 @@ def test_a_signal_just_before_the_hand_off(shelf: Shelf, volume: Volume) -> None
         "    def emit(self, record):\n"
         "        if record.getMessage().startswith('Starting the app'):\n"
         "            os.kill(os.getpid(), signal.SIGTERM)\n"
-        "logging.getLogger('provisioner.cli').addHandler(Kill())\n"
-        "from provisioner.cli import main\n"
+        "logging.getLogger('provisioner.cli.main').addHandler(Kill())\n"
+        "from provisioner.cli.main import main\n"
         "sys.exit(main(['--', 'sh', '-c', 'exit 5'], os.environ))\n"
     )
     done = subprocess.run(

@@ -21,9 +21,9 @@ from provisioner.errors import (
     VolumeError,
 )
 from provisioner.planning.recipe import Artifact
-from provisioner.volume import pieces as pieces_module
-from provisioner.volume.assembly import LARGEST_RANGE, Assembly
-from provisioner.volume.pieces import PIECE, WINDOW, PieceFile, PieceWindow
+from provisioner.volume.staging import pieces as pieces_module
+from provisioner.volume.staging.pieces import PIECE, WINDOW, PieceFile, PieceWindow
+from provisioner.volume.staging.ranged_file import LARGEST_RANGE, Assembly
 from tests.conftest import PATIENCE, wait_until
 from tests.support.media import noise
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from provisioner.volume.assembly import Claim
+    from provisioner.volume.staging.ranged_file import Claim
 
 SIZE = 5 * PIECE + 1000
 CONTENT = noise("a piece", PIECE) * 5 + noise("the end", 1000)

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.errors import BrokenArchiveError, VolumeError
-from provisioner.volume import bzip2, streams
-from provisioner.volume.bzip2 import decompress_blocks
-from provisioner.volume.streams import Cursor
+from provisioner.volume.archive import bzip2
+from provisioner.volume.archive import decompress as streams
+from provisioner.volume.archive.bzip2 import decompress_blocks
+from provisioner.volume.archive.decompress import Cursor
 from tests.support.incoming import Arriving
 
 if TYPE_CHECKING:

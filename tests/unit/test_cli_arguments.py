@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner import __version__
-from provisioner.cli import COMMANDS, Invocation, main, parse_options, take_apart
+from provisioner.cli.main import COMMANDS, Invocation, main, parse_options, take_apart
 from provisioner.errors import UsageError
-from provisioner.settings import SETTINGS
+from provisioner.settings.model import SETTINGS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from provisioner.crew import Crew, Job
+from provisioner.engine.fetch_threads import Crew, Job
 from provisioner.errors import DigestMismatchError, NotFoundError, RemoteUnavailableError
 from tests.conftest import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provisioner.remote.ranges import RangedFetch
+    from provisioner.remote.http.ranges import RangedFetch
 
 
 def nothing() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from provisioner.catalog.model import Size
 from provisioner.catalog.parse import parse_catalog
-from provisioner.face import list_document, list_text, plan_document, plan_text, size_text, status_text, table
 from provisioner.planning.plan import Inventory, Rules, Wanted, make_plan
+from provisioner.reporting.tables import list_document, list_text, plan_document, plan_text, size_text, status_text, table
 
 CATALOG = Path(__file__).parents[2] / "config" / "catalog.yaml"
 REAL = parse_catalog(CATALOG.read_text("utf-8"), "config/catalog.yaml")

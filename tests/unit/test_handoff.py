@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from provisioner.cli.handoff import find_app
 from provisioner.errors import AppNotExecutableError, AppNotFoundError
-from provisioner.handoff import find_app
 
 COMMANDS = ("provision", "plan", "status", "list")
 CHECKOUT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ def test_a_folder(tmp_path: Path) -> None:
 
 BECOME = """
 import os, signal, sys
-from provisioner.handoff import become, original_mask
+from provisioner.cli.handoff import become, original_mask
 from provisioner.errors import ProvisionerError
 mask = original_mask()
 exec(sys.argv[1])

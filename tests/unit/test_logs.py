@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.logs import ConsoleHandler, Redactor, redact_urls, set_up_logging
+from provisioner.redaction import Redactor, redact_urls
+from provisioner.reporting.logs import ConsoleHandler, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.errors import VolumeError
-from provisioner.volume.disk import write_atomic
-from provisioner.volume.manifest import Entry, Finding, Manifest, check_tree
+from provisioner.volume.fs.disk import write_atomic
+from provisioner.volume.store.manifest import Entry, Finding, Manifest, check_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
     from random import Random
 
-    from provisioner.volume.manifest import Kind
+    from provisioner.volume.store.manifest import Kind
 
 ZEROS = "0" * 64
 NEWLINE = "\n"

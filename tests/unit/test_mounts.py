@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from provisioner.volume import mounts
-from provisioner.volume.mounts import is_kept, kind_of
+from provisioner.volume.fs import mounts
+from provisioner.volume.fs.mounts import is_kept, kind_of
 
 if TYPE_CHECKING:
     from pathlib import Path

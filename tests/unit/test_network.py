@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ConfigurationError
-from provisioner.remote.network import Proxies, redact, tls_context
+from provisioner.remote.proxies import Proxies, redact, tls_context
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provisioner.errors import InterruptedBySignal, VolumeError
-from provisioner.volume import disk
-from provisioner.volume import pieces as pieces_module
-from provisioner.volume.pieces import PIECE, PieceFile, PieceWindow, number_of_pieces
+from provisioner.volume.fs import disk
+from provisioner.volume.staging import pieces as pieces_module
+from provisioner.volume.staging.pieces import PIECE, PieceFile, PieceWindow, number_of_pieces
 from tests.support.media import noise
 
 if TYPE_CHECKING:

@@ -43,7 +43,8 @@ def test_plan_list_and_catalog_check_work_without_them(tmp_path: Path) -> None:
     """Commands that write nothing work where there is neither flock nor a user database."""
     for arguments in (["plan", "--phase", "balanced"], ["list"], ["catalog", "check"]):
         code = (
-            WITHOUT_THEM + f"from provisioner.cli import main\nsys.exit(main({arguments!r}, {{'DATA_DIR': {str(tmp_path)!r}}}))"
+            WITHOUT_THEM
+            + f"from provisioner.cli.main import main\nsys.exit(main({arguments!r}, {{'DATA_DIR': {str(tmp_path)!r}}}))"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -53,7 +54,8 @@ def test_repo_and_init_begin_without_them(tmp_path: Path) -> None:
     """They are there, and say what they need."""
     for arguments, expected in ((["repo", "--help"], 0), (["repo", "create", "--token-stdin"], 77), (["init"], 64)):
         code = (
-            WITHOUT_THEM + f"from provisioner.cli import main\nsys.exit(main({arguments!r}, {{'DATA_DIR': {str(tmp_path)!r}}}))"
+            WITHOUT_THEM
+            + f"from provisioner.cli.main import main\nsys.exit(main({arguments!r}, {{'DATA_DIR': {str(tmp_path)!r}}}))"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, input="", capture_output=True, text=True, check=False)
         assert done.returncode == expected, done.stderr
@@ -62,6 +64,6 @@ def test_repo_and_init_begin_without_them(tmp_path: Path) -> None:
 def test_a_start_with_nothing_to_do_loads_no_heavy_library() -> None:
     """The Hub's client, HTTP and TLS libraries, locks and bars are imported when they are needed, not before."""
     heavy = ("huggingface_hub", "httpx2", "urllib3", "ssl", "filelock", "tqdm", "asyncio", "http.client", "datasets")
-    code = f"import provisioner.cli, provisioner.run, sys\nprint([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import provisioner.cli.main, provisioner.engine.run, sys\nprint([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

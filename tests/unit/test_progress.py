@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.logs import Redactor, set_up_logging
-from provisioner.progress import Bars, Count, Lines, Progress, format_bytes, format_duration, make_display
+from provisioner.redaction import Redactor
+from provisioner.reporting.logs import set_up_logging
+from provisioner.reporting.progress import Bars, Count, Lines, Progress, format_bytes, format_duration, make_display
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

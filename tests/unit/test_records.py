@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from provisioner.errors import ConfigurationError
 from provisioner.planning.plan import Receipt
-from provisioner.volume.records import environment_lines, read_json, read_receipt, receipt_document, write_json
+from provisioner.volume.store.records import environment_lines, read_json, read_receipt, receipt_document, write_json
 
 RECEIPT = Receipt(
     dataset="alpha",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioner.cancellation import Stop
 from provisioner.errors import InterruptedBySignal, NotFoundError, ProvisionerError, RemoteUnavailableError
 from provisioner.remote.retry import Retry, RetryPolicy, Transient, come_back_later, describe, parse_retry_after
-from provisioner.stop import Stop
 from tests.support.fake_time import FakeTime
 
 NOW = 1_700_000_000.0

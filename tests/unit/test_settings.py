@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as patience
 from hypothesis import strategies as st
 
-from provisioner import settings as module
 from provisioner.errors import ConfigurationError
-from provisioner.settings import LATER, PREFIX, SETTINGS, Secret, Setting, Settings, help_text, read_settings
+from provisioner.settings import model as module
+from provisioner.settings.model import LATER, PREFIX, SETTINGS, Secret, Setting, Settings, help_text, read_settings
 
 HOME = Path("/home/somebody")
 APP = Path("/srv/app")

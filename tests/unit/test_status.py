@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from provisioner import __version__
 from provisioner.catalog.model import Catalog, DataSet, Digest, License, Phase, Size, UrlFile, UrlSource
 from provisioner.errors import NotFoundError, VolumeError
-from provisioner.face import status_text
 from provisioner.planning.plan import Inventory, Plan, Receipt, Rules, Wanted, make_plan
 from provisioner.planning.recipe import make_recipe
-from provisioner.status import StatusBoard, tells_the_same
+from provisioner.reporting.status import StatusBoard, tells_the_same
+from provisioner.reporting.tables import status_text
 
 TOP = {
     "schema_version", "provisioner_version", "run_id", "host", "state", "phase", "started_at", "updated_at", "finished_at",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.volume.workers import Ahead, Crew, usable_cores
+from provisioner.volume.archive.workers import Ahead, Crew, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

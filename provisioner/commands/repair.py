@@ -1,0 +1,47 @@
+"""``repair``: fetch what ``verify --deep`` finds wrong, and only that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.commands.result import Answer
+from provisioner.engine.clients import Edges
+from provisioner.engine.repairing import Repair
+from provisioner.engine.supervise import deadline, supervise
+from provisioner.engine.volume_session import Holding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.cancellation import Stop
+    from provisioner.catalog.model import Catalog
+    from provisioner.reporting.progress import Progress
+    from provisioner.settings.model import Settings
+
+
+def run_repair(settings: Settings, catalog: Catalog, ids: Sequence[str], *, stop: Stop, progress: Progress) -> Answer:
+    """Do what the command ``repair`` does.
+
+    Raises:
+        ProvisionerError: it could not be done; what failed for single data sets is in the answer.
+    """
+    holding = Holding(settings, stop)
+    repair = Repair(holding, catalog, Edges(settings, holding.layout.root, stop), settings, stop, progress)
+    try:
+        with deadline(settings.deadline_seconds, stop):
+            supervise(lambda: repair.run(ids), stop, progress.tick)
+    finally:
+        progress.close()
+    outcomes = sorted(repair.outcomes, key=lambda outcome: (outcome.checked.dataset, not outcome.checked.shown))
+    failed = [outcome for outcome in repair.outcomes if outcome.error is not None]
+    mended = sum(1 for outcome in outcomes if outcome.done)
+    lines = [outcome.line for outcome in outcomes]
+    summary = f"{mended} repaired, {len(failed)} not" if mended or failed else "nothing to repair"
+    lines.append(f"{sum(1 for outcome in outcomes if outcome.checked.version)} trees checked by their bytes: {summary}")
+    document = {
+        "volume": str(holding.layout.root),
+        "trees": [outcome.as_record() for outcome in outcomes],
+        "repaired": mended,
+        "failed": len(failed),
+    }
+    return Answer(document, "\n".join(lines), failed[0].error if failed else None)

@@ -1,0 +1,227 @@
+"""The commands ``repo create``, ``repo list`` and ``repo check``: the user's data-set repositories, without a volume.
+
+Where a token comes from is decided here (:func:`find_token`); everything else is that of ``provision``.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from provisioner.commands.result import Answer
+from provisioner.engine.clients import Edges
+from provisioner.engine.repositories import request_for, requests_of
+from provisioner.engine.repository_template import TEMPLATES, load_template
+from provisioner.engine.supervise import deadline, supervise
+from provisioner.errors import AccessDeniedError, ConfigurationError, UsageError
+from provisioner.remote.hub.repository import ensure_repository, environment
+from provisioner.reporting.tables import table
+from provisioner.settings import parsers as texts
+from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from provisioner.cancellation import Stop
+    from provisioner.redaction import Redactor
+    from provisioner.remote.hub.repository import RepositoryRequest
+    from provisioner.settings.model import Secret, Settings
+
+_LOGGER = logging.getLogger(__name__)
+
+_LONGEST_LINE: Final = 10_000
+_HOW: Final = "Set HF_TOKEN or HF_TOKEN_FILE, log in with 'hf auth login', or pipe the token in with --token-stdin."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line of ``repo``."""
+    parser.add_argument("action", choices=["create", "list", "check"], help="make what is missing; list what is there; look only")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="NAME or OWNER/NAME; none: what 'provision' would make")
+    parser.add_argument("--org", metavar="ORG", help="the organization that owns a plain NAME (DATASET_REPO_ORG)")
+    visibility = parser.add_mutually_exclusive_group()
+    visibility.add_argument("--private", action="store_const", const=True, dest="private", help="make a new one private")
+    visibility.add_argument("--public", action="store_const", const=False, dest="private", help="make a new one public")
+    parser.add_argument("--template", metavar="NAME", help=f"what a new one begins with: {', '.join(TEMPLATES)}, or a folder")
+    parser.add_argument(
+        "--export", action="store_true", help='print assignments for a shell: eval "$(provisioner repo create --export)"'
+    )
+    parser.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
+
+
+def run_repo(settings: Settings, options: argparse.Namespace, redactor: Redactor, stop: Stop) -> Answer:
+    """Do what a command line says.
+
+    Raises:
+        ProvisionerError: it could not be done at all; what failed for single repositories is in the answer.
+    """
+    if options.export and (options.json or options.action != "create"):
+        raise UsageError("--export belongs to 'repo create', without --json", hint="Leave one of them out.")
+    if settings.hf_hub_offline:
+        raise UsageError(f"'repo {options.action}' asks the Hub, and HF_HUB_OFFLINE is set", hint="Unset HF_HUB_OFFLINE.")
+    settings, names = _with_token(settings, options, redactor)
+    edges = Edges(settings, settings.data_dir.absolute(), stop)
+    edges.check()
+    with deadline(settings.deadline_seconds, stop):
+        if options.action == "list":
+            return supervise(lambda: _list(settings, options, names, edges), stop, _nothing)
+        requests = _requests(settings, options, names)
+        return supervise(lambda: _each(requests, options, edges), stop, _nothing)
+
+
+# --- the token -----------------------------------------------------------------------------------------------------------
+
+
+def _with_token(settings: Settings, options: argparse.Namespace, redactor: Redactor) -> tuple[Settings, list[str]]:
+    """Give the settings with the token to use, and the names that are left on the command line."""
+    tokens = [name for name in options.names if name.startswith(texts.TOKEN_PREFIX)]
+    redactor.add(*tokens)
+    names = [name for name in options.names if name not in tokens]
+    if len(tokens) > 1:
+        raise UsageError("more than one token is on the command line", hint=_HOW)
+    if tokens and options.token_stdin:
+        raise UsageError("there is a token on the command line, and --token-stdin announces another", hint=_HOW)
+    if tokens:
+        _LOGGER.warning(
+            "The token is on the command line, where other users of this machine can see it and the shell's history keeps it."
+            " Better: %s",
+            _HOW,
+        )
+        token = checked_token(tokens[0], "the token on the command line")
+    else:
+        token = find_token(settings, from_stdin=options.token_stdin)
+    redactor.add(token.reveal())
+    return replace(settings, hf_token=token), names
+
+
+def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
+    """Give the token: of standard input where that was announced, of the settings, of a pipe, or of a hidden prompt.
+
+    Raises:
+        AccessDeniedError: there is none.
+        ConfigurationError: what was given can be no token.
+    """
+    if settings.hf_token is not None and not from_stdin:
+        return settings.hf_token
+    stdin = sys.stdin
+    if stdin is not None and not stdin.closed and stdin.isatty():
+        text = ask_hidden(f"Token of the Hub, from {settings.hf_endpoint}/settings/tokens (it is not shown): ")
+    elif stdin is None or stdin.closed:
+        text = ""
+    else:
+        _LOGGER.info("Reading the token from standard input")
+        try:
+            text = stdin.readline(_LONGEST_LINE).strip()
+        except ValueError:
+            # What came stays out of the message: it was meant to be a secret.
+            raise ConfigurationError("standard input: not text, so no token", hint=_HOW) from None
+    if not text:
+        raise AccessDeniedError(
+            "there is no token; nobody was asked", hint=f"Make one at {settings.hf_endpoint}/settings/tokens. {_HOW}"
+        )
+    return checked_token(text, "the token")
+
+
+def ask_hidden(prompt: str) -> str:
+    """Ask on the terminal for something that is not to be seen while it is typed; an end of input is an empty answer."""
+    from getpass import getpass  # noqa: PLC0415 - needed by those who ask
+
+    try:
+        return getpass(prompt, stream=sys.stderr).strip()
+    except EOFError:
+        return ""
+
+
+def checked_token(text: str, what: str) -> Secret:
+    """Give a text as a token.
+
+    Raises:
+        ConfigurationError: it can be none; the message does not show it.
+    """
+    try:
+        return texts.token(text)
+    except texts.BadTextError as bad:
+        raise ConfigurationError(f"{what}: {bad.problem}", hint=bad.hint) from None
+
+
+# --- what is asked for ---------------------------------------------------------------------------------------------------
+
+
+def _requests(settings: Settings, options: argparse.Namespace, names: Sequence[str]) -> tuple[RepositoryRequest, ...]:
+    org = _owner(options.org) if options.org else settings.dataset_repo_org
+    if options.template:
+        load_template(options.template)  # a wrong one is said before anybody is asked
+    if not names and not (options.org or options.template or options.private is not None):
+        requests = tuple(request for request in requests_of(settings) if request.name)
+        if not requests:
+            raise UsageError("no repository is named: DATASET_REPO is 'none'", hint="Give a NAME.")
+        return tuple(replace(request, asked=True) for request in requests)
+    wanted = dict.fromkeys(names or [settings.dataset_repo or ""])
+    if "" in wanted:
+        raise UsageError("no repository is named", hint="Give a NAME.")
+    private = settings.dataset_repo_private if options.private is None else options.private
+    template = options.template or DEFAULT_TEMPLATE
+    return tuple(
+        request_for(settings, DeclaredRepository(name, org, private, template), called=f"repo {options.action}")
+        for name in wanted
+    )
+
+
+def _owner(text: str) -> str:
+    try:
+        return texts.owner(text)
+    except texts.BadTextError as bad:
+        raise UsageError(f"--org: {bad.problem}", hint=bad.hint) from None
+
+
+def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, edges: Edges) -> Answer:
+    """Make or check one repository after the other; one that fails does not stop the others."""
+    make = options.action == "create"
+    outcomes = [ensure_repository(request, edges.hub, make=make) for request in requests]
+    for outcome in outcomes:
+        for warning in outcome.warnings:
+            _LOGGER.warning("%s", warning)
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    for error in failed[1:]:
+        _LOGGER.error("%s%s", error.message, f" {error.hint}" if error.hint else "")
+    # The app has one repository: the first.
+    values = environment(outcomes[0]) if outcomes[0].state == "ready" else {}
+    document = {
+        "repositories": [{**outcome.as_record(), "warnings": list(outcome.warnings)} for outcome in outcomes],
+        "environment": values,
+    }
+    if options.export:
+        text = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(values.items()))
+    else:
+        text = "\n".join(outcome.note for outcome in outcomes if outcome.error is None)
+    return Answer(document, text, failed[0] if failed else None)
+
+
+def _list(settings: Settings, options: argparse.Namespace, names: Sequence[str], edges: Edges) -> Answer:
+    if names or options.template or options.private is not None:
+        raise UsageError("'repo list' takes no names, only --org", hint="'repo check NAME' looks at one repository.")
+    owner = _owner(options.org) if options.org else settings.dataset_repo_org or str(edges.hub.whoami()["name"])
+    found = edges.hub.repositories_of(owner)
+    document = {
+        "owner": owner,
+        "repositories": [
+            {
+                "repo_id": one.id,
+                "url": edges.hub.page_url(one.id),
+                "private": one.private,
+                "gated": one.gate,
+                "updated": one.updated,
+            }
+            for one in found
+        ],
+    }
+    rows = [["repository", "visibility", "gated", "updated"]]
+    rows += [[one.id, "private" if one.private else "public", one.gate, one.updated or "-"] for one in found]
+    return Answer(document, table(rows) if found else f"{owner} has no data-set repositories that this token may see")
+
+
+def _nothing() -> None:
+    """There is no progress to show."""

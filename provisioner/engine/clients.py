@@ -1,0 +1,105 @@
+"""The edges of one run, made from its settings when they are first needed: the network's clients and what lies about.
+
+Wiring alone: the edges themselves get plain values and never see the settings.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from provisioner.remote.http.client import HttpClient
+from provisioner.remote.hub.client import HubClient
+from provisioner.remote.proxies import Proxies, tls_context
+from provisioner.remote.retry import Retry, RetryPolicy
+from provisioner.remote.source import Remote
+from provisioner.volume.staging.local_copies import Finds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.cancellation import Stop
+    from provisioner.settings.model import Settings
+
+
+class Edges:
+    """One policy for retries, proxies, certificates and bandwidth, on every path."""
+
+    def __init__(self, settings: Settings, root: Path, stop: Stop, policy: RetryPolicy | None = None) -> None:
+        """Make nothing yet.
+
+        Args:
+            settings: what the user asked for.
+            root: the volume's root, where an older tool may have left archives.
+            stop: ends every request.
+            policy: how often and how long to ask; the usual one when ``None``.
+        """
+        self._settings = settings
+        self._root = root
+        self._stop = stop
+        self._retry = Retry(policy or RetryPolicy(), pause=stop.wait, clock=time.monotonic, random=random.random)
+        self._proxies = Proxies(settings.proxies.http, settings.proxies.https, settings.proxies.no_proxy or "")
+
+    def check(self) -> None:
+        """Find out now what would otherwise fail at the first request.
+
+        Raises:
+            ConfigurationError: the certificates that were named cannot be used.
+        """
+        if self._settings.ssl_cert_file is not None:
+            tls_context(self._settings.ssl_cert_file)
+
+    def close(self) -> None:
+        """Let go of the Hub's client, which this process may want for itself."""
+        if "hub" in self.__dict__:
+            self.hub.close()
+
+    @cached_property
+    def http(self) -> HttpClient:
+        """The client for files."""
+        settings = self._settings
+        return HttpClient(
+            retry=self._retry,
+            stop=self._stop,
+            proxies=self._proxies,
+            ca_file=settings.ssl_cert_file,
+            rewrite=self._rewrite,
+            connections=settings.connections,
+            bytes_per_second=settings.max_rate_bytes,
+            authorization=lambda _url: self.hub.auth_headers(),
+            offline=settings.hf_hub_offline,
+        )
+
+    @cached_property
+    def hub(self) -> HubClient:
+        """The client for the Hub's API."""
+        settings = self._settings
+        return HubClient(
+            settings.hf_endpoint,
+            settings.hf_token.reveal() if settings.hf_token else None,
+            retry=self._retry,
+            stop=self._stop,
+            proxies=self._proxies,
+            ca_file=settings.ssl_cert_file,
+            offline=settings.hf_hub_offline,
+            rewrite=self._rewrite,
+        )
+
+    @cached_property
+    def remote(self) -> Remote:
+        """All sources."""
+        return Remote(self.http, lambda: self.hub)
+
+    @cached_property
+    def finds(self) -> Finds:
+        """Bytes that are on this machine already."""
+        cache = self._settings.hf_hub_cache if self._settings.use_hf_cache else None
+        return Finds(self._root, cache, self._stop.check)
+
+    def _rewrite(self, url: str) -> str:
+        for prefix, replacement in self._settings.url_rewrite:
+            if url.startswith(prefix):
+                return replacement + url[len(prefix) :]
+        return url

@@ -1,0 +1,66 @@
+"""What a new data-set repository begins with: templates that come with the program, or a folder of the user's.
+
+Only files are read here; what is done with them is :mod:`provisioner.remote.hub.repository`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.catalog.document import nearest
+from provisioner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TEMPLATES: Final = ("experiment-logs", "plain")
+"""Those that come with the program; the first one is the default."""
+
+_FOLDER: Final = Path(__file__).resolve().parents[1] / "templates"
+_MOST_FILES: Final = 100
+_MOST_BYTES: Final = 10 * 1024 * 1024
+"""A template is a beginning: larger files are uploaded with the Hub's own tools, which resume."""
+
+
+def load_template(name: str) -> Mapping[str, bytes]:
+    """Give a template's files by their path in the repository.
+
+    Args:
+        name: one of :data:`TEMPLATES`, or the path of a folder (written with a separator, or one that exists).
+
+    Raises:
+        ConfigurationError: there is no such template, or its folder cannot be used.
+    """
+    folder = _FOLDER / name if name in TEMPLATES else Path(name).expanduser()
+    if not folder.is_dir():
+        hint = nearest(name, TEMPLATES) if not any(mark in name for mark in (os.sep, "/", ".")) else ""
+        raise ConfigurationError(
+            f"the template {name!r} is neither {' nor '.join(TEMPLATES)}, nor a folder; nothing was made",
+            hint=f"{hint} Give the path of a folder, such as ./my-template, for one of your own.".strip(),
+        )
+    files: dict[str, bytes] = {}
+    total = 0
+    try:
+        for path in sorted(folder.rglob("*")):
+            place = path.relative_to(folder)
+            # What begins with a dot is the user's tools' (.git, .DS_Store); a link may lead anywhere.
+            if any(part.startswith(".") for part in place.parts) or path.is_symlink() or not path.is_file():
+                continue
+            total += path.stat().st_size
+            if len(files) >= _MOST_FILES or total > _MOST_BYTES:
+                raise ConfigurationError(
+                    f"the template {name!r} has more than {_MOST_FILES} files or {_MOST_BYTES // 1024**2} MiB; nothing was made",
+                    hint="A template is a beginning: put in a card and small files, and upload the rest with 'hf upload'.",
+                )
+            files[place.as_posix()] = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the template {name!r} cannot be read: {error.strerror}; nothing was made", hint="Make it readable for this user."
+        ) from error
+    if not files:
+        raise ConfigurationError(
+            f"the template {name!r} holds no files; nothing was made", hint="Put at least a README.md into it."
+        )
+    return files

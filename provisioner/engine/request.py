@@ -1,0 +1,68 @@
+"""What the user asked for, as planning understands it: names are looked up in the catalog here, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.catalog.document import nearest
+from provisioner.errors import ConfigurationError, LicenseRefusedError
+from provisioner.planning.plan import Rules, Wanted
+
+if TYPE_CHECKING:
+    from provisioner.catalog.model import Catalog
+    from provisioner.settings.model import Settings
+
+
+def wanted_of(settings: Settings, catalog: Catalog) -> Wanted:
+    """Say what was asked for.
+
+    Raises:
+        ConfigurationError: a name that the catalog does not have.
+        LicenseRefusedError: a data set that the catalog leaves out on purpose.
+    """
+    if not settings.datasets and settings.phase != "auto" and settings.phase not in catalog.phases:
+        raise ConfigurationError(
+            f"PHASE: {settings.phase!r} is not a phase of the catalog", hint=nearest(settings.phase, [*catalog.phases, "auto"])
+        )
+    chosen: dict[str, list[str]] = {}
+    for name, split in settings.datasets:
+        _check_name(catalog, "DATASETS", name)
+        if split is None:
+            chosen[name] = []
+        elif chosen.get(name) != []:
+            chosen.setdefault(name, []).append(split)
+    for variable, names in (
+        ("LAYOUTS", settings.layouts),
+        ("PRIORITIES", settings.priorities),
+        ("ACCEPT_LICENSES", settings.accept_licenses),
+    ):
+        for name in names:
+            _check_name(catalog, variable, name)
+    return Wanted(
+        phase=None if chosen else settings.phase,
+        datasets=tuple((name, tuple(splits)) for name, splits in chosen.items()),
+        layouts=settings.layouts,
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Say what decides between fetching and leaving out."""
+    return Rules(
+        license_policy=settings.license_policy,
+        accept_licenses=frozenset(settings.accept_licenses),
+        limit_bytes=settings.max_storage_bytes,
+        fail_on_shortfall=settings.on_shortfall == "fail",
+        priorities=settings.priorities,
+    )
+
+
+def _check_name(catalog: Catalog, variable: str, name: str) -> None:
+    if name in catalog.excluded:
+        excluded = catalog.excluded[name]
+        raise LicenseRefusedError(
+            f"{variable}: {name} ({excluded.title}) is left out of the catalog on purpose:"
+            f" {excluded.reason} ({excluded.license})",
+            hint="Describe it in a catalog of your own (CATALOG_PATH) if you may use it.",
+        )
+    if name not in catalog.datasets:
+        raise ConfigurationError(f"{variable}: {name!r} is not in the catalog", hint=nearest(name, catalog.datasets))

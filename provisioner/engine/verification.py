@@ -1,0 +1,236 @@
+"""Trees against their manifests: what ``verify`` shows, and what ``repair`` begins with.
+
+Nothing is changed and no lock is taken, so that a volume can be looked at that is mounted read-only, or filled right now.
+Every version is looked at that a receipt names, whether or not the app sees it: going back to a superseded one is a link, and
+files that versions share are the same file, right or wrong in all of them. No catalog is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.catalog.document import nearest
+from provisioner.errors import NotFoundError
+from provisioner.volume.store.manifest import check_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from provisioner.reporting.progress import Progress
+    from provisioner.volume.store.manifest import Finding, Manifest
+    from provisioner.volume.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+_TIMES: Final = 3
+"""How often a tree is looked at anew that another process replaced meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One thing that is wrong."""
+
+    problem: str
+    """What of a name in the tree: ``missing``, ``extra``, ``kind``, ``size``, ``digest``, ``target``, ``unreadable``. Of the
+    version: ``no-tree``, ``no-manifest``, ``no-receipt``, ``checksums``. Of the data set: ``not-shown``, ``foreign``."""
+    path: str
+    """In the tree; or below the volume's root, for what is no name in a tree."""
+    expected: str = ""
+    actual: str = ""
+
+    def as_record(self) -> dict[str, str]:
+        """Give the form in which ``--json`` carries it."""
+        return {"path": self.path, "problem": self.problem, "expected": self.expected, "actual": self.actual}
+
+    def __str__(self) -> str:
+        path = self.path if self.path.isprintable() else ascii(self.path)
+        match self.problem:
+            case "missing":
+                return f"{path}: missing"
+            case "extra":
+                return f"{path}: extra, the manifest has no such {self.actual}"
+            case "kind":
+                return f"{path}: is no {self.expected}, but: {self.actual}"
+            case "size":
+                truncated = ", truncated" if int(self.actual) < int(self.expected) else ""
+                return f"{path}: {int(self.actual):,} bytes, expected {int(self.expected):,}{truncated}"
+            case "digest":
+                return f"{path}: changed, sha256 is {self.actual}, expected {self.expected}"
+            case "target":
+                return f"{path}: leads to {self.actual!r}, expected {self.expected!r}"
+            case "unreadable":
+                return f"{path}: cannot be read: {self.actual}"
+            case _:
+                return f"{path}: {self.actual}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came of looking at one version, or at the place where a data set is shown."""
+
+    dataset: str
+    version: str
+    """Empty: the place where the data set is shown."""
+    shown: bool
+    """The app sees this version."""
+    files: int = 0
+    size: int = 0
+    """Bytes, by the manifest."""
+    defects: tuple[Defect, ...] = ()
+    signs: object = None
+    """What changes when another process replaces the version."""
+
+    @property
+    def label(self) -> str:
+        """The data set, with the version where it is not the one that the app sees."""
+        return self.dataset if self.shown or not self.version else f"{self.dataset} {self.version} (superseded)"
+
+    def as_record(self) -> dict[str, Any]:
+        """Give the form in which ``--json`` carries it."""
+        return {
+            "dataset": self.dataset,
+            "version": self.version or None,
+            "shown": self.shown,
+            "files": self.files,
+            "bytes": self.size,
+            "right": not self.defects,
+            "findings": [defect.as_record() for defect in self.defects],
+        }
+
+
+class Verifier:
+    """Looks at the versions on one volume."""
+
+    def __init__(self, store: Store, *, deep: bool, check: Callable[[], None], progress: Progress) -> None:
+        """Prepare.
+
+        Args:
+            store: the volume's trees.
+            deep: also read and hash every file.
+            check: raises when the work must end.
+            progress: is told of bytes that are hashed.
+        """
+        self._store = store
+        self._layout = store.layout
+        self._deep = deep
+        self._check = check
+        self._progress = progress
+
+    def check(self, ids: Sequence[str] = ()) -> Iterator[Checked]:
+        """Look at all data sets on the volume, or at some.
+
+        Raises:
+            NotFoundError: one of them is not there, or nothing is there at all.
+            VolumeError: the volume cannot be looked at.
+        """
+        for dataset in known_ids(self._store, ids):
+            yield from self.check_dataset(dataset)
+
+    def check_dataset(self, dataset: str) -> Iterator[Checked]:
+        """Look at one data set: where it is shown, and each of its versions."""
+        current = self._store.shown(dataset)
+        versions = self._store.versions(dataset)
+        place = f"datasets/{dataset}"
+        if self._store.is_foreign(dataset):
+            words = "is something that the provisioner did not put there"
+            yield Checked(dataset, "", shown=False, defects=(Defect("foreign", place, actual=words),))
+        elif current is None and versions:
+            words = "shows none of the versions that are there"
+            yield Checked(dataset, "", shown=False, defects=(Defect("not-shown", place, actual=words),))
+        for version in versions:
+            if version != current and not self._layout.receipt(dataset, version).exists():
+                # Nothing but a manifest: it was never published, or is not believed any more, and is hashed before it is shown.
+                continue
+            checked = self.check_version(dataset, version, shown=version == current)
+            if checked is not None:
+                yield checked
+
+    def check_version(self, dataset: str, version: str, *, shown: bool) -> Checked | None:
+        """Look at one version; ``None``: it went away meanwhile."""
+        for _ in range(_TIMES):
+            before = self.signs(dataset, version)
+            checked = replace(self._look(dataset, version, shown=shown), signs=before)
+            if not checked.defects or before == self.signs(dataset, version):
+                break
+            if version not in self._store.versions(dataset):
+                return None
+        return checked
+
+    def signs(self, dataset: str, version: str) -> object:
+        """Give what changes when another process replaces a version."""
+        paths = [self._layout.receipt(dataset, version), self._layout.manifest(dataset, version)]
+        return [_identity(path) for path in (*paths, self._store.tree_of(dataset, version)) if path is not None]
+
+    def _look(self, dataset: str, version: str, *, shown: bool) -> Checked:
+        defects: list[Defect] = []
+        receipt = self._layout.receipt(dataset, version)
+        if self._store.receipt(dataset, version) is None:
+            defects.append(Defect("no-receipt", self._below(receipt), actual="is no receipt: nothing proves this version"))
+        manifest = self._store.manifest(dataset, version)
+        if manifest is None:
+            words = "is no manifest: nothing says what the tree should be"
+            defects.append(Defect("no-manifest", self._below(self._layout.manifest(dataset, version)), actual=words))
+        tree = self._store.tree_of(dataset, version)
+        if tree is None:
+            place = self._below(self._layout.tree(dataset, version))
+            defects.append(Defect("no-tree", place, actual="the whole tree is missing"))
+        if manifest is None:
+            return Checked(dataset, version, shown, defects=tuple(defects))
+        if not self._store.has_checksums(dataset, version, manifest):
+            words = "is not what the manifest says: 'sha256sum -c' cannot be trusted"
+            defects.append(Defect("checksums", self._below(self._layout.checksums(dataset, version)), actual=words))
+        if tree is not None:
+            defects += [_defect(finding) for finding in self._compare(tree, manifest, dataset)]
+        return Checked(dataset, version, shown, manifest.files, manifest.bytes, tuple(defects))
+
+    def _compare(self, tree: Path, manifest: Manifest, dataset: str) -> list[Finding]:
+        if self._deep:
+            self._progress.start(dataset, "verify", manifest.bytes)
+        try:
+            return check_tree(
+                tree,
+                manifest,
+                deep=self._deep,
+                check=self._check,
+                advance=lambda count: self._progress.advance(dataset, count),
+            )
+        finally:
+            self._progress.finish(dataset)
+
+    def _below(self, path: Path) -> str:
+        return path.relative_to(self._layout.root).as_posix()
+
+
+def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
+    """Give the data sets that were asked for, or all that are on the volume.
+
+    Raises:
+        NotFoundError: one of them is not there, or nothing is there at all.
+    """
+    there = store.datasets()
+    for name in ids:
+        if name not in there:
+            hint = "Versions are looked at whole: leave out the split." if ":" in name else nearest(name, there)
+            raise NotFoundError(f"{name!r} is not on the volume {store.layout.root}; nothing was done", hint=hint)
+    if not there:
+        raise NotFoundError(
+            f"there is no data set on the volume {store.layout.root}",
+            hint="Run 'provision' first, or give the volume with --data-dir.",
+        )
+    return tuple(dict.fromkeys(ids)) or there
+
+
+def _defect(finding: Finding) -> Defect:
+    return Defect(finding.problem, finding.path, finding.expected, finding.actual)
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return ()
+    return facts.st_dev, facts.st_ino

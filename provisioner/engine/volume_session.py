@@ -1,0 +1,117 @@
+"""The volume that the settings name: its layout, its trees, and holding its lock.
+
+Every command that looks at the volume or changes it begins here, so that all of them agree on what kind of volume it is, how
+trees are published on it, and when it must be left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from provisioner._version import __version__
+from provisioner.errors import VolumeError, VolumeNotWritableError
+from provisioner.volume.fs.disk import make_folder
+from provisioner.volume.fs.lock import writer_lock
+from provisioner.volume.fs.mounts import kind_of
+from provisioner.volume.store.layout import VolumeLayout
+from provisioner.volume.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provisioner.cancellation import Stop
+    from provisioner.settings.model import Settings
+
+_LOGGER = logging.getLogger(__name__)
+
+WAIT_LINE_SECONDS: Final = 10.0
+
+
+class Holding:
+    """One volume, as one process sees it."""
+
+    def __init__(self, settings: Settings, stop: Stop) -> None:
+        """Look at nothing but the mount's kind.
+
+        Args:
+            settings: what the user asked for.
+            stop: ends the work.
+        """
+        self.settings = settings
+        self._stop = stop
+        self.layout = VolumeLayout(
+            settings.data_dir.absolute(), settings.staging_dir.absolute() if settings.staging_dir else None
+        )
+        self.kind = kind_of(self.layout.root) if settings.volume_kind == "auto" else settings.volume_kind
+        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.host = socket.gethostname()
+
+    @cached_property
+    def store(self) -> Store:
+        """The trees."""
+        publish = "dir" if self.kind == "object" else self.settings.publish
+        return Store(self.layout, publish, program_version=__version__, check=self._stop.check)
+
+    def prepare(self) -> None:
+        """Make the folders that a writer needs.
+
+        Raises:
+            VolumeNotWritableError: this user may not.
+            VolumeError: it is no volume to write to, or it failed.
+        """
+        if self.kind == "object" and self.settings.lock == "flock":
+            raise VolumeError(
+                f"{self.layout.root} is an object store's mount: a lock on it holds within one mount only; nothing was changed",
+                hint="If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk).",
+            )
+        try:
+            make_folder(self.layout.root)
+            make_folder(self.layout.private)
+        except VolumeNotWritableError as error:
+            uid = os.geteuid() if hasattr(os, "geteuid") else "this user"
+            raise VolumeNotWritableError(
+                error.message,
+                hint=f"Give the volume to this user: 'chown -R {uid}:0 DIR && chmod -R g+rwX DIR' on the host, "
+                f"or start the container with --user UID:0 of its owner, or fsGroup: 0 in Kubernetes.",
+            ) from error
+        make_folder(self.layout.staging)
+
+    @contextlib.contextmanager
+    def lock(self, *, waits: bool = True) -> Iterator[None]:
+        """Be the one writer while the block runs.
+
+        Args:
+            waits: as long as ``LOCK_TIMEOUT`` says; otherwise not at all.
+
+        Raises:
+            LockTimeoutError: another writer kept it.
+            VolumeNotWritableError, VolumeError: there is no lock to be had.
+        """
+        if self.settings.lock == "external":
+            yield
+            return
+        said = -WAIT_LINE_SECONDS
+
+        def waiting(holder: str, waited: float) -> None:
+            nonlocal said
+            if waited - said >= WAIT_LINE_SECONDS:
+                said = waited
+                left = self.settings.lock_timeout_seconds - waited
+                _LOGGER.info("Waiting for %s: %.0f s so far, giving up in %.0f s", holder, waited, left)
+
+        holder = {"run_id": self.run_id, "host": self.host, "pid": os.getpid(), "since": now()}
+        timeout = self.settings.lock_timeout_seconds if waits else 0.0
+        with writer_lock(self.layout.lock, holder=holder, timeout_seconds=timeout, stop=self._stop, waiting=waiting):
+            yield
+
+
+def now() -> str:
+    """Give the time, UTC, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

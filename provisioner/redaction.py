@@ -1,0 +1,84 @@
+"""Removal of secrets from every text that leaves the process: those that are known, and whatever has the form of one."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MASK: Final = "***"
+_SHORTEST_SECRET: Final = 4
+"""Characters; replacing anything shorter wherever it stands would hide the whole text and tell what the secret is."""
+
+# A user and a password, or a token alone, before the host of a URL.
+_USER: Final = re.compile(r"(?<=://)[^/\s\"'<>?#]+@")
+# Parameters that sign a URL or carry a credential (S3, CloudFront, GCS, Azure, the Hub's own), wherever a query appears:
+# libraries also print a request's path alone.
+_PARAMETER: Final = re.compile(
+    r"""([?&;](?:x-(?:amz|goog|ms|xet)-[a-z0-9-]+|(?:aws|google)access(?:key)?id|signature|sig|(?:access_|refresh_|id_|auth_)?token|jwt
+        |api[_-]?key|key|secret|password|auth|authorization|credential|key-pair-id|policy|expires|hdnea|hdnts|hmac|s[evprt]|sk[a-z]+)=)
+        [^&;\s"'<>]*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# Hosts that the Hub and others redirect to: there a query is a signature, whatever its parameters are called.
+_SIGNED_HOST: Final = re.compile(
+    r"""(https?://(?:[^/\s"'<>?#]*\.)?(?:amazonaws\.com|cloudfront\.net|googleapis\.com|core\.windows\.net|r2\.cloudflarestorage\.com
+        |xethub\.hf\.co|cdn-lfs[a-z0-9.-]*|cdn\.hf\.co)(?::\d+)?(?:/[^\s"'<>?#]*)?\?)[^\s"'<>]+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_BEARER: Final = re.compile(
+    r"""\b((?:proxy-)?authorization['"]?\s*[:=]\s*['"]?(?:bearer|basic|token)|bearer)\s+[^\s'",;]+""", re.IGNORECASE
+)
+_HUB_TOKEN: Final = re.compile(r"\bhf_(?:[A-Za-z0-9]{16,}|(?:oauth|jwt|app)_[A-Za-z0-9_.-]{8,})")
+
+
+def redact_urls(text: str) -> str:
+    """Give ``text`` without what is recognized as secret by its form alone."""
+    if "://" in text:
+        text = _USER.sub(f"{MASK}@", text)
+        text = _SIGNED_HOST.sub(rf"\1{MASK}", text)
+    if "=" in text:
+        text = _PARAMETER.sub(rf"\1{MASK}", text)
+    text = _BEARER.sub(rf"\1 {MASK}", text)
+    return _HUB_TOKEN.sub(f"hf_{MASK}", text)
+
+
+class Redactor:
+    """Removes the secrets that it was told, and what has the form of one, from every text that is going to be seen."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known: re.Pattern[str] | None = None
+        self._forms: set[str] = set()
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        """Remove these from now on, also as they look inside a URL; whatever is shorter than 4 characters is not."""
+        for secret in secrets:
+            if len(secret) >= _SHORTEST_SECRET:
+                self._forms.update((secret, quote(secret, safe=""), quote_plus(secret)))
+        # The longest first: one secret may begin with another.
+        forms = sorted(self._forms, key=lambda form: (-len(form), form))
+        self._known = re.compile("|".join(map(re.escape, forms))) if forms else None
+
+    def redact(self, text: str) -> str:
+        """Give ``text`` without secrets."""
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        return redact_urls(text)
+
+    def redact_value(self, value: Any) -> Any:  # noqa: ANN401 - any JSON
+        """Give a JSON value without secrets, in keys and texts at every depth; what is no JSON becomes text."""
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case str():
+                return self.redact(value)
+            case dict():
+                return {self.redact(str(key)): self.redact_value(item) for key, item in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self.redact_value(item) for item in value]
+            case _:
+                return self.redact(str(value))

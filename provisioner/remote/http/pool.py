@@ -1,0 +1,301 @@
+"""Connections to hosts that are reached without a proxy: kept alive, one request at a time on each.
+
+On :mod:`http.client`, since for a small file the general client around it costs more than the request itself (the figures
+are in ``docs/adr/0017-ranges-pieces-and-bare-connections.md``). Whatever goes through a proxy is :mod:`urllib3`'s; the
+answers look the same.
+"""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+import threading
+import weakref
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+from provisioner.remote.http.errors import NoConnectionError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
+
+_STALE: Final = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+"""How a connection that the server has closed in the meantime answers."""
+_NOT_YET: Final = frozenset({100, 102, 103})
+"""Informational answers: the true one follows."""
+_FIRST_STATUS: Final = 100
+_HTTP_1_0: Final = 10
+_MAX_LINE: Final = 65_536
+_MAX_FIELDS: Final = 100
+_FORBIDDEN: Final = frozenset(map(chr, range(33))) | {"\x7f"}
+
+
+class Fields(dict[str, str]):
+    """Header fields by their names, in any case; several of one name are joined by commas."""
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
+        """Give a field's value, or ``default``."""
+        return super().get(name.lower(), default)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+
+class _Response(http.client.HTTPResponse):
+    """The library's response, but for how it reads the head: by its own parser of mail that costs more than a small file."""
+
+    def begin(self) -> None:
+        """Read the status line and the fields (RFC 9112, sections 4 and 5).
+
+        Raises:
+            http.client.HTTPException: this is no answer.
+            OSError: the connection failed.
+        """
+        status = int(http.client.CONTINUE)
+        while status in _NOT_YET:
+            status = self._read_status_line()
+            fields = self._read_fields()
+        self.code = self.status = status
+        self.headers = self.msg = cast("http.client.HTTPMessage", fields)
+        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        length = fields.get("content-length", "")
+        self.length = int(length) if length.isdecimal() and length.isascii() and not self.chunked else None
+        if status in {http.client.NO_CONTENT, http.client.NOT_MODIFIED}:
+            self.length = 0
+        stays = fields.get("connection", "").lower()
+        self.will_close = (
+            "close" in stays
+            or (self.version == _HTTP_1_0 and "keep-alive" not in stays)
+            or (self.length is None and not self.chunked)
+        )
+
+    def read_some(self, view: memoryview) -> int:
+        """Read what is there into ``view``, and give how many bytes that is; 0 at the end.
+
+        The library's own ``read1`` makes room for all that might come, each time: for a large file that costs more than the
+        reading.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection failed.
+        """
+        if self.fp is None:
+            return 0
+        if self.chunked or self.length is None:
+            data = self.read1(len(view))
+            view[: len(data)] = data
+            return len(data)
+        count = self.fp.readinto1(view[: self.length])
+        self.length -= count
+        if not count or not self.length:
+            self._close_conn()  # type: ignore[attr-defined]
+        return count
+
+    def _read_status_line(self) -> int:
+        line = self.fp.readline(_MAX_LINE + 1)
+        if not line:
+            raise http.client.RemoteDisconnected("the connection was closed without an answer")
+        version, _, rest = line.decode("latin-1").strip().partition(" ")
+        digits = rest.strip()[:3]
+        if not version.startswith("HTTP/1.") or not (digits.isdecimal() and digits.isascii() and int(digits) >= _FIRST_STATUS):
+            raise http.client.BadStatusLine(repr(line[:80]))
+        self.version = _HTTP_1_0 if version == "HTTP/1.0" else _HTTP_1_0 + 1
+        self.reason = rest.strip()[4:]
+        return int(digits)
+
+    def _read_fields(self) -> Fields:
+        fields, name = Fields(), ""
+        for _ in range(_MAX_FIELDS):
+            line = self.fp.readline(_MAX_LINE + 1)
+            if len(line) > _MAX_LINE:
+                raise http.client.LineTooLong("header line")
+            text = line.decode("latin-1").rstrip("\r\n")
+            if not text:
+                if not line:
+                    raise http.client.RemoteDisconnected("the connection ended within the header")
+                return fields
+            if text[0] in " \t" and name:
+                fields[name] += f" {text.strip()}"
+                continue
+            name, colon, value = text.partition(":")
+            name = name.strip().lower()
+            if colon:
+                fields[name] = f"{fields[name]}, {value.strip()}" if name in fields else value.strip()
+        raise http.client.HTTPException(f"more than {_MAX_FIELDS} header fields")
+
+
+class DirectResponse:
+    """An answer; its body is read in pieces. Closing it gives the connection back if the body was read to its end."""
+
+    def __init__(
+        self,
+        inner: _Response,
+        connection: http.client.HTTPConnection,
+        sock: socket.socket,
+        keep: Callable[[], None],
+    ) -> None:
+        """Wrap ``inner``, which comes over ``connection`` and its socket; ``keep`` is called when that can be used again."""
+        self.status = inner.status
+        self.headers = cast("Mapping[str, str]", inner.headers)
+        self._sock = sock
+        self._inner = inner
+        self._connection = connection
+        self._keep = keep
+
+    def read1(self, amt: int, *, decode_content: bool = False) -> bytes:  # noqa: ARG002 - as it came, always
+        """Give what is there, at most ``amt`` bytes; none at the end.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection failed.
+        """
+        return self._inner.read1(amt)
+
+    def readinto1(self, view: memoryview) -> int:
+        """Read what is there into ``view``, and give how many bytes that is; 0 at the end.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection failed.
+        """
+        return self._inner.read_some(view)
+
+    def read(self, amt: int, *, decode_content: bool = False) -> bytes:  # noqa: ARG002 - as it came, always
+        """Give ``amt`` bytes, fewer at the end.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection failed.
+        """
+        return self._inner.read(amt)
+
+    def drain_conn(self) -> None:
+        """Read the rest."""
+        try:
+            self._inner.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+
+    def shutdown(self) -> None:
+        """End a read that another thread is waiting in."""
+        self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of it."""
+        inner, keep = self._inner, self._keep
+        # Nothing left to come, and the server means to stay.
+        reusable = (inner.length == 0 or inner.isclosed()) and not inner.will_close and self._connection.sock is not None
+        inner.close()
+        self._keep = _nothing
+        if keep is _nothing:
+            return
+        if reusable:
+            keep()
+        else:
+            self._connection.close()
+
+
+def _nothing() -> None:
+    """The connection was dealt with already."""
+
+
+class DirectPool:
+    """Connections to one host; safe for several threads."""
+
+    def __init__(self, origin: str, context: ssl.SSLContext, *, connect_seconds: float, stall_seconds: float) -> None:
+        """Open nothing yet.
+
+        Args:
+            origin: scheme, host and port.
+            context: for ``https``.
+            connect_seconds: how long a connection may take.
+            stall_seconds: how long it may bring nothing.
+
+        Raises:
+            ValueError: no such address.
+        """
+        parts = urlsplit(origin)
+        self._scheme = parts.scheme
+        self._host = parts.hostname or ""
+        self._port = parts.port
+        self._authority = parts.netloc
+        self._context = context
+        self._connect_seconds = connect_seconds
+        self._stall_seconds = stall_seconds
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._idle)
+
+    def request(self, target: str, headers: Mapping[str, str]) -> DirectResponse:
+        """Ask for ``target`` (path and query).
+
+        Raises:
+            OSError, http.client.HTTPException: the connection failed.
+            ValueError: this is nothing that can be asked for.
+        """
+        if not _FORBIDDEN.isdisjoint(target):
+            raise http.client.InvalidURL(f"{target!r} has a blank or a control character")
+        lines = [f"GET {target} HTTP/1.1", f"Host: {self._authority}", *(f"{name}: {value}" for name, value in headers.items())]
+        if any("\r" in line or "\n" in line for line in lines):
+            raise ValueError("a header with a line break")
+        question = "\r\n".join((*lines, "", "")).encode("latin-1")
+        while True:
+            connection, is_fresh = self._take()
+            sock = connection.sock
+            response = _Response(sock, method="GET")
+            try:
+                sock.sendall(question)
+                response.begin()
+            except BaseException as error:
+                response.close()
+                connection.close()
+                # Nothing of an answer had come: the server had closed it before it saw the question.
+                if is_fresh or not isinstance(error, _STALE):
+                    raise
+                continue
+            return DirectResponse(response, connection, sock, partial(self._keep, connection))
+
+    def _take(self) -> tuple[http.client.HTTPConnection, bool]:
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self._connect(), True
+            if not _has_something_to_read(connection.sock):
+                return connection, False
+            # An end, or an answer that nobody asked for.
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        timeout = self._connect_seconds
+        connection: http.client.HTTPConnection
+        if self._scheme == "https":
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        try:
+            connection.connect()
+        except OSError as error:
+            connection.close()
+            raise NoConnectionError(error) from error
+        connection.sock.settimeout(self._stall_seconds)
+        return connection
+
+    def _keep(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._idle.append(connection)
+
+
+def _close_all(idle: deque[http.client.HTTPConnection]) -> None:
+    while idle:
+        idle.pop().close()
+
+
+def _has_something_to_read(sock: Any) -> bool:  # noqa: ANN401 - a socket, or what TLS makes of it
+    poll = getattr(select, "poll", None)
+    if poll is None:
+        return bool(select.select([sock], [], [], 0)[0])
+    poller = poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))

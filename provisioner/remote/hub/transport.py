@@ -1,0 +1,227 @@
+"""What lies below the Hub client: each of its requests, with our time limits, proxies, rewriting, retries and stop.
+
+The Hub client has no time limit, retries some requests by rules of its own and others never, and sleeps where no signal
+can wake it. All of that goes through one shared HTTP client, whose transport can be replaced: here is ours. Every request
+passes through the one :class:`~provisioner.remote.retry.Retry`, so nothing that is left for the client to retry ever
+reaches it.
+
+This module imports the HTTP library and is itself imported lazily, by :mod:`provisioner.remote.hub.client` alone.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import ssl
+import threading
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+
+from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
+from provisioner.remote.proxies import Proxies, redact
+from provisioner.remote.retry import Retry, Transient, come_back_later
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioner.cancellation import Stop
+
+T = TypeVar("T")
+
+CONNECT_SECONDS: Final = 10.0
+READ_SECONDS: Final = 30.0
+"""Between two pieces of an answer."""
+ANSWER_SECONDS: Final = 180.0
+"""For a whole answer: a server that drips a byte now and then would never run into :data:`READ_SECONDS`."""
+
+SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", default="")
+"""What the request is for, in words; names it in messages."""
+
+_TIMEOUTS: Final = {"connect": CONNECT_SECONDS, "read": READ_SECONDS, "write": READ_SECONDS, "pool": READ_SECONDS}
+_BUSY_CREATING: Final = "another conflicting operation is in progress"
+"""A 409 that passes: the Hub makes one repository of a user at a time. The client itself would ask again at once, for ever."""
+
+
+class HubTransport(httpx2.BaseTransport):
+    """Sends one request and reads its whole answer, asked again by policy; ended at once by a request to stop."""
+
+    def __init__(
+        self,
+        *,
+        context: ssl.SSLContext,
+        proxies: Proxies,
+        rewrite: Callable[[str], str],
+        token: str | None,
+        token_origins: frozenset[tuple[str, str]],
+        retry: Retry,
+        stop: Stop,
+    ) -> None:
+        self._context = context
+        self._proxies = proxies
+        self._rewrite = rewrite
+        self._token = token
+        self._token_origins = token_origins
+        self._retry = retry
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._routes: dict[str | None, httpx2.HTTPTransport] = {}
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send ``request`` until it is answered for good.
+
+        Raises:
+            ProvisionerError: as :meth:`Retry.call` says; never an exception of the HTTP library.
+        """
+        what = SUBJECT.get() or f"{request.method} {redact(str(request.url))}"
+        return self._retry.call(what, lambda: self._try(request))
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            for route in self._routes.values():
+                route.close()
+            self._routes.clear()
+
+    def _try(self, request: httpx2.Request) -> httpx2.Response:
+        outgoing = self._outgoing(request)
+        response = _interruptible(self._stop, lambda: self._exchange(outgoing))
+        host = outgoing.url.netloc.decode("ascii")
+        if response.status_code == HTTPStatus.CONFLICT and _BUSY_CREATING in response.text:
+            raise Transient(f"{host}: {_BUSY_CREATING}")
+        busy = come_back_later(host, response.status_code, response.headers, time.time())
+        if busy is not None:
+            raise busy
+        return response
+
+    def _outgoing(self, request: httpx2.Request) -> httpx2.Request:
+        """Give what really goes out: the mirror's address, our time limits (the client sets none), the token only to the Hub."""
+        headers = httpx2.Headers(request.headers)
+        if origin(str(request.url)) not in self._token_origins:
+            headers.pop("authorization", None)
+        try:
+            url = httpx2.URL(self._rewrite(str(request.url)))
+        except httpx2.InvalidURL as error:
+            raise wire_error(error, str(request.url), self._token) from error
+        headers["host"] = url.netloc.decode("ascii")
+        return httpx2.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions={**request.extensions, "timeout": _TIMEOUTS}
+        )
+
+    def _exchange(self, request: httpx2.Request) -> httpx2.Response:
+        url = str(request.url)
+        try:
+            response = self._route(self._proxies.for_url(url)).handle_request(request)
+            try:
+                # Here and not in the client: only what lies below this line is tried again.
+                response.read()
+            finally:
+                response.close()
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise wire_error(error, url, self._token) from error
+        return response
+
+    def _route(self, proxy: str | None) -> httpx2.HTTPTransport:
+        with self._lock:
+            if proxy not in self._routes:
+                try:
+                    self._routes[proxy] = httpx2.HTTPTransport(verify=self._context, trust_env=False, proxy=proxy)
+                except (ValueError, ImportError, httpx2.InvalidURL) as error:
+                    raise ConfigurationError(
+                        f"the proxy {redact(str(proxy))} cannot be used: {redact(str(error))}",
+                        hint="Set HTTP_PROXY and HTTPS_PROXY to something like http://proxy.example:3128.",
+                    ) from error
+            return self._routes[proxy]
+
+
+def origin(url: str) -> tuple[str, str]:
+    """Give the scheme and ``host:port`` of ``url``."""
+    parts = urlsplit(url)
+    return parts.scheme, f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
+
+
+def wire_error(error: Exception, url: str, token: str | None = None) -> ProvisionerError:
+    """Give our error for one of the HTTP library: below the level at which a server answers."""
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    reason = redact(str(error), token) or type(error).__name__
+    if (untrusted := _cause(error, ssl.SSLCertVerificationError)) is not None:
+        return RemoteRefusedError(
+            f"{host}: its certificate is not trusted: {untrusted.verify_message}",
+            hint="If your site signs certificates itself, set SSL_CERT_FILE to a file with its certificate authority.",
+        )
+    match error:
+        case httpx2.InvalidURL() | httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
+            return ConfigurationError(
+                f"{redact(url, token)} cannot be asked: {reason}",
+                hint="Look at HF_ENDPOINT and URL_REWRITE: https://host is what is expected.",
+            )
+        case httpx2.TooManyRedirects():
+            return RemoteRefusedError(
+                f"{host}: sends us from one address to the next without end", hint="Look at HF_ENDPOINT and URL_REWRITE."
+            )
+        # The library tells the proxy's status in the text alone.
+        case httpx2.ProxyError() if reason.startswith("4") and not reason.startswith(("408", "425", "429")):
+            return RemoteRefusedError(
+                f"the proxy does not let us reach {host}: {reason}",
+                hint="Look at HTTP_PROXY and HTTPS_PROXY (user name and password included), or add the host to NO_PROXY.",
+            )
+        case httpx2.ProxyError():
+            return Transient(f"the proxy could not reach {host}: {reason}")
+        case httpx2.ConnectTimeout():
+            return Transient(
+                f"{host}: no connection within {CONNECT_SECONDS:.0f} s", hint="Is the network there, and the address right?"
+            )
+        case httpx2.TimeoutException():
+            return Transient(f"{host}: silent for {READ_SECONDS:.0f} s")
+        case httpx2.ConnectError():
+            return Transient(f"{host}: no connection: {reason}", hint="Is the network there, and the address right?")
+        case _:
+            return Transient(f"{host}: the connection broke: {reason}")
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def _cause(error: BaseException | None, kind: type[E]) -> E | None:
+    """Find an error of ``kind`` among what led to ``error``."""
+    for _ in range(10):  # a chain may be a ring
+        if error is None or isinstance(error, kind):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _interruptible(stop: Stop, action: Callable[[], T]) -> T:
+    """Do ``action`` on a thread of its own, and leave it there when we are asked to stop.
+
+    Nothing else ends a name lookup, a connection attempt or a TLS handshake at once; the thread dies with its time limit
+    or with the process.
+
+    Raises:
+        Transient: not done within :data:`ANSWER_SECONDS`.
+        ProvisionerError: asked to stop, or what ``action`` raises.
+    """
+    # A simple queue, because its `put` may be called from a signal handler that interrupted this very `get`.
+    outcome: queue.SimpleQueue[tuple[T | None, BaseException | None] | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcome.put((action(), None))
+        except BaseException as error:  # noqa: BLE001 - raised again on the thread that asked
+            outcome.put((None, error))
+
+    with stop.closing(lambda: outcome.put(None)):
+        threading.Thread(target=work, name="hub-request", daemon=True).start()
+        try:
+            done = outcome.get(timeout=ANSWER_SECONDS)
+        except queue.Empty:
+            raise Transient(f"no whole answer within {ANSWER_SECONDS:.0f} s") from None
+    stop.check()
+    assert done is not None, "woken without a reason to stop"  # noqa: S101 - the only other sender is above
+    result, error = done
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]  # None only where T allows it

@@ -1,0 +1,295 @@
+"""How the text of a setting becomes a value: one function for each form, and what is said of a text that has not that form.
+
+The functions know nothing of names and places: :mod:`provisioner.settings.model` does, and makes the message.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
+
+from provisioner.catalog.document import nearest
+from provisioner.redaction import MASK, redact_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_LONGEST: Final = 365 * 86_400
+"""The longest time in seconds that can be set: what every clock and every waiting call can bear."""
+_LARGEST: Final = 10**18
+"""The largest amount in bytes that can be set."""
+_SHOWN: Final = 80
+"""How many characters of a wrong value a message repeats."""
+
+TOKEN_PREFIX: Final = "hf_"  # noqa: S105 - how every token of the Hub begins
+
+W = TypeVar("W", bound=str)
+
+
+class Secret:
+    """A text that is only shown to who asks for it by name."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Give the text itself; never log the answer."""
+        return self._text
+
+    def __repr__(self) -> str:
+        """Give the same for every secret."""
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        """Give the same for every secret."""
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        """Two secrets are equal when their texts are."""
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        """Give equal secrets the same number."""
+        return hash((Secret, self._text))
+
+
+class BadTextError(Exception):
+    """A text that has not the form it needs; whoever knows where it came from makes a message of it."""
+
+    def __init__(self, problem: str, hint: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+
+def shown(text: str) -> str:
+    """Give a text that was refused for a message: cut, quoted, and without what a URL may hide."""
+    if redact_urls(text) != text:
+        return repr(MASK)
+    return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
+
+
+def plain_text(text: str) -> str:
+    """Read a text of printable characters."""
+    if not text.isprintable():
+        raise BadTextError(f"{shown(text)} holds a character that cannot be printed", "Write it as plain text.")
+    return text
+
+
+def path(text: str) -> Path:
+    """Read a path; whether it exists is not looked at."""
+    # Bytes of a name that are not UTF-8 arrive as surrogates: they are not printable, and right.
+    if any(character < " " or character == "\x7f" for character in text):
+        raise BadTextError(f"{shown(text)} is not a path", "A path holds no control characters.")
+    return Path(text)
+
+
+def one_of(known: tuple[W, ...]) -> Callable[[str], W]:
+    """Give what reads one of the ``known`` words, in any case."""
+
+    def parse(text: str) -> W:
+        for word in known:
+            if word == text.lower():
+                return word
+        hint = guess(text, known) or f"Accepted: {', '.join(known[:-1])} or {known[-1]}."
+        raise BadTextError(f"{shown(text)} is not one of {', '.join(known)}", hint)
+
+    return parse
+
+
+def guess(word: str, known: tuple[str, ...]) -> str:
+    """Give the sentence that names the nearest known word; empty when none is near."""
+    sentence = nearest(word, known)
+    return sentence if sentence.startswith("Did you mean") else ""
+
+
+_TRUTHS: Final = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+def boolean(text: str) -> bool:
+    """Read a truth value."""
+    truth = _TRUTHS.get(text.lower())
+    if truth is None:
+        raise BadTextError(f"{shown(text)} is neither true nor false", "Accepted: true or false.")
+    return truth
+
+
+def truth_or_one_of(known: tuple[W, ...]) -> Callable[[str], W]:
+    """Give what reads one of the ``known`` words, of which ``true`` and ``false`` may be spelled in any way."""
+
+    def parse(text: str) -> W:
+        truth = _TRUTHS.get(text.lower())
+        return one_of(known)(text if truth is None else str(truth))
+
+    return parse
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Give what reads a whole number between ``low`` and ``high``, both included."""
+
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
+        if not low <= number <= high:
+            raise BadTextError(f"{shown(text)} is not a whole number from {low} to {high}", f"For example {low}.")
+        return number
+
+    return parse
+
+
+def amount(unit: int, unit_name: str) -> Callable[[str], int]:
+    """Give what reads a decimal number of ``unit`` bytes, at least one byte; the value is in bytes."""
+
+    def parse(text: str) -> int:
+        number = Decimal(text) if re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", text) else Decimal(0)
+        size = int(number * unit)
+        if not 1 <= size <= _LARGEST:
+            hint = f"Accepted: a number above 0 in {unit_name}, without the unit, such as 25 or 0.5; leave it empty for no limit."
+            raise BadTextError(f"{shown(text)} is not a number of {unit_name}", hint)
+        return size
+
+    return parse
+
+
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def duration(*, zero: bool) -> Callable[[str], float]:
+    """Give what reads a time; the value is in seconds, and 0 only where ``zero`` makes sense."""
+
+    def parse(text: str) -> float:
+        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smh]?)", text.lower())
+        hint = "Accepted: seconds, or a number with s, m or h, such as 90, 90s, 30m, 6h or 1.5h."
+        if match is None:
+            raise BadTextError(f"{shown(text)} is not a duration", hint)
+        seconds = float(match[1]) * _SECONDS[match[2]]
+        if seconds > _LONGEST:
+            raise BadTextError(f"{shown(text)} is more than a year", hint)
+        if not seconds and not zero:
+            raise BadTextError(f"{shown(text)} leaves no time at all", "Leave it empty for no limit.")
+        return seconds
+
+    return parse
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names separated by commas; each once, in their order."""
+    found = tuple(dict.fromkeys(filter(None, (plain_text(name.strip()) for name in text.split(",")))))
+    if not found:
+        raise BadTextError(f"{shown(text)} names nothing", "Separate names by commas, such as ljspeech,urmp.")
+    return found
+
+
+def datasets(text: str) -> tuple[tuple[str, str | None], ...]:
+    """Read ``ID`` or ``ID:SPLIT``, separated by commas."""
+    chosen: dict[tuple[str, str | None], None] = {}
+    for item in names(text):
+        match = re.fullmatch(r"([\w.-]+)(?::([\w.-]+))?", item)
+        if match is None:
+            raise BadTextError(f"{shown(item)} is not a data set", "Accepted: ID or ID:SPLIT, such as ljspeech,nsynth:test.")
+        chosen[match[1], match[2]] = None
+    return tuple(chosen)
+
+
+def _pairs(text: str, example: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in names(text):
+        match = re.fullmatch(r"([\w.-]+)\s*=\s*(\S+)", item)
+        if match is None:
+            raise BadTextError(f"{shown(item)} is not ID=VALUE", f"For example {example}.")
+        if match[1] in pairs:
+            raise BadTextError(f"{shown(match[1])} stands there twice", "Keep one of them.")
+        pairs[match[1]] = match[2]
+    return pairs
+
+
+def priorities(text: str) -> Mapping[str, int]:
+    """Read ``ID=1`` to ``ID=5``, separated by commas."""
+    by_id: dict[str, int] = {}
+    for name, number in _pairs(text, "ljspeech=5,urmp=1").items():
+        if number not in {"1", "2", "3", "4", "5"}:
+            hint = "Accepted: 1 to 5; higher is fetched first and given up last."
+            raise BadTextError(f"{shown(number)} is not a priority of {name}", hint)
+        by_id[name] = int(number)
+    return by_id
+
+
+def layouts(text: str) -> Mapping[str, str]:
+    """Read ``ID=LAYOUT``, separated by commas."""
+    return _pairs(text, "libritts=parquet")
+
+
+def _checked_url(text: str, schemes: tuple[str, ...]) -> str:
+    accepted = " or ".join(f"{scheme}://" for scheme in schemes)
+    hint = f"Accepted: a URL that begins with {accepted}."
+    try:
+        parts = urlsplit(text)
+        right = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "file") and parts.port != 0
+    except ValueError:
+        right = False
+    if not right or not text.isprintable() or " " in text:
+        raise BadTextError(f"{shown(text)} is not a URL that can be used here", hint)
+    return text
+
+
+def endpoint(text: str) -> str:
+    """Read the address of a Hub; the value has no slash at its end."""
+    url = _checked_url(text, ("http", "https"))
+    if "?" in url or "#" in url:
+        raise BadTextError(f"{shown(text)} is not the address of a Hub", "Accepted: a URL without a query.")
+    return url.rstrip("/")
+
+
+def proxy(text: str) -> str:
+    """Read the URL of a proxy; without a scheme it is ``http``."""
+    # `proxy.local:3128` is what many write, and what curl and Python's own libraries understand.
+    return _checked_url(text if "://" in text else f"http://{text}", ("http", "https"))
+
+
+def rewrites(text: str) -> tuple[tuple[str, str], ...]:
+    """Read ``PREFIX=REPLACEMENT``, separated by ``;``; the value has the longest prefix first."""
+    rules: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in text.split(";"))):
+        # A URL may itself hold "=": the one that separates is the first that another URL follows.
+        match = re.fullmatch(r"(\S+?)=((?:https?|file)://\S*)", item)
+        if match is None:
+            hint = "Accepted: PREFIX=REPLACEMENT, both URLs, several separated by ';'."
+            raise BadTextError(f"{shown(item)} is not a rule to rewrite URLs", hint)
+        prefix, replacement = _checked_url(match[1], ("http", "https")), _checked_url(match[2], ("http", "https", "file"))
+        if rules.setdefault(prefix, replacement) != replacement:
+            raise BadTextError(f"{shown(prefix)} stands there twice", "Keep one replacement for each prefix.")
+    return tuple(sorted(rules.items(), key=lambda rule: -len(rule[0])))
+
+
+_HUB_NAME: Final = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
+
+
+def owner(text: str) -> str:
+    """Read the name of a user or an organization of the Hub."""
+    if not _HUB_NAME.fullmatch(text):
+        raise BadTextError(f"{shown(text)} is not a name of the Hub", "Write the user or organization as in its page's URL.")
+    return text
+
+
+def repository(text: str) -> str:
+    """Read ``NAME`` or ``OWNER/NAME``; empty for the words that turn the step off."""
+    if text.lower() in {"none", "off", "false"}:
+        return ""
+    parts = text.split("/")
+    if len(parts) > 2 or not all(_HUB_NAME.fullmatch(part) for part in parts):  # noqa: PLR2004 - owner and name
+        hint = "Accepted: NAME or OWNER/NAME of letters, digits, '-', '_' and '.'; 'none' turns it off."
+        raise BadTextError(f"{shown(text)} is not the name of a repository", hint)
+    return text
+
+
+def token(text: str) -> Secret:
+    """Read a token; what is said of a wrong one does not show it."""
+    # It goes into a header: a line break or a letter that is not ASCII would break it, or say something else there.
+    for place, character in enumerate(text, start=1):
+        if not "!" <= character <= "~":
+            raise BadTextError(f"character {place} is none that a token has", "Copy the token again: one line, no quotes.")
+    return Secret(text)

@@ -1,0 +1,93 @@
+"""Repositories that the config file describes, read from its section ``repositories:``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
+
+from provisioner.settings import parsers as texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioner.catalog.document import Value
+
+Gate = Literal["auto", "manual", "none"]
+
+KEYS: Final = ("name", "organization", "visibility", "template", "gated")
+DEFAULT_TEMPLATE: Final = "experiment-logs"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredRepository:
+    """One entry of the section."""
+
+    name: str
+    """``NAME`` or ``OWNER/NAME``."""
+    organization: str | None = None
+    """Owner of a plain ``NAME``; ``None``: the token's user."""
+    private: bool | None = None
+    """``None``: nothing is said of it."""
+    template: str = DEFAULT_TEMPLATE
+    gate: Gate | None = None
+    """Whether readers must ask for access; ``None``: nothing is said of it."""
+    place: str = ""
+    """``file:line: key``, for messages."""
+
+
+def read_repositories(value: Value) -> tuple[DeclaredRepository, ...]:
+    """Read the section.
+
+    Raises:
+        ConfigurationError: it is wrong; names file, line and key.
+    """
+    if value.data is None:
+        return ()
+    seen: dict[tuple[str, str | None], int] = {}
+    found = []
+    for item in value.items():
+        repository = _read_one(item)
+        key = (repository.name.casefold(), (repository.organization or "").casefold() or None)
+        if key in seen:
+            item.fail("this repository stands here a second time", f"The first is on line {seen[key]}.")
+        seen[key] = item.line
+        found.append(repository)
+    return tuple(found)
+
+
+def _read_one(item: Value) -> DeclaredRepository:
+    keys = item.mapping(KEYS, required=("name",))
+    name = _parsed(keys["name"], texts.repository)
+    if not name:
+        keys["name"].fail("a repository of this list cannot be turned off", "Remove the entry.")
+    organization = _parsed(keys["organization"], texts.owner) if _given(keys, "organization") else None
+    if organization and "/" in name:
+        keys["organization"].fail(f"the name {name!r} says its owner already", "Leave one of the two out.")
+    private = keys["visibility"].choice(("public", "private")) == "private" if _given(keys, "visibility") else None
+    template = keys["template"].text() if _given(keys, "template") else DEFAULT_TEMPLATE
+    if not template:
+        keys["template"].fail("no template is named", "Leave the key out for the default.")
+    return DeclaredRepository(name, organization, private, template, _gate(keys), f"{item.file}:{item.line}: {item.key}")
+
+
+def _gate(keys: Mapping[str, Value]) -> Gate | None:
+    if not _given(keys, "gated"):
+        return None
+    value = keys["gated"]
+    if isinstance(value.data, bool):
+        return "auto" if value.data else "none"
+    return cast("Gate", value.choice(("auto", "manual", "none")))
+
+
+def _given(keys: Mapping[str, Value], key: str) -> bool:
+    value = keys.get(key)
+    return value is not None and value.data is not None
+
+
+def _parsed(value: Value, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(value.text())
+    except texts.BadTextError as bad:
+        value.fail(bad.problem, bad.hint)

@@ -1,0 +1,106 @@
+"""One writer at a time: a kernel lock that dies with its process.
+
+It is a *lock*, not a lease: nothing has to be cleaned up after a writer that was killed, and no clock decides. Where the
+volume's file system has no such lock we refuse to write, because a lock *file* (the usual fall-back) survives its writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.errors import LockTimeoutError, VolumeError, VolumeNotWritableError
+from provisioner.volume.fs.disk import open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from provisioner.cancellation import Stop
+
+POLL_SECONDS: Final = 0.2
+_HOLDER_BYTES: Final = 4096
+
+
+@contextlib.contextmanager
+def writer_lock(
+    path: Path,
+    *,
+    holder: Mapping[str, Any],
+    timeout_seconds: float,
+    stop: Stop,
+    waiting: Callable[[str, float], None],
+) -> Iterator[None]:
+    """Hold the volume's lock while the block runs.
+
+    Args:
+        path: the lock file; made if missing, never removed.
+        holder: who we are; written into the lock file for those who wait.
+        timeout_seconds: how long to wait for another writer.
+        stop: ends the wait.
+        waiting: called before each new attempt with who holds it and how many seconds we waited.
+
+    Raises:
+        LockTimeoutError: another writer kept it.
+        VolumeNotWritableError: the lock file cannot be opened for writing.
+        VolumeError: the file system has no kernel locks.
+    """
+    import filelock  # noqa: PLC0415 - off the warm path: a run with nothing to do never gets here
+
+    def sign(descriptor: int) -> None:
+        text = json.dumps(dict(holder)).encode()[:_HOLDER_BYTES]
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, text)
+
+    lock = filelock.FileLock(
+        path, mode=0o664, thread_local=False, fallback_to_soft=False, preserve_lock_file=True, on_acquired=sign
+    )
+    begun = time.monotonic()
+    while True:
+        stop.check()
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            waited = time.monotonic() - begun
+            who = describe_holder(path)
+            if waited >= timeout_seconds:
+                kept = f"kept the volume for {timeout_seconds:.0f} s" if timeout_seconds else "has the volume"
+                raise LockTimeoutError(
+                    f"another writer {kept}: {who}; nothing was changed",
+                    hint="Start again later, or raise LOCK_TIMEOUT. A writer that was killed holds nothing.",
+                ) from None
+            waiting(who, waited)
+            stop.wait(min(POLL_SECONDS, max(0.0, timeout_seconds - waited)))
+        except (PermissionError, OSError, NotImplementedError) as error:
+            raise _refusal(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def describe_holder(path: Path) -> str:
+    """Say who holds the lock, as far as its file tells; any content is survived."""
+    try:
+        with open_file(path) as file:
+            record = json.loads(file.read(_HOLDER_BYTES))
+        return f"run {record['run_id']} on host {record['host']}, process {record['pid']}, since {record['since']}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "a writer that did not sign the lock"
+
+
+def _refusal(path: Path, error: BaseException) -> Exception:
+    if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return VolumeNotWritableError(
+            f"{path}: {os.strerror(error.errno)}",
+            hint="The volume must be writable for this user or for group 0; see 'docs/troubleshooting.md'.",
+        )
+    return VolumeError(
+        f"{path}: this volume has no working kernel lock ({error}); nothing was changed",
+        hint="If something else makes sure that there is only one writer, set LOCK=external.",
+    )

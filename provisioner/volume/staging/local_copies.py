@@ -1,0 +1,98 @@
+"""Bytes that are already on this machine: in the Hub client's cache, or left beside ``datasets/`` by an older tool.
+
+A find is only a suspicion: whoever uses one hashes it. Nothing that is found is changed or removed.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TYPE_CHECKING, Final
+
+from provisioner.volume.staging.blob import hash_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from provisioner.planning.recipe import Artifact
+
+_LEFTOVER_DEPTH: Final = 2
+_NOT_SEARCHED: Final = frozenset({"datasets", ".provisioner", "lost+found"})
+
+
+class Finds:
+    """What may be of use, indexed once and only when first asked."""
+
+    def __init__(self, root: Path, hub_cache: Path | None, check: Callable[[], None]) -> None:
+        """Remember where to look.
+
+        Args:
+            root: the volume's root: an archive may lie in it or in a folder of it.
+            hub_cache: the Hub client's cache (``HF_HUB_CACHE``); ``None``: do not use it.
+            check: called between pieces of work; raises to end it.
+        """
+        self._root = root
+        self._hub_cache = hub_cache
+        self._check = check
+        self._blobs: dict[str, Path] | None = None
+        self._leftovers: dict[str, list[Path]] | None = None
+
+    def find(self, artifact: Artifact) -> Path | None:
+        """Give a file that has an artifact's size and digest; ``None`` when there is none, or no digest to tell by."""
+        if artifact.digest is None:
+            return None
+        for path in self._candidates(artifact):
+            try:
+                size = path.stat().st_size
+                if artifact.size is not None and not artifact.size.estimate and size != artifact.size.value:
+                    continue
+                if hash_file(path, artifact, self._check)[0]:
+                    return path
+            except OSError:
+                continue  # a find that cannot be read is none
+        return None
+
+    def _candidates(self, artifact: Artifact) -> Iterator[Path]:
+        assert artifact.digest is not None  # noqa: S101 - for the type checker
+        if self._blobs is None:
+            self._blobs = dict(_hub_blobs(self._hub_cache)) if self._hub_cache else {}
+        if artifact.digest.hex in self._blobs:
+            yield self._blobs[artifact.digest.hex]
+        if self._leftovers is None:
+            self._leftovers = {}
+            for path in _files_below(self._root, _LEFTOVER_DEPTH):
+                self._leftovers.setdefault(path.name, []).append(path)
+        yield from self._leftovers.get(posixpath.basename(artifact.name), ())
+
+
+def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
+    """The Hub client names a blob by its ETag: the SHA-256 of a large file, the Git SHA-1 of another."""
+    try:
+        with os.scandir(cache) as repositories:
+            names = sorted(entry.name for entry in repositories if entry.name.startswith("datasets--"))
+    except OSError:
+        return
+    for name in names:
+        blobs = cache / name / "blobs"
+        try:
+            with os.scandir(blobs) as entries:
+                found = [entry.name for entry in entries]
+        except OSError:
+            continue
+        for blob in found:
+            if "." not in blob:  # the others are locks and partial downloads
+                yield blob, blobs / blob
+
+
+def _files_below(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in found:
+        if entry.is_file(follow_symlinks=False):
+            yield folder / entry.name
+        elif depth > 1 and entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_SEARCHED:
+            yield from _files_below(folder / entry.name, depth - 1)
