@@ -1,7 +1,7 @@
 """The data that everybody transfers and unpacks: generated, the same on every machine, and known byte for byte.
 
 Blobs cannot be compressed. The WAV files are noise through a low-pass filter with a few tones, which gzip and bzip2 shrink
-about as much as recorded music. Everything is made once and kept in the work folder; an index beside each part says what it
+about as much as recorded music. Everything is made once and kept in the work directory; an index beside each part says what it
 holds, and is written last.
 """
 
@@ -31,7 +31,7 @@ MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 _SEED: Final = 20260101
 _FOLDER_FILES: Final = 500
-"""Files in one folder of a corpus, about as data sets have them."""
+"""Files in one directory of a corpus, about as data sets have them."""
 _POOL_SAMPLES: Final = 8 * MIB
 """Samples that all WAV files are cut from. Two cuts that overlap lie farther apart than any compressor here looks back."""
 _RATE: Final = 22_050
@@ -51,13 +51,13 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Files that are served one by one, below ``files/NAME`` of the work folder."""
+    """Files that are served one by one, below ``files/NAME`` of the work directory."""
 
     name: str
     files: tuple[File, ...]
 
     def first(self, count: int) -> Corpus:
-        """Give the corpus without all but its first files."""
+        """Return the corpus without all but its first files."""
         return Corpus(self.name, self.files[:count])
 
     @property
@@ -92,7 +92,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
 
     def blobs(self, name: str, count: int, size: int, suffix: str = "bin") -> Corpus:
-        """Give ``count`` incompressible files of ``size`` bytes each."""
+        """Return ``count`` incompressible files of ``size`` bytes each."""
 
         def make() -> list[File]:
             done = []
@@ -106,7 +106,7 @@ class Store:
         return Corpus(name, self._kept(f"{name}-{count}-{size}", make))
 
     def wav_tar(self, content: int, form: str) -> Archive:
-        """Give a compressed tar of WAV files with ``content`` bytes in all; ``form`` is ``tar.gz`` or ``tar.bz2``."""
+        """Return a compressed tar of WAV files with ``content`` bytes in all; ``form`` is ``tar.gz`` or ``tar.bz2``."""
         plain = self._scratch / f"wav-{content}.tar"
         paths = [_path(number, "wav") for number in range(content // _WAV_SIZE)]
         tool = {"tar.gz": ["gzip", "-6", "-n", "-c"], "tar.bz2": ["bzip2", "-9", "-c"]}[form]
@@ -123,7 +123,7 @@ class Store:
         return self._archive(f"wav-{content}.{form}", form, members, make)
 
     def small_tar(self, count: int, size: int) -> Archive:
-        """Give a plain tar of ``count`` incompressible files of ``size`` bytes."""
+        """Return a plain tar of ``count`` incompressible files of ``size`` bytes."""
         name = f"small-{count}-{size}.tar"
 
         def contents() -> Iterator[tuple[str, bytes]]:
@@ -134,7 +134,7 @@ class Store:
         return self._archive(name, "tar", members, lambda path: _tar(path, contents()))
 
     def bzip2_zip(self, count: int, content: int) -> Archive:
-        """Give a zip of ``count`` WAV files compressed with bzip2, ``content`` bytes in all."""
+        """Return a zip of ``count`` WAV files compressed with bzip2, ``content`` bytes in all."""
         name = f"bzip2-{count}-{content}.zip"
         each = content // count
 
@@ -152,7 +152,7 @@ class Store:
             path.unlink()
 
     def path_of(self, archive: Archive) -> Path:
-        """Say where an archive is."""
+        """Return where an archive is."""
         return self.files / "archives" / archive.file.path
 
     # How it is kept
@@ -178,7 +178,7 @@ class Store:
         return Archive(self._kept(name, made)[0], form, members)
 
     def _wav(self, number: int, size: int) -> bytes:
-        """Give one WAV file of ``size`` bytes, cut from the pool."""
+        """Return one WAV file of ``size`` bytes, cut from the pool."""
         pool = self._pool()
         samples = size - 44
         start = number * 2_000_006 % (len(pool) - samples)

@@ -2,7 +2,7 @@
 
 On a file system that is used again and again a run pays for the one before it. ext4 passes over inodes that were freed within
 the last minutes, one by one, so that creating 50,000 files just after 50,000 were removed takes many times as long. Who may
-not mount gets a new folder each time, and nothing is removed before the end.
+not mount gets a new directory each time, and nothing is removed before the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SIZE: Final = 6 * GIB
 
 @contextlib.contextmanager
 def fresh(work: Path) -> Iterator[Path]:
-    """Give an empty folder on a disk; with root's rights on a file system of its own, which is gone afterwards."""
+    """Return an empty directory on a disk; with root's rights on a file system of its own, which is gone afterwards."""
     work.mkdir(parents=True, exist_ok=True)
     if not may_mount():
         yield Path(tempfile.mkdtemp(dir=work))
@@ -51,7 +51,7 @@ def fresh(work: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def small_memory(size: int) -> Iterator[Path]:
-    """Give a tmpfs of ``size`` bytes; only for root."""
+    """Return a tmpfs of ``size`` bytes; only for root."""
     folder = Path(tempfile.mkdtemp(prefix="provisioner-bench-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
     try:
@@ -62,5 +62,5 @@ def small_memory(size: int) -> Iterator[Path]:
 
 
 def may_mount() -> bool:
-    """Say whether this user may mount a file system."""
+    """Return whether this user may mount a file system."""
     return os.geteuid() == 0 and shutil.which("mkfs.ext4") is not None

@@ -81,7 +81,7 @@ def _file_system(folder: Path) -> str:
 
 
 def _mounted_as(folder: Path) -> str:
-    """Give the file system's name as it was mounted: `stat` calls all of ext2, ext3 and ext4 the same."""
+    """Return the file system's name as it was mounted: `stat` calls all of ext2, ext3 and ext4 the same."""
     best, kind = "", ""
     for line in _text("/proc/mounts").splitlines():
         _, place, name, *_ = line.split()

@@ -46,13 +46,13 @@ class Finding:
     values: dict[str, Any]
 
     def document(self, part: str) -> dict[str, Any]:
-        """Give it for the JSON file."""
+        """Return it for the JSON file."""
         facts = {"title": self.title, "wanted": self.wanted, "found": self.found, "kept": self.kept}
         return {"part": part, **facts, "values": self.values}
 
 
 def _works(bench: Bench) -> Iterator[tuple[str, Order]]:
-    """Give each kind of work; all by address, since a container does not see this machine's files."""
+    """Return each kind of work; all by address, since a container does not see this machine's files."""
     scale, store, server = bench.scale, bench.store, bench.server
     corpus = small(bench)
     yield f"{len(corpus.files):,} × {scale.small_size // KIB} KiB from the Hub", ours.from_hub("bench/hub-small", corpus.files)
@@ -227,7 +227,7 @@ def _say(finding: Finding) -> None:
 
 
 def has_image(image: str) -> bool:
-    """Say whether there is an engine that has the image."""
+    """Return whether there is an engine that has the image."""
     if shutil.which("docker") is None:
         return False
     return subprocess.run(["docker", "image", "inspect", image], check=False, capture_output=True).returncode == 0

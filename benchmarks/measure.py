@@ -35,7 +35,7 @@ class Command:
 
 
 def synced_after(words: tuple[str, ...], target: Path, folder: Path | None = None) -> Command:
-    """Give a command after which what it wrote is on the disk."""
+    """Return a command after which what it wrote is on the disk."""
     return Command(("bash", "-c", f"{shlex.join(words)} && sync -f {shlex.quote(str(target))}"), {}, folder)
 
 
@@ -123,7 +123,7 @@ class _Sampler(threading.Thread):
 
 
 def _family(root: int) -> list[int]:
-    """Give a process and all that it started, directly or not; whoever is gone meanwhile is left out."""
+    """Return a process and all that it started, directly or not; whoever is gone meanwhile is left out."""
     found = [root]
     for process in found:
         with contextlib.suppress(OSError):

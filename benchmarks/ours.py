@@ -78,7 +78,7 @@ def catalog(order: Order, path: Path) -> Path:
 
 
 def settings(endpoint: str) -> dict[str, str]:
-    """Give the environment that the program runs with."""
+    """Return the environment that the program runs with."""
     return {
         "HF_ENDPOINT": endpoint,
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
@@ -90,14 +90,14 @@ def settings(endpoint: str) -> dict[str, str]:
 
 
 def command(endpoint: str, path: Path, volume: Path, *words: str) -> Command:
-    """Give the command line that fills ``volume``, or what ``words`` say instead."""
+    """Return the command line that fills ``volume``, or what ``words`` say instead."""
     chosen = words or ("provision", "--dataset", DATASET)
     line = (sys.executable, "-m", "provisioner", *chosen, "--catalog", str(path), "--data-dir", str(volume))
     return Command(line, settings(endpoint), ROOT)
 
 
 def unpacking(archive: Path, form: str, target: Path, *, synced: bool = False) -> Command:
-    """Give the command line that does the unpacking alone."""
+    """Return the command line that does the unpacking alone."""
     words = (sys.executable, "-m", "benchmarks.unpack_alone", str(archive), form, str(target))
     return synced_after(words, target, ROOT) if synced else Command(words, {}, ROOT)
 

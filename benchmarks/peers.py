@@ -1,4 +1,4 @@
-"""The peers: what a person would type, one function each, which gives the command that fills a folder.
+"""The peers: what a person would type, one function each, which gives the command that fills a directory.
 
 None is held back: each has its defaults, as many connections as this program, and no more to do than it does by itself.
 """
@@ -33,7 +33,7 @@ Storage.download_files([sys.argv[1]], [sys.argv[2]])
 
 
 def hf(endpoint: str, repo: str, target: Path) -> Command:
-    """``hf download``, to a folder, without Xet; it compares sizes, not digests."""
+    """``hf download``, to a directory, without Xet; it compares sizes, not digests."""
     words = (str(PYTHON.parent / "hf"), "download", repo, "--type", "dataset", "--local-dir", str(target))
     environment = {
         "HF_ENDPOINT": endpoint,

@@ -101,7 +101,7 @@ class _Axis:
         self.marks = [10.0**power for power in range(self._low, self._high + 1)]
 
     def place(self, value: float) -> float:
-        """Say where a value is drawn."""
+        """Return where a value is drawn."""
         part = (math.log10(value) - self._low) / (self._high - self._low)
         return self._start + part * (self._end - self._start)
 

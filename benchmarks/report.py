@@ -15,7 +15,7 @@ PLACES: Final = ("machine", "aims", "limits", "figures")
 
 
 def with_tables(text: str, document: Mapping[str, Any]) -> str:
-    """Give the page with each of its generated parts made anew.
+    """Return the page with each of its generated parts made anew.
 
     Raises:
         ValueError: the page has no place for one of them.
@@ -31,7 +31,7 @@ def with_tables(text: str, document: Mapping[str, Any]) -> str:
 
 
 def verdicts(row: Mapping[str, Any]) -> Iterator[tuple[str, str, bool | None]]:
-    """Give what was aimed at in a row, what came out, and whether that is enough; ``None`` where nobody can say."""
+    """Return what was aimed at in a row, what came out, and whether that is enough; ``None`` where nobody can say."""
     by_name = {entrant["name"]: entrant for entrant in row["entrants"]}
     for target in row["targets"]:
         mine = by_name[target["ours"]]

@@ -241,18 +241,18 @@ def _alone(path: Path, archive: Archive, *, synced: bool = False) -> Entrant:
 
 
 def small(bench: Bench) -> Corpus:
-    """Give the corpus of 100 KiB files."""
+    """Return the corpus of 100 KiB files."""
     return bench.store.blobs("small", bench.scale.small_files, bench.scale.small_size, "wav")
 
 
 def tiny(bench: Bench) -> Corpus:
-    """Give the corpus of 4 KiB files, as many as any part needs."""
+    """Return the corpus of 4 KiB files, as many as any part needs."""
     most = max(bench.scale.tiny_files, *bench.scale.curve_files, *bench.scale.curve_ours, *bench.scale.listings)
     return bench.store.blobs("tiny", most, bench.scale.tiny_size)
 
 
 def large(bench: Bench, size: int) -> Corpus:
-    """Give one large file."""
+    """Return one large file."""
     return bench.store.blobs(f"large-{size}", 1, size)
 
 
@@ -286,7 +286,7 @@ ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
 
 
 def _flat(file: File) -> File:
-    """Give a file by its last name, as those have it who know nothing of the folders above."""
+    """Return a file by its last name, as those have it who know nothing of the directories above."""
     return type(file)(file.path.rpartition("/")[2], file.size, file.sha256, file.blob)
 
 

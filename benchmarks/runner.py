@@ -1,4 +1,4 @@
-"""Runs a row: everybody in turn, each on a fresh folder, again and again; what they left is looked at after the clock stopped."""
+"""Run a row: everybody in turn, each in a fresh directory, again and again; results are checked after the clock stopped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Outcome:
     requests: int | None = None
 
     def document(self) -> dict[str, Any]:
-        """Give it for the JSON file: all samples, and their medians."""
+        """Return it for the JSON file: all samples, and their medians."""
         document: dict[str, Any] = {"name": self.name, "runs": len(self.samples), "failure": self.failure or None}
         if self.samples and not self.failure:
             for key in ("wall_seconds", "cpu_seconds", "resident_bytes", "anonymous_bytes"):
@@ -86,7 +86,7 @@ def _touch(path: Path, count: int) -> None:
 
 
 def _folder(base: Path, row: Row, entrant: Entrant) -> Path:
-    """Give the folder that an entrant fills."""
+    """Return the directory that an entrant fills."""
     return base / row.id / re.sub(r"[^a-z0-9]+", "-", entrant.name.lower()).strip("-") / "target"
 
 
@@ -115,7 +115,7 @@ def _once(bench: Bench, entrant: Entrant, outcome: Outcome, target: Path, *, cou
 
 
 def _last_line(log: Path, bench: Bench, target: Path) -> str:
-    """Give the end of what a tool said, without this machine's folders."""
+    """Return the end of what a tool said, without this machine's directories."""
     lines = [line for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
     text = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(lines[-3:]))
     for path, name in ((target, "TARGET"), (bench.work, "WORK"), (bench.memory, "WORK"), (bench.disk, "WORK"), (ROOT, ".")):

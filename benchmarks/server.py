@@ -2,7 +2,7 @@
 
 There are three ports. The Hub answers for listings and redirects LFS files; the second port holds the bytes of those and of
 direct URLs, as a content network does; the third is the second with a limit on each connection's rate and on their number.
-nginx's own process and folders are all below the work folder; the system's nginx is not touched.
+nginx's own process and directories are all below the work directory; the system's nginx is not touched.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Server:
     """nginx, from its start to its end."""
 
     def __init__(self, work: Path, files: Path) -> None:
-        """Prepare its folder; :meth:`add_repo` what it shall serve, then use it as a context manager."""
+        """Prepare its directory; :meth:`add_repo` what it shall serve, then use it as a context manager."""
         self.folder = work / "nginx"
         self._files = files
         self._repos: dict[str, tuple[str, bool, Corpus]] = {}
@@ -215,7 +215,7 @@ class Server:
 
 
 def commit_of(repo: str) -> str:
-    """Give the commit that the repository's branch points to."""
+    """Return the commit that the repository's branch points to."""
     return hashlib.sha1(repo.encode(), usedforsecurity=False).hexdigest()
 
 

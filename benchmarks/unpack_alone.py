@@ -20,7 +20,7 @@ def main(archive: str, form: str, target: str) -> None:
     """Do it."""
     with LocalFile(Path(archive)) as file:
         known = cast("UnpackFormat", form)
-        unpack(file, known, Path(target), "", taken={}, check=lambda: None, advance=lambda _: None)
+        unpack(file, known, Path(target), "", taken={}, check_cancelled=lambda: None, advance=lambda _: None)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks has at hand: its folders, its data, the server, and how much of everything."""
+"""What a run of the benchmarks has at hand: its directories, its data, the server, and how much of everything."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class Bench:
     server: Server
     work: Path
     memory: Path
-    """A folder on tmpfs for what is written."""
+    """A directory on tmpfs for what is written."""
     disk: Path
-    """A folder on a disk, below which :mod:`benchmarks.disk` makes what is written to."""
+    """A directory on a disk, below which :mod:`benchmarks.disk` makes what is written to."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,15 @@ class Entrant:
 
     name: str
     start: Callable[[Path], Command]
-    """Gives the command that fills a fresh folder."""
+    """Gives the command that fills a fresh directory."""
     check: Callable[[Path], None]
-    """Looks at the folder afterwards; raises :class:`WrongResultError`."""
+    """Looks at the directory afterwards; raises :class:`WrongResultError`."""
     repeat: int | None = None
     """How many times, where not as many as the others."""
     work_bytes: int = 0
     """Bytes it transfers, where that is not the same for all in the row."""
     fresh: bool = True
-    """Whether it begins with an empty folder, or with what the same command left there before the clock started."""
+    """Whether it begins with an empty directory, or with what the same command left there before the clock started."""
 
 
 class WrongResultError(Exception):
@@ -113,7 +113,7 @@ def check_sizes(folder: Path, files: tuple[File, ...]) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Make a folder, or an empty one of it."""
+    """Make a directory, or an empty one of it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
@@ -124,6 +124,6 @@ def settle() -> None:
 
 
 def only(corpus: Corpus) -> File:
-    """Give the file of a corpus of one."""
+    """Return the file of a corpus of one."""
     (file,) = corpus.files
     return file

@@ -2,7 +2,7 @@
 
 python -m benchmarks.xet [--size BYTES] [--repeat N] [--memory DIR]
 
-The released library reads and writes a store in a folder (``local:///DIR``) as it does one behind the network, so this is its
+The released library reads and writes a store in a directory (``local:///DIR``) as it does one behind the network, so this is its
 least possible cost: no request is made, no TLS, nothing is compressed for the wire. Needs ``.venv-peers``.
 """
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from provisioner.errors import ProvisionerError
 
 
-class Stop:
+class Cancellation:
     """A request to stop, with its reason; safe to use from several threads and from a signal handler's thread."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Stop:
             with contextlib.suppress(Exception):
                 close()
 
-    def check(self) -> None:
+    def raise_if_requested(self) -> None:
         """Raise the reason if there is one.
 
         Raises:
@@ -57,7 +57,7 @@ class Stop:
             ProvisionerError: asked to stop while waiting, or before.
         """
         self._event.wait(seconds)
-        self.check()
+        self.raise_if_requested()
 
     @contextlib.contextmanager
     def closing(self, close: Callable[[], None]) -> Iterator[None]:
@@ -66,7 +66,7 @@ class Stop:
         with self._lock:
             self._closers[token] = close
         try:
-            self.check()
+            self.raise_if_requested()
             yield
         finally:
             with self._lock:

@@ -10,7 +10,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.engine.installation import load_catalog, load_settings
 from provisioner.engine.run import Run
 from provisioner.errors import ProvisionerError
@@ -57,7 +57,7 @@ class DatasetManager:
             dataset: its id, or ``ID:SPLIT``.
 
         Returns:
-            The folder to read.
+            The directory to read.
 
         Raises:
             ProvisionerError: it could not be had; see ``exit_code``, ``message`` and ``hint``.
@@ -73,7 +73,7 @@ class DatasetManager:
             phase: its name, or ``auto``.
 
         Returns:
-            The folders to read, by id; what was left out is not among them.
+            The directories to read, by id; what was left out is not among them.
 
         Raises:
             ProvisionerError: a data set of the phase failed, or nothing could be done.
@@ -85,7 +85,7 @@ class DatasetManager:
         return {step.id: run.layout.published(step.id) for step in result.plan.steps if step.id in ready}
 
     def list_available_datasets(self) -> list[dict[str, Any]]:
-        """Give the catalog.
+        """Return the catalog.
 
         Returns:
             For each data set ``id``, ``title``, ``description``, ``purpose``, ``license``, ``commercial``, ``splits``,
@@ -115,7 +115,7 @@ class DatasetManager:
         ]
 
     def get_status_summary(self) -> dict[str, Any]:
-        """Say what the volume holds.
+        """Return what the volume holds.
 
         Returns:
             ``total_available`` and ``downloaded`` (numbers of data sets), ``failed`` (of the last run),
@@ -172,7 +172,7 @@ class DatasetManager:
         return True
 
     def plan(self, phase: str) -> Plan:
-        """Say what :meth:`download_phase` would do.
+        """Return what :meth:`download_phase` would do.
 
         Raises:
             ProvisionerError: wrong settings or catalog, or a volume that cannot be looked at.
@@ -184,7 +184,7 @@ class DatasetManager:
         return Run(
             settings,
             load_catalog(settings.catalog_path),
-            stop=Stop(),
+            cancellation=Cancellation(),
             progress=Progress(),
             given=self._environ,
         )

@@ -50,7 +50,7 @@ class ProvisionerError(Exception):
         """What the user can do."""
 
     def as_record(self) -> dict[str, str]:
-        """Give the form in which status file, termination log and ``--json`` carry an error."""
+        """Return the form in which status file, termination log and ``--json`` carry an error."""
         return {"reference": self.reference, "message": self.message, "hint": self.hint}
 
 
@@ -83,7 +83,7 @@ class SizeMismatchError(IntegrityError):
 
 
 class UnsafeArchiveError(IntegrityError):
-    """An archive holds a member that would leave its folder or is no plain file, folder or inner link."""
+    """An archive holds a member that would leave its directory or is no plain file, directory or inner link."""
 
     reference = "unsafe-archive"
 
@@ -231,7 +231,7 @@ class InterruptedBySignal(ProvisionerError):  # noqa: N818 - it names an event, 
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Give the process exit code for ``error``; 70 for whatever is not ours."""
+    """Return the process exit code for ``error``; 70 for whatever is not ours."""
     if isinstance(error, InterruptedBySignal):
         return error.exit_code + error.signum
     if isinstance(error, ProvisionerError):
@@ -239,7 +239,7 @@ def exit_code_of(error: BaseException) -> int:
     return INTERNAL_ERROR_EXIT_CODE
 
 
-def gravest(errors: Sequence[ProvisionerError]) -> ProvisionerError:
+def most_telling(errors: Sequence[ProvisionerError]) -> ProvisionerError:
     """Choose what to report when every way to the same thing failed.
 
     Wrong bytes anywhere come first: they need a person. Then what may work later. Else the last failure stands.

@@ -36,7 +36,7 @@ _HUB_TOKEN: Final = re.compile(r"\bhf_(?:[A-Za-z0-9]{16,}|(?:oauth|jwt|app)_[A-Z
 
 
 def redact_urls(text: str) -> str:
-    """Give ``text`` without what is recognized as secret by its form alone."""
+    """Return ``text`` without what is recognized as secret by its form alone."""
     if "://" in text:
         text = _USER.sub(f"{MASK}@", text)
         text = _SIGNED_HOST.sub(rf"\1{MASK}", text)
@@ -64,13 +64,13 @@ class Redactor:
         self._known = re.compile("|".join(map(re.escape, forms))) if forms else None
 
     def redact(self, text: str) -> str:
-        """Give ``text`` without secrets."""
+        """Return ``text`` without secrets."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
         return redact_urls(text)
 
     def redact_value(self, value: Any) -> Any:  # noqa: ANN401 - any JSON
-        """Give a JSON value without secrets, in keys and texts at every depth; what is no JSON becomes text."""
+        """Return a JSON value without secrets, in keys and texts at every depth; what is no JSON becomes text."""
         match value:
             case None | bool() | int() | float():
                 return value

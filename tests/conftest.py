@@ -64,7 +64,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def files_under(folder: Path) -> list[Path]:
-    """All files of a tree that another process may change while we look; ``Path.rglob`` fails when a folder goes away."""
+    """All files of a tree that another process may change while we look; ``Path.rglob`` fails when a directory goes away."""
     return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
 
 
@@ -90,7 +90,7 @@ class Outcome:
         return json.loads(self.out)
 
     def errors(self) -> list[str]:
-        """Give the messages that name an error's reference."""
+        """Return the messages that name an error's reference."""
         return [line for line in self.err.splitlines() if re.search(r"ERROR \[[a-z-]+\] ", line)]
 
 
@@ -136,7 +136,7 @@ class Running:
         self._process.send_signal(number)
 
     def ended(self) -> bool:
-        """Say whether it is gone."""
+        """Return whether it is gone."""
         return self._process.poll() is not None
 
     def wait(self) -> Outcome:
@@ -176,7 +176,7 @@ class Volume:
     running: list[Running] = field(default_factory=list)
 
     def environ(self, **changes: str | None) -> dict[str, str]:
-        """Give a clean environment: these settings, changed; ``None`` takes one away."""
+        """Return a clean environment: these settings, changed; ``None`` takes one away."""
         values: dict[str, str | None] = {"PATH": os.environ["PATH"], "DATA_DIR": str(self.root), **self.settings}
         if self.server is not None:
             values |= {"HF_ENDPOINT": self.server.endpoint, "URL_REWRITE": self.server.url_rewrite()}
@@ -202,7 +202,7 @@ class Volume:
 
     @property
     def private(self) -> Path:
-        """The folder that is the provisioner's alone."""
+        """The directory that is the provisioner's alone."""
         return self.root / ".provisioner"
 
     @property
@@ -237,7 +237,7 @@ class Volume:
         return sum(map(size_or_zero, (self.private / "staging" / "blobs").glob("*.part")))
 
     def snapshot(self, folder: Path | None = None) -> dict[str, tuple[int, ...]]:
-        """Give what any write would change of every name: inode, mode, size, times."""
+        """Return what any write would change of every name: inode, mode, size, times."""
         base = folder or self.root
         facts = {str(path): os.lstat(path) for path in (base, *base.rglob("*"))}
         return {
@@ -328,7 +328,7 @@ class Shelf:
 
 
 def some_files(name: str, size: int = 5000) -> dict[str, bytes]:
-    """Give a small tree: a text, and noise that does not compress."""
+    """Return a small tree: a text, and noise that does not compress."""
     return {f"{name}/README": f"{name}\n".encode(), f"{name}/data/noise.bin": noise(name, size)}
 
 
@@ -355,7 +355,7 @@ def command_lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandL
 
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
-    """Give the collection that stands in for the eight real data sets, and a catalog for it."""
+    """Return the collection that stands in for the eight real data sets, and a catalog for it."""
     out = tmp_path_factory.mktemp("collection")
     real = miniature.read_catalog(REAL_CATALOG)
     collection = miniature.generate(out, real)
@@ -366,7 +366,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
 
 @pytest.fixture
 def hub() -> Iterator[HubServer]:
-    """Give a server with one account, whose token is :data:`TOKEN`."""
+    """Return a server with one account, whose token is :data:`TOKEN`."""
     with HubServer() as server:
         server.hub.add_token(TOKEN, "ann")
         yield server
@@ -374,13 +374,13 @@ def hub() -> Iterator[HubServer]:
 
 @pytest.fixture
 def shelf(hub: HubServer, tmp_path: Path) -> Shelf:
-    """Give a catalog to be filled."""
+    """Return a catalog to be filled."""
     return Shelf(hub, tmp_path / "catalog.yaml")
 
 
 @pytest.fixture
 def volume(hub: HubServer, tmp_path: Path) -> Iterator[Volume]:
-    """Give an empty volume for the catalog of :func:`shelf`; without a token nobody asks the Hub for a repository."""
+    """Return an empty volume for the catalog of :func:`shelf`; without a token nobody asks the Hub for a repository."""
     home = tmp_path / "home"
     home.mkdir()
     volume = Volume(
@@ -399,7 +399,7 @@ def volume(hub: HubServer, tmp_path: Path) -> Iterator[Volume]:
 
 @pytest.fixture
 def mini_volume(volume: Volume, hub: HubServer, mini: Miniature) -> Volume:
-    """Give an empty volume for the miniature collection, with a token."""
+    """Return an empty volume for the miniature collection, with a token."""
     hub.load(mini.collection.root)
     volume.settings |= {"CATALOG_PATH": str(mini.catalog), "HF_TOKEN": TOKEN}
     return volume

@@ -1,4 +1,4 @@
-"""Run the provisioner's image on a folder of this machine, with this shell's settings: ``make provision`` with an engine.
+"""Run the provisioner's image on a directory of this machine, with this shell's settings: ``make provision`` with an engine.
 
     python -m tools.containerized --image IMAGE --data DIR [ARGUMENT ...]
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _FILES: Final = {"HF_TOKEN_FILE", "CATALOG_PATH", "CONFIG_PATH", "SSL_CERT_FILE"}
 """Settings that name a file of this machine."""
 _LEFT_OUT: Final = {DATA_DIR.name, "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "STAGING_DIR", "TERMINATION_LOG"}
-"""Settings that name a folder of this machine: the image has its own."""
+"""Settings that name a directory of this machine: the image has its own."""
 
 
 def command(image: str, data: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """Give the command line of ``docker``."""
+    """Return the command line of ``docker``."""
     words = ["docker", "run", "--rm", "--volume", f"{data.absolute()}:/data"]
     if sys.stderr.isatty() and sys.stdin.isatty():
         words += ["--interactive", "--tty"]

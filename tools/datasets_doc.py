@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def document(catalog: Catalog) -> str:
-    """Give the whole document as Markdown."""
+    """Return the whole document as Markdown."""
     parts = [INTRODUCTION, *_phases(catalog), *_overview(catalog)]
     for dataset in catalog.datasets.values():
         parts += _dataset(dataset)
@@ -56,7 +56,7 @@ def document(catalog: Catalog) -> str:
 
 
 def readable(count: int) -> str:
-    """Give bytes in the largest unit that leaves a whole part."""
+    """Return bytes in the largest unit that leaves a whole part."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
@@ -64,7 +64,7 @@ def readable(count: int) -> str:
 
 
 def written(size: Size | None) -> str:
-    """Give a size for a table: exact bytes, or a marked estimate, or that it is not known."""
+    """Return a size for a table: exact bytes, or a marked estimate, or that it is not known."""
     if size is None:
         return "not known"
     return f"≈ {readable(size.value)}" if size.estimate else f"{size.value:,} bytes ({readable(size.value)})"

@@ -85,13 +85,13 @@ def demonstrate(scratch: Path, image: str | None, keep: Path | None) -> int:
 
 
 def natively(volume: Path, catalog: Path) -> list[str]:
-    """Give the command line for this machine's own Python."""
+    """Return the command line for this machine's own Python."""
     ours = [sys.executable, "-m", "provisioner", "--data-dir", str(volume), "--catalog", str(catalog)]
     return [*ours, "--", sys.executable, str(APP / "app.py")]
 
 
 def in_container(image: str, volume: Path, catalog: Path, settings: Mapping[str, str]) -> list[str]:
-    """Give the command line for the image; the host's network, because the servers are on loopback."""
+    """Return the command line for the image; the host's network, because the servers are on loopback."""
     user = f"{os.getuid()}:0" if hasattr(os, "getuid") else "1000:0"
     docker = ["docker", "run", "--rm", "--network=host", "--read-only", "--user", user, "--volume", f"{volume}:/data"]
     docker += ["--volume", f"{catalog.parent}:/config:ro", "--volume", f"{APP}:/srv:ro", "--tmpfs", "/tmp"]  # noqa: S108
@@ -128,7 +128,7 @@ def check_trees(volume: Path, collection: miniature.Collection) -> list[str]:
 
 
 def same(tree: Path, expected: Path) -> bool:
-    """Say whether two trees have the same names with the same bytes."""
+    """Return whether two trees have the same names with the same bytes."""
     names = [{str(path.relative_to(root)) for path in root.rglob("*")} for root in (tree, expected)]
     files = [name for name in names[1] if (expected / name).is_file()]
     return names[0] == names[1] and not any(filecmp.cmpfiles(tree, expected, files, shallow=False)[1:])

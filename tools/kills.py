@@ -1,6 +1,6 @@
 """Kill a fetch by SIGKILL at random byte counts, and measure what its repetition costs.
 
-    python -m tools.kills [--kills 50] [--size 1073741824] [--seed 1] [--connections 8] [--rate BYTES] [--folder DIR]
+    python -m tools.kills [--kills 50] [--size 1073741824] [--seed 1] [--connections 8] [--rate BYTES] [--directory DIR]
 
 Each time: an empty volume, a run that is killed when the server has sent N bytes, and a run to the end. *Fetched twice* is
 what the server sent in both runs beyond the file's size. That counts what lay in the kernel's socket buffers at the kill as
@@ -154,7 +154,7 @@ class Server:
             start += count
 
     def _allowed(self, length: int) -> Iterator[int]:
-        """Give how many bytes may go out next, when they may."""
+        """Return how many bytes may go out next, when they may."""
         while length:
             with self._turn:
                 # Counted before they go out: at the limit the count is exact, and what a death cuts off counts as sent.
@@ -186,7 +186,7 @@ class Kill:
 
 
 def in_buffers(port: int) -> int:
-    """Give the bytes that lie in the kernel between a server's port and its clients, on both sides."""
+    """Return the bytes that lie in the kernel between a server's port and its clients, on both sides."""
     total = 0
     for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
         fields = line.split()

@@ -24,7 +24,7 @@ PATHS: Final = (ROOT / "README.md", ROOT / "docs" / "usage.md")
 
 
 def settings_table() -> str:
-    """Give the table of settings as Markdown."""
+    """Return the table of settings as Markdown."""
     rows = ["| variable | in the config file | default | meaning |", "| --- | --- | --- | --- |"]
     rows += [f"| {_names(one)} | {f'`{one.key}`' if one.key else ''} | {_default(one)} | {one.meaning} |" for one in SETTINGS]
     rows.append("")
@@ -35,7 +35,7 @@ def settings_table() -> str:
 
 
 def exit_codes_table() -> str:
-    """Give the table of exit codes as Markdown."""
+    """Return the table of exit codes as Markdown."""
     codes: dict[int, str] = {0: "the phase is there, `ready` or `partial`"}
     codes[INTERNAL_ERROR_EXIT_CODE] = "our bug: the only case with a traceback"
     codes.update((error.exit_code, error.meaning) for error in _errors(ProvisionerError) if error.meaning)
@@ -52,7 +52,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {"settings": settings_table, "e
 
 
 def with_tables(text: str) -> str:
-    """Give a document with each of its tables replaced by the current one.
+    """Return a document with each of its tables replaced by the current one.
 
     Raises:
         ValueError: a table begins and does not end, or the other way round.
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _names(setting: Setting[Any]) -> str:
-    """Give the variable with its other names; those that are the same in another case go without saying."""
+    """Return the variable with its other names; those that are the same in another case go without saying."""
     others = [name for name in (*setting.ahead, *setting.also) if name.upper() != setting.name and name == name.upper()]
     return f"`{setting.name}`" + (f" (also {', '.join(f'`{name}`' for name in others)})" if others else "")
 
@@ -107,7 +107,7 @@ def _default(setting: Setting[Any]) -> str:
 
 
 def _errors(error: type[ProvisionerError]) -> Iterator[type[ProvisionerError]]:
-    """Give an error's class and all below it; a class that inherits its code inherits its line in the table as well."""
+    """Return an error's class and all below it; a class that inherits its code inherits its line in the table as well."""
     yield error
     for below in error.__subclasses__():
         yield from _errors(below)

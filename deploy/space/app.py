@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Datasets(BaseHTTPRequestHandler):
-    """Lists what lies in the folder that the provisioner named."""
+    """Lists what lies in the directory that the provisioner named."""
 
     def do_GET(self) -> None:  # the name that http.server looks for
         """Answer every path with the list."""

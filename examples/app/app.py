@@ -2,7 +2,7 @@
 
 It needs nothing but the environment that it was given:
 
-* `DATASETS_DIR`: the folder with one entry per data set;
+* `DATASETS_DIR`: the directory with one entry per data set;
 * `TRACKIO_DATASET_ID` or `TRACKIO_DATASET_REPO`: the repository that its experiment logs would go to.
 
 With `--serve` it stays until SIGTERM and then ends with 0, as a server would.
@@ -75,7 +75,7 @@ def log_repository(environment: Mapping[str, str]) -> str:
 
 
 def measure(folder: Path) -> tuple[int, int]:
-    """Count the files below a folder (or the link to one) and their bytes."""
+    """Count the files below a directory (or the link to one) and their bytes."""
     files = size = 0
     for root, _, names in os.walk(folder):
         for name in names:

@@ -31,7 +31,7 @@ _SHOWN: Final = 60
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Give a sentence that names what ``word`` was probably meant to be, or all that is known when they are few."""
+    """Return a sentence that names what ``word`` was probably meant to be, or all that is known when they are few."""
     names = sorted(known)
     close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
     if close:
@@ -40,7 +40,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def shown(text: str) -> str:
-    """Give ``text`` between quotes, cut where it is long, for a message."""
+    """Return ``text`` between quotes, cut where it is long, for a message."""
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
 
 
@@ -70,7 +70,7 @@ class Value:
         raise ConfigurationError(f"{where}: {self.key}: {problem}" if self.key else f"{where}: {problem}", hint=hint)
 
     def mapping(self, known: Collection[str] | None = None, required: Sequence[str] = ()) -> Mapping[str, Value]:
-        """Give the mapping's values by key; keys outside ``known`` and missing ``required`` ones are refused."""
+        """Return the mapping's values by key; keys outside ``known`` and missing ``required`` ones are refused."""
         if not isinstance(self.data, dict):
             self.fail(f"expected a mapping, found {self.kind}")
         entries: dict[str, Value] = self.data
@@ -84,25 +84,25 @@ class Value:
         return entries
 
     def items(self) -> Sequence[Value]:
-        """Give the list's values."""
+        """Return the list's values."""
         if not isinstance(self.data, list):
             self.fail(f"expected a list, found {self.kind}")
         return self.data
 
     def text(self) -> str:
-        """Give a string; an empty one is allowed."""
+        """Return a string; an empty one is allowed."""
         if not isinstance(self.data, str):
             self.fail(f"expected text, found {self.kind}", "Put it between quotes." if self.data is not None else "")
         return self.data
 
     def boolean(self) -> bool:
-        """Give a truth value."""
+        """Return a truth value."""
         if not isinstance(self.data, bool):
             self.fail(f"expected true or false, found {self.kind}")
         return self.data
 
     def integer(self, low: int | None = None, high: int | None = None) -> int:
-        """Give a whole number between ``low`` and ``high``, both included."""
+        """Return a whole number between ``low`` and ``high``, both included."""
         if isinstance(self.data, bool) or not isinstance(self.data, int):
             self.fail(f"expected a whole number, found {self.kind}")
         if (low is not None and self.data < low) or (high is not None and self.data > high):
@@ -111,14 +111,14 @@ class Value:
         return self.data
 
     def choice(self, known: Sequence[str]) -> str:
-        """Give one of the ``known`` words."""
+        """Return one of the ``known`` words."""
         word = self.text()
         if word not in known:
             self.fail(f"{shown(word)} is not one of {', '.join(known)}", nearest(word, known))
         return word
 
     def plain(self) -> Any:  # noqa: ANN401 - a document may hold anything
-        """Give the value without places, as ``yaml.safe_load`` would."""
+        """Return the value without places, as ``yaml.safe_load`` would."""
         if isinstance(self.data, dict):
             return {key: value.plain() for key, value in self.data.items()}
         if isinstance(self.data, list):
@@ -187,7 +187,7 @@ class _Converter:
         self._count = 0
 
     def convert(self, node: yaml.Node, key: str, above: tuple[yaml.Node, ...]) -> Value:
-        """Give the value of ``node``, which stands inside the nodes ``above`` under ``key``."""
+        """Return the value of ``node``, which stands inside the nodes ``above`` under ``key``."""
         line = node.start_mark.line + 1
         here = Value(None, self._file, line, key)
         self._count += 1

@@ -48,7 +48,7 @@ class Verdict:
 
 
 def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdict:
-    """Say whether ``policy`` lets a data set through.
+    """Return whether ``policy`` lets a data set through.
 
     Args:
         policy: the operator's choice.
@@ -72,7 +72,7 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdic
 
 
 def attribution_text(datasets: Iterable[DataSet]) -> str:
-    """Give ``ATTRIBUTION.md`` for the data sets on a volume, in the order given."""
+    """Return ``ATTRIBUTION.md`` for the data sets on a volume, in the order given."""
     parts = [_ATTRIBUTION_HEAD]
     parts += [_section(dataset) for dataset in datasets]
     if len(parts) == 1:

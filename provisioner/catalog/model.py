@@ -41,7 +41,7 @@ class Digest:
     """Lower case."""
 
     def __str__(self) -> str:
-        """Give it as a catalog writes it."""
+        """Return it as a catalog writes it."""
         return f"{self.algorithm}:{self.hex}"
 
 
@@ -69,7 +69,7 @@ class UrlFile:
     """``None``: unverified, and shown as that everywhere."""
     unpack: UnpackFormat = "none"
     into: str = ""
-    """Sub-folder of the data set, POSIX separators, empty for its root."""
+    """Subdirectory of the data set, POSIX separators, empty for its root."""
     split: str | None = None
     """``None``: belongs to every split."""
     unpacked_size: Size | None = None
@@ -149,7 +149,7 @@ class DataSet:
     """What a user of the data should know, one sentence each."""
 
     def sources_of(self, layout: str) -> tuple[Source, ...]:
-        """Give the sources that deliver ``layout``, in their order."""
+        """Return the sources that deliver ``layout``, in their order."""
         return tuple(source for source in self.sources if source.layout == layout)
 
     @property
@@ -163,7 +163,7 @@ class DataSet:
         return self.splits_of(self.layout)
 
     def splits_of(self, layout: str) -> tuple[str, ...]:
-        """Give the names of the splits that can be asked for in ``layout``."""
+        """Return the names of the splits that can be asked for in ``layout``."""
         return tuple(dict.fromkeys(name for source in self.sources_of(layout) for name in source.split_names))
 
 

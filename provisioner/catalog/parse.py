@@ -77,7 +77,7 @@ def parse_catalog(text: str, file: str) -> Catalog:
 
 
 def _named(value: Value, what: str, *, empty: bool = False) -> Mapping[str, Value]:
-    """Give the entries of a mapping whose keys are ids."""
+    """Return the entries of a mapping whose keys are ids."""
     entries = value.mapping()
     if not entries and not empty:
         value.fail(f"there is no {what} here", f"Name one {what} at least.")
@@ -88,7 +88,7 @@ def _named(value: Value, what: str, *, empty: bool = False) -> Mapping[str, Valu
 
 
 def _id_hint(name: str) -> str:
-    """Say what a name may be made of, with the nearest that could be one."""
+    """Return what a name may be made of, with the nearest that could be one."""
     rule = "Use a-z, 0-9, '_' and '-', beginning with a letter or a digit, 64 characters at most."
     better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:64]
     return f"{rule} For example {better!r}." if better else rule
@@ -207,7 +207,7 @@ def _url_file(value: Value) -> UrlFile:
 
 
 def _no_collisions(places: Collection[Value], files: Collection[UrlFile]) -> None:
-    """Refuse two files that would land on one path, and a file where another one needs a folder.
+    """Refuse two files that would land on one path, and a file where another one needs a directory.
 
     Compared without case: a volume may sit on a file system that knows none.
     """
@@ -229,14 +229,15 @@ def _no_collisions(places: Collection[Value], files: Collection[UrlFile]) -> Non
     for place, file in zip(places, files, strict=True):
         parts = file.into.casefold().split("/")
         for depth in range(1, len(parts) + 1):
-            if (folder := "/".join(parts[:depth])) in taken:
+            if (directory := "/".join(parts[:depth])) in taken:
                 place.mapping()["into"].fail(
-                    f"needs a folder where the file of line {taken[folder]} lands: {shown(folder)}", "Choose another folder."
+                    f"needs a folder where the file of line {taken[directory]} lands: {shown(directory)}",
+                    "Choose another folder.",
                 )
 
 
 def _landing(file: UrlFile) -> str | None:
-    """Give the path of a file that is not unpacked, without case; ``None`` for an archive."""
+    """Return the path of a file that is not unpacked, without case; ``None`` for an archive."""
     if file.unpack != "none":
         return None
     return f"{file.into}/{file.name}".lstrip("/").casefold()
@@ -298,7 +299,7 @@ def _members(value: Value, datasets: Mapping[str, DataSet], excluded: Mapping[st
 
 
 def _line(value: Value, *, empty: bool = False) -> str:
-    """Give text as one line: however it was folded, it must not break a table or a terminal."""
+    """Return text as one line: however it was folded, it must not break a table or a terminal."""
     text = " ".join(value.text().split())
     if not text and not empty:
         value.fail("is empty")
@@ -440,7 +441,7 @@ def _revision(value: Value) -> str:
 
 
 def _page(value: Value) -> str:
-    """Give the address of a page for people."""
+    """Return the address of a page for people."""
     text = value.text()
     _check_no_credentials(value, _split_url(value, text))
     if not re.fullmatch(schema.PAGE, text):
@@ -449,7 +450,7 @@ def _page(value: Value) -> str:
 
 
 def _url(value: Value) -> str:
-    """Give the address of a file whose name can be used as it is."""
+    """Return the address of a file whose name can be used as it is."""
     text = value.text()
     scheme, colon, _ = text.partition(":")
     if not colon:
@@ -493,7 +494,7 @@ def _check_no_credentials(value: Value, parts: SplitResult) -> None:
 
 
 def _shown_url(text: str) -> str:
-    """Give a wrong URL for a message, without what may be a password."""
+    """Return a wrong URL for a message, without what may be a password."""
     return shown(re.sub(r"//.*@", "//…@", text))
 
 

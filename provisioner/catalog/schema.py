@@ -28,7 +28,7 @@ RESERVED_PHASE: Final = "auto"
 """A phase cannot have this name: ``PHASE=auto`` means the largest one that fits."""
 
 ID: Final = r"[a-z0-9][a-z0-9_-]{0,63}"
-"""Ids of data sets, phases and layouts: they become names of folders and variables."""
+"""Ids of data sets, phases and layouts: they become names of directories and variables."""
 SPLIT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """Names of splits: neither ``,`` nor ``:``, so that ``DATASETS=nsynth:test,urmp`` can be taken apart."""
 REPO: Final = r"(?!.*(--|\.\.))(?!.*(\.git|[.-])$)(?=.{3,96}$)[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -76,7 +76,7 @@ class Table:
         return tuple(key.name for key in self.keys if key.required)
 
     def form(self) -> dict[str, Any]:
-        """Give the JSON Schema of the mapping."""
+        """Return the JSON Schema of the mapping."""
         return {
             "description": self.doc,
             "type": "object",
@@ -236,7 +236,7 @@ CATALOG: Final = Table(
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the JSON Schema (draft 2020-12) of ``catalog.yaml``."""
+    """Return the JSON Schema (draft 2020-12) of ``catalog.yaml``."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Catalog of data sets",
@@ -254,5 +254,5 @@ def json_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """Give the schema as the text of ``config/schema/catalog.schema.json``."""
+    """Return the schema as the text of ``config/schema/catalog.schema.json``."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -26,7 +26,7 @@ _RESTORED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGXFSZ")
 
 
 def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: Collection[str]) -> str:
-    """Give the path of the app's executable.
+    """Return the path of the app's executable.
 
     Args:
         command: the app's command line.
@@ -42,9 +42,9 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
     found = shutil.which(name, path=path)
     if found is not None:
         return found
-    folders = [""] if os.sep in name else path.split(os.pathsep)
-    for folder in folders:
-        candidate = Path(folder, name) if folder else Path(name)
+    directories = [""] if os.sep in name else path.split(os.pathsep)
+    for directory in directories:
+        candidate = Path(directory, name) if directory else Path(name)
         if candidate.exists():
             raise AppNotExecutableError(
                 f"the app {str(candidate)!r} cannot be executed; nothing was fetched",
@@ -109,7 +109,7 @@ def become(
 
 
 def original_mask() -> object:
-    """Give the signals that are blocked now."""
+    """Return the signals that are blocked now."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from provisioner._version import __version__
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.cli.handoff import become, find_app, original_mask
 from provisioner.engine.installation import in_image, load_catalog, load_settings
 from provisioner.errors import (
@@ -29,7 +29,7 @@ from provisioner.errors import (
     TryAgainError,
     UsageError,
     exit_code_of,
-    gravest,
+    most_telling,
 )
 from provisioner.redaction import Redactor
 from provisioner.reporting.logs import set_up_logging
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
-    from provisioner.commands.result import Answer
+    from provisioner.commands.result import CommandResult
     from provisioner.engine.run import Run
     from provisioner.reporting.logs import ConsoleHandler
     from provisioner.reporting.progress import Progress
@@ -110,7 +110,7 @@ class _Context:
     settings: Settings
     options: argparse.Namespace
     environ: Mapping[str, str]
-    stop: Stop
+    cancellation: Cancellation
     console: ConsoleHandler
     redactor: Redactor
     said: _Said
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         settings = _settings(options, environ, redactor)
         termination_log = settings.termination_log or DEFAULT_TERMINATION_LOG
         console = set_up_logging(settings.log_format, redactor=redactor)
-        context = _Context(settings, options, environ, Stop(), console, redactor, said, app=invocation.app, mask=mask)
+        context = _Context(settings, options, environ, Cancellation(), console, redactor, said, app=invocation.app, mask=mask)
         if invocation.app:
             context.executable = _find_app(invocation.app, environ)
         code = _command(invocation, options)(context)
@@ -333,7 +333,7 @@ def _run(context: _Context) -> Run:
     return Run(
         settings,
         load_catalog(settings.catalog_path),
-        stop=context.stop,
+        cancellation=context.cancellation,
         progress=_progress(context),
         in_image=in_image(),
         given=context.environ,
@@ -352,7 +352,7 @@ def _progress(context: _Context) -> Progress:
 def _provision(context: _Context) -> int:
     settings = context.settings
     context.umask = os.umask(0o002)
-    received = _listen(context.stop)
+    received = _listen(context.cancellation)
     try:
         run = _run(context)
         result = run.provision()
@@ -365,8 +365,8 @@ def _provision(context: _Context) -> int:
             raise
         document, error = {"error": failure.as_record()}, failure
         values = {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets")}
-    if context.stop.reason is not None:
-        raise context.stop.reason
+    if context.cancellation.reason is not None:
+        raise context.cancellation.reason
     if error is not None and settings.on_failure != "degraded":
         raise error
     if error is not None:
@@ -450,10 +450,10 @@ def _catalog_check(context: _Context) -> int:
         return 0
     from provisioner.commands.catalog_check import check_catalog  # noqa: PLC0415
 
-    _listen(context.stop)
+    _listen(context.cancellation)
     run = _run(context)
     findings = []
-    for finding in check_catalog(catalog, run.edges.http, run.edges.remote, context.stop):
+    for finding in check_catalog(catalog, run.edges.http, run.edges.remote, context.cancellation):
         findings.append(finding)
         if not context.json:
             _print(str(finding), context)
@@ -468,14 +468,14 @@ def _catalog_check(context: _Context) -> int:
         )
     wrong = [finding.error for finding in findings if finding.error is not None]
     if wrong:
-        raise gravest(wrong)
+        raise most_telling(wrong)
     return 0
 
 
 def _repo(context: _Context) -> int:
     from provisioner.commands.repo import run_repo  # noqa: PLC0415 - only for those who ask for it
 
-    return _answer(run_repo(context.settings, context.options, context.redactor, context.stop), context)
+    return _answer(run_repo(context.settings, context.options, context.redactor, context.cancellation), context)
 
 
 def _init(context: _Context) -> int:
@@ -483,15 +483,17 @@ def _init(context: _Context) -> int:
 
     catalog = load_catalog(context.settings.catalog_path)
     file = Path(context.options.env_file)
-    return _answer(initialize(context.settings, catalog, file, context.redactor, context.stop), context)
+    return _answer(initialize(context.settings, catalog, file, context.redactor, context.cancellation), context)
 
 
 def _verify(context: _Context) -> int:
     from provisioner.commands.verify import run_verify  # noqa: PLC0415
 
-    _listen(context.stop)
+    _listen(context.cancellation)
     options = context.options
-    answer = run_verify(context.settings, options.ids, deep=options.deep, stop=context.stop, progress=_progress(context))
+    answer = run_verify(
+        context.settings, options.ids, deep=options.deep, cancellation=context.cancellation, progress=_progress(context)
+    )
     return _answer(answer, context)
 
 
@@ -499,36 +501,40 @@ def _repair(context: _Context) -> int:
     from provisioner.commands.repair import run_repair  # noqa: PLC0415
 
     context.umask = os.umask(0o002)
-    _listen(context.stop)
+    _listen(context.cancellation)
     catalog = load_catalog(context.settings.catalog_path)
     ids = context.options.ids
-    return _answer(run_repair(context.settings, catalog, ids, stop=context.stop, progress=_progress(context)), context)
+    return _answer(
+        run_repair(context.settings, catalog, ids, cancellation=context.cancellation, progress=_progress(context)), context
+    )
 
 
 def _remove(context: _Context) -> int:
     from provisioner.commands.cleaning import run_remove  # noqa: PLC0415
 
-    _listen(context.stop)
+    _listen(context.cancellation)
     catalog, options = load_catalog(context.settings.catalog_path), context.options
-    return _answer(run_remove(context.settings, catalog, options.ids, dry_run=options.dry_run, stop=context.stop), context)
+    return _answer(
+        run_remove(context.settings, catalog, options.ids, dry_run=options.dry_run, cancellation=context.cancellation), context
+    )
 
 
 def _gc(context: _Context) -> int:
     from provisioner.commands.cleaning import run_gc  # noqa: PLC0415
 
-    _listen(context.stop)
+    _listen(context.cancellation)
     catalog = load_catalog(context.settings.catalog_path)
-    return _answer(run_gc(context.settings, catalog, dry_run=context.options.dry_run, stop=context.stop), context)
+    return _answer(run_gc(context.settings, catalog, dry_run=context.options.dry_run, cancellation=context.cancellation), context)
 
 
 def _doctor(context: _Context) -> int:
     from provisioner.commands.doctor import run_doctor  # noqa: PLC0415
 
-    _listen(context.stop)
-    return _answer(run_doctor(context.settings, context.environ, in_image=in_image(), stop=context.stop), context)
+    _listen(context.cancellation)
+    return _answer(run_doctor(context.settings, context.environ, in_image=in_image(), cancellation=context.cancellation), context)
 
 
-def _answer(answer: Answer, context: _Context) -> int:
+def _answer(answer: CommandResult, context: _Context) -> int:
     if context.json:
         _print_json(answer.document, context)
     elif answer.text:
@@ -557,19 +563,19 @@ def _healthcheck(context: _Context) -> int:
 
 
 def _first_processes() -> Iterator[list[str]]:
-    """Give the command lines of process 1 and its children: with ``docker run --init`` process 1 is the init's for good."""
-    for folder in Path("/proc").glob("[0-9]*"):
+    """Return the command lines of process 1 and its children: with ``docker run --init`` process 1 is the init's for good."""
+    for directory in Path("/proc").glob("[0-9]*"):
         try:
             # "PID (NAME) STATE PPID …", where the name may hold anything (man 5 proc).
-            parent = (folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
-            if folder.name == "1" or parent == "1":
-                yield os.fsdecode((folder / "cmdline").read_bytes()).split("\0")
+            parent = (directory / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
+            if directory.name == "1" or parent == "1":
+                yield os.fsdecode((directory / "cmdline").read_bytes()).split("\0")
         except (OSError, IndexError):
             continue  # it has ended meanwhile
 
 
 def _is_ours(words: list[str]) -> bool:
-    """Say whether a command line is that of a Python which runs this program."""
+    """Return whether a command line is that of a Python which runs this program."""
     return Path(words[0]).name.startswith("python") and any(Path(word).name == "entrypoint.py" for word in words[1:])
 
 
@@ -585,7 +591,7 @@ def _seconds(stamp: object) -> float:
 # --- signals and words ---------------------------------------------------------------------------------------------------
 
 
-def _listen(stop: Stop) -> Callable[[], int | None]:
+def _listen(cancellation: Cancellation) -> Callable[[], int | None]:
     """From here on a signal asks the run to end; a second one ends the process at once.
 
     Returns:
@@ -599,7 +605,7 @@ def _listen(stop: Stop) -> Callable[[], int | None]:
             os._exit(128 + signum)
         seen = signum
         # On a thread: what the signal interrupted may hold the very locks that a request to stop takes.
-        threading.Thread(target=stop.request, args=(InterruptedBySignal(signum),), daemon=True).start()
+        threading.Thread(target=cancellation.request, args=(InterruptedBySignal(signum),), daemon=True).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)

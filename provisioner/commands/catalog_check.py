@@ -17,7 +17,7 @@ from provisioner.planning.recipe import url_artifacts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog, DataSet, UrlSource
     from provisioner.planning.recipe import Artifact
     from provisioner.remote.http.client import HttpClient
@@ -46,7 +46,7 @@ class Finding:
         return f"ok     {self.dataset}: {self.where}: {self.facts}" + (f" ({self.warning})" if self.warning else "")
 
     def as_record(self) -> dict[str, Any]:
-        """Give JSON values."""
+        """Return JSON values."""
         return {
             "dataset": self.dataset,
             "where": self.where,
@@ -56,7 +56,7 @@ class Finding:
         }
 
 
-def check_catalog(catalog: Catalog, http: HttpClient, remote: Remote, stop: Stop) -> Iterator[Finding]:
+def check_catalog(catalog: Catalog, http: HttpClient, remote: Remote, cancellation: Cancellation) -> Iterator[Finding]:
     """Ask every source of every data set, whatever its layout; one that fails does not stop the others.
 
     Raises:
@@ -64,25 +64,25 @@ def check_catalog(catalog: Catalog, http: HttpClient, remote: Remote, stop: Stop
     """
     for dataset in catalog.datasets.values():
         for source in dataset.sources:
-            stop.check()
+            cancellation.raise_if_requested()
             if isinstance(source, HubSource):
-                yield _check_repository(dataset, source, remote, stop)
+                yield _check_repository(dataset, source, remote, cancellation)
             else:
-                yield from _check_files(dataset, source, http, stop)
+                yield from _check_files(dataset, source, http, cancellation)
 
 
-def _check_files(dataset: DataSet, source: UrlSource, http: HttpClient, stop: Stop) -> Iterator[Finding]:
+def _check_files(dataset: DataSet, source: UrlSource, http: HttpClient, cancellation: Cancellation) -> Iterator[Finding]:
     for artifact in url_artifacts(source):
         for url in artifact.urls:
-            stop.check()
-            yield _check_url(dataset, artifact, url, http, stop)
+            cancellation.raise_if_requested()
+            yield _check_url(dataset, artifact, url, http, cancellation)
 
 
-def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient, stop: Stop) -> Finding:
+def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient, cancellation: Cancellation) -> Finding:
     try:
         facts = http.facts(url)
     except ProvisionerError as error:
-        stop.check()
+        cancellation.raise_if_requested()
         return Finding(dataset.id, url, "", error)
     said = ", ".join(
         (
@@ -115,12 +115,12 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
     return Finding(dataset.id, url, said, warning="; ".join(notes))
 
 
-def _check_repository(dataset: DataSet, source: HubSource, remote: Remote, stop: Stop) -> Finding:
+def _check_repository(dataset: DataSet, source: HubSource, remote: Remote, cancellation: Cancellation) -> Finding:
     where = f"{source.repo}@{source.revision}"
     try:
         resolved = remote.resolve(source, ())
     except ProvisionerError as error:
-        stop.check()
+        cancellation.raise_if_requested()
         return Finding(dataset.id, where, "", error)
     size = total(artifact.size for artifact in resolved.artifacts)
     said = f"{len(resolved.artifacts)} files, {size.value:,} bytes, commit {resolved.pin}"

@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provisioner.commands.result import Answer
+from provisioner.commands.result import CommandResult
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.verification import known_ids
-from provisioner.engine.volume_session import Holding, now
+from provisioner.engine.volume_session import VolumeSession, now
 from provisioner.errors import VolumeError
 from provisioner.reporting.progress import format_bytes
 from provisioner.volume.fs.disk import used_bytes
@@ -23,7 +23,7 @@ from provisioner.volume.store.records import read_json, write_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.settings.model import Settings
     from provisioner.volume.store.store import Store
@@ -43,7 +43,7 @@ class Item:
     """Bytes on the device; what other versions share by hard links is freed only with the last of them."""
 
     def as_record(self) -> dict[str, Any]:
-        """Give the form in which ``--json`` carries it."""
+        """Return the form in which ``--json`` carries it."""
         return {"dataset": self.dataset or None, "version": self.version or None, "why": self.why, "bytes": self.size}
 
     def __str__(self) -> str:
@@ -76,13 +76,13 @@ def _leftovers(store: Store, at: float) -> list[Item]:
     return [Item("", "", f"{count} names that runs left which died, or that nobody touched for a week", size)] if count else []
 
 
-def run_gc(settings: Settings, catalog: Catalog, *, dry_run: bool, stop: Stop) -> Answer:
+def run_gc(settings: Settings, catalog: Catalog, *, dry_run: bool, cancellation: Cancellation) -> CommandResult:
     """Do what the command ``gc`` does.
 
     Raises:
         ProvisionerError: it could not be done.
     """
-    holding, at = Holding(settings, stop), time.time()
+    holding, at = VolumeSession(settings, cancellation), time.time()
     store = holding.store
 
     def look() -> list[Item]:
@@ -90,24 +90,26 @@ def run_gc(settings: Settings, catalog: Catalog, *, dry_run: bool, stop: Stop) -
 
     def take(items: list[Item]) -> None:
         for item in items:
-            stop.check()
+            cancellation.raise_if_requested()
             if item.version:
                 store.remove(item.dataset, item.version)
         store.clear_leftovers()
         store.clear_abandoned((), at)
 
-    items = _act(holding, look, take, dry_run=dry_run, stop=stop)
+    items = _act(holding, look, take, dry_run=dry_run, cancellation=cancellation)
     return _answer("gc", items, dry_run=dry_run)
 
 
-def run_remove(settings: Settings, catalog: Catalog, ids: Sequence[str], *, dry_run: bool, stop: Stop) -> Answer:
+def run_remove(
+    settings: Settings, catalog: Catalog, ids: Sequence[str], *, dry_run: bool, cancellation: Cancellation
+) -> CommandResult:
     """Do what the command ``remove`` does.
 
     Raises:
         NotFoundError: one of the data sets is not on the volume; nothing was done.
         ProvisionerError: it could not be done.
     """
-    holding = Holding(settings, stop)
+    holding = VolumeSession(settings, cancellation)
     store = holding.store
 
     def look() -> list[Item]:
@@ -142,12 +144,17 @@ def run_remove(settings: Settings, catalog: Catalog, ids: Sequence[str], *, dry_
                 store.remove(dataset, version)
         store.clear_leftovers()
 
-    items = _act(holding, look, take, dry_run=dry_run, stop=stop)
+    items = _act(holding, look, take, dry_run=dry_run, cancellation=cancellation)
     return _answer("remove", items, dry_run=dry_run)
 
 
 def _act(
-    holding: Holding, look: Callable[[], list[Item]], take: Callable[[list[Item]], None], *, dry_run: bool, stop: Stop
+    holding: VolumeSession,
+    look: Callable[[], list[Item]],
+    take: Callable[[list[Item]], None],
+    *,
+    dry_run: bool,
+    cancellation: Cancellation,
 ) -> list[Item]:
     """Look; with something to take away, look again under the lock, say what goes, and take it away."""
 
@@ -163,11 +170,11 @@ def _act(
             take(items)
         return items
 
-    with deadline(holding.settings.deadline_seconds, stop):
-        return supervise(work, stop, lambda: None)
+    with deadline(holding.settings.deadline_seconds, cancellation):
+        return supervise(work, cancellation, lambda: None)
 
 
-def _forget(holding: Holding, dataset: str) -> None:
+def _forget(holding: VolumeSession, dataset: str) -> None:
     """Let the status no longer say that a data set is there: what needs it is not ready without it."""
     document = read_json(holding.layout.status)
     records = document.get("datasets") if document is not None else None
@@ -180,9 +187,9 @@ def _forget(holding: Holding, dataset: str) -> None:
     write_json(holding.layout.status, document)
 
 
-def _answer(command: str, items: Sequence[Item], *, dry_run: bool) -> Answer:
+def _answer(command: str, items: Sequence[Item], *, dry_run: bool) -> CommandResult:
     total = sum(item.size for item in items)
     lines = [f"{'would remove' if dry_run else 'removed'} {item}" for item in items]
     lines.append(f"{command}: {len(items)} items, {total:,} bytes" if items else f"{command}: nothing to remove")
     document = {"dry_run": dry_run, "items": [item.as_record() for item in items], "bytes": total}
-    return Answer(document, "\n".join(lines))
+    return CommandResult(document, "\n".join(lines))

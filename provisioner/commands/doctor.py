@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from provisioner.commands.result import Answer
-from provisioner.engine.clients import Edges
+from provisioner.commands.result import CommandResult
+from provisioner.engine.clients import Clients
 from provisioner.engine.installation import load_catalog
 from provisioner.engine.supervise import deadline, supervise
-from provisioner.engine.volume_session import Holding
+from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import AccessDeniedError, NotFoundError, ProvisionerError, VolumeError, VolumeNotWritableError
 from provisioner.remote.proxies import Proxies
 from provisioner.remote.retry import RetryPolicy
@@ -32,7 +32,7 @@ from provisioner.volume.fs.disk import (
     exchange,
     free_bytes,
     fsync_directory,
-    make_folder,
+    make_directory,
     remove_tree,
     sync_tree,
     write_atomic,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.settings.model import Settings
 
 Word = Literal["ok", "note", "WRONG"]
@@ -74,38 +74,38 @@ class Result:
     """What a run would fail with."""
 
     def as_record(self) -> dict[str, Any]:
-        """Give the form in which ``--json`` carries it."""
+        """Return the form in which ``--json`` carries it."""
         return {"check": self.name, "result": self.word.lower(), "message": self.text, "hint": self.hint}
 
     def __str__(self) -> str:
         return f"{self.word:<6} {self.name}: {self.text}" + (f"\n       {self.hint}" if self.hint else "")
 
 
-def run_doctor(settings: Settings, environ: Mapping[str, str], *, in_image: bool, stop: Stop) -> Answer:
+def run_doctor(settings: Settings, environ: Mapping[str, str], *, in_image: bool, cancellation: Cancellation) -> CommandResult:
     """Do what the command ``doctor`` does.
 
     Raises:
         ProvisionerError: it must end; what is wrong is in the answer.
     """
-    doctor = _Doctor(settings, environ, in_image=in_image, stop=stop)
-    with deadline(settings.deadline_seconds, stop):
-        results = supervise(lambda: list(doctor.results()), stop, lambda: None)
+    doctor = _Doctor(settings, environ, in_image=in_image, cancellation=cancellation)
+    with deadline(settings.deadline_seconds, cancellation):
+        results = supervise(lambda: list(doctor.results()), cancellation, lambda: None)
     wrong = [result for result in results if result.word == "WRONG"]
     lines = [str(result) for result in results]
     lines.append(f"{len(results)} checks: {f'{len(wrong)} wrong' if wrong else 'all right'}")
     document = {"checks": [result.as_record() for result in results], "wrong": len(wrong)}
-    return Answer(document, "\n".join(lines), wrong[0].error if wrong else None)
+    return CommandResult(document, "\n".join(lines), wrong[0].error if wrong else None)
 
 
 class _Doctor:
-    def __init__(self, settings: Settings, environ: Mapping[str, str], *, in_image: bool, stop: Stop) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], *, in_image: bool, cancellation: Cancellation) -> None:
         self._settings = settings
         self._environ = environ
         self._in_image = in_image
-        self._stop = stop
-        self._holding = Holding(settings, stop)
+        self._cancellation = cancellation
+        self._holding = VolumeSession(settings, cancellation)
         self._layout = self._holding.layout
-        self._edges = Edges(settings, self._layout.root, stop, PATIENCE)
+        self._edges = Clients(settings, self._layout.root, cancellation, PATIENCE)
 
     def results(self) -> Iterator[Result]:
         """Try everything, in the order in which a run would fail."""
@@ -119,11 +119,11 @@ class _Doctor:
         yield self._tried("token", self._token)
 
     def _tried(self, name: str, trial: Callable[[], Result | str]) -> Result:
-        self._stop.check()
+        self._cancellation.raise_if_requested()
         try:
             result = trial()
         except ProvisionerError as error:
-            self._stop.check()
+            self._cancellation.raise_if_requested()
             return Result(name, "WRONG", error.message, error.hint, error)
         return Result(name, "ok", result) if isinstance(result, str) else result
 
@@ -179,7 +179,7 @@ class _Doctor:
             return
         yield from self._probes(root)
         if self._settings.staging_dir is not None and self._layout.staging.is_dir():
-            yield self._tried("staging", lambda: self._in_folder(self._layout.staging, self._writing))
+            yield self._tried("staging", lambda: self._in_directory(self._layout.staging, self._writing))
 
     def _space(self, root: Path) -> Result:
         def measure() -> Result | str:
@@ -197,7 +197,7 @@ class _Doctor:
         return self._tried("space", measure)
 
     def _probes(self, root: Path) -> Iterator[Result]:
-        result = self._tried("write", lambda: self._in_folder(root, self._writing))
+        result = self._tried("write", lambda: self._in_directory(root, self._writing))
         yield result
         if result.error is not None:
             readable = "all that is there can be read: a run with nothing to do, 'verify' and 'status' work"
@@ -205,36 +205,36 @@ class _Doctor:
                 yield Result("volume", "note", readable)
             return
         if self._settings.staging_dir is None:
-            yield self._tried("staging", lambda: self._in_folder(root, self._staging))
-        yield self._tried("names", lambda: self._in_folder(root, self._naming))
-        yield self._tried("rename", lambda: self._in_folder(root, self._renaming))
-        yield self._tried("links", lambda: self._in_folder(root, self._linking))
-        yield self._tried("lock", lambda: self._in_folder(root, self._locking))
+            yield self._tried("staging", lambda: self._in_directory(root, self._staging))
+        yield self._tried("names", lambda: self._in_directory(root, self._naming))
+        yield self._tried("rename", lambda: self._in_directory(root, self._renaming))
+        yield self._tried("links", lambda: self._in_directory(root, self._linking))
+        yield self._tried("lock", lambda: self._in_directory(root, self._locking))
 
-    def _in_folder(self, root: Path, trial: Callable[[Path], Result | str]) -> Result | str:
-        """Try something in a folder of its own, which goes again; were we killed, a run would take it away."""
-        folder = root / f"{TEMPORARY_PREFIX}{os.getpid():x}-{secrets.token_hex(8)}"
+    def _in_directory(self, root: Path, trial: Callable[[Path], Result | str]) -> Result | str:
+        """Try something in a directory of its own, which goes again; were we killed, a run would take it away."""
+        directory = root / f"{TEMPORARY_PREFIX}{os.getpid():x}-{secrets.token_hex(8)}"
         try:
-            make_folder(folder)
-            return trial(folder)
+            make_directory(directory)
+            return trial(directory)
         finally:
             with contextlib.suppress(ProvisionerError):
-                remove_tree(folder)
+                remove_tree(directory)
 
     @staticmethod
-    def _writing(folder: Path) -> str:
-        write_new(folder / "file", b"x" * 4096)
-        write_atomic(folder / "file", b"y" * 4096)
-        sync_tree(folder)
-        fsync_directory(folder)
-        with disk_errors("reading back", folder):
-            if (folder / "file").read_bytes() != b"y" * 4096:
-                raise VolumeError(f"{folder}: what was written is not what is read", hint="Do not use this volume.")
+    def _writing(directory: Path) -> str:
+        write_new(directory / "file", b"x" * 4096)
+        write_atomic(directory / "file", b"y" * 4096)
+        sync_tree(directory)
+        fsync_directory(directory)
+        with disk_errors("reading back", directory):
+            if (directory / "file").read_bytes() != b"y" * 4096:
+                raise VolumeError(f"{directory}: what was written is not what is read", hint="Do not use this volume.")
         return f"written, replaced and made durable as uid {os.geteuid() if hasattr(os, 'geteuid') else '?'}"
 
     @staticmethod
-    def _staging(folder: Path) -> str:
-        with disk_errors("writing into the middle of a file", folder), (folder / "file").open("xb", buffering=0) as file:
+    def _staging(directory: Path) -> str:
+        with disk_errors("writing into the middle of a file", directory), (directory / "file").open("xb", buffering=0) as file:
             file.truncate(8192)
             for place in (4096, 0):
                 file.seek(place)
@@ -242,8 +242,8 @@ class _Doctor:
         return "large files can arrive in any order"
 
     @staticmethod
-    def _naming(folder: Path) -> Result | str:
-        with disk_errors("trying names", folder), TreeWriter(folder) as tree:
+    def _naming(directory: Path) -> Result | str:
+        with disk_errors("trying names", directory), TreeWriter(directory) as tree:
             if not tree.folds_names():
                 return "capital letters are told from small ones"
         return Result(
@@ -253,34 +253,40 @@ class _Doctor:
         )
 
     @staticmethod
-    def _renaming(folder: Path) -> Result | str:
-        make_folder(folder / "one")
-        make_folder(folder / "two")
-        with disk_errors("exchanging two folders", folder):
-            at_once = exchange(folder / "one", folder / "two")
-            os.rename(folder / "one", folder / "three")
+    def _renaming(directory: Path) -> Result | str:
+        make_directory(directory / "one")
+        make_directory(directory / "two")
+        with disk_errors("exchanging two folders", directory):
+            at_once = exchange(directory / "one", directory / "two")
+            os.rename(directory / "one", directory / "three")
         if at_once:
             return "folders are renamed, and exchanged in one step"
         return Result("rename", "note", "folders are renamed; 'repair' exchanges them in two steps, with a moment of neither")
 
     @staticmethod
-    def _linking(folder: Path) -> Result | str:
-        write_new(folder / "file", b"")
+    def _linking(directory: Path) -> Result | str:
+        write_new(directory / "file", b"")
         lacks = []
         try:
-            (folder / "link").symlink_to("file")
+            (directory / "link").symlink_to("file")
         except OSError:
             lacks.append("no symbolic links: data sets are published as folders (PUBLISH=dir)")
         try:
-            os.link(folder / "file", folder / "name")
+            os.link(directory / "file", directory / "name")
         except OSError:
             lacks.append("no hard links: what versions share is copied")
         return Result("links", "note", "; ".join(lacks)) if lacks else "symbolic and hard links"
 
-    def _locking(self, folder: Path) -> Result | str:
+    def _locking(self, directory: Path) -> Result | str:
         if self._settings.lock == "external":
             return Result("lock", "note", "LOCK=external: somebody else makes sure that there is only one writer")
-        with writer_lock(folder / "lock", holder={"doctor": True}, timeout_seconds=0.0, stop=self._stop, waiting=lambda *_: None):
+        with writer_lock(
+            directory / "lock",
+            holder={"doctor": True},
+            timeout_seconds=0.0,
+            cancellation=self._cancellation,
+            waiting=lambda *_: None,
+        ):
             pass
         if not self._layout.lock.exists():
             return "kernel locks work"

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from provisioner._version import __version__
 from provisioner.commands.repo import ask_hidden, checked_token
-from provisioner.commands.result import Answer
-from provisioner.engine.clients import Edges
+from provisioner.commands.result import CommandResult
+from provisioner.engine.clients import Clients
 from provisioner.engine.repositories import request_for
-from provisioner.engine.request import rules_of
+from provisioner.engine.request import make_rules
 from provisioner.errors import ConfigurationError, ProvisionerError, TryAgainError, UsageError
-from provisioner.planning.plan import Wanted, make_plan
+from provisioner.planning.plan import Request, make_plan
 from provisioner.remote.hub.repository import ensure_repository
 from provisioner.remote.retry import RetryPolicy
 from provisioner.reporting.progress import format_bytes
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.planning.plan import Plan
     from provisioner.redaction import Redactor
@@ -75,7 +75,7 @@ class _WrongAnswerError(Exception):
     """An answer that is asked for again; the text says why."""
 
 
-def initialize(settings: Settings, catalog: Catalog, file: Path, redactor: Redactor, stop: Stop) -> Answer:
+def initialize(settings: Settings, catalog: Catalog, file: Path, redactor: Redactor, cancellation: Cancellation) -> CommandResult:
     """Ask, make the repository, write the file.
 
     Args:
@@ -83,7 +83,7 @@ def initialize(settings: Settings, catalog: Catalog, file: Path, redactor: Redac
         catalog: what there is to choose from.
         file: where the answers go.
         redactor: is told the token.
-        stop: ends requests.
+        cancellation: ends requests.
 
     Raises:
         UsageError: there is no terminal to ask on.
@@ -95,22 +95,22 @@ def initialize(settings: Settings, catalog: Catalog, file: Path, redactor: Redac
             hint="Set HF_TOKEN (or HF_TOKEN_FILE), DATASET_REPO, DATASET_REPO_ORG, DATASET_REPO_PRIVATE, PHASE and"
             f" ACCEPT_LICENSES in the environment or in {file}; 'repo create' makes the repository.",
         )
-    return _Conversation(settings, catalog, file, redactor, stop).hold()
+    return _Conversation(settings, catalog, file, redactor, cancellation).hold()
 
 
 class _Conversation:
     """The questions, in their order."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, file: Path, redactor: Redactor, stop: Stop) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, file: Path, redactor: Redactor, cancellation: Cancellation) -> None:
         self._settings = settings
         self._catalog = catalog
         self._file = file
         self._redactor = redactor
-        self._stop = stop
+        self._cancellation = cancellation
         self._edges = self._new_edges(settings)
         self._values: dict[str, str] = {}
 
-    def hold(self) -> Answer:
+    def hold(self) -> CommandResult:
         """Hold it."""
         existing = _read(self._file)
         self._say("Enter keeps what is in [brackets]. Ctrl-C leaves; nothing is written before the end.")
@@ -191,8 +191,8 @@ class _Conversation:
         if self._settings.hf_token is not None:
             self._values["HF_TOKEN"] = self._settings.hf_token.reveal()
 
-    def _new_edges(self, settings: Settings) -> Edges:
-        return Edges(settings, settings.data_dir.absolute(), self._stop, PATIENCE)
+    def _new_edges(self, settings: Settings) -> Clients:
+        return Clients(settings, settings.data_dir.absolute(), self._cancellation, PATIENCE)
 
     def _ask_repository(self, user: Mapping[str, Any]) -> RepositoryOutcome | None:
         settings = self._settings
@@ -294,14 +294,16 @@ class _Conversation:
         self._ask_licenses(phase)
 
     def _plans(self) -> dict[str, tuple[Plan, int | None]]:
-        """Give the plan of each phase on this volume as if there were room, and the free space."""
+        """Return the plan of each phase on this volume as if there were room, and the free space."""
         layout = VolumeLayout(self._settings.data_dir.absolute())
-        store = Store(layout, self._settings.publish, program_version=__version__, check=self._stop.check)
+        store = Store(
+            layout, self._settings.publish, program_version=__version__, check_cancelled=self._cancellation.raise_if_requested
+        )
         inventory = store.inventory()
         roomy = replace(inventory, free_bytes=None)
-        rules = replace(rules_of(self._settings), license_policy="any", limit_bytes=None)
+        rules = replace(make_rules(self._settings), license_policy="any", limit_bytes=None)
         plans = {
-            name: make_plan(Wanted(phase=name, datasets=(), layouts=self._settings.layouts), self._catalog, roomy, rules)
+            name: make_plan(Request(phase=name, datasets=(), layouts=self._settings.layouts), self._catalog, roomy, rules)
             for name in self._catalog.phases
         }
         return {name: (plan, inventory.free_bytes) for name, plan in plans.items()}
@@ -352,7 +354,7 @@ class _Conversation:
 
     # --- the end ---
 
-    def _answer(self, outcome: RepositoryOutcome | None) -> Answer:
+    def _answer(self, outcome: RepositoryOutcome | None) -> CommandResult:
         load = f"set -a; . {_in_shell(self._file)}; set +a"
         following = ["docker compose up --build", f"{load}; make provision PHASE={self._values['PHASE']}"]
         if self._file.name != ".env":
@@ -368,11 +370,11 @@ class _Conversation:
             f"Next, with Compose:        {following[0]}\n"
             f"or without, in a checkout: {following[1]}"
         )
-        return Answer(document, text)
+        return CommandResult(document, text)
 
 
 def merged(text: str, values: Mapping[str, str]) -> bytes:
-    """Give the file's new content: the lines of ``text`` that are not ours, then ours."""
+    """Return the file's new content: the lines of ``text`` that are not ours, then ours."""
     kept = [line for line in text.splitlines() if line.partition("=")[0].removeprefix("export ").strip() not in _OURS]
     return ("".join(f"{line}\n" for line in kept)).encode() + environment_lines(values)
 
@@ -417,7 +419,7 @@ def _read(path: Path) -> str | None:
 
 
 def _reading(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Give ``parse`` with its complaint as a reason to ask again."""
+    """Return ``parse`` with its complaint as a reason to ask again."""
 
     def read(text: str) -> T:
         try:
@@ -440,5 +442,5 @@ def _bytes(count: int | None) -> str:
 def _in_shell(path: Path) -> str:
     import shlex  # noqa: PLC0415 - for the last line alone
 
-    # `.` looks along PATH for a name without a folder.
+    # `.` looks along PATH for a name without a directory.
     return shlex.quote(str(path) if path.parent.name or path.is_absolute() else f"./{path}")

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioner.commands.result import Answer
-from provisioner.engine.clients import Edges
+from provisioner.commands.result import CommandResult
+from provisioner.engine.clients import Clients
 from provisioner.engine.repairing import Repair
 from provisioner.engine.supervise import deadline, supervise
-from provisioner.engine.volume_session import Holding
+from provisioner.engine.volume_session import VolumeSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.reporting.progress import Progress
     from provisioner.settings.model import Settings
 
 
-def run_repair(settings: Settings, catalog: Catalog, ids: Sequence[str], *, stop: Stop, progress: Progress) -> Answer:
+def run_repair(
+    settings: Settings, catalog: Catalog, ids: Sequence[str], *, cancellation: Cancellation, progress: Progress
+) -> CommandResult:
     """Do what the command ``repair`` does.
 
     Raises:
         ProvisionerError: it could not be done; what failed for single data sets is in the answer.
     """
-    holding = Holding(settings, stop)
-    repair = Repair(holding, catalog, Edges(settings, holding.layout.root, stop), settings, stop, progress)
+    holding = VolumeSession(settings, cancellation)
+    repair = Repair(holding, catalog, Clients(settings, holding.layout.root, cancellation), settings, cancellation, progress)
     try:
-        with deadline(settings.deadline_seconds, stop):
-            supervise(lambda: repair.run(ids), stop, progress.tick)
+        with deadline(settings.deadline_seconds, cancellation):
+            supervise(lambda: repair.run(ids), cancellation, progress.tick)
     finally:
         progress.close()
     outcomes = sorted(repair.outcomes, key=lambda outcome: (outcome.checked.dataset, not outcome.checked.shown))
@@ -44,4 +46,4 @@ def run_repair(settings: Settings, catalog: Catalog, ids: Sequence[str], *, stop
         "repaired": mended,
         "failed": len(failed),
     }
-    return Answer(document, "\n".join(lines), failed[0].error if failed else None)
+    return CommandResult(document, "\n".join(lines), failed[0].error if failed else None)

@@ -11,8 +11,8 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.commands.result import Answer
-from provisioner.engine.clients import Edges
+from provisioner.commands.result import CommandResult
+from provisioner.engine.clients import Clients
 from provisioner.engine.repositories import request_for, requests_of
 from provisioner.engine.repository_template import TEMPLATES, load_template
 from provisioner.engine.supervise import deadline, supervise
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.redaction import Redactor
     from provisioner.remote.hub.repository import RepositoryRequest
     from provisioner.settings.model import Secret, Settings
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
 
 
-def run_repo(settings: Settings, options: argparse.Namespace, redactor: Redactor, stop: Stop) -> Answer:
+def run_repo(settings: Settings, options: argparse.Namespace, redactor: Redactor, cancellation: Cancellation) -> CommandResult:
     """Do what a command line says.
 
     Raises:
@@ -63,20 +63,20 @@ def run_repo(settings: Settings, options: argparse.Namespace, redactor: Redactor
     if settings.hf_hub_offline:
         raise UsageError(f"'repo {options.action}' asks the Hub, and HF_HUB_OFFLINE is set", hint="Unset HF_HUB_OFFLINE.")
     settings, names = _with_token(settings, options, redactor)
-    edges = Edges(settings, settings.data_dir.absolute(), stop)
+    edges = Clients(settings, settings.data_dir.absolute(), cancellation)
     edges.check()
-    with deadline(settings.deadline_seconds, stop):
+    with deadline(settings.deadline_seconds, cancellation):
         if options.action == "list":
-            return supervise(lambda: _list(settings, options, names, edges), stop, _nothing)
+            return supervise(lambda: _list(settings, options, names, edges), cancellation, _nothing)
         requests = _requests(settings, options, names)
-        return supervise(lambda: _each(requests, options, edges), stop, _nothing)
+        return supervise(lambda: _each(requests, options, edges), cancellation, _nothing)
 
 
 # --- the token -----------------------------------------------------------------------------------------------------------
 
 
 def _with_token(settings: Settings, options: argparse.Namespace, redactor: Redactor) -> tuple[Settings, list[str]]:
-    """Give the settings with the token to use, and the names that are left on the command line."""
+    """Return the settings with the token to use, and the names that are left on the command line."""
     tokens = [name for name in options.names if name.startswith(texts.TOKEN_PREFIX)]
     redactor.add(*tokens)
     names = [name for name in options.names if name not in tokens]
@@ -98,7 +98,7 @@ def _with_token(settings: Settings, options: argparse.Namespace, redactor: Redac
 
 
 def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
-    """Give the token: of standard input where that was announced, of the settings, of a pipe, or of a hidden prompt.
+    """Return the token: of standard input where that was announced, of the settings, of a pipe, or of a hidden prompt.
 
     Raises:
         AccessDeniedError: there is none.
@@ -136,7 +136,7 @@ def ask_hidden(prompt: str) -> str:
 
 
 def checked_token(text: str, what: str) -> Secret:
-    """Give a text as a token.
+    """Return a text as a token.
 
     Raises:
         ConfigurationError: it can be none; the message does not show it.
@@ -177,7 +177,7 @@ def _owner(text: str) -> str:
         raise UsageError(f"--org: {bad.problem}", hint=bad.hint) from None
 
 
-def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, edges: Edges) -> Answer:
+def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, edges: Clients) -> CommandResult:
     """Make or check one repository after the other; one that fails does not stop the others."""
     make = options.action == "create"
     outcomes = [ensure_repository(request, edges.hub, make=make) for request in requests]
@@ -197,10 +197,10 @@ def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, ed
         text = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(values.items()))
     else:
         text = "\n".join(outcome.note for outcome in outcomes if outcome.error is None)
-    return Answer(document, text, failed[0] if failed else None)
+    return CommandResult(document, text, failed[0] if failed else None)
 
 
-def _list(settings: Settings, options: argparse.Namespace, names: Sequence[str], edges: Edges) -> Answer:
+def _list(settings: Settings, options: argparse.Namespace, names: Sequence[str], edges: Clients) -> CommandResult:
     if names or options.template or options.private is not None:
         raise UsageError("'repo list' takes no names, only --org", hint="'repo check NAME' looks at one repository.")
     owner = _owner(options.org) if options.org else settings.dataset_repo_org or str(edges.hub.whoami()["name"])
@@ -220,7 +220,7 @@ def _list(settings: Settings, options: argparse.Namespace, names: Sequence[str],
     }
     rows = [["repository", "visibility", "gated", "updated"]]
     rows += [[one.id, "private" if one.private else "public", one.gate, one.updated or "-"] for one in found]
-    return Answer(document, table(rows) if found else f"{owner} has no data-set repositories that this token may see")
+    return CommandResult(document, table(rows) if found else f"{owner} has no data-set repositories that this token may see")
 
 
 def _nothing() -> None:

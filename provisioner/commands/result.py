@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """For people and for programs; the command line shows one of the two."""
 
     document: dict[str, Any]

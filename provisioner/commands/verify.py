@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioner.commands.result import Answer
+from provisioner.commands.result import CommandResult
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.verification import Checked, Verifier
-from provisioner.engine.volume_session import Holding
+from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import DamagedTreeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.reporting.progress import Progress
     from provisioner.settings.model import Settings
 
 
-def run_verify(settings: Settings, ids: Sequence[str], *, deep: bool, stop: Stop, progress: Progress) -> Answer:
+def run_verify(
+    settings: Settings, ids: Sequence[str], *, deep: bool, cancellation: Cancellation, progress: Progress
+) -> CommandResult:
     """Do what the command ``verify`` does.
 
     Raises:
         ProvisionerError: it could not be done; what is wrong with the trees is in the answer.
     """
-    verifier = Verifier(Holding(settings, stop).store, deep=deep, check=stop.check, progress=progress)
+    verifier = Verifier(
+        VolumeSession(settings, cancellation).store, deep=deep, check_cancelled=cancellation.raise_if_requested, progress=progress
+    )
     try:
-        with deadline(settings.deadline_seconds, stop):
-            found = supervise(lambda: list(verifier.check(ids)), stop, progress.tick)
+        with deadline(settings.deadline_seconds, cancellation):
+            found = supervise(lambda: list(verifier.check(ids)), cancellation, progress.tick)
     finally:
         progress.close()
     wrong = [checked for checked in found if checked.defects]
@@ -42,7 +46,7 @@ def run_verify(settings: Settings, ids: Sequence[str], *, deep: bool, stop: Stop
         "trees": [checked.as_record() for checked in found],
         "findings": count,
     }
-    return Answer(document, "\n".join(lines), _error(wrong, count))
+    return CommandResult(document, "\n".join(lines), _error(wrong, count))
 
 
 def _lines(checked: Checked) -> list[str]:

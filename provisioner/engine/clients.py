@@ -15,31 +15,31 @@ from provisioner.remote.hub.client import HubClient
 from provisioner.remote.proxies import Proxies, tls_context
 from provisioner.remote.retry import Retry, RetryPolicy
 from provisioner.remote.source import Remote
-from provisioner.volume.staging.local_copies import Finds
+from provisioner.volume.staging.local_copies import LocalCopies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.settings.model import Settings
 
 
-class Edges:
+class Clients:
     """One policy for retries, proxies, certificates and bandwidth, on every path."""
 
-    def __init__(self, settings: Settings, root: Path, stop: Stop, policy: RetryPolicy | None = None) -> None:
+    def __init__(self, settings: Settings, root: Path, cancellation: Cancellation, policy: RetryPolicy | None = None) -> None:
         """Make nothing yet.
 
         Args:
             settings: what the user asked for.
             root: the volume's root, where an older tool may have left archives.
-            stop: ends every request.
+            cancellation: ends every request.
             policy: how often and how long to ask; the usual one when ``None``.
         """
         self._settings = settings
         self._root = root
-        self._stop = stop
-        self._retry = Retry(policy or RetryPolicy(), pause=stop.wait, clock=time.monotonic, random=random.random)
+        self._cancellation = cancellation
+        self._retry = Retry(policy or RetryPolicy(), pause=cancellation.wait, clock=time.monotonic, random=random.random)
         self._proxies = Proxies(settings.proxies.http, settings.proxies.https, settings.proxies.no_proxy or "")
 
     def check(self) -> None:
@@ -62,7 +62,7 @@ class Edges:
         settings = self._settings
         return HttpClient(
             retry=self._retry,
-            stop=self._stop,
+            cancellation=self._cancellation,
             proxies=self._proxies,
             ca_file=settings.ssl_cert_file,
             rewrite=self._rewrite,
@@ -80,7 +80,7 @@ class Edges:
             settings.hf_endpoint,
             settings.hf_token.reveal() if settings.hf_token else None,
             retry=self._retry,
-            stop=self._stop,
+            cancellation=self._cancellation,
             proxies=self._proxies,
             ca_file=settings.ssl_cert_file,
             offline=settings.hf_hub_offline,
@@ -93,10 +93,10 @@ class Edges:
         return Remote(self.http, lambda: self.hub)
 
     @cached_property
-    def finds(self) -> Finds:
+    def finds(self) -> LocalCopies:
         """Bytes that are on this machine already."""
         cache = self._settings.hf_hub_cache if self._settings.use_hf_cache else None
-        return Finds(self._root, cache, self._stop.check)
+        return LocalCopies(self._root, cache, self._cancellation.raise_if_requested)
 
     def _rewrite(self, url: str) -> str:
         for prefix, replacement in self._settings.url_rewrite:

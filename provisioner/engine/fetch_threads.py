@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import ProvisionerError, gravest
+from provisioner.errors import ProvisionerError, most_telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,20 +34,20 @@ class Job:
     """It comes in ranges."""
 
 
-class Crew:
+class FetchThreads:
     """So many connections, and never more, over all files of one source."""
 
-    def __init__(self, connections: int, *, name: str, check: Callable[[], None]) -> None:
+    def __init__(self, connections: int, *, name: str, check_cancelled: Callable[[], None]) -> None:
         """Start nothing yet.
 
         Args:
             connections: threads; each uses one connection at a time.
             name: for the threads' names.
-            check: raises when the run must end.
+            check_cancelled: raises when the run must end.
         """
         self._connections = connections
         self._name = name
-        self._stop_check = check
+        self._check_run = check_cancelled
         self._turn = threading.Condition()
         self._jobs: deque[Job] = deque()
         self._leaders: Callable[[], int] = lambda: 1
@@ -58,14 +58,14 @@ class Crew:
         self._fetches: list[RangedFetch] = []
         self._failures: list[BaseException] = []
 
-    def check(self) -> None:
+    def check_cancelled(self) -> None:
         """End what this thread does: the run must end, or another file of the same source has failed for good.
 
         Raises:
             AbandonedError: another file has.
             ProvisionerError: the run must end.
         """
-        self._stop_check()
+        self._check_run()
         if self._failures:
             raise AbandonedError
 
@@ -91,7 +91,7 @@ class Crew:
             self._threads.pop().join()
         if self._failures:
             ours = [error for error in self._failures if isinstance(error, ProvisionerError)]
-            raise self._failures[0] if len(ours) < len(self._failures) else gravest(ours)
+            raise self._failures[0] if len(ours) < len(self._failures) else most_telling(ours)
 
     def _hire(self) -> None:
         thread = threading.Thread(target=self._work, name=f"fetch-{self._name}", daemon=True)

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from provisioner.engine.fetch_threads import AbandonedError, Crew, Job
+from provisioner.engine.fetch_threads import AbandonedError, FetchThreads, Job
 from provisioner.errors import (
     BrokenArchiveError,
     ConfigurationError,
@@ -21,16 +21,16 @@ from provisioner.errors import (
     UpstreamChangedError,
     VolumeError,
     VolumeFullError,
-    gravest,
+    most_telling,
 )
 from provisioner.planning.plan import LARGE, Receipt
-from provisioner.remote.source import ANOTHER_MAY_HELP
+from provisioner.remote.source import NEXT_MAY_HELP
 from provisioner.volume.archive.tree_writer import check_names
 from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.fs.disk import (
     disk_errors,
     link_or_copy,
-    make_folder,
+    make_directory,
     open_file,
     remove_tree,
     sync_tree,
@@ -39,20 +39,20 @@ from provisioner.volume.fs.disk import (
 )
 from provisioner.volume.staging.blob import Blob, checked_sha256, hash_file
 from provisioner.volume.staging.incoming import LocalFile
-from provisioner.volume.staging.ranged_file import Assembly
+from provisioner.volume.staging.ranged_file import RangedFile
 from provisioner.volume.store.manifest import Entry, Manifest, check_entry, check_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.planning.plan import Inventory, Step
     from provisioner.planning.recipe import Artifact
     from provisioner.remote.source import Remote, Resolved
     from provisioner.volume.staging.incoming import Incoming
-    from provisioner.volume.staging.local_copies import Finds
-    from provisioner.volume.staging.ranged_file import AssemblyReader
+    from provisioner.volume.staging.local_copies import LocalCopies
+    from provisioner.volume.staging.ranged_file import RangedFileReader
     from provisioner.volume.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Part:
     """Everything that it holds is among the entries; otherwise some of it came from an artifact before it."""
 
 
-class Filler:
+class DataSetBuilder:
     """Makes one step of a plan true."""
 
     def __init__(
@@ -121,9 +121,9 @@ class Filler:
         step: Step,
         store: Store,
         remote: Remote,
-        finds: Finds,
+        finds: LocalCopies,
         *,
-        stop: Stop,
+        cancellation: Cancellation,
         watcher: Watcher,
         connections: int,
         damage: Damage | None = None,
@@ -135,7 +135,7 @@ class Filler:
             store: the volume's trees.
             remote: all sources.
             finds: bytes that are on this machine already.
-            stop: ends the work.
+            cancellation: ends the work.
             watcher: is told how it gets on.
             connections: how many artifacts at once.
             damage: what is there and wrong of this very version; ``None``: it is not there.
@@ -149,18 +149,18 @@ class Filler:
         self._layout = store.layout
         self._remote = remote
         self._finds = finds
-        self._stop = stop
+        self._cancellation = cancellation
         self._watcher = watcher
         self._connections = connections
-        self._crew = Crew(connections, name=step.recipe.label, check=stop.check)
-        self._check = self._crew.check
+        self._crew = FetchThreads(connections, name=step.recipe.label, check_cancelled=cancellation.raise_if_requested)
+        self._check_cancelled = self._crew.check_cancelled
         self._tree = self._layout.staged_tree(step.id, step.recipe.version)
         self._parts = self._layout.staged_parts(step.id, step.recipe.version)
         self._taken: dict[str, Entry] = {}
         self._latecomers: dict[str, Entry] = {}
         self._taken_lock = threading.Lock()
         self._unpack_turn = threading.Lock()
-        self._folders: set[Path] = set()
+        self._directories: set[Path] = set()
         self._plain: dict[Path, bool] = {}
         self._tried: list[Artifact] = []
         """Of all sources so far: what is staged of them is of no use once one has given the data set whole."""
@@ -182,20 +182,20 @@ class Filler:
                 self._tried += resolved.artifacts
                 parts = self._gather(resolved, inventory)
                 return self._publish(resolved, parts, published_at)
-            except (*ANOTHER_MAY_HELP, ConfigurationError) as error:
-                if self._stop.reason is not None:
+            except (*NEXT_MAY_HELP, ConfigurationError) as error:
+                if self._cancellation.reason is not None:
                     raise
                 errors.append(error)
                 if place + 1 < len(self._recipe.sources):
                     _LOGGER.warning("%s: %s; trying the next source", self._recipe.label, error.message)
-        raise gravest(errors)
+        raise most_telling(errors)
 
     # --- bringing the parts together ---------------------------------------------------------------------------------
 
     def _gather(self, resolved: Resolved, inventory: Inventory) -> dict[str, Part]:
         """Get every artifact of a source into the staged tree; those that are there already cost nothing."""
-        make_folder(self._tree)
-        make_folder(self._parts)
+        make_directory(self._tree)
+        make_directory(self._parts)
         is_empty = not any(self._tree.iterdir())
         self._taken, self._latecomers = {}, {}
         parts: dict[str, Part] = {}
@@ -204,7 +204,7 @@ class Filler:
         self._watcher.fetching(sum(sizes) if len(sizes) == len(resolved.artifacts) else None)
         heritage = self._heritage(resolved, inventory)
         for artifact in resolved.artifacts:
-            self._stop.check()
+            self._cancellation.raise_if_requested()
             part = (None if is_empty else self._staged(artifact)) or self._taken_over(artifact, heritage)
             if part is None:
                 # The same bytes may be wanted in several places: repositories repeat licences and empty files.
@@ -257,10 +257,10 @@ class Filler:
 
     def _arrived(self, count: int) -> None:
         self._watcher.arrived(count)
-        self._check()
+        self._check_cancelled()
 
     def _keep(self, artifact: Artifact, part: Part, parts: dict[str, Part]) -> None:
-        parts[artifact.shape] = part
+        parts[artifact.content_id] = part
         self._take(part)
 
     def _take(self, part: Part) -> None:
@@ -286,32 +286,34 @@ class Filler:
                 with open_file(path) as lines:
                     manifest = Manifest.read(lines, str(path))
                 # The tree may have been taken away by a run that died while it published, or changed by another source.
-                if not check_tree(self._tree, manifest, deep=True, extra=False, check=self._stop.check):
+                if not check_tree(
+                    self._tree, manifest, deep=True, extra=False, check_cancelled=self._cancellation.raise_if_requested
+                ):
                     return Part(manifest.entries, whole=whole)
                 path.unlink()
         return None
 
     def _part_path(self, artifact: Artifact, *, whole: bool) -> Path:
-        return self._parts / f"{artifact.shape}{'' if whole else '-shared'}.json"
+        return self._parts / f"{artifact.content_id}{'' if whole else '-shared'}.json"
 
     def _hashed(self, path: Path, artifact: Artifact) -> Entry | None:
-        """Give the entry of a file that is there and right."""
+        """Return the entry of a file that is there and right."""
         try:
             size = path.lstat().st_size
             if path.is_symlink() or (artifact.size and not artifact.size.estimate and size != artifact.size.value):
                 return None
-            right, sha256 = hash_file(path, artifact, self._stop.check)
+            right, sha256 = hash_file(path, artifact, self._cancellation.raise_if_requested)
         except OSError:
             return None
         return self._entry(artifact, size, sha256) if right else None
 
     def _entry(self, artifact: Artifact, size: int, sha256: str) -> Entry:
         digest = str(artifact.digest) if artifact.digest else None
-        return Entry(artifact.path, "file", size, sha256, source_digest=digest, artifact=artifact.shape)
+        return Entry(artifact.path, "file", size, sha256, source_digest=digest, artifact=artifact.content_id)
 
     def _taken_over(self, artifact: Artifact, heritage: Heritage) -> Part | None:
         """Take this artifact's files from a tree on the volume that has them, and in which they are right."""
-        for tree, entries in heritage.get(artifact.shape, ()):
+        for tree, entries in heritage.get(artifact.content_id, ()):
             own = self._is_own(tree)
             if not self._are_right(tree, entries, own=own):
                 continue
@@ -325,12 +327,12 @@ class Filler:
 
     def _heritage(self, resolved: Resolved, inventory: Inventory) -> Heritage:
         """Find what could be taken over: from this version if it is there, from others, and whatever else has its archives."""
-        wanted = {artifact.shape for artifact in resolved.artifacts if artifact.digest is not None}
+        wanted = {artifact.content_id for artifact in resolved.artifacts if artifact.digest is not None}
         found: Heritage = {}
         if self._damage is not None:
             self._inherit_own(resolved, self._damage, found)
         for (dataset, version), receipt in inventory.receipts.items():
-            whole = wanted & receipt.shapes.keys()
+            whole = wanted & receipt.content_ids.keys()
             if (not whole and dataset != self._step.id) or (dataset, version) == (self._step.id, self._recipe.version):
                 continue
             tree, manifest = self._store.tree_of(dataset, version), self._store.manifest(dataset, version)
@@ -339,9 +341,9 @@ class Filler:
                 # A plain file is an artifact by itself; of an archive the receipt says whether all of it is here.
                 if entry.artifact in wanted and (entry.artifact in whole or entry.source_digest):
                     entries.setdefault(entry.artifact, []).append(entry)
-            for shape, those in entries.items():
+            for content_id, those in entries.items():
                 if tree is not None:
-                    found.setdefault(shape, []).append((tree, tuple(those)))
+                    found.setdefault(content_id, []).append((tree, tuple(those)))
         return found
 
     def _inherit_own(self, resolved: Resolved, damage: Damage, found: Heritage) -> None:
@@ -350,48 +352,52 @@ class Filler:
         manifest = self._store.manifest(self._step.id, self._recipe.version)
         if tree is None or manifest is None:
             return
-        wanted = {artifact.shape for artifact in resolved.artifacts}
+        wanted = {artifact.content_id for artifact in resolved.artifacts}
         entries: dict[str, list[Entry]] = {}
         if damage.receipt is not None and damage.receipt.pin == resolved.pin:
             # The same artifacts as then: one without entries has nothing that others did not bring.
-            entries = {shape: [] for shape in wanted}
+            entries = {content_id: [] for content_id in wanted}
         for entry in manifest:
             if entry.artifact in wanted:
                 entries.setdefault(entry.artifact, []).append(entry)
-        for shape, those in entries.items():
-            found[shape] = [(tree, tuple(those))]
+        for content_id, those in entries.items():
+            found[content_id] = [(tree, tuple(those))]
 
     def _is_own(self, tree: Path) -> bool:
         return self._damage is not None and tree == self._store.tree_of(self._step.id, self._recipe.version)
 
     def _was_whole(self, artifact: Artifact) -> bool:
         receipt = self._damage.receipt if self._damage is not None else None
-        return receipt is not None and artifact.shape in receipt.shapes
+        return receipt is not None and artifact.content_id in receipt.content_ids
 
     def _are_right(self, tree: Path, entries: Sequence[Entry], *, own: bool) -> bool:
-        """Say whether the files of a tree are what its manifest says; all are hashed, if they were not just now."""
+        """Return whether the files of a tree are what its manifest says; all are hashed, if they were not just now."""
         if own and self._damage is not None:
             return self._damage.wrong.isdisjoint(entry.path for entry in entries)
         if len(entries) == 1 and entries[0].kind == "file":
             # A repository may have a hundred thousand of these: not each of them is worth a walk through the tree.
-            return self._is_plain(tree, entries[0]) and check_entry(tree, entries[0], check=self._stop.check)
-        return not check_tree(tree, Manifest(tuple(entries)), deep=True, extra=False, check=self._stop.check)
+            return self._is_plain(tree, entries[0]) and check_entry(
+                tree, entries[0], check_cancelled=self._cancellation.raise_if_requested
+            )
+        return not check_tree(
+            tree, Manifest(tuple(entries)), deep=True, extra=False, check_cancelled=self._cancellation.raise_if_requested
+        )
 
     def _is_plain(self, tree: Path, entry: Entry) -> bool:
-        """Say whether a file is really in the tree: no folder above it is a link to somewhere else."""
-        folder = (tree / entry.path).parent
-        if folder not in self._plain:
-            self._plain[folder] = folder.resolve() == tree.resolve() / folder.relative_to(tree)
-        return self._plain[folder]
+        """Return whether a file is really in the tree: no directory above it is a link to somewhere else."""
+        directory = (tree / entry.path).parent
+        if directory not in self._plain:
+            self._plain[directory] = directory.resolve() == tree.resolve() / directory.relative_to(tree)
+        return self._plain[directory]
 
     def _link_all(self, tree: Path, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            self._stop.check()
+            self._cancellation.raise_if_requested()
             target = self._tree / entry.path
             if entry.kind == "folder":
-                make_folder(target)
+                make_directory(target)
                 continue
-            make_folder(target.parent)
+            make_directory(target.parent)
             with disk_errors(f"replacing {target}"):
                 target.unlink(missing_ok=True)
             link_or_copy(tree / entry.path, target)
@@ -413,14 +419,14 @@ class Filler:
             return self._obtain_small(group, size)
         if size is not None and size >= LARGE:
             return self._obtain_large(group, archives, size)
-        with Blob(self._layout.blobs, artifact, check=self._check) as blob, self._dropped_if_full(blob):
+        with Blob(self._layout.blobs, artifact, check_cancelled=self._check_cancelled) as blob, self._dropped_if_full(blob):
             self._arrived(blob.have)
             sha256 = self._remote.fetch(artifact, blob, self._arrived)
             parts = self._unpack_file(archives, blob.path)
             return parts | self._place(group, blob, blob.have, sha256)
 
     @contextlib.contextmanager
-    def _dropped_if_full(self, staged: Blob | Assembly) -> Iterator[None]:
+    def _dropped_if_full(self, staged: Blob | RangedFile) -> Iterator[None]:
         """Drop what has arrived when the volume is full: it would keep the other data sets out as well."""
         try:
             yield
@@ -434,8 +440,8 @@ class Filler:
         parts = self._unpack_file(archives, found)
         if len(archives) == len(group):
             return parts
-        with Blob(self._layout.blobs, group[0], check=self._check) as blob, self._dropped_if_full(blob):
-            _pour(found, blob, self._check)
+        with Blob(self._layout.blobs, group[0], check_cancelled=self._check_cancelled) as blob, self._dropped_if_full(blob):
+            _pour(found, blob, self._check_cancelled)
             sha256 = blob.seal()
             return parts | self._place(group, blob, blob.have, sha256)
 
@@ -448,7 +454,7 @@ class Filler:
                 entry = self._entry(artifact, size, sha256)
                 if self._claim(entry):
                     self._write_small(self._tree / artifact.path, data)
-                parts[artifact.shape] = Part((entry,), whole=True)
+                parts[artifact.content_id] = Part((entry,), whole=True)
             return sha256
 
         self._remote.fetch_small(group[0], size, accept, self._arrived)
@@ -456,17 +462,19 @@ class Filler:
 
     def _write_small(self, target: Path, data: bytes) -> None:
         """Write a file straight to its place: one of which only a part is there after a death is found by its hash."""
-        if target.parent not in self._folders:
-            make_folder(target.parent)
-            self._folders.add(target.parent)
+        if target.parent not in self._directories:
+            make_directory(target.parent)
+            self._directories.add(target.parent)
         write_new(target, data)
 
     def _obtain_large(self, group: Sequence[Artifact], archives: Sequence[Artifact], size: int) -> dict[str, Part]:
         artifact = group[0]
         if self._step.room == "streamed" and len(archives) == len(group) == 1:
-            assembly = Assembly.in_window(artifact, size, check=self._check, connections=self._connections)
+            assembly = RangedFile.in_window(artifact, size, check_cancelled=self._check_cancelled, connections=self._connections)
         else:
-            assembly = Assembly.on_disk(self._layout.blobs, artifact, size, check=self._check, connections=self._connections)
+            assembly = RangedFile.on_disk(
+                self._layout.blobs, artifact, size, check_cancelled=self._check_cancelled, connections=self._connections
+            )
         with assembly, self._dropped_if_full(assembly):
             self._arrived(assembly.have)
             unpackings = [_Unpacking(self, archive, assembly) for archive in archives]
@@ -481,10 +489,10 @@ class Filler:
             # Where there is room, the next archive may come while this one is unpacked.
             rests = self._crew.resting() if unpackings and self._step.room == "at_once" else contextlib.nullcontext()
             with rests:
-                parts = {unpacking.artifact.shape: unpacking.part() for unpacking in unpackings}
+                parts = {unpacking.artifact.content_id: unpacking.part() for unpacking in unpackings}
             return parts | self._place(group, assembly, size, sha256)
 
-    def _place(self, group: Sequence[Artifact], staged: Blob | Assembly, size: int, sha256: str) -> dict[str, Part]:
+    def _place(self, group: Sequence[Artifact], staged: Blob | RangedFile, size: int, sha256: str) -> dict[str, Part]:
         """Put a staged file where the artifacts that are not unpacked have it; an archive stays while there is room."""
         parts: dict[str, Part] = {}
         placed: Path | None = None
@@ -500,7 +508,7 @@ class Filler:
                     placed = target
                 else:
                     link_or_copy(placed, target)
-            parts[artifact.shape] = Part((entry,), whole=True)
+            parts[artifact.content_id] = Part((entry,), whole=True)
         if placed is None and self._step.room != "at_once":
             staged.drop()
         return parts
@@ -528,7 +536,7 @@ class Filler:
 
     def _make_way(self, target: Path) -> None:
         """Take away what an earlier, unfinished attempt left at a path."""
-        make_folder(target.parent)
+        make_directory(target.parent)
         if target.is_symlink() or target.exists():
             remove_tree(target)
 
@@ -536,7 +544,7 @@ class Filler:
         parts = {}
         for artifact in archives:
             with LocalFile(path, artifact.name.rsplit("/", 1)[-1]) as archive:
-                parts[artifact.shape] = self.unpack(artifact, archive)
+                parts[artifact.content_id] = self.unpack(artifact, archive)
         return parts
 
     def unpack(self, artifact: Artifact, archive: Incoming, proven: Callable[[], None] = lambda: None) -> Part:
@@ -564,9 +572,9 @@ class Filler:
                     self._tree,
                     artifact.into,
                     taken=self._taken,
-                    check=self._check,
+                    check_cancelled=self._check_cancelled,
                     advance=lambda count: self._watcher.unpacked(artifact.name, count),
-                    artifact=artifact.shape,
+                    artifact=artifact.content_id,
                 )
             finally:
                 self._watcher.done_unpacking(artifact.name)
@@ -590,7 +598,7 @@ class Filler:
     # --- the whole -----------------------------------------------------------------------------------------------
 
     def _publish(self, resolved: Resolved, parts: Mapping[str, Part], published_at: Callable[[], str]) -> Receipt:
-        manifest = Manifest.merged(parts[artifact.shape].entries for artifact in resolved.artifacts)
+        manifest = Manifest.merged(parts[artifact.content_id].entries for artifact in resolved.artifacts)
         if not manifest.files:
             raise BrokenArchiveError(
                 f"{self._recipe.label}: there is no file in it; nothing was published",
@@ -613,7 +621,7 @@ class Filler:
             pin=resolved.pin,
             verified_against=next(word for word in ("none", "listing", "catalog") if word in against),
             published_at=self._published_at(manifest) or published_at(),
-            shapes=_noted_shapes(resolved.artifacts, parts),
+            content_ids=_noted_shapes(resolved.artifacts, parts),
         )
         # Before everything is synced, so that what nobody needs any more is not written out.
         self._store.clear_blobs({artifact.key for artifact in self._tried})
@@ -622,7 +630,7 @@ class Filler:
         return receipt
 
     def _published_at(self, manifest: Manifest) -> str | None:
-        """Give the time of the version that is mended, if it becomes what it was."""
+        """Return the time of the version that is mended, if it becomes what it was."""
         if self._damage is None or self._damage.receipt is None:
             return None
         if self._store.has_checksums(self._step.id, self._recipe.version, manifest):
@@ -632,7 +640,7 @@ class Filler:
 
     def _prune(self, manifest: Manifest) -> None:
         """Remove what a source that failed half-way, or a run with another catalog, left in the staged tree."""
-        for finding in check_tree(self._tree, manifest, deep=False, check=self._stop.check):
+        for finding in check_tree(self._tree, manifest, deep=False, check_cancelled=self._cancellation.raise_if_requested):
             if finding.problem == "extra":
                 remove_tree(self._tree / finding.path)
 
@@ -640,7 +648,7 @@ class Filler:
 class _Unpacking:
     """An archive that is unpacked while it arrives, on a thread of its own."""
 
-    def __init__(self, filler: Filler, artifact: Artifact, assembly: Assembly) -> None:
+    def __init__(self, filler: DataSetBuilder, artifact: Artifact, assembly: RangedFile) -> None:
         """Begin."""
         self.artifact = artifact
         self._filler = filler
@@ -655,7 +663,7 @@ class _Unpacking:
         self._thread.join()
 
     def part(self) -> Part:
-        """Give what came out, when it has.
+        """Return what came out, when it has.
 
         Raises:
             ProvisionerError: why it did not.
@@ -675,7 +683,7 @@ class _Unpacking:
             self._failure = error
             self._assembly.end(error)
 
-    def _unpack(self, reader: AssemblyReader) -> Part:
+    def _unpack(self, reader: RangedFileReader) -> Part:
         try:
             return self._filler.unpack(self.artifact, reader, reader.wait_sealed)
         except UpstreamChangedError:
@@ -692,19 +700,19 @@ def _exact_size(artifact: Artifact) -> int | None:
 
 
 def _noted_shapes(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -> dict[str, str]:
-    """Give what a receipt says of its artifacts: a few that others may take over, never one line for each of many files."""
+    """Return what a receipt says of its artifacts: a few that others may take over, never one line for each of many files."""
     plain = len(artifacts) <= MAX_NOTED_FILES
     return {
-        artifact.shape: artifact.key
+        artifact.content_id: artifact.key
         for artifact in artifacts
-        if artifact.digest is not None and parts[artifact.shape].whole and (plain or artifact.unpack != "none")
+        if artifact.digest is not None and parts[artifact.content_id].whole and (plain or artifact.unpack != "none")
     }
 
 
-def _pour(source: Path, blob: Blob, check: Callable[[], None]) -> None:
+def _pour(source: Path, blob: Blob, check_cancelled: Callable[[], None]) -> None:
     """Copy a find into staging: the tree gets bytes of its own, whatever becomes of the find."""
     blob.restart()
     with source.open("rb", buffering=0) as file:
         while data := file.read(1 << 20):
-            check()
+            check_cancelled()
             blob.write(data)

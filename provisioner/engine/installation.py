@@ -20,13 +20,13 @@ _IMAGE: Final = Path("/opt/provisioner/app")
 
 
 def app_root() -> Path:
-    """Give the folder that holds ``config/``: beside the package in a checkout and in the image, within it when installed."""
+    """Return the directory that holds ``config/``: beside the package in a checkout and in the image, else within it."""
     package = Path(__file__).resolve().parents[1]
     return package.parent if (package.parent / "config" / "catalog.yaml").is_file() else package
 
 
 def in_image() -> bool:
-    """Say whether this is the container image's own program."""
+    """Return whether this is the container image's own program."""
     return app_root() == _IMAGE
 
 

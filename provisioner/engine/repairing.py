@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from provisioner.catalog.model import HubSource
-from provisioner.engine.fill import Damage, Filler
+from provisioner.engine.fill import Damage, DataSetBuilder
 from provisioner.engine.verification import Checked, Verifier, known_ids
-from provisioner.engine.volume_session import Holding, now
+from provisioner.engine.volume_session import VolumeSession, now
 from provisioner.errors import (
     ConfigurationError,
     DamagedTreeError,
@@ -28,14 +28,14 @@ from provisioner.errors import (
 from provisioner.planning.plan import Step, need_of
 from provisioner.planning.recipe import make_recipe, url_artifacts
 from provisioner.remote.http.errors import show_url
-from provisioner.volume.fs.disk import free_bytes, link_or_copy, make_folder, remove_tree
+from provisioner.volume.fs.disk import free_bytes, link_or_copy, make_directory, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog, Source
-    from provisioner.engine.clients import Edges
+    from provisioner.engine.clients import Clients
     from provisioner.planning.plan import Receipt, Room
     from provisioner.planning.recipe import Recipe
     from provisioner.reporting.progress import Progress
@@ -60,7 +60,7 @@ class Outcome:
     error: ProvisionerError | None = None
 
     def as_record(self) -> dict[str, Any]:
-        """Give the form in which ``--json`` carries it."""
+        """Return the form in which ``--json`` carries it."""
         return self.checked.as_record() | {
             "repaired": bool(self.done),
             "done": self.done or None,
@@ -83,11 +83,11 @@ class Outcome:
 class Repair:
     """One repair of one volume."""
 
-    holding: Holding
+    holding: VolumeSession
     catalog: Catalog
-    edges: Edges
+    edges: Clients
     settings: Settings
-    stop: Stop
+    cancellation: Cancellation
     progress: Progress
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -97,7 +97,9 @@ class Repair:
         Raises:
             ProvisionerError: nothing could be done, or it must end; what failed for single data sets is in the outcomes.
         """
-        verifier = Verifier(self.holding.store, deep=True, check=self.stop.check, progress=self.progress)
+        verifier = Verifier(
+            self.holding.store, deep=True, check_cancelled=self.cancellation.raise_if_requested, progress=self.progress
+        )
         # Where a data set is shown comes after its versions: one that is mended may be what is to be shown there.
         found = [
             checked
@@ -117,7 +119,7 @@ class Repair:
         with self.holding.lock():
             self._clear(found)
             for checked in wrong:
-                self.stop.check()
+                self.cancellation.raise_if_requested()
                 current = self._looked_at_again(verifier, checked)
                 if current is not None:
                     self.outcomes.append(self._tried(current))
@@ -139,7 +141,7 @@ class Repair:
                 self._clear(found)
                 store.clear_abandoned((), time.time())
         except ProvisionerError as error:
-            if self.stop.reason is not None:
+            if self.cancellation.reason is not None:
                 raise
             _LOGGER.info("What a run left that died stays for the next one: %s", error.message)
 
@@ -161,7 +163,7 @@ class Repair:
         return sorted(ids, key=lambda name: -datasets[name].priority if name in datasets else 0)
 
     def _looked_at_again(self, verifier: Verifier, checked: Checked) -> Checked | None:
-        """Give what was found before the lock, if it still holds; another process may have replaced the version meanwhile."""
+        """Return what was found before the lock, if it still holds; another process may have replaced the version meanwhile."""
         dataset, version = checked.dataset, checked.version
         if not version:
             return next((again for again in verifier.check_dataset(dataset) if not again.version), None)
@@ -175,7 +177,7 @@ class Repair:
         try:
             return self._mended(checked) if checked.version else self._shown_again(checked)
         except ProvisionerError as error:
-            if self.stop.reason is not None:
+            if self.cancellation.reason is not None:
                 raise
             if isinstance(error, VolumeFullError):
                 # What it left would keep the others out as well.
@@ -232,11 +234,11 @@ class Repair:
         assert tree is not None  # noqa: S101 - or something would be missing
         staged = layout.staged_tree(checked.dataset, checked.version)
         remove_tree(staged)
-        make_folder(staged)
+        make_directory(staged)
         for entry in manifest:
-            self.stop.check()
+            self.cancellation.raise_if_requested()
             target = staged / entry.path
-            make_folder(target if entry.kind == "folder" else target.parent)
+            make_directory(target if entry.kind == "folder" else target.parent)
             if entry.kind != "folder":
                 link_or_copy(tree / entry.path, target)
         store.publish(receipt, staged, manifest, show=checked.shown)
@@ -280,12 +282,12 @@ class Repair:
         store, dataset = self.holding.store, checked.dataset
         receipt = store.receipt(dataset, checked.version)
         wrong = frozenset(defect.path for defect in checked.defects if defect.problem not in _HARMLESS)
-        filler = Filler(
+        filler = DataSetBuilder(
             self._step(recipe, receipt, wrong, checked),
             store,
             self.edges.remote,
             self.edges.finds,
-            stop=self.stop,
+            cancellation=self.cancellation,
             watcher=_Watcher(recipe.label, self.progress),
             connections=self.settings.connections,
             damage=Damage(receipt, wrong, checked.shown),

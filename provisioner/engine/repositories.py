@@ -21,7 +21,7 @@ _OTHERS = "others"
 
 
 def requests_of(settings: Settings) -> tuple[RepositoryRequest, ...]:
-    """Give what is asked for; the first is the app's own.
+    """Return what is asked for; the first is the app's own.
 
     That is the one of ``DATASET_REPO`` where the user named one (or turned it off), else the first that the config file
     describes, else the default. An entry of the config file that describes the one of ``DATASET_REPO`` speaks for it.
@@ -41,7 +41,7 @@ def requests_of(settings: Settings) -> tuple[RepositoryRequest, ...]:
 def request_for(
     settings: Settings, wanted: DeclaredRepository, *, asked: bool = True, called: str = ASKED_BY_SETTING, declared: bool = False
 ) -> RepositoryRequest:
-    """Give the request for one repository as these settings have it made."""
+    """Return the request for one repository as these settings have it made."""
     return RepositoryRequest(
         endpoint=settings.hf_endpoint,
         token=settings.hf_token.reveal() if settings.hf_token else None,
@@ -59,7 +59,7 @@ def request_for(
 
 
 def known(request: RepositoryRequest, hub: HubClient, record: Mapping[str, Any], *, first: bool) -> RepositoryOutcome | None:
-    """Give what can be said of a repository without asking anybody; ``None``: the Hub must be asked.
+    """Return what can be said of a repository without asking anybody; ``None``: the Hub must be asked.
 
     Args:
         request: what is asked for.
@@ -79,7 +79,7 @@ def known(request: RepositoryRequest, hub: HubClient, record: Mapping[str, Any],
 
 
 def record_of(outcomes: Sequence[tuple[RepositoryRequest, RepositoryOutcome]]) -> dict[str, Any]:
-    """Give what is worth remembering, for ``repository.json``; the app's own comes first."""
+    """Return what is worth remembering, for ``repository.json``; the app's own comes first."""
     records = [to_record(outcome, request) if outcome.state == "ready" else {} for request, outcome in outcomes]
     others = [record for record in records[1:] if record]
     return {**records[0], **({_OTHERS: others} if others else {})}

@@ -1,4 +1,4 @@
-"""What a new data-set repository begins with: templates that come with the program, or a folder of the user's.
+"""What a new data-set repository begins with: templates that come with the program, or a directory of the user's.
 
 Only files are read here; what is done with them is :mod:`provisioner.remote.hub.repository`'s business.
 """
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 TEMPLATES: Final = ("experiment-logs", "plain")
 """Those that come with the program; the first one is the default."""
 
-_FOLDER: Final = Path(__file__).resolve().parents[1] / "templates"
+_DIRECTORY: Final = Path(__file__).resolve().parents[1] / "templates"
 _MOST_FILES: Final = 100
 _MOST_BYTES: Final = 10 * 1024 * 1024
 """A template is a beginning: larger files are uploaded with the Hub's own tools, which resume."""
 
 
 def load_template(name: str) -> Mapping[str, bytes]:
-    """Give a template's files by their path in the repository.
+    """Return a template's files by their path in the repository.
 
     Args:
-        name: one of :data:`TEMPLATES`, or the path of a folder (written with a separator, or one that exists).
+        name: one of :data:`TEMPLATES`, or the path of a directory (written with a separator, or one that exists).
 
     Raises:
-        ConfigurationError: there is no such template, or its folder cannot be used.
+        ConfigurationError: there is no such template, or its directory cannot be used.
     """
-    folder = _FOLDER / name if name in TEMPLATES else Path(name).expanduser()
-    if not folder.is_dir():
+    directory = _DIRECTORY / name if name in TEMPLATES else Path(name).expanduser()
+    if not directory.is_dir():
         hint = nearest(name, TEMPLATES) if not any(mark in name for mark in (os.sep, "/", ".")) else ""
         raise ConfigurationError(
             f"the template {name!r} is neither {' nor '.join(TEMPLATES)}, nor a folder; nothing was made",
@@ -43,8 +43,8 @@ def load_template(name: str) -> Mapping[str, bytes]:
     files: dict[str, bytes] = {}
     total = 0
     try:
-        for path in sorted(folder.rglob("*")):
-            place = path.relative_to(folder)
+        for path in sorted(directory.rglob("*")):
+            place = path.relative_to(directory)
             # What begins with a dot is the user's tools' (.git, .DS_Store); a link may lead anywhere.
             if any(part.startswith(".") for part in place.parts) or path.is_symlink() or not path.is_file():
                 continue

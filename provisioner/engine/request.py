@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from provisioner.catalog.document import nearest
 from provisioner.errors import ConfigurationError, LicenseRefusedError
-from provisioner.planning.plan import Rules, Wanted
+from provisioner.planning.plan import Request, Rules
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
     from provisioner.settings.model import Settings
 
 
-def wanted_of(settings: Settings, catalog: Catalog) -> Wanted:
-    """Say what was asked for.
+def make_request(settings: Settings, catalog: Catalog) -> Request:
+    """Return what was asked for.
 
     Raises:
         ConfigurationError: a name that the catalog does not have.
@@ -38,15 +38,15 @@ def wanted_of(settings: Settings, catalog: Catalog) -> Wanted:
     ):
         for name in names:
             _check_name(catalog, variable, name)
-    return Wanted(
+    return Request(
         phase=None if chosen else settings.phase,
         datasets=tuple((name, tuple(splits)) for name, splits in chosen.items()),
         layouts=settings.layouts,
     )
 
 
-def rules_of(settings: Settings) -> Rules:
-    """Say what decides between fetching and leaving out."""
+def make_rules(settings: Settings) -> Rules:
+    """Return what decides between fetching and leaving out."""
     return Rules(
         license_policy=settings.license_policy,
         accept_licenses=frozenset(settings.accept_licenses),

@@ -16,12 +16,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.license import attribution_text
-from provisioner.engine.clients import Edges
-from provisioner.engine.fill import Filler
+from provisioner.engine.clients import Clients
+from provisioner.engine.fill import DataSetBuilder
 from provisioner.engine.repositories import known, record_of, requests_of
-from provisioner.engine.request import rules_of, wanted_of
+from provisioner.engine.request import make_request, make_rules
 from provisioner.engine.supervise import deadline, supervise
-from provisioner.engine.volume_session import Holding, now
+from provisioner.engine.volume_session import VolumeSession, now
 from provisioner.errors import (
     LockTimeoutError,
     MissingDataError,
@@ -31,7 +31,7 @@ from provisioner.errors import (
     VolumeFullError,
     VolumeNotWritableError,
 )
-from provisioner.planning.plan import Rules, Wanted, make_plan
+from provisioner.planning.plan import Request, Rules, make_plan
 from provisioner.remote.hub.repository import RepositoryOutcome, RepositoryRequest, ensure_repository, environment
 from provisioner.reporting.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
 from provisioner.volume.fs.disk import free_bytes, read_file, write_atomic
@@ -41,7 +41,7 @@ from provisioner.volume.store.records import environment_lines, read_json, write
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.planning.plan import Inventory, Plan, Receipt, Step
     from provisioner.reporting.progress import Progress
@@ -102,7 +102,7 @@ class Run:
         settings: Settings,
         catalog: Catalog,
         *,
-        stop: Stop,
+        cancellation: Cancellation,
         progress: Progress,
         in_image: bool = False,
         given: Mapping[str, str] = MappingProxyType({}),
@@ -112,20 +112,20 @@ class Run:
         Args:
             settings: what the user asked for.
             catalog: what should exist.
-            stop: ends the run.
+            cancellation: ends the run.
             progress: is told how it gets on.
             in_image: a volume that is not mounted is worth a warning.
             given: the container's environment; what of our names for the app is set there is never changed.
         """
         self.settings = settings
         self.catalog = catalog
-        self._stop = stop
+        self._cancellation = cancellation
         self._progress = progress
         self._in_image = in_image
         self._given = {name: given[name] for name in EXPORTED if given.get(name)}
-        self.holding = Holding(settings, stop)
+        self.holding = VolumeSession(settings, cancellation)
         self.layout, self.store, self.run_id = self.holding.layout, self.holding.store, self.holding.run_id
-        self.edges = Edges(settings, self.layout.root, stop)
+        self.edges = Clients(settings, self.layout.root, cancellation)
         self._repository_requests = requests_of(settings)
         self._board = self._fresh_board()
         self._writing = False
@@ -136,17 +136,17 @@ class Run:
     # --- planning ------------------------------------------------------------------------------------------------
 
     @property
-    def wanted(self) -> Wanted:
-        """What was asked for; see :func:`provisioner.engine.request.wanted_of`."""
-        return wanted_of(self.settings, self.catalog)
+    def wanted(self) -> Request:
+        """What was asked for; see :func:`provisioner.engine.request.make_request`."""
+        return make_request(self.settings, self.catalog)
 
     @property
     def rules(self) -> Rules:
         """What decides between fetching and leaving out."""
-        return rules_of(self.settings)
+        return make_rules(self.settings)
 
     def plan(self) -> tuple[Plan, Inventory]:
-        """Say what a run would do, without the lock and without a request.
+        """Return what a run would do, without the lock and without a request.
 
         Raises:
             ProvisionerError: names that do not exist, or a volume that cannot be looked at.
@@ -184,11 +184,11 @@ class Run:
             ProvisionerError: nothing could be done at all, or the run was told to stop.
         """
         try:
-            with deadline(self.settings.deadline_seconds, self._stop):
-                return supervise(self._provision, self._stop, self._tick)
+            with deadline(self.settings.deadline_seconds, self._cancellation):
+                return supervise(self._provision, self._cancellation, self._tick)
         except BaseException as error:
             if self._writing:
-                ended: RunState = "interrupted" if error is self._stop.reason else "failed"
+                ended: RunState = "interrupted" if error is self._cancellation.reason else "failed"
                 self._board.finish(ended, error if isinstance(error, ProvisionerError) else None)
                 with contextlib.suppress(ProvisionerError):
                     self._write_status()
@@ -246,7 +246,7 @@ class Run:
             self.store.remove(dataset, version)
         failures: list[tuple[Step, ProvisionerError]] = [(step, step.error) for step in plan.steps if step.error]
         for step in plan.work:
-            self._stop.check()
+            self._cancellation.raise_if_requested()
             try:
                 self._do(step)
             except NoRoomError as error:
@@ -259,7 +259,7 @@ class Run:
                     plan = replace(plan, steps=tuple(_skipped(other) if other is step else other for other in plan.steps))
             except ProvisionerError as error:
                 read_only = isinstance(error, VolumeNotWritableError) and not os.access(self.layout.private, os.W_OK)
-                if self._stop.reason is not None or read_only:
+                if self._cancellation.reason is not None or read_only:
                     raise
                 _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
                 board.failed(step.id, error)
@@ -299,7 +299,7 @@ class Run:
 
     @staticmethod
     def _worst(plan: Plan, failures: list[tuple[Step, ProvisionerError]]) -> ProvisionerError | None:
-        """Give the error of the failed data set with the highest priority."""
+        """Return the error of the failed data set with the highest priority."""
         order = {step.id: place for place, step in enumerate(plan.steps)}
         return min(failures, key=lambda failure: order[failure[0].id])[1] if failures else None
 
@@ -317,12 +317,12 @@ class Run:
             self._announce(step, self._receipt(step))
             return
         _LOGGER.info("%s %s; fetching it", label, step.why)
-        filler = Filler(
+        filler = DataSetBuilder(
             step,
             self.store,
             self.edges.remote,
             self.edges.finds,
-            stop=self._stop,
+            cancellation=self._cancellation,
             watcher=_Watcher(step, board, self._progress),
             connections=self.settings.connections,
         )
@@ -349,7 +349,7 @@ class Run:
     # --- the user's repository -----------------------------------------------------------------------------------
 
     def _known_repositories(self) -> tuple[RepositoryOutcome | None, ...]:
-        """Give what can be said of each repository without asking anybody; ``None``: the Hub must be asked."""
+        """Return what can be said of each repository without asking anybody; ``None``: the Hub must be asked."""
         record = read_json(self.layout.repository) or {}
         outcomes = tuple(
             known(request, self.edges.hub, record, first=place == 0) for place, request in enumerate(self._repository_requests)
@@ -383,7 +383,7 @@ class Run:
         return outcome
 
     def _fatal(self, outcomes: Sequence[RepositoryOutcome]) -> ProvisionerError | None:
-        """Give the error of the first repository that was asked for and cannot be had."""
+        """Return the error of the first repository that was asked for and cannot be had."""
         pairs = zip(self._repository_requests, outcomes, strict=True)
         return next((outcome.error for request, outcome in pairs if request.asked and outcome.error is not None), None)
 
@@ -531,7 +531,7 @@ class _Watcher:
 
 
 def _state(plan: Plan, failures: list[tuple[Step, ProvisionerError]]) -> RunState:
-    """Give the state of a run whose failures, if any, are not fatal."""
+    """Return the state of a run whose failures, if any, are not fatal."""
     left_out = failures or any(step.action in {"skip", "refuse"} for step in plan.steps)
     return "partial" if left_out else "ready"
 

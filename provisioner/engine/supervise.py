@@ -11,7 +11,7 @@ from provisioner.errors import DeadlineError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
 
 T = TypeVar("T")
 
@@ -20,12 +20,12 @@ GRACE_SECONDS: Final = 0.7
 """How long the threads that move bytes may take to notice that the run must end; a signal is answered within a second."""
 
 
-def supervise(work: Callable[[], T], stop: Stop, tick: Callable[[], None]) -> T:
+def supervise(work: Callable[[], T], cancellation: Cancellation, tick: Callable[[], None]) -> T:
     """Do ``work``, and leave soon after a request to stop, whatever the work is waiting for.
 
     Args:
         work: runs on a daemon thread; when it is left behind, it ends with the process.
-        stop: the request.
+        cancellation: the request.
         tick: called a few times a second on this thread.
 
     Returns:
@@ -48,19 +48,19 @@ def supervise(work: Callable[[], T], stop: Stop, tick: Callable[[], None]) -> T:
             done.set()
 
     threading.Thread(target=body, name="run", daemon=True).start()
-    while not done.wait(TICK_SECONDS) and stop.reason is None:
+    while not done.wait(TICK_SECONDS) and cancellation.reason is None:
         tick()
-    if stop.reason is not None:
+    if cancellation.reason is not None:
         done.wait(GRACE_SECONDS)
         if not outcome:
-            raise stop.reason
+            raise cancellation.reason
     if failure:
         raise failure[0]
     return outcome[0]
 
 
 @contextlib.contextmanager
-def deadline(seconds: float | None, stop: Stop) -> Iterator[None]:
+def deadline(seconds: float | None, cancellation: Cancellation) -> Iterator[None]:
     """Ask everybody to stop when the block has taken ``seconds``; ``None``: it may take for ever."""
     if seconds is None:
         yield
@@ -68,7 +68,7 @@ def deadline(seconds: float | None, stop: Stop) -> Iterator[None]:
     reason = DeadlineError(
         f"DEADLINE: {seconds:.0f} s have passed; what had arrived is kept", hint="Start again to carry on, or raise DEADLINE."
     )
-    timer = threading.Timer(seconds, stop.request, (reason,))
+    timer = threading.Timer(seconds, cancellation.request, (reason,))
     timer.daemon = True
     timer.start()
     try:

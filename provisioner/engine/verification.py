@@ -43,7 +43,7 @@ class Defect:
     actual: str = ""
 
     def as_record(self) -> dict[str, str]:
-        """Give the form in which ``--json`` carries it."""
+        """Return the form in which ``--json`` carries it."""
         return {"path": self.path, "problem": self.problem, "expected": self.expected, "actual": self.actual}
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ class Checked:
         return self.dataset if self.shown or not self.version else f"{self.dataset} {self.version} (superseded)"
 
     def as_record(self) -> dict[str, Any]:
-        """Give the form in which ``--json`` carries it."""
+        """Return the form in which ``--json`` carries it."""
         return {
             "dataset": self.dataset,
             "version": self.version or None,
@@ -105,19 +105,19 @@ class Checked:
 class Verifier:
     """Looks at the versions on one volume."""
 
-    def __init__(self, store: Store, *, deep: bool, check: Callable[[], None], progress: Progress) -> None:
+    def __init__(self, store: Store, *, deep: bool, check_cancelled: Callable[[], None], progress: Progress) -> None:
         """Prepare.
 
         Args:
             store: the volume's trees.
             deep: also read and hash every file.
-            check: raises when the work must end.
+            check_cancelled: raises when the work must end.
             progress: is told of bytes that are hashed.
         """
         self._store = store
         self._layout = store.layout
         self._deep = deep
-        self._check = check
+        self._check_cancelled = check_cancelled
         self._progress = progress
 
     def check(self, ids: Sequence[str] = ()) -> Iterator[Checked]:
@@ -161,7 +161,7 @@ class Verifier:
         return checked
 
     def signs(self, dataset: str, version: str) -> object:
-        """Give what changes when another process replaces a version."""
+        """Return what changes when another process replaces a version."""
         paths = [self._layout.receipt(dataset, version), self._layout.manifest(dataset, version)]
         return [_identity(path) for path in (*paths, self._store.tree_of(dataset, version)) if path is not None]
 
@@ -195,7 +195,7 @@ class Verifier:
                 tree,
                 manifest,
                 deep=self._deep,
-                check=self._check,
+                check_cancelled=self._check_cancelled,
                 advance=lambda count: self._progress.advance(dataset, count),
             )
         finally:
@@ -206,7 +206,7 @@ class Verifier:
 
 
 def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
-    """Give the data sets that were asked for, or all that are on the volume.
+    """Return the data sets that were asked for, or all that are on the volume.
 
     Raises:
         NotFoundError: one of them is not there, or nothing is there at all.

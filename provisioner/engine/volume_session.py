@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner._version import __version__
 from provisioner.errors import VolumeError, VolumeNotWritableError
-from provisioner.volume.fs.disk import make_folder
+from provisioner.volume.fs.disk import make_directory
 from provisioner.volume.fs.lock import writer_lock
 from provisioner.volume.fs.mounts import kind_of
 from provisioner.volume.store.layout import VolumeLayout
@@ -26,7 +26,7 @@ from provisioner.volume.store.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
     from provisioner.settings.model import Settings
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,18 +34,18 @@ _LOGGER = logging.getLogger(__name__)
 WAIT_LINE_SECONDS: Final = 10.0
 
 
-class Holding:
+class VolumeSession:
     """One volume, as one process sees it."""
 
-    def __init__(self, settings: Settings, stop: Stop) -> None:
+    def __init__(self, settings: Settings, cancellation: Cancellation) -> None:
         """Look at nothing but the mount's kind.
 
         Args:
             settings: what the user asked for.
-            stop: ends the work.
+            cancellation: ends the work.
         """
         self.settings = settings
-        self._stop = stop
+        self._cancellation = cancellation
         self.layout = VolumeLayout(
             settings.data_dir.absolute(), settings.staging_dir.absolute() if settings.staging_dir else None
         )
@@ -57,10 +57,10 @@ class Holding:
     def store(self) -> Store:
         """The trees."""
         publish = "dir" if self.kind == "object" else self.settings.publish
-        return Store(self.layout, publish, program_version=__version__, check=self._stop.check)
+        return Store(self.layout, publish, program_version=__version__, check_cancelled=self._cancellation.raise_if_requested)
 
     def prepare(self) -> None:
-        """Make the folders that a writer needs.
+        """Make the directories that a writer needs.
 
         Raises:
             VolumeNotWritableError: this user may not.
@@ -72,8 +72,8 @@ class Holding:
                 hint="If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk).",
             )
         try:
-            make_folder(self.layout.root)
-            make_folder(self.layout.private)
+            make_directory(self.layout.root)
+            make_directory(self.layout.private)
         except VolumeNotWritableError as error:
             uid = os.geteuid() if hasattr(os, "geteuid") else "this user"
             raise VolumeNotWritableError(
@@ -81,7 +81,7 @@ class Holding:
                 hint=f"Give the volume to this user: 'chown -R {uid}:0 DIR && chmod -R g+rwX DIR' on the host, "
                 f"or start the container with --user UID:0 of its owner, or fsGroup: 0 in Kubernetes.",
             ) from error
-        make_folder(self.layout.staging)
+        make_directory(self.layout.staging)
 
     @contextlib.contextmanager
     def lock(self, *, waits: bool = True) -> Iterator[None]:
@@ -108,10 +108,12 @@ class Holding:
 
         holder = {"run_id": self.run_id, "host": self.host, "pid": os.getpid(), "since": now()}
         timeout = self.settings.lock_timeout_seconds if waits else 0.0
-        with writer_lock(self.layout.lock, holder=holder, timeout_seconds=timeout, stop=self._stop, waiting=waiting):
+        with writer_lock(
+            self.layout.lock, holder=holder, timeout_seconds=timeout, cancellation=self._cancellation, waiting=waiting
+        ):
             yield
 
 
 def now() -> str:
-    """Give the time, UTC, ISO 8601."""
+    """Return the time, UTC, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

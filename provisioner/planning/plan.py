@@ -64,7 +64,7 @@ class Receipt:
     verified_against: str
     published_at: str
     """UTC, ISO 8601."""
-    shapes: Mapping[str, str] = field(default_factory=dict)
+    content_ids: Mapping[str, str] = field(default_factory=dict)
     """Shape to key of each artifact (see :class:`provisioner.planning.recipe.Artifact`)."""
 
 
@@ -94,7 +94,7 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Request:
     """What was asked for: a phase, or data sets by name."""
 
     phase: str | None = None
@@ -208,7 +208,7 @@ def total(sizes: Iterable[Size | None]) -> Size:
 
 
 def need_of(recipe: Recipe, there: Collection[str] = ()) -> Need:
-    """Say what a recipe costs, by the first of its sources whose sizes are known.
+    """Return what a recipe costs, by the first of its sources whose sizes are known.
 
     Args:
         recipe: the data set as asked for.
@@ -216,7 +216,7 @@ def need_of(recipe: Recipe, there: Collection[str] = ()) -> Need:
     """
     for source in recipe.sources:
         if isinstance(source, UrlSource):
-            return _need_of_files(recipe, [a for a in url_artifacts(source) if a.shape not in there])
+            return _need_of_files(recipe, [a for a in url_artifacts(source) if a.content_id not in there])
     size = next((source.size for source in recipe.sources if not isinstance(source, UrlSource) and source.size), None)
     unpacked = _stated_size(recipe) if not recipe.splits else None
     unpacked = unpacked or (Size(size.value, estimate=True) if size else None)
@@ -240,7 +240,7 @@ def _need_of_files(recipe: Recipe, artifacts: Sequence[Artifact]) -> Need:
 
 
 def _highest(archives: Sequence[int], finals: Sequence[Size | None]) -> int:
-    """Give the most bytes that are there at a time, when each archive goes as soon as it is unpacked."""
+    """Return the most bytes that are there at a time, when each archive goes as soon as it is unpacked."""
     so_far = highest = 0
     for archive, final in zip(archives, finals, strict=True):
         so_far += final.value if final else 0
@@ -253,7 +253,7 @@ def _is_streamable(artifact: Artifact) -> bool:
 
 
 def _stated_size(recipe: Recipe) -> Size | None:
-    """Give the tree's size that the catalog states: it speaks of the data set's own layout."""
+    """Return the tree's size that the catalog states: it speaks of the data set's own layout."""
     return recipe.dataset.unpacked_size if recipe.layout == recipe.dataset.layout else None
 
 
@@ -262,7 +262,7 @@ def _number_of_files(recipe: Recipe) -> int:
 
 
 def _final_size(artifact: Artifact, recipe: Recipe) -> Size | None:
-    """Give an artifact's size in the tree; where it is not stated, its share of the data set's by what it weighs packed."""
+    """Return an artifact's size in the tree; where it is not stated, its share of the data set's by what it weighs packed."""
     if artifact.final_size is not None:
         return artifact.final_size
     stated = _stated_size(recipe)
@@ -278,7 +278,7 @@ def _final_size(artifact: Artifact, recipe: Recipe) -> Size | None:
     return Size(stated.value * artifact.size.value // whole, estimate=True)
 
 
-def wanted_recipes(wanted: Wanted, catalog: Catalog, phase: Phase | None) -> list[Recipe]:
+def wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None) -> list[Recipe]:
     """Turn what was asked for into recipes, in the catalog's order.
 
     Raises:
@@ -288,7 +288,7 @@ def wanted_recipes(wanted: Wanted, catalog: Catalog, phase: Phase | None) -> lis
     return [make_recipe(catalog.datasets[name], layout=wanted.layouts.get(name), splits=splits) for name, splits in asked]
 
 
-def make_plan(wanted: Wanted, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
+def make_plan(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
     """Decide what a run does.
 
     Args:
@@ -310,7 +310,7 @@ def make_plan(wanted: Wanted, catalog: Catalog, inventory: Inventory, rules: Rul
     return plan  # not even the smallest fits: what is to be left out is in its plan
 
 
-def _plan_phase(wanted: Wanted, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
+def _plan_phase(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
     phase = catalog.phases[wanted.phase] if wanted.phase and not wanted.datasets else None
     recipes = wanted_recipes(wanted, catalog, phase)
     by_name = bool(wanted.datasets)
@@ -339,7 +339,7 @@ def _left_out_for_room(plan: Plan) -> bool:
 
 
 def _with_eviction(plan: Plan, superseded: Sequence[tuple[str, str]], fit: Callable[[tuple[tuple[str, str], ...]], Plan]) -> Plan:
-    """Give up superseded versions if that lets more data sets in, and no more of them than it takes."""
+    """Return up superseded versions if that lets more data sets in, and no more of them than it takes."""
     evict = tuple(superseded)
     best = fit(evict)
     if _fetched(best) <= _fetched(plan):
@@ -359,7 +359,7 @@ def _fetched(plan: Plan) -> set[str]:
 def _superseded(recipes: Sequence[Recipe], inventory: Inventory) -> tuple[tuple[str, str], ...]:
     """Versions that nobody sees and from which nothing that is wanted could be taken over."""
     wanted_shapes = {
-        artifact.shape
+        artifact.content_id
         for recipe in recipes
         for source in recipe.sources
         if isinstance(source, UrlSource)
@@ -371,7 +371,7 @@ def _superseded(recipes: Sequence[Recipe], inventory: Inventory) -> tuple[tuple[
         for key, receipt in sorted(inventory.receipts.items())
         if inventory.published.get(receipt.dataset) not in {None, receipt.version}
         and key not in wanted_versions
-        and not wanted_shapes & receipt.shapes.keys()
+        and not wanted_shapes & receipt.content_ids.keys()
     )
 
 
@@ -387,7 +387,7 @@ def _fit(
     """Walk the recipes by priority and take what has room."""
     given_up = sum(inventory.receipts[key].size for key in evict)
     room = _room(inventory, rules, given_up)
-    there = {shape for key, receipt in inventory.receipts.items() if key not in evict for shape in receipt.shapes}
+    there = {content_id for key, receipt in inventory.receipts.items() if key not in evict for content_id in receipt.content_ids}
     steps: list[Step] = []
     added = peak = 0
     shortfall: list[Step] = []
@@ -401,7 +401,7 @@ def _fit(
                 elsewhere = inventory.staging_free_bytes is not None
                 peak = max(peak, added + (_tree_size(need) if elsewhere else step.peak_bytes))
                 added += need.unpacked.value if need.unpacked else 0
-                there |= {a.shape for s in recipe.sources if isinstance(s, UrlSource) for a in url_artifacts(s)}
+                there |= {a.content_id for s in recipe.sources if isinstance(s, UrlSource) for a in url_artifacts(s)}
             else:
                 shortfall.append(step)
         steps.append(step)
@@ -473,7 +473,7 @@ def _with_room(step: Step, need: Need, left: int | None, staging: int | None, *,
 
 
 def _lack(peak: int, tree: int, left: int | None, staging: int | None) -> str | None:
-    """Say what there is not enough of; ``None``: it fits."""
+    """Return what there is not enough of; ``None``: it fits."""
     if staging is not None and peak > staging:
         return f"needs {peak:,} bytes in STAGING_DIR at its peak; {staging:,} are free there"
     needed = peak if staging is None else tree
@@ -487,7 +487,7 @@ def _tree_size(need: Need) -> int:
 
 
 def _shortfall(steps: Sequence[Step], short: Sequence[Step], room: int | None, rules: Rules) -> ProvisionerError | None:
-    """Say whether the lack of room forbids the whole run."""
+    """Return whether the lack of room forbids the whole run."""
     if not short or room is None:
         return None
     nothing_fits = not any(step.action in {"keep", "link", "adopt", "fetch"} for step in steps)
@@ -502,12 +502,12 @@ def _shortfall(steps: Sequence[Step], short: Sequence[Step], room: int | None, r
     )
 
 
-def fitting(wanted: Wanted, catalog: Catalog, rules: Rules, limit: int) -> tuple[str, ...]:
-    """Give the labels of what would be fetched onto an empty volume of ``limit`` bytes."""
+def fitting(wanted: Request, catalog: Catalog, rules: Rules, limit: int) -> tuple[str, ...]:
+    """Return the labels of what would be fetched onto an empty volume of ``limit`` bytes."""
     plan = make_plan(wanted, catalog, Inventory(free_bytes=limit), replace(rules, limit_bytes=None, fail_on_shortfall=False))
     return tuple(step.recipe.label for step in plan.steps if step.action == "fetch")
 
 
 def phase_peak(catalog: Catalog, phase: str) -> int:
-    """Give the bytes that an empty volume needs for all of a phase, licences apart."""
-    return make_plan(Wanted(phase), catalog, Inventory(), Rules(license_policy="any")).peak_bytes
+    """Return the bytes that an empty volume needs for all of a phase, licences apart."""
+    return make_plan(Request(phase), catalog, Inventory(), Rules(license_policy="any")).peak_bytes

@@ -38,7 +38,7 @@ class Artifact:
     digest: Digest | None
     unpack: UnpackFormat
     into: str
-    """Folder in the tree: where it is unpacked, or where it is put."""
+    """Directory in the tree: where it is unpacked, or where it is put."""
     verified_against: VerifiedAgainst
     authorized: bool = False
     """Send the Hub token with the request (to the Hub's own origin alone)."""
@@ -57,7 +57,7 @@ class Artifact:
         return f"url-{hashlib.sha256(self.urls[0].encode()).hexdigest()[:32]}"
 
     @property
-    def shape(self) -> str:
+    def content_id(self) -> str:
         """A name for the part of a tree that this artifact makes: same shape, same files."""
         place = self.into if self.unpack != "none" else self.path
         return hashlib.sha256(f"{self.key}\n{self.unpack}\n{place}".encode()).hexdigest()[:32]
@@ -124,7 +124,7 @@ def make_recipe(dataset: DataSet, *, layout: str | None = None, splits: Sequence
 
 
 def url_artifacts(source: UrlSource) -> tuple[Artifact, ...]:
-    """Give the artifacts of direct URLs; all is known without asking anybody."""
+    """Return the artifacts of direct URLs; all is known without asking anybody."""
     return tuple(
         Artifact(
             name=file.name,
@@ -194,7 +194,7 @@ def hub_artifacts(
 
 
 def is_selected(source: HubSource, splits: Sequence[str], path: str) -> bool:
-    """Say whether a repository's file is among those that the source and the chosen splits name."""
+    """Return whether a repository's file is among those that the source and the chosen splits name."""
     if source.include and not any(fnmatchcase(path, glob) for glob in source.include):
         return False
     if any(fnmatchcase(path, glob) for glob in source.exclude):

@@ -34,7 +34,7 @@ class Proxies(NamedTuple):
     """Comma-separated hosts to reach directly: ``host``, ``.domain``, ``host:port``, addresses, networks, or ``*``."""
 
     def for_url(self, url: str) -> str | None:
-        """Give the proxy for ``url``; ``None``: connect directly."""
+        """Return the proxy for ``url``; ``None``: connect directly."""
         parts = urlsplit(url)
         proxy = {"http": self.http, "https": self.https}.get(parts.scheme)
         if not proxy or self._is_direct((parts.hostname or "").rstrip("."), parts.port or _DEFAULT_PORTS[parts.scheme]):
@@ -90,7 +90,7 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def redact(text: str, *secrets: str | None) -> str:
-    """Give ``text`` on one line and without ``secrets``, anything that looks like a token, user names or queries in URLs."""
+    """Return ``text`` on one line and without ``secrets``, anything that looks like a token, user names or queries in URLs."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")

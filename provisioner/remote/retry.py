@@ -58,7 +58,7 @@ class RetryPolicy:
     """Bound of one call, waits included, counted from its start or its last progress."""
 
     def backoff(self, failures: int) -> float:
-        """Give the upper bound in seconds of the wait after the ``failures``-th failure in a row (counted from 1)."""
+        """Return the upper bound in seconds of the wait after the ``failures``-th failure in a row (counted from 1)."""
         # The exponent is bounded because a float is: 2.0 ** 1100 raises.
         return min(self.cap_seconds, self.base_seconds * 2.0 ** min(failures - 1, 64))
 
@@ -167,7 +167,7 @@ class Retry:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Give the seconds that a response asks to wait, from ``RateLimit`` (when nothing is left) and ``Retry-After``.
+    """Return the seconds that a response asks to wait, from ``RateLimit`` (when nothing is left) and ``Retry-After``.
 
     Args:
         headers: of the response; names in any case.
@@ -189,7 +189,7 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def come_back_later(host: str, status: int, headers: Mapping[str, str], now: float) -> Transient | None:
-    """Give the error for an HTTP answer that may be another one later; ``None`` for one that is final.
+    """Return the error for an HTTP answer that may be another one later; ``None`` for one that is final.
 
     Args:
         host: who answered, for the message.
@@ -207,7 +207,7 @@ def come_back_later(host: str, status: int, headers: Mapping[str, str], now: flo
 
 
 def describe(status: int) -> str:
-    """Give an HTTP status with its name: ``404 Not Found``."""
+    """Return an HTTP status with its name: ``404 Not Found``."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -215,7 +215,7 @@ def describe(status: int) -> str:
 
 
 def _parse_date(text: str) -> float | None:
-    """Give an HTTP date as seconds since the epoch."""
+    """Return an HTTP date as seconds since the epoch."""
     if not text:
         return None
     # Here and not above: a start with nothing to do must not pay for it.

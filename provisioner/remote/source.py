@@ -15,7 +15,7 @@ from provisioner.errors import (
     NotFoundError,
     RemoteRefusedError,
     TryAgainError,
-    gravest,
+    most_telling,
 )
 from provisioner.planning.recipe import hub_artifacts, url_artifacts
 from provisioner.remote.http.errors import show_url
@@ -51,7 +51,7 @@ class SealedTarget(RangeTarget, Protocol):
         ...
 
 
-ANOTHER_MAY_HELP = (NotFoundError, AccessDeniedError, IntegrityError, RemoteRefusedError, TryAgainError)
+NEXT_MAY_HELP = (NotFoundError, AccessDeniedError, IntegrityError, RemoteRefusedError, TryAgainError)
 """Errors of one URL or source after which the next one is worth asking."""
 
 
@@ -68,8 +68,8 @@ class Resolved:
 
     @property
     def key(self) -> str:
-        """A name for this source at this pin, fit for a folder's name."""
-        text = "\n".join([self.kind, self.pin, *(artifact.shape for artifact in self.artifacts)])
+        """A name for this source at this pin, fit for a directory's name."""
+        text = "\n".join([self.kind, self.pin, *(artifact.content_id for artifact in self.artifacts)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -81,7 +81,7 @@ class Remote:
         self._hub = hub
 
     def small_at_once(self) -> int:
-        """Say how many small files are worth fetching at once."""
+        """Return how many small files are worth fetching at once."""
         return self._http.connections_for_small_files()
 
     def resolve(self, source: Source, splits: Sequence[str]) -> Resolved:
@@ -190,11 +190,11 @@ class Remote:
                     _LOGGER.warning("%s; it had been resumed, so it is fetched from its beginning", error.message)
                     way.bring(url)
                     return way.sealed()
-            except ANOTHER_MAY_HELP as error:
+            except NEXT_MAY_HELP as error:
                 errors.append(error)
                 if place + 1 < len(artifact.urls):
                     _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(artifact.urls[place + 1]))
-        raise gravest(errors)
+        raise most_telling(errors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class TextFormatter(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the record as one line, followed by its exception where it has one."""
+        """Return the record as one line, followed by its exception where it has one."""
         level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
         message = record.getMessage().rstrip("\n")
         text = f"{self.formatTime(record, self.datefmt)} {level}{message}{_exception(record, self)}"
@@ -54,7 +54,7 @@ class JsonFormatter(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the record as one line of ASCII."""
+        """Return the record as one line of ASCII."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry: dict[str, Any] = {"ts": time, "level": record.levelname.lower(), "message": record.getMessage().rstrip("\n")}
         entry.update({key: value for key, value in vars(record).items() if key not in _OWN and key not in entry})
@@ -69,7 +69,7 @@ _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 
 
 def _exception(record: logging.LogRecord, formatter: logging.Formatter) -> str:
-    """Give the record's traceback and stack after a line end; empty when it has none.
+    """Return the record's traceback and stack after a line end; empty when it has none.
 
     The text is not kept in the record, as the standard formatter does: another handler would find it unredacted.
     """

@@ -39,13 +39,13 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def format_bytes(count: float) -> str:
-    """Give a number of bytes with three figures and a decimal unit, such as ``2.75 GB``, ``35.1 MB`` or ``999 B``."""
+    """Return a number of bytes with three figures and a decimal unit, such as ``2.75 GB``, ``35.1 MB`` or ``999 B``."""
     unit = _unit_of(count)
     return f"{_figures(count / 1000**unit, whole=unit == 0)} {_UNITS[unit]}"
 
 
 def format_duration(seconds: float) -> str:
-    """Give a time in its two largest units, such as ``44 s``, ``4 min 30 s``, ``1 h 05 min`` or ``2 d 3 h``."""
+    """Return a time in its two largest units, such as ``44 s``, ``4 min 30 s``, ``1 h 05 min`` or ``2 d 3 h``."""
     rounded = max(0, round(seconds))
     minutes, second = divmod(rounded, 60)
     hours, minute = divmod(minutes, 60)
@@ -58,7 +58,7 @@ def format_duration(seconds: float) -> str:
 
 
 def _unit_of(count: float) -> int:
-    """Give the index of the unit that leaves one to three figures before the point, after rounding."""
+    """Return the index of the unit that leaves one to three figures before the point, after rounding."""
     unit = 0
     while unit < len(_UNITS) - 1 and abs(count) / 1000**unit >= (999.5 if unit else 1000):
         unit += 1
@@ -95,7 +95,7 @@ class Count:
         return (self.total_bytes - self.done_bytes) / self.bytes_per_second
 
     def __str__(self) -> str:
-        """Give what a line says after the name: ``1.20 of 2.75 GB (44 %), 35.1 MB/s, 44 s left``."""
+        """Return what a line says after the name: ``1.20 of 2.75 GB (44 %), 35.1 MB/s, 44 s left``."""
         # A total that was passed was an estimate, and a wrong one: it is not repeated.
         if self.total_bytes is None or self.done_bytes > self.total_bytes:
             parts = [format_bytes(self.done_bytes)]
@@ -259,7 +259,7 @@ class Progress:
         self._run: _Meter | None = None
 
     def expect(self, total_bytes: int | None) -> None:
-        """Say how much the whole run is going to fetch, in bytes, by the plan; ``None``: not known."""
+        """Return how much the whole run is going to fetch, in bytes, by the plan; ``None``: not known."""
         with self._lock:
             self._expected = total_bytes
 
@@ -298,13 +298,13 @@ class Progress:
             self._active.pop(dataset, None)
 
     def counts(self) -> Mapping[str, Count]:
-        """Give how far each data set is that is active now, for the status file."""
+        """Return how far each data set is that is active now, for the status file."""
         now = self._clock()
         with self._lock:
             return {name: meter.count(now) for name, meter in self._active.items()}
 
     def whole_run(self) -> Count:
-        """Give how far the run is with all that it fetches."""
+        """Return how far the run is with all that it fetches."""
         with self._lock:
             total, done = self._run_total(), self._run_bytes()
             rate = self._run.count(self._clock()).bytes_per_second if self._run is not None else None
@@ -356,7 +356,7 @@ class Progress:
 def make_display(
     stream: TextIO, *, log_format: Literal["text", "json"], quiet: bool = False, console: ConsoleHandler | None = None
 ) -> Display | None:
-    """Give what fits the place: bars on a terminal, lines elsewhere, nothing where it is to be quiet.
+    """Return what fits the place: bars on a terminal, lines elsewhere, nothing where it is to be quiet.
 
     Args:
         stream: where the log goes; standard error.

@@ -112,7 +112,7 @@ class StatusBoard:
             self._finished_at = self._now()
 
     def document(self, *, used_bytes: int, free_bytes: int) -> dict[str, Any]:
-        """Give the status file's content."""
+        """Return the status file's content."""
         with self._lock:
             return {
                 **self._head,
@@ -127,7 +127,7 @@ class StatusBoard:
 
 
 def tells_the_same(document: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
-    """Say whether two status documents say the same of the run's outcome, whenever and wherever it was."""
+    """Return whether two status documents say the same of the run's outcome, whenever and wherever it was."""
     return document is not None and _outcome(document) == _outcome(other)
 
 

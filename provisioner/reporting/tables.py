@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from provisioner.catalog.model import Catalog, Size
-    from provisioner.planning.plan import Inventory, Plan, Rules, Step, Wanted
+    from provisioner.planning.plan import Inventory, Plan, Request, Rules, Step
 
 _WORDS = {
     "keep": "is there",
@@ -38,7 +38,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> str:
 
 
 def size_text(size: Size | None) -> str:
-    """Give exact bytes plainly, estimates with ``~``, and say when nobody knows."""
+    """Return exact bytes plainly, estimates with ``~``, and say when nobody knows."""
     if size is None:
         return "unknown"
     return f"~{size.value:,}" if size.estimate else f"{size.value:,}"
@@ -48,8 +48,8 @@ def _size_value(size: Size | None) -> dict[str, Any] | None:
     return {"bytes": size.value, "estimate": size.estimate} if size else None
 
 
-def plan_document(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Wanted, rules: Rules) -> dict[str, Any]:
-    """Give a plan as JSON values."""
+def plan_document(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Request, rules: Rules) -> dict[str, Any]:
+    """Return a plan as JSON values."""
     return {
         "phase": plan.phase,
         "steps": [_step_document(step) for step in plan.steps],
@@ -99,8 +99,8 @@ _ROOM_NOTES: Final = {
 }
 
 
-def plan_text(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Wanted, rules: Rules) -> str:
-    """Give a plan for people: what, why, how much, how long, and what fits where."""
+def plan_text(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Request, rules: Rules) -> str:
+    """Return a plan for people: what, why, how much, how long, and what fits where."""
     rows = [["data set", "priority", "action", "download, bytes", "unpacked, bytes", "peak, bytes", "commercial use", "licence"]]
     rows += [
         [
@@ -144,7 +144,7 @@ def plan_text(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Wanted
 
 
 def list_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
-    """Give the catalog as JSON values."""
+    """Return the catalog as JSON values."""
     return {
         "datasets": {
             dataset.id: {
@@ -184,7 +184,7 @@ def _download(catalog: Catalog, dataset: str) -> Size | None:
 
 
 def list_text(catalog: Catalog, inventory: Inventory) -> str:
-    """Give the catalog for people."""
+    """Return the catalog for people."""
     rows = [["data set", "priority", "first phase", "download, bytes", "unpacked, bytes", "commercial use", "splits", "here"]]
     for dataset in catalog.datasets.values():
         phases = [phase.name for phase in catalog.phases.values() if dataset.id in phase.datasets]
@@ -212,7 +212,7 @@ def list_text(catalog: Catalog, inventory: Inventory) -> str:
 
 
 def status_text(document: Mapping[str, Any]) -> str:
-    """Give a status document for people; it may be damaged."""
+    """Return a status document for people; it may be damaged."""
     lines = [
         f"State:   {document.get('state')}"
         + (f", phase {document['phase']}" if document.get("phase") else "")

@@ -488,12 +488,12 @@ class _Reader:
     origins: dict[str, str] = field(default_factory=dict)
 
     def given(self, setting: Setting[T]) -> T | None:
-        """Give the value that somebody set, or ``None``."""
+        """Return the value that somebody set, or ``None``."""
         found = self.find(setting)
         return self.parse(setting, found) if found is not None else None
 
     def value(self, setting: Setting[T]) -> T:
-        """Give the value that somebody set, or the table's default."""
+        """Return the value that somebody set, or the table's default."""
         found = self.find(setting)
         return setting.parse(setting.default) if found is None else self.parse(setting, found)
 
@@ -505,7 +505,7 @@ class _Reader:
             found.refuse(bad)
 
     def find(self, setting: Setting[T]) -> _Found | None:
-        """Give the text that wins, or ``None``."""
+        """Return the text that wins, or ``None``."""
         found = self._find_override(setting) or self._find_variable(setting) or self._find_key(setting)
         self.origins[setting.name] = found.origin if found else _DEFAULT
         return found
@@ -559,7 +559,7 @@ class _Reader:
 
 
 def _written(value: Value, separator: str) -> str:
-    """Give a value of the config file as the text that a variable would hold; empty when nothing is written."""
+    """Return a value of the config file as the text that a variable would hold; empty when nothing is written."""
     match value.data:
         case None:
             return ""
@@ -588,7 +588,7 @@ _REPOSITORIES: Final = "repositories"
 
 
 def _read_config(text: str, file: str) -> Mapping[str, Value]:
-    """Give the config file's values by dotted key; unknown keys and secrets are refused."""
+    """Return the config file's values by dotted key; unknown keys and secrets are refused."""
     root = parse_document(text, file)
     keys = {setting.key for setting in SETTINGS if setting.key} | {name.lower() for name in LATER}
     inner = {key.removeprefix(f"{_SECTION}.") for key in keys if key.startswith(f"{_SECTION}.")}
@@ -659,7 +659,7 @@ _INJECTED: Final = re.compile(r"PROVISIONER_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Give a sentence for each variable with our prefix that no setting reads."""
+    """Return a sentence for each variable with our prefix that no setting reads."""
     known = tuple(f"{PREFIX}{name}" for name in (*(setting.name for setting in SETTINGS), *LATER))
     files = {f"{PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret}
     return [
@@ -670,7 +670,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def _unused(reader: _Reader) -> list[str]:
-    """Give a sentence for each setting that was set, and that this version does not have."""
+    """Return a sentence for each setting that was set, and that this version does not have."""
     sentences = []
     for name, lack in LATER.items():
         places = [reader.overrides.get(name), *(reader.environ.get(variable) for variable in (f"{PREFIX}{name}", name))]
@@ -689,14 +689,14 @@ def read_settings(
     app_root: Path,
     in_image: bool = False,
 ) -> Settings:
-    """Give all settings: those of the command line, the environment, the config file, the defaults, in this order.
+    """Return all settings: those of the command line, the environment, the config file, the defaults, in this order.
 
     Args:
         overrides: what the command line said, by the names of the variables; an empty text says nothing.
         environ: the environment.
         read_text: gives a file's text; raises ``OSError``, or ``ValueError`` where it is not text.
         home: the user's home directory.
-        app_root: the folder that holds ``config/``.
+        app_root: the directory that holds ``config/``.
         in_image: whether this is the container image, where the volume is at ``/data``.
 
     Raises:
@@ -769,7 +769,7 @@ def read_settings(
 
 
 def help_text(width: int = 100) -> str:
-    """Give the table of settings for ``--help``, in lines of at most ``width`` characters where words allow it."""
+    """Return the table of settings for ``--help``, in lines of at most ``width`` characters where words allow it."""
     lines = []
     for setting in SETTINGS:
         default = (setting.default_note or setting.default).replace("`", "")

@@ -38,15 +38,15 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Give the text itself; never log the answer."""
+        """Return the text itself; never log the answer."""
         return self._text
 
     def __repr__(self) -> str:
-        """Give the same for every secret."""
+        """Return the same for every secret."""
         return "Secret(***)"
 
     def __str__(self) -> str:
-        """Give the same for every secret."""
+        """Return the same for every secret."""
         return "***"
 
     def __eq__(self, other: object) -> bool:
@@ -54,7 +54,7 @@ class Secret:
         return isinstance(other, Secret) and self._text == other._text
 
     def __hash__(self) -> int:
-        """Give equal secrets the same number."""
+        """Return equal secrets the same number."""
         return hash((Secret, self._text))
 
 
@@ -68,7 +68,7 @@ class BadTextError(Exception):
 
 
 def shown(text: str) -> str:
-    """Give a text that was refused for a message: cut, quoted, and without what a URL may hide."""
+    """Return a text that was refused for a message: cut, quoted, and without what a URL may hide."""
     if redact_urls(text) != text:
         return repr(MASK)
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
@@ -90,7 +90,7 @@ def path(text: str) -> Path:
 
 
 def one_of(known: tuple[W, ...]) -> Callable[[str], W]:
-    """Give what reads one of the ``known`` words, in any case."""
+    """Return what reads one of the ``known`` words, in any case."""
 
     def parse(text: str) -> W:
         for word in known:
@@ -103,7 +103,7 @@ def one_of(known: tuple[W, ...]) -> Callable[[str], W]:
 
 
 def guess(word: str, known: tuple[str, ...]) -> str:
-    """Give the sentence that names the nearest known word; empty when none is near."""
+    """Return the sentence that names the nearest known word; empty when none is near."""
     sentence = nearest(word, known)
     return sentence if sentence.startswith("Did you mean") else ""
 
@@ -120,7 +120,7 @@ def boolean(text: str) -> bool:
 
 
 def truth_or_one_of(known: tuple[W, ...]) -> Callable[[str], W]:
-    """Give what reads one of the ``known`` words, of which ``true`` and ``false`` may be spelled in any way."""
+    """Return what reads one of the ``known`` words, of which ``true`` and ``false`` may be spelled in any way."""
 
     def parse(text: str) -> W:
         truth = _TRUTHS.get(text.lower())
@@ -130,7 +130,7 @@ def truth_or_one_of(known: tuple[W, ...]) -> Callable[[str], W]:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Give what reads a whole number between ``low`` and ``high``, both included."""
+    """Return what reads a whole number between ``low`` and ``high``, both included."""
 
     def parse(text: str) -> int:
         number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
@@ -142,7 +142,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def amount(unit: int, unit_name: str) -> Callable[[str], int]:
-    """Give what reads a decimal number of ``unit`` bytes, at least one byte; the value is in bytes."""
+    """Return what reads a decimal number of ``unit`` bytes, at least one byte; the value is in bytes."""
 
     def parse(text: str) -> int:
         number = Decimal(text) if re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", text) else Decimal(0)
@@ -159,7 +159,7 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def duration(*, zero: bool) -> Callable[[str], float]:
-    """Give what reads a time; the value is in seconds, and 0 only where ``zero`` makes sense."""
+    """Return what reads a time; the value is in seconds, and 0 only where ``zero`` makes sense."""
 
     def parse(text: str) -> float:
         match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smh]?)", text.lower())

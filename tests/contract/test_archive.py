@@ -61,7 +61,7 @@ def open_descriptors() -> int:
 
 
 def snapshot(root: Path) -> dict[str, object]:
-    """Give everything under ``root``: content of files, text of links, and whether it may be executed."""
+    """Return everything under ``root``: content of files, text of links, and whether it may be executed."""
     found: dict[str, object] = {}
     for folder, folders, files in os.walk(root):
         for name in folders + files:
@@ -78,7 +78,7 @@ def snapshot(root: Path) -> dict[str, object]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Give a tree with all that an honest archive may hold."""
+    """Return a tree with all that an honest archive may hold."""
     root = tmp_path / "source"
     (root / Path(LONG).parent).mkdir(parents=True)
     (root / "empty folder" / "inner").mkdir(parents=True)
@@ -111,7 +111,7 @@ def source(tmp_path: Path) -> Path:
 def assert_right(root: Path, done: Unpacked) -> None:
     """Assert that what was given back is what is on the disk, by our own check and by coreutils."""
     manifest = Manifest.of(done.entries)
-    assert check_tree(root, manifest, deep=True, check=nothing) == []
+    assert check_tree(root, manifest, deep=True, check_cancelled=nothing) == []
     if not manifest.files:
         return  # sha256sum takes a list of nothing for no list
     sums = root.parent / "sums"
@@ -133,7 +133,7 @@ COMPRESSED = [form for form in COMPRESS if form != "tar"]
 
 
 def gnu_tar(folder: Path, kind: str = "gnu", *more: str) -> bytes:
-    """Pack ``folder`` with GNU tar."""
+    """Pack ``directory`` with GNU tar."""
     return subprocess.run(
         ["tar", "--create", f"--format={kind}", *more, "--directory", folder, "."], stdout=subprocess.PIPE, check=True
     ).stdout
@@ -142,7 +142,7 @@ def gnu_tar(folder: Path, kind: str = "gnu", *more: str) -> bytes:
 @pytest.mark.parametrize("form", COMPRESS)
 @pytest.mark.parametrize("kind", ["gnu", "oldgnu", "pax", "ustar"])
 def test_a_tar_comes_out_as_gnu_tar_unpacks_it(source: Path, tmp_path: Path, form: UnpackFormat, kind: str) -> None:
-    """Names of any bytes and length, links, hard links, empty folders; in each format that is in use."""
+    """Names of any bytes and length, links, hard links, empty directories; in each format that is in use."""
     if kind == "ustar":
         # More than that it cannot say.
         shutil.move(source / LONG, source / LONG[:-120])
@@ -166,7 +166,7 @@ def test_a_tar_comes_out_as_gnu_tar_unpacks_it(source: Path, tmp_path: Path, for
 
 
 def test_an_old_v7_tar(source: Path, tmp_path: Path) -> None:
-    """No magic, folders known by their slash, short names only."""
+    """No magic, directories known by their slash, short names only."""
     shutil.rmtree(source / LONG.partition("/")[0])
     archive = tmp_path / "a.tar"
     archive.write_bytes(gnu_tar(source, "v7"))
@@ -234,7 +234,7 @@ def test_one_zero_block_and_junk_behind_the_end(tmp_path: Path) -> None:
 
 
 def write_zip(source: Path, archive: Path, method: int, **more: Any) -> None:
-    """Pack ``source`` with the standard library, links and folders as Info-ZIP writes them."""
+    """Pack ``source`` with the standard library, links and directories as Info-ZIP writes them."""
     with zipfile.ZipFile(archive, "w", method, **more) as packed:
         for folder, folders, files in os.walk(source):
             for name in folders + files:
@@ -256,7 +256,7 @@ def write_zip(source: Path, archive: Path, method: int, **more: Any) -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_comes_out_as_it_went_in(source: Path, tmp_path: Path, method: int) -> None:
-    """Every method; links as Unix writes them; folders, empty ones too."""
+    """Every method; links as Unix writes them; directories, empty ones too."""
     (source / "not utf-8 \udcff").unlink()
     archive = tmp_path / "a.zip"
     write_zip(source, archive, method)
@@ -298,19 +298,19 @@ class _Unseekable(io.RawIOBase):
 
 
 @pytest.mark.parametrize("shape", ["zip64", "piped", "prefix", "comment", "prefix of zip64"])
-def test_unusual_zips(tmp_path: Path, shape: str) -> None:
+def test_unusual_zips(tmp_path: Path, content_id: str) -> None:
     """64-bit sizes, sizes behind the content, a self-extractor in front, a comment that looks like an index."""
     archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(_Unseekable(archive) if shape == "piped" else archive, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(_Unseekable(archive) if content_id == "piped" else archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for number in range(3):
-            with packed.open(f"f{number}", "w", force_zip64="zip64" in shape) as member:
+            with packed.open(f"f{number}", "w", force_zip64="zip64" in content_id) as member:
                 member.write(b"abc" * number)
-        if shape == "comment":
+        if content_id == "comment":
             packed.comment = b"PK\5\6" + bytes(18) + b" and so on"
     data = archive.read_bytes()
-    if "prefix" in shape:
+    if "prefix" in content_id:
         data = b"#!/bin/sh\nexit\n" + data
-    if "zip64" in shape:
+    if "zip64" in content_id:
         # Python writes the 64-bit index only for what needs it: have one by hand.
         end = data.rfind(b"PK\5\6")
         count, size, offset = struct.unpack_from("<HLL", data, end + 10)
@@ -400,7 +400,7 @@ both = pytest.mark.parametrize(("form", "make"), MAKERS, ids=["tar", "zip"])
 
 @both
 def test_an_archive_of_nothing(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """Is whole, and gives nothing; its sub-folder is there, and empty."""
+    """Is whole, and gives nothing; its subdirectory is there, and empty."""
     archive = make(tmp_path / "a", {})
     assert run(archive, form, tmp_path / "out").entries == ()
     done = run(archive, form, tmp_path / "out", "sub/folder")
@@ -519,7 +519,7 @@ def test_a_hard_link_to_an_earlier_archives_file(tmp_path: Path, form: UnpackFor
 
 @both
 def test_leftovers_are_replaced_and_never_followed(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """A file, a folder, a link out, a FIFO, and a link in place of a folder: all in the way of an earlier attempt's tree."""
+    """A file, a directory, a link out, a FIFO, and a link in place of a directory: all in the way."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"precious")
@@ -562,7 +562,7 @@ def test_progress_and_the_wish_to_stop(tmp_path: Path, form: UnpackFormat, make:
         nonlocal asked
         asked += 1
 
-    run(archive, form, tmp_path / "out", check=ask, advance=told.append)
+    run(archive, form, tmp_path / "out", check_cancelled=ask, advance=told.append)
     assert sum(told) == len(BIG) + 10
     assert max(told) <= 1 << 20
     assert asked >= 3 + 11
@@ -578,7 +578,7 @@ def test_progress_and_the_wish_to_stop(tmp_path: Path, form: UnpackFormat, make:
 
         handles = open_descriptors()
         with pytest.raises(KeyboardInterrupt):
-            run(archive, form, tmp_path / f"out{when}", check=stop)
+            run(archive, form, tmp_path / f"out{when}", check_cancelled=stop)
         assert open_descriptors() == handles
 
 
@@ -600,7 +600,7 @@ def test_memory_is_bounded(tmp_path: Path, form: UnpackFormat) -> None:
 
 
 def test_many_folders_need_few_descriptors(tmp_path: Path) -> None:
-    """However an archive jumps between folders, and however deep they are."""
+    """However an archive jumps between directories, and however deep they are."""
     files = {f"{'d/' * (number % 200)}{number}/{turn}": b"x" for turn in range(3) for number in range(300)}
     archive = tar_of(tmp_path / "a.tar", files)
     with tarfile.open(archive, "a") as tar:
@@ -641,7 +641,7 @@ def test_a_disk_that_refuses_is_not_a_broken_archive(tmp_path: Path, form: Unpac
 
 @pytest.mark.parametrize("form", [*COMPRESS, "zip"])
 def test_an_archive_that_cannot_be_read_is_not_broken(tmp_path: Path, form: UnpackFormat) -> None:
-    """It is not there, or it is a folder: that says nothing about its bytes."""
+    """It is not there, or it is a directory: that says nothing about its bytes."""
     (tmp_path / "folder").mkdir()
     for name in ("no", "folder"):
         with pytest.raises(VolumeError, match="reading the archive"):

@@ -57,7 +57,7 @@ def nothing(*_: object) -> None:
 
 
 def tarred(files: dict[str, bytes]) -> bytes:
-    """Give a tar of some files."""
+    """Return a tar of some files."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, data in files.items():
@@ -68,7 +68,7 @@ def tarred(files: dict[str, bytes]) -> bytes:
 
 
 def zipped(files: dict[str, bytes], methods: list[int]) -> bytes:
-    """Give a zip of some files, packed by one method after the other."""
+    """Return a zip of some files, packed by one method after the other."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as packed:
         for number, (name, data) in enumerate(files.items()):
@@ -77,12 +77,12 @@ def zipped(files: dict[str, bytes], methods: list[int]) -> bytes:
 
 
 def packed(form: UnpackFormat, files: dict[str, bytes]) -> bytes:
-    """Give an archive."""
+    """Return an archive."""
     return zipped(files, METHODS) if form == "zip" else COMPRESS[form](tarred(files))
 
 
 def reordered(data: bytes, order: list[int]) -> bytes:
-    """Give a zip with the entries of its index in another order."""
+    """Return a zip with the entries of its index in another order."""
     end = data.rindex(b"PK\5\6")
     size, start = struct.unpack_from("<LL", data, end + 12)
     entries, at = [], start
@@ -99,7 +99,7 @@ def run(archive: Arriving, form: UnpackFormat, root: Path, **more: Any) -> Unpac
 
 
 def contents(root: Path, done: Unpacked) -> dict[str, bytes]:
-    """Give what is there, in the order of what was given back."""
+    """Return what is there, in the order of what was given back."""
     return {entry.path: (root / entry.path).read_bytes() for entry in done.entries}
 
 
@@ -196,7 +196,7 @@ def test_the_wish_to_stop_whichever_thread_notices(tmp_path: Path, form: UnpackF
                 raise KeyboardInterrupt
 
         with Arriving(data, piece=500_000) as archive, pytest.raises(KeyboardInterrupt):
-            run(archive, form, tmp_path / f"out{when}", check=stop)
+            run(archive, form, tmp_path / f"out{when}", check_cancelled=stop)
 
 
 def test_the_first_member_to_blame_is_named(tmp_path: Path) -> None:

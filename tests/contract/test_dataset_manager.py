@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def manager(volume: Volume, **environ: str) -> DatasetManager:
-    """Give the API on a volume, with a clean environment."""
+    """Return the API on a volume, with a clean environment."""
     return DatasetManager(volume.root, environ={**volume.environ(), **environ})
 
 
@@ -32,7 +32,7 @@ def test_download_dataset_gives_the_folder_to_read(shelf: Shelf, volume: Volume)
 
 
 def test_download_dataset_takes_a_split(shelf: Shelf, volume: Volume) -> None:
-    """``ID:SPLIT`` fetches that split alone, into the data set's own folder."""
+    """``ID:SPLIT`` fetches that split alone, into the data set's own directory."""
     files = [shelf.file(f"{split}.tar.gz", some_files(split), split=split) for split in ("train", "test")]
     shelf.add("songs", *files)
     assert volume.root / "datasets" / "songs" == manager(volume).download_dataset("songs:test")
@@ -41,7 +41,7 @@ def test_download_dataset_takes_a_split(shelf: Shelf, volume: Volume) -> None:
 
 
 def test_download_phase_gives_all_folders(shelf: Shelf, volume: Volume) -> None:
-    """``download_phase`` gives a folder for each data set that is ready, and not for one that was left out."""
+    """``download_phase`` gives a directory for each data set that is ready, and not for one that was left out."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     shelf.add("secret", shelf.file("secret.tar.gz", some_files("secret")), commercial="forbidden")
     assert {"songs": volume.root / "datasets" / "songs"} == manager(volume).download_phase("minimal")

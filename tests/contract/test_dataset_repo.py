@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.engine.repository_template import load_template
 from provisioner.errors import (
     AccessDeniedError,
@@ -46,7 +46,7 @@ NAME = "trackio-experiments"
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    """Give a Hub with a user of several organizations and her tokens."""
+    """Return a Hub with a user of several organizations and her tokens."""
     with HubServer() as server:
         orgs = {"lab": "write", "club": "read", "guild": "contributor"}
         server.hub.add_user("ann", orgs=orgs)
@@ -59,7 +59,7 @@ def server() -> Iterator[HubServer]:
 
 @pytest.fixture
 def time() -> FakeTime:
-    """Give time that does not pass by itself."""
+    """Return time that does not pass by itself."""
     return FakeTime()
 
 
@@ -69,7 +69,7 @@ def ensure(server: HubServer, time: FakeTime, token: str | None = None, **wishes
     wishes.setdefault("files", lambda: load_template("experiment-logs"))
     make = wishes.pop("make", True)
     request = RepositoryRequest(server.endpoint, token, wishes.pop("name", NAME), **wishes)
-    with HubClient(server.endpoint, token, retry=time.retry(), stop=Stop()) as hub:
+    with HubClient(server.endpoint, token, retry=time.retry(), cancellation=Cancellation()) as hub:
         outcome = ensure_repository(request, hub, make=make)
     shown = json.dumps(outcome.as_record()) + repr(request) + repr(outcome) + repr(outcome.error)
     assert token not in shown
@@ -77,14 +77,14 @@ def ensure(server: HubServer, time: FakeTime, token: str | None = None, **wishes
 
 
 def error_of(outcome: RepositoryOutcome) -> ProvisionerError:
-    """Give the error of a failed step."""
+    """Return the error of a failed step."""
     assert outcome.state == "failed"
     assert outcome.error is not None
     return outcome.error
 
 
 def files(server: HubServer, repo_id: str) -> dict[str, bytes]:
-    """Give what a repository holds."""
+    """Return what a repository holds."""
     head = server.hub.repos["dataset", repo_id].head
     return {path: file.content for path, file in head.files.items() if isinstance(file.content, bytes)}
 
@@ -358,17 +358,17 @@ def test_nobody_listens(time: FakeTime) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
     request = RepositoryRequest(endpoint, WRITE, "ann/logs")
-    with HubClient(endpoint, WRITE, retry=time.retry(), stop=Stop()) as hub:
+    with HubClient(endpoint, WRITE, retry=time.retry(), cancellation=Cancellation()) as hub:
         outcome = ensure_repository(request, hub)
     assert (error_of(outcome).exit_code, environment(outcome)["TRACKIO_DATASET_REPO"]) == (75, "ann/logs")
 
 
 def test_a_request_to_stop_is_no_outcome(server: HubServer, time: FakeTime) -> None:
     """The reason to stop ends the run; it is not a failure of this step."""
-    stop = Stop()
+    stop = Cancellation()
     stop.request(DeadlineError("the deadline has passed"))
     request = RepositoryRequest(server.endpoint, WRITE, NAME)
-    with HubClient(server.endpoint, WRITE, retry=time.retry(), stop=stop) as hub, pytest.raises(DeadlineError):
+    with HubClient(server.endpoint, WRITE, retry=time.retry(), cancellation=stop) as hub, pytest.raises(DeadlineError):
         ensure_repository(request, hub)
 
 
@@ -431,7 +431,7 @@ def test_a_hub_that_gives_impossible_names(server: HubServer, time: FakeTime) ->
 
 def test_without_a_token_the_step_is_skipped(server: HubServer) -> None:
     """It is said, and nobody is asked."""
-    with HubClient(server.endpoint, None, retry=FakeTime().retry(), stop=Stop()) as hub:
+    with HubClient(server.endpoint, None, retry=FakeTime().retry(), cancellation=Cancellation()) as hub:
         outcome = ensure_repository(RepositoryRequest(server.endpoint, None, NAME, asked=True), hub)
     assert (outcome.state, outcome.error, "HF_TOKEN" in outcome.note) == ("skipped", None, True)
     assert environment(outcome) == {}
@@ -455,7 +455,7 @@ def test_offline(server: HubServer, time: FakeTime) -> None:
 
 
 def request_of(server: HubServer) -> RepositoryRequest:
-    """Give the usual question."""
+    """Return the usual question."""
     return RepositoryRequest(server.endpoint, WRITE, NAME)
 
 

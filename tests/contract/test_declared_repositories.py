@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.engine.repository_template import load_template
 from provisioner.errors import ConfigurationError
 from provisioner.remote.hub.client import HubClient
@@ -35,7 +35,7 @@ repositories:
 
 @pytest.fixture
 def described(hub: HubServer, volume: Volume, shelf: Shelf, tmp_path: Path) -> Volume:
-    """Give a volume whose config file describes two repositories."""
+    """Return a volume whose config file describes two repositories."""
     hub.hub.add_user("ann", orgs={"lab": "write", "club": "read"})
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     (tmp_path / "config.yaml").write_text(CONFIG, "utf-8")
@@ -44,7 +44,7 @@ def described(hub: HubServer, volume: Volume, shelf: Shelf, tmp_path: Path) -> V
 
 
 def exported(volume: Volume) -> dict[str, str]:
-    """Give what the app is told."""
+    """Return what the app is told."""
     return dict(line.split("=", 1) for line in (volume.root / "provision.env").read_text("utf-8").splitlines())
 
 
@@ -146,7 +146,7 @@ def test_what_exists_is_closed_but_never_opened(hub: HubServer, change: tuple[An
         called="config.yaml:2",
         **{"private": None, **wanted},
     )
-    with HubClient(hub.endpoint, TOKEN, retry=FakeTime().retry(), stop=Stop()) as client:
+    with HubClient(hub.endpoint, TOKEN, retry=FakeTime().retry(), cancellation=Cancellation()) as client:
         outcome = ensure_repository(request, client, make=make)
     assert outcome.state == "ready"
     assert environment(outcome)["TRACKIO_DATASET_REPO"] == "ann/logs"

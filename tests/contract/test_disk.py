@@ -36,7 +36,7 @@ def umask() -> Iterator[None]:
 
 @pytest.fixture
 def strangers_home() -> Iterator[Path]:
-    """Give a folder that belongs to :data:`STRANGER`, or to us where we are no root."""
+    """Return a directory that belongs to :data:`STRANGER`, or to us where we are no root."""
     home = Path(tempfile.mkdtemp())
     if os.geteuid() == 0:
         os.chown(home, STRANGER, 0)
@@ -73,7 +73,7 @@ def as_stranger(action: Callable[[], object]) -> str:
 
 
 def mode_of(path: Path) -> int:
-    """Give the permission bits."""
+    """Return the permission bits."""
     return stat.S_IMODE(path.lstat().st_mode)
 
 
@@ -162,7 +162,7 @@ def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
 
 
 def test_who_may_not_write_is_told_who_he_is(strangers_home: Path) -> None:
-    """A read-only folder is an error of its own, with the uid in it, and no temporary file stays."""
+    """A read-only directory is an error of its own, with the uid in it, and no temporary file stays."""
     strangers_home.chmod(0o555)
     answer = as_stranger(lambda: disk.write_atomic(strangers_home / "status", b"x"))
     assert answer.startswith("VolumeNotWritableError: ")
@@ -170,15 +170,15 @@ def test_who_may_not_write_is_told_who_he_is(strangers_home: Path) -> None:
     assert "uid" in answer
 
 
-# --- folders and modes --------------------------------------------------------------------------------------------------
+# --- directories and modes --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("umask")
 def test_folders_are_made_for_the_group(tmp_path: Path) -> None:
     """All that are missing, with our mode; those that are there keep theirs."""
     tmp_path.chmod(0o2700)
-    disk.make_folder(tmp_path / "a" / "b")
-    disk.make_folder(tmp_path / "a" / "b")
+    disk.make_directory(tmp_path / "a" / "b")
+    disk.make_directory(tmp_path / "a" / "b")
     assert (mode_of(tmp_path), mode_of(tmp_path / "a"), mode_of(tmp_path / "a" / "b")) == (0o2700, 0o2775, 0o2775)
 
 
@@ -187,14 +187,14 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(VolumeError, match="making the folder"):
-            disk.make_folder(path)
+            disk.make_directory(path)
 
 
 # --- remove_tree --------------------------------------------------------------------------------------------------------
 
 
 def test_removing_never_leaves_the_tree(tmp_path: Path) -> None:
-    """Links to files and folders outside go; what they point to stays. So does a link that is the tree itself."""
+    """Links to files and directories outside go; what they point to stays. So does a link that is the tree itself."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").touch()
@@ -212,7 +212,7 @@ def test_removing_never_leaves_the_tree(tmp_path: Path) -> None:
 
 
 def test_removing_what_is_not_there_is_nothing(tmp_path: Path) -> None:
-    """Neither the name nor the folder above it need exist; a plain file goes too."""
+    """Neither the name nor the directory above it need exist; a plain file goes too."""
     disk.remove_tree(tmp_path / "no")
     disk.remove_tree(tmp_path / "no" / "no")
     (tmp_path / "file").touch()
@@ -294,7 +294,7 @@ def test_a_hard_link_takes_no_room(tmp_path: Path) -> None:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder on another file system than ``tmp_path``: Linux has one in memory."""
+    """Return a directory on another file system than ``tmp_path``: Linux has one in memory."""
     candidates = [Path("/dev/shm"), Path("/tmp"), Path.cwd()]  # noqa: S108 - any other file system will do
     other = next(place for place in candidates if place.is_dir() and place.stat().st_dev != tmp_path.stat().st_dev)
     folder = Path(tempfile.mkdtemp(dir=other))
@@ -348,7 +348,7 @@ def test_used_bytes_agree_with_du(tmp_path: Path) -> None:
 
 
 def test_free_bytes_of_what_does_not_exist_yet(tmp_path: Path) -> None:
-    """The nearest folder that is there answers for it."""
+    """The nearest directory that is there answers for it."""
     facts = os.statvfs(tmp_path)
     free = disk.free_bytes(tmp_path / "not" / "yet")
     assert abs(free - facts.f_bavail * facts.f_frsize) < 1 << 30
@@ -360,7 +360,7 @@ def test_free_bytes_of_what_does_not_exist_yet(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Give a tree with all kinds of names in it."""
+    """Return a tree with all kinds of names in it."""
     root = tmp_path / "tree"
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "file").write_bytes(b"x")
@@ -380,7 +380,7 @@ def test_a_tree_can_be_synced(tree: Path) -> None:
 
 
 def test_without_syncfs_every_file_and_folder_is_synced(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deepest folders first, the root last; links and FIFOs neither followed nor waited for."""
+    """Deepest directories first, the root last; links and FIFOs neither followed nor waited for."""
     synced: list[str] = []
 
     def record(handle: int) -> None:

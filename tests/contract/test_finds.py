@@ -13,7 +13,7 @@ import pytest
 from provisioner.catalog.model import Digest, Size
 from provisioner.errors import InterruptedBySignal
 from provisioner.planning.recipe import Artifact
-from provisioner.volume.staging.local_copies import Finds
+from provisioner.volume.staging.local_copies import LocalCopies
 from tests.support.hub_model import StoredFile
 from tests.support.media import noise
 
@@ -38,20 +38,20 @@ def artifact(name: str = "f.zip", *, algorithm: str | None = "sha256", size: int
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Give a volume."""
+    """Return a volume."""
     (tmp_path / "volume").mkdir()
     return tmp_path / "volume"
 
 
-def finds(root: Path, cache: Path | None = None) -> Finds:
+def finds(root: Path, cache: Path | None = None) -> LocalCopies:
     """Look there."""
-    return Finds(root, cache, lambda: None)
+    return LocalCopies(root, cache, lambda: None)
 
 
 @pytest.mark.parametrize("place", ["f.zip", "downloads/f.zip"])
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_left_beside_the_data_sets(root: Path, place: str, algorithm: str) -> None:
-    """In the volume's root, or in a folder of it."""
+    """In the volume's root, or in a directory of it."""
     path = root / place
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(CONTENT)
@@ -63,7 +63,7 @@ def test_left_beside_the_data_sets(root: Path, place: str, algorithm: str) -> No
     "place", ["other.zip", "a/b/f.zip", "datasets/f.zip", ".provisioner/f.zip", "lost+found/f.zip"]
 )  # fmt: skip
 def test_not_looked_for(root: Path, place: str) -> None:
-    """Other names, deeper folders, what is published, and what is ours are not searched."""
+    """Other names, deeper directories, what is published, and what is ours are not searched."""
     path = root / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(CONTENT)
@@ -175,4 +175,4 @@ def test_told_to_stop(root: Path) -> None:
         raise InterruptedBySignal(15)
 
     with pytest.raises(InterruptedBySignal):
-        Finds(root, None, stop).find(artifact())
+        LocalCopies(root, None, stop).find(artifact())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
 from provisioner.remote.http.client import HttpClient, RateLimiter
 from provisioner.remote.http.errors import show_url
@@ -52,12 +52,12 @@ class Memory:
 def client(time: FakeTime | None = None, **settings: object) -> HttpClient:
     """Make a client."""
     retry = (time or FakeTime()).retry()
-    return HttpClient(retry=retry, stop=Stop(), proxies=Proxies(), **settings)  # type: ignore[arg-type]
+    return HttpClient(retry=retry, cancellation=Cancellation(), proxies=Proxies(), **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def url(hub: HubServer) -> str:
-    """Give the file's address."""
+    """Return the file's address."""
     return hub.add_static("https://files.example.org/a file.bin", CONTENT)
 
 
@@ -164,7 +164,7 @@ def test_a_local_file(tmp_path: Path) -> None:
 
 
 def test_local_files_that_are_wrong(tmp_path: Path) -> None:
-    """Missing, another size, a folder: each has its error."""
+    """Missing, another size, a directory: each has its error."""
     with pytest.raises(NotFoundError, match="no such file"):
         client().fetch((tmp_path / "nothing").as_uri(), Memory(), size=None, verifiable=True)
     (tmp_path / "short").write_bytes(b"12")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.catalog.model import Digest
 from provisioner.errors import (
     AccessDeniedError,
@@ -36,7 +36,7 @@ FILES = {"README.md": b"# Songs", "a.wav": b"RIFF", "d/e f#%ü.txt": b"1", "d/g.
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    """Give a Hub with pages of two entries, so that every listing has several."""
+    """Return a Hub with pages of two entries, so that every listing has several."""
     with HubServer(page_size=2) as server:
         server.hub.add_token("ann-token", "ann")
         server.hub.add_repo("ann/songs", FILES)
@@ -45,13 +45,13 @@ def server() -> Iterator[HubServer]:
 
 @pytest.fixture
 def time() -> FakeTime:
-    """Give time that does not pass by itself."""
+    """Return time that does not pass by itself."""
     return FakeTime()
 
 
 def client(server: HubServer, time: FakeTime, token: str | None = ANN, **settings: object) -> HubClient:
     """Make a client for a server."""
-    return HubClient(server.endpoint, token, retry=time.retry(), stop=Stop(), **settings)  # type: ignore[arg-type]
+    return HubClient(server.endpoint, token, retry=time.retry(), cancellation=Cancellation(), **settings)  # type: ignore[arg-type]
 
 
 # -- reading --
@@ -76,7 +76,7 @@ def test_a_commit_stands_for_itself(server: HubServer, time: FakeTime) -> None:
 
 
 def test_listing_has_every_file_of_every_page_with_its_digest(server: HubServer, time: FakeTime) -> None:
-    """LFS files come with their sha256, all others with the hash of their Git blob, folders not at all."""
+    """LFS files come with their sha256, all others with the hash of their Git blob, directories not at all."""
     repo = server.hub.repos["dataset", "ann/songs"]
     with client(server, time) as hub:
         files = hub.listing("ann/songs", repo.head.commit)
@@ -113,7 +113,7 @@ def test_file_url_leads_to_the_bytes(server: HubServer, time: FakeTime) -> None:
     "path", ["../x", "/etc/passwd", "a/../../x", "a//b", "./a", "a/.", "a/", "", "a\\..\\b", "C:/x", "c:x", "a\0b", "a/.."]
 )
 def test_unsafe_paths_are_refused(server: HubServer, time: FakeTime, path: str) -> None:
-    """A listing that names a place outside its folder is not used at all."""
+    """A listing that names a place outside its directory is not used at all."""
     fault = server.faults.add("bad_path", path="*/tree/*", body=path or "x")
     if not path:
         fault.body = ""  # the server's own default is the usual attack
@@ -280,7 +280,7 @@ def test_an_impossible_name_is_a_wrong_setting(server: HubServer, time: FakeTime
 def test_an_endpoint_must_be_an_address(time: FakeTime, endpoint: str) -> None:
     """A wrong HF_ENDPOINT is a wrong setting."""
     with pytest.raises(ConfigurationError, match="HF_ENDPOINT"):
-        HubClient(endpoint, None, retry=time.retry(), stop=Stop())
+        HubClient(endpoint, None, retry=time.retry(), cancellation=Cancellation())
 
 
 def test_offline_asks_nobody(server: HubServer, time: FakeTime) -> None:
@@ -382,7 +382,7 @@ def test_rewriting_leads_to_a_mirror_pages_included(server: HubServer, time: Fak
     def rewrite(url: str) -> str:
         return url.replace("https://hub.invalid", server.endpoint)
 
-    with HubClient("https://hub.invalid", "ann-token", retry=time.retry(), stop=Stop(), rewrite=rewrite) as hub:
+    with HubClient("https://hub.invalid", "ann-token", retry=time.retry(), cancellation=Cancellation(), rewrite=rewrite) as hub:
         commit = hub.resolve("ann/songs", "main")
         assert len(hub.listing("ann/songs", commit)) == len(FILES)
         assert hub.file_url("ann/songs", commit, "a").startswith("https://hub.invalid/")
@@ -420,7 +420,9 @@ def test_a_proxy_that_refuses(server: HubServer, time: FakeTime) -> None:
     with ProxyServer(credentials=("user", "word")) as proxy:
         with client(server, time, proxies=(proxy.url, proxy.url, "")) as hub, pytest.raises(RemoteRefusedError, match="407"):
             hub.resolve("ann/songs", "main")
-        secure = HubClient("https://hub.invalid", None, retry=time.retry(), stop=Stop(), proxies=(None, proxy.url, ""))
+        secure = HubClient(
+            "https://hub.invalid", None, retry=time.retry(), cancellation=Cancellation(), proxies=(None, proxy.url, "")
+        )
         with secure, pytest.raises(RemoteRefusedError, match="407") as caught:
             secure.resolve("ann/songs", "main")
     assert "HTTPS_PROXY" in caught.value.hint

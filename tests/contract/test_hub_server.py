@@ -46,7 +46,7 @@ HOST = "files.example.org"
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    """Give a Hub with one repository and one direct URL."""
+    """Return a Hub with one repository and one direct URL."""
     with HubServer() as server:
         demo_accounts(server.hub)
         files = {"README.md": b"# Data\n", "a/one.wav": WAV, "a/b/two.txt": TEXT, "c d.txt": b"space\n"}
@@ -56,7 +56,7 @@ def server() -> Iterator[HubServer]:
 
 
 def client(server: HubServer, token: str | bool = WRITE) -> huggingface_hub.HfApi:
-    """Give the real client, for this server alone."""
+    """Return the real client, for this server alone."""
     return huggingface_hub.HfApi(endpoint=server.endpoint, token=token)
 
 
@@ -101,13 +101,13 @@ class Wire:
 
 @pytest.fixture
 def hub(server: HubServer) -> Wire:
-    """Give plain HTTP to the Hub's origin."""
+    """Return plain HTTP to the Hub's origin."""
     return Wire(server.endpoint)
 
 
 @pytest.fixture
 def cdn(server: HubServer) -> Wire:
-    """Give plain HTTP to the other origin."""
+    """Return plain HTTP to the other origin."""
     return Wire(server.static_url)
 
 

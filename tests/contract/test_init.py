@@ -92,10 +92,10 @@ class Terminal:
 
 
 class Desk:
-    """Where a person sits: an empty folder, and the settings."""
+    """Where a person sits: an empty directory, and the settings."""
 
     def __init__(self, volume: Volume, folder: Path) -> None:
-        """Make the folder."""
+        """Make the directory."""
         self.volume = volume
         self.folder = folder
         folder.mkdir()
@@ -118,7 +118,7 @@ class Desk:
 
 @pytest.fixture
 def desk(hub: HubServer, volume: Volume, shelf: Shelf, tmp_path: Path) -> Desk:
-    """Give a desk with a catalog of two data sets, one with a licence to accept."""
+    """Return a desk with a catalog of two data sets, one with a licence to accept."""
     hub.hub.add_user("ann", orgs={"lab": "write", "club": "read"})
     hub.hub.add_token(READ, "ann", "read")
     shelf.add("free", shelf.file("free.tar.gz", some_files("free")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.errors import InterruptedBySignal, LockTimeoutError, VolumeError, VolumeNotWritableError
 from provisioner.volume.fs.lock import describe_holder, writer_lock
 
@@ -35,13 +35,13 @@ sys.stdin.read()
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give the lock file's place."""
+    """Return the lock file's place."""
     return tmp_path / "lock"
 
 
 @pytest.fixture
 def other(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Give another process that holds the lock until its input ends."""
+    """Return another process that holds the lock until its input ends."""
     command = [sys.executable, "-c", OTHER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -50,13 +50,15 @@ def other(path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def lock(path: Path, *, timeout: float = 30.0, stop: Stop | None = None, waiting: Any = lambda _who, _waited: None) -> Any:
+def lock(
+    path: Path, *, timeout: float = 30.0, cancellation: Cancellation | None = None, waiting: Any = lambda _who, _waited: None
+) -> Any:
     """Ask for the lock."""
-    return writer_lock(path, holder=HOLDER, timeout_seconds=timeout, stop=stop or Stop(), waiting=waiting)
+    return writer_lock(path, holder=HOLDER, timeout_seconds=timeout, cancellation=cancellation or Cancellation(), waiting=waiting)
 
 
 def is_free(path: Path) -> bool:
-    """Say whether anybody could have the lock now."""
+    """Return whether anybody could have the lock now."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,8 +127,11 @@ def test_the_holder_is_killed(path: Path, other: subprocess.Popen[bytes]) -> Non
 @pytest.mark.usefixtures("other")
 def test_told_to_stop(path: Path) -> None:
     """A request to stop ends the wait."""
-    stop = Stop()
-    with pytest.raises(InterruptedBySignal), lock(path, stop=stop, waiting=lambda *_: stop.request(InterruptedBySignal(15))):
+    stop = Cancellation()
+    with (
+        pytest.raises(InterruptedBySignal),
+        lock(path, cancellation=stop, waiting=lambda *_: stop.request(InterruptedBySignal(15))),
+    ):
         pytest.fail("it was held")
 
 
@@ -174,7 +179,7 @@ def test_no_signature_at_all(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    """A folder in its place is a volume error; a missing right is 73 (see the refusals of real processes)."""
+    """A directory in its place is a volume error; a missing right is 73 (see the refusals of real processes)."""
     with pytest.raises((VolumeError, VolumeNotWritableError)) as caught, lock(tmp_path):
         pytest.fail("that was a folder")
     assert caught.value.exit_code in {73, 74}

@@ -28,7 +28,7 @@ NAME = "trackio-experiments"
 
 @pytest.fixture(autouse=True)
 def accounts(hub: HubServer) -> None:
-    """Give ann organizations, and tokens of all kinds."""
+    """Return ann organizations, and tokens of all kinds."""
     hub.hub.add_user("ann", orgs={"lab": "write", "club": "read"})
     hub.hub.add_token(READ, "ann", "read")
 
@@ -52,7 +52,7 @@ def repo(volume: Volume, *arguments: str, stdin: str | None = "", **changes: str
 
 
 def document(outcome: Outcome) -> Any:
-    """Give the JSON document."""
+    """Return the JSON document."""
     return json.loads(outcome.out)
 
 
@@ -226,13 +226,13 @@ def test_offline(hub: HubServer, volume: Volume) -> None:
 
 
 def files(hub: HubServer, name: str) -> dict[str, bytes]:
-    """Give what a repository holds."""
+    """Return what a repository holds."""
     found = hub.hub.repos["dataset", name].head.files
     return {path: file.content for path, file in found.items() if isinstance(file.content, bytes)}
 
 
 def test_templates(hub: HubServer, volume: Volume, tmp_path: Path) -> None:
-    """Those of the program, and a folder of the user's, taken as it is but for the card's names."""
+    """Those of the program, and a directory of the user's, taken as it is but for the card's names."""
     mine = tmp_path / "mine"
     (mine / "data").mkdir(parents=True)
     (mine / "README.md").write_text("# {repo_name} of {repo_id}\n", "utf-8")

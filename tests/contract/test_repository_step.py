@@ -26,7 +26,7 @@ APP = "import json, os; print(json.dumps([os.environ.get('TRACKIO_DATASET_REPO')
 
 @pytest.fixture
 def filled(hub: HubServer, volume: Volume, shelf: Shelf) -> Volume:
-    """Give a volume with a small catalog, and tokens of every kind for ann."""
+    """Return a volume with a small catalog, and tokens of every kind for ann."""
     hub.hub.add_user("ann", orgs={"lab": "write", "club": "read"})
     hub.hub.add_token(READ, "ann", "read")
     hub.hub.add_token(FINE, "ann", "fineGrained", scopes=(Scope("user", "ann", frozenset({"repo.write"})),))
@@ -35,7 +35,7 @@ def filled(hub: HubServer, volume: Volume, shelf: Shelf) -> Volume:
 
 
 def repository(volume: Volume) -> Any:
-    """Give what the status says of it."""
+    """Return what the status says of it."""
     return volume.status["dataset_repo"]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.catalog.model import Digest, HubSource, Size, UrlFile, UrlSource
 from provisioner.errors import DigestMismatchError, InterruptedBySignal, NotFoundError
 from provisioner.remote.http.client import HttpClient
@@ -37,12 +37,12 @@ class Kind:
 
     source: Source
     remote: Remote
-    stop: Stop
+    stop: Cancellation
 
 
 @pytest.fixture(autouse=True)
 def _the_library_is_put_back() -> Iterator[None]:
-    """Give the Hub's library its own HTTP client back: other tests ask the server through it."""
+    """Return the Hub's library its own HTTP client back: other tests ask the server through it."""
     yield
     if HubClient._active is not None:
         HubClient._active.close()
@@ -50,11 +50,11 @@ def _the_library_is_put_back() -> Iterator[None]:
 
 @pytest.fixture(params=["hub", "http", "file"])
 def kind(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Kind:
-    """Give the same files behind each kind of source."""
-    stop = Stop()
+    """Return the same files behind each kind of source."""
+    stop = Cancellation()
     retry = FakeTime().retry()
-    client = HubClient(hub.endpoint, TOKEN, retry=retry, stop=stop)
-    http = HttpClient(retry=retry, stop=stop, proxies=Proxies(), authorization=lambda _url: client.auth_headers())
+    client = HubClient(hub.endpoint, TOKEN, retry=retry, cancellation=stop)
+    http = HttpClient(retry=retry, cancellation=stop, proxies=Proxies(), authorization=lambda _url: client.auth_headers())
     remote = Remote(http, lambda: client)
     if request.param == "hub":
         hub.hub.add_repo("ann/songs", FILES)
@@ -79,7 +79,7 @@ def test_the_same_bytes(kind: Kind, tmp_path: Path) -> None:
     assert {artifact.path for artifact in resolved.artifacts} == set(FILES)
     for artifact in resolved.artifacts:
         arrived: list[int] = []
-        with Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob:
+        with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob:
             sha256 = kind.remote.fetch(artifact, blob, arrived.append)
             assert blob.path.read_bytes() == FILES[artifact.path]
         assert sha256 == hashlib.sha256(FILES[artifact.path]).hexdigest()
@@ -92,11 +92,11 @@ def test_a_beginning_is_gone_on_with(kind: Kind, hub: HubServer, tmp_path: Path)
         kind.remote.resolve(kind.source, ()).artifacts, key=lambda artifact: artifact.size.value if artifact.size else 0
     )
     content = FILES[artifact.path]
-    with Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob:
+    with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob:
         blob.write(content[:30_000])
     hub.log.clear()
     arrived: list[int] = []
-    with Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob:
+    with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob:
         kind.remote.fetch(artifact, blob, arrived.append)
         assert blob.path.read_bytes() == content
     assert sum(arrived) == 10_000
@@ -109,7 +109,7 @@ def test_a_wrong_digest(kind: Kind, tmp_path: Path) -> None:
         assert artifact.digest is not None
         wrong = replace(artifact, digest=Digest(artifact.digest.algorithm, "0" * len(artifact.digest.hex)))
         arrived: list[int] = []
-        with Blob(tmp_path / "blobs", wrong, check=kind.stop.check) as blob:
+        with Blob(tmp_path / "blobs", wrong, check_cancelled=kind.stop.raise_if_requested) as blob:
             with pytest.raises(DigestMismatchError, match="the bytes were dropped"):
                 kind.remote.fetch(wrong, blob, arrived.append)
             assert blob.have == 0
@@ -124,7 +124,7 @@ def test_a_missing_file(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
     for path in (tmp_path / "local").rglob("*.*"):
         path.unlink()
     artifact = resolved.artifacts[0]
-    with Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob, pytest.raises(NotFoundError):
+    with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob, pytest.raises(NotFoundError):
         kind.remote.fetch(artifact, blob, lambda _count: None)
 
 
@@ -132,7 +132,10 @@ def test_told_to_stop(kind: Kind, tmp_path: Path) -> None:
     """Nobody goes on after a request to stop."""
     artifact = kind.remote.resolve(kind.source, ()).artifacts[0]
     kind.stop.request(InterruptedBySignal(15))
-    with pytest.raises(InterruptedBySignal), Blob(tmp_path / "blobs", artifact, check=kind.stop.check) as blob:
+    with (
+        pytest.raises(InterruptedBySignal),
+        Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob,
+    ):
         kind.remote.fetch(artifact, blob, lambda _count: None)
 
 
@@ -162,16 +165,16 @@ def test_how_it_was_verified(kind: Kind) -> None:
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5"])
 def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, algorithm: str) -> None:
     """A third party's copy that was changed, listing and all, does not pass for the original."""
-    stop = Stop()
-    client = HubClient(hub.endpoint, None, retry=FakeTime().retry(), stop=stop)
-    remote = Remote(HttpClient(retry=FakeTime().retry(), stop=stop, proxies=Proxies()), lambda: client)
+    stop = Cancellation()
+    client = HubClient(hub.endpoint, None, retry=FakeTime().retry(), cancellation=stop)
+    remote = Remote(HttpClient(retry=FakeTime().retry(), cancellation=stop, proxies=Proxies()), lambda: client)
     hub.hub.add_repo("third/copy", {"a.bin": b"changed"})
 
     def fetch(official: bytes) -> str:
         digest = Digest(algorithm, hashlib.new(algorithm, official, usedforsecurity=False).hexdigest())
         (artifact,) = remote.resolve(HubSource("third/copy", digests=(("a.bin", digest),)), ()).artifacts
         assert artifact.verified_against == "catalog"
-        with Blob(tmp_path, artifact, check=stop.check) as blob:
+        with Blob(tmp_path, artifact, check_cancelled=stop.raise_if_requested) as blob:
             return remote.fetch(artifact, blob, lambda _count: None)
 
     assert fetch(b"changed") == hashlib.sha256(b"changed").hexdigest()
@@ -181,7 +184,7 @@ def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, al
 
 def test_direct_urls_are_resolved_without_a_request(hub: HubServer) -> None:
     """What the catalog says in full needs no question: resolving is pure, and quick."""
-    http = HttpClient(retry=FakeTime().retry(), stop=Stop(), proxies=Proxies())
+    http = HttpClient(retry=FakeTime().retry(), cancellation=Cancellation(), proxies=Proxies())
 
     def nobody() -> HubClient:
         raise AssertionError("the Hub's client is not needed")

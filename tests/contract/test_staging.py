@@ -46,7 +46,7 @@ def artifact(
 
 def opened(folder: Path, what: Artifact) -> Blob:
     """Open the staged file."""
-    return Blob(folder, what, check=lambda: None)
+    return Blob(folder, what, check_cancelled=lambda: None)
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5", "gitsha1", None])
@@ -169,7 +169,7 @@ def test_told_to_stop_while_hashing(tmp_path: Path) -> None:
         raise InterruptedBySignal(15)
 
     with pytest.raises(InterruptedBySignal):
-        Blob(tmp_path, artifact(), check=stop)
+        Blob(tmp_path, artifact(), check_cancelled=stop)
     with opened(tmp_path, artifact()) as blob:
         assert blob.have == 5000
 

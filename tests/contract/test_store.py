@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.catalog.model import Digest
-from provisioner.engine.fill import Filler
+from provisioner.engine.fill import DataSetBuilder
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.plan import Receipt
 from provisioner.planning.recipe import Artifact
@@ -56,7 +56,7 @@ def receipt_of(version: str, manifest: Manifest) -> Receipt:
         pin="sha256:00",
         verified_against="catalog",
         published_at="2026-01-01T00:00:00Z",
-        shapes={"shape": "key"},
+        content_ids={"shape": "key"},
     )
 
 
@@ -95,13 +95,13 @@ class Shop:
 
 
 def make(root: Path, publish: Publish = "link") -> Shop:
-    """Make a store over a folder."""
-    return Shop(Store(VolumeLayout(root), publish, program_version="9.9", check=lambda: None))
+    """Make a store over a directory."""
+    return Shop(Store(VolumeLayout(root), publish, program_version="9.9", check_cancelled=lambda: None))
 
 
 @pytest.fixture(params=["link", "dir"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
-    """Give an empty volume, for each form of publishing."""
+    """Return an empty volume, for each form of publishing."""
     tmp_path.joinpath("volume").mkdir()
     return make(tmp_path / "volume", request.param)
 
@@ -143,7 +143,7 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     remote: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
     finds: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
     watcher: Any = _Ears()
-    filler = Filler(step, shop.store, remote, finds, stop=Stop(), watcher=watcher, connections=1)
+    filler = DataSetBuilder(step, shop.store, remote, finds, cancellation=Cancellation(), watcher=watcher, connections=1)
     inventory = shop.store.inventory()
     tracemalloc.start()
     try:
@@ -165,7 +165,7 @@ def test_published(shop: Shop) -> None:
     assert shop.shows(FILES)
     inventory = shop.store.inventory()
     assert inventory.published == {"alpha": FIRST}
-    assert inventory.receipts["alpha", FIRST].shapes == {"shape": "key"}
+    assert inventory.receipts["alpha", FIRST].content_ids == {"shape": "key"}
     assert inventory.kept_bytes == 6
     assert inventory.orphans == frozenset()
     assert shop.layout.manifest("alpha", FIRST).is_file()
@@ -246,7 +246,7 @@ def test_told_to_stop(tmp_path: Path) -> None:
         raise InterruptedBySignal(15)
 
     with pytest.raises(InterruptedBySignal):
-        Store(shop.layout, "link", program_version="1", check=stop).publish(*staged)
+        Store(shop.layout, "link", program_version="1", check_cancelled=stop).publish(*staged)
     assert not shop.layout.published("alpha").exists()
 
 
@@ -370,7 +370,7 @@ def test_a_damaged_manifest(shop: Shop, content: bytes) -> None:
 
 
 def test_removed(shop: Shop) -> None:
-    """A version that is taken away leaves nothing but the names of empty folders."""
+    """A version that is taken away leaves nothing but the names of empty directories."""
     shop.publish(FILES)
     shop.publish(OTHER, SECOND)
     shop.store.clear_staging()
@@ -395,11 +395,11 @@ def test_staging_is_cleared(shop: Shop) -> None:
 
 
 def test_a_staging_folder_of_the_users_stays(tmp_path: Path) -> None:
-    """What else lies in a folder that the user gave is none of our business."""
+    """What else lies in a directory that the user gave is none of our business."""
     layout = VolumeLayout(tmp_path / "volume", tmp_path / "staging")
     layout.blobs.mkdir(parents=True)
     (tmp_path / "staging" / "mine.txt").write_text("mine")
-    Store(layout, "link", program_version="1", check=lambda: None).clear_staging()
+    Store(layout, "link", program_version="1", check_cancelled=lambda: None).clear_staging()
     assert [path.name for path in (tmp_path / "staging").iterdir()] == ["mine.txt"]
 
 
@@ -408,7 +408,7 @@ def test_a_staging_folder_of_the_users_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling"])
 def test_foreign_things(shop: Shop, kind: str) -> None:
-    """A file, a filled folder or a link of somebody else's is reported, not believed."""
+    """A file, a filled directory or a link of somebody else's is reported, not believed."""
     place = shop.layout.published("alpha")
     place.parent.mkdir(parents=True)
     if kind == "file":
@@ -424,7 +424,7 @@ def test_foreign_things(shop: Shop, kind: str) -> None:
 
 
 def test_odd_names_on_the_volume(shop: Shop) -> None:
-    """Whatever else lies in our folders, looking survives it."""
+    """Whatever else lies in our directories, looking survives it."""
     shop.publish(FILES)
     (shop.layout.receipts / "README").write_text("not a folder")
     (shop.layout.receipts / "alpha" / "notes.txt").write_text("not a receipt")
@@ -457,7 +457,7 @@ def test_a_link_half_made_by_a_dead_run(tmp_path: Path) -> None:
 def test_a_receipt_does_not_depend_on_the_program(shop: Shop) -> None:
     """Its own version is noted; another version of the program believes it all the same."""
     shop.publish(FILES)
-    later = Store(shop.layout, shop.store._publish, program_version="10.0", check=lambda: None)
+    later = Store(shop.layout, shop.store._publish, program_version="10.0", check_cancelled=lambda: None)
     receipt, _, manifest = shop.stage(FILES, SECOND)
     assert later.inventory().receipts["alpha", FIRST] == replace(receipt, version=FIRST)
     assert len(manifest) == 2

@@ -41,7 +41,7 @@ print(json.dumps({"rows": rows.num_rows, "columns": rows.column_names}))
 
 @pytest.fixture
 def filled(volume: Volume, shelf: Shelf, tmp_path: Path) -> Volume:
-    """Give a volume with a small catalog, for a Space whose app uses trackio."""
+    """Return a volume with a small catalog, for a Space whose app uses trackio."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     home = str(tmp_path / "home")
     volume.settings |= {"HF_TOKEN": TOKEN, "HF_HOME": f"{home}/hub", "TRACKIO_DIR": f"{home}/trackio", "SPACE_REPO_NAME": "app"}

@@ -25,7 +25,7 @@ LARGE_RANGES = 5
 
 @pytest.fixture
 def stored(hub: HubServer, shelf: Shelf, volume: Volume) -> Volume:
-    """Give an empty volume, and a catalog that wants such a repository."""
+    """Return an empty volume, and a catalog that wants such a repository."""
     hub.hub.add_repo("ann/recordings", FILES, private=True, xet=True)
     shelf.add("recordings", sources=[{"kind": "hub", "repo": "ann/recordings", "revision": "main"}])
     volume.settings |= {"CATALOG_PATH": str(shelf.path), "HF_TOKEN": TOKEN, "DATASET_REPO": "none", "CONNECTIONS": "4"}

@@ -33,7 +33,7 @@ done
 
 @pytest.fixture(scope="package")
 def hub_of_all() -> Iterator[HubServer]:
-    """Give one server for all tests: what is remembered on a volume holds for one address of the Hub."""
+    """Return one server for all tests: what is remembered on a volume holds for one address of the Hub."""
     with HubServer() as server:
         server.hub.add_token(TOKEN, "ann")
         yield server
@@ -41,7 +41,7 @@ def hub_of_all() -> Iterator[HubServer]:
 
 @pytest.fixture
 def hub(hub_of_all: HubServer) -> HubServer:
-    """Give the server without faults and with an empty log."""
+    """Return the server without faults and with an empty log."""
     hub_of_all.faults.clear()
     hub_of_all.log.clear()
     return hub_of_all
@@ -69,7 +69,7 @@ class Station:
 
 @pytest.fixture(scope="package")
 def config(mini: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the miniature's catalog that any user may read."""
+    """Return a directory with the miniature's catalog that any user may read."""
     folder = tmp_path_factory.mktemp("config")
     folder.chmod(0o755)
     shutil.copy(mini.catalog, folder / "catalog.yaml")
@@ -78,7 +78,7 @@ def config(mini: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def settings(hub_of_all: HubServer, mini: Miniature) -> dict[str, str]:
-    """Give the environment in which a container finds the miniature and its catalog, and asks for the repository."""
+    """Return the environment in which a container finds the miniature and its catalog, and asks for the repository."""
     hub_of_all.load(mini.collection.root)
     return {
         "PHASE": "comprehensive",
@@ -91,14 +91,14 @@ def settings(hub_of_all: HubServer, mini: Miniature) -> dict[str, str]:
 
 @pytest.fixture
 def engine(settings: dict[str, str], config: Path) -> Iterator[Engine]:
-    """Give an engine whose containers fill ``comprehensive`` of the miniature unless told otherwise."""
+    """Return an engine whose containers fill ``comprehensive`` of the miniature unless told otherwise."""
     with Engine(settings, {config: "/config"}) as engine:
         yield engine
 
 
 @pytest.fixture
 def station(engine: Engine, mini: Miniature) -> Station:
-    """Give the engine together with what must come out."""
+    """Return the engine together with what must come out."""
     return Station(engine, mini.collection.trees)
 
 
@@ -114,7 +114,7 @@ class Filled:
 
 @pytest.fixture(scope="package")
 def filled(hub_of_all: HubServer, settings: dict[str, str], config: Path) -> Iterator[Filled]:
-    """Give a volume that uid 1000 filled with ``comprehensive``, the user's repository included; to be left as it is."""
+    """Return a volume that uid 1000 filled with ``comprehensive``, the user's repository included; to be left as it is."""
     with Engine(settings, {config: "/config"}) as engine:
         hub_of_all.log.clear()
         volume = engine.volume()

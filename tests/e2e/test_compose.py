@@ -28,7 +28,7 @@ OVERRIDE: Final = {"services": {"provision": {"network_mode": "host"}}}
 def project(
     settings: dict[str, str], config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Project]]:
-    """Give what starts a project of its own from compose.yaml, with settings as they would stand in ``.env``."""
+    """Return what starts a project of its own from compose.yaml, with settings as they would stand in ``.env``."""
     described: dict[str, Any] = yaml.safe_load(COMPOSE_FILE.read_text("utf-8"))
     for name in (
         *described["services"]["provision"]["environment"],

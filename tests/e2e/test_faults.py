@@ -24,7 +24,7 @@ OTHERS: Final = ("ljspeech", "nsynth", "urmp")
 
 @pytest.fixture
 def termination_log(tmp_path: Path) -> Path:
-    """Give what the kubelet mounts at ``/dev/termination-log``: an empty file that anybody may write."""
+    """Return what the kubelet mounts at ``/dev/termination-log``: an empty file that anybody may write."""
     path = tmp_path / "termination-log"
     path.touch()
     path.chmod(0o666)

@@ -68,13 +68,13 @@ def test_volume_of_another_user(station: Station, hub: HubServer) -> None:
 
 
 def make_root_owned(engine: Engine, folder: Path) -> None:
-    """Make a folder what Docker makes of a bind mount that does not exist: root's, and nobody else's to write."""
+    """Make a directory what Docker makes of a bind mount that does not exist: root's, and nobody else's to write."""
     folder.mkdir()
     assert engine.shell("chown 0:0 /data && chmod 755 /data", volume=folder, user="0:0").code == 0
 
 
 def test_bind_mount_that_belongs_to_root(station: Station, hub: HubServer, tmp_path: Path) -> None:
-    """A folder that uid 1000 cannot write gives 73 before any request, and the command that the message names mends it."""
+    """A directory that uid 1000 cannot write gives 73 before any request, and the command that the message names mends it."""
     folder, engine = tmp_path / "volume", station.engine
     make_root_owned(engine, folder)
     refused = engine.run(volume=folder, expect=[r"\[volume-not-writable\]", r"chown"])

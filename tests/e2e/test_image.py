@@ -85,7 +85,7 @@ def test_secrets_of_a_checkout_are_in_no_layer(tmp_path: Path) -> None:
 
 @EACH
 def test_nothing_that_builds(engine: Engine, image: str) -> None:
-    """Our interpreter has no pip, its libraries fit each other, and neither compiler nor builder's folder is in the image."""
+    """Our interpreter has no pip, its libraries fit each other, and neither compiler nor builder's directory is in the image."""
     script = """
     ours=/opt/provisioner
     found() { echo "found: $*" >&2; exit 1; }
@@ -111,7 +111,7 @@ def test_libraries_fit_each_other(engine: Engine) -> None:
 
 @EACH
 def test_our_files_are_not_ours_to_change(engine: Engine, image: str) -> None:
-    """Nothing but the volume's mount point is writable for the user of the image, folders for temporary files aside."""
+    """Nothing but the volume's mount point is writable for the user of the image, directories for temporary files aside."""
     places = "/opt /usr /etc /var /srv /home /root /bin /lib /data"
     not_ours = "! -type l ! -type c ! -path '/*/tmp' ! -path '/*/lock'"
     found = engine.shell(f"find {places} -xdev -writable {not_ours} -print 2>&- || true", image=image)

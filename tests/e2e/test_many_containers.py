@@ -34,7 +34,7 @@ SENT: Final = 100_000
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give a volume that the image's user may write, and that can be looked at from here."""
+    """Return a volume that the image's user may write, and that can be looked at from here."""
     folder = tmp_path / "volume"
     folder.mkdir()
     os.chown(folder, 1000, 0)
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def staged(folder: Path) -> list[Path]:
-    """Give all files in staging."""
+    """Return all files in staging."""
     return files_under(folder / ".provisioner" / "staging")
 
 

@@ -1,4 +1,4 @@
-"""The folder for a Docker Space: an image on top of ours, whose app comes up with its data."""
+"""The directory for a Docker Space: an image on top of ours, whose app comes up with its data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def space_image(engine: Engine) -> Iterator[str]:
-    """Give the image of `deploy/space`, built on the image under test; nothing is fetched for it."""
+    """Return the image of `deploy/space`, built on the image under test; nothing is fetched for it."""
     tag = f"provisioner-test-space:{secrets.token_hex(6)}"
     command = ["docker", "build", "--quiet", "--network=none", "--build-arg", f"PROVISIONER_IMAGE={IMAGE}", "--tag", tag]
     built = subprocess.run([*command, str(CHECKOUT / "deploy" / "space")], capture_output=True, text=True, check=False)

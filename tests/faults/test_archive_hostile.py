@@ -83,7 +83,7 @@ class Box(NamedTuple):
 
 @pytest.fixture(params=["whole", "arriving", "on one core"])
 def box(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Box:
-    """Give an empty root beside a folder with a precious file; archives are there, or arrive, with threads and without."""
+    """Return an empty root beside a directory with a precious file; archives are there, or arrive, with threads and without."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"precious")
@@ -103,7 +103,7 @@ def hint_and_words(error: ProvisionerError) -> str:
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", *, target: str = "", **more: Any) -> bytes:
-    """Give one member as GNU tar would write it, with whatever name."""
+    """Return one member as GNU tar would write it, with whatever name."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, target, len(data)
     for key, value in more.items():
@@ -112,27 +112,27 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", *, targe
 
 
 def link(name: str, target: str) -> bytes:
-    """Give a symbolic link."""
+    """Return a symbolic link."""
     return member(name, tarfile.SYMTYPE, target=target)
 
 
 def hard(name: str, target: str) -> bytes:
-    """Give a hard link."""
+    """Return a hard link."""
     return member(name, tarfile.LNKTYPE, target=target)
 
 
 def folder(name: str) -> bytes:
-    """Give a folder."""
+    """Return a directory."""
     return member(name, tarfile.DIRTYPE)
 
 
 def file(name: str, data: bytes = b"evil") -> bytes:
-    """Give a file."""
+    """Return a file."""
     return member(name, data=data)
 
 
 def pax(records: dict[bytes, bytes], kind: bytes = tarfile.XHDTYPE) -> bytes:
-    """Give an extended header that says ``records``."""
+    """Return an extended header that says ``records``."""
     body = b""
     for key, value in records.items():
         rest = b" %s=%s\n" % (key, value)
@@ -340,7 +340,7 @@ def test_a_broken_tar_is_refused(box: Box, row: str) -> None:
 
 
 def zipped(*members: tuple[str, bytes, int], method: int = zipfile.ZIP_STORED) -> bytes:
-    """Give a zip of (name, content, Unix mode) with names as they are."""
+    """Return a zip of (name, content, Unix mode) with names as they are."""
     out = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(out, "w", method) as packed:
         warnings.simplefilter("ignore")  # of a name that is there twice
@@ -353,7 +353,7 @@ def zipped(*members: tuple[str, bytes, int], method: int = zipfile.ZIP_STORED) -
 
 
 def index_of(data: bytes, number: int = 0) -> int:
-    """Give where entry ``number`` of a zip's index begins."""
+    """Return where entry ``number`` of a zip's index begins."""
     at = -1
     for _ in range(number + 1):
         at = data.index(b"PK\1\2", at + 1)
@@ -381,12 +381,12 @@ DEFLATED = zipped(("a", b"content" * 10, REGULAR), method=zipfile.ZIP_DEFLATED)
 
 
 def plain(name: str, data: bytes = b"evil") -> bytes:
-    """Give a zip of one file."""
+    """Return a zip of one file."""
     return zipped((name, data, REGULAR))
 
 
 def overlapping(*, honest: bool) -> bytes:
-    """Give a zip whose index names the same content many times: a bomb without nesting."""
+    """Return a zip whose index names the same content many times: a bomb without nesting."""
     data = zipped(("a", b"\0" * 1000, REGULAR))
     at = index_of(data)
     end = data.index(b"PK\5\6")
@@ -447,7 +447,7 @@ def test_an_unsafe_zip_is_refused(box: Box, row: str, into: str) -> None:
 
 
 def lzma_wanting(dictionary: int) -> bytes:
-    """Give a zip whose LZMA member asks for that many bytes of memory."""
+    """Return a zip whose LZMA member asks for that many bytes of memory."""
     data = bytearray(zipped(("a", b"content", REGULAR), method=zipfile.ZIP_LZMA))
     struct.pack_into("<L", data, 30 + 1 + 5, dictionary)
     return bytes(data)
@@ -542,7 +542,7 @@ def test_more_bytes_than_expected(box: Box, form: UnpackFormat) -> None:
 
 @pytest.mark.parametrize("form", ["tar", "zip"])
 def test_more_members_than_anybody_needs(box: Box, form: UnpackFormat) -> None:
-    """Folders and links count too; a zip's index is not even read."""
+    """Directories and links count too; a zip's index is not even read."""
     members = [f"{n}/" for n in range(50)]
     data = tar(*(folder(name) for name in members)) if form == "tar" else zipped(*((name, b"", FOLDER) for name in members))
     with pytest.raises(UnsafeArchiveError, match="more than 49"):
@@ -680,7 +680,7 @@ members = st.one_of(
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(packed=st.lists(members, min_size=1, max_size=8))
 def test_any_members_are_inside_or_refused(box: Box, packed: list[bytes]) -> None:
-    """Whatever files, folders and links are called: if it is accepted, no link of the tree leads out of it."""
+    """Whatever files, directories and links are called: if it is accepted, no link of the tree leads out of it."""
     try:
         done = box.unpack(tar(*packed), "tar")
     except (IntegrityError, VolumeError):

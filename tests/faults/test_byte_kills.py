@@ -21,7 +21,7 @@ PARTS: Final = 8
 
 
 def places(mini: Miniature) -> dict[str, set[str]]:
-    """Give what the server is asked for each data set: paths of archives, repositories."""
+    """Return what the server is asked for each data set: paths of archives, repositories."""
     found: dict[str, set[str]] = {}
     for dataset, entry in yaml.safe_load(mini.catalog.read_text("utf-8"))["datasets"].items():
         source = entry["sources"][0]

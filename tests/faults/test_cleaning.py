@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pair(shelf: Shelf) -> Shelf:
-    """Give a catalog of two data sets, one archive each."""
+    """Return a catalog of two data sets, one archive each."""
     shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha")), priority=5)
     shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta")))
     return shelf

@@ -112,7 +112,7 @@ def deaths(volume: Volume, place: Path, part: int, *arguments: str, crippled: st
 
 
 def seen(volume: Volume, dataset: str) -> dict[str, bytes] | None:
-    """Give all files of what the app sees of a data set; ``None``: it sees nothing."""
+    """Return all files of what the app sees of a data set; ``None``: it sees nothing."""
     place = volume.tree(dataset)
     if not place.is_dir():
         return None
@@ -125,12 +125,12 @@ def is_whole(volume: Volume, dataset: str, *versions: Mapping[str, bytes]) -> No
 
 
 def asked(hub: HubServer) -> list[str]:
-    """Give the names of all files that were asked for."""
+    """Return the names of all files that were asked for."""
     return [entry.path.rpartition("/")[2] for entry in hub.log.entries()]
 
 
 def leftovers(volume: Volume) -> list[str]:
-    """Give the names that no finished run leaves: temporary files, half-made links and trees, bytes in staging."""
+    """Return the names that no finished run leaves: temporary files, half-made links and trees, bytes in staging."""
     odd = [path.name for path in volume.root.rglob("*") if path.name.startswith(".") and path != volume.private]
     return sorted(odd) + volume.staged()
 
@@ -141,7 +141,7 @@ OLD, NEW = some_files("old", 3000), some_files("new", 3000) | {"more": b"more"}
 
 @pytest.fixture
 def shelf_of_two(shelf: Shelf) -> Shelf:
-    """Give a catalog of a data set of an archive and a plain file, and of one whose version will change."""
+    """Return a catalog of a data set of an archive and a plain file, and of one whose version will change."""
     shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha", 3000)), shelf.raw("plain.bin", noise("plain", 3000)))
     shelf.add("beta", shelf.file("old.tar.gz", OLD))
     return shelf
@@ -191,7 +191,7 @@ def converges(volume: Volume, hub: HubServer) -> None:
 def test_a_switch_where_names_cannot_change_places(
     shelf_of_two: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, part: int
 ) -> None:
-    """Without an exchange in one step, plain folders: the old version whole, the new one, or neither; the next run converges."""
+    """Plain directories that cannot be exchanged: the old version whole, the new one, or neither; the next run converges."""
     volume.settings["PUBLISH"] = "dir"
     volume.ready()
     old = volume.current_receipt("beta").stem
@@ -300,7 +300,7 @@ def test_death_of_a_collection(  # noqa: PLR0917 - fixtures and a table
 
 
 def traces(volume: Volume, name: str) -> list[str]:
-    """Give everything but folders without a file that has a name in its path."""
+    """Return everything but directories without a file that has a name in its path."""
     found = (path.relative_to(volume.root).as_posix() for path in volume.root.rglob("*") if not path.is_dir())
     return sorted(path for path in found if name in path)
 

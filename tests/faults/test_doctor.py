@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def one(shelf: Shelf) -> None:
-    """Give a catalog of one data set."""
+    """Return a catalog of one data set."""
     shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha")))
 
 
 def results(outcome: Outcome) -> dict[str, str]:
-    """Give what came of each check; of several of one name the last."""
+    """Return what came of each check; of several of one name the last."""
     return {check["check"]: check["result"] for check in outcome.json["checks"]}
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import trustme
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.catalog.model import Digest, Size
 from provisioner.errors import (
     AccessDeniedError,
@@ -65,7 +65,7 @@ class Fetch:
 
     folder: Path
     time: FakeTime = field(default_factory=FakeTime)
-    stop: Stop = field(default_factory=Stop)
+    stop: Cancellation = field(default_factory=Cancellation)
     counted: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -88,7 +88,7 @@ class Fetch:
 
     def put(self, artifact: Artifact, content: bytes) -> None:
         """Leave a beginning in staging, as a run that was killed does."""
-        with Blob(self.folder, artifact, check=self.stop.check) as blob:
+        with Blob(self.folder, artifact, check_cancelled=self.stop.raise_if_requested) as blob:
             blob.write(content)
 
     def run(self, artifact: Artifact) -> bytes:
@@ -97,7 +97,7 @@ class Fetch:
         def advance(count: int) -> None:
             self.counted += count
 
-        with Blob(self.folder, artifact, check=self.stop.check) as blob:
+        with Blob(self.folder, artifact, check_cancelled=self.stop.raise_if_requested) as blob:
             self.counted = blob.have
             try:
                 Remote(self.client(), _no_hub).fetch(artifact, blob, advance)
@@ -112,18 +112,18 @@ def _no_hub() -> Any:
 
 @pytest.fixture
 def fetch(tmp_path: Path) -> Fetch:
-    """Give a file to be fetched."""
+    """Return a file to be fetched."""
     return Fetch(tmp_path / "blobs")
 
 
 @pytest.fixture
 def url(hub: HubServer) -> str:
-    """Give the file's address."""
+    """Return the file's address."""
     return hub.add_static("https://files.example.org/f.bin", CONTENT)
 
 
 def ranges(hub: HubServer) -> list[str | None]:
-    """Give the ranges that were asked for, request by request."""
+    """Return the ranges that were asked for, request by request."""
     return [entry.range for entry in hub.log.entries("*/f.bin")]
 
 
@@ -319,7 +319,7 @@ def test_wrong_bytes_leave_nothing(fetch: Fetch, url: str, hub: HubServer, kind:
     with pytest.raises((DigestMismatchError, SizeMismatchError)):
         fetch.run(artifact)
     assert fault.fired == 1
-    with Blob(fetch.folder, artifact, check=fetch.stop.check) as blob:
+    with Blob(fetch.folder, artifact, check_cancelled=fetch.stop.raise_if_requested) as blob:
         assert blob.have == 0
 
 
@@ -416,13 +416,13 @@ class RawServer:
         self._thread.join()
 
     def ranges(self) -> list[str]:
-        """Give the ranges that were asked for; empty: none."""
+        """Return the ranges that were asked for; empty: none."""
         lines = [[line for line in head.decode().split("\r\n") if line.lower().startswith("range:")] for head in self.requests]
         return [line[0].partition("=")[2] if line else "" for line in lines]
 
 
 def partial(start: int, stop: int, total: str = "100000", *, length: bool = True) -> bytes:
-    """Give an answer of one range."""
+    """Return an answer of one range."""
     head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{stop - 1}/{total}\r\n"
     head += f"Content-Length: {stop - start}\r\n" if length else ""
     return head.encode() + b"Connection: close\r\n\r\n" + CONTENT[start:stop]
@@ -528,7 +528,7 @@ def test_a_proxy_that_dies_in_the_middle(fetch: Fetch, url: str, hub: HubServer)
     killer.join()
     hub.faults.clear()
     hub.log.clear()
-    with Blob(fetch.folder, artifact, check=fetch.stop.check) as blob:
+    with Blob(fetch.folder, artifact, check_cancelled=fetch.stop.raise_if_requested) as blob:
         have = blob.have
     del fetch.settings["proxies"]
     assert fetch.run(artifact) == CONTENT
@@ -538,7 +538,7 @@ def test_a_proxy_that_dies_in_the_middle(fetch: Fetch, url: str, hub: HubServer)
 
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[HubServer, Path]]:
-    """Give a TLS server and the file of its private authority."""
+    """Return a TLS server and the file of its private authority."""
     authority = trustme.CA()
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
@@ -594,7 +594,7 @@ def test_credentials_stay_with_the_first_host(fetch: Fetch, hub: HubServer, url:
     assert [entry.authorization for entry in hub.log.entries(origin="cdn")] == [True, True]
     hub.log.clear()
     hub.faults.add("redirect", path="/elsewhere", location=other)
-    with Blob(fetch.folder, fetch.artifact(url), check=fetch.stop.check) as blob:
+    with Blob(fetch.folder, fetch.artifact(url), check_cancelled=fetch.stop.raise_if_requested) as blob:
         blob.restart()
     fetch.run(fetch.artifact(f"{hub.endpoint}/elsewhere", authorized=True))
     assert [(entry.origin, entry.authorization) for entry in hub.log.entries()] == [("hub", True), ("cdn", False)]

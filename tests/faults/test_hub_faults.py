@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.errors import InterruptedBySignal, ProvisionerError, RemoteRefusedError, RemoteUnavailableError
 from provisioner.remote.hub import transport as hub_transport
 from provisioner.remote.hub.client import HubClient
@@ -28,7 +28,7 @@ COMMIT = "c" * 40
 
 @pytest.fixture
 def server() -> Iterator[HubServer]:
-    """Give a Hub whose listings come in three pages."""
+    """Return a Hub whose listings come in three pages."""
     with HubServer(page_size=2) as server:
         server.hub.add_token("ann-token", "ann")
         server.hub.add_repo("ann/songs", FILES, commit_id=COMMIT)
@@ -37,14 +37,14 @@ def server() -> Iterator[HubServer]:
 
 @pytest.fixture
 def time() -> FakeTime:
-    """Give time that does not pass by itself."""
+    """Return time that does not pass by itself."""
     return FakeTime()
 
 
 @pytest.fixture
 def hub(server: HubServer, time: FakeTime) -> Iterator[HubClient]:
-    """Give a client on that time."""
-    with HubClient(server.endpoint, "ann-token", retry=time.retry(), stop=Stop()) as hub:
+    """Return a client on that time."""
+    with HubClient(server.endpoint, "ann-token", retry=time.retry(), cancellation=Cancellation()) as hub:
         yield hub
 
 
@@ -200,7 +200,7 @@ def test_nobody_listens(time: FakeTime) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with (
-        HubClient(f"http://127.0.0.1:{port}", None, retry=time.retry(), stop=Stop()) as hub,
+        HubClient(f"http://127.0.0.1:{port}", None, retry=time.retry(), cancellation=Cancellation()) as hub,
         pytest.raises(RemoteUnavailableError, match=r"asked 6 times .* no connection") as caught,
     ):
         hub.resolve("ann/songs", "main")
@@ -214,7 +214,7 @@ def test_a_silent_hub_is_given_up(server: HubServer, time: FakeTime, monkeypatch
     fault = server.faults.add("stall", path="*/revision/main", after=None)
     retry = time.retry(RetryPolicy(attempts=2))
     with (
-        HubClient(server.endpoint, None, retry=retry, stop=Stop()) as hub,
+        HubClient(server.endpoint, None, retry=retry, cancellation=Cancellation()) as hub,
         pytest.raises(RemoteUnavailableError, match=r"asked 2 times .* silent"),
     ):
         hub.resolve("ann/songs", "main")
@@ -227,7 +227,7 @@ def test_a_dripping_hub_is_given_up(server: HubServer, time: FakeTime, monkeypat
     fault = server.faults.add("throttle", path="*/revision/main", rate=20)
     retry = time.retry(RetryPolicy(attempts=2))
     with (
-        HubClient(server.endpoint, None, retry=retry, stop=Stop()) as hub,
+        HubClient(server.endpoint, None, retry=retry, cancellation=Cancellation()) as hub,
         pytest.raises(RemoteUnavailableError, match=r"asked 2 times .* no whole answer"),
     ):
         hub.resolve("ann/songs", "main")
@@ -236,7 +236,7 @@ def test_a_dripping_hub_is_given_up(server: HubServer, time: FakeTime, monkeypat
 
 def test_a_request_to_stop_ends_a_request_at_once(server: HubServer) -> None:
     """Whoever waits for a silent Hub when the signal comes is let go, with the signal as the reason."""
-    stop = Stop()
+    stop = Cancellation()
     fault = server.faults.add("stall", path="*/revision/main", after=None)
     retry = Retry(RetryPolicy(), pause=stop.wait, clock=monotonic, random=lambda: 0.5)
     caught: list[ProvisionerError] = []
@@ -247,7 +247,7 @@ def test_a_request_to_stop_ends_a_request_at_once(server: HubServer) -> None:
         except ProvisionerError as error:
             caught.append(error)
 
-    with HubClient(server.endpoint, None, retry=retry, stop=stop) as hub:
+    with HubClient(server.endpoint, None, retry=retry, cancellation=stop) as hub:
         thread = threading.Thread(target=ask, args=(hub,))
         thread.start()
         assert server.faults.gate(fault.gate).wait_reached()

@@ -27,7 +27,7 @@ ARRIVED = 2_000_000
 
 @pytest.fixture
 def big(shelf: Shelf) -> bytes:
-    """Give a catalog with one file that is worth interrupting, and its bytes."""
+    """Return a catalog with one file that is worth interrupting, and its bytes."""
     content = noise("big", SIZE)
     shelf.add("big", shelf.raw("big.bin", content))
     return content
@@ -41,7 +41,7 @@ def held_after(hub: HubServer, path: str, count: int | None) -> Gate:
 
 @pytest.fixture
 def half_way(big: bytes, volume: Volume, hub: HubServer) -> Iterator[Running]:
-    """Give a run that has written two of three million bytes, and waits for the rest."""
+    """Return a run that has written two of three million bytes, and waits for the rest."""
     assert len(big) == SIZE
     gate = held_after(hub, "*/big.bin", ARRIVED)
     run = volume.start()

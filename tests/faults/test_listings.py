@@ -18,7 +18,7 @@ CLIPS: Final = {f"clips/{number}.bin": noise(f"clip {number}", 40_000) for numbe
 
 @pytest.fixture
 def clips(shelf: Shelf, hub: HubServer) -> Shelf:
-    """Give a catalog of one repository."""
+    """Return a catalog of one repository."""
     hub.hub.add_repo("ann/clips", dict(CLIPS))
     shelf.add("clips", sources=[{"kind": "hub", "repo": "ann/clips"}])
     return shelf

@@ -74,7 +74,7 @@ def _has(volume: Volume, count: int) -> bool:
 
 
 def test_readers_during_a_switch(shelf: Shelf, volume: Volume) -> None:
-    """While versions change under them, every look through one open folder is of one version."""
+    """While versions change under them, every look through one open directory is of one version."""
     old = {f"{number}.txt": b"old" for number in range(20)}
     new = {f"{number}.txt": b"new" for number in range(20)}
     shelf.add("alpha", shelf.file("old.tar.gz", old))

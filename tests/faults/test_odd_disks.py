@@ -1,4 +1,4 @@
-"""Disks that fail or are no ordinary ones: errors of the device, buckets that are mounted as folders, no locks, no links."""
+"""Disks that fail or are no ordinary ones: errors of the device, buckets that are mounted as directories, no locks, no links."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BUCKET: Final[tuple[Quirk, ...]] = ("append-only", "no-rename-over-folder", "no-
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Mounted]:
-    """Give a disk without any oddity as yet."""
+    """Return a disk without any oddity as yet."""
     disk = Mounted(tmp_path)
     yield disk
     disk.close()
@@ -39,7 +39,7 @@ def disk(tmp_path: Path) -> Iterator[Mounted]:
 
 @pytest.fixture
 def pair(shelf: Shelf, volume: Volume, disk: Mounted) -> Volume:
-    """Give a volume on it, and a catalog of an archive and a plain file."""
+    """Return a volume on it, and a catalog of an archive and a plain file."""
     shelf.add("alpha", shelf.file("alpha.tar.gz", ALPHA))
     shelf.add("beta", shelf.raw("plain.bin", BETA["plain.bin"]))
     volume.root = disk.place / "volume"
@@ -61,7 +61,7 @@ def check_both(volume: Volume) -> None:
 
 
 def asked(hub: HubServer) -> list[str]:
-    """Give the names of what was asked for."""
+    """Return the names of what was asked for."""
     return sorted(entry.path.rpartition("/")[2] for entry in hub.log.entries())
 
 
@@ -144,7 +144,7 @@ def test_no_locks(pair: Volume, disk: Mounted, hub: HubServer, quirk: Quirk) -> 
 
 
 def test_no_links(pair: Volume, disk: Mounted, hub: HubServer) -> None:
-    """Neither symbolic nor hard ones: folders are published in their place, and a second run asks for nothing."""
+    """Neither symbolic nor hard ones: directories are published in their place, and a second run asks for nothing."""
     disk.mount("no-symlinks", "no-hardlinks")
     pair.ready()
     assert disk.fired("no-symlinks") >= 1
@@ -177,7 +177,7 @@ def test_a_bucket_needs_a_promise(pair: Volume, disk: Mounted, hub: HubServer) -
 
 @pytest.mark.parametrize("staging", ["on the bucket", "local"])
 def test_a_bucket(pair: Volume, shelf: Shelf, disk: Mounted, hub: HubServer, staging: str) -> None:
-    """Append-only, no rename over a folder, no links: filled, remounted, switched to another version and back, nothing twice."""
+    """Append-only, no rename over a directory, no links: filled, remounted, switched to a version and back, nothing twice."""
     disk.mount(*BUCKET)
     pair.settings |= {"VOLUME_KIND": "object", "LOCK": "external"}
     if staging == "local":
@@ -236,7 +236,7 @@ def test_a_large_file_on_a_bucket(shelf: Shelf, volume: Volume, disk: Mounted, h
 
 
 def test_a_bucket_that_refuses(pair: Volume, disk: Mounted) -> None:
-    """The oddities are real: writes in the middle, renames over folders, hard links and fsync of what is read are refused."""
+    """The oddities are real: writes in the middle, renames over directories, hard links and fsync of what is read are refused."""
     disk.mount(*BUCKET)
     (disk.place / "file").write_bytes(b"file")
     for name in ("one", "other"):

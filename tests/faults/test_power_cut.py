@@ -89,14 +89,14 @@ def _run(*command: str) -> None:
 
 @pytest.fixture(params=KINDS, ids=str)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Give a kind of file system; one that cannot be made here is an error and not left out."""
+    """Return a kind of file system; one that cannot be made here is an error and not left out."""
     found: Kind = request.param
     return found
 
 
 @pytest.fixture
 def disk(tmp_path: Path, kind: Kind) -> Iterator[Disk]:
-    """Give a disk."""
+    """Return a disk."""
     disk = Disk(tmp_path, kind)
     yield disk
     disk.close()
@@ -104,7 +104,7 @@ def disk(tmp_path: Path, kind: Kind) -> Iterator[Disk]:
 
 @pytest.fixture
 def on_disk(mini_volume: Volume, disk: Disk) -> Volume:
-    """Give a volume on it, for the miniature collection."""
+    """Return a volume on it, for the miniature collection."""
     mini_volume.root = disk.place / "volume"
     mini_volume.settings |= {"PHASE": "comprehensive", "DATASET_REPO": "none"}
     return mini_volume

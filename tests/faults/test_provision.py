@@ -37,7 +37,7 @@ DATASET_KEYS = [
 
 
 def sourced(path: Path) -> dict[str, str]:
-    """Give the variables that a POSIX shell gets from a file."""
+    """Return the variables that a POSIX shell gets from a file."""
     script = f"set -a; . '{path}'; env"
     shell = subprocess.run(["sh", "-c", script], env={}, capture_output=True, text=True, check=True)
     return {name: value for name, _, value in (line.partition("=") for line in shell.stdout.splitlines())}
@@ -45,7 +45,7 @@ def sourced(path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def pair(shelf: Shelf) -> Shelf:
-    """Give a catalog of two data sets, one archive each."""
+    """Return a catalog of two data sets, one archive each."""
     shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha")), priority=5)
     shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta")))
     return shelf
@@ -357,7 +357,7 @@ def test_a_git_blob_in_the_hub_clients_cache_is_used(shelf: Shelf, volume: Volum
 
 
 def test_published_as_folders(pair: Shelf, volume: Volume, hub: HubServer) -> None:
-    """PUBLISH=dir: real folders for tools that do not follow links; versions still switch, and going back is no fetch."""
+    """PUBLISH=dir: real directories for tools that do not follow links; versions still switch, and going back is no fetch."""
     volume.settings["PUBLISH"] = "dir"
     volume.ready()
     assert not volume.tree("alpha").is_symlink()
@@ -382,7 +382,7 @@ def test_published_as_folders(pair: Shelf, volume: Volume, hub: HubServer) -> No
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize(("first", "second"), [("link", "dir"), ("dir", "link")])
 def test_the_form_of_publishing_may_change(volume: Volume, hub: HubServer, first: str, second: str) -> None:
-    """From links to folders and back: the trees are there all the time, and nothing is fetched again."""
+    """From links to directories and back: the trees are there all the time, and nothing is fetched again."""
     volume.ready(PUBLISH=first)
     hub.log.clear()
     volume.ready(PUBLISH=second)
@@ -393,7 +393,7 @@ def test_the_form_of_publishing_may_change(volume: Volume, hub: HubServer, first
 
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder on a file system of its own."""
+    """Return a directory on a file system of its own."""
     folder = tmp_path / "other-disk"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(folder)], check=True)
@@ -405,7 +405,7 @@ def other_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.root
 def test_staging_on_another_disk(mini_volume: Volume, mini: Miniature, other_disk: Path) -> None:
-    """STAGING_DIR on another file system: trees are copied over and published whole; the folder stays, empty."""
+    """STAGING_DIR on another file system: trees are copied over and published whole; the directory stays, empty."""
     volume = mini_volume
     volume.ready(STAGING_DIR=str(other_disk))
     for dataset in ("nsynth", "ljspeech", "urmp", "fma_small"):
@@ -438,7 +438,7 @@ def test_every_command_speaks_json(volume: Volume) -> None:
 
 
 def test_a_plan_needs_nobody(mini_volume: Volume, hub: HubServer) -> None:
-    """`plan` makes no request and writes nothing, not even the volume's folder."""
+    """`plan` makes no request and writes nothing, not even the volume's directory."""
     outcome = mini_volume.ready("plan", "--phase", "comprehensive")
     assert hub.log.entries() == ()
     assert not mini_volume.root.exists()

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.catalog.model import Digest, Size
-from provisioner.engine.fetch_threads import Crew, Job
+from provisioner.engine.fetch_threads import FetchThreads, Job
 from provisioner.errors import (
     AccessDeniedError,
     DigestMismatchError,
@@ -36,7 +36,7 @@ from provisioner.remote.hub.client import HubClient
 from provisioner.remote.proxies import Proxies
 from provisioner.remote.source import Remote
 from provisioner.volume.staging.pieces import PIECE
-from provisioner.volume.staging.ranged_file import Assembly
+from provisioner.volume.staging.ranged_file import RangedFile
 from tests.conftest import PATIENCE, TOKEN, wait_until
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise
@@ -71,7 +71,7 @@ class Fetch:
 
     folder: Path
     time: FakeTime = field(default_factory=FakeTime)
-    stop: Stop = field(default_factory=Stop)
+    stop: Cancellation = field(default_factory=Cancellation)
     counted: int = 0
     bytes_per_second: float | None = None
     authorization: Mapping[str, str] = field(default_factory=dict)
@@ -94,17 +94,17 @@ class Fetch:
         """Fetch, and give what is in staging; whatever happens, the count of bytes agrees with it."""
         client = HttpClient(
             retry=self.time.retry(),
-            stop=self.stop,
+            cancellation=self.stop,
             proxies=Proxies(),
             connections=self.connections,
             authorization=lambda _url: self.authorization,
         )
         if self.bytes_per_second:
             client._rate = RateLimiter(self.bytes_per_second, pause=self.time.pause, clock=self.time.clock)
-        crew = Crew(self.connections, name="test", check=self.stop.check)
+        crew = FetchThreads(self.connections, name="test", check_cancelled=self.stop.raise_if_requested)
         assert artifact.size
-        with Assembly.on_disk(
-            self.folder, artifact, artifact.size.value, check=crew.check, connections=self.connections
+        with RangedFile.on_disk(
+            self.folder, artifact, artifact.size.value, check_cancelled=crew.check_cancelled, connections=self.connections
         ) as assembly:
             self.counted = assembly.have
             partial = 0
@@ -124,9 +124,11 @@ class Fetch:
             return (self.folder / f"{artifact.key}.part").read_bytes()
 
     def kept(self, artifact: Artifact) -> int:
-        """Give how many bytes the next run would find."""
+        """Return how many bytes the next run would find."""
         assert artifact.size
-        with Assembly.on_disk(self.folder, artifact, artifact.size.value, check=self.stop.check, connections=1) as assembly:
+        with RangedFile.on_disk(
+            self.folder, artifact, artifact.size.value, check_cancelled=self.stop.raise_if_requested, connections=1
+        ) as assembly:
             return assembly.have
 
 
@@ -136,29 +138,29 @@ def _no_hub() -> Any:
 
 @pytest.fixture
 def fetch(tmp_path: Path) -> Fetch:
-    """Give a file to be fetched."""
+    """Return a file to be fetched."""
     return Fetch(tmp_path / "blobs")
 
 
 @pytest.fixture
 def url(hub: HubServer) -> str:
-    """Give the file's address."""
+    """Return the file's address."""
     return hub.add_static("https://files.example.org/f.bin", CONTENT)
 
 
 @pytest.fixture
 def mirror(hub: HubServer) -> str:
-    """Give another address of the same bytes."""
+    """Return another address of the same bytes."""
     return hub.add_static("https://mirror.example.org/f.bin", CONTENT)
 
 
 def entries(hub: HubServer, path: str = "*/files.example.org/f.bin") -> tuple[Entry, ...]:
-    """Give the requests for the file."""
+    """Return the requests for the file."""
     return hub.log.entries(path)
 
 
 def sent(hub: HubServer, path: str = "*/files.example.org/f.bin") -> int:
-    """Give the bytes of the file that were sent; what refusals said is not of the file."""
+    """Return the bytes of the file that were sent; what refusals said is not of the file."""
     return sum(entry.bytes_sent for entry in entries(hub, path) if entry.status in {200, 206})
 
 
@@ -536,10 +538,12 @@ def test_a_mirror_helps_whoever_found_out(  # noqa: PLR0917 - fixtures and a tab
 def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) -> None:
     """The address has been given up and the next one is asked: nothing of the first may come into its way."""
     fault = hub.faults.add("status", path="*/f.bin", status=404, since=2)
-    client = HttpClient(retry=fetch.time.retry(), stop=fetch.stop, proxies=Proxies())
-    crew = Crew(1, name="test", check=fetch.stop.check)
+    client = HttpClient(retry=fetch.time.retry(), cancellation=fetch.stop, proxies=Proxies())
+    crew = FetchThreads(1, name="test", check_cancelled=fetch.stop.raise_if_requested)
     artifact = fetch.artifact(url)
-    with Assembly.on_disk(fetch.folder, artifact, len(CONTENT), check=fetch.stop.check, connections=1) as assembly:
+    with RangedFile.on_disk(
+        fetch.folder, artifact, len(CONTENT), check_cancelled=fetch.stop.raise_if_requested, connections=1
+    ) as assembly:
         ranged = RangedFetch(client, url, assembly, verifiable=True, authorized=False, advance=lambda _count: None)
         with pytest.raises(NotFoundError):
             ranged.run(crew)
@@ -570,7 +574,7 @@ def test_another_size(fetch: Fetch, url: str, hub: HubServer) -> None:
 
 
 def changed() -> bytes:
-    """Give what the server sends of the file after it changed."""
+    """Return what the server sends of the file after it changed."""
     return CONTENT.translate(CHANGED)
 
 
@@ -698,10 +702,10 @@ def test_a_journal_that_says_nothing(fetch: Fetch, url: str, hub: HubServer, jou
 
 @pytest.fixture
 def authorized(fetch: Fetch, hub: HubServer) -> Artifact:
-    """Give a file in a repository, whose bytes are at another origin behind signed addresses."""
+    """Return a file in a repository, whose bytes are at another origin behind signed addresses."""
     repo = hub.hub.add_repo("ann/large", {"f.bin": CONTENT}, private=True)
     fetch.authorization = {"authorization": f"Bearer {TOKEN}"}
-    client = HubClient(hub.endpoint, TOKEN, retry=fetch.time.retry(), stop=fetch.stop)
+    client = HubClient(hub.endpoint, TOKEN, retry=fetch.time.retry(), cancellation=fetch.stop)
     return fetch.artifact(client.file_url("ann/large", repo.head.commit, "f.bin"), authorized=True)
 
 

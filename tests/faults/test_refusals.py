@@ -31,7 +31,7 @@ NOT_NOW = {"status": 503, "headers": {"Retry-After": "7200"}}
 
 @pytest.fixture
 def pair(shelf: Shelf) -> Shelf:
-    """Give a catalog of two data sets, one archive each."""
+    """Return a catalog of two data sets, one archive each."""
     shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha")), priority=5)
     shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta")))
     return shelf
@@ -39,7 +39,7 @@ def pair(shelf: Shelf) -> Shelf:
 
 @contextlib.contextmanager
 def mounted(folder: Path, *options: str) -> Iterator[None]:
-    """Mount something on a folder for as long as the block runs."""
+    """Mount something on a directory for as long as the block runs."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", *options, str(folder)], check=True)
     try:
@@ -186,7 +186,7 @@ def test_several_fail(volume: Volume, hub: HubServer) -> None:
 
 
 def hostile_tar() -> bytes:
-    """Give an archive whose second member would leave its folder."""
+    """Return an archive whose second member would leave its directory."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w:gz") as archive:
         for name in ("alpha/good.txt", "../../../../escaped.txt"):
@@ -331,7 +331,7 @@ def test_a_wrong_command_line(volume: Volume, hub: HubServer, arguments: list[st
 
 @pytest.fixture
 def terms(shelf: Shelf) -> Shelf:
-    """Give a catalog with a data set for each mark of a licence."""
+    """Return a catalog with a data set for each mark of a licence."""
     for mark in ("allowed", "mixed", "verify", "forbidden"):
         shelf.add(mark, shelf.file(f"{mark}.tar.gz", some_files(mark)), commercial=mark)
     return shelf
@@ -480,7 +480,7 @@ def test_nothing_fits(volume: Volume, hub: HubServer) -> None:
 
 @pytest.fixture
 def sizes(shelf: Shelf) -> Shelf:
-    """Give a catalog of one megabyte, half a megabyte, and one that is small, by falling priority."""
+    """Return a catalog of one megabyte, half a megabyte, and one that is small, by falling priority."""
     for name, size, priority in (("large", 1_000_000, 5), ("middle", 500_000, 4), ("small", 1000, 3)):
         shelf.add(name, shelf.raw(f"{name}.bin", noise(name, size)), priority=priority)
     return shelf
@@ -549,7 +549,7 @@ def test_superseded_versions_go_first(shelf: Shelf, volume: Volume) -> None:
 
 @pytest.fixture
 def root_owned(volume: Volume) -> Volume:
-    """Give a volume of another user's, and processes that must respect its modes."""
+    """Return a volume of another user's, and processes that must respect its modes."""
     volume.root.mkdir()
     os.chown(volume.root, 54321, 54321)
     volume.root.chmod(0o755)
@@ -568,7 +568,7 @@ def test_an_unwritable_volume(root_owned: Volume, hub: HubServer) -> None:
 @pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_a_volume_that_cannot_be_made(volume: Volume, hub: HubServer) -> None:
-    """The same where even the volume's folder cannot be made."""
+    """The same where even the volume's directory cannot be made."""
     parent = volume.root.parent / "closed"
     parent.mkdir()
     os.chown(parent, 54321, 54321)
@@ -629,7 +629,7 @@ def test_something_else_is_in_the_way(volume: Volume, kind: str) -> None:
 
 @pytest.mark.usefixtures("pair")
 def test_an_empty_folder_is_not_in_the_way(volume: Volume) -> None:
-    """An empty folder holds nothing that could be lost."""
+    """An empty directory holds nothing that could be lost."""
     volume.tree("alpha").mkdir(parents=True)
     volume.ready()
     volume.check("alpha", some_files("alpha"))

@@ -26,7 +26,7 @@ CLIPS = {f"clips/{number:03}.bin": noise(f"clip {number}", 300) for number in ra
 
 @pytest.fixture
 def pair(shelf: Shelf) -> Shelf:
-    """Give a catalog of two data sets: two archives that share a file, and one archive."""
+    """Return a catalog of two data sets: two archives that share a file, and one archive."""
     other = {"alpha/README": b"alpha\n", "other/more.bin": noise("more", 4000)}
     shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha")), shelf.file("other.tar.gz", other), priority=5)
     shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta")))
@@ -37,7 +37,7 @@ ALPHA = some_files("alpha") | {"other/more.bin": noise("more", 4000)}
 
 
 def asked(hub: HubServer) -> list[str]:
-    """Give the names of all files that were asked for."""
+    """Return the names of all files that were asked for."""
     return sorted(entry.path.rpartition("/")[2] for entry in hub.log.entries())
 
 

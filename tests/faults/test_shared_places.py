@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def sha256(content: bytes) -> str:
-    """Give a digest as a catalog writes it."""
+    """Return a digest as a catalog writes it."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
@@ -30,7 +30,7 @@ def sha256(content: bytes) -> str:
 
 
 def test_a_repository_repeats_files(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """Licences and empty files stand in every folder of many repositories: each is asked for once, and all are there."""
+    """Licences and empty files stand in every directory of many repositories: each is asked for once, and all are there."""
     files = {f"part{number}/{name}": text for number in range(6) for name, text in (("LICENSE", b"the same\n"), ("empty", b""))}
     files["big.bin"] = noise("big", 3_000_000)
     files["copy/big.bin"] = files["big.bin"]
@@ -42,7 +42,7 @@ def test_a_repository_repeats_files(shelf: Shelf, volume: Volume, hub: HubServer
 
 
 def test_a_url_that_is_put_in_several_places(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """One archive unpacked into two folders, and one file put into two more, cost two requests."""
+    """One archive unpacked into two directories, and one file put into two more, cost two requests."""
     archive, plain = shelf.file("a.tar.gz", some_files("a")), shelf.raw("plain.bin", b"plain")
     shelf.add("songs", {**archive, "into": "x"}, {**archive, "into": "y"}, {**plain, "into": "x"}, {**plain, "into": "z"})
     volume.ready()

@@ -35,7 +35,7 @@ def zipped() -> bytes:
 
 @pytest.fixture(params=["tar.gz", "zip"])
 def songs(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume) -> Volume:
-    """Give an empty volume, and a catalog of one large archive."""
+    """Return an empty volume, and a catalog of one large archive."""
     file = shelf.raw("songs.zip", zipped(), unpack="zip") if request.param == "zip" else shelf.file("songs.tar.gz", FILES)
     shelf.add("songs", file, unpacked_size=SIZE)
     volume.settings |= {"CATALOG_PATH": str(shelf.path), "CONNECTIONS": "2"}
@@ -43,12 +43,12 @@ def songs(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume) -> Volum
 
 
 def staged_members(volume: Volume) -> list[str]:
-    """Give what has been unpacked so far."""
+    """Return what has been unpacked so far."""
     return sorted(path.name for path in files_under(volume.private / "staging" / "trees") if path.suffix == ".wav")
 
 
 def archives_on(volume: Volume) -> list[str]:
-    """Give the archives, or parts of them, that lie in staging."""
+    """Return the archives, or parts of them, that lie in staging."""
     return sorted(path.name for path in files_under(volume.private / "staging") if path.suffix == ".part")
 
 
@@ -89,7 +89,7 @@ def test_without_room_a_death_starts_the_archive_again(songs: Volume, hub: HubSe
 
 
 def journalled(volume: Volume) -> tuple[int, int]:
-    """Give the bytes of the pieces that the journal in staging speaks of, and those of the whole archive."""
+    """Return the bytes of the pieces that the journal in staging speaks of, and those of the whole archive."""
     for path in (volume.private / "staging" / "blobs").glob("*.journal"):
         header, end, records = path.read_bytes().partition(b"\n")
         if not end:

@@ -17,7 +17,7 @@ CHANGED = "clips/007.bin"
 
 
 def source(revision: str) -> list[dict[str, Any]]:
-    """Give a catalog's source at one commit."""
+    """Return a catalog's source at one commit."""
     return [{"kind": "hub", "repo": "ann/clips", "revision": revision}]
 
 

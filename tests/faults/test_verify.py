@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pair(shelf: Shelf) -> Shelf:
-    """Give a catalog of two data sets, one archive each."""
+    """Return a catalog of two data sets, one archive each."""
     shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha")), priority=5)
     shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta")))
     return shelf
 
 
 def findings(document: Any) -> list[tuple[str, str, str]]:
-    """Give data set, problem and path of all that a report names."""
+    """Return data set, problem and path of all that a report names."""
     return [(tree["dataset"], each["problem"], each["path"]) for tree in document["trees"] for each in tree["findings"]]
 
 
@@ -219,7 +219,7 @@ COMMANDS: Final = (["verify"], ["verify", "--deep"], ["status"], ["gc", "--dry-r
 
 
 def place_of(volume: Volume, record: str) -> Path:
-    """Give where a record of the volume lies."""
+    """Return where a record of the volume lies."""
     if record in {"receipt", "manifest"}:
         return next((volume.private / f"{record}s" / "alpha").glob("*.json"))
     return volume.root / {"status": "dataset_status.json", "environment": "provision.env"}[record]

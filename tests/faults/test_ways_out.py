@@ -38,12 +38,12 @@ def check_shelf(volume: Volume) -> None:
 
 
 def ports(server: HubServer) -> tuple[str, str]:
-    """Give the ports of the server's two origins."""
+    """Return the ports of the server's two origins."""
     return server.endpoint.rpartition(":")[2], server.static_url.rpartition(":")[2]
 
 
 def by_name(server: HubServer) -> dict[str, str]:
-    """Give the settings that reach a server by the name that leads nowhere."""
+    """Return the settings that reach a server by the name that leads nowhere."""
     hub, cdn = ports(server)
     scheme = server.endpoint.partition(":")[0]
     return {
@@ -114,7 +114,7 @@ class Secure:
 
 @pytest.fixture
 def secure(tmp_path: Path, volume: Volume) -> Iterator[Secure]:
-    """Give a TLS server with data sets on it, as the volume's own."""
+    """Return a TLS server with data sets on it, as the volume's own."""
     made = Secure(tmp_path)
     with made.server:
         fill_shelf(Shelf(made.server, tmp_path / "catalog.yaml"))
@@ -206,7 +206,7 @@ def test_the_token_is_on_no_command_line(shelf: Shelf, volume: Volume, hub: HubS
 
 @pytest.fixture
 def beta(shelf: Shelf) -> Shelf:
-    """Give a catalog of one data set."""
+    """Return a catalog of one data set."""
     shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta")))
     return shelf
 

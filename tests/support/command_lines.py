@@ -36,11 +36,11 @@ class CommandLines:
         return {"looks": 0, "found": {}}
 
     def looks(self) -> int:
-        """Say how often it has looked at all of them."""
+        """Return how often it has looked at all of them."""
         return int(self._read()["looks"])
 
     def found(self, secret: str) -> str | None:
-        """Give a command line on which a secret was, without it."""
+        """Return a command line on which a secret was, without it."""
         found: str | None = self._read()["found"].get(secret)
         return found
 

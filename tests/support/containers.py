@@ -194,7 +194,7 @@ class Engine:
 
         Args:
             arguments: its command line, as behind ``docker run IMAGE``.
-            volume: the volume, or a folder, that is mounted at ``/data``.
+            volume: the volume, or a directory, that is mounted at ``/data``.
             read_only_volume: as ``-v NAME:/data:ro``.
             mounts: more that it sees read-only; ``path:rw`` as place: and may write.
             env: its environment, beside the usual one.
@@ -236,7 +236,7 @@ class Engine:
 
 @contextlib.contextmanager
 def _following(*arguments: str) -> Iterator[Iterator[str]]:
-    """Give the lines of a Docker command that goes on and on; the SDK's streams cannot be left without a leak."""
+    """Return the lines of a Docker command that goes on and on; the SDK's streams cannot be left without a leak."""
     command = ["docker", *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -280,7 +280,7 @@ class Project:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def service(self, name: str) -> Any:
-        """Give the SDK's object of a service's container."""
+        """Return the SDK's object of a service's container."""
         found = self.compose.get_container(name, include_all=True)
         return self._client.containers.get(found.ID)
 

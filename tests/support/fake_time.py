@@ -18,7 +18,7 @@ class FakeTime:
         """Seconds of each pause so far."""
 
     def clock(self) -> float:
-        """Give the time in seconds."""
+        """Return the time in seconds."""
         with self._lock:
             return self._now
 

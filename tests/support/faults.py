@@ -83,7 +83,7 @@ class Gate:
             self._changed.notify_all()
 
     def state(self) -> dict[str, Any]:
-        """Say how many came, how many still wait, and whether the gate is open."""
+        """Return how many came, how many still wait, and whether the gate is open."""
         with self._changed:
             return {
                 "name": self.name,
@@ -119,7 +119,7 @@ class Quota:
             self._changed.notify_all()
 
     def take(self, count: int) -> int:
-        """Give how many of ``count`` bytes may go out now, at least one; waits where that is none."""
+        """Return how many of ``count`` bytes may go out now, at least one; waits where that is none."""
         with self._changed:
             if self._left == 0:
                 self._waiting += 1

@@ -155,7 +155,7 @@ class Revision:
 
     @cached_property
     def folders(self) -> dict[str, str]:
-        """Every folder with a git-like tree id, made from all that is below it."""
+        """Every directory with a git-like tree id, made from all that is below it."""
         below: dict[str, list[str]] = {}
         for path, file in self.files.items():
             parts = path.split("/")
@@ -166,7 +166,7 @@ class Revision:
         }
 
     def listing(self, folder: str, *, recursive: bool, expand: bool) -> list[dict[str, Any]]:
-        """Return the tree items at or below a folder, sorted by path; an unknown folder is a refusal."""
+        """Return the tree items at or below a directory, sorted by path; an unknown directory is a refusal."""
         if folder and folder not in self.folders:
             raise Refusal(404, "EntryNotFound", f"{folder} does not exist on {self.commit}", {"X-Repo-Commit": self.commit})
         prefix = f"{folder}/" if folder else ""
@@ -178,7 +178,7 @@ class Revision:
         return [self.item(path, expand=expand) for path in paths]
 
     def item(self, path: str, *, expand: bool) -> dict[str, Any]:
-        """Return one tree item: a file or a folder."""
+        """Return one tree item: a file or a directory."""
         item: dict[str, Any]
         file = self.files.get(path)
         if file is None:
@@ -319,7 +319,7 @@ class Hub:
         commit_id: str | None = None,
         **settings: Any,
     ) -> Repo:
-        """Add a repository with files from memory or from a folder on disk."""
+        """Add a repository with files from memory or from a directory on disk."""
         repo = Repo(repo_id, **settings)
         if isinstance(files, Path):
             files = {path.relative_to(files).as_posix(): path for path in sorted(files.rglob("*")) if path.is_file()}
@@ -330,7 +330,7 @@ class Hub:
         return repo
 
     def load(self, folder: Path) -> None:
-        """Add every data-set repository below `folder` (`OWNER/NAME/files`).
+        """Add every data-set repository below `directory` (`OWNER/NAME/files`).
 
         A file `repos.json` there may say more about some: `{"OWNER/NAME": {"commit_id": …, "gated": …, …}}`.
         """

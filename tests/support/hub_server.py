@@ -168,11 +168,11 @@ class HubServer:
         return f"{self.static_url}/{quote(path)}"
 
     def add_archives(self, folder: Path) -> None:
-        """Serve every file `HOSTNAME/PATH` below a folder."""
+        """Serve every file `HOSTNAME/PATH` below a directory."""
         self.static_folders.append(folder)
 
     def load(self, root: Path) -> None:
-        """Serve a folder with `hub/OWNER/NAME/…` and `archives/HOSTNAME/PATH`."""
+        """Serve a directory with `hub/OWNER/NAME/…` and `archives/HOSTNAME/PATH`."""
         if (root / "hub").is_dir():
             self.hub.load(root / "hub")
         if (root / "archives").is_dir():
@@ -318,7 +318,7 @@ class HubServer:
         return Answer.of_json(page, headers=headers)
 
     def _page(self, request: Request, items: list[dict[str, Any]], size: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """Give the page of a list that is asked for, and the link to the next one."""
+        """Return the page of a list that is asked for, and the link to the next one."""
         start = _cursor(request)
         if start + size >= len(items):
             return items[start:], {}
@@ -425,7 +425,7 @@ class HubServer:
         return route(request)
 
     def describe(self) -> dict[str, Any]:
-        """Say where this server is."""
+        """Return where this server is."""
         return {"endpoint": self.endpoint, "static": self.static_url, "url_rewrite": self.url_rewrite()}
 
     def _control_log(self, request: Request) -> Answer:

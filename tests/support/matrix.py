@@ -107,7 +107,7 @@ class Matrix:
         terminalreporter.write_line(said)
 
     def table(self) -> str:
-        """Give all sections as Markdown."""
+        """Return all sections as Markdown."""
         lines = []
         for section, rows in self._sections.items():
             lines += [f"### {section}", "", f"| what happens | what holds | cases | {' | '.join(tally.KINDS)} | |"]
@@ -120,7 +120,7 @@ class Matrix:
 
 
 def _sentence(text: str | None) -> str:
-    """Give the first paragraph of a docstring on one line, fit for a table."""
+    """Return the first paragraph of a docstring on one line, fit for a table."""
     return " ".join((text or "").partition("\n\n")[0].split()).replace("|", "\\|")
 
 

@@ -1,4 +1,4 @@
-"""All eight data sets, small: the real names, folders, archive formats and file types, a few megabytes in all.
+"""All eight data sets, small: the real names, directories, archive formats and file types, a few megabytes in all.
 
 Real archives are too far away and too large for a test. :func:`generate` makes what stands in for them:
 
@@ -112,17 +112,17 @@ class Collection:
 
     @property
     def archives(self) -> Path:
-        """Folder of the direct URLs: `HOSTNAME/PATH`."""
+        """Directory of the direct URLs: `HOSTNAME/PATH`."""
         return self.root / "archives"
 
     @property
     def hub(self) -> Path:
-        """Folder of the Hub repositories: `OWNER/NAME/…`."""
+        """Directory of the Hub repositories: `OWNER/NAME/…`."""
         return self.root / "hub"
 
     @property
     def trees(self) -> Path:
-        """Folder of the expected trees, one per data set."""
+        """Directory of the expected trees, one per data set."""
         return self.root / "trees"
 
     @property
@@ -285,7 +285,7 @@ def gzip_bytes(content: bytes) -> bytes:
 
 
 def pack_tar(files: Mapping[str, bytes]) -> bytes:
-    """Pack files and the folders above them into a tar archive without owners or times of this machine."""
+    """Pack files and the directories above them into a tar archive without owners or times of this machine."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
         folders: set[str] = set()

@@ -2,8 +2,8 @@
 
     python -m tests.support.odd_disk BACKING MOUNTED FIRED [QUIRK ...]
 
-Serves the folder ``BACKING`` at ``MOUNTED`` until it is unmounted, and adds a line to the file ``FIRED`` each time that a quirk
-did something. Knows of exchanging two names no more than of anything else that FUSE's users seldom implement.
+Serves the directory ``BACKING`` at ``MOUNTED`` until it is unmounted, and adds a line to the file ``FIRED`` each time that a
+quirk did something. Knows of exchanging two names no more than of anything else that FUSE's users seldom implement.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Quirk = Literal[
     "append-only",  # bytes are written in order, from the first to the last, and never again
-    "no-rename-over-folder",  # nor is a folder replaced by another one, not even an empty one
+    "no-rename-over-folder",  # nor is a directory replaced by another one, not even an empty one
     "no-fsync-of-readers",  # a file that is not open for writing is not synced but refused, with EBADF
     "no-symlinks",
     "no-hardlinks",
@@ -70,7 +70,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
     use_ns = True
 
     def __init__(self, backing: str, fired: str, quirks: list[str]) -> None:
-        """Serve a folder with some quirks."""
+        """Serve a directory with some quirks."""
         self._root = backing
         self._fired = os.open(fired, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._quirks = {each for each in quirks if ":" not in each}
@@ -114,14 +114,14 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
     # --- looking
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
-        """Say what a name is."""
+        """Return what a name is."""
         facts = os.lstat(self._at(path)) if fh is None else os.fstat(fh)
         times = {"st_atime": facts.st_atime_ns, "st_mtime": facts.st_mtime_ns, "st_ctime": facts.st_ctime_ns}
         names = ("st_gid", "st_mode", "st_nlink", "st_size", "st_uid", "st_ino", "st_blocks")
         return {name: getattr(facts, name) for name in names} | times
 
     def readdir(self, path: str, fh: int) -> Iterator[str]:
-        """List a folder."""
+        """List a directory."""
         del fh
         yield from (".", "..", *os.listdir(self._at(path)))
 
@@ -130,7 +130,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         return os.readlink(self._at(path))
 
     def statfs(self, path: str) -> dict[str, int]:
-        """Say how much room there is."""
+        """Return how much room there is."""
         facts = os.statvfs(self._at(path))
         names = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files", "f_frsize", "f_namemax")
         return {name: getattr(facts, name) for name in names}
@@ -138,13 +138,13 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
     # --- names
 
     def mkdir(self, path: str, mode: int) -> int:
-        """Make a folder."""
+        """Make a directory."""
         self._fails("mkdir")
         os.mkdir(self._at(path), mode)
         return 0
 
     def rmdir(self, path: str) -> int:
-        """Remove a folder."""
+        """Remove a directory."""
         os.rmdir(self._at(path))
         return 0
 
@@ -173,7 +173,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         return 0
 
     def link(self, target: str, source: str) -> int:
-        """Give a file another name."""
+        """Return a file another name."""
         self._refuse("no-hardlinks", errno.EPERM)
         os.link(self._at(source), self._at(target))
         return 0
@@ -242,7 +242,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         return 0
 
     def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
-        """Make a folder's names durable: they are."""
+        """Make a directory's names durable: they are."""
         del path, datasync, fh
         return 0
 
@@ -313,7 +313,7 @@ class Mounted:
                     path.unlink()
 
     def fired(self, what: str) -> int:
-        """Say how often a quirk did something, and count that as faults."""
+        """Return how often a quirk did something, and count that as faults."""
         lines = self._fired.read_text("utf-8").splitlines() if self._fired.exists() else []
         tally.count("faults", len(lines) - self._counted)
         self._counted = len(lines)

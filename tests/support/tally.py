@@ -20,7 +20,7 @@ def count(kind: Kind, number: int = 1) -> None:
 
 
 def taken() -> dict[Kind, int]:
-    """Give what was counted since this was called last."""
+    """Return what was counted since this was called last."""
     with _TURN:
         found = {kind: _COUNTS[kind] for kind in KINDS}
         _COUNTS.clear()

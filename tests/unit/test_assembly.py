@@ -23,7 +23,7 @@ from provisioner.errors import (
 from provisioner.planning.recipe import Artifact
 from provisioner.volume.staging import pieces as pieces_module
 from provisioner.volume.staging.pieces import PIECE, WINDOW, PieceFile, PieceWindow
-from provisioner.volume.staging.ranged_file import LARGEST_RANGE, Assembly
+from provisioner.volume.staging.ranged_file import LARGEST_RANGE, RangedFile
 from tests.conftest import PATIENCE, wait_until
 from tests.support.media import noise
 
@@ -71,7 +71,7 @@ class Sized:
         self.held[piece] = 1
 
     def load(self, offset: int, count: int) -> bytes:  # noqa: ARG002 - the protocol's
-        """Give zeros."""
+        """Return zeros."""
         return bytes(count)
 
     def restart(self) -> None:
@@ -93,7 +93,7 @@ def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.D
     pieces = Sized(there)
     size = len(there) * PIECE
     open_claims: list[Claim] = []
-    with Assembly(artifact(), size, pieces, check=nothing, connections=connections) as assembly:
+    with RangedFile(artifact(), size, pieces, check_cancelled=nothing, connections=connections) as assembly:
         while not assembly.is_whole:
             claim = assembly.claim(patient=False) if len(open_claims) < connections else None
             if claim is not None:
@@ -114,7 +114,7 @@ def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.D
 def test_a_window_is_never_exceeded() -> None:
     """Where nobody has done with what is there, no more may come than the window holds."""
     pieces = Sized(bytes(100))
-    with Assembly(artifact(), 100 * PIECE, pieces, check=nothing, connections=2, window=WINDOW) as assembly:
+    with RangedFile(artifact(), 100 * PIECE, pieces, check_cancelled=nothing, connections=2, window=WINDOW) as assembly:
         claimed = 0
         while assembly.unclaimed > 100 - WINDOW // PIECE:
             claim = assembly.claim(patient=True)
@@ -126,7 +126,7 @@ def test_a_window_is_never_exceeded() -> None:
 
 def test_a_claim_of_the_old_version(tmp_path: Path) -> None:
     """After a restart its bytes are refused, and those it had brought are given back to the count."""
-    with Assembly.on_disk(tmp_path, artifact(), SIZE, check=nothing, connections=2) as assembly:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as assembly:
         claim = assembly.claim(patient=False)
         assert claim is not None
         claim.write(CONTENT[: PIECE + 10])
@@ -140,7 +140,7 @@ def test_a_claim_of_the_old_version(tmp_path: Path) -> None:
 
 def test_the_whole(tmp_path: Path) -> None:
     """It is sealed with its SHA-256; a failure of one address is forgotten for the next, an end is not."""
-    with Assembly.on_disk(tmp_path, artifact(), SIZE, check=nothing, connections=2) as assembly:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as assembly:
         assembly.fail(RemoteUnavailableError("one address"))
         with pytest.raises(RemoteUnavailableError):
             assembly.claim(patient=True)
@@ -156,13 +156,13 @@ def test_the_whole(tmp_path: Path) -> None:
 
 def test_wrong_bytes(tmp_path: Path) -> None:
     """They are found out, dropped, and not resumed by the next run."""
-    with Assembly.on_disk(tmp_path, artifact(), SIZE, check=nothing, connections=1) as assembly:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as assembly:
         while (claim := assembly.claim(patient=False)) is not None:
             claim.write(bytes(claim.end - claim.position))
         with pytest.raises(DigestMismatchError):
             assembly.seal()
         assert assembly.have == 0
-    with Assembly.on_disk(tmp_path, artifact(), SIZE, check=nothing, connections=1) as assembly:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as assembly:
         assert assembly.have == 0
     assert pieces_module.number_of_pieces(SIZE) == 6
 
@@ -170,7 +170,7 @@ def test_wrong_bytes(tmp_path: Path) -> None:
 # --- those who read it -----------------------------------------------------------------------------------------------------
 
 
-def bring(assembly: Assembly, content: bytes = CONTENT) -> None:
+def bring(assembly: RangedFile, content: bytes = CONTENT) -> None:
     """Bring all that nobody brings yet."""
     while (claim := assembly.claim(patient=False)) is not None:
         claim.write(content[claim.position : claim.end])
@@ -221,9 +221,9 @@ def checks() -> None:
 
 
 @pytest.fixture
-def assembly(tmp_path: Path) -> Iterator[Assembly]:
-    """Give an assembly on disk of which nothing has arrived; who waits in it calls what ``checks`` has."""
-    with Assembly.on_disk(tmp_path, artifact(), SIZE, check=checks, connections=2) as made:
+def assembly(tmp_path: Path) -> Iterator[RangedFile]:
+    """Return an assembly on disk of which nothing has arrived; who waits in it calls what ``checks`` has."""
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=checks, connections=2) as made:
         yield made
     CHECKS.clear()
 
@@ -235,7 +235,7 @@ def reading(act: Callable[[], object]) -> Reading:
     return made.after_waiting()
 
 
-def test_a_wanted_piece_is_claimed_next(assembly: Assembly) -> None:
+def test_a_wanted_piece_is_claimed_next(assembly: RangedFile) -> None:
     """The index at the end of a zip is wanted before all that lies before it."""
     thread = reading(lambda: assembly.reader().read_at(SIZE - 10, 100))
     claim = assembly.claim(patient=False)
@@ -248,7 +248,7 @@ def test_a_wanted_piece_is_claimed_next(assembly: Assembly) -> None:
     assert following.position == 0
 
 
-def test_what_is_there_is_read_at_once(assembly: Assembly) -> None:
+def test_what_is_there_is_read_at_once(assembly: RangedFile) -> None:
     """As far as it goes without a gap; nothing behind the end, and nothing where nothing is asked for."""
     claim = assembly.claim(patient=False)
     assert claim is not None
@@ -260,7 +260,7 @@ def test_what_is_there_is_read_at_once(assembly: Assembly) -> None:
     assert reader.read_at(SIZE, 5) == reader.read_at(5, 0) == b""
 
 
-def test_a_reader_of_the_old_version(assembly: Assembly) -> None:
+def test_a_reader_of_the_old_version(assembly: RangedFile) -> None:
     """It learns that it is one, whether it waits, asks, or wants to know whether all was right."""
     old = assembly.reader()
     thread = reading(lambda: old.read_at(0, 10))
@@ -276,7 +276,7 @@ def test_a_reader_of_the_old_version(assembly: Assembly) -> None:
     assert fresh.read_at(0, 10) == CONTENT[:10]
 
 
-def test_a_failure_of_one_address_is_not_the_end_for_a_reader(assembly: Assembly) -> None:
+def test_a_failure_of_one_address_is_not_the_end_for_a_reader(assembly: RangedFile) -> None:
     """It waits on: the next address may bring what it wants."""
     thread = reading(lambda: assembly.reader().read_at(0, 10))
     assembly.fail(RemoteUnavailableError("one address"))
@@ -288,7 +288,7 @@ def test_a_failure_of_one_address_is_not_the_end_for_a_reader(assembly: Assembly
 
 
 @pytest.mark.parametrize("way", ["end", "close"])
-def test_the_end_for_a_reader(assembly: Assembly, way: str) -> None:
+def test_the_end_for_a_reader(assembly: RangedFile, way: str) -> None:
     """Whoever waits for bytes, or for the seal, is told why they will never come."""
     threads = [reading(lambda: assembly.reader().read_at(0, 10)), reading(lambda: assembly.reader().wait_sealed())]
     if way == "end":
@@ -299,7 +299,7 @@ def test_the_end_for_a_reader(assembly: Assembly, way: str) -> None:
     assert [type(thread.ended().error) for thread in threads] == [expected, expected]
 
 
-def test_a_recovery_claims_what_is_missing_anew(assembly: Assembly) -> None:
+def test_a_recovery_claims_what_is_missing_anew(assembly: RangedFile) -> None:
     """What one address had claimed and not brought is brought by the next; what had arrived is not."""
     claim = assembly.claim(patient=False)
     assert claim is not None
@@ -322,7 +322,7 @@ def test_other_digests(tmp_path: Path, algorithm: str | None) -> None:
         "gitsha1": hashlib.sha1(b"blob %d\0" % SIZE + CONTENT, usedforsecurity=False).hexdigest(),
     }
     what = replace(artifact(), digest=Digest(algorithm, made[algorithm]) if algorithm else None)
-    with Assembly.on_disk(tmp_path, what, SIZE, check=nothing, connections=1) as assembly:
+    with RangedFile.on_disk(tmp_path, what, SIZE, check_cancelled=nothing, connections=1) as assembly:
         bring(assembly)
         assert assembly.seal() == hashlib.sha256(CONTENT).hexdigest()
 
@@ -330,18 +330,18 @@ def test_other_digests(tmp_path: Path, algorithm: str | None) -> None:
 def test_a_beginning_that_nobody_can_judge(tmp_path: Path) -> None:
     """Neither digest nor validator: it is dropped; with a validator it is gone on with."""
     for validator, expected in ((None, 0), ('"one"', PIECE)):
-        with Assembly.on_disk(tmp_path, artifact(None), SIZE, check=nothing, connections=1) as assembly:
+        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as assembly:
             assembly.restart(None)
             assembly.begin("https://files.example.org/f.bin", validator, assembly.claim_all().generation)
             assembly.recover()
             claim = assembly.claim(patient=False)
             assert claim is not None
             claim.write(CONTENT[:PIECE])
-        with Assembly.on_disk(tmp_path, artifact(None), SIZE, check=nothing, connections=1) as assembly:
+        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as assembly:
             assert (assembly.have, assembly.resumed) == (expected, expected > 0)
 
 
-def test_an_answer_to_a_question_about_the_old_version(assembly: Assembly) -> None:
+def test_an_answer_to_a_question_about_the_old_version(assembly: RangedFile) -> None:
     """What it says of itself is not noted as the origin of the new one."""
     claim = assembly.claim(patient=False)
     assert claim is not None
@@ -380,7 +380,7 @@ class Held(PieceWindow):
         super().put(offset, data)
 
     def load(self, offset: int, count: int) -> bytes:
-        """Give bytes, late."""
+        """Return bytes, late."""
         self._hold("load")
         return super().load(offset, count)
 
@@ -394,7 +394,7 @@ class Held(PieceWindow):
 def test_everything_is_dropped_while_a_connection_writes() -> None:
     """No byte of the old version lands among those of the new one, not even one that was being written."""
     pieces = Held(SIZE, "put")
-    with Assembly(artifact(), SIZE, pieces, check=nothing, connections=1) as assembly:
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as assembly:
         claim = assembly.claim(patient=False)
         assert claim is not None
         thread = Reading(lambda: claim.write(bytes(PIECE)))
@@ -410,7 +410,7 @@ def test_everything_is_dropped_while_a_connection_writes() -> None:
 def test_everything_is_dropped_while_a_piece_is_hashed() -> None:
     """The hash of the old version ends nowhere, and the new one is hashed from its start."""
     pieces = Held(SIZE, "load")
-    with Assembly(artifact(), SIZE, pieces, check=nothing, connections=1) as assembly:
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as assembly:
         claim = assembly.claim(patient=False)
         assert claim is not None
         claim.write(bytes(PIECE))
@@ -424,7 +424,7 @@ class Cut(PieceFile):
     """Pieces whose file somebody cuts."""
 
     def load(self, offset: int, count: int) -> bytes:
-        """Give bytes; of the third piece, what is left."""
+        """Return bytes; of the third piece, what is left."""
         if offset == 2 * PIECE:
             os.truncate(self.path, offset + 5)
         return super().load(offset, count)
@@ -432,8 +432,8 @@ class Cut(PieceFile):
 
 def test_a_file_that_becomes_shorter_while_it_is_hashed(tmp_path: Path) -> None:
     """Somebody cut it: that is an error of the volume, and nobody waits for ever."""
-    pieces = Cut(tmp_path, artifact().key, SIZE, check=nothing)
-    with Assembly(artifact(), SIZE, pieces, check=nothing, connections=1) as assembly:
+    pieces = Cut(tmp_path, artifact().key, SIZE, check_cancelled=nothing)
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as assembly:
         claim = assembly.claim_all()
         claim.write(CONTENT[: 3 * PIECE])
         with pytest.raises(VolumeError, match=r"f\.bin"):
@@ -461,7 +461,7 @@ class Counted(PieceWindow):
 def test_a_window_moves_with_its_reader(step: int, *, whole: bool) -> None:
     """All of a file passes through a window of four pieces, in ranges or by one connection; never are there more."""
     pieces = Counted(SIZE)
-    with Assembly(artifact(), SIZE, pieces, check=nothing, connections=2, window=4 * PIECE) as assembly:
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=2, window=4 * PIECE) as assembly:
 
         def write() -> None:
             if whole:
@@ -491,7 +491,7 @@ def test_what_is_outside_the_window_is_asked_for_alone() -> None:
         asked.append((offset, count))
         return CONTENT[offset : offset + count]
 
-    with Assembly(artifact(), SIZE, PieceWindow(SIZE), check=checks, connections=1, window=2 * PIECE) as assembly:
+    with RangedFile(artifact(), SIZE, PieceWindow(SIZE), check_cancelled=checks, connections=1, window=2 * PIECE) as assembly:
         thread = reading(lambda: assembly.reader().read_at(SIZE - 10, 100))
         assembly.reach_far_with(far)
         assert thread.ended().result == CONTENT[-10:]

@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_found(place: float, bit: int) -> None:
 
 
 def bits(data: bytes) -> str:
-    """Give bytes as text of zeros and ones."""
+    """Return bytes as text of zeros and ones."""
     return "".join(f"{byte:08b}" for byte in data)
 
 
@@ -85,7 +85,7 @@ def packed_bits(text: str) -> bytes:
 
 
 def with_selectors(stream: bytes, extra: str) -> bytes:
-    """Give a stream of one block with bits among its selectors that no symbol uses: decoders read over them.
+    """Return a stream of one block with bits among its selectors that no symbol uses: decoders read over them.
 
     After magic (48 bits), CRC (32), a flag, a pointer (24) and a map of the bytes in use come the number of tables (3 bits),
     that of selectors (15), and the selectors, each as many ones as its number and a zero.

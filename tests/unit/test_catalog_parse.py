@@ -90,12 +90,12 @@ excluded:
 
 
 def line_of(text: str, needle: str) -> int:
-    """Give the number of the first line that holds ``needle``."""
+    """Return the number of the first line that holds ``needle``."""
     return next(number for number, line in enumerate(text.splitlines(), 1) if needle in line)
 
 
 def refused(text: str) -> ConfigurationError:
-    """Give the complaint about ``text``."""
+    """Return the complaint about ``text``."""
     with pytest.raises(ConfigurationError) as caught:
         parse_catalog(text, "c.yaml")
     return caught.value
@@ -330,7 +330,7 @@ def test_sources_must_not_be_empty() -> None:
 
 
 def two_files(first: str, second: str) -> str:
-    """Give a catalog whose URL source holds two files, each described on one line."""
+    """Return a catalog whose URL source holds two files, each described on one line."""
     start, end = GOOD.index("          - url: https"), GOOD.index("  notes:")
     text = GOOD[:start] + f"          - {{{first}}}\n          - {{{second}}}\n" + GOOD[end:]
     return text.replace('        splits: {"train*": train}\n', "")
@@ -361,7 +361,7 @@ def test_two_files_cannot_share_a_path(first: str, second: str, problem: str) ->
     ],
 )
 def test_two_files_may_share_a_name(first: str, second: str) -> None:
-    """In different folders, or when they are unpacked, equal names do not collide."""
+    """In different directories, or when they are unpacked, equal names do not collide."""
     parse_catalog(two_files(f"{first}, digest: none", f"{second}, digest: none"), "c.yaml")
 
 

@@ -52,12 +52,12 @@ DOWNLOADS = {
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    """Give the delivered catalog."""
+    """Return the delivered catalog."""
     return parse_catalog(TEXT, "config/catalog.yaml")
 
 
 def url_source(dataset: DataSet) -> UrlSource:
-    """Give the direct URLs of the data set's own layout."""
+    """Return the direct URLs of the data set's own layout."""
     return next(source for source in dataset.sources_of(dataset.layout) if isinstance(source, UrlSource))
 
 
@@ -191,7 +191,7 @@ def test_the_editor_is_told_of_the_schema() -> None:
 
 
 def complaints(text: str) -> list[Any]:
-    """Give what the JSON Schema has against a catalog."""
+    """Return what the JSON Schema has against a catalog."""
     return list(jsonschema.Draft202012Validator(json_schema()).iter_errors(parse_document(text, "c.yaml").plain()))
 
 

@@ -8,7 +8,7 @@ from tools.containerized import command
 
 
 def words(environ: dict[str, str], *arguments: str) -> list[str]:
-    """Give the command line for an environment."""
+    """Return the command line for an environment."""
     return command("image", Path("/somewhere/data"), arguments, environ)
 
 
@@ -28,7 +28,7 @@ def test_files_are_mounted() -> None:
 
 
 def test_folders_of_this_machine_stay_here() -> None:
-    """The volume is what was named, and the image has folders of its own for the rest."""
+    """The volume is what was named, and the image has directories of its own for the rest."""
     line = words({"DATA_DIR": "/elsewhere", "HF_HOME": "/root/.cache", "STAGING_DIR": "/var/x"}, "--phase", "minimal")
     assert "--env" not in line
     assert "/somewhere/data:/data" in line

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from provisioner.engine.fetch_threads import Crew, Job
+from provisioner.engine.fetch_threads import FetchThreads, Job
 from provisioner.errors import DigestMismatchError, NotFoundError, RemoteUnavailableError
 from tests.conftest import PATIENCE
 
@@ -21,9 +21,9 @@ def nothing() -> None:
     """Look whether the run must end: never."""
 
 
-def crew_of(connections: int) -> Crew:
+def crew_of(connections: int) -> FetchThreads:
     """Make a crew that nobody stops."""
-    return Crew(connections, name="test", check=nothing)
+    return FetchThreads(connections, name="test", check_cancelled=nothing)
 
 
 class Together:
@@ -130,7 +130,7 @@ def test_the_first_failure_ends_it() -> None:
     def abandoned() -> None:
         begun.set()
         while True:
-            crew.check()
+            crew.check_cancelled()
 
     def fail() -> None:
         assert begun.wait(PATIENCE)

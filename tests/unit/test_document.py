@@ -16,7 +16,7 @@ def read(text: str) -> Value:
 
 
 def refused(text: str) -> ConfigurationError:
-    """Give the complaint about ``text``."""
+    """Return the complaint about ``text``."""
     with pytest.raises(ConfigurationError) as caught:
         read(text)
     return caught.value

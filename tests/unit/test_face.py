@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.catalog.model import Size
 from provisioner.catalog.parse import parse_catalog
-from provisioner.planning.plan import Inventory, Rules, Wanted, make_plan
+from provisioner.planning.plan import Inventory, Request, Rules, make_plan
 from provisioner.reporting.tables import list_document, list_text, plan_document, plan_text, size_text, status_text, table
 
 CATALOG = Path(__file__).parents[2] / "config" / "catalog.yaml"
@@ -19,8 +19,8 @@ EMPTY = Inventory(free_bytes=10**12)
 
 
 def text_of(inventory: Inventory = EMPTY, rules: Rules = Rules(), phase: str = "comprehensive") -> str:  # noqa: B008
-    """Give the plan for a phase of the real catalog as text."""
-    wanted = Wanted(phase)
+    """Return the plan for a phase of the real catalog as text."""
+    wanted = Request(phase)
     return plan_text(make_plan(wanted, REAL, inventory, rules), inventory, REAL, wanted, rules)
 
 
@@ -50,7 +50,7 @@ def test_the_real_plan_shows_all_eight() -> None:
 def test_metadata_that_two_share_is_fetched_once() -> None:
     """``fma_metadata.zip`` is part of FMA small and FMA large, and counts for the first alone."""
     document = plan_document(
-        make_plan(Wanted("comprehensive"), REAL, EMPTY, Rules()), EMPTY, REAL, Wanted("comprehensive"), Rules()
+        make_plan(Request("comprehensive"), REAL, EMPTY, Rules()), EMPTY, REAL, Request("comprehensive"), Rules()
     )
     sizes = {step["dataset"]: step["download"]["bytes"] for step in document["steps"]}
     assert (sizes["fma_small"], sizes["fma_large"]) == (7_679_594_875 + 358_412_441, 100_306_112_191)
@@ -59,7 +59,7 @@ def test_metadata_that_two_share_is_fetched_once() -> None:
 @pytest.mark.parametrize("limit", [5, 50, 150])
 def test_what_fits_does_fit(limit: int) -> None:
     """What a plan says fits is what a run with that limit would fetch, and its peak stays within."""
-    wanted, rules = Wanted("comprehensive"), Rules(limit_bytes=limit * 10**9)
+    wanted, rules = Request("comprehensive"), Rules(limit_bytes=limit * 10**9)
     plan = make_plan(wanted, REAL, EMPTY, rules)
     document = plan_document(make_plan(wanted, REAL, EMPTY, Rules()), EMPTY, REAL, wanted, Rules())
     assert [step.id for step in plan.steps if step.action == "fetch"] == document["fits"][str(limit * 10**9)]

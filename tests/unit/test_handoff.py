@@ -44,7 +44,7 @@ def test_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_path() -> None:
-    """The system's usual folders are searched."""
+    """The system's usual directories are searched."""
     assert Path(find_app(["sh"], {}, COMMANDS)).name == "sh"
 
 

@@ -13,7 +13,7 @@ from tests.unit.test_catalog_parse import GOOD
 
 
 def dataset(commercial: Commercial = "allowed") -> DataSet:
-    """Give a data set with the given mark."""
+    """Return a data set with the given mark."""
     one = parse_catalog(GOOD, "c.yaml").datasets["speech"]
     return replace(one, license=replace(one.license, commercial=commercial))
 

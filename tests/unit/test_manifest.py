@@ -34,12 +34,12 @@ def nothing() -> None:
 
 
 def sha256(data: bytes) -> str:
-    """Give the digest as a manifest has it."""
+    """Return the digest as a manifest has it."""
     return hashlib.sha256(data).hexdigest()
 
 
 def written(manifest: Manifest) -> bytes:
-    """Give the JSON form in one piece."""
+    """Return the JSON form in one piece."""
     return b"".join(manifest.json_lines())
 
 
@@ -55,7 +55,7 @@ def in_lines(head: dict[str, object], entries: Iterable[object]) -> bytes:
 
 
 def entry_of(path: str, data: bytes) -> Entry:
-    """Give the entry of a file."""
+    """Return the entry of a file."""
     return Entry(path, "file", len(data), sha256(data))
 
 
@@ -105,7 +105,7 @@ def test_json_reads_back_as_it_was(manifest: Manifest) -> None:
 
 
 def assert_answered(data: bytes) -> None:
-    """Give a manifest, or an error of ours that names the file."""
+    """Return a manifest, or an error of ours that names the file."""
     try:
         answer = written(read(data)).decode()
     except VolumeError as error:
@@ -266,7 +266,7 @@ def test_the_order_is_that_of_the_bytes() -> None:
 
 
 def test_parts_are_merged_in_their_order() -> None:
-    """Of one path the first part's entry counts; a folder that another part filled is no entry any more."""
+    """Of one path the first part's entry counts; a directory that another part filled is no entry any more."""
     first = [Entry("d", "folder", artifact="1"), Entry("e", "folder", artifact="1"), entry_of("x", b"1")]
     second = [Entry("e", "folder", artifact="2"), entry_of("d-", b""), entry_of("d/y", b"2"), entry_of("x", b"2")]
     merged = Manifest.merged([first, second])
@@ -379,7 +379,7 @@ def test_links_and_folders_have_no_sum() -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Give a small tree with one of each kind."""
+    """Return a small tree with one of each kind."""
     root = tmp_path / "tree"
     (root / "folder" / "empty").mkdir(parents=True)
     (root / "folder" / "file").write_bytes(b"abc")
@@ -401,12 +401,12 @@ THERE = Manifest.of(
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_tree_as_it_should_be(tree: Path, *, deep: bool) -> None:
     """There is nothing to find."""
-    assert check_tree(tree, THERE, deep=deep, check=nothing) == []
+    assert check_tree(tree, THERE, deep=deep, check_cancelled=nothing) == []
 
 
 def test_a_tree_that_is_not_there_misses_everything(tmp_path: Path) -> None:
     """And that is a finding for each entry, not an error."""
-    found = check_tree(tmp_path / "no", THERE, deep=False, check=nothing)
+    found = check_tree(tmp_path / "no", THERE, deep=False, check_cancelled=nothing)
     assert [finding.problem for finding in found] == ["missing"] * 4
 
 
@@ -452,9 +452,9 @@ def _retarget(root: Path) -> None:
 def test_each_difference_is_found(tree: Path, damage: Callable[[Path], object], shallow: str | None, deep: str) -> None:
     """Only changed bytes of the right length need a deep look."""
     damage(tree)
-    found = check_tree(tree, THERE, deep=False, check=nothing)
+    found = check_tree(tree, THERE, deep=False, check_cancelled=nothing)
     assert ([] if shallow is None else [shallow]) == [finding.problem for finding in found]
-    found = check_tree(tree, THERE, deep=True, check=nothing)
+    found = check_tree(tree, THERE, deep=True, check_cancelled=nothing)
     assert [deep] == [finding.problem for finding in found]
     assert found[0].path in str(found[0])
 
@@ -477,4 +477,4 @@ def test_checking_can_be_ended(tree: Path) -> None:
 
     manifest = Manifest.of([*THERE, entry_of("large", bytes(8 << 20))])
     with pytest.raises(KeyboardInterrupt):
-        check_tree(tree, manifest, deep=True, check=stop_within_the_file)
+        check_tree(tree, manifest, deep=True, check_cancelled=stop_within_the_file)

@@ -32,24 +32,24 @@ TREES = "8b7daf5a7d1b"
 
 @pytest.fixture(scope="module")
 def real() -> dict[str, Any]:
-    """Give the real catalog, as YAML reads it."""
+    """Return the real catalog, as YAML reads it."""
     return miniature.read_catalog(REAL)
 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory, real: dict[str, Any]) -> Collection:
-    """Give the collection for the real catalog."""
+    """Return the collection for the real catalog."""
     return miniature.generate(tmp_path_factory.mktemp("miniature"), real)
 
 
 @pytest.fixture(scope="module")
 def small(collection: Collection, real: dict[str, Any]) -> dict[str, Any]:
-    """Give the catalog for the collection."""
+    """Return the catalog for the collection."""
     return miniature.miniature_catalog(real, collection)
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Give the digest of every file below a folder."""
+    """Return the digest of every file below a directory."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -58,7 +58,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def names(collection: Collection, dataset: str) -> list[str]:
-    """Give the paths of a data set's tree."""
+    """Return the paths of a data set's tree."""
     return list(collection.expected(dataset))
 
 

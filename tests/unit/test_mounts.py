@@ -24,7 +24,7 @@ def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *lines: str) -> None:
 
 
 def line(point: object, kind: str, source: str = "/dev/sda", optional: str = "shared:1 ") -> str:
-    """Give a line of the table, as `man 5 proc` describes it."""
+    """Return a line of the table, as `man 5 proc` describes it."""
     escaped = str(point).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011").replace("\n", "\\012")
     return f"36 35 98:0 /root {escaped} rw,noatime {optional}- {kind} {source} rw"
 

@@ -40,11 +40,11 @@ def nothing() -> None:
 
 def open_pieces(folder: Path, size: int = SIZE) -> PieceFile:
     """Open what is there."""
-    return PieceFile(folder, KEY, size, check=nothing)
+    return PieceFile(folder, KEY, size, check_cancelled=nothing)
 
 
 def content_of(number: int) -> bytes:
-    """Give the right bytes of a piece."""
+    """Return the right bytes of a piece."""
     return CONTENT[number * PIECE : (number + 1) * PIECE]
 
 
@@ -58,18 +58,18 @@ def put(pieces: PieceFile | PieceWindow, *numbers: int) -> None:
 
 
 def journal_of(folder: Path) -> Path:
-    """Give the journal's path."""
+    """Return the journal's path."""
     return folder / f"{KEY}.journal"
 
 
 def file_of(folder: Path) -> Path:
-    """Give the path of the pieces."""
+    """Return the path of the pieces."""
     return folder / f"{KEY}.part"
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
-    """Give a folder where a run died that had brought pieces 0, 3 and the last one."""
+    """Return a directory where a run died that had brought pieces 0, 3 and the last one."""
     pieces = open_pieces(tmp_path)
     pieces.begin(URL, '"one"')
     put(pieces, 0, 3, 5)
@@ -78,7 +78,7 @@ def begun(tmp_path: Path) -> Path:
 
 
 def held(folder: Path, size: int = SIZE) -> list[int]:
-    """Give the pieces that the next run believes."""
+    """Return the pieces that the next run believes."""
     pieces = open_pieces(folder, size)
     try:
         return [number for number, there in enumerate(pieces.held) if there]
@@ -299,7 +299,7 @@ JOURNALS = st.binary(max_size=300) | st.builds(
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the bytes of pieces 0, 3 and 5, and holes."""
+    """Return a directory with the bytes of pieces 0, 3 and 5, and holes."""
     folder = tmp_path_factory.mktemp("there")
     with file_of(folder).open("wb") as file:
         for number in (0, 3, 5):
@@ -333,7 +333,7 @@ def test_told_to_stop_while_taking_stock(begun: Path) -> None:
         raise InterruptedBySignal(15)
 
     with pytest.raises(InterruptedBySignal):
-        PieceFile(begun, KEY, SIZE, check=stop)
+        PieceFile(begun, KEY, SIZE, check_cancelled=stop)
     assert held(begun) == [0, 3, 5]
 
 

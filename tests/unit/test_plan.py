@@ -15,8 +15,8 @@ from provisioner.planning.plan import (
     Inventory,
     Plan,
     Receipt,
+    Request,
     Rules,
-    Wanted,
     fitting,
     make_plan,
     need_of,
@@ -70,13 +70,15 @@ def catalog(*datasets: DataSet) -> Catalog:
 
 def receipt(recipe: Recipe, size: int = MEGABYTE) -> Receipt:
     """Prove a recipe."""
-    shapes = {a.shape: a.key for source in recipe.sources if isinstance(source, UrlSource) for a in url_artifacts(source)}
+    content_ids = {
+        a.content_id: a.key for source in recipe.sources if isinstance(source, UrlSource) for a in url_artifacts(source)
+    }
     name, splits = recipe.dataset.id, recipe.splits
-    return Receipt(name, recipe.version, "raw", splits, 1, size, "X", "url", "https://x", "p", "catalog", "2026", shapes)
+    return Receipt(name, recipe.version, "raw", splits, 1, size, "X", "url", "https://x", "p", "catalog", "2026", content_ids)
 
 
 def after(plan: Plan, before: Inventory) -> Inventory:
-    """Give the volume after a plan was carried out."""
+    """Return the volume after a plan was carried out."""
     receipts, published = dict(before.receipts), dict(before.published)
     for key in plan.evict:
         receipts.pop(key)
@@ -88,7 +90,7 @@ def after(plan: Plan, before: Inventory) -> Inventory:
 
 
 def actions(plan: Plan) -> dict[str, str]:
-    """Give each data set's action, in the plan's order."""
+    """Return each data set's action, in the plan's order."""
     return {step.id: step.action for step in plan.steps}
 
 
@@ -96,11 +98,11 @@ ALPHA = data_set("alpha", 10 * MEGABYTE, 20 * MEGABYTE, priority=5)
 BETA = data_set("beta", 5 * MEGABYTE, 8 * MEGABYTE, priority=3)
 GAMMA = data_set("gamma", 1 * MEGABYTE, 2 * MEGABYTE, priority=4)
 SHELF = catalog(ALPHA, BETA, GAMMA)
-ALL = Wanted("all")
+ALL = Request("all")
 ANY_ROOM = Rules()
 
 
-def plan_of(inventory: Inventory | None = None, rules: Rules = ANY_ROOM, wanted: Wanted = ALL, shelf: Catalog = SHELF) -> Plan:
+def plan_of(inventory: Inventory | None = None, rules: Rules = ANY_ROOM, wanted: Request = ALL, shelf: Catalog = SHELF) -> Plan:
     """Make a plan."""
     return make_plan(wanted, shelf, inventory or Inventory(), rules)
 
@@ -154,7 +156,7 @@ def test_something_in_the_way() -> None:
 def test_what_was_not_asked_for() -> None:
     """It is named, and nothing more."""
     done = after(plan_of(), Inventory())
-    plan = plan_of(done, wanted=Wanted("small"))
+    plan = plan_of(done, wanted=Request("small"))
     assert (actions(plan), plan.not_in_phase) == ({"alpha": "keep"}, ("beta", "gamma"))
 
 
@@ -166,13 +168,13 @@ def test_priorities_may_be_replaced() -> None:
 def test_splits() -> None:
     """One split costs what it weighs; the whole then takes it over for nothing."""
     shelf = catalog(data_set("alpha", MEGABYTE, 3 * MEGABYTE, parts=3))
-    one = plan_of(wanted=Wanted(datasets=(("alpha", ("part1",)),)), shelf=shelf)
+    one = plan_of(wanted=Request(datasets=(("alpha", ("part1",)),)), shelf=shelf)
     assert (one.phase, one.download, one.unpacked) == (None, Size(MEGABYTE), Size(3 * MEGABYTE))
     done = after(one, Inventory())
-    whole = plan_of(done, wanted=Wanted(datasets=(("alpha", ()),)), shelf=shelf)
+    whole = plan_of(done, wanted=Request(datasets=(("alpha", ()),)), shelf=shelf)
     assert whole.download == Size(2 * MEGABYTE)
     with pytest.raises(NotFoundError):
-        plan_of(wanted=Wanted(datasets=(("alpha", ("part9",)),)), shelf=shelf)
+        plan_of(wanted=Request(datasets=(("alpha", ("part9",)),)), shelf=shelf)
 
 
 def test_an_archive_of_two_data_sets_counts_once() -> None:
@@ -207,7 +209,7 @@ def test_policies(rules: Rules, fetched: set[str]) -> None:
 
 def test_a_refused_licence_by_name() -> None:
     """Asked for by name it is an error."""
-    plan = plan_of(wanted=Wanted(datasets=(("forbidden", ()), ("allowed", ()))), shelf=TERMS)
+    plan = plan_of(wanted=Request(datasets=(("forbidden", ()), ("allowed", ()))), shelf=TERMS)
     assert actions(plan) == {"forbidden": "refuse", "allowed": "fetch"}
     assert isinstance(plan.steps[0].error, LicenseRefusedError)
     assert "ACCEPT_LICENSES=forbidden" in plan.steps[0].error.hint
@@ -245,7 +247,7 @@ def test_whichever_bound_is_less() -> None:
 
 def test_what_is_kept_counts_towards_the_limit() -> None:
     """The limit is for all that the provisioner keeps."""
-    kept = after(plan_of(wanted=Wanted("small")), Inventory())
+    kept = after(plan_of(wanted=Request("small")), Inventory())
     plan = plan_of(kept, Rules(limit_bytes=25 * MEGABYTE))
     assert actions(plan) == {"alpha": "keep", "gamma": "fetch", "beta": "skip"}
 
@@ -264,13 +266,13 @@ def test_a_shortfall() -> None:
     assert "31,000,000" in failing.shortfall.message
     nothing = plan_of(Inventory(free_bytes=5))
     assert isinstance(nothing.shortfall, VolumeFullError)
-    kept = after(plan_of(wanted=Wanted("small")), Inventory())
+    kept = after(plan_of(wanted=Request("small")), Inventory())
     assert plan_of(replace(kept, free_bytes=5)).shortfall is None
 
 
 def test_too_large_by_name() -> None:
     """An error of that data set, which names needed and free."""
-    plan = plan_of(Inventory(free_bytes=5 * MEGABYTE), wanted=Wanted(datasets=(("alpha", ()), ("gamma", ()))))
+    plan = plan_of(Inventory(free_bytes=5 * MEGABYTE), wanted=Request(datasets=(("alpha", ()), ("gamma", ()))))
     assert actions(plan) == {"alpha": "refuse", "gamma": "fetch"}
     assert isinstance(plan.steps[0].error, VolumeFullError)
     assert "30,000,000" in plan.steps[0].error.message
@@ -289,14 +291,14 @@ def test_archives_one_at_a_time() -> None:
 
 def test_superseded_versions_go_when_their_space_is_needed() -> None:
     """And only then; never one that is published, wanted, or shares an archive with what is wanted."""
-    old = replace(receipt(make_recipe(ALPHA), 20 * MEGABYTE), version="old", shapes={"other": "key"})
-    now = after(plan_of(wanted=Wanted("small")), Inventory())
+    old = replace(receipt(make_recipe(ALPHA), 20 * MEGABYTE), version="old", content_ids={"other": "key"})
+    now = after(plan_of(wanted=Request("small")), Inventory())
     both = replace(now, receipts={**now.receipts, ("alpha", "old"): old})
     assert plan_of(replace(both, free_bytes=100 * MEGABYTE)).evict == ()
     tight = plan_of(replace(both, free_bytes=3 * MEGABYTE))
     assert tight.evict == (("alpha", "old"),)
     assert actions(tight) == {"alpha": "keep", "gamma": "fetch", "beta": "fetch"}
-    sharing = replace(old, shapes=dict(receipt(make_recipe(BETA)).shapes))
+    sharing = replace(old, content_ids=dict(receipt(make_recipe(BETA)).content_ids))
     shared = replace(now, receipts={**now.receipts, ("alpha", "old"): sharing}, free_bytes=3 * MEGABYTE)
     assert plan_of(shared).evict == ()
 
@@ -307,12 +309,12 @@ def test_superseded_versions_go_when_their_space_is_needed() -> None:
 @pytest.mark.parametrize(("free", "phase"), [(10**9, "all"), (31 * MEGABYTE, "small"), (None, "all")])
 def test_auto(free: int | None, phase: str) -> None:
     """The largest phase that fits."""
-    assert plan_of(Inventory(free_bytes=free), wanted=Wanted("auto")).phase == phase
+    assert plan_of(Inventory(free_bytes=free), wanted=Request("auto")).phase == phase
 
 
 def test_auto_where_nothing_fits() -> None:
     """The smallest, with what is to be said about it."""
-    plan = plan_of(Inventory(free_bytes=1), wanted=Wanted("auto"))
+    plan = plan_of(Inventory(free_bytes=1), wanted=Request("auto"))
     assert plan.phase == "small"
     assert plan.shortfall is not None
 

@@ -27,7 +27,7 @@ for name in {POSIX_ONLY!r}:
 
 
 def modules() -> list[str]:
-    """Give the names of all modules of the program."""
+    """Return the names of all modules of the program."""
     found = pkgutil.walk_packages(provisioner.__path__, "provisioner.")
     return [module.name for module in found if module.name != "provisioner.__main__"]
 

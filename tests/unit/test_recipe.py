@@ -59,7 +59,7 @@ def data_set(*sources: UrlSource | HubSource, **fields: Any) -> DataSet:
 
 
 def version(*sources: UrlSource | HubSource, **wish: Any) -> str:
-    """Give the version of a data set's recipe."""
+    """Return the version of a data set's recipe."""
     return make_recipe(data_set(*sources), **wish).version
 
 
@@ -69,7 +69,7 @@ BASE = UrlSource((file("a.zip", unpack="zip"),))
 
 
 def changed(**fields: Any) -> UrlSource:
-    """Give the base source with another file."""
+    """Return the base source with another file."""
     return UrlSource((replace(BASE.files[0], **fields),))
 
 
@@ -242,7 +242,7 @@ def listed(source: HubSource, *splits: str) -> dict[str, Artifact]:
 
 
 def test_artifacts_of_the_hub() -> None:
-    """Globs choose, folders stay, archives are unpacked where they lie."""
+    """Globs choose, directories stay, archives are unpacked where they lie."""
     found = listed(HUB)
     assert set(found) == {"data/train.tar.gz", "data/test.wav", "README.md"}
     train = found["data/train.tar.gz"]
@@ -285,11 +285,11 @@ def test_keys_and_shapes() -> None:
     """A key names bytes, a shape what they become: the same bytes unpacked elsewhere are another shape."""
     base = artifact_of()
     assert base.key == f"sha256-{'a' * 64}"
-    assert artifact_of(urls=("https://y/b",)).shape == base.shape
-    assert artifact_of(name="b.zip").shape == base.shape
-    assert artifact_of(into="d").shape != base.shape
-    assert artifact_of(unpack="none").shape != base.shape
-    assert artifact_of(unpack="none", name="b.zip").shape != artifact_of(unpack="none").shape
+    assert artifact_of(urls=("https://y/b",)).content_id == base.content_id
+    assert artifact_of(name="b.zip").content_id == base.content_id
+    assert artifact_of(into="d").content_id != base.content_id
+    assert artifact_of(unpack="none").content_id != base.content_id
+    assert artifact_of(unpack="none", name="b.zip").content_id != artifact_of(unpack="none").content_id
     loose = artifact_of(digest=None)
     assert loose.key.startswith("url-")
     assert loose.key != artifact_of(digest=None, urls=("https://y/b",)).key

@@ -29,7 +29,7 @@ RECEIPT = Receipt(
     pin="c" * 40,
     verified_against="listing",
     published_at="2026-01-01T00:00:00Z",
-    shapes={"shape": "sha256-00"},
+    content_ids={"shape": "sha256-00"},
 )
 
 TEXTS = st.text(max_size=20)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.cancellation import Stop
+from provisioner.cancellation import Cancellation
 from provisioner.errors import InterruptedBySignal, NotFoundError, ProvisionerError, RemoteUnavailableError
 from provisioner.remote.retry import Retry, RetryPolicy, Transient, come_back_later, describe, parse_retry_after
 from tests.support.fake_time import FakeTime
@@ -34,7 +34,7 @@ class Script:
 
 
 def failing(**settings: float) -> Script:
-    """Give an action that never succeeds."""
+    """Return an action that never succeeds."""
     return Script(Transient("503", **settings))  # type: ignore[arg-type]
 
 
@@ -160,7 +160,7 @@ def test_an_ordinary_failure_slows_down_nobody_else() -> None:
 
 def test_a_request_to_stop_ends_the_wait() -> None:
     """The pause is the Stop's, and its reason comes out as it is."""
-    stop = Stop()
+    stop = Cancellation()
     reason = InterruptedBySignal(15)
 
     def action() -> None:

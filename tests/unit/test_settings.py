@@ -47,7 +47,7 @@ def refused(
     environ: dict[str, str] | None = None,
     files: dict[Path, str | Exception] | None = None,
 ) -> ConfigurationError:
-    """Give the error that reading ends with."""
+    """Return the error that reading ends with."""
     with pytest.raises(ConfigurationError) as caught:
         read(overrides, environ, files)
     return caught.value
@@ -56,7 +56,7 @@ def refused(
 def attempt(
     overrides: dict[str, str], environ: dict[str, str], files: dict[Path, str | Exception] | None = None
 ) -> Settings | ConfigurationError:
-    """Give the settings, or the error that says why there are none."""
+    """Return the settings, or the error that says why there are none."""
     try:
         return read(overrides, environ, files)
     except ConfigurationError as error:

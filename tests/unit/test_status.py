@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from provisioner import __version__
 from provisioner.catalog.model import Catalog, DataSet, Digest, License, Phase, Size, UrlFile, UrlSource
 from provisioner.errors import NotFoundError, VolumeError
-from provisioner.planning.plan import Inventory, Plan, Receipt, Rules, Wanted, make_plan
+from provisioner.planning.plan import Inventory, Plan, Receipt, Request, Rules, make_plan
 from provisioner.planning.recipe import make_recipe
 from provisioner.reporting.status import StatusBoard, tells_the_same
 from provisioner.reporting.tables import status_text
@@ -50,7 +50,7 @@ def receipt(name: str) -> Receipt:
 
 
 def inventory(*names: str) -> Inventory:
-    """Give a volume with some of them."""
+    """Return a volume with some of them."""
     proofs = [receipt(name) for name in names]
     return Inventory(
         receipts={(each.dataset, each.version): each for each in proofs},
@@ -71,12 +71,12 @@ def board(plan: Plan, there: Inventory) -> StatusBoard:
 def start(*names: str, phase: str = "all", **fields: Any) -> tuple[StatusBoard, Plan]:
     """Begin a run on a volume with some of them."""
     there = inventory(*names)
-    plan = make_plan(Wanted(phase), CATALOG, there, Rules(**fields))
+    plan = make_plan(Request(phase), CATALOG, there, Rules(**fields))
     return board(plan, there), plan
 
 
 def document(made: StatusBoard) -> dict[str, Any]:
-    """Give the document, which always has the same keys and survives JSON."""
+    """Return the document, which always has the same keys and survives JSON."""
     found = made.document(used_bytes=7, free_bytes=8)
     assert set(found) == TOP
     assert all(set(record) == RECORD for record in found["datasets"].values())
@@ -148,7 +148,7 @@ def test_what_was_not_asked_for() -> None:
 def test_something_in_the_way() -> None:
     """A refusal is a failure, with its error."""
     there = Inventory(foreign=frozenset({"alpha"}))
-    made = board(make_plan(Wanted("all"), CATALOG, there, Rules()), there)
+    made = board(make_plan(Request("all"), CATALOG, there, Rules()), there)
     record = document(made)["datasets"]["alpha"]
     assert record["state"] == "failed"
     assert record["error"]["reference"] == VolumeError.reference

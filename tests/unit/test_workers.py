@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.volume.archive.workers import Ahead, Crew, usable_cores
+from provisioner.volume.archive.workers import ReadAhead, WorkerPool, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_items_come_in_order_and_then_the_error() -> None:
         yield from range(5)
         raise KeyboardInterrupt
 
-    ahead = Ahead(items(), 2, "test")
+    ahead = ReadAhead(items(), 2, "test")
     assert [next(ahead) for _ in range(5)] == list(range(5))
     with pytest.raises(KeyboardInterrupt):
         next(ahead)
@@ -57,7 +57,7 @@ def test_no_more_than_there_is_room_for() -> None:
         finally:
             closed.set()
 
-    ahead = Ahead(items(), 2, "test")
+    ahead = ReadAhead(items(), 2, "test")
     assert next(ahead) == 0
     assert third.wait(10)
     ahead.close()
@@ -68,7 +68,7 @@ def test_no_more_than_there_is_room_for() -> None:
 
 def test_calls_are_made_and_their_errors_raised() -> None:
     """Where the result is asked for, in any order."""
-    with Crew(2, "test") as crew:
+    with WorkerPool(2, "test") as crew:
         tasks = [crew.submit(lambda number=number: 10 // number) for number in range(4)]  # type: ignore[misc]
         assert [task.result() for task in reversed(tasks[1:])] == [3, 5, 10]
         with pytest.raises(ZeroDivisionError):
@@ -79,7 +79,7 @@ def test_closing_waits_for_calls_that_look_at_the_flag() -> None:
     """What was asked for is still called: it may have something to close."""
     started = threading.Event()
     seen: list[bool] = []
-    crew = Crew(1, "test")
+    crew = WorkerPool(1, "test")
 
     def first() -> None:
         started.set()

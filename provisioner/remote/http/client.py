@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     import urllib3
 
-    from provisioner.cancellation import Stop
-    from provisioner.remote.http.pool import DirectPool
+    from provisioner.cancellation import Cancellation
+    from provisioner.remote.http.pool import ConnectionPool
     from provisioner.remote.proxies import Proxies
     from provisioner.remote.retry import Retry
 
@@ -70,11 +70,11 @@ class Answer(Protocol):
         ...
 
     def read1(self, amt: int, *, decode_content: bool) -> bytes:
-        """Give what is there, at most ``amt`` bytes; none at the end."""
+        """Return what is there, at most ``amt`` bytes; none at the end."""
         ...
 
     def read(self, amt: int, *, decode_content: bool) -> bytes:
-        """Give ``amt`` bytes, fewer at the end."""
+        """Return ``amt`` bytes, fewer at the end."""
         ...
 
     def drain_conn(self) -> None:
@@ -190,7 +190,7 @@ class HttpClient:
         self,
         *,
         retry: Retry,
-        stop: Stop,
+        cancellation: Cancellation,
         proxies: Proxies,
         ca_file: Path | None = None,
         rewrite: Callable[[str], str] = lambda url: url,
@@ -203,7 +203,7 @@ class HttpClient:
 
         Args:
             retry: how often to ask.
-            stop: ends waiting and reading.
+            cancellation: ends waiting and reading.
             proxies: by scheme.
             ca_file: certificates to trust instead of the system's.
             rewrite: gives the URL that is really asked (``URL_REWRITE``).
@@ -213,7 +213,7 @@ class HttpClient:
             offline: refuse every request but those for ``file:`` URLs.
         """
         self.retry = retry
-        self._stop = stop
+        self._cancellation = cancellation
         self._proxies = proxies
         self._ca_file = ca_file
         self._rewrite = rewrite
@@ -223,11 +223,11 @@ class HttpClient:
         self._offline = offline
         self._lock = threading.Lock()
         self._pools: dict[str | None, urllib3.PoolManager] = {}
-        self._direct: dict[str, DirectPool] = {}
+        self._direct: dict[str, ConnectionPool] = {}
         self._own = threading.local()
         """A buffer for each thread."""
         self._context: ssl.SSLContext | None = None
-        self._rate = RateLimiter(bytes_per_second, pause=stop.wait, clock=time.monotonic) if bytes_per_second else None
+        self._rate = RateLimiter(bytes_per_second, pause=cancellation.wait, clock=time.monotonic) if bytes_per_second else None
 
     def fetch(
         self,
@@ -271,7 +271,7 @@ class HttpClient:
         self.retry.call(lambda: shown, attempt, progress=lambda: arrived)
 
     def get(self, url: str, *, size: int, authorized: bool = False) -> bytes:
-        """Give a whole small file.
+        """Return a whole small file.
 
         Args:
             url: ``http``, ``https`` or ``file``.
@@ -288,7 +288,7 @@ class HttpClient:
         return self.retry.call(lambda: show_url(asked), lambda: self._get(asked, size, authorized=authorized))
 
     def connections_for_small_files(self) -> int:
-        """Say how many threads are worth while for :meth:`get`, by how long the latest answers took."""
+        """Return how many threads are worth while for :meth:`get`, by how long the latest answers took."""
         return self._pace.connections
 
     def _get(self, asked: str, size: int, *, authorized: bool) -> bytes:
@@ -296,7 +296,7 @@ class HttpClient:
             length = _declared_length(response)
             if response.status != 200 or length not in {-1, size}:  # noqa: PLR2004 - OK
                 raise other_size(asked, size, length, response)
-            with self._stop.closing(response.shutdown), transport_errors(asked, self._stop):
+            with self._cancellation.closing(response.shutdown), transport_errors(asked, self._cancellation):
                 data = response.read(size + 1, decode_content=False)
                 # The end is looked for, so that the connection can be used again.
                 more = len(data) == size and response.read(1, decode_content=False)
@@ -373,23 +373,23 @@ class HttpClient:
             yield from self._receive(response, asked, sink, total, start_over)
 
     def rewritten(self, url: str) -> str:
-        """Give the URL that is really asked (``URL_REWRITE``)."""
+        """Return the URL that is really asked (``URL_REWRITE``)."""
         return self._rewrite(url)
 
     def received(self, response: Answer, asked: str) -> Iterator[memoryview]:
-        """Give the body of an answer as it comes, within the budget of bytes a second; each part is good until the next.
+        """Return the body of an answer as it comes, within the budget of bytes a second; each part is good until the next.
 
         Raises:
             Transient: the connection failed.
         """
         chunk = self._rate.chunk if self._rate else CHUNK
-        with self._stop.closing(response.shutdown), transport_errors(asked, self._stop):
+        with self._cancellation.closing(response.shutdown), transport_errors(asked, self._cancellation):
             for data in self._parts(response, chunk):
-                self._stop.check()
+                self._cancellation.raise_if_requested()
                 if self._rate:
                     self._rate.spend(len(data))
                 yield data
-            self._stop.check()
+            self._cancellation.raise_if_requested()
 
     def _parts(self, response: Answer, chunk: int) -> Iterator[memoryview]:
         read_into: Callable[[memoryview], int] | None = getattr(response, "readinto1", None)
@@ -447,8 +447,8 @@ class HttpClient:
             sent.update(self._authorization(asked))
         here = asked
         for _ in range(MAX_REDIRECTS + 1):
-            self._stop.check()
-            with transport_errors(here, self._stop):
+            self._cancellation.raise_if_requested()
+            with transport_errors(here, self._cancellation):
                 response = self._send(here, sent)
             try:
                 self.retry.observe(response.headers, time.time())
@@ -483,13 +483,13 @@ class HttpClient:
             pool = self._direct_pool(origin)
         return pool.request(f"/{path.partition('#')[0]}", headers)
 
-    def _direct_pool(self, origin: str) -> DirectPool:
-        from provisioner.remote.http.pool import DirectPool  # noqa: PLC0415 - off the warm path
+    def _direct_pool(self, origin: str) -> ConnectionPool:
+        from provisioner.remote.http.pool import ConnectionPool  # noqa: PLC0415 - off the warm path
 
         with self._lock:
             if self._context is None:
                 self._context = tls_context(self._ca_file)
-            fresh = DirectPool(origin, self._context, connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS)
+            fresh = ConnectionPool(origin, self._context, connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS)
             return self._direct.setdefault(origin, fresh)
 
     def _pool(self, url: str) -> urllib3.PoolManager:
@@ -515,7 +515,7 @@ class HttpClient:
             return self._pools[proxy]
 
     def blocks_of(self, asked: str, size: int) -> Iterator[bytes]:
-        """Give the bytes of a ``file:`` URL.
+        """Return the bytes of a ``file:`` URL.
 
         Raises:
             SizeMismatchError: it does not have ``size`` bytes.
@@ -530,7 +530,7 @@ class HttpClient:
                         hint="Put the right file there, or correct the catalog.",
                     )
                 while data := file.read(CHUNK):
-                    self._stop.check()
+                    self._cancellation.raise_if_requested()
                     yield data
         except OSError as error:
             raise _file_error(asked, error) from error
@@ -548,7 +548,7 @@ class HttpClient:
                 sink.begin(url, None)
                 file.seek(sink.have)
                 while data := file.read(CHUNK):
-                    self._stop.check()
+                    self._cancellation.raise_if_requested()
                     sink.write(data)
                     advance(len(data))
         except ProvisionerError:
@@ -558,13 +558,13 @@ class HttpClient:
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Give scheme, host and port: credentials for one are not for another."""
+    """Return scheme, host and port: credentials for one are not for another."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _redirected(here: str, location: str) -> str:
-    """Give the URL that a redirect leads to, if it is one to follow."""
+    """Return the URL that a redirect leads to, if it is one to follow."""
     try:
         there = urljoin(here, location)
         scheme, host, _ = origin_of(there)
@@ -617,7 +617,7 @@ def _declared_length(response: Answer) -> int:
 
 
 def expected_total(response: Answer) -> int | None:
-    """Give the length of the whole file by the answer's headers; ``None``: it does not say."""
+    """Return the length of the whole file by the answer's headers; ``None``: it does not say."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if response.status == 206:  # noqa: PLR2004 - Partial Content
         return int(found[3]) if found and found[3] != "*" else None
@@ -626,13 +626,13 @@ def expected_total(response: Answer) -> int | None:
 
 
 def continues_at(response: Answer, start: int) -> bool:
-    """Say whether a partial answer begins at ``start``."""
+    """Return whether a partial answer begins at ``start``."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return found is not None and int(found[1]) == start
 
 
 def validator_of(response: Answer) -> str | None:
-    """Give what ``If-Range`` may carry: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
+    """Return what ``If-Range`` may carry: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
     etag = response.headers.get("ETag")
     if etag and not etag.startswith("W/"):
         return etag
@@ -640,7 +640,7 @@ def validator_of(response: Answer) -> str | None:
 
 
 def other_size(asked: str, size: int, offered: int, response: Answer) -> SizeMismatchError:
-    """Give the error for a server that offers a file of another size than the catalog, or the listing, says."""
+    """Return the error for a server that offers a file of another size than the catalog, or the listing, says."""
     return SizeMismatchError(
         f"{show_url(asked)}: expected {size:,} bytes, the server offers {offered:,}{_looks_like_a_page(response)};"
         " nothing of it was used",

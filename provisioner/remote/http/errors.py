@@ -13,7 +13,7 @@ from provisioner.remote.retry import Transient
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
 
 CONNECT_SECONDS: Final = 10.0
 STALL_SECONDS: Final = 30.0
@@ -29,21 +29,21 @@ class NoConnectionError(OSError):
 
 
 def show_url(url: str) -> str:
-    """Give a URL for messages: without credentials and without its query, which may be a signature."""
+    """Return a URL for messages: without credentials and without its query, which may be a signature."""
     parts = urlsplit(url)
     host = parts.netloc.rsplit("@", 1)[-1]
     return f"{parts.scheme}://{host}{parts.path}"
 
 
 @contextlib.contextmanager
-def transport_errors(url: str, stop: Stop) -> Iterator[None]:
+def transport_errors(url: str, cancellation: Cancellation) -> Iterator[None]:
     """Turn what the transport raises into ours; a transfer that we closed ourselves gives the reason to stop."""
     try:
         yield
     except ProvisionerError:
         raise
     except Exception as error:
-        stop.check()
+        cancellation.raise_if_requested()
         if (ours := _translated(url, error)) is None:
             raise
         raise ours from error
@@ -89,7 +89,7 @@ def _from_urllib3(url: str, error: Exception) -> ProvisionerError | None:
 
 
 def _tls_failure(error: BaseException) -> Exception | None:
-    """Give the TLS library's own error, if that is what it was."""
+    """Return the TLS library's own error, if that is what it was."""
     import ssl  # noqa: PLC0415 - as above
 
     if isinstance(error, NoConnectionError):
@@ -114,7 +114,7 @@ def _tls_error(url: str, error: Exception) -> ProvisionerError:
 
 
 def _cause(error: BaseException) -> str:
-    """Give the innermost reason in a few words."""
+    """Return the innermost reason in a few words."""
     inner: BaseException = error
     while inner.__cause__ is not None or inner.__context__ is not None:
         inner = inner.__cause__ or inner.__context__ or inner

@@ -38,7 +38,7 @@ class Fields(dict[str, str]):
     """Header fields by their names, in any case; several of one name are joined by commas."""
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
-        """Give a field's value, or ``default``."""
+        """Return a field's value, or ``default``."""
         return super().get(name.lower(), default)
 
     def __contains__(self, name: object) -> bool:
@@ -147,7 +147,7 @@ class DirectResponse:
         self._keep = keep
 
     def read1(self, amt: int, *, decode_content: bool = False) -> bytes:  # noqa: ARG002 - as it came, always
-        """Give what is there, at most ``amt`` bytes; none at the end.
+        """Return what is there, at most ``amt`` bytes; none at the end.
 
         Raises:
             OSError, http.client.HTTPException: the connection failed.
@@ -163,7 +163,7 @@ class DirectResponse:
         return self._inner.read_some(view)
 
     def read(self, amt: int, *, decode_content: bool = False) -> bytes:  # noqa: ARG002 - as it came, always
-        """Give ``amt`` bytes, fewer at the end.
+        """Return ``amt`` bytes, fewer at the end.
 
         Raises:
             OSError, http.client.HTTPException: the connection failed.
@@ -200,7 +200,7 @@ def _nothing() -> None:
     """The connection was dealt with already."""
 
 
-class DirectPool:
+class ConnectionPool:
     """Connections to one host; safe for several threads."""
 
     def __init__(self, origin: str, context: ssl.SSLContext, *, connect_seconds: float, stall_seconds: float) -> None:

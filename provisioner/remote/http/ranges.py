@@ -94,7 +94,7 @@ class RangeTarget(Protocol):
         ...
 
     def claim(self, *, patient: bool) -> RangeClaim | None:
-        """Give a range to bring; ``None``: there is none, or, for the impatient, none now."""
+        """Return a range to bring; ``None``: there is none, or, for the impatient, none now."""
         ...
 
     def claim_all(self) -> RangeClaim:
@@ -110,7 +110,7 @@ class RangeTarget(Protocol):
         ...
 
     def reach_far_with(self, far: Callable[[int, int], bytes]) -> None:
-        """Say how single bytes far away are asked for."""
+        """Return how single bytes far away are asked for."""
         ...
 
 
@@ -386,7 +386,7 @@ class RangedFetch:
         return response
 
     def _far(self, offset: int, count: int) -> bytes:
-        """Give some bytes by a request of their own; at most ``count``."""
+        """Return some bytes by a request of their own; at most ``count``."""
 
         def attempt() -> bytes:
             response = self._open({"Range": f"bytes={offset}-{offset + count - 1}"})

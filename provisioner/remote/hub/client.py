@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class HubFile:
     """One file of a listing."""
 
     path: str
-    """In the repository, POSIX separators; safe to use below a folder of ours."""
+    """In the repository, POSIX separators; safe to use below a directory of ours."""
     size: int
     """Bytes."""
     digest: Digest
@@ -106,7 +106,7 @@ class HubClient:
         token: str | None,
         *,
         retry: Retry,
-        stop: Stop,
+        cancellation: Cancellation,
         proxies: tuple[str | None, str | None, str] = (None, None, ""),
         ca_file: Path | None = None,
         offline: bool = False,
@@ -119,7 +119,7 @@ class HubClient:
             endpoint: address of the Hub, such as ``https://hub.example``.
             token: sent to this Hub alone; ``None``: ask as nobody, whatever the machine's login is.
             retry: the policy for each request.
-            stop: ends a request at once.
+            cancellation: ends a request at once.
             proxies: as in :class:`~provisioner.remote.proxies.Proxies`.
             ca_file: as in :func:`~provisioner.remote.proxies.tls_context`.
             offline: refuse every question.
@@ -137,7 +137,7 @@ class HubClient:
         self.endpoint = endpoint.rstrip("/")
         self._token = token or None
         self._retry = retry
-        self._stop = stop
+        self._cancellation = cancellation
         self._proxies = Proxies(*proxies)
         self._ca_file = ca_file
         self._offline = offline
@@ -167,7 +167,7 @@ class HubClient:
     # -- reading --
 
     def resolve(self, repo: str, revision: str) -> str:
-        """Give the commit that ``revision`` (branch, tag or commit) of the data-set repository ``repo`` stands for.
+        """Return the commit that ``revision`` (branch, tag or commit) of the data-set repository ``repo`` stands for.
 
         A full commit stands for itself and is not asked for.
 
@@ -177,7 +177,7 @@ class HubClient:
         return revision if _COMMIT.fullmatch(revision) else self.info(repo, revision).commit
 
     def info(self, repo: str, revision: str | None = None) -> RepositoryInfo:
-        """Give what the data-set repository ``repo`` is at ``revision`` (its default branch when ``None``).
+        """Return what the data-set repository ``repo`` is at ``revision`` (its default branch when ``None``).
 
         Raises:
             ProvisionerError: as :meth:`resolve`.
@@ -196,13 +196,13 @@ class HubClient:
         return info
 
     def listing(self, repo: str, commit: str) -> list[HubFile]:
-        """Give all files of ``repo`` at ``commit``, ordered by path.
+        """Return all files of ``repo`` at ``commit``, ordered by path.
 
         The listing comes in pages, and a lost one would look like a smaller repository; so it is compared with the
         repository's own list of names.
 
         Raises:
-            IntegrityError: it names a file that would land outside its folder, twice, or without a usable digest.
+            IntegrityError: it names a file that would land outside its directory, twice, or without a usable digest.
             ProvisionerError: as :meth:`resolve`; ``RemoteUnavailableError`` also when it stays incomplete.
         """
         expected = self._paths.pop((repo, commit), None)
@@ -223,11 +223,11 @@ class HubClient:
         return _checked(repo, files)
 
     def file_url(self, repo: str, commit: str, path: str) -> str:
-        """Give the address of one file's bytes, before any rewriting; ask it with :meth:`auth_headers`."""
+        """Return the address of one file's bytes, before any rewriting; ask it with :meth:`auth_headers`."""
         return f"{self.endpoint}/datasets/{quote(repo)}/resolve/{quote(commit, safe='')}/{quote(path)}"
 
     def auth_headers(self) -> dict[str, str]:
-        """Give the headers that identify us to this Hub; never to be sent to another origin, redirects included.
+        """Return the headers that identify us to this Hub; never to be sent to another origin, redirects included.
 
         Raises:
             AccessDeniedError: the token can be no token.
@@ -237,7 +237,7 @@ class HubClient:
     # -- the user and the user's repositories --
 
     def whoami(self) -> Mapping[str, Any]:
-        """Give the Hub's answer to who the token belongs to and what it may do; asked once, because the Hub limits it.
+        """Return the Hub's answer to who the token belongs to and what it may do; asked once, because the Hub limits it.
 
         Raises:
             ProvisionerError: as :meth:`resolve`; ``AccessDeniedError`` when there is no token or it is not valid.
@@ -343,7 +343,7 @@ class HubClient:
         )
 
     def repositories_of(self, owner: str) -> list[ListedRepository]:
-        """Give all data-set repositories of ``owner`` that the token may see, ordered by name.
+        """Return all data-set repositories of ``owner`` that the token may see, ordered by name.
 
         Raises:
             ProvisionerError: as :meth:`resolve`.
@@ -375,7 +375,7 @@ class HubClient:
         return f"{self.endpoint}/datasets/{repo}"
 
     def translate(self, error: Exception, what: str, page: str) -> ProvisionerError:
-        """Give our error for one of the library's; the only place that knows them.
+        """Return our error for one of the library's; the only place that knows them.
 
         Args:
             error: what the library raised.
@@ -408,7 +408,7 @@ class HubClient:
     def refusal(  # noqa: PLR0912 - a table
         self, status: int, headers: Mapping[str, str], *, what: str, page: str, detail: str = ""
     ) -> ProvisionerError:
-        """Give the error for an answer of this Hub that is no success.
+        """Return the error for an answer of this Hub that is no success.
 
         Args:
             status: of the answer, 400 or more.
@@ -479,7 +479,7 @@ class HubClient:
 
         Each request within is retried further down already; what gives up there is not asked again here.
         """
-        self._stop.check()
+        self._cancellation.raise_if_requested()
         api = self._api(what)
         import httpx2  # noqa: PLC0415 - see the module's docstring
         from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
@@ -534,7 +534,7 @@ class HubClient:
             token=self._token,
             token_origins=frozenset({origin(self.endpoint), origin(self._rewrite(self.endpoint))}),
             retry=self._retry,
-            stop=self._stop,
+            cancellation=self._cancellation,
         )
         # Nothing from the environment: what counts was given to us, and a ~/.netrc would add credentials.
         return httpx2.Client(transport=transport, trust_env=False, follow_redirects=True)
@@ -552,12 +552,12 @@ class HubClient:
 
 
 def _gate(gated: object) -> str:
-    """Give the gate in our words."""
+    """Return the gate in our words."""
     return gated if isinstance(gated, str) and gated else "none"
 
 
 def _detail(response: httpx2.Response) -> str:
-    """Give the server's own words about a refusal."""
+    """Return the server's own words about a refusal."""
     if said := response.headers.get("x-error-message"):
         return str(said)
     try:
@@ -596,7 +596,7 @@ def _checked(repo: str, files: Iterable[RepoFile]) -> list[HubFile]:
 
 
 def _unsafe(path: object) -> str | None:
-    """Say what is wrong with a path that a server gave us; ``None``: it stays below its folder on every system."""
+    """Return what is wrong with a path that a server gave us; ``None``: it stays below its directory on every system."""
     if not isinstance(path, str):
         return "is no text"
     if "\0" in path or "\\" in path:

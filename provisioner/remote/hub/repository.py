@@ -93,7 +93,7 @@ class RepositoryOutcome:
     """The application is to be told the name."""
 
     def as_record(self) -> dict[str, Any]:
-        """Give the form in which the status file carries it."""
+        """Return the form in which the status file carries it."""
         error = self.error.as_record() if self.error else None
         return {"state": self.state, "repo_id": self.repo_id, "url": self.url, "created": self.created, "error": error}
 
@@ -136,7 +136,7 @@ def ensure_repository(request: RepositoryRequest, hub: HubClient, *, make: bool 
 
 
 def environment(outcome: RepositoryOutcome) -> dict[str, str]:
-    """Give the variables that tell the application of its repository; empty when there is nothing to tell."""
+    """Return the variables that tell the application of its repository; empty when there is nothing to tell."""
     if not outcome.export or outcome.repo_id is None:
         return {}
     return {"TRACKIO_DATASET_REPO": outcome.repo_id, "TRACKIO_DATASET_ID": outcome.repo_id}
@@ -146,12 +146,12 @@ def environment(outcome: RepositoryOutcome) -> dict[str, str]:
 
 
 def fingerprint(token: str) -> str:
-    """Give a short name for ``token``: enough to see that it changed, useless for anything else."""
+    """Return a short name for ``token``: enough to see that it changed, useless for anything else."""
     return hashlib.sha256(b"provisioner: which token was it\0" + token.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def to_record(outcome: RepositoryOutcome, request: RepositoryRequest) -> dict[str, Any]:
-    """Give what is worth remembering of a success, as plain JSON values.
+    """Return what is worth remembering of a success, as plain JSON values.
 
     Raises:
         ValueError: it was no success; a failure must be asked about again.
@@ -162,7 +162,7 @@ def to_record(outcome: RepositoryOutcome, request: RepositoryRequest) -> dict[st
 
 
 def remembered(record: Mapping[str, Any], request: RepositoryRequest) -> RepositoryOutcome | None:
-    """Give the outcome of an earlier run when ``request`` is the same question; else, and for a damaged record, ``None``."""
+    """Return the outcome of an earlier run when ``request`` is the same question; else, and for a damaged record, ``None``."""
     if not request.name or not request.token:
         return None
     repo_id = record.get("repo_id")
@@ -191,7 +191,7 @@ def _question(request: RepositoryRequest) -> dict[str, Any]:
 
 
 def _parts(request: RepositoryRequest) -> tuple[str | None, str]:
-    """Give owner (``None``: the user) and name.
+    """Return owner (``None``: the user) and name.
 
     Raises:
         ConfigurationError: they cannot be a repository's.
@@ -217,7 +217,7 @@ def _check_part(setting: str, part: str, shown: str | None) -> None:
 
 
 def _user_name(user: Mapping[str, Any]) -> str:
-    """Give the user's name, which goes into files and variables.
+    """Return the user's name, which goes into files and variables.
 
     Raises:
         RemoteRefusedError: it can be no user's name, so it is no Hub that answers.
@@ -229,7 +229,7 @@ def _user_name(user: Mapping[str, Any]) -> str:
 
 
 def _guess(request: RepositoryRequest, owner: str | None, name: str) -> str | None:
-    """Give the repository's full name without asking the Hub."""
+    """Return the repository's full name without asking the Hub."""
     owners = [owner, *request.user_hints]
     known = next((each for each in owners if each and re.fullmatch(_PART, each)), None)
     return f"{known}/{name}" if known else None

@@ -28,7 +28,7 @@ from provisioner.remote.retry import Retry, Transient, come_back_later
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class HubTransport(httpx2.BaseTransport):
         token: str | None,
         token_origins: frozenset[tuple[str, str]],
         retry: Retry,
-        stop: Stop,
+        cancellation: Cancellation,
     ) -> None:
         self._context = context
         self._proxies = proxies
@@ -66,7 +66,7 @@ class HubTransport(httpx2.BaseTransport):
         self._token = token
         self._token_origins = token_origins
         self._retry = retry
-        self._stop = stop
+        self._cancellation = cancellation
         self._lock = threading.Lock()
         self._routes: dict[str | None, httpx2.HTTPTransport] = {}
 
@@ -88,7 +88,7 @@ class HubTransport(httpx2.BaseTransport):
 
     def _try(self, request: httpx2.Request) -> httpx2.Response:
         outgoing = self._outgoing(request)
-        response = _interruptible(self._stop, lambda: self._exchange(outgoing))
+        response = _interruptible(self._cancellation, lambda: self._exchange(outgoing))
         host = outgoing.url.netloc.decode("ascii")
         if response.status_code == HTTPStatus.CONFLICT and _BUSY_CREATING in response.text:
             raise Transient(f"{host}: {_BUSY_CREATING}")
@@ -98,7 +98,7 @@ class HubTransport(httpx2.BaseTransport):
         return response
 
     def _outgoing(self, request: httpx2.Request) -> httpx2.Request:
-        """Give what really goes out: the mirror's address, our time limits (the client sets none), the token only to the Hub."""
+        """Return what goes out: the mirror's address, our time limits (the client sets none), the token to the Hub only."""
         headers = httpx2.Headers(request.headers)
         if origin(str(request.url)) not in self._token_origins:
             headers.pop("authorization", None)
@@ -138,13 +138,13 @@ class HubTransport(httpx2.BaseTransport):
 
 
 def origin(url: str) -> tuple[str, str]:
-    """Give the scheme and ``host:port`` of ``url``."""
+    """Return the scheme and ``host:port`` of ``url``."""
     parts = urlsplit(url)
     return parts.scheme, f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
 
 
 def wire_error(error: Exception, url: str, token: str | None = None) -> ProvisionerError:
-    """Give our error for one of the HTTP library: below the level at which a server answers."""
+    """Return our error for one of the HTTP library: below the level at which a server answers."""
     host = urlsplit(url).netloc.rpartition("@")[2]
     reason = redact(str(error), token) or type(error).__name__
     if (untrusted := _cause(error, ssl.SSLCertVerificationError)) is not None:
@@ -194,7 +194,7 @@ def _cause(error: BaseException | None, kind: type[E]) -> E | None:
     return None
 
 
-def _interruptible(stop: Stop, action: Callable[[], T]) -> T:
+def _interruptible(cancellation: Cancellation, action: Callable[[], T]) -> T:
     """Do ``action`` on a thread of its own, and leave it there when we are asked to stop.
 
     Nothing else ends a name lookup, a connection attempt or a TLS handshake at once; the thread dies with its time limit
@@ -213,13 +213,13 @@ def _interruptible(stop: Stop, action: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - raised again on the thread that asked
             outcome.put((None, error))
 
-    with stop.closing(lambda: outcome.put(None)):
+    with cancellation.closing(lambda: outcome.put(None)):
         threading.Thread(target=work, name="hub-request", daemon=True).start()
         try:
             done = outcome.get(timeout=ANSWER_SECONDS)
         except queue.Empty:
             raise Transient(f"no whole answer within {ANSWER_SECONDS:.0f} s") from None
-    stop.check()
+    cancellation.raise_if_requested()
     assert done is not None, "woken without a reason to stop"  # noqa: S101 - the only other sender is above
     result, error = done
     if error is not None:

@@ -18,7 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.volume.archive import decompress as streams
-from provisioner.volume.archive.workers import Ahead, Crew, Task
+from provisioner.volume.archive.workers import ReadAhead, Task, WorkerPool
 from provisioner.volume.fs.disk import CHUNK
 
 if TYPE_CHECKING:
@@ -41,15 +41,15 @@ _TABLES: Final = 64 * 1024
 
 
 def decompress_blocks(source: streams.Cursor, cores: int) -> Generator[bytes, None, None]:
-    """Give what the bzip2 streams of ``source`` hold, one after the other, in pieces of at most a MiB.
+    """Return what the bzip2 streams of ``source`` hold, one after the other, in pieces of at most a MiB.
 
     Raises:
         BrokenArchiveError: no bzip2, damaged, truncated, or followed by something else.
         ProvisionerError: as the archive's ``read_at``.
     """
-    with Crew(cores, "bzip2") as crew:
+    with WorkerPool(cores, "bzip2") as crew:
         # A block's end is known when the next one begins: so many wait for their turn, beside those being decoded.
-        items = Ahead(_begun(_Splitter(source).items(), crew), cores + 1, "bzip2-split")
+        items = ReadAhead(_begun(_Splitter(source).items(), crew), cores + 1, "bzip2-split")
         try:
             yield from _Joiner(source, items).pieces()
         finally:
@@ -83,7 +83,7 @@ class _Block:
     task: Task[_Decoded] = field(init=False)
 
     def joined(self, following: _Block) -> _Block:
-        """Give this and the next one as one block."""
+        """Return this and the next one as one block."""
         data = self.data[: (self.skew + self.bits) // 8] + following.data
         return _Block(data, self.skew, self.bits + following.bits, self.crc, self.level, self.stream, self.leads)
 
@@ -121,7 +121,7 @@ class _End:
     crc: int
 
 
-def _begun(items: Iterator[_Block | _End], crew: Crew) -> Iterator[_Block | _End]:
+def _begun(items: Iterator[_Block | _End], crew: WorkerPool) -> Iterator[_Block | _End]:
     """Have each block decoded as soon as it is found."""
     for item in items:
         if isinstance(item, _Block):
@@ -177,7 +177,7 @@ class _Splitter:
         return level
 
     def _block(self, skew: int, level: int) -> _Block | None:
-        """Give the block that begins here; ``None`` where the stream ends."""
+        """Return the block that begins here; ``None`` where the stream ends."""
         self._need(_bytes(skew + _MAGIC + _CRC))
         magic, crc = _bits(self._held, skew, _MAGIC), _bits(self._held, skew + _MAGIC, _CRC)
         if magic == _END:
@@ -189,7 +189,7 @@ class _Splitter:
         return _Block(bytes(self._held[: _bytes(ends)]), skew, ends - skew, crc, level, self._streams, self._blocks == 0)
 
     def _end_of_block(self, start: int, level: int) -> int:
-        """Give the bit at which the next block begins, or the stream ends; the search begins at the bit ``start``."""
+        """Return the bit at which the next block begins, or the stream ends; the search begins at the bit ``start``."""
         at, found = start, None
         while (found := next(_places(self._held, _BLOCK, at), None)) is None and len(self._held) <= _longest(level):
             at = max(start, (len(self._held) - _bytes(_MAGIC)) * 8)
@@ -276,7 +276,7 @@ class _Joiner:
 
 
 def _longest(level: int) -> int:
-    """Give the most bytes that a block of a stream of that level can take, and something more."""
+    """Return the most bytes that a block of a stream of that level can take, and something more."""
     return (level - ord("0")) * 100_000 * _LONGEST_CODE // 8 + _TABLES
 
 
@@ -285,15 +285,15 @@ def _bytes(bits: int) -> int:
 
 
 def _bits(data: bytes | bytearray, at: int, count: int) -> int | None:
-    """Give ``count`` bits from the bit ``at`` on, the first one the highest; ``None`` where there are not so many."""
-    stop = _bytes(at + count)
-    if stop > len(data):
+    """Return ``count`` bits from the bit ``at`` on, the first one the highest; ``None`` where there are not so many."""
+    cancellation = _bytes(at + count)
+    if cancellation > len(data):
         return None
-    return int.from_bytes(data[at // 8 : stop], "big") >> -(at + count) % 8 & (1 << count) - 1
+    return int.from_bytes(data[at // 8 : cancellation], "big") >> -(at + count) % 8 & (1 << count) - 1
 
 
 def _packed(*values: tuple[int, int]) -> bytes:
-    """Give values of so many bits each, one after the other, padded to a byte."""
+    """Return values of so many bits each, one after the other, padded to a byte."""
     total = count = 0
     for value, bits in values:
         total, count = total << bits | value, count + bits
@@ -301,26 +301,26 @@ def _packed(*values: tuple[int, int]) -> bytes:
 
 
 def _folded(checksum: int, crc: int) -> int:
-    """Give a stream's checksum with one more block."""
+    """Return a stream's checksum with one more block."""
     return (checksum << 1 & 0xFFFFFFFF | checksum >> 31) ^ crc
 
 
 @cache
 def _cores(magic: int) -> tuple[tuple[int, bytes], ...]:
-    """Give for each bit of a byte at which a magic can begin the five whole bytes that it then fills, from the second on."""
+    """Return for each bit of a byte at which a magic can begin the five whole bytes that it then fills, from the second on."""
     return tuple((shift, (magic << 8 - shift).to_bytes(7, "big")[1:6]) for shift in range(8))
 
 
 def _places(data: bytearray, magic: int, start: int) -> Iterator[int]:
-    """Give the bits, from ``start`` on and in order, at which ``magic`` is."""
+    """Return the bits, from ``start`` on and in order, at which ``magic`` is."""
     while True:
-        best, stop = None, len(data)
+        best, cancellation = None, len(data)
         for shift, core in _cores(magic):
             at = start // 8
-            while (at := data.find(core, at + 1, stop)) >= 0:
+            while (at := data.find(core, at + 1, cancellation)) >= 0:
                 place = (at - 1) * 8 + shift
                 if place >= start and _bits(data, place, _MAGIC) == magic:
-                    best, stop = place, place // 8 + len(core) + 1
+                    best, cancellation = place, place // 8 + len(core) + 1
                     break
         if best is None:
             return
@@ -330,7 +330,7 @@ def _places(data: bytearray, magic: int, start: int) -> Iterator[int]:
 
 @cache
 def _leads() -> dict[int, tuple[bytes, int, int]]:
-    """Give for each number of bits a block that ends so many bits into a byte, the bytes it decodes to, and its CRC-32."""
+    """Return for each number of bits a block that ends so many bits into a byte, the bytes it decodes to, and its CRC-32."""
     found: dict[int, tuple[bytes, int, int]] = {0: (b"", 0, 0)}
     length = 0
     while len(found) < 8:  # noqa: PLR2004 - bits of a byte

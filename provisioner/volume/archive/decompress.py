@@ -56,7 +56,7 @@ class Decoder(Protocol):
         """What was fed beyond the stream's end."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Give at most ``max_length`` bytes; what of ``data`` was not used yet is kept."""
+        """Return at most ``max_length`` bytes; what of ``data`` was not used yet is kept."""
 
 
 def gzip_decoder() -> Decoder:
@@ -82,7 +82,7 @@ def zstd_decoder() -> Decoder:
 
 
 def decoder_errors() -> tuple[type[Exception], ...]:
-    """Give the exceptions by which decoders say that their input is wrong."""
+    """Return the exceptions by which decoders say that their input is wrong."""
     # The package's own types call it an exception, and it is a class of them.
     deflate_error = cast("type[Exception]", igzip_lib.IsalError)
     found: list[type[Exception]] = [deflate_error, lzma.LZMAError, OSError, EOFError, ValueError]
@@ -111,7 +111,7 @@ class Cursor:
         self._released = 0
 
     def take(self, count: int) -> bytes:
-        """Give between 1 and ``count`` bytes; none at the end.
+        """Return between 1 and ``count`` bytes; none at the end.
 
         Raises:
             ProvisionerError: as the archive's ``read_at``.
@@ -124,7 +124,7 @@ class Cursor:
         return data
 
     def pieces(self) -> Iterator[bytes]:
-        """Give all the rest.
+        """Return all the rest.
 
         Raises:
             ProvisionerError: as the archive's ``read_at``.
@@ -134,7 +134,7 @@ class Cursor:
 
 
 def decompress(source: Cursor, form: str) -> Generator[bytes, None, None]:
-    """Give what the compressed streams of an archive hold, one after the other, in pieces of at most 256 KiB.
+    """Return what the compressed streams of an archive hold, one after the other, in pieces of at most 256 KiB.
 
     Raises:
         BrokenArchiveError: not of that format, damaged, truncated, or followed by something else.
@@ -174,7 +174,7 @@ def decompress(source: Cursor, form: str) -> Generator[bytes, None, None]:
 
 
 def broken(source: Cursor, form: str, reason: str, *, given: bool, streams: int) -> BrokenArchiveError:
-    """Give the error for compressed data that make no sense.
+    """Return the error for compressed data that make no sense.
 
     Args:
         source: where they are from, and how far it was read.
@@ -205,7 +205,7 @@ class PieceStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Give some bytes; 0 at the end.
+        """Return some bytes; 0 at the end.
 
         Raises:
             ProvisionerError: whatever the pieces raise.
@@ -228,7 +228,7 @@ class PieceStream(io.RawIOBase):
 
 
 def open_tar(archive: Incoming, form: str) -> io.BufferedReader[io.RawIOBase]:
-    """Give the bytes of a tar archive, decompressed where ``form`` says that it is compressed.
+    """Return the bytes of a tar archive, decompressed where ``form`` says that it is compressed.
 
     Reading raises what :func:`decompress` does. Closing ends the threads that decompress.
     """
@@ -245,5 +245,5 @@ def open_tar(archive: Incoming, form: str) -> io.BufferedReader[io.RawIOBase]:
 
         pieces = decompress_blocks(source, cores)
     else:
-        pieces = workers.Ahead(decompress(source, form), _AHEAD, "decompress")
+        pieces = workers.ReadAhead(decompress(source, form), _AHEAD, "decompress")
     return io.BufferedReader(PieceStream(pieces), CHUNK)

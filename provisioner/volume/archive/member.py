@@ -49,10 +49,10 @@ class Member:
 
 
 def shown(name: str) -> str:
-    """Give a name for a message: quoted, nothing unprintable, and not the megabyte that an archive may call a name."""
+    """Return a name for a message: quoted, nothing unprintable, and not the megabyte that an archive may call a name."""
     return repr(name if len(name) <= _LONGEST_SHOWN else f"{name[: _LONGEST_SHOWN // 2]}…{name[-_LONGEST_SHOWN // 2 :]}")
 
 
 def sensible_time(seconds: int, nanoseconds: int = 0) -> int | None:
-    """Give a time since 1970 in nanoseconds, or ``None`` when no file is from then."""
+    """Return a time since 1970 in nanoseconds, or ``None`` when no file is from then."""
     return seconds * 1_000_000_000 + nanoseconds if 0 <= seconds < _LATEST_SECONDS else None

@@ -54,25 +54,25 @@ class _Extended:
     mtime_ns: int | None = None
 
 
-def read_tar(stream: BinaryIO, name: str, check: Callable[[], None]) -> Iterator[Member]:
-    """Give the members of the tar archive in ``stream``, which is read to its end; ``name`` is for messages.
+def read_tar(stream: BinaryIO, name: str, check_cancelled: Callable[[], None]) -> Iterator[Member]:
+    """Return the members of the tar archive in ``stream``, which is read to its end; ``name`` is for messages.
 
-    ``check`` is called where much may be read without a member to show for it.
+    ``check_cancelled`` is called where much may be read without a member to show for it.
 
     Raises:
         BrokenArchiveError: truncated, no end mark, a damaged header.
-        UnsafeArchiveError: a member that is no file, folder or link.
+        UnsafeArchiveError: a member that is no file, directory or link.
     """
-    reader = _Reader(stream, name, check)
+    reader = _Reader(stream, name, check_cancelled)
     yield from reader.members()
     reader.finish()
 
 
 class _Reader:
-    def __init__(self, stream: BinaryIO, name: str, check: Callable[[], None]) -> None:
+    def __init__(self, stream: BinaryIO, name: str, check_cancelled: Callable[[], None]) -> None:
         self._stream = stream
         self._name = name
-        self._check = check
+        self._check_cancelled = check_cancelled
         self._headers = 0
 
     def members(self) -> Iterator[Member]:
@@ -100,13 +100,13 @@ class _Reader:
         """Read what follows the end mark: padding, and the checksum of the compressed stream around it."""
         rest = 0
         while data := self._stream.read(CHUNK):
-            self._check()
+            self._check_cancelled()
             rest += len(data)
             if rest > _MAX_TRAILER:
                 self._broken(f"more than {_MAX_TRAILER} bytes follow its end mark")
 
     def _header(self) -> bytes | None:
-        """Give the next header; ``None`` at the end mark."""
+        """Return the next header; ``None`` at the end mark."""
         block = self._stream.read(_BLOCK)
         if block == _ZEROS:
             # POSIX wants two; GNU tar is content with one, and so are we.
@@ -141,7 +141,7 @@ class _Reader:
             member.executable = bool(_lenient(header[100:108]) & 0o100)
             member.blocks = self._content(size, name)
         elif kind == ord("5") or kind in _FILES:
-            # V7 had no folders, only names with a slash at the end. The size of a folder is a quota, not bytes to come.
+            # V7 had no directories, only names with a slash at the end. The size of a directory is a quota, not bytes to come.
             if size and kind != ord("5"):
                 self._broken(f"the folder {shown(name)} has content")
             member.kind = "folder"
@@ -211,7 +211,7 @@ class _Reader:
                     extended.mtime_ns = _time(value)
 
     def _records(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Give keys and values of a pax header: ``LENGTH KEY=VALUE`` and a line feed, the length that of all of it."""
+        """Return keys and values of a pax header: ``LENGTH KEY=VALUE`` and a line feed, the length that of all of it."""
         at = 0
         while at < len(data):
             blank = data.find(b" ", at, at + 8)

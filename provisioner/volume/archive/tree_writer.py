@@ -1,6 +1,6 @@
-"""Files, folders and links made under one root, and nowhere else, whatever stands in the way.
+"""Files, directories and links made under one root, and nowhere else, whatever stands in the way.
 
-Every name is opened relative to its folder's descriptor, and every folder without following a link, so that no link,
+Every name is opened relative to its directory's descriptor, and every directory without following a link, so that no link,
 left over or put there meanwhile, can lead out. What an earlier, unfinished attempt left at a path is replaced. Which paths
 are asked for is the caller's business: they must be plain and relative.
 
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Final
 from provisioner.errors import VolumeError
 from provisioner.volume.archive.member import shown
 from provisioner.volume.fs.disk import (
+    DIRECTORY_MODE,
     EXECUTABLE_MODE,
     FILE_MODE,
-    FOLDER_MODE,
     HAS_DIR_FD,
-    OPEN_FOLDER,
+    OPEN_DIRECTORY,
     OPEN_NEW,
     TEMPORARY_PREFIX,
     disk_errors,
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-_OPEN_FOLDERS: Final = 128
-"""Descriptors kept: archives jump between folders, and opening one costs as much as a small file."""
+_OPEN_DIRECTORIES: Final = 128
+"""Descriptors kept: archives jump between directories, and opening one costs as much as a small file."""
 _UTIME_BY_DESCRIPTOR: Final = os.utime in os.supports_fd
 
 
 def folded(path: str) -> str:
-    """Give what is the same for all names that some file system takes for one."""
+    """Return what is the same for all names that some file system takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def check_names(paths: Iterable[str], root: Path, label: str) -> None:
-    """Refuse names, folders' included, of which the volume can hold but one.
+    """Refuse names, directories' included, of which the volume can hold but one.
 
     Raises:
         VolumeError: there are such, or the volume failed.
@@ -70,7 +70,7 @@ def check_names(paths: Iterable[str], root: Path, label: str) -> None:
 
 
 def colliding_names(label: str, one: str, other: str) -> VolumeError:
-    """Give the error for two names of which the volume can hold but one; the same whichever came first."""
+    """Return the error for two names of which the volume can hold but one; the same whichever came first."""
     one, other = sorted((one, other))
     return VolumeError(
         f"{label} holds both {shown(one)} and {shown(other)}, and the volume takes them for the same name",
@@ -79,21 +79,21 @@ def colliding_names(label: str, one: str, other: str) -> VolumeError:
 
 
 class TreeWriter:
-    """Makes names under a root; used by one thread. Closing it lets go of its folders."""
+    """Makes names under a root; used by one thread. Closing it lets go of its directories."""
 
     def __init__(self, root: Path) -> None:
-        """Open ``root``, which must be a folder.
+        """Open ``root``, which must be a directory.
 
-        A path that was made a folder here must not be asked for as anything else.
+        A path that was made a directory here must not be asked for as anything else.
 
         Raises:
             OSError: it is none.
         """
         self._root = root
         self._handles: OrderedDict[str, int] = OrderedDict()
-        self._top = os.open(root, OPEN_FOLDER & ~getattr(os, "O_NOFOLLOW", 0)) if HAS_DIR_FD else -1
+        self._top = os.open(root, OPEN_DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0)) if HAS_DIR_FD else -1
         self._last = "", self._top
-        """The folder that was asked for last, and its descriptor: most files follow one of the same folder."""
+        """The directory that was asked for last, and its descriptor: most files follow one of the same directory."""
         self._inexact: dict[int, bool] = {}
 
     def __enter__(self) -> TreeWriter:  # noqa: PYI034 - Self would say no more
@@ -103,7 +103,7 @@ class TreeWriter:
         self.close()
 
     def close(self) -> None:
-        """Let go of all folders."""
+        """Let go of all directories."""
         for handle in self._handles.values():
             os.close(handle)
         self._handles.clear()
@@ -111,25 +111,25 @@ class TreeWriter:
             os.close(self._top)
             self._top = -1
 
-    def folder(self, path: str) -> None:
-        """Make a folder; the one above it is there. A folder that is there stays with what is in it.
+    def directory(self, path: str) -> None:
+        """Make a directory; the one above it is there. A directory that is there stays with what is in it.
 
         Raises:
             OSError: as the system gives it.
         """
         name, parent = self._at(path)
         try:
-            os.mkdir(name, FOLDER_MODE, dir_fd=parent)
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
         except FileExistsError:
             if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                 return
             self._remove(name, parent)
-            os.mkdir(name, FOLDER_MODE, dir_fd=parent)
-        if HAS_DIR_FD and self._inexact.get(FOLDER_MODE, True):
-            self._fix_mode(self._handle(path), FOLDER_MODE)
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+        if HAS_DIR_FD and self._inexact.get(DIRECTORY_MODE, True):
+            self._fix_mode(self._handle(path), DIRECTORY_MODE)
 
     def file(self, path: str, blocks: Iterable[bytes], *, executable: bool, mtime_ns: int | None) -> tuple[int, str]:
-        """Write a new file, in a folder that is there, and give its size in bytes and its SHA-256.
+        """Write a new file, in a directory that is there, and give its size in bytes and its SHA-256.
 
         Raises:
             OSError: as the system gives it; also what the blocks raise.
@@ -138,7 +138,7 @@ class TreeWriter:
         return self.fill(handle, path, blocks, executable=executable, mtime_ns=mtime_ns)
 
     def create(self, path: str, *, executable: bool) -> int:
-        """Make a new file, in a folder that is there, and give its descriptor, which is to be given to :meth:`fill`.
+        """Make a new file, in a directory that is there, and give its descriptor, which is to be given to :meth:`fill`.
 
         Raises:
             OSError: as the system gives it.
@@ -194,7 +194,7 @@ class TreeWriter:
             os.stat(name, dir_fd=parent, follow_symlinks=False)
             self._remove(name, parent)
         if parent is not None:
-            # A duplicate, because getting at the other folder may close this one.
+            # A duplicate, because getting at the other directory may close this one.
             parent = os.dup(parent)
             try:
                 old, old_parent = self._at(source)
@@ -247,29 +247,29 @@ class TreeWriter:
     # --- where
 
     def _at(self, path: str) -> tuple[str, int | None]:
-        """Give name and folder of ``path`` for a system call."""
+        """Return name and directory of ``path`` for a system call."""
         if not HAS_DIR_FD:
             return os.path.join(self._root, path), None  # noqa: PTH118
-        folder, _, name = path.rpartition("/")
-        if folder != self._last[0]:
-            self._last = folder, self._handle(folder)
+        directory, _, name = path.rpartition("/")
+        if directory != self._last[0]:
+            self._last = directory, self._handle(directory)
         return to_native(name), self._last[1]
 
-    def _handle(self, folder: str) -> int:
-        if not folder:
+    def _handle(self, directory: str) -> int:
+        if not directory:
             return self._top
-        handle = self._handles.get(folder)
+        handle = self._handles.get(directory)
         if handle is None:
-            above, _, name = folder.rpartition("/")
-            handle = os.open(to_native(name), OPEN_FOLDER, dir_fd=self._handle(above))
-            self._handles[folder] = handle
-            if len(self._handles) > _OPEN_FOLDERS:
+            above, _, name = directory.rpartition("/")
+            handle = os.open(to_native(name), OPEN_DIRECTORY, dir_fd=self._handle(above))
+            self._handles[directory] = handle
+            if len(self._handles) > _OPEN_DIRECTORIES:
                 gone, old = self._handles.popitem(last=False)
                 if gone == self._last[0]:
                     self._last = "", self._top
                 os.close(old)
         else:
-            self._handles.move_to_end(folder)
+            self._handles.move_to_end(directory)
         return handle
 
     def _remove(self, name: str, parent: int | None) -> None:

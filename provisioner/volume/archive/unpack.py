@@ -1,4 +1,4 @@
-"""Unpacking an archive that nobody vouches for: every file hashed on its way, nothing outside its folder, all or an error.
+"""Unpacking an archive that nobody vouches for: every file hashed on its way, nothing outside its directory, all or an error.
 
 The archive may still be arriving: it is read from its beginning on, a zip's index excepted, and what is done is released.
 The readers (:mod:`.tar`, :mod:`.zip`) say what the archive claims; the writer (:mod:`.tree_writer`) makes names under one
@@ -30,7 +30,7 @@ from provisioner.volume.archive.member import NOT_OURS, shown
 from provisioner.volume.archive.tar import read_tar
 from provisioner.volume.archive.tree_writer import TreeWriter, colliding_names, folded
 from provisioner.volume.archive.zip import read_zip
-from provisioner.volume.fs.disk import CHUNK, disk_error, make_folder
+from provisioner.volume.fs.disk import CHUNK, disk_error, make_directory
 from provisioner.volume.store.manifest import Entry
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ MAX_PATH_BYTES: Final = 1024
 """Of a whole path within the data set: some systems stop there, the volume's own path included."""
 _BEHIND: Final = 8
 """Files, for each thread, whose content may be yet to come while names are being made."""
-_FOLDERS_KNOWN: Final = 4096
-"""Folders whose names were accepted and need not be looked at again."""
+_DIRECTORIES_KNOWN: Final = 4096
+"""Directories whose names were accepted and need not be looked at again."""
 _NOTHING_YET: Final = "0" * 64
 _MAX_HOPS: Final = 40
 """Links that a link may lead through: as many as Linux follows."""
@@ -64,7 +64,7 @@ class Unpacked:
     """What came out of an archive."""
 
     entries: tuple[Entry, ...]
-    """Files and links, then empty folders, each in the archive's order."""
+    """Files and links, then empty directories, each in the archive's order."""
     shared: tuple[str, ...]
     """Paths that it has in common, bytes and all, with earlier artifacts of the data set; no entries of its own."""
 
@@ -76,7 +76,7 @@ def unpack(
     into: str,
     *,
     taken: Mapping[str, Entry],
-    check: Callable[[], None],
+    check_cancelled: Callable[[], None],
     advance: Callable[[int], None],
     artifact: str = "",
     limit: int | None = None,
@@ -90,11 +90,11 @@ def unpack(
     Args:
         archive: a file, which may be arriving; it is only read, by several threads.
         form: what it is: ``zip`` or a kind of ``tar``.
-        root: the data set's folder, made if missing.
-        into: sub-folder, POSIX separators, or empty.
+        root: the data set's directory, made if missing.
+        into: subdirectory, POSIX separators, or empty.
         taken: what earlier artifacts of the same data set put under ``root``, by path. A member that is the same is
             accepted, and only named among the shared.
-        check: called for every member and every MiB at least, in any thread; raises to end the work.
+        check_cancelled: called for every member and every MiB at least, in any thread; raises to end the work.
         advance: told the bytes of file content as they are done, unpacked, in any thread.
         artifact: key to be noted in each entry.
         limit: bytes of file content that may come out; ``None`` for any number.
@@ -102,7 +102,7 @@ def unpack(
 
     Raises:
         BrokenArchiveError: it cannot be read to its end, or is at odds with its own checksums.
-        UnsafeArchiveError: it would leave its folder, holds what is no file, folder or inner link, contradicts itself, is
+        UnsafeArchiveError: it would leave its directory, holds what is no file, directory or inner link, contradicts itself, is
             encrypted, or unpacks to more than ``limit``.
         IntegrityError: it holds another file than ``taken`` at a path.
         VolumeFullError, VolumeNotWritableError, VolumeError: the disk refused; the archive may well be right.
@@ -111,26 +111,26 @@ def unpack(
     """
     if any(part in {"", ".", ".."} for part in into.split("/")) and into:
         raise ValueError(f"no sub-folder: {into!r}")
-    make_folder(root)
+    make_directory(root)
     try:
         tree = TreeWriter(root)
     except OSError as error:
         raise disk_error(error, f"unpacking {archive.name}", path=root) from error
-    with tree, contextlib.closing(_members(archive, form, check, max_entries)) as members:
+    with tree, contextlib.closing(_members(archive, form, check_cancelled, max_entries)) as members:
         unpacker = _Unpacker(
             tree,
             archive,
             root=root,
             into=into,
             taken=taken,
-            check=check,
+            check_cancelled=check_cancelled,
             advance=advance,
             artifact=artifact,
             limit=limit,
         )
         try:
             for count, member in enumerate(members, 1):
-                check()
+                check_cancelled()
                 if count > max_entries:
                     raise UnsafeArchiveError(f"{archive.name}: it has more than {max_entries} members", hint=NOT_OURS)
                 unpacker.add(member)
@@ -143,14 +143,16 @@ def unpack(
             unpacker.close()
 
 
-def _members(archive: Incoming, form: UnpackFormat, check: Callable[[], None], max_entries: int) -> Generator[Member, None, None]:
+def _members(
+    archive: Incoming, form: UnpackFormat, check_cancelled: Callable[[], None], max_entries: int
+) -> Generator[Member, None, None]:
     if form == "zip":
-        yield from read_zip(archive, check, max_entries)
+        yield from read_zip(archive, check_cancelled, max_entries)
     elif form == "none":
         raise ValueError("not an archive")
     else:
         with open_tar(archive, form) as stream:
-            yield from read_tar(stream, archive.name, check)
+            yield from read_tar(stream, archive.name, check_cancelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +181,14 @@ class _Unpacker:
         root: Path,
         into: str,
         taken: Mapping[str, Entry],
-        check: Callable[[], None],
+        check_cancelled: Callable[[], None],
         advance: Callable[[int], None],
         artifact: str,
         limit: int | None,
     ) -> None:
         self._archive, self._released = archive, 0
         self._name, self._root, self._into, self._tree = archive.name, root, into, tree
-        self._check, self._advance = check, advance
+        self._check_cancelled, self._advance = check_cancelled, advance
         self._artifact = artifact
         self._limit, self._total = limit, 0
         # By key: the path, or, where the file system takes several names for the same, what they have in common.
@@ -196,9 +198,9 @@ class _Unpacker:
         self._full: set[str] = set()
         self._late: deque[_Late] = deque()
         self._cores = workers.usable_cores()
-        self._crew: workers.Crew | None = None
-        # Most members follow another one of their folder.
-        self._folders: dict[str, str] = {}
+        self._crew: workers.WorkerPool | None = None
+        # Most members follow another one of their directory.
+        self._directories: dict[str, str] = {}
         self._parent: str | None = None
         self._folds = False
         try:
@@ -206,14 +208,14 @@ class _Unpacker:
         except OSError as error:
             raise self._disk(error, into or ".") from error
         self._taken = {self._key(path): entry for path, entry in taken.items()} if self._folds else taken
-        self._taken_folders: set[str] = set()
+        self._taken_directories: set[str] = set()
         for path in taken:
             above = path.rpartition("/")[0]
-            while above and (key := self._key(above)) not in self._taken_folders:
-                self._taken_folders.add(key)
+            while above and (key := self._key(above)) not in self._taken_directories:
+                self._taken_directories.add(key)
                 above = above.rpartition("/")[0]
         try:
-            self._folder(into)
+            self._directory(into)
         except OSError as error:
             raise self._disk(error, into) from error
 
@@ -229,7 +231,7 @@ class _Unpacker:
         try:
             match member.kind:
                 case "folder":
-                    self._folder(path)
+                    self._directory(path)
                 case "file":
                     self._file(path, member)
                 case "hardlink":
@@ -246,7 +248,7 @@ class _Unpacker:
         for entry in self._links.values():
             self._follow(entry)
         for entry in self._links.values():
-            self._check()
+            self._check_cancelled()
             try:
                 self._tree.symlink(entry.path, entry.target)
             except OSError as error:
@@ -257,7 +259,7 @@ class _Unpacker:
         shared: list[str] = []
         for key, entry in self._made.items():
             if entry.kind == "folder":
-                if key not in self._full and key not in self._taken_folders and key not in self._taken:
+                if key not in self._full and key not in self._taken_directories and key not in self._taken:
                     empty.append(entry)
             elif key in self._taken:
                 shared.append(entry.path)
@@ -304,7 +306,7 @@ class _Unpacker:
     def _sort(self) -> None:
         """Bring what was made into the archive's order, where the reader had another one."""
         if self._ranks:
-            # A folder that is only implied comes before the first of what is in it, as everywhere.
+            # A directory that is only implied comes before the first of what is in it, as everywhere.
             ranked = sorted(self._made.items(), key=lambda item: self._ranks.get(item[0], -1))
             self._made = dict(ranked)
             self._ranks.clear()
@@ -312,14 +314,14 @@ class _Unpacker:
     # --- names
 
     def _path(self, name: str) -> str:
-        """Give the path within the data set for a member's name; that of the folder itself for ``./``.
+        """Return the path within the data set for a member's name; that of the directory itself for ``./``.
 
         Raises:
-            UnsafeArchiveError: the name leads, or would lead on some system, out of the folder, or fits on no disk.
+            UnsafeArchiveError: the name leads, or would lead on some system, out of the directory, or fits on no disk.
         """
-        folder, _, last = name.rpartition("/")
+        directory, _, last = name.rpartition("/")
         if (
-            (above := self._folders.get(folder)) is not None
+            (above := self._directories.get(directory)) is not None
             and last not in {"", ".", ".."}
             and "\0" not in last
             and "\\" not in last
@@ -328,10 +330,10 @@ class _Unpacker:
         ):
             return above + last
         path = self._path_in_full(name)
-        if folder and last:
-            if len(self._folders) >= _FOLDERS_KNOWN:
-                self._folders.clear()
-            self._folders[folder] = path[: len(path) - len(last)]
+        if directory and last:
+            if len(self._directories) >= _DIRECTORIES_KNOWN:
+                self._directories.clear()
+            self._directories[directory] = path[: len(path) - len(last)]
         return path
 
     def _path_in_full(self, name: str) -> str:
@@ -359,7 +361,7 @@ class _Unpacker:
         return folded(path) if self._folds else path
 
     def _known(self, path: str) -> Entry | None:
-        """Give what this archive has put at ``path`` so far."""
+        """Return what this archive has put at ``path`` so far."""
         entry = self._made.get(self._key(path))
         if entry is not None and self._folds and entry.path != path:
             raise colliding_names(self._name, entry.path, path)
@@ -367,8 +369,8 @@ class _Unpacker:
 
     # --- what the members are
 
-    def _folder(self, path: str) -> None:
-        """Make a folder and those above it, once each."""
+    def _directory(self, path: str) -> None:
+        """Make a directory and those above it, once each."""
         known = self._known(path)
         if known is None:
             if not path:
@@ -378,9 +380,9 @@ class _Unpacker:
                 self._conflict(path, "a folder", taken)
             above = path.rpartition("/")[0]
             if above:
-                self._folder(above)
+                self._directory(above)
                 self._full.add(self._key(above))
-            self._tree.folder(path)
+            self._tree.directory(path)
             self._made[self._key(path)] = Entry(path, "folder", artifact=self._artifact)
         elif known.kind != "folder":
             self._refuse(path, f"is a folder, or in one, and also a {known.kind}")
@@ -413,7 +415,7 @@ class _Unpacker:
     def _have_written(self, path: str, member: Member) -> None:
         """Have another thread write a file; its entry's place is kept."""
         if self._crew is None:
-            self._crew = workers.Crew(self._cores, "unpack")
+            self._crew = workers.WorkerPool(self._cores, "unpack")
         while len(self._late) >= _BEHIND * self._cores or (self._late and self._late[0].task.done):
             self._settle_first()
         key = self._key(path)
@@ -469,14 +471,14 @@ class _Unpacker:
         return taken is None
 
     def _parent_of(self, path: str) -> None:
-        if self._taken_folders and self._key(path) in self._taken_folders:
+        if self._taken_directories and self._key(path) in self._taken_directories:
             raise IntegrityError(
                 f"{self._name}: {shown(path)} is no folder, and an earlier file of this data set made it one",
                 hint="The two do not belong in one folder: give one of them its own with `into`.",
             )
         above = path.rpartition("/")[0]
         if above and above != self._parent:
-            self._folder(above)
+            self._directory(above)
             self._full.add(self._key(above))
             self._parent = above
 
@@ -494,7 +496,7 @@ class _Unpacker:
             for data in blocks:
                 if self._crew is not None and self._crew.stopped:
                     raise _StoppedError
-                self._check()
+                self._check_cancelled()
                 yield data
                 self._advance(len(data))
         finally:
@@ -510,7 +512,7 @@ class _Unpacker:
         By name and not on the disk: the links are not made yet, and what they point to may be missing.
 
         Raises:
-            UnsafeArchiveError: it leaves the archive's own folder, or goes round in a circle.
+            UnsafeArchiveError: it leaves the archive's own directory, or goes round in a circle.
         """
         target = entry.target
         if not target or "\0" in target:
@@ -537,7 +539,7 @@ class _Unpacker:
             ahead += self._steps(onward, entry)
 
     def _steps(self, link: Entry, entry: Entry) -> list[str]:
-        """Give the steps of a link's target, the first one last."""
+        """Return the steps of a link's target, the first one last."""
         target = link.target
         if target.startswith("/") or (os.name == "nt" and (":" in target or "\\" in target)):
             self._refuse(entry.path, f"is a link to the absolute path {shown(target)}")
@@ -560,7 +562,7 @@ class _Unpacker:
 
 
 def windows_objection(part: str) -> str:
-    """Say why Windows would take one part of a path for something else than a name; empty when it would not."""
+    """Return why Windows would take one part of a path for something else than a name; empty when it would not."""
     if _WINDOWS_FORBIDDEN & set(part) or any(character < " " for character in part):
         return "has a character that Windows does not allow in names"
     if part.endswith((".", " ")):

@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 def usable_cores() -> int:
-    """Give the number of processors that this process may run on."""
+    """Return the number of processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-class Ahead(Generic[T]):
+class ReadAhead(Generic[T]):
     """What an iterator gives, worked out by a thread before it is asked for, up to a number of items.
 
     A generator is closed by that thread.
@@ -121,7 +121,7 @@ class Task(Generic[T]):
         return cast("T", value)
 
 
-class Crew:
+class WorkerPool:
     """Some threads that make calls, in the order in which they are asked for, each as soon as one is free."""
 
     def __init__(self, count: int, name: str) -> None:

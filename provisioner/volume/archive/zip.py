@@ -100,20 +100,20 @@ class _Listed:
     mtime_ns: int | None
 
 
-def read_zip(archive: Incoming, check: Callable[[], None], max_entries: int) -> Iterator[Member]:
-    """Give the members of a zip archive, by ascending offset; where its index is in another order, with their rank in it.
+def read_zip(archive: Incoming, check_cancelled: Callable[[], None], max_entries: int) -> Iterator[Member]:
+    """Return the members of a zip archive, by ascending offset; where its index is in another order, with their rank in it.
 
     Raises:
         BrokenArchiveError: truncated, followed by something else, damaged, or at odds with its own index.
-        UnsafeArchiveError: encrypted, packed by an unknown method, overlapping members, a member that is no file, folder or
+        UnsafeArchiveError: encrypted, packed by an unknown method, overlapping members, a member that is no file, directory or
             link, or more than ``max_entries`` members.
         ProvisionerError: as the archive's ``read_at``.
     """
-    return _Reader(archive, check).members(max_entries)
+    return _Reader(archive, check_cancelled).members(max_entries)
 
 
 def _whole(archive: Incoming, offset: int, count: int) -> bytes:
-    """Give ``count`` bytes, or as many as there are."""
+    """Return ``count`` bytes, or as many as there are."""
     data = archive.read_at(offset, count)
     while len(data) < count and (more := archive.read_at(offset + len(data), count - len(data))):
         data += more
@@ -131,14 +131,14 @@ class _Span:
         self._held = b""
 
     def take(self, count: int) -> bytes:
-        """Give ``count`` bytes, fewer only at the end of the archive."""
+        """Return ``count`` bytes, fewer only at the end of the archive."""
         data = self.some(count)
         while len(data) < count and (more := self.some(count - len(data))):
             data += more
         return data
 
     def some(self, count: int) -> bytes:
-        """Give between 1 and ``count`` bytes; none at the end of the archive."""
+        """Return between 1 and ``count`` bytes; none at the end of the archive."""
         if not self._held:
             data = self._archive.read_at(self._at, max(count, self._first))
             self._at += len(data)
@@ -160,7 +160,7 @@ class _IndexBytes:
         self._data, self._base = b"", 0
 
     def get(self, at: int, count: int) -> bytes:
-        """Give ``count`` bytes from ``at`` on, fewer only at the end of the index."""
+        """Return ``count`` bytes from ``at`` on, fewer only at the end of the index."""
         place = at - self._base
         if place < 0 or place + count > len(self._data):
             self._base = at if self.window < self.length else 0
@@ -170,10 +170,10 @@ class _IndexBytes:
 
 
 class _Reader:
-    def __init__(self, archive: Incoming, check: Callable[[], None]) -> None:
+    def __init__(self, archive: Incoming, check_cancelled: Callable[[], None]) -> None:
         self._name = archive.name
         self._archive = archive
-        self._check = check
+        self._check_cancelled = check_cancelled
         self._length = archive.size
         self._hungry = threading.Lock()
 
@@ -238,10 +238,10 @@ class _Reader:
         return self._broken("its zip64 index cannot be found")
 
     def _places(self, index: _Index, data: _IndexBytes) -> Iterator[tuple[int, int]]:
-        """Give where each entry is within the index and where it says its member is, and look whether the index is whole."""
+        """Return where each entry is within the index and where it says its member is, and look whether the index is whole."""
         at = seen = 0
         while at < index.length:
-            self._check()
+            self._check_cancelled()
             head = data.get(at, _INDEXED.size)
             if len(head) != _INDEXED.size or not head.startswith(b"PK\1\2"):
                 self._broken(f"its index is damaged at entry {seen + 1}")
@@ -258,7 +258,7 @@ class _Reader:
             self._broken(f"its index has {seen} entries and claims {index.count}")
 
     def _listing(self, index: _Index) -> Iterator[tuple[int | None, _Listed]]:
-        """Give the entries by ascending offset of their members, with their rank where that is not the index's own order."""
+        """Return the entries by ascending offset of their members, with their rank where that is not the index's own order."""
         data = _IndexBytes(self._archive, index)
         last, in_order = 0, True
         for _, offset in self._places(index, data):
@@ -281,7 +281,7 @@ class _Reader:
             yield rank, self._entry(index, data, entries[rank])[0]
 
     def _entry(self, index: _Index, data: _IndexBytes, at: int) -> tuple[_Listed, int]:
-        """Give the entry at ``at`` of the index, which is whole, and its length in bytes."""
+        """Return the entry at ``at`` of the index, which is whole, and its length in bytes."""
         (_, _, host, _, flags, method, time, date, crc, packed, size, name_length, extra_length, comment_length, disk, _,
          attributes, offset) = _INDEXED.unpack(data.get(at, _INDEXED.size))  # fmt: skip
         raw = data.get(at + _INDEXED.size, name_length)
@@ -334,7 +334,7 @@ class _Reader:
         return member
 
     def _content(self, listed: _Listed) -> Iterator[bytes]:
-        """Give a member's content. In any thread: it shares nothing with the rest that changes."""
+        """Return a member's content. In any thread: it shares nothing with the rest that changes."""
         if listed.method in _FAST or listed.size < _HUNGRY:
             yield from self._checked(listed)
         else:
@@ -438,7 +438,7 @@ def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _decoded(raw: bytes, flags: int, host: int) -> str:
-    """Give the name: UTF-8 where it says so or is; else the bytes as they are (Unix), or code page 437 (the rest)."""
+    """Return the name: UTF-8 where it says so or is; else the bytes as they are (Unix), or code page 437 (the rest)."""
     if flags & _UTF8 or host in _UNIX_HOSTS:
         return raw.decode("utf-8", "surrogateescape")
     try:
@@ -448,7 +448,7 @@ def _decoded(raw: bytes, flags: int, host: int) -> str:
 
 
 def _modified(field: bytes, date: int, time: int) -> int | None:
-    """Give the time of the extended timestamp, else the DOS one, which has no time zone and is taken for UTC."""
+    """Return the time of the extended timestamp, else the DOS one, which has no time zone and is taken for UTC."""
     if len(field) >= 5 and field[0] & 1:  # noqa: PLR2004 - flags and four bytes of seconds
         return sensible_time(struct.unpack_from("<l", field, 1)[0])
     month, day = date >> 5 & 15, date & 31

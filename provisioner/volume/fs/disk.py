@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FILE_MODE: Final = 0o664
 """Group-writable: a volume is shared by uid 1000 and by any other uid with group 0."""
 EXECUTABLE_MODE: Final = 0o775
-FOLDER_MODE: Final = 0o775
+DIRECTORY_MODE: Final = 0o775
 TEMPORARY_PREFIX: Final = ".tmp-"
 """What :func:`write_atomic` leaves behind when it is killed begins with this; safe to delete under the lock."""
 
@@ -39,8 +39,10 @@ _BUFFER: Final = 64 * 1024
 """Bytes that small pieces are gathered to before they are written."""
 
 HAS_DIR_FD: Final = {os.open, os.mkdir, os.unlink, os.rmdir, os.stat} <= os.supports_dir_fd
-"""Whether paths can be opened relative to an open folder (not on Windows)."""
-OPEN_FOLDER: Final[int] = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Whether paths can be opened relative to an open directory (not on Windows)."""
+OPEN_DIRECTORY: Final[int] = (
+    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+)
 OPEN_READ: Final[int] = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
@@ -78,7 +80,7 @@ _NO_HARD_LINKS: Final = frozenset(
 
 
 def disk_error(error: OSError, what: str, *, path: Path | None = None, needed: int | None = None) -> ProvisionerError:
-    """Give the error of ours for ``error``, which happened while ``what`` ("writing the status file").
+    """Return the error of ours for ``error``, which happened while ``what`` ("writing the status file").
 
     ``path`` (or else the error's own) is named, and where space ran out, how much was needed and is free, in bytes.
     """
@@ -145,7 +147,7 @@ _SAME_NAMES: Final = os.name == "nt" or sys.getfilesystemencoding().lower() in {
 
 
 def to_native(path: str) -> str:
-    """Give the text for system calls that stands for the bytes of ``path`` (UTF-8 with ``surrogateescape``)."""
+    """Return the text for system calls that stands for the bytes of ``path`` (UTF-8 with ``surrogateescape``)."""
     return path if _SAME_NAMES else os.fsdecode(path.encode("utf-8", "surrogateescape"))
 
 
@@ -173,7 +175,7 @@ def open_file(path: Path) -> BufferedReader:
 
 
 def read_file(path: Path) -> bytes:
-    """Give what is in a file.
+    """Return what is in a file.
 
     Raises:
         OSError: as :func:`open_file`.
@@ -186,7 +188,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _existing(path: Path) -> Path:
-    """Give ``path`` or its nearest ancestor that exists."""
+    """Return ``path`` or its nearest ancestor that exists."""
     path = path.absolute()
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -194,7 +196,7 @@ def _existing(path: Path) -> Path:
 
 
 def free_bytes(path: Path) -> int:
-    """Give the bytes that this user can still write to the file system of ``path``, which need not exist yet.
+    """Return the bytes that this user can still write to the file system of ``path``, which need not exist yet.
 
     Raises:
         VolumeError: the system does not say.
@@ -204,13 +206,13 @@ def free_bytes(path: Path) -> int:
 
 
 def used_bytes(tree: Path) -> int:
-    """Give the bytes that ``tree`` takes on its device: blocks, not lengths; a file with several names counts once.
+    """Return the bytes that ``tree`` takes on its device: blocks, not lengths; a file with several names counts once.
 
     What disappears meanwhile is not counted; a tree that does not exist takes nothing. Windows has no block counts:
     lengths are used there.
 
     Raises:
-        VolumeError: a folder cannot be listed.
+        VolumeError: a directory cannot be listed.
     """
     seen: set[tuple[int, int]] = set()
     total = 0
@@ -249,7 +251,7 @@ def _blocks(facts: os.stat_result) -> int:
 
 
 def is_same_filesystem(first: Path, second: Path) -> bool:
-    """Say whether a rename between the two can work; a path that does not exist counts as its nearest ancestor.
+    """Return whether a rename between the two can work; a path that does not exist counts as its nearest ancestor.
 
     Two bind mounts of one device look the same and refuse all the same: a rename must still expect ``EXDEV``.
 
@@ -264,7 +266,7 @@ def is_same_filesystem(first: Path, second: Path) -> bool:
 
 
 def fsync_directory(path: Path) -> None:
-    """Make the names in ``path`` durable. Nothing to do on Windows, where a folder cannot be opened.
+    """Make the names in ``path`` durable. Nothing to do on Windows, where a directory cannot be opened.
 
     Raises:
         VolumeError: the device failed. File systems that know no such thing (some FUSE mounts) are believed.
@@ -272,23 +274,23 @@ def fsync_directory(path: Path) -> None:
     if os.name == "nt":
         return
     with disk_errors("making durable", path):
-        handle = os.open(path, OPEN_FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
+        handle = os.open(path, OPEN_DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
         try:
             _fsync(handle)
         finally:
             os.close(handle)
 
 
-def sync_tree(path: Path, *folders: Path) -> None:
+def sync_tree(path: Path, *directories: Path) -> None:
     """Make everything under ``path`` durable, names included.
 
     One ``syncfs`` where the C library has it (Linux): it writes out the whole file system and, since Linux 5.8, reports
     a failed write. Elsewhere, and on FUSE, whose programs are not told of it (``fuse_sync_fs`` in the kernel), each file
-    and then each folder is fsynced, deepest first. Links are not followed.
+    and then each directory is fsynced, deepest first. Links are not followed.
 
     Args:
-        path: a folder, with all that is under it, or a file.
-        folders: others on the same file system, with the files in them, and not what is in their folders.
+        path: a directory, with all that is under it, or a file.
+        directories: others on the same file system, with the files in them, and not what is in their directories.
 
     Raises:
         VolumeError: the device failed; what is there must not be published.
@@ -296,8 +298,8 @@ def sync_tree(path: Path, *folders: Path) -> None:
     with disk_errors("making durable", path):
         if is_fuse(path) or not _syncfs(path):
             _fsync_each(path)
-            for folder in folders:
-                _fsync_each(folder, deep=False)
+            for directory in directories:
+                _fsync_each(directory, deep=False)
 
 
 def _syncfs(path: Path) -> bool:
@@ -324,14 +326,14 @@ def _syncfs(path: Path) -> bool:
 
 
 def _fsync_each(path: Path, *, deep: bool = True) -> None:
-    folders: list[str] = []
+    directories: list[str] = []
     pending = [os.fspath(path)]
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         _fsync_file(os.fspath(path))
         return
     while pending:
-        folders.append(pending.pop())
-        with os.scandir(folders[-1]) as listing:
+        directories.append(pending.pop())
+        with os.scandir(directories[-1]) as listing:
             for item in listing:
                 if item.is_dir(follow_symlinks=False):
                     if deep:
@@ -339,8 +341,8 @@ def _fsync_each(path: Path, *, deep: bool = True) -> None:
                 elif item.is_file(follow_symlinks=False):
                     _fsync_file(item.path)
     if os.name != "nt":
-        for folder in reversed(folders):
-            handle = os.open(folder, OPEN_FOLDER)
+        for directory in reversed(directories):
+            handle = os.open(directory, OPEN_DIRECTORY)
             try:
                 _fsync(handle)
             finally:
@@ -383,7 +385,7 @@ def write_all(handle: int, data: bytes | memoryview) -> None:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a file that is not there yet, with mode 0664; whatever has its name makes way. Its folder must exist.
+    """Write a file that is not there yet, with mode 0664; whatever has its name makes way. Its directory must exist.
 
     Raises:
         VolumeFullError: no room; a part of it may be there.
@@ -409,7 +411,7 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes], *, durable: bool = T
 
     ``data`` may come in pieces of any length, which are not all held at once; what making them raises leaves the old file.
     ``durable``: they also survive a power cut from here on. The mode is 0664, whatever the umask. A link at ``path`` is
-    replaced, not followed. The folder must exist.
+    replaced, not followed. The directory must exist.
 
     Raises:
         VolumeFullError: no room; the old file is untouched.
@@ -466,7 +468,7 @@ def exchange(first: Path, second: Path) -> bool:
     raise OSError(number, os.strerror(number), os.fspath(first))
 
 
-def make_folder(path: Path) -> None:
+def make_directory(path: Path) -> None:
     """Make ``path`` and what is missing above it, each with mode 0775, whatever the umask. One that is there stays as it is.
 
     Raises:
@@ -478,30 +480,30 @@ def make_folder(path: Path) -> None:
         missing = [path]
         while not missing[-1].exists() and missing[-1] != missing[-1].parent:
             missing.append(missing[-1].parent)
-        for folder in reversed(missing[:-1] if missing[-1].is_dir() else missing):
+        for directory in reversed(missing[:-1] if missing[-1].is_dir() else missing):
             try:
-                os.mkdir(folder, FOLDER_MODE)  # noqa: PTH102
+                os.mkdir(directory, DIRECTORY_MODE)  # noqa: PTH102
             except FileExistsError:
                 # Somebody else was faster; a file or a dangling link in the way is an error all the same.
-                if not folder.is_dir():
+                if not directory.is_dir():
                     raise
             else:
-                _open_up(folder)
+                _open_up(directory)
 
 
-def _open_up(folder: Path) -> None:
+def _open_up(directory: Path) -> None:
     if HAS_DIR_FD:
-        handle = os.open(folder, OPEN_FOLDER)
+        handle = os.open(directory, OPEN_DIRECTORY)
         try:
-            set_mode(handle, FOLDER_MODE)
+            set_mode(handle, DIRECTORY_MODE)
         finally:
             os.close(handle)
 
 
 def set_mode(handle: int, mode: int) -> bool:
-    """Give an open file or folder exactly ``mode``; ``False`` where the file system keeps no modes.
+    """Return an open file or directory exactly ``mode``; ``False`` where the file system keeps no modes.
 
-    A folder keeps its set-group-id bit: it is how a shared volume hands its group down.
+    A directory keeps its set-group-id bit: it is how a shared volume hands its group down.
     """
     if not hasattr(os, "fchmod"):
         return False
@@ -569,7 +571,7 @@ def _copy(source: Path, target: Path, facts: os.stat_result) -> None:
 def remove_tree(path: Path) -> None:
     """Take away ``path`` and all that is under it; nothing happens when it is not there.
 
-    Links are removed, never followed, also when one appears while we work. Folders that forbid it are made writable
+    Links are removed, never followed, also when one appears while we work. Directories that forbid it are made writable
     first. What somebody else removes meanwhile counts as done.
 
     Raises:
@@ -581,7 +583,7 @@ def remove_tree(path: Path) -> None:
             _remove_by_path(path)
             return
         try:
-            parent = os.open(path.parent, OPEN_FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
+            parent = os.open(path.parent, OPEN_DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
         except FileNotFoundError:
             return
         try:
@@ -591,7 +593,7 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_at(parent: int, name: bytes) -> None:
-    """Take away ``name``, whatever it is, from the open folder ``parent``; see :func:`remove_tree`.
+    """Take away ``name``, whatever it is, from the open directory ``parent``; see :func:`remove_tree`.
 
     Raises:
         OSError: as the system gives it.
@@ -630,7 +632,7 @@ def remove_at(parent: int, name: bytes) -> None:
 
 
 def _remove_leaf(parent: int, name: bytes) -> bool:
-    """Unlink ``name``; ``False`` when it is a folder, ``True`` when it is gone."""
+    """Unlink ``name``; ``False`` when it is a directory, ``True`` when it is gone."""
     try:
         if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             return False
@@ -647,12 +649,12 @@ def _remove_leaf(parent: int, name: bytes) -> bool:
 
 def _descend(stack: list[tuple[int, bytes, list[bytes]]], parent: int, name: bytes) -> None:
     try:
-        handle = os.open(name, OPEN_FOLDER, dir_fd=parent)
+        handle = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
         return
     except PermissionError:
         os.chmod(name, 0o700, dir_fd=parent)
-        handle = os.open(name, OPEN_FOLDER, dir_fd=parent)
+        handle = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
     try:
         # Listing needs r and the removals need w and x: asked for once, not found out one by one.
         if os.fstat(handle).st_mode & 0o700 != 0o700:  # noqa: PLR2004
@@ -669,12 +671,12 @@ def _names(handle: int) -> list[bytes]:
 
 
 def _remove_by_path(path: Path) -> None:
-    """Do the same where there are no descriptors of folders (Windows)."""
+    """Do the same where there are no descriptors of directories (Windows)."""
     try:
         facts = os.lstat(path)
     except FileNotFoundError:
         return
-    # A junction is a folder to lstat and a link to its user: unlinking takes the junction away and nothing behind it.
+    # A junction is a directory to lstat and a link to its user: unlinking takes the junction away and nothing behind it.
     if stat.S_ISDIR(facts.st_mode) and not getattr(facts, "st_reparse_tag", 0):
         with os.scandir(path) as listing:
             children = [Path(item.path) for item in listing]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from provisioner.cancellation import Stop
+    from provisioner.cancellation import Cancellation
 
 POLL_SECONDS: Final = 0.2
 _HOLDER_BYTES: Final = 4096
@@ -32,7 +32,7 @@ def writer_lock(
     *,
     holder: Mapping[str, Any],
     timeout_seconds: float,
-    stop: Stop,
+    cancellation: Cancellation,
     waiting: Callable[[str, float], None],
 ) -> Iterator[None]:
     """Hold the volume's lock while the block runs.
@@ -41,7 +41,7 @@ def writer_lock(
         path: the lock file; made if missing, never removed.
         holder: who we are; written into the lock file for those who wait.
         timeout_seconds: how long to wait for another writer.
-        stop: ends the wait.
+        cancellation: ends the wait.
         waiting: called before each new attempt with who holds it and how many seconds we waited.
 
     Raises:
@@ -61,7 +61,7 @@ def writer_lock(
     )
     begun = time.monotonic()
     while True:
-        stop.check()
+        cancellation.raise_if_requested()
         try:
             lock.acquire(timeout=0)
             break
@@ -75,7 +75,7 @@ def writer_lock(
                     hint="Start again later, or raise LOCK_TIMEOUT. A writer that was killed holds nothing.",
                 ) from None
             waiting(who, waited)
-            stop.wait(min(POLL_SECONDS, max(0.0, timeout_seconds - waited)))
+            cancellation.wait(min(POLL_SECONDS, max(0.0, timeout_seconds - waited)))
         except (PermissionError, OSError, NotImplementedError) as error:
             raise _refusal(path, error) from error
     try:

@@ -18,7 +18,7 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 def kind_of(path: Path) -> Literal["posix", "object"]:
-    """Say whether a path lies on an object store that is mounted as a file system."""
+    """Return whether a path lies on an object store that is mounted as a file system."""
     found = _mount_of(path)
     if found is None:
         return "posix"
@@ -27,19 +27,19 @@ def kind_of(path: Path) -> Literal["posix", "object"]:
 
 
 def is_fuse(path: Path) -> bool:
-    """Say whether the file system of a path is a program, and not the kernel's own."""
+    """Return whether the file system of a path is a program, and not the kernel's own."""
     found = _mount_of(path)
     return found is not None and (found[1] in {"fuse", "fuseblk"} or found[1].startswith("fuse."))
 
 
 def is_kept(path: Path) -> bool:
-    """Say whether a path lies on a mount of its own, or on the one that a container loses with its end."""
+    """Return whether a path lies on a mount of its own, or on the one that a container loses with its end."""
     found = _mount_of(path)
     return found is None or found[0] != "/"
 
 
 def _mount_of(path: Path) -> tuple[str, str, str] | None:
-    """Give mount point, type and source of the mount that holds ``path``; ``None`` where nobody can say."""
+    """Return mount point, type and source of the mount that holds ``path``; ``None`` where nobody can say."""
     try:
         table = _TABLE.read_text("utf-8", "surrogateescape")
     except OSError:

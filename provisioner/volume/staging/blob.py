@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from provisioner.errors import DigestMismatchError, SizeMismatchError
-from provisioner.volume.fs.disk import disk_errors, make_folder, read_file, write_atomic
+from provisioner.volume.fs.disk import disk_errors, make_directory, read_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,20 +71,20 @@ class Hasher:
 class Blob:
     """One artifact's bytes in staging; the sink of a fetch. Used by one thread at a time."""
 
-    def __init__(self, folder: Path, artifact: Artifact, *, check: Callable[[], None]) -> None:
+    def __init__(self, directory: Path, artifact: Artifact, *, check_cancelled: Callable[[], None]) -> None:
         """Open what is there and hash it, so that a fetch can go on behind it.
 
         Raises:
             VolumeError: the volume failed.
         """
         self.artifact = artifact
-        self.path = folder / f"{artifact.key}.part"
-        self._note = folder / f"{artifact.key}.json"
-        self._check = check
+        self.path = directory / f"{artifact.key}.part"
+        self._note = directory / f"{artifact.key}.json"
+        self._check_cancelled = check_cancelled
         self.origin: tuple[str, str] | None = None
         """URL and validator (ETag or date) of the bytes that are there, where they are known."""
         with disk_errors(f"staging {artifact.name}"):
-            make_folder(folder)
+            make_directory(directory)
             # Unbuffered, so that what was counted as written is with the kernel and survives our death.
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o664)
             self.have = os.fstat(self._file).st_size
@@ -123,7 +123,7 @@ class Blob:
             buffer = memoryview(bytearray(CHUNK))
             os.lseek(self._file, 0, os.SEEK_SET)
             while count := os.readv(self._file, [buffer]) if hasattr(os, "readv") else _read_into(self._file, buffer):
-                self._check()
+                self._check_cancelled()
                 self._hasher.update(buffer[:count])
 
     def restart(self) -> None:
@@ -191,13 +191,13 @@ class Blob:
         """Put the sealed blob in its place in a tree on the same file system."""
         self.close()
         with disk_errors(f"placing {self.artifact.name}"):
-            make_folder(destination.parent)
+            make_directory(destination.parent)
             os.replace(self.path, destination)
             self._note.unlink(missing_ok=True)
 
 
 def mismatch(artifact: Artifact, found: str) -> DigestMismatchError:
-    """Give the error for bytes whose digest is ``found`` and not the artifact's."""
+    """Return the error for bytes whose digest is ``found`` and not the artifact's."""
     expected = artifact.digest
     algorithm = expected.algorithm if expected else "sha256"
     return DigestMismatchError(
@@ -225,7 +225,7 @@ def _read_into(descriptor: int, buffer: memoryview) -> int:
     return len(data)
 
 
-def hash_file(path: Path, artifact: Artifact, check: Callable[[], None]) -> tuple[bool, str]:
+def hash_file(path: Path, artifact: Artifact, check_cancelled: Callable[[], None]) -> tuple[bool, str]:
     """Hash a file that may be an artifact; give whether it is, and its SHA-256.
 
     Raises:
@@ -236,6 +236,6 @@ def hash_file(path: Path, artifact: Artifact, check: Callable[[], None]) -> tupl
     buffer = memoryview(bytearray(CHUNK))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
-            check()
+            check_cancelled()
             hasher.update(buffer[:count])
     return artifact.digest is not None and hasher.named == artifact.digest.hex, hasher.sha256

@@ -31,7 +31,7 @@ class Incoming(Protocol):
         ...
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Give between 1 and ``count`` bytes from ``offset`` on, none at the end; waits until there are some.
+        """Return between 1 and ``count`` bytes from ``offset`` on, none at the end; waits until there are some.
 
         Raises:
             ProvisionerError: they will never come: the transfer has failed, the run must end, or the disk failed.
@@ -82,7 +82,7 @@ class LocalFile:
             self._file = -1
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Give between 1 and ``count`` bytes from ``offset`` on; none at the end.
+        """Return between 1 and ``count`` bytes from ``offset`` on; none at the end.
 
         Raises:
             VolumeError: the disk failed.

@@ -21,25 +21,25 @@ _LEFTOVER_DEPTH: Final = 2
 _NOT_SEARCHED: Final = frozenset({"datasets", ".provisioner", "lost+found"})
 
 
-class Finds:
+class LocalCopies:
     """What may be of use, indexed once and only when first asked."""
 
-    def __init__(self, root: Path, hub_cache: Path | None, check: Callable[[], None]) -> None:
+    def __init__(self, root: Path, hub_cache: Path | None, check_cancelled: Callable[[], None]) -> None:
         """Remember where to look.
 
         Args:
-            root: the volume's root: an archive may lie in it or in a folder of it.
+            root: the volume's root: an archive may lie in it or in a directory of it.
             hub_cache: the Hub client's cache (``HF_HUB_CACHE``); ``None``: do not use it.
-            check: called between pieces of work; raises to end it.
+            check_cancelled: called between pieces of work; raises to end it.
         """
         self._root = root
         self._hub_cache = hub_cache
-        self._check = check
+        self._check_cancelled = check_cancelled
         self._blobs: dict[str, Path] | None = None
         self._leftovers: dict[str, list[Path]] | None = None
 
     def find(self, artifact: Artifact) -> Path | None:
-        """Give a file that has an artifact's size and digest; ``None`` when there is none, or no digest to tell by."""
+        """Return a file that has an artifact's size and digest; ``None`` when there is none, or no digest to tell by."""
         if artifact.digest is None:
             return None
         for path in self._candidates(artifact):
@@ -47,7 +47,7 @@ class Finds:
                 size = path.stat().st_size
                 if artifact.size is not None and not artifact.size.estimate and size != artifact.size.value:
                     continue
-                if hash_file(path, artifact, self._check)[0]:
+                if hash_file(path, artifact, self._check_cancelled)[0]:
                     return path
             except OSError:
                 continue  # a find that cannot be read is none
@@ -85,14 +85,14 @@ def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
                 yield blob, blobs / blob
 
 
-def _files_below(folder: Path, depth: int) -> Iterator[Path]:
+def _files_below(directory: Path, depth: int) -> Iterator[Path]:
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(directory) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         return
     for entry in found:
         if entry.is_file(follow_symlinks=False):
-            yield folder / entry.name
+            yield directory / entry.name
         elif depth > 1 and entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_SEARCHED:
-            yield from _files_below(folder / entry.name, depth - 1)
+            yield from _files_below(directory / entry.name, depth - 1)

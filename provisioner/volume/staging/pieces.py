@@ -18,7 +18,7 @@ import zlib
 from array import array
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from provisioner.volume.fs.disk import disk_errors, make_folder, read_file, write_atomic
+from provisioner.volume.fs.disk import disk_errors, make_directory, read_file, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ _VERSION: Final = 1
 
 
 def number_of_pieces(size: int) -> int:
-    """Give how many pieces a file of ``size`` bytes has."""
+    """Return how many pieces a file of ``size`` bytes has."""
     return -(-size // PIECE)
 
 
@@ -59,7 +59,7 @@ class Pieces(Protocol):
         ...
 
     def load(self, offset: int, count: int) -> bytes:
-        """Give ``count`` bytes of pieces that are there."""
+        """Return ``count`` bytes of pieces that are there."""
         ...
 
     def restart(self) -> None:
@@ -78,20 +78,20 @@ class Pieces(Protocol):
 class PieceFile:
     """Pieces in one file, each in its place, and the journal that says which of them are there."""
 
-    def __init__(self, folder: Path, key: str, size: int, *, check: Callable[[], None]) -> None:
+    def __init__(self, directory: Path, key: str, size: int, *, check_cancelled: Callable[[], None]) -> None:
         """Open what is there, and believe those pieces whose content has the CRC that the journal says.
 
         Args:
-            folder: where they lie; made if missing.
+            directory: where they lie; made if missing.
             key: of the artifact; names the files.
             size: bytes of the whole.
-            check: called for every piece that is read; raises to end it.
+            check_cancelled: called for every piece that is read; raises to end it.
 
         Raises:
             VolumeError: the volume failed.
         """
-        self.path = folder / f"{key}.part"
-        self._journal_path = folder / f"{key}.journal"
+        self.path = directory / f"{key}.part"
+        self._journal_path = directory / f"{key}.journal"
         self._size = size
         self.held = bytearray(number_of_pieces(size))
         self._sums = array("I", bytes(4 * len(self.held)))
@@ -99,10 +99,10 @@ class PieceFile:
         self._journal = -1
         binary = getattr(os, "O_BINARY", 0)
         with disk_errors("staging", self.path):
-            make_folder(folder)
+            make_directory(directory)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | binary, 0o664)
         try:
-            self._take_stock(check)
+            self._take_stock(check_cancelled)
         except BaseException:
             self.close()
             raise
@@ -115,7 +115,7 @@ class PieceFile:
                     os.close(handle)
         self._file = self._journal = -1
 
-    def _take_stock(self, check: Callable[[], None]) -> None:
+    def _take_stock(self, check_cancelled: Callable[[], None]) -> None:
         with disk_errors("staging", self.path):
             length = os.fstat(self._file).st_size
             if length > self._size:
@@ -124,7 +124,7 @@ class PieceFile:
                 length = self._size
         if not os.path.lexists(self._journal_path):
             # What a single connection left has no journal: it was written from the front, up to its last byte.
-            self._adopt(length, check)
+            self._adopt(length, check_cancelled)
             return
         header, records = self._read_journal()
         if header is None:
@@ -135,18 +135,18 @@ class PieceFile:
         if isinstance(url, str) and isinstance(validator, str):
             self.origin = (url, validator)
         for piece, crc in records.items():
-            check()
+            check_cancelled()
             # A sum over nothing must not pass for a piece that is not there.
             if piece < len(self.held) and (data := self._read_piece(piece)) is not None and zlib.crc32(data) == crc:
                 self.held[piece], self._sums[piece] = 1, crc
         self._open_journal()
 
-    def _adopt(self, length: int, check: Callable[[], None]) -> None:
+    def _adopt(self, length: int, check_cancelled: Callable[[], None]) -> None:
         """Begin a journal for the whole pieces among the first ``length`` bytes."""
         whole = len(self.held) if length == self._size else length // PIECE
         self._write_journal()
         for piece in range(whole):
-            check()
+            check_cancelled()
             if (data := self._read_piece(piece)) is not None:
                 self.done(piece, zlib.crc32(data))
 
@@ -268,7 +268,7 @@ class PieceFile:
         """
         self.close()
         with disk_errors("placing", destination):
-            make_folder(destination.parent)
+            make_directory(destination.parent)
             os.replace(self.path, destination)
             self._journal_path.unlink(missing_ok=True)
 
@@ -300,7 +300,7 @@ class PieceWindow:
         self.held[piece] = 1
 
     def load(self, offset: int, count: int) -> bytes:
-        """Give bytes that are there, no more than their piece has; none of what was dropped meanwhile."""
+        """Return bytes that are there, no more than their piece has; none of what was dropped meanwhile."""
         piece, start = divmod(offset, PIECE)
         return bytes(self._pieces.get(piece, b"")[start : start + count])
 

@@ -35,14 +35,14 @@ class Far(Protocol):
     """Asks for some bytes alone, by a request of their own."""
 
     def __call__(self, offset: int, count: int) -> bytes:
-        """Give between 1 and ``count`` bytes from ``offset`` on."""
+        """Return between 1 and ``count`` bytes from ``offset`` on."""
         ...
 
 
 class Claim:
     """A range that one connection brings; written in order from its start. Used by one thread."""
 
-    def __init__(self, assembly: Assembly, generation: int, start: int, end: int) -> None:
+    def __init__(self, assembly: RangedFile, generation: int, start: int, end: int) -> None:
         """Begin at ``start``, which is a piece's; ``end`` is a piece's end as well."""
         self._assembly = assembly
         self.generation = generation
@@ -82,7 +82,7 @@ class Claim:
         return self.position - self._safe
 
 
-class Assembly:
+class RangedFile:
     """One large artifact on its way in; safe for several threads."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Assembly:
         size: int,
         pieces: Pieces,
         *,
-        check: Callable[[], None],
+        check_cancelled: Callable[[], None],
         connections: int = 1,
         window: int | None = None,
     ) -> None:
@@ -101,14 +101,14 @@ class Assembly:
             artifact: what it is to become.
             size: bytes; exact.
             pieces: where they lie.
-            check: raises when the work must end.
+            check_cancelled: raises when the work must end.
             connections: how many may bring ranges at once; decides how long these are.
             window: bytes that may be there beyond what readers and hash have done with; ``None``: all of them.
         """
         self.artifact = artifact
         self.size = size
         self._pieces = pieces
-        self._check = check
+        self._check_cancelled = check_cancelled
         self._connections = connections
         self._window = window
         self._condition = threading.Condition()
@@ -132,18 +132,26 @@ class Assembly:
         self._hash_thread.start()
 
     @classmethod
-    def on_disk(cls, folder: Path, artifact: Artifact, size: int, *, check: Callable[[], None], connections: int) -> Assembly:
+    def on_disk(
+        cls, directory: Path, artifact: Artifact, size: int, *, check_cancelled: Callable[[], None], connections: int
+    ) -> RangedFile:
         """Go on with what lies in staging.
 
         Raises:
             VolumeError: the volume failed.
         """
-        return cls(artifact, size, PieceFile(folder, artifact.key, size, check=check), check=check, connections=connections)
+        return cls(
+            artifact,
+            size,
+            PieceFile(directory, artifact.key, size, check_cancelled=check_cancelled),
+            check_cancelled=check_cancelled,
+            connections=connections,
+        )
 
     @classmethod
-    def in_window(cls, artifact: Artifact, size: int, *, check: Callable[[], None], connections: int) -> Assembly:
+    def in_window(cls, artifact: Artifact, size: int, *, check_cancelled: Callable[[], None], connections: int) -> RangedFile:
         """Hold a window of it in memory, never the whole; a death loses it."""
-        return cls(artifact, size, PieceWindow(size), check=check, connections=connections, window=WINDOW)
+        return cls(artifact, size, PieceWindow(size), check_cancelled=check_cancelled, connections=connections, window=WINDOW)
 
     def _reset(self) -> None:
         pieces = self._pieces
@@ -186,7 +194,7 @@ class Assembly:
         return self.have == self.size
 
     def claim(self, *, patient: bool) -> Claim | None:
-        """Give a range that nobody brings yet.
+        """Return a range that nobody brings yet.
 
         Args:
             patient: wait when all are claimed: others may give some back.
@@ -233,7 +241,7 @@ class Assembly:
             self._condition.notify_all()
 
     def _next(self) -> int | None:
-        """Give the first piece to be claimed now."""
+        """Return the first piece to be claimed now."""
         if not self._unclaimed:
             return None
         wanted, self._wanted = self._wanted, None
@@ -246,7 +254,7 @@ class Assembly:
         return start if start < self._bound() else None
 
     def _bound(self) -> int:
-        """Give the piece before which pieces may be put now."""
+        """Return the piece before which pieces may be put now."""
         if self._window is None:
             return len(self._claimed)
         return (min(self._released, self._hashed) + self._window) // PIECE
@@ -346,12 +354,12 @@ class Assembly:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
-        self._check()
+        self._check_cancelled()
 
     def _raise_end(self) -> None:
         if self._end is not None:
             raise self._end
-        self._check()
+        self._check_cancelled()
 
     def _wait(self) -> None:
         self._condition.wait(_WAIT_SECONDS)
@@ -427,19 +435,19 @@ class Assembly:
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
-    def reader(self) -> AssemblyReader:
-        """Give a view of it as it is now; one that is dropped and begun anew is another."""
+    def reader(self) -> RangedFileReader:
+        """Return a view of it as it is now; one that is dropped and begun anew is another."""
         with self._condition:
-            return AssemblyReader(self, self._generation)
+            return RangedFileReader(self, self._generation)
 
     def reach_far_with(self, far: Far) -> None:
-        """Say how bytes outside the window are asked for."""
+        """Return how bytes outside the window are asked for."""
         with self._condition:
             self._far = far
             self._condition.notify_all()
 
     def read(self, generation: int, offset: int, count: int) -> bytes:
-        """Give bytes of a generation as soon as they are there; see :meth:`AssemblyReader.read_at`."""
+        """Return bytes of a generation as soon as they are there; see :meth:`RangedFileReader.read_at`."""
         piece = offset // PIECE
         with self._condition:
             while True:
@@ -475,7 +483,7 @@ class Assembly:
                 self._condition.notify_all()
 
     def _base(self) -> int:
-        """Give the first piece that is still needed by somebody."""
+        """Return the first piece that is still needed by somebody."""
         return min(self._released, self._hashed) // PIECE
 
     def _make_way(self) -> None:
@@ -516,10 +524,10 @@ class Assembly:
         self.close()
 
 
-class AssemblyReader:
+class RangedFileReader:
     """What a reader of an archive sees of an assembly; an :class:`~provisioner.volume.staging.incoming.Incoming`."""
 
-    def __init__(self, assembly: Assembly, generation: int) -> None:
+    def __init__(self, assembly: RangedFile, generation: int) -> None:
         """See the assembly as it is in one generation."""
         self._assembly = assembly
         self._generation = generation
@@ -527,7 +535,7 @@ class AssemblyReader:
         self.size = assembly.size
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Give between 1 and ``count`` bytes from ``offset`` on, none at the end; waits until there are some.
+        """Return between 1 and ``count`` bytes from ``offset`` on, none at the end; waits until there are some.
 
         Raises:
             UpstreamChangedError: the file was changed upstream meanwhile.

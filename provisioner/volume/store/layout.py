@@ -38,7 +38,7 @@ class VolumeLayout:
 
     @property
     def datasets(self) -> Path:
-        """The folder that the app reads."""
+        """The directory that the app reads."""
         return self.root / "datasets"
 
     @property
@@ -68,17 +68,17 @@ class VolumeLayout:
 
     @property
     def receipts(self) -> Path:
-        """All receipts, a folder for each data set."""
+        """All receipts, a directory for each data set."""
         return self.private / "receipts"
 
     @property
     def manifests(self) -> Path:
-        """All manifests, a folder for each data set."""
+        """All manifests, a directory for each data set."""
         return self.private / "manifests"
 
     @property
     def store(self) -> Path:
-        """All trees, a folder for each data set."""
+        """All trees, a directory for each data set."""
         return self.private / "store"
 
     def published(self, dataset: str) -> Path:
@@ -90,11 +90,11 @@ class VolumeLayout:
         return self.store / dataset / version
 
     def link_target(self, dataset: str, version: str) -> str:
-        """Give the text of the published link: relative, so that it holds wherever the volume is mounted."""
+        """Return the text of the published link: relative, so that it holds wherever the volume is mounted."""
         return os.path.relpath(self.tree(dataset, version), self.datasets).replace(os.sep, "/")
 
     def manifest(self, dataset: str, version: str) -> Path:
-        """One version's manifest with sizes, links and empty folders."""
+        """One version's manifest with sizes, links and empty directories."""
         return self.manifests / dataset / f"{version}.json"
 
     def checksums(self, dataset: str, version: str) -> Path:
@@ -110,9 +110,9 @@ class VolumeLayout:
         return self.receipts / dataset / "current"
 
     def staged_tree(self, dataset: str, version: str) -> Path:
-        """Give the folder in which a version's tree is put together."""
+        """Return the directory in which a version's tree is put together."""
         return self.staging / "trees" / dataset / version / "tree"
 
     def staged_parts(self, dataset: str, version: str) -> Path:
-        """Give the folder of the records of what is complete in the staged tree."""
+        """Return the directory of the records of what is complete in the staged tree."""
         return self.staging / "trees" / dataset / version / "parts"

@@ -2,7 +2,7 @@
 
 A manifest is written beside the published tree in two forms. The first is what ``sha256sum -c`` reads (GNU coreutils,
 "sha256sum invocation": a name with a backslash, a line feed or a carriage return is escaped, and its line begins with a
-backslash). The second is JSON that also has sizes, links and empty folders. Names are bytes: what is not UTF-8 is kept
+backslash). The second is JSON that also has sizes, links and empty directories. Names are bytes: what is not UTF-8 is kept
 as ``surrogateescape`` and comes out as it went in.
 
 Nothing here decides what to do about a difference, and nothing here writes.
@@ -59,7 +59,7 @@ class _Rest(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _shared(kind: Kind, target: str, executable: bool, source_digest: str | None, artifact: str) -> _Rest:  # noqa: FBT001
-    """Give one object for equal values that come in a row, or nearly."""
+    """Return one object for equal values that come in a row, or nearly."""
     return _Rest(kind, target, executable, source_digest, artifact)
 
 
@@ -92,9 +92,9 @@ class Entry:
 
         Args:
             path: relative to the data set's root.
-            kind: a folder is listed only where nothing else implies it: it is empty.
-            size: bytes of a file; 0 for links and folders.
-            sha256: of a file's content: 64 lower-case hexadecimal digits; empty for links and folders.
+            kind: a directory is listed only where nothing else implies it: it is empty.
+            size: bytes of a file; 0 for links and directories.
+            sha256: of a file's content: 64 lower-case hexadecimal digits; empty for links and directories.
             target: what a link says.
             executable: whether the owner may execute it; the rest of the mode is ours (0664, or 0775).
             source_digest: what the source's own listing calls this file's content (``gitsha1:…``), where there was one.
@@ -112,7 +112,7 @@ class Entry:
         set_field(self, "_rest", _shared(kind, target, executable, source_digest, artifact))
 
     def moved(self, path: str, artifact: str) -> Entry:
-        """Give the same content under another path, from another artifact."""
+        """Return the same content under another path, from another artifact."""
         kind, target, executable, source_digest, _ = self._rest
         return Entry(
             path,
@@ -131,17 +131,17 @@ class Entry:
 
     @property
     def kind(self) -> Kind:
-        """What it is; a folder is listed only where nothing else implies it: it is empty."""
+        """What it is; a directory is listed only where nothing else implies it: it is empty."""
         return self._rest.kind
 
     @property
     def size(self) -> int:
-        """Bytes; 0 for links and folders."""
+        """Bytes; 0 for links and directories."""
         return int.from_bytes(self._content[_DIGEST:], "little")
 
     @property
     def sha256(self) -> str:
-        """Of a file's content: 64 lower-case hexadecimal digits; empty for links and folders."""
+        """Of a file's content: 64 lower-case hexadecimal digits; empty for links and directories."""
         return self._content[:_DIGEST].hex()
 
     @property
@@ -210,7 +210,7 @@ class Manifest:
     def merged(cls, parts: Iterable[Iterable[Entry]]) -> Manifest:
         """Put together what several artifacts made.
 
-        Of several entries of one path the first counts, and a folder that one left empty and another filled is dropped.
+        Of several entries of one path the first counts, and a directory that one left empty and another filled is dropped.
         """
         ordered = sorted(itertools.chain.from_iterable(parts), key=_order)
         return cls(
@@ -224,7 +224,7 @@ class Manifest:
 
     @property
     def files(self) -> int:
-        """How many files there are; links and folders do not count."""
+        """How many files there are; links and directories do not count."""
         return sum(1 for entry in self.entries if entry._rest.kind == "file")  # noqa: SLF001 - of this module
 
     @property
@@ -239,7 +239,7 @@ class Manifest:
         return iter(self.entries)
 
     def sha256sum_lines(self) -> Iterator[_Bytes]:
-        """Give the lines that ``sha256sum -c`` checks when it runs inside the tree, line feeds included; files only."""
+        """Return the lines that ``sha256sum -c`` checks when it runs inside the tree, line feeds included; files only."""
         for entry in self.entries:
             if entry.kind != "file":
                 continue
@@ -251,7 +251,7 @@ class Manifest:
             yield b"%s%s  %s\n" % (b"" if escaped == name else b"\\", entry.sha256.encode(), escaped)
 
     def json_lines(self) -> Iterator[_Bytes]:
-        """Give the lines of the JSON form: ASCII, one entry a line, keys that say nothing left out.
+        """Return the lines of the JSON form: ASCII, one entry a line, keys that say nothing left out.
 
         Artifact keys are long and few, so entries name them by their place in ``artifacts``.
         """
@@ -315,7 +315,7 @@ class _NotAManifestError(ValueError):
 
 
 def _head(line: bytes) -> dict[str, Any]:
-    """Give what the first line of a file says, all of which is looked at but the totals."""
+    """Return what the first line of a file says, all of which is looked at but the totals."""
     if not line.endswith(_OPENING):
         raise _NotAManifestError("its first line does not end where the entries begin")
     document = json.loads((line + _CLOSING).decode("ascii"))
@@ -332,7 +332,7 @@ def _head(line: bytes) -> dict[str, Any]:
 
 
 def _entries(lines: Iterator[bytes], artifacts: Sequence[str]) -> Iterator[Entry]:
-    """Give the entries of the lines after the first, to the file's end."""
+    """Return the entries of the lines after the first, to the file's end."""
     place, more = 1, False
     for line in lines:
         if line == _CLOSING and not more:
@@ -353,7 +353,7 @@ def _compare_totals(head: Mapping[str, object], manifest: Manifest) -> None:
 
 
 def _entry(found: object, artifacts: Sequence[str], place: int) -> Entry:
-    """Give the entry of one line, all of whose values are looked at."""
+    """Return the entry of one line, all of whose values are looked at."""
     if not isinstance(found, dict) or "path" not in found:
         raise _NotAManifestError(f"entry {place} is no object with a path")
     path, kind, size = found["path"], found.get("kind"), found.get("size", 0)
@@ -394,7 +394,7 @@ def _entry(found: object, artifacts: Sequence[str], place: int) -> Entry:
 
 
 def _rank(path: str) -> str:
-    """Give a text that sorts as the bytes of ``path`` do: mostly that very object, which takes no memory."""
+    """Return a text that sorts as the bytes of ``path`` do: mostly that very object, which takes no memory."""
     return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
@@ -404,19 +404,19 @@ def _order(entry: Entry) -> str:
 
 
 def _find(entries: Sequence[Entry], path: str) -> int:
-    """Give the place of the entry with ``path``, or -1."""
+    """Return the place of the entry with ``path``, or -1."""
     place = bisect_left(entries, _rank(path), key=_order)
     return place if place < len(entries) and entries[place].path == path else -1
 
 
-def _is_filled(entries: Sequence[Entry], folder: str) -> bool:
-    """Say whether there is an entry below ``folder``."""
-    place = bisect_left(entries, _rank(f"{folder}/"), key=_order)
-    return place < len(entries) and entries[place].path.startswith(f"{folder}/")
+def _is_filled(entries: Sequence[Entry], directory: str) -> bool:
+    """Return whether there is an entry below ``directory``."""
+    place = bisect_left(entries, _rank(f"{directory}/"), key=_order)
+    return place < len(entries) and entries[place].path.startswith(f"{directory}/")
 
 
 def _is_name(text: str) -> bool:
-    """Say whether ``text`` can be bytes of a name: no NUL, and no surrogates but those that stand for a byte."""
+    """Return whether ``text`` can be bytes of a name: no NUL, and no surrogates but those that stand for a byte."""
     if text.isascii():
         return "\0" not in text
     try:
@@ -426,7 +426,7 @@ def _is_name(text: str) -> bool:
 
 
 def _why_not_relative(path: str) -> str:
-    """Say why ``path`` is no plain relative path; empty when it is one."""
+    """Return why ``path`` is no plain relative path; empty when it is one."""
     if not _is_name(path):
         return "is no name of a file"
     if not _NO_NAMES.isdisjoint(path.split("/")):
@@ -446,26 +446,26 @@ def check_tree(
     manifest: Manifest,
     *,
     deep: bool,
-    check: Callable[[], None],
+    check_cancelled: Callable[[], None],
     extra: bool = True,
     advance: Callable[[int], None] = _nobody,
 ) -> list[Finding]:
     """Compare the tree at ``root`` with ``manifest``; an empty answer says that they are the same.
 
     Kinds, sizes and link targets are always compared; ``deep`` also reads and hashes every file. Modes and times are
-    not looked at. ``check`` is called for every name and every MiB, and ends the work by raising. Links are not
+    not looked at. ``check_cancelled`` is called for every name and every MiB, and ends the work by raising. Links are not
     followed. The findings come in the order of the manifest, then what is there and not in it. A tree that does not
     exist misses everything. Without ``extra`` what is there and not in the manifest is no finding. ``advance`` is told the
     bytes that were hashed.
 
     Raises:
-        VolumeError: a folder cannot be listed. A file that cannot be read is a finding.
+        VolumeError: a directory cannot be listed. A file that cannot be read is a finding.
     """
     entries = manifest.entries
-    # What is there, by place in the manifest; a folder may hold half a million names, so that they are not kept.
+    # What is there, by place in the manifest; a directory may hold half a million names, so that they are not kept.
     there = bytearray(len(entries))
     more: list[tuple[str, str]] = []
-    for path, kind in _names_under(root, check):
+    for path, kind in _names_under(root, check_cancelled):
         place = _find(entries, path)
         if place >= 0:
             there[place] = _SEEN.index(kind)
@@ -474,14 +474,14 @@ def check_tree(
     findings: list[Finding] = []
     base = os.fspath(root)
     for seen, entry in zip(there, entries, strict=True):
-        check()
+        check_cancelled()
         kind = _SEEN[seen]
         if not kind:
             findings.append(Finding(entry.path, "missing"))
         elif kind != entry.kind:
             findings.append(Finding(entry.path, "kind", entry.kind, kind))
         elif kind != "folder":
-            finding = _compare(os.path.join(base, to_native(entry.path)), entry, check, advance, deep=deep)  # noqa: PTH118
+            finding = _compare(os.path.join(base, to_native(entry.path)), entry, check_cancelled, advance, deep=deep)  # noqa: PTH118
             if finding is not None:
                 findings.append(finding)
     more.sort(key=lambda item: _rank(item[0]))
@@ -489,22 +489,22 @@ def check_tree(
     return findings
 
 
-def check_entry(root: Path, entry: Entry, *, check: Callable[[], None]) -> bool:
-    """Say whether one file or link of a tree is as it should be, bytes and all."""
-    return _compare(os.path.join(root, to_native(entry.path)), entry, check, _nobody, deep=True) is None  # noqa: PTH118
+def check_entry(root: Path, entry: Entry, *, check_cancelled: Callable[[], None]) -> bool:
+    """Return whether one file or link of a tree is as it should be, bytes and all."""
+    return _compare(os.path.join(root, to_native(entry.path)), entry, check_cancelled, _nobody, deep=True) is None  # noqa: PTH118
 
 
-def _names_under(root: Path, check: Callable[[], None]) -> Iterator[tuple[str, str]]:
-    """Give every path under ``root`` with its kind: ours, or ``other`` for devices and the like."""
+def _names_under(root: Path, check_cancelled: Callable[[], None]) -> Iterator[tuple[str, str]]:
+    """Return every path under ``root`` with its kind: ours, or ``other`` for devices and the like."""
     base = os.fspath(root)
     pending = [""]
     while pending:
-        folder = pending.pop()
+        directory = pending.pop()
         try:
-            with os.scandir(os.path.join(base, to_native(folder)) if folder else base) as listing:  # noqa: PTH118
+            with os.scandir(os.path.join(base, to_native(directory)) if directory else base) as listing:  # noqa: PTH118
                 for item in listing:
-                    check()
-                    path = f"{folder}/{from_native(item.name)}" if folder else from_native(item.name)
+                    check_cancelled()
+                    path = f"{directory}/{from_native(item.name)}" if directory else from_native(item.name)
                     if item.is_symlink():
                         yield path, "link"
                     elif item.is_dir(follow_symlinks=False):
@@ -515,10 +515,12 @@ def _names_under(root: Path, check: Callable[[], None]) -> Iterator[tuple[str, s
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise disk_error(error, f"listing {folder or '.'!r} in {root}", path=root) from error
+            raise disk_error(error, f"listing {directory or '.'!r} in {root}", path=root) from error
 
 
-def _compare(path: str, entry: Entry, check: Callable[[], None], advance: Callable[[int], None], *, deep: bool) -> Finding | None:
+def _compare(
+    path: str, entry: Entry, check_cancelled: Callable[[], None], advance: Callable[[int], None], *, deep: bool
+) -> Finding | None:
     try:
         if entry.kind == "link":
             target = from_native(os.readlink(path))
@@ -528,7 +530,7 @@ def _compare(path: str, entry: Entry, check: Callable[[], None], advance: Callab
             return Finding(entry.path, "kind", entry.kind, "other")
         if facts.st_size != entry.size:
             return Finding(entry.path, "size", str(entry.size), str(facts.st_size))
-        if deep and (actual := _sha256(path, check, advance)) != entry.sha256:
+        if deep and (actual := _sha256(path, check_cancelled, advance)) != entry.sha256:
             return Finding(entry.path, "digest", entry.sha256, actual)
     except FileNotFoundError:
         return Finding(entry.path, "missing")
@@ -537,14 +539,14 @@ def _compare(path: str, entry: Entry, check: Callable[[], None], advance: Callab
     return None
 
 
-def _sha256(path: str, check: Callable[[], None], advance: Callable[[int], None]) -> str:
+def _sha256(path: str, check_cancelled: Callable[[], None], advance: Callable[[int], None]) -> str:
     hasher = hashlib.sha256()
     handle = os.open(path, OPEN_READ)
     try:
         while data := os.read(handle, CHUNK):
             hasher.update(data)
             advance(len(data))
-            check()
+            check_cancelled()
     finally:
         os.close(handle)
     return hasher.hexdigest()

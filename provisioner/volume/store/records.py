@@ -33,7 +33,7 @@ def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Give a document; ``None`` when there is none, or nothing that can be understood."""
+    """Return a document; ``None`` when there is none, or nothing that can be understood."""
     try:
         document = json.loads(read_file(path))
     except (OSError, ValueError, RecursionError):
@@ -42,7 +42,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def receipt_document(receipt: Receipt, program_version: str) -> dict[str, Any]:
-    """Give the form in which a receipt lies on the volume."""
+    """Return the form in which a receipt lies on the volume."""
     return {
         "schema_version": RECEIPT_SCHEMA,
         "provisioner_version": program_version,
@@ -56,12 +56,12 @@ def receipt_document(receipt: Receipt, program_version: str) -> dict[str, Any]:
         "source": {"kind": receipt.source_kind, "url": receipt.source_url, "pin": receipt.pin},
         "verified_against": receipt.verified_against,
         "published_at": receipt.published_at,
-        "artifacts": dict(receipt.shapes),
+        "artifacts": dict(receipt.content_ids),
     }
 
 
 def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
-    """Give a receipt; ``None`` when there is none, or one that is not of this data set and version."""
+    """Return a receipt; ``None`` when there is none, or one that is not of this data set and version."""
     document = read_json(path)
     if document is None or document.get("schema_version") != RECEIPT_SCHEMA:
         return None
@@ -79,7 +79,7 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
             pin=_text(document["source"]["pin"]),
             verified_against=_text(document["verified_against"]),
             published_at=_text(document["published_at"]),
-            shapes={_text(shape): _text(key) for shape, key in document["artifacts"].items()},
+            content_ids={_text(content_id): _text(key) for content_id, key in document["artifacts"].items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -87,7 +87,7 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
 
 
 def environment_lines(values: Mapping[str, str]) -> bytes:
-    """Give ``KEY=value`` lines that mean the same to ``set -a; . FILE`` in a POSIX shell and to Docker's ``--env-file``.
+    """Return ``KEY=value`` lines that mean the same to ``set -a; . FILE`` in a POSIX shell and to Docker's ``--env-file``.
 
     Raises:
         ConfigurationError: a value cannot be written so that both agree.

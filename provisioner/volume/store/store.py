@@ -26,7 +26,7 @@ from provisioner.volume.fs.disk import (
     free_bytes,
     fsync_directory,
     link_or_copy,
-    make_folder,
+    make_directory,
     open_file,
     read_file,
     remove_tree,
@@ -58,19 +58,21 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno
 class Store:
     """The trees of one volume."""
 
-    def __init__(self, layout: VolumeLayout, publish: Publish, *, program_version: str, check: Callable[[], None]) -> None:
+    def __init__(
+        self, layout: VolumeLayout, publish: Publish, *, program_version: str, check_cancelled: Callable[[], None]
+    ) -> None:
         """Look at nothing yet.
 
         Args:
             layout: where everything lies.
             publish: whether the app gets a link or the tree itself.
             program_version: noted in receipts.
-            check: called between pieces of work; raises to end it.
+            check_cancelled: called between pieces of work; raises to end it.
         """
         self.layout = layout
         self._publish = publish
         self._program_version = program_version
-        self._check = check
+        self._check_cancelled = check_cancelled
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -118,15 +120,15 @@ class Store:
         )
 
     def tree_of(self, dataset: str, version: str) -> Path | None:
-        """Give the folder of a version's tree; ``None`` when it is gone."""
+        """Return the directory of a version's tree; ``None`` when it is gone."""
         tree = self.layout.tree(dataset, version)
-        if _is_folder(tree):
+        if _is_directory(tree):
             return tree
         form, current = self._form(dataset)
         return self.layout.published(dataset) if form == "dir" and current == version else None
 
     def manifest(self, dataset: str, version: str) -> Manifest | None:
-        """Give a version's manifest; ``None`` when there is none that can be understood."""
+        """Return a version's manifest; ``None`` when there is none that can be understood."""
         path = self.layout.manifest(dataset, version)
         try:
             with open_file(path) as lines:
@@ -141,39 +143,39 @@ class Store:
             return None
 
     def datasets(self) -> tuple[str, ...]:
-        """Give the ids of all data sets of which there is a version, see :meth:`versions`."""
-        folders = itertools.chain(_names(self.layout.receipts), _names(self.layout.manifests))
-        return tuple(name for name in sorted(set(folders)) if self.versions(name))
+        """Return the ids of all data sets of which there is a version, see :meth:`versions`."""
+        directories = itertools.chain(_names(self.layout.receipts), _names(self.layout.manifests))
+        return tuple(name for name in sorted(set(directories)) if self.versions(name))
 
     def versions(self, dataset: str) -> tuple[str, ...]:
-        """Give the versions that a receipt names, be their trees there or not, and trees that have but a manifest."""
+        """Return the versions that a receipt names, be their trees there or not, and trees that have but a manifest."""
         receipts = {version for version in _stems(self.layout.receipts / dataset) if _VERSION.fullmatch(version)}
         manifests = {version for version in _stems(self.layout.manifests / dataset) if _VERSION.fullmatch(version)}
         return tuple(sorted(receipts | {version for version in manifests - receipts if self.tree_of(dataset, version)}))
 
     def strays(self) -> Iterator[tuple[str, str]]:
-        """Give data set and version of each tree that the app does not see and of which neither receipt nor manifest speaks."""
+        """Return data set and version of each tree that the app does not see and of which neither receipt nor manifest speaks."""
         for dataset in _names(self.layout.store):
             known = {*_stems(self.layout.receipts / dataset), *_stems(self.layout.manifests / dataset), self._form(dataset)[1]}
             for name in _names(self.layout.store / dataset):
-                if _VERSION.fullmatch(name) and name not in known and _is_folder(self.layout.tree(dataset, name)):
+                if _VERSION.fullmatch(name) and name not in known and _is_directory(self.layout.tree(dataset, name)):
                     yield dataset, name
 
     def receipt(self, dataset: str, version: str) -> Receipt | None:
-        """Give a version's receipt; ``None`` when there is none that can be understood."""
+        """Return a version's receipt; ``None`` when there is none that can be understood."""
         return read_receipt(self.layout.receipt(dataset, version), dataset, version)
 
     def shown(self, dataset: str) -> str | None:
-        """Give the version that the app sees, believed or not; ``None``: it sees none."""
+        """Return the version that the app sees, believed or not; ``None``: it sees none."""
         form, version = self._form(dataset)
         return version if form in {"link", "dir"} and self.layout.published(dataset).is_dir() else None
 
     def is_foreign(self, dataset: str) -> bool:
-        """Say whether something lies in a data set's place that is not ours."""
+        """Return whether something lies in a data set's place that is not ours."""
         return self._form(dataset)[0] == "foreign"
 
     def has_checksums(self, dataset: str, version: str, manifest: Manifest) -> bool:
-        """Say whether the list for ``sha256sum -c`` is that of a manifest."""
+        """Return whether the list for ``sha256sum -c`` is that of a manifest."""
         try:
             with open_file(self.layout.checksums(dataset, version)) as lines:
                 # Names may hold line feeds only when they are escaped, so that lines are lines on both sides.
@@ -190,7 +192,7 @@ class Store:
                     yield dataset, version
 
     def _form(self, dataset: str) -> tuple[Literal["none", "link", "dir", "foreign"], str | None]:
-        """Say what lies in a data set's published place, and which version it is."""
+        """Return what lies in a data set's published place, and which version it is."""
         place = self.layout.published(dataset)
         try:
             facts = os.lstat(place)
@@ -208,7 +210,7 @@ class Store:
             # It becomes part of a path: whatever is no version is not believed.
             if _VERSION.fullmatch(version):
                 return "dir", version
-        # An empty folder holds nothing that could be lost.
+        # An empty directory holds nothing that could be lost.
         return ("foreign", None) if next(_names(place), None) else ("none", None)
 
     def _form_wanted(self, dataset: str) -> Publish:
@@ -232,14 +234,14 @@ class Store:
             VolumeError: the tree is not what it should be, or the volume failed; nothing was published.
         """
         dataset, version = receipt.dataset, receipt.version
-        findings = check_tree(staged, manifest, deep=False, check=self._check)
+        findings = check_tree(staged, manifest, deep=False, check_cancelled=self._check_cancelled)
         if findings:
             raise VolumeError(
                 f"{dataset}: the staged tree is not what was put there ({findings[0]}); it was not published",
                 hint="Something else writes into .provisioner/staging, or the device loses data. Start again.",
             )
-        for folder in (self.layout.manifests / dataset, self.layout.receipts / dataset, self.layout.store / dataset):
-            make_folder(folder)
+        for directory in (self.layout.manifests / dataset, self.layout.receipts / dataset, self.layout.store / dataset):
+            make_directory(directory)
         believed = self.receipt(dataset, version)
         if believed is not None and believed != receipt:
             # What it says is about to become untrue.
@@ -302,7 +304,7 @@ class Store:
         tree = self.tree_of(dataset, version)
         receipt = read_receipt(self._origin(dataset, version), dataset, version)
         if tree is not None and receipt is not None and (manifest := self.manifest(dataset, version)) is not None:
-            findings = check_tree(tree, manifest, deep=True, check=self._check)
+            findings = check_tree(tree, manifest, deep=True, check_cancelled=self._check_cancelled)
             # Large, and removing a tree takes memory too.
             del manifest
             if not findings:
@@ -327,7 +329,7 @@ class Store:
         with disk_errors(f"removing {dataset} {version}"):
             self.layout.receipt(dataset, version).unlink(missing_ok=True)
         if tree is not None:
-            make_folder(self.layout.store / dataset)
+            make_directory(self.layout.store / dataset)
             discarded = self._discarded(dataset, version)
             remove_tree(discarded)
             with disk_errors(f"removing {tree}"):
@@ -343,12 +345,12 @@ class Store:
         Raises:
             VolumeError: the volume failed.
         """
-        folder = self.layout.staging / "trees" / dataset if dataset else self.layout.staging
+        directory = self.layout.staging / "trees" / dataset if dataset else self.layout.staging
         if dataset or self.layout.staging_root is None:
-            remove_tree(folder)
+            remove_tree(directory)
             return
-        for name in ("trees", "blobs"):  # a folder that the user gave stays
-            remove_tree(folder / name)
+        for name in ("trees", "blobs"):  # a directory that the user gave stays
+            remove_tree(directory / name)
 
     def clear_blobs(self, keys: Collection[str]) -> None:
         """Remove some files on their way in, by the artifacts' keys."""
@@ -372,9 +374,9 @@ class Store:
             self.clear_staging(dataset)
         for path in list(self._abandoned(now)):
             remove_tree(path)
-        for folder in (self.layout.blobs, self.layout.staging / "trees"):
+        for directory in (self.layout.blobs, self.layout.staging / "trees"):
             with contextlib.suppress(OSError):
-                folder.rmdir()  # unless something is left in it
+                directory.rmdir()  # unless something is left in it
         if self.layout.staging_root is None:
             with contextlib.suppress(OSError):
                 self.layout.staging.rmdir()
@@ -389,7 +391,7 @@ class Store:
             remove_tree(path)
 
     def leftovers(self, dataset: str | None = None) -> tuple[Path, ...]:
-        """Give what :meth:`clear_leftovers` would remove, of all or of one data set's trees and records.
+        """Return what :meth:`clear_leftovers` would remove, of all or of one data set's trees and records.
 
         Raises:
             VolumeError: the volume cannot be looked at.
@@ -397,12 +399,12 @@ class Store:
         return tuple(path for path in self._leftovers() if dataset is None or path.parent.name == dataset)
 
     def staged(self, dataset: str, version: str) -> Path | None:
-        """Give the folder of what is staged of one version; ``None``: nothing is."""
-        folder = self.layout.staged_tree(dataset, version).parent
-        return folder if _is_folder(folder) else None
+        """Return the directory of what is staged of one version; ``None``: nothing is."""
+        directory = self.layout.staged_tree(dataset, version).parent
+        return directory if _is_directory(directory) else None
 
     def measure_leftovers(self, now: float) -> tuple[int, int]:
-        """Give the bytes, and the number of names, that :meth:`clear_leftovers` and :meth:`clear_abandoned` would remove.
+        """Return the bytes, and the number of names, that :meth:`clear_leftovers` and :meth:`clear_abandoned` would remove.
 
         Raises:
             VolumeError: the volume failed.
@@ -424,7 +426,7 @@ class Store:
                 fsync_directory(place.parent)
             elif form == "dir" and current:
                 tree = self.layout.tree(dataset, current)
-                make_folder(tree.parent)
+                make_directory(tree.parent)
                 remove_tree(tree)
                 os.rename(place, tree)
                 fsync_directory(place.parent)
@@ -432,13 +434,13 @@ class Store:
 
     def _leftovers(self) -> Iterator[Path]:
         layout = self.layout
-        folders = [layout.root, layout.private, layout.datasets, layout.blobs]
+        directories = [layout.root, layout.private, layout.datasets, layout.blobs]
         for parent in (layout.manifests, layout.receipts, layout.store):
-            folders += [parent / name for name in _names(parent)]
-        for folder in folders:
-            for name in _names(folder):
-                if _LEFTOVER.fullmatch(name) and (folder != layout.datasets or (folder / name).is_symlink()):
-                    yield folder / name
+            directories += [parent / name for name in _names(parent)]
+        for directory in directories:
+            for name in _names(directory):
+                if _LEFTOVER.fullmatch(name) and (directory != layout.datasets or (directory / name).is_symlink()):
+                    yield directory / name
         # What is written before a tree is, and removed after it: without receipt and tree it is nothing.
         for dataset in _names(layout.manifests):
             for name in _names(layout.manifests / dataset):
@@ -451,18 +453,18 @@ class Store:
                     yield layout.manifests / dataset / name
 
     def _abandoned(self, now: float) -> Iterator[Path]:
-        for folder in (self.layout.blobs, self.layout.staging / "trees"):
-            for name in _names(folder):
+        for directory in (self.layout.blobs, self.layout.staging / "trees"):
+            for name in _names(directory):
                 with contextlib.suppress(FileNotFoundError):
-                    if now - os.lstat(folder / name).st_mtime > ABANDONED_SECONDS:
-                        yield folder / name
+                    if now - os.lstat(directory / name).st_mtime > ABANDONED_SECONDS:
+                        yield directory / name
 
     def _origin(self, dataset: str, version: str) -> Path:
         return self.layout.manifests / dataset / f"{version}.origin"
 
     def _write_receipt(self, receipt: Receipt) -> None:
         path = self.layout.receipt(receipt.dataset, receipt.version)
-        make_folder(path.parent)
+        make_directory(path.parent)
         write_json(path, receipt_document(receipt, self._program_version))
 
     def _discarded(self, dataset: str, version: str) -> Path:
@@ -543,10 +545,10 @@ class Store:
         remove_tree(staged)
 
     def _copy_tree(self, source: Path, target: Path) -> None:
-        make_folder(target)
+        make_directory(target)
         with disk_errors(f"listing {source}"), os.scandir(source) as entries:
             for entry in entries:
-                self._check()
+                self._check_cancelled()
                 if entry.is_dir(follow_symlinks=False):
                     self._copy_tree(source / entry.name, target / entry.name)
                 else:
@@ -554,11 +556,11 @@ class Store:
 
     def _place(self, dataset: str, version: str) -> None:
         """Switch what the app sees. With links a reader sees the old tree or the new, never neither."""
-        make_folder(self.layout.datasets)
+        make_directory(self.layout.datasets)
         with disk_errors(f"publishing {dataset}"):
             if self._form_wanted(dataset) == "link" and self._place_link(dataset, version):
                 return
-            self._place_folder(dataset, version)
+            self._place_directory(dataset, version)
 
     def _place_link(self, dataset: str, version: str) -> bool:
         place, target = self.layout.published(dataset), self.layout.link_target(dataset, version)
@@ -572,7 +574,7 @@ class Store:
                 _LOGGER.info("This volume has no symbolic links: datasets/%s becomes the folder itself", dataset)
                 return False
             raise
-        if self._form(dataset)[0] == "none" and _is_folder(place):
+        if self._form(dataset)[0] == "none" and _is_directory(place):
             place.rmdir()  # empty, or it would be foreign
         os.replace(fresh, place)
         fsync_directory(place.parent)
@@ -583,23 +585,23 @@ class Store:
             )
         return True
 
-    def _place_folder(self, dataset: str, version: str) -> None:
+    def _place_directory(self, dataset: str, version: str) -> None:
         place = self.layout.published(dataset)
         form, current = self._form(dataset)
         if form == "dir" and current == version:
-            if not _is_folder(self.layout.tree(dataset, version)):
+            if not _is_directory(self.layout.tree(dataset, version)):
                 return
             # What is there has no receipt, or it would not have been made again. It goes in one step, not file by file.
             gone = self._swap(self.layout.tree(dataset, version), place, self._discarded(dataset, version))
             fsync_directory(place.parent)
             remove_tree(gone)
             return
-        make_folder(self.layout.receipts / dataset)
+        make_directory(self.layout.receipts / dataset)
         if form == "link":
             place.unlink()
         elif form == "dir" and current:
             os.rename(place, self.layout.tree(dataset, current))
-        elif _is_folder(place):
+        elif _is_directory(place):
             place.rmdir()
         # Before the rename: a death in between leaves the tree in the store, where it is found.
         write_atomic(self.layout.current(dataset), version.encode())
@@ -607,25 +609,25 @@ class Store:
         fsync_directory(place.parent)
 
 
-def _names(folder: Path) -> Iterator[str]:
+def _names(directory: Path) -> Iterator[str]:
     try:
-        yield from sorted(os.listdir(folder))
+        yield from sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        with disk_errors(f"listing {folder}"):
+        with disk_errors(f"listing {directory}"):
             raise error from None
 
 
-def _stems(folder: Path) -> Iterator[str]:
-    """Give the names in a folder that end in ``.json``, without it."""
-    for name in _names(folder):
+def _stems(directory: Path) -> Iterator[str]:
+    """Return the names in a directory that end in ``.json``, without it."""
+    for name in _names(directory):
         stem, suffix = os.path.splitext(name)
         if suffix == ".json":
             yield stem
 
 
-def _is_folder(path: Path) -> bool:
+def _is_directory(path: Path) -> bool:
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
