@@ -205,7 +205,7 @@ def _provision(run: Run) -> Result:
     try:
         return run.provision()
     finally:
-        run.edges.close()
+        run.clients.close()
 
 
 def _raise_for(result: Result) -> None:

@@ -27,8 +27,8 @@ def run_repair(
     Raises:
         ProvisionerError: it could not be done; what failed for single data sets is in the answer.
     """
-    holding = VolumeSession(settings, cancellation)
-    repair = Repair(holding, catalog, Clients(settings, holding.layout.root, cancellation), settings, cancellation, progress)
+    session = VolumeSession(settings, cancellation)
+    repair = Repair(session, catalog, Clients(settings, session.layout.root, cancellation), settings, cancellation, progress)
     try:
         with deadline(settings.deadline_seconds, cancellation):
             supervise(lambda: repair.run(ids), cancellation, progress.tick)
@@ -41,7 +41,7 @@ def run_repair(
     summary = f"{mended} repaired, {len(failed)} not" if mended or failed else "nothing to repair"
     lines.append(f"{sum(1 for outcome in outcomes if outcome.checked.version)} trees checked by their bytes: {summary}")
     document = {
-        "volume": str(holding.layout.root),
+        "volume": str(session.layout.root),
         "trees": [outcome.as_record() for outcome in outcomes],
         "repaired": mended,
         "failed": len(failed),

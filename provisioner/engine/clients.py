@@ -93,7 +93,7 @@ class Clients:
         return Remote(self.http, lambda: self.hub)
 
     @cached_property
-    def finds(self) -> LocalCopies:
+    def local_copies(self) -> LocalCopies:
         """Bytes that are on this machine already."""
         cache = self._settings.hf_hub_cache if self._settings.use_hf_cache else None
         return LocalCopies(self._root, cache, self._cancellation.raise_if_requested)

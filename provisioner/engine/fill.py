@@ -121,7 +121,7 @@ class DataSetBuilder:
         step: Step,
         store: Store,
         remote: Remote,
-        finds: LocalCopies,
+        local_copies: LocalCopies,
         *,
         cancellation: Cancellation,
         watcher: Watcher,
@@ -134,7 +134,7 @@ class DataSetBuilder:
             step: what to make.
             store: the volume's trees.
             remote: all sources.
-            finds: bytes that are on this machine already.
+            local_copies: bytes that are on this machine already.
             cancellation: ends the work.
             watcher: is told how it gets on.
             connections: how many artifacts at once.
@@ -148,7 +148,7 @@ class DataSetBuilder:
         self._store = store
         self._layout = store.layout
         self._remote = remote
-        self._finds = finds
+        self._local_copies = local_copies
         self._cancellation = cancellation
         self._watcher = watcher
         self._connections = connections
@@ -213,7 +213,7 @@ class DataSetBuilder:
             self._keep(artifact, part, parts)
             self._watcher.arrived(artifact.size.value if artifact.size else 0)
         self._check_room([group[0] for group in missing.values()])
-        found = [(group, self._finds.find(group[0])) for group in missing.values()]
+        found = [(group, self._local_copies.find(group[0])) for group in missing.values()]
         self.fetched = tuple(group[0].name for group, path in found if path is None)
         self._work_off(found, parts)
         # As large as all parts together, and what follows needs memory of its own.

@@ -83,9 +83,9 @@ class Outcome:
 class Repair:
     """One repair of one volume."""
 
-    holding: VolumeSession
+    session: VolumeSession
     catalog: Catalog
-    edges: Clients
+    clients: Clients
     settings: Settings
     cancellation: Cancellation
     progress: Progress
@@ -98,12 +98,12 @@ class Repair:
             ProvisionerError: nothing could be done, or it must end; what failed for single data sets is in the outcomes.
         """
         verifier = Verifier(
-            self.holding.store, deep=True, check_cancelled=self.cancellation.raise_if_requested, progress=self.progress
+            self.session.store, deep=True, check_cancelled=self.cancellation.raise_if_requested, progress=self.progress
         )
         # Where a data set is shown comes after its versions: one that is mended may be what is to be shown there.
         found = [
             checked
-            for name in self._ordered(known_ids(self.holding.store, ids))
+            for name in self._ordered(known_ids(self.session.store, ids))
             for checked in sorted(verifier.check_dataset(name), key=lambda checked: not checked.version)
         ]
         self.outcomes = [Outcome(checked) for checked in found if not checked.defects]
@@ -114,9 +114,9 @@ class Repair:
         for checked in wrong:
             for defect in checked.defects:
                 _LOGGER.warning("%s: %s", checked.label, defect)
-        self.edges.check()
-        self.holding.prepare()
-        with self.holding.lock():
+        self.clients.check()
+        self.session.prepare()
+        with self.session.lock():
             self._clear(found)
             for checked in wrong:
                 self.cancellation.raise_if_requested()
@@ -125,19 +125,19 @@ class Repair:
                     self.outcomes.append(self._tried(current))
             failed = {outcome.checked.dataset for outcome in self.outcomes if outcome.error is not None}
             # What a failed one had fetched stays for the next attempt.
-            self.holding.store.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
+            self.session.store.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
 
     def _tidy(self, found: Sequence[Checked]) -> None:
         """Take away what a repair left that died after it had mended the last version; if that cannot be, it stays."""
-        store = self.holding.store
+        store = self.session.store
         if not store.leftovers() and not any(
             store.staged(checked.dataset, checked.version) for checked in found if checked.version
         ):
             return
         try:
-            self.holding.prepare()
+            self.session.prepare()
             # A writer who has the lock right now may be the one whose files these are.
-            with self.holding.lock(waits=False):
+            with self.session.lock(waits=False):
                 self._clear(found)
                 store.clear_abandoned((), time.time())
         except ProvisionerError as error:
@@ -147,7 +147,7 @@ class Repair:
 
     def _clear(self, found: Sequence[Checked]) -> None:
         """Take away leftovers, and what is staged of versions that are right."""
-        store = self.holding.store
+        store = self.session.store
         store.clear_leftovers()
         for checked in found:
             # It was looked at before the lock: what another process is to make anew keeps what has arrived.
@@ -169,7 +169,7 @@ class Repair:
             return next((again for again in verifier.check_dataset(dataset) if not again.version), None)
         if verifier.signs(dataset, version) == checked.signs:
             return checked
-        return verifier.check_version(dataset, version, shown=self.holding.store.shown(dataset) == version)
+        return verifier.check_version(dataset, version, shown=self.session.store.shown(dataset) == version)
 
     def _tried(self, checked: Checked) -> Outcome:
         if not checked.defects:
@@ -181,14 +181,14 @@ class Repair:
                 raise
             if isinstance(error, VolumeFullError):
                 # What it left would keep the others out as well.
-                self.holding.store.clear_staging(checked.dataset)
+                self.session.store.clear_staging(checked.dataset)
             _LOGGER.error("%s: not repaired, it stays as it was: %s", checked.label, error.message)
             return Outcome(checked, error=error)
 
     # --- where a data set is shown ------------------------------------------------------------------------------
 
     def _shown_again(self, checked: Checked) -> Outcome:
-        store, dataset = self.holding.store, checked.dataset
+        store, dataset = self.session.store, checked.dataset
         if store.is_foreign(dataset):
             raise VolumeError(
                 f"datasets/{dataset} holds something that the provisioner did not put there; it was left alone",
@@ -204,13 +204,13 @@ class Repair:
         return Outcome(checked, f"datasets/{dataset} shows the version {believed[0]} again")
 
     def _is_believed(self, dataset: str, version: str) -> bool:
-        store = self.holding.store
+        store = self.session.store
         return store.receipt(dataset, version) is not None and store.tree_of(dataset, version) is not None
 
     # --- one version --------------------------------------------------------------------------------------------
 
     def _mended(self, checked: Checked) -> Outcome:
-        store, dataset, version = self.holding.store, checked.dataset, checked.version
+        store, dataset, version = self.session.store, checked.dataset, checked.version
         problems = {defect.problem for defect in checked.defects}
         if problems <= _HARMLESS:
             manifest = store.manifest(dataset, version)
@@ -229,7 +229,7 @@ class Repair:
 
     def _without_extras(self, checked: Checked, receipt: Receipt, manifest: Manifest) -> Outcome:
         """Build the tree from what is right in it, which is all of it."""
-        store, layout = self.holding.store, self.holding.layout
+        store, layout = self.session.store, self.session.layout
         tree = store.tree_of(checked.dataset, checked.version)
         assert tree is not None  # noqa: S101 - or something would be missing
         staged = layout.staged_tree(checked.dataset, checked.version)
@@ -251,7 +251,7 @@ class Repair:
         described = self.catalog.datasets.get(dataset)
         if described is None:
             return None
-        receipt = self.holding.store.receipt(dataset, version)
+        receipt = self.session.store.receipt(dataset, version)
         choices = [(receipt.layout, receipt.splits)] if receipt else []
         # Without a receipt: whatever could have been asked for simply.
         for layout in described.layouts if receipt is None else ():
@@ -267,7 +267,7 @@ class Repair:
         """Nobody can say where the bytes could be had again."""
         dataset, version = checked.dataset, checked.version
         if not checked.shown:
-            self.holding.store.withdraw(dataset, version)
+            self.session.store.withdraw(dataset, version)
             return Outcome(
                 checked,
                 "today's catalog does not describe this version, so that it cannot be fetched; it is not believed any more,"
@@ -279,14 +279,14 @@ class Repair:
         )
 
     def _filled(self, checked: Checked, recipe: Recipe) -> Outcome:
-        store, dataset = self.holding.store, checked.dataset
+        store, dataset = self.session.store, checked.dataset
         receipt = store.receipt(dataset, checked.version)
         wrong = frozenset(defect.path for defect in checked.defects if defect.problem not in _HARMLESS)
         filler = DataSetBuilder(
             self._step(recipe, receipt, wrong, checked),
             store,
-            self.edges.remote,
-            self.edges.finds,
+            self.clients.remote,
+            self.clients.local_copies,
             cancellation=self.cancellation,
             watcher=_Watcher(recipe.label, self.progress),
             connections=self.settings.connections,
@@ -303,15 +303,15 @@ class Repair:
         return Outcome(checked, done, filler.fetched)
 
     def _step(self, recipe: Recipe, receipt: Receipt | None, wrong: frozenset[str], checked: Checked) -> Step:
-        manifest = self.holding.store.manifest(checked.dataset, checked.version)
-        tree = self.holding.store.tree_of(checked.dataset, checked.version)
+        manifest = self.session.store.manifest(checked.dataset, checked.version)
+        tree = self.session.store.tree_of(checked.dataset, checked.version)
         broken, there = set(), set()
         for entry in manifest if manifest is not None and tree is not None else ():
             there.add(entry.artifact)
             if entry.path in wrong:
                 broken.add(entry.artifact)
         need = need_of(recipe, there - broken)
-        free = free_bytes(self.holding.layout.root)
+        free = free_bytes(self.session.layout.root)
         room: Room = "at_once" if need.peak_at_once <= free else "one_by_one" if need.peak_one_by_one <= free else "streamed"
         ordered = replace(recipe, sources=_as_it_was_made(recipe.sources, receipt))
         return Step(ordered, "fetch", recipe.dataset.priority, "is wrong", left_bytes=free, room=room)

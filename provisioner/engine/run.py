@@ -123,9 +123,9 @@ class Run:
         self._progress = progress
         self._in_image = in_image
         self._given = {name: given[name] for name in EXPORTED if given.get(name)}
-        self.holding = VolumeSession(settings, cancellation)
-        self.layout, self.store, self.run_id = self.holding.layout, self.holding.store, self.holding.run_id
-        self.edges = Clients(settings, self.layout.root, cancellation)
+        self.session = VolumeSession(settings, cancellation)
+        self.layout, self.store, self.run_id = self.session.layout, self.session.store, self.session.run_id
+        self.clients = Clients(settings, self.layout.root, cancellation)
         self._repository_requests = requests_of(settings)
         self._board = self._fresh_board()
         self._writing = False
@@ -208,11 +208,11 @@ class Run:
             _LOGGER.info("Nothing to do: the volume holds %s", _asked_for(view.plan))
             return Result(view.status["state"], view.plan, view.status, environment=view.environment)
         self._refuse_downloads(view.plan)
-        self.edges.check()
+        self.clients.check()
         self._warn_of_volume()
         try:
-            self.holding.prepare()
-            with self.holding.lock(waits=not view.only_records):
+            self.session.prepare()
+            with self.session.lock(waits=not view.only_records):
                 return self._with_lock()
         except (VolumeNotWritableError, VolumeError, LockTimeoutError) as error:
             # With all data there, records that are old are no reason to keep an app from starting.
@@ -320,8 +320,8 @@ class Run:
         filler = DataSetBuilder(
             step,
             self.store,
-            self.edges.remote,
-            self.edges.finds,
+            self.clients.remote,
+            self.clients.local_copies,
             cancellation=self._cancellation,
             watcher=_Watcher(step, board, self._progress),
             connections=self.settings.connections,
@@ -352,7 +352,7 @@ class Run:
         """Return what can be said of each repository without asking anybody; ``None``: the Hub must be asked."""
         record = read_json(self.layout.repository) or {}
         outcomes = tuple(
-            known(request, self.edges.hub, record, first=place == 0) for place, request in enumerate(self._repository_requests)
+            known(request, self.clients.hub, record, first=place == 0) for place, request in enumerate(self._repository_requests)
         )
         if self.settings.may_download:
             return outcomes
@@ -372,7 +372,7 @@ class Run:
         return tuple(outcomes)
 
     def _ask_for_repository(self, request: RepositoryRequest) -> RepositoryOutcome:
-        outcome = ensure_repository(request, self.edges.hub)
+        outcome = ensure_repository(request, self.clients.hub)
         if outcome.error is None:
             _LOGGER.info("%s", outcome.note)
         else:
@@ -429,7 +429,7 @@ class Run:
     def _fresh_board(self, plan: Plan | None = None) -> StatusBoard:
         return StatusBoard(
             run_id=self.run_id,
-            host=self.holding.host,
+            host=self.session.host,
             phase=plan.phase if plan else None,
             limit_bytes=self.settings.max_storage_bytes,
             now=now,
