@@ -298,19 +298,19 @@ class _Unseekable(io.RawIOBase):
 
 
 @pytest.mark.parametrize("shape", ["zip64", "piped", "prefix", "comment", "prefix of zip64"])
-def test_unusual_zips(tmp_path: Path, content_id: str) -> None:
+def test_unusual_zips(tmp_path: Path, shape: str) -> None:
     """64-bit sizes, sizes behind the content, a self-extractor in front, a comment that looks like an index."""
     archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(_Unseekable(archive) if content_id == "piped" else archive, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(_Unseekable(archive) if shape == "piped" else archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for number in range(3):
-            with packed.open(f"f{number}", "w", force_zip64="zip64" in content_id) as member:
+            with packed.open(f"f{number}", "w", force_zip64="zip64" in shape) as member:
                 member.write(b"abc" * number)
-        if content_id == "comment":
+        if shape == "comment":
             packed.comment = b"PK\5\6" + bytes(18) + b" and so on"
     data = archive.read_bytes()
-    if "prefix" in content_id:
+    if "prefix" in shape:
         data = b"#!/bin/sh\nexit\n" + data
-    if "zip64" in content_id:
+    if "zip64" in shape:
         # Python writes the 64-bit index only for what needs it: have one by hand.
         end = data.rfind(b"PK\5\6")
         count, size, offset = struct.unpack_from("<HLL", data, end + 10)
