@@ -102,7 +102,7 @@ GUARDS: Final = (
     ),
     Guard(
         "fuse-sync",
-        "provisioner/volume/fs/disk.py",
+        "provisioner/volume/fs/durable.py",
         "if is_fuse(path) or not _syncfs(path):",
         "if not _syncfs(path):",
         ("tests/faults/test_odd_disks.py", "-k", "test_a_disk_that_keeps"),
@@ -137,7 +137,7 @@ GUARDS: Final = (
     ),
     Guard(
         "files-only",
-        "provisioner/volume/fs/disk.py",
+        "provisioner/volume/fs/files.py",
         "    handle = os.open(path, OPEN_READ & ~",
         '    return path.open("rb")\n    handle = os.open(path, OPEN_READ & ~',
         ("tests/faults/test_verify.py", "-x", "-k", "test_a_fifo_in_place_of_a_record"),

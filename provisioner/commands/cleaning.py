@@ -17,7 +17,7 @@ from provisioner.engine.verification import known_ids
 from provisioner.engine.volume_session import VolumeSession, now
 from provisioner.errors import VolumeError
 from provisioner.reporting.progress import format_bytes
-from provisioner.volume.fs.disk import used_bytes
+from provisioner.volume.fs.space import used_bytes
 from provisioner.volume.store.records import read_json, write_json
 
 if TYPE_CHECKING:

@@ -26,20 +26,14 @@ from provisioner.remote.retry import RetryPolicy
 from provisioner.reporting.progress import format_bytes
 from provisioner.settings.model import SETTINGS
 from provisioner.volume.archive.tree_writer import TreeWriter
-from provisioner.volume.fs.disk import (
-    TEMPORARY_PREFIX,
-    disk_errors,
-    exchange,
-    free_bytes,
-    fsync_directory,
-    make_directory,
-    remove_tree,
-    sync_tree,
-    write_atomic,
-    write_new,
-)
+from provisioner.volume.fs.atomic import TEMPORARY_PREFIX, exchange, write_atomic, write_new
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.lock import describe_holder, writer_lock
 from provisioner.volume.fs.mounts import is_kept
+from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.space import free_bytes
 from provisioner.volume.store.records import read_json
 
 if TYPE_CHECKING:

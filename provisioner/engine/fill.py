@@ -27,16 +27,13 @@ from provisioner.planning.plan import LARGE, Receipt
 from provisioner.remote.source import NEXT_MAY_HELP
 from provisioner.volume.archive.tree_writer import check_names
 from provisioner.volume.archive.unpack import unpack
-from provisioner.volume.fs.disk import (
-    disk_errors,
-    link_or_copy,
-    make_directory,
-    open_file,
-    remove_tree,
-    sync_tree,
-    write_atomic,
-    write_new,
-)
+from provisioner.volume.fs.atomic import write_atomic, write_new
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import sync_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import open_file
+from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.remove import remove_tree
 from provisioner.volume.staging.blob import Blob, checked_sha256, hash_file
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.staging.ranged_file import RangedFile

@@ -28,7 +28,10 @@ from provisioner.errors import (
 from provisioner.planning.plan import Step, need_of
 from provisioner.planning.recipe import make_recipe, url_artifacts
 from provisioner.remote.http.errors import show_url
-from provisioner.volume.fs.disk import free_bytes, link_or_copy, make_directory, remove_tree
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.space import free_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -34,8 +34,10 @@ from provisioner.errors import (
 from provisioner.planning.plan import Request, Rules, make_plan
 from provisioner.remote.hub.repository import RepositoryOutcome, RepositoryRequest, ensure_repository, environment
 from provisioner.reporting.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
-from provisioner.volume.fs.disk import free_bytes, read_file, write_atomic
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.files import read_file
 from provisioner.volume.fs.mounts import is_kept
+from provisioner.volume.fs.space import free_bytes
 from provisioner.volume.store.records import environment_lines, read_json, write_json
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner._version import __version__
 from provisioner.errors import VolumeError, VolumeNotWritableError
-from provisioner.volume.fs.disk import make_directory
+from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.lock import writer_lock
 from provisioner.volume.fs.mounts import kind_of
 from provisioner.volume.store.layout import VolumeLayout

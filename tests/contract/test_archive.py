@@ -651,7 +651,7 @@ def test_an_archive_that_cannot_be_read_is_not_broken(tmp_path: Path, form: Unpa
 def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
     """A file in its place is left alone."""
     (tmp_path / "out").write_bytes(b"mine")
-    with pytest.raises(VolumeError, match="making the folder"):
+    with pytest.raises(VolumeError, match="making the directory"):
         run(tar_of(tmp_path / "a", {"x": b""}), "tar", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == b"mine"
 

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ProvisionerError, VolumeError, VolumeFullError, VolumeNotWritableError
-from provisioner.volume.fs import disk
+from provisioner.volume.fs import durable
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import write_all
+from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.space import free_bytes, is_same_filesystem, used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,8 +93,8 @@ def mode_of(path: Path) -> int:
 def test_a_file_is_written_whole(tmp_path: Path, *, durable: bool) -> None:
     """Its bytes, its mode whatever the umask, and nothing beside it."""
     path = tmp_path / ("n" * 255)
-    disk.write_atomic(path, b"old")
-    disk.write_atomic(path, b"new" * 1000, durable=durable)
+    write_atomic(path, b"old")
+    write_atomic(path, b"new" * 1000, durable=durable)
     assert path.read_bytes() == b"new" * 1000
     assert mode_of(path) == 0o664
     assert list(tmp_path.iterdir()) == [path]
@@ -95,7 +103,7 @@ def test_a_file_is_written_whole(tmp_path: Path, *, durable: bool) -> None:
 def test_a_file_is_written_in_pieces(tmp_path: Path) -> None:
     """Small and large ones, in their order, and never all at once in memory."""
     path = tmp_path / "manifest"
-    disk.write_atomic(path, (bytes([number % 256]) * (number % 3 * 50_000 + 1) for number in range(200)))
+    write_atomic(path, (bytes([number % 256]) * (number % 3 * 50_000 + 1) for number in range(200)))
     assert path.read_bytes() == b"".join(bytes([number % 256]) * (number % 3 * 50_000 + 1) for number in range(200))
 
 
@@ -107,9 +115,9 @@ def test_pieces_that_fail_leave_the_old_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     path = tmp_path / "manifest"
-    disk.write_atomic(path, b"old")
+    write_atomic(path, b"old")
     with pytest.raises(KeyboardInterrupt):
-        disk.write_atomic(path, pieces())
+        write_atomic(path, pieces())
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -118,7 +126,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     """What it pointed to stays as it is."""
     (tmp_path / "other").write_bytes(b"precious")
     (tmp_path / "status").symlink_to("other")
-    disk.write_atomic(tmp_path / "status", b"new")
+    write_atomic(tmp_path / "status", b"new")
     assert not (tmp_path / "status").is_symlink()
     assert (tmp_path / "other").read_bytes() == b"precious"
 
@@ -127,12 +135,12 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, data: bytes | list[bytes]) -> None:
     """The disk stops in the middle (here by the limit on a file's size): the old bytes are there, no rest is."""
     path = tmp_path / "status"
-    disk.write_atomic(path, b"old")
+    write_atomic(path, b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(VolumeError, match="status") as caught:
-            disk.write_atomic(path, data)
+            write_atomic(path, data)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "FAT" in caught.value.hint
@@ -144,12 +152,12 @@ def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
     """While one thread replaces the file again and again, another always reads one of the two."""
     path = tmp_path / "status"
     versions = [b"a" * 100_000, b"b" * 50_000]
-    disk.write_atomic(path, versions[0], durable=False)
+    write_atomic(path, versions[0], durable=False)
     done = threading.Event()
 
     def write() -> None:
         for turn in range(300):
-            disk.write_atomic(path, versions[turn % 2], durable=False)
+            write_atomic(path, versions[turn % 2], durable=False)
         done.set()
 
     writer = threading.Thread(target=write)
@@ -164,7 +172,7 @@ def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
 def test_who_may_not_write_is_told_who_he_is(strangers_home: Path) -> None:
     """A read-only directory is an error of its own, with the uid in it, and no temporary file stays."""
     strangers_home.chmod(0o555)
-    answer = as_stranger(lambda: disk.write_atomic(strangers_home / "status", b"x"))
+    answer = as_stranger(lambda: write_atomic(strangers_home / "status", b"x"))
     assert answer.startswith("VolumeNotWritableError: ")
     assert "status" in answer
     assert "uid" in answer
@@ -177,8 +185,8 @@ def test_who_may_not_write_is_told_who_he_is(strangers_home: Path) -> None:
 def test_folders_are_made_for_the_group(tmp_path: Path) -> None:
     """All that are missing, with our mode; those that are there keep theirs."""
     tmp_path.chmod(0o2700)
-    disk.make_directory(tmp_path / "a" / "b")
-    disk.make_directory(tmp_path / "a" / "b")
+    make_directory(tmp_path / "a" / "b")
+    make_directory(tmp_path / "a" / "b")
     assert (mode_of(tmp_path), mode_of(tmp_path / "a"), mode_of(tmp_path / "a" / "b")) == (0o2700, 0o2775, 0o2775)
 
 
@@ -186,8 +194,8 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
     """It is not ours to remove."""
     (tmp_path / "a").touch()
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
-        with pytest.raises(VolumeError, match="making the folder"):
-            disk.make_directory(path)
+        with pytest.raises(VolumeError, match="making the directory"):
+            make_directory(path)
 
 
 # --- remove_tree --------------------------------------------------------------------------------------------------------
@@ -205,18 +213,18 @@ def test_removing_never_leaves_the_tree(tmp_path: Path) -> None:
     (tree / "a" / "file").symlink_to(outside / "precious")
     (tmp_path / "link").symlink_to(outside)
     os.mkfifo(tree / "fifo")
-    disk.remove_tree(tree)
-    disk.remove_tree(tmp_path / "link")
+    remove_tree(tree)
+    remove_tree(tmp_path / "link")
     assert [path.name for path in tmp_path.iterdir()] == ["outside"]
     assert [path.name for path in outside.iterdir()] == ["precious"]
 
 
 def test_removing_what_is_not_there_is_nothing(tmp_path: Path) -> None:
     """Neither the name nor the directory above it need exist; a plain file goes too."""
-    disk.remove_tree(tmp_path / "no")
-    disk.remove_tree(tmp_path / "no" / "no")
+    remove_tree(tmp_path / "no")
+    remove_tree(tmp_path / "no" / "no")
     (tmp_path / "file").touch()
-    disk.remove_tree(tmp_path / "file")
+    remove_tree(tmp_path / "file")
     assert not list(tmp_path.iterdir())
 
 
@@ -230,7 +238,7 @@ def test_folders_that_forbid_it_are_made_writable(strangers_home: Path) -> None:
         (tree / folder).chmod(mode)
     if os.geteuid() == 0:
         subprocess.run(["chown", "-R", str(STRANGER), str(tree)], check=True)
-    assert as_stranger(lambda: disk.remove_tree(tree)) == ""
+    assert as_stranger(lambda: remove_tree(tree)) == ""
     assert not tree.exists()
 
 
@@ -250,7 +258,7 @@ def test_a_tree_deeper_than_pythons_stack_is_removed(tmp_path: Path) -> None:
     finally:
         os.close(here)
     try:
-        disk.remove_tree(top)
+        remove_tree(top)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert not top.exists()
@@ -267,7 +275,7 @@ def test_two_may_remove_the_same_tree(tmp_path: Path) -> None:
 
     def remove() -> None:
         try:
-            disk.remove_tree(tree)
+            remove_tree(tree)
         except BaseException as error:  # noqa: BLE001 - it is looked at below
             failures.append(error)
 
@@ -286,10 +294,10 @@ def test_two_may_remove_the_same_tree(tmp_path: Path) -> None:
 def test_a_hard_link_takes_no_room(tmp_path: Path) -> None:
     """On one file system the two names are one file."""
     (tmp_path / "a").write_bytes(bytes(100_000))
-    used = disk.used_bytes(tmp_path)
-    assert disk.link_or_copy(tmp_path / "a", tmp_path / "b")
+    used = used_bytes(tmp_path)
+    assert link_or_copy(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "a").samefile(tmp_path / "b")
-    assert disk.used_bytes(tmp_path) == used
+    assert used_bytes(tmp_path) == used
 
 
 @pytest.fixture
@@ -310,9 +318,9 @@ def test_across_file_systems_it_is_a_copy(tmp_path: Path, elsewhere: Path) -> No
     source.chmod(0o700)
     os.utime(source, ns=(10**18, 10**18))
     (tmp_path / "link").symlink_to("nowhere")
-    assert not disk.is_same_filesystem(tmp_path / "not" / "there", elsewhere)
-    assert not disk.link_or_copy(source, elsewhere / "b")
-    assert not disk.link_or_copy(tmp_path / "link", elsewhere / "link")
+    assert not is_same_filesystem(tmp_path / "not" / "there", elsewhere)
+    assert not link_or_copy(source, elsewhere / "b")
+    assert not link_or_copy(tmp_path / "link", elsewhere / "link")
     copy = elsewhere / "b"
     assert copy.read_bytes() == source.read_bytes()
     assert (mode_of(copy), copy.stat().st_mtime_ns) == (0o775, 10**18)
@@ -325,7 +333,7 @@ def test_what_is_there_is_not_replaced(tmp_path: Path, elsewhere: Path) -> None:
     for target in (tmp_path / "b", elsewhere / "b"):
         target.write_bytes(b"old")
         with pytest.raises(VolumeError, match="exists"):
-            disk.link_or_copy(tmp_path / "a", target)
+            link_or_copy(tmp_path / "a", target)
         assert target.read_bytes() == b"old"
 
 
@@ -342,17 +350,17 @@ def test_used_bytes_agree_with_du(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/usr")
     os.sync()
     found = subprocess.run(["du", "-s", "-B1", str(tmp_path)], capture_output=True, check=True).stdout.split()[0]
-    assert disk.used_bytes(tmp_path) == int(found)
-    assert disk.used_bytes(tmp_path / "no") == 0
-    assert disk.used_bytes(tmp_path / "folder" / "file") >= 123_456
+    assert used_bytes(tmp_path) == int(found)
+    assert used_bytes(tmp_path / "no") == 0
+    assert used_bytes(tmp_path / "folder" / "file") >= 123_456
 
 
 def test_free_bytes_of_what_does_not_exist_yet(tmp_path: Path) -> None:
     """The nearest directory that is there answers for it."""
     facts = os.statvfs(tmp_path)
-    free = disk.free_bytes(tmp_path / "not" / "yet")
+    free = free_bytes(tmp_path / "not" / "yet")
     assert abs(free - facts.f_bavail * facts.f_frsize) < 1 << 30
-    assert disk.is_same_filesystem(tmp_path, tmp_path / "not" / "yet")
+    assert is_same_filesystem(tmp_path, tmp_path / "not" / "yet")
 
 
 # --- syncing ------------------------------------------------------------------------------------------------------------
@@ -371,12 +379,12 @@ def tree(tmp_path: Path) -> Path:
 
 def test_a_tree_can_be_synced(tree: Path) -> None:
     """By one call on Linux; a tree that is not there is an error."""
-    disk.sync_tree(tree)
-    disk.fsync_directory(tree)
+    sync_tree(tree)
+    fsync_directory(tree)
     with pytest.raises(VolumeError, match="making durable"):
-        disk.sync_tree(tree / "no")
+        sync_tree(tree / "no")
     with pytest.raises(VolumeError, match="making durable"):
-        disk.fsync_directory(tree / "no")
+        fsync_directory(tree / "no")
 
 
 def test_without_syncfs_every_file_and_folder_is_synced(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,9 +394,9 @@ def test_without_syncfs_every_file_and_folder_is_synced(tree: Path, monkeypatch:
     def record(handle: int) -> None:
         synced.append(os.path.relpath(Path(f"/proc/self/fd/{handle}").readlink(), tree))
 
-    monkeypatch.setattr(disk, "_syncfs", lambda _path: False)
+    monkeypatch.setattr(durable, "_syncfs", lambda _path: False)
     monkeypatch.setattr(os, "fsync", record)
-    disk.sync_tree(tree)
+    sync_tree(tree)
     assert synced == ["a/b/file", "a/b", "a", "."]
 
 
@@ -399,8 +407,8 @@ def test_a_full_device_says_needed_and_free(tmp_path: Path) -> None:
     """The kernel's own "no space" becomes ours, with both numbers and what to do."""
     handle = os.open("/dev/full", os.O_WRONLY)
     try:
-        with pytest.raises(VolumeFullError) as caught, disk.disk_errors("unpacking x", tmp_path, needed=12345):
-            disk.write_all(handle, b"x")
+        with pytest.raises(VolumeFullError) as caught, disk_errors("unpacking x", tmp_path, needed=12345):
+            write_all(handle, b"x")
     finally:
         os.close(handle)
     message = caught.value.message
@@ -424,7 +432,7 @@ def test_a_full_device_says_needed_and_free(tmp_path: Path) -> None:
 )
 def test_each_errno_has_its_error(number: int, kind: type[ProvisionerError], tmp_path: Path) -> None:
     """And each message says what was done, where, and what the system said."""
-    with pytest.raises(ProvisionerError) as caught, disk.disk_errors("writing", tmp_path):
+    with pytest.raises(ProvisionerError) as caught, disk_errors("writing", tmp_path):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind
     assert str(tmp_path) in caught.value.message
@@ -433,17 +441,17 @@ def test_each_errno_has_its_error(number: int, kind: type[ProvisionerError], tmp
 
 def test_an_error_of_ours_passes_unchanged() -> None:
     """What is inside knew better."""
-    with pytest.raises(VolumeFullError, match="inner"), disk.disk_errors("outer"):
+    with pytest.raises(VolumeFullError, match="inner"), disk_errors("outer"):
         raise VolumeFullError("inner")
 
 
 def test_names_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     """Under a Latin-1 locale too, the bytes of a name on the disk are those of the manifest."""
     program = (
-        "import os, sys; from provisioner.volume.fs import disk;"
-        "name = disk.to_native('\\u00fc\\udcff');"
+        "import os, sys; from provisioner.volume.fs.paths import from_native, to_native;"
+        "name = to_native('\\u00fc\\udcff');"
         f"os.chdir({str(tmp_path)!r}); open(name, 'w').close();"
-        "assert [disk.from_native(found) for found in os.listdir()] == ['\\u00fc\\udcff']"
+        "assert [from_native(found) for found in os.listdir()] == ['\\u00fc\\udcff']"
     )
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.errors import VolumeError
-from provisioner.volume.fs.disk import write_atomic
+from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.store.manifest import Entry, Finding, Manifest, check_tree
 
 if TYPE_CHECKING:

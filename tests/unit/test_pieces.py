@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provisioner.errors import InterruptedBySignal, VolumeError
-from provisioner.volume.fs import disk
+from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.staging import pieces as pieces_module
 from provisioner.volume.staging.pieces import PIECE, PieceFile, PieceWindow, number_of_pieces
 from tests.support.media import noise
@@ -174,7 +174,7 @@ def test_another_source_goes_on(begun: Path) -> None:
 
 def test_a_death_while_another_source_is_noted(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal is replaced as a whole: at no moment does it speak of fewer pieces than are there."""
-    write = disk.write_atomic
+    write = write_atomic
 
     def write_and_die(path: Path, data: Any, **options: Any) -> None:
         write(path, data, **options)
@@ -191,7 +191,7 @@ def test_a_death_while_another_source_is_noted(begun: Path, monkeypatch: pytest.
 
 def test_a_death_while_everything_is_dropped(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The journal forgets first; the bytes that lie there still are nobody's."""
-    write = disk.write_atomic
+    write = write_atomic
 
     def write_and_die(path: Path, data: Any, **options: Any) -> None:
         write(path, data, **options)

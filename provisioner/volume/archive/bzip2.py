@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.volume.archive import decompress as streams
 from provisioner.volume.archive.workers import ReadAhead, Task, WorkerPool
-from provisioner.volume.fs.disk import CHUNK
+from provisioner.volume.fs.files import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -21,7 +21,7 @@ from isal import igzip_lib
 from provisioner.errors import BrokenArchiveError
 from provisioner.volume.archive import workers
 from provisioner.volume.archive.member import DAMAGED
-from provisioner.volume.fs.disk import CHUNK
+from provisioner.volume.fs.files import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError
 from provisioner.volume.archive.member import DAMAGED, NOT_OURS, Member, sensible_time, shown
-from provisioner.volume.fs.disk import CHUNK
+from provisioner.volume.fs.files import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

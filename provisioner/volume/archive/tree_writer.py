@@ -20,22 +20,14 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import VolumeError
 from provisioner.volume.archive.member import shown
-from provisioner.volume.fs.disk import (
-    DIRECTORY_MODE,
-    EXECUTABLE_MODE,
-    FILE_MODE,
-    HAS_DIR_FD,
-    OPEN_DIRECTORY,
-    OPEN_NEW,
-    TEMPORARY_PREFIX,
-    disk_errors,
-    link_or_copy,
-    remove_at,
-    remove_tree,
-    set_mode,
-    to_native,
-    write_all,
-)
+from provisioner.volume.fs.atomic import TEMPORARY_PREFIX
+from provisioner.volume.fs.directories import HAS_DIR_FD, OPEN_DIRECTORY
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import OPEN_NEW, write_all
+from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.modes import DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE, set_mode
+from provisioner.volume.fs.paths import to_native
+from provisioner.volume.fs.remove import remove_at, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

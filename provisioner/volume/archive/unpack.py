@@ -30,7 +30,9 @@ from provisioner.volume.archive.member import NOT_OURS, shown
 from provisioner.volume.archive.tar import read_tar
 from provisioner.volume.archive.tree_writer import TreeWriter, colliding_names, folded
 from provisioner.volume.archive.zip import read_zip
-from provisioner.volume.fs.disk import CHUNK, disk_error, make_directory
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.errors import disk_error
+from provisioner.volume.fs.files import CHUNK
 from provisioner.volume.store.manifest import Entry
 
 if TYPE_CHECKING:

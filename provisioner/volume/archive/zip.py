@@ -23,7 +23,7 @@ from isal import isal_zlib
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError
 from provisioner.volume.archive.decompress import MEMORY_LIMIT, READ_SIZE, decoder_errors, deflate_decoder, zstd_decoder
 from provisioner.volume.archive.member import DAMAGED, NOT_OURS, Member, sensible_time, shown
-from provisioner.volume.fs.disk import CHUNK
+from provisioner.volume.fs.files import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

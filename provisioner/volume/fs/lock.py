@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import LockTimeoutError, VolumeError, VolumeNotWritableError
-from provisioner.volume.fs.disk import open_file
+from provisioner.volume.fs.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Protocol, Self
 
-from provisioner.volume.fs.disk import disk_error
+from provisioner.volume.fs.errors import disk_error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,10 @@ import zlib
 from array import array
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from provisioner.volume.fs.disk import disk_errors, make_directory, read_file, write_atomic
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,9 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from provisioner.errors import VolumeError
-from provisioner.volume.fs.disk import CHUNK, OPEN_READ, disk_error, from_native, to_native
+from provisioner.volume.fs.errors import disk_error
+from provisioner.volume.fs.files import CHUNK, OPEN_READ
+from provisioner.volume.fs.paths import from_native, to_native
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

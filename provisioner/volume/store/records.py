@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import ConfigurationError
 from provisioner.planning.plan import Receipt
-from provisioner.volume.fs.disk import read_file, write_atomic
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

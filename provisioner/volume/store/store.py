@@ -19,21 +19,14 @@ from typing import TYPE_CHECKING, Final, Literal
 from provisioner.errors import ProvisionerError, VolumeError
 from provisioner.planning.plan import Inventory, Receipt
 from provisioner.planning.recipe import VERSION_DIGITS
-from provisioner.volume.fs.disk import (
-    TEMPORARY_PREFIX,
-    disk_errors,
-    exchange,
-    free_bytes,
-    fsync_directory,
-    link_or_copy,
-    make_directory,
-    open_file,
-    read_file,
-    remove_tree,
-    sync_tree,
-    used_bytes,
-    write_atomic,
-)
+from provisioner.volume.fs.atomic import TEMPORARY_PREFIX, exchange, write_atomic
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import open_file, read_file
+from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.space import free_bytes, used_bytes
 from provisioner.volume.store.manifest import Manifest, check_tree
 from provisioner.volume.store.records import read_receipt, receipt_document, write_json
 

@@ -1,0 +1,113 @@
+"""Replace files and directories in one step: a reader sees the old or the new, never a mixture."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from provisioner.volume.fs.durable import fsync, fsync_directory
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import OPEN_NEW, write_all
+from provisioner.volume.fs.modes import FILE_MODE, set_mode
+from provisioner.volume.fs.remove import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+TEMPORARY_PREFIX: Final = ".tmp-"
+"""The names of temporary files begin with this. If :func:`write_atomic` is killed, one stays: safe to delete under the lock."""
+_BUFFER: Final = 64 * 1024
+"""Bytes that are gathered before they are written, where the data comes in small parts."""
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a new file with mode 0664; anything that has its name already is removed first. Its directory must exist.
+
+    Raises:
+        VolumeFullError: no space; a part of the file may be left.
+        VolumeNotWritableError: permission denied, or a read-only volume.
+        VolumeError: any other error of the system.
+    """
+    with disk_errors(f"writing {path}", path, needed=len(data)):
+        try:
+            handle = os.open(path, OPEN_NEW, FILE_MODE)
+        except FileExistsError:
+            remove_tree(path)
+            handle = os.open(path, OPEN_NEW, FILE_MODE)
+        try:
+            write_all(handle, data)
+            set_mode(handle, FILE_MODE)
+        finally:
+            # A full or remote disk may report its error only here.
+            os.close(handle)
+
+
+def write_atomic(path: Path, data: bytes | Iterable[bytes], *, durable: bool = True) -> None:
+    """Replace ``path`` by a file with ``data``: a reader sees the old bytes or the new, never a mixture.
+
+    The mode is 0664, whatever the umask. A link at ``path`` is replaced, not followed. The directory must exist. On any error
+    the old file is left unchanged.
+
+    Args:
+        path: the file to replace or to make.
+        data: the whole content, or parts of any length, which are not held in memory all at once.
+        durable: on return, the new content also survives a power cut.
+
+    Raises:
+        VolumeFullError: no space.
+        VolumeNotWritableError: permission denied, or a read-only volume.
+        VolumeError: any other error of the system.
+    """
+    # Not derived from the file's name, which may already have the greatest length that a name can have.
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid():x}-{os.urandom(8).hex()}")
+    with disk_errors(f"writing {path}", path, needed=len(data) if isinstance(data, bytes) else None):
+        try:
+            handle = os.open(temporary, OPEN_NEW, FILE_MODE)
+            try:
+                set_mode(handle, FILE_MODE)
+                # Closing it writes what is buffered, and raises if that fails.
+                with open(handle, "wb", buffering=_BUFFER, closefd=False) as file:
+                    file.writelines((data,) if isinstance(data, bytes) else data)
+                if durable:
+                    fsync(handle)
+            finally:
+                os.close(handle)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+    if durable:
+        fsync_directory(path.parent)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step (Linux only).
+
+    Returns:
+        ``False`` where this system or file system cannot do that; then nothing was changed.
+
+    Raises:
+        OSError: any other error of the system.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes  # noqa: PLC0415 - costs milliseconds that a run with nothing to do must not pay
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(first))

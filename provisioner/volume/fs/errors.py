@@ -1,0 +1,99 @@
+"""The one translation of ``OSError`` into errors of the program, with what was being done, where, and what helps."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import VolumeError, VolumeFullError, VolumeNotWritableError
+from provisioner.volume.fs.paths import nearest_existing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provisioner.errors import ProvisionerError
+
+_FULL: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_IN_THE_WAY: Final = "Something that the provisioner did not put there is in the way: move it away, then start again."
+_HINTS: Final = {
+    errno.EIO: "The device reports a failure: look at the kernel's log, and do not trust what is on this volume.",
+    errno.EISDIR: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.ENAMETOOLONG: "This file system cannot hold such a long name; use a volume with an ordinary Linux file system.",
+    errno.EILSEQ: "This file system accepts UTF-8 names only; use a volume with an ordinary Linux file system.",
+    errno.EFBIG: "This file system cannot hold a file of that size (FAT stops at 4 GiB).",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.EOPNOTSUPP: "This file system cannot do that. One that cannot write into the middle of a file, as a bucket's, "
+    "needs STAGING_DIR on a local disk.",
+    errno.ESTALE: "The volume went away while it was in use: mount it again.",
+    errno.ENODEV: "The volume went away while it was in use: mount it again.",
+}
+
+
+def disk_error(error: OSError, what: str, *, path: Path | None = None, needed: int | None = None) -> ProvisionerError:
+    """Return the program's error for ``error``, which happened during ``what`` (such as "writing the status file").
+
+    The message names ``path``, or else the path of ``error``. If space ran out, it says how many bytes were needed (``needed``)
+    and how many are free.
+    """
+    named = os.fspath(path) if path is not None else _text_of(error.filename)
+    at = f" ({named})" if named and named not in what else ""
+    text = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _FULL:
+        return VolumeFullError(
+            f"{what}{at}: {text}{_free_space(path or error.filename, needed)}",
+            hint="Give the volume more space, remove data sets from it, or choose a smaller phase; then start again.",
+        )
+    if error.errno in _REFUSED:
+        return VolumeNotWritableError(
+            f"{what}{at}: {text}, as {_identity()}",
+            hint="Mount the volume writable and let this user write: chown it to the uid the container runs as, "
+            "or to group 0 with mode g+rwX.",
+        )
+    return VolumeError(f"{what}{at}: {text}", hint=_HINTS.get(error.errno or 0, ""))
+
+
+@contextlib.contextmanager
+def disk_errors(what: str, path: Path | None = None, *, needed: int | None = None) -> Iterator[None]:
+    """Replace each ``OSError`` that leaves the block by the program's error; see :func:`disk_error`.
+
+    Raises:
+        VolumeFullError: no space, no inodes, or over quota.
+        VolumeNotWritableError: permission denied, or a read-only volume.
+        VolumeError: any other error of the system.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, what, path=path, needed=needed) from error
+
+
+def _text_of(name: object) -> str:
+    """Return the file name of an ``OSError``, or no text for one that has a descriptor or nothing."""
+    if isinstance(name, bytes):
+        return os.fsdecode(name)
+    return name if isinstance(name, str) else ""
+
+
+def _free_space(path: Path | str | bytes | int | None, needed: int | None) -> str:
+    """Return what to add to a message about a full volume: bytes needed, bytes free, and whether inodes are left."""
+    parts = [] if needed is None else [f"needs {needed} bytes"]
+    if isinstance(path, (str, bytes, Path)) and path:
+        with contextlib.suppress(OSError):
+            where = nearest_existing(Path(os.fsdecode(path)))
+            parts.append(f"{shutil.disk_usage(where).free} bytes are free")
+            if hasattr(os, "statvfs") and (inodes := os.statvfs(where)).f_files and not inodes.f_favail:
+                parts.append("no inodes are left")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _identity() -> str:
+    if sys.platform == "win32":
+        return "this user"
+    return f"uid {os.geteuid()}, gid {os.getegid()}"

@@ -1,0 +1,30 @@
+"""The modes that files and directories of a volume get, whatever the umask says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final
+
+FILE_MODE: Final = 0o664
+"""Group-writable: uid 1000 and any other uid with group 0 share a volume."""
+EXECUTABLE_MODE: Final = 0o775
+DIRECTORY_MODE: Final = 0o775
+
+
+def set_mode(handle: int, mode: int) -> bool:
+    """Set the mode of an open file or directory to exactly ``mode``; return ``False`` where the file system keeps no modes.
+
+    A directory keeps its set-group-id bit: with it, new files of a shared volume belong to the same group.
+    """
+    if not hasattr(os, "fchmod"):
+        return False
+    try:
+        now = os.fstat(handle).st_mode
+        os.fchmod(handle, mode | now & stat.S_ISGID if stat.S_ISDIR(now) else mode)
+    except OSError as error:
+        if error.errno in {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}:
+            return False
+        raise
+    return True
