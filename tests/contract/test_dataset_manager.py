@@ -9,10 +9,12 @@ import pytest
 import provisioner
 from provisioner import DatasetManager, setup_datasets_for_space
 from provisioner.errors import DigestMismatchError, ProvisionerError
-from tests.conftest import TOKEN, some_files
+from tests.support.program import TOKEN
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
-    from tests.conftest import Shelf, Volume
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 
 def manager(volume: Volume, **environ: str) -> DatasetManager:

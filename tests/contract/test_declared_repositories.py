@@ -15,11 +15,13 @@ from provisioner.remote.hub.client import HubClient
 from provisioner.remote.hub.repository import RepositoryRequest, ensure_repository, environment
 from provisioner.settings.model import read_settings
 from provisioner.settings.repositories import DeclaredRepository
-from tests.conftest import TOKEN, Shelf, Volume, some_files
 from tests.support.fake_time import FakeTime
+from tests.support.program import TOKEN
+from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
     from tests.support.hub_server import HubServer
+    from tests.support.volume import Volume
 
 CONFIG = """\
 repositories:

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import CHECKOUT, PATIENCE, TOKEN, Shelf, some_files
+from tests.support.program import CHECKOUT, PATIENCE, TOKEN
+from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.conftest import Volume
     from tests.support.hub_server import HubServer
+    from tests.support.volume import Volume
 
 READ = "hf_" + "UmVhZE9ubHlUb2tlbkZvclRlc3RzT25s"
 NAME = "trackio-experiments"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.conftest import some_files
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
-    from tests.conftest import Shelf, Volume
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 
 def findings(volume: Volume) -> tuple[int, list[dict[str, Any]]]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import CHECKOUT, TOKEN, Outcome
 from tests.support.hub_model import Scope
+from tests.support.program import CHECKOUT, TOKEN, Outcome
 
 if TYPE_CHECKING:
-    from tests.conftest import Volume
     from tests.support.hub_server import HubServer
+    from tests.support.volume import Volume
 
 READ = "hf_" + "UmVhZE9ubHlUb2tlbkZvclRlc3RzT25s"
 FINE = "hf_" + "RmluZUdyYWluZWRUb2tlbkZvclRlc3Rz"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import TOKEN, Shelf, Volume, some_files
 from tests.support.hub_model import Scope
+from tests.support.program import TOKEN
+from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
     from tests.support.hub_server import HubServer
+    from tests.support.volume import Volume
 
 READ = "hf_" + "UmVhZE9ubHlUb2tlbkZvclRlc3RzT25s"
 FINE = "hf_" + "RmluZUdyYWluZWRUb2tlbkZvclRlc3Rz"

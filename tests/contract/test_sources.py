@@ -17,9 +17,9 @@ from provisioner.remote.hub.client import HubClient
 from provisioner.remote.proxies import Proxies
 from provisioner.remote.source import Remote
 from provisioner.volume.staging.blob import Blob
-from tests.conftest import TOKEN
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise
+from tests.support.program import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import TOKEN, Shelf, Volume, some_files
+from tests.support.program import TOKEN
+from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.hub_server import HubServer
+    from tests.support.volume import Volume
 
 APP = """\
 import json, os, sys, warnings

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from huggingface_hub import HfApi
 
-from tests.conftest import TOKEN
 from tests.support.media import noise
+from tests.support.program import TOKEN
 
 if TYPE_CHECKING:
-    from tests.conftest import Shelf, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 FILES = {
     "audio/small.wav": noise("small", 300_000),

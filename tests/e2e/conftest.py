@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import TOKEN
 from tests.support.containers import Engine
 from tests.support.hub_server import HubServer
+from tests.support.program import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import Miniature
     from tests.support.containers import Box, Ended
+    from tests.support.shelf import Miniature
 
 CHECK_TREES = """
 cd /data/datasets

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT, TOKEN
 from tests.e2e.test_fill import ALL
 from tests.support.containers import IMAGE, Project, check_worries
+from tests.support.program import CHECKOUT, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

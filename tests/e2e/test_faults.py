@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.conftest import TOKEN
 from tests.support.faults import Rule
+from tests.support.program import TOKEN
 
 if TYPE_CHECKING:
     from pathlib import Path

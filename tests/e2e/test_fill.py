@@ -16,10 +16,10 @@ from tests.support.containers import IMAGE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Miniature
     from tests.e2e.conftest import Filled, Station
     from tests.support.containers import Engine
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Miniature
 
 pytestmark = pytest.mark.docker
 

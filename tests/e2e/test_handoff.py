@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import CHECKOUT
+from tests.support.program import CHECKOUT
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Filled, Station

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from provisioner import __version__
-from tests.conftest import CHECKOUT, TOKEN
 from tests.e2e.test_fill import ALL
 from tests.e2e.test_handoff import APP
 from tests.support.containers import IMAGE, PROGRAM
+from tests.support.program import CHECKOUT, TOKEN
 
 if TYPE_CHECKING:
     from pathlib import Path

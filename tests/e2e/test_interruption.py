@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import wait_until
 from tests.e2e.test_fill import ALL
+from tests.support.program import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import files_under, size_or_zero, wait_until
 from tests.e2e.test_fill import ALL
 from tests.faults.test_byte_kills import places
+from tests.support.program import wait_until
+from tests.support.volume import files_under, size_or_zero
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Miniature
     from tests.e2e.conftest import Station
     from tests.support.containers import Box
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Miniature
 
 pytestmark = pytest.mark.docker
 

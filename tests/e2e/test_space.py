@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import CHECKOUT, wait_until
 from tests.e2e.test_fill import ALL
 from tests.support.containers import IMAGE
+from tests.support.program import CHECKOUT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

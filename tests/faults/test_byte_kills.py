@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from tests.conftest import Miniature, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Miniature
+    from tests.support.volume import Volume
 
 KILLS: Final = int(os.environ.get("DEATHS_AT_BYTES", "200"))
 SEED: Final = int(os.environ.get("SEED", "1"))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import some_files
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Shelf, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 
 @pytest.fixture

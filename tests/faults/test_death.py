@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import Running, Shelf, Volume, some_files
 from tests.support.damage import NOISE, README, flip
 from tests.support.media import noise
+from tests.support.program import Running
+from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tests.conftest import Outcome
     from tests.support.hub_server import HubServer
+    from tests.support.program import Outcome
+    from tests.support.volume import Volume
 
 USUAL: Final = 8
 STEPS: Final = int(os.environ.get("DEATHS", USUAL))

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import TOKEN, some_files
+from tests.support.program import TOKEN
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
-    from tests.conftest import Outcome, Shelf, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.program import Outcome
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 
 @pytest.fixture(autouse=True)

@@ -35,10 +35,10 @@ from provisioner.remote.proxies import Proxies
 from provisioner.remote.retry import RetryPolicy
 from provisioner.remote.source import Remote
 from provisioner.volume.staging.blob import Blob
-from tests.conftest import PATIENCE
 from tests.support.fake_time import FakeTime
 from tests.support.hub_server import HubServer
 from tests.support.media import noise
+from tests.support.program import PATIENCE
 from tests.support.proxy import ProxyServer
 
 if TYPE_CHECKING:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Shelf, Volume, some_files, wait_until
 from tests.support.media import noise
+from tests.support.program import wait_until
+from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Running
     from tests.support.faults import Gate
     from tests.support.hub_server import HubServer
+    from tests.support.program import Running
+    from tests.support.volume import Volume
 
 SIZE = 3_000_000
 ARRIVED = 2_000_000

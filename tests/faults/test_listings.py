@@ -9,9 +9,10 @@ import pytest
 from tests.support.media import noise
 
 if TYPE_CHECKING:
-    from tests.conftest import Shelf, Volume
     from tests.support.faults import Kind
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 CLIPS: Final = {f"clips/{number}.bin": noise(f"clip {number}", 40_000) for number in range(6)}
 

@@ -7,11 +7,13 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.conftest import some_files, wait_until
+from tests.support.program import wait_until
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
-    from tests.conftest import Shelf, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 NAMES = ("alpha", "beta", "gamma", "delta")
 MANY = 32

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import some_files, wait_until
 from tests.support.media import noise
 from tests.support.odd_disk import Failure, Mounted
+from tests.support.program import wait_until
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.conftest import Shelf, Volume
     from tests.support.hub_server import HubServer
     from tests.support.odd_disk import Quirk
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 pytestmark = pytest.mark.root
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import Miniature, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Miniature
+    from tests.support.volume import Volume
 
 pytestmark = pytest.mark.root
 

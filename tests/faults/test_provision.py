@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import TOKEN, some_files
 from tests.support.hub_model import StoredFile
 from tests.support.media import noise
 from tests.support.miniature import gzip_bytes, pack_tar
+from tests.support.program import TOKEN
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.conftest import Miniature, Shelf, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Miniature, Shelf
+    from tests.support.volume import Volume
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 STATUS_KEYS = [

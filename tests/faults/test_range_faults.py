@@ -37,9 +37,9 @@ from provisioner.remote.proxies import Proxies
 from provisioner.remote.source import Remote
 from provisioner.volume.staging.pieces import PIECE
 from provisioner.volume.staging.ranged_file import RangedFile
-from tests.conftest import PATIENCE, TOKEN, wait_until
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise
+from tests.support.program import PATIENCE, TOKEN, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import TOKEN, some_files
 from tests.support.media import noise
+from tests.support.program import TOKEN
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import Outcome, Shelf, Volume
     from tests.support.faults import Kind
     from tests.support.hub_server import HubServer
+    from tests.support.program import Outcome
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 POWERLESS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 """The same user without root's right to ignore modes: it needs no other user who could read the checkout."""

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import some_files
 from tests.support.damage import DAMAGES, flip
 from tests.support.media import noise
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Shelf, Volume
     from tests.support.damage import Damage
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 CLIPS = {f"clips/{number:03}.bin": noise(f"clip {number}", 300) for number in range(20)}
 

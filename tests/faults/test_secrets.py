@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import CANARY, SIGNATURE, TOKEN, Running, some_files, wait_until
+from tests.support.program import CANARY, SIGNATURE, TOKEN, Running, wait_until
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Shelf, Volume
     from tests.support.command_lines import CommandLines
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 VALUE: Final = "0123456789abcdef"
 SIGNED: Final = f"https://cdn.example.org/file?Key-Pair-Id=x&Signature={VALUE}"

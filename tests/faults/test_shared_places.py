@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import CHECKOUT, TOKEN, some_files
 from tests.support.media import noise
 from tests.support.miniature import gzip_bytes, pack_tar
+from tests.support.program import CHECKOUT, TOKEN
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import Shelf, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 
 def sha256(content: bytes) -> str:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import files_under, wait_until
 from tests.support.media import noise
+from tests.support.program import wait_until
+from tests.support.volume import files_under
 
 if TYPE_CHECKING:
-    from tests.conftest import Shelf, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 MIB = 1 << 20
 FILES = {f"songs/{number:02}.wav": noise(f"song {number}", MIB) for number in range(24)}

@@ -9,8 +9,9 @@ import pytest
 from tests.support.media import noise
 
 if TYPE_CHECKING:
-    from tests.conftest import Shelf, Volume
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 FILES = {f"clips/{number:03}.bin": noise(f"clip {number}", 300) for number in range(120)}
 CHANGED = "clips/007.bin"

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.conftest import some_files
 from tests.support.damage import DAMAGES, flip
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import Shelf, Volume
     from tests.support.damage import Damage
     from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
 
 
 @pytest.fixture

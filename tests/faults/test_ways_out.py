@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from tests.conftest import TOKEN, Shelf, Volume, some_files, wait_until
 from tests.support.hub_server import HubServer
 from tests.support.media import noise
+from tests.support.program import TOKEN, wait_until
 from tests.support.proxy import ProxyServer
+from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.volume import Volume
 
 NOWHERE = "hub.invalid"
 """A name that no name server knows (RFC 6761): who asks for it by itself fails."""

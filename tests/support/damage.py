@@ -1,4 +1,4 @@
-"""Damage that is done to a tree of :func:`tests.conftest.some_files` called ``alpha``, with what it must be found as."""
+"""Damage that is done to a tree of :func:`tests.support.shelf.some_files` called ``alpha``, with what it must be found as."""
 
 from __future__ import annotations
 

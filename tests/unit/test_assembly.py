@@ -24,8 +24,8 @@ from provisioner.planning.recipe import Artifact
 from provisioner.volume.staging import pieces as pieces_module
 from provisioner.volume.staging.pieces import PIECE, WINDOW, PieceFile, PieceWindow
 from provisioner.volume.staging.ranged_file import LARGEST_RANGE, RangedFile
-from tests.conftest import PATIENCE, wait_until
 from tests.support.media import noise
+from tests.support.program import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

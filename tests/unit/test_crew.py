@@ -9,7 +9,7 @@ import pytest
 
 from provisioner.engine.fetch_threads import FetchThreads, Job
 from provisioner.errors import DigestMismatchError, NotFoundError, RemoteUnavailableError
-from tests.conftest import PATIENCE
+from tests.support.program import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
