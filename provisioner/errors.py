@@ -239,13 +239,18 @@ def exit_code_of(error: BaseException) -> int:
     return INTERNAL_ERROR_EXIT_CODE
 
 
-def most_telling(errors: Sequence[ProvisionerError]) -> ProvisionerError:
-    """Choose what to report when every way to the same thing failed.
+TRY_NEXT_AFTER: Final = (NotFoundError, AccessDeniedError, IntegrityError, RemoteRefusedError, TryAgainError)
+"""Errors of one URL or source after which the next one is tried."""
 
-    Wrong bytes anywhere come first: they need a person. Then what may work later. Else the last failure stands.
+
+def error_to_report(errors: Sequence[ProvisionerError]) -> ProvisionerError:
+    """Return the one of several errors that is reported when every URL or source failed.
+
+    The first about wrong bytes if there is one, since that needs a person; else the first after which a retry may succeed;
+    else the last.
     """
-    for family in (IntegrityError, TryAgainError):
+    for kind in (IntegrityError, TryAgainError):
         for error in errors:
-            if isinstance(error, family):
+            if isinstance(error, kind):
                 return error
     return errors[-1]

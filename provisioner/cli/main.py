@@ -28,8 +28,8 @@ from provisioner.errors import (
     ProvisionerError,
     TryAgainError,
     UsageError,
+    error_to_report,
     exit_code_of,
-    most_telling,
 )
 from provisioner.redaction import Redactor
 from provisioner.reporting.logs import set_up_logging
@@ -468,7 +468,7 @@ def _catalog_check(context: _Context) -> int:
         )
     wrong = [finding.error for finding in findings if finding.error is not None]
     if wrong:
-        raise most_telling(wrong)
+        raise error_to_report(wrong)
     return 0
 
 

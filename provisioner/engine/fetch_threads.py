@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import ProvisionerError, most_telling
+from provisioner.errors import ProvisionerError, error_to_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +91,7 @@ class FetchThreads:
             self._threads.pop().join()
         if self._failures:
             ours = [error for error in self._failures if isinstance(error, ProvisionerError)]
-            raise self._failures[0] if len(ours) < len(self._failures) else most_telling(ours)
+            raise self._failures[0] if len(ours) < len(self._failures) else error_to_report(ours)
 
     def _hire(self) -> None:
         thread = threading.Thread(target=self._work, name=f"fetch-{self._name}", daemon=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioner.engine.fetch_threads import AbandonedError, FetchThreads, Job
 from provisioner.errors import (
+    TRY_NEXT_AFTER,
     BrokenArchiveError,
     ConfigurationError,
     IntegrityError,
@@ -21,10 +22,9 @@ from provisioner.errors import (
     UpstreamChangedError,
     VolumeError,
     VolumeFullError,
-    most_telling,
+    error_to_report,
 )
 from provisioner.planning.plan import LARGE, Receipt
-from provisioner.remote.source import NEXT_MAY_HELP
 from provisioner.volume.archive.tree_writer import check_names
 from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.fs.atomic import write_atomic, write_new
@@ -179,13 +179,13 @@ class DataSetBuilder:
                 self._tried += resolved.artifacts
                 parts = self._gather(resolved, inventory)
                 return self._publish(resolved, parts, published_at)
-            except (*NEXT_MAY_HELP, ConfigurationError) as error:
+            except (*TRY_NEXT_AFTER, ConfigurationError) as error:
                 if self._cancellation.reason is not None:
                     raise
                 errors.append(error)
                 if place + 1 < len(self._recipe.sources):
                     _LOGGER.warning("%s: %s; trying the next source", self._recipe.label, error.message)
-        raise most_telling(errors)
+        raise error_to_report(errors)
 
     # --- bringing the parts together ---------------------------------------------------------------------------------
 

@@ -188,8 +188,8 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return max(wishes, default=None)
 
 
-def come_back_later(host: str, status: int, headers: Mapping[str, str], now: float) -> Transient | None:
-    """Return the error for an HTTP answer that may be another one later; ``None`` for one that is final.
+def transient_error(host: str, status: int, headers: Mapping[str, str], now: float) -> Transient | None:
+    """Return the error for an HTTP status after which a retry may succeed; ``None``: this status is final.
 
     Args:
         host: who answered, for the message.
@@ -200,13 +200,13 @@ def come_back_later(host: str, status: int, headers: Mapping[str, str], now: flo
     if status not in _ASK_AGAIN and (status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _NEVER_AGAIN):
         return None
     return Transient(
-        f"{host} answered {describe(status)}",
+        f"{host} answered {describe_status(status)}",
         retry_after=parse_retry_after(headers, now),
         throttled=status == HTTPStatus.TOO_MANY_REQUESTS,
     )
 
 
-def describe(status: int) -> str:
+def describe_status(status: int) -> str:
     """Return an HTTP status with its name: ``404 Not Found``."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"

@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from provisioner.catalog.model import HubSource
-from provisioner.errors import (
-    AccessDeniedError,
-    DigestMismatchError,
-    IntegrityError,
-    NotFoundError,
-    RemoteRefusedError,
-    TryAgainError,
-    most_telling,
-)
+from provisioner.errors import TRY_NEXT_AFTER, DigestMismatchError, error_to_report
 from provisioner.planning.recipe import hub_artifacts, url_artifacts
 from provisioner.remote.http.errors import show_url
 from provisioner.remote.http.ranges import RangedFetch, RangeTarget
@@ -49,10 +41,6 @@ class SealedTarget(RangeTarget, Protocol):
     def seal(self) -> str:
         """Check the whole, and give its SHA-256; wrong bytes are dropped."""
         ...
-
-
-NEXT_MAY_HELP = (NotFoundError, AccessDeniedError, IntegrityError, RemoteRefusedError, TryAgainError)
-"""Errors of one URL or source after which the next one is worth asking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +101,7 @@ class Remote:
             The SHA-256 of the whole.
 
         Raises:
-            ProvisionerError: no URL did; the most telling of their errors (:func:`provisioner.errors.gravest`).
+            ProvisionerError: no URL did; the error that :func:`provisioner.errors.error_to_report` chooses.
         """
         exact = artifact.size.value if artifact.size and not artifact.size.estimate else None
 
@@ -190,11 +178,11 @@ class Remote:
                     _LOGGER.warning("%s; it had been resumed, so it is fetched from its beginning", error.message)
                     way.bring(url)
                     return way.sealed()
-            except NEXT_MAY_HELP as error:
+            except TRY_NEXT_AFTER as error:
                 errors.append(error)
                 if place + 1 < len(artifact.urls):
                     _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(artifact.urls[place + 1]))
-        raise most_telling(errors)
+        raise error_to_report(errors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Fetch:
 
     def client(self) -> HttpClient:
         """Make the client."""
-        return HttpClient(**{"retry": self.time.retry(), "stop": self.stop, "proxies": Proxies(), **self.settings})
+        return HttpClient(**{"retry": self.time.retry(), "cancellation": self.stop, "proxies": Proxies(), **self.settings})
 
     def artifact(self, *urls: str, size: int | None = len(CONTENT), authorized: bool = False) -> Artifact:
         """Describe the file."""

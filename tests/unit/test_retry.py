@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from provisioner.cancellation import Cancellation
 from provisioner.errors import InterruptedBySignal, NotFoundError, ProvisionerError, RemoteUnavailableError
-from provisioner.remote.retry import Retry, RetryPolicy, Transient, come_back_later, describe, parse_retry_after
+from provisioner.remote.retry import Retry, RetryPolicy, Transient, describe_status, parse_retry_after, transient_error
 from tests.support.fake_time import FakeTime
 
 NOW = 1_700_000_000.0
@@ -215,13 +215,13 @@ def test_parse_retry_after(headers: dict[str, str], expected: float | None) -> N
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
 def test_these_answers_may_be_others_later(status: int) -> None:
     """Overload and accidents pass; only "too many requests" concerns everybody."""
-    error = come_back_later("hub.example", status, {"Retry-After": "4"}, NOW)
+    error = transient_error("hub.example", status, {"Retry-After": "4"}, NOW)
     assert error is not None
     assert (error.retry_after, error.throttled) == (4.0, status == 429)
-    assert error.message == f"hub.example answered {describe(status)}"
+    assert error.message == f"hub.example answered {describe_status(status)}"
 
 
 @pytest.mark.parametrize("status", [200, 206, 301, 400, 401, 403, 404, 409, 416, 501, 505])
 def test_these_answers_are_final(status: int) -> None:
     """Refusals are not asked again."""
-    assert come_back_later("hub.example", status, {}, NOW) is None
+    assert transient_error("hub.example", status, {}, NOW) is None

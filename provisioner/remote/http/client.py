@@ -27,7 +27,7 @@ from provisioner.errors import (
 )
 from provisioner.remote.http.errors import CONNECT_SECONDS, STALL_SECONDS, show_url, transport_errors
 from provisioner.remote.proxies import tls_context
-from provisioner.remote.retry import Transient, come_back_later, describe
+from provisioner.remote.retry import Transient, describe_status, transient_error
 
 if TYPE_CHECKING:
     import ssl
@@ -594,20 +594,21 @@ def _refuse(response: Answer, asked: str) -> None:
     code = response.headers.get("X-Error-Code", "")
     said = response.headers.get("X-Error-Message", "")
     because = f" ({said})" if said else ""
-    later = come_back_later(urlsplit(asked).hostname or "the server", status, dict(response.headers), time.time())
+    later = transient_error(urlsplit(asked).hostname or "the server", status, dict(response.headers), time.time())
     if later is not None:
         raise later
     if code == "GatedRepo" or status in {401, 403, 407}:
         raise AccessDeniedError(
-            f"{shown}: access denied ({describe(status)}){because}",
+            f"{shown}: access denied ({describe_status(status)}){because}",
             hint="Accept the data set's conditions on its page and set HF_TOKEN, or check the token and its permissions.",
         )
     if status in {404, 410}:
         raise NotFoundError(
-            f"{shown}: not found ({describe(status)}){because}", hint="It was moved or removed; check the catalog."
+            f"{shown}: not found ({describe_status(status)}){because}", hint="It was moved or removed; check the catalog."
         )
     raise RemoteRefusedError(
-        f"{shown}: the server refuses ({describe(status)}){because}", hint="Look at the message, and try a mirror (URL_REWRITE)."
+        f"{shown}: the server refuses ({describe_status(status)}){because}",
+        hint="Look at the message, and try a mirror (URL_REWRITE).",
     )
 
 

@@ -27,7 +27,7 @@ from provisioner.errors import (
     RemoteUnavailableError,
 )
 from provisioner.remote.proxies import Proxies, redact, tls_context
-from provisioner.remote.retry import Retry, Transient, come_back_later, describe
+from provisioner.remote.retry import Retry, Transient, describe_status, transient_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -421,7 +421,7 @@ class HubClient:
             ``Transient`` for what may be asked again, else ``AccessDeniedError``, ``NotFoundError``, ``ConflictError`` or
             ``RemoteRefusedError``. Neither message nor hint holds the token or a signed address.
         """
-        later = come_back_later(urlsplit(self.endpoint).netloc, status, headers, time.time())
+        later = transient_error(urlsplit(self.endpoint).netloc, status, headers, time.time())
         if later is not None:
             return later
         lower = {name.lower(): value for name, value in headers.items()}
@@ -467,7 +467,7 @@ class HubClient:
             problem, hint = "the proxy wants user name and password", "Put them into HTTP_PROXY and HTTPS_PROXY."
         else:
             problem = "the Hub refuses"
-        return kind(f"{what}: {problem}: {describe(status)}{said}", hint=hint)
+        return kind(f"{what}: {problem}: {describe_status(status)}{said}", hint=hint)
 
     def _how_to_get_a_token(self) -> str:
         return f"Make a token at {self.tokens_page} and set HF_TOKEN to it."
@@ -516,7 +516,7 @@ class HubClient:
                 HubClient._telemetry_was_off = constants.HF_HUB_DISABLE_TELEMETRY
             if HubClient._active is not self:
                 set_client_factory(self._http_client)
-                # Else it asks the public Hub, whatever the endpoint is, how to describe this machine in its user agent.
+                # Else it asks the public Hub, whatever the endpoint is, how to describe_status this machine in its user agent.
                 constants.HF_HUB_DISABLE_TELEMETRY = True
                 HubClient._active = self
         # `False`, because `None` would mean whatever login the library finds on this machine.

@@ -23,7 +23,7 @@ import httpx2
 
 from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
 from provisioner.remote.proxies import Proxies, redact
-from provisioner.remote.retry import Retry, Transient, come_back_later
+from provisioner.remote.retry import Retry, Transient, transient_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ class HubTransport(httpx2.BaseTransport):
         host = outgoing.url.netloc.decode("ascii")
         if response.status_code == HTTPStatus.CONFLICT and _BUSY_CREATING in response.text:
             raise Transient(f"{host}: {_BUSY_CREATING}")
-        busy = come_back_later(host, response.status_code, response.headers, time.time())
+        busy = transient_error(host, response.status_code, response.headers, time.time())
         if busy is not None:
             raise busy
         return response
