@@ -34,8 +34,8 @@ def run_verify(
             found = supervise(lambda: list(verifier.check(ids)), cancellation, progress.tick)
     finally:
         progress.close()
-    wrong = [checked for checked in found if checked.defects]
-    count = sum(len(checked.defects) for checked in wrong)
+    wrong = [checked for checked in found if checked.findings]
+    count = sum(len(checked.findings) for checked in wrong)
     how = "by their bytes" if deep else "by names, kinds and sizes; 'verify --deep' also reads them"
     trees = sum(1 for checked in found if checked.version)
     lines = [line for checked in found for line in _lines(checked)]
@@ -50,9 +50,9 @@ def run_verify(
 
 
 def _lines(checked: Checked) -> list[str]:
-    if not checked.defects:
+    if not checked.findings:
         return [f"ok     {checked.label}: {checked.files:,} files, {checked.size:,} bytes"]
-    return [f"WRONG  {checked.label}: {defect}" for defect in checked.defects]
+    return [f"WRONG  {checked.label}: {finding}" for finding in checked.findings]
 
 
 def _error(wrong: Sequence[Checked], count: int) -> DamagedTreeError | None:

@@ -37,7 +37,9 @@ from provisioner.volume.fs.remove import remove_tree
 from provisioner.volume.staging.blob import Blob, checked_sha256, hash_file
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.staging.ranged_file import RangedFile
-from provisioner.volume.store.manifest import Entry, Manifest, check_entry, check_tree
+from provisioner.volume.store.entry import Entry
+from provisioner.volume.store.manifest import Manifest
+from provisioner.volume.store.tree_check import check_entry, check_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

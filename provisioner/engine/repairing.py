@@ -109,14 +109,14 @@ class Repair:
             for name in self._ordered(known_ids(self.session.store, ids))
             for checked in sorted(verifier.check_dataset(name), key=lambda checked: not checked.version)
         ]
-        self.outcomes = [Outcome(checked) for checked in found if not checked.defects]
-        wrong = [checked for checked in found if checked.defects]
+        self.outcomes = [Outcome(checked) for checked in found if not checked.findings]
+        wrong = [checked for checked in found if checked.findings]
         if not wrong:
             self._tidy(found)
             return
         for checked in wrong:
-            for defect in checked.defects:
-                _LOGGER.warning("%s: %s", checked.label, defect)
+            for finding in checked.findings:
+                _LOGGER.warning("%s: %s", checked.label, finding)
         self.clients.check()
         self.session.prepare()
         with self.session.lock():
@@ -154,7 +154,7 @@ class Repair:
         store.clear_leftovers()
         for checked in found:
             # It was looked at before the lock: what another process is to make anew keeps what has arrived.
-            right = not checked.defects and self._is_believed(checked.dataset, checked.version)
+            right = not checked.findings and self._is_believed(checked.dataset, checked.version)
             if right and (staged := store.staged(checked.dataset, checked.version)) is not None:
                 remove_tree(staged)
                 with contextlib.suppress(OSError):
@@ -175,7 +175,7 @@ class Repair:
         return verifier.check_version(dataset, version, shown=self.session.store.shown(dataset) == version)
 
     def _tried(self, checked: Checked) -> Outcome:
-        if not checked.defects:
+        if not checked.findings:
             return Outcome(checked)
         try:
             return self._mended(checked) if checked.version else self._shown_again(checked)
@@ -214,7 +214,7 @@ class Repair:
 
     def _mended(self, checked: Checked) -> Outcome:
         store, dataset, version = self.session.store, checked.dataset, checked.version
-        problems = {defect.problem for defect in checked.defects}
+        problems = {finding.problem for finding in checked.findings}
         if problems <= _HARMLESS:
             manifest = store.manifest(dataset, version)
             if problems == {"checksums"} and manifest is not None:
@@ -246,7 +246,7 @@ class Repair:
                 link_or_copy(tree / entry.path, target)
         store.publish(receipt, staged, manifest, show=checked.shown)
         store.clear_staging(checked.dataset)
-        count = sum(1 for defect in checked.defects if defect.problem == "extra")
+        count = sum(1 for finding in checked.findings if finding.problem == "extra")
         return Outcome(checked, f"taken out: {count} that did not belong there" if count else "its records were written anew")
 
     def _recipe(self, dataset: str, version: str) -> Recipe | None:
@@ -284,7 +284,7 @@ class Repair:
     def _filled(self, checked: Checked, recipe: Recipe) -> Outcome:
         store, dataset = self.session.store, checked.dataset
         receipt = store.receipt(dataset, checked.version)
-        wrong = frozenset(defect.path for defect in checked.defects if defect.problem not in _HARMLESS)
+        wrong = frozenset(finding.path for finding in checked.findings if finding.problem not in _HARMLESS)
         filler = DataSetBuilder(
             self._step(recipe, receipt, wrong, checked),
             store,

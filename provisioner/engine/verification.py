@@ -14,58 +14,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.document import nearest
 from provisioner.errors import NotFoundError
-from provisioner.volume.store.manifest import check_tree
+from provisioner.volume.store.finding import Finding
+from provisioner.volume.store.tree_check import check_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from provisioner.reporting.progress import Progress
-    from provisioner.volume.store.manifest import Finding, Manifest
+    from provisioner.volume.store.manifest import Manifest
     from provisioner.volume.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)
 
 _TIMES: Final = 3
 """How often a tree is looked at anew that another process replaced meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Defect:
-    """One thing that is wrong."""
-
-    problem: str
-    """What of a name in the tree: ``missing``, ``extra``, ``kind``, ``size``, ``digest``, ``target``, ``unreadable``. Of the
-    version: ``no-tree``, ``no-manifest``, ``no-receipt``, ``checksums``. Of the data set: ``not-shown``, ``foreign``."""
-    path: str
-    """In the tree; or below the volume's root, for what is no name in a tree."""
-    expected: str = ""
-    actual: str = ""
-
-    def as_record(self) -> dict[str, str]:
-        """Return the form in which ``--json`` carries it."""
-        return {"path": self.path, "problem": self.problem, "expected": self.expected, "actual": self.actual}
-
-    def __str__(self) -> str:
-        path = self.path if self.path.isprintable() else ascii(self.path)
-        match self.problem:
-            case "missing":
-                return f"{path}: missing"
-            case "extra":
-                return f"{path}: extra, the manifest has no such {self.actual}"
-            case "kind":
-                return f"{path}: is no {self.expected}, but: {self.actual}"
-            case "size":
-                truncated = ", truncated" if int(self.actual) < int(self.expected) else ""
-                return f"{path}: {int(self.actual):,} bytes, expected {int(self.expected):,}{truncated}"
-            case "digest":
-                return f"{path}: changed, sha256 is {self.actual}, expected {self.expected}"
-            case "target":
-                return f"{path}: leads to {self.actual!r}, expected {self.expected!r}"
-            case "unreadable":
-                return f"{path}: cannot be read: {self.actual}"
-            case _:
-                return f"{path}: {self.actual}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +43,7 @@ class Checked:
     files: int = 0
     size: int = 0
     """Bytes, by the manifest."""
-    defects: tuple[Defect, ...] = ()
+    findings: tuple[Finding, ...] = ()
     signs: object = None
     """What changes when another process replaces the version."""
 
@@ -97,8 +60,8 @@ class Checked:
             "shown": self.shown,
             "files": self.files,
             "bytes": self.size,
-            "right": not self.defects,
-            "findings": [defect.as_record() for defect in self.defects],
+            "right": not self.findings,
+            "findings": [finding.as_record() for finding in self.findings],
         }
 
 
@@ -137,10 +100,10 @@ class Verifier:
         place = f"datasets/{dataset}"
         if self._store.is_foreign(dataset):
             words = "is something that the provisioner did not put there"
-            yield Checked(dataset, "", shown=False, defects=(Defect("foreign", place, actual=words),))
+            yield Checked(dataset, "", shown=False, findings=(Finding(place, "foreign", actual=words),))
         elif current is None and versions:
             words = "shows none of the versions that are there"
-            yield Checked(dataset, "", shown=False, defects=(Defect("not-shown", place, actual=words),))
+            yield Checked(dataset, "", shown=False, findings=(Finding(place, "not-shown", actual=words),))
         for version in versions:
             if version != current and not self._layout.receipt(dataset, version).exists():
                 # Nothing but a manifest: it was never published, or is not believed any more, and is hashed before it is shown.
@@ -154,7 +117,7 @@ class Verifier:
         for _ in range(_TIMES):
             before = self.signs(dataset, version)
             checked = replace(self._look(dataset, version, shown=shown), signs=before)
-            if not checked.defects or before == self.signs(dataset, version):
+            if not checked.findings or before == self.signs(dataset, version):
                 break
             if version not in self._store.versions(dataset):
                 return None
@@ -166,26 +129,26 @@ class Verifier:
         return [_identity(path) for path in (*paths, self._store.tree_of(dataset, version)) if path is not None]
 
     def _look(self, dataset: str, version: str, *, shown: bool) -> Checked:
-        defects: list[Defect] = []
+        findings: list[Finding] = []
         receipt = self._layout.receipt(dataset, version)
         if self._store.receipt(dataset, version) is None:
-            defects.append(Defect("no-receipt", self._below(receipt), actual="is no receipt: nothing proves this version"))
+            findings.append(Finding(self._below(receipt), "no-receipt", actual="is no receipt: nothing proves this version"))
         manifest = self._store.manifest(dataset, version)
         if manifest is None:
             words = "is no manifest: nothing says what the tree should be"
-            defects.append(Defect("no-manifest", self._below(self._layout.manifest(dataset, version)), actual=words))
+            findings.append(Finding(self._below(self._layout.manifest(dataset, version)), "no-manifest", actual=words))
         tree = self._store.tree_of(dataset, version)
         if tree is None:
             place = self._below(self._layout.tree(dataset, version))
-            defects.append(Defect("no-tree", place, actual="the whole tree is missing"))
+            findings.append(Finding(place, "no-tree", actual="the whole tree is missing"))
         if manifest is None:
-            return Checked(dataset, version, shown, defects=tuple(defects))
+            return Checked(dataset, version, shown, findings=tuple(findings))
         if not self._store.has_checksums(dataset, version, manifest):
             words = "is not what the manifest says: 'sha256sum -c' cannot be trusted"
-            defects.append(Defect("checksums", self._below(self._layout.checksums(dataset, version)), actual=words))
+            findings.append(Finding(self._below(self._layout.checksums(dataset, version)), "checksums", actual=words))
         if tree is not None:
-            defects += [_defect(finding) for finding in self._compare(tree, manifest, dataset)]
-        return Checked(dataset, version, shown, manifest.files, manifest.bytes, tuple(defects))
+            findings += self._compare(tree, manifest, dataset)
+        return Checked(dataset, version, shown, manifest.files, manifest.bytes, tuple(findings))
 
     def _compare(self, tree: Path, manifest: Manifest, dataset: str) -> list[Finding]:
         if self._deep:
@@ -222,10 +185,6 @@ def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
             hint="Run 'provision' first, or give the volume with --data-dir.",
         )
     return tuple(dict.fromkeys(ids)) or there
-
-
-def _defect(finding: Finding) -> Defect:
-    return Defect(finding.problem, finding.path, finding.expected, finding.actual)
 
 
 def _identity(path: Path) -> tuple[int, ...]:

@@ -27,7 +27,9 @@ from provisioner.volume.archive import unpack as archive_module
 from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.archive.unpack import Unpacked, unpack
 from provisioner.volume.staging.incoming import LocalFile
-from provisioner.volume.store.manifest import Entry, Manifest, check_tree
+from provisioner.volume.store.entry import Entry
+from provisioner.volume.store.manifest import Manifest
+from provisioner.volume.store.tree_check import check_tree
 
 if sys.version_info >= (3, 14):
     from compression import zstd

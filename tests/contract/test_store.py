@@ -22,8 +22,9 @@ from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.plan import Receipt
 from provisioner.planning.recipe import Artifact
 from provisioner.remote.source import Resolved
+from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.layout import VolumeLayout
-from provisioner.volume.store.manifest import Entry, Manifest
+from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.store import Store
 
 if TYPE_CHECKING:

@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 
 from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import write_atomic
-from provisioner.volume.store.manifest import Entry, Finding, Manifest, check_tree
+from provisioner.volume.store.entry import Entry
+from provisioner.volume.store.finding import Finding
+from provisioner.volume.store.manifest import Manifest
+from provisioner.volume.store.tree_check import check_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
     from random import Random
 
-    from provisioner.volume.store.manifest import Kind
+    from provisioner.volume.store.entry import Kind
 
 ZEROS = "0" * 64
 NEWLINE = "\n"
@@ -461,7 +464,7 @@ def test_each_difference_is_found(tree: Path, damage: Callable[[Path], object], 
 
 def test_a_finding_says_both_sides() -> None:
     """What was expected and what is there, for whoever has to decide."""
-    assert str(Finding("a", "size", "3", "2")) == "a: size is 2, expected 3"
+    assert str(Finding("a", "size", "3", "2")) == "a: 2 bytes, expected 3, truncated"
 
 
 def test_checking_can_be_ended(tree: Path) -> None:

@@ -33,7 +33,7 @@ from provisioner.volume.archive.zip import read_zip
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_error
 from provisioner.volume.fs.files import CHUNK
-from provisioner.volume.store.manifest import Entry
+from provisioner.volume.store.entry import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping

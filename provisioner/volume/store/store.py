@@ -27,8 +27,9 @@ from provisioner.volume.fs.files import open_file, read_file
 from provisioner.volume.fs.links import link_or_copy
 from provisioner.volume.fs.remove import remove_tree
 from provisioner.volume.fs.space import free_bytes, used_bytes
-from provisioner.volume.store.manifest import Manifest, check_tree
+from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.records import read_receipt, receipt_document, write_json
+from provisioner.volume.store.tree_check import check_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -1,0 +1,51 @@
+"""What a check of a published version can find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TreeProblem = Literal["missing", "extra", "kind", "size", "digest", "target", "unreadable"]
+"""What is wrong with one name in a tree."""
+VersionProblem = Literal["no-tree", "no-manifest", "no-receipt", "checksums"]
+"""What is wrong with a version beside its tree's content."""
+NameProblem = Literal["not-shown", "foreign"]
+"""What is wrong with the published name of a data set (``datasets/ID``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference between what a volume holds and what its records say."""
+
+    path: str
+    """In the tree; or below the volume's root, for what is not a name in a tree."""
+    problem: TreeProblem | VersionProblem | NameProblem
+    expected: str = ""
+    """By the manifest: a kind, a size in bytes, a SHA-256 or a link's text."""
+    actual: str = ""
+    """The same as it is on the disk; for a version or a published name, a sentence's predicate for people."""
+
+    def as_record(self) -> dict[str, str]:
+        """Return the form in which ``--json`` carries it."""
+        return {"path": self.path, "problem": self.problem, "expected": self.expected, "actual": self.actual}
+
+    def __str__(self) -> str:
+        path = self.path if self.path.isprintable() else ascii(self.path)
+        match self.problem:
+            case "missing":
+                return f"{path}: missing"
+            case "extra":
+                return f"{path}: extra, the manifest has no such {self.actual}"
+            case "kind":
+                return f"{path}: is no {self.expected}, but: {self.actual}"
+            case "size":
+                truncated = ", truncated" if int(self.actual) < int(self.expected) else ""
+                return f"{path}: {int(self.actual):,} bytes, expected {int(self.expected):,}{truncated}"
+            case "digest":
+                return f"{path}: changed, sha256 is {self.actual}, expected {self.expected}"
+            case "target":
+                return f"{path}: leads to {self.actual!r}, expected {self.expected!r}"
+            case "unreadable":
+                return f"{path}: cannot be read: {self.actual}"
+            case _:
+                return f"{path}: {self.actual}"
