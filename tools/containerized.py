@@ -16,14 +16,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.settings.model import DATA_DIR, PREFIX, SETTINGS
+from provisioner.settings.declaration import PREFIX
+from provisioner.settings.model import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _FILES: Final = {"HF_TOKEN_FILE", "CATALOG_PATH", "CONFIG_PATH", "SSL_CERT_FILE"}
 """Settings that name a file of this machine."""
-_LEFT_OUT: Final = {DATA_DIR.name, "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "STAGING_DIR", "TERMINATION_LOG"}
+_LEFT_OUT: Final = {"DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "STAGING_DIR", "TERMINATION_LOG"}
 """Settings that name a directory of this machine: the image has its own."""
 
 

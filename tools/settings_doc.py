@@ -1,7 +1,7 @@
-"""Keeps the tables of settings and exit codes in the documents current: they are made of what the program itself uses.
+"""Update the tables of settings and exit codes in the documents from the declarations that the program itself uses.
 
 A document holds a table between ``<!-- settings:begin -->`` and ``<!-- settings:end -->``, or between
-``<!-- exit-codes:begin -->`` and ``<!-- exit-codes:end -->``; what stands there is replaced.
+``<!-- exit-codes:begin -->`` and ``<!-- exit-codes:end -->``; the text between them is replaced.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, InterruptedBySignal, ProvisionerError
-from provisioner.settings.model import PREFIX, SETTINGS
+from provisioner.settings.declaration import PREFIX
+from provisioner.settings.model import SETTINGS
 from tools.generated import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from provisioner.settings.model import Setting
+    from provisioner.settings.declaration import Setting
 
 PATHS: Final = (ROOT / "README.md", ROOT / "docs" / "usage.md")
 
@@ -26,7 +27,7 @@ PATHS: Final = (ROOT / "README.md", ROOT / "docs" / "usage.md")
 def settings_table() -> str:
     """Return the table of settings as Markdown."""
     rows = ["| variable | in the config file | default | meaning |", "| --- | --- | --- | --- |"]
-    rows += [f"| {_names(one)} | {f'`{one.key}`' if one.key else ''} | {_default(one)} | {one.meaning} |" for one in SETTINGS]
+    rows += [f"| {_names(one)} | {f'`{one.key}`' if one.key else ''} | {_default(one)} | {one.description} |" for one in SETTINGS]
     rows.append("")
     rows.append(
         f"Each is also read with the prefix `{PREFIX}`, which wins over the plain name. An empty value counts as not set."
@@ -55,7 +56,7 @@ def with_tables(text: str) -> str:
     """Return a document with each of its tables replaced by the current one.
 
     Raises:
-        ValueError: a table begins and does not end, or the other way round.
+        ValueError: a marker has no counterpart.
     """
     for name, table in TABLES.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
@@ -68,10 +69,10 @@ def with_tables(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Replace the tables; with ``--check`` only say whether they are current.
+    """Replace the tables; with ``--check`` only report those that are out of date.
 
     Returns:
-        An exit code: 1 where a table is not current, or is in none of the documents.
+        The exit code: 1 when a table is out of date, or is in none of the documents.
     """
     parser = argparse.ArgumentParser(
         prog="python -m tools.settings_doc", description="Write the tables of settings and exit codes."
@@ -97,8 +98,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _names(setting: Setting[Any]) -> str:
-    """Return the variable with its other names; those that are the same in another case go without saying."""
-    others = [name for name in (*setting.ahead, *setting.also) if name.upper() != setting.name and name == name.upper()]
+    """Return the variable with its other names, except those in lower case."""
+    others = [
+        name for name in (*setting.preferred_names, *setting.other_names) if name.upper() != setting.name and name == name.upper()
+    ]
     return f"`{setting.name}`" + (f" (also {', '.join(f'`{name}`' for name in others)})" if others else "")
 
 
@@ -107,7 +110,7 @@ def _default(setting: Setting[Any]) -> str:
 
 
 def _errors(error: type[ProvisionerError]) -> Iterator[type[ProvisionerError]]:
-    """Return an error's class and all below it; a class that inherits its code inherits its line in the table as well."""
+    """Yield a class of errors and all classes derived from it."""
     yield error
     for below in error.__subclasses__():
         yield from _errors(below)

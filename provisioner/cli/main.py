@@ -33,7 +33,8 @@ from provisioner.errors import (
 )
 from provisioner.redaction import Redactor
 from provisioner.reporting.logs import set_up_logging
-from provisioner.settings.model import DEFAULT_TERMINATION_LOG, Settings, help_text
+from provisioner.settings.help import help_text
+from provisioner.settings.model import DEFAULT_TERMINATION_LOG, Settings
 from provisioner.settings.parsers import TOKEN_PREFIX
 
 if TYPE_CHECKING:

@@ -294,8 +294,8 @@ class _Doctor:
         return f"those in {file}" if file else "the system's"
 
     def _proxies(self) -> Result:
-        given = self._settings.proxies
-        proxy = Proxies(given.http, given.https, given.no_proxy or "").for_url(self._settings.hf_endpoint)
+        given = self._settings
+        proxy = Proxies(given.http_proxy, given.https_proxy, given.no_proxy or "").for_url(given.hf_endpoint)
         # Whoever reads this need not see the proxy's password: its host is enough.
         text = (
             f"the Hub is asked through {proxy.rpartition('@')[2].partition('://')[2] or proxy.rpartition('@')[2]}"

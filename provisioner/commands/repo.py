@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.redaction import Redactor
     from provisioner.remote.hub.repository import RepositoryRequest
-    from provisioner.settings.model import Secret, Settings
+    from provisioner.settings.model import Settings
+    from provisioner.settings.secret import Secret
 
 _LOGGER = logging.getLogger(__name__)
 

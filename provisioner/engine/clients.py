@@ -40,7 +40,7 @@ class Clients:
         self._root = root
         self._cancellation = cancellation
         self._retry = Retry(policy or RetryPolicy(), pause=cancellation.wait, clock=time.monotonic, random=random.random)
-        self._proxies = Proxies(settings.proxies.http, settings.proxies.https, settings.proxies.no_proxy or "")
+        self._proxies = Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or "")
 
     def check(self) -> None:
         """Find out now what would otherwise fail at the first request.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.parse import parse_catalog
 from provisioner.errors import ConfigurationError
-from provisioner.settings.model import read_settings
+from provisioner.settings.reader import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def in_image() -> bool:
 
 
 def load_settings(overrides: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """Read the settings of this installation; see :func:`provisioner.settings.model.read_settings`.
+    """Read the settings of this installation; see :func:`provisioner.settings.reader.read_settings`.
 
     Raises:
         ConfigurationError: a value cannot be understood, or a file that was named cannot be read.

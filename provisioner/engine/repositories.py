@@ -86,7 +86,7 @@ def record_of(outcomes: Sequence[tuple[RepositoryRequest, RepositoryOutcome]]) -
 
 
 def _declared(settings: Settings, wanted: DeclaredRepository) -> RepositoryRequest:
-    return request_for(settings, wanted, called=wanted.place, declared=True)
+    return request_for(settings, wanted, called=wanted.location, declared=True)
 
 
 def _full(wanted: DeclaredRepository) -> str:

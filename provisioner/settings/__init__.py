@@ -1,4 +1,4 @@
-"""Settings: from the command line, the environment and the config file to one frozen value, and their descriptions.
+"""Settings: their declarations, and the reading of the command line, the environment and the config file into one frozen value.
 
-The environment is handed in as a mapping; nothing here reads it by itself.
+The environment is an argument of the reader; nothing in this package accesses the process's own.
 """

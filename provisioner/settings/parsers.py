@@ -1,6 +1,7 @@
-"""How the text of a setting becomes a value: one function for each form, and what is said of a text that has not that form.
+"""Parsers of the settings' texts: each converts a text to a value, or raises :class:`BadTextError`.
 
-The functions know nothing of names and places: :mod:`provisioner.settings.model` does, and makes the message.
+A parser knows neither the name of the setting nor where its text was found; :mod:`provisioner.settings.lookup` does, and
+makes the message.
 """
 
 from __future__ import annotations
@@ -13,53 +14,26 @@ from urllib.parse import urlsplit
 
 from provisioner.catalog.document import nearest
 from provisioner.redaction import MASK, redact_urls
+from provisioner.settings.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_LONGEST: Final = 365 * 86_400
-"""The longest time in seconds that can be set: what every clock and every waiting call can bear."""
-_LARGEST: Final = 10**18
-"""The largest amount in bytes that can be set."""
+_LONGEST_TIME: Final = 365 * 86_400
+"""The longest time that can be set, in seconds: every clock and every waiting call accepts it."""
+_LARGEST_AMOUNT: Final = 10**18
+"""The largest amount that can be set, in bytes."""
 _SHOWN: Final = 80
-"""How many characters of a wrong value a message repeats."""
+"""How many characters of an invalid value a message repeats."""
 
-TOKEN_PREFIX: Final = "hf_"  # noqa: S105 - how every token of the Hub begins
+TOKEN_PREFIX: Final = "hf_"  # noqa: S105 - the first characters of a token, not a token
+"""Every token of the Hub begins with it."""
 
 W = TypeVar("W", bound=str)
 
 
-class Secret:
-    """A text that is only shown to who asks for it by name."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text itself; never log the answer."""
-        return self._text
-
-    def __repr__(self) -> str:
-        """Return the same for every secret."""
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        """Return the same for every secret."""
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        """Two secrets are equal when their texts are."""
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        """Return equal secrets the same number."""
-        return hash((Secret, self._text))
-
-
 class BadTextError(Exception):
-    """A text that has not the form it needs; whoever knows where it came from makes a message of it."""
+    """A text that is not valid; the caller, who knows where the text came from, turns it into a message."""
 
     def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -68,29 +42,29 @@ class BadTextError(Exception):
 
 
 def shown(text: str) -> str:
-    """Return a text that was refused for a message: cut, quoted, and without what a URL may hide."""
+    """Return an invalid text for a message: shortened, quoted, and masked where a URL in it contains a secret."""
     if redact_urls(text) != text:
         return repr(MASK)
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
 
 
 def plain_text(text: str) -> str:
-    """Read a text of printable characters."""
+    """Parse a text of printable characters."""
     if not text.isprintable():
         raise BadTextError(f"{shown(text)} holds a character that cannot be printed", "Write it as plain text.")
     return text
 
 
 def path(text: str) -> Path:
-    """Read a path; whether it exists is not looked at."""
-    # Bytes of a name that are not UTF-8 arrive as surrogates: they are not printable, and right.
+    """Parse a path, which need not exist."""
+    # Surrogates are not printable, and valid all the same: they stand for the bytes of a name that is not UTF-8.
     if any(character < " " or character == "\x7f" for character in text):
         raise BadTextError(f"{shown(text)} is not a path", "A path holds no control characters.")
     return Path(text)
 
 
 def one_of(known: tuple[W, ...]) -> Callable[[str], W]:
-    """Return what reads one of the ``known`` words, in any case."""
+    """Return a parser of one of the ``known`` words, in upper or lower case."""
 
     def parse(text: str) -> W:
         for word in known:
@@ -103,7 +77,7 @@ def one_of(known: tuple[W, ...]) -> Callable[[str], W]:
 
 
 def guess(word: str, known: tuple[str, ...]) -> str:
-    """Return the sentence that names the nearest known word; empty when none is near."""
+    """Return a sentence that names the most similar known word; empty when none is similar."""
     sentence = nearest(word, known)
     return sentence if sentence.startswith("Did you mean") else ""
 
@@ -112,7 +86,7 @@ _TRUTHS: Final = {"true": True, "1": True, "yes": True, "on": True, "false": Fal
 
 
 def boolean(text: str) -> bool:
-    """Read a truth value."""
+    """Parse a truth value."""
     truth = _TRUTHS.get(text.lower())
     if truth is None:
         raise BadTextError(f"{shown(text)} is neither true nor false", "Accepted: true or false.")
@@ -120,7 +94,7 @@ def boolean(text: str) -> bool:
 
 
 def truth_or_one_of(known: tuple[W, ...]) -> Callable[[str], W]:
-    """Return what reads one of the ``known`` words, of which ``true`` and ``false`` may be spelled in any way."""
+    """Return a parser of one of the ``known`` words, where ``true`` and ``false`` may also be written as in :func:`boolean`."""
 
     def parse(text: str) -> W:
         truth = _TRUTHS.get(text.lower())
@@ -130,7 +104,7 @@ def truth_or_one_of(known: tuple[W, ...]) -> Callable[[str], W]:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Return what reads a whole number between ``low`` and ``high``, both included."""
+    """Return a parser of a whole number between ``low`` and ``high``, both included."""
 
     def parse(text: str) -> int:
         number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
@@ -142,12 +116,12 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def amount(unit: int, unit_name: str) -> Callable[[str], int]:
-    """Return what reads a decimal number of ``unit`` bytes, at least one byte; the value is in bytes."""
+    """Return a parser of a decimal number of ``unit`` bytes; the value is in bytes, and at least one."""
 
     def parse(text: str) -> int:
         number = Decimal(text) if re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", text) else Decimal(0)
         size = int(number * unit)
-        if not 1 <= size <= _LARGEST:
+        if not 1 <= size <= _LARGEST_AMOUNT:
             hint = f"Accepted: a number above 0 in {unit_name}, without the unit, such as 25 or 0.5; leave it empty for no limit."
             raise BadTextError(f"{shown(text)} is not a number of {unit_name}", hint)
         return size
@@ -159,7 +133,7 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def duration(*, zero: bool) -> Callable[[str], float]:
-    """Return what reads a time; the value is in seconds, and 0 only where ``zero`` makes sense."""
+    """Return a parser of a duration; the value is in seconds, and 0 is only accepted with ``zero``."""
 
     def parse(text: str) -> float:
         match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smh]?)", text.lower())
@@ -167,7 +141,7 @@ def duration(*, zero: bool) -> Callable[[str], float]:
         if match is None:
             raise BadTextError(f"{shown(text)} is not a duration", hint)
         seconds = float(match[1]) * _SECONDS[match[2]]
-        if seconds > _LONGEST:
+        if seconds > _LONGEST_TIME:
             raise BadTextError(f"{shown(text)} is more than a year", hint)
         if not seconds and not zero:
             raise BadTextError(f"{shown(text)} leaves no time at all", "Leave it empty for no limit.")
@@ -177,7 +151,7 @@ def duration(*, zero: bool) -> Callable[[str], float]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Read names separated by commas; each once, in their order."""
+    """Parse names separated by commas; repetitions are dropped, the order is kept."""
     found = tuple(dict.fromkeys(filter(None, (plain_text(name.strip()) for name in text.split(",")))))
     if not found:
         raise BadTextError(f"{shown(text)} names nothing", "Separate names by commas, such as ljspeech,urmp.")
@@ -185,7 +159,7 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def datasets(text: str) -> tuple[tuple[str, str | None], ...]:
-    """Read ``ID`` or ``ID:SPLIT``, separated by commas."""
+    """Parse ``ID`` or ``ID:SPLIT``, separated by commas; the split is ``None`` for the whole data set."""
     chosen: dict[tuple[str, str | None], None] = {}
     for item in names(text):
         match = re.fullmatch(r"([\w.-]+)(?::([\w.-]+))?", item)
@@ -208,7 +182,7 @@ def _pairs(text: str, example: str) -> dict[str, str]:
 
 
 def priorities(text: str) -> Mapping[str, int]:
-    """Read ``ID=1`` to ``ID=5``, separated by commas."""
+    """Parse ``ID=1`` to ``ID=5``, separated by commas."""
     by_id: dict[str, int] = {}
     for name, number in _pairs(text, "ljspeech=5,urmp=1").items():
         if number not in {"1", "2", "3", "4", "5"}:
@@ -219,7 +193,7 @@ def priorities(text: str) -> Mapping[str, int]:
 
 
 def layouts(text: str) -> Mapping[str, str]:
-    """Read ``ID=LAYOUT``, separated by commas."""
+    """Parse ``ID=LAYOUT``, separated by commas."""
     return _pairs(text, "libritts=parquet")
 
 
@@ -237,7 +211,7 @@ def _checked_url(text: str, schemes: tuple[str, ...]) -> str:
 
 
 def endpoint(text: str) -> str:
-    """Read the address of a Hub; the value has no slash at its end."""
+    """Parse the URL of a Hub; the value has no slash at the end."""
     url = _checked_url(text, ("http", "https"))
     if "?" in url or "#" in url:
         raise BadTextError(f"{shown(text)} is not the address of a Hub", "Accepted: a URL without a query.")
@@ -245,16 +219,16 @@ def endpoint(text: str) -> str:
 
 
 def proxy(text: str) -> str:
-    """Read the URL of a proxy; without a scheme it is ``http``."""
-    # `proxy.local:3128` is what many write, and what curl and Python's own libraries understand.
+    """Parse the URL of a proxy, whose scheme is ``http`` unless it is given."""
+    # Many users write `proxy.local:3128`; curl and Python's own libraries accept it as well.
     return _checked_url(text if "://" in text else f"http://{text}", ("http", "https"))
 
 
 def rewrites(text: str) -> tuple[tuple[str, str], ...]:
-    """Read ``PREFIX=REPLACEMENT``, separated by ``;``; the value has the longest prefix first."""
+    """Parse ``PREFIX=REPLACEMENT``, separated by ``;``; the value has the longest prefix first."""
     rules: dict[str, str] = {}
     for item in filter(None, (part.strip() for part in text.split(";"))):
-        # A URL may itself hold "=": the one that separates is the first that another URL follows.
+        # A URL may itself contain "="; the separator is the first one that is followed by another URL.
         match = re.fullmatch(r"(\S+?)=((?:https?|file)://\S*)", item)
         if match is None:
             hint = "Accepted: PREFIX=REPLACEMENT, both URLs, several separated by ';'."
@@ -269,14 +243,14 @@ _HUB_NAME: Final = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)[A-Za-z0-9_](?:[A-Z
 
 
 def owner(text: str) -> str:
-    """Read the name of a user or an organization of the Hub."""
+    """Parse the name of a user or an organization of the Hub."""
     if not _HUB_NAME.fullmatch(text):
         raise BadTextError(f"{shown(text)} is not a name of the Hub", "Write the user or organization as in its page's URL.")
     return text
 
 
 def repository(text: str) -> str:
-    """Read ``NAME`` or ``OWNER/NAME``; empty for the words that turn the step off."""
+    """Parse ``NAME`` or ``OWNER/NAME``; the value is empty for ``none``, ``off`` and ``false``."""
     if text.lower() in {"none", "off", "false"}:
         return ""
     parts = text.split("/")
@@ -287,9 +261,9 @@ def repository(text: str) -> str:
 
 
 def token(text: str) -> Secret:
-    """Read a token; what is said of a wrong one does not show it."""
-    # It goes into a header: a line break or a letter that is not ASCII would break it, or say something else there.
-    for place, character in enumerate(text, start=1):
+    """Parse a token; the message about an invalid one does not show it."""
+    # A token is sent in a header, which a line break or a character outside ASCII would break or change.
+    for position, character in enumerate(text, start=1):
         if not "!" <= character <= "~":
-            raise BadTextError(f"character {place} is none that a token has", "Copy the token again: one line, no quotes.")
+            raise BadTextError(f"character {position} is none that a token has", "Copy the token again: one line, no quotes.")
     return Secret(text)

@@ -1,11 +1,11 @@
-"""Repositories that the config file describes, read from its section ``repositories:``."""
+"""Repositories that the config file describes in its section ``repositories:``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar, cast
 
-from provisioner.settings import parsers as texts
+from provisioner.settings import parsers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,26 +22,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class DeclaredRepository:
-    """One entry of the section."""
+    """A repository as one entry of the section describes it."""
 
     name: str
     """``NAME`` or ``OWNER/NAME``."""
     organization: str | None = None
     """Owner of a plain ``NAME``; ``None``: the token's user."""
     private: bool | None = None
-    """``None``: nothing is said of it."""
+    """``None``: not specified."""
     template: str = DEFAULT_TEMPLATE
     gate: Gate | None = None
-    """Whether readers must ask for access; ``None``: nothing is said of it."""
-    place: str = ""
+    """Whether readers must ask for access; ``None``: not specified."""
+    location: str = ""
     """``file:line: key``, for messages."""
 
 
 def read_repositories(value: Value) -> tuple[DeclaredRepository, ...]:
-    """Read the section.
+    """Return the repositories of the section.
 
     Raises:
-        ConfigurationError: it is wrong; names file, line and key.
+        ConfigurationError: the section is not valid; the message names file, line and key.
     """
     if value.data is None:
         return ()
@@ -59,10 +59,10 @@ def read_repositories(value: Value) -> tuple[DeclaredRepository, ...]:
 
 def _read_one(item: Value) -> DeclaredRepository:
     keys = item.mapping(KEYS, required=("name",))
-    name = _parsed(keys["name"], texts.repository)
+    name = _parsed(keys["name"], parsers.repository)
     if not name:
         keys["name"].fail("a repository of this list cannot be turned off", "Remove the entry.")
-    organization = _parsed(keys["organization"], texts.owner) if _given(keys, "organization") else None
+    organization = _parsed(keys["organization"], parsers.owner) if _given(keys, "organization") else None
     if organization and "/" in name:
         keys["organization"].fail(f"the name {name!r} says its owner already", "Leave one of the two out.")
     private = keys["visibility"].choice(("public", "private")) == "private" if _given(keys, "visibility") else None
@@ -89,5 +89,5 @@ def _given(keys: Mapping[str, Value], key: str) -> bool:
 def _parsed(value: Value, parse: Callable[[str], T]) -> T:
     try:
         return parse(value.text())
-    except texts.BadTextError as bad:
-        value.fail(bad.problem, bad.hint)
+    except parsers.BadTextError as error:
+        value.fail(error.problem, error.hint)

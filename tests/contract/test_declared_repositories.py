@@ -13,7 +13,7 @@ from provisioner.engine.repository_template import load_template
 from provisioner.errors import ConfigurationError
 from provisioner.remote.hub.client import HubClient
 from provisioner.remote.hub.repository import RepositoryRequest, ensure_repository, environment
-from provisioner.settings.model import read_settings
+from provisioner.settings.reader import read_settings
 from provisioner.settings.repositories import DeclaredRepository
 from tests.support.fake_time import FakeTime
 from tests.support.program import TOKEN

@@ -13,8 +13,11 @@ from hypothesis import settings as patience
 from hypothesis import strategies as st
 
 from provisioner.errors import ConfigurationError
-from provisioner.settings import model as module
-from provisioner.settings.model import LATER, PREFIX, SETTINGS, Secret, Setting, Settings, help_text, read_settings
+from provisioner.settings.declaration import PREFIX
+from provisioner.settings.help import help_text
+from provisioner.settings.model import SETTINGS, UNSUPPORTED, Settings
+from provisioner.settings.reader import read_settings
+from provisioner.settings.secret import Secret
 
 HOME = Path("/home/somebody")
 APP = Path("/srv/app")
@@ -83,7 +86,7 @@ def test_defaults() -> None:
     assert settings.hf_home is None
     assert settings.hf_hub_cache == HOME / ".cache" / "huggingface" / "hub"
     assert not settings.hf_hub_offline
-    assert settings.proxies == module.Proxies()
+    assert settings.http_proxy is settings.https_proxy is settings.no_proxy is None
     assert settings.ssl_cert_file is None
     assert settings.url_rewrite == ()
     assert settings.dataset_repo == "trackio-experiments"
@@ -145,7 +148,7 @@ def test_order() -> None:
 
 def test_empty_counts_as_not_set() -> None:
     """An empty variable of any name is as good as none, and never an error."""
-    everything = {name: " " for setting in SETTINGS for name in setting.names} | dict.fromkeys(LATER, "")
+    everything = {name: " " for setting in SETTINGS for name in setting.names} | dict.fromkeys(UNSUPPORTED, "")
     assert read(environ=everything) == read()
     assert read(overrides={setting.name: "" for setting in SETTINGS}) == read()
     assert read(environ={"PROVISIONER_PHASE": "", "PHASE": "x"}).phase == "x"
@@ -176,9 +179,9 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("HF_HUB_CACHE", "/cache", "hf_hub_cache", Path("/cache")),
     ("USE_HF_CACHE", "no", "use_hf_cache", False),
     ("HF_HUB_OFFLINE", "1", "hf_hub_offline", True),
-    ("HTTP_PROXY", "proxy.local:3128", "proxies", module.Proxies(http="http://proxy.local:3128")),
-    ("HTTPS_PROXY", "http://u:p@proxy.local", "proxies", module.Proxies(https="http://u:p@proxy.local")),
-    ("NO_PROXY", "localhost,.local", "proxies", module.Proxies(no_proxy="localhost,.local")),
+    ("HTTP_PROXY", "proxy.local:3128", "http_proxy", "http://proxy.local:3128"),
+    ("HTTPS_PROXY", "http://u:p@proxy.local", "https_proxy", "http://u:p@proxy.local"),
+    ("NO_PROXY", "localhost,.local", "no_proxy", "localhost,.local"),
     ("SSL_CERT_FILE", "/ca.pem", "ssl_cert_file", Path("/ca.pem")),
     (
         "URL_REWRITE",
@@ -226,17 +229,13 @@ def test_every_setting_has_an_example() -> None:
 
 
 def test_table_is_complete() -> None:
-    """Every setting that the module defines stands in the table once, and every default can be read."""
-    defined = [value for value in vars(module).values() if isinstance(value, Setting)]
-    assert sorted(one.name for one in defined) == sorted(one.name for one in SETTINGS)
-    names = [
-        name for setting in SETTINGS for name in {setting.name, *setting.also, *setting.ahead} if name.lower() != "all_proxy"
-    ]
+    """Every setting is declared once, no two share a variable, and every default can be parsed."""
+    names = [name for setting in SETTINGS for name in setting.names if name.lower() != "all_proxy"]
     assert len(names) == len(set(names))
     for setting in SETTINGS:
         if setting.default:
             setting.parse(setting.default)
-        assert setting.meaning
+        assert setting.description
         assert setting.name in help_text()
 
 
@@ -340,8 +339,9 @@ def test_phase_beats_data_sets_from_further_away(
 
 def test_lower_case_proxies_win() -> None:
     """As for every other program: the lower-case name wins, and ``all_proxy`` stands in."""
-    assert read(environ={"http_proxy": "http://a", "HTTP_PROXY": "http://b"}).proxies.http == "http://a"
-    assert read(environ={"all_proxy": "http://c", "HTTPS_PROXY": "http://b"}).proxies == module.Proxies("http://c", "http://b")
+    assert read(environ={"http_proxy": "http://a", "HTTP_PROXY": "http://b"}).http_proxy == "http://a"
+    settings = read(environ={"all_proxy": "http://c", "HTTPS_PROXY": "http://b"})
+    assert (settings.http_proxy, settings.https_proxy) == ("http://c", "http://b")
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -461,7 +461,6 @@ def test_secrets_are_never_shown() -> None:
         repr(settings.hf_token),
         str(settings.hf_token),
         f"{settings.hf_token:}",
-        repr(settings.proxies),
         str(dataclasses.asdict(settings)["hf_token"]),
     ):
         for secret in (HIDDEN, "proxy%20password", "mirror-password"):

@@ -1,0 +1,87 @@
+"""What a setting is, and how a class declares its attributes as settings.
+
+A dataclass declares each of its settings once, in the line of the attribute that holds the value::
+
+    phase: str = Setting("PHASE", parsers.plain_text, "the phase to provision", default="minimal").required
+    deadline_seconds: float | None = Setting("DEADLINE", parsers.duration(zero=False), "limit of the run").optional
+
+The type checker sees what the parser returns: ``required`` has that type, ``optional`` may also be ``None``.
+:func:`declared_settings` returns the declarations again, for reading, ``--help`` and the documents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioner.settings.defaults import Surroundings
+
+PREFIX: Final = "PROVISIONER_"
+"""A variable with this prefix before the name of a setting wins over the plain variable."""
+
+_METADATA_KEY: Final = "setting"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[T]):
+    """The names, the default and the description of a setting, and the parser of its text."""
+
+    name: str
+    """The environment variable."""
+    parse: Callable[[str], T]
+    """Converts a text to the value, see :mod:`provisioner.settings.parsers`; the text is stripped and never empty."""
+    description: str
+    """One sentence for ``--help`` and the documents, in Markdown."""
+    default: str = ""
+    """The text that is parsed when no value was given; empty: there is none."""
+    computed_default: Callable[[Surroundings], T] | None = None
+    """Returns the value when none was given and ``default`` is empty."""
+    default_note: str = ""
+    """What the documents say of a default that is computed."""
+    preferred_names: tuple[str, ...] = ()
+    """Other variables, which win over ``name``."""
+    other_names: tuple[str, ...] = ()
+    """Other variables, which are read when none of the names before is set."""
+    config_key: str | None = ""
+    """Dotted key of the config file; empty: ``name`` in lower case; ``None``: not allowed there."""
+    separator: str = ""
+    """The separator of the items of a list, which the config file may also write as a list or a mapping."""
+    secret: bool = False
+    """Not allowed in a config file; ``NAME_FILE`` may name a file that contains the value."""
+    may_hold_password: bool = False
+    """Omitted from the representation of the settings."""
+    expands: Literal["", "home", "variables"] = ""
+    """What is expanded: ``~`` (``home``), or ``~`` and ``$NAME`` (``variables``, as the Hub client does)."""
+
+    @property
+    def key(self) -> str | None:
+        """The dotted key of the config file, or ``None``."""
+        return self.name.lower() if self.config_key == "" else self.config_key
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All variables that are read, in the order in which they win."""
+        return (PREFIX + self.name, *self.preferred_names, self.name, *self.other_names)
+
+    @property
+    def required(self) -> T:
+        """The dataclass field of a setting that always has a value: a given one, or its default."""
+        return cast("T", self._field())
+
+    @property
+    def optional(self) -> T | None:
+        """The dataclass field of a setting that may be ``None``."""
+        return cast("T | None", self._field())
+
+    def _field(self) -> Any:  # noqa: ANN401 - the type checker is to see the type of the attribute
+        return field(metadata={_METADATA_KEY: self}, repr=not self.may_hold_password)
+
+
+def declared_settings(cls: type) -> dict[str, Setting[Any]]:
+    """Return the settings that a dataclass declares, by attribute and in their order."""
+    return {each.name: each.metadata[_METADATA_KEY] for each in fields(cls) if _METADATA_KEY in each.metadata}

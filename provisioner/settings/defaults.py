@@ -1,0 +1,54 @@
+"""Defaults that depend on where the program runs, or on other settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the computed defaults depend on."""
+
+    home: Path
+    """The user's home directory."""
+    app_root: Path
+    """The directory that contains ``config/``."""
+    in_image: bool
+    """Whether the program runs in its container image."""
+    cache_home: Path | None = None
+    """``XDG_CACHE_HOME``; ``None``: not set."""
+    hf_home: Path | None = None
+    """``HF_HOME``; ``None``: not set."""
+    in_space: bool = False
+    """Whether ``SPACE_ID`` is set."""
+
+    def data_dir(self) -> Path:
+        """Return the root directory of the volume."""
+        return Path("/data" if self.in_image else "data")
+
+    def config_path(self) -> Path:
+        """Return the path of the config file."""
+        return self.app_root / "config" / "config.yaml"
+
+    def catalog_path(self) -> Path:
+        """Return the path of the catalog that comes with the program."""
+        return self.app_root / "config" / "catalog.yaml"
+
+    def on_failure(self) -> Literal["fail", "degraded"]:
+        """Return what a failure does: a Space starts its app all the same."""
+        return "degraded" if self.in_space else "fail"
+
+    def hub_token_path(self) -> Path:
+        """Return the path of the file in which the Hub client keeps its login."""
+        return self._hub_home / "token"
+
+    def hub_cache(self) -> Path:
+        """Return the directory in which the Hub client keeps its downloads."""
+        return self._hub_home / "hub"
+
+    @property
+    def _hub_home(self) -> Path:
+        """The Hub client's directory, by the rules of that client."""
+        return self.hf_home or (self.cache_home or self.home / ".cache") / "huggingface"

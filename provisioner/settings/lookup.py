@@ -1,0 +1,138 @@
+"""Which text wins for a setting: command line, environment, config file, default; and the value that it becomes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+
+from provisioner.errors import ConfigurationError
+from provisioner.settings import parsers
+from provisioner.settings.config_file import text_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from provisioner.catalog.document import Value
+    from provisioner.settings.declaration import Setting
+    from provisioner.settings.defaults import Surroundings
+
+_COMMAND_LINE: Final = "command line"
+_DEFAULT: Final = "default"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A text that was found for a setting, and where it was found."""
+
+    text: str = field(repr=False)
+    origin: str
+    """``command line``, a variable's name, or ``file:line``."""
+    label: str
+    """How a message names the setting."""
+    rank: int
+    """0 for the command line, 1 for the environment, 2 for the config file."""
+    value: Value | None = None
+    """The value of the config file."""
+
+    def refuse(self, error: parsers.BadTextError) -> NoReturn:
+        """Raise a ConfigurationError that names the variable, or the file, line and key."""
+        if self.value is not None:
+            self.value.fail(error.problem, error.hint)
+        raise ConfigurationError(f"{self.label}: {error.problem}", hint=error.hint) from None
+
+
+@dataclass(slots=True)
+class Lookup:
+    """Finds and parses the text of each setting, and notes where it was found."""
+
+    overrides: Mapping[str, str]
+    """Texts of the command line, by name of the setting."""
+    environ: Mapping[str, str]
+    read_text: Callable[[Path], str]
+    home: Path
+    config: Mapping[str, Value] = field(default_factory=dict)
+    """Values of the config file, by dotted key."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """By name of a setting, where its text was found."""
+
+    def value(self, setting: Setting[T], surroundings: Surroundings) -> T | None:
+        """Return the value that was given, else the default; ``None`` when there is neither."""
+        found = self.find(setting)
+        if found is not None:
+            return self.parse(setting, found)
+        if setting.default:
+            return setting.parse(setting.default)
+        return setting.computed_default(surroundings) if setting.computed_default else None
+
+    def given(self, setting: Setting[T]) -> T | None:
+        """Return the value that was given; ``None`` when there is none."""
+        found = self.find(setting)
+        return self.parse(setting, found) if found is not None else None
+
+    def parse(self, setting: Setting[T], found: Found) -> T:
+        """Return the value of a text that was found.
+
+        Raises:
+            ConfigurationError: the text is not valid.
+        """
+        try:
+            return setting.parse(self._expanded(setting, found.text))
+        except parsers.BadTextError as error:
+            found.refuse(error)
+
+    def find(self, setting: Setting[T]) -> Found | None:
+        """Return the text that wins; ``None`` when no text was given."""
+        found = self._in_overrides(setting) or self._in_environ(setting) or self._in_config(setting)
+        self.origins[setting.name] = found.origin if found else _DEFAULT
+        return found
+
+    def _in_overrides(self, setting: Setting[T]) -> Found | None:
+        text = self.overrides.get(setting.name, "").strip()
+        return Found(text, _COMMAND_LINE, setting.name, 0) if text else None
+
+    def _in_environ(self, setting: Setting[T]) -> Found | None:
+        for name in setting.names:
+            text = self.environ.get(name, "").strip()
+            path = self.environ.get(f"{name}_FILE", "").strip() if setting.secret else ""
+            if text and path:
+                raise ConfigurationError(f"{name} and {name}_FILE are both set", hint="Keep one of them.")
+            if path:
+                return Found(self._secret_in(f"{name}_FILE", path), f"{name}_FILE", f"{name}_FILE", 1)
+            if text:
+                return Found(text, name, name, 1)
+        return None
+
+    def _in_config(self, setting: Setting[T]) -> Found | None:
+        value = self.config.get(setting.key) if setting.key else None
+        text = text_of(value, setting.separator).strip() if value is not None else ""
+        return Found(text, f"{value.file}:{value.line}", setting.name, 2, value) if text and value is not None else None
+
+    def _secret_in(self, name: str, path: str) -> str:
+        try:
+            return self.read_text(parsers.path(self._home_expanded(path))).strip()
+        except parsers.BadTextError as error:
+            raise ConfigurationError(f"{name}: {error.problem}", hint=error.hint) from None
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            hint = "Mount the secret, or make the file readable for this user."
+            raise ConfigurationError(f"{name}: {parsers.shown(path)} cannot be read: {reason}", hint=hint) from None
+        except ValueError:
+            # The file's content stays out of the message: it may be the secret in another encoding.
+            raise ConfigurationError(
+                f"{name}: {parsers.shown(path)} is not a text file", hint="Write the secret as text."
+            ) from None
+
+    def _expanded(self, setting: Setting[T], text: str) -> str:
+        if not setting.expands:
+            return text
+        text = self._home_expanded(text)
+        if setting.expands == "variables":
+            text = re.sub(r"\$(?:(\w+)|\{(\w+)\})", lambda match: self.environ.get(match[1] or match[2], match[0]), text)
+        return text
+
+    def _home_expanded(self, text: str) -> str:
+        return f"{self.home}{text[1:]}" if re.match(r"~(?:[/\\]|$)", text) else text

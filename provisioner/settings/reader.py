@@ -1,0 +1,147 @@
+"""Reading of all settings: from the command line, the environment and the config file to one frozen value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.errors import ConfigurationError
+from provisioner.settings import parsers
+from provisioner.settings.config_file import REPOSITORIES, parse_config
+from provisioner.settings.declaration import PREFIX
+from provisioner.settings.defaults import Surroundings
+from provisioner.settings.lookup import Lookup
+from provisioner.settings.model import ATTRIBUTES, SETTINGS, UNSUPPORTED, Settings
+from provisioner.settings.repositories import read_repositories
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioner.settings.secret import Secret
+
+# A Kubernetes service called "provisioner" adds PROVISIONER_SERVICE_HOST and similar variables to the environment of every pod.
+_INJECTED: Final = re.compile(r"PROVISIONER_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)")
+
+
+def read_settings(
+    overrides: Mapping[str, str],
+    environ: Mapping[str, str],
+    *,
+    read_text: Callable[[Path], str],
+    home: Path,
+    app_root: Path,
+    in_image: bool = False,
+) -> Settings:
+    """Return all settings; the command line wins over the environment, the config file and the defaults, in this order.
+
+    Args:
+        overrides: the texts of the command line, by the names of the variables; an empty text counts as not given.
+        environ: the environment.
+        read_text: returns a file's text; raises ``OSError``, or ``ValueError`` when the file is not text.
+        home: the user's home directory.
+        app_root: the directory that contains ``config/``.
+        in_image: whether the program runs in its container image, where the volume is at ``/data``.
+
+    Raises:
+        ConfigurationError: a value is not valid, or a file that was named cannot be read.
+    """
+    known = tuple(setting.name for setting in SETTINGS)
+    for name in overrides:
+        if name not in {*known, *UNSUPPORTED}:
+            raise ConfigurationError(f"{parsers.shown(name)} is no setting", hint=parsers.guess(name, known))
+    lookup = Lookup(overrides, environ, read_text, home)
+    cache_home = environ.get("XDG_CACHE_HOME", "").strip()
+    surroundings = Surroundings(home, app_root, in_image, Path(cache_home) if cache_home else None)
+    _load_config(lookup, surroundings.config_path())
+    surroundings = replace(
+        surroundings,
+        hf_home=lookup.given(ATTRIBUTES["hf_home"]),
+        in_space=lookup.given(ATTRIBUTES["space_id"]) is not None,
+    )
+    values: dict[str, Any] = {attribute: lookup.value(setting, surroundings) for attribute, setting in ATTRIBUTES.items()}
+    settings = Settings(**values)
+    token, warnings = _read_token(lookup, settings)
+    return replace(
+        settings,
+        hf_token=token,
+        datasets=() if _phase_wins(lookup) else settings.datasets,
+        dataset_repo=settings.dataset_repo or None,
+        dataset_repo_asked=bool(lookup.given(ATTRIBUTES["dataset_repo"])),
+        repositories=read_repositories(lookup.config[REPOSITORIES]) if REPOSITORIES in lookup.config else (),
+        origins=lookup.origins,
+        unused=tuple(_unsupported(lookup)),
+        warnings=(*_unknown_variables(environ), *warnings),
+    )
+
+
+def _load_config(lookup: Lookup, default: Path) -> None:
+    """Read the config file, which may be absent if nobody named it."""
+    setting = ATTRIBUTES["config_path"]
+    named = lookup.given(setting)
+    path = named or default
+    try:
+        text = lookup.read_text(path)
+    except (FileNotFoundError, NotADirectoryError):
+        if named is None:
+            return
+        raise ConfigurationError(
+            f"{setting.name}: {str(path)!r} does not exist", hint="Correct the path, or leave it empty for the default."
+        ) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationError(f"{path} cannot be read: {reason}", hint="Make the file readable for this user.") from None
+    except ValueError:
+        raise ConfigurationError(f"{path} is not a text file", hint="Save the file as UTF-8 text.") from None
+    lookup.config = parse_config(text, str(path))
+
+
+def _phase_wins(lookup: Lookup) -> bool:
+    """Return whether a phase replaces data sets: on the command line it beats data sets in the environment, and so on."""
+    phase, datasets = lookup.find(ATTRIBUTES["phase"]), lookup.find(ATTRIBUTES["datasets"])
+    return phase is not None and datasets is not None and phase.rank < datasets.rank
+
+
+def _read_token(lookup: Lookup, settings: Settings) -> tuple[Secret | None, tuple[str, ...]]:
+    """Return the token that was given, else that of the Hub client's login; and warnings."""
+    setting = ATTRIBUTES["hf_token"]
+    found = lookup.find(setting)
+    if found is not None:
+        # With an empty file a deployment says "no token", so that the machine's own login is not used either.
+        return (lookup.parse(setting, found) if found.text else None), ()
+    if settings.hf_hub_disable_implicit_token:
+        return None, ()
+    path = settings.hf_token_path
+    try:
+        text = lookup.read_text(path).strip()
+        token = parsers.token(text) if text else None
+    except (OSError, ValueError):
+        return None, ()  # nobody asked for it: no login is the usual case
+    except parsers.BadTextError as error:
+        return None, (f"The Hub client's login in {path} is not used: {error.problem}.",)
+    if token is not None:
+        lookup.origins[setting.name] = str(path)
+    return token, ()
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable with our prefix that is not read."""
+    known = tuple(f"{PREFIX}{name}" for name in (*(setting.name for setting in SETTINGS), *UNSUPPORTED))
+    files = {f"{PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret}
+    return [
+        f"{parsers.shown(name)} is set and is no setting. {parsers.guess(name, known)}".rstrip()
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in {*known, *files} and not _INJECTED.fullmatch(name)
+    ]
+
+
+def _unsupported(lookup: Lookup) -> list[str]:
+    """Return a sentence for each setting that was given and that this version does not support."""
+    sentences = []
+    for name, reason in UNSUPPORTED.items():
+        texts = [lookup.overrides.get(name), *(lookup.environ.get(variable) for variable in (f"{PREFIX}{name}", name))]
+        value = lookup.config.get(name.lower())
+        if any(text and text.strip() for text in texts) or (value is not None and value.data is not None):
+            sentences.append(f"{name} is set: {reason}")
+    return sentences
