@@ -31,7 +31,7 @@ from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.lock import describe_holder, writer_lock
-from provisioner.volume.fs.mounts import is_kept
+from provisioner.volume.fs.mounts import is_persistent
 from provisioner.volume.fs.remove import remove_tree
 from provisioner.volume.fs.space import free_bytes
 from provisioner.volume.store.records import read_json
@@ -161,7 +161,7 @@ class _Doctor:
             error = None if external else VolumeError(f"{text}; nothing can be written", hint="Set LOCK=external.")
             hint = "" if external else "If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk)."
             yield Result("mount", "note" if external else "WRONG", text, hint, error)
-        elif self._in_image and not is_kept(root):
+        elif self._in_image and not is_persistent(root):
             hint = f"Mount a volume, e.g. -v data:{root}"
             yield Result("mount", "note", f"{root} is no mounted volume: what is fetched is gone with the container", hint)
         else:

@@ -34,7 +34,8 @@ from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.fs.links import link_or_copy
 from provisioner.volume.fs.remove import remove_tree
-from provisioner.volume.staging.blob import Blob, checked_sha256, hash_file
+from provisioner.volume.staging.blob import Blob
+from provisioner.volume.staging.hashing import checked_sha256, hash_file
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.staging.ranged_file import RangedFile
 from provisioner.volume.store.entry import Entry

@@ -36,7 +36,7 @@ from provisioner.remote.hub.repository import RepositoryOutcome, RepositoryReque
 from provisioner.reporting.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.files import read_file
-from provisioner.volume.fs.mounts import is_kept
+from provisioner.volume.fs.mounts import is_persistent
 from provisioner.volume.fs.space import free_bytes
 from provisioner.volume.store.records import environment_lines, read_json, write_json
 
@@ -406,7 +406,7 @@ class Run:
     def _warn_of_volume(self) -> None:
         for sentence in (*self.settings.warnings, *self.settings.unused):
             _LOGGER.warning("%s", sentence)
-        if self._in_image and not is_kept(self.layout.root):
+        if self._in_image and not is_persistent(self.layout.root):
             _LOGGER.warning(
                 "%s is not a mounted volume: what is fetched is gone with the container. Mount one, e.g. -v data:%s",
                 self.layout.root,

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from provisioner.catalog.model import Digest, Size
 from provisioner.errors import DigestMismatchError, InterruptedBySignal, SizeMismatchError, VolumeError
 from provisioner.planning.recipe import Artifact
-from provisioner.volume.staging.blob import RESUMABLE, Blob, hash_file
+from provisioner.volume.staging.blob import RESUMABLE, Blob
+from provisioner.volume.staging.hashing import hash_file
 from tests.support.hub_model import StoredFile
 from tests.support.media import noise
 

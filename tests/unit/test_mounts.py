@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from provisioner.volume.fs import mounts
-from provisioner.volume.fs.mounts import is_kept, kind_of
+from provisioner.volume.fs.mounts import is_persistent, kind_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,11 +85,11 @@ def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert kind_of(tmp_path / "volume") == "object"
 
 
-def test_what_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_persistent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A mount of its own outlives the container, the container's root does not."""
     table(monkeypatch, tmp_path, ROOT, line(tmp_path / "volume", "ext4"))
-    assert is_kept(tmp_path / "volume")
-    assert not is_kept(tmp_path / "elsewhere")
+    assert is_persistent(tmp_path / "volume")
+    assert not is_persistent(tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "1 2 3", "36 35 98:0 / /x rw - \n", "\x00\x01", "36 35 98:0 /r / rw -"])
@@ -102,7 +102,7 @@ def test_any_table_is_survived(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
 def test_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Elsewhere than on Linux nobody can say: an ordinary volume, that stays."""
     monkeypatch.setattr(mounts, "_TABLE", tmp_path / "nothing")
-    assert (kind_of(tmp_path), is_kept(tmp_path)) == ("posix", True)
+    assert (kind_of(tmp_path), is_persistent(tmp_path)) == ("posix", True)
 
 
 @pytest.mark.root
@@ -112,7 +112,7 @@ def test_a_real_mount(tmp_path: Path) -> None:
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
     try:
-        assert is_kept(place)
+        assert is_persistent(place)
         assert mounts._mount_of(place / "x") == (str(place), "tmpfs", "tmpfs")
     finally:
         subprocess.run(["umount", str(place)], check=True)

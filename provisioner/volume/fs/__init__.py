@@ -1,4 +1,5 @@
-"""Single operations on the file system that must be right: write, sync, replace, remove, lock, and what kind of mount it is.
+"""Operations on any file system that must be right: write, sync, replace, link, remove, lock, and measure space.
 
-Nothing here knows what a data set is.
+Callers give paths; nothing here knows what a volume holds. Sizes are in bytes, links are never followed, and errors of the
+system become errors of the program.
 """

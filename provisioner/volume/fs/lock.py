@@ -1,7 +1,7 @@
 """One writer at a time: a kernel lock that dies with its process.
 
-It is a *lock*, not a lease: nothing has to be cleaned up after a writer that was killed, and no clock decides. Where the
-volume's file system has no such lock we refuse to write, because a lock *file* (the usual fall-back) survives its writer.
+It is a lock, not a lease: after a writer was killed there is nothing to clean up, and no clock decides. Where the volume's
+file system has no kernel locks, writing is refused: the usual replacement, a lock *file*, would outlive its writer.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ def writer_lock(
     """Hold the volume's lock while the block runs.
 
     Args:
-        path: the lock file; made if missing, never removed.
-        holder: who we are; written into the lock file for those who wait.
+        path: of the lock file; made if missing, never removed.
+        holder: describes this run; written into the lock file, so that others can say who they wait for.
         timeout_seconds: how long to wait for another writer.
         cancellation: ends the wait.
-        waiting: called before each new attempt with who holds it and how many seconds we waited.
+        waiting: called before each further attempt with a description of the holder and the seconds waited so far.
 
     Raises:
-        LockTimeoutError: another writer kept it.
+        LockTimeoutError: another writer kept the lock.
         VolumeNotWritableError: the lock file cannot be opened for writing.
         VolumeError: the file system has no kernel locks.
     """
     import filelock  # noqa: PLC0415 - off the warm path: a run with nothing to do never gets here
 
-    def sign(descriptor: int) -> None:
+    def write_holder(descriptor: int) -> None:
         text = json.dumps(dict(holder)).encode()[:_HOLDER_BYTES]
         os.ftruncate(descriptor, 0)
         os.write(descriptor, text)
 
     lock = filelock.FileLock(
-        path, mode=0o664, thread_local=False, fallback_to_soft=False, preserve_lock_file=True, on_acquired=sign
+        path, mode=0o664, thread_local=False, fallback_to_soft=False, preserve_lock_file=True, on_acquired=write_holder
     )
     begun = time.monotonic()
     while True:
@@ -85,7 +85,7 @@ def writer_lock(
 
 
 def describe_holder(path: Path) -> str:
-    """Say who holds the lock, as far as its file tells; any content is survived."""
+    """Return a description of the lock's holder from the lock file, whose content may be anything."""
     try:
         with open_file(path) as file:
             record = json.loads(file.read(_HOLDER_BYTES))

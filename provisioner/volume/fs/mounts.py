@@ -1,6 +1,6 @@
-"""What kind of mount the volume is: it decides whether links, renames and locks can be trusted.
+"""The kind of mount that a path lies on, which decides whether links, renames and locks can be trusted.
 
-Read from Linux's mount table (``man 5 proc``, "mountinfo"); elsewhere every volume counts as an ordinary one.
+It is read from Linux's mount table (``man 5 proc``, "mountinfo"). On other systems every mount counts as an ordinary one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 def kind_of(path: Path) -> Literal["posix", "object"]:
-    """Return whether a path lies on an object store that is mounted as a file system."""
+    """Return ``object`` if a path lies on an object store that is mounted as a file system, else ``posix``."""
     found = _mount_of(path)
     if found is None:
         return "posix"
@@ -27,24 +27,24 @@ def kind_of(path: Path) -> Literal["posix", "object"]:
 
 
 def is_fuse(path: Path) -> bool:
-    """Return whether the file system of a path is a program, and not the kernel's own."""
+    """Return whether the file system of a path is served by a program (FUSE) instead of the kernel."""
     found = _mount_of(path)
     return found is not None and (found[1] in {"fuse", "fuseblk"} or found[1].startswith("fuse."))
 
 
-def is_kept(path: Path) -> bool:
-    """Return whether a path lies on a mount of its own, or on the one that a container loses with its end."""
+def is_persistent(path: Path) -> bool:
+    """Return whether a path outlives its container: it lies on a mount other than the root file system."""
     found = _mount_of(path)
     return found is None or found[0] != "/"
 
 
 def _mount_of(path: Path) -> tuple[str, str, str] | None:
-    """Return mount point, type and source of the mount that holds ``path``; ``None`` where nobody can say."""
+    """Return mount point, type and source of the mount that holds ``path``; ``None`` where the system does not tell."""
     try:
         table = _TABLE.read_text("utf-8", "surrogateescape")
     except OSError:
         return None
-    place = os.path.realpath(path)
+    real = os.path.realpath(path)
     best: tuple[str, str, str] | None = None
     for line in table.splitlines():
         left, _, right = line.partition(" - ")
@@ -52,8 +52,8 @@ def _mount_of(path: Path) -> tuple[str, str, str] | None:
         if len(fields) < 5 or len(rest) < 2:  # noqa: PLR2004 - the fifth field is the mount point, then type and source
             continue
         point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4])
-        inside = point in {"/", place} or place.startswith(f"{point}/")
-        # The last of equal length lies on top.
+        inside = point in {"/", real} or real.startswith(f"{point}/")
+        # Of several mounts on one point, the last in the table is the visible one.
         if inside and (best is None or len(point) >= len(best[0])):
             best = (point, rest[0], rest[1])
     return best

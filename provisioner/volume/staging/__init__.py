@@ -1,4 +1,4 @@
-"""Bytes on their way in: partial files that survive a crash, their hashes, and copies that are already on this machine.
+"""Bytes that are still arriving: partial files that survive a crash, their hashes, and copies already on this machine.
 
 What is published belongs in :mod:`provisioner.volume.store`.
 """

@@ -1,4 +1,4 @@
-"""A file that may still be arriving, as those see it who read it meanwhile: the readers of archives."""
+"""What a reader of archives needs of a file, which may still be arriving while it is read."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class Incoming(Protocol):
-    """Bytes by their place; a reader waits until what it asks for is there. Safe for several threads."""
+    """A file that is read by offset; a read waits until its bytes have arrived. Safe for several threads."""
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The file's name, for messages."""
         ...
 
     @property
     def size(self) -> int:
-        """Bytes of the whole; waits until that is known.
+        """Size of the whole file in bytes; waits until it is known.
 
         Raises:
-            ProvisionerError: it will never be: the transfer has failed, or the run must end.
+            ProvisionerError: it will never be known: the transfer has failed, or the run must end.
         """
         ...
 
@@ -34,31 +34,31 @@ class Incoming(Protocol):
         """Return between 1 and ``count`` bytes from ``offset`` on, none at the end; waits until there are some.
 
         Raises:
-            ProvisionerError: they will never come: the transfer has failed, the run must end, or the disk failed.
+            ProvisionerError: the bytes will never arrive: the transfer or the disk has failed, or the run must end.
         """
         ...
 
     def release(self, offset: int) -> None:
-        """Say that nothing before ``offset`` will be read again, except by its index at the end of the file.
+        """Announce that the bytes before ``offset`` are not needed any more.
 
-        Where there is no room for the whole, what lies before it makes way for what is yet to come. Whoever goes back all the
-        same is served, slowly.
+        Where there is no space for the whole file, they are dropped to make space for the bytes that follow. Reading them
+        again still works, slowly: they are fetched once more.
         """
         ...
 
 
 class LocalFile:
-    """A file that is there, whole."""
+    """A whole file on the disk, seen as an :class:`Incoming`."""
 
     def __init__(self, path: Path, name: str = "") -> None:
-        """Open it.
+        """Open the file.
 
         Args:
-            path: where it is.
-            name: what messages call it; in staging it has a name that says nothing to anybody.
+            path: of the file.
+            name: for messages, where the file's own name would mean nothing to a reader, as in staging.
 
         Raises:
-            VolumeError: it cannot be opened.
+            VolumeError: the file cannot be opened.
         """
         self.name = name or path.name
         self._path = path
@@ -75,7 +75,7 @@ class LocalFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._file)
@@ -93,4 +93,4 @@ class LocalFile:
             raise disk_error(error, f"reading the archive {self.name}", path=self._path) from error
 
     def release(self, offset: int) -> None:
-        """Nothing: what is there stays."""
+        """Do nothing: the file stays on the disk."""

@@ -1,6 +1,6 @@
-"""Bytes that are already on this machine: in the Hub client's cache, or left beside ``datasets/`` by an older tool.
+"""Files that are already on this machine: in the Hub client's cache, or left beside ``datasets/`` by an older tool.
 
-A find is only a suspicion: whoever uses one hashes it. Nothing that is found is changed or removed.
+A file counts only after its digest was compared. Nothing that is found is changed or removed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import posixpath
 from typing import TYPE_CHECKING, Final
 
-from provisioner.volume.staging.blob import hash_file
+from provisioner.volume.staging.hashing import hash_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,15 +22,15 @@ _NOT_SEARCHED: Final = frozenset({"datasets", ".provisioner", "lost+found"})
 
 
 class LocalCopies:
-    """What may be of use, indexed once and only when first asked."""
+    """The files of this machine that may be artifacts; listed once, at the first question."""
 
     def __init__(self, root: Path, hub_cache: Path | None, check_cancelled: Callable[[], None]) -> None:
-        """Remember where to look.
+        """Store where to look.
 
         Args:
-            root: the volume's root: an archive may lie in it or in a directory of it.
+            root: of the volume; files in it and in its directories are looked at.
             hub_cache: the Hub client's cache (``HF_HUB_CACHE``); ``None``: do not use it.
-            check_cancelled: called between pieces of work; raises to end it.
+            check_cancelled: called between blocks that are hashed; raises to end the work.
         """
         self._root = root
         self._hub_cache = hub_cache
@@ -39,7 +39,7 @@ class LocalCopies:
         self._leftovers: dict[str, list[Path]] | None = None
 
     def find(self, artifact: Artifact) -> Path | None:
-        """Return a file that has an artifact's size and digest; ``None`` when there is none, or no digest to tell by."""
+        """Return a file with the artifact's size and digest; ``None`` if there is none, or if no digest is known."""
         if artifact.digest is None:
             return None
         for path in self._candidates(artifact):
@@ -50,7 +50,7 @@ class LocalCopies:
                 if hash_file(path, artifact, self._check_cancelled)[0]:
                     return path
             except OSError:
-                continue  # a find that cannot be read is none
+                continue  # a file that cannot be read is of no use
         return None
 
     def _candidates(self, artifact: Artifact) -> Iterator[Path]:
@@ -67,7 +67,10 @@ class LocalCopies:
 
 
 def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
-    """The Hub client names a blob by its ETag: the SHA-256 of a large file, the Git SHA-1 of another."""
+    """Yield name and path of each blob in the Hub client's cache, for data-set repositories.
+
+    The client names a blob by its ETag: the SHA-256 of a large file, the Git SHA-1 of a small one.
+    """
     try:
         with os.scandir(cache) as repositories:
             names = sorted(entry.name for entry in repositories if entry.name.startswith("datasets--"))

@@ -12,7 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from provisioner.errors import ProvisionerError, RemoteUnavailableError, UpstreamChangedError, VolumeError
-from provisioner.volume.staging.blob import Hasher, mismatch
+from provisioner.volume.staging.hashing import Hasher, digest_mismatch
 from provisioner.volume.staging.pieces import PIECE, WINDOW, PieceFile, PieceWindow, number_of_pieces
 
 if TYPE_CHECKING:
@@ -409,13 +409,13 @@ class RangedFile:
                 self._raise_end()
                 self._wait()
             self._raise_end()
-            expected, found = self.artifact.digest, self._hasher.named
+            expected, found = self.artifact.digest, self._hasher.hexdigest
             if expected is None or expected.hex == found:
                 self._sealed = self._hasher.sha256
                 self._condition.notify_all()
                 return self._sealed
             self._restart()
-        raise mismatch(self.artifact, found)
+        raise digest_mismatch(self.artifact, found)
 
     def wait_sealed(self, generation: int) -> None:
         """Wait until the whole has turned out to be right.
