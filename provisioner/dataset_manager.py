@@ -15,7 +15,7 @@ from provisioner.engine.installation import load_catalog, load_settings
 from provisioner.engine.run import Run
 from provisioner.errors import ProvisionerError
 from provisioner.reporting.progress import Progress
-from provisioner.volume.store.records import read_json
+from provisioner.volume.store.json_file import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -419,8 +419,8 @@ def _list(context: _Context) -> int:
 def _status(context: _Context) -> int:
     from provisioner.reporting.status import GOOD_STATES  # noqa: PLC0415
     from provisioner.reporting.tables import status_text  # noqa: PLC0415
+    from provisioner.volume.store.json_file import read_json  # noqa: PLC0415
     from provisioner.volume.store.layout import VolumeLayout  # noqa: PLC0415
-    from provisioner.volume.store.records import read_json  # noqa: PLC0415
 
     layout = VolumeLayout(context.settings.data_dir.absolute())
     document = read_json(layout.status)
@@ -547,8 +547,8 @@ def _answer(answer: CommandResult, context: _Context) -> int:
 
 def _healthcheck(context: _Context) -> int:
     from provisioner.reporting.status import STALE_SECONDS  # noqa: PLC0415
+    from provisioner.volume.store.json_file import read_json  # noqa: PLC0415
     from provisioner.volume.store.layout import VolumeLayout  # noqa: PLC0415
-    from provisioner.volume.store.records import read_json  # noqa: PLC0415
 
     if not any(_is_ours(words) for words in _first_processes()):
         return 0  # the app, or whatever the user runs, answers for itself

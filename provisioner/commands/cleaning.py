@@ -18,7 +18,7 @@ from provisioner.engine.volume_session import VolumeSession, now
 from provisioner.errors import VolumeError
 from provisioner.reporting.progress import format_bytes
 from provisioner.volume.fs.space import used_bytes
-from provisioner.volume.store.records import read_json, write_json
+from provisioner.volume.store.json_file import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

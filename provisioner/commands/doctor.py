@@ -34,7 +34,7 @@ from provisioner.volume.fs.lock import describe_holder, writer_lock
 from provisioner.volume.fs.mounts import is_persistent
 from provisioner.volume.fs.remove import remove_tree
 from provisioner.volume.fs.space import free_bytes
-from provisioner.volume.store.records import read_json
+from provisioner.volume.store.json_file import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -28,8 +28,8 @@ from provisioner.reporting.progress import format_bytes
 from provisioner.reporting.tables import size_text, table
 from provisioner.settings import parsers as texts
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
+from provisioner.volume.store.environment_file import environment_lines
 from provisioner.volume.store.layout import VolumeLayout
-from provisioner.volume.store.records import environment_lines
 from provisioner.volume.store.store import Store
 
 if TYPE_CHECKING:

@@ -38,7 +38,8 @@ from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.files import read_file
 from provisioner.volume.fs.mounts import is_persistent
 from provisioner.volume.fs.space import free_bytes
-from provisioner.volume.store.records import environment_lines, read_json, write_json
+from provisioner.volume.store.environment_file import environment_lines
+from provisioner.volume.store.json_file import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -28,7 +28,7 @@ from provisioner.volume.fs.links import link_or_copy
 from provisioner.volume.fs.remove import remove_tree
 from provisioner.volume.fs.space import free_bytes, used_bytes
 from provisioner.volume.store.manifest import Manifest
-from provisioner.volume.store.records import read_receipt, receipt_document, write_json
+from provisioner.volume.store.receipt_file import read_receipt, write_receipt
 from provisioner.volume.store.tree_check import check_tree
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class Store:
             # What it says is about to become untrue.
             self.withdraw(dataset, version)
         write_atomic(self.layout.checksums(dataset, version), manifest.sha256sum_lines(), durable=False)
-        write_json(self._origin(dataset, version), receipt_document(receipt, self._program_version), durable=False)
+        write_receipt(self._origin(dataset, version), receipt, self._program_version, durable=False)
         # Before the tree, so that one which is there can be adopted; a manifest without its tree is nothing.
         write_atomic(self.layout.manifest(dataset, version), manifest.json_lines(), durable=False)
         old = self.tree_of(dataset, version)
@@ -459,7 +459,7 @@ class Store:
     def _write_receipt(self, receipt: Receipt) -> None:
         path = self.layout.receipt(receipt.dataset, receipt.version)
         make_directory(path.parent)
-        write_json(path, receipt_document(receipt, self._program_version))
+        write_receipt(path, receipt, self._program_version)
 
     def _discarded(self, dataset: str, version: str) -> Path:
         return self.layout.tree(dataset, f".discarded-{version}")

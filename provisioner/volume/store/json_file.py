@@ -1,0 +1,34 @@
+"""JSON documents on the volume, for programs and people.
+
+What is read back may have been damaged or made by another program: a file that cannot be understood counts as no file.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.files import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Replace ``path`` by a document, indented, with a line feed at its end; see :func:`write_atomic`.
+
+    Raises:
+        VolumeError: the volume failed.
+    """
+    write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a document; ``None`` when there is no file, or it does not hold a JSON object."""
+    try:
+        document = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
