@@ -77,16 +77,24 @@ test: $(VENV)/.ready ## all tests; those of the image need a Docker engine, and 
 ifeq ($(HAS_DOCKER),yes)
 	@$(MAKE) --no-print-directory image
 	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
-	@$(BIN)/python -m pytest -m "$(WITHOUT_ROOT)" $(TESTS)
+	@$(BIN)/python -m pytest --durations=10 -m "$(WITHOUT_ROOT)" $(TESTS)
 else
 	@echo "No Docker engine: the tests of the image are left out (start one, and they run)."
 	@$(MAKE) --no-print-directory native
 endif
 
+.PHONY: unit
+unit: $(VENV)/.ready ## the inner loop: pure tests on all cores, in seconds; no image, no server, no mount
+	@$(BIN)/python -m pytest -q -n auto tests/unit
+
+.PHONY: coverage
+coverage: $(VENV)/.ready ## branches that the tests within one process reach; fails below the floor in pyproject.toml
+	@$(BIN)/python -m pytest -q -n auto --cov=provisioner --cov-report=term:skip-covered tests/unit tests/contract
+
 .PHONY: native
 native: $(VENV)/.ready ## the tests that need no image, with any Python: make native PYTHON=python3.13 VENV=.venv-3.13
 	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
-	@$(BIN)/python -m pytest -m "not docker$(if $(WITHOUT_ROOT), and $(WITHOUT_ROOT))" $(TESTS)
+	@$(BIN)/python -m pytest --durations=10 -m "not docker$(if $(WITHOUT_ROOT), and $(WITHOUT_ROOT))" $(TESTS)
 
 # The peers have an environment of their own: what they need is no part of ours.
 .venv-peers/.ready: requirements/peers.lock
@@ -107,11 +115,11 @@ FAULT_TESTS := tests/faults tests/contract/test_lock.py tests/contract/test_xet.
   tests/e2e/test_interruption.py tests/e2e/test_many_containers.py tests/e2e/test_image.py::test_secrets_of_a_checkout_are_in_no_layer
 
 .PHONY: faults
-faults: $(VENV)/.ready ## break everything that can be broken, and write the matrix into docs/reliability.md
+faults: $(VENV)/.ready ## break everything that can be broken, and write docs/fault-matrix.md
 ifeq ($(HAS_DOCKER),yes)
 	@$(MAKE) --no-print-directory image
 endif
-	@$(BIN)/python -m pytest -q -p tests.support.matrix --matrix docs/reliability.md \
+	@$(BIN)/python -m pytest -q -p tests.support.matrix --matrix docs/fault-matrix.md \
 	  -m "$(if $(filter yes,$(HAS_DOCKER)),,not docker)" $(FAULTS) $(FAULT_TESTS)
 
 .PHONY: guards

@@ -1,6 +1,6 @@
 """A pytest plugin that writes the matrix of faults: what was done to the program, how often, and whether it held.
 
-    python -m pytest -p tests.support.matrix --matrix docs/reliability.md tests/faults
+    python -m pytest -p tests.support.matrix --matrix docs/fault-matrix.md tests/faults
 
 A section is a module of tests, named by the first sentence of its docstring. A row is a test: its name says what happens, its
 docstring what must hold then. The counts come from

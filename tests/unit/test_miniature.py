@@ -11,18 +11,14 @@ import wave
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
 
 import pytest
 import yaml
 
 from provisioner.catalog.parse import parse_catalog
 from tests.support import miniature
-from tests.support.hub_server import HubServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.miniature import Collection
 
 REAL = Path(__file__).parents[2] / "config" / "catalog.yaml"
@@ -303,41 +299,3 @@ class TestCatalog:
         changed["datasets"]["new"] = changed["datasets"]["nsynth"]
         with pytest.raises(miniature.MissingMiniatureError):
             miniature.miniature_catalog(changed, collection)
-
-
-class TestServed:
-    """The test Hub serves it under the real names."""
-
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def server(collection: Collection) -> Iterator[HubServer]:
-        """Serve the collection."""
-        with HubServer() as server:
-            server.load(collection.root)
-            yield server
-
-    def test_every_direct_url_after_rewriting(self, server: HubServer, collection: Collection, small: dict[str, Any]) -> None:
-        rules = [rule.split("=", 1) for rule in server.url_rewrite().split(";")]
-        assert server.url_rewrite() == miniature.url_rewrite(collection, server.static_url)
-        files = [
-            file
-            for entry in small["datasets"].values()
-            for source in entry["sources"]
-            if source["kind"] == "url"
-            for file in source["files"]
-        ]
-        assert len(files) > 20
-        for file in files:
-            for url in (file["url"], *file.get("mirrors", [])):
-                prefix, target = next(rule for rule in rules if url.startswith(f"{rule[0]}/"))
-                with urlopen(target + url.removeprefix(prefix)) as reply:
-                    content = reply.read()
-                assert len(content) == file["size"]
-                algorithm, _, digest = file["digest"].partition(":")
-                assert hashlib.new(algorithm, content).hexdigest() == digest
-
-    def test_repositories_at_the_pinned_commit(self, server: HubServer) -> None:
-        urmp = server.hub.repos["dataset", "Eredis02/URMP"]
-        assert urmp.head.commit == miniature.URMP_COMMIT
-        assert {Path(file.path).suffix for file in urmp.head.files.values() if file.lfs} == {".mp4", ".pdf", ".wav"}
-        assert "LJSpeech-1.1.tar.bz2" in server.hub.repos["dataset", "Subuday/lj_speech"].head.files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -103,16 +102,3 @@ def test_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Elsewhere than on Linux nobody can say: an ordinary volume, that stays."""
     monkeypatch.setattr(mounts, "_TABLE", tmp_path / "nothing")
     assert (kind_of(tmp_path), is_persistent(tmp_path)) == ("posix", True)
-
-
-@pytest.mark.root
-def test_a_real_mount(tmp_path: Path) -> None:
-    """The kernel's own table is understood."""
-    place = tmp_path / "a place"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
-    try:
-        assert is_persistent(place)
-        assert mounts._mount_of(place / "x") == (str(place), "tmpfs", "tmpfs")
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
