@@ -13,7 +13,7 @@ from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.staging.incoming import LocalFile
 
 if TYPE_CHECKING:
-    from provisioner.catalog.model import UnpackFormat
+    from provisioner.catalog.artifact import UnpackFormat
 
 
 def main(archive: str, form: str, target: str) -> None:

@@ -6,19 +6,22 @@ Sizes come from where a plan takes them (:mod:`provisioner.planning.plan`), so t
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.license import MEANINGS, judge
-from provisioner.catalog.model import HubSource, Size
 from provisioner.catalog.parse import parse_catalog
-from provisioner.planning.plan import need_of, phase_peak, total
+from provisioner.catalog.size import Size, total
+from provisioner.planning.plan import need_of, phase_peak
 from provisioner.planning.recipe import make_recipe
 from tools.generated import ROOT, write_or_check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from provisioner.catalog.model import Catalog, DataSet, Digest, Source
+    from provisioner.catalog.digest import Digest
+    from provisioner.catalog.hub_source import HubSource
+    from provisioner.catalog.model import Catalog, DataSet
+    from provisioner.catalog.url_source import UrlSource
 
 CATALOG: Final = ROOT / "config" / "catalog.yaml"
 PATH: Final = ROOT / "docs" / "datasets.md"
@@ -137,28 +140,27 @@ def _dataset(dataset: DataSet) -> list[str]:
     lines += ["", "Sources, in the order in which they are tried:\n"]
     for number, source in enumerate(dataset.sources, 1):
         own = " (own)" if source.layout == dataset.layout else ""
-        lines += [f"{number}. Layout `{source.layout}`{own}: {_headline(source)}", ""]
-        lines += _files(source)
+        headline, files = _KINDS[source.kind](source)
+        lines += [f"{number}. Layout `{source.layout}`{own}: {headline}", "", *files]
     return lines
 
 
-def _headline(source: Source) -> str:
-    if not isinstance(source, HubSource):
-        return "direct URLs"
+def _hub_source(source: HubSource) -> tuple[str, list[str]]:
+    """Return a headline and a table of a repository's files, as far as the catalog knows them."""
     chosen = f", files {', '.join(f'`{glob}`' for glob in source.include)}" if source.include else ""
     left_out = f", without {', '.join(f'`{glob}`' for glob in source.exclude)}" if source.exclude else ""
-    return f"the Hub repository `{source.repo}` at `{source.revision}`{chosen}{left_out}; download: {written(source.size)}"
+    headline = f"the Hub repository `{source.repo}` at `{source.revision}`{chosen}{left_out}; download: {written(source.size)}"
+    rows: list[list[str]] = [[f"`{path}`", _verified(digest)] for path, digest in source.digests]
+    splits = [f"`{glob}` is `{split}`" for glob, split in source.splits]
+    return headline, [
+        *(["   Splits: " + ", ".join(splits) + "\n"] if splits else []),
+        *(_table(["file", "verified by"], rows) if rows else ["   Verified by: the Hub's listing alone\n"]),
+    ]
 
 
-def _files(source: Source) -> list[str]:
-    if isinstance(source, HubSource):
-        rows: list[list[str]] = [[f"`{path}`", _verified(digest)] for path, digest in source.digests]
-        splits = [f"`{glob}` is `{split}`" for glob, split in source.splits]
-        return [
-            *(["   Splits: " + ", ".join(splits) + "\n"] if splits else []),
-            *(_table(["file", "verified by"], rows) if rows else ["   Verified by: the Hub's listing alone\n"]),
-        ]
-    return _table(
+def _url_source(source: UrlSource) -> tuple[str, list[str]]:
+    """Return a headline and a table of the files."""
+    return "direct URLs", _table(
         ["file", "split", "packed", "unpacked", "unpack", "verified by", "mirrors"],
         [
             [
@@ -173,6 +175,10 @@ def _files(source: Source) -> list[str]:
             for file in source.files
         ],
     )
+
+
+_KINDS: Final[Mapping[str, Callable[[Any], tuple[str, list[str]]]]] = {"hub": _hub_source, "url": _url_source}
+"""For each kind of source, what is written about it: a headline, and lines below it."""
 
 
 def _verified(digest: Digest | None) -> str:

@@ -1,48 +1,22 @@
 """The catalog as values: what should exist, where it comes from, and under which terms.
 
-Nothing here touches a network, a disk, a clock or the environment. Instances are made by
-:mod:`provisioner.catalog.parse`, which has already refused everything that is not well formed.
+Nothing here touches a network, a disk, a clock or the environment. Instances are made by :mod:`provisioner.catalog.parse`,
+which refuses everything that is not well formed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
-from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.catalog.size import Size
+    from provisioner.catalog.source import Source
+
 Commercial = Literal["allowed", "forbidden", "mixed", "verify"]
-UnpackFormat = Literal["none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"]
-
 COMMERCIAL: Final[tuple[Commercial, ...]] = ("allowed", "forbidden", "mixed", "verify")
-UNPACK_FORMATS: Final[tuple[UnpackFormat, ...]] = ("none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst")
-DIGEST_LENGTHS: Final[Mapping[str, int]] = {"sha256": 64, "sha1": 40, "md5": 32}
-"""Digest algorithms a catalog may name, with the number of hexadecimal digits of each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """A number of bytes, exact or estimated."""
-
-    value: int
-    """Bytes."""
-    estimate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Digest:
-    """What a run of bytes must hash to; written ``sha256:be1a…``."""
-
-    algorithm: str
-    """``sha256``, ``sha1`` or ``md5``; a Hub listing also gives ``gitsha1`` (the SHA-1 of a Git blob)."""
-    hex: str
-    """Lower case."""
-
-    def __str__(self) -> str:
-        """Return it as a catalog writes it."""
-        return f"{self.algorithm}:{self.hex}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,76 +29,6 @@ class License:
     commercial: Commercial
     evidence: str
     attribution: str
-
-
-@dataclass(frozen=True, slots=True)
-class UrlFile:
-    """One file behind a direct URL (and its mirrors)."""
-
-    url: str
-    mirrors: tuple[str, ...] = ()
-    size: Size | None = None
-    """Bytes on the wire; ``None`` where nobody knows."""
-    digest: Digest | None = None
-    """``None``: unverified, and shown as that everywhere."""
-    unpack: UnpackFormat = "none"
-    into: str = ""
-    """Subdirectory of the data set, POSIX separators, empty for its root."""
-    split: str | None = None
-    """``None``: belongs to every split."""
-    unpacked_size: Size | None = None
-
-    @property
-    def name(self) -> str:
-        """The file's own name: the last part of the URL's path."""
-        return unquote(urlsplit(self.url).path).rstrip("/").rsplit("/", 1)[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class HubSource:
-    """A data-set repository on the Hub."""
-
-    repo: str
-    """``owner/name``."""
-    revision: str = "main"
-    """Branch, tag or commit, as written."""
-    include: tuple[str, ...] = ()
-    """Globs over paths in the repository; empty: every file."""
-    exclude: tuple[str, ...] = ()
-    unpack: tuple[tuple[str, UnpackFormat], ...] = ()
-    """Glob to format, the first that matches; a file that none matches is taken as it is."""
-    layout: str = "raw"
-    splits: tuple[tuple[str, str], ...] = ()
-    """Glob to split name, the first that matches; a file that none matches belongs to every split."""
-    digests: tuple[tuple[str, Digest], ...] = ()
-    """Path in the repository to its official digest, where the publisher states one."""
-    size: Size | None = None
-    """Bytes on the wire of the selected files together."""
-
-    kind: Literal["hub"] = field(default="hub", init=False)
-
-    @property
-    def split_names(self) -> tuple[str, ...]:
-        """The splits that it can deliver one by one."""
-        return tuple(dict.fromkeys(split for _, split in self.splits))
-
-
-@dataclass(frozen=True, slots=True)
-class UrlSource:
-    """Direct URLs."""
-
-    files: tuple[UrlFile, ...]
-    layout: str = "raw"
-
-    kind: Literal["url"] = field(default="url", init=False)
-
-    @property
-    def split_names(self) -> tuple[str, ...]:
-        """The splits that it can deliver one by one."""
-        return tuple(dict.fromkeys(file.split for file in self.files if file.split is not None))
-
-
-Source = HubSource | UrlSource
 
 
 @dataclass(frozen=True, slots=True)

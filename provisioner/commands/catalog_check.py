@@ -9,17 +9,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.catalog.model import HubSource
+from provisioner.catalog.size import total
 from provisioner.errors import DigestMismatchError, ProvisionerError, SizeMismatchError
-from provisioner.planning.plan import total
-from provisioner.planning.recipe import url_artifacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from provisioner.cancellation import Cancellation
-    from provisioner.catalog.model import Catalog, DataSet, UrlSource
-    from provisioner.planning.recipe import Artifact
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.model import Catalog, DataSet
+    from provisioner.catalog.source import Source
     from provisioner.remote.http.client import HttpClient
     from provisioner.remote.source import Remote
 
@@ -65,14 +64,16 @@ def check_catalog(catalog: Catalog, http: HttpClient, remote: Remote, cancellati
     for dataset in catalog.datasets.values():
         for source in dataset.sources:
             cancellation.raise_if_requested()
-            if isinstance(source, HubSource):
-                yield _check_repository(dataset, source, remote, cancellation)
+            if source.artifacts is None:
+                yield _check_listing(dataset, source, remote, cancellation)
             else:
-                yield from _check_files(dataset, source, http, cancellation)
+                yield from _check_files(dataset, source.artifacts, http, cancellation)
 
 
-def _check_files(dataset: DataSet, source: UrlSource, http: HttpClient, cancellation: Cancellation) -> Iterator[Finding]:
-    for artifact in url_artifacts(source):
+def _check_files(
+    dataset: DataSet, artifacts: Sequence[Artifact], http: HttpClient, cancellation: Cancellation
+) -> Iterator[Finding]:
+    for artifact in artifacts:
         for url in artifact.urls:
             cancellation.raise_if_requested()
             yield _check_url(dataset, artifact, url, http, cancellation)
@@ -91,10 +92,10 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
             "ranges" if facts.ranges else "no ranges",
         )
     )
-    exact = artifact.size if artifact.size and not artifact.size.estimate else None
-    if exact and facts.size is not None and facts.size != exact.value:
+    exact = artifact.exact_size
+    if exact is not None and facts.size is not None and facts.size != exact:
         wrong = SizeMismatchError(
-            f"{url}: the catalog says {exact.value:,} bytes, the server {facts.size:,}", hint="Correct the catalog."
+            f"{url}: the catalog says {exact:,} bytes, the server {facts.size:,}", hint="Correct the catalog."
         )
         return Finding(dataset.id, url, said, wrong)
     found = _MD5.fullmatch(facts.etag or "")
@@ -110,24 +111,25 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
         notes.append("an interrupted transfer starts from zero")
     if artifact.digest is None:
         notes.append("the catalog knows no digest")
-    if artifact.size is None or artifact.size.estimate:
+    if exact is None:
         notes.append("the catalog knows no exact size")
     return Finding(dataset.id, url, said, warning="; ".join(notes))
 
 
-def _check_repository(dataset: DataSet, source: HubSource, remote: Remote, cancellation: Cancellation) -> Finding:
-    where = f"{source.repo}@{source.revision}"
+def _check_listing(dataset: DataSet, source: Source, remote: Remote, cancellation: Cancellation) -> Finding:
+    where = source.name
     try:
-        resolved = remote.resolve(source, ())
+        resolved = remote.resolve(source)
     except ProvisionerError as error:
         cancellation.raise_if_requested()
         return Finding(dataset.id, where, "", error)
     size = total(artifact.size for artifact in resolved.artifacts)
     said = f"{len(resolved.artifacts)} files, {size.value:,} bytes, commit {resolved.pin}"
-    if source.size and not source.size.estimate and source.size.value != size.value:
+    stated = source.size.exact if source.size else None
+    if stated is not None and stated != size.value:
         wrong_size = SizeMismatchError(
-            f"{where}: the catalog says {source.size.value:,} bytes, the listing {size.value:,}", hint="Correct the catalog."
+            f"{where}: the catalog says {stated:,} bytes, the listing {size.value:,}", hint="Correct the catalog."
         )
         return Finding(dataset.id, where, said, wrong_size)
-    notes = [] if source.revision == resolved.pin else [f"pin it with 'revision: {resolved.pin}'"]
+    notes = [] if source.pinned(resolved.pin) == source else [f"pin it with 'revision: {resolved.pin}'"]
     return Finding(dataset.id, where, said, warning="; ".join(notes))

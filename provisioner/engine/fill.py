@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
+    from provisioner.catalog.artifact import Artifact
     from provisioner.planning.plan import Inventory, Step
-    from provisioner.planning.recipe import Artifact
     from provisioner.remote.source import Remote, Resolved
     from provisioner.volume.staging.incoming import Incoming
     from provisioner.volume.staging.local_copies import LocalCopies
@@ -178,7 +178,7 @@ class DataSetBuilder:
         errors: list[ProvisionerError] = []
         for place, source in enumerate(self._recipe.sources):
             try:
-                resolved = self._remote.resolve(source, self._recipe.splits)
+                resolved = self._remote.resolve(source)
                 self._tried += resolved.artifacts
                 parts = self._gather(resolved, inventory)
                 return self._publish(resolved, parts, published_at)
@@ -227,7 +227,7 @@ class DataSetBuilder:
             NoRoomError: it cannot fit; nothing was fetched.
         """
         left, planned = self._step.left_bytes, self._step.download
-        if left is None or (planned is not None and not planned.estimate):
+        if left is None or (planned is not None and planned.exact is not None):
             return
         plain = sum(artifact.size.value for artifact in missing if artifact.size and artifact.unpack == "none")
         archives = [artifact.size.value for artifact in missing if artifact.size and artifact.unpack != "none"]
@@ -248,7 +248,7 @@ class DataSetBuilder:
                 with self._taken_lock:
                     parts.update(obtained)
 
-            size = _exact_size(group[0])
+            size = group[0].exact_size
             return Job(obtain, found is None and size is not None and size >= LARGE)
 
         jobs = (job(group, found) for group, found in missing)
@@ -300,7 +300,7 @@ class DataSetBuilder:
         """Return the entry of a file that is there and right."""
         try:
             size = path.lstat().st_size
-            if path.is_symlink() or (artifact.size and not artifact.size.estimate and size != artifact.size.value):
+            if path.is_symlink() or artifact.exact_size not in {None, size}:
                 return None
             right, sha256 = hash_file(path, artifact, self._cancellation.raise_if_requested)
         except OSError:
@@ -411,7 +411,7 @@ class DataSetBuilder:
         unpacked while they arrive; anything between comes by one connection.
         """
         artifact = group[0]
-        size = _exact_size(artifact)
+        size = artifact.exact_size
         archives = [artifact for artifact in group if artifact.unpack != "none"]
         if found is not None:
             return self._obtain_found(group, archives, found)
@@ -693,10 +693,6 @@ class _Unpacking:
             reader.release(reader.size)
             reader.wait_sealed()
             raise
-
-
-def _exact_size(artifact: Artifact) -> int | None:
-    return artifact.size.value if artifact.size and not artifact.size.estimate else None
 
 
 def _noted_shapes(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -> dict[str, str]:

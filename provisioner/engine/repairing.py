@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from provisioner.catalog.model import HubSource
 from provisioner.engine.fill import Damage, DataSetBuilder
 from provisioner.engine.verification import Checked, Verifier, known_ids
 from provisioner.engine.volume_session import VolumeSession, now
@@ -26,8 +25,7 @@ from provisioner.errors import (
     VolumeFullError,
 )
 from provisioner.planning.plan import Step, need_of
-from provisioner.planning.recipe import make_recipe, url_artifacts
-from provisioner.remote.http.errors import show_url
+from provisioner.planning.recipe import make_recipe
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.links import link_or_copy
 from provisioner.volume.fs.remove import remove_tree
@@ -37,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from provisioner.cancellation import Cancellation
-    from provisioner.catalog.model import Catalog, Source
+    from provisioner.catalog.model import Catalog
+    from provisioner.catalog.source import Source
     from provisioner.engine.clients import Clients
     from provisioner.planning.plan import Receipt, Room
     from provisioner.planning.recipe import Recipe
@@ -325,11 +324,9 @@ def _as_it_was_made(sources: Sequence[Source], receipt: Receipt | None) -> tuple
     if receipt is None:
         return tuple(sources)
     for source in sources:
-        if isinstance(source, HubSource):
-            if receipt.source_kind == "hub" and receipt.source_url.endswith(f"/{source.repo}"):
-                return (replace(source, revision=receipt.pin), *sources)
-        elif receipt.source_kind == "url" and show_url(url_artifacts(source)[0].urls[0]) == receipt.source_url:
-            return (source, *(other for other in sources if other is not source))
+        if source.kind == receipt.source_kind and source.is_at(receipt.source_url):
+            pinned = source.pinned(receipt.pin)
+            return (pinned, *(other for other in sources if other is not pinned))
     return tuple(sources)
 
 

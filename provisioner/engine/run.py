@@ -479,7 +479,7 @@ class Run:
                 _LOGGER.warning("%s: skipped: %s", step.recipe.label, step.why)
         work = [step.recipe.label for step in plan.work]
         size = plan.download
-        self._progress.expect(None if size.estimate else size.value)
+        self._progress.expect(size.exact)
         if work:
             _LOGGER.info(
                 "To do: %s; about %s bytes to fetch%s", ", ".join(work), f"{size.value:,}", " (estimate)" if size.estimate else ""

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from provisioner.catalog.license import judge
-from provisioner.catalog.model import Size, UrlSource
+from provisioner.catalog.size import Size, total
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
-from provisioner.planning.recipe import Recipe, make_recipe, url_artifacts
+from provisioner.planning.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.license import Policy
     from provisioner.catalog.model import Catalog, Phase
-    from provisioner.planning.recipe import Artifact
 
 Room = Literal["at_once", "one_by_one", "streamed"]
 """How archives share the volume with what comes out of them. ``at_once``: all of them are kept until the data set is
@@ -198,15 +198,6 @@ class Need:
     """Bytes when large archives are never there as a whole."""
 
 
-def total(sizes: Iterable[Size | None]) -> Size:
-    """Add sizes; the sum is an estimate if any part is, or is not known."""
-    value, estimate = 0, False
-    for size in sizes:
-        value += size.value if size else 0
-        estimate = estimate or size is None or size.estimate
-    return Size(value, estimate)
-
-
 def need_of(recipe: Recipe, there: Collection[str] = ()) -> Need:
     """Return what a recipe costs, by the first of its sources whose sizes are known.
 
@@ -214,22 +205,22 @@ def need_of(recipe: Recipe, there: Collection[str] = ()) -> Need:
         recipe: the data set as asked for.
         there: shapes of artifacts whose files are taken over from trees that are there; they cost no download.
     """
-    for source in recipe.sources:
-        if isinstance(source, UrlSource):
-            return _need_of_files(recipe, [a for a in url_artifacts(source) if a.content_id not in there])
-    size = next((source.size for source in recipe.sources if not isinstance(source, UrlSource) and source.size), None)
+    if recipe.artifacts is not None:
+        return _need_of_files(recipe, recipe.artifacts, there)
+    size = next((source.size for source in recipe.sources if source.size), None)
     unpacked = _stated_size(recipe) if not recipe.splits else None
     unpacked = unpacked or (Size(size.value, estimate=True) if size else None)
     peak = unpacked.value if unpacked else 0
     return Need(size, unpacked, peak, peak, peak)
 
 
-def _need_of_files(recipe: Recipe, artifacts: Sequence[Artifact]) -> Need:
+def _need_of_files(recipe: Recipe, known: Sequence[Artifact], there: Collection[str]) -> Need:
+    artifacts = [artifact for artifact in known if artifact.content_id not in there]
     download = total(artifact.size for artifact in artifacts)
     finals = [_final_size(artifact, recipe) for artifact in artifacts]
     unpacked = total(finals)
     stated = _stated_size(recipe)
-    if stated and not recipe.splits and len(artifacts) == _number_of_files(recipe):
+    if stated and not recipe.splits and len(artifacts) == len(known):
         unpacked = stated
     archives = [artifact.size.value if artifact.size and artifact.unpack != "none" else 0 for artifact in artifacts]
     at_once = sum(archives) + unpacked.value
@@ -249,7 +240,7 @@ def _highest(archives: Sequence[int], finals: Sequence[Size | None]) -> int:
 
 
 def _is_streamable(artifact: Artifact) -> bool:
-    return artifact.unpack != "none" and artifact.size is not None and not artifact.size.estimate and artifact.size.value >= LARGE
+    return artifact.unpack != "none" and artifact.exact_size is not None and artifact.exact_size >= LARGE
 
 
 def _stated_size(recipe: Recipe) -> Size | None:
@@ -257,21 +248,13 @@ def _stated_size(recipe: Recipe) -> Size | None:
     return recipe.dataset.unpacked_size if recipe.layout == recipe.dataset.layout else None
 
 
-def _number_of_files(recipe: Recipe) -> int:
-    return next((len(source.files) for source in recipe.sources if isinstance(source, UrlSource)), 0)
-
-
 def _final_size(artifact: Artifact, recipe: Recipe) -> Size | None:
     """Return an artifact's size in the tree; where it is not stated, its share of the data set's by what it weighs packed."""
-    if artifact.final_size is not None:
-        return artifact.final_size
+    if artifact.size_in_tree is not None:
+        return artifact.size_in_tree
     stated = _stated_size(recipe)
     whole = sum(
-        file.size.value
-        for source in recipe.dataset.sources_of(recipe.layout)
-        if isinstance(source, UrlSource)
-        for file in source.files
-        if file.size
+        other.size.value for source in recipe.dataset.sources_of(recipe.layout) for other in source.artifacts or () if other.size
     )
     if artifact.size is None or stated is None or not whole:
         return None
@@ -358,13 +341,7 @@ def _fetched(plan: Plan) -> set[str]:
 
 def _superseded(recipes: Sequence[Recipe], inventory: Inventory) -> tuple[tuple[str, str], ...]:
     """Versions that nobody sees and from which nothing that is wanted could be taken over."""
-    wanted_shapes = {
-        artifact.content_id
-        for recipe in recipes
-        for source in recipe.sources
-        if isinstance(source, UrlSource)
-        for artifact in url_artifacts(source)
-    }
+    wanted_shapes = {content_id for recipe in recipes for content_id in recipe.content_ids}
     wanted_versions = {(recipe.dataset.id, recipe.version) for recipe in recipes}
     return tuple(
         key
@@ -401,7 +378,7 @@ def _fit(
                 elsewhere = inventory.staging_free_bytes is not None
                 peak = max(peak, added + (_tree_size(need) if elsewhere else step.peak_bytes))
                 added += need.unpacked.value if need.unpacked else 0
-                there |= {a.content_id for s in recipe.sources if isinstance(s, UrlSource) for a in url_artifacts(s)}
+                there |= recipe.content_ids
             else:
                 shortfall.append(step)
         steps.append(step)

@@ -7,18 +7,17 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from provisioner.catalog.model import HubSource
+from provisioner.catalog.hub_source import HubSource
 from provisioner.errors import TRY_NEXT_AFTER, DigestMismatchError, error_to_report
-from provisioner.planning.recipe import hub_artifacts, url_artifacts
 from provisioner.remote.http.errors import show_url
 from provisioner.remote.http.ranges import RangedFetch, RangeTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from provisioner.catalog.model import Source
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.source import Source
     from provisioner.errors import ProvisionerError
-    from provisioner.planning.recipe import Artifact
     from provisioner.remote.http.client import HttpClient, Sink
     from provisioner.remote.http.ranges import Crew
     from provisioner.remote.hub.client import HubClient
@@ -72,21 +71,21 @@ class Remote:
         """Return how many small files are worth fetching at once."""
         return self._http.connections_for_small_files()
 
-    def resolve(self, source: Source, splits: Sequence[str]) -> Resolved:
+    def resolve(self, source: Source) -> Resolved:
         """Ask what a source holds now.
 
         Raises:
             ProvisionerError: the source cannot be used; the next one may.
         """
-        if not isinstance(source, HubSource):
-            artifacts = url_artifacts(source)
+        if (artifacts := source.artifacts) is not None:
             pins = [str(artifact.digest) if artifact.digest else f"unverified:{artifact.name}" for artifact in artifacts]
             pin = pins[0] if len(pins) == 1 else f"sha256:{hashlib.sha256(' '.join(pins).encode()).hexdigest()}"
             return Resolved("url", show_url(artifacts[0].urls[0]), pin, artifacts)
+        assert isinstance(source, HubSource)  # noqa: S101 - the only kind that must be asked
         hub = self._hub()
         commit = hub.resolve(source.repo, source.revision)
         listing = ((file.path, file.size, file.digest) for file in hub.listing(source.repo, commit))
-        artifacts = hub_artifacts(source, splits, listing, lambda path: hub.file_url(source.repo, commit, path))
+        artifacts = source.select(listing, lambda path: hub.file_url(source.repo, commit, path))
         return Resolved("hub", hub.page_url(source.repo), commit, artifacts)
 
     def fetch(self, artifact: Artifact, sink: Sink, advance: Callable[[int], None]) -> str:
@@ -103,7 +102,7 @@ class Remote:
         Raises:
             ProvisionerError: no URL did; the error that :func:`provisioner.errors.error_to_report` chooses.
         """
-        exact = artifact.size.value if artifact.size and not artifact.size.estimate else None
+        exact = artifact.exact_size
 
         def bring(url: str) -> None:
             self._http.fetch(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.planning.plan import FITTING_LIMITS, RATES, fitting, total
+from provisioner.catalog.size import total
+from provisioner.planning.plan import FITTING_LIMITS, RATES, fitting
 from provisioner.reporting.progress import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from provisioner.catalog.model import Catalog, Size
+    from provisioner.catalog.model import Catalog
+    from provisioner.catalog.size import Size
     from provisioner.planning.plan import Inventory, Plan, Request, Rules, Step
 
 _WORDS = {

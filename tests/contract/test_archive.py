@@ -39,7 +39,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provisioner.catalog.model import UnpackFormat
+    from provisioner.catalog.artifact import UnpackFormat
 
 LONG = "a-folder-with-a-rather-long-name-that-does-not-fit/" * 3 + "n" * 200
 BIG = bytes(range(256)) * 12_000

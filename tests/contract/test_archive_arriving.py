@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from provisioner.catalog.model import UnpackFormat
+    from provisioner.catalog.artifact import UnpackFormat
 
 NOISE = random.Random(0).randbytes(3_000_000)  # noqa: S311 - no secret
 FILES = {

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.catalog.model import Digest, Size
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.size import Size
 from provisioner.errors import InterruptedBySignal
-from provisioner.planning.recipe import Artifact
 from provisioner.volume.staging.local_copies import LocalCopies
 from tests.support.hub_model import StoredFile
 from tests.support.media import noise

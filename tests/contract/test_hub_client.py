@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from provisioner.cancellation import Cancellation
-from provisioner.catalog.model import Digest
+from provisioner.catalog.digest import Digest
 from provisioner.errors import (
     AccessDeniedError,
     ConfigurationError,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from provisioner.cancellation import Cancellation
-from provisioner.catalog.model import Digest, HubSource, Size, UrlFile, UrlSource
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.hub_source import HubSource
+from provisioner.catalog.size import Size
+from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import DigestMismatchError, InterruptedBySignal, NotFoundError
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.hub.client import HubClient
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from provisioner.catalog.model import Source
+    from provisioner.catalog.source import Source
     from tests.support.hub_server import HubServer
 
 FILES = {"songs/a.wav": noise("a", 40_000), "songs/b.wav": noise("b", 20_000), "notes.txt": b"small, in Git itself"}
@@ -75,7 +78,7 @@ def kind(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Kind
 
 def test_the_same_bytes(kind: Kind, tmp_path: Path) -> None:
     """Every file comes whole, to its place, and its SHA-256 is told, whatever the source names."""
-    resolved = kind.remote.resolve(kind.source, ())
+    resolved = kind.remote.resolve(kind.source)
     assert {artifact.path for artifact in resolved.artifacts} == set(FILES)
     for artifact in resolved.artifacts:
         arrived: list[int] = []
@@ -88,9 +91,7 @@ def test_the_same_bytes(kind: Kind, tmp_path: Path) -> None:
 
 def test_a_beginning_is_gone_on_with(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
     """What a killed run left is not brought again."""
-    artifact = max(
-        kind.remote.resolve(kind.source, ()).artifacts, key=lambda artifact: artifact.size.value if artifact.size else 0
-    )
+    artifact = max(kind.remote.resolve(kind.source).artifacts, key=lambda artifact: artifact.size.value if artifact.size else 0)
     content = FILES[artifact.path]
     with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob:
         blob.write(content[:30_000])
@@ -105,7 +106,7 @@ def test_a_beginning_is_gone_on_with(kind: Kind, hub: HubServer, tmp_path: Path)
 
 def test_a_wrong_digest(kind: Kind, tmp_path: Path) -> None:
     """Bytes that do not hash right are dropped, whoever sent them, and the count of what arrived goes back."""
-    for artifact in kind.remote.resolve(kind.source, ()).artifacts:
+    for artifact in kind.remote.resolve(kind.source).artifacts:
         assert artifact.digest is not None
         wrong = replace(artifact, digest=Digest(artifact.digest.algorithm, "0" * len(artifact.digest.hex)))
         arrived: list[int] = []
@@ -118,7 +119,7 @@ def test_a_wrong_digest(kind: Kind, tmp_path: Path) -> None:
 
 def test_a_missing_file(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
     """What is gone since it was resolved is not found."""
-    resolved = kind.remote.resolve(kind.source, ())
+    resolved = kind.remote.resolve(kind.source)
     hub.hub.repos.pop(("dataset", "ann/songs"), None)
     hub.static_files.clear()
     for path in (tmp_path / "local").rglob("*.*"):
@@ -130,7 +131,7 @@ def test_a_missing_file(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
 
 def test_told_to_stop(kind: Kind, tmp_path: Path) -> None:
     """Nobody goes on after a request to stop."""
-    artifact = kind.remote.resolve(kind.source, ()).artifacts[0]
+    artifact = kind.remote.resolve(kind.source).artifacts[0]
     kind.stop.request(InterruptedBySignal(15))
     with (
         pytest.raises(InterruptedBySignal),
@@ -141,25 +142,25 @@ def test_told_to_stop(kind: Kind, tmp_path: Path) -> None:
 
 def test_the_pin(kind: Kind, hub: HubServer) -> None:
     """Resolving says what the source was just then: the commit, or the digests; the same twice, another after a change."""
-    first = kind.remote.resolve(kind.source, ())
-    assert kind.remote.resolve(kind.source, ()).pin == first.pin
-    if isinstance(kind.source, HubSource):
+    first = kind.remote.resolve(kind.source)
+    assert kind.remote.resolve(kind.source).pin == first.pin
+    if kind.source.kind == "hub":
         repo = hub.hub.repos["dataset", "ann/songs"]
         assert first.pin == repo.head.commit
         repo.commit({"songs/c.wav": noise("c", 2000)})
         changed: Source = kind.source
     else:
-        changed = UrlSource(kind.source.files[:-1])
+        changed = UrlSource(cast("UrlSource", kind.source).files[:-1])
         assert first.pin.startswith("sha256:")
-    assert kind.remote.resolve(changed, ()).pin != first.pin
+    assert kind.remote.resolve(changed).pin != first.pin
     assert "@" not in first.url
     assert "?" not in first.url
 
 
 def test_how_it_was_verified(kind: Kind) -> None:
     """A digest of the catalog's counts more than the source's own listing."""
-    words = {artifact.verified_against for artifact in kind.remote.resolve(kind.source, ()).artifacts}
-    assert words == ({"listing"} if isinstance(kind.source, HubSource) else {"catalog"})
+    words = {artifact.verified_against for artifact in kind.remote.resolve(kind.source).artifacts}
+    assert words == ({"listing"} if kind.source.kind == "hub" else {"catalog"})
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5"])
@@ -172,7 +173,7 @@ def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, al
 
     def fetch(official: bytes) -> str:
         digest = Digest(algorithm, hashlib.new(algorithm, official, usedforsecurity=False).hexdigest())
-        (artifact,) = remote.resolve(HubSource("third/copy", digests=(("a.bin", digest),)), ()).artifacts
+        (artifact,) = remote.resolve(HubSource("third/copy", digests=(("a.bin", digest),))).artifacts
         assert artifact.verified_against == "catalog"
         with Blob(tmp_path, artifact, check_cancelled=stop.raise_if_requested) as blob:
             return remote.fetch(artifact, blob, lambda _count: None)
@@ -190,6 +191,6 @@ def test_direct_urls_are_resolved_without_a_request(hub: HubServer) -> None:
         raise AssertionError("the Hub's client is not needed")
 
     begun = time.monotonic()
-    Remote(http, nobody).resolve(UrlSource((UrlFile(f"{hub.static_url}/a"),)), ())
+    Remote(http, nobody).resolve(UrlSource((UrlFile(f"{hub.static_url}/a"),)))
     assert time.monotonic() - begun < 1
     assert hub.log.entries() == ()

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.catalog.model import Digest, Size
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.size import Size
 from provisioner.errors import DigestMismatchError, InterruptedBySignal, SizeMismatchError, VolumeError
-from provisioner.planning.recipe import Artifact
 from provisioner.volume.staging.blob import RESUMABLE, Blob
 from provisioner.volume.staging.hashing import hash_file
 from tests.support.hub_model import StoredFile

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.cancellation import Cancellation
-from provisioner.catalog.model import Digest
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.digest import Digest
 from provisioner.engine.fill import DataSetBuilder
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.plan import Receipt
-from provisioner.planning.recipe import Artifact
 from provisioner.remote.source import Resolved
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.layout import VolumeLayout

@@ -41,7 +41,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from provisioner.catalog.model import UnpackFormat
+    from provisioner.catalog.artifact import UnpackFormat
 
 
 def nothing(*_: object) -> None:

@@ -17,7 +17,9 @@ import pytest
 import trustme
 
 from provisioner.cancellation import Cancellation
-from provisioner.catalog.model import Digest, Size
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.size import Size
 from provisioner.errors import (
     AccessDeniedError,
     DigestMismatchError,
@@ -28,7 +30,6 @@ from provisioner.errors import (
     RemoteUnavailableError,
     SizeMismatchError,
 )
-from provisioner.planning.recipe import Artifact
 from provisioner.remote.http import client as http
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.proxies import Proxies

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.cancellation import Cancellation
-from provisioner.catalog.model import Digest, Size
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.size import Size
 from provisioner.engine.fetch_threads import FetchThreads, Job
 from provisioner.errors import (
     AccessDeniedError,
@@ -28,7 +30,6 @@ from provisioner.errors import (
     SizeMismatchError,
     UpstreamChangedError,
 )
-from provisioner.planning.recipe import Artifact
 from provisioner.remote.http import client as http
 from provisioner.remote.http.client import HttpClient, RateLimiter
 from provisioner.remote.http.ranges import RangedFetch

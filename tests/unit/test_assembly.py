@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.catalog.model import Digest, Size
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.size import Size
 from provisioner.errors import (
     DigestMismatchError,
     NotFoundError,
@@ -20,7 +22,6 @@ from provisioner.errors import (
     UpstreamChangedError,
     VolumeError,
 )
-from provisioner.planning.recipe import Artifact
 from provisioner.volume.staging import pieces as pieces_module
 from provisioner.volume.staging.pieces import PIECE, WINDOW, PieceFile, PieceWindow
 from provisioner.volume.staging.ranged_file import LARGEST_RANGE, RangedFile

@@ -6,15 +6,22 @@ from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.catalog.model import Catalog, Digest, HubSource, Size, UrlSource
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.hub_source import HubSource
+from provisioner.catalog.model import Catalog
 from provisioner.catalog.parse import parse_catalog
+from provisioner.catalog.size import Size
 from provisioner.errors import ConfigurationError
 from tools.datasets_doc import CATALOG
+
+if TYPE_CHECKING:
+    from provisioner.catalog.url_source import UrlSource
 
 GOOD = """\
 version: 1
@@ -120,8 +127,7 @@ def test_a_good_catalog_is_read_whole() -> None:
         digests=(("data/train.tar.gz", digest),),
         size=Size(100),
     )
-    assert isinstance(url, UrlSource)
-    archive, readme = url.files
+    archive, readme = cast("UrlSource", url).files
     assert archive.mirrors == ("http://mirror.example.org/train.tar.gz",)
     assert (archive.size, archive.unpacked_size) == (Size(90), Size(200, estimate=True))
     assert archive.digest == digest  # in lower case, however it was written
@@ -224,7 +230,7 @@ WRONG = [
     ("into: audio/train", "into: a/", "into:", f"{FILE}.into", "not a relative path", "'a'"),
     ("into: audio/train", "into: a//b", "into:", f"{FILE}.into", "not a relative path", "'a/b'"),
     ("into: audio/train", "into: 'a\\b'", "into:", f"{FILE}.into", "not a relative path", "'a/b'"),
-    ("into: audio/train", "into: README first.TXT", "into:", f"{FILE}.into", "needs a folder where the file of line 37 lands", ""),
+    ("into: audio/train", "into: README first.TXT", "into:", f"{FILE}.into", "needs a directory where the file of line 37 lands", ""),
     # digests
     ("md5:0123456789ABCDEF0123456789abcdef", "0123456789ABCDEF0123456789abcdef", "digest: 0", f"{FILE}.digest", "is not a digest", "md5:01234567"),
     ("md5:0123456789ABCDEF", "md4:0123456789ABCDEF", "digest: md4", f"{FILE}.digest", "'md4' is not a digest algorithm", "'md5'"),
@@ -239,8 +245,8 @@ WRONG = [
     ("url: https://example.org/train", "url: https://example.org:99999/train", ":99999", f"{FILE}.url", "is not a URL", "port"),
     ("url: https://example.org/train.tar.gz", "url: https://example.org/a b", "a b", f"{FILE}.url", "has a space", "%20"),
     ("url: https://example.org/train.tar.gz", "url: https://example.org/ü", "ü", f"{FILE}.url", "not ASCII", "percent"),
-    ("url: https://example.org/train.tar.gz", "url: https://example.org/x/", "org/x/", f"{FILE}.url", "names a folder", "file"),
-    ("url: https://example.org/train.tar.gz", "url: https://example.org", "- url: https://example.org", f"{FILE}.url", "names a folder", ""),
+    ("url: https://example.org/train.tar.gz", "url: https://example.org/x/", "org/x/", f"{FILE}.url", "names a directory", "file"),
+    ("url: https://example.org/train.tar.gz", "url: https://example.org", "- url: https://example.org", f"{FILE}.url", "names a directory", ""),
     ("url: https://example.org/train.tar.gz", "url: https://example.org/x#y", "x#y", f"{FILE}.url", "'#'", "%23"),
     ("url: https://example.org/train.tar.gz", "url: https://example.org/a%2F..%2Fb", "%2F", f"{FILE}.url", "'..' part", ""),
     ("url: https://example.org/train.tar.gz", "url: https://example.org/a%0Ab", "%0A", f"{FILE}.url", "unsafe character", "Rename"),
@@ -344,7 +350,7 @@ def two_files(first: str, second: str) -> str:
         ("url: 'https://a.org/x.txt'", "url: 'https://b.org/x.txt?v=2'", "lands on the same path"),
         ("url: 'https://a.org/x', into: y", "url: 'https://b.org/x', into: y", "lands on the same path"),
         ("url: 'https://a.org/x.zip', unpack: zip", "url: 'https://a.org/x.zip', unpack: zip", "stands here again"),
-        ("url: 'https://a.org/x'", "url: 'https://a.org/y.zip', unpack: zip, into: x/y", "needs a folder where"),
+        ("url: 'https://a.org/x'", "url: 'https://a.org/y.zip', unpack: zip, into: x/y", "needs a directory where"),
     ],
 )
 def test_two_files_cannot_share_a_path(first: str, second: str, problem: str) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jsonschema
 import pytest
 
 from provisioner.catalog.document import parse_document
-from provisioner.catalog.model import Catalog, DataSet, HubSource, UrlSource
 from provisioner.catalog.parse import parse_catalog
 from provisioner.catalog.schema import json_schema
 from provisioner.errors import ConfigurationError
 from tests.unit.test_catalog_parse import GOOD, WRONG, WRONG_IDS
 from tools import catalog_schema, datasets_doc
+
+if TYPE_CHECKING:
+    from provisioner.catalog.hub_source import HubSource
+    from provisioner.catalog.model import Catalog, DataSet
+    from provisioner.catalog.url_source import UrlSource
 
 TEXT = datasets_doc.CATALOG.read_text(encoding="utf-8")
 
@@ -56,9 +60,14 @@ def catalog() -> Catalog:
     return parse_catalog(TEXT, "config/catalog.yaml")
 
 
+def url_sources(dataset: DataSet) -> tuple[UrlSource, ...]:
+    """Return the sources of the data set that are direct URLs."""
+    return tuple(cast("UrlSource", source) for source in dataset.sources if source.kind == "url")
+
+
 def url_source(dataset: DataSet) -> UrlSource:
     """Return the direct URLs of the data set's own layout."""
-    return next(source for source in dataset.sources_of(dataset.layout) if isinstance(source, UrlSource))
+    return next(source for source in url_sources(dataset) if source.layout == dataset.layout)
 
 
 def test_eight_data_sets_with_their_priorities(catalog: Catalog) -> None:
@@ -97,7 +106,7 @@ def test_downloads_are_exact(catalog: Catalog, name: str) -> None:
     """Sizes of archives are whole bytes, never rounded, and every file has a digest."""
     files = url_source(catalog.datasets[name]).files
     assert sum(file.size.value for file in files if file.size) == DOWNLOADS[name]
-    assert all(file.size and not file.size.estimate and file.digest for file in files)
+    assert all(file.size and file.size.exact is not None and file.digest for file in files)
 
 
 @pytest.mark.parametrize("name", DOWNLOADS)
@@ -129,9 +138,10 @@ def test_splits(catalog: Catalog) -> None:
 def test_urmp_says_what_is_not_known(catalog: Catalog) -> None:
     """No direct URL, no exact size, no digest: it may fail, its size is an estimate, and its only source is pinned."""
     urmp = catalog.datasets["urmp"]
-    (source,) = urmp.sources
+    (only,) = urmp.sources
     assert urmp.optional
-    assert isinstance(source, HubSource)
+    assert only.kind == "hub"
+    source = cast("HubSource", only)
     assert (source.repo, source.revision) == ("Eredis02/URMP", "58177a0f0f816e621b3d5d304c5fd1a03c035a86")
     assert source.size is not None
     assert source.size.estimate
@@ -145,9 +155,7 @@ def test_only_urmp_may_fail(catalog: Catalog) -> None:
 
 def test_hub_sources_come_first_where_they_give_the_same_layout(catalog: Catalog) -> None:
     """Four data sets at least have one; another layout is never in front, so that a fall-back cannot slip it in."""
-    with_hub = [
-        name for name, dataset in catalog.datasets.items() if any(isinstance(source, HubSource) for source in dataset.sources)
-    ]
+    with_hub = [name for name, dataset in catalog.datasets.items() if any(source.kind == "hub" for source in dataset.sources)]
     assert with_hub == ["nsynth", "ljspeech", "urmp", "fma_small", "libritts", "musicnet", "fma_large"]
     for dataset in catalog.datasets.values():
         own = dataset.sources_of(dataset.layout)
@@ -159,9 +167,8 @@ def test_hub_sources_come_first_where_they_give_the_same_layout(catalog: Catalog
 def test_a_third_partys_archive_is_held_by_the_official_digest(catalog: Catalog) -> None:
     """The Hub copy of LJ Speech must have the digest of the direct URL."""
     hub, url, _ = catalog.datasets["ljspeech"].sources
-    assert isinstance(hub, HubSource)
-    assert isinstance(url, UrlSource)
-    assert hub.digests == (("LJSpeech-1.1.tar.bz2", url.files[0].digest),)
+    assert (hub.kind, url.kind) == ("hub", "url")
+    assert cast("HubSource", hub).digests == (("LJSpeech-1.1.tar.bz2", cast("UrlSource", url).files[0].digest),)
 
 
 def test_fma_brings_its_metadata(catalog: Catalog) -> None:
@@ -173,8 +180,8 @@ def test_fma_brings_its_metadata(catalog: Catalog) -> None:
 def test_plain_http_is_verified(catalog: Catalog) -> None:
     """What comes without TLS has a sha256, and https stands first where there is any."""
     for dataset in catalog.datasets.values():
-        for source in dataset.sources:
-            for file in source.files if isinstance(source, UrlSource) else ():
+        for source in url_sources(dataset):
+            for file in source.files:
                 addresses = (file.url, *file.mirrors)
                 if any(address.startswith("http:") for address in addresses):
                     assert file.digest is not None
@@ -207,7 +214,7 @@ BEYOND_SCHEMA = (
     *("stands here a second time", "own layout", "is not unpacked", "in a circle", "→", "has no data set", "a second time"),
     *("there is no data set", "there is no phase", "listed as a data set too", "excluded: ", "lands", "cannot be printed"),
     "a '[' is not closed",
-    *("is not a URL", "'#'", "'..' part", "unsafe character", "more than 255", "names a folder", "neither a host"),
+    *("is not a URL", "'#'", "'..' part", "unsafe character", "more than 255", "names a directory", "neither a host"),
 )
 
 
@@ -271,8 +278,7 @@ def test_no_line_is_a_secret_or_a_place_of_ours() -> None:
     found = {
         address.split("/")[2]
         for dataset in catalog.datasets.values()
-        for source in dataset.sources
-        if isinstance(source, UrlSource)
+        for source in url_sources(dataset)
         for file in source.files
         for address in (file.url, *file.mirrors)
     }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner.catalog.model import Size
 from provisioner.catalog.parse import parse_catalog
+from provisioner.catalog.size import Size
 from provisioner.planning.plan import Inventory, Request, Rules, make_plan
 from provisioner.reporting.tables import list_document, list_text, plan_document, plan_text, size_text, status_text, table
 

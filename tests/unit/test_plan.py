@@ -9,21 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.catalog.model import Catalog, DataSet, Digest, HubSource, License, Phase, Size, UrlFile, UrlSource
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.hub_source import HubSource
+from provisioner.catalog.model import Catalog, DataSet, License, Phase
+from provisioner.catalog.size import Size, total
+from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import LicenseRefusedError, NotFoundError, VolumeError, VolumeFullError
-from provisioner.planning.plan import (
-    Inventory,
-    Plan,
-    Receipt,
-    Request,
-    Rules,
-    fitting,
-    make_plan,
-    need_of,
-    phase_peak,
-    total,
-)
-from provisioner.planning.recipe import Recipe, make_recipe, url_artifacts
+from provisioner.planning.plan import Inventory, Plan, Receipt, Request, Rules, fitting, make_plan, need_of, phase_peak
+from provisioner.planning.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Commercial
@@ -70,9 +63,7 @@ def catalog(*datasets: DataSet) -> Catalog:
 
 def receipt(recipe: Recipe, size: int = MEGABYTE) -> Receipt:
     """Prove a recipe."""
-    content_ids = {
-        a.content_id: a.key for source in recipe.sources if isinstance(source, UrlSource) for a in url_artifacts(source)
-    }
+    content_ids = {artifact.content_id: artifact.key for artifact in recipe.artifacts or ()}
     name, splits = recipe.dataset.id, recipe.splits
     return Receipt(name, recipe.version, "raw", splits, 1, size, "X", "url", "https://x", "p", "catalog", "2026", content_ids)
 

@@ -8,9 +8,14 @@ from typing import Any
 
 import pytest
 
-from provisioner.catalog.model import DataSet, Digest, HubSource, License, Size, UrlFile, UrlSource
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.hub_source import HubSource
+from provisioner.catalog.model import DataSet, License
+from provisioner.catalog.size import Size
+from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import ConfigurationError, DigestMismatchError, NotFoundError
-from provisioner.planning.recipe import Artifact, hub_artifacts, is_selected, make_recipe, url_artifacts
+from provisioner.planning.recipe import make_recipe
 
 TERMS = License("CC-BY-4.0", "CC BY 4.0", "https://example.org", "allowed", "evidence", "")
 
@@ -172,8 +177,7 @@ def test_all_splits_are_the_whole() -> None:
 def test_one_split() -> None:
     """Its files, and those without a split; in the catalog's order however it was asked for."""
     recipe = make_recipe(data_set(SPLIT), splits=("test",))
-    assert isinstance(recipe.sources[0], UrlSource)
-    assert [each.name for each in recipe.sources[0].files] == ["test.tar.gz", "about.txt"]
+    assert [each.name for each in recipe.artifacts or ()] == ["test.tar.gz", "about.txt"]
     assert recipe.label == "alpha:test"
     three = UrlSource((*SPLIT.files, file("valid.tar.gz", split="valid")))
     both = make_recipe(data_set(three), splits=("valid", "train"))
@@ -218,11 +222,11 @@ def test_layouts() -> None:
 
 def test_artifacts_of_urls() -> None:
     """Everything is known without asking anybody."""
-    (artifact,) = url_artifacts(UrlSource((file("d/a%20b.txt", into="docs", mirrors=("https://two.example/x",)),)))
+    (artifact,) = UrlSource((file("d/a%20b.txt", into="docs", mirrors=("https://two.example/x",)),)).artifacts or ()
     assert (artifact.name, artifact.path) == ("a b.txt", "docs/a b.txt")
     assert artifact.urls == ("https://one.example/d/a%20b.txt", "https://two.example/x")
     assert (artifact.verified_against, artifact.authorized) == ("catalog", False)
-    (loose,) = url_artifacts(UrlSource((file("a", digest=None),)))
+    (loose,) = UrlSource((file("a", digest=None),)).artifacts or ()
     assert loose.verified_against == "none"
 
 
@@ -237,7 +241,9 @@ LISTING: list[tuple[str, int, Digest | None]] = [
 
 def listed(source: HubSource, *splits: str) -> dict[str, Artifact]:
     """Choose from the listing."""
-    chosen = hub_artifacts(source, splits, LISTING, lambda path: f"https://hub/{path}")
+    reduced = source.for_splits(splits)
+    assert reduced is not None
+    chosen = reduced.select(LISTING, lambda path: f"https://hub/{path}")
     return {artifact.name: artifact for artifact in chosen}
 
 
@@ -255,8 +261,7 @@ def test_artifacts_of_the_hub() -> None:
 def test_splits_of_the_hub() -> None:
     """Files that no glob matches belong to every split."""
     assert set(listed(HUB, "test")) == {"data/test.wav", "README.md"}
-    assert is_selected(HUB, ("train",), "README.md")
-    assert not is_selected(HUB, ("train",), "data/test.wav")
+    assert set(listed(HUB, "train")) == {"data/train.tar.gz", "README.md"}
 
 
 def test_official_digests() -> None:

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner import __version__
-from provisioner.catalog.model import Catalog, DataSet, Digest, License, Phase, Size, UrlFile, UrlSource
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.model import Catalog, DataSet, License, Phase
+from provisioner.catalog.size import Size
+from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import NotFoundError, VolumeError
 from provisioner.planning.plan import Inventory, Plan, Receipt, Request, Rules, make_plan
 from provisioner.planning.recipe import make_recipe

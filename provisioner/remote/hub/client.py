@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from provisioner._version import __version__
-from provisioner.catalog.model import Digest
+from provisioner.catalog.digest import Digest
 from provisioner.errors import (
     AccessDeniedError,
     ConfigurationError,

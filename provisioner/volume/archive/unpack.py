@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
     from pathlib import Path
 
-    from provisioner.catalog.model import UnpackFormat
+    from provisioner.catalog.artifact import UnpackFormat
     from provisioner.volume.archive.member import Member
     from provisioner.volume.staging.incoming import Incoming
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from provisioner.planning.recipe import Artifact
+    from provisioner.catalog.artifact import Artifact
 
 RESUMABLE: Final = 1 << 20
 """Bytes; the origin of a smaller file is not written down, since fetching it again costs little."""
@@ -79,8 +79,8 @@ class Blob:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             record = json.loads(read_file(self._origin_path))
             self.origin = (str(record["url"]), str(record["validator"]))
-        size = self.artifact.size
-        too_long = size is not None and not size.estimate and self.have > size.value
+        size = self.artifact.exact_size
+        too_long = size is not None and self.have > size
         if too_long or (self.artifact.digest is None and self.origin is None):
             self.restart()
             return
@@ -140,11 +140,11 @@ class Blob:
             SizeMismatchError, DigestMismatchError: the bytes are wrong; they were dropped.
         """
         artifact = self.artifact
-        if artifact.size is not None and not artifact.size.estimate and self.have != artifact.size.value:
+        if artifact.exact_size not in {None, self.have}:
             have = self.have
             self.restart()
             raise SizeMismatchError(
-                f"{artifact.name}: expected {artifact.size.value:,} bytes, got {have:,}; they were dropped",
+                f"{artifact.name}: expected {artifact.exact_size:,} bytes, got {have:,}; they were dropped",
                 hint="The file was changed upstream, or an error page came in its place.",
             )
         if artifact.digest is not None and not self._hasher.matches(artifact):

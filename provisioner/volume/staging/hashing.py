@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from provisioner.planning.recipe import Artifact
+    from provisioner.catalog.artifact import Artifact
 
 
 class _Hash(Protocol):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from provisioner.planning.recipe import Artifact
+    from provisioner.catalog.artifact import Artifact
 
 _LEFTOVER_DEPTH: Final = 2
 _NOT_SEARCHED: Final = frozenset({"datasets", ".provisioner", "lost+found"})
@@ -45,7 +45,7 @@ class LocalCopies:
         for path in self._candidates(artifact):
             try:
                 size = path.stat().st_size
-                if artifact.size is not None and not artifact.size.estimate and size != artifact.size.value:
+                if artifact.exact_size not in {None, size}:
                     continue
                 if hash_file(path, artifact, self._check_cancelled)[0]:
                     return path

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from provisioner.planning.recipe import Artifact
+    from provisioner.catalog.artifact import Artifact
     from provisioner.volume.staging.pieces import Pieces
 
 LARGEST_RANGE: Final = 32 * PIECE

@@ -1,0 +1,68 @@
+"""Artifacts: the files that a source consists of, each with its size, digest and place in the tree."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from provisioner.catalog.digest import Digest
+    from provisioner.catalog.size import Size
+
+UnpackFormat = Literal["none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"]
+UNPACK_FORMATS: Final[tuple[UnpackFormat, ...]] = ("none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst")
+
+VerifiedAgainst = Literal["catalog", "listing", "none"]
+"""Where the digest comes from that the bytes are checked against."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file to fetch, with what is known of it and what becomes of it."""
+
+    name: str
+    """Its file name, or its path in the repository; used in messages, and to find the file in local directories."""
+    urls: tuple[str, ...]
+    """Where it can be fetched, in the order in which the URLs are tried."""
+    size: Size | None
+    """Bytes on the wire; ``None``: unknown."""
+    digest: Digest | None
+    """``None``: the bytes cannot be verified."""
+    unpack: UnpackFormat
+    into: str
+    """Directory in the tree: where it is unpacked, or where it is put."""
+    verified_against: VerifiedAgainst
+    authorized: bool = False
+    """Whether the Hub token is sent with the request (to the Hub's own origin only)."""
+    unpacked_size: Size | None = None
+    """Bytes after unpacking; ``None``: unknown."""
+
+    @property
+    def path(self) -> str:
+        """The path in the tree of a file that is not unpacked."""
+        return posixpath.join(self.into, posixpath.basename(self.name))
+
+    @property
+    def key(self) -> str:
+        """An identifier of these bytes, safe as a file name: the digest if it is known, else a hash of the first URL."""
+        if self.digest is not None:
+            return f"{self.digest.algorithm}-{self.digest.hex}"
+        return f"url-{hashlib.sha256(self.urls[0].encode()).hexdigest()[:32]}"
+
+    @property
+    def content_id(self) -> str:
+        """An identifier of the part of a tree that this artifact becomes: the same id means the same files at the same paths."""
+        target = self.into if self.unpack != "none" else self.path
+        return hashlib.sha256(f"{self.key}\n{self.unpack}\n{target}".encode()).hexdigest()[:32]
+
+    @property
+    def exact_size(self) -> int | None:
+        """Bytes on the wire; ``None`` where the number is unknown or an estimate."""
+        return self.size.exact if self.size else None
+
+    @property
+    def size_in_tree(self) -> Size | None:
+        """Bytes that it takes in the tree; ``None``: unknown."""
+        return self.size if self.unpack == "none" else self.unpacked_size

@@ -1,0 +1,26 @@
+"""Digests: what bytes must hash to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DIGEST_LENGTHS: Final[Mapping[str, int]] = {"sha256": 64, "sha1": 40, "md5": 32}
+"""Digest algorithms that a catalog may name, with the number of hexadecimal digits of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a sequence of bytes must hash to; written ``sha256:be1a…``."""
+
+    algorithm: str
+    """``sha256``, ``sha1`` or ``md5``; a Hub listing also has ``gitsha1`` (the SHA-1 of a Git blob)."""
+    hex: str
+    """Lower case."""
+
+    def __str__(self) -> str:
+        """Return it as a catalog writes it."""
+        return f"{self.algorithm}:{self.hex}"

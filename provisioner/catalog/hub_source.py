@@ -1,0 +1,208 @@
+"""Sources of the kind ``hub``: a data-set repository on the Hub, whose listing says which files it has."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.catalog import fields, paths, urls
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.keys import DIGEST, FORMAT, GLOB, LAYOUT, RELATIVE, SPLIT, Key, Table, list_of, map_of, pattern, ref
+from provisioner.catalog.size import Size
+from provisioner.catalog.source import SourceKind
+from provisioner.errors import DigestMismatchError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from provisioner.catalog.artifact import UnpackFormat
+    from provisioner.catalog.digest import Digest
+    from provisioner.catalog.document import Value
+
+_REPO: Final = r"(?!.*(--|\.\.))(?!.*(\.git|[.-])$)(?=.{3,96}$)[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*"
+"""``owner/name``, by the Hub's own rules."""
+_REVISION: Final = r"(?!.*(\.\.|//))(?!.*[./]$)[A-Za-z0-9_][A-Za-z0-9._/-]*"
+"""A branch, a tag, a commit, or a reference such as ``refs/convert/parquet``."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """A data-set repository on the Hub."""
+
+    repo: str
+    """``owner/name``."""
+    revision: str = "main"
+    """Branch, tag or commit, as written."""
+    include: tuple[str, ...] = ()
+    """Globs over paths in the repository; empty: every file."""
+    exclude: tuple[str, ...] = ()
+    unpack: tuple[tuple[str, UnpackFormat], ...] = ()
+    """Glob to format, the first that matches; a file that none matches is taken as it is."""
+    layout: str = "raw"
+    splits: tuple[tuple[str, str], ...] = ()
+    """Glob to split name, the first that matches; a file that none matches belongs to every split."""
+    digests: tuple[tuple[str, Digest], ...] = ()
+    """Path in the repository to its official digest, where the publisher states one."""
+    size: Size | None = None
+    """Bytes on the wire of the selected files together."""
+    chosen: tuple[str, ...] = ()
+    """Names of the splits that it is reduced to; empty: all of it."""
+
+    @property
+    def kind(self) -> str:
+        """The kind's name."""
+        return "hub"
+
+    @property
+    def name(self) -> str:
+        """Repository and revision: ``owner/name@main``."""
+        return f"{self.repo}@{self.revision}"
+
+    @property
+    def artifacts(self) -> None:
+        """Unknown until the repository is asked for its listing; see :meth:`select`."""
+        return
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that it can deliver separately."""
+        return tuple(dict.fromkeys(split for _, split in self.splits))
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Its part of a recipe: the repository and revision as written, and what is selected."""
+        return {
+            "hub": self.repo,
+            "revision": self.revision,
+            "include": list(self.include),
+            "exclude": list(self.exclude),
+            "unpack": [list(pair) for pair in self.unpack],
+            "splits": list(self.chosen),
+            "digests": {path: str(digest) for path, digest in self.digests},
+        }
+
+    def for_splits(self, splits: Sequence[str]) -> HubSource | None:
+        """Return the source reduced to ``splits``."""
+        return replace(self, chosen=tuple(splits)) if set(splits) <= set(self.split_names) else None
+
+    def is_at(self, url: str) -> bool:
+        """Return whether ``url`` is the page of this repository, on any Hub."""
+        return url.endswith(f"/{self.repo}")
+
+    def pinned(self, pin: str) -> HubSource:
+        """Return the source at the commit ``pin``."""
+        return replace(self, revision=pin)
+
+    def selects(self, path: str) -> bool:
+        """Return whether a file of the repository is among those that the globs and the chosen splits name."""
+        if self.include and not any(fnmatchcase(path, glob) for glob in self.include):
+            return False
+        if any(fnmatchcase(path, glob) for glob in self.exclude):
+            return False
+        split = next((name for glob, name in self.splits if fnmatchcase(path, glob)), None)
+        return not self.chosen or split is None or split in self.chosen
+
+    def select(self, listing: Iterable[tuple[str, int, Digest | None]], url_of: Callable[[str], str]) -> tuple[Artifact, ...]:
+        """Return the artifacts of the files that the source names.
+
+        Args:
+            listing: path, size in bytes and digest of every file in the repository.
+            url_of: returns the URL of a path.
+
+        Raises:
+            NotFoundError: the globs match nothing, or a file whose digest the catalog states is missing.
+            DigestMismatchError: the listing itself says that a file is not the publisher's.
+        """
+        official = dict(self.digests)
+        artifacts = []
+        for path, size, listed in listing:
+            if not self.selects(path):
+                continue
+            digest = official.pop(path, None)
+            if digest and listed and digest.algorithm == listed.algorithm and digest != listed:
+                raise DigestMismatchError(
+                    f"the data-set repository {self.repo} at {self.revision} lists {path} as {listed},"
+                    f" and the publisher's digest is {digest}; nothing of it was fetched",
+                    hint="The copy is not the original. A maintainer should correct the catalog, or drop this source.",
+                )
+            artifacts.append(
+                Artifact(
+                    name=path,
+                    urls=(url_of(path),),
+                    size=Size(size),
+                    digest=digest or listed,
+                    unpack=next((form for glob, form in self.unpack if fnmatchcase(path, glob)), "none"),
+                    into=posixpath.dirname(path),
+                    verified_against="catalog" if digest else "listing" if listed else "none",
+                    authorized=True,
+                )
+            )
+        missing = [path for path in official if self.selects(path)]
+        if missing or not artifacts:
+            what = missing[0] if missing else " ".join(self.include) or "any file"
+            raise NotFoundError(
+                f"the data-set repository {self.repo} at {self.revision} does not hold {what}",
+                hint="It was changed upstream; the next source is tried. A maintainer should correct the catalog.",
+            )
+        return tuple(artifacts)
+
+
+# --- its entry in a catalog --------------------------------------------------------------------------------------------
+
+_HUB_SOURCE: Final = Table(
+    "A data-set repository on the Hub.",
+    (
+        Key("kind", {"const": "hub"}, "What kind of source this is.", required=True),
+        LAYOUT,
+        Key("repo", pattern(_REPO), "owner/name of a data-set repository.", required=True),
+        Key("revision", pattern(_REVISION), "Branch, tag or commit; main where nothing is said."),
+        Key("include", list_of(pattern(GLOB), least=1), "Globs of the files to take; every file where nothing is said."),
+        Key("exclude", list_of(pattern(GLOB)), "Globs of the files to leave out."),
+        Key("unpack", map_of(GLOB, FORMAT), "Glob to format; the first that matches counts."),
+        Key("splits", map_of(GLOB, pattern(SPLIT)), "Glob to split; the first that matches counts, none: every split."),
+        Key("digests", map_of(RELATIVE, pattern(DIGEST)), "Path to the publisher's own digest."),
+        Key("size", ref("size"), "Bytes on the wire of all chosen files."),
+    ),
+)
+
+
+def _parse(keys: Mapping[str, Value]) -> HubSource:
+    unpack = keys["unpack"].mapping() if "unpack" in keys else {}
+    splits = keys["splits"].mapping() if "splits" in keys else {}
+    digests = keys["digests"].mapping() if "digests" in keys else {}
+    for glob, entry in (*unpack.items(), *splits.items()):
+        paths.check_glob(entry, glob)
+    for path, entry in digests.items():
+        paths.check_relative(entry, path)
+    return HubSource(
+        repo=_repo(keys["repo"]),
+        revision=_revision(keys["revision"]) if "revision" in keys else "main",
+        include=paths.globs(fields.filled(keys["include"], "glob")) if "include" in keys else (),
+        exclude=paths.globs(keys["exclude"].items()) if "exclude" in keys else (),
+        unpack=tuple((glob, fields.unpack_format(entry)) for glob, entry in unpack.items()),
+        layout=fields.layout(keys),
+        splits=tuple((glob, fields.split(entry)) for glob, entry in splits.items()),
+        digests=tuple((path, fields.stated_digest(entry)) for path, entry in digests.items()),
+        size=fields.optional_size(keys, "size"),
+    )
+
+
+def _repo(value: Value) -> str:
+    repo = value.text()
+    if not re.fullmatch(_REPO, repo):
+        found = re.search(r"(?:datasets/)?([\w.-]+/[\w.-]+)/*$", repo)
+        value.fail(
+            f"{urls.shown_url(repo)} is not the name of a repository",
+            f"Write owner/name, such as {found.group(1) if found else 'keithito/lj_speech'}, without an address before it.",
+        )
+    return repo
+
+
+def _revision(value: Value) -> str:
+    return fields.word(value, _REVISION, "a revision", "Write a branch, a tag or a commit, such as main.")
+
+
+KIND: Final = SourceKind("hub", _HUB_SOURCE, _parse)

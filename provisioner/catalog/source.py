@@ -1,0 +1,82 @@
+"""A source as every other module sees it: the same few methods, whatever its kind.
+
+A kind of source is one module here (:mod:`.url_source`, :mod:`.hub_source`), one in :mod:`provisioner.remote`, and one line
+in the registry of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.document import Value
+    from provisioner.catalog.keys import Table
+    from provisioner.catalog.size import Size
+
+
+class Source(Protocol):
+    """One place from which a data set can be fetched. All methods are pure."""
+
+    @property
+    def kind(self) -> str:
+        """The kind's name, as in the catalog's ``kind:``."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the source is called in messages."""
+        ...
+
+    @property
+    def layout(self) -> str:
+        """The layout that it delivers."""
+        ...
+
+    @property
+    def size(self) -> Size | None:
+        """Bytes on the wire of all its files together; ``None``: unknown."""
+        ...
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...] | None:
+        """The artifacts, where the catalog alone determines them; ``None``: the source must be asked for its listing."""
+        ...
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that it can deliver separately, in the catalog's order."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What of it decides which bytes end up at which path, as JSON values: its part of a recipe."""
+        ...
+
+    def for_splits(self, splits: Sequence[str]) -> Self | None:
+        """Return the source reduced to some of its splits; ``None`` if it cannot deliver them separately."""
+        ...
+
+    def is_at(self, url: str) -> bool:
+        """Return whether a receipt with this source URL names this source."""
+        ...
+
+    def pinned(self, pin: str) -> Self:
+        """Return the source at the state that ``pin`` names; itself where it has no other state."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind:
+    """How one kind of source is written in a catalog."""
+
+    name: str
+    table: Table
+    """The keys of such a source."""
+    parse: Callable[[Mapping[str, Value]], Source]
+    """Makes a source of the values by key; raises :class:`~provisioner.errors.ConfigurationError`."""
+    definitions: Mapping[str, Table] = field(default_factory=dict)
+    """Further tables to which ``table`` refers, by their names in the JSON Schema."""

@@ -1,0 +1,219 @@
+"""Sources of the kind ``url``: files behind direct URLs, of which the catalog says everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from provisioner.catalog import fields, paths, urls
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.document import shown
+from provisioner.catalog.keys import DIGEST, FORMAT, LAYOUT, RELATIVE, SPLIT, URL, Key, Table, list_of, pattern, ref
+from provisioner.catalog.size import total
+from provisioner.catalog.source import SourceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from provisioner.catalog.artifact import UnpackFormat
+    from provisioner.catalog.digest import Digest
+    from provisioner.catalog.document import Value
+    from provisioner.catalog.size import Size
+
+
+@dataclass(frozen=True, slots=True)
+class UrlFile:
+    """One file behind a direct URL (and its mirrors)."""
+
+    url: str
+    mirrors: tuple[str, ...] = ()
+    size: Size | None = None
+    """Bytes on the wire; ``None``: unknown."""
+    digest: Digest | None = None
+    """``None``: unverified, and shown as that everywhere."""
+    unpack: UnpackFormat = "none"
+    into: str = ""
+    """Subdirectory of the data set, POSIX separators, empty for its root."""
+    split: str | None = None
+    """``None``: belongs to every split."""
+    unpacked_size: Size | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's own name: the last part of the URL's path."""
+        return unquote(urlsplit(self.url).path).rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What of it decides which bytes end up at which path: neither URL nor mirrors."""
+        target = {"into": self.into, "unpack": self.unpack} if self.unpack != "none" else {"into": self.into, "name": self.name}
+        if self.digest is not None:
+            return {"digest": str(self.digest), **target}
+        # Without a digest a file is known by its name and size alone.
+        return {"unverified": self.name, "size": self.size.value if self.size else None, **target}
+
+
+@dataclass(frozen=True)
+class UrlSource:
+    """Direct URLs."""
+
+    files: tuple[UrlFile, ...]
+    layout: str = "raw"
+
+    @property
+    def kind(self) -> str:
+        """The kind's name."""
+        return "url"
+
+    @property
+    def name(self) -> str:
+        """The first file's URL."""
+        return self.files[0].url
+
+    @property
+    def size(self) -> Size | None:
+        """Bytes on the wire of all files together."""
+        return total(file.size for file in self.files)
+
+    @cached_property
+    def artifacts(self) -> tuple[Artifact, ...] | None:
+        """One artifact for each file; nobody need be asked."""
+        return tuple(
+            Artifact(
+                name=file.name,
+                urls=(file.url, *file.mirrors),
+                size=file.size,
+                digest=file.digest,
+                unpack=file.unpack,
+                into=file.into,
+                verified_against="catalog" if file.digest else "none",
+                unpacked_size=file.unpacked_size,
+            )
+            for file in self.files
+        )
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that some file belongs to."""
+        return tuple(dict.fromkeys(file.split for file in self.files if file.split is not None))
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Its part of a recipe."""
+        return {"files": [file.identity for file in self.files]}
+
+    def for_splits(self, splits: Sequence[str]) -> UrlSource | None:
+        """Return the source with only the files of ``splits``, and those that belong to every split."""
+        if not set(splits) <= set(self.split_names):
+            return None
+        return replace(self, files=tuple(file for file in self.files if file.split is None or file.split in splits))
+
+    def is_at(self, url: str) -> bool:
+        """Return whether ``url`` is that of the first file; a receipt has it without its query."""
+        return urlsplit(self.files[0].url)._replace(query="").geturl() == url
+
+    def pinned(self, pin: str) -> UrlSource:  # noqa: ARG002 - the digests are in the catalog
+        """Return the source itself: its digests do not change."""
+        return self
+
+
+# --- its entry in a catalog --------------------------------------------------------------------------------------------
+
+_URL_FILE: Final = Table(
+    "One file behind a direct URL.",
+    (
+        Key("url", pattern(URL), "http, https or file; its last part is the file's name.", required=True),
+        Key("mirrors", list_of(pattern(URL)), "The same bytes elsewhere, tried in this order."),
+        Key("size", ref("size"), "Bytes on the wire."),
+        Key(
+            "digest",
+            pattern(f"none|{DIGEST}"),
+            "sha256:…, sha1:…, md5:…, or none: it is then shown as unverified.",
+            required=True,
+        ),
+        Key("unpack", FORMAT, "How to unpack it; none: it is taken as it is."),
+        Key("into", {"type": "string", "pattern": f"^(?:{RELATIVE})?$"}, "Sub-folder of the data set; empty: its root."),
+        Key("split", pattern(SPLIT), "The split it belongs to; a file without one belongs to every split."),
+        Key("unpacked_size", ref("size"), "Bytes after unpacking."),
+    ),
+)
+_URL_SOURCE: Final = Table(
+    "Direct URLs.",
+    (
+        Key("kind", {"const": "url"}, "What kind of source this is.", required=True),
+        LAYOUT,
+        Key("files", list_of(ref("url_file"), least=1), "Its files.", required=True),
+    ),
+)
+
+
+def _parse(keys: Mapping[str, Value]) -> UrlSource:
+    entries = fields.filled(keys["files"], "file")
+    files = tuple(_file(entry) for entry in entries)
+    _check_collisions(entries, files)
+    return UrlSource(files=files, layout=fields.layout(keys))
+
+
+def _file(value: Value) -> UrlFile:
+    keys = value.mapping(_URL_FILE.names)
+    if "url" in keys and "digest" not in keys:
+        value.fail(
+            "the key 'digest' is missing",
+            "Add 'digest: sha256:…'; 'digest: none' where nobody states one: the file is then shown as unverified.",
+        )
+    value.mapping(required=_URL_FILE.required)
+    unpack = fields.unpack_format(keys["unpack"]) if "unpack" in keys else "none"
+    if unpack == "none" and "unpacked_size" in keys:
+        keys["unpacked_size"].fail("the file is not unpacked", "Say how with 'unpack', or write 'size' instead.")
+    return UrlFile(
+        url=urls.file_url(keys["url"]),
+        mirrors=tuple(urls.file_url(item) for item in keys["mirrors"].items()) if "mirrors" in keys else (),
+        size=fields.optional_size(keys, "size"),
+        digest=fields.optional_digest(keys["digest"]),
+        unpack=unpack,
+        into=paths.directory(keys["into"]) if "into" in keys else "",
+        split=fields.split(keys["split"]) if "split" in keys else None,
+        unpacked_size=fields.optional_size(keys, "unpacked_size"),
+    )
+
+
+def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) -> None:
+    """Refuse two files with the same path, and a file where another one needs a directory.
+
+    Paths are compared without case: a volume may be on a file system that does not distinguish it.
+    """
+    lines: dict[str, int] = {}
+    seen: dict[tuple[str, str], int] = {}
+    for entry, file in zip(entries, files, strict=True):
+        address = (file.url, file.into.casefold())
+        if address in seen:
+            entry.fail(f"the URL of line {seen[address]} stands here again, with the same 'into'", "Remove one of the two.")
+        seen[address] = entry.line
+        path = _folded_path(file)
+        if path is None:
+            continue
+        if path in lines:
+            entry.fail(
+                f"lands on the same path as the file of line {lines[path]}: {shown(path)}", "Give one of them another 'into'."
+            )
+        lines[path] = entry.line
+    for entry, file in zip(entries, files, strict=True):
+        parts = file.into.casefold().split("/")
+        for depth in range(1, len(parts) + 1):
+            if (directory := "/".join(parts[:depth])) in lines:
+                entry.mapping()["into"].fail(
+                    f"needs a directory where the file of line {lines[directory]} lands: {shown(directory)}",
+                    "Choose another directory.",
+                )
+
+
+def _folded_path(file: UrlFile) -> str | None:
+    """Return the path of a file that is not unpacked, without case; ``None`` for an archive."""
+    if file.unpack != "none":
+        return None
+    return f"{file.into}/{file.name}".lstrip("/").casefold()
+
+
+KIND: Final = SourceKind("url", _URL_SOURCE, _parse, {"url_file": _URL_FILE})

@@ -1,0 +1,93 @@
+"""Checks of URLs: of files to fetch, and of pages for people. A URL is repeated in logs and documents, so it has no secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from provisioner.catalog.document import nearest, shown
+from provisioner.catalog.keys import PAGE, URL, URL_SCHEMES
+
+if TYPE_CHECKING:
+    from provisioner.catalog.document import Value
+
+_CREDENTIALS: Final = frozenset(
+    {"access_token", "api_key", "apikey", "auth", "password", "secret", "sig", "signature", "token"}
+    | {"x-amz-credential", "x-amz-security-token", "x-amz-signature", "x-goog-credential", "x-goog-signature"}
+)
+"""Names of query parameters that carry a secret, in lower case."""
+_MAX_NAME: Final = 255
+"""Bytes that a file system allows for one name."""
+
+
+def page_url(value: Value) -> str:
+    """Return the address of a page for people."""
+    text = value.text()
+    _check_no_credentials(value, _split_url(value, text))
+    if not re.fullmatch(PAGE, text):
+        value.fail(f"{shown(text)} is not the address of a page", "Write it in full, such as https://example.org/page.")
+    return text
+
+
+def file_url(value: Value) -> str:
+    """Return the address of a file whose name can be used as it is."""
+    text = value.text()
+    scheme, colon, _ = text.partition(":")
+    if not colon:
+        value.fail(f"{shown(text)} is not a URL", f"Begin with one of: {', '.join(URL_SCHEMES)}.")
+    if scheme not in URL_SCHEMES:
+        known = ", ".join(URL_SCHEMES)
+        value.fail(f"the scheme {shown(scheme)} is not one of {known}", nearest(scheme, URL_SCHEMES))
+    if any(not "!" <= character <= "~" or character == "\\" for character in text):
+        value.fail("the URL has a space, a backslash or a character that is not ASCII", "Write it percent-encoded, such as %20.")
+    parts = _split_url(value, text)
+    _check_no_credentials(value, parts)
+    if "#" in text:
+        value.fail("the URL has a '#' part, which is never sent", "Remove it, or write %23 where it belongs to the name.")
+    if scheme == "file" and (parts.netloc or parts.query):
+        value.fail("a file URL has neither a host nor a '?' part", "Write file:///path/to/file.")
+    if scheme != "file" and not parts.hostname:
+        value.fail(f"{shown(text)} names no host", f"Write {scheme}://host/path.")
+    _check_file_name(value, unquote(parts.path))
+    if not re.fullmatch(URL, text):
+        value.fail(f"{shown(text)} is not the URL of a file", "Write it in full, such as https://example.org/data.zip.")
+    return text
+
+
+def _split_url(value: Value, text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        value.fail(f"{shown_url(text)} is not a URL", "Look at the host and the port.")
+    return parts
+
+
+def _check_no_credentials(value: Value, parts: SplitResult) -> None:
+    """Refuse a URL with a user, a password or a parameter that carries a secret."""
+    found = ["a user or password before the '@'"] if "@" in parts.netloc else []
+    found += [
+        f"the parameter {name!r}" for name, _ in parse_qsl(parts.query, keep_blank_values=True) if name.lower() in _CREDENTIALS
+    ]
+    for what in found:
+        value.fail(f"the URL carries credentials: {what}", "A catalog is no place for secrets: serve the file without them.")
+
+
+def shown_url(text: str) -> str:
+    """Return a wrong URL for a message, without what may be a password."""
+    return shown(re.sub(r"//.*@", "//…@", text))
+
+
+def _check_file_name(value: Value, path: str) -> None:
+    """Refuse a path whose last part cannot be the name of a file in the data set."""
+    parts = path.split("/")
+    name = parts[-1]
+    if not name:
+        value.fail("the URL names a directory, not a file", "Remove the '/' at the end, or name the file.")
+    if "\\" in name or not name.isprintable() or "\ufffd" in name:
+        value.fail(f"the file's name has an unsafe character: {shown(name)}", "Rename the file.")
+    if "." in parts or ".." in parts:
+        value.fail("the URL's path has a '.' or '..' part", "Write the path that it stands for.")
+    if len(name.encode()) > _MAX_NAME:
+        value.fail(f"the file's name has more than {_MAX_NAME} bytes: {shown(name)}", "Rename the file.")
