@@ -53,7 +53,7 @@ def nothing(*_: object) -> None:
 def run(archive: Path, form: UnpackFormat, root: Path, into: str = "", **more: Any) -> Unpacked:
     """Unpack with nothing taken and nobody asking to stop."""
     with LocalFile(archive) as file:
-        return unpack(file, form, root, into, **{"taken": {}, "check": nothing, "advance": nothing, **more})
+        return unpack(file, form, root, into, **{"taken": {}, "check_cancelled": nothing, "advance": nothing, **more})
 
 
 def open_descriptors() -> int:

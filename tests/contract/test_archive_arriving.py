@@ -95,7 +95,7 @@ def reordered(data: bytes, order: list[int]) -> bytes:
 
 def run(archive: Arriving, form: UnpackFormat, root: Path, **more: Any) -> Unpacked:
     """Unpack with nothing taken and nobody asking to stop."""
-    return unpack(archive, form, root, "", **{"taken": {}, "check": nothing, "advance": nothing, **more})
+    return unpack(archive, form, root, "", **{"taken": {}, "check_cancelled": nothing, "advance": nothing, **more})
 
 
 def contents(root: Path, done: Unpacked) -> dict[str, bytes]:

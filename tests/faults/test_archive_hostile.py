@@ -63,7 +63,8 @@ class Box(NamedTuple):
         try:
             with Arriving(data) if self.arriving else LocalFile(archive) as file:
                 tally.count("archives")
-                return unpack(file, form, self.root, into, **{"taken": {}, "check": nothing, "advance": nothing, **more})
+                options = {"taken": {}, "check_cancelled": nothing, "advance": nothing, **more}
+                return unpack(file, form, self.root, into, **options)
         finally:
             assert self._surroundings() == before
             for folder, folders, files in os.walk(self.root):
