@@ -94,10 +94,10 @@ class DatasetManager:
         Raises:
             ProvisionerError: wrong settings or catalog.
         """
-        from provisioner.reporting.tables import list_document  # noqa: PLC0415 - one method's need
+        from provisioner.reporting.catalog_report import catalog_document  # noqa: PLC0415 - one method's need
 
         run = self._run({})
-        listed = list_document(run.catalog, run.store.inventory())["datasets"]
+        listed = catalog_document(run.catalog, run.store.inventory())["datasets"]
         return [
             {
                 "id": dataset.id,

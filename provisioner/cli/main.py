@@ -342,7 +342,8 @@ def _run(context: _Context) -> Run:
 
 
 def _progress(context: _Context) -> Progress:
-    from provisioner.reporting.progress import Progress, make_display  # noqa: PLC0415
+    from provisioner.reporting.display import make_display  # noqa: PLC0415
+    from provisioner.reporting.progress import Progress  # noqa: PLC0415
 
     return Progress(make_display(sys.stderr, log_format=context.settings.log_format, console=context.console))
 
@@ -388,7 +389,7 @@ def _provision(context: _Context) -> int:
 
 
 def _plan(context: _Context) -> int:
-    from provisioner.reporting.tables import plan_document, plan_text  # noqa: PLC0415
+    from provisioner.reporting.plan_report import plan_document, plan_text  # noqa: PLC0415
 
     run = _run(context)
     plan, inventory = run.plan()
@@ -405,20 +406,20 @@ def _plan(context: _Context) -> int:
 
 
 def _list(context: _Context) -> int:
-    from provisioner.reporting.tables import list_document, list_text  # noqa: PLC0415
+    from provisioner.reporting.catalog_report import catalog_document, catalog_text  # noqa: PLC0415
 
     run = _run(context)
     inventory = run.store.inventory()
     if context.json:
-        _print_json(list_document(run.catalog, inventory), context)
+        _print_json(catalog_document(run.catalog, inventory), context)
     else:
-        _print(list_text(run.catalog, inventory), context)
+        _print(catalog_text(run.catalog, inventory), context)
     return 0
 
 
 def _status(context: _Context) -> int:
-    from provisioner.reporting.status import GOOD_STATES  # noqa: PLC0415
-    from provisioner.reporting.tables import status_text  # noqa: PLC0415
+    from provisioner.reporting.status import SUCCESSFUL_STATES  # noqa: PLC0415
+    from provisioner.reporting.status_report import status_text  # noqa: PLC0415
     from provisioner.volume.store.json_file import read_json  # noqa: PLC0415
     from provisioner.volume.store.layout import VolumeLayout  # noqa: PLC0415
 
@@ -434,7 +435,7 @@ def _status(context: _Context) -> int:
     else:
         _print(status_text(document), context)
     state = str(document.get("state"))  # the file may hold anything
-    if getattr(context.options, "check", False) and state not in GOOD_STATES:
+    if getattr(context.options, "check", False) and state not in SUCCESSFUL_STATES:
         kind = TryAgainError if state in {"provisioning", "interrupted"} else NotFoundError
         raise kind(f"the volume is not ready: its state is {state!r}", hint="See 'status' for what is missing.")
     return 0

@@ -16,7 +16,7 @@ from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.verification import known_ids
 from provisioner.engine.volume_session import VolumeSession, now
 from provisioner.errors import VolumeError
-from provisioner.reporting.progress import format_bytes
+from provisioner.reporting.units import format_bytes
 from provisioner.volume.fs.space import used_bytes
 from provisioner.volume.store.json_file import read_json, write_json
 

@@ -23,7 +23,7 @@ from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import AccessDeniedError, NotFoundError, ProvisionerError, VolumeError, VolumeNotWritableError
 from provisioner.remote.proxies import Proxies
 from provisioner.remote.retry import RetryPolicy
-from provisioner.reporting.progress import format_bytes
+from provisioner.reporting.units import format_bytes
 from provisioner.settings.model import SETTINGS
 from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.fs.atomic import TEMPORARY_PREFIX, exchange, write_atomic, write_new

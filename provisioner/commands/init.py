@@ -24,8 +24,8 @@ from provisioner.errors import ConfigurationError, ProvisionerError, TryAgainErr
 from provisioner.planning.plan import Request, make_plan
 from provisioner.remote.hub.repository import ensure_repository
 from provisioner.remote.retry import RetryPolicy
-from provisioner.reporting.progress import format_bytes
 from provisioner.reporting.tables import size_text, table
+from provisioner.reporting.units import format_bytes
 from provisioner.settings import parsers as texts
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
 from provisioner.volume.store.environment_file import environment_lines

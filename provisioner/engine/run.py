@@ -33,7 +33,7 @@ from provisioner.errors import (
 )
 from provisioner.planning.plan import Request, Rules, make_plan
 from provisioner.remote.hub.repository import RepositoryOutcome, RepositoryRequest, ensure_repository, environment
-from provisioner.reporting.status import HEARTBEAT_SECONDS, StatusBoard, tells_the_same
+from provisioner.reporting.status import HEARTBEAT_SECONDS, StatusBoard, is_same_outcome
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.files import read_file
 from provisioner.volume.fs.mounts import is_persistent
@@ -162,8 +162,8 @@ class Run:
         repositories = self._known_repositories()
         values = self._environment(repositories[0])
         board = self._fresh_board(plan)
-        board.take_plan(plan, inventory)
-        board.repositories([outcome.as_record() if outcome else None for outcome in repositories])
+        board.record_plan(plan, inventory)
+        board.record_repositories([outcome.as_record() if outcome else None for outcome in repositories])
         board.finish(_state(plan, []), None)
         status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes or 0)
         due = []
@@ -171,7 +171,7 @@ class Run:
             due.append("provision.env")
         if _read(self.layout.attribution) != self._attribution(inventory):
             due.append("ATTRIBUTION.md")
-        if not tells_the_same(read_json(self.layout.status), status):
+        if not is_same_outcome(read_json(self.layout.status), status):
             due.append("dataset_status.json")
         return _View(inventory, plan, repositories, values, status, tuple(due))
 
@@ -235,14 +235,14 @@ class Run:
         plan, inventory = view.plan, view.inventory
         self._log_plan(plan)
         board = self._board = self._fresh_board(plan)
-        board.take_plan(plan, inventory)
+        board.record_plan(plan, inventory)
         self._measure(inventory)
         self._write_status()
         self._writing = True
         if plan.shortfall is not None:
             raise plan.shortfall
         repositories = self._ready_repositories(view.repositories)
-        board.repositories([outcome.as_record() for outcome in repositories])
+        board.record_repositories([outcome.as_record() for outcome in repositories])
         self.store.clear_leftovers()
         for dataset, version in plan.evict:
             _LOGGER.info("%s: the superseded version %s is removed, since its space is needed", dataset, version)
@@ -254,7 +254,7 @@ class Run:
                 self._do(step)
             except NoRoomError as error:
                 if self.settings.datasets:
-                    board.failed(step.id, error)
+                    board.record_failure(step.id, error)
                     failures.append((step, error))
                 else:
                     _LOGGER.warning("%s: skipped: %s", step.recipe.label, error.message)
@@ -265,7 +265,7 @@ class Run:
                 if self._cancellation.reason is not None or read_only:
                     raise
                 _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
-                board.failed(step.id, error)
+                board.record_failure(step.id, error)
                 failures.append((step, error))
                 if isinstance(error, VolumeFullError):
                     # What it left would keep the others out as well.
@@ -339,7 +339,7 @@ class Run:
         return self.store.inventory(measured=False).receipts[step.id, step.recipe.version]
 
     def _announce(self, step: Step, receipt: Receipt) -> None:
-        self._board.is_there(step.id, receipt)
+        self._board.record_published(step.id, receipt)
         proof = {"catalog": "verified against the catalog", "listing": "verified against the Hub's listing"}
         _LOGGER.info(
             "%s: ready, %d files, %s bytes, %s",

@@ -1,4 +1,4 @@
-"""What is told of a run: the status file, progress, log lines and tables.
+"""What people and programs are told of a run: the status file, progress, log lines, and reports as text or JSON.
 
-Nothing here decides or changes anything on the volume.
+Nothing here decides anything, or changes anything on the volume.
 """

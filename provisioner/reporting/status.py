@@ -1,6 +1,6 @@
-"""The status file's content: what people, health checks and the app read of a run, while it works and afterwards.
+"""The status document: what people, health checks and the app read about a run, while it works and afterwards.
 
-Only values here; who holds the volume's lock writes them. Status is never an input to planning.
+This module only makes the document; the holder of the volume's lock writes it. Status is never an input to planning.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ DataSetState = Literal["pending", "fetching", "unpacking", "ready", "skipped", "
 
 SCHEMA_VERSION: Final = 1
 HEARTBEAT_SECONDS: Final = 10.0
-"""A run that works writes its status at least so often."""
+"""The longest time between two writes of the status of a running run."""
 STALE_SECONDS: Final = 60.0
-"""A run whose status is older than this is not alive."""
-GOOD_STATES: Final = frozenset({"ready", "partial"})
+"""The age of a status from which its run counts as dead."""
+SUCCESSFUL_STATES: Final[frozenset[RunState]] = frozenset({"ready", "partial"})
 
 
 class StatusBoard:
-    """What is known of one run; safe to use from several threads."""
+    """The state of one run and of its data sets; may be used from several threads."""
 
     def __init__(self, *, run_id: str, host: str, phase: str | None, limit_bytes: int | None, now: Callable[[], str]) -> None:
-        """Begin.
+        """Start a run.
 
         Args:
-            run_id: names this run.
-            host: where it runs.
-            phase: what was asked for; ``None``: data sets by name.
-            limit_bytes: ``MAX_STORAGE_GB``.
-            now: gives the time, UTC, ISO 8601.
+            run_id: the name of this run.
+            host: the name of the machine.
+            phase: the phase that was asked for; ``None``: data sets by name.
+            limit_bytes: the limit of what is kept on the volume.
+            now: returns the time, UTC, in ISO 8601 format.
         """
         self._lock = threading.Lock()
         self._now = now
@@ -58,15 +58,15 @@ class StatusBoard:
         self._error: dict[str, str] | None = None
         self._finished_at: str | None = None
 
-    def take_plan(self, plan: Plan, inventory: Inventory) -> None:
-        """Put down what a plan says of each data set, and what else is published."""
+    def record_plan(self, plan: Plan, inventory: Inventory) -> None:
+        """Record what a plan says about each data set, and which other data sets are published."""
         with self._lock:
             for step in plan.steps:
                 dataset = step.recipe.dataset
-                record = _blank(dataset.license.spdx, step.recipe.layout)
+                record = _pending(dataset.license.spdx, step.recipe.layout)
                 receipt = inventory.receipts.get((step.id, step.recipe.version))
                 if step.action == "keep" and receipt:
-                    record |= _of_receipt(receipt)
+                    record |= _published(receipt)
                 elif step.action == "skip":
                     record |= {"state": "skipped", "reason": step.reason}
                 elif step.action == "refuse":
@@ -76,43 +76,43 @@ class StatusBoard:
                 self._datasets[step.id] = record
             for name in plan.not_in_phase:
                 receipt = inventory.receipts[name, inventory.published[name]]
-                self._datasets[name] = _of_receipt(receipt) | {"state": "skipped", "reason": "not_in_phase"}
+                self._datasets[name] = _published(receipt) | {"state": "skipped", "reason": "not_in_phase"}
 
     def set_state(self, dataset: str, state: DataSetState, **fields: Any) -> None:  # noqa: ANN401 - JSON values
-        """Note how one data set stands."""
+        """Record the state of one data set."""
         with self._lock:
             self._datasets[dataset] |= {"state": state, **fields}
 
     def advance(self, dataset: str, count: int) -> None:
-        """Count bytes that arrived; negative: that were dropped."""
+        """Add bytes that arrived; negative for bytes that were discarded."""
         with self._lock:
             self._datasets[dataset]["bytes_done"] += count
 
-    def is_there(self, dataset: str, receipt: Receipt) -> None:
-        """Note that a data set is published."""
+    def record_published(self, dataset: str, receipt: Receipt) -> None:
+        """Record that a data set is published."""
         with self._lock:
-            self._datasets[dataset] |= {"error": None, **_of_receipt(receipt)}
+            self._datasets[dataset] |= {"error": None, **_published(receipt)}
 
-    def failed(self, dataset: str, error: ProvisionerError) -> None:
-        """Note that a data set failed."""
+    def record_failure(self, dataset: str, error: ProvisionerError) -> None:
+        """Record that a data set failed."""
         self.set_state(dataset, "failed", error=error.as_record())
 
-    def repositories(self, records: Sequence[Mapping[str, Any] | None]) -> None:
-        """Note how the user's data-set repositories stand: the app's own, then the others; ``None``: not known yet."""
+    def record_repositories(self, records: Sequence[Mapping[str, Any] | None]) -> None:
+        """Record the state of the user's data-set repositories: the app's, then the others; ``None``: not known yet."""
         with self._lock:
             if records and records[0] is not None:
                 self._repository = dict(records[0])
             self._other_repositories = [dict(record) for record in records[1:] if record is not None]
 
     def finish(self, state: RunState, error: ProvisionerError | None) -> None:
-        """Note how the run ended. What had not begun or not ended stays as it was: it tells how far the run came."""
+        """Record how the run ended; data sets that are unfinished keep their state, which shows how far the run came."""
         with self._lock:
             self._head["state"] = state
             self._error = error.as_record() if error else None
             self._finished_at = self._now()
 
     def document(self, *, used_bytes: int, free_bytes: int) -> dict[str, Any]:
-        """Return the status file's content."""
+        """Return the content of the status file."""
         with self._lock:
             return {
                 **self._head,
@@ -126,8 +126,8 @@ class StatusBoard:
             }
 
 
-def tells_the_same(document: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
-    """Return whether two status documents say the same of the run's outcome, whenever and wherever it was."""
+def is_same_outcome(document: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    """Return whether two status documents report the same outcome, whatever their runs, times and hosts."""
     return document is not None and _outcome(document) == _outcome(other)
 
 
@@ -150,7 +150,7 @@ def _outcome(document: Mapping[str, Any]) -> object:
     )
 
 
-def _blank(license_id: str, layout: str) -> dict[str, Any]:
+def _pending(license_id: str, layout: str) -> dict[str, Any]:
     return {
         "state": "pending",
         "reason": None,
@@ -167,8 +167,8 @@ def _blank(license_id: str, layout: str) -> dict[str, Any]:
     }
 
 
-def _of_receipt(receipt: Receipt) -> dict[str, Any]:
-    return _blank(receipt.license, receipt.layout) | {
+def _published(receipt: Receipt) -> dict[str, Any]:
+    return _pending(receipt.license, receipt.layout) | {
         "state": "ready",
         "path": f"datasets/{receipt.dataset}",
         "source": {"kind": receipt.source_kind, "url": receipt.source_url, "pin": receipt.pin},

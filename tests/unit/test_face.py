@@ -10,7 +10,10 @@ import pytest
 from provisioner.catalog.parse import parse_catalog
 from provisioner.catalog.size import Size
 from provisioner.planning.plan import Inventory, Request, Rules, make_plan
-from provisioner.reporting.tables import list_document, list_text, plan_document, plan_text, size_text, status_text, table
+from provisioner.reporting.catalog_report import catalog_document, catalog_text
+from provisioner.reporting.plan_report import plan_document, plan_text
+from provisioner.reporting.status_report import status_text
+from provisioner.reporting.tables import size_text, table
 
 CATALOG = Path(__file__).parents[2] / "config" / "catalog.yaml"
 REAL = parse_catalog(CATALOG.read_text("utf-8"), "config/catalog.yaml")
@@ -75,10 +78,10 @@ def test_a_plan_that_cannot_be_is_said_to_be_none() -> None:
 
 def test_documents_are_json() -> None:
     """Both documents can be written as JSON, and the catalog's names all eight and what was left out."""
-    document = list_document(REAL, EMPTY)
+    document = catalog_document(REAL, EMPTY)
     assert set(ALL) == set(json.loads(json.dumps(document))["datasets"])
     assert {"maestro", "musdb18"} == set(document["excluded"])
-    text = list_text(REAL, EMPTY)
+    text = catalog_text(REAL, EMPTY)
     assert "nsynth" in text
     assert "left out: maestro" in text
 

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.redaction import Redactor
+from provisioner.reporting.display import Bars, Lines, make_display
 from provisioner.reporting.logs import set_up_logging
-from provisioner.reporting.progress import Bars, Count, Lines, Progress, format_bytes, format_duration, make_display
+from provisioner.reporting.progress import Count, Progress
+from provisioner.reporting.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

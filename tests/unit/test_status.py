@@ -19,8 +19,8 @@ from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import NotFoundError, VolumeError
 from provisioner.planning.plan import Inventory, Plan, Receipt, Request, Rules, make_plan
 from provisioner.planning.recipe import make_recipe
-from provisioner.reporting.status import StatusBoard, tells_the_same
-from provisioner.reporting.tables import status_text
+from provisioner.reporting.status import StatusBoard, is_same_outcome
+from provisioner.reporting.status_report import status_text
 
 TOP = {
     "schema_version", "provisioner_version", "run_id", "host", "state", "phase", "started_at", "updated_at", "finished_at",
@@ -67,7 +67,7 @@ def board(plan: Plan, there: Inventory) -> StatusBoard:
     made = StatusBoard(
         run_id="run", host="here", phase=plan.phase, limit_bytes=None, now=lambda: f"2026-01-01T00:00:{next(clock):02}Z"
     )
-    made.take_plan(plan, there)
+    made.record_plan(plan, there)
     return made
 
 
@@ -122,22 +122,22 @@ def test_while_it_works() -> None:
     assert (alpha["state"], alpha["bytes_done"], alpha["bytes_total"]) == ("fetching", 50, 100)
     assert found["updated_at"] > first["updated_at"]
     assert found["started_at"] == first["started_at"]
-    made.is_there("alpha", receipt("alpha"))
+    made.record_published("alpha", receipt("alpha"))
     assert document(made)["datasets"]["alpha"]["state"] == "ready"
 
 
 def test_at_the_end() -> None:
     """How it ended, why, and how far the rest had come."""
     made, _ = start()
-    made.failed("alpha", NotFoundError("gone", hint="look elsewhere"))
+    made.record_failure("alpha", NotFoundError("gone", hint="look elsewhere"))
     made.finish("failed", NotFoundError("gone", hint="look elsewhere"))
-    made.repositories([{"state": "ready", "repo_id": "a/b", "url": "https://x", "created": True, "error": None}])
+    made.record_repositories([{"state": "ready", "repo_id": "a/b", "url": "https://x", "created": True, "error": None}])
     found = document(made)
     error = {"reference": "not-found", "message": "gone", "hint": "look elsewhere"}
     assert (found["state"], found["error"], found["datasets"]["alpha"]["error"]) == ("failed", error, error)
     assert found["datasets"]["beta"]["state"] == "pending"
     assert found["finished_at"] is not None
-    made.is_there("alpha", receipt("alpha"))
+    made.record_published("alpha", receipt("alpha"))
     assert document(made)["datasets"]["alpha"]["error"] is None
 
 
@@ -184,12 +184,12 @@ def test_the_same_outcome() -> None:
     one.finish("partial", None)
     two.finish("partial", None)
     other = {**document(two), "run_id": "other", "host": "there", "updated_at": "later", "volume": {}}
-    assert tells_the_same(document(one), other)
-    assert not tells_the_same(None, other)
-    assert not tells_the_same({**document(one), "state": "interrupted"}, other)
-    assert not tells_the_same({**document(one), "phase": "one"}, other)
+    assert is_same_outcome(document(one), other)
+    assert not is_same_outcome(None, other)
+    assert not is_same_outcome({**document(one), "state": "interrupted"}, other)
+    assert not is_same_outcome({**document(one), "phase": "one"}, other)
     less = {name: record for name, record in document(one)["datasets"].items() if name != "beta"}
-    assert not tells_the_same({**document(one), "datasets": less}, other)
+    assert not is_same_outcome({**document(one), "datasets": less}, other)
 
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -203,7 +203,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 def test_any_document_is_survived(found: dict[str, Any]) -> None:
     """A status that somebody damaged is compared and shown without an exception."""
     made, _ = start("alpha")
-    assert tells_the_same(found, document(made)) in {True, False}
+    assert is_same_outcome(found, document(made)) in {True, False}
     assert isinstance(status_text(found), str)
 
 

@@ -1,0 +1,80 @@
+"""The catalog as text for people, and as JSON values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provisioner.catalog.size import total
+from provisioner.planning.plan import need_of
+from provisioner.planning.recipe import make_recipe
+from provisioner.reporting.tables import size_text, size_value, table
+
+if TYPE_CHECKING:
+    from provisioner.catalog.model import Catalog
+    from provisioner.catalog.size import Size
+    from provisioner.planning.plan import Inventory
+
+
+def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
+    """Return the catalog as JSON values."""
+    return {
+        "datasets": {
+            dataset.id: {
+                "title": dataset.title,
+                "purpose": dataset.purpose,
+                "priority": dataset.priority,
+                "optional": dataset.optional,
+                "phases": [phase.name for phase in catalog.phases.values() if dataset.id in phase.datasets],
+                "splits": list(dataset.splits),
+                "layouts": list(dataset.layouts),
+                "license": {
+                    "spdx": dataset.license.spdx,
+                    "name": dataset.license.name,
+                    "commercial": dataset.license.commercial,
+                },
+                "download": size_value(_download(catalog, dataset.id)),
+                "unpacked": size_value(dataset.unpacked_size),
+                "on_volume": inventory.published.get(dataset.id),
+            }
+            for dataset in catalog.datasets.values()
+        },
+        "phases": {
+            phase.name: {"description": phase.description, "datasets": list(phase.datasets)} for phase in catalog.phases.values()
+        },
+        "excluded": {
+            excluded.id: {"title": excluded.title, "license": excluded.license, "reason": excluded.reason}
+            for excluded in catalog.excluded.values()
+        },
+    }
+
+
+def catalog_text(catalog: Catalog, inventory: Inventory) -> str:
+    """Return the catalog as text: data sets, phases, and what is excluded from it."""
+    rows = [["data set", "priority", "first phase", "download, bytes", "unpacked, bytes", "commercial use", "splits", "here"]]
+    for dataset in catalog.datasets.values():
+        phases = [phase.name for phase in catalog.phases.values() if dataset.id in phase.datasets]
+        rows.append(
+            [
+                dataset.id,
+                str(dataset.priority),
+                phases[0] if phases else "-",
+                size_text(_download(catalog, dataset.id)),
+                size_text(dataset.unpacked_size),
+                dataset.license.commercial,
+                " ".join(dataset.splits) or "-",
+                "yes" if dataset.id in inventory.published else "no",
+            ]
+        )
+    lines = [table(rows, right=(1, 3, 4)), ""]
+    for phase in catalog.phases.values():
+        size = total(_download(catalog, name) for name in phase.datasets)
+        lines.append(f"{phase.name}: {', '.join(phase.datasets)} ({size_text(size)} bytes to fetch)")
+    lines += [
+        f"left out: {excluded.id} ({excluded.title}): {excluded.reason} ({excluded.license})"
+        for excluded in catalog.excluded.values()
+    ]
+    return "\n".join(lines)
+
+
+def _download(catalog: Catalog, dataset: str) -> Size | None:
+    return need_of(make_recipe(catalog.datasets[dataset])).download
