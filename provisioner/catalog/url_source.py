@@ -78,7 +78,7 @@ class UrlSource:
         return total(file.size for file in self.files)
 
     @cached_property
-    def artifacts(self) -> tuple[Artifact, ...] | None:
+    def artifacts(self) -> tuple[Artifact, ...]:
         """One artifact for each file; nobody need be asked."""
         return tuple(
             Artifact(

@@ -455,7 +455,7 @@ def _catalog_check(context: _Context) -> int:
     _listen(context.cancellation)
     run = _run(context)
     findings = []
-    for finding in check_catalog(catalog, run.clients.http, run.clients.remote, context.cancellation):
+    for finding in check_catalog(catalog, run.clients.http, run.clients.sources, context.cancellation):
         findings.append(finding)
         if not context.json:
             _print(str(finding), context)

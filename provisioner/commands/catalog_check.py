@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog, DataSet
     from provisioner.catalog.source import Source
     from provisioner.remote.http.client import HttpClient
-    from provisioner.remote.source import Remote
+    from provisioner.remote.sources import Sources
 
 _MD5: Final = re.compile(r'"?([0-9a-f]{32})"?')
 
@@ -55,7 +55,7 @@ class Finding:
         }
 
 
-def check_catalog(catalog: Catalog, http: HttpClient, remote: Remote, cancellation: Cancellation) -> Iterator[Finding]:
+def check_catalog(catalog: Catalog, http: HttpClient, sources: Sources, cancellation: Cancellation) -> Iterator[Finding]:
     """Ask every source of every data set, whatever its layout; one that fails does not stop the others.
 
     Raises:
@@ -65,7 +65,7 @@ def check_catalog(catalog: Catalog, http: HttpClient, remote: Remote, cancellati
         for source in dataset.sources:
             cancellation.raise_if_requested()
             if source.artifacts is None:
-                yield _check_listing(dataset, source, remote, cancellation)
+                yield _check_listing(dataset, source, sources, cancellation)
             else:
                 yield from _check_files(dataset, source.artifacts, http, cancellation)
 
@@ -116,10 +116,10 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
     return Finding(dataset.id, url, said, warning="; ".join(notes))
 
 
-def _check_listing(dataset: DataSet, source: Source, remote: Remote, cancellation: Cancellation) -> Finding:
+def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellation: Cancellation) -> Finding:
     where = source.name
     try:
-        resolved = remote.resolve(source)
+        resolved = sources.resolve(source)
     except ProvisionerError as error:
         cancellation.raise_if_requested()
         return Finding(dataset.id, where, "", error)

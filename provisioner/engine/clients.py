@@ -14,7 +14,8 @@ from provisioner.remote.http.client import HttpClient
 from provisioner.remote.hub.client import HubClient
 from provisioner.remote.proxies import Proxies, tls_context
 from provisioner.remote.retry import Retry, RetryPolicy
-from provisioner.remote.source import Remote
+from provisioner.remote.sources import Sources
+from provisioner.remote.transfers import Transfers
 from provisioner.volume.staging.local_copies import LocalCopies
 
 if TYPE_CHECKING:
@@ -88,9 +89,14 @@ class Clients:
         )
 
     @cached_property
-    def remote(self) -> Remote:
-        """All sources."""
-        return Remote(self.http, lambda: self.hub)
+    def sources(self) -> Sources:
+        """Sources of every kind."""
+        return Sources(lambda: self.hub)
+
+    @cached_property
+    def transfers(self) -> Transfers:
+        """What fetches artifacts."""
+        return Transfers(self.http)
 
     @cached_property
     def local_copies(self) -> LocalCopies:

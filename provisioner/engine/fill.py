@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
     from provisioner.planning.plan import Inventory, Step
-    from provisioner.remote.source import Remote, Resolved
+    from provisioner.remote.resolved import Resolved
+    from provisioner.remote.sources import Sources
+    from provisioner.remote.transfers import Transfers
     from provisioner.volume.staging.incoming import Incoming
     from provisioner.volume.staging.local_copies import LocalCopies
     from provisioner.volume.staging.ranged_file import RangedFileReader
@@ -120,7 +122,8 @@ class DataSetBuilder:
         self,
         step: Step,
         store: Store,
-        remote: Remote,
+        sources: Sources,
+        transfers: Transfers,
         local_copies: LocalCopies,
         *,
         cancellation: Cancellation,
@@ -133,7 +136,8 @@ class DataSetBuilder:
         Args:
             step: what to make.
             store: the volume's trees.
-            remote: all sources.
+            sources: resolves sources of every kind.
+            transfers: fetches artifacts.
             local_copies: bytes that are on this machine already.
             cancellation: ends the work.
             watcher: is told how it gets on.
@@ -147,7 +151,8 @@ class DataSetBuilder:
         self._recipe = step.recipe
         self._store = store
         self._layout = store.layout
-        self._remote = remote
+        self._sources = sources
+        self._transfers = transfers
         self._local_copies = local_copies
         self._cancellation = cancellation
         self._watcher = watcher
@@ -178,7 +183,7 @@ class DataSetBuilder:
         errors: list[ProvisionerError] = []
         for place, source in enumerate(self._recipe.sources):
             try:
-                resolved = self._remote.resolve(source)
+                resolved = self._sources.resolve(source)
                 self._tried += resolved.artifacts
                 parts = self._gather(resolved, inventory)
                 return self._publish(resolved, parts, published_at)
@@ -253,7 +258,7 @@ class DataSetBuilder:
 
         jobs = (job(group, found) for group, found in missing)
         at_once = self._step.room == "at_once"
-        self._crew.run(jobs, leaders=self._remote.small_at_once if at_once else lambda: 1)
+        self._crew.run(jobs, leaders=self._transfers.connections_for_small_files if at_once else lambda: 1)
 
     def _arrived(self, count: int) -> None:
         self._watcher.arrived(count)
@@ -421,7 +426,7 @@ class DataSetBuilder:
             return self._obtain_large(group, archives, size)
         with Blob(self._layout.blobs, artifact, check_cancelled=self._check_cancelled) as blob, self._dropped_if_full(blob):
             self._arrived(blob.have)
-            sha256 = self._remote.fetch(artifact, blob, self._arrived)
+            sha256 = self._transfers.fetch(artifact, blob, self._arrived)
             parts = self._unpack_file(archives, blob.path)
             return parts | self._place(group, blob, blob.have, sha256)
 
@@ -457,7 +462,7 @@ class DataSetBuilder:
                 parts[artifact.content_id] = Part((entry,), whole=True)
             return sha256
 
-        self._remote.fetch_small(group[0], size, accept, self._arrived)
+        self._transfers.fetch_small(group[0], size, accept, self._arrived)
         return parts
 
     def _write_small(self, target: Path, data: bytes) -> None:
@@ -479,7 +484,7 @@ class DataSetBuilder:
             self._arrived(assembly.have)
             unpackings = [_Unpacking(self, archive, assembly) for archive in archives]
             try:
-                sha256 = self._remote.fetch_ranges(artifact, assembly, self._crew, self._arrived)
+                sha256 = self._transfers.fetch_ranges(artifact, assembly, self._crew, self._arrived)
             except BaseException as error:
                 # What the unpacking has to say comes first where it is about the disk: then the transfer ended for its sake.
                 assembly.end(error)

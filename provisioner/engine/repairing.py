@@ -287,7 +287,8 @@ class Repair:
         filler = DataSetBuilder(
             self._step(recipe, receipt, wrong, checked),
             store,
-            self.clients.remote,
+            self.clients.sources,
+            self.clients.transfers,
             self.clients.local_copies,
             cancellation=self.cancellation,
             watcher=_Watcher(recipe.label, self.progress),

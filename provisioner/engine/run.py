@@ -323,7 +323,8 @@ class Run:
         filler = DataSetBuilder(
             step,
             self.store,
-            self.clients.remote,
+            self.clients.sources,
+            self.clients.transfers,
             self.clients.local_copies,
             cancellation=self._cancellation,
             watcher=_Watcher(step, board, self._progress),

@@ -18,7 +18,8 @@ from provisioner.errors import DigestMismatchError, InterruptedBySignal, NotFoun
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.hub.client import HubClient
 from provisioner.remote.proxies import Proxies
-from provisioner.remote.source import Remote
+from provisioner.remote.sources import Sources
+from provisioner.remote.transfers import Transfers
 from provisioner.volume.staging.blob import Blob
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise
@@ -39,7 +40,8 @@ class Kind:
     """One kind of source that holds the files."""
 
     source: Source
-    remote: Remote
+    sources: Sources
+    transfers: Transfers
     stop: Cancellation
 
 
@@ -58,10 +60,10 @@ def kind(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Kind
     retry = FakeTime().retry()
     client = HubClient(hub.endpoint, TOKEN, retry=retry, cancellation=stop)
     http = HttpClient(retry=retry, cancellation=stop, proxies=Proxies(), authorization=lambda _url: client.auth_headers())
-    remote = Remote(http, lambda: client)
+    sources, transfers = Sources(lambda: client), Transfers(http)
     if request.param == "hub":
         hub.hub.add_repo("ann/songs", FILES)
-        return Kind(HubSource("ann/songs"), remote, stop)
+        return Kind(HubSource("ann/songs"), sources, transfers, stop)
     files = []
     for path, content in FILES.items():
         if request.param == "http":
@@ -73,17 +75,17 @@ def kind(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Kind
             url = place.as_uri()
         digest = Digest("sha256", hashlib.sha256(content).hexdigest())
         files.append(UrlFile(url, size=Size(len(content)), digest=digest, into=path.rpartition("/")[0]))
-    return Kind(UrlSource(tuple(files)), remote, stop)
+    return Kind(UrlSource(tuple(files)), sources, transfers, stop)
 
 
 def test_the_same_bytes(kind: Kind, tmp_path: Path) -> None:
     """Every file comes whole, to its place, and its SHA-256 is told, whatever the source names."""
-    resolved = kind.remote.resolve(kind.source)
+    resolved = kind.sources.resolve(kind.source)
     assert {artifact.path for artifact in resolved.artifacts} == set(FILES)
     for artifact in resolved.artifacts:
         arrived: list[int] = []
         with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob:
-            sha256 = kind.remote.fetch(artifact, blob, arrived.append)
+            sha256 = kind.transfers.fetch(artifact, blob, arrived.append)
             assert blob.path.read_bytes() == FILES[artifact.path]
         assert sha256 == hashlib.sha256(FILES[artifact.path]).hexdigest()
         assert sum(arrived) == len(FILES[artifact.path])
@@ -91,14 +93,14 @@ def test_the_same_bytes(kind: Kind, tmp_path: Path) -> None:
 
 def test_a_beginning_is_gone_on_with(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
     """What a killed run left is not brought again."""
-    artifact = max(kind.remote.resolve(kind.source).artifacts, key=lambda artifact: artifact.size.value if artifact.size else 0)
+    artifact = max(kind.sources.resolve(kind.source).artifacts, key=lambda artifact: artifact.size.value if artifact.size else 0)
     content = FILES[artifact.path]
     with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob:
         blob.write(content[:30_000])
     hub.log.clear()
     arrived: list[int] = []
     with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob:
-        kind.remote.fetch(artifact, blob, arrived.append)
+        kind.transfers.fetch(artifact, blob, arrived.append)
         assert blob.path.read_bytes() == content
     assert sum(arrived) == 10_000
     assert sum(entry.bytes_sent for entry in hub.log.entries(origin="cdn")) in {0, 10_000}
@@ -106,44 +108,44 @@ def test_a_beginning_is_gone_on_with(kind: Kind, hub: HubServer, tmp_path: Path)
 
 def test_a_wrong_digest(kind: Kind, tmp_path: Path) -> None:
     """Bytes that do not hash right are dropped, whoever sent them, and the count of what arrived goes back."""
-    for artifact in kind.remote.resolve(kind.source).artifacts:
+    for artifact in kind.sources.resolve(kind.source).artifacts:
         assert artifact.digest is not None
         wrong = replace(artifact, digest=Digest(artifact.digest.algorithm, "0" * len(artifact.digest.hex)))
         arrived: list[int] = []
         with Blob(tmp_path / "blobs", wrong, check_cancelled=kind.stop.raise_if_requested) as blob:
             with pytest.raises(DigestMismatchError, match="the bytes were dropped"):
-                kind.remote.fetch(wrong, blob, arrived.append)
+                kind.transfers.fetch(wrong, blob, arrived.append)
             assert blob.have == 0
         assert sum(arrived) == 0
 
 
 def test_a_missing_file(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
     """What is gone since it was resolved is not found."""
-    resolved = kind.remote.resolve(kind.source)
+    resolved = kind.sources.resolve(kind.source)
     hub.hub.repos.pop(("dataset", "ann/songs"), None)
     hub.static_files.clear()
     for path in (tmp_path / "local").rglob("*.*"):
         path.unlink()
     artifact = resolved.artifacts[0]
     with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob, pytest.raises(NotFoundError):
-        kind.remote.fetch(artifact, blob, lambda _count: None)
+        kind.transfers.fetch(artifact, blob, lambda _count: None)
 
 
 def test_told_to_stop(kind: Kind, tmp_path: Path) -> None:
     """Nobody goes on after a request to stop."""
-    artifact = kind.remote.resolve(kind.source).artifacts[0]
+    artifact = kind.sources.resolve(kind.source).artifacts[0]
     kind.stop.request(InterruptedBySignal(15))
     with (
         pytest.raises(InterruptedBySignal),
         Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob,
     ):
-        kind.remote.fetch(artifact, blob, lambda _count: None)
+        kind.transfers.fetch(artifact, blob, lambda _count: None)
 
 
 def test_the_pin(kind: Kind, hub: HubServer) -> None:
     """Resolving says what the source was just then: the commit, or the digests; the same twice, another after a change."""
-    first = kind.remote.resolve(kind.source)
-    assert kind.remote.resolve(kind.source).pin == first.pin
+    first = kind.sources.resolve(kind.source)
+    assert kind.sources.resolve(kind.source).pin == first.pin
     if kind.source.kind == "hub":
         repo = hub.hub.repos["dataset", "ann/songs"]
         assert first.pin == repo.head.commit
@@ -152,14 +154,14 @@ def test_the_pin(kind: Kind, hub: HubServer) -> None:
     else:
         changed = UrlSource(cast("UrlSource", kind.source).files[:-1])
         assert first.pin.startswith("sha256:")
-    assert kind.remote.resolve(changed).pin != first.pin
+    assert kind.sources.resolve(changed).pin != first.pin
     assert "@" not in first.url
     assert "?" not in first.url
 
 
 def test_how_it_was_verified(kind: Kind) -> None:
     """A digest of the catalog's counts more than the source's own listing."""
-    words = {artifact.verified_against for artifact in kind.remote.resolve(kind.source).artifacts}
+    words = {artifact.verified_against for artifact in kind.sources.resolve(kind.source).artifacts}
     assert words == ({"listing"} if kind.source.kind == "hub" else {"catalog"})
 
 
@@ -168,15 +170,15 @@ def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, al
     """A third party's copy that was changed, listing and all, does not pass for the original."""
     stop = Cancellation()
     client = HubClient(hub.endpoint, None, retry=FakeTime().retry(), cancellation=stop)
-    remote = Remote(HttpClient(retry=FakeTime().retry(), cancellation=stop, proxies=Proxies()), lambda: client)
+    transfers = Transfers(HttpClient(retry=FakeTime().retry(), cancellation=stop, proxies=Proxies()))
     hub.hub.add_repo("third/copy", {"a.bin": b"changed"})
 
     def fetch(official: bytes) -> str:
         digest = Digest(algorithm, hashlib.new(algorithm, official, usedforsecurity=False).hexdigest())
-        (artifact,) = remote.resolve(HubSource("third/copy", digests=(("a.bin", digest),))).artifacts
+        (artifact,) = Sources(lambda: client).resolve(HubSource("third/copy", digests=(("a.bin", digest),))).artifacts
         assert artifact.verified_against == "catalog"
         with Blob(tmp_path, artifact, check_cancelled=stop.raise_if_requested) as blob:
-            return remote.fetch(artifact, blob, lambda _count: None)
+            return transfers.fetch(artifact, blob, lambda _count: None)
 
     assert fetch(b"changed") == hashlib.sha256(b"changed").hexdigest()
     with pytest.raises(DigestMismatchError):
@@ -185,12 +187,11 @@ def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, al
 
 def test_direct_urls_are_resolved_without_a_request(hub: HubServer) -> None:
     """What the catalog says in full needs no question: resolving is pure, and quick."""
-    http = HttpClient(retry=FakeTime().retry(), cancellation=Cancellation(), proxies=Proxies())
 
     def nobody() -> HubClient:
         raise AssertionError("the Hub's client is not needed")
 
     begun = time.monotonic()
-    Remote(http, nobody).resolve(UrlSource((UrlFile(f"{hub.static_url}/a"),)))
+    Sources(nobody).resolve(UrlSource((UrlFile(f"{hub.static_url}/a"),)))
     assert time.monotonic() - begun < 1
     assert hub.log.entries() == ()

@@ -21,7 +21,7 @@ from provisioner.catalog.digest import Digest
 from provisioner.engine.fill import DataSetBuilder
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.plan import Receipt
-from provisioner.remote.source import Resolved
+from provisioner.remote.resolved import Resolved
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.manifest import Manifest
@@ -141,10 +141,13 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=FIRST, label="alpha", layout="raw")
     recipe.dataset = SimpleNamespace(license=SimpleNamespace(spdx="CC-BY-4.0"))
     step: Any = SimpleNamespace(recipe=recipe, id="alpha", room="one_by_one", left_bytes=None, download=None)
-    remote: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
+    sources: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
     finds: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
     watcher: Any = _Ears()
-    filler = DataSetBuilder(step, shop.store, remote, finds, cancellation=Cancellation(), watcher=watcher, connections=1)
+    transfers: Any = None
+    filler = DataSetBuilder(
+        step, shop.store, sources, transfers, finds, cancellation=Cancellation(), watcher=watcher, connections=1
+    )
     inventory = shop.store.inventory()
     tracemalloc.start()
     try:

@@ -34,7 +34,7 @@ from provisioner.remote.http import client as http
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.proxies import Proxies
 from provisioner.remote.retry import RetryPolicy
-from provisioner.remote.source import Remote
+from provisioner.remote.transfers import Transfers
 from provisioner.volume.staging.blob import Blob
 from tests.support.fake_time import FakeTime
 from tests.support.hub_server import HubServer
@@ -101,14 +101,10 @@ class Fetch:
         with Blob(self.folder, artifact, check_cancelled=self.stop.raise_if_requested) as blob:
             self.counted = blob.have
             try:
-                Remote(self.client(), _no_hub).fetch(artifact, blob, advance)
+                Transfers(self.client()).fetch(artifact, blob, advance)
             finally:
                 assert self.counted == blob.have == blob.path.stat().st_size
             return blob.path.read_bytes()
-
-
-def _no_hub() -> Any:
-    raise AssertionError("nobody asked for the Hub")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ from provisioner.remote.http.client import HttpClient, RateLimiter
 from provisioner.remote.http.ranges import RangedFetch
 from provisioner.remote.hub.client import HubClient
 from provisioner.remote.proxies import Proxies
-from provisioner.remote.source import Remote
+from provisioner.remote.transfers import Transfers
 from provisioner.volume.staging.pieces import PIECE
 from provisioner.volume.staging.ranged_file import RangedFile
 from tests.support.fake_time import FakeTime
@@ -115,7 +115,7 @@ class Fetch:
                 partial += count
 
             def fetch() -> None:
-                Remote(client, _no_hub).fetch_ranges(artifact, assembly, crew, advance)
+                Transfers(client).fetch_ranges(artifact, assembly, crew, advance)
 
             try:
                 crew.run([Job(fetch, is_large=True)], leaders=lambda: 1)
@@ -131,10 +131,6 @@ class Fetch:
             self.folder, artifact, artifact.size.value, check_cancelled=self.stop.raise_if_requested, connections=1
         ) as assembly:
             return assembly.have
-
-
-def _no_hub() -> Any:
-    raise AssertionError("nobody asked for the Hub")
 
 
 @pytest.fixture

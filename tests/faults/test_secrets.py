@@ -51,9 +51,9 @@ def test_no_command_line_ever_holds_one(command_lines: CommandLines) -> None:
 @pytest.mark.parametrize(
     ("module", "place"),
     [
-        ("run", "module.make_plan"),
-        ("remote.hub", "module.HubClient.listing"),
-        ("volume.store", "module.Store.publish"),
+        ("engine.run", "module.make_plan"),
+        ("remote.hub.client", "module.HubClient.listing"),
+        ("volume.store.store", "module.Store.publish"),
     ],
 )
 def test_a_crash(  # noqa: PLR0917 - fixtures and a table

@@ -1,0 +1,28 @@
+"""What asking a source brings: the artifacts that it holds at one moment."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provisioner.catalog.artifact import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A source after it was asked what it holds."""
+
+    kind: str
+    url: str
+    """The page where a person finds it."""
+    pin: str
+    """What the source was at that moment: a commit, or the digest of its files."""
+    artifacts: tuple[Artifact, ...]
+
+    @property
+    def key(self) -> str:
+        """A name for this source at this pin, usable as a directory's name."""
+        text = "\n".join([self.kind, self.pin, *(artifact.content_id for artifact in self.artifacts)])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
