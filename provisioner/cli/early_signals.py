@@ -1,7 +1,7 @@
-"""Signals that come while the program is still being loaded.
+"""Signals that arrive while the program is still being loaded.
 
-As process 1 of a container a program without a handler is not ended by SIGTERM: the kernel drops it. So the entry point
-calls this before it imports anything that takes time.
+The kernel drops a SIGTERM to process 1 of a container that has no handler for it. So the entry point installs one before it
+imports anything that takes time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-def answer_signals() -> None:
-    """End at once on SIGTERM and SIGINT, until somebody with something to tidy up takes over."""
+def exit_on_signals() -> None:
+    """End the process at once on SIGTERM and SIGINT, until a command that has to tidy up installs its own handlers."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+        signal.signal(number, _exit)
 
 
-def _leave(signum: int, _frame: FrameType | None) -> NoReturn:
+def _exit(signum: int, _frame: FrameType | None) -> NoReturn:
     os._exit(128 + signum)

@@ -1,7 +1,7 @@
-"""Becoming the app: found before the first byte, started with nothing of ours left behind.
+"""Starting the app: its executable is looked up before the first byte is fetched, and nothing of ours is left behind.
 
-The app takes over this very process, so that as process 1 of a container it gets the container's signals and its exit code
-is the container's. POSIX only in what it does, not in what it imports.
+The app replaces this very process, so that as process 1 of a container it gets the container's signals, and its exit code is
+the container's. The module can be imported on every platform; replacing the process needs POSIX.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.catalog.document import nearest
+from provisioner.commands.registry import LATER_COMMANDS
 from provisioner.errors import AppNotExecutableError, AppNotFoundError, InterruptedBySignal
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RESTORED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGXFSZ")
-"""Python ignores SIGPIPE and SIGXFSZ, and an ignored signal stays ignored across exec; the app gets the system's ways."""
+"""Signals whose default action is restored: Python ignores SIGPIPE and SIGXFSZ, and exec keeps ignored signals ignored."""
 
 
 def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: Collection[str]) -> str:
@@ -30,12 +31,12 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
 
     Args:
         command: the app's command line.
-        environ: the environment that it will get.
-        sub_commands: our own commands, for a hint when one was misspelled.
+        environ: the environment that the app will get.
+        sub_commands: our own commands, for a hint when one was misspelt.
 
     Raises:
-        AppNotFoundError: there is none of that name.
-        AppNotExecutableError: there is one, and it may not be executed.
+        AppNotFoundError: no file has that name.
+        AppNotExecutableError: a file has that name, and it must not be executed.
     """
     name = command[0]
     path = environ.get("PATH", _DEFAULT_PATH)
@@ -48,16 +49,20 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
         if candidate.exists():
             raise AppNotExecutableError(
                 f"the app {str(candidate)!r} cannot be executed; nothing was fetched",
-                hint="It is a folder." if candidate.is_dir() else f"Make it executable: chmod +x {candidate}",
+                hint="It is a directory." if candidate.is_dir() else f"Make it executable: chmod +x {candidate}",
             )
-    guess = nearest(name, sub_commands)
+    if name in LATER_COMMANDS:
+        raise AppNotFoundError(
+            f"this version has no command {name!r}; nothing was fetched",
+            hint="See '--help' for the commands of this version; to start an app of that name, give its path after '--'.",
+        )
     raise AppNotFoundError(
         f"{name!r} is no command of the provisioner, and no app of that name was found; nothing was fetched",
-        hint=f"{guess} To start an app, give its command line behind '--'.",
+        hint=f"{nearest(name, sub_commands)} To start an app, give its command line after '--'.",
     )
 
 
-def become(
+def exec_app(
     executable: str,
     command: Sequence[str],
     environ: Mapping[str, str],
@@ -69,16 +74,16 @@ def become(
     """Replace this process by the app.
 
     Args:
-        executable: what :func:`find_app` gave.
+        executable: the path that :func:`find_app` returned.
         command: the app's command line.
-        environ: all of its environment.
+        environ: the app's whole environment.
         mask: the signals that were blocked when this process began.
-        umask: what it was when this process began; ``None``: it was not changed.
-        received: gives the signal that our own handler has taken, if it has.
+        umask: the file mode mask when this process began; ``None``: it was not changed.
+        received: returns the signal that our own handler has received, or ``None``.
 
     Raises:
-        InterruptedBySignal: a signal came before the app was there to take it.
-        AppNotExecutableError: the system refuses.
+        InterruptedBySignal: a signal arrived before the app could receive it.
+        AppNotExecutableError: the system refuses to execute it.
     """
     blocked = _block()
     for signum in (received(), *_pending(blocked)):
@@ -98,9 +103,9 @@ def become(
         os.execve(executable, list(command), dict(environ))  # noqa: S606 - what the user asked for, without a shell
     except OSError as error:
         if error.errno == errno.ENOENT:
-            problem = "its interpreter (the first line of the script) is not there"
+            problem = "its interpreter (the first line of the script) does not exist"
         elif error.errno == errno.ENOEXEC:
-            problem = "it is neither a program of this machine nor a script with a '#!' line"
+            problem = "it is neither a program for this machine nor a script with a '#!' line"
         else:
             problem = error.strerror or str(error)
         raise AppNotExecutableError(
@@ -109,7 +114,7 @@ def become(
 
 
 def original_mask() -> object:
-    """Return the signals that are blocked now."""
+    """Return the signals that are blocked now, for :func:`exec_app`."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
 
 
@@ -125,7 +130,7 @@ def _pending(signals: Collection[int]) -> list[int]:
 
 
 def _reap() -> None:
-    """Bury children that others left to us: as process 1 we inherit them, and the app would."""
+    """Reap zombies: as process 1 we inherit the children of other processes, and the app would."""
     if not hasattr(os, "WNOHANG"):
         return
     with contextlib.suppress(OSError):

@@ -1,4 +1,5 @@
-"""The commands, one module each: it takes what the command line asks for and returns a result for people and for programs.
+"""The commands, one module each: a command takes a request and returns a result for people and for programs.
 
-Nothing here prints, exits or fetches; the work is done by :mod:`provisioner.engine`.
+Nothing here prints or exits, and the work itself is done by :mod:`provisioner.engine`. A new command is one module, with
+``DESCRIPTION``, ``add_arguments`` and ``run``, and one entry in :mod:`provisioner.commands.registry`.
 """

@@ -1,6 +1,7 @@
-"""Is the catalog still true: does every source exist, with the size, digest, ETag and ranges that it claims.
+"""``catalog check``: is the catalog well formed, and are its sources as it says.
 
-For a maintainer, who finds dead links with it. Nothing is fetched but listings and first bytes, and nothing is written.
+With ``--online`` every source is asked for the size, digest, ETag and ranges that the catalog claims, so that a maintainer
+finds dead links. Only listings and first bytes are fetched, and nothing is written.
 """
 
 from __future__ import annotations
@@ -10,24 +11,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.size import total
-from provisioner.errors import DigestMismatchError, ProvisionerError, SizeMismatchError
+from provisioner.commands.result import CommandResult
+from provisioner.engine.clients import Clients
+from provisioner.errors import DigestMismatchError, ProvisionerError, SizeMismatchError, error_to_report
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.model import Catalog, DataSet
     from provisioner.catalog.source import Source
+    from provisioner.commands.request import CommandRequest
     from provisioner.remote.http.client import HttpClient
     from provisioner.remote.sources import Sources
+
+DESCRIPTION: Final = """\
+Check that the catalog is well formed. With --online, also ask every source whether it exists, with the size, digest, ETag
+and range support that the catalog claims; no data are fetched."""
 
 _MD5: Final = re.compile(r'"?([0-9a-f]{32})"?')
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one question to one source showed."""
+    """What one source answered."""
 
     dataset: str
     where: str
@@ -45,7 +54,7 @@ class Finding:
         return f"ok     {self.dataset}: {self.where}: {self.facts}" + (f" ({self.warning})" if self.warning else "")
 
     def as_record(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return the form in which ``--json`` carries it."""
         return {
             "dataset": self.dataset,
             "where": self.where,
@@ -55,11 +64,37 @@ class Finding:
         }
 
 
-def check_catalog(catalog: Catalog, http: HttpClient, sources: Sources, cancellation: Cancellation) -> Iterator[Finding]:
-    """Ask every source of every data set, whatever its layout; one that fails does not stop the others.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options and arguments."""
+    parser.add_argument("action", choices=["check"], help="what to do with the catalog")
+    parser.add_argument("--online", action="store_true", help="ask every source for size, digest, ETag and ranges")
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Check the catalog, and with ``--online`` its sources; each finding is shown at once.
 
     Raises:
-        ProvisionerError: only when told to stop.
+        ProvisionerError: the catalog is not well formed, or the check was cancelled.
+    """
+    catalog = request.catalog()
+    document: dict[str, Any] = {"catalog": str(request.settings.catalog_path), "datasets": len(catalog.datasets), "findings": []}
+    if not request.options.online:
+        return CommandResult(document, f"{document['catalog']}: well formed, {document['datasets']} data sets")
+    errors = []
+    clients = Clients(request.settings, request.settings.data_dir.absolute(), request.cancellation)
+    for finding in check_sources(catalog, clients.http, clients.sources, request.cancellation):
+        request.show(str(finding))
+        document["findings"].append(finding.as_record())
+        if finding.error is not None:
+            errors.append(finding.error)
+    return CommandResult(document, error=error_to_report(errors) if errors else None)
+
+
+def check_sources(catalog: Catalog, http: HttpClient, sources: Sources, cancellation: Cancellation) -> Iterator[Finding]:
+    """Yield what each source of each data set answers, whatever its layout; one that fails does not stop the others.
+
+    Raises:
+        ProvisionerError: the check was cancelled.
     """
     for dataset in catalog.datasets.values():
         for source in dataset.sources:
@@ -85,7 +120,7 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
     except ProvisionerError as error:
         cancellation.raise_if_requested()
         return Finding(dataset.id, url, "", error)
-    said = ", ".join(
+    answer = ", ".join(
         (
             f"{facts.size:,} bytes" if facts.size is not None else "no size",
             f"ETag {facts.etag}" if facts.etag else "no ETag",
@@ -94,26 +129,26 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
     )
     exact = artifact.exact_size
     if exact is not None and facts.size is not None and facts.size != exact:
-        wrong = SizeMismatchError(
+        wrong_size = SizeMismatchError(
             f"{url}: the catalog says {exact:,} bytes, the server {facts.size:,}", hint="Correct the catalog."
         )
-        return Finding(dataset.id, url, said, wrong)
+        return Finding(dataset.id, url, answer, wrong_size)
     found = _MD5.fullmatch(facts.etag or "")
     if found and artifact.digest and artifact.digest.algorithm == "md5" and found[1] != artifact.digest.hex:
-        # Of single-part objects many stores make the MD5 their ETag: a cheap look without fetching anything.
-        changed = DigestMismatchError(
+        # Many object stores use the MD5 of a file that was uploaded in one part as its ETag: a check without a transfer.
+        wrong_digest = DigestMismatchError(
             f"{url}: the catalog says {artifact.digest}, the server's ETag {found[1]}",
             hint="Correct the catalog if the ETag is the file's MD5.",
         )
-        return Finding(dataset.id, url, said, changed)
+        return Finding(dataset.id, url, answer, wrong_digest)
     notes = []
     if not facts.ranges:
         notes.append("an interrupted transfer starts from zero")
     if artifact.digest is None:
-        notes.append("the catalog knows no digest")
+        notes.append("the catalog has no digest")
     if exact is None:
-        notes.append("the catalog knows no exact size")
-    return Finding(dataset.id, url, said, warning="; ".join(notes))
+        notes.append("the catalog has no exact size")
+    return Finding(dataset.id, url, answer, warning="; ".join(notes))
 
 
 def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellation: Cancellation) -> Finding:
@@ -124,12 +159,12 @@ def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellat
         cancellation.raise_if_requested()
         return Finding(dataset.id, where, "", error)
     size = total(artifact.size for artifact in resolved.artifacts)
-    said = f"{len(resolved.artifacts)} files, {size.value:,} bytes, commit {resolved.pin}"
+    answer = f"{len(resolved.artifacts)} files, {size.value:,} bytes, commit {resolved.pin}"
     stated = source.size.exact if source.size else None
     if stated is not None and stated != size.value:
         wrong_size = SizeMismatchError(
             f"{where}: the catalog says {stated:,} bytes, the listing {size.value:,}", hint="Correct the catalog."
         )
-        return Finding(dataset.id, where, said, wrong_size)
+        return Finding(dataset.id, where, answer, wrong_size)
     notes = [] if source.pinned(resolved.pin) == source else [f"pin it with 'revision: {resolved.pin}'"]
-    return Finding(dataset.id, where, said, warning="; ".join(notes))
+    return Finding(dataset.id, where, answer, warning="; ".join(notes))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
-from provisioner.engine.installation import load_catalog
+from provisioner.engine.installation import in_image, load_catalog
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import AccessDeniedError, NotFoundError, ProvisionerError, VolumeError, VolumeNotWritableError
@@ -37,13 +37,19 @@ from provisioner.volume.fs.space import free_bytes
 from provisioner.volume.store.json_file import read_json
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
+    from provisioner.commands.request import CommandRequest
     from provisioner.settings.model import Settings
 
 Word = Literal["ok", "note", "WRONG"]
+
+DESCRIPTION: Final = """\
+Try out what a run needs: settings, catalog, clock, volume, certificates, proxy, Hub and token; say what to fix. Files are
+made under a temporary name and removed again; no data are fetched."""
 
 PATIENCE: Final = RetryPolicy(attempts=2, base_seconds=0.5, cap_seconds=1.0, total_seconds=15.0)
 """Somebody waits in front of a screen."""
@@ -75,13 +81,18 @@ class Result:
         return f"{self.word:<6} {self.name}: {self.text}" + (f"\n       {self.hint}" if self.hint else "")
 
 
-def run_doctor(settings: Settings, environ: Mapping[str, str], *, in_image: bool, cancellation: Cancellation) -> CommandResult:
-    """Do what the command ``doctor`` does.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe no options: the common ones are enough."""
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Try out everything.
 
     Raises:
-        ProvisionerError: it must end; what is wrong is in the answer.
+        ProvisionerError: it was cancelled; what is wrong is in the result.
     """
-    doctor = _Doctor(settings, environ, in_image=in_image, cancellation=cancellation)
+    settings, cancellation = request.settings, request.cancellation
+    doctor = _Doctor(settings, request.environ, in_image=in_image(), cancellation=cancellation)
     with deadline(settings.deadline_seconds, cancellation):
         results = supervise(lambda: list(doctor.results()), cancellation, lambda: None)
     wrong = [result for result in results if result.word == "WRONG"]

@@ -12,6 +12,7 @@ import os
 import secrets
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from provisioner._version import __version__
@@ -33,15 +34,20 @@ from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.store import Store
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
+    from provisioner.commands.request import CommandRequest
     from provisioner.planning.plan import Plan
     from provisioner.redaction import Redactor
     from provisioner.remote.hub.repository import RepositoryOutcome
     from provisioner.settings.model import Settings
+
+DESCRIPTION: Final = """\
+Ask on a terminal for what a first run needs (token, repository, phase, licences), create the repository, and write the answers
+to .env for Compose. Nothing is written before the last question."""
 
 T = TypeVar("T")
 
@@ -75,27 +81,26 @@ class _WrongAnswerError(Exception):
     """An answer that is asked for again; the text says why."""
 
 
-def initialize(settings: Settings, catalog: Catalog, file: Path, redactor: Redactor, cancellation: Cancellation) -> CommandResult:
-    """Ask, make the repository, write the file.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options."""
+    parser.add_argument("--env-file", metavar="FILE", default=".env", help="the file to write (default: .env)")
 
-    Args:
-        settings: what is known already; the defaults of the questions.
-        catalog: what there is to choose from.
-        file: where the answers go.
-        redactor: is told the token.
-        cancellation: ends requests.
+
+def run(request: CommandRequest) -> CommandResult:
+    """Ask, create the repository, write the file.
 
     Raises:
         UsageError: there is no terminal to ask on.
         ConfigurationError: the file cannot be written.
     """
+    catalog, file = request.catalog(), Path(request.options.env_file)
     if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
         raise UsageError(
             "'init' asks questions, and there is no terminal to ask on; nothing was written",
             hint="Set HF_TOKEN (or HF_TOKEN_FILE), DATASET_REPO, DATASET_REPO_ORG, DATASET_REPO_PRIVATE, PHASE and"
             f" ACCEPT_LICENSES in the environment or in {file}; 'repo create' makes the repository.",
         )
-    return _Conversation(settings, catalog, file, redactor, cancellation).hold()
+    return _Conversation(request.settings, catalog, file, request.redactor, request.cancellation).hold()
 
 
 class _Conversation:

@@ -1,49 +1,53 @@
-"""``repair``: fetch what ``verify --deep`` finds wrong, and only that."""
+"""``repair``: fetch what ``verify --deep`` finds wrong, and nothing else."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from provisioner.commands.arguments import add_ids
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
 from provisioner.engine.repairing import Repair
 from provisioner.engine.supervise import deadline, supervise
-from provisioner.engine.volume_session import VolumeSession
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
 
-    from provisioner.cancellation import Cancellation
-    from provisioner.catalog.model import Catalog
-    from provisioner.reporting.progress import Progress
-    from provisioner.settings.model import Settings
+    from provisioner.commands.request import CommandRequest
+
+DESCRIPTION: Final = """\
+Read every published tree as 'verify --deep' does, fetch the files that are wrong or missing, and keep the rest."""
 
 
-def run_repair(
-    settings: Settings, catalog: Catalog, ids: Sequence[str], *, cancellation: Cancellation, progress: Progress
-) -> CommandResult:
-    """Do what the command ``repair`` does.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    add_ids(parser)
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Repair the trees.
 
     Raises:
-        ProvisionerError: it could not be done; what failed for single data sets is in the answer.
+        ProvisionerError: nothing could be repaired; why a single data set could not be repaired is in the result.
     """
-    session = VolumeSession(settings, cancellation)
+    settings, cancellation = request.settings, request.cancellation
+    session, catalog, progress = request.session(), request.catalog(), request.progress()
     repair = Repair(session, catalog, Clients(settings, session.layout.root, cancellation), settings, cancellation, progress)
     try:
         with deadline(settings.deadline_seconds, cancellation):
-            supervise(lambda: repair.run(ids), cancellation, progress.tick)
+            supervise(lambda: repair.run(request.options.ids), cancellation, progress.tick)
     finally:
         progress.close()
     outcomes = sorted(repair.outcomes, key=lambda outcome: (outcome.checked.dataset, not outcome.checked.shown))
     failed = [outcome for outcome in repair.outcomes if outcome.error is not None]
-    mended = sum(1 for outcome in outcomes if outcome.done)
+    repaired = sum(1 for outcome in outcomes if outcome.done)
     lines = [outcome.line for outcome in outcomes]
-    summary = f"{mended} repaired, {len(failed)} not" if mended or failed else "nothing to repair"
+    summary = f"{repaired} repaired, {len(failed)} not" if repaired or failed else "nothing to repair"
     lines.append(f"{sum(1 for outcome in outcomes if outcome.checked.version)} trees checked by their bytes: {summary}")
     document = {
         "volume": str(session.layout.root),
         "trees": [outcome.as_record() for outcome in outcomes],
-        "repaired": mended,
+        "repaired": repaired,
         "failed": len(failed),
     }
     return CommandResult(document, "\n".join(lines), failed[0].error if failed else None)

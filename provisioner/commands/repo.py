@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from provisioner.cancellation import Cancellation
+    from provisioner.commands.request import CommandRequest
     from provisioner.redaction import Redactor
     from provisioner.remote.hub.repository import RepositoryRequest
     from provisioner.settings.model import Settings
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _LONGEST_LINE: Final = 10_000
+DESCRIPTION: Final = """\
+Create, list or check the user's data-set repositories on the Hub, such as the one for an app's experiment logs. Needs a token
+and no volume."""
 _HOW: Final = "Set HF_TOKEN or HF_TOKEN_FILE, log in with 'hf auth login', or pipe the token in with --token-stdin."
 
 
@@ -53,17 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-stdin", action="store_true", help="read the token from standard input")
 
 
-def run_repo(settings: Settings, options: argparse.Namespace, redactor: Redactor, cancellation: Cancellation) -> CommandResult:
-    """Do what a command line says.
+def run(request: CommandRequest) -> CommandResult:
+    """Create, list or check repositories.
 
     Raises:
-        ProvisionerError: it could not be done at all; what failed for single repositories is in the answer.
+        ProvisionerError: nothing could be done; what failed for single repositories is in the result.
     """
+    settings, options, cancellation = request.settings, request.options, request.cancellation
     if options.export and (options.json or options.action != "create"):
         raise UsageError("--export belongs to 'repo create', without --json", hint="Leave one of them out.")
     if settings.hf_hub_offline:
         raise UsageError(f"'repo {options.action}' asks the Hub, and HF_HUB_OFFLINE is set", hint="Unset HF_HUB_OFFLINE.")
-    settings, names = _with_token(settings, options, redactor)
+    settings, names = _with_token(settings, options, request.redactor)
     edges = Clients(settings, settings.data_dir.absolute(), cancellation)
     edges.check()
     with deadline(settings.deadline_seconds, cancellation):

@@ -1,18 +1,27 @@
-"""What a command says, and how it ends."""
+"""What a command found or did, and how it ended."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioner.errors import ProvisionerError
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """For people and for programs; the command line shows one of the two."""
+    """A result for programs and for people; the command line shows one of the two."""
 
-    document: dict[str, Any]
-    text: str
+    document: Mapping[str, Any] | None = None
+    """JSON values, for ``--json``; ``None``: there is nothing to show."""
+    text: str = ""
+    """The same for people; empty: there is nothing to show."""
     error: ProvisionerError | None = None
+    """Decides the exit code, once the result has been shown."""
+    tolerated: ProvisionerError | None = None
+    """A failure that ``ON_FAILURE=degraded`` overlooks: it is recorded, and the exit code is 0."""
+    app_environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables for the app that is started next."""

@@ -1,49 +1,56 @@
-"""``verify``: are the published trees what their manifests say; changes nothing."""
+"""``verify``: compare the published trees with their manifests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from provisioner.commands.arguments import add_ids
 from provisioner.commands.result import CommandResult
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.verification import Checked, Verifier
-from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import DamagedTreeError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
-    from provisioner.cancellation import Cancellation
-    from provisioner.reporting.progress import Progress
-    from provisioner.settings.model import Settings
+    from provisioner.commands.request import CommandRequest
+
+DESCRIPTION: Final = """\
+Compare every published tree with its manifest: names, kinds and sizes, and with --deep the bytes as well.
+Nothing is changed and no lock is taken."""
 
 
-def run_verify(
-    settings: Settings, ids: Sequence[str], *, deep: bool, cancellation: Cancellation, progress: Progress
-) -> CommandResult:
-    """Do what the command ``verify`` does.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options."""
+    add_ids(parser)
+    parser.add_argument("--deep", action="store_true", help="also read every file and compare its digest")
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Compare the trees with their manifests.
 
     Raises:
-        ProvisionerError: it could not be done; what is wrong with the trees is in the answer.
+        ProvisionerError: the volume could not be read; what is wrong with the trees is in the result.
     """
-    verifier = Verifier(
-        VolumeSession(settings, cancellation).store, deep=deep, check_cancelled=cancellation.raise_if_requested, progress=progress
-    )
+    settings, cancellation, deep = request.settings, request.cancellation, bool(request.options.deep)
+    progress = request.progress()
+    verifier = Verifier(request.session().store, deep=deep, check_cancelled=cancellation.raise_if_requested, progress=progress)
     try:
         with deadline(settings.deadline_seconds, cancellation):
-            found = supervise(lambda: list(verifier.check(ids)), cancellation, progress.tick)
+            trees = supervise(lambda: list(verifier.check(request.options.ids)), cancellation, progress.tick)
     finally:
         progress.close()
-    wrong = [checked for checked in found if checked.findings]
+    wrong = [checked for checked in trees if checked.findings]
     count = sum(len(checked.findings) for checked in wrong)
     how = "by their bytes" if deep else "by names, kinds and sizes; 'verify --deep' also reads them"
-    trees = sum(1 for checked in found if checked.version)
-    lines = [line for checked in found for line in _lines(checked)]
-    lines.append(f"{trees} trees checked {how}: {_findings(count) if count else 'all right'}")
+    versions = sum(1 for checked in trees if checked.version)
+    lines = [line for checked in trees for line in _lines(checked)]
+    lines.append(f"{versions} trees checked {how}: {_findings(count) if count else 'all right'}")
     document = {
         "volume": str(settings.data_dir.absolute()),
         "deep": deep,
-        "trees": [checked.as_record() for checked in found],
+        "trees": [checked.as_record() for checked in trees],
         "findings": count,
     }
     return CommandResult(document, "\n".join(lines), _error(wrong, count))

@@ -232,14 +232,14 @@ def test_a_signal_while_the_program_is_loaded(volume: Volume) -> None:
     code = (
         "import os, signal, sys; sys.argv = ['entrypoint.py', '--version'];"
         "from provisioner.cli import early_signals;"
-        "before = set(sys.modules); early_signals.answer_signals();"
+        "before = set(sys.modules); early_signals.exit_on_signals();"
         "assert 'provisioner.cli.main' not in sys.modules;"
         "os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(30)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, env=volume.environ(), timeout=20, check=False)
     assert done.returncode == 143
     lines = (CHECKOUT / "entrypoint.py").read_text("utf-8").splitlines()
-    assert lines.index("    answer_signals()") < lines.index(next(line for line in lines if "provisioner.cli.main" in line))
+    assert lines.index("    exit_on_signals()") < lines.index(next(line for line in lines if "provisioner.cli.main" in line))
 
 
 def test_a_signal_just_before_the_hand_off(shelf: Shelf, volume: Volume) -> None:

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner import __version__
-from provisioner.cli.main import COMMANDS, Invocation, main, parse_options, take_apart
+from provisioner.cli.main import main
+from provisioner.cli.parser import Invocation, parse_options, take_apart
+from provisioner.commands.registry import COMMANDS
 from provisioner.errors import UsageError
 from provisioner.settings.model import SETTINGS
 

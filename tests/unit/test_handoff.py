@@ -67,21 +67,21 @@ def test_not_executable(tmp_path: Path) -> None:
         assert caught.value.exit_code == 126
 
 
-def test_a_folder(tmp_path: Path) -> None:
+def test_a_directory(tmp_path: Path) -> None:
     """It can be entered, not executed."""
     with pytest.raises(AppNotExecutableError) as caught:
         find_app([str(tmp_path)], {}, COMMANDS)
-    assert caught.value.hint == "It is a folder."
+    assert caught.value.hint == "It is a directory."
 
 
-BECOME = """
+EXEC = """
 import os, signal, sys
-from provisioner.cli.handoff import become, original_mask
+from provisioner.cli.handoff import exec_app, original_mask
 from provisioner.errors import ProvisionerError
 mask = original_mask()
 exec(sys.argv[1])
 try:
-    become(sys.argv[2], sys.argv[2:], {"ONLY": "this"}, mask=mask, umask=0o027, received=lambda: None)
+    exec_app(sys.argv[2], sys.argv[2:], {"ONLY": "this"}, mask=mask, umask=0o027, received=lambda: None)
 except ProvisionerError as error:
     print(type(error).__name__, error.message)
 """
@@ -90,7 +90,7 @@ except ProvisionerError as error:
 def become(before: str, *command: str) -> str:
     """Let a process become something else, after some preparation; give what was said."""
     done = subprocess.run(
-        [sys.executable, "-c", BECOME, before, *command], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", EXEC, before, *command], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
     return done.stdout
 

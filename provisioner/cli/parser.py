@@ -1,0 +1,187 @@
+"""Reading a command line: what is ours, what is the app's, and the options of each command."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from provisioner._version import __version__
+from provisioner.catalog.document import nearest
+from provisioner.commands.arguments import add_common
+from provisioner.commands.registry import COMMANDS
+from provisioner.errors import (
+    INTERNAL_ERROR_EXIT_CODE,
+    ConfigurationError,
+    InterruptedBySignal,
+    UsageError,
+)
+from provisioner.settings.help import help_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from provisioner.commands.registry import Command
+    from provisioner.errors import ProvisionerError
+
+DEFAULT_COMMAND: Final = "provision"
+
+_VALUED: Final = frozenset({"--phase", "--dataset", "--data-dir", "--cache-dir", "--config", "--catalog"})
+"""Options that may stand before the command and take the next word as their value."""
+
+_DESCRIPTION: Final = "Fill a volume with the data sets that an application needs, before it starts."
+_EPILOG: Final = """\
+'provisioner COMMAND --help' explains a command. In a container, '--' or a first word that is no command begins the app's
+command line: the volume is filled, then this process becomes the app.
+
+"""
+_SETTINGS_HEADING: Final = """
+
+Settings (environment variables, each also as PROVISIONER_NAME; the command line comes first, then the environment, the
+config file, the default):
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A command line, separated into its parts."""
+
+    command: str
+    arguments: tuple[str, ...] = ()
+    """Our words, without the command."""
+    app: tuple[str, ...] = ()
+    """The app's command line."""
+    explicit: bool = field(default=True, compare=False)
+    """The command was written; without one, ``--help`` is about the whole program."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises :class:`UsageError` instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise self._usage_error(message[:1].upper() + message[1:])
+
+    def __init__(self, prog: str, description: str, epilog: str, usage: str | None = None) -> None:
+        super().__init__(
+            prog,
+            usage,
+            description,
+            epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse ``arguments``, all of which must be known.
+
+        Names may stand before and behind options, as in ``repo create one --private two``.
+
+        Raises:
+            UsageError: the words cannot be understood; the hint names the option that was probably meant.
+            SystemExit: ``--help`` or ``--version`` was asked for, and was answered.
+        """
+        options, unknown = self.parse_known_intermixed_args(list(arguments))
+        if unknown:
+            flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
+            raise self._usage_error(f"Unrecognized arguments: {' '.join(unknown)}", self._nearest_option(flag))
+        return options
+
+    def _nearest_option(self, flag: str) -> str:
+        guess = nearest(flag, [name for name in self._option_string_actions if name.startswith("--")]) if flag else ""
+        return guess if guess.startswith("Did you mean") else ""
+
+    def _usage_error(self, message: str, guess: str = "") -> UsageError:
+        return UsageError(message, hint=f"{guess} See '{self.prog} --help'.".lstrip())
+
+
+def take_apart(arguments: Sequence[str]) -> Invocation:
+    """Separate our words from the app's command line, and find the command.
+
+    A word that begins with ``-`` is ours. The first other word is a command of ours, or else begins the app's command line,
+    as ``--`` does wherever it stands.
+
+    Raises:
+        UsageError: an app follows a command that starts none, or does not follow ``--``.
+    """
+    ours: list[str] = []
+    rest = list(arguments)
+    command = ""
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word.startswith("-") or command:
+            ours.append(word)
+            if word in _VALUED:
+                ours += [rest.pop(0)] if rest else []
+        elif word in COMMANDS:
+            command = word
+        else:
+            rest.insert(0, word)
+            break
+    else:
+        return Invocation(command or DEFAULT_COMMAND, tuple(ours), explicit=bool(command))
+    if command not in {"", DEFAULT_COMMAND}:
+        raise UsageError(f"'{command}' starts no app: {' '.join(rest)!r} is not understood", hint="Leave out what follows '--'.")
+    if not rest:
+        raise UsageError("an app's command line was announced by '--', and there is none", hint="Give it, or leave out the '--'.")
+    return Invocation(DEFAULT_COMMAND, tuple(ours), tuple(rest), explicit=bool(command))
+
+
+def parse_options(invocation: Invocation) -> argparse.Namespace:
+    """Read our part of the command line.
+
+    Returns:
+        The common options, those of the command, and ``command``: the name of the command to run.
+
+    Raises:
+        UsageError: it cannot be understood.
+        SystemExit: ``--help`` or ``--version`` was asked for, and was answered.
+    """
+    command = COMMANDS[invocation.command]
+    parser = _command_parser(command) if invocation.explicit else _program_parser()
+    add_common(parser)
+    command.load().add_arguments(parser)
+    parser.set_defaults(command=command.name)
+    if command.name == DEFAULT_COMMAND:
+        _add_older_flags(parser)
+    options = parser.read(invocation.arguments)
+    if options.command == DEFAULT_COMMAND and options.dry_run:
+        options.command = "plan"
+    return options
+
+
+def _program_parser() -> _Parser:
+    width = max(map(len, COMMANDS))
+    commands = "".join(f"\n  {command.name:<{width}}  {command.summary}" for command in COMMANDS.values())
+    return _Parser(
+        prog="provisioner",
+        usage="provisioner [COMMAND] [OPTIONS] [-- APP ...]",
+        description=f"{_DESCRIPTION}\n\nCommands:{commands}",
+        epilog=f"{_EPILOG}{_exit_codes(COMMANDS.values())}{_SETTINGS_HEADING}{help_text()}",
+    )
+
+
+def _command_parser(command: Command) -> _Parser:
+    """Return the parser of one command: only the one that is used is made, so that a start with nothing to do stays quick."""
+    description = command.load().DESCRIPTION
+    return _Parser(prog=f"provisioner {command.name}", description=description, epilog=_exit_codes([command], command.success))
+
+
+def _add_older_flags(parser: argparse.ArgumentParser) -> None:
+    """Describe the older tool's ways to choose a command."""
+    parser.add_argument("--list", action="store_const", dest="command", const="list", help="the same as the command 'list'")
+    parser.add_argument("--status", action="store_const", dest="command", const="status", help="the same as the command 'status'")
+    parser.set_defaults(check=False)
+    parser.add_argument("--version", action="version", version=__version__)
+
+
+def _exit_codes(commands: Iterable[Command], success: str = "done") -> str:
+    """Return the table of exit codes for ``--help``."""
+    errors: set[type[ProvisionerError]] = {UsageError, ConfigurationError}
+    errors.update(error for command in commands for error in command.errors)
+    rows = [("0", success), (str(INTERNAL_ERROR_EXIT_CODE), "a bug of the provisioner, the only case with a traceback")]
+    rows += [(str(error.exit_code), error.meaning.replace("`", "")) for error in errors]
+    rows.sort(key=lambda row: int(row[0]))
+    rows.append((f"{InterruptedBySignal.exit_code}+N", InterruptedBySignal.meaning))
+    return "\n".join(["Exit codes:", *(f"  {code:>5}  {meaning}" for code, meaning in rows)])

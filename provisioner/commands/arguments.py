@@ -1,0 +1,38 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Describe the options that every command takes."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output; logs on standard error")
+    parser.add_argument("--data-dir", "--cache-dir", metavar="DIR", help="the volume's root (DATA_DIR)")
+    parser.add_argument("--config", metavar="FILE", help="the config file (CONFIG_PATH)")
+    parser.add_argument("--catalog", metavar="FILE", help="the catalog (CATALOG_PATH)")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Describe the options that choose a phase or data sets."""
+    parser.add_argument("--phase", metavar="PHASE", help="a phase of the catalog, or 'auto' (PHASE)")
+    parser.add_argument(
+        "--dataset",
+        metavar="ID[:SPLIT]",
+        action="append",
+        default=[],
+        help="this data set instead of a phase; may be repeated (DATASETS)",
+    )
+
+
+def add_ids(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments that name data sets on the volume."""
+    parser.add_argument("ids", nargs="*", metavar="ID", help="these data sets; by default all that are on the volume")
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Describe the option of commands that remove something."""
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed, and its size; remove nothing")

@@ -1,0 +1,71 @@
+"""``healthcheck``: the image's ``HEALTHCHECK``. While this program runs, its heartbeat must be recent."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.commands.result import CommandResult
+from provisioner.errors import TryAgainError
+from provisioner.reporting.status import STALE_SECONDS
+from provisioner.volume.store.json_file import read_json
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from provisioner.commands.request import CommandRequest
+
+DESCRIPTION: Final = f"""\
+For the container's HEALTHCHECK. While the volume is being filled, the status on it must have been updated within the last
+{STALE_SECONDS:.0f} seconds. Once the app has taken over, the answer is always 0: the app has to check itself."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe no options: the common ones are enough."""
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Check the heartbeat of the run in this container.
+
+    Raises:
+        TryAgainError: the status file was not updated recently.
+    """
+    if not any(_is_ours(words) for words in _first_processes()):
+        return CommandResult()
+    path = request.session().layout.status
+    age_seconds = time.time() - _timestamp((read_json(path) or {}).get("updated_at"))
+    if age_seconds > STALE_SECONDS:
+        raise TryAgainError(
+            f"the run has given no sign of life on {path} for {age_seconds:.0f} s",
+            hint="It may wait for another writer: look at the log.",
+        )
+    return CommandResult()
+
+
+def _first_processes() -> Iterator[list[str]]:
+    """Yield the command lines of process 1 and its children: with ``docker run --init`` process 1 stays the init process."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            # "PID (NAME) STATE PPID …", where the name may hold anything (man 5 proc).
+            parent = (directory / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
+            if directory.name == "1" or parent == "1":
+                yield os.fsdecode((directory / "cmdline").read_bytes()).split("\0")
+        except (OSError, IndexError):
+            continue  # the process has ended meanwhile
+
+
+def _is_ours(words: list[str]) -> bool:
+    """Return whether a command line is that of a Python that runs this program."""
+    return Path(words[0]).name.startswith("python") and any(Path(word).name == "entrypoint.py" for word in words[1:])
+
+
+def _timestamp(text: object) -> float:
+    """Return the seconds since the epoch that an ISO 8601 text means; 0 for anything else."""
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,65 @@
+"""``provision``: fill the volume with what was asked for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.commands.arguments import add_selection
+from provisioner.commands.result import CommandResult
+from provisioner.engine.installation import in_image
+from provisioner.errors import ConfigurationError, DeadlineError, InterruptedBySignal, ProvisionerError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from provisioner.commands.request import CommandRequest
+
+_LOGGER = logging.getLogger(__name__)
+
+DESCRIPTION: Final = """\
+Make the volume hold a phase of the catalog, or the data sets that were asked for. What is there already is kept; with
+nothing to do, nothing is written and no request is made. Behind '--' an app may follow: this process becomes the app."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options."""
+    add_selection(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show the plan; write nothing")
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Fill the volume.
+
+    Raises:
+        ProvisionerError: the run failed, and ``ON_FAILURE`` does not overlook it.
+    """
+    from provisioner.engine.run import Run  # noqa: PLC0415 - '--help' does without it
+
+    settings = request.settings
+    document: dict[str, Any]
+    error: ProvisionerError | None
+    try:
+        result = Run(
+            settings,
+            request.catalog(),
+            cancellation=request.cancellation,
+            progress=request.progress(),
+            in_image=in_image(),
+            given=request.environ,
+        ).provision()
+        document, error = {**result.status, "fetched": result.worked}, result.error
+        values = result.environment
+    except (ConfigurationError, InterruptedBySignal, DeadlineError):
+        raise  # ON_FAILURE is about data: the operator did not choose to go on with these
+    except ProvisionerError as failure:
+        document, error = {"error": failure.as_record()}, failure
+        values = {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets")}
+    if request.cancellation.reason is not None:
+        raise request.cancellation.reason
+    if error is None:
+        return CommandResult(document, app_environment=values)
+    if settings.on_failure != "degraded":
+        raise error
+    _LOGGER.warning("%s. Continuing all the same, since ON_FAILURE=degraded", error.message)
+    return CommandResult(document, tolerated=error, app_environment=values)

@@ -1,0 +1,149 @@
+"""All commands: their names, what ``--help`` says of each, and where their code is.
+
+The code of a command is imported when the command is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from provisioner.errors import (
+    AccessDeniedError,
+    AppNotExecutableError,
+    AppNotFoundError,
+    IntegrityError,
+    NotFoundError,
+    RemoteRefusedError,
+    TryAgainError,
+    VolumeError,
+    VolumeNotWritableError,
+)
+
+if TYPE_CHECKING:
+    import argparse
+
+    from provisioner.commands.request import CommandRequest
+    from provisioner.commands.result import CommandResult
+    from provisioner.errors import ProvisionerError
+
+
+class CommandModule(Protocol):
+    """The module of a command."""
+
+    DESCRIPTION: str
+    """What the command does, for its ``--help``."""
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Describe the options and arguments that only this command has."""
+
+    @staticmethod
+    def run(request: CommandRequest) -> CommandResult:
+        """Execute the command.
+
+        Raises:
+            ProvisionerError: the command could not be executed, and there is nothing to show.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command, as it is known before its code is imported."""
+
+    name: str
+    summary: str
+    """One line of the program's ``--help``."""
+    errors: tuple[type[ProvisionerError], ...] = ()
+    """Why it may fail, beside what makes every command fail."""
+    success: str = "done"
+    """What exit code 0 means."""
+    module: str = ""
+    """The module in this package; empty: it has the command's name."""
+    graceful: bool = False
+    """A signal asks the command to stop and to tidy up; otherwise it ends the process at once."""
+    group_writable: bool = False
+    """What the command writes may be changed by the volume's group."""
+
+    def load(self) -> CommandModule:
+        """Import the command's module."""
+        return cast("CommandModule", importlib.import_module(f"provisioner.commands.{self.module or self.name}"))
+
+
+_REMOTE: Final = (IntegrityError, NotFoundError, RemoteRefusedError, TryAgainError, AccessDeniedError)
+_VOLUME: Final = (VolumeNotWritableError, VolumeError, TryAgainError)
+
+_ALL: Final = (
+    Command(
+        "provision",
+        "fill the volume with what was asked for (the default command)",
+        (*_REMOTE, VolumeNotWritableError, VolumeError, AppNotExecutableError, AppNotFoundError),
+        "the volume is ready, or partial (policy, space or an optional data set left something out)",
+        graceful=True,
+        group_writable=True,
+    ),
+    Command(
+        "plan",
+        "show what 'provision' would do and why; writes nothing, makes no request",
+        (VolumeError, AccessDeniedError),
+        "such a run would not be refused",
+    ),
+    Command(
+        "status",
+        "show what the volume holds and how the last run ended",
+        (NotFoundError, TryAgainError),
+        "the status was shown; with --check: it is ready or partial",
+    ),
+    Command("list", "show the catalog: data sets, splits, phases, sizes, licences", (VolumeError,)),
+    Command(
+        "catalog",
+        "'catalog check [--online]': check that the catalog is well formed and that its sources exist",
+        _REMOTE,
+        "the catalog is well formed; with --online: every source is as it says",
+        module="catalog_check",
+        graceful=True,
+    ),
+    Command(
+        "verify",
+        "'verify [--deep] [ID ...]': compare the published trees with their manifests; changes nothing",
+        (IntegrityError, NotFoundError, VolumeError, TryAgainError),
+        "every tree is what its manifest says",
+        graceful=True,
+    ),
+    Command(
+        "repair",
+        "'repair [ID ...]': fetch what 'verify --deep' finds wrong, and nothing else",
+        (*_REMOTE, VolumeNotWritableError, VolumeError),
+        "every tree is what its manifest says now",
+        graceful=True,
+        group_writable=True,
+    ),
+    Command(
+        "remove",
+        "'remove ID ... [--dry-run]': remove data sets from the volume",
+        (NotFoundError, *_VOLUME),
+        graceful=True,
+    ),
+    Command("gc", "'gc [--dry-run]': remove superseded versions and leftovers", _VOLUME, graceful=True),
+    Command(
+        "doctor",
+        "try out the volume, the settings, the token and the Hub; say what to fix",
+        (*_REMOTE, VolumeNotWritableError, VolumeError),
+        "nothing keeps a run from filling the volume",
+        graceful=True,
+    ),
+    Command("repo", "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub", _REMOTE),
+    Command("init", "ask on a terminal for token, repository, phase and licences; write .env for Compose"),
+    Command(
+        "healthcheck",
+        "for the container's HEALTHCHECK: check that this run is alive, or the app started",
+        (TryAgainError,),
+        "the run is alive, or the app has taken over",
+    ),
+)
+
+COMMANDS: Final = {command.name: command for command in _ALL}
+
+LATER_COMMANDS: Final = ("serve",)
+"""Names that are reserved for commands of later versions."""

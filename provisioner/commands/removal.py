@@ -1,0 +1,93 @@
+"""What ``gc`` and ``remove`` share: everything that is removed is first named, with its size."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provisioner.commands.result import CommandResult
+from provisioner.engine.supervise import deadline, supervise
+from provisioner.reporting.units import format_bytes
+from provisioner.volume.fs.space import used_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from provisioner.commands.request import CommandRequest
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.volume.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to remove from the volume."""
+
+    dataset: str
+    """Empty: leftovers of no data set."""
+    version: str
+    """Empty: leftovers."""
+    why: str
+    size: int
+    """Bytes on the device; what other versions share by hard links is freed only with the last of them."""
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the form in which ``--json`` carries it."""
+        return {"dataset": self.dataset or None, "version": self.version or None, "why": self.why, "bytes": self.size}
+
+    def __str__(self) -> str:
+        return f"{' '.join(filter(None, (self.dataset, self.version))) or 'leftovers'}: {self.why}, {format_bytes(self.size)}"
+
+
+def version_item(store: Store, dataset: str, version: str, why: str) -> Item:
+    """Return the item for one version, with the size of its tree."""
+    tree = store.tree_of(dataset, version)
+    return Item(dataset, version, why, used_bytes(tree) if tree else 0)
+
+
+def remove_items(
+    request: CommandRequest,
+    session: VolumeSession,
+    find: Callable[[], list[Item]],
+    remove: Callable[[list[Item]], None],
+) -> list[Item]:
+    """Find what is to be removed, and remove it, unless this is a dry run.
+
+    Args:
+        request: its option ``dry_run`` says whether to remove.
+        session: the volume.
+        find: looks at the volume; called again under the lock before anything is removed.
+        remove: removes the items; called with the lock held.
+
+    Returns:
+        What was removed, or would be.
+
+    Raises:
+        ProvisionerError: it could not be removed.
+    """
+
+    def work() -> list[Item]:
+        items = find()
+        if request.options.dry_run or not items:
+            return items
+        session.prepare()
+        with session.lock():
+            items = find()
+            for item in items:
+                _LOGGER.info("Removing %s", item)
+            remove(items)
+        return items
+
+    with deadline(request.settings.deadline_seconds, request.cancellation):
+        return supervise(work, request.cancellation, lambda: None)
+
+
+def removal_result(command: str, items: Sequence[Item], *, dry_run: bool) -> CommandResult:
+    """Return the result of ``command`` for what was removed, or would be."""
+    total = sum(item.size for item in items)
+    lines = [f"{'would remove' if dry_run else 'removed'} {item}" for item in items]
+    lines.append(f"{command}: {len(items)} items, {total:,} bytes" if items else f"{command}: nothing to remove")
+    document = {"dry_run": dry_run, "items": [item.as_record() for item in items], "bytes": total}
+    return CommandResult(document, "\n".join(lines))

@@ -1,0 +1,102 @@
+"""``remove``: remove data sets from the volume, all versions of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from provisioner.commands.arguments import add_dry_run
+from provisioner.commands.removal import Item, removal_result, remove_items, version_item
+from provisioner.engine.verification import known_ids
+from provisioner.engine.volume_session import now
+from provisioner.errors import VolumeError
+from provisioner.volume.fs.space import used_bytes
+from provisioner.volume.store.json_file import read_json, write_json
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from provisioner.catalog.model import Catalog
+    from provisioner.commands.request import CommandRequest
+    from provisioner.commands.result import CommandResult
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.volume.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+DESCRIPTION: Final = """\
+Remove data sets from the volume, all versions of them. A data set that belongs to a phase is fetched again by the next
+'provision' of that phase."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options and arguments."""
+    parser.add_argument("ids", nargs="+", metavar="ID", help="these data sets, all versions of them")
+    add_dry_run(parser)
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Remove the data sets.
+
+    Raises:
+        NotFoundError: one of them is not on the volume; nothing was removed.
+        ProvisionerError: they could not be removed.
+    """
+    session, catalog, ids = request.session(), request.catalog(), request.options.ids
+    items = remove_items(
+        request,
+        session,
+        find=lambda: _find(session.store, catalog, ids),
+        remove=lambda found: _remove(session, tuple(dict.fromkeys(item.dataset for item in found))),
+    )
+    return removal_result("remove", items, dry_run=request.options.dry_run)
+
+
+def _find(store: Store, catalog: Catalog, ids: Sequence[str]) -> list[Item]:
+    present = store.datasets()
+    # A removal that was interrupted may have left files that belong to no version any more.
+    leftovers = {dataset: store.leftovers(dataset) for dataset in ids if dataset not in present}
+    items = [
+        Item(dataset, "", "left by an interrupted run", sum(map(used_bytes, paths)))
+        for dataset, paths in leftovers.items()
+        if paths
+    ]
+    rest = [dataset for dataset in ids if not leftovers.get(dataset)]
+    for dataset in known_ids(store, rest) if rest else ():
+        if store.is_foreign(dataset):
+            raise VolumeError(
+                f"datasets/{dataset} holds something that the provisioner did not put there; nothing was removed",
+                hint="Move it away, then run 'remove' again.",
+            )
+        items += [version_item(store, dataset, version, "asked for") for version in store.versions(dataset)]
+        phases = [phase.name for phase in catalog.phases.values() if dataset in phase.datasets]
+        if phases:
+            _LOGGER.warning("%s belongs to %s: the next 'provision' of it fetches it again", dataset, ", ".join(phases))
+    return items
+
+
+def _remove(session: VolumeSession, ids: Sequence[str]) -> None:
+    store = session.store
+    for dataset in ids:
+        store.hide(dataset)
+        # The versions go last: while there is one, the same command finds the data set and finishes an interrupted removal.
+        _remove_from_status(session, dataset)
+        store.clear_abandoned((dataset,), time.time())
+        for version in store.versions(dataset):
+            store.remove(dataset, version)
+    store.clear_leftovers()
+
+
+def _remove_from_status(session: VolumeSession, dataset: str) -> None:
+    """Remove a data set's record from the status file; a phase that needs the data set is no longer ready."""
+    document = read_json(session.layout.status)
+    records = document.get("datasets") if document is not None else None
+    if document is None or not isinstance(records, dict) or not isinstance(records.get(dataset), dict):
+        return
+    record = records.pop(dataset)
+    if record.get("reason") != "not_in_phase" and document.get("state") == "ready":
+        document["state"] = "partial"
+    document["updated_at"] = now()
+    write_json(session.layout.status, document)

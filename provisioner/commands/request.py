@@ -1,0 +1,56 @@
+"""What a command works with."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.engine.installation import load_catalog
+from provisioner.engine.volume_session import VolumeSession
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.catalog.model import Catalog
+    from provisioner.redaction import Redactor
+    from provisioner.reporting.logs import ConsoleHandler
+    from provisioner.reporting.progress import Progress
+    from provisioner.settings.model import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRequest:
+    """The settings, the command's own options, and the means of the process that runs it."""
+
+    settings: Settings
+    options: argparse.Namespace
+    """What the command's ``add_arguments`` describes."""
+    environ: Mapping[str, str]
+    cancellation: Cancellation
+    redactor: Redactor
+    console: ConsoleHandler
+    """The log's handler; progress bars and log lines share its stream."""
+    show: Callable[[str], None]
+    """Shows people a line before the command has ended; does nothing with ``--json``."""
+
+    def session(self) -> VolumeSession:
+        """Return a new session on the volume that the settings name."""
+        return VolumeSession(self.settings, self.cancellation)
+
+    def catalog(self) -> Catalog:
+        """Read the catalog that the settings name.
+
+        Raises:
+            ConfigurationError: it does not exist, or is not well formed.
+        """
+        return load_catalog(self.settings.catalog_path)
+
+    def progress(self) -> Progress:
+        """Return counters that are shown on standard error."""
+        from provisioner.reporting.display import make_display  # noqa: PLC0415 - most commands show none
+        from provisioner.reporting.progress import Progress  # noqa: PLC0415 - the same
+
+        return Progress(make_display(sys.stderr, log_format=self.settings.log_format, console=self.console))
