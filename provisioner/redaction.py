@@ -1,10 +1,14 @@
-"""Removal of secrets from every text that leaves the process: those that are known, and whatever has the form of one."""
+"""Removal of secrets from every text that leaves the process: those that are known, and whatever has the form of one.
+
+Texts of others, such as an error of a library or a server's own words, pass through :func:`redact_line` where they enter a
+message of ours, and every message through a :class:`Redactor` where it leaves the process.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +36,10 @@ _SIGNED_HOST: Final = re.compile(
 _BEARER: Final = re.compile(
     r"""\b((?:proxy-)?authorization['"]?\s*[:=]\s*['"]?(?:bearer|basic|token)|bearer)\s+[^\s'",;]+""", re.IGNORECASE
 )
-_HUB_TOKEN: Final = re.compile(r"\bhf_(?:[A-Za-z0-9]{16,}|(?:oauth|jwt|app)_[A-Za-z0-9_.-]{8,})")
+_HUB_TOKEN: Final = re.compile(r"\b(hf_|api_org_)(?:[A-Za-z0-9]{16,}|(?:oauth|jwt|app)_[A-Za-z0-9_.-]{8,})")
+_URL: Final = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/@]*@)?(?P<rest>[^\s?#'\"<>]*)(?P<query>[?#][^\s'\"<>]*)?", re.IGNORECASE
+)
 
 
 def redact_urls(text: str) -> str:
@@ -43,7 +50,23 @@ def redact_urls(text: str) -> str:
     if "=" in text:
         text = _PARAMETER.sub(rf"\1{MASK}", text)
     text = _BEARER.sub(rf"\1 {MASK}", text)
-    return _HUB_TOKEN.sub(f"hf_{MASK}", text)
+    return _HUB_TOKEN.sub(rf"\1{MASK}", text)
+
+
+def redact_line(text: str, *secrets: str | None) -> str:
+    """Return the text of a library or a server on one line, without ``secrets``, tokens, and users and queries of URLs."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, MASK)
+    text = _URL.sub(lambda found: f"{found['scheme']}{found['rest']}{'?…' if found['query'] else ''}", text)
+    return " ".join(redact_urls(_HUB_TOKEN.sub(MASK, text)).split())
+
+
+def show_url(url: str) -> str:
+    """Return one URL for a message: without user, password and query, which may be a signature."""
+    parts = urlsplit(url)
+    host = parts.netloc.rsplit("@", 1)[-1]
+    return f"{parts.scheme}://{host}{parts.path}"
 
 
 class Redactor:

@@ -6,7 +6,6 @@ Imports no HTTP library: whoever makes a client asks here, so that the API, rang
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_TOKEN: Final = re.compile(r"\b(?:hf_|api_org_)\w{4,}|(?<=\bBearer )\S+", re.IGNORECASE)
-_URL_SECRETS: Final = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?:[^\s/@]*@)?(?P<rest>[^\s?#'\"<>]*)(?P<query>[?#][^\s'\"<>]*)?", re.IGNORECASE
-)
 
 
 class Proxies(NamedTuple):
@@ -87,12 +82,3 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
             f"SSL_CERT_FILE: {ca_file}: {error.strerror or 'holds no certificate'}",
             hint="Name a readable file with the trusted certificates in PEM form.",
         ) from error
-
-
-def redact(text: str, *secrets: str | None) -> str:
-    """Return ``text`` on one line and without ``secrets``, anything that looks like a token, user names or queries in URLs."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    text = _URL_SECRETS.sub(lambda found: f"{found['scheme']}{found['rest']}{'?…' if found['query'] else ''}", text)
-    return " ".join(_TOKEN.sub("***", text).split())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from provisioner.errors import TRY_NEXT_AFTER, DigestMismatchError, error_to_report
-from provisioner.remote.http.errors import show_url
+from provisioner.redaction import show_url
 from provisioner.remote.http.ranges import RangedFetch, RangeTarget
 
 if TYPE_CHECKING:

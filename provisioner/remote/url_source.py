@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from provisioner.remote.http.errors import show_url
+from provisioner.redaction import show_url
 from provisioner.remote.resolved import Resolved
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from provisioner.cancellation import Cancellation
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
+from provisioner.redaction import show_url
 from provisioner.remote.http.client import HttpClient, RateLimiter
-from provisioner.remote.http.errors import show_url
 from provisioner.remote.proxies import Proxies
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ConfigurationError
-from provisioner.remote.proxies import Proxies, redact, tls_context
+from provisioner.redaction import redact_line
+from provisioner.remote.proxies import Proxies, tls_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,9 +83,9 @@ def test_a_certificate_file_that_is_none_is_a_wrong_setting(tmp_path: Path) -> N
 )
 def test_redact(text: str, shown: str) -> None:
     """Credentials, signatures and tokens are taken out; addresses stay readable."""
-    assert redact(text) == shown
+    assert redact_line(text) == shown
 
 
 def test_redact_takes_out_the_very_secret() -> None:
     """A token of any form goes when it is given."""
-    assert redact("x my-secret y", "my-secret", None) == "x *** y"
+    assert redact_line("x my-secret y", "my-secret", None) == "x *** y"

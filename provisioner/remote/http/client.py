@@ -25,7 +25,8 @@ from provisioner.errors import (
     RemoteUnavailableError,
     SizeMismatchError,
 )
-from provisioner.remote.http.errors import CONNECT_SECONDS, STALL_SECONDS, show_url, transport_errors
+from provisioner.redaction import show_url
+from provisioner.remote.http.errors import CONNECT_SECONDS, STALL_SECONDS, transport_errors
 from provisioner.remote.proxies import tls_context
 from provisioner.remote.retry import Transient, describe_status, transient_error
 

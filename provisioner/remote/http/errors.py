@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from provisioner.errors import ProvisionerError, RemoteRefusedError
+from provisioner.redaction import show_url
 from provisioner.remote.retry import Transient
 
 if TYPE_CHECKING:
@@ -26,13 +26,6 @@ class NoConnectionError(OSError):
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
         self.cause = cause
-
-
-def show_url(url: str) -> str:
-    """Return a URL for messages: without credentials and without its query, which may be a signature."""
-    parts = urlsplit(url)
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return f"{parts.scheme}://{host}{parts.path}"
 
 
 @contextlib.contextmanager

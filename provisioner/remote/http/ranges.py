@@ -20,6 +20,7 @@ from provisioner.errors import (
     RemoteUnavailableError,
     UpstreamChangedError,
 )
+from provisioner.redaction import show_url
 from provisioner.remote.http.client import (
     UNSATISFIED,
     continues_at,
@@ -28,7 +29,6 @@ from provisioner.remote.http.client import (
     other_size,
     validator_of,
 )
-from provisioner.remote.http.errors import show_url
 from provisioner.remote.retry import Transient
 
 if TYPE_CHECKING:

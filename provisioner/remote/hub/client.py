@@ -26,7 +26,8 @@ from provisioner.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
-from provisioner.remote.proxies import Proxies, redact, tls_context
+from provisioner.redaction import redact_line
+from provisioner.remote.proxies import Proxies, tls_context
 from provisioner.remote.retry import Retry, Transient, describe_status, transient_error
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class HubClient:
         parts = urlsplit(endpoint)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ConfigurationError(
-                f"HF_ENDPOINT: {redact(endpoint)!r} is not the address of a Hub", hint="Write it like https://hub.example."
+                f"HF_ENDPOINT: {redact_line(endpoint)!r} is not the address of a Hub", hint="Write it like https://hub.example."
             )
         self.endpoint = endpoint.rstrip("/")
         self._token = token or None
@@ -215,7 +216,7 @@ class HubClient:
             items = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type="dataset")
             files = [item for item in items if isinstance(item, RepoFile)]
             if missing := expected - {file.path for file in files}:
-                example = redact(min(missing))
+                example = redact_line(min(missing))
                 raise Transient(f"the listing lacks {len(missing)} of the repository's files, {example} for one")
             return files
 
@@ -395,7 +396,7 @@ class HubClient:
                 return self.refusal(response.status_code, response.headers, what=what, page=page, detail=_detail(response))
             case HFValidationError():
                 return ConfigurationError(
-                    f"{what}: {redact(str(error), self._token)}",
+                    f"{what}: {redact_line(str(error), self._token)}",
                     hint="A repository is written owner/name: letters, digits, '-', '_' and '.', at most 96 characters.",
                 )
             case LocalTokenNotFoundError():
@@ -403,7 +404,7 @@ class HubClient:
             case httpx2.HTTPError() | httpx2.InvalidURL():
                 return wire_error(error, self.endpoint, self._token)
             case _:
-                return RemoteRefusedError(f"{what}: {redact(str(error), self._token)}")
+                return RemoteRefusedError(f"{what}: {redact_line(str(error), self._token)}")
 
     def refusal(  # noqa: PLR0912 - a table
         self, status: int, headers: Mapping[str, str], *, what: str, page: str, detail: str = ""
@@ -426,7 +427,7 @@ class HubClient:
             return later
         lower = {name.lower(): value for name, value in headers.items()}
         code = lower.get("x-error-code", "")
-        detail = redact(detail or lower.get("x-error-message", ""), self._token)[:_MESSAGE_LENGTH]
+        detail = redact_line(detail or lower.get("x-error-message", ""), self._token)[:_MESSAGE_LENGTH]
         said = f" ({detail})" if detail else ""
         hint = ""
         kind: type[ProvisionerError] = RemoteRefusedError

@@ -22,13 +22,14 @@ from urllib.parse import urlsplit
 import httpx2
 
 from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
-from provisioner.remote.proxies import Proxies, redact
+from provisioner.redaction import redact_line
 from provisioner.remote.retry import Retry, Transient, transient_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provisioner.cancellation import Cancellation
+    from provisioner.remote.proxies import Proxies
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ class HubTransport(httpx2.BaseTransport):
         Raises:
             ProvisionerError: as :meth:`Retry.call` says; never an exception of the HTTP library.
         """
-        what = SUBJECT.get() or f"{request.method} {redact(str(request.url))}"
+        what = SUBJECT.get() or f"{request.method} {redact_line(str(request.url))}"
         return self._retry.call(what, lambda: self._try(request))
 
     def close(self) -> None:
@@ -131,7 +132,7 @@ class HubTransport(httpx2.BaseTransport):
                     self._routes[proxy] = httpx2.HTTPTransport(verify=self._context, trust_env=False, proxy=proxy)
                 except (ValueError, ImportError, httpx2.InvalidURL) as error:
                     raise ConfigurationError(
-                        f"the proxy {redact(str(proxy))} cannot be used: {redact(str(error))}",
+                        f"the proxy {redact_line(str(proxy))} cannot be used: {redact_line(str(error))}",
                         hint="Set HTTP_PROXY and HTTPS_PROXY to something like http://proxy.example:3128.",
                     ) from error
             return self._routes[proxy]
@@ -146,7 +147,7 @@ def origin(url: str) -> tuple[str, str]:
 def wire_error(error: Exception, url: str, token: str | None = None) -> ProvisionerError:
     """Return our error for one of the HTTP library: below the level at which a server answers."""
     host = urlsplit(url).netloc.rpartition("@")[2]
-    reason = redact(str(error), token) or type(error).__name__
+    reason = redact_line(str(error), token) or type(error).__name__
     if (untrusted := _cause(error, ssl.SSLCertVerificationError)) is not None:
         return RemoteRefusedError(
             f"{host}: its certificate is not trusted: {untrusted.verify_message}",
@@ -155,7 +156,7 @@ def wire_error(error: Exception, url: str, token: str | None = None) -> Provisio
     match error:
         case httpx2.InvalidURL() | httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
             return ConfigurationError(
-                f"{redact(url, token)} cannot be asked: {reason}",
+                f"{redact_line(url, token)} cannot be asked: {reason}",
                 hint="Look at HF_ENDPOINT and URL_REWRITE: https://host is what is expected.",
             )
         case httpx2.TooManyRedirects():
