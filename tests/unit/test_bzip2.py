@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from provisioner.errors import BrokenArchiveError, VolumeError
 from provisioner.volume.archive import bzip2
-from provisioner.volume.archive import decompress as streams
 from provisioner.volume.archive.bzip2 import decompress_blocks
-from provisioner.volume.archive.decompress import Cursor
+from provisioner.volume.archive.cursor import Cursor
+from provisioner.volume.archive.decompress import decompress
 from tests.support.incoming import Arriving
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ def test_the_sequential_reader_agrees() -> None:
     """On one core there are no threads, and the same bytes."""
     packed = bz2.compress(NOISE, 3) + bz2.compress(NOISE[:10]) + bytes(7)
     with Arriving(packed) as archive:
-        assert b"".join(streams.decompress(Cursor(archive), "tar.bz2")) == unpacked(packed)
+        assert b"".join(decompress(Cursor(archive), "tar.bz2")) == unpacked(packed)
 
 
 def test_every_bit_has_its_leading_block() -> None:
     """What is put before a block ends at each bit of a byte."""
-    assert sorted(bzip2._leads()) == list(range(8))
+    assert sorted(bzip2._leading_blocks()) == list(range(8))

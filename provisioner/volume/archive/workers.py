@@ -1,8 +1,8 @@
-"""Threads for what releases the interpreter's lock: decompression, hashing, reading and writing.
+"""Threads for work that releases the interpreter's lock: decompressing, hashing, reading and writing.
 
-Each helper is closed by who made it, and none of its threads is left when :meth:`close` returns; an error of a thread is
-raised where its result is asked for. Closing waits for a call that is under way. Where that call waits for bytes that are
-yet to arrive, it ends with the next ones, or with the transfer.
+Whoever makes one of these closes it: after ``close``, none of its threads is left. An error in a thread is raised where the
+result is asked for. Closing waits for the call that is under way; where that call waits for bytes of a transfer, it ends
+with the next bytes or with the transfer.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ def usable_cores() -> int:
 
 
 class ReadAhead(Generic[T]):
-    """What an iterator gives, worked out by a thread before it is asked for, up to a number of items.
+    """An iterator's items, computed by a thread before they are asked for.
 
-    A generator is closed by that thread.
+    If the iterator is a generator, the thread closes it.
     """
 
-    def __init__(self, items: Iterator[T], room: int, name: str) -> None:
-        """Begin; at most ``room`` items wait, and one more may be in the thread's hands."""
+    def __init__(self, items: Iterator[T], capacity: int, name: str) -> None:
+        """Start the thread; at most ``capacity`` items wait, and the thread may hold one more."""
         self._items = items
         self._queue: SimpleQueue[tuple[bool, T | BaseException | None]] = SimpleQueue()
-        self._room = threading.Semaphore(room)
+        self._free_slots = threading.Semaphore(capacity)
         self._stopped = False
-        self._over = False
+        self._exhausted = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -46,29 +46,29 @@ class ReadAhead(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        if self._over:
+        if self._exhausted:
             raise StopIteration
-        given, item = self._queue.get()
-        if given:
-            self._room.release()
+        is_item, item = self._queue.get()
+        if is_item:
+            self._free_slots.release()
             return cast("T", item)
-        self._over = True
+        self._exhausted = True
         self._thread.join()
         if item is None:
             raise StopIteration
         raise cast("BaseException", item)
 
     def close(self) -> None:
-        """Stop the thread; what it has worked out is dropped."""
-        self._over = self._stopped = True
-        self._room.release()
+        """Stop the thread, wait for its end, and drop the items that were not asked for."""
+        self._exhausted = self._stopped = True
+        self._free_slots.release()
         self._thread.join()
 
     def _run(self) -> None:
         error: BaseException | None = None
         try:
             for item in self._items:
-                self._room.acquire()
+                self._free_slots.acquire()
                 if self._stopped:
                     break
                 self._queue.put((True, item))
@@ -82,20 +82,21 @@ class ReadAhead(Generic[T]):
 
 
 class Task(Generic[T]):
-    """A call that one of a crew makes."""
+    """A call that a thread of a pool makes."""
 
-    __slots__ = ("_call", "_done", "_error", "_value")
+    __slots__ = ("_call", "_error", "_pending", "_value")
 
     def __init__(self, call: Callable[[], T]) -> None:
-        """Note it."""
+        """Store the call; :meth:`run` makes it."""
         self._call: Callable[[], T] | None = call
         self._error: BaseException | None = None
         self._value: T | None = None
-        self._done = threading.Lock()
-        self._done.acquire()
+        self._pending = threading.Lock()
+        """Held until the call has ended."""
+        self._pending.acquire()
 
     def run(self) -> None:
-        """Make the call, in this thread."""
+        """Make the call, in this thread, and keep its result or its error."""
         try:
             if self._call is not None:
                 self._value = self._call()
@@ -103,18 +104,18 @@ class Task(Generic[T]):
             self._error = error
         finally:
             self._call = None
-            self._done.release()
+            self._pending.release()
 
     @property
     def done(self) -> bool:
-        """Whether its result is there."""
-        return not self._done.locked()
+        """Whether the call has ended."""
+        return not self._pending.locked()
 
     def result(self) -> T:
-        """Wait for it and give what the call gave, once; what it raised is raised."""
-        with self._done:
+        """Wait until the call has ended, and return its result or raise its error; works once."""
+        with self._pending:
             if self._error is not None:
-                # Its traceback leads back here: let go of it.
+                # Its traceback refers to this task: break the cycle.
                 error, self._error = self._error, None
                 raise error
             value, self._value = self._value, None
@@ -122,12 +123,13 @@ class Task(Generic[T]):
 
 
 class WorkerPool:
-    """Some threads that make calls, in the order in which they are asked for, each as soon as one is free."""
+    """A number of threads that make calls in the order of submission, each as soon as a thread is free."""
 
     def __init__(self, count: int, name: str) -> None:
         """Start ``count`` threads."""
         self._queue: SimpleQueue[Task[object] | None] = SimpleQueue()
         self.stopped = False
+        """Whether the pool is being closed; long calls look at it and end early."""
         self._threads = [threading.Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
             thread.start()
@@ -139,13 +141,13 @@ class WorkerPool:
         self.close()
 
     def submit(self, call: Callable[[], T]) -> Task[T]:
-        """Have ``call`` made."""
+        """Return a task that makes ``call`` in one of the threads."""
         task = Task(call)
         self._queue.put(cast("Task[object]", task))
         return task
 
     def close(self) -> None:
-        """Wait until every call has ended; those that look at ``stopped`` do so early."""
+        """Set ``stopped`` and wait until every submitted call has ended."""
         self.stopped = True
         for _ in self._threads:
             self._queue.put(None)

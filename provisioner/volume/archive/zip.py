@@ -7,10 +7,8 @@ something. Every member is checked against size and CRC-32 of the index.
 
 from __future__ import annotations
 
-import bz2
 import calendar
 import contextlib
-import lzma
 import stat
 import struct
 import threading
@@ -21,7 +19,14 @@ from typing import TYPE_CHECKING, Final
 from isal import isal_zlib
 
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError
-from provisioner.volume.archive.decompress import MEMORY_LIMIT, READ_SIZE, decoder_errors, deflate_decoder, zstd_decoder
+from provisioner.volume.archive.decoders import (
+    MEMORY_LIMIT,
+    bzip2_decoder,
+    decoder_errors,
+    deflate_decoder,
+    raw_lzma_decoder,
+    zstd_decoder,
+)
 from provisioner.volume.archive.member import DAMAGED, NOT_OURS, Member, sensible_time, shown
 from provisioner.volume.fs.files import CHUNK
 
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import NoReturn
 
-    from provisioner.volume.archive.decompress import Decoder
+    from provisioner.volume.archive.decoders import Decoder
     from provisioner.volume.staging.incoming import Incoming
 
 _END: Final = struct.Struct("<4s4H2LH")
@@ -50,6 +55,8 @@ _UNIX_HOSTS: Final = frozenset({3, 19})
 _EXTRA_ZIP64: Final = 0x0001
 _EXTRA_TIME: Final = 0x5455
 _MAX_TARGET: Final = 4096
+_READ_SIZE: Final = 256 * 1024
+"""Packed bytes read at once."""
 
 _LOCAL_EXTRA: Final = 64
 """Bytes that a member's own header may have beyond what the index says, before it costs a second read."""
@@ -127,7 +134,7 @@ class _Span:
         """Start at ``offset``; ``first`` bytes are likely to be wanted at once."""
         self._archive = archive
         self._at = offset
-        self._first = min(first, READ_SIZE)
+        self._first = min(first, _READ_SIZE)
         self._held = b""
 
     def take(self, count: int) -> bytes:
@@ -385,7 +392,7 @@ class _Reader:
             while not decoder.eof:
                 fed = b""
                 if decoder.needs_input and left:
-                    fed = span.some(min(left, READ_SIZE))
+                    fed = span.some(min(left, _READ_SIZE))
                     if not fed:
                         self._broken(f"it ends in the middle of {shown(listed.name)}")
                     left -= len(fed)
@@ -410,9 +417,7 @@ class _Reader:
             raise UnsafeArchiveError(
                 f"{self._name}: a member wants {dictionary} bytes of memory", hint="Pack it again with a smaller dictionary."
             )
-        packed = head[4]
-        settings = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": packed % 9, "lp": packed // 9 % 5, "pb": packed // 45}
-        return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[settings]), len(head)
+        return raw_lzma_decoder(head[4], dictionary), len(head)
 
     def _broken(self, reason: str) -> NoReturn:
         raise BrokenArchiveError(f"{self._name}: {reason}", hint=DAMAGED)
@@ -423,7 +428,7 @@ def _decoder(method: int) -> Decoder:
         case 8:
             return deflate_decoder()
         case 12:
-            return bz2.BZ2Decompressor()
+            return bzip2_decoder()
         case _:
             return zstd_decoder()
 
