@@ -86,10 +86,10 @@ class Bars:
     def show(self, counts: Mapping[str, Count], due: Sequence[str]) -> None:
         """Draw all bars with their current counts."""
         del due
-        for name in [
-            name for name, (activity, _) in self._bars.items() if name not in counts or counts[name].activity != activity
-        ]:
-            self._bars.pop(name)[1].close()
+        for name, (activity, bar) in list(self._bars.items()):
+            if name not in counts or counts[name].activity != activity:
+                del self._bars[name]
+                bar.close()
         for name, count in counts.items():
             if name not in self._bars:
                 self._bars[name] = (count.activity, self._new(name, count))
