@@ -1,4 +1,4 @@
-"""Progress: counters, rates and what is shown of them. The clock is moved by hand; nothing sleeps."""
+"""Progress: counters, rates and their display. The tests move the clock themselves; nothing sleeps."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MB = 10**6
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
-        """Begin at an arbitrary moment."""
+        """Start at an arbitrary time."""
         self.now = 1000.0
 
     def __call__(self) -> float:
@@ -41,38 +41,38 @@ class Screen:
     """A display that keeps the text of each line that was due."""
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start without lines."""
         self.lines: list[str] = []
         self.closed = 0
 
     def show(self, counts: Mapping[str, Count], due: Sequence[str]) -> None:
-        """Keep what is due."""
+        """Keep the lines that are due."""
         self.lines += [f"{name}: {counts[name]}" for name in due]
 
     def close(self) -> None:
-        """Count how often."""
+        """Count the calls."""
         self.closed += 1
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that is a terminal for those who ask."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return ``True``."""
         return True
 
 
 class Run:
-    """A run with a clock and a screen."""
+    """The progress of a run, with a clock and a screen."""
 
     def __init__(self) -> None:
-        """Begin with nothing done."""
+        """Start with nothing done."""
         self.clock = Clock()
         self.screen = Screen()
         self.progress = Progress(self.screen, clock=self.clock)
 
     def pass_time(self, seconds: int, **rates: int) -> list[str]:
-        """Let time pass at these rates in bytes a second, ticking as the main loop does; give the new lines."""
+        """Let time pass at these rates (bytes per second), ticking as the main loop does; return the new lines."""
         before = len(self.screen.lines)
         for _ in range(seconds * 5):
             self.clock.now += 0.2
@@ -102,7 +102,7 @@ class Run:
     ],
 )
 def test_format_bytes(count: float, text: str) -> None:
-    """Three figures and a decimal unit."""
+    """A number of bytes is shown with three figures and a decimal unit."""
     assert format_bytes(count) == text
 
 
@@ -120,13 +120,13 @@ def test_format_bytes(count: float, text: str) -> None:
     ],
 )
 def test_format_duration(seconds: float, text: str) -> None:
-    """The two largest units."""
+    """A duration is shown in its two largest units."""
     assert format_duration(seconds) == text
 
 
 @given(st.integers(min_value=0, max_value=10**21))
 def test_three_figures_at_most(count: int) -> None:
-    """No number is longer than the eye takes in at once, but where the units end."""
+    """No number has more than three figures, except in the largest unit."""
     number, unit = format_bytes(count).split()
     assert len(number.replace(".", "")) <= 3 or unit == "EB"
 
@@ -145,12 +145,12 @@ def test_three_figures_at_most(count: int) -> None:
     ],
 )
 def test_line(count: Count, text: str) -> None:
-    """Done, total, rate and time left, each where it is known; an estimate that was passed is not repeated."""
+    """A line shows bytes done, total, rate and time left where they are known, and omits a total that was exceeded."""
     assert str(count) == text
 
 
 def test_a_line_every_ten_seconds() -> None:
-    """Nothing at first, then a line every ten seconds while it works, and none after its end."""
+    """The first line comes after ten seconds, then one every ten seconds until the end."""
     run = Run()
     run.progress.start("ljspeech", "fetch", 2_000 * MB)
     assert run.pass_time(9, ljspeech=35 * MB) == []
@@ -160,8 +160,8 @@ def test_a_line_every_ten_seconds() -> None:
     assert run.pass_time(60) == []
 
 
-def test_what_was_there_is_done_and_no_speed() -> None:
-    """Bytes of an earlier run count as done, not as fetched just now."""
+def test_bytes_of_an_earlier_run_do_not_count_for_the_rate() -> None:
+    """Bytes of an earlier run count as done, but not for the rate."""
     run = Run()
     run.progress.start("ljspeech", "fetch", 2_000 * MB, already=1_000 * MB)
     run.pass_time(5, ljspeech=10 * MB)
@@ -170,16 +170,16 @@ def test_what_was_there_is_done_and_no_speed() -> None:
     assert round(run.progress.whole_run().bytes_per_second or 0) == 10 * MB
 
 
-def test_rate_is_that_of_late() -> None:
-    """The rate forgets what was more than half a minute ago: a stall is seen."""
+def test_rate_is_that_of_the_last_half_minute() -> None:
+    """The rate covers the last half minute only, so that a stall shows."""
     run = Run()
     run.progress.start("ljspeech", "fetch", 10_000 * MB)
     run.pass_time(60, ljspeech=100 * MB)
     assert run.pass_time(40)[-1] == "ljspeech: 6.00 of 10.00 GB (60 %), 0 B/s"
 
 
-def test_bytes_that_are_thrown_away() -> None:
-    """A transfer that starts over is less far than before; the rate stays that of the wire."""
+def test_discarded_bytes() -> None:
+    """A transfer that starts over has fewer bytes done than before; the rate stays that of the transfer."""
     run = Run()
     run.progress.start("ljspeech", "fetch", 1_000 * MB)
     run.pass_time(5, ljspeech=100 * MB)
@@ -190,7 +190,7 @@ def test_bytes_that_are_thrown_away() -> None:
 
 
 def test_whole_run() -> None:
-    """With several data sets there is a line for all, against what the plan expects; unpacking is not fetched."""
+    """With several data sets there is a line for the whole run, with the plan's total; unpacked bytes do not count in it."""
     run = Run()
     run.progress.expect(6 * GB)
     run.progress.start("ljspeech", "fetch", 2 * GB)
@@ -210,7 +210,7 @@ def test_whole_run() -> None:
 
 
 def test_whole_run_without_a_plan() -> None:
-    """The total is the sum of what is known, or unknown where one is."""
+    """Without a plan the total is the sum of all totals, or unknown when one of them is."""
     run = Run()
     run.progress.start("ljspeech", "fetch", 2 * GB)
     run.progress.start("urmp", "fetch", 3 * GB)
@@ -220,8 +220,8 @@ def test_whole_run_without_a_plan() -> None:
     assert run.pass_time(11, urmp=MB)[-1] == "in all: 10.0 MB, 1.00 MB/s"
 
 
-def test_one_data_set_needs_no_line_for_all() -> None:
-    """Its own line says everything, unless the plan expects more."""
+def test_one_data_set_needs_no_line_for_the_whole_run() -> None:
+    """A single data set has no line for the whole run, unless the plan expects more."""
     run = Run()
     run.progress.start("ljspeech", "fetch", 2 * GB)
     assert len(run.pass_time(11, ljspeech=MB)) == 1
@@ -229,8 +229,8 @@ def test_one_data_set_needs_no_line_for_all() -> None:
     assert len(run.pass_time(10, ljspeech=MB)) == 2
 
 
-def test_another_source_begins_again() -> None:
-    """When a source fails and the next one starts, its count replaces the first."""
+def test_another_source_starts_again() -> None:
+    """When a source fails and the next one starts, its count replaces that of the first."""
     run = Run()
     run.progress.start("ljspeech", "fetch", 2 * GB)
     run.pass_time(5, ljspeech=100 * MB)
@@ -239,8 +239,8 @@ def test_another_source_begins_again() -> None:
     assert run.progress.counts()["ljspeech"].done_bytes == 0
 
 
-def test_late_words_do_no_harm() -> None:
-    """A worker that adds a last chunk after the end, or ends twice, is not punished."""
+def test_late_calls_are_ignored() -> None:
+    """It is no error to add bytes after the end, or to end twice."""
     run = Run()
     run.progress.advance("ljspeech", 5)
     run.progress.finish("ljspeech")
@@ -252,7 +252,7 @@ def test_late_words_do_no_harm() -> None:
 
 
 def test_many_threads() -> None:
-    """No byte is lost when threads add at once while the loop ticks."""
+    """No byte is lost when several threads count while the main loop ticks."""
     progress = Progress(clock=Clock())
     progress.start("ljspeech", "fetch", None)
 
@@ -276,8 +276,8 @@ def test_many_threads() -> None:
     assert progress.whole_run().done_bytes == 40_000
 
 
-def test_lines_carry_their_numbers(caplog: pytest.LogCaptureFixture) -> None:
-    """A line is a log record with the numbers as fields, for those who read JSON."""
+def test_lines_have_their_numbers_as_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """A line is a log record that has its numbers as fields, for the JSON format."""
     with caplog.at_level(logging.INFO, logger="provisioner"):
         Lines().show({"ljspeech": Count("fetch", 5, 10, 1.0), "in all": Count("fetch", 5, None)}, ["ljspeech", "in all"])
         Lines().close()
@@ -301,14 +301,14 @@ def test_lines_carry_their_numbers(caplog: pytest.LogCaptureFixture) -> None:
         (False, "json", True, type(None)),
     ],
 )
-def test_display_fits_the_place(*, terminal: bool, log_format: Literal["text", "json"], quiet: bool, expected: type) -> None:
-    """Bars only on a terminal with a text log; nothing where it is to be quiet."""
+def test_display_suits_the_stream(*, terminal: bool, log_format: Literal["text", "json"], quiet: bool, expected: type) -> None:
+    """There are bars only on a terminal with a text log, and no display at all when it is to be quiet."""
     stream = Terminal() if terminal else io.StringIO()
     assert type(make_display(stream, log_format=log_format, quiet=quiet)) is expected
 
 
 def test_bars_and_log_lines() -> None:
-    """Bars move with the counters; a log line stands alone above them; nothing of them is left at the end."""
+    """Bars follow the counters, log lines appear above them, and nothing of the bars is left at the end."""
     stream = Terminal()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level

@@ -1,4 +1,4 @@
-"""The status document: exactly the contract's keys, at every moment of a run, from any number of threads."""
+"""The status document has exactly the contract's keys at every moment of a run, from any number of threads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CATALOG = Catalog(SHELF, {"all": Phase("all", "", tuple(SHELF)), "one": Phase("o
 
 
 def receipt(name: str) -> Receipt:
-    """Prove a data set."""
+    """Return the receipt of a data set."""
     version = make_recipe(SHELF[name]).version
     return Receipt(
         name, version, "raw", (), 3, 120, "CC-BY-4.0", "url", f"https://x/{name}", "sha256:0", "catalog", "2026-01-01T00:00:00Z"
@@ -53,7 +53,7 @@ def receipt(name: str) -> Receipt:
 
 
 def inventory(*names: str) -> Inventory:
-    """Return a volume with some of them."""
+    """Return the inventory of a volume with these data sets."""
     proofs = [receipt(name) for name in names]
     return Inventory(
         receipts={(each.dataset, each.version): each for each in proofs},
@@ -62,25 +62,25 @@ def inventory(*names: str) -> Inventory:
 
 
 def board(plan: Plan, there: Inventory) -> StatusBoard:
-    """Begin a run."""
+    """Return the status of a run that begins with this plan."""
     clock = itertools.count()
-    made = StatusBoard(
+    status = StatusBoard(
         run_id="run", host="here", phase=plan.phase, limit_bytes=None, now=lambda: f"2026-01-01T00:00:{next(clock):02}Z"
     )
-    made.record_plan(plan, there)
-    return made
+    status.record_plan(plan, there)
+    return status
 
 
 def start(*names: str, phase: str = "all", **fields: Any) -> tuple[StatusBoard, Plan]:
-    """Begin a run on a volume with some of them."""
+    """Return the status and the plan of a run on a volume with these data sets."""
     there = inventory(*names)
     plan = make_plan(Request(phase), CATALOG, there, Rules(**fields))
     return board(plan, there), plan
 
 
-def document(made: StatusBoard) -> dict[str, Any]:
+def document(status: StatusBoard) -> dict[str, Any]:
     """Return the document, which always has the same keys and survives JSON."""
-    found = made.document(used_bytes=7, free_bytes=8)
+    found = status.document(used_bytes=7, free_bytes=8)
     assert set(found) == TOP
     assert all(set(record) == RECORD for record in found["datasets"].values())
     assert set(found["volume"]) == {"used_bytes", "free_bytes", "limit_bytes"}
@@ -91,9 +91,9 @@ def document(made: StatusBoard) -> dict[str, Any]:
 
 
 def test_at_the_beginning() -> None:
-    """What is there is ready, what is to come is pending, what is left out is skipped with its reason."""
-    made, _ = start("alpha")
-    found = document(made)
+    """A published data set is ready, a planned one is pending, and one that is left out is skipped with its reason."""
+    status, _ = start("alpha")
+    found = document(status)
     assert (found["state"], found["finished_at"], found["error"]) == ("provisioning", None, None)
     assert (found["schema_version"], found["provisioner_version"], found["run_id"], found["host"]) == (
         1,
@@ -111,74 +111,74 @@ def test_at_the_beginning() -> None:
 
 
 def test_while_it_works() -> None:
-    """States follow the work, bytes are counted, the heartbeat moves."""
-    made, _ = start()
-    first = document(made)
-    made.set_state("alpha", "fetching", bytes_total=100, bytes_done=0)
-    made.advance("alpha", 60)
-    made.advance("alpha", -10)
-    found = document(made)
+    """While a run works, states change, bytes are counted and the time of the last update advances."""
+    status, _ = start()
+    first = document(status)
+    status.set_state("alpha", "fetching", bytes_total=100, bytes_done=0)
+    status.advance("alpha", 60)
+    status.advance("alpha", -10)
+    found = document(status)
     alpha = found["datasets"]["alpha"]
     assert (alpha["state"], alpha["bytes_done"], alpha["bytes_total"]) == ("fetching", 50, 100)
     assert found["updated_at"] > first["updated_at"]
     assert found["started_at"] == first["started_at"]
-    made.record_published("alpha", receipt("alpha"))
-    assert document(made)["datasets"]["alpha"]["state"] == "ready"
+    status.record_published("alpha", receipt("alpha"))
+    assert document(status)["datasets"]["alpha"]["state"] == "ready"
 
 
 def test_at_the_end() -> None:
-    """How it ended, why, and how far the rest had come."""
-    made, _ = start()
-    made.record_failure("alpha", NotFoundError("gone", hint="look elsewhere"))
-    made.finish("failed", NotFoundError("gone", hint="look elsewhere"))
-    made.record_repositories([{"state": "ready", "repo_id": "a/b", "url": "https://x", "created": True, "error": None}])
-    found = document(made)
+    """The status of a finished run says how it ended and why, and keeps the states of unfinished data sets."""
+    status, _ = start()
+    status.record_failure("alpha", NotFoundError("gone", hint="look elsewhere"))
+    status.finish("failed", NotFoundError("gone", hint="look elsewhere"))
+    status.record_repositories([{"state": "ready", "repo_id": "a/b", "url": "https://x", "created": True, "error": None}])
+    found = document(status)
     error = {"reference": "not-found", "message": "gone", "hint": "look elsewhere"}
     assert (found["state"], found["error"], found["datasets"]["alpha"]["error"]) == ("failed", error, error)
     assert found["datasets"]["beta"]["state"] == "pending"
     assert found["finished_at"] is not None
-    made.record_published("alpha", receipt("alpha"))
-    assert document(made)["datasets"]["alpha"]["error"] is None
+    status.record_published("alpha", receipt("alpha"))
+    assert document(status)["datasets"]["alpha"]["error"] is None
 
 
 def test_what_was_not_asked_for() -> None:
-    """It stays and is named."""
-    made, _ = start("alpha", phase="one")
-    record = document(made)["datasets"]["alpha"]
+    """A published data set that was not asked for is listed as skipped with the reason ``not_in_phase``."""
+    status, _ = start("alpha", phase="one")
+    record = document(status)["datasets"]["alpha"]
     assert (record["state"], record["reason"], record["files"]) == ("skipped", "not_in_phase", 3)
 
 
 def test_something_in_the_way() -> None:
-    """A refusal is a failure, with its error."""
+    """A data set whose path is occupied by a foreign file has failed, with its error."""
     there = Inventory(foreign=frozenset({"alpha"}))
-    made = board(make_plan(Request("all"), CATALOG, there, Rules()), there)
-    record = document(made)["datasets"]["alpha"]
+    status = board(make_plan(Request("all"), CATALOG, there, Rules()), there)
+    record = document(status)["datasets"]["alpha"]
     assert record["state"] == "failed"
     assert record["error"]["reference"] == VolumeError.reference
 
 
 def test_many_threads() -> None:
-    """No byte is lost in the count."""
-    made, _ = start()
-    made.set_state("alpha", "fetching", bytes_done=0)
+    """No byte is lost when several threads count at once."""
+    status, _ = start()
+    status.set_state("alpha", "fetching", bytes_done=0)
 
     def count() -> None:
         for _ in range(500):
-            made.advance("alpha", 1)
+            status.advance("alpha", 1)
 
     threads = [threading.Thread(target=count) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert document(made)["datasets"]["alpha"]["bytes_done"] == 4000
+    assert document(status)["datasets"]["alpha"]["bytes_done"] == 4000
 
 
-# --- is it the same? -------------------------------------------------------------------------------------------------------
+# --- comparison -------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_outcome() -> None:
-    """Whenever, wherever and by whichever run; another state or another data set is another outcome."""
+    """Run, time, host and volume do not change an outcome; another state, phase or data set does."""
     one, _ = start("alpha", "beta")
     two, _ = start("alpha", "beta")
     one.finish("partial", None)
@@ -200,18 +200,18 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(found=st.dictionaries(st.sampled_from(sorted(TOP)), VALUES))
-def test_any_document_is_survived(found: dict[str, Any]) -> None:
-    """A status that somebody damaged is compared and shown without an exception."""
-    made, _ = start("alpha")
-    assert is_same_outcome(found, document(made)) in {True, False}
+def test_any_document_is_accepted(found: dict[str, Any]) -> None:
+    """A damaged status document is compared and shown without an exception."""
+    status, _ = start("alpha")
+    assert is_same_outcome(found, document(status)) in {True, False}
     assert isinstance(status_text(found), str)
 
 
 @pytest.mark.parametrize("state", ["ready", "partial", "degraded", "failed", "interrupted"])
 def test_every_end_is_shown(state: Any) -> None:
-    """People see how it ended."""
-    made, _ = start("alpha")
-    made.finish(state, NotFoundError("gone", hint="look elsewhere") if state == "failed" else None)
-    text = status_text(document(made))
+    """The text of a status shows how the run ended."""
+    status, _ = start("alpha")
+    status.finish(state, NotFoundError("gone", hint="look elsewhere") if state == "failed" else None)
+    text = status_text(document(status))
     assert state in text
     assert "alpha" in text

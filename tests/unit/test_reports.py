@@ -1,4 +1,4 @@
-"""What people see of a plan, the catalog and a status; the real catalog, without network or volume."""
+"""Reports of a plan, the catalog and a status, for the real catalog, without a network or a volume."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text_of(inventory: Inventory = EMPTY, rules: Rules = Rules(), phase: str = "
 
 
 def test_the_real_plan_shows_all_eight() -> None:
-    """Sizes are exact where they are known and marked where not; licences, peak, times and what fits are there."""
+    """The plan shows exact sizes and marks estimates; it shows licences, peak, times and what fits on other volumes."""
     text = text_of()
     rows = {line.split()[0]: line for line in text.splitlines() if line.startswith(ALL)}
     assert set(ALL) <= set(rows)
@@ -50,8 +50,8 @@ def test_the_real_plan_shows_all_eight() -> None:
         assert mark in text
 
 
-def test_metadata_that_two_share_is_fetched_once() -> None:
-    """``fma_metadata.zip`` is part of FMA small and FMA large, and counts for the first alone."""
+def test_metadata_shared_by_two_data_sets_is_fetched_once() -> None:
+    """``fma_metadata.zip`` belongs to FMA small and FMA large, and its size counts only for the first."""
     document = plan_document(
         make_plan(Request("comprehensive"), REAL, EMPTY, Rules()), EMPTY, REAL, Request("comprehensive"), Rules()
     )
@@ -61,7 +61,7 @@ def test_metadata_that_two_share_is_fetched_once() -> None:
 
 @pytest.mark.parametrize("limit", [5, 50, 150])
 def test_what_fits_does_fit(limit: int) -> None:
-    """What a plan says fits is what a run with that limit would fetch, and its peak stays within."""
+    """The data sets that a plan reports as fitting are those that a run with that limit fetches, and its peak stays below it."""
     wanted, rules = Request("comprehensive"), Rules(limit_bytes=limit * 10**9)
     plan = make_plan(wanted, REAL, EMPTY, rules)
     document = plan_document(make_plan(wanted, REAL, EMPTY, Rules()), EMPTY, REAL, wanted, Rules())
@@ -69,15 +69,15 @@ def test_what_fits_does_fit(limit: int) -> None:
     assert plan.peak_bytes <= limit * 10**9
 
 
-def test_a_plan_that_cannot_be_is_said_to_be_none() -> None:
-    """Nothing fits: the plan says so, with the way out."""
+def test_a_plan_that_cannot_be_carried_out_says_so() -> None:
+    """When nothing fits, the plan says so and names the setting to change."""
     text = text_of(Inventory(free_bytes=1000))
     assert "cannot be carried out" in text
     assert "MAX_STORAGE_GB" in text
 
 
 def test_documents_are_json() -> None:
-    """Both documents can be written as JSON, and the catalog's names all eight and what was left out."""
+    """The catalog's document is valid JSON; it names all eight data sets and those that were excluded."""
     document = catalog_document(REAL, EMPTY)
     assert set(ALL) == set(json.loads(json.dumps(document))["datasets"])
     assert {"maestro", "musdb18"} == set(document["excluded"])
@@ -90,7 +90,7 @@ def test_documents_are_json() -> None:
     ("size", "text"), [(None, "unknown"), (Size(1234), "1,234"), (Size(1234, estimate=True), "~1,234"), (Size(0), "0")]
 )
 def test_sizes(size: Size | None, text: str) -> None:
-    """Exact bytes stand plainly, estimates are marked, and what nobody knows is said."""
+    """A size is shown as a plain number, as a marked estimate, or as unknown."""
     assert text == size_text(size)
 
 
@@ -109,5 +109,5 @@ def test_tables_line_up() -> None:
     ],
 )
 def test_a_damaged_status_is_shown_as_far_as_it_goes(document: dict[str, object]) -> None:
-    """Whatever is on the volume gives lines and no traceback."""
+    """Any status document on the volume is shown without a traceback."""
     assert status_text(document).startswith("State:")
