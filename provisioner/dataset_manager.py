@@ -97,7 +97,7 @@ class DatasetManager:
         from provisioner.reporting.catalog_report import catalog_document  # noqa: PLC0415 - one method's need
 
         run = self._run({})
-        listed = catalog_document(run.catalog, run.store.inventory())["datasets"]
+        listed = catalog_document(run.catalog, run.store.reader.inventory())["datasets"]
         return [
             {
                 "id": dataset.id,
@@ -125,7 +125,7 @@ class DatasetManager:
             ProvisionerError: wrong settings or catalog, or a volume that cannot be looked at.
         """
         run = self._run({})
-        inventory = run.store.inventory()
+        inventory = run.store.reader.inventory()
         here = {name: inventory.receipts[name, version] for name, version in inventory.published.items()}
         records = (read_json(run.layout.status) or {}).get("datasets")
         failures = {

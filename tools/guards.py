@@ -95,7 +95,7 @@ GUARDS: Final = (
     ),
     Guard(
         "sync",
-        "provisioner/volume/store/store.py",
+        "provisioner/volume/store/publish.py",
         "            self._sync(dataset, tree)\n",
         "",
         ("tests/faults/test_power_cut.py::test_after_the_end",),
@@ -158,14 +158,14 @@ GUARDS: Final = (
     ),
     Guard(
         "leftovers",
-        "provisioner/volume/store/store.py",
+        "provisioner/volume/store/cleanup.py",
         "layout.datasets, layout.blobs]",
         "layout.datasets]",
         ("tests/faults/test_byte_kills.py",),
     ),
     Guard(
         "staged-tree",
-        "provisioner/volume/store/store.py",
+        "provisioner/volume/store/publish.py",
         '        if findings:\n            raise VolumeError(\n                f"{dataset}: the staged tree',
         '        if not findings and findings:\n            raise VolumeError(\n                f"{dataset}: the staged tree',
         ("tests/contract/test_store.py", "tests/faults/test_interruption.py"),

@@ -47,9 +47,9 @@ def run(request: CommandRequest) -> CommandResult:
         for item in items:
             request.cancellation.raise_if_requested()
             if item.version:
-                store.remove(item.dataset, item.version)
-        store.clear_leftovers()
-        store.clear_abandoned((), started_at)
+                store.cleaner.remove(item.dataset, item.version)
+        store.cleaner.clear_leftovers()
+        store.cleaner.clear_abandoned((), started_at)
 
     return removal_result("gc", remove_items(request, session, find, remove), dry_run=request.options.dry_run)
 
@@ -57,23 +57,23 @@ def run(request: CommandRequest) -> CommandResult:
 def _superseded(store: Store, catalog: Catalog) -> list[Item]:
     """Return the versions that are not published while another version of the data set is, and trees without any record."""
     items = []
-    for dataset in store.datasets():
-        current = store.shown(dataset)
-        if current is None or store.receipt(dataset, current) is None:
+    for dataset in store.reader.datasets():
+        current = store.published.version(dataset)
+        if current is None or store.reader.receipt(dataset, current) is None:
             continue  # which version is to be published again is not known here
-        for version in store.versions(dataset):
-            has_receipt = store.receipt(dataset, version) is not None
+        for version in store.reader.versions(dataset):
+            has_receipt = store.reader.receipt(dataset, version) is not None
             if version == current or (has_receipt and dataset not in catalog.datasets):
                 continue
             items.append(version_item(store, dataset, version, "superseded" if has_receipt else "superseded, without a receipt"))
     items += [
         Item(dataset, version, "it has neither receipt nor manifest", used_bytes(store.layout.tree(dataset, version)))
-        for dataset, version in store.strays()
+        for dataset, version in store.reader.untracked_trees()
     ]
     return items
 
 
 def _leftovers(store: Store, now: float) -> list[Item]:
-    size, count = store.measure_leftovers(now)
+    size, count = store.cleaner.measure_leftovers(now)
     why = f"{count} names that interrupted runs left, or that were not touched for a week"
     return [Item("", "", why, size)] if count else []

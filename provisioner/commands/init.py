@@ -304,7 +304,7 @@ class _Conversation:
         store = Store(
             layout, self._settings.publish, program_version=__version__, check_cancelled=self._cancellation.raise_if_requested
         )
-        inventory = store.inventory()
+        inventory = store.reader.inventory()
         roomy = replace(inventory, free_bytes=None)
         rules = replace(make_rules(self._settings), license_policy="any", limit_bytes=None)
         plans = {

@@ -26,5 +26,5 @@ def run(request: CommandRequest) -> CommandResult:
         ProvisionerError: a wrong catalog, or a volume that cannot be read.
     """
     catalog = request.catalog()
-    inventory = request.session().store.inventory()
+    inventory = request.session().store.reader.inventory()
     return CommandResult(catalog_document(catalog, inventory), catalog_text(catalog, inventory))

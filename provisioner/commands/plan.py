@@ -32,7 +32,7 @@ def run(request: CommandRequest) -> CommandResult:
         ProvisionerError: unknown names, or a volume that cannot be read.
     """
     catalog, rules = request.catalog(), make_rules(request.settings)
-    inventory = request.session().store.inventory()
+    inventory = request.session().store.reader.inventory()
     wanted = make_request(request.settings, catalog)
     plan = make_plan(wanted, catalog, inventory, rules)
     refusals = [error for error in (plan.shortfall, *(step.error for step in plan.steps)) if error is not None]

@@ -43,7 +43,7 @@ class Item:
 
 def version_item(store: Store, dataset: str, version: str, why: str) -> Item:
     """Return the item for one version, with the size of its tree."""
-    tree = store.tree_of(dataset, version)
+    tree = store.reader.tree_of(dataset, version)
     return Item(dataset, version, why, used_bytes(tree) if tree else 0)
 
 

@@ -55,9 +55,9 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _find(store: Store, catalog: Catalog, ids: Sequence[str]) -> list[Item]:
-    present = store.datasets()
+    present = store.reader.datasets()
     # A removal that was interrupted may have left files that belong to no version any more.
-    leftovers = {dataset: store.leftovers(dataset) for dataset in ids if dataset not in present}
+    leftovers = {dataset: store.cleaner.leftovers(dataset) for dataset in ids if dataset not in present}
     items = [
         Item(dataset, "", "left by an interrupted run", sum(map(used_bytes, paths)))
         for dataset, paths in leftovers.items()
@@ -65,12 +65,12 @@ def _find(store: Store, catalog: Catalog, ids: Sequence[str]) -> list[Item]:
     ]
     rest = [dataset for dataset in ids if not leftovers.get(dataset)]
     for dataset in known_ids(store, rest) if rest else ():
-        if store.is_foreign(dataset):
+        if store.published.is_not_ours(dataset):
             raise VolumeError(
                 f"datasets/{dataset} holds something that the provisioner did not put there; nothing was removed",
                 hint="Move it away, then run 'remove' again.",
             )
-        items += [version_item(store, dataset, version, "asked for") for version in store.versions(dataset)]
+        items += [version_item(store, dataset, version, "asked for") for version in store.reader.versions(dataset)]
         phases = [phase.name for phase in catalog.phases.values() if dataset in phase.datasets]
         if phases:
             _LOGGER.warning("%s belongs to %s: the next 'provision' of it fetches it again", dataset, ", ".join(phases))
@@ -80,13 +80,13 @@ def _find(store: Store, catalog: Catalog, ids: Sequence[str]) -> list[Item]:
 def _remove(session: VolumeSession, ids: Sequence[str]) -> None:
     store = session.store
     for dataset in ids:
-        store.hide(dataset)
+        store.published.remove(dataset)
         # The versions go last: while there is one, the same command finds the data set and finishes an interrupted removal.
         _remove_from_status(session, dataset)
-        store.clear_abandoned((dataset,), time.time())
-        for version in store.versions(dataset):
-            store.remove(dataset, version)
-    store.clear_leftovers()
+        store.cleaner.clear_abandoned((dataset,), time.time())
+        for version in store.reader.versions(dataset):
+            store.cleaner.remove(dataset, version)
+    store.cleaner.clear_leftovers()
 
 
 def _remove_from_status(session: VolumeSession, dataset: str) -> None:

@@ -340,7 +340,7 @@ class DataSetBuilder:
             whole = wanted & receipt.content_ids.keys()
             if (not whole and dataset != self._step.id) or (dataset, version) == (self._step.id, self._recipe.version):
                 continue
-            tree, manifest = self._store.tree_of(dataset, version), self._store.manifest(dataset, version)
+            tree, manifest = self._store.reader.tree_of(dataset, version), self._store.reader.manifest(dataset, version)
             entries: dict[str, list[Entry]] = {}
             for entry in manifest if tree is not None and manifest is not None else ():
                 # A plain file is an artifact by itself; of an archive the receipt says whether all of it is here.
@@ -353,8 +353,8 @@ class DataSetBuilder:
 
     def _inherit_own(self, resolved: Resolved, damage: Damage, found: Heritage) -> None:
         """Add what this version has of its own artifacts, whole or not: together they are all of it."""
-        tree = self._store.tree_of(self._step.id, self._recipe.version)
-        manifest = self._store.manifest(self._step.id, self._recipe.version)
+        tree = self._store.reader.tree_of(self._step.id, self._recipe.version)
+        manifest = self._store.reader.manifest(self._step.id, self._recipe.version)
         if tree is None or manifest is None:
             return
         wanted = {artifact.content_id for artifact in resolved.artifacts}
@@ -369,7 +369,7 @@ class DataSetBuilder:
             found[content_id] = [(tree, tuple(those))]
 
     def _is_own(self, tree: Path) -> bool:
-        return self._damage is not None and tree == self._store.tree_of(self._step.id, self._recipe.version)
+        return self._damage is not None and tree == self._store.reader.tree_of(self._step.id, self._recipe.version)
 
     def _was_whole(self, artifact: Artifact) -> bool:
         receipt = self._damage.receipt if self._damage is not None else None
@@ -609,7 +609,6 @@ class DataSetBuilder:
                 f"{self._recipe.label}: there is no file in it; nothing was published",
                 hint="The archive is empty, or its source's globs leave nothing. A maintainer should correct the catalog.",
             )
-        self._prune(manifest)
         # Within one archive that is found out while it is unpacked.
         check_names((entry.path for entry in manifest), self._tree, self._recipe.label)
         against = {artifact.verified_against for artifact in resolved.artifacts}
@@ -629,25 +628,22 @@ class DataSetBuilder:
             content_ids=_noted_shapes(resolved.artifacts, parts),
         )
         # Before everything is synced, so that what nobody needs any more is not written out.
-        self._store.clear_blobs({artifact.key for artifact in self._tried})
-        self._store.publish(receipt, self._tree, manifest, show=self._damage is None or self._damage.shown)
-        self._store.clear_staging(self._step.id)
+        self._store.cleaner.clear_blobs({artifact.key for artifact in self._tried})
+        # A source that failed half-way, or a run with another catalog, may have left other names in the staged tree: they go.
+        self._store.publisher.publish(
+            receipt, self._tree, manifest, switch=self._damage is None or self._damage.shown, prune=True
+        )
+        self._store.cleaner.clear_staging(self._step.id)
         return receipt
 
     def _published_at(self, manifest: Manifest) -> str | None:
         """Return the time of the version that is mended, if it becomes what it was."""
         if self._damage is None or self._damage.receipt is None:
             return None
-        if self._store.has_checksums(self._step.id, self._recipe.version, manifest):
+        if self._store.reader.has_checksums(self._step.id, self._recipe.version, manifest):
             return self._damage.receipt.published_at
         _LOGGER.warning("%s: it is not what it was: the source has changed since", self._recipe.label)
         return None
-
-    def _prune(self, manifest: Manifest) -> None:
-        """Remove what a source that failed half-way, or a run with another catalog, left in the staged tree."""
-        for finding in check_tree(self._tree, manifest, deep=False, check_cancelled=self._cancellation.raise_if_requested):
-            if finding.problem == "extra":
-                remove_tree(self._tree / finding.path)
 
 
 class _Unpacking:

@@ -127,13 +127,13 @@ class Repair:
                     self.outcomes.append(self._tried(current))
             failed = {outcome.checked.dataset for outcome in self.outcomes if outcome.error is not None}
             # What a failed one had fetched stays for the next attempt.
-            self.session.store.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
+            self.session.store.cleaner.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
 
     def _tidy(self, found: Sequence[Checked]) -> None:
         """Take away what a repair left that died after it had mended the last version; if that cannot be, it stays."""
         store = self.session.store
-        if not store.leftovers() and not any(
-            store.staged(checked.dataset, checked.version) for checked in found if checked.version
+        if not store.cleaner.leftovers() and not any(
+            store.reader.staged_directory(checked.dataset, checked.version) for checked in found if checked.version
         ):
             return
         try:
@@ -141,7 +141,7 @@ class Repair:
             # A writer who has the lock right now may be the one whose files these are.
             with self.session.lock(waits=False):
                 self._clear(found)
-                store.clear_abandoned((), time.time())
+                store.cleaner.clear_abandoned((), time.time())
         except ProvisionerError as error:
             if self.cancellation.reason is not None:
                 raise
@@ -150,11 +150,11 @@ class Repair:
     def _clear(self, found: Sequence[Checked]) -> None:
         """Take away leftovers, and what is staged of versions that are right."""
         store = self.session.store
-        store.clear_leftovers()
+        store.cleaner.clear_leftovers()
         for checked in found:
             # It was looked at before the lock: what another process is to make anew keeps what has arrived.
             right = not checked.findings and self._is_believed(checked.dataset, checked.version)
-            if right and (staged := store.staged(checked.dataset, checked.version)) is not None:
+            if right and (staged := store.reader.staged_directory(checked.dataset, checked.version)) is not None:
                 remove_tree(staged)
                 with contextlib.suppress(OSError):
                     staged.parent.rmdir()
@@ -171,7 +171,7 @@ class Repair:
             return next((again for again in verifier.check_dataset(dataset) if not again.version), None)
         if verifier.signs(dataset, version) == checked.signs:
             return checked
-        return verifier.check_version(dataset, version, shown=self.session.store.shown(dataset) == version)
+        return verifier.check_version(dataset, version, shown=self.session.store.published.version(dataset) == version)
 
     def _tried(self, checked: Checked) -> Outcome:
         if not checked.findings:
@@ -183,7 +183,7 @@ class Repair:
                 raise
             if isinstance(error, VolumeFullError):
                 # What it left would keep the others out as well.
-                self.session.store.clear_staging(checked.dataset)
+                self.session.store.cleaner.clear_staging(checked.dataset)
             _LOGGER.error("%s: not repaired, it stays as it was: %s", checked.label, error.message)
             return Outcome(checked, error=error)
 
@@ -191,23 +191,23 @@ class Repair:
 
     def _shown_again(self, checked: Checked) -> Outcome:
         store, dataset = self.session.store, checked.dataset
-        if store.is_foreign(dataset):
+        if store.published.is_not_ours(dataset):
             raise VolumeError(
                 f"datasets/{dataset} holds something that the provisioner did not put there; it was left alone",
                 hint="Move it away, then run 'repair' again.",
             )
-        believed = [version for version in store.versions(dataset) if self._is_believed(dataset, version)]
+        believed = [version for version in store.reader.versions(dataset) if self._is_believed(dataset, version)]
         if len(believed) != 1:
             raise DamagedTreeError(
                 f"{dataset}: {len(believed) or 'none'} of its versions could be shown at datasets/{dataset}",
                 hint="'provision' shows the one that is asked for, and fetches it if it is not there.",
             )
-        store.link(dataset, believed[0])
+        store.published.switch(dataset, believed[0])
         return Outcome(checked, f"datasets/{dataset} shows the version {believed[0]} again")
 
     def _is_believed(self, dataset: str, version: str) -> bool:
         store = self.session.store
-        return store.receipt(dataset, version) is not None and store.tree_of(dataset, version) is not None
+        return store.reader.receipt(dataset, version) is not None and store.reader.tree_of(dataset, version) is not None
 
     # --- one version --------------------------------------------------------------------------------------------
 
@@ -215,13 +215,13 @@ class Repair:
         store, dataset, version = self.session.store, checked.dataset, checked.version
         problems = {finding.problem for finding in checked.findings}
         if problems <= _HARMLESS:
-            manifest = store.manifest(dataset, version)
+            manifest = store.reader.manifest(dataset, version)
             if problems == {"checksums"} and manifest is not None:
-                store.write_checksums(dataset, version, manifest)
+                store.publisher.write_checksums(dataset, version, manifest)
                 return Outcome(checked, "the list of checksums was written anew")
-            if problems == {"no-receipt"} and store.adopt(dataset, version, keep=True):
+            if problems == {"no-receipt"} and store.publisher.adopt(dataset, version, keep=True):
                 return Outcome(checked, "its receipt was written anew")
-            receipt = store.receipt(dataset, version)
+            receipt = store.reader.receipt(dataset, version)
             if receipt is not None and manifest is not None:
                 return self._without_extras(checked, receipt, manifest)
         recipe = self._recipe(dataset, version)
@@ -232,7 +232,7 @@ class Repair:
     def _without_extras(self, checked: Checked, receipt: Receipt, manifest: Manifest) -> Outcome:
         """Build the tree from what is right in it, which is all of it."""
         store, layout = self.session.store, self.session.layout
-        tree = store.tree_of(checked.dataset, checked.version)
+        tree = store.reader.tree_of(checked.dataset, checked.version)
         assert tree is not None  # noqa: S101 - or something would be missing
         staged = layout.staged_tree(checked.dataset, checked.version)
         remove_tree(staged)
@@ -243,8 +243,8 @@ class Repair:
             make_directory(target if entry.kind == "folder" else target.parent)
             if entry.kind != "folder":
                 link_or_copy(tree / entry.path, target)
-        store.publish(receipt, staged, manifest, show=checked.shown)
-        store.clear_staging(checked.dataset)
+        store.publisher.publish(receipt, staged, manifest, switch=checked.shown)
+        store.cleaner.clear_staging(checked.dataset)
         count = sum(1 for finding in checked.findings if finding.problem == "extra")
         return Outcome(checked, f"taken out: {count} that did not belong there" if count else "its records were written anew")
 
@@ -253,7 +253,7 @@ class Repair:
         described = self.catalog.datasets.get(dataset)
         if described is None:
             return None
-        receipt = self.session.store.receipt(dataset, version)
+        receipt = self.session.store.reader.receipt(dataset, version)
         choices = [(receipt.layout, receipt.splits)] if receipt else []
         # Without a receipt: whatever could have been asked for simply.
         for layout in described.layouts if receipt is None else ():
@@ -269,7 +269,7 @@ class Repair:
         """Nobody can say where the bytes could be had again."""
         dataset, version = checked.dataset, checked.version
         if not checked.shown:
-            self.session.store.withdraw(dataset, version)
+            self.session.store.publisher.remove_receipt(dataset, version)
             return Outcome(
                 checked,
                 "today's catalog does not describe this version, so that it cannot be fetched; it is not believed any more,"
@@ -282,7 +282,7 @@ class Repair:
 
     def _filled(self, checked: Checked, recipe: Recipe) -> Outcome:
         store, dataset = self.session.store, checked.dataset
-        receipt = store.receipt(dataset, checked.version)
+        receipt = store.reader.receipt(dataset, checked.version)
         wrong = frozenset(finding.path for finding in checked.findings if finding.problem not in _HARMLESS)
         filler = DataSetBuilder(
             self._step(recipe, receipt, wrong, checked),
@@ -296,7 +296,7 @@ class Repair:
             damage=Damage(receipt, wrong, checked.shown),
         )
         try:
-            filler.fill(store.inventory(measured=False), now)
+            filler.fill(store.reader.inventory(measured=False), now)
         finally:
             self.progress.finish(recipe.label)
         what = ", ".join(filler.fetched[:3]) + (f" and {len(filler.fetched) - 3} more" if len(filler.fetched) > 3 else "")  # noqa: PLR2004
@@ -306,8 +306,8 @@ class Repair:
         return Outcome(checked, done, filler.fetched)
 
     def _step(self, recipe: Recipe, receipt: Receipt | None, wrong: frozenset[str], checked: Checked) -> Step:
-        manifest = self.session.store.manifest(checked.dataset, checked.version)
-        tree = self.session.store.tree_of(checked.dataset, checked.version)
+        manifest = self.session.store.reader.manifest(checked.dataset, checked.version)
+        tree = self.session.store.reader.tree_of(checked.dataset, checked.version)
         broken, there = set(), set()
         for entry in manifest if manifest is not None and tree is not None else ():
             there.add(entry.artifact)

@@ -154,7 +154,7 @@ class Run:
         Raises:
             ProvisionerError: names that do not exist, or a volume that cannot be looked at.
         """
-        inventory = self.store.inventory()
+        inventory = self.store.reader.inventory()
         return make_plan(self.wanted, self.catalog, inventory, self.rules), inventory
 
     def _look(self) -> _View:
@@ -243,10 +243,10 @@ class Run:
             raise plan.shortfall
         repositories = self._ready_repositories(view.repositories)
         board.record_repositories([outcome.as_record() for outcome in repositories])
-        self.store.clear_leftovers()
+        self.store.cleaner.clear_leftovers()
         for dataset, version in plan.evict:
             _LOGGER.info("%s: the superseded version %s is removed, since its space is needed", dataset, version)
-            self.store.remove(dataset, version)
+            self.store.cleaner.remove(dataset, version)
         failures: list[tuple[Step, ProvisionerError]] = [(step, step.error) for step in plan.steps if step.error]
         for step in plan.work:
             self._cancellation.raise_if_requested()
@@ -269,15 +269,15 @@ class Run:
                 failures.append((step, error))
                 if isinstance(error, VolumeFullError):
                     # What it left would keep the others out as well.
-                    self.store.clear_staging(step.id)
-            self._measure(self.store.inventory())
+                    self.store.cleaner.clear_staging(step.id)
+            self._measure(self.store.reader.inventory())
             self._write_status()
         return self._finish(plan, failures, repositories)
 
     def _finish(
         self, plan: Plan, failures: list[tuple[Step, ProvisionerError]], repositories: Sequence[RepositoryOutcome]
     ) -> Result:
-        inventory = self.store.inventory()
+        inventory = self.store.reader.inventory()
         values = self._environment(repositories[0])
         self._write_if_new(self.layout.attribution, self._attribution(inventory))
         self._write_if_new(self.layout.environment, environment_lines(values))
@@ -285,8 +285,8 @@ class Run:
         error = self._worst(plan, counted) or self._fatal(repositories)
         state = _state(plan, failures) if not error else self._failed_state()
         if not failures:
-            self.store.clear_abandoned([step.id for step in plan.steps], time.time())
-        self._measure(self.store.inventory())
+            self.store.cleaner.clear_abandoned([step.id for step in plan.steps], time.time())
+        self._measure(self.store.reader.inventory())
         self._board.finish(state, error)
         self._write_status()
         self._writing = False
@@ -310,13 +310,13 @@ class Run:
         label, board = step.recipe.label, self._board
         if step.action == "adopt":
             board.set_state(step.id, "unpacking")
-            if self.store.adopt(step.id, step.recipe.version, keep=not self.settings.may_download):
+            if self.store.publisher.adopt(step.id, step.recipe.version, keep=not self.settings.may_download):
                 self._announce(step, self._receipt(step))
                 return
             if not self.settings.may_download:
                 raise self._missing(step.recipe.label)
         elif step.action == "link":
-            self.store.link(step.id, step.recipe.version)
+            self.store.published.switch(step.id, step.recipe.version)
             self._announce(step, self._receipt(step))
             return
         _LOGGER.info("%s %s; fetching it", label, step.why)
@@ -331,13 +331,13 @@ class Run:
             connections=self.settings.connections,
         )
         try:
-            receipt = filler.fill(self.store.inventory(measured=False), now)
+            receipt = filler.fill(self.store.reader.inventory(measured=False), now)
         finally:
             self._progress.finish(label)
         self._announce(step, receipt)
 
     def _receipt(self, step: Step) -> Receipt:
-        return self.store.inventory(measured=False).receipts[step.id, step.recipe.version]
+        return self.store.reader.inventory(measured=False).receipts[step.id, step.recipe.version]
 
     def _announce(self, step: Step, receipt: Receipt) -> None:
         self._board.record_published(step.id, receipt)

@@ -95,10 +95,10 @@ class Verifier:
 
     def check_dataset(self, dataset: str) -> Iterator[Checked]:
         """Look at one data set: where it is shown, and each of its versions."""
-        current = self._store.shown(dataset)
-        versions = self._store.versions(dataset)
+        current = self._store.published.version(dataset)
+        versions = self._store.reader.versions(dataset)
         place = f"datasets/{dataset}"
-        if self._store.is_foreign(dataset):
+        if self._store.published.is_not_ours(dataset):
             words = "is something that the provisioner did not put there"
             yield Checked(dataset, "", shown=False, findings=(Finding(place, "foreign", actual=words),))
         elif current is None and versions:
@@ -119,31 +119,31 @@ class Verifier:
             checked = replace(self._look(dataset, version, shown=shown), signs=before)
             if not checked.findings or before == self.signs(dataset, version):
                 break
-            if version not in self._store.versions(dataset):
+            if version not in self._store.reader.versions(dataset):
                 return None
         return checked
 
     def signs(self, dataset: str, version: str) -> object:
         """Return what changes when another process replaces a version."""
         paths = [self._layout.receipt(dataset, version), self._layout.manifest(dataset, version)]
-        return [_identity(path) for path in (*paths, self._store.tree_of(dataset, version)) if path is not None]
+        return [_identity(path) for path in (*paths, self._store.reader.tree_of(dataset, version)) if path is not None]
 
     def _look(self, dataset: str, version: str, *, shown: bool) -> Checked:
         findings: list[Finding] = []
         receipt = self._layout.receipt(dataset, version)
-        if self._store.receipt(dataset, version) is None:
+        if self._store.reader.receipt(dataset, version) is None:
             findings.append(Finding(self._below(receipt), "no-receipt", actual="is no receipt: nothing proves this version"))
-        manifest = self._store.manifest(dataset, version)
+        manifest = self._store.reader.manifest(dataset, version)
         if manifest is None:
             words = "is no manifest: nothing says what the tree should be"
             findings.append(Finding(self._below(self._layout.manifest(dataset, version)), "no-manifest", actual=words))
-        tree = self._store.tree_of(dataset, version)
+        tree = self._store.reader.tree_of(dataset, version)
         if tree is None:
             place = self._below(self._layout.tree(dataset, version))
             findings.append(Finding(place, "no-tree", actual="the whole tree is missing"))
         if manifest is None:
             return Checked(dataset, version, shown, findings=tuple(findings))
-        if not self._store.has_checksums(dataset, version, manifest):
+        if not self._store.reader.has_checksums(dataset, version, manifest):
             words = "is not what the manifest says: 'sha256sum -c' cannot be trusted"
             findings.append(Finding(self._below(self._layout.checksums(dataset, version)), "checksums", actual=words))
         if tree is not None:
@@ -174,7 +174,7 @@ def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
     Raises:
         NotFoundError: one of them is not there, or nothing is there at all.
     """
-    there = store.datasets()
+    there = store.reader.datasets()
     for name in ids:
         if name not in there:
             hint = "Versions are looked at whole: leave out the split." if ":" in name else nearest(name, there)

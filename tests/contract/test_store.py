@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from provisioner.volume.store.store import Publish
+    from provisioner.volume.store.published_names import PublishMode
 
 FILES = {"a.txt": b"one", "d/b.txt": b"two"}
 OTHER = {"a.txt": b"another", "e/c.txt": b"three"}
@@ -86,7 +86,7 @@ class Shop:
 
     def publish(self, files: Mapping[str, bytes], version: str = FIRST) -> None:
         """Publish a tree."""
-        self.store.publish(*self.stage(files, version))
+        self.store.publisher.publish(*self.stage(files, version))
 
     def shows(self, files: Mapping[str, bytes] | None) -> bool:
         """Whether the app sees exactly these files."""
@@ -95,7 +95,7 @@ class Shop:
         return found == (files or {})
 
 
-def make(root: Path, publish: Publish = "link") -> Shop:
+def make(root: Path, publish: PublishMode = "link") -> Shop:
     """Make a store over a directory."""
     return Shop(Store(VolumeLayout(root), publish, program_version="9.9", check_cancelled=lambda: None))
 
@@ -109,7 +109,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
 
 def test_an_empty_volume(shop: Shop) -> None:
     """Nothing is there, and looking changes nothing."""
-    inventory = shop.store.inventory()
+    inventory = shop.store.reader.inventory()
     assert (inventory.receipts, inventory.published, inventory.orphans, inventory.foreign) == ({}, {}, frozenset(), frozenset())
     assert inventory.free_bytes
     assert list(shop.layout.root.iterdir()) == []
@@ -148,7 +148,7 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     filler = DataSetBuilder(
         step, shop.store, sources, transfers, finds, cancellation=Cancellation(), watcher=watcher, connections=1
     )
-    inventory = shop.store.inventory()
+    inventory = shop.store.reader.inventory()
     tracemalloc.start()
     try:
         filler.fill(inventory, lambda: "2026-01-01T00:00:00Z")
@@ -157,7 +157,7 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
         shop.layout.receipt("alpha", FIRST).unlink()
-        assert shop.store.adopt("alpha", FIRST)
+        assert shop.store.publisher.adopt("alpha", FIRST)
         assert (tracemalloc.get_traced_memory()[1] - before) / count < 380
     finally:
         tracemalloc.stop()
@@ -167,7 +167,7 @@ def test_published(shop: Shop) -> None:
     """The tree is there, its receipt is believed, both manifests lie beside it, nothing is left in staging."""
     shop.publish(FILES)
     assert shop.shows(FILES)
-    inventory = shop.store.inventory()
+    inventory = shop.store.reader.inventory()
     assert inventory.published == {"alpha": FIRST}
     assert inventory.receipts["alpha", FIRST].content_ids == {"shape": "key"}
     assert inventory.kept_bytes == 6
@@ -192,12 +192,12 @@ def test_a_second_version(shop: Shop) -> None:
     inode = (shop.layout.published("alpha") / "a.txt").stat().st_ino
     shop.publish(OTHER, SECOND)
     assert shop.shows(OTHER)
-    assert shop.store.inventory().published == {"alpha": SECOND}
-    shop.store.link("alpha", FIRST)
+    assert shop.store.reader.inventory().published == {"alpha": SECOND}
+    shop.store.published.switch("alpha", FIRST)
     assert shop.shows(FILES)
     assert (shop.layout.published("alpha") / "a.txt").stat().st_ino == inode
-    assert shop.store.inventory().published == {"alpha": FIRST}
-    assert set(shop.store.inventory().receipts) == {("alpha", FIRST), ("alpha", SECOND)}
+    assert shop.store.reader.inventory().published == {"alpha": FIRST}
+    assert set(shop.store.reader.inventory().receipts) == {("alpha", FIRST), ("alpha", SECOND)}
 
 
 def test_a_reader_never_sees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,9 +236,9 @@ def test_a_staged_tree_that_changed(shop: Shop, harm: Callable[[Path], object]) 
     receipt, staged, manifest = shop.stage(FILES)
     harm(staged)
     with pytest.raises(VolumeError, match="not what was put there"):
-        shop.store.publish(receipt, staged, manifest)
+        shop.store.publisher.publish(receipt, staged, manifest)
     assert not shop.layout.published("alpha").exists()
-    assert shop.store.inventory().receipts == {}
+    assert shop.store.reader.inventory().receipts == {}
 
 
 def test_told_to_stop(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_told_to_stop(tmp_path: Path) -> None:
         raise InterruptedBySignal(15)
 
     with pytest.raises(InterruptedBySignal):
-        Store(shop.layout, "link", program_version="1", check_cancelled=stop).publish(*staged)
+        Store(shop.layout, "link", program_version="1", check_cancelled=stop).publisher.publish(*staged)
     assert not shop.layout.published("alpha").exists()
 
 
@@ -280,7 +280,7 @@ def test_death_between_any_two_steps(shop: Shop, monkeypatch: pytest.MonkeyPatch
         patch.setattr(os, "replace", dying("replace"))
         patch.setattr(os, "rename", dying("rename"))
         try:
-            shop.store.publish(*staged)
+            shop.store.publisher.publish(*staged)
         except DeathError:
             died = True
         else:
@@ -288,17 +288,17 @@ def test_death_between_any_two_steps(shop: Shop, monkeypatch: pytest.MonkeyPatch
     # Enough steps to reach the end, so that no step is left out.
     assert died == (step < 11 and calls > step)
     assert shop.shows(FILES) or shop.shows(OTHER) or (not shop.layout.published("alpha").exists())
-    inventory = shop.store.inventory()
+    inventory = shop.store.reader.inventory()
     if died:
         assert ("alpha", SECOND) not in inventory.receipts
     if ("alpha", SECOND) in inventory.orphans:
-        assert shop.store.adopt("alpha", SECOND)
+        assert shop.store.publisher.adopt("alpha", SECOND)
     elif died:
         shutil.rmtree(shop.layout.staging, ignore_errors=True)
         shop.publish(OTHER, SECOND)
     assert shop.shows(OTHER)
-    assert shop.store.inventory().published == {"alpha": SECOND}
-    shop.store.link("alpha", FIRST)
+    assert shop.store.reader.inventory().published == {"alpha": SECOND}
+    shop.store.published.switch("alpha", FIRST)
     assert shop.shows(FILES)
 
 
@@ -309,7 +309,7 @@ def test_a_tree_that_is_gone(shop: Shop) -> None:
     """Its receipt is not believed."""
     shop.publish(FILES)
     shutil.rmtree(shop.layout.published("alpha").resolve())
-    inventory = shop.store.inventory()
+    inventory = shop.store.reader.inventory()
     assert (inventory.receipts, inventory.published, inventory.orphans) == ({}, {}, frozenset())
 
 
@@ -319,8 +319,8 @@ def test_a_receipt_of_another(shop: Shop) -> None:
     path = shop.layout.receipt("alpha", FIRST)
     document = json.loads(path.read_bytes())
     path.write_text(json.dumps({**document, "version": SECOND}))
-    assert shop.store.inventory().receipts == {}
-    assert shop.store.inventory().orphans == {("alpha", FIRST)}
+    assert shop.store.reader.inventory().receipts == {}
+    assert shop.store.reader.inventory().orphans == {("alpha", FIRST)}
 
 
 def test_adopted(shop: Shop) -> None:
@@ -329,10 +329,10 @@ def test_adopted(shop: Shop) -> None:
     receipt = shop.layout.receipt("alpha", FIRST)
     before = receipt.read_bytes()
     receipt.unlink()
-    assert shop.store.inventory().orphans == {("alpha", FIRST)}
-    assert shop.store.adopt("alpha", FIRST)
+    assert shop.store.reader.inventory().orphans == {("alpha", FIRST)}
+    assert shop.store.publisher.adopt("alpha", FIRST)
     assert receipt.read_bytes() == before
-    assert shop.store.inventory().published == {"alpha": FIRST}
+    assert shop.store.reader.inventory().published == {"alpha": FIRST}
     assert shop.shows(FILES)
 
 
@@ -342,9 +342,9 @@ def test_not_adopted(shop: Shop, content: bytes) -> None:
     shop.publish(FILES)
     shop.layout.receipt("alpha", FIRST).unlink()
     (shop.layout.published("alpha") / "a.txt").write_bytes(content)
-    assert not shop.store.adopt("alpha", FIRST)
-    assert shop.store.inventory().orphans == frozenset()
-    assert shop.store.tree_of("alpha", FIRST) is None
+    assert not shop.store.publisher.adopt("alpha", FIRST)
+    assert shop.store.reader.inventory().orphans == frozenset()
+    assert shop.store.reader.tree_of("alpha", FIRST) is None
     shop.publish(FILES)
     assert shop.shows(FILES)
 
@@ -357,7 +357,7 @@ def test_a_tree_that_nobody_vouches_for_is_replaced(shop: Shop) -> None:
     (shop.layout.published("alpha") / "a.txt").write_bytes(b"damaged")
     shop.publish(FILES)
     assert shop.shows(FILES)
-    assert shop.store.inventory().published == {"alpha": FIRST}
+    assert shop.store.reader.inventory().published == {"alpha": FIRST}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"schema_version": 1, "entries": [{"path": "../x"}]}'])
@@ -366,8 +366,8 @@ def test_a_damaged_manifest(shop: Shop, content: bytes) -> None:
     shop.publish(FILES)
     shop.layout.receipt("alpha", FIRST).unlink()
     shop.layout.manifest("alpha", FIRST).write_bytes(content)
-    assert shop.store.manifest("alpha", FIRST) is None
-    assert not shop.store.adopt("alpha", FIRST)
+    assert shop.store.reader.manifest("alpha", FIRST) is None
+    assert not shop.store.publisher.adopt("alpha", FIRST)
 
 
 # --- taking away -----------------------------------------------------------------------------------------------------------
@@ -377,12 +377,12 @@ def test_removed(shop: Shop) -> None:
     """A version that is taken away leaves nothing but the names of empty directories."""
     shop.publish(FILES)
     shop.publish(OTHER, SECOND)
-    shop.store.clear_staging()
-    shop.store.remove("alpha", FIRST)
+    shop.store.cleaner.clear_staging()
+    shop.store.cleaner.remove("alpha", FIRST)
     assert shop.shows(OTHER)
-    assert set(shop.store.inventory().receipts) == {("alpha", SECOND)}
+    assert set(shop.store.reader.inventory().receipts) == {("alpha", SECOND)}
     assert [path for path in shop.layout.private.rglob("*") if FIRST in path.name] == []
-    shop.store.remove("alpha", FIRST)
+    shop.store.cleaner.remove("alpha", FIRST)
 
 
 def test_staging_is_cleared(shop: Shop) -> None:
@@ -391,10 +391,10 @@ def test_staging_is_cleared(shop: Shop) -> None:
     blob = shop.layout.blobs / "x.part"
     blob.parent.mkdir(parents=True)
     blob.write_bytes(b"")
-    shop.store.clear_staging("alpha")
+    shop.store.cleaner.clear_staging("alpha")
     assert blob.exists()
     assert not shop.layout.staged_tree("alpha", FIRST).exists()
-    shop.store.clear_staging()
+    shop.store.cleaner.clear_staging()
     assert not shop.layout.staging.exists()
 
 
@@ -403,7 +403,7 @@ def test_a_staging_folder_of_the_users_stays(tmp_path: Path) -> None:
     layout = VolumeLayout(tmp_path / "volume", tmp_path / "staging")
     layout.blobs.mkdir(parents=True)
     (tmp_path / "staging" / "mine.txt").write_text("mine")
-    Store(layout, "link", program_version="1", check_cancelled=lambda: None).clear_staging()
+    Store(layout, "link", program_version="1", check_cancelled=lambda: None).cleaner.clear_staging()
     assert [path.name for path in (tmp_path / "staging").iterdir()] == ["mine.txt"]
 
 
@@ -422,7 +422,7 @@ def test_foreign_things(shop: Shop, kind: str) -> None:
         (place / "mine").write_bytes(b"mine")
     else:
         place.symlink_to("/etc" if kind == "link" else "/nowhere")
-    inventory = shop.store.inventory()
+    inventory = shop.store.reader.inventory()
     assert inventory.foreign == {"alpha"}
     assert inventory.published == {}
 
@@ -435,8 +435,8 @@ def test_odd_names_on_the_volume(shop: Shop) -> None:
     (shop.layout.receipts / "alpha" / ".json").write_text("{}")
     (shop.layout.manifests / "alpha" / "nothing.json").write_text("{}")
     (shop.layout.store / "stray").mkdir()
-    assert shop.store.inventory().published == {"alpha": FIRST}
-    assert shop.store.inventory().orphans == frozenset()
+    assert shop.store.reader.inventory().published == {"alpha": FIRST}
+    assert shop.store.reader.inventory().orphans == frozenset()
 
 
 def test_an_empty_folder_gives_way(tmp_path: Path) -> None:
@@ -461,7 +461,7 @@ def test_a_link_half_made_by_a_dead_run(tmp_path: Path) -> None:
 def test_a_receipt_does_not_depend_on_the_program(shop: Shop) -> None:
     """Its own version is noted; another version of the program believes it all the same."""
     shop.publish(FILES)
-    later = Store(shop.layout, shop.store._publish, program_version="10.0", check_cancelled=lambda: None)
+    later = Store(shop.layout, shop.store.published._mode, program_version="10.0", check_cancelled=lambda: None)
     receipt, _, manifest = shop.stage(FILES, SECOND)
-    assert later.inventory().receipts["alpha", FIRST] == replace(receipt, version=FIRST)
+    assert later.reader.inventory().receipts["alpha", FIRST] == replace(receipt, version=FIRST)
     assert len(manifest) == 2

@@ -53,7 +53,7 @@ def test_no_command_line_ever_holds_one(command_lines: CommandLines) -> None:
     [
         ("engine.run", "module.make_plan"),
         ("remote.hub.client", "module.HubClient.listing"),
-        ("volume.store.store", "module.Store.publish"),
+        ("volume.store.publish", "module.Publisher.publish"),
     ],
 )
 def test_a_crash(  # noqa: PLR0917 - fixtures and a table

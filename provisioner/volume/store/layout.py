@@ -43,7 +43,7 @@ class VolumeLayout:
 
     @property
     def private(self) -> Path:
-        """Everything that is ours alone."""
+        """Everything that only this program reads and writes."""
         return self.root / ".provisioner"
 
     @property
@@ -53,13 +53,18 @@ class VolumeLayout:
 
     @property
     def staging(self) -> Path:
-        """Partial bytes and half-made trees; survives a crash and is resumed."""
+        """Partial files and unfinished trees; survives a crash and is resumed."""
         return self.staging_root or self.private / "staging"
 
     @property
     def blobs(self) -> Path:
-        """Files on their way in."""
+        """Files that are being fetched."""
         return self.staging / "blobs"
+
+    @property
+    def staged_trees(self) -> Path:
+        """Unfinished trees, a directory for each data set."""
+        return self.staging / "trees"
 
     @property
     def repository(self) -> Path:
@@ -82,37 +87,53 @@ class VolumeLayout:
         return self.private / "store"
 
     def published(self, dataset: str) -> Path:
-        """What the app reads: a link to the current version, or the tree itself."""
+        """Return what the app reads: a link to one version's tree, or the tree itself."""
         return self.datasets / dataset
 
     def tree(self, dataset: str, version: str) -> Path:
-        """One version's tree."""
+        """Return the directory of one version's tree."""
         return self.store / dataset / version
+
+    def discarded(self, dataset: str, version: str) -> Path:
+        """Return the name that a version's tree has while it is removed."""
+        return self.store / dataset / f".discarded-{version}"
+
+    def incoming(self, dataset: str, version: str) -> Path:
+        """Return the name that a version's tree has while it is copied from staging on another device."""
+        return self.store / dataset / f".incoming-{version}"
+
+    def new_link(self, dataset: str) -> Path:
+        """Return the name that a published link has before it replaces the old one."""
+        return self.datasets / f".{dataset}.new"
 
     def link_target(self, dataset: str, version: str) -> str:
         """Return the text of the published link: relative, so that it holds wherever the volume is mounted."""
         return os.path.relpath(self.tree(dataset, version), self.datasets).replace(os.sep, "/")
 
     def manifest(self, dataset: str, version: str) -> Path:
-        """One version's manifest with sizes, links and empty directories."""
+        """Return one version's manifest with sizes, links and empty directories."""
         return self.manifests / dataset / f"{version}.json"
 
     def checksums(self, dataset: str, version: str) -> Path:
-        """One version's manifest for ``sha256sum -c`` in the tree."""
+        """Return one version's manifest for ``sha256sum -c`` in the tree."""
         return self.manifests / dataset / f"{version}.sha256"
 
     def receipt(self, dataset: str, version: str) -> Path:
-        """One version's receipt: written last, the proof that it is there."""
+        """Return one version's receipt: written last, the proof that the version is complete."""
         return self.receipts / dataset / f"{version}.json"
 
-    def current(self, dataset: str) -> Path:
-        """Which version a published *directory* is; a link says so by itself."""
+    def pending_receipt(self, dataset: str, version: str) -> Path:
+        """Return the receipt as it is written before the tree is in its place; a tree without a receipt is adopted by it."""
+        return self.manifests / dataset / f"{version}.origin"
+
+    def version_of_directory(self, dataset: str) -> Path:
+        """Return the file that names the version of a published *directory*; a link names it by itself."""
         return self.receipts / dataset / "current"
 
     def staged_tree(self, dataset: str, version: str) -> Path:
         """Return the directory in which a version's tree is put together."""
-        return self.staging / "trees" / dataset / version / "tree"
+        return self.staged_trees / dataset / version / "tree"
 
     def staged_parts(self, dataset: str, version: str) -> Path:
         """Return the directory of the records of what is complete in the staged tree."""
-        return self.staging / "trees" / dataset / version / "parts"
+        return self.staged_trees / dataset / version / "parts"

@@ -1,0 +1,168 @@
+"""What a volume holds, by its receipts and manifests; nothing here writes, and no tree is hashed."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TYPE_CHECKING
+
+from provisioner.errors import VolumeError
+from provisioner.planning.plan import Inventory, Receipt
+from provisioner.volume.fs.files import open_file
+from provisioner.volume.fs.space import free_bytes, used_bytes
+from provisioner.volume.store.listing import is_directory, is_version, json_names_in, names_in
+from provisioner.volume.store.manifest import Manifest
+from provisioner.volume.store.receipt_file import read_receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from provisioner.volume.store.layout import VolumeLayout
+    from provisioner.volume.store.published_names import PublishedNames
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class StoreReader:
+    """The versions on one volume, with their trees and records."""
+
+    def __init__(self, layout: VolumeLayout, published: PublishedNames) -> None:
+        """Take the paths; nothing is read yet.
+
+        Args:
+            layout: where everything lies.
+            published: what the app reads.
+        """
+        self._layout = layout
+        self._published = published
+
+    def inventory(self, *, measured: bool = True) -> Inventory:
+        """Return what is there: a version counts when it has a valid receipt and a tree, whose content is not looked at.
+
+        Args:
+            measured: also measure staging, which takes time when an interrupted run left many files there.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        receipts = {(receipt.dataset, receipt.version): receipt for receipt in self._receipts()}
+        published: dict[str, str] = {}
+        foreign: set[str] = set()
+        for dataset in names_in(self._layout.datasets):
+            name = self._published.look(dataset)
+            if name.form == "foreign":
+                foreign.add(dataset)
+            elif (
+                name.form == self._published.wanted_form(dataset)
+                and name.version
+                and (dataset, name.version) in receipts
+                # Through the link: where `datasets` itself is a link, its text is right and the app still finds nothing.
+                and self._layout.published(dataset).is_dir()
+            ):
+                published[dataset] = name.version
+        staged = used_bytes(self._layout.staging) if measured else 0
+        return Inventory(
+            receipts=receipts,
+            published=published,
+            orphans=frozenset(self._orphans(receipts.keys())),
+            foreign=frozenset(foreign),
+            staged_bytes=staged if self._layout.staging_root is None else 0,
+            free_bytes=free_bytes(self._layout.root),
+            staging_free_bytes=free_bytes(self._layout.staging) + staged if self._layout.staging_root else None,
+        )
+
+    def datasets(self) -> tuple[str, ...]:
+        """Return the ids of all data sets that have a version, see :meth:`versions`.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        directories = itertools.chain(names_in(self._layout.receipts), names_in(self._layout.manifests))
+        return tuple(name for name in sorted(set(directories)) if self.versions(name))
+
+    def versions(self, dataset: str) -> tuple[str, ...]:
+        """Return the versions that have a receipt, with or without a tree, and those that have a manifest and a tree.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        receipts = {version for version in json_names_in(self._layout.receipts / dataset) if is_version(version)}
+        manifests = {version for version in json_names_in(self._layout.manifests / dataset) if is_version(version)}
+        return tuple(sorted(receipts | {version for version in manifests - receipts if self.tree_of(dataset, version)}))
+
+    def untracked_trees(self) -> Iterator[tuple[str, str]]:
+        """Yield data set and version of each tree that is not published and has neither receipt nor manifest.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        layout = self._layout
+        for dataset in names_in(layout.store):
+            known = {*json_names_in(layout.receipts / dataset), *json_names_in(layout.manifests / dataset)}
+            known.add(self._published.look(dataset).version or "")
+            for name in names_in(layout.store / dataset):
+                if is_version(name) and name not in known and is_directory(layout.tree(dataset, name)):
+                    yield dataset, name
+
+    def tree_of(self, dataset: str, version: str) -> Path | None:
+        """Return the directory of a version's tree, in the store or published; ``None``: there is none.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        tree = self._layout.tree(dataset, version)
+        if is_directory(tree):
+            return tree
+        name = self._published.look(dataset)
+        return self._layout.published(dataset) if name.form == "dir" and name.version == version else None
+
+    def staged_directory(self, dataset: str, version: str) -> Path | None:
+        """Return the directory of what is staged of one version; ``None``: nothing is."""
+        directory = self._layout.staged_tree(dataset, version).parent
+        return directory if is_directory(directory) else None
+
+    def receipt(self, dataset: str, version: str) -> Receipt | None:
+        """Return a version's receipt; ``None`` when there is none, or it is damaged."""
+        return read_receipt(self._layout.receipt(dataset, version), dataset, version)
+
+    def manifest(self, dataset: str, version: str) -> Manifest | None:
+        """Return a version's manifest; ``None`` when there is none, or it is damaged (which is logged)."""
+        path = self._layout.manifest(dataset, version)
+        try:
+            with open_file(path) as lines:
+                return Manifest.read(lines, str(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _LOGGER.warning("%s: %s", path, error.strerror or error)
+            return None
+        except VolumeError as error:
+            _LOGGER.warning("%s", error)
+            return None
+
+    def has_checksums(self, dataset: str, version: str, manifest: Manifest) -> bool:
+        """Return whether a version's list for ``sha256sum -c`` is that of ``manifest``."""
+        try:
+            with open_file(self._layout.checksums(dataset, version)) as lines:
+                # A line feed in a name is escaped, so the lines of the file are the lines of the list.
+                pairs = itertools.zip_longest(lines, manifest.sha256sum_lines())
+                return all(line == expected for line, expected in pairs)
+        except OSError:
+            return False
+
+    def _receipts(self) -> Iterator[Receipt]:
+        """Yield the receipts of versions that have a tree."""
+        for dataset in names_in(self._layout.receipts):
+            for version in json_names_in(self._layout.receipts / dataset):
+                if self.tree_of(dataset, version) is not None:
+                    receipt = self.receipt(dataset, version)
+                    if receipt is not None:
+                        yield receipt
+
+    def _orphans(self, known: Collection[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """Yield data set and version of trees that have a manifest and no receipt."""
+        for dataset in names_in(self._layout.manifests):
+            for version in json_names_in(self._layout.manifests / dataset):
+                if (dataset, version) not in known and self.tree_of(dataset, version):
+                    yield dataset, version

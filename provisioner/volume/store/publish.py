@@ -1,0 +1,196 @@
+"""How a version of a data set appears on a volume.
+
+The order never changes: the tree is complete and its manifest is written; everything is synced; the tree is put in its place;
+the published name is switched; the receipt is written. Death between any two of these leaves either the old state or a
+tree with a manifest and no receipt, which the next run hashes and adopts.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from provisioner.errors import VolumeError
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.store.receipt_file import read_receipt, write_receipt
+from provisioner.volume.store.tree_check import check_tree
+from provisioner.volume.store.tree_moves import move_tree, replace_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from provisioner.planning.plan import Receipt
+    from provisioner.volume.store.cleanup import StoreCleaner
+    from provisioner.volume.store.inventory import StoreReader
+    from provisioner.volume.store.layout import VolumeLayout
+    from provisioner.volume.store.manifest import Manifest
+    from provisioner.volume.store.published_names import PublishedNames
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Publishes trees on one volume, and writes their records."""
+
+    def __init__(
+        self,
+        layout: VolumeLayout,
+        published: PublishedNames,
+        reader: StoreReader,
+        cleaner: StoreCleaner,
+        *,
+        program_version: str,
+        check_cancelled: Callable[[], None],
+    ) -> None:
+        """Take what publishing needs; nothing is read yet.
+
+        Args:
+            layout: where everything lies.
+            published: what the app reads.
+            reader: what the volume holds.
+            cleaner: removes a tree that turns out to be wrong.
+            program_version: noted in receipts.
+            check_cancelled: called between pieces of work; ends it by raising.
+        """
+        self._layout = layout
+        self._published = published
+        self._reader = reader
+        self._cleaner = cleaner
+        self._program_version = program_version
+        self._check_cancelled = check_cancelled
+
+    def publish(self, receipt: Receipt, staged: Path, manifest: Manifest, *, switch: bool = True, prune: bool = False) -> None:
+        """Move a staged tree into the store, and let the app read it.
+
+        A tree that is already there under the same version is wrong or unproven: the two change places, and it is removed.
+
+        Args:
+            receipt: written last; from then on the version counts as complete.
+            staged: the tree; it is moved.
+            manifest: all that the tree must hold; its names, kinds and sizes are compared.
+            switch: let the app read this version; otherwise a superseded version is replaced.
+            prune: remove from the staged tree what is not in the manifest; otherwise such a name is an error.
+
+        Raises:
+            VolumeError: the tree is not what its manifest says, or the volume failed; nothing was published.
+        """
+        dataset, version = receipt.dataset, receipt.version
+        self._check_staged(dataset, staged, manifest, prune=prune)
+        for directory in self._record_directories(dataset):
+            make_directory(directory)
+        old_receipt = self._reader.receipt(dataset, version)
+        if old_receipt is not None and old_receipt != receipt:
+            # What it says is about to become untrue.
+            self.remove_receipt(dataset, version)
+        write_atomic(self._layout.checksums(dataset, version), manifest.sha256sum_lines(), durable=False)
+        write_receipt(self._layout.pending_receipt(dataset, version), receipt, self._program_version, durable=False)
+        # Before the tree, so that a tree which is there can be adopted; a manifest without its tree counts for nothing.
+        write_atomic(self._layout.manifest(dataset, version), manifest.json_lines(), durable=False)
+        self._put_in_place(dataset, version, staged)
+        if switch:
+            self._published.switch(dataset, version)
+        if old_receipt != receipt:
+            self._write_receipt(receipt)
+
+    def adopt(self, dataset: str, version: str, *, keep: bool = False) -> bool:
+        """Hash a tree that has a manifest and no receipt: publish it if it is right, remove it if it is wrong.
+
+        Args:
+            dataset: its id.
+            version: its version.
+            keep: leave a wrong tree as it is, because nothing can be fetched to replace it.
+
+        Returns:
+            Whether the tree was right and is published.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        tree = self._reader.tree_of(dataset, version)
+        receipt = read_receipt(self._layout.pending_receipt(dataset, version), dataset, version)
+        if tree is not None and receipt is not None and (manifest := self._reader.manifest(dataset, version)) is not None:
+            findings = check_tree(tree, manifest, deep=True, check_cancelled=self._check_cancelled)
+            # Large, and removing a tree takes memory too.
+            del manifest
+            if not findings:
+                self._published.switch(dataset, version)
+                self._write_receipt(receipt)
+                return True
+            _LOGGER.warning("%s: the tree without a receipt is not right (%s); it is made anew", dataset, findings[0])
+        if not keep:
+            self._cleaner.remove(dataset, version)
+        return False
+
+    def remove_receipt(self, dataset: str, version: str) -> None:
+        """Remove a version's receipt: the version is hashed before it is published again.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        path = self._layout.receipt(dataset, version)
+        with disk_errors(f"removing {path}"):
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                fsync_directory(path.parent)
+
+    def write_checksums(self, dataset: str, version: str, manifest: Manifest) -> None:
+        """Write a version's list for ``sha256sum -c`` anew.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        write_atomic(self._layout.checksums(dataset, version), manifest.sha256sum_lines())
+
+    def _check_staged(self, dataset: str, staged: Path, manifest: Manifest, *, prune: bool) -> None:
+        """Raise an error unless a staged tree is what its manifest says; this is the only walk through it."""
+        findings = check_tree(staged, manifest, deep=False, check_cancelled=self._check_cancelled)
+        if prune:
+            for finding in findings:
+                if finding.problem == "extra":
+                    remove_tree(staged / finding.path)
+            findings = [finding for finding in findings if finding.problem != "extra"]
+        if findings:
+            raise VolumeError(
+                f"{dataset}: the staged tree is not what was put there ({findings[0]}); it was not published",
+                hint="Something else writes into .provisioner/staging, or the device loses data. Start again.",
+            )
+
+    def _put_in_place(self, dataset: str, version: str, staged: Path) -> None:
+        """Move a staged tree to where its version belongs, and make it durable with its records."""
+        old = self._reader.tree_of(dataset, version)
+        incoming = self._layout.incoming(dataset, version)
+        if old is None:
+            tree = self._layout.tree(dataset, version)
+            move_tree(staged, tree, incoming, self._check_cancelled)
+            self._sync(dataset, tree)
+            return
+        self._sync(dataset, staged)
+        gone = replace_tree(
+            staged,
+            old,
+            incoming=incoming,
+            discarded=self._layout.discarded(dataset, version),
+            sync=lambda copy: self._sync(dataset, copy),
+            check_cancelled=self._check_cancelled,
+        )
+        fsync_directory(old.parent)
+        remove_tree(gone)
+
+    def _record_directories(self, dataset: str) -> tuple[Path, ...]:
+        return self._layout.manifests / dataset, self._layout.receipts / dataset, self._layout.store / dataset
+
+    def _sync(self, dataset: str, tree: Path) -> None:
+        """Make a tree durable, with its manifest and all directories on the way to both."""
+        layout = self._layout
+        parents = layout.manifests, layout.receipts, layout.store
+        sync_tree(tree, *self._record_directories(dataset), *parents, tree.parent, layout.private, layout.root)
+
+    def _write_receipt(self, receipt: Receipt) -> None:
+        path = self._layout.receipt(receipt.dataset, receipt.version)
+        make_directory(path.parent)
+        write_receipt(path, receipt, self._program_version)

@@ -1,0 +1,186 @@
+"""What the app reads at ``datasets/ID``: a link to one version's tree, or the tree itself.
+
+Links are preferred: switching one is a single step. Directories are used where the volume has no links or the user wants
+none; then a small file beside the receipts names the version that the directory is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from provisioner.errors import VolumeError
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import fsync_directory
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import read_file
+from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.store.listing import is_directory, is_version, names_in
+from provisioner.volume.store.tree_moves import swap_trees
+
+if TYPE_CHECKING:
+    from provisioner.volume.store.layout import VolumeLayout
+
+PublishMode = Literal["link", "dir"]
+
+_LOGGER = logging.getLogger(__name__)
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EACCES})
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedName:
+    """What lies at one data set's published name."""
+
+    form: Literal["none", "link", "dir", "foreign"]
+    """``foreign``: something that the provisioner did not put there."""
+    version: str | None = None
+    """Which version a link or directory is."""
+
+
+class PublishedNames:
+    """The published names of all data sets on a volume."""
+
+    def __init__(self, layout: VolumeLayout, mode: PublishMode) -> None:
+        """Take the paths and the wanted form; nothing is read yet.
+
+        Args:
+            layout: where everything lies.
+            mode: whether the app gets a link or the tree itself.
+        """
+        self._layout = layout
+        self._mode = mode
+
+    def look(self, dataset: str) -> PublishedName:
+        """Return what lies at a data set's published name.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        path = self._layout.published(dataset)
+        try:
+            facts = os.lstat(path)
+        except OSError:
+            return PublishedName("none")
+        if stat.S_ISLNK(facts.st_mode):
+            target = os.readlink(path).replace(os.sep, "/")
+            version = target.rsplit("/", 1)[-1]
+            # Recognized by its text, whether or not the tree is still there: a dangling link of ours may be replaced.
+            is_ours = target == self._layout.link_target(dataset, version)
+            return PublishedName("link", version) if is_ours else PublishedName("foreign")
+        if not stat.S_ISDIR(facts.st_mode):
+            return PublishedName("foreign")
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            version = read_file(self._layout.version_of_directory(dataset)).decode("ascii").strip()
+            # It becomes part of a path, so any other text is ignored.
+            if is_version(version):
+                return PublishedName("dir", version)
+        # An empty directory holds nothing that could be lost.
+        return PublishedName("foreign" if next(names_in(path), None) else "none")
+
+    def version(self, dataset: str) -> str | None:
+        """Return the version that the app reads, with or without a receipt; ``None``: it reads none.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        name = self.look(dataset)
+        return name.version if name.form in {"link", "dir"} and self._layout.published(dataset).is_dir() else None
+
+    def is_not_ours(self, dataset: str) -> bool:
+        """Return whether something that the provisioner did not put there has a data set's published name.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        return self.look(dataset).form == "foreign"
+
+    def wanted_form(self, dataset: str) -> PublishMode:
+        """Return ``link``, unless directories are wanted or an earlier run found that this volume has no links."""
+        return "dir" if self._mode == "dir" or self._layout.version_of_directory(dataset).exists() else "link"
+
+    def switch(self, dataset: str, version: str) -> None:
+        """Let the app read a version whose tree is complete.
+
+        With links a reader finds the old tree or the new, and at no moment neither.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        make_directory(self._layout.datasets)
+        with disk_errors(f"publishing {dataset}"):
+            if self.wanted_form(dataset) == "link" and self._switch_link(dataset, version):
+                return
+            self._switch_directory(dataset, version)
+
+    def remove(self, dataset: str) -> None:
+        """Let the app read no version of a data set; all versions stay on the volume.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        path = self._layout.published(dataset)
+        name = self.look(dataset)
+        with disk_errors(f"removing {path}"):
+            if name.form == "link":
+                path.unlink()
+                fsync_directory(path.parent)
+            elif name.form == "dir" and name.version:
+                tree = self._layout.tree(dataset, name.version)
+                make_directory(tree.parent)
+                remove_tree(tree)
+                os.rename(path, tree)
+                fsync_directory(path.parent)
+            self._layout.version_of_directory(dataset).unlink(missing_ok=True)
+
+    def _switch_link(self, dataset: str, version: str) -> bool:
+        """Replace the link in one step; ``False``: this volume has no links."""
+        path, new = self._layout.published(dataset), self._layout.new_link(dataset)
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        try:
+            new.symlink_to(self._layout.link_target(dataset, version), target_is_directory=True)
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                _LOGGER.info("This volume has no symbolic links: datasets/%s becomes the directory itself", dataset)
+                return False
+            raise
+        if self.look(dataset).form == "none" and is_directory(path):
+            path.rmdir()  # it is empty, or it would be foreign
+        os.replace(new, path)
+        fsync_directory(path.parent)
+        if not path.is_dir():
+            raise VolumeError(
+                f"{path} does not lead to {self._layout.tree(dataset, version)}: {self._layout.datasets} is itself a link",
+                hint="Make it a plain directory of the volume, or set PUBLISH=dir.",
+            )
+        return True
+
+    def _switch_directory(self, dataset: str, version: str) -> None:
+        """Move the published tree back to the store, and the other one out of it."""
+        path, tree = self._layout.published(dataset), self._layout.tree(dataset, version)
+        name = self.look(dataset)
+        if name.form == "dir" and name.version == version:
+            if not is_directory(tree):
+                return
+            # What is published has no receipt, or it would not have been made again. It goes in one step, not file by file.
+            gone = swap_trees(tree, path, self._layout.discarded(dataset, version))
+            fsync_directory(path.parent)
+            remove_tree(gone)
+            return
+        make_directory(self._layout.receipts / dataset)
+        if name.form == "link":
+            path.unlink()
+        elif name.form == "dir" and name.version:
+            os.rename(path, self._layout.tree(dataset, name.version))
+        elif is_directory(path):
+            path.rmdir()
+        # Before the rename: a death in between leaves the tree in the store, where it is found.
+        write_atomic(self._layout.version_of_directory(dataset), version.encode())
+        os.rename(tree, path)
+        fsync_directory(path.parent)

@@ -1,0 +1,126 @@
+"""Whole trees change their place in as few steps as the system can do it in."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from provisioner.errors import ProvisionerError
+from provisioner.volume.fs.atomic import exchange
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.remove import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def move_tree(source: Path, target: Path, incoming: Path, check_cancelled: Callable[[], None]) -> None:
+    """Move a tree to where nothing is; from another device it is copied first.
+
+    Args:
+        source: the tree.
+        target: its new path.
+        incoming: a path beside the target that the copy has until it is complete.
+        check_cancelled: called for every file of a copy; ends the work by raising.
+
+    Raises:
+        VolumeError: the volume failed; the tree is where it was.
+    """
+    try:
+        os.rename(source, target)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            with disk_errors(f"putting {target} in its place"):
+                raise
+    remove_tree(incoming)
+    try:
+        _copy_tree(source, incoming, check_cancelled)
+        with disk_errors(f"putting {target} in its place"):
+            os.rename(incoming, target)
+    except ProvisionerError:
+        # Half a copy would take the space that other data sets need, and the next attempt makes it anew.
+        remove_tree(incoming)
+        raise
+    remove_tree(source)
+
+
+def replace_tree(
+    source: Path,
+    target: Path,
+    *,
+    incoming: Path,
+    discarded: Path,
+    sync: Callable[[Path], None],
+    check_cancelled: Callable[[], None],
+) -> Path:
+    """Put a tree where another one is; from another device it is copied first.
+
+    In one step where the system can; otherwise there is a moment with neither tree. After a death at any moment what is in
+    staging is still complete, or it is already in its place.
+
+    Args:
+        source: the tree, already synced.
+        target: the path of the tree that it replaces.
+        incoming: a path on the target's device that the copy has until it is complete.
+        discarded: a path on the target's device that the other tree may have afterwards.
+        sync: makes a copy durable.
+        check_cancelled: called for every file of a copy; ends the work by raising.
+
+    Returns:
+        The path of the tree that was replaced, for the caller to remove.
+
+    Raises:
+        VolumeError: the volume failed; the old tree is where it was.
+    """
+    try:
+        return swap_trees(source, target, discarded)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            with disk_errors(f"putting {target} in its place"):
+                raise
+    remove_tree(incoming)
+    try:
+        _copy_tree(source, incoming, check_cancelled)
+        sync(incoming)
+        with disk_errors(f"putting {target} in its place"):
+            gone = swap_trees(incoming, target, discarded)
+    except ProvisionerError:
+        # Half a copy would take the space that other data sets need, and the next attempt makes it anew.
+        remove_tree(incoming)
+        raise
+    remove_tree(source)
+    return gone
+
+
+def swap_trees(new: Path, old: Path, discarded: Path) -> Path:
+    """Put ``new`` where ``old`` is, and return where the old tree is now.
+
+    Raises:
+        OSError: as the system gives it; the old tree is where it was.
+    """
+    if exchange(new, old):
+        return new
+    remove_tree(discarded)
+    os.rename(old, discarded)
+    try:
+        os.rename(new, old)
+    except OSError:
+        os.rename(discarded, old)
+        raise
+    return discarded
+
+
+def _copy_tree(source: Path, target: Path, check_cancelled: Callable[[], None]) -> None:
+    make_directory(target)
+    with disk_errors(f"listing {source}"), os.scandir(source) as entries:
+        for entry in entries:
+            check_cancelled()
+            if entry.is_dir(follow_symlinks=False):
+                _copy_tree(source / entry.name, target / entry.name, check_cancelled)
+            else:
+                link_or_copy(source / entry.name, target / entry.name)
