@@ -1,0 +1,61 @@
+"""Probes of what a run is told and where it runs: the settings, the catalog, the clock."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from provisioner.commands.probes.probe import ProbeResult
+from provisioner.settings.model import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from provisioner.catalog.model import Catalog
+    from provisioner.settings.model import Settings
+
+_EARLIEST_YEAR: Final = 2020
+"""A clock that shows an earlier year was never set, and certificates are refused."""
+_CLOCK_TOLERANCE_SECONDS: Final = 120.0
+_SIMILARITY: Final = 0.85
+"""How similar to a setting's name a variable must be to be taken for a misspelling; 1 is the same."""
+
+
+def probe_settings(settings: Settings, environ: Mapping[str, str]) -> Iterator[ProbeResult]:
+    """Yield a note for each setting that is not used, and for each variable that is probably a misspelt setting."""
+    sentences = [*settings.warnings, *settings.unused]
+    known = {name for setting in SETTINGS for name in setting.names} | {f"{setting.name}_FILE" for setting in SETTINGS}
+    plain = [setting.name for setting in SETTINGS]
+    for name in sorted(environ.keys() - known):
+        near = difflib.get_close_matches(name, plain, 1, _SIMILARITY)
+        if near and name.isupper() and not name.startswith("PROVISIONER_"):
+            sentences.append(f"{name} is set and is no setting. Did you mean {near[0]!r}?")
+    for sentence in sentences:
+        yield ProbeResult("settings", "note", sentence)
+    if not sentences:
+        yield ProbeResult("settings", "ok", "all names are known")
+
+
+def probe_catalog(settings: Settings, catalog: Catalog) -> str:
+    """Return what the catalog holds; that it could be read is the proof."""
+    return f"{settings.catalog_path}: well formed, {len(catalog.datasets)} data sets"
+
+
+def probe_clock(status: Mapping[str, object] | None) -> ProbeResult:
+    """Compare the clock with the time at which the volume's status was written."""
+    now = time.time()
+    written_at = (status or {}).get("updated_at")
+    ahead_seconds = 0.0
+    with contextlib.suppress(ValueError):
+        ahead_seconds = datetime.fromisoformat(str(written_at)).timestamp() - now
+    moment = datetime.fromtimestamp(now, UTC)
+    shown = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    is_behind = ahead_seconds > _CLOCK_TOLERANCE_SECONDS
+    if moment.year < _EARLIEST_YEAR or is_behind:
+        why = f"; the volume's status is from {written_at}" if is_behind else ""
+        hint = "Set the clock: with a wrong one certificates are refused."
+        return ProbeResult("clock", "note", f"it is {shown} here{why}", hint)
+    return ProbeResult("clock", "ok", f"it is {shown}")

@@ -1,0 +1,173 @@
+"""Probes of the volume: its mount, its free space, and what its file system can do.
+
+Each trial works in a temporary directory of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from provisioner.commands.probes.probe import ProbeResult, run_probe
+from provisioner.engine.installation import in_image
+from provisioner.errors import ProvisionerError, VolumeError, VolumeNotWritableError
+from provisioner.reporting.units import format_bytes
+from provisioner.volume.archive.tree_writer import TreeWriter
+from provisioner.volume.fs.atomic import TEMPORARY_PREFIX, exchange, write_atomic, write_new
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.lock import describe_holder, writer_lock
+from provisioner.volume.fs.mounts import is_persistent
+from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.space import free_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.engine.volume_session import VolumeSession
+
+_FEW_INODES: Final = 100_000
+"""A data set of many small files may need as many."""
+
+
+def probe_volume(session: VolumeSession, cancellation: Cancellation) -> Iterator[ProbeResult]:
+    """Yield what a run would meet on the volume, in the order in which it would fail."""
+    root, staging = session.layout.root, session.layout.staging
+    yield _mount(session)
+    yield run_probe("space", lambda: _space(root), cancellation)
+    if not root.is_dir():
+        hint = "Make it, or let 'provision' do so: it needs the right to write above it."
+        yield ProbeResult("volume", "note", f"{root} is not there yet: nothing could be tried out on it", hint)
+        return
+    yield from _trials(session, cancellation)
+    if session.settings.staging_dir is not None and staging.is_dir():
+        yield run_probe("staging", lambda: _in_directory(staging, _try_writing), cancellation)
+
+
+def _mount(session: VolumeSession) -> ProbeResult:
+    root = session.layout.root
+    if session.kind == "object":
+        text = f"{root} is an object store's mount: locks hold within one mount only"
+        if session.settings.lock == "external":
+            return ProbeResult("mount", "note", text)
+        error = VolumeError(f"{text}; nothing can be written", hint="Set LOCK=external.")
+        hint = "If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk)."
+        return ProbeResult("mount", "WRONG", text, hint, error)
+    if in_image() and not is_persistent(root):
+        text = f"{root} is no mounted volume: what is fetched is lost with the container"
+        return ProbeResult("mount", "note", text, f"Mount a volume, e.g. -v data:{root}")
+    return ProbeResult("mount", "ok", f"{root} is an ordinary file system")
+
+
+def _space(root: Path) -> ProbeResult | str:
+    existing = root
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    inodes = os.statvfs(existing) if hasattr(os, "statvfs") else None
+    text = f"{format_bytes(free_bytes(root))} free"
+    if inodes is None or not inodes.f_files:
+        return text
+    text += f", {inodes.f_favail:,} inodes free"
+    hint = "Many small files need many inodes: make the file system with more of them."
+    return text if inodes.f_favail >= _FEW_INODES else ProbeResult("space", "note", text, hint)
+
+
+def _trials(session: VolumeSession, cancellation: Cancellation) -> Iterator[ProbeResult]:
+    def run(name: str, trial: Callable[[Path], ProbeResult | str]) -> ProbeResult:
+        return run_probe(name, lambda: _in_directory(session.layout.root, trial), cancellation)
+
+    result = run("write", _try_writing)
+    yield result
+    if result.error is not None:
+        if isinstance(result.error, VolumeNotWritableError):
+            readable = "all that is there can be read: a run with nothing to do, 'verify' and 'status' work"
+            yield ProbeResult("volume", "note", readable)
+        return
+    if session.settings.staging_dir is None:
+        yield run("staging", _try_random_writes)
+    yield run("names", _try_names)
+    yield run("rename", _try_renaming)
+    yield run("links", _try_links)
+    yield run("lock", lambda directory: _try_locking(directory, session, cancellation))
+
+
+def _in_directory(root: Path, trial: Callable[[Path], ProbeResult | str]) -> ProbeResult | str:
+    """Try something in a temporary directory below ``root``; if we are killed, the next run removes it."""
+    directory = root / f"{TEMPORARY_PREFIX}{os.getpid():x}-{secrets.token_hex(8)}"
+    try:
+        make_directory(directory)
+        return trial(directory)
+    finally:
+        with contextlib.suppress(ProvisionerError):
+            remove_tree(directory)
+
+
+def _try_writing(directory: Path) -> str:
+    write_new(directory / "file", b"x" * 4096)
+    write_atomic(directory / "file", b"y" * 4096)
+    sync_tree(directory)
+    fsync_directory(directory)
+    with disk_errors("reading back", directory):
+        if (directory / "file").read_bytes() != b"y" * 4096:
+            raise VolumeError(f"{directory}: what was written is not what is read", hint="Do not use this volume.")
+    return f"written, replaced and made durable as uid {os.geteuid() if hasattr(os, 'geteuid') else '?'}"
+
+
+def _try_random_writes(directory: Path) -> str:
+    with disk_errors("writing into the middle of a file", directory), (directory / "file").open("xb", buffering=0) as file:
+        file.truncate(8192)
+        for offset in (4096, 0):
+            file.seek(offset)
+            file.write(b"x" * 4096)
+    return "large files can arrive in any order"
+
+
+def _try_names(directory: Path) -> ProbeResult | str:
+    with disk_errors("trying names", directory), TreeWriter(directory) as tree:
+        if not tree.folds_names():
+            return "names are case-sensitive"
+    text = "names are not case-sensitive: data sets with names that differ in nothing else are refused"
+    return ProbeResult("names", "note", text)
+
+
+def _try_renaming(directory: Path) -> ProbeResult | str:
+    make_directory(directory / "one")
+    make_directory(directory / "two")
+    with disk_errors("exchanging two directories", directory):
+        in_one_step = exchange(directory / "one", directory / "two")
+        os.rename(directory / "one", directory / "three")
+    if in_one_step:
+        return "directories are renamed, and exchanged in one step"
+    text = "directories are renamed; 'repair' exchanges them in two steps, and for a moment there is neither"
+    return ProbeResult("rename", "note", text)
+
+
+def _try_links(directory: Path) -> ProbeResult | str:
+    write_new(directory / "file", b"")
+    missing = []
+    try:
+        (directory / "link").symlink_to("file")
+    except OSError:
+        missing.append("no symbolic links: data sets are published as directories (PUBLISH=dir)")
+    try:
+        os.link(directory / "file", directory / "name")
+    except OSError:
+        missing.append("no hard links: what versions share is copied")
+    return ProbeResult("links", "note", "; ".join(missing)) if missing else "symbolic and hard links"
+
+
+def _try_locking(directory: Path, session: VolumeSession, cancellation: Cancellation) -> ProbeResult | str:
+    if session.settings.lock == "external":
+        return ProbeResult("lock", "note", "LOCK=external: somebody else makes sure that there is only one writer")
+    with writer_lock(
+        directory / "lock", holder={"doctor": True}, timeout_seconds=0.0, cancellation=cancellation, waiting=lambda *_: None
+    ):
+        pass
+    if not session.layout.lock.exists():
+        return "kernel locks work"
+    return f"kernel locks work; the last writer was {describe_holder(session.layout.lock)}"
