@@ -1,7 +1,7 @@
-"""Removal of secrets from every text that leaves the process: those that are known, and whatever has the form of one.
+"""Removal of secrets from every text that leaves the process: known secrets, and everything that has the form of one.
 
-Texts of others, such as an error of a library or a server's own words, pass through :func:`redact_line` where they enter a
-message of ours, and every message through a :class:`Redactor` where it leaves the process.
+A text from a library or a server passes through :func:`redact_line` when it becomes part of a message, and every message
+passes through a :class:`Redactor` when it leaves the process.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4
-"""Characters; replacing anything shorter wherever it stands would hide the whole text and tell what the secret is."""
+"""In characters. To replace a shorter secret everywhere would make a text unreadable, and would betray the secret."""
 
 # A user and a password, or a token alone, before the host of a URL.
 _USER: Final = re.compile(r"(?<=://)[^/\s\"'<>?#]+@")
-# Parameters that sign a URL or carry a credential (S3, CloudFront, GCS, Azure, the Hub's own), wherever a query appears:
-# libraries also print a request's path alone.
+# Parameters that sign a URL or contain a credential (S3, CloudFront, GCS, Azure, the Hub), also in a query without a host:
+# libraries print the path of a request alone.
 _PARAMETER: Final = re.compile(
     r"""([?&;](?:x-(?:amz|goog|ms|xet)-[a-z0-9-]+|(?:aws|google)access(?:key)?id|signature|sig|(?:access_|refresh_|id_|auth_)?token|jwt
         |api[_-]?key|key|secret|password|auth|authorization|credential|key-pair-id|policy|expires|hdnea|hdnts|hmac|s[evprt]|sk[a-z]+)=)
         [^&;\s"'<>]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-# Hosts that the Hub and others redirect to: there a query is a signature, whatever its parameters are called.
+# Hosts that the Hub and others redirect to: there every query is a signature, whatever its parameters are called.
 _SIGNED_HOST: Final = re.compile(
     r"""(https?://(?:[^/\s"'<>?#]*\.)?(?:amazonaws\.com|cloudfront\.net|googleapis\.com|core\.windows\.net|r2\.cloudflarestorage\.com
         |xethub\.hf\.co|cdn-lfs[a-z0-9.-]*|cdn\.hf\.co)(?::\d+)?(?:/[^\s"'<>?#]*)?\?)[^\s"'<>]+""",
@@ -43,7 +43,7 @@ _URL: Final = re.compile(
 
 
 def redact_urls(text: str) -> str:
-    """Return ``text`` without what is recognized as secret by its form alone."""
+    """Return ``text`` without everything that has the form of a secret."""
     if "://" in text:
         text = _USER.sub(f"{MASK}@", text)
         text = _SIGNED_HOST.sub(rf"\1{MASK}", text)
@@ -54,7 +54,7 @@ def redact_urls(text: str) -> str:
 
 
 def redact_line(text: str, *secrets: str | None) -> str:
-    """Return the text of a library or a server on one line, without ``secrets``, tokens, and users and queries of URLs."""
+    """Return a text on one line, without ``secrets``, without tokens, and without the users and queries of URLs."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, MASK)
@@ -63,14 +63,14 @@ def redact_line(text: str, *secrets: str | None) -> str:
 
 
 def show_url(url: str) -> str:
-    """Return one URL for a message: without user, password and query, which may be a signature."""
+    """Return a URL for a message, without user and password, and without the query, which may be a signature."""
     parts = urlsplit(url)
     host = parts.netloc.rsplit("@", 1)[-1]
     return f"{parts.scheme}://{host}{parts.path}"
 
 
 class Redactor:
-    """Removes the secrets that it was told, and what has the form of one, from every text that is going to be seen."""
+    """A filter that removes known secrets, and everything that has the form of one, from texts."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._known: re.Pattern[str] | None = None
@@ -78,11 +78,11 @@ class Redactor:
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """Remove these from now on, also as they look inside a URL; whatever is shorter than 4 characters is not."""
+        """Add secrets to remove, also in the form that they have in a URL; ignore those shorter than 4 characters."""
         for secret in secrets:
             if len(secret) >= _SHORTEST_SECRET:
                 self._forms.update((secret, quote(secret, safe=""), quote_plus(secret)))
-        # The longest first: one secret may begin with another.
+        # The longest first, because one secret may begin with another.
         forms = sorted(self._forms, key=lambda form: (-len(form), form))
         self._known = re.compile("|".join(map(re.escape, forms))) if forms else None
 
@@ -93,7 +93,7 @@ class Redactor:
         return redact_urls(text)
 
     def redact_value(self, value: Any) -> Any:  # noqa: ANN401 - any JSON
-        """Return a JSON value without secrets, in keys and texts at every depth; what is no JSON becomes text."""
+        """Return a JSON value without secrets in its keys and texts, at every depth; other objects become text."""
         match value:
             case None | bool() | int() | float():
                 return value

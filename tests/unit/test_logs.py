@@ -1,4 +1,4 @@
-"""Logs: how a line looks, and that no secret is ever in one."""
+"""The log: the form of its lines, and that none of them contains a secret."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import warnings
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from provisioner.redaction import Redactor, redact_urls
+from provisioner.redaction import Redactor
 from provisioner.reporting.logs import ConsoleHandler, set_up_logging
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ LOG = logging.getLogger("provisioner.tests")
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """Put the process's logging back as it was."""
+    """Restore the logging of the process after each test."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     names = ["provisioner", "urllib3", "filelock", "huggingface_hub", "datasets", "hf_xet", "py.warnings"]
@@ -40,7 +38,7 @@ def _logging_as_before() -> Iterator[None]:
 
 
 def written(log_format: Literal["text", "json"] = "text", *, secrets: tuple[str, ...] = (HIDDEN,)) -> io.StringIO:
-    """Set up logging and give the stream it writes to."""
+    """Set up logging and return the stream that it writes to."""
     stream = io.StringIO()
     set_up_logging(log_format, redactor=Redactor(secrets), stream=stream)
     return stream
@@ -51,78 +49,8 @@ def fail(error: Exception, cause: Exception | None = None) -> NoReturn:
     raise error from cause
 
 
-# --- redaction ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("https://u:p@host.local/a", "https://***@host.local/a"),
-        ("http://token-alone@host.local:8080", "http://***@host.local:8080"),
-        ("https://u:p@ss@host.local/a@b", "https://***@host.local/a@b"),
-        ("https://host.local/a@v1?recursive=true&limit=5", "https://host.local/a@v1?recursive=true&limit=5"),
-        ("GET /a?X-Amz-Signature=abc&X-Amz-Date=1&x=2", "GET /a?X-Amz-Signature=***&X-Amz-Date=***&x=2"),
-        (
-            "https://h.local/a?Policy=a_b~&Key-Pair-Id=K&Signature=s&Expires=1",
-            "https://h.local/a?Policy=***&Key-Pair-Id=***&Signature=***&Expires=***",
-        ),
-        ("https://h.local/a?sv=2020&sig=a%2Fb%3D&se=x", "https://h.local/a?sv=***&sig=***&se=***"),
-        ("'https://h.local/a?token=abc'", "'https://h.local/a?token=***'"),
-        ("https://bucket.s3.amazonaws.com/k?anything=abc&b=c", "https://bucket.s3.amazonaws.com/k?***"),
-        ("<https://d1.cloudfront.net/k?abc>", "<https://d1.cloudfront.net/k?***>"),
-        ("https://cas-bridge.xethub.hf.co/x?q=1", "https://cas-bridge.xethub.hf.co/x?***"),
-        ("https://cdn-lfs-us-1.hf.co/x?q=1", "https://cdn-lfs-us-1.hf.co/x?***"),
-        ("{'authorization': 'Bearer abc.def'}", "{'authorization': 'Bearer ***'}"),
-        ("Authorization: Basic dXNlcjpw", "Authorization: Basic ***"),
-        ("curl -H 'Proxy-Authorization: Basic dXNlcjpw'", "curl -H 'Proxy-Authorization: Basic ***'"),
-        ("hf_" + "a1B2" * 8, "hf_***"),
-        ("hf_hub_download of hf_transfer", "hf_hub_download of hf_transfer"),
-        ("PHASE=minimal; sp=4", "PHASE=minimal; sp=4"),
-        ("", ""),
-    ],
-)
-def test_forms_of_secrets(text: str, expected: str) -> None:
-    """What has the form of a secret is replaced; what helps to find a fault stays."""
-    assert redact_urls(text) == expected
-    assert redact_urls(expected) == expected
-
-
-def test_known_secrets() -> None:
-    """A secret that was told is replaced as it is, as it looks in a URL, and before another one that begins it."""
-    redactor = Redactor(["secret", "secret and more"])
-    redactor.add("später")
-    assert redactor.redact("a secret, secret and more, secret%20and%20more, secret+and+more") == "a ***, ***, ***, ***"
-    assert redactor.redact("/path?x=sp%C3%A4ter") == "/path?x=***"
-
-
-def test_too_short_to_hide() -> None:
-    """Replacing a few characters everywhere would hide every text; nothing at all is hidden for an empty secret."""
-    assert Redactor(["", "a"]).redact("abacus") == "abacus"
-
-
-@given(secret=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4), before=st.text(), after=st.text())
-def test_any_secret_goes(secret: str, before: str, after: str) -> None:
-    """Wherever a known secret stands, it is gone afterwards."""
-    assert "*" in secret or secret not in Redactor([secret]).redact(f"{before}{secret}{after}").replace("***", "")
-
-
-@given(st.text())
-def test_redaction_bears_any_text(text: str) -> None:
-    """Nothing that is logged breaks the redaction."""
-    assert isinstance(Redactor([HIDDEN]).redact(text), str)
-
-
-def test_redaction_is_quick() -> None:
-    """A long text that almost matches takes no time: names in archives are written by strangers."""
-    for text in ("://" * 50_000, "https://" + "a." * 100_000, "?token" * 50_000, "bearer " * 50_000, "authorization:" * 50_000):
-        redact_urls(text)
-
-
-# --- lines ----------------------------------------------------------------------------------------------------------
-
-
 def test_text() -> None:
-    """A time and the message; the level is named where somebody should look."""
+    """A line has a time and the message, and the level from WARNING on."""
     stream = written()
     LOG.info("ready with %s", "ljspeech")
     LOG.warning("slow")
@@ -133,7 +61,7 @@ def test_text() -> None:
 
 
 def test_json() -> None:
-    """One object a line, with the caller's fields beside ours; ours cannot be replaced."""
+    """A line is one JSON object that includes the caller's fields, which cannot replace ours."""
     stream = written("json")
     LOG.error(
         "two\nlines", extra={"event": "fetch", "dataset": "ljspeech", "bytes": 5, "paths": {"a"}, "ts": "x", "thing": Redactor}
@@ -155,7 +83,7 @@ def test_json() -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_no_secret_in_any_part_of_a_record(log_format: Literal["text", "json"]) -> None:
-    """Message, arguments, fields, exception, cause, stack and warnings are all cleaned."""
+    """Message, arguments, fields, exception, cause, stack and warnings are all redacted."""
     stream = written(log_format)
 
     cause = ValueError(f"cannot use {HIDDEN}")
@@ -176,7 +104,7 @@ def test_no_secret_in_any_part_of_a_record(log_format: Literal["text", "json"]) 
 
 
 def test_exception_is_not_kept_for_other_handlers() -> None:
-    """The standard formatter keeps the traceback's text in the record, where another handler would find it as it was."""
+    """The text of a traceback is not kept in the record, where another handler would find it unredacted."""
     stream = io.StringIO()
     handler = set_up_logging(redactor=Redactor([HIDDEN]), stream=stream)
     try:
@@ -188,15 +116,15 @@ def test_exception_is_not_kept_for_other_handlers() -> None:
     assert "ValueError: ***\n" in stream.getvalue()
 
 
-def test_terminal_is_not_moved_by_names() -> None:
-    """A name from an archive cannot clear the screen or write over other lines."""
+def test_names_do_not_control_the_terminal() -> None:
+    """A name from an archive cannot clear the screen or overwrite other lines."""
     stream = written()
     LOG.info("unpacked %s", "a\x1b[2Jb\rc\x9b1m\td")
     assert stream.getvalue().endswith("unpacked a\\x1b[2Jb\\x0dc\\x9b1m\td\n")
 
 
-def test_libraries_are_quiet_and_speak_through_us() -> None:
-    """Libraries are heard from WARNING on, not at all where they repeat us, and cannot bring a handler of their own."""
+def test_libraries_log_through_our_handler() -> None:
+    """Libraries log from WARNING on, some only errors, and their own handlers are ignored."""
     stream = written()
     logging.getLogger("huggingface_hub").addHandler(logging.StreamHandler(sys.stderr))
     assert logging.getLogger("huggingface_hub").handlers == []
@@ -207,7 +135,7 @@ def test_libraries_are_quiet_and_speak_through_us() -> None:
 
 
 def test_second_set_up_replaces_the_first() -> None:
-    """No line is written twice."""
+    """After a second set-up no line is written twice."""
     first, second = written(), written()
     LOG.info("once")
     assert first.getvalue() == ""
@@ -216,7 +144,7 @@ def test_second_set_up_replaces_the_first() -> None:
 
 
 def test_level() -> None:
-    """Our own records are written from the level that was asked for."""
+    """Our own records are written from the given level on."""
     stream = io.StringIO()
     set_up_logging(redactor=Redactor(), stream=stream, level=logging.DEBUG)
     LOG.debug("seen")
@@ -225,7 +153,7 @@ def test_level() -> None:
 
 
 def test_log_goes_to_standard_error_by_default(capsys: pytest.CaptureFixture[str]) -> None:
-    """Standard output is for what was asked for."""
+    """The log leaves standard output to the results of a command."""
     set_up_logging(redactor=Redactor())
     LOG.info("here")
     out, err = capsys.readouterr()
@@ -233,8 +161,8 @@ def test_log_goes_to_standard_error_by_default(capsys: pytest.CaptureFixture[str
     assert err.endswith("here\n")
 
 
-def test_broken_line_is_no_end(capsys: pytest.CaptureFixture[str]) -> None:
-    """A record that cannot be formatted is said to be lost, without its arguments; a closed stream is nobody's fault."""
+def test_broken_line_does_not_end_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """A record that cannot be formatted is reported as lost, without its arguments; a closed stream is ignored."""
     stream = io.StringIO()
     handler = set_up_logging(redactor=Redactor(), stream=stream)
     handler.handle(LOG.makeRecord(LOG.name, logging.INFO, __file__, 5, "%d", (HIDDEN,), None))
@@ -244,8 +172,8 @@ def test_broken_line_is_no_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_lines_go_through_who_draws() -> None:
-    """Whoever draws on the stream gets each line, redacted, and gives the stream back."""
+def test_lines_go_through_the_progress_bars() -> None:
+    """While progress bars are drawn, they write each line, redacted; afterwards the handler does."""
     stream = io.StringIO()
     handler = set_up_logging(redactor=Redactor([HIDDEN]), stream=stream)
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Which way a request takes, whom it trusts, and what of it may be shown."""
+"""Which proxy a request uses, and which certificates it trusts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ConfigurationError
-from provisioner.redaction import redact_line
 from provisioner.remote.proxies import Proxies, tls_context
 
 if TYPE_CHECKING:
@@ -67,25 +66,3 @@ def test_a_certificate_file_that_is_none_is_a_wrong_setting(tmp_path: Path) -> N
     for path in (empty, tmp_path / "missing.pem"):
         with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
             tls_context(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("GET https://cdn.example/a?X-Amz-Signature=abc failed", "GET https://cdn.example/a?… failed"),
-        ("http://user:word@proxy:3128 refuses", "http://proxy:3128 refuses"),
-        ("Bearer secret-word sent", "Bearer *** sent"),
-        ("the token hf_" + "x" * 30 + " is bad", "the token *** is bad"),
-        ("two\n lines", "two lines"),
-        ("'https://a.example/x?y=z'", "'https://a.example/x?…'"),
-        ("plain https://a.example/x stays", "plain https://a.example/x stays"),
-    ],
-)
-def test_redact(text: str, shown: str) -> None:
-    """Credentials, signatures and tokens are taken out; addresses stay readable."""
-    assert redact_line(text) == shown
-
-
-def test_redact_takes_out_the_very_secret() -> None:
-    """A token of any form goes when it is given."""
-    assert redact_line("x my-secret y", "my-secret", None) == "x *** y"
