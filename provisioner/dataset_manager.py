@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.engine.run import Result
-    from provisioner.planning.plan import Plan
+    from provisioner.planning.model import Plan
 
 _LOGGER = logging.getLogger(__name__)
 

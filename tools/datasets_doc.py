@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.catalog.license import MEANINGS, judge
 from provisioner.catalog.parse import parse_catalog
 from provisioner.catalog.size import Size, total
-from provisioner.planning.plan import need_of, phase_peak
+from provisioner.planning.capacity import need_of
+from provisioner.planning.plan import phase_peak
 from provisioner.planning.recipe import make_recipe
 from tools.generated import ROOT, write_or_check
 

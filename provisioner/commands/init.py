@@ -22,7 +22,8 @@ from provisioner.engine.clients import Clients
 from provisioner.engine.repositories import request_for
 from provisioner.engine.request import make_rules
 from provisioner.errors import ConfigurationError, ProvisionerError, TryAgainError, UsageError
-from provisioner.planning.plan import Request, make_plan
+from provisioner.planning.model import Request
+from provisioner.planning.plan import make_plan
 from provisioner.remote.hub.repository import ensure_repository
 from provisioner.remote.retry import RetryPolicy
 from provisioner.reporting.tables import size_text, table
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.commands.request import CommandRequest
-    from provisioner.planning.plan import Plan
+    from provisioner.planning.model import Plan
     from provisioner.redaction import Redactor
     from provisioner.remote.hub.repository import RepositoryOutcome
     from provisioner.settings.model import Settings

@@ -24,7 +24,8 @@ from provisioner.errors import (
     VolumeFullError,
     error_to_report,
 )
-from provisioner.planning.plan import LARGE, Receipt
+from provisioner.planning.capacity import LARGE
+from provisioner.planning.model import Receipt
 from provisioner.volume.archive.tree_writer import check_names
 from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.fs.atomic import write_atomic, write_new
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
-    from provisioner.planning.plan import Inventory, Step
+    from provisioner.planning.model import Inventory, Step
     from provisioner.remote.resolved import Resolved
     from provisioner.remote.sources import Sources
     from provisioner.remote.transfers import Transfers
@@ -231,16 +232,17 @@ class DataSetBuilder:
         Raises:
             NoRoomError: it cannot fit; nothing was fetched.
         """
-        left, planned = self._step.left_bytes, self._step.download
-        if left is None or (planned is not None and planned.exact is not None):
+        available, planned = self._step.available_bytes, self._step.download
+        if available is None or (planned is not None and planned.exact is not None):
             return
         plain = sum(artifact.size.value for artifact in missing if artifact.size and artifact.unpack == "none")
         archives = [artifact.size.value for artifact in missing if artifact.size and artifact.unpack != "none"]
-        packed = {"at_once": sum(archives), "one_by_one": max(archives, default=0), "streamed": 0}[self._step.room]
+        packed = {"at_once": sum(archives), "one_by_one": max(archives, default=0), "streamed": 0}[self._step.retention]
         needed = plain + packed + sum(archives)  # an archive's tree is hardly smaller than the archive
-        if needed > left:
+        if needed > available:
             raise NoRoomError(
-                f"{self._recipe.label} needs {needed:,} bytes, as its source says now; {left:,} are left; nothing was fetched",
+                f"{self._recipe.label} needs {needed:,} bytes, as its source says now; {available:,} are left;"
+                " nothing was fetched",
                 hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list').",
             )
 
@@ -257,7 +259,7 @@ class DataSetBuilder:
             return Job(obtain, found is None and size is not None and size >= LARGE)
 
         jobs = (job(group, found) for group, found in missing)
-        at_once = self._step.room == "at_once"
+        at_once = self._step.retention == "at_once"
         self._crew.run(jobs, leaders=self._transfers.connections_for_small_files if at_once else lambda: 1)
 
     def _arrived(self, count: int) -> None:
@@ -474,7 +476,7 @@ class DataSetBuilder:
 
     def _obtain_large(self, group: Sequence[Artifact], archives: Sequence[Artifact], size: int) -> dict[str, Part]:
         artifact = group[0]
-        if self._step.room == "streamed" and len(archives) == len(group) == 1:
+        if self._step.retention == "streamed" and len(archives) == len(group) == 1:
             assembly = RangedFile.in_window(artifact, size, check_cancelled=self._check_cancelled, connections=self._connections)
         else:
             assembly = RangedFile.on_disk(
@@ -492,7 +494,7 @@ class DataSetBuilder:
                     unpacking.wait()
                 raise
             # Where there is room, the next archive may come while this one is unpacked.
-            rests = self._crew.resting() if unpackings and self._step.room == "at_once" else contextlib.nullcontext()
+            rests = self._crew.resting() if unpackings and self._step.retention == "at_once" else contextlib.nullcontext()
             with rests:
                 parts = {unpacking.artifact.content_id: unpacking.part() for unpacking in unpackings}
             return parts | self._place(group, assembly, size, sha256)
@@ -514,7 +516,7 @@ class DataSetBuilder:
                 else:
                     link_or_copy(placed, target)
             parts[artifact.content_id] = Part((entry,), whole=True)
-        if placed is None and self._step.room != "at_once":
+        if placed is None and self._step.retention != "at_once":
             staged.drop()
         return parts
 
@@ -596,7 +598,7 @@ class DataSetBuilder:
         Where there is room, its archive stays until everything is published, and nothing is synced here: the record is
         believed only after hashing what it speaks of.
         """
-        if self._step.room != "at_once":
+        if self._step.retention != "at_once":
             sync_tree(self._tree)
         write_atomic(self._part_path(artifact, whole=part.whole), Manifest(part.entries).json_lines())
 

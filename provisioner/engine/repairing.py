@@ -24,7 +24,8 @@ from provisioner.errors import (
     VolumeError,
     VolumeFullError,
 )
-from provisioner.planning.plan import Step, need_of
+from provisioner.planning.capacity import need_of
+from provisioner.planning.model import Step
 from provisioner.planning.recipe import make_recipe
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.links import link_or_copy
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
     from provisioner.catalog.source import Source
     from provisioner.engine.clients import Clients
-    from provisioner.planning.plan import Receipt, Room
+    from provisioner.planning.model import Receipt
     from provisioner.planning.recipe import Recipe
     from provisioner.reporting.progress import Progress
     from provisioner.settings.model import Settings
@@ -315,9 +316,10 @@ class Repair:
                 broken.add(entry.artifact)
         need = need_of(recipe, there - broken)
         free = free_bytes(self.session.layout.root)
-        room: Room = "at_once" if need.peak_at_once <= free else "one_by_one" if need.peak_one_by_one <= free else "streamed"
         ordered = replace(recipe, sources=_as_it_was_made(recipe.sources, receipt))
-        return Step(ordered, "fetch", recipe.dataset.priority, "is wrong", left_bytes=free, room=room)
+        return Step(
+            ordered, "fetch", recipe.dataset.priority, "is wrong", available_bytes=free, retention=need.retention_within(free)
+        )
 
 
 def _as_it_was_made(sources: Sequence[Source], receipt: Receipt | None) -> tuple[Source, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.catalog.document import nearest
 from provisioner.errors import ConfigurationError, LicenseRefusedError
-from provisioner.planning.plan import Request, Rules
+from provisioner.planning.model import Request, Rules
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog

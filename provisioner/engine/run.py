@@ -31,7 +31,7 @@ from provisioner.errors import (
     VolumeFullError,
     VolumeNotWritableError,
 )
-from provisioner.planning.plan import Request, Rules, make_plan
+from provisioner.planning.plan import make_plan
 from provisioner.remote.hub.repository import RepositoryOutcome, RepositoryRequest, ensure_repository, environment
 from provisioner.reporting.status import HEARTBEAT_SECONDS, StatusBoard, is_same_outcome
 from provisioner.volume.fs.atomic import write_atomic
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
-    from provisioner.planning.plan import Inventory, Plan, Receipt, Step
+    from provisioner.planning.model import Inventory, Plan, Receipt, Request, Rules, Step
     from provisioner.reporting.progress import Progress
     from provisioner.reporting.status import RunState
     from provisioner.settings.model import Settings
@@ -419,7 +419,7 @@ class Run:
         """Go on with a volume that cannot be written, if all data are there; records that are old stay old."""
         if view.plan.shortfall is not None:
             raise view.plan.shortfall
-        if any(step.works or step.error for step in view.plan.steps):
+        if any(step.writes or step.error for step in view.plan.steps):
             raise error
         self._writing = False
         _LOGGER.warning("%s; all data are there, so only %s stay as they are", error.message, ", ".join(view.due) or "records")
@@ -474,7 +474,7 @@ class Run:
 
     def _log_plan(self, plan: Plan) -> None:
         for step in plan.steps:
-            if step.warning and step.works:
+            if step.warning and step.writes:
                 _LOGGER.warning("%s", step.warning)
             if step.action == "skip":
                 _LOGGER.warning("%s: skipped: %s", step.recipe.label, step.why)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from provisioner.catalog.size import total
-from provisioner.planning.plan import need_of
+from provisioner.planning.capacity import need_of
 from provisioner.planning.recipe import make_recipe
 from provisioner.reporting.tables import size_text, size_value, table
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
     from provisioner.catalog.size import Size
-    from provisioner.planning.plan import Inventory
+    from provisioner.planning.model import Inventory
 
 
 def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.planning.plan import FITTING_LIMITS, RATES, fitting
+from provisioner.planning.plan import fitting
 from provisioner.reporting.tables import size_text, size_value, table
 from provisioner.reporting.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
-    from provisioner.planning.plan import Inventory, Plan, Request, Rules, Step
+    from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 
 _ACTIONS: Final = {
     "keep": "is there",
@@ -20,6 +20,10 @@ _ACTIONS: Final = {
     "skip": "skipped",
     "refuse": "refused",
 }
+_RATES: Final = (("100 Mbit/s", 100e6 / 8), ("1 Gbit/s", 1e9 / 8))
+"""Bytes a second for which a report says how long the transfer takes."""
+_FITTING_LIMITS: Final = (5_000_000_000, 50_000_000_000, 150_000_000_000)
+"""Volume sizes, in bytes, for which a report says what would fit."""
 _SPACE_NOTES: Final = {
     "one_by_one": "for lack of space, each archive is fetched and unpacked before the next",
     "streamed": "for lack of space, large archives are unpacked as they arrive and never kept: a kill starts that archive again",
@@ -34,14 +38,14 @@ def plan_document(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Re
         "download": size_value(plan.download),
         "unpacked": size_value(plan.unpacked),
         "peak_bytes": plan.peak_bytes,
-        "seconds": {name: round(plan.download.value / rate) for name, rate in RATES},
+        "seconds": {name: round(plan.download.value / rate) for name, rate in _RATES},
         "volume": {
             "free_bytes": inventory.free_bytes,
             "kept_bytes": inventory.kept_bytes,
             "staged_bytes": inventory.staged_bytes,
             "limit_bytes": rules.limit_bytes,
         },
-        "fits": {str(limit): list(fitting(wanted, catalog, rules, limit)) for limit in FITTING_LIMITS},
+        "fits": {str(limit): list(fitting(wanted, catalog, rules, limit)) for limit in _FITTING_LIMITS},
         "evict": [f"{dataset}/{version}" for dataset, version in plan.evict],
         "not_in_phase": list(plan.not_in_phase),
         "error": plan.shortfall.as_record() if plan.shortfall else None,
@@ -65,8 +69,8 @@ def _step_document(step: Step) -> dict[str, Any]:
         "download": size_value(step.download),
         "unpacked": size_value(step.unpacked),
         "peak_bytes": step.peak_bytes,
-        "room": step.room,
-        "one_at_a_time": step.room != "at_once",
+        "room": step.retention,
+        "one_at_a_time": step.retention != "at_once",
         "error": step.error.as_record() if step.error else None,
     }
 
@@ -75,7 +79,7 @@ def plan_text(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Reques
     """Return a plan as text: what is done and why, the sizes and times, and which data sets fit on volumes of other sizes."""
     lines = [f"Plan for {f'the phase {plan.phase}' if plan.phase else 'the data sets that were named'}:", ""]
     lines += [_steps_table(plan), "", *_totals(plan, inventory, rules), ""]
-    for size in FITTING_LIMITS:
+    for size in _FITTING_LIMITS:
         fits = fitting(wanted, catalog, rules, size)
         lines.append(f"An empty volume of {size // 10**9:>3} GB holds: {', '.join(fits) or 'none of them'}")
     notes = _notes(plan)
@@ -106,7 +110,7 @@ def _steps_table(plan: Plan) -> str:
 
 def _totals(plan: Plan, inventory: Inventory, rules: Rules) -> list[str]:
     download, unpacked = plan.download, plan.unpacked
-    times = ", ".join(f"{format_duration(download.value / rate)} at {name}" for name, rate in RATES)
+    times = ", ".join(f"{format_duration(download.value / rate)} at {name}" for name, rate in _RATES)
     free = "unknown" if inventory.free_bytes is None else f"{inventory.free_bytes:,} bytes free"
     limit = f", MAX_STORAGE_GB allows {rules.limit_bytes:,} bytes" if rules.limit_bytes is not None else ""
     return [
@@ -120,7 +124,7 @@ def _totals(plan: Plan, inventory: Inventory, rules: Rules) -> list[str]:
 
 def _notes(plan: Plan) -> list[str]:
     notes = [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action in {"skip", "refuse", "adopt", "link"}]
-    notes += [f"{step.recipe.label}: {_SPACE_NOTES[step.room]}" for step in plan.steps if step.room in _SPACE_NOTES]
+    notes += [f"{step.recipe.label}: {_SPACE_NOTES[step.retention]}" for step in plan.steps if step.retention in _SPACE_NOTES]
     notes += [step.warning for step in plan.steps if step.warning]
     notes += [f"{name}: is here and not asked for; it stays" for name in plan.not_in_phase]
     notes += [f"{dataset} {version}: superseded, removed first" for dataset, version in plan.evict]

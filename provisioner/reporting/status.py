@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.errors import ProvisionerError
-    from provisioner.planning.plan import Inventory, Plan, Receipt
+    from provisioner.planning.model import Inventory, Plan, Receipt
 
 RunState = Literal["provisioning", "ready", "partial", "degraded", "failed", "interrupted"]
 DataSetState = Literal["pending", "fetching", "unpacking", "ready", "skipped", "failed"]

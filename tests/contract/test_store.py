@@ -20,7 +20,7 @@ from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
 from provisioner.engine.fill import DataSetBuilder
 from provisioner.errors import InterruptedBySignal, VolumeError
-from provisioner.planning.plan import Receipt
+from provisioner.planning.model import Receipt
 from provisioner.remote.resolved import Resolved
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.layout import VolumeLayout
@@ -140,7 +140,7 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     shop = make(tmp_path / "volume")
     recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=FIRST, label="alpha", layout="raw")
     recipe.dataset = SimpleNamespace(license=SimpleNamespace(spdx="CC-BY-4.0"))
-    step: Any = SimpleNamespace(recipe=recipe, id="alpha", room="one_by_one", left_bytes=None, download=None)
+    step: Any = SimpleNamespace(recipe=recipe, id="alpha", retention="one_by_one", available_bytes=None, download=None)
     sources: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
     finds: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
     watcher: Any = _Ears()

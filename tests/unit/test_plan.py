@@ -15,7 +15,9 @@ from provisioner.catalog.model import Catalog, DataSet, License, Phase
 from provisioner.catalog.size import Size, total
 from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import LicenseRefusedError, NotFoundError, VolumeError, VolumeFullError
-from provisioner.planning.plan import Inventory, Plan, Receipt, Request, Rules, fitting, make_plan, need_of, phase_peak
+from provisioner.planning.capacity import need_of
+from provisioner.planning.model import Inventory, Plan, Receipt, Request, Rules
+from provisioner.planning.plan import fitting, make_plan, phase_peak
 from provisioner.planning.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:
@@ -275,8 +277,8 @@ def test_archives_one_at_a_time() -> None:
     need = need_of(make_recipe(shelf.datasets["alpha"]))
     assert (need.download, need.unpacked) == (Size(40), Size(80))
     assert (need.peak_at_once, need.peak_one_by_one) == (120, 90)
-    assert plan_of(Inventory(free_bytes=120), shelf=shelf).steps[0].room == "at_once"
-    assert plan_of(Inventory(free_bytes=119), shelf=shelf).steps[0].room == "one_by_one"
+    assert plan_of(Inventory(free_bytes=120), shelf=shelf).steps[0].retention == "at_once"
+    assert plan_of(Inventory(free_bytes=119), shelf=shelf).steps[0].retention == "one_by_one"
     assert plan_of(Inventory(free_bytes=89), shelf=shelf).steps[0].action == "skip"
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.errors import ConfigurationError
-from provisioner.planning.plan import Receipt
+from provisioner.planning.model import Receipt
 from provisioner.volume.store.environment_file import environment_lines
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.receipt_file import read_receipt, receipt_document

@@ -9,7 +9,8 @@ import pytest
 
 from provisioner.catalog.parse import parse_catalog
 from provisioner.catalog.size import Size
-from provisioner.planning.plan import Inventory, Request, Rules, make_plan
+from provisioner.planning.model import Inventory, Request, Rules
+from provisioner.planning.plan import make_plan
 from provisioner.reporting.catalog_report import catalog_document, catalog_text
 from provisioner.reporting.plan_report import plan_document, plan_text
 from provisioner.reporting.status_report import status_text

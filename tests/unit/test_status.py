@@ -17,7 +17,8 @@ from provisioner.catalog.model import Catalog, DataSet, License, Phase
 from provisioner.catalog.size import Size
 from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import NotFoundError, VolumeError
-from provisioner.planning.plan import Inventory, Plan, Receipt, Request, Rules, make_plan
+from provisioner.planning.model import Inventory, Plan, Receipt, Request, Rules
+from provisioner.planning.plan import make_plan
 from provisioner.planning.recipe import make_recipe
 from provisioner.reporting.status import StatusBoard, is_same_outcome
 from provisioner.reporting.status_report import status_text

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from provisioner.errors import VolumeError
-from provisioner.planning.plan import Inventory, Receipt
+from provisioner.planning.model import Inventory, Receipt
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.fs.space import free_bytes, used_bytes
 from provisioner.volume.store.listing import is_directory, is_version, json_names_in, names_in

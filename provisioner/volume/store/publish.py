@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from provisioner.planning.plan import Receipt
+    from provisioner.planning.model import Receipt
     from provisioner.volume.store.cleanup import StoreCleaner
     from provisioner.volume.store.inventory import StoreReader
     from provisioner.volume.store.layout import VolumeLayout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.planning.plan import Receipt
+from provisioner.planning.model import Receipt
 from provisioner.volume.store.json_file import read_json, write_json
 
 if TYPE_CHECKING:

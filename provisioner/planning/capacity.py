@@ -1,0 +1,162 @@
+"""How many bytes a recipe needs, and whether they fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from provisioner.catalog.size import Size, total
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.planning.model import Inventory, Retention, Rules
+    from provisioner.planning.recipe import Recipe
+
+LARGE: Final = 16 << 20
+"""Bytes from which a file is fetched by several connections and can be unpacked as it arrives. For smaller files the wait for
+the first answers is longer than the time that this saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one recipe needs on an empty volume."""
+
+    download: Size | None
+    """Bytes to fetch; ``None``: unknown."""
+    unpacked: Size | None
+    """Bytes of the tree; ``None``: unknown."""
+    peak_at_once: int
+    """Bytes when all archives are kept together with the tree."""
+    peak_one_by_one: int
+    """Bytes when each archive is unpacked and removed before the next is fetched."""
+    peak_streamed: int
+    """Bytes when large archives are unpacked as they arrive."""
+
+    @property
+    def tree_bytes(self) -> int:
+        """Bytes of the tree; 0 where the number is unknown."""
+        return self.unpacked.value if self.unpacked else 0
+
+    @property
+    def peaks(self) -> tuple[tuple[Retention, int], ...]:
+        """Each retention with the most bytes that it needs at any moment, the preferred one first."""
+        return (
+            ("at_once", self.peak_at_once),
+            ("one_by_one", self.peak_one_by_one),
+            ("streamed", self.peak_streamed),
+        )
+
+    def retention_within(self, free: int) -> Retention:
+        """Return the first retention that fits into ``free`` bytes; ``streamed``, which needs least, if none does."""
+        return next((retention for retention, peak in self.peaks if peak <= free), "streamed")
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSpace:
+    """The bytes that may be added, on the volume and in a staging directory on another device."""
+
+    volume: int | None
+    """``None``: no bound is known."""
+    staging: int | None
+    """``None``: staging is on the volume."""
+
+    def shortage(self, need: Need, peak: int) -> str | None:
+        """Return in words what is too small for a need with this peak, in bytes; ``None``: it fits."""
+        if self.staging is not None and peak > self.staging:
+            return f"needs {peak:,} bytes in STAGING_DIR at its peak; {self.staging:,} are free there"
+        needed = self.peak_on_volume(need, peak)
+        if self.volume is not None and needed > self.volume:
+            return f"needs {needed:,} bytes at its peak; {self.volume:,} are left"
+        return None
+
+    def peak_on_volume(self, need: Need, peak: int) -> int:
+        """Return how many bytes of a peak are on the volume: with a staging directory elsewhere the tree alone."""
+        return peak if self.staging is None else need.tree_bytes
+
+
+def free_space(inventory: Inventory, rules: Rules, evicted_bytes: int, added_bytes: int = 0) -> FreeSpace:
+    """Return what may be added to a volume: by the device and by the limit, whichever is less.
+
+    Args:
+        inventory: what the volume holds.
+        rules: their limit counts.
+        evicted_bytes: bytes of trees that are removed first.
+        added_bytes: bytes that the steps before have added.
+    """
+    bounds = []
+    if inventory.free_bytes is not None:
+        bounds.append(inventory.free_bytes + inventory.staged_bytes + evicted_bytes)
+    if rules.limit_bytes is not None:
+        bounds.append(rules.limit_bytes - inventory.kept_bytes + evicted_bytes)
+    volume = max(0, min(bounds)) - added_bytes if bounds else None
+    return FreeSpace(volume, inventory.staging_free_bytes)
+
+
+def need_of(recipe: Recipe, present: Collection[str] = ()) -> Need:
+    """Return what a recipe needs, by the first of its sources whose sizes are known.
+
+    Args:
+        recipe: the data set as asked for.
+        present: content ids of artifacts whose files are linked from trees on the volume; they cost no download.
+    """
+    if recipe.artifacts is not None:
+        return _need_of_artifacts(recipe, recipe.artifacts, present)
+    size = next((source.size for source in recipe.sources if source.size), None)
+    unpacked = _stated_size(recipe) if not recipe.splits else None
+    unpacked = unpacked or (Size(size.value, estimate=True) if size else None)
+    peak = unpacked.value if unpacked else 0
+    return Need(size, unpacked, peak, peak, peak)
+
+
+def _need_of_artifacts(recipe: Recipe, known: Sequence[Artifact], present: Collection[str]) -> Need:
+    artifacts = [artifact for artifact in known if artifact.content_id not in present]
+    download = total(artifact.size for artifact in artifacts)
+    in_tree = _sizes_in_tree(recipe, artifacts)
+    unpacked = total(in_tree)
+    stated = _stated_size(recipe)
+    if stated and not recipe.splits and len(artifacts) == len(known):
+        unpacked = stated
+    archives = [artifact.size.value if artifact.size and artifact.unpack != "none" else 0 for artifact in artifacts]
+    at_once = sum(archives) + unpacked.value
+    one_by_one = min(at_once, max(_peak(archives, in_tree), unpacked.value))
+    stored = [0 if _is_streamable(artifact) else archive for artifact, archive in zip(artifacts, archives, strict=True)]
+    streamed = min(one_by_one, max(_peak(stored, in_tree), unpacked.value))
+    return Need(download, unpacked, at_once, one_by_one, streamed)
+
+
+def _peak(archives: Sequence[int], in_tree: Sequence[Size | None]) -> int:
+    """Return the most bytes at any moment when each archive is removed as soon as it is unpacked."""
+    tree = peak = 0
+    for archive, size in zip(archives, in_tree, strict=True):
+        tree += size.value if size else 0
+        peak = max(peak, tree + archive)
+    return peak
+
+
+def _is_streamable(artifact: Artifact) -> bool:
+    return artifact.unpack != "none" and artifact.exact_size is not None and artifact.exact_size >= LARGE
+
+
+def _stated_size(recipe: Recipe) -> Size | None:
+    """Return the tree's size as the catalog states it, which is that of the data set's own layout."""
+    return recipe.dataset.unpacked_size if recipe.layout == recipe.dataset.layout else None
+
+
+def _sizes_in_tree(recipe: Recipe, artifacts: Sequence[Artifact]) -> list[Size | None]:
+    """Return each artifact's size in the tree; where it is not stated, a share of the tree by the artifact's packed size."""
+    stated = _stated_size(recipe)
+    whole = sum(
+        artifact.size.value
+        for source in recipe.dataset.sources_of(recipe.layout)
+        for artifact in source.artifacts or ()
+        if artifact.size
+    )
+
+    def estimate(artifact: Artifact) -> Size | None:
+        if artifact.size is None or stated is None or not whole:
+            return None
+        return Size(stated.value * artifact.size.value // whole, estimate=True)
+
+    return [artifact.size_in_tree or estimate(artifact) for artifact in artifacts]

@@ -1,0 +1,169 @@
+"""The values of planning: what a volume holds, what was asked for, what is allowed, and the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from provisioner.catalog.size import total
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.catalog.license import Policy
+    from provisioner.catalog.size import Size
+    from provisioner.errors import ProvisionerError
+    from provisioner.planning.recipe import Recipe
+
+Retention = Literal["at_once", "one_by_one", "streamed"]
+"""How long archives stay on the volume. ``at_once``: all of them until the data set is published; after a kill little is
+fetched again. ``one_by_one``: each until it is unpacked, and only then comes the next. ``streamed``: each is unpacked as it
+arrives and never stored; after a kill that archive starts again."""
+
+Action = Literal["keep", "link", "adopt", "fetch", "skip", "refuse"]
+"""``keep``: it is there. ``link``: it is there, only the published link is missing or old. ``adopt``: there is a tree without
+a receipt, to be hashed. ``fetch``: to be fetched and published. ``skip``: left out by policy or for lack of space. ``refuse``:
+asked for by name, but forbidden by policy, space or something else at its path: an error."""
+
+SkipReason = Literal["storage_limit", "license_policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The proof that one version of a data set is on the volume."""
+
+    dataset: str
+    version: str
+    layout: str
+    splits: tuple[str, ...]
+    files: int
+    size: int
+    """Bytes of all files of the tree together."""
+    license: str
+    source_kind: str
+    source_url: str
+    """URL or repository; never signed, never with a query."""
+    pin: str
+    """What the source resolved to: a digest, or a commit."""
+    verified_against: str
+    published_at: str
+    """UTC, ISO 8601."""
+    content_ids: Mapping[str, str] = field(default_factory=dict)
+    """Content id to key of each artifact (see :class:`provisioner.catalog.artifact.Artifact`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a volume holds, by its receipts; that their trees exist was checked, the contents of the trees were not."""
+
+    receipts: Mapping[tuple[str, str], Receipt] = field(default_factory=dict)
+    """By data set and version; only receipts whose tree exists."""
+    published: Mapping[str, str] = field(default_factory=dict)
+    """Data set to its published version; only where the tree exists."""
+    orphans: frozenset[tuple[str, str]] = frozenset()
+    """Data set and version of trees that have a manifest and no receipt."""
+    foreign: frozenset[str] = frozenset()
+    """Data sets at whose published path there is something that the provisioner did not create."""
+    staged_bytes: int = 0
+    """Bytes that are in staging already: they are part of what a plan needs."""
+    free_bytes: int | None = None
+    """Free bytes on the device; ``None``: unknown."""
+    staging_free_bytes: int | None = None
+    """Free bytes on the device of ``STAGING_DIR``, those of staged files included; ``None``: staging is on the volume."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of all trees with a receipt."""
+        return sum(receipt.size for receipt in self.receipts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for: a phase, or data sets by name."""
+
+    phase: str | None = None
+    datasets: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Id and splits of each data set asked for by name; if there are any, ``phase`` is ignored."""
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    """Layouts chosen instead of the data sets' own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides whether a data set is fetched or left out."""
+
+    license_policy: Policy = "curated"
+    accept_licenses: frozenset[str] = frozenset()
+    limit_bytes: int | None = None
+    """For everything on the volume, staging included; ``None``: no limit."""
+    fail_on_shortfall: bool = False
+    priorities: Mapping[str, int] = field(default_factory=dict)
+    """Data set to the priority that replaces the catalog's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One data set's part of a plan."""
+
+    recipe: Recipe
+    action: Action
+    priority: int
+    why: str
+    """One sentence for the log."""
+    reason: SkipReason | None = None
+    error: ProvisionerError | None = None
+    """Why a ``refuse`` is one."""
+    warning: str | None = None
+    """About its licence."""
+    download: Size | None = None
+    """Bytes to fetch if the first source succeeds; ``None``: unknown."""
+    unpacked: Size | None = None
+    """Bytes of the tree; ``None``: unknown."""
+    peak_bytes: int = 0
+    """Most bytes that this step adds to the volume at any moment."""
+    available_bytes: int | None = None
+    """Free bytes that this step may use; sizes that become known only after planning are checked against it. ``None``: no
+    bound is known."""
+    retention: Retention = "at_once"
+    """How long its archives stay on the volume."""
+
+    @property
+    def id(self) -> str:
+        """The data set's id."""
+        return self.recipe.dataset.id
+
+    @property
+    def writes(self) -> bool:
+        """Whether this step writes to the volume."""
+        return self.action in {"link", "adopt", "fetch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does, in the order in which it does it (highest priority first)."""
+
+    phase: str | None
+    steps: tuple[Step, ...]
+    evict: tuple[tuple[str, str], ...] = ()
+    """Data set and version of superseded trees to remove first, because their space is needed."""
+    not_in_phase: tuple[str, ...] = ()
+    """Published data sets that were not asked for: they stay."""
+    shortfall: ProvisionerError | None = None
+    """The error because of which nothing at all may be fetched."""
+    peak_bytes: int = 0
+    """Most bytes that the run adds to what is on the volume now."""
+
+    @property
+    def work(self) -> tuple[Step, ...]:
+        """The steps that write to the volume."""
+        return tuple(step for step in self.steps if step.writes)
+
+    @property
+    def download(self) -> Size:
+        """Bytes that all steps together fetch; an estimate if any of them is."""
+        return total(step.download for step in self.steps if step.action == "fetch")
+
+    @property
+    def unpacked(self) -> Size:
+        """Bytes of all trees that are made."""
+        return total(step.unpacked for step in self.steps if step.action == "fetch")
