@@ -46,7 +46,7 @@ GUARDS: Final = (
     ),
     Guard(
         "piece-crc",
-        "provisioner/volume/staging/pieces.py",
+        "provisioner/volume/staging/piece_file.py",
         "and zlib.crc32(data) == crc:",
         ":",
         (f"{_RANGES}::test_a_piece_that_a_power_cut_took_is_fetched_alone",),

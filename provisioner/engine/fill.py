@@ -477,7 +477,7 @@ class DataSetBuilder:
     def _obtain_large(self, group: Sequence[Artifact], archives: Sequence[Artifact], size: int) -> dict[str, Part]:
         artifact = group[0]
         if self._step.retention == "streamed" and len(archives) == len(group) == 1:
-            assembly = RangedFile.in_window(artifact, size, check_cancelled=self._check_cancelled, connections=self._connections)
+            assembly = RangedFile.in_memory(artifact, size, check_cancelled=self._check_cancelled, connections=self._connections)
         else:
             assembly = RangedFile.on_disk(
                 self._layout.blobs, artifact, size, check_cancelled=self._check_cancelled, connections=self._connections

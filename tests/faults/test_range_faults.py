@@ -547,7 +547,7 @@ def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) 
         assembly.recover()
         assert assembly.unclaimed
         ranged.help()
-        assert assembly.claim(patient=False) is not None
+        assert assembly.claim(wait=False) is not None
     assert fault.fired == len(entries(hub)) - 1 == 1
 
 

@@ -22,9 +22,12 @@ from provisioner.errors import (
     UpstreamChangedError,
     VolumeError,
 )
-from provisioner.volume.staging import pieces as pieces_module
-from provisioner.volume.staging.pieces import PIECE, WINDOW, PieceFile, PieceWindow
-from provisioner.volume.staging.ranged_file import LARGEST_RANGE, RangedFile
+from provisioner.volume.staging.arrival_window import WINDOW
+from provisioner.volume.staging.claims import LARGEST_RANGE
+from provisioner.volume.staging.piece_file import PieceFile
+from provisioner.volume.staging.piece_memory import PieceMemory
+from provisioner.volume.staging.pieces import PIECE, number_of_pieces
+from provisioner.volume.staging.ranged_file import RangedFile
 from tests.support.media import noise
 from tests.support.program import PATIENCE, wait_until
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from provisioner.volume.staging.ranged_file import Claim
+    from provisioner.volume.staging.claims import Claim
 
 SIZE = 5 * PIECE + 1000
 CONTENT = noise("a piece", PIECE) * 5 + noise("the end", 1000)
@@ -60,18 +63,18 @@ class Sized:
         self.origin: tuple[str, str] | None = None
         self.most = 0
 
-    def begin(self, url: str, validator: str | None) -> None:
+    def record_origin(self, url: str, validator: str | None) -> None:
         """Note nothing."""
 
-    def put(self, offset: int, data: memoryview) -> None:
+    def write(self, offset: int, data: memoryview) -> None:
         """Keep nothing."""
 
-    def done(self, piece: int, crc: int) -> None:  # noqa: ARG002 - the protocol's
+    def complete(self, piece: int, crc: int) -> None:  # noqa: ARG002 - the protocol's
         """Note that it is there."""
         assert not self.held[piece], "brought twice"
         self.held[piece] = 1
 
-    def load(self, offset: int, count: int) -> bytes:  # noqa: ARG002 - the protocol's
+    def read(self, offset: int, count: int) -> bytes:  # noqa: ARG002 - the protocol's
         """Return zeros."""
         return bytes(count)
 
@@ -79,10 +82,16 @@ class Sized:
         """Drop everything."""
         self.held = bytearray(len(self.held))
 
-    def let_go(self, piece: int) -> None:
+    def discard_before(self, piece: int) -> None:
         """Note nothing."""
 
     def close(self) -> None:
+        """Do nothing."""
+
+    def drop(self) -> None:
+        """Do nothing."""
+
+    def move_to(self, destination: Path) -> None:
         """Do nothing."""
 
 
@@ -96,7 +105,7 @@ def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.D
     open_claims: list[Claim] = []
     with RangedFile(artifact(), size, pieces, check_cancelled=nothing, connections=connections) as assembly:
         while not assembly.is_whole:
-            claim = assembly.claim(patient=False) if len(open_claims) < connections else None
+            claim = assembly.claim(wait=False) if len(open_claims) < connections else None
             if claim is not None:
                 assert claim.position < claim.end <= size
                 assert claim.end - claim.position <= LARGEST_RANGE
@@ -118,7 +127,7 @@ def test_a_window_is_never_exceeded() -> None:
     with RangedFile(artifact(), 100 * PIECE, pieces, check_cancelled=nothing, connections=2, window=WINDOW) as assembly:
         claimed = 0
         while assembly.unclaimed > 100 - WINDOW // PIECE:
-            claim = assembly.claim(patient=True)
+            claim = assembly.claim(wait=True)
             assert claim is not None
             claimed += claim.end - claim.position
             assert claim.end <= WINDOW
@@ -128,11 +137,11 @@ def test_a_window_is_never_exceeded() -> None:
 def test_a_claim_of_the_old_version(tmp_path: Path) -> None:
     """After a restart its bytes are refused, and those it had brought are given back to the count."""
     with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as assembly:
-        claim = assembly.claim(patient=False)
+        claim = assembly.claim(wait=False)
         assert claim is not None
         claim.write(CONTENT[: PIECE + 10])
-        assert assembly.restart(claim.generation) == PIECE
-        assert assembly.restart(claim.generation) is None
+        assert assembly.restart(claim.version) == PIECE
+        assert assembly.restart(claim.version) is None
         with pytest.raises(UpstreamChangedError):
             claim.write(CONTENT[PIECE + 10 : PIECE + 20])
         assert claim.give_back() == 10
@@ -144,28 +153,28 @@ def test_the_whole(tmp_path: Path) -> None:
     with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as assembly:
         assembly.fail(RemoteUnavailableError("one address"))
         with pytest.raises(RemoteUnavailableError):
-            assembly.claim(patient=True)
+            assembly.claim(wait=True)
         assembly.recover()
-        while (claim := assembly.claim(patient=False)) is not None:
+        while (claim := assembly.claim(wait=False)) is not None:
             claim.write(CONTENT[claim.position : claim.end])
         assert assembly.seal() == hashlib.sha256(CONTENT).hexdigest()
         assembly.end(RemoteUnavailableError("all of them"))
         assembly.recover()
         with pytest.raises(RemoteUnavailableError):
-            assembly.claim(patient=True)
+            assembly.claim(wait=True)
 
 
 def test_wrong_bytes(tmp_path: Path) -> None:
     """They are found out, dropped, and not resumed by the next run."""
     with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as assembly:
-        while (claim := assembly.claim(patient=False)) is not None:
+        while (claim := assembly.claim(wait=False)) is not None:
             claim.write(bytes(claim.end - claim.position))
         with pytest.raises(DigestMismatchError):
             assembly.seal()
         assert assembly.have == 0
     with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as assembly:
         assert assembly.have == 0
-    assert pieces_module.number_of_pieces(SIZE) == 6
+    assert number_of_pieces(SIZE) == 6
 
 
 # --- those who read it -----------------------------------------------------------------------------------------------------
@@ -173,7 +182,7 @@ def test_wrong_bytes(tmp_path: Path) -> None:
 
 def bring(assembly: RangedFile, content: bytes = CONTENT) -> None:
     """Bring all that nobody brings yet."""
-    while (claim := assembly.claim(patient=False)) is not None:
+    while (claim := assembly.claim(wait=False)) is not None:
         claim.write(content[claim.position : claim.end])
 
 
@@ -239,19 +248,19 @@ def reading(act: Callable[[], object]) -> Reading:
 def test_a_wanted_piece_is_claimed_next(assembly: RangedFile) -> None:
     """The index at the end of a zip is wanted before all that lies before it."""
     thread = reading(lambda: assembly.reader().read_at(SIZE - 10, 100))
-    claim = assembly.claim(patient=False)
+    claim = assembly.claim(wait=False)
     assert claim is not None
     assert (claim.position, claim.end) == (5 * PIECE, SIZE)
     claim.write(CONTENT[claim.position : claim.end])
     assert thread.ended().result == CONTENT[-10:]
-    following = assembly.claim(patient=False)
+    following = assembly.claim(wait=False)
     assert following is not None
     assert following.position == 0
 
 
 def test_what_is_there_is_read_at_once(assembly: RangedFile) -> None:
     """As far as it goes without a gap; nothing behind the end, and nothing where nothing is asked for."""
-    claim = assembly.claim(patient=False)
+    claim = assembly.claim(wait=False)
     assert claim is not None
     claim.write(CONTENT[: 2 * PIECE + 5])
     reader = assembly.reader()
@@ -302,14 +311,14 @@ def test_the_end_for_a_reader(assembly: RangedFile, way: str) -> None:
 
 def test_a_recovery_claims_what_is_missing_anew(assembly: RangedFile) -> None:
     """What one address had claimed and not brought is brought by the next; what had arrived is not."""
-    claim = assembly.claim(patient=False)
+    claim = assembly.claim(wait=False)
     assert claim is not None
     claim.write(CONTENT[:PIECE])
     assembly.fail(RemoteUnavailableError("one address"))
     with pytest.raises(RemoteUnavailableError):
         claim.write(CONTENT[PIECE : 2 * PIECE])
     assembly.recover()
-    following = assembly.claim(patient=False)
+    following = assembly.claim(wait=False)
     assert following is not None
     assert following.position == PIECE
 
@@ -333,9 +342,9 @@ def test_a_beginning_that_nobody_can_judge(tmp_path: Path) -> None:
     for validator, expected in ((None, 0), ('"one"', PIECE)):
         with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as assembly:
             assembly.restart(None)
-            assembly.begin("https://files.example.org/f.bin", validator, assembly.claim_all().generation)
+            assembly.record_origin("https://files.example.org/f.bin", validator, assembly.claim_all().version)
             assembly.recover()
-            claim = assembly.claim(patient=False)
+            claim = assembly.claim(wait=False)
             assert claim is not None
             claim.write(CONTENT[:PIECE])
         with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as assembly:
@@ -344,18 +353,18 @@ def test_a_beginning_that_nobody_can_judge(tmp_path: Path) -> None:
 
 def test_an_answer_to_a_question_about_the_old_version(assembly: RangedFile) -> None:
     """What it says of itself is not noted as the origin of the new one."""
-    claim = assembly.claim(patient=False)
+    claim = assembly.claim(wait=False)
     assert claim is not None
     assembly.restart(None)
     with pytest.raises(UpstreamChangedError):
-        assembly.begin("https://files.example.org/f.bin", '"old"', claim.generation)
+        assembly.record_origin("https://files.example.org/f.bin", '"old"', claim.version)
     assert assembly.origin is None
 
 
 # --- dropping everything while others are at work ---------------------------------------------------------------------------
 
 
-class Held(PieceWindow):
+class Held(PieceMemory):
     """Pieces in memory that hold whoever puts or loads, until they are let go."""
 
     def __init__(self, size: int, what: str) -> None:
@@ -373,17 +382,17 @@ class Held(PieceWindow):
             # Whoever drops everything may have to wait for us, so that this wait must end.
             self.go.wait(0.3)
 
-    def put(self, offset: int, data: memoryview) -> None:
+    def write(self, offset: int, data: memoryview) -> None:
         """Keep some bytes, late."""
         drops = self.drops
-        self._hold("put")
+        self._hold("write")
         self.mixed |= self.drops != drops
-        super().put(offset, data)
+        super().write(offset, data)
 
-    def load(self, offset: int, count: int) -> bytes:
+    def read(self, offset: int, count: int) -> bytes:
         """Return bytes, late."""
-        self._hold("load")
-        return super().load(offset, count)
+        self._hold("read")
+        return super().read(offset, count)
 
     def restart(self) -> None:
         """Drop everything."""
@@ -394,9 +403,9 @@ class Held(PieceWindow):
 
 def test_everything_is_dropped_while_a_connection_writes() -> None:
     """No byte of the old version lands among those of the new one, not even one that was being written."""
-    pieces = Held(SIZE, "put")
+    pieces = Held(SIZE, "write")
     with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as assembly:
-        claim = assembly.claim(patient=False)
+        claim = assembly.claim(wait=False)
         assert claim is not None
         thread = Reading(lambda: claim.write(bytes(PIECE)))
         thread.start()
@@ -410,9 +419,9 @@ def test_everything_is_dropped_while_a_connection_writes() -> None:
 
 def test_everything_is_dropped_while_a_piece_is_hashed() -> None:
     """The hash of the old version ends nowhere, and the new one is hashed from its start."""
-    pieces = Held(SIZE, "load")
+    pieces = Held(SIZE, "read")
     with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as assembly:
-        claim = assembly.claim(patient=False)
+        claim = assembly.claim(wait=False)
         assert claim is not None
         claim.write(bytes(PIECE))
         assert pieces.entered.wait(PATIENCE)
@@ -424,11 +433,11 @@ def test_everything_is_dropped_while_a_piece_is_hashed() -> None:
 class Cut(PieceFile):
     """Pieces whose file somebody cuts."""
 
-    def load(self, offset: int, count: int) -> bytes:
+    def read(self, offset: int, count: int) -> bytes:
         """Return bytes; of the third piece, what is left."""
         if offset == 2 * PIECE:
             os.truncate(self.path, offset + 5)
-        return super().load(offset, count)
+        return super().read(offset, count)
 
 
 def test_a_file_that_becomes_shorter_while_it_is_hashed(tmp_path: Path) -> None:
@@ -446,14 +455,14 @@ def test_a_file_that_becomes_shorter_while_it_is_hashed(tmp_path: Path) -> None:
 # --- a window -------------------------------------------------------------------------------------------------------------
 
 
-class Counted(PieceWindow):
+class Counted(PieceMemory):
     """Pieces in memory, and how many there were at most."""
 
     most = 0
 
-    def put(self, offset: int, data: memoryview) -> None:
+    def write(self, offset: int, data: memoryview) -> None:
         """Keep some bytes."""
-        super().put(offset, data)
+        super().write(offset, data)
         self.most = max(self.most, len(self._pieces))
 
 
@@ -468,7 +477,7 @@ def test_a_window_moves_with_its_reader(step: int, *, whole: bool) -> None:
             if whole:
                 assembly.claim_all().write(CONTENT)
                 return
-            while (claim := assembly.claim(patient=True)) is not None:
+            while (claim := assembly.claim(wait=True)) is not None:
                 claim.write(CONTENT[claim.position : claim.end])
 
         thread = Reading(write)
@@ -492,11 +501,11 @@ def test_what_is_outside_the_window_is_asked_for_alone() -> None:
         asked.append((offset, count))
         return CONTENT[offset : offset + count]
 
-    with RangedFile(artifact(), SIZE, PieceWindow(SIZE), check_cancelled=checks, connections=1, window=2 * PIECE) as assembly:
+    with RangedFile(artifact(), SIZE, PieceMemory(SIZE), check_cancelled=checks, connections=1, window=2 * PIECE) as assembly:
         thread = reading(lambda: assembly.reader().read_at(SIZE - 10, 100))
-        assembly.reach_far_with(far)
+        assembly.set_direct_fetch(far)
         assert thread.ended().result == CONTENT[-10:]
-        claim = assembly.claim(patient=False)
+        claim = assembly.claim(wait=False)
         assert claim is not None
         claim.write(CONTENT[claim.position : claim.end])
         reader = assembly.reader()

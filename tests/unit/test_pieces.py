@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.volume.fs.atomic import write_atomic
-from provisioner.volume.staging import pieces as pieces_module
-from provisioner.volume.staging.pieces import PIECE, PieceFile, PieceWindow, number_of_pieces
+from provisioner.volume.staging import journal as journal_module
+from provisioner.volume.staging.piece_file import PieceFile
+from provisioner.volume.staging.piece_memory import PieceMemory
+from provisioner.volume.staging.pieces import PIECE, number_of_pieces
 from tests.support.media import noise
 
 if TYPE_CHECKING:
@@ -48,13 +50,13 @@ def content_of(number: int) -> bytes:
     return CONTENT[number * PIECE : (number + 1) * PIECE]
 
 
-def put(pieces: PieceFile | PieceWindow, *numbers: int) -> None:
+def put(pieces: PieceFile | PieceMemory, *numbers: int) -> None:
     """Bring some pieces."""
     for number in numbers:
         data = content_of(number)
-        pieces.put(number * PIECE, memoryview(data[:1000]))
-        pieces.put(number * PIECE + 1000, memoryview(data[1000:]))
-        pieces.done(number, zlib.crc32(data))
+        pieces.write(number * PIECE, memoryview(data[:1000]))
+        pieces.write(number * PIECE + 1000, memoryview(data[1000:]))
+        pieces.complete(number, zlib.crc32(data))
 
 
 def journal_of(folder: Path) -> Path:
@@ -71,7 +73,7 @@ def file_of(folder: Path) -> Path:
 def begun(tmp_path: Path) -> Path:
     """Return a directory where a run died that had brought pieces 0, 3 and the last one."""
     pieces = open_pieces(tmp_path)
-    pieces.begin(URL, '"one"')
+    pieces.record_origin(URL, '"one"')
     put(pieces, 0, 3, 5)
     pieces.close()
     return tmp_path
@@ -100,15 +102,15 @@ def test_what_a_dead_run_had_brought(begun: Path) -> None:
     pieces = open_pieces(begun)
     assert list(pieces.held) == [1, 0, 0, 1, 0, 1]
     assert pieces.origin == (URL, '"one"')
-    assert pieces.load(3 * PIECE, PIECE) == content_of(3)
-    assert pieces.load(5 * PIECE, PIECE) == content_of(5)
+    assert pieces.read(3 * PIECE, PIECE) == content_of(3)
+    assert pieces.read(5 * PIECE, PIECE) == content_of(5)
     pieces.close()
 
 
 def test_a_piece_that_was_not_written_down(begun: Path) -> None:
     """Bytes alone are nothing: the death came before the record."""
     pieces = open_pieces(begun)
-    pieces.put(PIECE, memoryview(content_of(1)))
+    pieces.write(PIECE, memoryview(content_of(1)))
     pieces.close()
     assert held(begun) == [0, 3, 5]
 
@@ -163,7 +165,7 @@ def test_a_record_of_what_is_not_there(begun: Path, record: bytes) -> None:
 def test_another_source_goes_on(begun: Path) -> None:
     """The pieces stay, and the journal says from now on where the next ones are from."""
     pieces = open_pieces(begun)
-    pieces.begin(MIRROR, '"two"')
+    pieces.record_origin(MIRROR, '"two"')
     put(pieces, 1)
     pieces.close()
     assert held(begun) == [0, 1, 3, 5]
@@ -181,9 +183,9 @@ def test_a_death_while_another_source_is_noted(begun: Path, monkeypatch: pytest.
         raise KilledError
 
     pieces = open_pieces(begun)
-    monkeypatch.setattr(pieces_module, "write_atomic", write_and_die)
+    monkeypatch.setattr(journal_module, "write_atomic", write_and_die)
     with pytest.raises(KilledError):
-        pieces.begin(MIRROR, '"two"')
+        pieces.record_origin(MIRROR, '"two"')
     pieces.close()
     monkeypatch.undo()
     assert held(begun) == [0, 3, 5]
@@ -198,7 +200,7 @@ def test_a_death_while_everything_is_dropped(begun: Path, monkeypatch: pytest.Mo
         raise KilledError
 
     pieces = open_pieces(begun)
-    monkeypatch.setattr(pieces_module, "write_atomic", write_and_die)
+    monkeypatch.setattr(journal_module, "write_atomic", write_and_die)
     with pytest.raises(KilledError):
         pieces.restart()
     pieces.close()
@@ -317,7 +319,7 @@ def test_any_bytes_as_a_journal(there: Path, journal: bytes) -> None:
     pieces = open_pieces(there)
     try:
         for number in [number for number, believed in enumerate(pieces.held) if believed]:
-            data = pieces.load(number * PIECE, PIECE)
+            data = pieces.read(number * PIECE, PIECE)
             assert struct.pack("<II", number, zlib.crc32(data)) in records
     finally:
         pieces.close()
@@ -374,24 +376,24 @@ def test_removed_and_moved(begun: Path) -> None:
 
 def test_a_window() -> None:
     """Pieces are held until they are let go, and no longer."""
-    window = PieceWindow(SIZE)
-    window.begin(URL, '"one"')
+    window = PieceMemory(SIZE)
+    window.record_origin(URL, '"one"')
     put(window, 0, 3, 5)
     assert (list(window.held), window.origin) == ([1, 0, 0, 1, 0, 1], (URL, '"one"'))
-    assert window.load(3 * PIECE + 10, 100) == content_of(3)[10:110]
-    assert window.load(5 * PIECE, PIECE) == content_of(5)
-    window.let_go(3)
-    assert window.load(0, 100) == b""
-    assert window.load(3 * PIECE, PIECE) == content_of(3)
+    assert window.read(3 * PIECE + 10, 100) == content_of(3)[10:110]
+    assert window.read(5 * PIECE, PIECE) == content_of(5)
+    window.discard_before(3)
+    assert window.read(0, 100) == b""
+    assert window.read(3 * PIECE, PIECE) == content_of(3)
     window.restart()
     assert (sum(window.held), window.origin) == (0, None)
     # Whoever was about to read when everything was dropped finds nothing, as at a file's end.
-    assert window.load(3 * PIECE, PIECE) == b""
+    assert window.read(3 * PIECE, PIECE) == b""
 
 
 def test_a_window_does_not_know_where_bytes_without_a_validator_are_from() -> None:
     """Nobody could ask for more of the same."""
-    window = PieceWindow(SIZE)
-    window.begin(URL, '"one"')
-    window.begin(URL, None)
+    window = PieceMemory(SIZE)
+    window.record_origin(URL, '"one"')
+    window.record_origin(URL, None)
     assert window.origin is None

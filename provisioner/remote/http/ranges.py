@@ -50,7 +50,7 @@ class RangeClaim(Protocol):
 
     position: int
     end: int
-    generation: int
+    version: int
 
     def write(self, data: bytes | memoryview, /) -> None:
         """Take the next bytes."""
@@ -89,28 +89,28 @@ class RangeTarget(Protocol):
         """URL and validator of what is there, where they are known."""
         ...
 
-    def begin(self, url: str, validator: str | None, generation: int) -> None:
-        """Note where the coming bytes are from, for a claim of this generation."""
+    def record_origin(self, url: str, validator: str | None, version: int) -> None:
+        """Record the origin of the bytes that follow, for a claim of this version."""
         ...
 
-    def claim(self, *, patient: bool) -> RangeClaim | None:
-        """Return a range to bring; ``None``: there is none, or, for the impatient, none now."""
+    def claim(self, *, wait: bool) -> RangeClaim | None:
+        """Claim a range to fetch; ``None``: there is none, or, without ``wait``, none now."""
         ...
 
     def claim_all(self) -> RangeClaim:
         """Claim the whole, from its first byte."""
         ...
 
-    def restart(self, generation: int | None) -> int | None:
-        """Drop everything; gives the bytes that were dropped, ``None`` when another claim had it dropped before."""
+    def restart(self, version: int | None) -> int | None:
+        """Drop everything; return the number of dropped bytes, ``None`` if the file is at another version already."""
         ...
 
     def fail(self, error: BaseException) -> None:
         """End the work of everybody."""
         ...
 
-    def reach_far_with(self, far: Callable[[int, int], bytes]) -> None:
-        """Return how single bytes far away are asked for."""
+    def set_direct_fetch(self, fetch: Callable[[int, int], bytes], /) -> None:
+        """Set the function that fetches bytes outside all claims."""
         ...
 
 
@@ -174,7 +174,7 @@ class RangedFetch:
         target = self._target
         if target.have and not self._verifiable and (target.origin is None or target.origin[0] != self._url):
             self._drop_all(None)
-        target.reach_far_with(self._far)
+        target.set_direct_fetch(self._fetch_directly)
         try:
             with crew.helping(self):
                 self._lead()
@@ -210,7 +210,7 @@ class RangedFetch:
                 return
             self._helpers += 1
         try:
-            while (claim := self._target.claim(patient=False)) is not None:
+            while (claim := self._target.claim(wait=False)) is not None:
                 try:
                     self._bring(claim)
                 except UpstreamChangedError:
@@ -233,7 +233,7 @@ class RangedFetch:
                 self._turn.notify_all()
 
     def _lead(self) -> None:
-        while (claim := self._target.claim(patient=True)) is not None:
+        while (claim := self._target.claim(wait=True)) is not None:
             before = self._target.have
             try:
                 self._bring(claim)
@@ -347,7 +347,7 @@ class RangedFetch:
             origin = self._target.origin
             if origin is not None and origin[0] == self._url and origin[1] != validator and self._must_agree:
                 return False
-            self._target.begin(self._url, validator, claim.generation)
+            self._target.record_origin(self._url, validator, claim.version)
         return True
 
     @property
@@ -357,7 +357,7 @@ class RangedFetch:
 
     def _changed(self, claim: RangeClaim) -> UpstreamChangedError:
         # Several connections find out about one change.
-        if self._drop_all(claim.generation):
+        if self._drop_all(claim.version):
             with self._turn:
                 self._changes += 1
         return UpstreamChangedError(
@@ -365,9 +365,9 @@ class RangedFetch:
             hint="Start again later, when its maintainers have done.",
         )
 
-    def _drop_all(self, generation: int | None) -> bool:
-        """Drop what is there, of this generation (``None``: of any); whether it was this call that did."""
-        dropped = self._target.restart(generation)
+    def _drop_all(self, version: int | None) -> bool:
+        """Drop what has arrived if it is of this version (``None``: of any); return whether this call did so."""
+        dropped = self._target.restart(version)
         if dropped:
             self._advance(-dropped)
         return dropped is not None
@@ -385,7 +385,7 @@ class RangedFetch:
         self._there = here if here != self._asked else None
         return response
 
-    def _far(self, offset: int, count: int) -> bytes:
+    def _fetch_directly(self, offset: int, count: int) -> bytes:
         """Return some bytes by a request of their own; at most ``count``."""
 
         def attempt() -> bytes:

@@ -1,0 +1,172 @@
+"""Which pieces of a file are being fetched, and by which ranges: each connection claims a range before it asks for it."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final, Protocol
+
+from provisioner.volume.staging.pieces import PIECE
+
+LARGEST_RANGE: Final = 32 * PIECE
+"""Bytes: so long that the wait for the answer is short beside it, on a line of 20 MB/s and 100 ms."""
+SMALLEST_RANGE: Final = 4 * PIECE
+"""Bytes, except for what is left over: shorter ranges cost more in requests than they save at the end of the file."""
+
+
+class ClaimedPieces:
+    """Which pieces need not be fetched, because they are complete or being fetched. The caller holds the lock."""
+
+    def __init__(self, held: bytearray, *, connections: int, window: int | None) -> None:
+        """Begin with the pieces that are complete.
+
+        Args:
+            held: one byte for each piece, 1 where it is complete.
+            connections: how many fetch at the same time; decides how long ranges are.
+            window: bytes that may be present at the same time; ``None``: all.
+        """
+        self._connections = connections
+        self._smallest, self._largest = SMALLEST_RANGE, LARGEST_RANGE
+        if window is not None:
+            self._smallest = self._largest = max(PIECE, window // (2 * connections))
+        self._wanted: int | None = None
+        """A piece that a reader waits for; it is claimed next."""
+        self.reset(held)
+
+    def restart(self, held: bytearray) -> None:
+        """Begin again with a new version of the file."""
+        self._wanted = None
+        self.reset(held)
+
+    def reset(self, held: bytearray) -> None:
+        """Forget all claims; only the complete pieces count as claimed."""
+        self._claimed = bytearray(held)
+        self.unclaimed = self._claimed.count(0)
+        """Number of pieces that are neither complete nor being fetched."""
+        self._cursor = 0
+        """All pieces before this one are claimed."""
+
+    def want(self, piece: int) -> None:
+        """Let a piece that nobody fetches yet be claimed next: a reader waits for it."""
+        if not self._claimed[piece]:
+            self._wanted = piece
+
+    def claim(self, bound: int) -> tuple[int, int] | None:
+        """Claim some pieces.
+
+        Args:
+            bound: the number of the first piece that must not be fetched yet.
+
+        Returns:
+            The first claimed piece and the one after the last; ``None`` if there is none to claim before ``bound``.
+        """
+        start = self._next(bound)
+        if start is None:
+            return None
+        # Each connection takes a share of what is left, so that all of them end at about the same time.
+        share = self.unclaimed * PIECE // (2 * self._connections)
+        count = max(1, min(self._largest, max(self._smallest, share)) // PIECE)
+        last = min(start + count, bound, len(self._claimed))
+        end = start
+        while end < last and not self._claimed[end]:
+            self._claimed[end] = 1
+            end += 1
+        self.unclaimed -= end - start
+        return start, end
+
+    def _next(self, bound: int) -> int | None:
+        """Return the first piece to claim now: one that a reader waits for, or else the first free one."""
+        if not self.unclaimed:
+            return None
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and not self._claimed[wanted]:
+            return wanted
+        start = self._claimed.find(0, self._cursor)
+        if start < 0:
+            return None
+        self._cursor = start
+        return start if start < bound else None
+
+    def claim_all(self) -> None:
+        """Claim all pieces."""
+        self._claimed = bytearray(b"\1") * len(self._claimed)
+        self.unclaimed = 0
+
+    def give_back(self, start: int, end: int, held: bytearray) -> None:
+        """Make the pieces from ``start`` up to ``end`` free again, except for those that are complete."""
+        for piece in range(start, end):
+            if not held[piece] and self._claimed[piece]:
+                self._claimed[piece] = 0
+                self.unclaimed += 1
+        self._cursor = min(self._cursor, start)
+
+
+class ClaimedFile(Protocol):
+    """The file that claims write to."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        ...
+
+    def write(self, claim: Claim, data: memoryview) -> None:
+        """Store bytes of one piece at the claim's position."""
+        ...
+
+    def complete(self, claim: Claim, piece: int, crc: int) -> None:
+        """Record that the claim has written all bytes of a piece."""
+        ...
+
+    def give_back(self, claim: Claim) -> None:
+        """Let other connections fetch what the claim has not completed."""
+        ...
+
+
+class Claim:
+    """A range of a file that one connection fetches, and writes in order from its start. Used by one thread."""
+
+    def __init__(self, file: ClaimedFile, version: int, start: int, end: int) -> None:
+        """Begin at offset ``start``, where a piece begins; the range ends before ``end``, where a piece ends.
+
+        Args:
+            file: takes the bytes.
+            version: of the file at its source, as counted by ``file``; bytes of another version are refused.
+            start: offset in bytes.
+            end: offset in bytes.
+        """
+        self._file = file
+        self.version = version
+        self.position = start
+        """Offset of the next byte."""
+        self.end = end
+        self._completed = start
+        """Offset after the last piece that this claim has completed."""
+        self._crc = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write the next bytes of the range.
+
+        Raises:
+            UpstreamChangedError: the file was dropped meanwhile, because it had changed at its source.
+            VolumeFullError, VolumeError: the volume failed.
+        """
+        view = memoryview(data)
+        while view:
+            piece = self.position // PIECE
+            part = view[: (piece + 1) * PIECE - self.position]
+            self._file.write(self, part)
+            self._crc = zlib.crc32(part, self._crc)
+            self.position += len(part)
+            if self.position % PIECE == 0 or self.position == self._file.size:
+                self._file.complete(self, piece, self._crc)
+                self._completed = self.position
+                self._crc = 0
+            view = view[len(part) :]
+
+    def give_back(self) -> int:
+        """Let other connections fetch the rest of the range.
+
+        Returns:
+            Number of written bytes that are lost: those of an incomplete piece.
+        """
+        self._file.give_back(self)
+        return self.position - self._completed

@@ -1,0 +1,111 @@
+"""The journal of a file that arrives in pieces: which of its pieces have been written.
+
+The first line is a JSON object that says which file this is: ``version``, ``size``, ``piece`` and, where they are known, ``url``
+and ``validator``. After it come records of eight bytes, one for each complete piece: its number and the CRC-32 of its content,
+both little-endian. A record is appended once its piece has been written.
+
+A killed process loses what had no record yet: at most one piece for each connection. After a power cut the record may have
+survived and the piece may not, so a piece counts only if its content has the CRC-32 of its record. CRC-32 protects against lost
+writes, not against malice: the whole file is accepted by its digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import read_file
+from provisioner.volume.staging.pieces import PIECE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_RECORD: Final = struct.Struct("<II")
+_VERSION: Final = 1
+
+
+class JournalContent(NamedTuple):
+    """What a journal says."""
+
+    origin: tuple[str, str] | None
+    """URL and validator of the bytes, where they are known."""
+    records: dict[int, int]
+    """Number and CRC-32 of each piece."""
+
+
+class Journal:
+    """The journal beside a file of pieces; open for appending after :meth:`open` or :meth:`replace`."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Open nothing yet; ``size`` is the number of bytes of the whole file."""
+        self.path = path
+        self._size = size
+        self._file = -1
+
+    def read(self) -> JournalContent | None:
+        """Return what the journal says; ``None`` if it is missing, damaged, or of another size of file or piece."""
+        try:
+            line, end, rest = read_file(self.path).partition(b"\n")
+            header = json.loads(line) if end else None
+        except (OSError, ValueError, RecursionError):
+            return None
+        expected = (_VERSION, self._size, PIECE)
+        if not isinstance(header, dict) or (header.get("version"), header.get("size"), header.get("piece")) != expected:
+            return None
+        url, validator = header.get("url"), header.get("validator")
+        origin = (url, validator) if isinstance(url, str) and isinstance(validator, str) else None
+        whole = len(rest) - len(rest) % _RECORD.size
+        return JournalContent(origin, dict(_RECORD.iter_unpack(rest[:whole])))
+
+    def replace(self, origin: tuple[str, str] | None, records: Iterable[tuple[int, int]]) -> None:
+        """Write the journal anew in one step: at no moment does it name fewer pieces than before and after.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        header: dict[str, str | int] = {"version": _VERSION, "size": self._size, "piece": PIECE}
+        if origin is not None:
+            header["url"], header["validator"] = origin
+        packed = b"".join(_RECORD.pack(piece, crc) for piece, crc in records)
+        write_atomic(self.path, json.dumps(header).encode() + b"\n" + packed, durable=False)
+        self.open()
+
+    def open(self) -> None:
+        """Open the journal for appending.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        with disk_errors("staging", self.path):
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+            # Only a part of the last record may have been written before a death: it would shift the records that follow.
+            length = os.fstat(self._file).st_size
+            head = read_file(self.path).find(b"\n") + 1
+            os.ftruncate(self._file, length - (length - head) % _RECORD.size)
+
+    def append(self, piece: int, crc: int) -> None:
+        """Record that a piece was written.
+
+        Raises:
+            VolumeFullError, VolumeError: the volume failed; the next run will not count the piece.
+        """
+        record = _RECORD.pack(piece, crc)
+        with disk_errors("staging", self.path):
+            # One write may take only a part of the record, which would shift the records that follow.
+            while record:
+                record = record[os.write(self._file, record) :]
+
+    def close(self) -> None:
+        """Close the journal, which stays on the disk."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+        self._file = -1

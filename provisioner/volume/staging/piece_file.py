@@ -1,0 +1,200 @@
+"""Pieces in one file on the disk (``KEY.part``), with a journal (``KEY.journal``) that says which of them are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import zlib
+from array import array
+from typing import TYPE_CHECKING, Final
+
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.staging.journal import Journal
+from provisioner.volume.staging.pieces import PIECE, length_of_piece, number_of_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class PieceFile:
+    """A store of pieces on the disk, each at its offset in the whole file; survives the death of the process."""
+
+    def __init__(self, directory: Path, key: str, size: int, *, check_cancelled: Callable[[], None]) -> None:
+        """Open what an earlier run left, and count those pieces whose content has the CRC-32 that the journal says.
+
+        Args:
+            directory: of the file and its journal; made if it is missing.
+            key: of the artifact; names the files.
+            size: bytes of the whole file.
+            check_cancelled: called for every piece that is read; raises to end the work.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        self.path = directory / f"{key}.part"
+        self._journal = Journal(directory / f"{key}.journal", size)
+        self._size = size
+        self.held = bytearray(number_of_pieces(size))
+        self._crcs = array("I", bytes(4 * len(self.held)))
+        self.origin: tuple[str, str] | None = None
+        with disk_errors("staging", self.path):
+            make_directory(directory)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o664)
+        try:
+            self._resume(check_cancelled)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the files, which stay on the disk."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+        self._file = -1
+        self._journal.close()
+
+    def _resume(self, check_cancelled: Callable[[], None]) -> None:
+        """Find out which pieces an earlier run completed."""
+        with disk_errors("staging", self.path):
+            length = os.fstat(self._file).st_size
+            if length > self._size:
+                # Bytes after the end would be published with the rest.
+                os.ftruncate(self._file, self._size)
+                length = self._size
+        if not os.path.lexists(self._journal.path):
+            self._resume_without_journal(length, check_cancelled)
+            return
+        content = self._journal.read()
+        if content is None:
+            # Ranges were written, with holes between them, and nothing says where the holes are.
+            self.restart()
+            return
+        self.origin = content.origin
+        for piece, crc in content.records.items():
+            check_cancelled()
+            # A piece that is not there must not count because its record has the CRC-32 of no bytes.
+            if piece < len(self.held) and (data := self._read_piece(piece)) is not None and zlib.crc32(data) == crc:
+                self.held[piece], self._crcs[piece] = 1, crc
+        self._journal.open()
+
+    def _resume_without_journal(self, length: int, check_cancelled: Callable[[], None]) -> None:
+        """Count the whole pieces among the first ``length`` bytes: a single connection wrote them from the front."""
+        whole = len(self.held) if length == self._size else length // PIECE
+        self._replace_journal()
+        for piece in range(whole):
+            check_cancelled()
+            if (data := self._read_piece(piece)) is not None:
+                self.complete(piece, zlib.crc32(data))
+
+    def _read_piece(self, piece: int) -> bytes | None:
+        """Return the bytes of a piece; ``None`` if the file ends before the piece does."""
+        expected = length_of_piece(piece, self._size)
+        with disk_errors("staging", self.path):
+            data = _pread(self._file, expected, piece * PIECE)
+        return data if len(data) == expected else None
+
+    def _replace_journal(self) -> None:
+        self._journal.replace(self.origin, [(piece, self._crcs[piece]) for piece, held in enumerate(self.held) if held])
+
+    def record_origin(self, url: str, validator: str | None) -> None:
+        """Record the origin of the bytes that follow; the pieces so far are kept.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        if validator is None or self.origin == (url, validator):
+            return
+        self.origin = (url, validator)
+        self._replace_journal()
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write bytes at their offset in the file.
+
+        Raises:
+            VolumeFullError, VolumeError: the volume failed; the pieces so far are kept.
+        """
+        with disk_errors("staging", self.path, needed=self._size - offset):
+            while data:
+                written = _pwrite(self._file, data, offset)
+                data, offset = data[written:], offset + written
+
+    def complete(self, piece: int, crc: int) -> None:
+        """Record in the journal that all bytes of a piece were written; ``crc`` is their CRC-32.
+
+        Raises:
+            VolumeFullError, VolumeError: the volume failed; the next run will not count the piece.
+        """
+        self._journal.append(piece, crc)
+        self.held[piece], self._crcs[piece] = 1, crc
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Return up to ``count`` bytes from ``offset`` on.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        with disk_errors("staging", self.path):
+            return _pread(self._file, count, offset)
+
+    def restart(self) -> None:
+        """Drop all pieces and the origin: the next bytes may be those of another version of the file.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        self.origin = None
+        self.held = bytearray(len(self.held))
+        # The journal first: if the process dies here, it must not name pieces that are gone.
+        self._replace_journal()
+        with disk_errors("staging", self.path):
+            os.ftruncate(self._file, 0)
+
+    def discard_before(self, piece: int) -> None:
+        """Do nothing: the disk has space for all pieces."""
+
+    def drop(self) -> None:
+        """Close and remove the files.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        self.close()
+        for path in (self._journal.path, self.path):
+            with disk_errors("removing", path):
+                path.unlink(missing_ok=True)
+
+    def move_to(self, destination: Path) -> None:
+        """Move the whole file into a tree on the same file system; missing directories are made.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        self.close()
+        with disk_errors("placing", destination):
+            make_directory(destination.parent)
+            os.replace(self.path, destination)
+            self._journal.path.unlink(missing_ok=True)
+
+
+_HAS_PREAD: Final = hasattr(os, "pread")
+_SEEK_LOCK: Final = threading.Lock()
+
+
+def _pread(handle: int, count: int, offset: int) -> bytes:
+    if _HAS_PREAD:
+        return os.pread(handle, count, offset)
+    with _SEEK_LOCK:  # Windows has no such call
+        os.lseek(handle, offset, os.SEEK_SET)
+        return os.read(handle, count)
+
+
+def _pwrite(handle: int, data: memoryview, offset: int) -> int:
+    if _HAS_PREAD:
+        return os.pwrite(handle, data, offset)
+    with _SEEK_LOCK:
+        os.lseek(handle, offset, os.SEEK_SET)
+        return os.write(handle, data)
