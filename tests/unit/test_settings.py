@@ -1,4 +1,4 @@
-"""Settings: which text wins, what each becomes, and what is said of a wrong one. No environment and no disk are read."""
+"""Settings: which text wins, what value it becomes, and the message about an invalid one. No environment or disk is read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read(
     *,
     in_image: bool = False,
 ) -> Settings:
-    """Read settings in a world that holds these variables and files, and nothing else."""
+    """Return the settings where only these overrides, variables and files exist."""
 
     def read_text(path: Path) -> str:
         found = (files or {}).get(path)
@@ -50,7 +50,7 @@ def refused(
     environ: dict[str, str] | None = None,
     files: dict[Path, str | Exception] | None = None,
 ) -> ConfigurationError:
-    """Return the error that reading ends with."""
+    """Return the error that the reading raises."""
     with pytest.raises(ConfigurationError) as caught:
         read(overrides, environ, files)
     return caught.value
@@ -59,7 +59,7 @@ def refused(
 def attempt(
     overrides: dict[str, str], environ: dict[str, str], files: dict[Path, str | Exception] | None = None
 ) -> Settings | ConfigurationError:
-    """Return the settings, or the error that says why there are none."""
+    """Return the settings, or the error that the reading raises."""
     try:
         return read(overrides, environ, files)
     except ConfigurationError as error:
@@ -67,7 +67,7 @@ def attempt(
 
 
 def test_defaults() -> None:
-    """Nothing set gives what the contract says."""
+    """Without any input, every setting has the default that the contract states."""
     settings = read()
     assert settings.phase == "minimal"
     assert settings.datasets == ()
@@ -112,7 +112,7 @@ def test_defaults() -> None:
 
 
 def test_image_has_its_volume_at_data() -> None:
-    """In the image the volume's root is ``/data`` unless somebody says otherwise."""
+    """In the image the root of the volume is ``/data`` unless it is set."""
     assert read(in_image=True).data_dir == Path("/data")
     assert read(environ={"DATA_DIR": "/other"}, in_image=True).data_dir == Path("/other")
 
@@ -147,7 +147,7 @@ def test_order() -> None:
 
 
 def test_empty_counts_as_not_set() -> None:
-    """An empty variable of any name is as good as none, and never an error."""
+    """An empty variable or override of any name counts as not set, and is no error."""
     everything = {name: " " for setting in SETTINGS for name in setting.names} | dict.fromkeys(UNSUPPORTED, "")
     assert read(environ=everything) == read()
     assert read(overrides={setting.name: "" for setting in SETTINGS}) == read()
@@ -216,19 +216,19 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
 
 @pytest.mark.parametrize(("name", "text", "attribute", "expected"), EXAMPLES)
 def test_values(name: str, text: str, attribute: str, expected: object) -> None:
-    """Each text becomes its value, from a variable, with the prefix, and from the command line alike."""
+    """A text becomes the same value from a variable, a variable with the prefix, and the command line."""
     assert getattr(read(environ={name: text}), attribute) == expected
     assert getattr(read(environ={PREFIX + name: text, name: "!"}), attribute) == expected
     assert getattr(read(overrides={name: text}, environ={name: "!"}), attribute) == expected
 
 
 def test_every_setting_has_an_example() -> None:
-    """The table of examples leaves no setting out, but those that are looked at on their own."""
+    """Every setting has an example in the table, except those with tests of their own."""
     alone = {"CONFIG_PATH", "HF_TOKEN_PATH", "HF_HUB_DISABLE_IMPLICIT_TOKEN"}
     assert {name for name, *_ in EXAMPLES} | alone == {setting.name for setting in SETTINGS}
 
 
-def test_table_is_complete() -> None:
+def test_every_setting_is_declared_once() -> None:
     """Every setting is declared once, no two share a variable, and every default can be parsed."""
     names = [name for setting in SETTINGS for name in setting.names if name.lower() != "all_proxy"]
     assert len(names) == len(set(names))
@@ -280,7 +280,7 @@ BAD: list[tuple[str, str, str, str]] = [
 
 @pytest.mark.parametrize(("name", "text", "problem", "hint"), BAD)
 def test_bad_values(name: str, text: str, problem: str, hint: str) -> None:
-    """A wrong text is refused with the variable that holds it, what is wrong, and what would be right."""
+    """An invalid text is refused with a message that names the variable, the problem and what is accepted."""
     error = refused(environ={name: text})
     assert error.exit_code == 78
     assert error.message.startswith(f"{name}: ")
@@ -290,18 +290,18 @@ def test_bad_values(name: str, text: str, problem: str, hint: str) -> None:
 
 
 def test_unknown_override_is_refused() -> None:
-    """A name that no setting has can only be a mistake of the caller."""
+    """An override with an unknown name is refused."""
     assert "PAHSE" in refused(overrides={"PAHSE": "x"}).message
 
 
 def test_longest_prefix_is_first() -> None:
-    """The rule that says most about a URL comes before one that says less."""
+    """A longer prefix of a URL comes before a shorter one."""
     rules = read(environ={"URL_REWRITE": "http://a/=http://m/;http://a/b/c=http://m/2;http://a/b=http://m/1"}).url_rewrite
     assert [prefix for prefix, _ in rules] == ["http://a/b/c", "http://a/b", "http://a/"]
 
 
 def test_space() -> None:
-    """In a Space a failure does not stop the app, and ``space`` allows downloads there alone."""
+    """In a Space a failure does not stop the app, and ``AUTO_DOWNLOAD=space`` allows downloads only there."""
     assert read(environ={"SPACE_ID": "a/b"}).on_failure == "degraded"
     assert read(environ={"SPACE_ID": "a/b", "ON_FAILURE": "fail"}).on_failure == "fail"
     assert read(environ={"SPACE_ID": "a/b", "AUTO_DOWNLOAD": "space"}).may_download
@@ -310,7 +310,7 @@ def test_space() -> None:
 
 
 def test_repository_is_asked_for_only_by_the_user() -> None:
-    """The default name is not asked for, even with a token; the same name written out is."""
+    """A repository counts as asked for when the user names it, even by its default name, and not otherwise."""
     assert not read(environ={"HF_TOKEN": HIDDEN}).dataset_repo_asked
     assert read(environ={"DATASET_REPO": "trackio-experiments"}).dataset_repo_asked
     assert not read(environ={"DATASET_REPO": "none"}).dataset_repo_asked
@@ -327,10 +327,10 @@ def test_repository_is_asked_for_only_by_the_user() -> None:
         ({}, {}, "datasets: {select: [d], phase: p}", (("d", None),)),
     ],
 )
-def test_phase_beats_data_sets_from_further_away(
+def test_phase_wins_over_data_sets_of_lower_precedence(
     overrides: dict[str, str], environ: dict[str, str], config: str, expected: object
 ) -> None:
-    """Data sets replace a phase of the same place; a phase that was said closer by replaces them."""
+    """Data sets win over a phase from the same input; a phase from an input of higher precedence wins over data sets."""
     assert read(overrides, environ, {CONFIG: config}).datasets == expected
 
 
@@ -338,7 +338,7 @@ def test_phase_beats_data_sets_from_further_away(
 
 
 def test_lower_case_proxies_win() -> None:
-    """As for every other program: the lower-case name wins, and ``all_proxy`` stands in."""
+    """The lower-case name of a proxy wins, as in other programs, and ``all_proxy`` is used when neither is set."""
     assert read(environ={"http_proxy": "http://a", "HTTP_PROXY": "http://b"}).http_proxy == "http://a"
     settings = read(environ={"all_proxy": "http://c", "HTTPS_PROXY": "http://b"})
     assert (settings.http_proxy, settings.https_proxy) == ("http://c", "http://b")
@@ -346,7 +346,7 @@ def test_lower_case_proxies_win() -> None:
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_other_names_for_certificates(name: str) -> None:
-    """What other programs know for a private CA is honoured, after our own name."""
+    """The variables of other programs for a private CA are read when ``SSL_CERT_FILE`` is not set."""
     assert read(environ={name: "/ca.pem"}).ssl_cert_file == Path("/ca.pem")
     assert read(environ={name: "/ca.pem", "SSL_CERT_FILE": "/own.pem"}).ssl_cert_file == Path("/own.pem")
 
@@ -362,7 +362,7 @@ def test_other_names_for_certificates(name: str) -> None:
     ],
 )
 def test_hub_cache(environ: dict[str, str], expected: Path) -> None:
-    """The Hub client's cache is where the Hub client has it."""
+    """The path of the Hub client's cache follows the rules of the Hub client."""
     assert read(environ=environ).hf_hub_cache == expected
 
 
@@ -371,14 +371,14 @@ def test_hub_cache(environ: dict[str, str], expected: Path) -> None:
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "PROVISIONER_HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
 def test_token_from_a_file(name: str) -> None:
-    """``X_FILE`` names a file that holds the secret, with or without a line end."""
+    """``HF_TOKEN_FILE`` names a file that contains the token, with or without a line end."""
     settings = read(environ={f"{name}_FILE": "/run/secrets/t"}, files={Path("/run/secrets/t"): f"{HIDDEN}\n"})
     assert settings.hf_token == Secret(HIDDEN)
     assert settings.origins["HF_TOKEN"] == f"{name}_FILE"
 
 
 def test_token_and_its_file_exclude_each_other() -> None:
-    """Both set is an error; one of them empty is not; the prefixed name is another one."""
+    """A token and its file of the same name are an error when both are set and not empty; the prefixed name wins."""
     files: dict[Path, str | Exception] = {Path("/t"): "from-file"}
     assert refused(environ={"HF_TOKEN": HIDDEN, "HF_TOKEN_FILE": "/t"}).message == "HF_TOKEN and HF_TOKEN_FILE are both set"
     assert read(environ={"HF_TOKEN": "", "HF_TOKEN_FILE": "/t"}, files=files).hf_token == Secret("from-file")
@@ -396,7 +396,7 @@ def test_token_and_its_file_exclude_each_other() -> None:
     ],
 )
 def test_wrong_token_file(content: str | Exception, problem: str) -> None:
-    """A file that was named and cannot serve is an error that names variable and path, and shows nothing of the content."""
+    """A token file that cannot be used is an error that names variable and path, and shows nothing of the content."""
     error = refused(environ={"HF_TOKEN_FILE": "/t"}, files={Path("/t"): content})
     assert error.message.startswith("HF_TOKEN_FILE: ")
     assert problem in error.message
@@ -406,7 +406,7 @@ def test_wrong_token_file(content: str | Exception, problem: str) -> None:
 
 
 def test_empty_token_file_means_no_token() -> None:
-    """A deployment that mounts an empty secret wants no token, and not the machine's own."""
+    """An empty token file means no token; the login of the machine is not used either."""
     login: dict[Path, str | Exception] = {HOME / ".cache" / "huggingface" / "token": HIDDEN}
     assert read(environ={"HF_TOKEN_FILE": "/t"}, files={**login, Path("/t"): "\n"}).hf_token is None
 
@@ -422,7 +422,7 @@ def test_empty_token_file_means_no_token() -> None:
     ],
 )
 def test_login_of_the_hub_client(environ: dict[str, str], path: Path) -> None:
-    """Without a token of ours the Hub client's login serves, unless that was switched off."""
+    """Without a token the Hub client's login is used, unless that is switched off."""
     settings = read(environ=environ, files={path: f" {HIDDEN}\n"})
     assert settings.hf_token == Secret(HIDDEN)
     assert settings.origins["HF_TOKEN"] == str(path)
@@ -434,12 +434,12 @@ def test_login_of_the_hub_client(environ: dict[str, str], path: Path) -> None:
     "content", [PermissionError(13, "Permission denied"), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"), ""]
 )
 def test_login_that_cannot_be_read(content: str | Exception) -> None:
-    """Nobody asked for the login: not having one is no error."""
+    """A login that cannot be read is no error, because nobody asked for it."""
     assert read(files={HOME / ".cache" / "huggingface" / "token": content}).hf_token is None
 
 
 def test_broken_login_is_a_warning() -> None:
-    """A login that cannot be a token is left alone, and said so without showing it."""
+    """A login that is no valid token is not used, and a warning says so without showing it."""
     settings = read(files={HOME / ".cache" / "huggingface" / "token": f"{HIDDEN} {HIDDEN}"})
     assert settings.hf_token is None
     assert len(settings.warnings) == 1
@@ -447,7 +447,7 @@ def test_broken_login_is_a_warning() -> None:
 
 
 def test_secrets_are_never_shown() -> None:
-    """Neither the value itself nor anything that holds it gives a secret away."""
+    """No representation of the settings or of a secret shows a secret."""
     environ = {
         "HF_TOKEN": HIDDEN,
         "HTTPS_PROXY": "http://user:proxy%20password@proxy.local",
@@ -470,7 +470,7 @@ def test_secrets_are_never_shown() -> None:
 
 
 def test_secrets_compare_by_their_text() -> None:
-    """Two secrets are the same when their texts are, and no secret equals a plain text."""
+    """Two secrets are equal when their texts are; a secret is not equal to its text."""
     assert Secret("a") == Secret("a")
     assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
     assert Secret("a") != "a"
@@ -478,7 +478,7 @@ def test_secrets_compare_by_their_text() -> None:
 
 @pytest.mark.parametrize("name", ["HF_ENDPOINT", "HTTPS_PROXY", "URL_REWRITE"])
 def test_wrong_urls_hide_their_password(name: str) -> None:
-    """A URL that is refused may be right where it holds a password."""
+    """The message about an invalid URL does not show the password in it."""
     error = refused(environ={name: "ftp://user:password-of-mine@host.local"})
     assert "password-of-mine" not in f"{error.message} {error.hint}"
 
@@ -487,7 +487,7 @@ def test_wrong_urls_hide_their_password(name: str) -> None:
 
 
 def test_config_file() -> None:
-    """The older tool's section and all other settings, in the forms that YAML has for them."""
+    """The config file sets every kind of value, in the older tool's section and at the top."""
     text = """\
 datasets:
   auto_download: false
@@ -552,7 +552,7 @@ staging_dir: ""
     ],
 )
 def test_wrong_config_file(text: str, line: int, problem: str, hint: str) -> None:
-    """A mistake in the file is answered with file, line and key, and with what was probably meant."""
+    """The message about a mistake in the config file names file, line and key, and the nearest known key."""
     error = refused(files={CONFIG: text})
     assert error.message.startswith(f"{CONFIG}:{line}: ")
     assert problem in error.message
@@ -561,7 +561,7 @@ def test_wrong_config_file(text: str, line: int, problem: str, hint: str) -> Non
 
 
 def test_config_file_that_is_named_must_be_there() -> None:
-    """Only the default's absence is fine."""
+    """A config file that is named must exist; the default one may be absent."""
     assert read(environ={"CONFIG_PATH": "/c.yaml"}, files={Path("/c.yaml"): "connections: 3"}).connections == 3
     assert refused(environ={"CONFIG_PATH": "/c.yaml"}).message == "CONFIG_PATH: '/c.yaml' does not exist"
     denied = PermissionError(13, "Permission denied")
@@ -570,26 +570,26 @@ def test_config_file_that_is_named_must_be_there() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "datasets:\n", "datasets: {}\n", "max_rate_mb:\n"])
-def test_config_file_that_says_nothing(text: str) -> None:
-    """An empty file, section or key sets nothing."""
+def test_config_file_without_values(text: str) -> None:
+    """An empty config file, section or key sets nothing."""
     assert read(files={CONFIG: text}) == read()
 
 
-# --- what is said of the rest ---------------------------------------------------------------------------------------
+# --- warnings ---------------------------------------------------------------------------------------
 
 
 def test_unused_settings_are_named_only_when_set() -> None:
-    """A setting of a later version is no error; it is said that it has no effect."""
-    said = ("PROGRESS_PORT is set: this version has no progress page",)
-    assert read(environ={"PROGRESS_PORT": "7860"}).unused == said
-    assert read(environ={"PROVISIONER_PROGRESS_PORT": "7860"}).unused == said
-    assert read(overrides={"PROGRESS_PORT": "7860"}).unused == said
-    assert read(files={CONFIG: "progress_port: 7860"}).unused == said
+    """A setting that this version does not support is no error; a note says that it has no effect."""
+    notes = ("PROGRESS_PORT is set: this version has no progress page",)
+    assert read(environ={"PROGRESS_PORT": "7860"}).unused == notes
+    assert read(environ={"PROVISIONER_PROGRESS_PORT": "7860"}).unused == notes
+    assert read(overrides={"PROGRESS_PORT": "7860"}).unused == notes
+    assert read(files={CONFIG: "progress_port: 7860"}).unused == notes
     assert read(environ={"PORT": "7860", "SPACE_ID": "a/b"}).unused == ()
 
 
-def test_unknown_prefixed_variables_are_said() -> None:
-    """A typo behind our prefix is named with what was probably meant; what Kubernetes puts there is not."""
+def test_unknown_prefixed_variables_are_warned_about() -> None:
+    """An unknown variable with our prefix causes a warning with the nearest name, unless Kubernetes sets it."""
     environ = {
         "PROVISIONER_PAHSE": "x",
         "PROVISIONER_SERVICE_HOST": "10.0.0.1",
@@ -601,7 +601,7 @@ def test_unknown_prefixed_variables_are_said() -> None:
     assert read(environ=environ).warnings == ("'PROVISIONER_PAHSE' is set and is no setting. Did you mean 'PROVISIONER_PHASE'?",)
 
 
-# --- anything -------------------------------------------------------------------------------------------------------
+# --- any input -------------------------------------------------------------------------------------------------------
 
 _names = st.sampled_from(
     [name for setting in SETTINGS for name in setting.names] + ["HF_TOKEN_FILE", "PROGRESS_PORT", "XDG_CACHE_HOME"]
@@ -625,7 +625,7 @@ _yaml: st.SearchStrategy[Any] = st.recursive(
     environ=st.dictionaries(_names, _texts, max_size=4),
 )
 def test_any_environment(overrides: dict[str, str], environ: dict[str, str]) -> None:
-    """Whatever is in the environment, there are settings or one clear error."""
+    """Any environment results in settings or in one error with a message and a hint."""
     result = attempt(overrides, environ)
     if isinstance(result, Settings):
         assert dataclasses.asdict(result)
@@ -638,17 +638,17 @@ def test_any_environment(overrides: dict[str, str], environ: dict[str, str]) -> 
 @patience(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(key=st.sampled_from([one.key for one in SETTINGS if one.key]), value=_yaml)
 def test_any_config_file(key: str, value: object) -> None:
-    """Whatever stands behind a key of the config file, there are settings or one error that names the file."""
+    """Any value in the config file results in settings or in one error that names the file."""
     section, _, inner = key.rpartition(".")
     document = {section: {inner: value}} if section else {inner: value}
-    # JSON is YAML, mostly: enough to write any value down.
+    # Most JSON is valid YAML, which is enough to write any value.
     result = attempt({}, {}, {CONFIG: json.dumps(document)})
     assert isinstance(result, Settings) or str(CONFIG) in result.message
 
 
 @given(token=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=6), noise=st.text(max_size=3))
 def test_any_token_stays_hidden(token: str, noise: str) -> None:
-    """Neither settings nor an error that is about the token shows it."""
-    token = f"<<{token}>>"  # never a part of the program's own words
+    """Neither the settings nor an error about the token shows it."""
+    token = f"<<{token}>>"  # distinct from the program's own texts
     result = attempt({}, {"HF_TOKEN": token + noise})
     assert token not in (repr(result) if isinstance(result, Settings) else f"{result.message}{result.hint}{result!r}")
