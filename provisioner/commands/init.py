@@ -28,7 +28,7 @@ from provisioner.remote.hub.repository import ensure_repository
 from provisioner.remote.retry import RetryPolicy
 from provisioner.reporting.tables import size_text, table
 from provisioner.reporting.units import format_bytes
-from provisioner.settings import parsers as texts
+from provisioner.settings import parsers
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
 from provisioner.volume.store.environment_file import environment_lines
 from provisioner.volume.store.layout import VolumeLayout
@@ -69,11 +69,11 @@ _OURS: Final = (
 
 
 _KEPT: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
-    "HF_TOKEN": ("hf_token", texts.token),
-    "DATASET_REPO": ("dataset_repo", texts.repository),
-    "DATASET_REPO_PRIVATE": ("dataset_repo_private", texts.boolean),
-    "PHASE": ("phase", texts.plain_text),
-    "ACCEPT_LICENSES": ("accept_licenses", texts.names),
+    "HF_TOKEN": ("hf_token", parsers.token),
+    "DATASET_REPO": ("dataset_repo", parsers.repository),
+    "DATASET_REPO_PRIVATE": ("dataset_repo_private", parsers.boolean),
+    "PHASE": ("phase", parsers.plain_text),
+    "ACCEPT_LICENSES": ("accept_licenses", parsers.names),
 }
 """What an earlier conversation wrote, and how it is read."""
 
@@ -136,7 +136,7 @@ class _Conversation:
         changes: dict[str, Any] = {}
         for key, (attribute, parse) in _KEPT.items():
             if key in old:
-                with contextlib.suppress(texts.BadTextError):
+                with contextlib.suppress(parsers.BadTextError):
                     changes[attribute] = parse(old[key])
         if "dataset_repo" in changes:
             changes["dataset_repo"] = changes["dataset_repo"] or None
@@ -205,7 +205,7 @@ class _Conversation:
         name = self._ask(
             "Name of the data-set repository for the app's logs ('none': no repository)",
             settings.dataset_repo or "none",
-            _reading(texts.repository),
+            _reading(parsers.repository),
         )
         if not name:
             self._values["DATASET_REPO"] = "none"
@@ -216,7 +216,7 @@ class _Conversation:
         private = self._ask(
             "Visibility of a new repository, public or private",
             "private" if settings.dataset_repo_private else "public",
-            _reading(texts.one_of(("public", "private"))),
+            _reading(parsers.one_of(("public", "private"))),
         )
         wanted = DeclaredRepository(name, organization, private == "private", DEFAULT_TEMPLATE)
         outcome = ensure_repository(request_for(settings, wanted), self._edges.hub)
@@ -238,7 +238,7 @@ class _Conversation:
                 return None
             if user and text.casefold() not in {one.casefold() for one in known}:
                 raise _WrongAnswerError(f"the token's user is no member of {text!r}: {', '.join([own, *known])}")
-            return _reading(texts.owner)(text)
+            return _reading(parsers.owner)(text)
 
         default = self._settings.dataset_repo_org
         return self._ask(f"Owner: {' or '.join([own, *known])}", default if default in known else own, read)
@@ -251,7 +251,7 @@ class _Conversation:
 
         def read(text: str) -> str:
             nonlocal outcome
-            name = _reading(texts.repository)(text)
+            name = _reading(parsers.repository)(text)
             if name and "/" not in name:
                 raise _WrongAnswerError("write OWNER/NAME, as in the address of its page")
             if not name or self._settings.hf_token is None:
@@ -281,7 +281,7 @@ class _Conversation:
         self._say(f"{table(rows, right=(1, 2))}\nFree in {self._settings.data_dir}: {_bytes(free)}.")
 
         def read(text: str) -> str:
-            phase = _reading(texts.one_of(tuple(plans)))(text)
+            phase = _reading(parsers.one_of(tuple(plans)))(text)
             needed = plans[phase][0].peak_bytes
             if (
                 free is not None
@@ -430,7 +430,7 @@ def _reading(parse: Callable[[str], T]) -> Callable[[str], T]:
     def read(text: str) -> T:
         try:
             return parse(text)
-        except texts.BadTextError as bad:
+        except parsers.BadTextError as bad:
             raise _WrongAnswerError(f"{bad.problem}. {bad.hint}") from None
 
     return read

@@ -19,7 +19,7 @@ from provisioner.engine.supervise import deadline, supervise
 from provisioner.errors import AccessDeniedError, ConfigurationError, UsageError
 from provisioner.remote.hub.repository import ensure_repository, environment
 from provisioner.reporting.tables import table
-from provisioner.settings import parsers as texts
+from provisioner.settings import parsers
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run(request: CommandRequest) -> CommandResult:
 
 def _with_token(settings: Settings, options: argparse.Namespace, redactor: Redactor) -> tuple[Settings, list[str]]:
     """Return the settings with the token to use, and the names that are left on the command line."""
-    tokens = [name for name in options.names if name.startswith(texts.TOKEN_PREFIX)]
+    tokens = [name for name in options.names if name.startswith(parsers.TOKEN_PREFIX)]
     redactor.add(*tokens)
     names = [name for name in options.names if name not in tokens]
     if len(tokens) > 1:
@@ -147,8 +147,8 @@ def checked_token(text: str, what: str) -> Secret:
         ConfigurationError: it can be none; the message does not show it.
     """
     try:
-        return texts.token(text)
-    except texts.BadTextError as bad:
+        return parsers.token(text)
+    except parsers.BadTextError as bad:
         raise ConfigurationError(f"{what}: {bad.problem}", hint=bad.hint) from None
 
 
@@ -177,8 +177,8 @@ def _requests(settings: Settings, options: argparse.Namespace, names: Sequence[s
 
 def _owner(text: str) -> str:
     try:
-        return texts.owner(text)
-    except texts.BadTextError as bad:
+        return parsers.owner(text)
+    except parsers.BadTextError as bad:
         raise UsageError(f"--org: {bad.problem}", hint=bad.hint) from None
 
 

@@ -176,7 +176,7 @@ def _pairs(text: str, example: str) -> dict[str, str]:
         if match is None:
             raise BadTextError(f"{shown(item)} is not ID=VALUE", f"For example {example}.")
         if match[1] in pairs:
-            raise BadTextError(f"{shown(match[1])} stands there twice", "Keep one of them.")
+            raise BadTextError(f"{shown(match[1])} is given twice", "Keep one of them.")
         pairs[match[1]] = match[2]
     return pairs
 
@@ -235,7 +235,7 @@ def rewrites(text: str) -> tuple[tuple[str, str], ...]:
             raise BadTextError(f"{shown(item)} is not a rule to rewrite URLs", hint)
         prefix, replacement = _checked_url(match[1], ("http", "https")), _checked_url(match[2], ("http", "https", "file"))
         if rules.setdefault(prefix, replacement) != replacement:
-            raise BadTextError(f"{shown(prefix)} stands there twice", "Keep one replacement for each prefix.")
+            raise BadTextError(f"{shown(prefix)} is given twice", "Keep one replacement for each prefix.")
     return tuple(sorted(rules.items(), key=lambda rule: -len(rule[0])))
 
 
@@ -265,5 +265,5 @@ def token(text: str) -> Secret:
     # A token is sent in a header, which a line break or a character outside ASCII would break or change.
     for position, character in enumerate(text, start=1):
         if not "!" <= character <= "~":
-            raise BadTextError(f"character {position} is none that a token has", "Copy the token again: one line, no quotes.")
+            raise BadTextError(f"character {position} is not allowed in a token", "Copy the token again: one line, no quotes.")
     return Secret(text)

@@ -51,7 +51,7 @@ def read_repositories(value: Value) -> tuple[DeclaredRepository, ...]:
         repository = _read_one(item)
         key = (repository.name.casefold(), (repository.organization or "").casefold() or None)
         if key in seen:
-            item.fail("this repository stands here a second time", f"The first is on line {seen[key]}.")
+            item.fail("this repository is listed a second time", f"The first is on line {seen[key]}.")
         seen[key] = item.line
         found.append(repository)
     return tuple(found)
@@ -64,7 +64,7 @@ def _read_one(item: Value) -> DeclaredRepository:
         keys["name"].fail("a repository of this list cannot be turned off", "Remove the entry.")
     organization = _parsed(keys["organization"], parsers.owner) if _given(keys, "organization") else None
     if organization and "/" in name:
-        keys["organization"].fail(f"the name {name!r} says its owner already", "Leave one of the two out.")
+        keys["organization"].fail(f"the name {name!r} already names its owner", "Leave one of the two out.")
     private = keys["visibility"].choice(("public", "private")) == "private" if _given(keys, "visibility") else None
     template = keys["template"].text() if _given(keys, "template") else DEFAULT_TEMPLATE
     if not template:

@@ -193,7 +193,7 @@ def test_all_keys() -> None:
         ("repositories:\n- name: none", 2, "cannot be turned off", "Remove"),
         ("repositories:\n- name: a\n  visibility: privat", 3, "'privat' is not one of public, private", "'private'"),
         ("repositories:\n- name: a\n  gated: maybe", 3, "'maybe' is not one of auto, manual, none", ""),
-        ("repositories:\n- name: a/b\n  organization: c", 3, "says its owner already", ""),
+        ("repositories:\n- name: a/b\n  organization: c", 3, "already names its owner", ""),
         ("repositories:\n- name: a\n- name: A", 3, "a second time", "line 2"),
         ("repositories:\n- name: a\n  template: ''", 3, "no template", ""),
         ("repositores:\n- name: a", 1, "unknown key 'repositores'", "'repositories'"),

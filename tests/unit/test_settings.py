@@ -260,7 +260,7 @@ BAD: list[tuple[str, str, str, str]] = [
     ("DATASETS", ",", "',' names nothing", "commas"),
     ("PRIORITIES", "ljspeech=6", "'6' is not a priority of ljspeech", "1 to 5"),
     ("PRIORITIES", "ljspeech", "'ljspeech' is not ID=VALUE", "urmp=1"),
-    ("LAYOUTS", "a=raw,a=parquet", "'a' stands there twice", "one of them"),
+    ("LAYOUTS", "a=raw,a=parquet", "'a' is given twice", "one of them"),
     ("HF_ENDPOINT", "huggingface", "'huggingface' is not a URL", "http://"),
     ("HF_ENDPOINT", "http://[", "'http://[' is not a URL", "http://"),
     ("HF_ENDPOINT", "http://a:99999", "'http://a:99999' is not a URL", "http://"),
@@ -268,7 +268,7 @@ BAD: list[tuple[str, str, str, str]] = [
     ("HTTPS_PROXY", "socks5://a:1", "'socks5://a:1' is not a URL that can be used here", "http://"),
     ("URL_REWRITE", "https://a.example", "is not a rule to rewrite URLs", "PREFIX=REPLACEMENT"),
     ("URL_REWRITE", "ftp://a=http://b", "'ftp://a' is not a URL", "http://"),
-    ("URL_REWRITE", "http://a=http://b;http://a=http://c", "'http://a' stands there twice", "one replacement"),
+    ("URL_REWRITE", "http://a=http://b;http://a=http://c", "'http://a' is given twice", "one replacement"),
     ("DATASET_REPO", "a/b/c", "'a/b/c' is not the name of a repository", "OWNER/NAME"),
     ("DATASET_REPO", "../x", "'../x' is not the name of a repository", "OWNER/NAME"),
     ("DATASET_REPO", "x.git", "'x.git' is not the name of a repository", "OWNER/NAME"),
@@ -391,8 +391,8 @@ def test_token_and_its_file_exclude_each_other() -> None:
         (FileNotFoundError(2, "No such file or directory"), "'/t' cannot be read: No such file or directory"),
         (PermissionError(13, "Permission denied"), "'/t' cannot be read: Permission denied"),
         (UnicodeDecodeError("utf-8", HIDDEN.encode(), 0, 1, "invalid"), "'/t' is not a text file"),
-        (f"{HIDDEN}\n{HIDDEN}", "is none that a token has"),
-        (f'"{HIDDEN}\u00e9"', "is none that a token has"),
+        (f"{HIDDEN}\n{HIDDEN}", "is not allowed in a token"),
+        (f'"{HIDDEN}\u00e9"', "is not allowed in a token"),
     ],
 )
 def test_wrong_token_file(content: str | Exception, problem: str) -> None:
