@@ -109,8 +109,8 @@ GUARDS: Final = (
     ),
     Guard(
         "names",
-        "provisioner/engine/fill.py",
-        "        check_names((entry.path for entry in manifest), self._tree, self._recipe.label)\n",
+        "provisioner/engine/publish.py",
+        "        check_names((entry.path for entry in manifest), self._tree, label)\n",
         "",
         ("tests/faults/test_odd_disks.py", "-k", "test_names_that_are_one"),
     ),

@@ -1,4 +1,7 @@
-"""The threads that bring one data set: each takes the next file, or helps with a large one that wants more connections."""
+"""The threads that fetch the files of one source, one for each connection.
+
+Each takes the next file, or helps with a large one that arrives in ranges and has use for more connections.
+"""
 
 from __future__ import annotations
 
@@ -15,77 +18,80 @@ if TYPE_CHECKING:
 
     from provisioner.remote.http.ranges import RangedFetch
 
-_LOOK_SECONDS: Final = 0.1
-"""How often an idle thread looks whether a large file wants help."""
+_POLL_SECONDS: Final = 0.1
+"""How often an idle thread checks whether a large file has use for it."""
 
-_LARGE_AT_ONCE: Final = 2
+_LARGE_FILES_AT_ONCE: Final = 2
 
 
 class AbandonedError(Exception):
-    """Another file of the same source has failed for good: the rest of them is of no use from here."""
+    """Another file of the same source has failed: this one is of no use any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One file to be brought."""
+class FileJob:
+    """One file to fetch."""
 
-    do: Callable[[], None]
+    fetch: Callable[[], None]
     is_large: bool
-    """It comes in ranges."""
+    """It arrives in ranges, and other threads may help."""
 
 
 class FetchThreads:
-    """So many connections, and never more, over all files of one source."""
+    """A fixed number of connections, over all files of one source."""
 
-    def __init__(self, connections: int, *, name: str, check_cancelled: Callable[[], None]) -> None:
-        """Start nothing yet.
+    def __init__(self, connections: int, *, label: str, check_cancelled: Callable[[], None]) -> None:
+        """Prepare; no thread is started yet.
 
         Args:
-            connections: threads; each uses one connection at a time.
-            name: for the threads' names.
+            connections: how many threads; each uses one connection at a time.
+            label: names the data set, in threads' names.
             check_cancelled: raises when the run must end.
         """
-        self._connections = connections
-        self._name = name
+        self.connections = connections
+        self.label = label
         self._check_run = check_cancelled
-        self._turn = threading.Condition()
-        self._jobs: deque[Job] = deque()
-        self._leaders: Callable[[], int] = lambda: 1
-        self._leading = 0
-        self._leading_large = 0
+        self._changed = threading.Condition()
+        self._jobs: deque[FileJob] = deque()
+        self._files_at_once: Callable[[], int] = lambda: 1
+        self._running = 0
+        """Files that are being fetched."""
+        self._running_large = 0
         self._threads: list[threading.Thread] = []
         self._replaced: set[int] = set()
-        self._fetches: list[RangedFetch] = []
+        """Threads that have released their connection, and end with their job."""
+        self._shared: list[RangedFetch] = []
+        """Large files that other threads may help with."""
         self._failures: list[BaseException] = []
 
     def check_cancelled(self) -> None:
-        """End what this thread does: the run must end, or another file of the same source has failed for good.
+        """End what this thread does if it is of no use any more.
 
         Raises:
-            AbandonedError: another file has.
+            AbandonedError: another file of the same source has failed.
             ProvisionerError: the run must end.
         """
         self._check_run()
         if self._failures:
             raise AbandonedError
 
-    def run(self, jobs: Iterable[Job], *, leaders: Callable[[], int]) -> None:
-        """Do all jobs; the first failure ends it.
+    def run(self, jobs: Iterable[FileJob], *, files_at_once: Callable[[], int]) -> None:
+        """Do all jobs, on this thread and on others; the first failure ends it.
 
         Args:
             jobs: one for each file, in their order.
-            leaders: gives how many files may be on their way at once, now.
+            files_at_once: returns how many files may be fetched at once, now.
 
         Raises:
             ProvisionerError: the most telling of the failures.
         """
         self._jobs = deque(jobs)
-        self._leaders = leaders
+        self._files_at_once = files_at_once
         self._failures.clear()
         if not self._jobs:
             return
-        for _ in range(self._connections - 1):
-            self._hire()
+        for _ in range(self.connections - 1):
+            self._start_thread()
         self._work()
         while self._threads:
             self._threads.pop().join()
@@ -93,81 +99,81 @@ class FetchThreads:
             ours = [error for error in self._failures if isinstance(error, ProvisionerError)]
             raise self._failures[0] if len(ours) < len(self._failures) else error_to_report(ours)
 
-    def _hire(self) -> None:
-        thread = threading.Thread(target=self._work, name=f"fetch-{self._name}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
     @contextlib.contextmanager
-    def resting(self) -> Iterator[None]:
-        """While the block runs, in a job, this thread uses no connection, and another one takes its place for good."""
-        me = threading.get_ident()
-        with self._turn:
-            self._replaced.add(me)
-            self._leading -= 1
-            self._leading_large -= 1
-            self._hire()
+    def releasing_connection(self) -> Iterator[None]:
+        """Let a new thread replace the calling one, whose job for a large file uses no connection from here to its end."""
+        with self._changed:
+            self._replaced.add(threading.get_ident())
+            self._running -= 1
+            self._running_large -= 1
+            self._start_thread()
         yield
 
     @contextlib.contextmanager
     def helping(self, fetch: RangedFetch) -> Iterator[None]:
-        """While the block runs, threads without a file of their own help with ``fetch`` as far as it wants them."""
-        with self._turn:
-            self._fetches.append(fetch)
-            self._turn.notify_all()
+        """Let threads without a file of their own help with ``fetch`` while the block runs, as far as it has use for them."""
+        with self._changed:
+            self._shared.append(fetch)
+            self._changed.notify_all()
         try:
             yield
         finally:
-            with self._turn:
-                self._fetches.remove(fetch)
+            with self._changed:
+                self._shared.remove(fetch)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"fetch-{self.label}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _work(self) -> None:
         me = threading.get_ident()
-        while me not in self._replaced and (job := self._next()) is not None:
+        while me not in self._replaced and (task := self._next_task()) is not None:
             try:
-                job()
+                task()
             except AbandonedError:
                 pass
             except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
                 self._failures.append(error)
-        with self._turn:
+        with self._changed:
             self._replaced.discard(me)
-            self._turn.notify_all()
+            self._changed.notify_all()
 
-    def _next(self) -> Callable[[], None] | None:
-        """Wait for something to do; ``None``: all is done, or it has failed."""
-        with self._turn:
+    def _next_task(self) -> Callable[[], None] | None:
+        """Wait for something to do; ``None``: everything is done, or something failed."""
+        with self._changed:
             while not self._failures:
-                # Large files first: a data set is there when its last byte is.
-                helped = next((fetch for fetch in self._fetches if fetch.wants_help), None)
-                if helped is not None:
-                    return helped.help
-                if self._jobs and self._leading < self._leaders() and self._may_begin(self._jobs[0]):
-                    return self._led(self._jobs.popleft())
-                if not self._jobs and not self._leading:
+                # Large files first: a data set is complete when its last byte is there.
+                shared = next((fetch for fetch in self._shared if fetch.wants_help), None)
+                if shared is not None:
+                    return shared.help
+                if self._jobs and self._running < self._files_at_once() and self._may_start(self._jobs[0]):
+                    return self._start(self._jobs.popleft())
+                if not self._jobs and not self._running:
                     break
-                self._turn.wait(_LOOK_SECONDS)
-            self._turn.notify_all()
+                self._changed.wait(_POLL_SECONDS)
+            self._changed.notify_all()
         return None
 
-    def _may_begin(self, job: Job) -> bool:
-        """Large files nearly one after the other: the first is whole early, and is unpacked while the next arrives."""
-        return not job.is_large or self._leading_large < _LARGE_AT_ONCE
+    def _may_start(self, job: FileJob) -> bool:
+        """Return whether a file may start: of large ones only few at once, so that the first is unpacked while others arrive."""
+        return not job.is_large or self._running_large < _LARGE_FILES_AT_ONCE
 
-    def _led(self, job: Job) -> Callable[[], None]:
-        self._leading += 1
-        self._leading_large += job.is_large
+    def _start(self, job: FileJob) -> Callable[[], None]:
+        """Count a job as running, and return what does it; the lock is held."""
+        self._running += 1
+        self._running_large += job.is_large
 
-        def lead() -> None:
+        def do() -> None:
             try:
-                job.do()
+                job.fetch()
             finally:
-                with self._turn:
+                with self._changed:
                     if threading.get_ident() not in self._replaced:
-                        self._leading -= 1
-                        self._leading_large -= job.is_large
-                    # Whoever waits is woken for a large file by the time that passes, not for each small one.
+                        self._running -= 1
+                        self._running_large -= job.is_large
+                    # Threads that wait for a large file poll: waking them for each of many small ones would cost more.
                     if not self._jobs:
-                        self._turn.notify_all()
+                        self._changed.notify_all()
 
-        return lead
+        return do

@@ -13,7 +13,9 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from provisioner.engine.fill import Damage, DataSetBuilder
+from provisioner.engine.build import DataSetBuilder
+from provisioner.engine.build_progress import BuildProgress
+from provisioner.engine.reuse import Damage
 from provisioner.engine.verification import Checked, Verifier, known_ids
 from provisioner.engine.volume_session import VolumeSession, now
 from provisioner.errors import (
@@ -285,26 +287,27 @@ class Repair:
         store, dataset = self.session.store, checked.dataset
         receipt = store.reader.receipt(dataset, checked.version)
         wrong = frozenset(finding.path for finding in checked.findings if finding.problem not in _HARMLESS)
-        filler = DataSetBuilder(
+        progress = BuildProgress(recipe, self.progress)
+        builder = DataSetBuilder(
             self._step(recipe, receipt, wrong, checked),
             store,
             self.clients.sources,
             self.clients.transfers,
             self.clients.local_copies,
             cancellation=self.cancellation,
-            watcher=_Watcher(recipe.label, self.progress),
+            progress=progress,
             connections=self.settings.connections,
             damage=Damage(receipt, wrong, checked.shown),
         )
         try:
-            filler.fill(store.reader.inventory(measured=False), now)
+            builder.build(store.reader.inventory(measured=False), now)
         finally:
-            self.progress.finish(recipe.label)
-        what = ", ".join(filler.fetched[:3]) + (f" and {len(filler.fetched) - 3} more" if len(filler.fetched) > 3 else "")  # noqa: PLR2004
+            progress.finish()
+        what = ", ".join(builder.fetched[:3]) + (f" and {len(builder.fetched) - 3} more" if len(builder.fetched) > 3 else "")  # noqa: PLR2004
         done = (
-            f"fetched {what}; the rest was kept" if filler.fetched else "mended from what was on the volume, nothing was fetched"
+            f"fetched {what}; the rest was kept" if builder.fetched else "mended from what was on the volume, nothing was fetched"
         )
-        return Outcome(checked, done, filler.fetched)
+        return Outcome(checked, done, builder.fetched)
 
     def _step(self, recipe: Recipe, receipt: Receipt | None, wrong: frozenset[str], checked: Checked) -> Step:
         manifest = self.session.store.reader.manifest(checked.dataset, checked.version)
@@ -331,26 +334,3 @@ def _as_it_was_made(sources: Sequence[Source], receipt: Receipt | None) -> tuple
             pinned = source.pinned(receipt.pin)
             return (pinned, *(other for other in sources if other is not pinned))
     return tuple(sources)
-
-
-class _Watcher:
-    """Shows how one data set gets on."""
-
-    def __init__(self, label: str, progress: Progress) -> None:
-        self._label = label
-        self._progress = progress
-
-    def fetching(self, total: int | None) -> None:
-        self._progress.start(self._label, "fetch", total)
-
-    def arrived(self, count: int) -> None:
-        self._progress.advance(self._label, count)
-
-    def unpacking(self, name: str, total: int | None) -> None:
-        self._progress.start(f"{self._label}/{name}", "unpack", total)
-
-    def unpacked(self, name: str, count: int) -> None:
-        self._progress.advance(f"{self._label}/{name}", count)
-
-    def done_unpacking(self, name: str) -> None:
-        self._progress.finish(f"{self._label}/{name}")

@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 import time
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.license import attribution_text
+from provisioner.engine.build import DataSetBuilder
+from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.clients import Clients
-from provisioner.engine.fill import DataSetBuilder
 from provisioner.engine.repositories import known, record_of, requests_of
 from provisioner.engine.request import make_request, make_rules
 from provisioner.engine.supervise import deadline, supervise
@@ -320,20 +320,21 @@ class Run:
             self._announce(step, self._receipt(step))
             return
         _LOGGER.info("%s %s; fetching it", label, step.why)
-        filler = DataSetBuilder(
+        progress = BuildProgress(step.recipe, self._progress, board)
+        builder = DataSetBuilder(
             step,
             self.store,
             self.clients.sources,
             self.clients.transfers,
             self.clients.local_copies,
             cancellation=self._cancellation,
-            watcher=_Watcher(step, board, self._progress),
+            progress=progress,
             connections=self.settings.connections,
         )
         try:
-            receipt = filler.fill(self.store.reader.inventory(measured=False), now)
+            receipt = builder.build(self.store.reader.inventory(measured=False), now)
         finally:
-            self._progress.finish(label)
+            progress.finish()
         self._announce(step, receipt)
 
     def _receipt(self, step: Step) -> Receipt:
@@ -485,53 +486,6 @@ class Run:
             _LOGGER.info(
                 "To do: %s; about %s bytes to fetch%s", ", ".join(work), f"{size.value:,}", " (estimate)" if size.estimate else ""
             )
-
-
-class _Watcher:
-    """Tells status and progress how one data set gets on."""
-
-    def __init__(self, step: Step, board: StatusBoard, progress: Progress) -> None:
-        self._step = step
-        self._board = board
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._missing: int | None = None
-        """Bytes that are still to come; ``None``: nobody knows."""
-        self._unpacking = 0
-
-    def fetching(self, total: int | None) -> None:
-        self._missing = total
-        self._board.set_state(self._step.id, "fetching", bytes_total=total, bytes_done=0)
-        self._progress.start(self._step.recipe.label, "fetch", total)
-
-    def arrived(self, count: int) -> None:
-        self._board.advance(self._step.id, count)
-        self._progress.advance(self._step.recipe.label, count)
-        with self._lock:
-            if self._missing is not None:
-                self._missing -= count
-        self._tell()
-
-    def _tell(self) -> None:
-        """An archive that is unpacked while it arrives is still being fetched."""
-        if self._unpacking and not self._missing:
-            self._board.set_state(self._step.id, "unpacking")
-
-    def unpacking(self, name: str, total: int | None) -> None:
-        self._unpacking += 1
-        self._tell()
-        _LOGGER.info("%s: unpacking %s", self._step.recipe.label, name)
-        self._progress.start(self._meter(name), "unpack", total)
-
-    def unpacked(self, name: str, count: int) -> None:
-        self._progress.advance(self._meter(name), count)
-
-    def done_unpacking(self, name: str) -> None:
-        self._unpacking -= 1
-        self._progress.finish(self._meter(name))
-
-    def _meter(self, name: str) -> str:
-        return f"{self._step.recipe.label}/{name}"
 
 
 def _state(plan: Plan, failures: list[tuple[Step, ProvisionerError]]) -> RunState:

@@ -18,7 +18,7 @@ import pytest
 from provisioner.cancellation import Cancellation
 from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
-from provisioner.engine.fill import DataSetBuilder
+from provisioner.engine.build import DataSetBuilder
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.model import Receipt
 from provisioner.remote.resolved import Resolved
@@ -139,19 +139,19 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     (tmp_path / "volume").mkdir()
     shop = make(tmp_path / "volume")
     recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=FIRST, label="alpha", layout="raw")
-    recipe.dataset = SimpleNamespace(license=SimpleNamespace(spdx="CC-BY-4.0"))
+    recipe.dataset = SimpleNamespace(id="alpha", license=SimpleNamespace(spdx="CC-BY-4.0"))
     step: Any = SimpleNamespace(recipe=recipe, id="alpha", retention="one_by_one", available_bytes=None, download=None)
     sources: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
-    finds: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
-    watcher: Any = _Ears()
+    local_copies: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
+    progress: Any = _Ears()
     transfers: Any = None
-    filler = DataSetBuilder(
-        step, shop.store, sources, transfers, finds, cancellation=Cancellation(), watcher=watcher, connections=1
+    builder = DataSetBuilder(
+        step, shop.store, sources, transfers, local_copies, cancellation=Cancellation(), progress=progress, connections=1
     )
     inventory = shop.store.reader.inventory()
     tracemalloc.start()
     try:
-        filler.fill(inventory, lambda: "2026-01-01T00:00:00Z")
+        builder.build(inventory, lambda: "2026-01-01T00:00:00Z")
         # Blocks on their way between threads are the same few MiB for any number of files.
         assert (tracemalloc.get_traced_memory()[1] - (2 << 20)) / count < 380
         tracemalloc.reset_peak()

@@ -19,7 +19,7 @@ from provisioner.cancellation import Cancellation
 from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.size import Size
-from provisioner.engine.fetch_threads import FetchThreads, Job
+from provisioner.engine.fetch_threads import FetchThreads, FileJob
 from provisioner.errors import (
     AccessDeniedError,
     DigestMismatchError,
@@ -102,10 +102,10 @@ class Fetch:
         )
         if self.bytes_per_second:
             client._rate = RateLimiter(self.bytes_per_second, pause=self.time.pause, clock=self.time.clock)
-        crew = FetchThreads(self.connections, name="test", check_cancelled=self.stop.raise_if_requested)
+        threads = FetchThreads(self.connections, label="test", check_cancelled=self.stop.raise_if_requested)
         assert artifact.size
         with RangedFile.on_disk(
-            self.folder, artifact, artifact.size.value, check_cancelled=crew.check_cancelled, connections=self.connections
+            self.folder, artifact, artifact.size.value, check_cancelled=threads.check_cancelled, connections=self.connections
         ) as assembly:
             self.counted = assembly.have
             partial = 0
@@ -115,10 +115,10 @@ class Fetch:
                 partial += count
 
             def fetch() -> None:
-                Transfers(client).fetch_ranges(artifact, assembly, crew, advance)
+                Transfers(client).fetch_ranges(artifact, assembly, threads, advance)
 
             try:
-                crew.run([Job(fetch, is_large=True)], leaders=lambda: 1)
+                threads.run([FileJob(fetch, is_large=True)], files_at_once=lambda: 1)
             finally:
                 self.counted += partial
                 assert self.counted == assembly.have
@@ -536,14 +536,14 @@ def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) 
     """The address has been given up and the next one is asked: nothing of the first may come into its way."""
     fault = hub.faults.add("status", path="*/f.bin", status=404, since=2)
     client = HttpClient(retry=fetch.time.retry(), cancellation=fetch.stop, proxies=Proxies())
-    crew = FetchThreads(1, name="test", check_cancelled=fetch.stop.raise_if_requested)
+    threads = FetchThreads(1, label="test", check_cancelled=fetch.stop.raise_if_requested)
     artifact = fetch.artifact(url)
     with RangedFile.on_disk(
         fetch.folder, artifact, len(CONTENT), check_cancelled=fetch.stop.raise_if_requested, connections=1
     ) as assembly:
         ranged = RangedFetch(client, url, assembly, verifiable=True, authorized=False, advance=lambda _count: None)
         with pytest.raises(NotFoundError):
-            ranged.run(crew)
+            ranged.run(threads)
         assembly.recover()
         assert assembly.unclaimed
         ranged.help()

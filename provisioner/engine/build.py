@@ -1,0 +1,167 @@
+"""One data set, from its sources to the published tree: resolve, reuse, fetch and unpack, publish.
+
+Each of these is an object of its own; what they share is the staged tree and the record of its paths.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from provisioner.engine.fetch import Download, Fetcher
+from provisioner.engine.fetch_threads import FetchThreads
+from provisioner.engine.path_claims import PathClaims
+from provisioner.engine.plain_files import PlainFiles
+from provisioner.engine.publish import Publisher
+from provisioner.engine.reuse import Reuse
+from provisioner.engine.staged_tree import StagedTree
+from provisioner.engine.unpack import Unpacker
+from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NoRoomError, ProvisionerError, error_to_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.build_progress import BuildProgress
+    from provisioner.engine.reuse import Damage
+    from provisioner.engine.staged_tree import Part
+    from provisioner.planning.model import Inventory, Receipt, Step
+    from provisioner.remote.resolved import Resolved
+    from provisioner.remote.sources import Sources
+    from provisioner.remote.transfers import Transfers
+    from provisioner.volume.staging.local_copies import LocalCopies
+    from provisioner.volume.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class DataSetBuilder:
+    """Builds one version of a data set, from the first of its sources that has all of it."""
+
+    def __init__(
+        self,
+        step: Step,
+        store: Store,
+        sources: Sources,
+        transfers: Transfers,
+        local_copies: LocalCopies,
+        *,
+        cancellation: Cancellation,
+        progress: BuildProgress,
+        connections: int,
+        damage: Damage | None = None,
+    ) -> None:
+        """Prepare; nothing is read or written yet.
+
+        Args:
+            step: what to build, and how much space there is for it.
+            store: the volume's trees.
+            sources: resolves sources of every kind.
+            transfers: fetches artifacts.
+            local_copies: files on this machine that may have the right bytes.
+            cancellation: ends the work.
+            progress: is told how it gets on.
+            connections: how many requests at once.
+            damage: what is wrong with this very version, which is repaired; ``None``: it is not there.
+        """
+        recipe, check = step.recipe, cancellation.raise_if_requested
+        threads = FetchThreads(connections, label=recipe.label, check_cancelled=check)
+        self._step = step
+        self._sources = sources
+        self._local_copies = local_copies
+        self._cancellation = cancellation
+        self._progress = progress
+        self._claims = PathClaims(recipe.label)
+        self._tree = StagedTree(
+            store.layout, step.id, recipe.version, keeps_archives=step.retention == "at_once", check_cancelled=check
+        )
+        self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check)
+        self._fetcher = Fetcher(
+            transfers,
+            threads,
+            Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled),
+            PlainFiles(self._tree.path, self._claims),
+            progress,
+            blobs=store.layout.blobs,
+            retention=step.retention,
+        )
+        self._publisher = Publisher(recipe, store, self._tree.path, damage=damage)
+        self.fetched: tuple[str, ...] = ()
+        """Names of the artifacts that were not to be had on this machine."""
+
+    def build(self, inventory: Inventory, now: Callable[[], str]) -> Receipt:
+        """Try the sources in their order until one has the whole data set, and publish it.
+
+        Args:
+            inventory: the versions on the volume, from which shared parts are taken over.
+            now: returns the time for the receipt, ISO 8601.
+
+        Raises:
+            ProvisionerError: no source has it (the most telling of their errors), the volume failed, or the run must end.
+        """
+        recipe = self._step.recipe
+        errors: list[ProvisionerError] = []
+        obsolete_blobs: set[str] = set()
+        for index, source in enumerate(recipe.sources):
+            try:
+                resolved = self._sources.resolve(source)
+                # Once one source has given the whole, what is staged of those before it is of no use either.
+                obsolete_blobs.update(artifact.key for artifact in resolved.artifacts)
+                parts = self._collect_parts(resolved, inventory)
+                return self._publisher.publish(resolved, parts, now, obsolete_blobs=obsolete_blobs)
+            except (*TRY_NEXT_AFTER, ConfigurationError) as error:
+                if self._cancellation.reason is not None:
+                    raise
+                errors.append(error)
+                if index + 1 < len(recipe.sources):
+                    _LOGGER.warning("%s: %s; trying the next source", recipe.label, error.message)
+        raise error_to_report(errors)
+
+    def _collect_parts(self, resolved: Resolved, inventory: Inventory) -> dict[str, Part]:
+        """Bring every artifact of a source into the staged tree, and return the parts by content id."""
+        parts: dict[str, Part] = {}
+        missing: dict[str, list[Artifact]] = {}
+        staged = self._tree.create()
+        self._claims.clear()
+        self._progress.begin_fetching(_total_size(resolved.artifacts))
+        for artifact, part in self._reuse.parts(resolved, inventory, staged=staged):
+            if part is None:
+                missing.setdefault(artifact.key, []).append(artifact)
+                continue
+            parts[artifact.content_id] = part
+            self._claims.add(part.entries)
+            self._progress.add_arrived(artifact.size.value if artifact.size else 0)
+        _check_free_space(self._step, [artifacts[0] for artifacts in missing.values()])
+        downloads = [Download(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
+        self.fetched = tuple(download.artifact.name for download in downloads if download.local_copy is None)
+        parts |= self._fetcher.fetch_all(downloads)
+        # The claims are as large as the manifest, and publishing needs memory of its own.
+        self._claims.clear()
+        return parts
+
+
+def _total_size(artifacts: Sequence[Artifact]) -> int | None:
+    """Return the bytes of all artifacts; ``None``: some sizes are not known."""
+    sizes = [artifact.size.value for artifact in artifacts if artifact.size]
+    return sum(sizes) if len(sizes) == len(artifacts) else None
+
+
+def _check_free_space(step: Step, missing: Sequence[Artifact]) -> None:
+    """Compare the sizes that the source states with the space that is left, where the plan had only an estimate or nothing.
+
+    Raises:
+        NoRoomError: it cannot fit; nothing was fetched.
+    """
+    available, planned = step.available_bytes, step.download
+    if available is None or (planned is not None and planned.exact is not None):
+        return
+    files = sum(artifact.size.value for artifact in missing if artifact.size and artifact.unpack == "none")
+    archives = [artifact.size.value for artifact in missing if artifact.size and artifact.unpack != "none"]
+    staged = {"at_once": sum(archives), "one_by_one": max(archives, default=0), "streamed": 0}[step.retention]
+    needed = files + staged + sum(archives)  # what is unpacked is hardly smaller than the archive
+    if needed > available:
+        raise NoRoomError(
+            f"{step.recipe.label} needs {needed:,} bytes, as its source says now; {available:,} are left; nothing was fetched",
+            hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list').",
+        )

@@ -1,0 +1,233 @@
+"""The bytes of one data set's artifacts: fetched, verified, and handed on to be unpacked or put into the staged tree.
+
+A small file is held in memory until it is verified. A large one arrives in ranges by several connections, and an archive is
+unpacked meanwhile. Anything between arrives by one connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from provisioner.engine.fetch_threads import FileJob
+from provisioner.engine.unpack import ArrivingArchive
+from provisioner.errors import VolumeFullError
+from provisioner.planning.capacity import LARGE
+from provisioner.volume.staging.blob import Blob
+from provisioner.volume.staging.hashing import checked_sha256
+from provisioner.volume.staging.ranged_file import RangedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.build_progress import BuildProgress
+    from provisioner.engine.fetch_threads import FetchThreads
+    from provisioner.engine.plain_files import PlainFiles
+    from provisioner.engine.staged_tree import Part
+    from provisioner.engine.unpack import Unpacker
+    from provisioner.planning.model import Retention
+    from provisioner.remote.transfers import Transfers
+
+_LOGGER = logging.getLogger(__name__)
+
+SMALL: Final = 1 << 20
+"""Bytes up to which a file is held in memory until it is verified, and then written straight to its path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Bytes that are needed, for one artifact or for several that have the same."""
+
+    artifacts: tuple[Artifact, ...]
+    """At least one; repositories repeat licences and empty files."""
+    local_copy: Path | None
+    """A file on this machine with the right digest; ``None``: they must be fetched."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact whose URLs are asked."""
+        return self.artifacts[0]
+
+    @property
+    def archives(self) -> list[Artifact]:
+        """The artifacts that are unpacked."""
+        return [artifact for artifact in self.artifacts if artifact.unpack != "none"]
+
+    @property
+    def plain(self) -> list[Artifact]:
+        """The artifacts that are not unpacked."""
+        return [artifact for artifact in self.artifacts if artifact.unpack == "none"]
+
+    @property
+    def exact_size(self) -> int | None:
+        """The number of bytes; ``None``: it is not known, or only an estimate."""
+        return self.artifact.exact_size
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is fetched in ranges."""
+        return self.local_copy is None and self.exact_size is not None and self.exact_size >= LARGE
+
+
+class Fetcher:
+    """Fetches the artifacts of one data set."""
+
+    def __init__(
+        self,
+        transfers: Transfers,
+        threads: FetchThreads,
+        unpacker: Unpacker,
+        files: PlainFiles,
+        progress: BuildProgress,
+        *,
+        blobs: Path,
+        retention: Retention,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            transfers: fetches single files.
+            threads: one for each connection.
+            unpacker: is handed the archives.
+            files: is handed all other files.
+            progress: is told of bytes that arrived.
+            blobs: the directory of partial files, which a later run resumes.
+            retention: how many archives the volume can hold beside the tree.
+        """
+        self._transfers = transfers
+        self._threads = threads
+        self._unpacker = unpacker
+        self._files = files
+        self._progress = progress
+        self._blobs = blobs
+        self._retention = retention
+
+    def fetch_all(self, downloads: Sequence[Download]) -> dict[str, Part]:
+        """Fetch everything, and return the parts of the tree by content id; the first failure ends it.
+
+        Raises:
+            ProvisionerError: the most telling of the failures.
+        """
+        parts: dict[str, Part] = {}
+        lock = threading.Lock()
+
+        def job_of(download: Download) -> FileJob:
+            def fetch() -> None:
+                fetched = self._fetch(download)
+                with lock:
+                    parts.update(fetched)
+
+            return FileJob(fetch, download.is_large)
+
+        # Archives that do not all have space on the volume come one after the other.
+        files_at_once = self._transfers.connections_for_small_files if self._keeps_archives else lambda: 1
+        self._threads.run(map(job_of, downloads), files_at_once=files_at_once)
+        return parts
+
+    @property
+    def _keeps_archives(self) -> bool:
+        return self._retention == "at_once"
+
+    def _fetch(self, download: Download) -> dict[str, Part]:
+        size = download.exact_size
+        if download.local_copy is not None:
+            return self._use_local_copy(download, download.local_copy)
+        if size is not None and size <= SMALL and not download.archives:
+            return self._fetch_small(download, size)
+        if size is not None and download.is_large:
+            return self._fetch_in_ranges(download, size)
+        with self._open_blob(download) as blob:
+            self._arrived(blob.have)
+            sha256 = self._transfers.fetch(download.artifact, blob, self._arrived)
+            parts = self._unpacker.unpack_file(download.archives, blob.path)
+            return parts | self._move_in(download, blob, blob.have, sha256)
+
+    def _use_local_copy(self, download: Download, path: Path) -> dict[str, Part]:
+        _LOGGER.info("%s: %s is used, nothing is fetched", self._threads.label, path)
+        self._arrived(path.stat().st_size)
+        parts = self._unpacker.unpack_file(download.archives, path)
+        if not download.plain:
+            return parts
+        # The tree gets bytes of its own, whatever becomes of the copy.
+        with self._open_blob(download) as blob:
+            _copy(path, blob, self._threads.check_cancelled)
+            sha256 = blob.seal()
+            return parts | self._move_in(download, blob, blob.have, sha256)
+
+    def _fetch_small(self, download: Download, size: int) -> dict[str, Part]:
+        parts: dict[str, Part] = {}
+
+        def accept(data: bytes) -> str:
+            sha256 = checked_sha256(download.artifact, data)
+            for artifact in download.artifacts:
+                parts[artifact.content_id] = self._files.write(artifact, data, sha256)
+            return sha256
+
+        self._transfers.fetch_small(download.artifact, size, accept, self._arrived)
+        return parts
+
+    def _fetch_in_ranges(self, download: Download, size: int) -> dict[str, Part]:
+        with self._open_ranged_file(download, size) as file:
+            self._arrived(file.have)
+            archives = [ArrivingArchive(self._unpacker, artifact, file) for artifact in download.archives]
+            try:
+                sha256 = self._transfers.fetch_ranges(download.artifact, file, self._threads, self._arrived)
+            except BaseException as error:
+                file.end(error)
+                for archive in archives:
+                    archive.wait()
+                raise
+            # Where the volume can hold it, the next archive arrives while this one is unpacked.
+            waits = self._threads.releasing_connection() if archives and self._keeps_archives else contextlib.nullcontext()
+            with waits:
+                parts = {archive.artifact.content_id: archive.part() for archive in archives}
+            return parts | self._move_in(download, file, size, sha256)
+
+    def _move_in(self, download: Download, staged: Blob | RangedFile, size: int, sha256: str) -> dict[str, Part]:
+        return self._files.move_in(download.plain, staged, size, sha256, keep=self._keeps_archives)
+
+    @contextlib.contextmanager
+    def _open_blob(self, download: Download) -> Iterator[Blob]:
+        with Blob(self._blobs, download.artifact, check_cancelled=self._threads.check_cancelled) as blob, _dropped_if_full(blob):
+            yield blob
+
+    @contextlib.contextmanager
+    def _open_ranged_file(self, download: Download, size: int) -> Iterator[RangedFile]:
+        """Open the file that the ranges go to: on the disk, or a window in memory where the disk cannot hold the archive."""
+        artifact, threads = download.artifact, self._threads
+        is_one_archive = len(download.artifacts) == len(download.archives) == 1
+        if self._retention == "streamed" and is_one_archive:
+            file = RangedFile.in_memory(artifact, size, check_cancelled=threads.check_cancelled, connections=threads.connections)
+        else:
+            file = RangedFile.on_disk(
+                self._blobs, artifact, size, check_cancelled=threads.check_cancelled, connections=threads.connections
+            )
+        with file, _dropped_if_full(file):
+            yield file
+
+    def _arrived(self, count: int) -> None:
+        self._progress.add_arrived(count)
+        self._threads.check_cancelled()
+
+
+@contextlib.contextmanager
+def _dropped_if_full(staged: Blob | RangedFile) -> Iterator[None]:
+    """Drop what has arrived when the volume is full: it would leave no space for the other data sets."""
+    try:
+        yield
+    except VolumeFullError:
+        staged.drop()
+        raise
+
+
+def _copy(source: Path, blob: Blob, check_cancelled: Callable[[], None]) -> None:
+    blob.restart()
+    with source.open("rb", buffering=0) as file:
+        while data := file.read(1 << 20):
+            check_cancelled()
+            blob.write(data)

@@ -1,0 +1,112 @@
+"""The last step of a build: a staged tree that has all its parts becomes the version that the app reads."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import BrokenArchiveError
+from provisioner.planning.model import Receipt
+from provisioner.volume.archive.tree_writer import check_names
+from provisioner.volume.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.reuse import Damage
+    from provisioner.engine.staged_tree import Part
+    from provisioner.planning.recipe import Recipe
+    from provisioner.remote.resolved import Resolved
+    from provisioner.volume.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+MAX_NOTED_FILES: Final = 100
+"""Plain files that a receipt names at most: receipts are read at every start, so a large repository must not make them long."""
+
+
+class Publisher:
+    """Publishes one version of a data set."""
+
+    def __init__(self, recipe: Recipe, store: Store, tree: Path, *, damage: Damage | None) -> None:
+        """Prepare.
+
+        Args:
+            recipe: what was built.
+            store: the volume's trees.
+            tree: the staged tree's directory.
+            damage: the version is there and is repaired; ``None``: it is new.
+        """
+        self._recipe = recipe
+        self._store = store
+        self._tree = tree
+        self._damage = damage
+
+    def publish(
+        self, resolved: Resolved, parts: Mapping[str, Part], now: Callable[[], str], *, obsolete_blobs: Collection[str]
+    ) -> Receipt:
+        """Check the tree against its manifest, publish it, and write the receipt.
+
+        Args:
+            resolved: the source that the parts are from.
+            parts: what each artifact put into the tree, by content id.
+            now: returns the time for the receipt, ISO 8601.
+            obsolete_blobs: keys of staged files that are not needed any more.
+
+        Raises:
+            BrokenArchiveError: there is no file in it.
+            VolumeError: the tree is not what was put there, the volume cannot hold all its names, or the volume failed.
+        """
+        label, dataset = self._recipe.label, self._recipe.dataset
+        manifest = Manifest.merged(parts[artifact.content_id].entries for artifact in resolved.artifacts)
+        if not manifest.files:
+            raise BrokenArchiveError(
+                f"{label}: there is no file in it; nothing was published",
+                hint="The archive is empty, or its source's globs leave nothing. A maintainer should correct the catalog.",
+            )
+        # Within one archive this is checked while it is unpacked.
+        check_names((entry.path for entry in manifest), self._tree, label)
+        verified = {artifact.verified_against for artifact in resolved.artifacts}
+        receipt = Receipt(
+            dataset=dataset.id,
+            version=self._recipe.version,
+            layout=self._recipe.layout,
+            splits=self._recipe.splits,
+            files=manifest.files,
+            size=manifest.bytes,
+            license=dataset.license.spdx,
+            source_kind=resolved.kind,
+            source_url=resolved.url,
+            pin=resolved.pin,
+            verified_against=next(word for word in ("none", "listing", "catalog") if word in verified),
+            published_at=self._original_time(manifest) or now(),
+            content_ids=_noted_artifacts(resolved.artifacts, parts),
+        )
+        # Before the tree is synced, so that files which are removed are not written out first.
+        self._store.cleaner.clear_blobs(obsolete_blobs)
+        # A source that failed half-way, or a run with another catalog, may have left other names in the tree: they are removed.
+        switch = self._damage is None or self._damage.is_published
+        self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True)
+        self._store.cleaner.clear_staging(dataset.id)
+        return receipt
+
+    def _original_time(self, manifest: Manifest) -> str | None:
+        """Return when the damaged version was published, if the repair restores it exactly; otherwise ``None``."""
+        if self._damage is None or self._damage.receipt is None:
+            return None
+        if self._store.reader.has_checksums(self._recipe.dataset.id, self._recipe.version, manifest):
+            return self._damage.receipt.published_at
+        _LOGGER.warning("%s: it is not what it was: the source has changed since", self._recipe.label)
+        return None
+
+
+def _noted_artifacts(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -> dict[str, str]:
+    """Return content id and key of the artifacts that a receipt names, for other versions to reuse: not each of many files."""
+    with_files = len(artifacts) <= MAX_NOTED_FILES
+    return {
+        artifact.content_id: artifact.key
+        for artifact in artifacts
+        if artifact.digest is not None and parts[artifact.content_id].is_whole and (with_files or artifact.unpack != "none")
+    }

@@ -1,0 +1,105 @@
+"""The tree that a version of a data set is built in, and the records of the archives that are unpacked in it.
+
+Both survive the death of a run: the next one hashes what is recorded, and reuses what is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.errors import VolumeError
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import sync_tree
+from provisioner.volume.fs.files import open_file
+from provisioner.volume.store.entry import Entry
+from provisioner.volume.store.manifest import Manifest
+from provisioner.volume.store.tree_check import check_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.volume.store.layout import VolumeLayout
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one artifact puts into the tree."""
+
+    entries: tuple[Entry, ...]
+    """Sorted, as in a manifest."""
+    is_whole: bool
+    """All that the artifact holds is among the entries; otherwise some of it is the same as in an earlier artifact."""
+
+
+class StagedTree:
+    """The directory in staging that becomes the published tree."""
+
+    def __init__(
+        self, layout: VolumeLayout, dataset: str, version: str, *, keeps_archives: bool, check_cancelled: Callable[[], None]
+    ) -> None:
+        """Name the directories; nothing is created yet.
+
+        Args:
+            layout: the volume's directories.
+            dataset: its id.
+            version: the version that is built.
+            keeps_archives: archives stay in staging until everything is published, so that a record may be lost.
+            check_cancelled: raises when the run must end.
+        """
+        self.path = layout.staged_tree(dataset, version)
+        self._records = layout.staged_parts(dataset, version)
+        self._keeps_archives = keeps_archives
+        self._check_cancelled = check_cancelled
+
+    def create(self) -> bool:
+        """Create the directories, and return whether an earlier run has left something in the tree.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        make_directory(self.path)
+        make_directory(self._records)
+        return any(self.path.iterdir())
+
+    def recorded_part(self, artifact: Artifact) -> Part | None:
+        """Return what an archive has put into the tree, if a record says so and all its files hash right.
+
+        Raises:
+            ProvisionerError: the run must end.
+        """
+        for is_whole in (True, False):
+            record = self._record(artifact, is_whole=is_whole)
+            with contextlib.suppress(FileNotFoundError, VolumeError):
+                with open_file(record) as lines:
+                    manifest = Manifest.read(lines, str(record))
+                # A run that died while it published may have moved the tree, and another source may have changed it.
+                if not check_tree(self.path, manifest, deep=True, extra=False, check_cancelled=self._check_cancelled):
+                    return Part(manifest.entries, is_whole)
+                record.unlink()
+        return None
+
+    def record_part(self, artifact: Artifact, part: Part) -> None:
+        """Record that an archive is unpacked in the tree: from now on its bytes are not needed again.
+
+        The tree is synced first only if the archive does not stay: a record counts for nothing before its files are hashed.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        if not self._keeps_archives:
+            sync_tree(self.path)
+        write_atomic(self._record(artifact, is_whole=part.is_whole), Manifest(part.entries).json_lines())
+
+    def _record(self, artifact: Artifact, *, is_whole: bool) -> Path:
+        return self._records / f"{artifact.content_id}{'' if is_whole else '-shared'}.json"
+
+
+def file_entry(artifact: Artifact, size: int, sha256: str) -> Entry:
+    """Return the manifest's entry of an artifact that is not unpacked."""
+    digest = str(artifact.digest) if artifact.digest else None
+    return Entry(artifact.path, "file", size, sha256, source_digest=digest, artifact=artifact.content_id)

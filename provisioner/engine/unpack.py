@@ -1,0 +1,150 @@
+"""Archives of one data set, unpacked into its staged tree: those that are on the disk, and those that are still arriving."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+from provisioner.engine.fetch_threads import AbandonedError
+from provisioner.engine.staged_tree import Part
+from provisioner.errors import IntegrityError, UpstreamChangedError
+from provisioner.volume.archive.unpack import unpack
+from provisioner.volume.staging.incoming import LocalFile
+from provisioner.volume.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.build_progress import BuildProgress
+    from provisioner.engine.path_claims import PathClaims
+    from provisioner.engine.staged_tree import StagedTree
+    from provisioner.volume.staging.incoming import Incoming
+    from provisioner.volume.staging.ranged_file import RangedFile, RangedFileReader
+
+
+class Unpacker:
+    """Unpacks archives into one staged tree, one after the other: they share the disk and the record of taken paths."""
+
+    def __init__(
+        self, tree: StagedTree, claims: PathClaims, progress: BuildProgress, *, check_cancelled: Callable[[], None]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            tree: where to.
+            claims: which of its paths are taken.
+            progress: is told of unpacked bytes.
+            check_cancelled: raises when the work must end.
+        """
+        self._tree = tree
+        self._claims = claims
+        self._progress = progress
+        self._check_cancelled = check_cancelled
+        self._turn = threading.Lock()
+
+    def unpack_file(self, archives: Sequence[Artifact], path: Path) -> dict[str, Part]:
+        """Unpack a verified file, once for each artifact that has its bytes, and return the parts by content id.
+
+        Raises:
+            ProvisionerError: as :meth:`unpack`.
+        """
+        parts = {}
+        for artifact in archives:
+            with LocalFile(path, artifact.name.rsplit("/", 1)[-1]) as archive:
+                parts[artifact.content_id] = self.unpack(artifact, archive)
+        return parts
+
+    def unpack(self, artifact: Artifact, archive: Incoming, wait_verified: Callable[[], None] = lambda: None) -> Part:
+        """Unpack an archive, and record it.
+
+        Args:
+            artifact: says what it is, and where in the tree it belongs.
+            archive: its bytes, which may still be arriving.
+            wait_verified: returns when all bytes are verified; before that nothing that came out is recorded.
+
+        Raises:
+            IntegrityError: it is broken or unsafe, or has another file at a path that is taken.
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        with self._turn:
+            self._progress.begin_unpacking(artifact.name, artifact.unpacked_size.value if artifact.unpacked_size else None)
+            try:
+                result = unpack(
+                    archive,
+                    artifact.unpack,
+                    self._tree.path,
+                    artifact.into,
+                    taken=self._claims.settle(),
+                    check_cancelled=self._check_cancelled,
+                    advance=lambda count: self._progress.add_unpacked(artifact.name, count),
+                    artifact=artifact.content_id,
+                )
+            finally:
+                self._progress.end_unpacking(artifact.name)
+            wait_verified()
+            part = Part(Manifest.of(result.entries).entries, is_whole=not result.shared)
+            del result
+            self._claims.add(part.entries)
+            self._tree.record_part(artifact, part)
+        return part
+
+
+class ArrivingArchive:
+    """An archive that is unpacked while it arrives, on a thread of its own."""
+
+    def __init__(self, unpacker: Unpacker, artifact: Artifact, file: RangedFile) -> None:
+        """Start the thread.
+
+        Args:
+            unpacker: unpacks it.
+            artifact: what it is.
+            file: where its ranges arrive.
+        """
+        self.artifact = artifact
+        self._unpacker = unpacker
+        self._file = file
+        self._part: Part | None = None
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"unpack-{artifact.name}", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until the unpacking has ended, successfully or not."""
+        self._thread.join()
+
+    def part(self) -> Part:
+        """Wait for the unpacking, and return what came out.
+
+        Raises:
+            ProvisionerError: why it failed.
+            AbandonedError: another file of the same source has failed.
+        """
+        self._thread.join()
+        if self._part is None:
+            raise self._failure or AbandonedError
+        return self._part
+
+    def _run(self) -> None:
+        try:
+            while self._part is None:
+                reader = self._file.reader()
+                # The transfer begins again with the file's new version, and so does this.
+                with contextlib.suppress(UpstreamChangedError):
+                    self._part = self._unpack(reader)
+        except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
+            self._failure = error
+            self._file.end(error)
+
+    def _unpack(self, reader: RangedFileReader) -> Part:
+        try:
+            return self._unpacker.unpack(self.artifact, reader, reader.wait_sealed)
+        except UpstreamChangedError:
+            raise
+        except IntegrityError:
+            # Bytes that arrived wrong look like a broken archive. Their digest tells, and that error leads to a retry.
+            reader.release(reader.size)
+            reader.wait_sealed()
+            raise
