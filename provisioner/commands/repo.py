@@ -1,22 +1,19 @@
-"""The commands ``repo create``, ``repo list`` and ``repo check``: the user's data-set repositories, without a volume.
-
-Where a token comes from is decided here (:func:`find_token`); everything else is that of ``provision``.
-"""
+"""``repo create``, ``repo list`` and ``repo check``: the user's data-set repositories, without a volume."""
 
 from __future__ import annotations
 
 import logging
 import shlex
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from provisioner.commands.hub_token import WAYS_TO_GIVE, checked_token, find_token
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
 from provisioner.engine.repositories import request_for, requests_of
 from provisioner.engine.repository_template import TEMPLATES, load_template
 from provisioner.engine.supervise import deadline, supervise
-from provisioner.errors import AccessDeniedError, ConfigurationError, UsageError
+from provisioner.errors import UsageError
 from provisioner.remote.hub.repository import ensure_repository, environment
 from provisioner.reporting.tables import table
 from provisioner.settings import parsers
@@ -30,26 +27,27 @@ if TYPE_CHECKING:
     from provisioner.redaction import Redactor
     from provisioner.remote.hub.repository import RepositoryRequest
     from provisioner.settings.model import Settings
-    from provisioner.settings.secret import Secret
 
 _LOGGER = logging.getLogger(__name__)
 
-_LONGEST_LINE: Final = 10_000
 DESCRIPTION: Final = """\
 Create, list or check the user's data-set repositories on the Hub, such as the one for an app's experiment logs. Needs a token
 and no volume."""
-_HOW: Final = "Set HF_TOKEN or HF_TOKEN_FILE, log in with 'hf auth login', or pipe the token in with --token-stdin."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command line of ``repo``."""
-    parser.add_argument("action", choices=["create", "list", "check"], help="make what is missing; list what is there; look only")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="NAME or OWNER/NAME; none: what 'provision' would make")
+    """Describe the command's options and arguments."""
+    parser.add_argument(
+        "action", choices=["create", "list", "check"], help="create what is missing; list what exists; check without a change"
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="NAME or OWNER/NAME; by default what 'provision' would create")
     parser.add_argument("--org", metavar="ORG", help="the organization that owns a plain NAME (DATASET_REPO_ORG)")
     visibility = parser.add_mutually_exclusive_group()
-    visibility.add_argument("--private", action="store_const", const=True, dest="private", help="make a new one private")
-    visibility.add_argument("--public", action="store_const", const=False, dest="private", help="make a new one public")
-    parser.add_argument("--template", metavar="NAME", help=f"what a new one begins with: {', '.join(TEMPLATES)}, or a folder")
+    visibility.add_argument("--private", action="store_const", const=True, dest="private", help="make a new repository private")
+    visibility.add_argument("--public", action="store_const", const=False, dest="private", help="make a new repository public")
+    parser.add_argument(
+        "--template", metavar="NAME", help=f"what a new repository begins with: {', '.join(TEMPLATES)}, or a directory"
+    )
     parser.add_argument(
         "--export", action="store_true", help='print assignments for a shell: eval "$(provisioner repo create --export)"'
     )
@@ -68,13 +66,13 @@ def run(request: CommandRequest) -> CommandResult:
     if settings.hf_hub_offline:
         raise UsageError(f"'repo {options.action}' asks the Hub, and HF_HUB_OFFLINE is set", hint="Unset HF_HUB_OFFLINE.")
     settings, names = _with_token(settings, options, request.redactor)
-    edges = Clients(settings, settings.data_dir.absolute(), cancellation)
-    edges.check()
+    clients = Clients(settings, settings.data_dir.absolute(), cancellation)
+    clients.check()
     with deadline(settings.deadline_seconds, cancellation):
         if options.action == "list":
-            return supervise(lambda: _list(settings, options, names, edges), cancellation, _nothing)
+            return supervise(lambda: _list(settings, options, names, clients), cancellation, _no_progress)
         requests = _requests(settings, options, names)
-        return supervise(lambda: _each(requests, options, edges), cancellation, _nothing)
+        return supervise(lambda: _each(requests, options, clients), cancellation, _no_progress)
 
 
 # --- the token -----------------------------------------------------------------------------------------------------------
@@ -86,14 +84,14 @@ def _with_token(settings: Settings, options: argparse.Namespace, redactor: Redac
     redactor.add(*tokens)
     names = [name for name in options.names if name not in tokens]
     if len(tokens) > 1:
-        raise UsageError("more than one token is on the command line", hint=_HOW)
+        raise UsageError("more than one token is on the command line", hint=WAYS_TO_GIVE)
     if tokens and options.token_stdin:
-        raise UsageError("there is a token on the command line, and --token-stdin announces another", hint=_HOW)
+        raise UsageError("there is a token on the command line, and --token-stdin announces another", hint=WAYS_TO_GIVE)
     if tokens:
         _LOGGER.warning(
             "The token is on the command line, where other users of this machine can see it and the shell's history keeps it."
             " Better: %s",
-            _HOW,
+            WAYS_TO_GIVE,
         )
         token = checked_token(tokens[0], "the token on the command line")
     else:
@@ -102,63 +100,13 @@ def _with_token(settings: Settings, options: argparse.Namespace, redactor: Redac
     return replace(settings, hf_token=token), names
 
 
-def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
-    """Return the token: of standard input where that was announced, of the settings, of a pipe, or of a hidden prompt.
-
-    Raises:
-        AccessDeniedError: there is none.
-        ConfigurationError: what was given can be no token.
-    """
-    if settings.hf_token is not None and not from_stdin:
-        return settings.hf_token
-    stdin = sys.stdin
-    if stdin is not None and not stdin.closed and stdin.isatty():
-        text = ask_hidden(f"Token of the Hub, from {settings.hf_endpoint}/settings/tokens (it is not shown): ")
-    elif stdin is None or stdin.closed:
-        text = ""
-    else:
-        _LOGGER.info("Reading the token from standard input")
-        try:
-            text = stdin.readline(_LONGEST_LINE).strip()
-        except ValueError:
-            # What came stays out of the message: it was meant to be a secret.
-            raise ConfigurationError("standard input: not text, so no token", hint=_HOW) from None
-    if not text:
-        raise AccessDeniedError(
-            "there is no token; nobody was asked", hint=f"Make one at {settings.hf_endpoint}/settings/tokens. {_HOW}"
-        )
-    return checked_token(text, "the token")
-
-
-def ask_hidden(prompt: str) -> str:
-    """Ask on the terminal for something that is not to be seen while it is typed; an end of input is an empty answer."""
-    from getpass import getpass  # noqa: PLC0415 - needed by those who ask
-
-    try:
-        return getpass(prompt, stream=sys.stderr).strip()
-    except EOFError:
-        return ""
-
-
-def checked_token(text: str, what: str) -> Secret:
-    """Return a text as a token.
-
-    Raises:
-        ConfigurationError: it can be none; the message does not show it.
-    """
-    try:
-        return parsers.token(text)
-    except parsers.BadTextError as bad:
-        raise ConfigurationError(f"{what}: {bad.problem}", hint=bad.hint) from None
-
-
 # --- what is asked for ---------------------------------------------------------------------------------------------------
 
 
 def _requests(settings: Settings, options: argparse.Namespace, names: Sequence[str]) -> tuple[RepositoryRequest, ...]:
     org = _owner(options.org) if options.org else settings.dataset_repo_org
     if options.template:
-        load_template(options.template)  # a wrong one is said before anybody is asked
+        load_template(options.template)  # a wrong one is found before the Hub is asked
     if not names and not (options.org or options.template or options.private is not None):
         requests = tuple(request for request in requests_of(settings) if request.name)
         if not requests:
@@ -182,10 +130,10 @@ def _owner(text: str) -> str:
         raise UsageError(f"--org: {bad.problem}", hint=bad.hint) from None
 
 
-def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, edges: Clients) -> CommandResult:
-    """Make or check one repository after the other; one that fails does not stop the others."""
+def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, clients: Clients) -> CommandResult:
+    """Create or check one repository after the other; one that fails does not stop the others."""
     make = options.action == "create"
-    outcomes = [ensure_repository(request, edges.hub, make=make) for request in requests]
+    outcomes = [ensure_repository(request, clients.hub, make=make) for request in requests]
     for outcome in outcomes:
         for warning in outcome.warnings:
             _LOGGER.warning("%s", warning)
@@ -205,17 +153,17 @@ def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, ed
     return CommandResult(document, text, failed[0] if failed else None)
 
 
-def _list(settings: Settings, options: argparse.Namespace, names: Sequence[str], edges: Clients) -> CommandResult:
+def _list(settings: Settings, options: argparse.Namespace, names: Sequence[str], clients: Clients) -> CommandResult:
     if names or options.template or options.private is not None:
         raise UsageError("'repo list' takes no names, only --org", hint="'repo check NAME' looks at one repository.")
-    owner = _owner(options.org) if options.org else settings.dataset_repo_org or str(edges.hub.whoami()["name"])
-    found = edges.hub.repositories_of(owner)
+    owner = _owner(options.org) if options.org else settings.dataset_repo_org or str(clients.hub.whoami()["name"])
+    found = clients.hub.repositories_of(owner)
     document = {
         "owner": owner,
         "repositories": [
             {
                 "repo_id": one.id,
-                "url": edges.hub.page_url(one.id),
+                "url": clients.hub.page_url(one.id),
                 "private": one.private,
                 "gated": one.gate,
                 "updated": one.updated,
@@ -228,5 +176,5 @@ def _list(settings: Settings, options: argparse.Namespace, names: Sequence[str],
     return CommandResult(document, table(rows) if found else f"{owner} has no data-set repositories that this token may see")
 
 
-def _nothing() -> None:
-    """There is no progress to show."""
+def _no_progress() -> None:
+    """Show nothing: a few requests have no progress to show."""
