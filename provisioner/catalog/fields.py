@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from provisioner.catalog.artifact import UNPACK_FORMATS
 from provisioner.catalog.digest import DIGEST_LENGTHS, Digest
-from provisioner.catalog.document import nearest, shown
+from provisioner.catalog.document import nearest, quoted
 from provisioner.catalog.keys import ID, MAX_SIZE, SIZE, SPLIT
 from provisioner.catalog.size import Size
 
@@ -45,7 +45,7 @@ def word(value: Value, pattern: str, what: str, hint: str) -> str:
     """Return text that matches ``pattern`` as a whole; ``what`` says for the message what it is to be."""
     text = value.text()
     if not re.fullmatch(pattern, text):
-        value.fail(f"{shown(text)} is not {what}", hint)
+        value.fail(f"{quoted(text)} is not {what}", hint)
     return text
 
 
@@ -79,7 +79,7 @@ def _size(value: Value) -> Size:
 
 def _bytes(value: Value) -> int:
     if isinstance(value.data, bool) or not isinstance(value.data, int):
-        found = shown(value.data) if isinstance(value.data, str) else value.kind
+        found = quoted(value.data) if isinstance(value.data, str) else value.kind
         value.fail(
             f"expected a number of bytes, found {found}",
             "Write whole bytes, such as 2748572632, or {value: 3860000000, estimate: true}; no key where nobody knows.",
@@ -96,9 +96,9 @@ def optional_digest(value: Value) -> Digest | None:
     if not colon:
         fits = _algorithms(len(text))
         better = f"{fits[0]}:{text[:8]}…" if fits else "sha256:be1a…"
-        value.fail(f"{shown(text)} is not a digest", f"Write algorithm:digits, such as {better}, or none.")
+        value.fail(f"{quoted(text)} is not a digest", f"Write algorithm:digits, such as {better}, or none.")
     if algorithm not in DIGEST_LENGTHS:
-        value.fail(f"{shown(algorithm)} is not a digest algorithm", nearest(algorithm, DIGEST_LENGTHS))
+        value.fail(f"{quoted(algorithm)} is not a digest algorithm", nearest(algorithm, DIGEST_LENGTHS))
     if wrong := re.search(r"[^0-9a-fA-F]", digits):
         value.fail(f"a digest has hexadecimal digits only, found {wrong.group()!r}", "Copy it again.")
     if len(digits) != DIGEST_LENGTHS[algorithm]:

@@ -195,7 +195,7 @@ def _repo(value: Value) -> str:
     if not re.fullmatch(_REPO, repo):
         found = re.search(r"(?:datasets/)?([\w.-]+/[\w.-]+)/*$", repo)
         value.fail(
-            f"{urls.shown_url(repo)} is not the name of a repository",
+            f"{urls.quoted_url(repo)} is not the name of a repository",
             f"Write owner/name, such as {found.group(1) if found else 'keithito/lj_speech'}, without an address before it.",
         )
     return repo

@@ -1,6 +1,6 @@
-"""Licences: what a policy lets through, and the text that names whom to thank.
+"""Licences: which data sets a policy allows, and the text of ``ATTRIBUTION.md``.
 
-A verdict is about the catalog's statement (``commercial``), never a legal opinion; its evidence is shown beside it.
+A verdict follows the catalog's mark for commercial use; it is no legal opinion, and its evidence is shown with it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Commercial, DataSet
 
 Policy = Literal["commercial", "curated", "any"]
-"""``commercial``: only what is marked allowed. ``curated``: all but what is marked forbidden, with a warning where it is not
-plainly allowed. ``any``: all."""
+"""``commercial``: only what is marked ``allowed``. ``curated``: everything except what is marked ``forbidden``, with a warning
+for the other marks. ``any``: everything."""
 
 POLICIES: Final[tuple[Policy, ...]] = ("commercial", "curated", "any")
 
@@ -42,18 +42,18 @@ class Verdict:
 
     allowed: bool
     warning: str | None
-    """What its user should be told although it is allowed."""
+    """What a user of the data should know although it is allowed."""
     reason: str
     """Why, in one sentence without a full stop; for a refusal, with what would change it."""
 
 
 def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdict:
-    """Return whether ``policy`` lets a data set through.
+    """Return whether ``policy`` allows a data set.
 
     Args:
         policy: the operator's choice.
         dataset: what the catalog says of it.
-        accepted: ids that the operator accepted one by one; they pass whatever the policy, without a warning.
+        accepted: ids of data sets whose terms the operator accepted; every policy allows them, without a warning.
     """
     mark = dataset.license.commercial
     terms = f"{dataset.license.name}: {MEANINGS[mark]}"
@@ -66,7 +66,7 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdic
             warning=None,
             reason=f"LICENSE_POLICY={policy} refuses it ({terms}); ACCEPT_LICENSES={dataset.id} would accept it",
         )
-    # "any" is the choice of someone who said not to be asked; only "curated" lets doubtful terms through with a word.
+    # With "any" the operator asked for no warnings.
     warning = f"{dataset.id}: {terms} ({dataset.license.url})" if policy == "curated" and mark != "allowed" else None
     return Verdict(allowed=True, warning=warning, reason=f"LICENSE_POLICY={policy} allows it ({terms})")
 

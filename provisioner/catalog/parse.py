@@ -1,8 +1,8 @@
-"""From the text of a catalog to its values; whatever is not well formed is refused with file, line and key.
+"""The parser of catalogs: from text to values. What is not well formed is refused with file, line and key.
 
-Text in, :class:`Catalog` or :class:`ConfigurationError` out: nothing is read from a disk or a network, and whether a URL or a
-repository exists is not asked. Which keys a mapping may have is said in :mod:`.schema`, how a source is read in the module of
-its kind; here is what takes more than one value to see.
+No disk is read and no network is used: whether a URL or a repository exists is not checked. :mod:`.schema` says which keys a
+mapping may have, :mod:`.fields`, :mod:`.paths` and :mod:`.urls` check single values, and the module of its kind reads a source.
+Here are data sets, phases, and the checks that need more than one value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from provisioner.catalog import schema
-from provisioner.catalog.document import nearest, parse_document, shown
+from provisioner.catalog.document import nearest, parse_document, quoted
 from provisioner.catalog.fields import filled, layout, line, optional_line, optional_size, word
 from provisioner.catalog.keys import ID
 from provisioner.catalog.model import COMMERCIAL, Catalog, Commercial, DataSet, Excluded, License, Phase
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def parse_catalog(text: str, file: str) -> Catalog:
-    """Read a catalog.
+    """Return the catalog that a text describes.
 
     Args:
         text: the YAML document.
@@ -37,7 +37,7 @@ def parse_catalog(text: str, file: str) -> Catalog:
     root = parse_document(text, file)
     entries = root.mapping()
     if "version" in entries and entries["version"].integer() != schema.VERSION:
-        # First, because in another version everything else may look wrong too.
+        # Checked first, because in another version everything else may look wrong too.
         entries["version"].fail(
             f"version {entries['version'].data} of the format is not known", f"This program reads version {schema.VERSION}."
         )
@@ -61,12 +61,12 @@ def _named(value: Value, what: str, *, empty: bool = False) -> Mapping[str, Valu
         value.fail(f"there is no {what} here", f"Name one {what} at least.")
     for name, entry in entries.items():
         if not re.fullmatch(ID, name):
-            entry.fail(f"{shown(name)} cannot be the name of a {what}", _id_hint(name))
+            entry.fail(f"{quoted(name)} cannot be the name of a {what}", _id_hint(name))
     return entries
 
 
 def _id_hint(name: str) -> str:
-    """Return what a name may be made of, with the nearest that could be one."""
+    """Return which names are valid, with the valid one nearest to ``name``."""
     rule = "Use a-z, 0-9, '_' and '-', beginning with a letter or a digit, 64 characters at most."
     better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:64]
     return f"{rule} For example {better!r}." if better else rule
@@ -136,7 +136,7 @@ def _phases(value: Value, datasets: Mapping[str, DataSet], excluded: Mapping[str
         if "extends" in keys:
             base[name] = wanted = keys["extends"].text()
             if wanted not in entries:
-                keys["extends"].fail(f"there is no phase {shown(wanted)}", nearest(wanted, entries))
+                keys["extends"].fail(f"there is no phase {quoted(wanted)}", nearest(wanted, entries))
     phases: dict[str, Phase] = {}
     for name, entry in entries.items():
         chain = [name]
@@ -144,7 +144,7 @@ def _phases(value: Value, datasets: Mapping[str, DataSet], excluded: Mapping[str
             chain.append(extended)
             if extended in chain[:-1]:
                 loop = " → ".join(chain[chain.index(extended) :])
-                # The complaint belongs to a phase of the circle, not to one that merely leads into it.
+                # The error is about a phase of the circle, not about one that only leads into it.
                 entries[extended].mapping()["extends"].fail(f"the phases extend one another in a circle: {loop}")
         ids = tuple(dict.fromkeys(one for link in reversed(chain) for one in own[link]))
         if not ids:
@@ -163,7 +163,7 @@ def _members(value: Value, datasets: Mapping[str, DataSet], excluded: Mapping[st
         if name in excluded:
             item.fail(f"{name!r} is excluded: {excluded[name].reason}", "Take it out of the phase.")
         if name not in datasets:
-            item.fail(f"there is no data set {shown(name)}", nearest(name, datasets))
+            item.fail(f"there is no data set {quoted(name)}", nearest(name, datasets))
         if name in names:
             item.fail(f"{name!r} stands in this phase a second time", f"The first is on line {names[name]}.")
         names[name] = item.line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from provisioner.catalog.document import shown
+from provisioner.catalog.document import quoted
 from provisioner.catalog.keys import GLOB, RELATIVE
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ def check_glob(value: Value, pattern: str) -> None:
     """Refuse a pattern that is not a glob for relative paths; ``value`` is where it stands."""
     if not re.fullmatch(GLOB, pattern):
         value.fail(
-            f"{shown(pattern)} is not a glob for paths in the repository",
+            f"{quoted(pattern)} is not a glob for paths in the repository",
             "Write a relative pattern with '/', such as data/*.parquet, without '..' and backslashes.",
         )
     if re.search(r"\[(?![^\]]+\])", pattern):
-        value.fail(f"{shown(pattern)} is not a glob: a '[' is not closed", "Write [[] for the character itself.")
+        value.fail(f"{quoted(pattern)} is not a glob: a '[' is not closed", "Write [[] for the character itself.")
 
 
 def check_relative(value: Value, path: str) -> None:
@@ -38,8 +38,8 @@ def check_relative(value: Value, path: str) -> None:
         better = "/".join(part for part in path.replace("\\", "/").split("/") if part not in {"", ".", ".."})
         usable = better and better.isprintable()
         value.fail(
-            f"{shown(path)} is not a relative path inside the data set",
-            f"Write {shown(better)}." if usable else "Write a path such as audio/train.",
+            f"{quoted(path)} is not a relative path inside the data set",
+            f"Write {quoted(better)}." if usable else "Write a path such as audio/train.",
         )
 
 

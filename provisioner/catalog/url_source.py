@@ -9,10 +9,11 @@ from urllib.parse import unquote, urlsplit
 
 from provisioner.catalog import fields, paths, urls
 from provisioner.catalog.artifact import Artifact
-from provisioner.catalog.document import shown
+from provisioner.catalog.document import quoted
 from provisioner.catalog.keys import DIGEST, FORMAT, LAYOUT, RELATIVE, SPLIT, URL, Key, Table, list_of, pattern, ref
 from provisioner.catalog.size import total
 from provisioner.catalog.source import SourceKind
+from provisioner.redaction import show_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -112,7 +113,7 @@ class UrlSource:
 
     def is_at(self, url: str) -> bool:
         """Return whether ``url`` is that of the first file; a receipt has it without its query."""
-        return urlsplit(self.files[0].url)._replace(query="").geturl() == url
+        return show_url(self.files[0].url) == url
 
     def pinned(self, pin: str) -> UrlSource:  # noqa: ARG002 - the digests are in the catalog
         """Return the source itself: its digests do not change."""
@@ -196,7 +197,7 @@ def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) ->
             continue
         if path in lines:
             entry.fail(
-                f"lands on the same path as the file of line {lines[path]}: {shown(path)}", "Give one of them another 'into'."
+                f"lands on the same path as the file of line {lines[path]}: {quoted(path)}", "Give one of them another 'into'."
             )
         lines[path] = entry.line
     for entry, file in zip(entries, files, strict=True):
@@ -204,7 +205,7 @@ def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) ->
         for depth in range(1, len(parts) + 1):
             if (directory := "/".join(parts[:depth])) in lines:
                 entry.mapping()["into"].fail(
-                    f"needs a directory where the file of line {lines[directory]} lands: {shown(directory)}",
+                    f"needs a directory where the file of line {lines[directory]} lands: {quoted(directory)}",
                     "Choose another directory.",
                 )
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from provisioner.catalog.document import nearest, shown
+from provisioner.catalog.document import nearest, quoted
 from provisioner.catalog.keys import PAGE, URL, URL_SCHEMES
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def page_url(value: Value) -> str:
     text = value.text()
     _check_no_credentials(value, _split_url(value, text))
     if not re.fullmatch(PAGE, text):
-        value.fail(f"{shown(text)} is not the address of a page", "Write it in full, such as https://example.org/page.")
+        value.fail(f"{quoted(text)} is not the address of a page", "Write it in full, such as https://example.org/page.")
     return text
 
 
@@ -35,10 +35,10 @@ def file_url(value: Value) -> str:
     text = value.text()
     scheme, colon, _ = text.partition(":")
     if not colon:
-        value.fail(f"{shown(text)} is not a URL", f"Begin with one of: {', '.join(URL_SCHEMES)}.")
+        value.fail(f"{quoted(text)} is not a URL", f"Begin with one of: {', '.join(URL_SCHEMES)}.")
     if scheme not in URL_SCHEMES:
         known = ", ".join(URL_SCHEMES)
-        value.fail(f"the scheme {shown(scheme)} is not one of {known}", nearest(scheme, URL_SCHEMES))
+        value.fail(f"the scheme {quoted(scheme)} is not one of {known}", nearest(scheme, URL_SCHEMES))
     if any(not "!" <= character <= "~" or character == "\\" for character in text):
         value.fail("the URL has a space, a backslash or a character that is not ASCII", "Write it percent-encoded, such as %20.")
     parts = _split_url(value, text)
@@ -48,10 +48,10 @@ def file_url(value: Value) -> str:
     if scheme == "file" and (parts.netloc or parts.query):
         value.fail("a file URL has neither a host nor a '?' part", "Write file:///path/to/file.")
     if scheme != "file" and not parts.hostname:
-        value.fail(f"{shown(text)} names no host", f"Write {scheme}://host/path.")
+        value.fail(f"{quoted(text)} names no host", f"Write {scheme}://host/path.")
     _check_file_name(value, unquote(parts.path))
     if not re.fullmatch(URL, text):
-        value.fail(f"{shown(text)} is not the URL of a file", "Write it in full, such as https://example.org/data.zip.")
+        value.fail(f"{quoted(text)} is not the URL of a file", "Write it in full, such as https://example.org/data.zip.")
     return text
 
 
@@ -60,7 +60,7 @@ def _split_url(value: Value, text: str) -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        value.fail(f"{shown_url(text)} is not a URL", "Look at the host and the port.")
+        value.fail(f"{quoted_url(text)} is not a URL", "Look at the host and the port.")
     return parts
 
 
@@ -74,9 +74,9 @@ def _check_no_credentials(value: Value, parts: SplitResult) -> None:
         value.fail(f"the URL carries credentials: {what}", "A catalog is no place for secrets: serve the file without them.")
 
 
-def shown_url(text: str) -> str:
-    """Return a wrong URL for a message, without what may be a password."""
-    return shown(re.sub(r"//.*@", "//…@", text))
+def quoted_url(text: str) -> str:
+    """Return an invalid URL for a message, without what may be a password."""
+    return quoted(re.sub(r"//.*@", "//…@", text))
 
 
 def _check_file_name(value: Value, path: str) -> None:
@@ -86,8 +86,8 @@ def _check_file_name(value: Value, path: str) -> None:
     if not name:
         value.fail("the URL names a directory, not a file", "Remove the '/' at the end, or name the file.")
     if "\\" in name or not name.isprintable() or "\ufffd" in name:
-        value.fail(f"the file's name has an unsafe character: {shown(name)}", "Rename the file.")
+        value.fail(f"the file's name has an unsafe character: {quoted(name)}", "Rename the file.")
     if "." in parts or ".." in parts:
         value.fail("the URL's path has a '.' or '..' part", "Write the path that it stands for.")
     if len(name.encode()) > _MAX_NAME:
-        value.fail(f"the file's name has more than {_MAX_NAME} bytes: {shown(name)}", "Rename the file.")
+        value.fail(f"the file's name has more than {_MAX_NAME} bytes: {quoted(name)}", "Rename the file.")

@@ -1,4 +1,4 @@
-"""A catalog is read whole or refused with file, line, key and the nearest thing that would have been right."""
+"""A catalog is read whole, or refused with file, line, key and the nearest valid value."""
 
 # ruff: noqa: E501 - in the table of mistakes a row is a line
 
@@ -97,19 +97,19 @@ excluded:
 
 
 def line_of(text: str, needle: str) -> int:
-    """Return the number of the first line that holds ``needle``."""
+    """Return the number of the first line that has ``needle``."""
     return next(number for number, line in enumerate(text.splitlines(), 1) if needle in line)
 
 
 def refused(text: str) -> ConfigurationError:
-    """Return the complaint about ``text``."""
+    """Return the error about ``text``."""
     with pytest.raises(ConfigurationError) as caught:
         parse_catalog(text, "c.yaml")
     return caught.value
 
 
 def test_a_good_catalog_is_read_whole() -> None:
-    """Every key ends up in the value that it belongs to."""
+    """Every key of a catalog is read into the value that it belongs to."""
     catalog = parse_catalog(GOOD, "c.yaml")
     speech, notes = catalog.datasets["speech"], catalog.datasets["notes"]
     assert (speech.title, speech.description, speech.purpose, speech.priority) == ("Speech", "a voice", "singing", 5)
@@ -142,7 +142,7 @@ def test_a_good_catalog_is_read_whole() -> None:
 
 
 def test_the_order_of_phases_does_not_matter() -> None:
-    """A phase may extend one that stands below it."""
+    """A phase may extend one that is defined after it."""
     text = re.sub(
         r"phases:.*excluded:",
         "phases:\n  b: {extends: a, datasets: [notes]}\n  a: {datasets: [speech]}\nexcluded:",
@@ -153,7 +153,7 @@ def test_the_order_of_phases_does_not_matter() -> None:
 
 
 def test_long_text_becomes_one_line() -> None:
-    """However a text was folded, it must not break a table."""
+    """Text that is folded over several lines becomes one line."""
     text = GOOD.replace("title: Speech", 'title: "Speech\\n  of one"')
     assert parse_catalog(text, "c.yaml").datasets["speech"].title == "Speech of one"
 
@@ -279,7 +279,7 @@ WRONG_IDS = [f"{number}-{row[3]}-{row[4]}"[:70] for number, row in enumerate(WRO
 
 @pytest.mark.parametrize(("old", "new", "where", "key", "problem", "hint"), WRONG, ids=WRONG_IDS)
 def test_each_mistake_has_its_place_and_its_hint(old: str, new: str, where: str, key: str, problem: str, hint: str) -> None:  # noqa: PLR0917 - the columns of the table
-    """One mistake in a good catalog: the message names the line that it stands on, the key, and what to do."""
+    """For each mistake in a catalog the message has its line, its key, and what to do."""
     assert old in GOOD
     text = GOOD.replace(old, new, 1)
     error = refused(text)
@@ -304,7 +304,7 @@ def test_each_mistake_has_its_place_and_its_hint(old: str, new: str, where: str,
     ],
 )
 def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
-    """Messages go to logs: the place is named, the secret is not."""
+    """A URL with credentials is refused with its position; the secret is not in the message."""
     error = refused(GOOD.replace("https://example.org/train.tar.gz", url))
     assert f"{FILE}.url" in error.message
     assert "hunter2" not in error.message + error.hint
@@ -316,7 +316,7 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
 @pytest.mark.parametrize("value", ["", "[]", "text", "7"])
 @pytest.mark.parametrize("key", ["datasets", "phases", "excluded"])
 def test_wrong_types_of_whole_sections(key: str, value: str) -> None:
-    """A section that is no mapping is refused on its own line."""
+    """A section that is not a mapping is refused on its own line."""
     text = re.sub(rf"^{key}:\n(?:  .*\n)+", f"{key}: {value}\n", GOOD, flags=re.MULTILINE)
     error = refused(text)
     assert error.message.startswith(f"c.yaml:{line_of(text, f'{key}:')}: {key}: expected a mapping, found ")
@@ -324,19 +324,19 @@ def test_wrong_types_of_whole_sections(key: str, value: str) -> None:
 
 @pytest.mark.parametrize(("key", "what"), [("datasets", "data set"), ("phases", "phase")])
 def test_empty_sections(key: str, what: str) -> None:
-    """A catalog without data sets or phases can provision nothing."""
+    """A catalog without data sets or without phases is refused."""
     text = re.sub(rf"^{key}:\n(?:  .*\n)+", f"{key}: {{}}\n", GOOD, flags=re.MULTILINE)
     assert f"{key}: there is no {what} here" in refused(text).message
 
 
 def test_sources_must_not_be_empty() -> None:
-    """A data set without a source cannot be had."""
+    """A data set without a source is refused."""
     text = re.sub(r"    sources:\n      - kind: hub\n        layout.*\n.*\n", "    sources: []\n", GOOD)
     assert "datasets.notes.sources: there is no source here" in refused(text).message
 
 
 def two_files(first: str, second: str) -> str:
-    """Return a catalog whose URL source holds two files, each described on one line."""
+    """Return a catalog whose URL source has two files, each described on one line."""
     start, end = GOOD.index("          - url: https"), GOOD.index("  notes:")
     text = GOOD[:start] + f"          - {{{first}}}\n          - {{{second}}}\n" + GOOD[end:]
     return text.replace('        splits: {"train*": train}\n', "")
@@ -354,7 +354,7 @@ def two_files(first: str, second: str) -> str:
     ],
 )
 def test_two_files_cannot_share_a_path(first: str, second: str, problem: str) -> None:
-    """What would overwrite, or stand in the way of, another file is refused before a byte is fetched."""
+    """Two files with the same path, or a file where another needs a directory, are refused before anything is fetched."""
     assert problem in refused(two_files(f"{first}, digest: none", f"{second}, digest: none")).message
 
 
@@ -367,12 +367,12 @@ def test_two_files_cannot_share_a_path(first: str, second: str, problem: str) ->
     ],
 )
 def test_two_files_may_share_a_name(first: str, second: str) -> None:
-    """In different directories, or when they are unpacked, equal names do not collide."""
+    """Files of the same name are accepted in different directories, and when they are unpacked."""
     parse_catalog(two_files(f"{first}, digest: none", f"{second}, digest: none"), "c.yaml")
 
 
 def survives(text: str) -> None:
-    """Parse, and accept nothing but a catalog or a complaint with its place."""
+    """Parse ``text``, and check that the result is a catalog or an error with its position."""
     complaint = ""
     try:
         assert isinstance(parse_catalog(text, "c.yaml"), Catalog)
@@ -384,14 +384,14 @@ def survives(text: str) -> None:
 
 @given(st.text())
 def test_any_text_gives_a_catalog_or_one_complaint(text: str) -> None:
-    """Never another exception, whatever the file holds."""
+    """Any text gives a catalog or one error, never another exception."""
     survives(text)
 
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_damaged_catalog_gives_a_catalog_or_one_complaint(data: st.DataObject) -> None:
-    """Pieces cut out of, and strange words put into, a good catalog never give another exception."""
+    """A good catalog with pieces removed and strange words inserted gives a catalog or one error."""
     text = GOOD
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(text)))
@@ -409,7 +409,7 @@ def test_a_damaged_catalog_gives_a_catalog_or_one_complaint(data: st.DataObject)
 @given(st.data())
 @settings(max_examples=25, deadline=None)
 def test_a_damaged_real_catalog_gives_a_catalog_or_one_complaint(data: st.DataObject) -> None:
-    """The same with the real one: a line lost, doubled, or indented otherwise."""
+    """The delivered catalog with a line removed, doubled or indented differently gives a catalog or one error."""
     lines = CATALOG.read_text(encoding="utf-8").splitlines(keepends=True)
     number = data.draw(st.integers(0, len(lines) - 1))
     damage = data.draw(st.sampled_from(["lost", "doubled", "indented", "cut", "swapped"]))
@@ -435,7 +435,7 @@ VALUES = st.recursive(
 @given(st.data(), VALUES)
 @settings(max_examples=200, deadline=None)
 def test_any_value_anywhere_gives_a_catalog_or_one_complaint(data: st.DataObject, value: object) -> None:
-    """Each key of a good catalog in turn gets a value of some other type."""
+    """A good catalog with a value of any other type at any key gives a catalog or one error."""
     numbers = [number for number, line in enumerate(GOOD.splitlines()) if re.search(r"\w: \S", line)]
     number = data.draw(st.sampled_from(numbers))
     lines = GOOD.splitlines()

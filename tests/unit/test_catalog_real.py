@@ -1,4 +1,4 @@
-"""The catalog that is delivered says what is known of the real data sets, and its generated companions are current."""
+"""The delivered catalog says what is known of the real data sets, and the files generated from it are current."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def url_source(dataset: DataSet) -> UrlSource:
 
 
 def test_eight_data_sets_with_their_priorities(catalog: Catalog) -> None:
-    """These, in this order: ties of priority are decided by it."""
+    """The catalog has these eight data sets with these priorities, in this order, which decides ties."""
     assert {name: dataset.priority for name, dataset in catalog.datasets.items()} == PRIORITIES
     assert list(catalog.datasets) == list(PRIORITIES)
 
 
 def test_phases_build_on_one_another(catalog: Catalog) -> None:
-    """Each phase holds the one before."""
+    """Each phase has all data sets of the phase before it."""
     minimal = ("nsynth", "ljspeech", "urmp", "fma_small")
     balanced = (*minimal, "libritts", "musicnet")
     assert {name: phase.datasets for name, phase in catalog.phases.items()} == {
@@ -88,13 +88,13 @@ def test_phases_build_on_one_another(catalog: Catalog) -> None:
 
 
 def test_what_is_excluded_and_why(catalog: Catalog) -> None:
-    """Both because of their licence."""
+    """MAESTRO and MUSDB18 are excluded because of their licences."""
     assert set(catalog.excluded) == {"maestro", "musdb18"}
     assert all("non-commercial" in one.reason for one in catalog.excluded.values())
 
 
 def test_verdicts_are_those_of_the_evidence(catalog: Catalog) -> None:
-    """Only three of the eight are plainly allowed; every verdict says what it rests on and whom to name."""
+    """Commercial use is marked as the evidence says; every data set has evidence and attribution."""
     assert {name: dataset.license.commercial for name, dataset in catalog.datasets.items()} == COMMERCIAL
     assert all(dataset.license.evidence and dataset.license.attribution for dataset in catalog.datasets.values())
     assert "16.45 %" in catalog.datasets["fma_small"].license.evidence
@@ -120,7 +120,7 @@ def test_unpacked_sizes_add_up_and_are_marked(catalog: Catalog, name: str) -> No
 
 
 def test_splits(catalog: Catalog) -> None:
-    """NSynth is three archives, LibriTTS seven, each a split."""
+    """NSynth has three splits, LibriTTS seven, URMP three; each size is that of its archive."""
     splits = {name: dataset.splits for name, dataset in catalog.datasets.items() if dataset.splits}
     assert splits == {
         "nsynth": ("train", "valid", "test"),
@@ -136,7 +136,7 @@ def test_splits(catalog: Catalog) -> None:
 
 
 def test_urmp_says_what_is_not_known(catalog: Catalog) -> None:
-    """No direct URL, no exact size, no digest: it may fail, its size is an estimate, and its only source is pinned."""
+    """URMP has no direct URL, exact size or digest: it is optional, its size an estimate, its only source pinned."""
     urmp = catalog.datasets["urmp"]
     (only,) = urmp.sources
     assert urmp.optional
@@ -149,12 +149,12 @@ def test_urmp_says_what_is_not_known(catalog: Catalog) -> None:
 
 
 def test_only_urmp_may_fail(catalog: Catalog) -> None:
-    """The failure of any other data set fails the run."""
+    """URMP alone is optional: the failure of any other data set fails the run."""
     assert [name for name, dataset in catalog.datasets.items() if dataset.optional] == ["urmp"]
 
 
 def test_hub_sources_come_first_where_they_give_the_same_layout(catalog: Catalog) -> None:
-    """Four data sets at least have one; another layout is never in front, so that a fall-back cannot slip it in."""
+    """Sources of the data set's own layout come first, and among them Hub sources before direct URLs."""
     with_hub = [name for name, dataset in catalog.datasets.items() if any(source.kind == "hub" for source in dataset.sources)]
     assert with_hub == ["nsynth", "ljspeech", "urmp", "fma_small", "libritts", "musicnet", "fma_large"]
     for dataset in catalog.datasets.values():
@@ -165,20 +165,20 @@ def test_hub_sources_come_first_where_they_give_the_same_layout(catalog: Catalog
 
 
 def test_a_third_partys_archive_is_held_by_the_official_digest(catalog: Catalog) -> None:
-    """The Hub copy of LJ Speech must have the digest of the direct URL."""
+    """The Hub copy of LJ Speech must have the digest of the original archive."""
     hub, url, _ = catalog.datasets["ljspeech"].sources
     assert (hub.kind, url.kind) == ("hub", "url")
     assert cast("HubSource", hub).digests == (("LJSpeech-1.1.tar.bz2", cast("UrlSource", url).files[0].digest),)
 
 
 def test_fma_brings_its_metadata(catalog: Catalog) -> None:
-    """Audio without its per-track licences would be of little use."""
+    """FMA's metadata, which has the licence of each track, is fetched with its audio."""
     for name in ("fma_small", "fma_large"):
         assert "fma_metadata.zip" in [file.name for file in url_source(catalog.datasets[name]).files]
 
 
 def test_plain_http_is_verified(catalog: Catalog) -> None:
-    """What comes without TLS has a sha256, and https stands first where there is any."""
+    """A file with a plain http URL has a sha256, and its https URLs are tried first."""
     for dataset in catalog.datasets.values():
         for source in url_sources(dataset):
             for file in source.files:
@@ -192,25 +192,25 @@ def test_plain_http_is_verified(catalog: Catalog) -> None:
 
 
 def test_the_editor_is_told_of_the_schema() -> None:
-    """The first line names the schema, so that editors complete and check the file."""
+    """The catalog's first line names its schema, so that editors complete and check it."""
     assert TEXT.splitlines()[0] == "# yaml-language-server: $schema=schema/catalog.schema.json"
     assert datasets_doc.CATALOG.parent / "schema" / "catalog.schema.json" == catalog_schema.PATH
 
 
-def complaints(text: str) -> list[Any]:
-    """Return what the JSON Schema has against a catalog."""
+def schema_errors(text: str) -> list[Any]:
+    """Return the errors of a catalog by the JSON Schema."""
     return list(jsonschema.Draft202012Validator(json_schema()).iter_errors(parse_document(text, "c.yaml").plain()))
 
 
 def test_the_schema_is_one_and_accepts_the_catalog() -> None:
-    """The schema is well formed, and neither the real catalog nor a good small one offends it."""
+    """The JSON Schema is valid and accepts the delivered catalog and a small good one."""
     jsonschema.Draft202012Validator.check_schema(json_schema())
-    assert complaints(TEXT) == []
-    assert complaints(GOOD) == []
+    assert schema_errors(TEXT) == []
+    assert schema_errors(GOOD) == []
 
 
 BEYOND_SCHEMA = (
-    # What takes more than one value to see, or more than a pattern.
+    # What a pattern for a single value cannot express.
     *("stands here a second time", "own layout", "is not unpacked", "in a circle", "→", "has no data set", "a second time"),
     *("there is no data set", "there is no phase", "listed as a data set too", "excluded: ", "lands", "cannot be printed"),
     "a '[' is not closed",
@@ -220,15 +220,15 @@ BEYOND_SCHEMA = (
 
 @pytest.mark.parametrize("row", WRONG, ids=WRONG_IDS)
 def test_the_schema_knows_the_mistakes_that_it_can_see(row: tuple[str, ...]) -> None:
-    """What the parser refuses in a single value, an editor with the schema marks too."""
+    """What the parser refuses in a single value, the JSON Schema refuses too."""
     old, new, _, _, problem, _ = row
     if any(words in problem for words in BEYOND_SCHEMA):
         return
-    assert complaints(GOOD.replace(old, new, 1))
+    assert schema_errors(GOOD.replace(old, new, 1))
 
 
 def test_what_the_schema_refuses_the_parser_refuses() -> None:
-    """For every key that must be there: without it neither accepts the catalog."""
+    """A catalog without a required key is refused by the parser and by the JSON Schema."""
     entries = parse_document(GOOD, "c.yaml").plain()
     for path in (("version",), ("datasets",), ("phases",), ("datasets", "speech", "license"), ("datasets", "speech", "sources")):
         damaged = json.loads(json.dumps(entries))
@@ -237,19 +237,19 @@ def test_what_the_schema_refuses_the_parser_refuses() -> None:
             inner = inner[part]
         del inner[path[-1]]
         text = json.dumps(damaged)  # JSON is YAML
-        assert complaints(text)
+        assert schema_errors(text)
         with pytest.raises(ConfigurationError):
             parse_catalog(text, "c.yaml")
 
 
 @pytest.mark.parametrize("module", [catalog_schema, datasets_doc])
 def test_generated_files_are_current(module: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Schema and page are what the program would write today."""
+    """The schema and the document of data sets are what the program generates today."""
     assert module.main(["--check"]) == 0, capsys.readouterr().err
 
 
 def test_the_page_marks_estimates_and_unverified_files() -> None:
-    """Exact bytes, marked estimates, and the word for a missing digest."""
+    """The document of data sets has exact bytes, marked estimates, and a word for a missing digest."""
     page = datasets_doc.document(parse_catalog(GOOD, "c.yaml"))
     assert "90 bytes" in page
     assert "≈ 200 bytes" in page
@@ -264,12 +264,12 @@ def test_the_page_marks_estimates_and_unverified_files() -> None:
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (349_501_546, "349.5 MB"), (25_233_566_634, "25.2 GB")],
 )
 def test_sizes_in_words(count: int, text: str) -> None:
-    """Units are powers of ten, as everywhere in the program."""
+    """Sizes in words use powers of ten."""
     assert datasets_doc.readable(count) == text
 
 
 def test_no_line_is_a_secret_or_a_place_of_ours() -> None:
-    """The catalog names public places only."""
+    """The catalog has URLs of the publishers' public hosts only."""
     hosts = {
         *("storage.googleapis.com", "download.magenta.tensorflow.org", "data.keithito.com", "os.unil.cloud.switch.ch"),
         *("www.openslr.org", "us.openslr.org", "openslr.elda.org", "zenodo.org", "hog.ee.columbia.edu"),

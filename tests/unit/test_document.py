@@ -1,4 +1,4 @@
-"""YAML with places: every value knows its line, and no text is too strange to be answered with one message."""
+"""YAML with positions: every value knows its line, and any text gives a document or one error message."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.catalog.document import MAX_DEPTH, MAX_NODES, Value, nearest, parse_document, shown
+from provisioner.catalog.document import MAX_DEPTH, MAX_NODES, Value, nearest, parse_document, quoted
 from provisioner.errors import ConfigurationError
 
 
 def read(text: str) -> Value:
-    """Read ``text`` as the file ``f.yaml``."""
+    """Return the document ``text`` of a file ``f.yaml``."""
     return parse_document(text, "f.yaml")
 
 
 def refused(text: str) -> ConfigurationError:
-    """Return the complaint about ``text``."""
+    """Return the error about ``text``."""
     with pytest.raises(ConfigurationError) as caught:
         read(text)
     return caught.value
 
 
 def test_values_know_their_file_line_and_key() -> None:
-    """A value's place is the line of its key; an item's is its own."""
+    """The line of a mapping's value is that of its key; the line of a list's item is its own."""
     root = read("a:\n  b:\n    - x\n    - y: 1\nc: >-\n  folded\n  text\n")
     assert root.key == ""
     inner = root.mapping()["a"].mapping()["b"]
@@ -35,13 +35,13 @@ def test_values_know_their_file_line_and_key() -> None:
 
 
 def test_an_empty_document_is_an_empty_mapping() -> None:
-    """Nothing, or comments alone, says nothing."""
+    """A file that is empty or has only comments is an empty mapping."""
     assert read("").mapping() == {}
     assert read("# only a comment\n").mapping() == {}
 
 
 def test_plain_gives_what_a_yaml_reader_gives() -> None:
-    """Without places the document is ordinary data."""
+    """Without positions a document is the data that a YAML reader returns."""
     assert read("a: [1, 2.5, true, null, x]\nb: {c: 'd'}\n").plain() == {
         "a": [1, 2.5, True, None, "x"],
         "b": {"c": "d"},
@@ -65,7 +65,7 @@ def test_plain_gives_what_a_yaml_reader_gives() -> None:
     ],
 )
 def test_numbers_are_read_as_people_mean_them(text: str, expected: object) -> None:
-    """YAML 1.1's other notations stay text, so that a wrong value is refused and not misread."""
+    """Numbers in YAML 1.1's unusual notations stay text, so that they are refused and not misread."""
     assert read(f"a: {text}").mapping()["a"].data == expected
 
 
@@ -95,31 +95,31 @@ def test_numbers_are_read_as_people_mean_them(text: str, expected: object) -> No
     ],
 )
 def test_what_is_no_document_is_refused_with_its_line(text: str, message: str) -> None:
-    """Whatever is wrong with the text, there is one message, and it begins with file and line."""
+    """Whatever is wrong with a document, there is one message, which begins with file and line."""
     with pytest.raises(ConfigurationError) as caught:
         read(text).mapping()["a"].integer()
     assert message in str(caught.value)
 
 
 def test_deep_nesting_has_a_bound_of_its_own() -> None:
-    """What the YAML reader still bears may be too deep for whoever walks it."""
+    """A document that nests too deeply is refused, also where the YAML reader accepts it."""
     assert "nested too deeply" in refused("[" * (MAX_DEPTH + 2) + "]" * (MAX_DEPTH + 2)).message
 
 
 def test_aliases_cannot_multiply_without_end() -> None:
-    """Ten lines of aliases that stand for ten thousand million values are refused, and soon."""
+    """Ten lines of aliases that stand for ten thousand million values are refused quickly."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     assert f"more than {MAX_NODES} values" in refused("\n".join(lines)).message
 
 
 def test_an_alias_may_be_used_twice() -> None:
-    """Only a circle is refused, not a repetition."""
+    """An alias may be used twice; only an alias inside itself is refused."""
     assert read("a: &x {k: 1}\nb: [*x, *x]").plain() == {"a": {"k": 1}, "b": [{"k": 1}, {"k": 1}]}
 
 
 def test_a_key_that_cannot_be_printed_is_escaped() -> None:
-    """A document cannot send control sequences to a terminal."""
+    """A key with control characters is escaped in messages, so that it cannot change a terminal."""
     error = refused(r'"\e[31m": &x [*x]')
     assert error.message.isprintable()
 
@@ -135,7 +135,7 @@ def test_a_key_that_cannot_be_printed_is_escaped() -> None:
     ],
 )
 def test_a_wrong_type_says_what_was_expected_and_found(call: object, problem: str) -> None:
-    """Each accessor names both sides."""
+    """A value of the wrong type is refused with the expected type and the found one."""
     with pytest.raises(ConfigurationError) as caught:
         call(read("a: word").mapping()["a"])  # type: ignore[operator]
     assert str(caught.value) == f"f.yaml:1: a: {problem}"
@@ -146,7 +146,7 @@ def test_a_wrong_type_says_what_was_expected_and_found(call: object, problem: st
     [("", "nothing"), ("true", "true or false"), ("{}", "a mapping"), ("[]", "a list"), ("2.5", "the number 2.5")],
 )
 def test_text_is_not_guessed_from_other_types(written: str, kind: str) -> None:
-    """``no`` as a name is a truth value in YAML: it is refused, with the remedy."""
+    """A value that YAML reads as a truth value or number is refused where text is expected, with the remedy."""
     with pytest.raises(ConfigurationError) as caught:
         read(f"a: {written}").mapping()["a"].text()
     assert str(caught.value) == f"f.yaml:1: a: expected text, found {kind}"
@@ -154,7 +154,7 @@ def test_text_is_not_guessed_from_other_types(written: str, kind: str) -> None:
 
 
 def test_numbers_have_bounds() -> None:
-    """Both bounds belong to the range."""
+    """Numbers outside their bounds are refused; the bounds themselves are accepted."""
     value = read("a: 6").mapping()["a"]
     assert value.integer(1, 6) == 6
     with pytest.raises(ConfigurationError, match="expected a whole number from 1 to 5, found 6"):
@@ -164,7 +164,7 @@ def test_numbers_have_bounds() -> None:
 
 
 def test_unknown_and_missing_keys() -> None:
-    """An unknown key is answered with the nearest known one, a missing one with its name."""
+    """An unknown key is refused with the nearest known one, a missing key with its name."""
     root = read("phases: 1\n")
     with pytest.raises(ConfigurationError) as caught:
         root.mapping(["phase", "datasets"])
@@ -175,22 +175,22 @@ def test_unknown_and_missing_keys() -> None:
 
 
 def test_nearest_names_all_when_nothing_is_near() -> None:
-    """A wild guess helps less than the list."""
+    """If no known name is near, all of them are listed."""
     assert nearest("nsinth", ["nsynth", "urmp"]) == "Did you mean 'nsynth'?"
     assert nearest("HF_TOKEM", ["HF_TOKEN"]) == "Did you mean 'HF_TOKEN'?"
     assert nearest("zzz", ["b", "a"]) == "Known: a, b."
     assert nearest("zzz", []) == ""
 
 
-def test_shown_is_short() -> None:
-    """A message repeats a wrong value, not a whole file of it."""
-    assert shown("abc") == "'abc'"
-    assert len(shown("x" * 1000)) < 70
+def test_quoted_text_is_short() -> None:
+    """A message repeats at most the beginning of a wrong value."""
+    assert quoted("abc") == "'abc'"
+    assert len(quoted("x" * 1000)) < 70
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from("[]{}:-,&*!|>'\"%@`#? \n\t\\uU0x")))
 def test_any_text_gives_a_document_or_one_complaint(text: str) -> None:
-    """No text leads to another exception."""
+    """Any text gives a document or one error, never another exception."""
     complaint = "f.yaml:"
     try:
         read(text).plain()

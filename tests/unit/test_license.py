@@ -1,4 +1,4 @@
-"""Licences: what each policy lets through, and the text that names whom to thank."""
+"""Licences: what each policy allows, and the text of attributions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def dataset(commercial: Commercial = "allowed") -> DataSet:
     ],
 )
 def test_each_policy_for_each_mark(policy: Policy, commercial: Commercial, *, allowed: bool, warned: bool) -> None:
-    """The whole table; a refusal says what would change it, a warning where the terms are."""
+    """Each policy allows or refuses by the mark; a refusal says what would accept it, a warning where the terms are."""
     verdict = judge(policy, dataset(commercial), ())
     assert verdict.allowed is allowed
     assert (verdict.warning is not None) is warned
@@ -52,24 +52,24 @@ def test_each_policy_for_each_mark(policy: Policy, commercial: Commercial, *, al
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("commercial", COMMERCIAL)
 def test_accepted_by_name_passes_whatever_the_policy(policy: Policy, commercial: Commercial) -> None:
-    """Who accepted the terms by name is not warned of them again."""
+    """A data set whose licence was accepted by name is allowed by every policy, without a warning."""
     verdict = judge(policy, dataset(commercial), {"speech", "other"})
     assert (verdict.allowed, verdict.warning) == (True, None)
     assert "accepted by name" in verdict.reason
 
 
 def test_accepting_another_data_set_changes_nothing() -> None:
-    """Acceptance is one by one."""
+    """Accepting one data set's licence does not accept another's."""
     assert not judge("commercial", dataset("verify"), ["other"]).allowed
 
 
 def test_each_mark_has_its_meaning() -> None:
-    """No mark is shown without words."""
+    """Every mark for commercial use has a meaning in words."""
     assert set(MEANINGS) == set(COMMERCIAL)
 
 
 def test_attribution_names_terms_evidence_and_whom_to_cite() -> None:
-    """What a licence asks to be shown is in the text, for the data sets given and no other."""
+    """The attribution has terms, evidence and citation of the given data sets, and of no other."""
     catalog = parse_catalog(GOOD, "c.yaml")
     text = attribution_text([catalog.datasets["speech"]])
     for words in (
@@ -83,11 +83,11 @@ def test_attribution_names_terms_evidence_and_whom_to_cite() -> None:
 
 
 def test_attribution_of_an_empty_volume_says_so() -> None:
-    """An empty list is not an empty file."""
+    """The attribution of an empty volume says that there is no data set."""
     assert "no data set" in attribution_text([])
 
 
 def test_attribution_is_the_same_for_the_same_data_sets() -> None:
-    """No clock and no chance: a second run writes nothing new."""
+    """The attribution of the same data sets is always the same text."""
     catalog = parse_catalog(GOOD, "c.yaml")
     assert attribution_text(catalog.datasets.values()) == attribution_text(list(catalog.datasets.values()))

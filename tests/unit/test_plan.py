@@ -1,4 +1,4 @@
-"""Plans: the same inputs give the same plan, a second run plans nothing, and no plan needs more room than there is."""
+"""Plans: the same inputs give the same plan, a second run plans nothing, and no plan needs more space than is free."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MEGABYTE = 10**6
 
 
 def data_set(name: str, packed: int = 0, unpacked: int = 0, **fields: Any) -> DataSet:
-    """Describe a data set of one archive (or of several: ``packed`` repeated ``parts`` times)."""
+    """Return a data set of ``parts`` archives, each with ``packed`` bytes on the wire and ``unpacked`` bytes in the tree."""
     commercial: Commercial = fields.pop("commercial", "allowed")
     parts: int = fields.pop("parts", 1)
     files = tuple(
@@ -57,21 +57,21 @@ def data_set(name: str, packed: int = 0, unpacked: int = 0, **fields: Any) -> Da
 
 
 def catalog(*datasets: DataSet) -> Catalog:
-    """Put data sets into two phases: the first alone, and all."""
+    """Return a catalog with two phases: ``small`` has the first data set alone, ``all`` has all of them."""
     names = tuple(each.id for each in datasets)
     phases = {"small": Phase("small", "", names[:1]), "all": Phase("all", "", names, "small", names[1:])}
     return Catalog({each.id: each for each in datasets}, phases)
 
 
 def receipt(recipe: Recipe, size: int = MEGABYTE) -> Receipt:
-    """Prove a recipe."""
+    """Return the receipt of a recipe."""
     content_ids = {artifact.content_id: artifact.key for artifact in recipe.artifacts or ()}
     name, splits = recipe.dataset.id, recipe.splits
     return Receipt(name, recipe.version, "raw", splits, 1, size, "X", "url", "https://x", "p", "catalog", "2026", content_ids)
 
 
 def after(plan: Plan, before: Inventory) -> Inventory:
-    """Return the volume after a plan was carried out."""
+    """Return the inventory after a plan was carried out."""
     receipts, published = dict(before.receipts), dict(before.published)
     for key in plan.evict:
         receipts.pop(key)
@@ -92,11 +92,11 @@ BETA = data_set("beta", 5 * MEGABYTE, 8 * MEGABYTE, priority=3)
 GAMMA = data_set("gamma", 1 * MEGABYTE, 2 * MEGABYTE, priority=4)
 SHELF = catalog(ALPHA, BETA, GAMMA)
 ALL = Request("all")
-ANY_ROOM = Rules()
+NO_LIMIT = Rules()
 
 
-def plan_of(inventory: Inventory | None = None, rules: Rules = ANY_ROOM, wanted: Request = ALL, shelf: Catalog = SHELF) -> Plan:
-    """Make a plan."""
+def plan_of(inventory: Inventory | None = None, rules: Rules = NO_LIMIT, wanted: Request = ALL, shelf: Catalog = SHELF) -> Plan:
+    """Return the plan for a request, an inventory and rules."""
     return make_plan(wanted, shelf, inventory or Inventory(), rules)
 
 
@@ -104,7 +104,7 @@ def plan_of(inventory: Inventory | None = None, rules: Rules = ANY_ROOM, wanted:
 
 
 def test_an_empty_volume() -> None:
-    """Everything is fetched, the highest priority first, ties in the catalog's order; sizes are sums."""
+    """On an empty volume everything is fetched, by priority and then in the catalog's order; the plan's sizes are sums."""
     plan = plan_of()
     assert actions(plan) == {"alpha": "fetch", "gamma": "fetch", "beta": "fetch"}
     assert plan.download == Size(16 * MEGABYTE)
@@ -115,7 +115,7 @@ def test_an_empty_volume() -> None:
 
 
 def test_a_second_run_plans_nothing() -> None:
-    """After a plan was carried out, the next one is empty."""
+    """After a plan was carried out, the next plan is empty."""
     done = after(plan_of(), Inventory())
     second = plan_of(done)
     assert second.work == ()
@@ -131,14 +131,14 @@ def test_a_link_that_is_missing_or_old() -> None:
 
 
 def test_a_tree_without_a_receipt() -> None:
-    """It is adopted."""
+    """A whole tree without a receipt is adopted, not fetched again."""
     version = make_recipe(ALPHA).version
     assert actions(plan_of(Inventory(orphans=frozenset({("alpha", version)}))))["alpha"] == "adopt"
     assert actions(plan_of(Inventory(orphans=frozenset({("alpha", "another")}))))["alpha"] == "fetch"
 
 
 def test_something_in_the_way() -> None:
-    """It is left alone: an error for that data set."""
+    """Something that the provisioner did not create is left alone; the data set at that path is refused with an error."""
     plan = plan_of(Inventory(foreign=frozenset({"alpha"})))
     step = plan.steps[0]
     assert step.action == "refuse"
@@ -147,19 +147,19 @@ def test_something_in_the_way() -> None:
 
 
 def test_what_was_not_asked_for() -> None:
-    """It is named, and nothing more."""
+    """A published data set that was not asked for is listed in the plan and stays."""
     done = after(plan_of(), Inventory())
     plan = plan_of(done, wanted=Request("small"))
     assert (actions(plan), plan.not_in_phase) == ({"alpha": "keep"}, ("beta", "gamma"))
 
 
 def test_priorities_may_be_replaced() -> None:
-    """They decide the order."""
+    """Priorities from the settings replace those of the catalog and decide the order."""
     assert list(actions(plan_of(rules=Rules(priorities={"beta": 5, "alpha": 1})))) == ["beta", "gamma", "alpha"]
 
 
 def test_splits() -> None:
-    """One split costs what it weighs; the whole then takes it over for nothing."""
+    """One split needs only its own bytes; the whole data set later reuses that split without a download."""
     shelf = catalog(data_set("alpha", MEGABYTE, 3 * MEGABYTE, parts=3))
     one = plan_of(wanted=Request(datasets=(("alpha", ("part1",)),)), shelf=shelf)
     assert (one.phase, one.download, one.unpacked) == (None, Size(MEGABYTE), Size(3 * MEGABYTE))
@@ -171,7 +171,7 @@ def test_splits() -> None:
 
 
 def test_an_archive_of_two_data_sets_counts_once() -> None:
-    """What the first fetches, the second takes over."""
+    """An archive that two data sets share is counted once: the second reuses what the first fetched."""
     shared = UrlFile("https://x/shared.zip", size=Size(7), digest=Digest("sha256", "7" * 64), unpack="zip", unpacked_size=Size(9))
     one, two = (data_set(name, sources=(UrlSource((shared,)),)) for name in ("one", "two"))
     plan = plan_of(shelf=catalog(one, two))
@@ -193,7 +193,7 @@ TERMS = catalog(*(data_set(mark, 1, 1, commercial=mark) for mark in ("allowed", 
     ],
 )
 def test_policies(rules: Rules, fetched: set[str]) -> None:
-    """What a phase names and the policy refuses is skipped, with its reason."""
+    """A data set of a phase that the licence policy refuses is skipped, with its reason."""
     plan = plan_of(rules=rules, shelf=TERMS)
     assert {step.id for step in plan.work} == fetched
     assert {step.reason for step in plan.steps if step.action == "skip"} <= {"license_policy"}
@@ -201,7 +201,7 @@ def test_policies(rules: Rules, fetched: set[str]) -> None:
 
 
 def test_a_refused_licence_by_name() -> None:
-    """Asked for by name it is an error."""
+    """A data set that was asked for by name and has a refused licence is an error."""
     plan = plan_of(wanted=Request(datasets=(("forbidden", ()), ("allowed", ()))), shelf=TERMS)
     assert actions(plan) == {"forbidden": "refuse", "allowed": "fetch"}
     assert isinstance(plan.steps[0].error, LicenseRefusedError)
@@ -209,16 +209,16 @@ def test_a_refused_licence_by_name() -> None:
 
 
 def test_what_is_there_stays() -> None:
-    """A stricter policy takes nothing away."""
+    """A data set that is published already stays when the policy becomes stricter."""
     done = after(plan_of(rules=Rules("any"), shelf=TERMS), Inventory())
     assert set(actions(plan_of(done, Rules("commercial"), shelf=TERMS)).values()) == {"keep"}
 
 
-# --- room ------------------------------------------------------------------------------------------------------------------
+# --- space -----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_lowest_priorities_are_left_out() -> None:
-    """Alpha needs 30 MB at its peak and leaves 20; gamma fits beside it, beta does not."""
+    """Alpha needs 30 MB at its peak and 20 MB afterwards; gamma fits beside it, beta does not and is skipped."""
     plan = plan_of(Inventory(free_bytes=31 * MEGABYTE))
     assert actions(plan) == {"alpha": "fetch", "gamma": "fetch", "beta": "skip"}
     assert plan.steps[2].reason == "storage_limit"
@@ -227,32 +227,32 @@ def test_the_lowest_priorities_are_left_out() -> None:
 
 
 def test_a_smaller_one_may_fit_where_a_larger_does_not() -> None:
-    """Leaving one out does not leave out all that come after it."""
+    """A data set that is too large does not keep smaller ones of lower priority out."""
     assert actions(plan_of(Inventory(free_bytes=14 * MEGABYTE))) == {"alpha": "skip", "gamma": "fetch", "beta": "skip"}
     assert actions(plan_of(Inventory(free_bytes=15 * MEGABYTE))) == {"alpha": "skip", "gamma": "fetch", "beta": "fetch"}
 
 
 def test_whichever_bound_is_less() -> None:
-    """The device's room and the limit both hold."""
+    """Free space on the device and the limit both apply: the smaller of them decides."""
     assert actions(plan_of(Inventory(free_bytes=10**12), Rules(limit_bytes=3 * MEGABYTE)))["alpha"] == "skip"
     assert actions(plan_of(Inventory(free_bytes=3 * MEGABYTE), Rules(limit_bytes=10**12)))["alpha"] == "skip"
 
 
 def test_what_is_kept_counts_towards_the_limit() -> None:
-    """The limit is for all that the provisioner keeps."""
+    """The limit applies to everything on the volume, also to what is there already."""
     kept = after(plan_of(wanted=Request("small")), Inventory())
     plan = plan_of(kept, Rules(limit_bytes=25 * MEGABYTE))
     assert actions(plan) == {"alpha": "keep", "gamma": "fetch", "beta": "skip"}
 
 
 def test_bytes_in_staging_are_part_of_the_need() -> None:
-    """A download that was cut off does not count against its own rest."""
+    """Bytes of an interrupted download count as available for the rest of it."""
     assert actions(plan_of(Inventory(free_bytes=20 * MEGABYTE, staged_bytes=10 * MEGABYTE)))["alpha"] == "fetch"
     assert actions(plan_of(Inventory(free_bytes=20 * MEGABYTE)))["alpha"] == "skip"
 
 
 def test_a_shortfall() -> None:
-    """With `fail` nothing is fetched; when nothing fits it fails in any case; the message has needed and free."""
+    """If not all fits, ON_SHORTFALL=fail fetches nothing; if nothing fits, that is an error in any case."""
     failing = plan_of(Inventory(free_bytes=31 * MEGABYTE), Rules(fail_on_shortfall=True))
     assert isinstance(failing.shortfall, VolumeFullError)
     assert "beta" in failing.shortfall.message
@@ -264,7 +264,7 @@ def test_a_shortfall() -> None:
 
 
 def test_too_large_by_name() -> None:
-    """An error of that data set, which names needed and free."""
+    """A data set asked for by name that does not fit is an error, which has the needed and the free bytes."""
     plan = plan_of(Inventory(free_bytes=5 * MEGABYTE), wanted=Request(datasets=(("alpha", ()), ("gamma", ()))))
     assert actions(plan) == {"alpha": "refuse", "gamma": "fetch"}
     assert isinstance(plan.steps[0].error, VolumeFullError)
@@ -272,7 +272,7 @@ def test_too_large_by_name() -> None:
 
 
 def test_archives_one_at_a_time() -> None:
-    """Where there is no room for all archives together they come one by one."""
+    """Where all archives together do not fit, each is fetched and unpacked before the next."""
     shelf = catalog(data_set("alpha", 10, 20, parts=4))
     need = need_of(make_recipe(shelf.datasets["alpha"]))
     assert (need.download, need.unpacked) == (Size(40), Size(80))
@@ -283,7 +283,7 @@ def test_archives_one_at_a_time() -> None:
 
 
 def test_superseded_versions_go_when_their_space_is_needed() -> None:
-    """And only then; never one that is published, wanted, or shares an archive with what is wanted."""
+    """Superseded versions are evicted only for space, and never if a wanted data set can reuse an archive of theirs."""
     old = replace(receipt(make_recipe(ALPHA), 20 * MEGABYTE), version="old", content_ids={"other": "key"})
     now = after(plan_of(wanted=Request("small")), Inventory())
     both = replace(now, receipts={**now.receipts, ("alpha", "old"): old})
@@ -301,21 +301,21 @@ def test_superseded_versions_go_when_their_space_is_needed() -> None:
 
 @pytest.mark.parametrize(("free", "phase"), [(10**9, "all"), (31 * MEGABYTE, "small"), (None, "all")])
 def test_auto(free: int | None, phase: str) -> None:
-    """The largest phase that fits."""
+    """PHASE=auto takes the largest phase that fits."""
     assert plan_of(Inventory(free_bytes=free), wanted=Request("auto")).phase == phase
 
 
 def test_auto_where_nothing_fits() -> None:
-    """The smallest, with what is to be said about it."""
+    """If no phase fits, PHASE=auto takes the smallest, whose plan has the error."""
     plan = plan_of(Inventory(free_bytes=1), wanted=Request("auto"))
     assert plan.phase == "small"
     assert plan.shortfall is not None
 
 
 def test_what_would_fit() -> None:
-    """On an empty volume of a size."""
-    assert fitting(ALL, SHELF, ANY_ROOM, 5 * MEGABYTE) == ("gamma",)
-    assert fitting(ALL, SHELF, ANY_ROOM, 10**9) == ("alpha", "gamma", "beta")
+    """A plan lists what would fit on an empty volume of a given size."""
+    assert fitting(ALL, SHELF, NO_LIMIT, 5 * MEGABYTE) == ("gamma",)
+    assert fitting(ALL, SHELF, NO_LIMIT, 10**9) == ("alpha", "gamma", "beta")
     assert fitting(ALL, SHELF, Rules(fail_on_shortfall=True), 1) == ()
     assert phase_peak(SHELF, "small") == 30 * MEGABYTE
 
@@ -324,7 +324,7 @@ def test_what_would_fit() -> None:
 
 
 def test_totals() -> None:
-    """An estimate anywhere, or a gap, makes the sum an estimate."""
+    """A sum of sizes is an estimate if any of them is an estimate or is unknown."""
     assert total([Size(1), Size(2)]) == Size(3)
     assert total([Size(1), Size(2, estimate=True)]) == Size(3, estimate=True)
     assert total([Size(1), None]) == Size(1, estimate=True)
@@ -332,7 +332,7 @@ def test_totals() -> None:
 
 
 def test_a_hub_source_with_and_without_a_size() -> None:
-    """What nobody knows is planned for as nothing, and marked."""
+    """A repository of unknown size is planned with no bytes, and its size is given as unknown."""
     unknown = make_recipe(data_set("alpha", sources=(HubSource("ann/a"),)))
     assert need_of(unknown).download is None
     known = make_recipe(data_set("alpha", sources=(HubSource("ann/a", size=Size(50)),)))
@@ -343,7 +343,7 @@ def test_a_hub_source_with_and_without_a_size() -> None:
 
 
 def test_an_unpacked_size_is_shared_out() -> None:
-    """An archive whose unpacked size is not stated has its share of the whole, by its weight: an estimate."""
+    """An archive of unknown unpacked size is estimated by its share of the packed bytes."""
     files = tuple(
         UrlFile(f"https://x/{name}", size=Size(size), digest=Digest("sha256", name * 64), unpack="zip", split=name)
         for name, size in (("a", 10), ("b", 30))
@@ -357,32 +357,32 @@ def test_an_unpacked_size_is_shared_out() -> None:
 
 @st.composite
 def shelves(draw: st.DrawFn) -> Catalog:
-    """Make any small catalog."""
+    """Return any small catalog."""
     sizes = st.integers(0, 1000)
     return catalog(
         *(
             data_set(
-                f"d{place}",
+                f"d{index}",
                 draw(sizes),
                 draw(sizes),
                 priority=draw(st.integers(1, 5)),
                 parts=draw(st.integers(1, 3)),
                 commercial=draw(st.sampled_from(["allowed", "mixed", "forbidden"])),
             )
-            for place in range(draw(st.integers(1, 5)))
+            for index in range(draw(st.integers(1, 5)))
         )
     )
 
 
 @given(shelf=shelves(), free=st.integers(0, 6000), limit=st.none() | st.integers(0, 6000), fail=st.booleans())
 def test_any_plan(shelf: Catalog, free: int, limit: int | None, fail: bool) -> None:
-    """It keeps within the room, is made the same twice, and once carried out leaves nothing that it could have done."""
+    """Any plan fits into the free space and is the same when made twice; once carried out it leaves nothing to do."""
     rules = Rules(limit_bytes=limit, fail_on_shortfall=fail)
     first = plan_of(Inventory(free_bytes=free), rules, shelf=shelf)
     assert first == plan_of(Inventory(free_bytes=free), rules, shelf=shelf) or first.shortfall
-    room = min(free, limit) if limit is not None else free
-    assert first.peak_bytes <= room
-    assert sum(step.unpacked.value for step in first.work if step.unpacked) <= room
+    available = min(free, limit) if limit is not None else free
+    assert first.peak_bytes <= available
+    assert sum(step.unpacked.value for step in first.work if step.unpacked) <= available
     priorities = [step.priority for step in first.steps]
     assert priorities == sorted(priorities, reverse=True)
     if first.shortfall is None:

@@ -1,4 +1,4 @@
-"""Recipes: what makes another version, and what does not; which files a source and its splits name."""
+"""Recipes: what changes a version and what does not; which files a source and its splits select."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TERMS = License("CC-BY-4.0", "CC BY 4.0", "https://example.org", "allowed", "evi
 
 
 def digest(letter: str) -> Digest:
-    """Make a digest up."""
+    """Return an invented digest."""
     return Digest("sha256", letter * 64)
 
 
 def file(name: str, **fields: Any) -> UrlFile:
-    """Describe a file behind a URL."""
+    """Return a file behind a URL."""
     return UrlFile(**{"url": f"https://one.example/{name}", "size": Size(100), "digest": digest("a"), **fields})
 
 
@@ -47,7 +47,7 @@ HUB = HubSource(
 
 
 def data_set(*sources: UrlSource | HubSource, **fields: Any) -> DataSet:
-    """Describe a data set."""
+    """Return a data set with these sources."""
     return DataSet(
         **{
             "id": "alpha",
@@ -74,7 +74,7 @@ BASE = UrlSource((file("a.zip", unpack="zip"),))
 
 
 def changed(**fields: Any) -> UrlSource:
-    """Return the base source with another file."""
+    """Return the base source with a changed file."""
     return UrlSource((replace(BASE.files[0], **fields),))
 
 
@@ -89,7 +89,7 @@ def changed(**fields: Any) -> UrlSource:
     ],
 )
 def test_the_same_version(fields: dict[str, Any]) -> None:
-    """URLs, mirrors and sizes of a file with a digest decide nothing."""
+    """The URL, mirrors and sizes of a file with a digest do not change the version."""
     assert version(changed(**fields)) == version(BASE)
 
 
@@ -105,25 +105,25 @@ def test_the_same_version(fields: dict[str, Any]) -> None:
     ],
 )
 def test_another_version(fields: dict[str, Any]) -> None:
-    """Digest, unpacking and place do."""
+    """The digest, the unpacking and the directory of a file change the version."""
     assert version(changed(**fields)) != version(BASE)
 
 
 def test_texts_decide_nothing() -> None:
-    """Title, priority, licence, sizes of the whole: not in the recipe."""
+    """Title, priority, licence and unpacked size of a data set do not change the version."""
     other = data_set(BASE, title="Beta", priority=1, license=replace(TERMS, spdx="MIT"), unpacked_size=Size(9), optional=True)
     assert make_recipe(other).version == version(BASE)
 
 
 def test_a_file_that_is_not_unpacked_has_a_name() -> None:
-    """It decides where the bytes lie."""
+    """The name of a file that is not unpacked changes the version: it is the file's path in the tree."""
     plain = UrlSource((file("a.txt"),))
     assert version(plain) != version(UrlSource((file("b.txt"),)))
     assert version(plain) == version(UrlSource((file("a.txt", url="https://two.example/d/a.txt"),)))
 
 
 def test_a_file_without_a_digest() -> None:
-    """It is known by name and size."""
+    """A file without a digest is identified by its name and size."""
     first = changed(digest=None)
     assert version(first) == version(changed(digest=None, url="https://two.example/a.zip"))
     assert version(first) != version(changed(digest=None, size=Size(5)))
@@ -141,12 +141,12 @@ def test_a_file_without_a_digest() -> None:
     ],
 )
 def test_another_version_on_the_hub(fields: dict[str, Any]) -> None:
-    """Repository and revision as written, globs, unpacking, official digests."""
+    """Repository and revision as written, globs, unpacking and official digests change the version."""
     assert version(replace(HUB, **fields)) != version(HUB)
 
 
 def test_sources_and_splits_decide() -> None:
-    """Another source, another order, a split."""
+    """Other sources, another order of sources and a split change the version."""
     versions = {
         version(SPLIT),
         version(HUB),
@@ -160,7 +160,7 @@ def test_sources_and_splits_decide() -> None:
 
 
 def test_what_a_version_looks_like() -> None:
-    """Sixteen hexadecimal digits, and these for these: a change here refetches every volume in the world."""
+    """A version has sixteen hexadecimal digits, and known recipes keep theirs: a change would refetch every volume."""
     assert re.fullmatch(r"[0-9a-f]{16}", version(BASE))
     assert (version(BASE), version(HUB)) == ("d38d5cffb2283457", "3aaf9f9d39546514")
 
@@ -169,13 +169,13 @@ def test_what_a_version_looks_like() -> None:
 
 
 def test_all_splits_are_the_whole() -> None:
-    """In any order, and twice."""
+    """All splits by name, in any order and repeated, are the whole data set."""
     recipe = make_recipe(data_set(SPLIT), splits=("test", "train", "test"))
     assert (recipe.splits, recipe.label, recipe.version) == ((), "alpha", version(SPLIT))
 
 
 def test_one_split() -> None:
-    """Its files, and those without a split; in the catalog's order however it was asked for."""
+    """A split has its own files and those without a split, in the catalog's order however it was asked for."""
     recipe = make_recipe(data_set(SPLIT), splits=("test",))
     assert [each.name for each in recipe.artifacts or ()] == ["test.tar.gz", "about.txt"]
     assert recipe.label == "alpha:test"
@@ -186,28 +186,28 @@ def test_one_split() -> None:
 
 
 def test_sources_that_cannot_tell_splits_apart_are_left_out() -> None:
-    """They would give more, or less, than was asked for."""
+    """A source that cannot deliver a split separately is not used for it."""
     whole = UrlSource((file("all.zip", unpack="zip"),))
     assert make_recipe(data_set(whole, SPLIT), splits=("test",)).sources == make_recipe(data_set(SPLIT), splits=("test",)).sources
 
 
 @pytest.mark.parametrize(("name", "hint"), [("tset", "test"), ("validation", "")])
 def test_an_unknown_split(name: str, hint: str) -> None:
-    """66, with the nearest that is known."""
+    """An unknown split is not found (66); the hint has the nearest known one."""
     with pytest.raises(NotFoundError, match=f"no split '{name}'") as caught:
         make_recipe(data_set(SPLIT), splits=(name,))
     assert hint in caught.value.hint
 
 
 def test_a_data_set_without_splits() -> None:
-    """Says how to ask for it."""
+    """Asking for a split of a data set without splits is an error whose hint says how to ask for the whole."""
     with pytest.raises(NotFoundError) as caught:
         make_recipe(data_set(BASE), splits=("test",))
     assert "'alpha'" in caught.value.hint
 
 
 def test_layouts() -> None:
-    """A layout is chosen, never slipped in: the sources are those that deliver it."""
+    """Only sources that deliver the chosen layout are used."""
     both = data_set(BASE, replace(HUB, layout="parquet"))
     assert make_recipe(both).sources == (BASE,)
     chosen = make_recipe(both, layout="parquet")
@@ -221,7 +221,7 @@ def test_layouts() -> None:
 
 
 def test_artifacts_of_urls() -> None:
-    """Everything is known without asking anybody."""
+    """The artifacts of direct URLs are known from the catalog alone."""
     (artifact,) = UrlSource((file("d/a%20b.txt", into="docs", mirrors=("https://two.example/x",)),)).artifacts or ()
     assert (artifact.name, artifact.path) == ("a b.txt", "docs/a b.txt")
     assert artifact.urls == ("https://one.example/d/a%20b.txt", "https://two.example/x")
@@ -240,7 +240,7 @@ LISTING: list[tuple[str, int, Digest | None]] = [
 
 
 def listed(source: HubSource, *splits: str) -> dict[str, Artifact]:
-    """Choose from the listing."""
+    """Return what a source selects from the listing, by name."""
     reduced = source.for_splits(splits)
     assert reduced is not None
     chosen = reduced.select(LISTING, lambda path: f"https://hub/{path}")
@@ -248,7 +248,7 @@ def listed(source: HubSource, *splits: str) -> dict[str, Artifact]:
 
 
 def test_artifacts_of_the_hub() -> None:
-    """Globs choose, directories stay, archives are unpacked where they lie."""
+    """Globs select files of a repository; directories are kept, and archives are unpacked in their own directory."""
     found = listed(HUB)
     assert set(found) == {"data/train.tar.gz", "data/test.wav", "README.md"}
     train = found["data/train.tar.gz"]
@@ -259,13 +259,13 @@ def test_artifacts_of_the_hub() -> None:
 
 
 def test_splits_of_the_hub() -> None:
-    """Files that no glob matches belong to every split."""
+    """Files of a repository that no glob of a split matches belong to every split."""
     assert set(listed(HUB, "test")) == {"data/test.wav", "README.md"}
     assert set(listed(HUB, "train")) == {"data/train.tar.gz", "README.md"}
 
 
 def test_official_digests() -> None:
-    """They replace the listing's, unless the listing already contradicts them."""
+    """An official digest replaces the listing's; a listing that contradicts it, or lacks the file, is an error."""
     official = replace(HUB, digests=(("data/test.wav", Digest("md5", "a" * 32)),))
     assert listed(official)["data/test.wav"].verified_against == "catalog"
     with pytest.raises(DigestMismatchError, match=r"data/test\.wav"):
@@ -275,19 +275,19 @@ def test_official_digests() -> None:
 
 
 def test_a_repository_that_holds_nothing_of_it() -> None:
-    """Globs that match nothing are an error, never an empty data set."""
+    """Globs that match no file of a repository are an error, never an empty data set."""
     with pytest.raises(NotFoundError, match=r"does not hold \*\.flac"):
         listed(replace(HUB, include=("*.flac",)))
 
 
 def artifact_of(**fields: Any) -> Artifact:
-    """Make an artifact."""
+    """Return an artifact."""
     usual = {"name": "a.zip", "urls": ("https://x/a",), "size": None, "digest": digest("a"), "unpack": "zip", "into": ""}
     return Artifact(**{**usual, "verified_against": "catalog", **fields})
 
 
-def test_keys_and_shapes() -> None:
-    """A key names bytes, a shape what they become: the same bytes unpacked elsewhere are another shape."""
+def test_keys_and_content_ids() -> None:
+    """A key identifies bytes, a content id what they become: the same bytes unpacked elsewhere have another content id."""
     base = artifact_of()
     assert base.key == f"sha256-{'a' * 64}"
     assert artifact_of(urls=("https://y/b",)).content_id == base.content_id
