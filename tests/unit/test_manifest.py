@@ -1,11 +1,10 @@
-"""Manifests: both written forms read back as they were, and a tree is compared with one entry by entry."""
+"""Manifests: both written forms are read back as they were, and a damaged file is refused."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import os
 import subprocess
 import tracemalloc
 from typing import TYPE_CHECKING
@@ -17,9 +16,7 @@ from hypothesis import strategies as st
 from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.store.entry import Entry
-from provisioner.volume.store.finding import Finding
 from provisioner.volume.store.manifest import Manifest
-from provisioner.volume.store.tree_check import check_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,10 +27,6 @@ if TYPE_CHECKING:
 
 ZEROS = "0" * 64
 NEWLINE = "\n"
-
-
-def nothing() -> None:
-    """Do not stop."""
 
 
 def sha256(data: bytes) -> str:
@@ -62,7 +55,7 @@ def entry_of(path: str, data: bytes) -> Entry:
     return Entry(path, "file", len(data), sha256(data))
 
 
-# Bytes of a name: anything but a slash and a NUL, and not the two names that mean a place.
+# Bytes of a name: anything but a slash and a NUL, and not the names "." and "..".
 names = (
     st.binary(min_size=1, max_size=12)
     .map(lambda raw: raw.replace(b"/", b"_").replace(b"\0", b"_"))
@@ -95,7 +88,7 @@ manifests = st.lists(entries, max_size=8, unique_by=lambda entry: entry.path).ma
 
 @given(manifests)
 def test_json_reads_back_as_it_was(manifest: Manifest) -> None:
-    """Whatever bytes names have: what was written is what is read, and it is plain ASCII JSON."""
+    """Whatever bytes the names have: what was written is read back, and the file is plain ASCII JSON."""
     data = written(manifest)
     assert manifest == read(data)
     assert data.isascii()
@@ -108,7 +101,7 @@ def test_json_reads_back_as_it_was(manifest: Manifest) -> None:
 
 
 def assert_answered(data: bytes) -> None:
-    """Return a manifest, or an error of ours that names the file."""
+    """Check that data are read as a manifest, or refused by an error that names the file."""
     try:
         answer = written(read(data)).decode()
     except VolumeError as error:
@@ -118,7 +111,7 @@ def assert_answered(data: bytes) -> None:
 
 @given(manifests, st.randoms(use_true_random=False))
 def test_any_damage_is_an_error_that_names_the_file(manifest: Manifest, random: Random) -> None:
-    """One byte changed: another manifest or an error of ours, never a traceback."""
+    """One changed byte makes another manifest or an error that names the file, never a crash."""
     data = bytearray(written(manifest))
     data[random.randrange(len(data))] = random.randrange(256)
     assert_answered(bytes(data))
@@ -126,7 +119,7 @@ def test_any_damage_is_an_error_that_names_the_file(manifest: Manifest, random: 
 
 @given(manifests, st.randoms(use_true_random=False))
 def test_a_doubled_line_and_a_lost_end_are_noticed(manifest: Manifest, random: Random) -> None:
-    """Nothing that is there twice or cut off is a manifest."""
+    """A file with a line twice, or cut off, is not a manifest."""
     data = written(manifest)
     lines = data.splitlines(keepends=True)
     place = random.randrange(len(lines))
@@ -141,7 +134,7 @@ def test_a_doubled_line_and_a_lost_end_are_noticed(manifest: Manifest, random: R
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_manifest_or_an_error(data: bytes) -> None:
-    """The volume may hold anything."""
+    """Any bytes are refused by an error that says so."""
     with pytest.raises(VolumeError, match="is not a manifest"):
         read(data)
 
@@ -162,7 +155,7 @@ json_values = st.recursive(
     st.lists(json_values, max_size=4),
 )
 def test_any_json_is_a_manifest_or_an_error(head: dict[str, object], entries: list[object]) -> None:
-    """The right shape outside says nothing about the inside."""
+    """Any JSON values in the right frame are read as a manifest, or refused by an error that names the file."""
     assert_answered(in_lines(head, entries))
     assert_answered(json.dumps({**head, "entries": entries}).encode())
 
@@ -199,8 +192,8 @@ GOOD = {"path": "a", "kind": "file", "size": 3, "sha256": ZEROS}
         ({"colour": "red"}, "unknown key 'colour'"),
     ],
 )
-def test_every_value_is_looked_at(change: dict[str, object], reason: str) -> None:
-    """One wrong value refuses the file; without it the same file is read."""
+def test_every_value_is_checked(change: dict[str, object], reason: str) -> None:
+    """A file with one wrong value is refused; without that value the same file is read."""
     head: dict[str, object] = {"schema_version": 1, "files": 1, "bytes": 3, "artifacts": ["key"]}
     assert len(read(in_lines(head, [GOOD]))) == 1
     with pytest.raises(VolumeError, match=reason):
@@ -250,26 +243,26 @@ EMPTY: dict[str, object] = {"schema_version": 1, "files": 0, "bytes": 0}
         (in_lines(EMPTY, [FOLDER]).replace(b"a", b"\xff", 1), "ascii"),
     ],
 )
-def test_what_is_no_manifest_is_refused(data: bytes, reason: str) -> None:
-    """Wrong shapes, other versions, wrong totals, lines that are not ours, nesting and numbers without end."""
+def test_what_is_not_a_manifest_is_refused(data: bytes, reason: str) -> None:
+    """Wrong structure, another schema version, wrong totals, foreign lines, endless nesting and endless numbers are refused."""
     with pytest.raises(VolumeError, match=rf"is not a manifest: .*{reason}"):
         read(data)
 
 
 def test_a_path_is_there_once() -> None:
-    """Whoever collects entries settles which of two counts."""
+    """Two entries with one path are an error."""
     with pytest.raises(ValueError, match="twice"):
         Manifest.of([Entry("a", "folder"), Entry("a", "file", 0, ZEROS)])
 
 
 def test_the_order_is_that_of_the_bytes() -> None:
-    """Not that of code points: an escaped byte 0xff sorts behind all UTF-8."""
+    """Entries are sorted by bytes, not by code points: an escaped byte 0xff comes after all UTF-8."""
     manifest = Manifest.of([Entry("\udcff", "folder"), Entry("\N{GRINNING FACE}", "folder"), Entry("a", "folder")])
     assert [entry.path for entry in manifest] == ["a", "\N{GRINNING FACE}", "\udcff"]
 
 
 def test_parts_are_merged_in_their_order() -> None:
-    """Of one path the first part's entry counts; a directory that another part filled is no entry any more."""
+    """Of one path the first part's entry counts; a directory that another part filled is dropped."""
     first = [Entry("d", "folder", artifact="1"), Entry("e", "folder", artifact="1"), entry_of("x", b"1")]
     second = [Entry("e", "folder", artifact="2"), entry_of("d-", b""), entry_of("d/y", b"2"), entry_of("x", b"2")]
     merged = Manifest.merged([first, second])
@@ -335,7 +328,7 @@ def sha256sum(tree: Path, manifest: Manifest) -> subprocess.CompletedProcess[byt
 
 
 def test_sha256sum_accepts_the_tree_and_sees_a_change(tmp_path: Path) -> None:
-    """Every awkward name is checked by coreutils, and found wrong when it is."""
+    """Coreutils accepts every awkward name, and reports it when the file changes."""
     tree = tmp_path / "tree"
     (tree / "folder").mkdir(parents=True)
     for name in AWKWARD:
@@ -351,8 +344,8 @@ def test_sha256sum_accepts_the_tree_and_sees_a_change(tmp_path: Path) -> None:
 
 
 @given(st.lists(names, min_size=1, max_size=5, unique=True))
-def test_sha256sum_lines_say_the_name_and_nothing_else(found: list[str]) -> None:
-    """Undoing the escapes as coreutils documents them gives each name back, one to a line."""
+def test_sha256sum_lines_hold_the_name_and_nothing_else(found: list[str]) -> None:
+    """Removing the escapes that coreutils documents returns each name, one to a line."""
     manifest = Manifest.of(entry_of(name, b"") for name in found)
     lines = b"".join(manifest.sha256sum_lines()).split(b"\n")
     assert lines.pop() == b""
@@ -372,112 +365,6 @@ def test_sha256sum_lines_say_the_name_and_nothing_else(found: list[str]) -> None
     assert [b"./-" if name == b"-" else name for name in expected] == read
 
 
-def test_links_and_folders_have_no_sum() -> None:
-    """sha256sum would follow the one and refuse the other."""
+def test_links_and_directories_have_no_sum() -> None:
+    """Links and directories are left out: sha256sum would follow the first and refuse the second."""
     assert list(Manifest.of([Entry("l", "link", target="a"), Entry("d", "folder")]).sha256sum_lines()) == []
-
-
-# --- a tree -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Return a small tree with one of each kind."""
-    root = tmp_path / "tree"
-    (root / "folder" / "empty").mkdir(parents=True)
-    (root / "folder" / "file").write_bytes(b"abc")
-    (root / "\udcff").write_bytes(b"defg")
-    (root / "link").symlink_to("folder/file")
-    return root
-
-
-THERE = Manifest.of(
-    [
-        entry_of("folder/file", b"abc"),
-        entry_of("\udcff", b"defg"),
-        Entry("folder/empty", "folder"),
-        Entry("link", "link", target="folder/file"),
-    ]
-)
-
-
-@pytest.mark.parametrize("deep", [False, True])
-def test_a_tree_as_it_should_be(tree: Path, *, deep: bool) -> None:
-    """There is nothing to find."""
-    assert check_tree(tree, THERE, deep=deep, check_cancelled=nothing) == []
-
-
-def test_a_tree_that_is_not_there_misses_everything(tmp_path: Path) -> None:
-    """And that is a finding for each entry, not an error."""
-    found = check_tree(tmp_path / "no", THERE, deep=False, check_cancelled=nothing)
-    assert [finding.problem for finding in found] == ["missing"] * 4
-
-
-def _flip(root: Path) -> None:
-    (root / "folder/file").write_bytes(b"abd")
-
-
-def _replace_file_by_link(root: Path) -> None:
-    (root / "folder/file").unlink()
-    (root / "folder/file").symlink_to("/etc/hostname")
-
-
-def _replace_folder_by_file(root: Path) -> None:
-    (root / "folder/empty").rmdir()
-    (root / "folder/empty").touch()
-
-
-def _replace_file_by_fifo(root: Path) -> None:
-    (root / "folder/file").unlink()
-    os.mkfifo(root / "folder/file")
-
-
-def _retarget(root: Path) -> None:
-    (root / "link").unlink()
-    (root / "link").symlink_to("elsewhere")
-
-
-@pytest.mark.parametrize(
-    ("damage", "shallow", "deep"),
-    [
-        (lambda root: (root / "folder/file").unlink(), "missing", "missing"),
-        (lambda root: (root / "folder/file").write_bytes(b"ab"), "size", "size"),
-        (_flip, None, "digest"),
-        (lambda root: (root / "extra").touch(), "extra", "extra"),
-        (lambda root: (root / "folder/empty/more").mkdir(), "extra", "extra"),
-        (_replace_file_by_link, "kind", "kind"),
-        (_replace_file_by_fifo, "kind", "kind"),
-        (_replace_folder_by_file, "kind", "kind"),
-        (_retarget, "target", "target"),
-    ],
-    ids=["gone", "shorter", "changed", "one more", "folder more", "a link", "a FIFO", "folder a file", "retargeted"],
-)
-def test_each_difference_is_found(tree: Path, damage: Callable[[Path], object], shallow: str | None, deep: str) -> None:
-    """Only changed bytes of the right length need a deep look."""
-    damage(tree)
-    found = check_tree(tree, THERE, deep=False, check_cancelled=nothing)
-    assert ([] if shallow is None else [shallow]) == [finding.problem for finding in found]
-    found = check_tree(tree, THERE, deep=True, check_cancelled=nothing)
-    assert [deep] == [finding.problem for finding in found]
-    assert found[0].path in str(found[0])
-
-
-def test_a_finding_says_both_sides() -> None:
-    """What was expected and what is there, for whoever has to decide."""
-    assert str(Finding("a", "size", "3", "2")) == "a: 2 bytes, expected 3, truncated"
-
-
-def test_checking_can_be_ended(tree: Path) -> None:
-    """A large file is not read to its end when somebody asks to stop."""
-    (tree / "large").write_bytes(bytes(8 << 20))
-    calls = 0
-
-    def stop_within_the_file() -> None:
-        nonlocal calls
-        calls += 1
-        if calls > 15:
-            raise KeyboardInterrupt
-
-    manifest = Manifest.of([*THERE, entry_of("large", bytes(8 << 20))])
-    with pytest.raises(KeyboardInterrupt):
-        check_tree(tree, manifest, deep=True, check_cancelled=stop_within_the_file)

@@ -1,0 +1,130 @@
+"""A tree on the disk is compared with its manifest entry by entry; what differs is a finding."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from provisioner.volume.store.entry import Entry
+from provisioner.volume.store.finding import Finding
+from provisioner.volume.store.manifest import Manifest
+from provisioner.volume.store.tree_check import check_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def nothing() -> None:
+    """Do not cancel."""
+
+
+def entry_of(path: str, data: bytes) -> Entry:
+    """Return the entry of a file."""
+    return Entry(path, "file", len(data), hashlib.sha256(data).hexdigest())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a small tree with one of each kind."""
+    root = tmp_path / "tree"
+    (root / "folder" / "empty").mkdir(parents=True)
+    (root / "folder" / "file").write_bytes(b"abc")
+    (root / "\udcff").write_bytes(b"defg")
+    (root / "link").symlink_to("folder/file")
+    return root
+
+
+THERE = Manifest.of(
+    [
+        entry_of("folder/file", b"abc"),
+        entry_of("\udcff", b"defg"),
+        Entry("folder/empty", "folder"),
+        Entry("link", "link", target="folder/file"),
+    ]
+)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_tree_as_it_should_be(tree: Path, *, deep: bool) -> None:
+    """A tree that is what its manifest says has no findings."""
+    assert check_tree(tree, THERE, deep=deep, check_cancelled=nothing) == []
+
+
+def test_a_tree_that_is_not_there_misses_everything(tmp_path: Path) -> None:
+    """A tree that does not exist has a finding for each entry; it is not an error."""
+    found = check_tree(tmp_path / "no", THERE, deep=False, check_cancelled=nothing)
+    assert [finding.problem for finding in found] == ["missing"] * 4
+
+
+def _flip(root: Path) -> None:
+    (root / "folder/file").write_bytes(b"abd")
+
+
+def _replace_file_by_link(root: Path) -> None:
+    (root / "folder/file").unlink()
+    (root / "folder/file").symlink_to("/etc/hostname")
+
+
+def _replace_folder_by_file(root: Path) -> None:
+    (root / "folder/empty").rmdir()
+    (root / "folder/empty").touch()
+
+
+def _replace_file_by_fifo(root: Path) -> None:
+    (root / "folder/file").unlink()
+    os.mkfifo(root / "folder/file")
+
+
+def _retarget(root: Path) -> None:
+    (root / "link").unlink()
+    (root / "link").symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("damage", "shallow", "deep"),
+    [
+        (lambda root: (root / "folder/file").unlink(), "missing", "missing"),
+        (lambda root: (root / "folder/file").write_bytes(b"ab"), "size", "size"),
+        (_flip, None, "digest"),
+        (lambda root: (root / "extra").touch(), "extra", "extra"),
+        (lambda root: (root / "folder/empty/more").mkdir(), "extra", "extra"),
+        (_replace_file_by_link, "kind", "kind"),
+        (_replace_file_by_fifo, "kind", "kind"),
+        (_replace_folder_by_file, "kind", "kind"),
+        (_retarget, "target", "target"),
+    ],
+    ids=["gone", "shorter", "changed", "one more", "folder more", "a link", "a FIFO", "folder a file", "retargeted"],
+)
+def test_each_difference_is_found(tree: Path, damage: Callable[[Path], object], shallow: str | None, deep: str) -> None:
+    """Each kind of difference is one finding; only changed bytes of the right length need a deep check."""
+    damage(tree)
+    found = check_tree(tree, THERE, deep=False, check_cancelled=nothing)
+    assert ([] if shallow is None else [shallow]) == [finding.problem for finding in found]
+    found = check_tree(tree, THERE, deep=True, check_cancelled=nothing)
+    assert [deep] == [finding.problem for finding in found]
+    assert found[0].path in str(found[0])
+
+
+def test_a_finding_says_both_sides() -> None:
+    """A finding names what was expected and what is there."""
+    assert str(Finding("a", "size", "3", "2")) == "a: 2 bytes, expected 3, truncated"
+
+
+def test_checking_can_be_ended(tree: Path) -> None:
+    """A large file is not read to its end after a cancellation."""
+    (tree / "large").write_bytes(bytes(8 << 20))
+    calls = 0
+
+    def cancel_within_the_file() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 15:
+            raise KeyboardInterrupt
+
+    manifest = Manifest.of([*THERE, entry_of("large", bytes(8 << 20))])
+    with pytest.raises(KeyboardInterrupt):
+        check_tree(tree, manifest, deep=True, check_cancelled=cancel_within_the_file)
