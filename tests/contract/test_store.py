@@ -1,4 +1,4 @@
-"""The trees on a volume: published whole or not at all, adopted only when right, nothing foreign touched."""
+"""The store: trees are published whole or not at all, adopted only when right, and nothing foreign is touched."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DeathError(Exception):
 
 
 def receipt_of(version: str, manifest: Manifest) -> Receipt:
-    """Make a receipt."""
+    """Return a receipt for a manifest."""
     return Receipt(
         dataset="alpha",
         version=version,
@@ -63,7 +63,7 @@ def receipt_of(version: str, manifest: Manifest) -> Receipt:
 
 @dataclass
 class Shop:
-    """A store, and a way to put trees into it."""
+    """A store with methods that put trees into it."""
 
     store: Store
 
@@ -73,7 +73,7 @@ class Shop:
         return self.store.layout
 
     def stage(self, files: Mapping[str, bytes], version: str = FIRST) -> tuple[Receipt, Path, Manifest]:
-        """Put a tree together."""
+        """Write a tree into staging; return what publishing it takes."""
         staged = self.layout.staged_tree("alpha", version)
         entries = []
         for name, content in files.items():
@@ -85,18 +85,18 @@ class Shop:
         return receipt_of(version, manifest), staged, manifest
 
     def publish(self, files: Mapping[str, bytes], version: str = FIRST) -> None:
-        """Publish a tree."""
+        """Stage and publish a tree."""
         self.store.publisher.publish(*self.stage(files, version))
 
-    def shows(self, files: Mapping[str, bytes] | None) -> bool:
-        """Whether the app sees exactly these files."""
+    def publishes(self, files: Mapping[str, bytes] | None) -> bool:
+        """Return whether the app reads exactly these files."""
         place = self.layout.published("alpha")
         found = {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*") if path.is_file()}
         return found == (files or {})
 
 
 def make(root: Path, publish: PublishMode = "link") -> Shop:
-    """Make a store over a directory."""
+    """Return a store on a directory."""
     return Shop(Store(VolumeLayout(root), publish, program_version="9.9", check_cancelled=lambda: None))
 
 
@@ -108,22 +108,22 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Shop:
 
 
 def test_an_empty_volume(shop: Shop) -> None:
-    """Nothing is there, and looking changes nothing."""
+    """An empty volume has an empty inventory, and reading it writes nothing."""
     inventory = shop.store.reader.inventory()
     assert (inventory.receipts, inventory.published, inventory.orphans, inventory.foreign) == ({}, {}, frozenset(), frozenset())
     assert inventory.free_bytes
     assert list(shop.layout.root.iterdir()) == []
 
 
-class _Ears:
-    """Hears everything."""
+class _AnyProgress:
+    """Has every method, which does nothing."""
 
     def __getattr__(self, _: str) -> Callable[..., None]:
         return lambda *_: None
 
 
 def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
-    """From the archives to the published tree, and when a tree is adopted, a file costs less than 380 bytes at any moment."""
+    """Building, publishing and adopting a tree take less than 380 bytes of memory for each file."""
     count, archives = 20_000, 2
     artifacts, found = [], {}
     for part in range(archives):
@@ -143,7 +143,7 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     step: Any = SimpleNamespace(recipe=recipe, id="alpha", retention="one_by_one", available_bytes=None, download=None)
     sources: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
     local_copies: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
-    progress: Any = _Ears()
+    progress: Any = _AnyProgress()
     transfers: Any = None
     builder = DataSetBuilder(
         step, shop.store, sources, transfers, local_copies, cancellation=Cancellation(), progress=progress, connections=1
@@ -164,9 +164,9 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
 
 
 def test_published(shop: Shop) -> None:
-    """The tree is there, its receipt is believed, both manifests lie beside it, nothing is left in staging."""
+    """After publishing, the tree, its receipt and both manifests are there, and staging is empty."""
     shop.publish(FILES)
-    assert shop.shows(FILES)
+    assert shop.publishes(FILES)
     inventory = shop.store.reader.inventory()
     assert inventory.published == {"alpha": FIRST}
     assert inventory.receipts["alpha", FIRST].content_ids == {"shape": "key"}
@@ -179,38 +179,38 @@ def test_published(shop: Shop) -> None:
 
 
 def test_the_link_is_relative(tmp_path: Path) -> None:
-    """The volume may be mounted anywhere."""
+    """Published links are relative: the volume may be mounted anywhere."""
     shop = make(tmp_path / "volume")
     shop.publish(FILES)
     (tmp_path / "volume").rename(tmp_path / "elsewhere")
-    assert make(tmp_path / "elsewhere").shows(FILES)
+    assert make(tmp_path / "elsewhere").publishes(FILES)
 
 
 def test_a_second_version(shop: Shop) -> None:
-    """It takes the first one's place; the first stays, and comes back by a link or a rename, not by a copy."""
+    """A second version is published instead of the first, which stays and is published again without a copy."""
     shop.publish(FILES)
     inode = (shop.layout.published("alpha") / "a.txt").stat().st_ino
     shop.publish(OTHER, SECOND)
-    assert shop.shows(OTHER)
+    assert shop.publishes(OTHER)
     assert shop.store.reader.inventory().published == {"alpha": SECOND}
     shop.store.published.switch("alpha", FIRST)
-    assert shop.shows(FILES)
+    assert shop.publishes(FILES)
     assert (shop.layout.published("alpha") / "a.txt").stat().st_ino == inode
     assert shop.store.reader.inventory().published == {"alpha": FIRST}
     assert set(shop.store.reader.inventory().receipts) == {("alpha", FIRST), ("alpha", SECOND)}
 
 
 def test_a_reader_never_sees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With links the switch is one rename: at every system call of it the old tree or the new is there."""
+    """With links a switch is one rename: before and after it the old tree or the new one is there."""
     shop = make(tmp_path / "volume")
     shop.publish(FILES)
     seen: list[bool] = []
     original = os.replace
 
     def watched(source: object, target: object) -> None:
-        seen.append(shop.shows(FILES) or shop.shows(OTHER))
+        seen.append(shop.publishes(FILES) or shop.publishes(OTHER))
         original(source, target)  # type: ignore[arg-type]
-        seen.append(shop.shows(FILES) or shop.shows(OTHER))
+        seen.append(shop.publishes(FILES) or shop.publishes(OTHER))
 
     monkeypatch.setattr(os, "replace", watched)
     shop.publish(OTHER, SECOND)
@@ -218,7 +218,7 @@ def test_a_reader_never_sees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert all(seen)
 
 
-# --- what is wrong is not published ----------------------------------------------------------------------------------------
+# --- a wrong tree is not published ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_reader_never_sees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ids=["missing", "size", "extra", "kind"],
 )
 def test_a_staged_tree_that_changed(shop: Shop, harm: Callable[[Path], object]) -> None:
-    """A tree that is not what was put there is not published."""
+    """A staged tree that is not what its manifest says is not published."""
     receipt, staged, manifest = shop.stage(FILES)
     harm(staged)
     with pytest.raises(VolumeError, match="not what was put there"):
@@ -241,8 +241,24 @@ def test_a_staged_tree_that_changed(shop: Shop, harm: Callable[[Path], object]) 
     assert shop.store.reader.inventory().receipts == {}
 
 
-def test_told_to_stop(tmp_path: Path) -> None:
-    """A request to stop is noticed before anything is published."""
+def test_what_another_source_left_is_pruned(shop: Shop) -> None:
+    """With `prune`, names that are not in the manifest are removed from the staged tree; the rest must be right."""
+    receipt, staged, manifest = shop.stage(FILES)
+    (staged / "left" / "over").mkdir(parents=True)
+    (staged / "left" / "file").write_bytes(b"from another source")
+    shop.store.publisher.publish(receipt, staged, manifest, prune=True)
+    assert shop.publishes(FILES)
+    assert not (shop.layout.published("alpha") / "left").exists()
+    receipt, staged, manifest = shop.stage(OTHER, SECOND)
+    (staged / "left").write_bytes(b"")
+    (staged / "a.txt").unlink()
+    with pytest.raises(VolumeError, match="not what was put there"):
+        shop.store.publisher.publish(receipt, staged, manifest, prune=True)
+    assert shop.publishes(FILES)
+
+
+def test_a_cancellation_before_publishing(tmp_path: Path) -> None:
+    """A cancellation is noticed before anything is published."""
     shop = make(tmp_path / "volume")
     staged = shop.stage(FILES)
 
@@ -254,12 +270,12 @@ def test_told_to_stop(tmp_path: Path) -> None:
     assert not shop.layout.published("alpha").exists()
 
 
-# --- death at every step ---------------------------------------------------------------------------------------------------
+# --- death at every step ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", range(12))
 def test_death_between_any_two_steps(shop: Shop, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Whichever rename it dies before: the app sees one of the trees or none, and adopting or publishing again mends it."""
+    """After death before any rename the app reads one tree or none, and adopting or publishing again completes it."""
     shop.publish(FILES)
     staged = shop.stage(OTHER, SECOND)
     calls = 0
@@ -287,7 +303,7 @@ def test_death_between_any_two_steps(shop: Shop, monkeypatch: pytest.MonkeyPatch
             died = False
     # Enough steps to reach the end, so that no step is left out.
     assert died == (step < 11 and calls > step)
-    assert shop.shows(FILES) or shop.shows(OTHER) or (not shop.layout.published("alpha").exists())
+    assert shop.publishes(FILES) or shop.publishes(OTHER) or (not shop.layout.published("alpha").exists())
     inventory = shop.store.reader.inventory()
     if died:
         assert ("alpha", SECOND) not in inventory.receipts
@@ -296,17 +312,17 @@ def test_death_between_any_two_steps(shop: Shop, monkeypatch: pytest.MonkeyPatch
     elif died:
         shutil.rmtree(shop.layout.staging, ignore_errors=True)
         shop.publish(OTHER, SECOND)
-    assert shop.shows(OTHER)
+    assert shop.publishes(OTHER)
     assert shop.store.reader.inventory().published == {"alpha": SECOND}
     shop.store.published.switch("alpha", FIRST)
-    assert shop.shows(FILES)
+    assert shop.publishes(FILES)
 
 
-# --- what is believed ------------------------------------------------------------------------------------------------------
+# --- receipts ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_tree_that_is_gone(shop: Shop) -> None:
-    """Its receipt is not believed."""
+    """A version whose tree is gone does not count."""
     shop.publish(FILES)
     shutil.rmtree(shop.layout.published("alpha").resolve())
     inventory = shop.store.reader.inventory()
@@ -314,7 +330,7 @@ def test_a_tree_that_is_gone(shop: Shop) -> None:
 
 
 def test_a_receipt_of_another(shop: Shop) -> None:
-    """A receipt in the wrong place proves nothing."""
+    """A receipt that names another version does not count."""
     shop.publish(FILES)
     path = shop.layout.receipt("alpha", FIRST)
     document = json.loads(path.read_bytes())
@@ -324,7 +340,7 @@ def test_a_receipt_of_another(shop: Shop) -> None:
 
 
 def test_adopted(shop: Shop) -> None:
-    """A right tree without its receipt is hashed, believed and published."""
+    """A right tree without a receipt is hashed and published, and gets its receipt back."""
     shop.publish(FILES)
     receipt = shop.layout.receipt("alpha", FIRST)
     before = receipt.read_bytes()
@@ -333,12 +349,12 @@ def test_adopted(shop: Shop) -> None:
     assert shop.store.publisher.adopt("alpha", FIRST)
     assert receipt.read_bytes() == before
     assert shop.store.reader.inventory().published == {"alpha": FIRST}
-    assert shop.shows(FILES)
+    assert shop.publishes(FILES)
 
 
 @pytest.mark.parametrize("content", [b"One", b"too long"])
 def test_not_adopted(shop: Shop, content: bytes) -> None:
-    """A wrong one is removed, manifest and all."""
+    """A wrong tree without a receipt is removed, with its manifest."""
     shop.publish(FILES)
     shop.layout.receipt("alpha", FIRST).unlink()
     (shop.layout.published("alpha") / "a.txt").write_bytes(content)
@@ -346,23 +362,23 @@ def test_not_adopted(shop: Shop, content: bytes) -> None:
     assert shop.store.reader.inventory().orphans == frozenset()
     assert shop.store.reader.tree_of("alpha", FIRST) is None
     shop.publish(FILES)
-    assert shop.shows(FILES)
+    assert shop.publishes(FILES)
 
 
-def test_a_tree_that_nobody_vouches_for_is_replaced(shop: Shop) -> None:
-    """Without receipt and manifest a tree is not believed, whatever it holds: publishing puts the right one in its place."""
+def test_a_tree_without_records_is_replaced(shop: Shop) -> None:
+    """A tree without receipt and manifest does not count, whatever it holds: publishing replaces it."""
     shop.publish(FILES)
     shop.layout.receipt("alpha", FIRST).unlink()
     shop.layout.manifest("alpha", FIRST).unlink()
     (shop.layout.published("alpha") / "a.txt").write_bytes(b"damaged")
     shop.publish(FILES)
-    assert shop.shows(FILES)
+    assert shop.publishes(FILES)
     assert shop.store.reader.inventory().published == {"alpha": FIRST}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"schema_version": 1, "entries": [{"path": "../x"}]}'])
 def test_a_damaged_manifest(shop: Shop, content: bytes) -> None:
-    """It is none: nothing can be adopted by it."""
+    """A damaged manifest counts as none: no tree is adopted by it."""
     shop.publish(FILES)
     shop.layout.receipt("alpha", FIRST).unlink()
     shop.layout.manifest("alpha", FIRST).write_bytes(content)
@@ -370,23 +386,23 @@ def test_a_damaged_manifest(shop: Shop, content: bytes) -> None:
     assert not shop.store.publisher.adopt("alpha", FIRST)
 
 
-# --- taking away -----------------------------------------------------------------------------------------------------------
+# --- removing ---------------------------------------------------------------------------------------------------------------
 
 
 def test_removed(shop: Shop) -> None:
-    """A version that is taken away leaves nothing but the names of empty directories."""
+    """A removed version leaves nothing but empty directories."""
     shop.publish(FILES)
     shop.publish(OTHER, SECOND)
     shop.store.cleaner.clear_staging()
     shop.store.cleaner.remove("alpha", FIRST)
-    assert shop.shows(OTHER)
+    assert shop.publishes(OTHER)
     assert set(shop.store.reader.inventory().receipts) == {("alpha", SECOND)}
     assert [path for path in shop.layout.private.rglob("*") if FIRST in path.name] == []
     shop.store.cleaner.remove("alpha", FIRST)
 
 
 def test_staging_is_cleared(shop: Shop) -> None:
-    """One data set's half-made trees, or all that is staged."""
+    """Clearing staging removes one data set's unfinished trees, or all that is staged."""
     shop.stage(FILES)
     blob = shop.layout.blobs / "x.part"
     blob.parent.mkdir(parents=True)
@@ -398,8 +414,8 @@ def test_staging_is_cleared(shop: Shop) -> None:
     assert not shop.layout.staging.exists()
 
 
-def test_a_staging_folder_of_the_users_stays(tmp_path: Path) -> None:
-    """What else lies in a directory that the user gave is none of our business."""
+def test_a_staging_directory_of_the_user_stays(tmp_path: Path) -> None:
+    """A staging directory that the user named stays, with all other files in it."""
     layout = VolumeLayout(tmp_path / "volume", tmp_path / "staging")
     layout.blobs.mkdir(parents=True)
     (tmp_path / "staging" / "mine.txt").write_text("mine")
@@ -407,12 +423,12 @@ def test_a_staging_folder_of_the_users_stays(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "staging").iterdir()] == ["mine.txt"]
 
 
-# --- what is not ours --------------------------------------------------------------------------------------------------------
+# --- foreign files ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling"])
 def test_foreign_things(shop: Shop, kind: str) -> None:
-    """A file, a filled directory or a link of somebody else's is reported, not believed."""
+    """A foreign file, non-empty directory or link at a published name is reported, and does not count."""
     place = shop.layout.published("alpha")
     place.parent.mkdir(parents=True)
     if kind == "file":
@@ -428,7 +444,7 @@ def test_foreign_things(shop: Shop, kind: str) -> None:
 
 
 def test_odd_names_on_the_volume(shop: Shop) -> None:
-    """Whatever else lies in our directories, looking survives it."""
+    """Other names in the program's directories are ignored."""
     shop.publish(FILES)
     (shop.layout.receipts / "README").write_text("not a folder")
     (shop.layout.receipts / "alpha" / "notes.txt").write_text("not a receipt")
@@ -439,27 +455,27 @@ def test_odd_names_on_the_volume(shop: Shop) -> None:
     assert shop.store.reader.inventory().orphans == frozenset()
 
 
-def test_an_empty_folder_gives_way(tmp_path: Path) -> None:
-    """It holds nothing that could be lost."""
+def test_an_empty_directory_is_replaced(tmp_path: Path) -> None:
+    """An empty directory at a published name is replaced: it holds nothing that could be lost."""
     shop = make(tmp_path / "volume")
     shop.layout.published("alpha").mkdir(parents=True)
     shop.publish(FILES)
     assert shop.layout.published("alpha").is_symlink()
-    assert shop.shows(FILES)
+    assert shop.publishes(FILES)
 
 
-def test_a_link_half_made_by_a_dead_run(tmp_path: Path) -> None:
-    """What a run left that died while it switched is not in the way."""
+def test_a_link_that_a_killed_run_left(tmp_path: Path) -> None:
+    """A link that a run left when it was killed during a switch is replaced."""
     shop = make(tmp_path / "volume")
     shop.layout.datasets.mkdir(parents=True)
     (shop.layout.datasets / ".alpha.new").symlink_to("nowhere")
     shop.publish(FILES)
-    assert shop.shows(FILES)
+    assert shop.publishes(FILES)
     assert os.listdir(shop.layout.datasets) == ["alpha"]
 
 
 def test_a_receipt_does_not_depend_on_the_program(shop: Shop) -> None:
-    """Its own version is noted; another version of the program believes it all the same."""
+    """A receipt names the program's version; it is valid for another version of the program too."""
     shop.publish(FILES)
     later = Store(shop.layout, shop.store.published._mode, program_version="10.0", check_cancelled=lambda: None)
     receipt, _, manifest = shop.stage(FILES, SECOND)

@@ -1,4 +1,4 @@
-"""Files that are the same, files that want the same place, and sources that undo each other's work."""
+"""Equal files, different files with the same path, and sources that undo each other's work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-# --- the same bytes in several places ----------------------------------------------------------------------------------------
+# --- the same bytes in several places ---------------------------------------------------------------------------------------
 
 
 def test_a_repository_repeats_files(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
@@ -53,13 +53,13 @@ def test_a_url_that_is_put_in_several_places(shelf: Shelf, volume: Volume, hub: 
     assert len(hub.log.entries(origin="cdn")) == 2
 
 
-# --- two that want one place -------------------------------------------------------------------------------------------------
+# --- two files with one path ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("other", [b"no!\n", b"another length\n"])
 def test_a_file_and_an_archive_that_disagree(shelf: Shelf, volume: Volume, order: tuple[int, int], other: bytes) -> None:
-    """65 and nothing is published, whichever comes first, and whether or not the lengths are the same."""
+    """Exit code 65, and nothing is published, whichever comes first and whether or not the sizes are equal."""
     files = [shelf.file("a.tar.gz", {"README": b"yes\n"}), shelf.raw("README", other)]
     shelf.add("songs", *(files[place] for place in order))
     outcome = volume.run()
@@ -69,17 +69,17 @@ def test_a_file_and_an_archive_that_disagree(shelf: Shelf, volume: Volume, order
 
 
 def test_a_file_and_an_archive_that_agree(shelf: Shelf, volume: Volume) -> None:
-    """The same bytes twice are no disagreement."""
+    """The same bytes under one path are published once."""
     shelf.add("songs", shelf.file("a.tar.gz", {"README": b"yes\n", "more": b"more"}), shelf.raw("README", b"yes\n"))
     volume.ready()
     volume.check("songs", {"README": b"yes\n", "more": b"more"})
 
 
-# --- sources that undo each other --------------------------------------------------------------------------------------------
+# --- sources that undo each other -------------------------------------------------------------------------------------------
 
 
-def test_what_another_source_changed_is_not_believed(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """A source that failed half-way left an archive unpacked; the next one overwrote a file of it, and failed too."""
+def test_what_another_source_changed_is_not_used(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """After a failed source unpacked an archive and the next one overwrote a file of it, the archive is unpacked again."""
     right, wrong = {"t/one.txt": b"right"}, {"t/one.txt": b"wrong"}
     packed, other = gzip_bytes(pack_tar(right)), gzip_bytes(pack_tar(wrong))
     hub.hub.add_repo("ann/songs", {"x.tar.gz": packed, "y.bin": b"y"})
@@ -96,7 +96,7 @@ def test_what_another_source_changed_is_not_believed(shelf: Shelf, volume: Volum
 
 
 def test_a_failure_does_not_wait_for_the_others(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """A 404 sends the run to the next source although another file of the first is still on its way."""
+    """A 404 makes the run try the next source while another file of the first is still being fetched."""
     hub.hub.add_repo("ann/songs", {"slow.bin": noise("slow", 3_000_000), "gone.bin": b"g"})
     shelf.add("songs", sources=[{"kind": "hub", "repo": "ann/songs"}, {"kind": "url", "files": [shelf.raw("fine.bin", b"fine")]}])
     gone = hub.faults.add("status", path="*/gone.bin", status=404)
@@ -108,11 +108,11 @@ def test_a_failure_does_not_wait_for_the_others(shelf: Shelf, volume: Volume, hu
     assert entry.bytes_sent < 3_000_000
 
 
-# --- what must not be lost or done -------------------------------------------------------------------------------------------
+# --- what is kept, and what is not done -------------------------------------------------------------------------------------
 
 
 def test_one_bad_answer_does_not_cost_what_has_arrived(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """An error page with 200 in place of the rest, then the rest: only the rest is fetched."""
+    """After an error page with status 200 in place of the rest, only the rest is fetched."""
     content = noise("songs", 3_000_000)
     shelf.add("songs", shelf.raw("songs.bin", content))
     first = hub.faults.add("reset", path="*songs.bin", after=1_500_000, first=1)
@@ -129,7 +129,7 @@ def test_one_bad_answer_does_not_cost_what_has_arrived(shelf: Shelf, volume: Vol
 
 
 def test_another_data_set_does_not_cost_what_has_arrived(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """What was interrupted stays resumable while others are provisioned."""
+    """An interrupted data set can still be resumed after another one was provisioned."""
     content = noise("songs", 3_000_000)
     shelf.add("songs", shelf.raw("songs.bin", content))
     shelf.add("more", shelf.raw("more.bin", b"more"))
@@ -146,7 +146,7 @@ def test_another_data_set_does_not_cost_what_has_arrived(shelf: Shelf, volume: V
 
 
 def test_only_a_check_does_nothing_else(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """AUTO_DOWNLOAD=false: a wrong tree without a receipt stays and is missing; no repository is made."""
+    """With AUTO_DOWNLOAD=false a wrong tree without a receipt stays and counts as missing; no repository is created."""
     shelf.add("songs", shelf.raw("songs.bin", b"songs"))
     volume.ready()
     [receipt] = volume.receipts("songs")
@@ -161,7 +161,7 @@ def test_only_a_check_does_nothing_else(shelf: Shelf, volume: Volume, hub: HubSe
 
 
 def test_the_limit_holds_where_the_catalog_knows_no_size(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """The source's own listing counts before the first byte: left out of a phase, an error when asked for by name."""
+    """Sizes in the source's listing count before the first byte: skipped in a phase, an error when asked for by name."""
     hub.hub.add_repo("ann/songs", {"songs.bin": noise("songs", 2_000_000)})
     shelf.add("songs", sources=[{"kind": "hub", "repo": "ann/songs"}])
     shelf.add("more", shelf.raw("more.bin", b"more"))
@@ -174,14 +174,14 @@ def test_the_limit_holds_where_the_catalog_knows_no_size(shelf: Shelf, volume: V
 
 
 def test_an_empty_archive_is_no_data_set(shelf: Shelf, volume: Volume) -> None:
-    """What holds no file is refused, not published."""
+    """An archive without a file is an error, and nothing is published."""
     shelf.add("songs", shelf.file("songs.tar.gz", {}))
     assert volume.run().code == 65
     assert volume.published == []
 
 
-def test_datasets_that_lead_elsewhere_are_found_out(shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
-    """Where `datasets` is itself a link, the published links would lead nowhere: 74, and how to go on."""
+def test_a_linked_datasets_directory_is_an_error(shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
+    """Where `datasets` is itself a link, published links would lead nowhere: exit code 74, with what to do."""
     shelf.add("songs", shelf.raw("songs.bin", b"songs"))
     elsewhere = tmp_path / "deep" / "er"
     elsewhere.mkdir(parents=True)
@@ -194,8 +194,8 @@ def test_datasets_that_lead_elsewhere_are_found_out(shelf: Shelf, volume: Volume
 
 
 @pytest.mark.parametrize("current", ["", "garbage", "../../../evil"])
-def test_a_damaged_note_of_the_published_folder(shelf: Shelf, volume: Volume, current: str) -> None:
-    """PUBLISH=dir: what is no version is not believed, and nothing leaves the volume."""
+def test_a_damaged_version_file_of_a_published_directory(shelf: Shelf, volume: Volume, current: str) -> None:
+    """With PUBLISH=dir a version file that holds no version is ignored, and nothing outside the volume is touched."""
     shelf.add("songs", shelf.raw("songs.bin", b"songs"))
     volume.ready(PUBLISH="dir")
     (volume.private / "receipts" / "songs" / "current").write_text(current)
@@ -207,7 +207,7 @@ def test_a_damaged_note_of_the_published_folder(shelf: Shelf, volume: Volume, cu
 
 @pytest.mark.root
 def test_a_full_volume_beside_a_staging_elsewhere(shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
-    """The copy that does not fit is taken away again, so that the next run can work."""
+    """A copy that does not fit is removed again, so that the next run can continue."""
     shelf.add("songs", shelf.raw("songs.bin", noise("songs", 3_000_000)), unpacked_size=1000)
     shelf.document["datasets"]["songs"]["sources"][0]["files"][0]["size"] = {"value": 1000, "estimate": True}
     shelf.write()
@@ -224,11 +224,11 @@ def test_a_full_volume_beside_a_staging_elsewhere(shelf: Shelf, volume: Volume, 
         subprocess.run(["umount", str(volume.root)], check=True)
 
 
-# --- signals -----------------------------------------------------------------------------------------------------------------
+# --- signals ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_signal_while_the_program_is_loaded(volume: Volume) -> None:
-    """The entry point answers signals before it imports anything that takes time."""
+    """The entry point handles signals before it imports the rest of the program."""
     code = (
         "import os, signal, sys; sys.argv = ['entrypoint.py', '--version'];"
         "from provisioner.cli import early_signals;"
@@ -243,7 +243,7 @@ def test_a_signal_while_the_program_is_loaded(volume: Volume) -> None:
 
 
 def test_a_signal_just_before_the_hand_off(shelf: Shelf, volume: Volume) -> None:
-    """A SIGTERM that our handler has taken when the app is about to start ends the process; the app does not start."""
+    """A SIGTERM just before the app starts ends the process; the app does not start."""
     shelf.add("songs", shelf.raw("songs.bin", b"songs"))
     code = (
         "import logging, os, signal, sys\n"
@@ -263,7 +263,7 @@ def test_a_signal_just_before_the_hand_off(shelf: Shelf, volume: Volume) -> None
 
 @pytest.mark.root
 def test_old_records_on_a_read_only_volume(shelf: Shelf, volume: Volume) -> None:
-    """All data are there, only the status speaks of another selection, and staging exists: 0, not 73."""
+    """With all data there, a status file of another selection and an existing staging directory are no error: exit code 0."""
     shelf.add("songs", shelf.raw("songs.bin", b"songs"))
     shelf.add("more", shelf.raw("more.bin", b"more"))
     volume.ready()

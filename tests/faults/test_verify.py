@@ -41,7 +41,7 @@ def findings(document: Any) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("publish", ["link", "dir"])
 @pytest.mark.parametrize("deep", [[], ["--deep"]], ids=["plain", "deep"])
 def test_all_right(volume: Volume, hub: HubServer, publish: str, deep: list[str]) -> None:
-    """0, a line for each tree, no request, and no inode of the volume changes."""
+    """Exit code 0, one line for each tree, no request, and no inode of the volume changes."""
     volume.settings["PUBLISH"] = publish
     volume.ready()
     hub.log.clear()
@@ -56,7 +56,7 @@ def test_all_right(volume: Volume, hub: HubServer, publish: str, deep: list[str]
 @pytest.mark.parametrize("publish", ["link", "dir"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=str)
 def test_damage_is_found(volume: Volume, damage: Damage, publish: str) -> None:
-    """65, one line for each finding, in text and as JSON; what only its bytes can tell needs --deep; nothing is changed."""
+    """Exit code 65, one line for each finding, in text and as JSON; changed bytes need --deep; nothing is written."""
     volume.settings["PUBLISH"] = publish
     volume.ready()
     damage.do(volume.tree("alpha").resolve())
@@ -72,7 +72,7 @@ def test_damage_is_found(volume: Volume, damage: Damage, publish: str) -> None:
         assert all(f"alpha: {damage.path}: " in line and damage.word in line for line in lines)
         assert ("[tree-damaged]" in outcome.err) is seen
         assert not seen or "'repair alpha'" in outcome.err
-    # Reading leaves its trace in no time but that of the last access, which is not looked at.
+    # The time of the last access may change; the snapshot does not hold it.
     assert volume.snapshot() == before
 
 
@@ -116,7 +116,7 @@ def _occupy(volume: Volume) -> None:
     ids=str,
 )
 def test_what_belongs_to_a_tree(volume: Volume, lost: Lost) -> None:
-    """A tree, manifest, list of checksums, receipt or link that is gone or wrong is a finding too."""
+    """A tree, manifest, list of checksums, receipt or link that is missing or damaged is a finding too."""
     volume.ready()
     lost.take(volume)
     report = volume.run("verify", "--json")
@@ -127,7 +127,7 @@ def test_what_belongs_to_a_tree(volume: Volume, lost: Lost) -> None:
 
 @pytest.mark.usefixtures("pair")
 def test_by_name(volume: Volume) -> None:
-    """Only what was named is looked at; a name that is not on the volume, and an empty volume, are 66."""
+    """Only the named data sets are checked; a name that is not on the volume, and an empty volume, are exit code 66."""
     empty = volume.run("verify")
     assert (empty.code, volume.root.exists()) == (66, False)
     volume.ready()
@@ -141,7 +141,7 @@ def test_by_name(volume: Volume) -> None:
 
 
 def test_a_shared_file_is_wrong_in_each_version(pair: Shelf, volume: Volume) -> None:
-    """Versions share files by hard links: what is changed in one is found in every one, and each is named."""
+    """Versions share files by hard links: a changed file is found in each of them, and each is named."""
     volume.ready()
     first = volume.version("alpha")
     more = pair.file("more.tar.gz", some_files("more"))
@@ -160,7 +160,7 @@ def test_a_shared_file_is_wrong_in_each_version(pair: Shelf, volume: Volume) -> 
 
 
 def test_names_that_are_no_text(shelf: Shelf, volume: Volume) -> None:
-    """Names of any bytes come out as one line of text and as JSON that can be read back."""
+    """A name of any bytes is printed on one line, and as JSON that can be read back."""
     name = os.fsdecode(b"a\xff\nb")
     shelf.add("alpha", shelf.file("alpha.tar.gz", {"plain": b"plain"}))
     volume.ready()
@@ -173,7 +173,7 @@ def test_names_that_are_no_text(shelf: Shelf, volume: Volume) -> None:
 @pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_a_read_only_mount(volume: Volume) -> None:
-    """Neither a lock nor a write is needed, whether the trees are right or wrong."""
+    """Checking needs neither a lock nor a write, whether the trees are right or wrong."""
     volume.ready()
     flip(volume.tree("beta") / "beta" / "README")
     mount = volume.root.parent / "mount"
@@ -188,7 +188,7 @@ def test_a_read_only_mount(volume: Volume) -> None:
 
 
 def test_two_catalogs_on_one_volume(pair: Shelf, volume: Volume, tmp_path: Path) -> None:
-    """Data sets that today's catalog does not have are verified by their own manifests all the same."""
+    """Data sets that are not in the catalog are still verified by their own manifests."""
     volume.ready()
     other = tmp_path / "other.yaml"
     document = json.loads(json.dumps(pair.document))
@@ -202,7 +202,7 @@ def test_two_catalogs_on_one_volume(pair: Shelf, volume: Volume, tmp_path: Path)
 
 @pytest.mark.usefixtures("pair")
 def test_while_another_run_holds_the_lock(volume: Volume, hub: HubServer) -> None:
-    """A run that works keeps nobody from looking."""
+    """A volume can be checked while another run writes to it."""
     volume.ready()
     shutil.rmtree(volume.tree("beta").resolve())
     gate = hub.faults.gate("beta")
@@ -219,15 +219,15 @@ RECORDS: Final = ("receipt", "manifest", "status", "environment")
 COMMANDS: Final = (["verify"], ["verify", "--deep"], ["status"], ["gc", "--dry-run"], ["plan"], ["healthcheck"])
 
 
-def place_of(volume: Volume, record: str) -> Path:
-    """Return where a record of the volume lies."""
+def path_of(volume: Volume, record: str) -> Path:
+    """Return the path of one of the volume's records."""
     if record in {"receipt", "manifest"}:
         return next((volume.private / f"{record}s" / "alpha").glob("*.json"))
     return volume.root / {"status": "dataset_status.json", "environment": "provision.env"}[record]
 
 
 def read_with_all_commands(volume: Volume) -> None:
-    """Run whatever reads records and changes nothing: each ends, and none by a bug of ours."""
+    """Run all commands that only read records, and check that none of them crashes."""
     for command in COMMANDS:
         outcome = volume.run(*command)
         assert outcome.code != 70, outcome.err
@@ -237,9 +237,9 @@ def read_with_all_commands(volume: Volume) -> None:
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize("record", RECORDS)
 def test_a_fifo_in_place_of_a_record(volume: Volume, record: str) -> None:
-    """No command waits for somebody to write into it; the next run, or repair, puts the record back."""
+    """No command waits for a writer; the next run, or repair, writes the record again."""
     volume.ready()
-    place = place_of(volume, record)
+    place = path_of(volume, record)
     place.unlink()
     os.mkfifo(place)
     read_with_all_commands(volume)
@@ -251,10 +251,10 @@ def test_a_fifo_in_place_of_a_record(volume: Volume, record: str) -> None:
 
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize("record", RECORDS)
-def test_a_folder_in_place_of_a_record(volume: Volume, record: str) -> None:
-    """Named, with what to do about it, where it has to be written, and never taken away; once it is gone, all is well."""
+def test_a_directory_in_place_of_a_record(volume: Volume, record: str) -> None:
+    """A directory in place of a record is named with what to do, and never removed; once it is gone, a run writes the record."""
     volume.ready()
-    place = place_of(volume, record)
+    place = path_of(volume, record)
     place.unlink()
     place.mkdir()
     (place / "precious").write_bytes(b"precious")
