@@ -1,4 +1,4 @@
-"""One writer at a time: the lock is the kernel's, dies with its process, and says who has it."""
+"""One writer at a time: the kernel's lock ends with its process, and the lock file says who holds it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOLDER = {"run_id": "run-1", "host": "here", "pid": 17, "since": "2026-01-01T00:00:00Z"}
-SHOWN = "run run-1 on host here, process 17, since 2026-01-01T00:00:00Z"
+DESCRIPTION = "run run-1 on host here, process 17, since 2026-01-01T00:00:00Z"
 
 OTHER = """
 import fcntl, json, sys
@@ -35,7 +35,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return the lock file's place."""
+    """Return the path of the lock file."""
     return tmp_path / "lock"
 
 
@@ -53,12 +53,12 @@ def other(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 def lock(
     path: Path, *, timeout: float = 30.0, cancellation: Cancellation | None = None, waiting: Any = lambda _who, _waited: None
 ) -> Any:
-    """Ask for the lock."""
+    """Ask for the lock on behalf of :data:`HOLDER`."""
     return writer_lock(path, holder=HOLDER, timeout_seconds=timeout, cancellation=cancellation or Cancellation(), waiting=waiting)
 
 
 def is_free(path: Path) -> bool:
-    """Return whether anybody could have the lock now."""
+    """Return whether the lock could be taken now."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,11 +67,11 @@ def is_free(path: Path) -> bool:
         return True
 
 
-def test_held_and_given_back(path: Path) -> None:
-    """It is signed while it is held, and free afterwards; the file stays."""
+def test_held_and_released(path: Path) -> None:
+    """While the lock is held its file names the holder; afterwards it is free, and the file stays."""
     with lock(path):
         assert not is_free(path)
-        assert describe_holder(path) == SHOWN
+        assert describe_holder(path) == DESCRIPTION
         assert path.stat().st_mode & 0o777 == 0o664
     assert is_free(path)
     assert path.is_file()
@@ -79,8 +79,8 @@ def test_held_and_given_back(path: Path) -> None:
         assert not is_free(path)
 
 
-def test_given_back_after_an_error(path: Path) -> None:
-    """Whatever ends the block."""
+def test_released_after_an_error(path: Path) -> None:
+    """The lock is free after any exception in the block."""
     with pytest.raises(ZeroDivisionError), lock(path):
         raise ZeroDivisionError
     assert is_free(path)
@@ -88,7 +88,7 @@ def test_given_back_after_an_error(path: Path) -> None:
 
 @pytest.mark.usefixtures("other")
 def test_the_timeout(path: Path) -> None:
-    """Who has it, and that nothing was changed; 75."""
+    """After the timeout the error names the holder; its exit code is 75."""
     waits: list[tuple[str, float]] = []
     with (
         pytest.raises(LockTimeoutError, match="kept the volume for 1 s: run run-2 on host there, process 18") as caught,
@@ -101,32 +101,32 @@ def test_the_timeout(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("other")
-def test_no_wait_at_all(path: Path) -> None:
-    """A timeout of 0 asks once."""
+def test_a_timeout_of_zero(path: Path) -> None:
+    """With a timeout of 0 the lock is asked for once."""
     with pytest.raises(LockTimeoutError, match="another writer has the volume"), lock(path, timeout=0):
         pytest.fail("it was held")
 
 
 def test_the_holder_ends(path: Path, other: subprocess.Popen[bytes]) -> None:
-    """Who waits gets it as soon as it is free."""
+    """A waiting writer gets the lock once the holder releases it."""
 
     def waiting(_who: str, _waited: float) -> None:
         assert other.stdin is not None
         other.stdin.close()
 
     with lock(path, waiting=waiting):
-        assert describe_holder(path) == SHOWN
+        assert describe_holder(path) == DESCRIPTION
 
 
 def test_the_holder_is_killed(path: Path, other: subprocess.Popen[bytes]) -> None:
-    """Nothing has to be cleaned up after it."""
+    """A waiting writer gets the lock after the holder was killed; nothing has to be cleaned up."""
     with lock(path, waiting=lambda _who, _waited: other.send_signal(signal.SIGKILL)):
-        assert describe_holder(path) == SHOWN
+        assert describe_holder(path) == DESCRIPTION
 
 
 @pytest.mark.usefixtures("other")
-def test_told_to_stop(path: Path) -> None:
-    """A request to stop ends the wait."""
+def test_cancelled_while_waiting(path: Path) -> None:
+    """Cancellation ends the wait."""
     stop = Cancellation()
     with (
         pytest.raises(InterruptedBySignal),
@@ -136,7 +136,7 @@ def test_told_to_stop(path: Path) -> None:
 
 
 def test_threads_of_one_process(path: Path) -> None:
-    """They exclude each other as well."""
+    """Threads of one process exclude each other too."""
     inside = 0
     most = 0
 
@@ -156,8 +156,8 @@ def test_threads_of_one_process(path: Path) -> None:
     assert most == 1
 
 
-def test_a_child_does_not_keep_it(path: Path) -> None:
-    """A program that was started under the lock does not inherit it."""
+def test_a_child_process_does_not_keep_the_lock(path: Path) -> None:
+    """A program that was started while the lock was held does not inherit it."""
     with lock(path):
         child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     assert is_free(path)
@@ -165,28 +165,28 @@ def test_a_child_does_not_keep_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b'{"run_id": 1}', b'"text"', b"[" * 9999])
-def test_any_signature_is_survived(path: Path, content: bytes) -> None:
-    """Whatever lies in the lock file, it is only text for people."""
+def test_any_content_of_the_lock_file(path: Path, content: bytes) -> None:
+    """The content of the lock file is only used in messages; damaged content does no harm."""
     path.write_bytes(content)
     assert describe_holder(path) == "a writer that did not sign the lock"
     with lock(path):
         assert json.loads(path.read_bytes()) == HOLDER
 
 
-def test_no_signature_at_all(tmp_path: Path) -> None:
-    """Nor need there be a file."""
+def test_no_lock_file(tmp_path: Path) -> None:
+    """Without a lock file the holder is unknown."""
     assert describe_holder(tmp_path / "nothing") == "a writer that did not sign the lock"
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    """A directory in its place is a volume error; a missing right is 73 (see the refusals of real processes)."""
+def test_a_lock_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    """A directory in place of the lock file is an error of the volume, with exit code 73 or 74."""
     with pytest.raises((VolumeError, VolumeNotWritableError)) as caught, lock(tmp_path):
-        pytest.fail("that was a folder")
+        pytest.fail("that was a directory")
     assert caught.value.exit_code in {73, 74}
 
 
 def test_no_kernel_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system without locks is refused with what to set; a lock file that survives its writer is never made instead."""
+    """A file system without locks is refused; the error names the setting that helps, and no other kind of lock is used."""
 
     def refuse(_file: object, _operation: int) -> None:
         raise OSError(38, "Function not implemented")

@@ -1,4 +1,4 @@
-"""Bytes on their way in: whatever is written, in whatever pieces, with deaths in between, only right bytes are sealed."""
+"""Partial files: however the bytes are divided, and whenever the process dies in between, only right bytes are sealed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTENT = noise("staged", 10_000)
 
 
 def digest_of(algorithm: str, content: bytes) -> Digest:
-    """Name bytes by an algorithm."""
+    """Return the digest of bytes by an algorithm."""
     if algorithm == "gitsha1":
         return Digest(algorithm, StoredFile.of("x.txt", content).blob_id)
     return Digest(algorithm, hashlib.new(algorithm, content, usedforsecurity=False).hexdigest())
@@ -34,7 +34,7 @@ def digest_of(algorithm: str, content: bytes) -> Digest:
 def artifact(
     content: bytes = CONTENT, *, algorithm: str | None = "sha256", size: Size | str | None = "exact", url: str = "https://x/f"
 ) -> Artifact:
-    """Describe a file."""
+    """Return the artifact for a file."""
     return Artifact(
         name="f",
         urls=(url,),
@@ -46,14 +46,14 @@ def artifact(
     )
 
 
-def opened(folder: Path, what: Artifact) -> Blob:
-    """Open the staged file."""
-    return Blob(folder, what, check_cancelled=lambda: None)
+def opened(directory: Path, what: Artifact) -> Blob:
+    """Open the partial file."""
+    return Blob(directory, what, check_cancelled=lambda: None)
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5", "gitsha1", None])
 def test_sealed(tmp_path: Path, algorithm: str | None) -> None:
-    """Right bytes by any algorithm are sealed, and their SHA-256 is told."""
+    """Right bytes are sealed, whatever the algorithm of their digest, and their SHA-256 is returned."""
     with opened(tmp_path, artifact(algorithm=algorithm)) as blob:
         blob.write(CONTENT[:5000])
         blob.write(memoryview(CONTENT)[5000:])
@@ -63,7 +63,7 @@ def test_sealed(tmp_path: Path, algorithm: str | None) -> None:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5", "gitsha1"])
 def test_one_wrong_bit(tmp_path: Path, algorithm: str) -> None:
-    """It is found by any of them, and everything is dropped."""
+    """One wrong bit is found with any algorithm, and all bytes are dropped."""
     wrong = bytearray(CONTENT)
     wrong[4321] ^= 1
     with opened(tmp_path, artifact(algorithm=algorithm)) as blob:
@@ -76,7 +76,7 @@ def test_one_wrong_bit(tmp_path: Path, algorithm: str) -> None:
 
 
 def test_too_short(tmp_path: Path) -> None:
-    """A size that is known must be reached."""
+    """A file that is shorter than its known size is refused."""
     with opened(tmp_path, artifact()) as blob:
         blob.write(CONTENT[:-1])
         with pytest.raises(SizeMismatchError, match="expected 10,000 bytes, got 9,999"):
@@ -85,7 +85,7 @@ def test_too_short(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [None, Size(5, estimate=True)])
 def test_an_unknown_size(tmp_path: Path, size: Size | None) -> None:
-    """Where the size is not known, or an estimate, the digest alone decides."""
+    """Where the size is unknown or an estimate, the digest alone decides."""
     with opened(tmp_path, artifact(size=size)) as blob:
         blob.write(CONTENT)
         assert blob.seal() == hashlib.sha256(CONTENT).hexdigest()
@@ -93,27 +93,27 @@ def test_an_unknown_size(tmp_path: Path, size: Size | None) -> None:
 
 @given(cuts=st.lists(st.integers(0, len(CONTENT)), max_size=6))
 def test_deaths_in_between(cuts: list[int]) -> None:
-    """Written in any pieces by any number of processes, one after the other: the hash goes on where the bytes stand."""
-    with tempfile.TemporaryDirectory() as folder:
-        places = [0, *sorted(cuts), len(CONTENT)]
-        for start, stop in itertools.pairwise(places):
-            with opened(Path(folder), artifact()) as blob:
+    """A file that several processes write one after the other is hashed as a whole."""
+    with tempfile.TemporaryDirectory() as directory:
+        offsets = [0, *sorted(cuts), len(CONTENT)]
+        for start, stop in itertools.pairwise(offsets):
+            with opened(Path(directory), artifact()) as blob:
                 assert blob.have == start
                 blob.write(CONTENT[start:stop])
-        with opened(Path(folder), artifact()) as blob:
+        with opened(Path(directory), artifact()) as blob:
             assert blob.seal() == hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_any_source_goes_on(tmp_path: Path) -> None:
-    """Bytes with a digest belong to whoever has the same digest, not to an address."""
+def test_any_source_continues(tmp_path: Path) -> None:
+    """Bytes with a known digest are continued from another URL of the same digest."""
     with opened(tmp_path, artifact(url="https://one/f")) as blob:
         blob.write(CONTENT[:5000])
     with opened(tmp_path, artifact(url="https://two/g")) as blob:
         assert blob.have == 5000
 
 
-def test_without_a_digest_an_address_has_its_own(tmp_path: Path) -> None:
-    """Nobody could tell later whose beginning it was."""
+def test_without_a_digest_each_url_has_its_own_file(tmp_path: Path) -> None:
+    """Without a digest, the bytes of one URL are not continued from another."""
     with opened(tmp_path, artifact(algorithm=None, url="https://one/f")) as blob:
         blob.begin("https://one/f", '"etag"')
         blob.write(CONTENT)
@@ -121,16 +121,16 @@ def test_without_a_digest_an_address_has_its_own(tmp_path: Path) -> None:
         assert blob.have == 0
 
 
-def test_a_beginning_that_nobody_can_judge(tmp_path: Path) -> None:
-    """Neither digest nor validator: it is dropped."""
+def test_bytes_without_digest_and_validator(tmp_path: Path) -> None:
+    """A partial file with neither a digest nor a validator is dropped."""
     with opened(tmp_path, artifact(algorithm=None)) as blob:
         blob.write(CONTENT[:5000])
     with opened(tmp_path, artifact(algorithm=None)) as blob:
         assert blob.have == 0
 
 
-def test_where_it_came_from(tmp_path: Path) -> None:
-    """For a file that is worth it, address and validator survive, for the next run's If-Range."""
+def test_the_origin_is_kept(tmp_path: Path) -> None:
+    """Of a file of 1 MiB or more, URL and validator are kept for the If-Range of the next run."""
     large = artifact(size=Size(RESUMABLE))
     with opened(tmp_path, large) as blob:
         blob.begin("https://x/f", '"etag"')
@@ -141,29 +141,29 @@ def test_where_it_came_from(tmp_path: Path) -> None:
         assert blob.origin is None
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[]", b"\xff", b'{"url": 5}', b'{"url": "https://x/f"}', b"[" * 9999])
-def test_a_damaged_note(tmp_path: Path, note: bytes) -> None:
-    """It is none."""
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b"\xff", b'{"url": 5}', b'{"url": "https://x/f"}', b"[" * 9999])
+def test_a_damaged_record_of_the_origin(tmp_path: Path, record: bytes) -> None:
+    """A damaged record of the origin counts as missing; the bytes are kept."""
     large = artifact(size=Size(RESUMABLE))
     with opened(tmp_path, large) as blob:
         blob.begin("https://x/f", '"etag"')
         blob.write(b"x")
     (path,) = tmp_path.glob("*.json")
-    path.write_bytes(note)
+    path.write_bytes(record)
     with opened(tmp_path, large) as blob:
         assert (blob.have, blob.origin) == (1, None)
 
 
-def test_more_than_there_can_be(tmp_path: Path) -> None:
-    """A beginning longer than the file is dropped at once."""
+def test_a_partial_file_that_is_too_long(tmp_path: Path) -> None:
+    """A partial file that is longer than the whole is dropped."""
     with opened(tmp_path, artifact(size=Size(99_999))) as blob:
         blob.write(CONTENT + CONTENT)
     with opened(tmp_path, artifact()) as blob:
         assert blob.have == 0
 
 
-def test_told_to_stop_while_hashing(tmp_path: Path) -> None:
-    """A large beginning is hashed in pieces, with a look for a request to stop between them."""
+def test_cancelled_while_hashing(tmp_path: Path) -> None:
+    """Cancellation ends the hashing of existing bytes, which are kept."""
     with opened(tmp_path, artifact()) as blob:
         blob.write(CONTENT[:5000])
 
@@ -177,7 +177,7 @@ def test_told_to_stop_while_hashing(tmp_path: Path) -> None:
 
 
 def test_dropped_and_moved(tmp_path: Path) -> None:
-    """Either way staging is empty afterwards."""
+    """Nothing is left in staging after a file was dropped or moved into a tree."""
     blobs = tmp_path / "blobs"
     with opened(blobs, artifact(size=None)) as blob:
         blob.begin("https://x/f", '"etag"')
@@ -192,8 +192,8 @@ def test_dropped_and_moved(tmp_path: Path) -> None:
     assert (tmp_path / "tree" / "d" / "f").read_bytes() == CONTENT
 
 
-def test_a_folder_in_the_way(tmp_path: Path) -> None:
-    """An error of ours, with the name."""
+def test_a_directory_in_the_way(tmp_path: Path) -> None:
+    """A directory in place of the partial file is an error of the volume that names the file."""
     what = artifact()
     (tmp_path / f"{what.key}.part").mkdir()
     with pytest.raises(VolumeError, match="staging f"):
@@ -202,7 +202,7 @@ def test_a_folder_in_the_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5", "gitsha1"])
 def test_hashing_a_file(tmp_path: Path, algorithm: str) -> None:
-    """Whether a file is the artifact, and its SHA-256."""
+    """Hashing a file tells whether it is the artifact, and its SHA-256."""
     path = tmp_path / "f"
     path.write_bytes(CONTENT)
     sha256 = hashlib.sha256(CONTENT).hexdigest()

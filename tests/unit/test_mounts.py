@@ -16,7 +16,7 @@ ROOT = "22 1 0:20 / / rw,relatime - overlay overlay rw,lowerdir=/l"
 
 
 def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *lines: str) -> None:
-    """Put a mount table in place of the kernel's."""
+    """Replace the kernel's mount table."""
     path = tmp_path / "mountinfo"
     path.write_text("\n".join(lines) + "\n", "utf-8")
     monkeypatch.setattr(mounts, "_TABLE", path)
@@ -46,7 +46,7 @@ def line(point: object, kind: str, source: str = "/dev/sda", optional: str = "sh
 def test_kinds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, source: str, expected: Literal["posix", "object"]
 ) -> None:
-    """Buckets behind FUSE or NFS are told from file systems by the mount's type and source."""
+    """A bucket that is mounted by FUSE or NFS is recognized by the mount's type and source."""
     volume = tmp_path / "volume"
     table(monkeypatch, tmp_path, ROOT, line(volume, kind, source))
     assert kind_of(volume) == expected
@@ -56,13 +56,13 @@ def test_kinds(
 
 @pytest.mark.parametrize("name", ["with space", "tab\there", "back\\slash", "ü", "line\nfeed"])
 def test_escaped_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    """The table escapes what would break its lines."""
+    """Spaces and other characters that the table escapes are understood in a path."""
     table(monkeypatch, tmp_path, ROOT, line(tmp_path / name, "fuse.s3fs"))
     assert kind_of(tmp_path / name) == "object"
 
 
 def test_the_innermost_mount_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In whatever order the table lists them."""
+    """The innermost mount of a path counts, in whatever order the table lists them."""
     lines = [line(tmp_path / "a", "fuse.s3fs"), line(tmp_path / "a" / "b", "ext4"), ROOT]
     for ordered in (lines, lines[::-1]):
         table(monkeypatch, tmp_path, *ordered)
@@ -70,14 +70,14 @@ def test_the_innermost_mount_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         assert kind_of(tmp_path / "a" / "c") == "object"
 
 
-def test_the_last_of_two_on_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It lies on top."""
+def test_the_last_of_two_mounts_on_one_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of two mounts on one point, the last in the table counts."""
     table(monkeypatch, tmp_path, ROOT, line(tmp_path, "fuse.s3fs"), line(tmp_path, "ext4"))
     assert kind_of(tmp_path) == "posix"
 
 
 def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What counts is where the volume really lies."""
+    """A link counts as the mount that it leads to."""
     (tmp_path / "bucket").mkdir()
     (tmp_path / "volume").symlink_to(tmp_path / "bucket")
     table(monkeypatch, tmp_path, ROOT, line(tmp_path / "bucket", "fuse.s3fs"))
@@ -85,20 +85,20 @@ def test_links_are_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_what_is_persistent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A mount of its own outlives the container, the container's root does not."""
+    """A mount of its own outlives the container; the container's root does not."""
     table(monkeypatch, tmp_path, ROOT, line(tmp_path / "volume", "ext4"))
     assert is_persistent(tmp_path / "volume")
     assert not is_persistent(tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "1 2 3", "36 35 98:0 / /x rw - \n", "\x00\x01", "36 35 98:0 /r / rw -"])
-def test_any_table_is_survived(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
-    """What cannot be understood is an ordinary volume."""
+def test_any_table_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    """A path whose mount cannot be read from the table counts as an ordinary volume."""
     table(monkeypatch, tmp_path, text)
     assert kind_of(tmp_path) == "posix"
 
 
 def test_no_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Elsewhere than on Linux nobody can say: an ordinary volume, that stays."""
+    """Without a mount table every path counts as an ordinary volume that outlives the container."""
     monkeypatch.setattr(mounts, "_TABLE", tmp_path / "nothing")
     assert (kind_of(tmp_path), is_persistent(tmp_path)) == ("posix", True)

@@ -1,4 +1,4 @@
-"""Pieces and their journal: after a death just those count that were written down and are right, whatever else lies there."""
+"""Pieces and their journal: after the process died, a piece counts only if it is in the journal and its bytes are right."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ HEADER = {"version": 1, "size": SIZE, "piece": PIECE}
 
 
 class KilledError(BaseException):
-    """Stands for the death of the process: nothing after it happens."""
+    """An exception that stands for the death of the process."""
 
 
 def nothing() -> None:
-    """Look whether the run must end: never."""
+    """Never cancel."""
 
 
-def open_pieces(folder: Path, size: int = SIZE) -> PieceFile:
-    """Open what is there."""
-    return PieceFile(folder, KEY, size, check_cancelled=nothing)
+def open_pieces(directory: Path, size: int = SIZE) -> PieceFile:
+    """Open the pieces in a directory."""
+    return PieceFile(directory, KEY, size, check_cancelled=nothing)
 
 
 def content_of(number: int) -> bytes:
@@ -50,8 +50,8 @@ def content_of(number: int) -> bytes:
     return CONTENT[number * PIECE : (number + 1) * PIECE]
 
 
-def put(pieces: PieceFile | PieceMemory, *numbers: int) -> None:
-    """Bring some pieces."""
+def write(pieces: PieceFile | PieceMemory, *numbers: int) -> None:
+    """Write whole pieces."""
     for number in numbers:
         data = content_of(number)
         pieces.write(number * PIECE, memoryview(data[:1000]))
@@ -59,29 +59,29 @@ def put(pieces: PieceFile | PieceMemory, *numbers: int) -> None:
         pieces.complete(number, zlib.crc32(data))
 
 
-def journal_of(folder: Path) -> Path:
+def journal_of(directory: Path) -> Path:
     """Return the journal's path."""
-    return folder / f"{KEY}.journal"
+    return directory / f"{KEY}.journal"
 
 
-def file_of(folder: Path) -> Path:
-    """Return the path of the pieces."""
-    return folder / f"{KEY}.part"
+def file_of(directory: Path) -> Path:
+    """Return the path of the file of pieces."""
+    return directory / f"{KEY}.part"
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
-    """Return a directory where a run died that had brought pieces 0, 3 and the last one."""
+    """Return a directory where a run died after it had written pieces 0, 3 and 5, the last one."""
     pieces = open_pieces(tmp_path)
     pieces.record_origin(URL, '"one"')
-    put(pieces, 0, 3, 5)
+    write(pieces, 0, 3, 5)
     pieces.close()
     return tmp_path
 
 
-def held(folder: Path, size: int = SIZE) -> list[int]:
-    """Return the pieces that the next run believes."""
-    pieces = open_pieces(folder, size)
+def held(directory: Path, size: int = SIZE) -> list[int]:
+    """Return the numbers of the pieces that count for the next run."""
+    pieces = open_pieces(directory, size)
     try:
         return [number for number, there in enumerate(pieces.held) if there]
     finally:
@@ -89,7 +89,7 @@ def held(folder: Path, size: int = SIZE) -> list[int]:
 
 
 def test_numbers_of_pieces() -> None:
-    """The last one may be shorter."""
+    """The last piece may be shorter than the others, and still counts."""
     sizes = [0, 1, PIECE - 1, PIECE, PIECE + 1, SIZE]
     assert [number_of_pieces(size) for size in sizes] == [0, 1, 1, 1, 2, 6]
 
@@ -97,8 +97,8 @@ def test_numbers_of_pieces() -> None:
 # --- after a death -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_dead_run_had_brought(begun: Path) -> None:
-    """All of it is there, and where it was from."""
+def test_pieces_survive_a_death(begun: Path) -> None:
+    """After a death, all pieces and their origin are known."""
     pieces = open_pieces(begun)
     assert list(pieces.held) == [1, 0, 0, 1, 0, 1]
     assert pieces.origin == (URL, '"one"')
@@ -107,8 +107,8 @@ def test_what_a_dead_run_had_brought(begun: Path) -> None:
     pieces.close()
 
 
-def test_a_piece_that_was_not_written_down(begun: Path) -> None:
-    """Bytes alone are nothing: the death came before the record."""
+def test_a_piece_without_a_record(begun: Path) -> None:
+    """A piece whose record was not written before the death does not count."""
     pieces = open_pieces(begun)
     pieces.write(PIECE, memoryview(content_of(1)))
     pieces.close()
@@ -116,21 +116,21 @@ def test_a_piece_that_was_not_written_down(begun: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 9))
-def test_a_torn_record(begun: Path, cut: int) -> None:
-    """A death while the last record was written costs that piece, and what is appended later is read right."""
+def test_a_record_that_was_written_in_part(begun: Path, cut: int) -> None:
+    """A record that was written only in part costs its piece; records that are appended later are read right."""
     journal = journal_of(begun)
     with journal.open("r+b") as file:
         file.truncate(journal.stat().st_size - cut)
     assert held(begun) == [0, 3]
     pieces = open_pieces(begun)
-    put(pieces, 1)
+    write(pieces, 1)
     pieces.close()
     assert held(begun) == [0, 1, 3]
 
 
 @pytest.mark.parametrize("piece", [0, 3, 5])
-def test_a_piece_whose_bytes_are_others(begun: Path, piece: int) -> None:
-    """A power cut kept the journal's record and not the piece: its CRC tells."""
+def test_a_piece_with_other_bytes(begun: Path, piece: int) -> None:
+    """A piece that a power cut took, but not its record, does not count: its CRC is wrong."""
     with file_of(begun).open("r+b") as file:
         file.seek(piece * PIECE + 500)
         file.write(b"\0\0\0\0")
@@ -138,35 +138,35 @@ def test_a_piece_whose_bytes_are_others(begun: Path, piece: int) -> None:
 
 
 def test_a_shorter_file(begun: Path) -> None:
-    """Records of pieces that lie behind the file's end are not believed."""
+    """Pieces behind the end of the file do not count, whatever the journal says."""
     with file_of(begun).open("r+b") as file:
         file.truncate(3 * PIECE)
     assert held(begun) == [0]
 
 
 def test_a_journal_without_its_file(begun: Path) -> None:
-    """It speaks of nothing that is there."""
+    """Without the file, no piece counts, whatever the journal says."""
     file_of(begun).unlink()
     assert held(begun) == []
     pieces = open_pieces(begun)
-    put(pieces, 2)
+    write(pieces, 2)
     pieces.close()
     assert held(begun) == [2]
 
 
 @pytest.mark.parametrize("record", [struct.pack("<II", 6, 0), struct.pack("<II", 2**32 - 1, 0), struct.pack("<II", 1, 0)])
-def test_a_record_of_what_is_not_there(begun: Path, record: bytes) -> None:
-    """A sum over nothing is no piece, and neither is one beyond the end."""
+def test_a_record_of_a_missing_piece(begun: Path, record: bytes) -> None:
+    """A record with the CRC of no bytes does not count, and neither does one beyond the last piece."""
     with journal_of(begun).open("ab") as file:
         file.write(record)
     assert held(begun) == [0, 3, 5]
 
 
-def test_another_source_goes_on(begun: Path) -> None:
-    """The pieces stay, and the journal says from now on where the next ones are from."""
+def test_another_source_continues(begun: Path) -> None:
+    """When another source continues, the pieces are kept and the journal has the new origin."""
     pieces = open_pieces(begun)
     pieces.record_origin(MIRROR, '"two"')
-    put(pieces, 1)
+    write(pieces, 1)
     pieces.close()
     assert held(begun) == [0, 1, 3, 5]
     pieces = open_pieces(begun)
@@ -174,12 +174,11 @@ def test_another_source_goes_on(begun: Path) -> None:
     pieces.close()
 
 
-def test_a_death_while_another_source_is_noted(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal is replaced as a whole: at no moment does it speak of fewer pieces than are there."""
-    write = write_atomic
+def test_a_death_while_another_origin_is_recorded(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal is replaced in one step: at no moment does it name fewer pieces than there are."""
 
     def write_and_die(path: Path, data: Any, **options: Any) -> None:
-        write(path, data, **options)
+        write_atomic(path, data, **options)
         raise KilledError
 
     pieces = open_pieces(begun)
@@ -192,11 +191,10 @@ def test_a_death_while_another_source_is_noted(begun: Path, monkeypatch: pytest.
 
 
 def test_a_death_while_everything_is_dropped(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The journal forgets first; the bytes that lie there still are nobody's."""
-    write = write_atomic
+    """The journal is emptied before the file: after a death in between, no piece counts."""
 
     def write_and_die(path: Path, data: Any, **options: Any) -> None:
-        write(path, data, **options)
+        write_atomic(path, data, **options)
         raise KilledError
 
     pieces = open_pieces(begun)
@@ -208,22 +206,22 @@ def test_a_death_while_everything_is_dropped(begun: Path, monkeypatch: pytest.Mo
     assert held(begun) == []
 
 
-def test_dropped(begun: Path) -> None:
-    """Neither bytes nor origin are left; what is put afterwards counts."""
+def test_a_restart(begun: Path) -> None:
+    """After a restart neither bytes nor origin are left; pieces that are written afterwards count."""
     pieces = open_pieces(begun)
     pieces.restart()
     assert (sum(pieces.held), pieces.origin, file_of(begun).stat().st_size) == (0, None, 0)
-    put(pieces, 4)
+    write(pieces, 4)
     pieces.close()
     assert held(begun) == [4]
 
 
-# --- journals that say nothing ------------------------------------------------------------------------------------------------
+# --- damaged journals ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [0, 1, PIECE, 3 * PIECE + 5, SIZE])
 def test_a_file_without_a_journal(tmp_path: Path, length: int) -> None:
-    """A single connection wrote it from its front: its whole pieces count, and from now on there is a journal."""
+    """The whole pieces of a file without a journal count, because one connection wrote it from the front; it gets a journal."""
     tmp_path.mkdir(exist_ok=True)
     file_of(tmp_path).write_bytes(CONTENT[:length])
     expected = list(range(6 if length == SIZE else length // PIECE))
@@ -234,12 +232,12 @@ def test_a_file_without_a_journal(tmp_path: Path, length: int) -> None:
 
 @pytest.mark.parametrize("journal", [True, False])
 def test_a_file_that_is_too_long(begun: Path, *, journal: bool) -> None:
-    """What lies behind the end is cut off: it would be published with the rest."""
+    """Bytes behind the end of the file are cut off, so that they are not published."""
     file_of(begun).write_bytes(CONTENT + b"and more")
     if not journal:
         journal_of(begun).unlink()
     pieces = open_pieces(begun)
-    put(pieces, *[number for number, there in enumerate(pieces.held) if not there])
+    write(pieces, *[number for number, there in enumerate(pieces.held) if not there])
     pieces.move_to(begun / "tree" / "f.bin")
     assert (begun / "tree" / "f.bin").read_bytes() == CONTENT
 
@@ -263,19 +261,19 @@ BAD_JOURNALS = [
 
 
 @pytest.mark.parametrize("journal", BAD_JOURNALS)
-def test_a_journal_that_says_nothing(begun: Path, journal: bytes) -> None:
-    """Ranges were written there, with holes between them: without the journal nobody knows which, so none is believed."""
+def test_a_damaged_journal(begun: Path, journal: bytes) -> None:
+    """With a damaged journal no piece counts, because the file has holes in unknown places."""
     journal_of(begun).write_bytes(journal)
     pieces = open_pieces(begun)
     assert (sum(pieces.held), pieces.origin) == (0, None)
-    put(pieces, 2)
+    write(pieces, 2)
     pieces.close()
     assert held(begun) == [2]
 
 
 @pytest.mark.parametrize("origin", [{}, {"url": URL}, {"validator": '"one"'}, {"url": URL, "validator": None}])
 def test_a_journal_without_an_origin(begun: Path, origin: dict[str, Any]) -> None:
-    """The pieces count, and where they are from is not known."""
+    """Pieces count without an origin; it is unknown."""
     records = journal_of(begun).read_bytes().partition(b"\n")[2]
     journal_of(begun).write_bytes(json.dumps({**HEADER, **origin}).encode() + b"\n" + records)
     pieces = open_pieces(begun)
@@ -301,24 +299,24 @@ JOURNALS = st.binary(max_size=300) | st.builds(
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the bytes of pieces 0, 3 and 5, and holes."""
-    folder = tmp_path_factory.mktemp("there")
-    with file_of(folder).open("wb") as file:
+    """Return a directory with a file that has pieces 0, 3 and 5, and holes between them."""
+    directory = tmp_path_factory.mktemp("there")
+    with file_of(directory).open("wb") as file:
         for number in (0, 3, 5):
             file.seek(number * PIECE)
             file.write(content_of(number))
-    return folder
+    return directory
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(journal=JOURNALS)
 def test_any_bytes_as_a_journal(there: Path, journal: bytes) -> None:
-    """None of them is an error, and no piece is believed whose bytes are not those that a record speaks of."""
+    """No journal is an error, and no piece counts unless a record has the CRC of its bytes."""
     journal_of(there).write_bytes(journal)
     records = {journal[at : at + 8] for at in range(len(journal))}
     pieces = open_pieces(there)
     try:
-        for number in [number for number, believed in enumerate(pieces.held) if believed]:
+        for number in [number for number, there in enumerate(pieces.held) if there]:
             data = pieces.read(number * PIECE, PIECE)
             assert struct.pack("<II", number, zlib.crc32(data)) in records
     finally:
@@ -328,8 +326,8 @@ def test_any_bytes_as_a_journal(there: Path, journal: bytes) -> None:
 # --- the disk ----------------------------------------------------------------------------------------------------------------
 
 
-def test_told_to_stop_while_taking_stock(begun: Path) -> None:
-    """Many pieces take their time to be read: somebody looks between them, and nothing is lost for it."""
+def test_cancelled_while_opening(begun: Path) -> None:
+    """Cancellation ends the reading of existing pieces, which are kept."""
 
     def stop() -> None:
         raise InterruptedBySignal(15)
@@ -340,33 +338,33 @@ def test_told_to_stop_while_taking_stock(begun: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [file_of, journal_of])
-def test_a_folder_in_the_way(tmp_path: Path, path: Any) -> None:
-    """An error of ours."""
+def test_a_directory_in_the_way(tmp_path: Path, path: Any) -> None:
+    """A directory in place of the file or of its journal is an error of the volume."""
     path(tmp_path).mkdir()
     with pytest.raises(VolumeError):
         open_pieces(tmp_path)
 
 
-def test_a_record_that_is_written_in_two_goes(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system may take fewer bytes than it was given; the rest follows, and no later record is shifted."""
-    write = os.write
+def test_a_record_that_is_written_in_two_steps(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system writes only a part of a record, the rest follows, and later records are read right."""
+    os_write = os.write
     pieces = open_pieces(begun)
-    monkeypatch.setattr(os, "write", lambda handle, data: write(handle, bytes(data)[:3]))
-    put(pieces, 1, 2)
+    monkeypatch.setattr(os, "write", lambda handle, data: os_write(handle, bytes(data)[:3]))
+    write(pieces, 1, 2)
     monkeypatch.undo()
     pieces.close()
     assert held(begun) == [0, 1, 2, 3, 5]
 
 
-def test_removed_and_moved(begun: Path) -> None:
-    """Either way nothing is left in staging."""
+def test_dropped_and_moved(begun: Path) -> None:
+    """Nothing is left in staging after the pieces were dropped or moved into a tree."""
     pieces = open_pieces(begun)
-    put(pieces, 1, 2, 4)
+    write(pieces, 1, 2, 4)
     pieces.move_to(begun / "tree" / "d" / "f.bin")
     assert hashlib.sha256((begun / "tree" / "d" / "f.bin").read_bytes()).digest() == hashlib.sha256(CONTENT).digest()
     assert [path.name for path in begun.iterdir()] == ["tree"]
     pieces = open_pieces(begun)
-    put(pieces, 1)
+    write(pieces, 1)
     pieces.drop()
     assert [path.name for path in begun.iterdir()] == ["tree"]
 
@@ -374,26 +372,26 @@ def test_removed_and_moved(begun: Path) -> None:
 # --- in memory ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_window() -> None:
-    """Pieces are held until they are let go, and no longer."""
-    window = PieceMemory(SIZE)
-    window.record_origin(URL, '"one"')
-    put(window, 0, 3, 5)
-    assert (list(window.held), window.origin) == ([1, 0, 0, 1, 0, 1], (URL, '"one"'))
-    assert window.read(3 * PIECE + 10, 100) == content_of(3)[10:110]
-    assert window.read(5 * PIECE, PIECE) == content_of(5)
-    window.discard_before(3)
-    assert window.read(0, 100) == b""
-    assert window.read(3 * PIECE, PIECE) == content_of(3)
-    window.restart()
-    assert (sum(window.held), window.origin) == (0, None)
-    # Whoever was about to read when everything was dropped finds nothing, as at a file's end.
-    assert window.read(3 * PIECE, PIECE) == b""
+def test_pieces_in_memory() -> None:
+    """Pieces are in memory until they are discarded."""
+    pieces = PieceMemory(SIZE)
+    pieces.record_origin(URL, '"one"')
+    write(pieces, 0, 3, 5)
+    assert (list(pieces.held), pieces.origin) == ([1, 0, 0, 1, 0, 1], (URL, '"one"'))
+    assert pieces.read(3 * PIECE + 10, 100) == content_of(3)[10:110]
+    assert pieces.read(5 * PIECE, PIECE) == content_of(5)
+    pieces.discard_before(3)
+    assert pieces.read(0, 100) == b""
+    assert pieces.read(3 * PIECE, PIECE) == content_of(3)
+    pieces.restart()
+    assert (sum(pieces.held), pieces.origin) == (0, None)
+    # A thread that reads after everything was dropped gets no bytes, as at the end of a file.
+    assert pieces.read(3 * PIECE, PIECE) == b""
 
 
-def test_a_window_does_not_know_where_bytes_without_a_validator_are_from() -> None:
-    """Nobody could ask for more of the same."""
-    window = PieceMemory(SIZE)
-    window.record_origin(URL, '"one"')
-    window.record_origin(URL, None)
-    assert window.origin is None
+def test_no_origin_without_a_validator() -> None:
+    """Without a validator the bytes have no origin: more bytes of the same version could not be asked for."""
+    pieces = PieceMemory(SIZE)
+    pieces.record_origin(URL, '"one"')
+    pieces.record_origin(URL, None)
+    assert pieces.origin is None

@@ -1,4 +1,4 @@
-"""The disk helpers on a real file system: whole or not at all, nothing followed, and failures said in our words."""
+"""Operations on a real file system: a file is written whole or not at all, links are not followed, and errors say what helps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 STRANGER = 54321
-"""A user that is not root: root is refused nothing, so refusals can only be seen as somebody else."""
+"""The uid of a user that is not root; root is never refused anything."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def umask() -> Iterator[None]:
 
 @pytest.fixture
 def strangers_home() -> Iterator[Path]:
-    """Return a directory that belongs to :data:`STRANGER`, or to us where we are no root."""
+    """Return a directory of :data:`STRANGER`, or of the current user where that is not root."""
     home = Path(tempfile.mkdtemp())
     if os.geteuid() == 0:
         os.chown(home, STRANGER, 0)
@@ -54,7 +54,7 @@ def strangers_home() -> Iterator[Path]:
 
 
 def as_stranger(action: Callable[[], object]) -> str:
-    """Run ``action`` in a child that is not root; give what error of ours it raised, or an empty text."""
+    """Run ``action`` in a child process that is not root; return the program's error that it raised, or an empty text."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -68,7 +68,7 @@ def as_stranger(action: Callable[[], object]) -> str:
             answer = ""
         except ProvisionerError as error:
             answer = f"{type(error).__name__}: {error.message}"
-        except BaseException as error:  # noqa: BLE001 - it is told to the parent
+        except BaseException as error:  # noqa: BLE001 - reported to the parent
             answer = repr(error)
         finally:
             os.write(writer, answer.encode())
@@ -91,7 +91,7 @@ def mode_of(path: Path) -> int:
 @pytest.mark.usefixtures("umask")
 @pytest.mark.parametrize("durable", [False, True])
 def test_a_file_is_written_whole(tmp_path: Path, *, durable: bool) -> None:
-    """Its bytes, its mode whatever the umask, and nothing beside it."""
+    """It has its bytes and its mode, whatever the umask, and no temporary file stays beside it."""
     path = tmp_path / ("n" * 255)
     write_atomic(path, b"old")
     write_atomic(path, b"new" * 1000, durable=durable)
@@ -100,30 +100,30 @@ def test_a_file_is_written_whole(tmp_path: Path, *, durable: bool) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_is_written_in_pieces(tmp_path: Path) -> None:
-    """Small and large ones, in their order, and never all at once in memory."""
+def test_a_file_is_written_in_parts(tmp_path: Path) -> None:
+    """Small and large parts are written in their order."""
     path = tmp_path / "manifest"
     write_atomic(path, (bytes([number % 256]) * (number % 3 * 50_000 + 1) for number in range(200)))
     assert path.read_bytes() == b"".join(bytes([number % 256]) * (number % 3 * 50_000 + 1) for number in range(200))
 
 
-def test_pieces_that_fail_leave_the_old_file(tmp_path: Path) -> None:
-    """Whatever ends the making of the pieces; nothing is left beside it."""
+def test_parts_that_fail_leave_the_old_file(tmp_path: Path) -> None:
+    """An exception while the parts are made leaves the old file, and no temporary file."""
 
-    def pieces() -> Iterator[bytes]:
+    def parts() -> Iterator[bytes]:
         yield bytes(100_000)
         raise KeyboardInterrupt
 
     path = tmp_path / "manifest"
     write_atomic(path, b"old")
     with pytest.raises(KeyboardInterrupt):
-        write_atomic(path, pieces())
+        write_atomic(path, parts())
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    """What it pointed to stays as it is."""
+    """The file that the link pointed to is not changed."""
     (tmp_path / "other").write_bytes(b"precious")
     (tmp_path / "status").symlink_to("other")
     write_atomic(tmp_path / "status", b"new")
@@ -133,7 +133,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [bytes(5000), [bytes(10)] * 500, [bytes(10)] * 50_000], ids=["whole", "few", "many"])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, data: bytes | list[bytes]) -> None:
-    """The disk stops in the middle (here by the limit on a file's size): the old bytes are there, no rest is."""
+    """If the disk refuses in the middle (here by a limit on file sizes), the old bytes stay and no temporary file does."""
     path = tmp_path / "status"
     write_atomic(path, b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -149,7 +149,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, dat
 
 
 def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
-    """While one thread replaces the file again and again, another always reads one of the two."""
+    """While one thread replaces a file again and again, another always reads one of the two versions."""
     path = tmp_path / "status"
     versions = [b"a" * 100_000, b"b" * 50_000]
     write_atomic(path, versions[0], durable=False)
@@ -169,8 +169,8 @@ def test_readers_never_see_a_mixture(tmp_path: Path) -> None:
     assert seen <= set(versions)
 
 
-def test_who_may_not_write_is_told_who_he_is(strangers_home: Path) -> None:
-    """A read-only directory is an error of its own, with the uid in it, and no temporary file stays."""
+def test_a_refused_write_names_the_user(strangers_home: Path) -> None:
+    """A directory that is not writable is an error that names the uid."""
     strangers_home.chmod(0o555)
     answer = as_stranger(lambda: write_atomic(strangers_home / "status", b"x"))
     assert answer.startswith("VolumeNotWritableError: ")
@@ -182,16 +182,16 @@ def test_who_may_not_write_is_told_who_he_is(strangers_home: Path) -> None:
 
 
 @pytest.mark.usefixtures("umask")
-def test_folders_are_made_for_the_group(tmp_path: Path) -> None:
-    """All that are missing, with our mode; those that are there keep theirs."""
+def test_directories_are_made_writable_for_the_group(tmp_path: Path) -> None:
+    """Missing directories get mode 0775, whatever the umask; existing ones keep their mode."""
     tmp_path.chmod(0o2700)
     make_directory(tmp_path / "a" / "b")
     make_directory(tmp_path / "a" / "b")
     assert (mode_of(tmp_path), mode_of(tmp_path / "a"), mode_of(tmp_path / "a" / "b")) == (0o2700, 0o2775, 0o2775)
 
 
-def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
-    """It is not ours to remove."""
+def test_a_file_in_the_way_of_a_directory_is_an_error(tmp_path: Path) -> None:
+    """The file is not removed."""
     (tmp_path / "a").touch()
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(VolumeError, match="making the directory"):
@@ -202,7 +202,7 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_removing_never_leaves_the_tree(tmp_path: Path) -> None:
-    """Links to files and directories outside go; what they point to stays. So does a link that is the tree itself."""
+    """Links are removed, also one in place of the tree itself; what they point to stays."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").touch()
@@ -219,8 +219,8 @@ def test_removing_never_leaves_the_tree(tmp_path: Path) -> None:
     assert [path.name for path in outside.iterdir()] == ["precious"]
 
 
-def test_removing_what_is_not_there_is_nothing(tmp_path: Path) -> None:
-    """Neither the name nor the directory above it need exist; a plain file goes too."""
+def test_removing_what_does_not_exist_is_no_error(tmp_path: Path) -> None:
+    """Neither the name nor its directory need exist; a plain file is removed too."""
     remove_tree(tmp_path / "no")
     remove_tree(tmp_path / "no" / "no")
     (tmp_path / "file").touch()
@@ -228,8 +228,8 @@ def test_removing_what_is_not_there_is_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_that_forbid_it_are_made_writable(strangers_home: Path) -> None:
-    """Its owner may change that, and does."""
+def test_directories_that_are_not_writable_are_removed(strangers_home: Path) -> None:
+    """Their owner makes them writable first."""
     tree = strangers_home / "tree"
     for folder in ("closed", "read-only/inner", "listed"):
         (tree / folder).mkdir(parents=True)
@@ -243,7 +243,7 @@ def test_folders_that_forbid_it_are_made_writable(strangers_home: Path) -> None:
 
 
 def test_a_tree_deeper_than_pythons_stack_is_removed(tmp_path: Path) -> None:
-    """Somebody else may have left it; it is one descriptor a level and no recursion."""
+    """Removing does not recurse; it needs one open descriptor for each level."""
     depth = 1200
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(before[0], depth + 200), before[1]), before[1]))
@@ -264,8 +264,8 @@ def test_a_tree_deeper_than_pythons_stack_is_removed(tmp_path: Path) -> None:
     assert not top.exists()
 
 
-def test_two_may_remove_the_same_tree(tmp_path: Path) -> None:
-    """What the other has removed meanwhile counts as done."""
+def test_several_threads_may_remove_the_same_tree(tmp_path: Path) -> None:
+    """What another one has removed meanwhile counts as removed."""
     tree = tmp_path / "tree"
     for folder in range(20):
         (tree / str(folder)).mkdir(parents=True)
@@ -276,7 +276,7 @@ def test_two_may_remove_the_same_tree(tmp_path: Path) -> None:
     def remove() -> None:
         try:
             remove_tree(tree)
-        except BaseException as error:  # noqa: BLE001 - it is looked at below
+        except BaseException as error:  # noqa: BLE001 - compared below
             failures.append(error)
 
     threads = [threading.Thread(target=remove) for _ in range(4)]
@@ -291,8 +291,8 @@ def test_two_may_remove_the_same_tree(tmp_path: Path) -> None:
 # --- links and copies ---------------------------------------------------------------------------------------------------
 
 
-def test_a_hard_link_takes_no_room(tmp_path: Path) -> None:
-    """On one file system the two names are one file."""
+def test_a_hard_link_takes_no_space(tmp_path: Path) -> None:
+    """On one file system both names are the same file."""
     (tmp_path / "a").write_bytes(bytes(100_000))
     used = used_bytes(tmp_path)
     assert link_or_copy(tmp_path / "a", tmp_path / "b")
@@ -302,7 +302,7 @@ def test_a_hard_link_takes_no_room(tmp_path: Path) -> None:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory on another file system than ``tmp_path``: Linux has one in memory."""
+    """Return a directory on another file system than ``tmp_path``, such as the one that Linux has in memory."""
     candidates = [Path("/dev/shm"), Path("/tmp"), Path.cwd()]  # noqa: S108 - any other file system will do
     other = next(place for place in candidates if place.is_dir() and place.stat().st_dev != tmp_path.stat().st_dev)
     folder = Path(tempfile.mkdtemp(dir=other))
@@ -312,7 +312,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("umask")
 def test_across_file_systems_it_is_a_copy(tmp_path: Path, elsewhere: Path) -> None:
-    """With content, time and whether it may be executed; a link is made again with its text."""
+    """The copy has the content, the time and the executable bit; a symbolic link is copied as a link."""
     source = tmp_path / "a"
     source.write_bytes(os.urandom(3_000_000))
     source.chmod(0o700)
@@ -341,7 +341,7 @@ def test_what_is_there_is_not_replaced(tmp_path: Path, elsewhere: Path) -> None:
 
 
 def test_used_bytes_agree_with_du(tmp_path: Path) -> None:
-    """Blocks and not lengths: a hole takes nothing, a second name takes nothing, a link is not followed."""
+    """Blocks count, not lengths: a hole and a second name take no space, and links are not followed."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_bytes(os.urandom(123_456))
     with (tmp_path / "hole").open("wb") as file:
@@ -356,7 +356,7 @@ def test_used_bytes_agree_with_du(tmp_path: Path) -> None:
 
 
 def test_free_bytes_of_what_does_not_exist_yet(tmp_path: Path) -> None:
-    """The nearest directory that is there answers for it."""
+    """The nearest existing directory above it is asked."""
     facts = os.statvfs(tmp_path)
     free = free_bytes(tmp_path / "not" / "yet")
     assert abs(free - facts.f_bavail * facts.f_frsize) < 1 << 30
@@ -368,7 +368,7 @@ def test_free_bytes_of_what_does_not_exist_yet(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a tree with all kinds of names in it."""
+    """Return a tree with a file, a link and a FIFO in it."""
     root = tmp_path / "tree"
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "b" / "file").write_bytes(b"x")
@@ -378,7 +378,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_a_tree_can_be_synced(tree: Path) -> None:
-    """By one call on Linux; a tree that is not there is an error."""
+    """A tree and a directory are made durable; one that does not exist is an error."""
     sync_tree(tree)
     fsync_directory(tree)
     with pytest.raises(VolumeError, match="making durable"):
@@ -387,8 +387,8 @@ def test_a_tree_can_be_synced(tree: Path) -> None:
         fsync_directory(tree / "no")
 
 
-def test_without_syncfs_every_file_and_folder_is_synced(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deepest directories first, the root last; links and FIFOs neither followed nor waited for."""
+def test_without_syncfs_every_file_and_directory_is_synced(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deepest directories are synced first, the root last; links and FIFOs are left out."""
     synced: list[str] = []
 
     def record(handle: int) -> None:
@@ -404,7 +404,7 @@ def test_without_syncfs_every_file_and_folder_is_synced(tree: Path, monkeypatch:
 
 
 def test_a_full_device_says_needed_and_free(tmp_path: Path) -> None:
-    """The kernel's own "no space" becomes ours, with both numbers and what to do."""
+    """The error for a full device names the bytes that are needed and free, and says what helps."""
     handle = os.open("/dev/full", os.O_WRONLY)
     try:
         with pytest.raises(VolumeFullError) as caught, disk_errors("unpacking x", tmp_path, needed=12345):
@@ -431,7 +431,7 @@ def test_a_full_device_says_needed_and_free(tmp_path: Path) -> None:
     ],
 )
 def test_each_errno_has_its_error(number: int, kind: type[ProvisionerError], tmp_path: Path) -> None:
-    """And each message says what was done, where, and what the system said."""
+    """Each message says what was being done, where, and what the system reported."""
     with pytest.raises(ProvisionerError) as caught, disk_errors("writing", tmp_path):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind
@@ -439,14 +439,14 @@ def test_each_errno_has_its_error(number: int, kind: type[ProvisionerError], tmp
     assert os.strerror(number) in caught.value.message
 
 
-def test_an_error_of_ours_passes_unchanged() -> None:
-    """What is inside knew better."""
+def test_an_error_of_the_program_passes_unchanged() -> None:
+    """An error that was already translated inside the block is not translated again."""
     with pytest.raises(VolumeFullError, match="inner"), disk_errors("outer"):
         raise VolumeFullError("inner")
 
 
 def test_names_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
-    """Under a Latin-1 locale too, the bytes of a name on the disk are those of the manifest."""
+    """Under any locale, the bytes of a name on the disk are those of the manifest."""
     program = (
         "import os, sys; from provisioner.volume.fs.paths import from_native, to_native;"
         "name = to_native('\\u00fc\\udcff');"

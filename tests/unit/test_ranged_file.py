@@ -1,4 +1,4 @@
-"""How ranges are claimed, hashed, read and dropped: nothing is brought twice, nothing of two versions comes together."""
+"""A file that arrives in ranges: nothing is fetched twice, and bytes of two versions are never mixed."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ KEY = "0" * 64
 
 
 def nothing() -> None:
-    """Look whether the run must end: never."""
+    """Never cancel."""
 
 
 def artifact(content: bytes | None = CONTENT) -> Artifact:
-    """Describe a file."""
+    """Return the artifact for a file."""
     digest = None if content is None else Digest("sha256", hashlib.sha256(content).hexdigest())
     return Artifact("f.bin", ("https://files.example.org/f.bin",), Size(SIZE), digest, "none", "", "catalog")
 
@@ -55,23 +55,22 @@ def artifact(content: bytes | None = CONTENT) -> Artifact:
 # --- claims ----------------------------------------------------------------------------------------------------------------
 
 
-class Sized:
-    """Pieces of a file of any size, none of which is kept."""
+class NoBytes:
+    """A store of pieces that keeps no bytes."""
 
     def __init__(self, held: bytes) -> None:
         self.held = bytearray(held)
         self.origin: tuple[str, str] | None = None
-        self.most = 0
 
     def record_origin(self, url: str, validator: str | None) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def complete(self, piece: int, crc: int) -> None:  # noqa: ARG002 - the protocol's
-        """Note that it is there."""
-        assert not self.held[piece], "brought twice"
+        """Record that a piece is complete."""
+        assert not self.held[piece], "fetched twice"
         self.held[piece] = 1
 
     def read(self, offset: int, count: int) -> bytes:  # noqa: ARG002 - the protocol's
@@ -83,7 +82,7 @@ class Sized:
         self.held = bytearray(len(self.held))
 
     def discard_before(self, piece: int) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -98,14 +97,14 @@ class Sized:
 @settings(max_examples=100, deadline=None)
 @given(there=st.binary(min_size=1, max_size=120).map(lambda raw: bytes(byte & 1 for byte in raw)), data=st.data())
 def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.DataObject) -> None:
-    """Whatever is there, however many connections, whoever gives up: each piece is brought once."""
+    """Whatever has arrived before, however many connections there are, and whichever gives up, each piece is fetched once."""
     connections = data.draw(st.integers(1, 16))
-    pieces = Sized(there)
+    pieces = NoBytes(there)
     size = len(there) * PIECE
     open_claims: list[Claim] = []
-    with RangedFile(artifact(), size, pieces, check_cancelled=nothing, connections=connections) as assembly:
-        while not assembly.is_whole:
-            claim = assembly.claim(wait=False) if len(open_claims) < connections else None
+    with RangedFile(artifact(), size, pieces, check_cancelled=nothing, connections=connections) as file:
+        while not file.is_whole:
+            claim = file.claim(wait=False) if len(open_claims) < connections else None
             if claim is not None:
                 assert claim.position < claim.end <= size
                 assert claim.end - claim.position <= LARGEST_RANGE
@@ -118,16 +117,16 @@ def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.D
             chosen.write(bytes(int(share * (chosen.end - chosen.position))))
             if chosen.position < chosen.end:
                 assert chosen.give_back() == chosen.position % PIECE
-        assert assembly.have == size
+        assert file.have == size
 
 
 def test_a_window_is_never_exceeded() -> None:
-    """Where nobody has done with what is there, no more may come than the window holds."""
-    pieces = Sized(bytes(100))
-    with RangedFile(artifact(), 100 * PIECE, pieces, check_cancelled=nothing, connections=2, window=WINDOW) as assembly:
+    """While nothing is released, no more is claimed than the window holds."""
+    pieces = NoBytes(bytes(100))
+    with RangedFile(artifact(), 100 * PIECE, pieces, check_cancelled=nothing, connections=2, window=WINDOW) as file:
         claimed = 0
-        while assembly.unclaimed > 100 - WINDOW // PIECE:
-            claim = assembly.claim(wait=True)
+        while file.unclaimed > 100 - WINDOW // PIECE:
+            claim = file.claim(wait=True)
             assert claim is not None
             claimed += claim.end - claim.position
             assert claim.end <= WINDOW
@@ -135,59 +134,59 @@ def test_a_window_is_never_exceeded() -> None:
 
 
 def test_a_claim_of_the_old_version(tmp_path: Path) -> None:
-    """After a restart its bytes are refused, and those it had brought are given back to the count."""
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as assembly:
-        claim = assembly.claim(wait=False)
+    """After a restart the bytes of an older claim are refused, and those that it had written are reported as dropped."""
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as file:
+        claim = file.claim(wait=False)
         assert claim is not None
         claim.write(CONTENT[: PIECE + 10])
-        assert assembly.restart(claim.version) == PIECE
-        assert assembly.restart(claim.version) is None
+        assert file.restart(claim.version) == PIECE
+        assert file.restart(claim.version) is None
         with pytest.raises(UpstreamChangedError):
             claim.write(CONTENT[PIECE + 10 : PIECE + 20])
         assert claim.give_back() == 10
-        assert assembly.have == 0
+        assert file.have == 0
 
 
-def test_the_whole(tmp_path: Path) -> None:
-    """It is sealed with its SHA-256; a failure of one address is forgotten for the next, an end is not."""
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as assembly:
-        assembly.fail(RemoteUnavailableError("one address"))
+def test_the_whole_file(tmp_path: Path) -> None:
+    """A whole file is sealed with its SHA-256; the failure of one URL is forgotten for the next URL, an end is not."""
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as file:
+        file.fail(RemoteUnavailableError("one URL"))
         with pytest.raises(RemoteUnavailableError):
-            assembly.claim(wait=True)
-        assembly.recover()
-        while (claim := assembly.claim(wait=False)) is not None:
+            file.claim(wait=True)
+        file.recover()
+        while (claim := file.claim(wait=False)) is not None:
             claim.write(CONTENT[claim.position : claim.end])
-        assert assembly.seal() == hashlib.sha256(CONTENT).hexdigest()
-        assembly.end(RemoteUnavailableError("all of them"))
-        assembly.recover()
+        assert file.seal() == hashlib.sha256(CONTENT).hexdigest()
+        file.end(RemoteUnavailableError("all URLs"))
+        file.recover()
         with pytest.raises(RemoteUnavailableError):
-            assembly.claim(wait=True)
+            file.claim(wait=True)
 
 
 def test_wrong_bytes(tmp_path: Path) -> None:
-    """They are found out, dropped, and not resumed by the next run."""
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as assembly:
-        while (claim := assembly.claim(wait=False)) is not None:
+    """Wrong bytes are found, dropped, and not resumed by the next run."""
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as file:
+        while (claim := file.claim(wait=False)) is not None:
             claim.write(bytes(claim.end - claim.position))
         with pytest.raises(DigestMismatchError):
-            assembly.seal()
-        assert assembly.have == 0
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as assembly:
-        assert assembly.have == 0
+            file.seal()
+        assert file.have == 0
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as file:
+        assert file.have == 0
     assert number_of_pieces(SIZE) == 6
 
 
-# --- those who read it -----------------------------------------------------------------------------------------------------
+# --- readers ---------------------------------------------------------------------------------------------------------------
 
 
-def bring(assembly: RangedFile, content: bytes = CONTENT) -> None:
-    """Bring all that nobody brings yet."""
-    while (claim := assembly.claim(wait=False)) is not None:
+def fetch_rest(file: RangedFile, content: bytes = CONTENT) -> None:
+    """Fetch everything that is not claimed yet."""
+    while (claim := file.claim(wait=False)) is not None:
         claim.write(content[claim.position : claim.end])
 
 
 class Reading(threading.Thread):
-    """A thread that reads some bytes; can be waited for until it waits itself."""
+    """A thread that reads; a test can wait until the thread itself waits for bytes."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         super().__init__(daemon=True)
@@ -197,175 +196,175 @@ class Reading(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Act."""
+        """Read."""
         try:
             self.result = self._act()
-        except BaseException as error:  # noqa: BLE001 - looked at by the test
+        except BaseException as error:  # noqa: BLE001 - compared by the test
             self.error = error
 
     def check(self) -> None:
-        """Note that the thread has found nothing and is about to wait; an assembly calls this then."""
+        """Record that the thread is about to wait; a ranged file checks for cancellation then."""
         if threading.current_thread() is self:
             self.waits.set()
 
     def after_waiting(self) -> Self:
-        """Start, and come back when it waits."""
+        """Start the thread, and return when it waits."""
         self.start()
         assert self.waits.wait(PATIENCE)
         return self
 
     def ended(self) -> Self:
-        """Wait for its end."""
+        """Wait for the end of the thread."""
         self.join(PATIENCE)
         assert not self.is_alive()
         return self
 
 
-CHECKS: list[Reading] = []
+READINGS: list[Reading] = []
 
 
-def checks() -> None:
-    """Tell whoever wants to know."""
-    for reading in CHECKS:
+def check_cancelled() -> None:
+    """Tell all reading threads that one of them is about to wait."""
+    for reading in READINGS:
         reading.check()
 
 
 @pytest.fixture
-def assembly(tmp_path: Path) -> Iterator[RangedFile]:
-    """Return an assembly on disk of which nothing has arrived; who waits in it calls what ``checks`` has."""
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=checks, connections=2) as made:
+def file(tmp_path: Path) -> Iterator[RangedFile]:
+    """Return a ranged file on the disk of which nothing has arrived."""
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=check_cancelled, connections=2) as made:
         yield made
-    CHECKS.clear()
+    READINGS.clear()
 
 
 def reading(act: Callable[[], object]) -> Reading:
-    """Let a thread read until it must wait."""
+    """Start a thread that reads, and return when it waits for bytes."""
     made = Reading(act)
-    CHECKS.append(made)
+    READINGS.append(made)
     return made.after_waiting()
 
 
-def test_a_wanted_piece_is_claimed_next(assembly: RangedFile) -> None:
-    """The index at the end of a zip is wanted before all that lies before it."""
-    thread = reading(lambda: assembly.reader().read_at(SIZE - 10, 100))
-    claim = assembly.claim(wait=False)
+def test_a_wanted_piece_is_claimed_next(file: RangedFile) -> None:
+    """A piece that a reader waits for, such as the index at the end of a zip, is claimed next."""
+    thread = reading(lambda: file.reader().read_at(SIZE - 10, 100))
+    claim = file.claim(wait=False)
     assert claim is not None
     assert (claim.position, claim.end) == (5 * PIECE, SIZE)
     claim.write(CONTENT[claim.position : claim.end])
     assert thread.ended().result == CONTENT[-10:]
-    following = assembly.claim(wait=False)
+    following = file.claim(wait=False)
     assert following is not None
     assert following.position == 0
 
 
-def test_what_is_there_is_read_at_once(assembly: RangedFile) -> None:
-    """As far as it goes without a gap; nothing behind the end, and nothing where nothing is asked for."""
-    claim = assembly.claim(wait=False)
+def test_complete_pieces_are_read_at_once(file: RangedFile) -> None:
+    """A read returns bytes up to the first gap; it returns none behind the end, and none if it asks for none."""
+    claim = file.claim(wait=False)
     assert claim is not None
     claim.write(CONTENT[: 2 * PIECE + 5])
-    reader = assembly.reader()
+    reader = file.reader()
     assert (reader.name, reader.size) == ("f.bin", SIZE)
     assert reader.read_at(10, 20) == CONTENT[10:30]
     assert reader.read_at(PIECE - 5, 3 * PIECE) == CONTENT[PIECE - 5 : 2 * PIECE]
     assert reader.read_at(SIZE, 5) == reader.read_at(5, 0) == b""
 
 
-def test_a_reader_of_the_old_version(assembly: RangedFile) -> None:
-    """It learns that it is one, whether it waits, asks, or wants to know whether all was right."""
-    old = assembly.reader()
+def test_a_reader_of_an_old_version(file: RangedFile) -> None:
+    """A reader of a dropped version gets an error, whether it waits, reads, or waits for the seal."""
+    old = file.reader()
     thread = reading(lambda: old.read_at(0, 10))
-    assembly.restart(None)
+    file.restart(None)
     assert isinstance(thread.ended().error, UpstreamChangedError)
-    bring(assembly)
-    assembly.seal()
+    fetch_rest(file)
+    file.seal()
     for ask in (lambda: old.read_at(0, 10), old.wait_sealed):
         with pytest.raises(UpstreamChangedError):
             ask()
-    fresh = assembly.reader()
+    fresh = file.reader()
     fresh.wait_sealed()
     assert fresh.read_at(0, 10) == CONTENT[:10]
 
 
-def test_a_failure_of_one_address_is_not_the_end_for_a_reader(assembly: RangedFile) -> None:
-    """It waits on: the next address may bring what it wants."""
-    thread = reading(lambda: assembly.reader().read_at(0, 10))
-    assembly.fail(RemoteUnavailableError("one address"))
+def test_a_failure_of_one_url_is_not_the_end_for_a_reader(file: RangedFile) -> None:
+    """After the failure of one URL a reader waits on, and gets its bytes from the next."""
+    thread = reading(lambda: file.reader().read_at(0, 10))
+    file.fail(RemoteUnavailableError("one URL"))
     thread.waits.clear()
     assert thread.waits.wait(PATIENCE)
-    assembly.recover()
-    bring(assembly)
+    file.recover()
+    fetch_rest(file)
     assert thread.ended().result == CONTENT[:10]
 
 
 @pytest.mark.parametrize("way", ["end", "close"])
-def test_the_end_for_a_reader(assembly: RangedFile, way: str) -> None:
-    """Whoever waits for bytes, or for the seal, is told why they will never come."""
-    threads = [reading(lambda: assembly.reader().read_at(0, 10)), reading(lambda: assembly.reader().wait_sealed())]
+def test_the_end_for_a_reader(file: RangedFile, way: str) -> None:
+    """A thread that waits for bytes or for the seal gets the error that ended the transfer."""
+    threads = [reading(lambda: file.reader().read_at(0, 10)), reading(lambda: file.reader().wait_sealed())]
     if way == "end":
-        assembly.end(NotFoundError("all addresses"))
+        file.end(NotFoundError("all URLs"))
     else:
-        assembly.close()
+        file.close()
     expected = NotFoundError if way == "end" else RemoteUnavailableError
     assert [type(thread.ended().error) for thread in threads] == [expected, expected]
 
 
-def test_a_recovery_claims_what_is_missing_anew(assembly: RangedFile) -> None:
-    """What one address had claimed and not brought is brought by the next; what had arrived is not."""
-    claim = assembly.claim(wait=False)
+def test_a_recovery_claims_what_is_missing_again(file: RangedFile) -> None:
+    """What one URL had claimed and not brought is claimed again for the next; complete pieces are not."""
+    claim = file.claim(wait=False)
     assert claim is not None
     claim.write(CONTENT[:PIECE])
-    assembly.fail(RemoteUnavailableError("one address"))
+    file.fail(RemoteUnavailableError("one URL"))
     with pytest.raises(RemoteUnavailableError):
         claim.write(CONTENT[PIECE : 2 * PIECE])
-    assembly.recover()
-    following = assembly.claim(wait=False)
+    file.recover()
+    following = file.claim(wait=False)
     assert following is not None
     assert following.position == PIECE
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "md5", "gitsha1", None])
 def test_other_digests(tmp_path: Path, algorithm: str | None) -> None:
-    """Whatever the publisher names, or nothing, the SHA-256 is told."""
+    """Whatever the algorithm of the known digest, the SHA-256 is returned."""
     made = {
         "sha1": hashlib.sha1(CONTENT, usedforsecurity=False).hexdigest(),
         "md5": hashlib.md5(CONTENT, usedforsecurity=False).hexdigest(),
         "gitsha1": hashlib.sha1(b"blob %d\0" % SIZE + CONTENT, usedforsecurity=False).hexdigest(),
     }
     what = replace(artifact(), digest=Digest(algorithm, made[algorithm]) if algorithm else None)
-    with RangedFile.on_disk(tmp_path, what, SIZE, check_cancelled=nothing, connections=1) as assembly:
-        bring(assembly)
-        assert assembly.seal() == hashlib.sha256(CONTENT).hexdigest()
+    with RangedFile.on_disk(tmp_path, what, SIZE, check_cancelled=nothing, connections=1) as file:
+        fetch_rest(file)
+        assert file.seal() == hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_a_beginning_that_nobody_can_judge(tmp_path: Path) -> None:
-    """Neither digest nor validator: it is dropped; with a validator it is gone on with."""
+def test_bytes_without_digest_and_validator(tmp_path: Path) -> None:
+    """Without a digest, existing bytes are resumed if they have a validator, and dropped if not."""
     for validator, expected in ((None, 0), ('"one"', PIECE)):
-        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as assembly:
-            assembly.restart(None)
-            assembly.record_origin("https://files.example.org/f.bin", validator, assembly.claim_all().version)
-            assembly.recover()
-            claim = assembly.claim(wait=False)
+        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as file:
+            file.restart(None)
+            file.record_origin("https://files.example.org/f.bin", validator, file.claim_all().version)
+            file.recover()
+            claim = file.claim(wait=False)
             assert claim is not None
             claim.write(CONTENT[:PIECE])
-        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as assembly:
-            assert (assembly.have, assembly.resumed) == (expected, expected > 0)
+        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as file:
+            assert (file.have, file.resumed) == (expected, expected > 0)
 
 
-def test_an_answer_to_a_question_about_the_old_version(assembly: RangedFile) -> None:
-    """What it says of itself is not noted as the origin of the new one."""
-    claim = assembly.claim(wait=False)
+def test_a_late_answer_about_an_old_version(file: RangedFile) -> None:
+    """The validator of an old version is not recorded as the origin of the new one."""
+    claim = file.claim(wait=False)
     assert claim is not None
-    assembly.restart(None)
+    file.restart(None)
     with pytest.raises(UpstreamChangedError):
-        assembly.record_origin("https://files.example.org/f.bin", '"old"', claim.version)
-    assert assembly.origin is None
+        file.record_origin("https://files.example.org/f.bin", '"old"', claim.version)
+    assert file.origin is None
 
 
-# --- dropping everything while others are at work ---------------------------------------------------------------------------
+# --- restarts while other threads work -------------------------------------------------------------------------------------
 
 
-class Held(PieceMemory):
-    """Pieces in memory that hold whoever puts or loads, until they are let go."""
+class Slow(PieceMemory):
+    """Pieces in memory whose first write or read takes long."""
 
     def __init__(self, size: int, what: str) -> None:
         super().__init__(size)
@@ -374,24 +373,24 @@ class Held(PieceMemory):
         self.go = threading.Event()
         self.drops = 0
         self.mixed = False
-        """Bytes of the old version came among those of the new one."""
+        """Whether bytes of the old version were written among those of the new one."""
 
-    def _hold(self, what: str) -> None:
+    def _delay(self, what: str) -> None:
         if what == self._what and not self.entered.is_set():
             self.entered.set()
-            # Whoever drops everything may have to wait for us, so that this wait must end.
+            # A restart may have to wait for this write, so this wait must end by itself.
             self.go.wait(0.3)
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Keep some bytes, late."""
+        """Store bytes, late."""
         drops = self.drops
-        self._hold("write")
+        self._delay("write")
         self.mixed |= self.drops != drops
         super().write(offset, data)
 
     def read(self, offset: int, count: int) -> bytes:
         """Return bytes, late."""
-        self._hold("read")
+        self._delay("read")
         return super().read(offset, count)
 
     def restart(self) -> None:
@@ -401,67 +400,67 @@ class Held(PieceMemory):
         self.go.set()
 
 
-def test_everything_is_dropped_while_a_connection_writes() -> None:
-    """No byte of the old version lands among those of the new one, not even one that was being written."""
-    pieces = Held(SIZE, "write")
-    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as assembly:
-        claim = assembly.claim(wait=False)
+def test_a_restart_while_a_connection_writes() -> None:
+    """No byte of an old version is written among those of the new one, not even by a write that was under way."""
+    pieces = Slow(SIZE, "write")
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as file:
+        claim = file.claim(wait=False)
         assert claim is not None
         thread = Reading(lambda: claim.write(bytes(PIECE)))
         thread.start()
         assert pieces.entered.wait(PATIENCE)
-        assembly.restart(None)
+        file.restart(None)
         assert isinstance(thread.ended().error, UpstreamChangedError)
         assert not pieces.mixed
-        bring(assembly)
-        assembly.seal()
+        fetch_rest(file)
+        file.seal()
 
 
-def test_everything_is_dropped_while_a_piece_is_hashed() -> None:
-    """The hash of the old version ends nowhere, and the new one is hashed from its start."""
-    pieces = Held(SIZE, "read")
-    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as assembly:
-        claim = assembly.claim(wait=False)
+def test_a_restart_while_a_piece_is_hashed() -> None:
+    """The hash of an old version is dropped, and the new version is hashed from its start."""
+    pieces = Slow(SIZE, "read")
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as file:
+        claim = file.claim(wait=False)
         assert claim is not None
         claim.write(bytes(PIECE))
         assert pieces.entered.wait(PATIENCE)
-        assembly.restart(None)
-        bring(assembly)
-        assert assembly.seal() == hashlib.sha256(CONTENT).hexdigest()
+        file.restart(None)
+        fetch_rest(file)
+        assert file.seal() == hashlib.sha256(CONTENT).hexdigest()
 
 
-class Cut(PieceFile):
-    """Pieces whose file somebody cuts."""
+class Shortened(PieceFile):
+    """Pieces on the disk, whose file gets shorter."""
 
     def read(self, offset: int, count: int) -> bytes:
-        """Return bytes; of the third piece, what is left."""
+        """Return bytes, and only a few of the third piece."""
         if offset == 2 * PIECE:
             os.truncate(self.path, offset + 5)
         return super().read(offset, count)
 
 
 def test_a_file_that_becomes_shorter_while_it_is_hashed(tmp_path: Path) -> None:
-    """Somebody cut it: that is an error of the volume, and nobody waits for ever."""
-    pieces = Cut(tmp_path, artifact().key, SIZE, check_cancelled=nothing)
-    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as assembly:
-        claim = assembly.claim_all()
+    """A file that gets shorter while it is hashed is an error of the volume, and no thread waits for ever."""
+    pieces = Shortened(tmp_path, artifact().key, SIZE, check_cancelled=nothing)
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as file:
+        claim = file.claim_all()
         claim.write(CONTENT[: 3 * PIECE])
         with pytest.raises(VolumeError, match=r"f\.bin"):
-            assembly.seal()
+            file.seal()
         with pytest.raises(VolumeError, match=r"f\.bin"):
-            assembly.seal()
+            file.seal()
 
 
 # --- a window -------------------------------------------------------------------------------------------------------------
 
 
 class Counted(PieceMemory):
-    """Pieces in memory, and how many there were at most."""
+    """Pieces in memory that count how many there are at most."""
 
     most = 0
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Keep some bytes."""
+        """Store bytes."""
         super().write(offset, data)
         self.most = max(self.most, len(self._pieces))
 
@@ -469,47 +468,49 @@ class Counted(PieceMemory):
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("step", [1, PIECE // 2, 3 * PIECE])
 def test_a_window_moves_with_its_reader(step: int, *, whole: bool) -> None:
-    """All of a file passes through a window of four pieces, in ranges or by one connection; never are there more."""
+    """A whole file passes through a window of four pieces, in ranges or by one connection, and there are never more pieces."""
     pieces = Counted(SIZE)
-    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=2, window=4 * PIECE) as assembly:
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=2, window=4 * PIECE) as file:
 
         def write() -> None:
             if whole:
-                assembly.claim_all().write(CONTENT)
+                file.claim_all().write(CONTENT)
                 return
-            while (claim := assembly.claim(wait=True)) is not None:
+            while (claim := file.claim(wait=True)) is not None:
                 claim.write(CONTENT[claim.position : claim.end])
 
         thread = Reading(write)
         thread.start()
-        reader, got = assembly.reader(), bytearray()
+        reader, got = file.reader(), bytearray()
         while data := reader.read_at(len(got), 65_536):
             got += data
             reader.release(len(got) - len(got) % step)
         reader.release(SIZE)
         assert thread.ended().error is None
         assert got == CONTENT
-        assert assembly.seal() == hashlib.sha256(CONTENT).hexdigest()
+        assert file.seal() == hashlib.sha256(CONTENT).hexdigest()
     assert pieces.most <= 4
 
 
-def test_what_is_outside_the_window_is_asked_for_alone() -> None:
-    """The index at the end of an archive, and what a reader has let go; never more than there is."""
+def test_what_is_outside_the_window_is_fetched_directly() -> None:
+    """The index at the end of an archive, and bytes that the reader has released, are fetched by requests of their own."""
     asked: list[tuple[int, int]] = []
 
-    def far(offset: int, count: int) -> bytes:
+    def fetch(offset: int, count: int) -> bytes:
         asked.append((offset, count))
         return CONTENT[offset : offset + count]
 
-    with RangedFile(artifact(), SIZE, PieceMemory(SIZE), check_cancelled=checks, connections=1, window=2 * PIECE) as assembly:
-        thread = reading(lambda: assembly.reader().read_at(SIZE - 10, 100))
-        assembly.set_direct_fetch(far)
+    with RangedFile(
+        artifact(), SIZE, PieceMemory(SIZE), check_cancelled=check_cancelled, connections=1, window=2 * PIECE
+    ) as file:
+        thread = reading(lambda: file.reader().read_at(SIZE - 10, 100))
+        file.set_direct_fetch(fetch)
         assert thread.ended().result == CONTENT[-10:]
-        claim = assembly.claim(wait=False)
+        claim = file.claim(wait=False)
         assert claim is not None
         claim.write(CONTENT[claim.position : claim.end])
-        reader = assembly.reader()
+        reader = file.reader()
         reader.release(PIECE)
-        wait_until(lambda: reader.read_at(0, 7) == CONTENT[:7] and (0, 7) in asked, "the first piece is let go")
+        wait_until(lambda: reader.read_at(0, 7) == CONTENT[:7] and (0, 7) in asked, "the first piece was discarded")
         assert asked[0] == (SIZE - 10, 10)
-    CHECKS.clear()
+    READINGS.clear()

@@ -1,4 +1,4 @@
-"""Bytes that are on this machine already: found by name or by the Hub client's naming, believed by their digest alone."""
+"""Files that are already on this machine: found by name or in the Hub client's cache, used only if their digest is right."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTENT = noise("found", 5000)
 
 
 def artifact(name: str = "f.zip", *, algorithm: str | None = "sha256", size: int | None = len(CONTENT)) -> Artifact:
-    """Describe the file that is looked for."""
+    """Return the artifact to look for."""
     digests = {
         "sha256": hashlib.sha256(CONTENT).hexdigest(),
         "md5": hashlib.md5(CONTENT, usedforsecurity=False).hexdigest(),
@@ -39,77 +39,77 @@ def artifact(name: str = "f.zip", *, algorithm: str | None = "sha256", size: int
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a volume."""
+    """Return an empty volume."""
     (tmp_path / "volume").mkdir()
     return tmp_path / "volume"
 
 
-def finds(root: Path, cache: Path | None = None) -> LocalCopies:
-    """Look there."""
+def copies(root: Path, cache: Path | None = None) -> LocalCopies:
+    """Return the local copies of a volume and a cache."""
     return LocalCopies(root, cache, lambda: None)
 
 
 @pytest.mark.parametrize("place", ["f.zip", "downloads/f.zip"])
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_left_beside_the_data_sets(root: Path, place: str, algorithm: str) -> None:
-    """In the volume's root, or in a directory of it."""
+    """A file in the volume's root, or in a directory of it, is found."""
     path = root / place
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(CONTENT)
-    assert finds(root).find(artifact(algorithm=algorithm)) == path
-    assert finds(root).find(artifact("d/e/f.zip", algorithm=algorithm)) == path
+    assert copies(root).find(artifact(algorithm=algorithm)) == path
+    assert copies(root).find(artifact("d/e/f.zip", algorithm=algorithm)) == path
 
 
 @pytest.mark.parametrize(
     "place", ["other.zip", "a/b/f.zip", "datasets/f.zip", ".provisioner/f.zip", "lost+found/f.zip"]
 )  # fmt: skip
-def test_not_looked_for(root: Path, place: str) -> None:
-    """Other names, deeper directories, what is published, and what is ours are not searched."""
+def test_not_searched(root: Path, place: str) -> None:
+    """Other names, deeper directories, published data sets and the program's own directory are not searched."""
     path = root / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(CONTENT)
-    assert finds(root).find(artifact()) is None
+    assert copies(root).find(artifact()) is None
 
 
 def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
-    """A link on the volume may lead anywhere."""
+    """A link on the volume could lead anywhere, so it is not used."""
     (tmp_path / "outside.zip").write_bytes(CONTENT)
     (root / "f.zip").symlink_to(tmp_path / "outside.zip")
     (root / "folder").symlink_to(tmp_path)
-    assert finds(root).find(artifact()) is None
+    assert copies(root).find(artifact()) is None
 
 
 def test_the_right_one_of_several(root: Path) -> None:
-    """A wrong file of the right name does not hide the right one."""
+    """A wrong file with the right name does not hide the right one."""
     (root / "f.zip").write_bytes(CONTENT[::-1])
     (root / "d").mkdir()
     (root / "d" / "f.zip").write_bytes(CONTENT)
-    assert finds(root).find(artifact()) == root / "d" / "f.zip"
+    assert copies(root).find(artifact()) == root / "d" / "f.zip"
 
 
 def test_wrong_bytes_and_no_digest(root: Path) -> None:
-    """A name and a size prove nothing."""
+    """A name and a size are not enough: without a matching digest no file is used."""
     (root / "f.zip").write_bytes(CONTENT[::-1])
-    assert finds(root).find(artifact()) is None
+    assert copies(root).find(artifact()) is None
     (root / "f.zip").write_bytes(CONTENT)
-    assert finds(root).find(artifact(algorithm=None)) is None
+    assert copies(root).find(artifact(algorithm=None)) is None
 
 
 def test_an_unknown_size(root: Path) -> None:
-    """The digest alone decides then."""
+    """Where the size is unknown, the digest alone decides."""
     (root / "f.zip").write_bytes(CONTENT)
-    assert finds(root).find(artifact(size=None)) == root / "f.zip"
+    assert copies(root).find(artifact(size=None)) == root / "f.zip"
 
 
-def test_nothing_to_look_at(tmp_path: Path) -> None:
-    """A volume or a cache that does not exist is no error; nor is a file or a pipe in their place."""
-    assert finds(tmp_path / "nothing", tmp_path / "nothing").find(artifact()) is None
+def test_nothing_to_search(tmp_path: Path) -> None:
+    """A volume or a cache that does not exist is no error, and neither is a FIFO in its place."""
+    assert copies(tmp_path / "nothing", tmp_path / "nothing").find(artifact()) is None
     os.mkfifo(tmp_path / "f.zip")
-    assert finds(tmp_path, tmp_path / "f.zip").find(artifact()) is None
+    assert copies(tmp_path, tmp_path / "f.zip").find(artifact()) is None
 
 
 def blob(cache: Path, name: str) -> Path:
-    """Put the content into the Hub client's cache under a name."""
+    """Write the content into the Hub client's cache under a name."""
     folder = cache / "datasets--ann--songs" / "blobs"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(CONTENT)
@@ -118,23 +118,23 @@ def blob(cache: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "gitsha1"])
 def test_in_the_hub_clients_cache(root: Path, tmp_path: Path, algorithm: str) -> None:
-    """A blob is named by its ETag: the SHA-256 of a large file, the Git SHA-1 of a small one."""
+    """A blob is found by its name, which is the SHA-256 of a large file and the Git SHA-1 of a small one."""
     wanted = artifact(algorithm=algorithm)
     assert wanted.digest is not None
     path = blob(tmp_path / "cache", wanted.digest.hex)
-    assert finds(root, tmp_path / "cache").find(wanted) == path
-    assert finds(root).find(wanted) is None
+    assert copies(root, tmp_path / "cache").find(wanted) == path
+    assert copies(root).find(wanted) is None
 
 
-def test_a_damaged_or_half_made_blob(root: Path, tmp_path: Path) -> None:
-    """The name is a claim, not a proof; a partial download is not even that."""
+def test_a_damaged_or_partial_blob(root: Path, tmp_path: Path) -> None:
+    """A blob with wrong bytes is not used, and neither is a partial download."""
     wanted = artifact()
     assert wanted.digest is not None
     path = blob(tmp_path / "cache", wanted.digest.hex)
     path.write_bytes(CONTENT[::-1])
-    assert finds(root, tmp_path / "cache").find(wanted) is None
+    assert copies(root, tmp_path / "cache").find(wanted) is None
     path.rename(path.with_name(f"{path.name}.incomplete"))
-    assert finds(root, tmp_path / "cache").find(wanted) is None
+    assert copies(root, tmp_path / "cache").find(wanted) is None
 
 
 DOWNLOAD = """
@@ -146,7 +146,7 @@ for name in sys.argv[2:]:
 
 
 def test_what_the_real_client_left(root: Path, tmp_path: Path, hub: HubServer) -> None:
-    """A cache that the real client filled is understood: large files and small ones."""
+    """In a cache that the real Hub client filled, large and small files are found."""
     small = b"small"
     hub.hub.add_repo("ann/songs", {"a.wav": CONTENT, "notes.txt": small})
     cache = tmp_path / "cache"
@@ -158,18 +158,18 @@ def test_what_the_real_client_left(root: Path, tmp_path: Path, hub: HubServer) -
     }
     command = [sys.executable, "-c", DOWNLOAD, hub.endpoint, "a.wav", "notes.txt"]
     subprocess.run(command, env=environ, check=True, capture_output=True)
-    found = finds(root, cache).find(artifact("a.wav"))
+    found = copies(root, cache).find(artifact("a.wav"))
     assert found is not None
     assert found.read_bytes() == CONTENT
     digest = Digest("gitsha1", StoredFile.of("notes.txt", small).blob_id)
     note = Artifact("notes.txt", ("https://x",), Size(5), digest, "none", "", "listing")
-    found = finds(root, cache).find(note)
+    found = copies(root, cache).find(note)
     assert found is not None
     assert found.read_bytes() == small
 
 
-def test_told_to_stop(root: Path) -> None:
-    """Hashing a large find can be ended."""
+def test_cancelled_while_hashing(root: Path) -> None:
+    """Cancellation ends the hashing of a found file."""
     (root / "f.zip").write_bytes(CONTENT)
 
     def stop() -> None:
