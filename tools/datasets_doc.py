@@ -1,6 +1,6 @@
 """Writes ``docs/datasets.md`` from the real catalog: contents, sizes, licences, sources, and the disk that phases need.
 
-Sizes come from where a plan takes them (:mod:`provisioner.planning.plan`), so that the document promises what ``plan`` says.
+Sizes are computed as for a plan (:mod:`provisioner.planning.capacity`), so that the document agrees with ``plan``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def document(catalog: Catalog) -> str:
 
 
 def readable(count: int) -> str:
-    """Return bytes in the largest unit that leaves a whole part."""
+    """Return a number of bytes in the largest unit in which it is 1 or more."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"
@@ -68,7 +68,7 @@ def readable(count: int) -> str:
 
 
 def written(size: Size | None) -> str:
-    """Return a size for a table: exact bytes, or a marked estimate, or that it is not known."""
+    """Return a size for a table: exact bytes, a marked estimate, or ``not known``."""
     if size is None:
         return "not known"
     return f"≈ {readable(size.value)}" if size.estimate else f"{size.value:,} bytes ({readable(size.value)})"
@@ -96,9 +96,9 @@ def _phases(catalog: Catalog) -> list[str]:
     return [
         "## Phases and the disk they need\n",
         *_table(["phase", "data sets", "download", "unpacked", "free space for a first run"], rows),
-        "The free space is the peak: while a data set is unpacked, its archives are still there beside its tree and everything",
-        "that came before. With less room than that, archives are fetched and unpacked one by one, and what still does not fit",
-        "is skipped, lowest priority first.\n",
+        "The free space is the peak: while a data set is unpacked, the volume has its archives, its tree, and the trees of the",
+        "data sets before it. With less free space, archives are fetched and unpacked one by one, and what still does not fit is",
+        "skipped, lowest priority first.\n",
     ]
 
 
