@@ -45,19 +45,28 @@ class Found:
         raise ConfigurationError(f"{self.label}: {error.problem}", hint=error.hint) from None
 
 
-@dataclass(slots=True)
 class Lookup:
-    """Finds and parses the text of each setting, and notes where it was found."""
+    """A finder and parser of the text of each setting, which notes where it was found."""
 
-    overrides: Mapping[str, str]
-    """Texts of the command line, by name of the setting."""
-    environ: Mapping[str, str]
-    read_text: Callable[[Path], str]
-    home: Path
-    config: Mapping[str, Value] = field(default_factory=dict)
-    """Values of the config file, by dotted key."""
-    origins: dict[str, str] = field(default_factory=dict)
-    """By name of a setting, where its text was found."""
+    def __init__(
+        self, overrides: Mapping[str, str], environ: Mapping[str, str], *, read_text: Callable[[Path], str], home: Path
+    ) -> None:
+        """Look into these inputs only.
+
+        Args:
+            overrides: the texts of the command line, by name of the setting.
+            environ: the environment.
+            read_text: returns the text of a file that a variable names.
+            home: the user's home directory.
+        """
+        self.overrides = overrides
+        self.environ = environ
+        self.read_text = read_text
+        self.config: Mapping[str, Value] = {}
+        """The values of the config file, by dotted key."""
+        self.origins: dict[str, str] = {}
+        """By name of a setting, where its text was found."""
+        self._home = home
 
     def value(self, setting: Setting[T], surroundings: Surroundings) -> T | None:
         """Return the value that was given, else the default; ``None`` when there is neither."""
@@ -135,4 +144,4 @@ class Lookup:
         return text
 
     def _home_expanded(self, text: str) -> str:
-        return f"{self.home}{text[1:]}" if re.match(r"~(?:[/\\]|$)", text) else text
+        return f"{self._home}{text[1:]}" if re.match(r"~(?:[/\\]|$)", text) else text

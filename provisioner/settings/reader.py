@@ -51,7 +51,7 @@ def read_settings(
     for name in overrides:
         if name not in {*known, *UNSUPPORTED}:
             raise ConfigurationError(f"{parsers.shown(name)} is no setting", hint=parsers.guess(name, known))
-    lookup = Lookup(overrides, environ, read_text, home)
+    lookup = Lookup(overrides, environ, read_text=read_text, home=home)
     cache_home = environ.get("XDG_CACHE_HOME", "").strip()
     surroundings = Surroundings(home, app_root, in_image, Path(cache_home) if cache_home else None)
     _load_config(lookup, surroundings.config_path())
@@ -60,14 +60,16 @@ def read_settings(
         hf_home=lookup.given(ATTRIBUTES["hf_home"]),
         in_space=lookup.given(ATTRIBUTES["space_id"]) is not None,
     )
-    values: dict[str, Any] = {attribute: lookup.value(setting, surroundings) for attribute, setting in ATTRIBUTES.items()}
-    settings = Settings(**values)
-    token, warnings = _read_token(lookup, settings)
-    return replace(
-        settings,
+    values: dict[str, Any] = {
+        attribute: lookup.value(setting, surroundings) for attribute, setting in ATTRIBUTES.items() if attribute != "hf_token"
+    }
+    token, warnings = _read_token(lookup, values["hf_token_path"], use_login=not values["hf_hub_disable_implicit_token"])
+    if _phase_wins(lookup):
+        values["datasets"] = ()
+    values["dataset_repo"] = values["dataset_repo"] or None
+    return Settings(
+        **values,
         hf_token=token,
-        datasets=() if _phase_wins(lookup) else settings.datasets,
-        dataset_repo=settings.dataset_repo or None,
         dataset_repo_asked=bool(lookup.given(ATTRIBUTES["dataset_repo"])),
         repositories=read_repositories(lookup.config[REPOSITORIES]) if REPOSITORIES in lookup.config else (),
         origins=lookup.origins,
@@ -103,25 +105,27 @@ def _phase_wins(lookup: Lookup) -> bool:
     return phase is not None and datasets is not None and phase.rank < datasets.rank
 
 
-def _read_token(lookup: Lookup, settings: Settings) -> tuple[Secret | None, tuple[str, ...]]:
-    """Return the token that was given, else that of the Hub client's login; and warnings."""
+def _read_token(lookup: Lookup, login: Path, *, use_login: bool) -> tuple[Secret | None, tuple[str, ...]]:
+    """Return the token that was given, else that of the Hub client's login; and warnings.
+
+    A file that contains the token is read only once, because it may be a pipe.
+    """
     setting = ATTRIBUTES["hf_token"]
     found = lookup.find(setting)
     if found is not None:
         # With an empty file a deployment says "no token", so that the machine's own login is not used either.
         return (lookup.parse(setting, found) if found.text else None), ()
-    if settings.hf_hub_disable_implicit_token:
+    if not use_login:
         return None, ()
-    path = settings.hf_token_path
     try:
-        text = lookup.read_text(path).strip()
+        text = lookup.read_text(login).strip()
         token = parsers.token(text) if text else None
     except (OSError, ValueError):
         return None, ()  # nobody asked for it: no login is the usual case
     except parsers.BadTextError as error:
-        return None, (f"The Hub client's login in {path} is not used: {error.problem}.",)
+        return None, (f"The Hub client's login in {login} is not used: {error.problem}.",)
     if token is not None:
-        lookup.origins[setting.name] = str(path)
+        lookup.origins[setting.name] = str(login)
     return token, ()
 
 

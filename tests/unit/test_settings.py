@@ -377,6 +377,19 @@ def test_token_from_a_file(name: str) -> None:
     assert settings.origins["HF_TOKEN"] == f"{name}_FILE"
 
 
+def test_token_file_is_read_once() -> None:
+    """A file that contains the token is read only once, so that it may be a pipe."""
+    paths = []
+
+    def read_text(path: Path) -> str:
+        paths.append(path)
+        return "" if path == CONFIG else HIDDEN
+
+    settings = read_settings({}, {"HF_TOKEN_FILE": "/dev/fd/63"}, read_text=read_text, home=HOME, app_root=APP)
+    assert settings.hf_token == Secret(HIDDEN)
+    assert paths == [CONFIG, Path("/dev/fd/63")]
+
+
 def test_token_and_its_file_exclude_each_other() -> None:
     """A token and its file of the same name are an error when both are set and not empty; the prefixed name wins."""
     files: dict[Path, str | Exception] = {Path("/t"): "from-file"}
