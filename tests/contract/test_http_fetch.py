@@ -39,7 +39,7 @@ class Memory:
         self.content.clear()
         self.origin = None
 
-    def begin(self, url: str, validator: str | None) -> None:
+    def record_origin(self, url: str, validator: str | None) -> None:
         self.origin = (url, validator) if validator else None
 
     def write(self, data: bytes | memoryview, /) -> None:

@@ -115,7 +115,7 @@ def test_any_source_continues(tmp_path: Path) -> None:
 def test_without_a_digest_each_url_has_its_own_file(tmp_path: Path) -> None:
     """Without a digest, the bytes of one URL are not continued from another."""
     with opened(tmp_path, artifact(algorithm=None, url="https://one/f")) as blob:
-        blob.begin("https://one/f", '"etag"')
+        blob.record_origin("https://one/f", '"etag"')
         blob.write(CONTENT)
     with opened(tmp_path, artifact(algorithm=None, url="https://two/g")) as blob:
         assert blob.have == 0
@@ -133,7 +133,7 @@ def test_the_origin_is_kept(tmp_path: Path) -> None:
     """Of a file of 1 MiB or more, URL and validator are kept for the If-Range of the next run."""
     large = artifact(size=Size(RESUMABLE))
     with opened(tmp_path, large) as blob:
-        blob.begin("https://x/f", '"etag"')
+        blob.record_origin("https://x/f", '"etag"')
         blob.write(b"x")
     with opened(tmp_path, large) as blob:
         assert blob.origin == ("https://x/f", '"etag"')
@@ -146,7 +146,7 @@ def test_a_damaged_record_of_the_origin(tmp_path: Path, record: bytes) -> None:
     """A damaged record of the origin counts as missing; the bytes are kept."""
     large = artifact(size=Size(RESUMABLE))
     with opened(tmp_path, large) as blob:
-        blob.begin("https://x/f", '"etag"')
+        blob.record_origin("https://x/f", '"etag"')
         blob.write(b"x")
     (path,) = tmp_path.glob("*.json")
     path.write_bytes(record)
@@ -180,12 +180,12 @@ def test_dropped_and_moved(tmp_path: Path) -> None:
     """Nothing is left in staging after a file was dropped or moved into a tree."""
     blobs = tmp_path / "blobs"
     with opened(blobs, artifact(size=None)) as blob:
-        blob.begin("https://x/f", '"etag"')
+        blob.record_origin("https://x/f", '"etag"')
         blob.write(CONTENT)
         blob.drop()
     assert os.listdir(blobs) == []
     with opened(blobs, artifact(size=None)) as blob:
-        blob.begin("https://x/f", '"etag"')
+        blob.record_origin("https://x/f", '"etag"')
         blob.write(CONTENT)
         blob.move_to(tmp_path / "tree" / "d" / "f")
     assert os.listdir(blobs) == []

@@ -106,8 +106,8 @@ class Fetch:
         assert artifact.size
         with RangedFile.on_disk(
             self.folder, artifact, artifact.size.value, check_cancelled=threads.check_cancelled, connections=self.connections
-        ) as assembly:
-            self.counted = assembly.have
+        ) as file:
+            self.counted = file.have
             partial = 0
 
             def advance(count: int) -> None:
@@ -115,13 +115,13 @@ class Fetch:
                 partial += count
 
             def fetch() -> None:
-                Transfers(client).fetch_ranges(artifact, assembly, threads, advance)
+                Transfers(client).fetch_ranges(artifact, file, threads, advance)
 
             try:
                 threads.run([FileJob(fetch, is_large=True)], files_at_once=lambda: 1)
             finally:
                 self.counted += partial
-                assert self.counted == assembly.have
+                assert self.counted == file.have
             return (self.folder / f"{artifact.key}.part").read_bytes()
 
     def kept(self, artifact: Artifact) -> int:
@@ -129,8 +129,8 @@ class Fetch:
         assert artifact.size
         with RangedFile.on_disk(
             self.folder, artifact, artifact.size.value, check_cancelled=self.stop.raise_if_requested, connections=1
-        ) as assembly:
-            return assembly.have
+        ) as file:
+            return file.have
 
 
 @pytest.fixture
@@ -540,14 +540,14 @@ def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) 
     artifact = fetch.artifact(url)
     with RangedFile.on_disk(
         fetch.folder, artifact, len(CONTENT), check_cancelled=fetch.stop.raise_if_requested, connections=1
-    ) as assembly:
-        ranged = RangedFetch(client, url, assembly, verifiable=True, authorized=False, advance=lambda _count: None)
+    ) as file:
+        ranged = RangedFetch(client, url, file, verifiable=True, authorized=False, advance=lambda _count: None)
         with pytest.raises(NotFoundError):
             ranged.run(threads)
-        assembly.recover()
-        assert assembly.unclaimed
+        file.recover()
+        assert file.unclaimed
         ranged.help()
-        assert assembly.claim(wait=False) is not None
+        assert file.claim(wait=False) is not None
     assert fault.fired == len(entries(hub)) - 1 == 1
 
 

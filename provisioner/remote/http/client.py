@@ -108,7 +108,7 @@ class Sink(Protocol):
         """Drop what is there."""
         ...
 
-    def begin(self, url: str, validator: str | None) -> None:
+    def record_origin(self, url: str, validator: str | None) -> None:
         """Note where the coming bytes are from."""
         ...
 
@@ -369,7 +369,7 @@ class HttpClient:
             if response.status == 206 and not continues_at(response, start):  # noqa: PLR2004
                 start_over()
                 raise Transient("the server sent another range than was asked for; it starts anew")
-            sink.begin(url, validator_of(response))
+            sink.record_origin(url, validator_of(response))
             total = size if size is not None else expected
             yield from self._receive(response, asked, sink, total, start_over)
 
@@ -546,7 +546,7 @@ class HttpClient:
                         f"{path}: expected {size:,} bytes, it has {length:,}; nothing of it was used",
                         hint="Put the right file there, or correct the catalog.",
                     )
-                sink.begin(url, None)
+                sink.record_origin(url, None)
                 file.seek(sink.have)
                 while data := file.read(CHUNK):
                     self._cancellation.raise_if_requested()

@@ -104,7 +104,7 @@ class Blob:
         self.origin = None
         self._hasher = self._new_hasher()
 
-    def begin(self, url: str, validator: str | None) -> None:
+    def record_origin(self, url: str, validator: str | None) -> None:
         """Record the origin of the bytes that follow, before the first of them is written.
 
         Raises:
