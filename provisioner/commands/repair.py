@@ -38,7 +38,7 @@ def run(request: CommandRequest) -> CommandResult:
             supervise(lambda: repair.run(request.options.ids), cancellation, progress.tick)
     finally:
         progress.close()
-    outcomes = sorted(repair.outcomes, key=lambda outcome: (outcome.checked.dataset, not outcome.checked.shown))
+    outcomes = sorted(repair.outcomes, key=lambda outcome: (outcome.checked.dataset, not outcome.checked.published))
     failed = [outcome for outcome in repair.outcomes if outcome.error is not None]
     repaired = sum(1 for outcome in outcomes if outcome.done)
     lines = [outcome.line for outcome in outcomes]

@@ -172,9 +172,9 @@ class Repair:
         dataset, version = checked.dataset, checked.version
         if not version:
             return next((again for again in verifier.check_dataset(dataset) if not again.version), None)
-        if verifier.signs(dataset, version) == checked.signs:
+        if verifier.identity_of(dataset, version) == checked.identity:
             return checked
-        return verifier.check_version(dataset, version, shown=self.session.store.published.version(dataset) == version)
+        return verifier.check_version(dataset, version, published=self.session.store.published.version(dataset) == version)
 
     def _tried(self, checked: Checked) -> Outcome:
         if not checked.findings:
@@ -246,7 +246,7 @@ class Repair:
             make_directory(target if entry.kind == "folder" else target.parent)
             if entry.kind != "folder":
                 link_or_copy(tree / entry.path, target)
-        store.publisher.publish(receipt, staged, manifest, switch=checked.shown)
+        store.publisher.publish(receipt, staged, manifest, switch=checked.published)
         store.cleaner.clear_staging(checked.dataset)
         count = sum(1 for finding in checked.findings if finding.problem == "extra")
         return Outcome(checked, f"taken out: {count} that did not belong there" if count else "its records were written anew")
@@ -271,7 +271,7 @@ class Repair:
     def _given_up(self, checked: Checked) -> Outcome:
         """Nobody can say where the bytes could be had again."""
         dataset, version = checked.dataset, checked.version
-        if not checked.shown:
+        if not checked.published:
             self.session.store.publisher.remove_receipt(dataset, version)
             return Outcome(
                 checked,
@@ -297,7 +297,7 @@ class Repair:
             cancellation=self.cancellation,
             progress=progress,
             connections=self.settings.connections,
-            damage=Damage(receipt, wrong, checked.shown),
+            damage=Damage(receipt, wrong, checked.published),
         )
         try:
             builder.build(store.reader.inventory(measured=False), now)

@@ -1,8 +1,8 @@
-"""Trees against their manifests: what ``verify`` shows, and what ``repair`` begins with.
+"""Compares what a volume holds with its manifests: all of ``verify``, and the first step of ``repair``.
 
-Nothing is changed and no lock is taken, so that a volume can be looked at that is mounted read-only, or filled right now.
-Every version is looked at that a receipt names, whether or not the app sees it: going back to a superseded one is a link, and
-files that versions share are the same file, right or wrong in all of them. No catalog is needed.
+Nothing is written and no lock is taken, so that a read-only volume, or one that another run is filling, can be checked too.
+Every version that has a receipt is checked, published or not: a superseded one can be published again without a fetch, and a
+file that several versions share is right or wrong in all of them. No catalog is needed.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_TIMES: Final = 3
-"""How often a tree is looked at anew that another process replaced meanwhile."""
+_ATTEMPTS: Final = 3
+"""How often a version is checked again that another process replaced during the check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What came of looking at one version, or at the place where a data set is shown."""
+    """One version, or the published name of one data set, with what is wrong with it."""
 
     dataset: str
     version: str
-    """Empty: the place where the data set is shown."""
-    shown: bool
-    """The app sees this version."""
+    """Empty: the published name of the data set (``datasets/ID``) was checked."""
+    published: bool
+    """Whether the app reads this version."""
     files: int = 0
     size: int = 0
     """Bytes, by the manifest."""
     findings: tuple[Finding, ...] = ()
-    signs: object = None
-    """What changes when another process replaces the version."""
+    identity: object = None
+    """A value that is another one when another process replaced the version."""
 
     @property
     def label(self) -> str:
-        """The data set, with the version where it is not the one that the app sees."""
-        return self.dataset if self.shown or not self.version else f"{self.dataset} {self.version} (superseded)"
+        """The data set, with the version where it is not the published one."""
+        return self.dataset if self.published or not self.version else f"{self.dataset} {self.version} (superseded)"
 
     def as_record(self) -> dict[str, Any]:
         """Return the form in which ``--json`` carries it."""
         return {
             "dataset": self.dataset,
             "version": self.version or None,
-            "shown": self.shown,
+            "shown": self.published,
             "files": self.files,
             "bytes": self.size,
             "right": not self.findings,
@@ -66,16 +66,16 @@ class Checked:
 
 
 class Verifier:
-    """Looks at the versions on one volume."""
+    """Checks the versions on one volume."""
 
     def __init__(self, store: Store, *, deep: bool, check_cancelled: Callable[[], None], progress: Progress) -> None:
-        """Prepare.
+        """Take what checking needs; nothing is read yet.
 
         Args:
             store: the volume's trees.
             deep: also read and hash every file.
-            check_cancelled: raises when the work must end.
-            progress: is told of bytes that are hashed.
+            check_cancelled: called between pieces of work; ends it by raising.
+            progress: is told how many bytes were hashed.
         """
         self._store = store
         self._layout = store.layout
@@ -84,71 +84,80 @@ class Verifier:
         self._progress = progress
 
     def check(self, ids: Sequence[str] = ()) -> Iterator[Checked]:
-        """Look at all data sets on the volume, or at some.
+        """Yield the results for all data sets on the volume, or for some.
 
         Raises:
-            NotFoundError: one of them is not there, or nothing is there at all.
-            VolumeError: the volume cannot be looked at.
+            NotFoundError: one of them is not on the volume, or the volume has none.
+            VolumeError: the volume cannot be read.
         """
         for dataset in known_ids(self._store, ids):
             yield from self.check_dataset(dataset)
 
     def check_dataset(self, dataset: str) -> Iterator[Checked]:
-        """Look at one data set: where it is shown, and each of its versions."""
+        """Yield the results for one data set: of its published name, if that is wrong, and of each of its versions.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
         current = self._store.published.version(dataset)
         versions = self._store.reader.versions(dataset)
-        place = f"datasets/{dataset}"
+        path = f"datasets/{dataset}"
         if self._store.published.is_not_ours(dataset):
             words = "is something that the provisioner did not put there"
-            yield Checked(dataset, "", shown=False, findings=(Finding(place, "foreign", actual=words),))
+            yield Checked(dataset, "", published=False, findings=(Finding(path, "foreign", actual=words),))
         elif current is None and versions:
-            words = "shows none of the versions that are there"
-            yield Checked(dataset, "", shown=False, findings=(Finding(place, "not-shown", actual=words),))
+            words = "none of the versions on the volume is published"
+            yield Checked(dataset, "", published=False, findings=(Finding(path, "not-shown", actual=words),))
         for version in versions:
             if version != current and not self._layout.receipt(dataset, version).exists():
-                # Nothing but a manifest: it was never published, or is not believed any more, and is hashed before it is shown.
+                # Without a receipt the version does not count, and is hashed before it is published.
                 continue
-            checked = self.check_version(dataset, version, shown=version == current)
+            checked = self.check_version(dataset, version, published=version == current)
             if checked is not None:
                 yield checked
 
-    def check_version(self, dataset: str, version: str, *, shown: bool) -> Checked | None:
-        """Look at one version; ``None``: it went away meanwhile."""
-        for _ in range(_TIMES):
-            before = self.signs(dataset, version)
-            checked = replace(self._look(dataset, version, shown=shown), signs=before)
-            if not checked.findings or before == self.signs(dataset, version):
+    def check_version(self, dataset: str, version: str, *, published: bool) -> Checked | None:
+        """Return the result for one version; ``None``: another process removed it meanwhile.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        for _ in range(_ATTEMPTS):
+            before = self.identity_of(dataset, version)
+            checked = replace(self._check(dataset, version, published=published), identity=before)
+            if not checked.findings or before == self.identity_of(dataset, version):
                 break
             if version not in self._store.reader.versions(dataset):
                 return None
         return checked
 
-    def signs(self, dataset: str, version: str) -> object:
-        """Return what changes when another process replaces a version."""
+    def identity_of(self, dataset: str, version: str) -> object:
+        """Return a value that is another one when another process replaced a version."""
         paths = [self._layout.receipt(dataset, version), self._layout.manifest(dataset, version)]
         return [_identity(path) for path in (*paths, self._store.reader.tree_of(dataset, version)) if path is not None]
 
-    def _look(self, dataset: str, version: str, *, shown: bool) -> Checked:
+    def _check(self, dataset: str, version: str, *, published: bool) -> Checked:
         findings: list[Finding] = []
         receipt = self._layout.receipt(dataset, version)
         if self._store.reader.receipt(dataset, version) is None:
-            findings.append(Finding(self._below(receipt), "no-receipt", actual="is no receipt: nothing proves this version"))
+            words = "missing or damaged: without a receipt the version does not count"
+            findings.append(Finding(self._below(receipt), "no-receipt", actual=words))
         manifest = self._store.reader.manifest(dataset, version)
         if manifest is None:
-            words = "is no manifest: nothing says what the tree should be"
+            words = "missing or damaged: without a manifest the tree cannot be checked"
             findings.append(Finding(self._below(self._layout.manifest(dataset, version)), "no-manifest", actual=words))
         tree = self._store.reader.tree_of(dataset, version)
         if tree is None:
-            place = self._below(self._layout.tree(dataset, version))
-            findings.append(Finding(place, "no-tree", actual="the whole tree is missing"))
+            path = self._below(self._layout.tree(dataset, version))
+            findings.append(Finding(path, "no-tree", actual="the whole tree is missing"))
         if manifest is None:
-            return Checked(dataset, version, shown, findings=tuple(findings))
+            return Checked(dataset, version, published, findings=tuple(findings))
         if not self._store.reader.has_checksums(dataset, version, manifest):
-            words = "is not what the manifest says: 'sha256sum -c' cannot be trusted"
+            words = "differs from the manifest: 'sha256sum -c' cannot be trusted"
             findings.append(Finding(self._below(self._layout.checksums(dataset, version)), "checksums", actual=words))
         if tree is not None:
             findings += self._compare(tree, manifest, dataset)
-        return Checked(dataset, version, shown, manifest.files, manifest.bytes, tuple(findings))
+        return Checked(dataset, version, published, manifest.files, manifest.bytes, tuple(findings))
 
     def _compare(self, tree: Path, manifest: Manifest, dataset: str) -> list[Finding]:
         if self._deep:
@@ -172,19 +181,19 @@ def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
     """Return the data sets that were asked for, or all that are on the volume.
 
     Raises:
-        NotFoundError: one of them is not there, or nothing is there at all.
+        NotFoundError: one of them is not on the volume, or the volume has none.
     """
-    there = store.reader.datasets()
+    present = store.reader.datasets()
     for name in ids:
-        if name not in there:
-            hint = "Versions are looked at whole: leave out the split." if ":" in name else nearest(name, there)
+        if name not in present:
+            hint = "Versions are checked whole: leave out the split." if ":" in name else nearest(name, present)
             raise NotFoundError(f"{name!r} is not on the volume {store.layout.root}; nothing was done", hint=hint)
-    if not there:
+    if not present:
         raise NotFoundError(
             f"there is no data set on the volume {store.layout.root}",
             hint="Run 'provision' first, or give the volume with --data-dir.",
         )
-    return tuple(dict.fromkeys(ids)) or there
+    return tuple(dict.fromkeys(ids)) or present
 
 
 def _identity(path: Path) -> tuple[int, ...]:
