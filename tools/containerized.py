@@ -2,9 +2,9 @@
 
     python -m tools.containerized --image IMAGE --data DIR [ARGUMENT ...]
 
-Every setting that is set here is handed on by its name, so that no value stands on a command line; files that settings name
-are mounted. The container runs as this user in group 0: what it writes belongs to this user, and the image's own user can
-go on with it.
+Every setting of this shell is passed by its name, so that no value appears on a command line; files that settings name
+are mounted. The container runs as this user in group 0: its files belong to this user, and the image's own user can
+continue with them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FILES: Final = {"HF_TOKEN_FILE", "CATALOG_PATH", "CONFIG_PATH", "SSL_CERT_FILE"}
 """Settings that name a file of this machine."""
 _LEFT_OUT: Final = {"DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "STAGING_DIR", "TERMINATION_LOG"}
-"""Settings that name a directory of this machine: the image has its own."""
+"""Settings that name a directory of this machine; the image has directories of its own."""
 
 
 def command(image: str, data: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
@@ -53,7 +53,7 @@ def _all_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run it; give its exit code."""
+    """Run the container and return its exit code."""
     parser = argparse.ArgumentParser(prog="containerized", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--image", required=True)
     parser.add_argument("--data", type=Path, required=True)

@@ -21,7 +21,7 @@ DataSetState = Literal["pending", "fetching", "unpacking", "ready", "skipped", "
 
 SCHEMA_VERSION: Final = 1
 HEARTBEAT_SECONDS: Final = 10.0
-"""The longest time between two writes of the status of a running run."""
+"""The longest time between two writes of the status while a run is in progress."""
 STALE_SECONDS: Final = 60.0
 """The age of a status from which its run counts as dead."""
 SUCCESSFUL_STATES: Final[frozenset[RunState]] = frozenset({"ready", "partial"})
