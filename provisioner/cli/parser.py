@@ -16,10 +16,9 @@ from provisioner.errors import (
     InterruptedBySignal,
     UsageError,
 )
-from provisioner.settings.help import help_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from provisioner.commands.registry import Command
     from provisioner.errors import ProvisionerError
@@ -58,18 +57,18 @@ class Invocation:
 class _Parser(argparse.ArgumentParser):
     """A parser that raises :class:`UsageError` instead of ending the process."""
 
+    def __init__(self, prog: str, explain: Callable[[], tuple[str, str]], usage: str | None = None) -> None:
+        super().__init__(prog, usage, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        self._explain = explain
+        """Returns the texts before and after the options; called for ``--help`` alone."""
+
+    def format_help(self) -> str:
+        """Return the help."""
+        self.description, self.epilog = self._explain()
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         raise self._usage_error(message[:1].upper() + message[1:])
-
-    def __init__(self, prog: str, description: str, epilog: str, usage: str | None = None) -> None:
-        super().__init__(
-            prog,
-            usage,
-            description,
-            epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse ``arguments``, all of which must be known.
@@ -80,7 +79,9 @@ class _Parser(argparse.ArgumentParser):
             UsageError: the words cannot be understood; the hint names the option that was probably meant.
             SystemExit: ``--help`` or ``--version`` was asked for, and was answered.
         """
-        options, unknown = self.parse_known_intermixed_args(list(arguments))
+        takes_names = any(not action.option_strings for action in self._actions)
+        parse = self.parse_known_intermixed_args if takes_names else self.parse_known_args
+        options, unknown = parse(list(arguments))
         if unknown:
             flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
             raise self._usage_error(f"Unrecognized arguments: {' '.join(unknown)}", self._nearest_option(flag))
@@ -152,20 +153,23 @@ def parse_options(invocation: Invocation) -> argparse.Namespace:
 
 
 def _program_parser() -> _Parser:
+    return _Parser("provisioner", _explain_program, usage="provisioner [COMMAND] [OPTIONS] [-- APP ...]")
+
+
+def _explain_program() -> tuple[str, str]:
+    from provisioner.settings.help import help_text  # noqa: PLC0415 - for '--help' alone
+
     width = max(map(len, COMMANDS))
     commands = "".join(f"\n  {command.name:<{width}}  {command.summary}" for command in COMMANDS.values())
-    return _Parser(
-        prog="provisioner",
-        usage="provisioner [COMMAND] [OPTIONS] [-- APP ...]",
-        description=f"{_DESCRIPTION}\n\nCommands:{commands}",
-        epilog=f"{_EPILOG}{_exit_codes(COMMANDS.values())}{_SETTINGS_HEADING}{help_text()}",
+    return (
+        f"{_DESCRIPTION}\n\nCommands:{commands}",
+        f"{_EPILOG}{_exit_codes(COMMANDS.values())}{_SETTINGS_HEADING}{help_text()}",
     )
 
 
 def _command_parser(command: Command) -> _Parser:
-    """Return the parser of one command: only the one that is used is made, so that a start with nothing to do stays quick."""
-    description = command.load().DESCRIPTION
-    return _Parser(prog=f"provisioner {command.name}", description=description, epilog=_exit_codes([command], command.success))
+    """Return the parser of one command; the others are not made, so that a start with nothing to do stays quick."""
+    return _Parser(f"provisioner {command.name}", lambda: (command.load().DESCRIPTION, _exit_codes([command], command.success)))
 
 
 def _add_older_flags(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioner.engine.installation import load_catalog
-from provisioner.engine.volume_session import VolumeSession
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
+    from provisioner.engine.volume_session import VolumeSession
     from provisioner.redaction import Redactor
     from provisioner.reporting.logs import ConsoleHandler
     from provisioner.reporting.progress import Progress
@@ -38,6 +38,8 @@ class CommandRequest:
 
     def session(self) -> VolumeSession:
         """Return a new session on the volume that the settings name."""
+        from provisioner.engine.volume_session import VolumeSession  # noqa: PLC0415 - not for '--help'
+
         return VolumeSession(self.settings, self.cancellation)
 
     def catalog(self) -> Catalog:
