@@ -21,13 +21,13 @@ from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.lock import writer_lock
 from provisioner.volume.fs.mounts import kind_of
 from provisioner.volume.store.layout import VolumeLayout
-from provisioner.volume.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from provisioner.cancellation import Cancellation
     from provisioner.settings.model import Settings
+    from provisioner.volume.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class VolumeSession:
     @cached_property
     def store(self) -> Store:
         """The trees."""
+        from provisioner.volume.store.store import Store  # noqa: PLC0415 - 'status' needs the layout alone
+
         publish = "dir" if self.kind == "object" else self.settings.publish
         return Store(self.layout, publish, program_version=__version__, check_cancelled=self._cancellation.raise_if_requested)
 
