@@ -1,4 +1,4 @@
-"""Give a file a second name where the file system can, and a copy where it cannot."""
+"""Hard links where the file system has them, copies where it does not."""
 
 from __future__ import annotations
 

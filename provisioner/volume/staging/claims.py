@@ -46,7 +46,7 @@ class ClaimedPieces:
         """All pieces before this one are claimed."""
 
     def want(self, piece: int) -> None:
-        """Let a piece that nobody fetches yet be claimed next: a reader waits for it."""
+        """Make a piece that is not being fetched the next to be claimed: a reader waits for it."""
         if not self._claimed[piece]:
             self._wanted = piece
 

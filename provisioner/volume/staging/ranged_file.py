@@ -1,7 +1,7 @@
 """A large file whose ranges arrive in parallel: hashed in order while they arrive, and read at the same time.
 
 Ranges are claimed from the front, so that the hash keeps up with arrival, and an archive can be unpacked while its end is still
-on its way. A piece that a reader waits for and nobody fetches yet (the index at the end of a zip) is fetched next.
+on its way. A piece that a reader waits for and that is not being fetched (the index at the end of a zip) is next.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class RangedFile:
             self._pieces.record_origin(url, validator)
 
     def claim(self, *, wait: bool) -> Claim | None:
-        """Claim a range that nobody fetches yet.
+        """Claim a range that is not being fetched.
 
         Args:
             wait: if everything is claimed, wait for a range that another connection gives back.
@@ -294,7 +294,7 @@ class RangedFile:
 
     def close(self) -> None:
         """Stop all threads and close the files, which stay on the disk."""
-        self._state.close(RemoteUnavailableError(f"{self.artifact.name}: it was closed while somebody waited for it"))
+        self._state.close(RemoteUnavailableError(f"{self.artifact.name}: it was closed before all of it had arrived"))
         self._hash.stop()
         self._pieces.close()
 
