@@ -1,4 +1,5 @@
-"""What is published on a volume: where it lies, its manifests and receipts, and how a version appears, changes and goes.
+"""The versions of data sets on a volume: their paths, trees, manifests and receipts, and how they are published and removed.
 
-Bytes that are still arriving belong in :mod:`provisioner.volume.staging`.
+Bytes that are still being fetched belong in :mod:`provisioner.volume.staging`; operations that know nothing of the volume's
+layout belong in :mod:`provisioner.volume.fs`.
 """
