@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.hub.client import HubClient
-from provisioner.remote.proxies import Proxies, tls_context
+from provisioner.remote.network import Network
+from provisioner.remote.proxies import Proxies
 from provisioner.remote.retry import Retry, RetryPolicy
 from provisioner.remote.sources import Sources
+from provisioner.remote.tls import tls_context
 from provisioner.remote.transfers import Transfers
 from provisioner.volume.staging.local_copies import LocalCopies
 
@@ -40,8 +42,15 @@ class Clients:
         self._settings = settings
         self._root = root
         self._cancellation = cancellation
-        self._retry = Retry(policy or RetryPolicy(), pause=cancellation.wait, clock=time.monotonic, random=random.random)
-        self._proxies = Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or "")
+        retry = Retry(policy or RetryPolicy(), pause=cancellation.wait, clock=time.monotonic, random=random.random)
+        self._network = Network(
+            retry,
+            cancellation,
+            Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or ""),
+            ca_file=settings.ssl_cert_file,
+            rewrite=self._rewrite,
+            offline=settings.hf_hub_offline,
+        )
 
     def check(self) -> None:
         """Find out now what would otherwise fail at the first request.
@@ -62,31 +71,18 @@ class Clients:
         """The client for files."""
         settings = self._settings
         return HttpClient(
-            retry=self._retry,
-            cancellation=self._cancellation,
-            proxies=self._proxies,
-            ca_file=settings.ssl_cert_file,
-            rewrite=self._rewrite,
+            self._network,
             connections=settings.connections,
             bytes_per_second=settings.max_rate_bytes,
             authorization=lambda _url: self.hub.auth_headers(),
-            offline=settings.hf_hub_offline,
         )
 
     @cached_property
     def hub(self) -> HubClient:
         """The client for the Hub's API."""
         settings = self._settings
-        return HubClient(
-            settings.hf_endpoint,
-            settings.hf_token.reveal() if settings.hf_token else None,
-            retry=self._retry,
-            cancellation=self._cancellation,
-            proxies=self._proxies,
-            ca_file=settings.ssl_cert_file,
-            offline=settings.hf_hub_offline,
-            rewrite=self._rewrite,
-        )
+        token = settings.hf_token.reveal() if settings.hf_token else None
+        return HubClient(settings.hf_endpoint, token, self._network)
 
     @cached_property
     def sources(self) -> Sources:

@@ -1,25 +1,16 @@
-"""How this process reaches the network: proxies, trusted certificates, and what of a URL may be shown. For every client alike.
-
-Imports no HTTP library: whoever makes a client asks here, so that the API, ranges and everything else agree.
-"""
+"""Which proxy a request goes through."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from provisioner.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    import ssl
-    from pathlib import Path
-
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+from provisioner.remote.urls import DEFAULT_PORTS
 
 
 class Proxies(NamedTuple):
-    """Which proxy to use; empty or ``None`` means none. The environment is not consulted."""
+    """The proxies for each scheme; empty or ``None`` means none. The environment is not consulted."""
 
     http: str | None = None
     """Proxy for ``http`` URLs, such as ``http://proxy:3128``."""
@@ -32,7 +23,7 @@ class Proxies(NamedTuple):
         """Return the proxy for ``url``; ``None``: connect directly."""
         parts = urlsplit(url)
         proxy = {"http": self.http, "https": self.https}.get(parts.scheme)
-        if not proxy or self._is_direct((parts.hostname or "").rstrip("."), parts.port or _DEFAULT_PORTS[parts.scheme]):
+        if not proxy or self._is_direct((parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS[parts.scheme]):
             return None
         # Most tools accept a proxy without a scheme, so people write it that way.
         return proxy if "://" in proxy else f"http://{proxy}"
@@ -40,6 +31,9 @@ class Proxies(NamedTuple):
     def _is_direct(self, host: str, port: int) -> bool:
         entries = [entry.strip().lower() for entry in (self.no_proxy or "").split(",")]
         return any(_matches(entry, host, port) for entry in entries if entry)
+
+
+NO_PROXIES: Final = Proxies()
 
 
 def _matches(entry: str, host: str, port: int) -> bool:
@@ -61,24 +55,3 @@ def _matches(entry: str, host: str, port: int) -> bool:
         entry = name
     entry = entry.strip("[]").removeprefix("*").removeprefix(".")
     return host == entry or (address is None and host.endswith(f".{entry}"))
-
-
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Make the TLS settings of a client.
-
-    Args:
-        ca_file: a file of trusted certificates in PEM form that replaces the system's, as ``SSL_CERT_FILE`` does in
-            OpenSSL; ``None``: the system's.
-
-    Raises:
-        ConfigurationError: the file cannot be read or holds no certificate.
-    """
-    import ssl  # noqa: PLC0415 - a start with nothing to do must not pay for it
-
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"SSL_CERT_FILE: {ca_file}: {error.strerror or 'holds no certificate'}",
-            hint="Name a readable file with the trusted certificates in PEM form.",
-        ) from error

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from provisioner.errors import TRY_NEXT_AFTER, DigestMismatchError, error_to_report
 from provisioner.redaction import show_url
-from provisioner.remote.http.ranges import RangedFetch, RangeTarget
+from provisioner.remote.http.local_files import is_local, local_size, read_local
+from provisioner.remote.http.ranges import RangedFetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.errors import ProvisionerError
-    from provisioner.remote.http.client import HttpClient, Sink
+    from provisioner.remote.http.client import HttpClient
     from provisioner.remote.http.ranges import Crew
+    from provisioner.remote.http.targets import SealedTarget, Sink
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class SealedTarget(RangeTarget, Protocol):
-    """Where a large artifact is written and checked."""
-
-    @property
-    def resumed(self) -> bool:
-        """Whether some of it was there before this run."""
-        ...
-
-    def recover(self) -> None:
-        """Accept claims again after a failure."""
-        ...
-
-    def seal(self) -> str:
-        """Check the whole and return its SHA-256; wrong bytes are dropped."""
-        ...
 
 
 class Transfers:
@@ -80,8 +65,9 @@ class Transfers:
 
         def transfer(url: str) -> None:
             target.recover()
-            if url.startswith("file:"):
-                self._copy(url, target, advance)
+            requested = self._http.rewritten(url)
+            if is_local(requested):
+                self._copy(requested, target, advance)
                 return
             verifiable = artifact.digest is not None
             fetch = RangedFetch(self._http, url, target, verifiable=verifiable, authorized=artifact.authorized, advance=advance)
@@ -110,11 +96,11 @@ class Transfers:
 
         return _fetch_from_any(artifact, _Transfer(transfer, lambda: accept(data), lambda: size, lambda: False, advance))
 
-    def _copy(self, url: str, target: SealedTarget, advance: Callable[[int], None]) -> None:
-        asked = self._http.rewritten(url)
+    def _copy(self, requested: str, target: SealedTarget, advance: Callable[[int], None]) -> None:
         advance(-(target.restart(None) or 0))
         claim = target.claim_all()
-        for data in self._http.blocks_of(asked, target.size):
+        local_size(requested, target.size)
+        for data in read_local(requested, self._http.check_cancelled):
             claim.write(data)
             advance(len(data))
 

@@ -30,6 +30,7 @@ from provisioner.remote.hub.repository import (
     remembered,
     to_record,
 )
+from provisioner.remote.network import Network
 from tests.support.fake_time import FakeTime
 from tests.support.hub_model import Scope
 from tests.support.hub_server import HubServer
@@ -69,7 +70,7 @@ def ensure(server: HubServer, time: FakeTime, token: str | None = None, **wishes
     wishes.setdefault("files", lambda: load_template("experiment-logs"))
     make = wishes.pop("make", True)
     request = RepositoryRequest(server.endpoint, token, wishes.pop("name", NAME), **wishes)
-    with HubClient(server.endpoint, token, retry=time.retry(), cancellation=Cancellation()) as hub:
+    with HubClient(server.endpoint, token, Network(time.retry(), Cancellation())) as hub:
         outcome = ensure_repository(request, hub, make=make)
     shown = json.dumps(outcome.as_record()) + repr(request) + repr(outcome) + repr(outcome.error)
     assert token not in shown
@@ -358,7 +359,7 @@ def test_nobody_listens(time: FakeTime) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
     request = RepositoryRequest(endpoint, WRITE, "ann/logs")
-    with HubClient(endpoint, WRITE, retry=time.retry(), cancellation=Cancellation()) as hub:
+    with HubClient(endpoint, WRITE, Network(time.retry(), Cancellation())) as hub:
         outcome = ensure_repository(request, hub)
     assert (error_of(outcome).exit_code, environment(outcome)["TRACKIO_DATASET_REPO"]) == (75, "ann/logs")
 
@@ -368,7 +369,7 @@ def test_a_request_to_stop_is_no_outcome(server: HubServer, time: FakeTime) -> N
     stop = Cancellation()
     stop.request(DeadlineError("the deadline has passed"))
     request = RepositoryRequest(server.endpoint, WRITE, NAME)
-    with HubClient(server.endpoint, WRITE, retry=time.retry(), cancellation=stop) as hub, pytest.raises(DeadlineError):
+    with HubClient(server.endpoint, WRITE, Network(time.retry(), stop)) as hub, pytest.raises(DeadlineError):
         ensure_repository(request, hub)
 
 
@@ -431,7 +432,7 @@ def test_a_hub_that_gives_impossible_names(server: HubServer, time: FakeTime) ->
 
 def test_without_a_token_the_step_is_skipped(server: HubServer) -> None:
     """It is said, and nobody is asked."""
-    with HubClient(server.endpoint, None, retry=FakeTime().retry(), cancellation=Cancellation()) as hub:
+    with HubClient(server.endpoint, None, Network(FakeTime().retry(), Cancellation())) as hub:
         outcome = ensure_repository(RepositoryRequest(server.endpoint, None, NAME, asked=True), hub)
     assert (outcome.state, outcome.error, "HF_TOKEN" in outcome.note) == ("skipped", None, True)
     assert environment(outcome) == {}

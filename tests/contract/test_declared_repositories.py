@@ -13,6 +13,7 @@ from provisioner.engine.repository_template import load_template
 from provisioner.errors import ConfigurationError
 from provisioner.remote.hub.client import HubClient
 from provisioner.remote.hub.repository import RepositoryRequest, ensure_repository, environment
+from provisioner.remote.network import Network
 from provisioner.settings.reader import read_settings
 from provisioner.settings.repositories import DeclaredRepository
 from tests.support.fake_time import FakeTime
@@ -148,7 +149,7 @@ def test_what_exists_is_closed_but_never_opened(hub: HubServer, change: tuple[An
         called="config.yaml:2",
         **{"private": None, **wanted},
     )
-    with HubClient(hub.endpoint, TOKEN, retry=FakeTime().retry(), cancellation=Cancellation()) as client:
+    with HubClient(hub.endpoint, TOKEN, Network(FakeTime().retry(), Cancellation())) as client:
         outcome = ensure_repository(request, client, make=make)
     assert outcome.state == "ready"
     assert environment(outcome)["TRACKIO_DATASET_REPO"] == "ann/logs"

@@ -10,8 +10,10 @@ import pytest
 from provisioner.cancellation import Cancellation
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
 from provisioner.redaction import show_url
-from provisioner.remote.http.client import HttpClient, RateLimiter
-from provisioner.remote.proxies import Proxies
+from provisioner.remote.http.client import HttpClient
+from provisioner.remote.http.limits import RateLimiter
+from provisioner.remote.http.pool import BarePool
+from provisioner.remote.network import Network
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise
 
@@ -51,8 +53,8 @@ class Memory:
 
 def client(time: FakeTime | None = None, **settings: object) -> HttpClient:
     """Make a client."""
-    retry = (time or FakeTime()).retry()
-    return HttpClient(retry=retry, cancellation=Cancellation(), proxies=Proxies(), **settings)  # type: ignore[arg-type]
+    network = Network((time or FakeTime()).retry(), Cancellation(), **settings)  # type: ignore[arg-type]
+    return HttpClient(network)
 
 
 @pytest.fixture
@@ -114,7 +116,8 @@ def test_connections_are_kept(url: str, hub: HubServer) -> None:
     http = client()
     for _ in range(3):
         http.fetch(url, Memory(), size=len(CONTENT), verifiable=True)
-    (pool,) = http._direct.values()
+    (pool,) = http._connections._bare.values()
+    assert isinstance(pool, BarePool)
     assert len(pool._idle) == 1
     assert len(hub.log.entries()) == 3
 

@@ -21,6 +21,8 @@ from provisioner.errors import (
     RemoteUnavailableError,
 )
 from provisioner.remote.hub.client import ConflictError, HubClient
+from provisioner.remote.network import Network
+from provisioner.remote.proxies import Proxies
 from tests.support.fake_time import FakeTime
 from tests.support.hub_model import Scope, StoredFile
 from tests.support.hub_server import HubServer
@@ -49,9 +51,10 @@ def time() -> FakeTime:
     return FakeTime()
 
 
-def client(server: HubServer, time: FakeTime, token: str | None = ANN, **settings: object) -> HubClient:
+def client(server: HubServer, time: FakeTime, token: str | None = ANN, user_agent: str = "test", **settings: object) -> HubClient:
     """Make a client for a server."""
-    return HubClient(server.endpoint, token, retry=time.retry(), cancellation=Cancellation(), **settings)  # type: ignore[arg-type]
+    network = Network(time.retry(), Cancellation(), **settings)  # type: ignore[arg-type]
+    return HubClient(server.endpoint, token, network, user_agent=user_agent)
 
 
 # -- reading --
@@ -280,7 +283,7 @@ def test_an_impossible_name_is_a_wrong_setting(server: HubServer, time: FakeTime
 def test_an_endpoint_must_be_an_address(time: FakeTime, endpoint: str) -> None:
     """A wrong HF_ENDPOINT is a wrong setting."""
     with pytest.raises(ConfigurationError, match="HF_ENDPOINT"):
-        HubClient(endpoint, None, retry=time.retry(), cancellation=Cancellation())
+        HubClient(endpoint, None, Network(time.retry(), Cancellation()))
 
 
 def test_offline_asks_nobody(server: HubServer, time: FakeTime) -> None:
@@ -382,7 +385,8 @@ def test_rewriting_leads_to_a_mirror_pages_included(server: HubServer, time: Fak
     def rewrite(url: str) -> str:
         return url.replace("https://hub.invalid", server.endpoint)
 
-    with HubClient("https://hub.invalid", "ann-token", retry=time.retry(), cancellation=Cancellation(), rewrite=rewrite) as hub:
+    network = Network(time.retry(), Cancellation(), rewrite=rewrite)
+    with HubClient("https://hub.invalid", "ann-token", network) as hub:
         commit = hub.resolve("ann/songs", "main")
         assert len(hub.listing("ann/songs", commit)) == len(FILES)
         assert hub.file_url("ann/songs", commit, "a").startswith("https://hub.invalid/")
@@ -405,12 +409,12 @@ def test_through_a_proxy(server: HubServer, time: FakeTime) -> None:
     """Every request takes it, with its credentials, unless the host is excepted."""
     with ProxyServer(credentials=("user", "p@ss")) as proxy:
         address = proxy.url.replace("://", "://user:p%40ss@")
-        with client(server, time, proxies=(address, None, "")) as hub:
+        with client(server, time, proxies=Proxies(address)) as hub:
             hub.listing("ann/songs", hub.resolve("ann/songs", "main"))
         passed = len(proxy.passed)
         assert passed == len(server.log.entries()) == 4
         assert all(each.authorization for each in proxy.passed)
-        with client(server, time, proxies=(address, None, "127.0.0.1")) as hub:
+        with client(server, time, proxies=Proxies(address, no_proxy="127.0.0.1")) as hub:
             hub.resolve("ann/songs", "main")
         assert len(proxy.passed) == passed
 
@@ -418,11 +422,10 @@ def test_through_a_proxy(server: HubServer, time: FakeTime) -> None:
 def test_a_proxy_that_refuses(server: HubServer, time: FakeTime) -> None:
     """Missing credentials are permanent, for http and for https, and are named as the cause."""
     with ProxyServer(credentials=("user", "word")) as proxy:
-        with client(server, time, proxies=(proxy.url, proxy.url, "")) as hub, pytest.raises(RemoteRefusedError, match="407"):
+        with client(server, time, proxies=Proxies(proxy.url, proxy.url)) as hub, pytest.raises(RemoteRefusedError, match="407"):
             hub.resolve("ann/songs", "main")
-        secure = HubClient(
-            "https://hub.invalid", None, retry=time.retry(), cancellation=Cancellation(), proxies=(None, proxy.url, "")
-        )
+        network = Network(time.retry(), Cancellation(), Proxies(None, proxy.url))
+        secure = HubClient("https://hub.invalid", None, network)
         with secure, pytest.raises(RemoteRefusedError, match="407") as caught:
             secure.resolve("ann/songs", "main")
     assert "HTTPS_PROXY" in caught.value.hint
@@ -431,7 +434,7 @@ def test_a_proxy_that_refuses(server: HubServer, time: FakeTime) -> None:
 
 def test_a_proxy_that_cannot_be_used(server: HubServer, time: FakeTime) -> None:
     """A scheme that we do not speak is a wrong setting; its password is not shown."""
-    proxies = ("gopher://u:word@proxy:70", None, "")
+    proxies = Proxies("gopher://u:word@proxy:70")
     with client(server, time, proxies=proxies) as hub, pytest.raises(ConfigurationError, match="gopher") as caught:
         hub.resolve("ann/songs", "main")
     assert "word" not in caught.value.message

@@ -17,7 +17,7 @@ from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import DigestMismatchError, InterruptedBySignal, NotFoundError
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.hub.client import HubClient
-from provisioner.remote.proxies import Proxies
+from provisioner.remote.network import Network
 from provisioner.remote.sources import Sources
 from provisioner.remote.transfers import Transfers
 from provisioner.volume.staging.blob import Blob
@@ -58,8 +58,9 @@ def kind(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Kind
     """Return the same files behind each kind of source."""
     stop = Cancellation()
     retry = FakeTime().retry()
-    client = HubClient(hub.endpoint, TOKEN, retry=retry, cancellation=stop)
-    http = HttpClient(retry=retry, cancellation=stop, proxies=Proxies(), authorization=lambda _url: client.auth_headers())
+    network = Network(retry, stop)
+    client = HubClient(hub.endpoint, TOKEN, network)
+    http = HttpClient(network, authorization=lambda _url: client.auth_headers())
     sources, transfers = Sources(lambda: client), Transfers(http)
     if request.param == "hub":
         hub.hub.add_repo("ann/songs", FILES)
@@ -169,8 +170,9 @@ def test_how_it_was_verified(kind: Kind) -> None:
 def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, algorithm: str) -> None:
     """A third party's copy that was changed, listing and all, does not pass for the original."""
     stop = Cancellation()
-    client = HubClient(hub.endpoint, None, retry=FakeTime().retry(), cancellation=stop)
-    transfers = Transfers(HttpClient(retry=FakeTime().retry(), cancellation=stop, proxies=Proxies()))
+    network = Network(FakeTime().retry(), stop)
+    client = HubClient(hub.endpoint, None, network)
+    transfers = Transfers(HttpClient(network))
     hub.hub.add_repo("third/copy", {"a.bin": b"changed"})
 
     def fetch(official: bytes) -> str:

@@ -30,8 +30,9 @@ from provisioner.errors import (
     RemoteUnavailableError,
     SizeMismatchError,
 )
-from provisioner.remote.http import client as http
+from provisioner.remote.http import connections
 from provisioner.remote.http.client import HttpClient
+from provisioner.remote.network import Network
 from provisioner.remote.proxies import Proxies
 from provisioner.remote.retry import RetryPolicy
 from provisioner.remote.transfers import Transfers
@@ -43,7 +44,7 @@ from tests.support.program import PATIENCE
 from tests.support.proxy import ProxyServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.support.faults import Kind
@@ -57,7 +58,7 @@ STALL = 0.15
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the client's patience with silence."""
-    monkeypatch.setattr(http, "STALL_SECONDS", STALL)
+    monkeypatch.setattr(connections, "STALL_SECONDS", STALL)
 
 
 @dataclass
@@ -69,10 +70,12 @@ class Fetch:
     stop: Cancellation = field(default_factory=Cancellation)
     counted: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+    authorization: Mapping[str, str] = field(default_factory=dict)
 
     def client(self) -> HttpClient:
         """Make the client."""
-        return HttpClient(**{"retry": self.time.retry(), "cancellation": self.stop, "proxies": Proxies(), **self.settings})
+        network = Network(**{"retry": self.time.retry(), "cancellation": self.stop, **self.settings})
+        return HttpClient(network, authorization=lambda _url: self.authorization)
 
     def artifact(self, *urls: str, size: int | None = len(CONTENT), authorized: bool = False) -> Artifact:
         """Describe the file."""
@@ -581,7 +584,7 @@ def test_tls_with_a_server_that_has_none(fetch: Fetch, url: str) -> None:
 
 def test_credentials_stay_with_the_first_host(fetch: Fetch, hub: HubServer, url: str) -> None:
     """A redirect to another origin is followed without them; one within the origin keeps them."""
-    fetch.settings["authorization"] = lambda _url: {"Authorization": "Bearer nobody"}
+    fetch.authorization = {"Authorization": "Bearer nobody"}
     other = hub.add_static("https://files.example.org/other.bin", CONTENT)
     first = hub.faults.add("redirect", path="*/f.bin", location=other)
     with pytest.raises(AccessDeniedError):
@@ -599,14 +602,14 @@ def test_credentials_stay_with_the_first_host(fetch: Fetch, hub: HubServer, url:
 
 def test_no_credentials_unless_asked(fetch: Fetch, hub: HubServer, url: str) -> None:
     """A direct URL gets no token."""
-    fetch.settings["authorization"] = lambda _url: {"Authorization": "Bearer nobody"}
+    fetch.authorization = {"Authorization": "Bearer nobody"}
     fetch.run(fetch.artifact(url))
     assert [entry.authorization for entry in hub.log.entries()] == [False]
 
 
 def test_a_request_to_stop_wakes_a_transfer(fetch: Fetch, url: str, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transfer that waits for bytes ends at once when told to stop; what had arrived stays."""
-    monkeypatch.setattr(http, "STALL_SECONDS", 60)
+    monkeypatch.setattr(connections, "STALL_SECONDS", 60)
     rule = hub.faults.add("gate", path="*/f.bin", after=40_000)
     artifact = fetch.artifact(url)
     gate = hub.faults.gate(rule.gate)

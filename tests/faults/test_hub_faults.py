@@ -13,6 +13,7 @@ from provisioner.cancellation import Cancellation
 from provisioner.errors import InterruptedBySignal, ProvisionerError, RemoteRefusedError, RemoteUnavailableError
 from provisioner.remote.hub import transport as hub_transport
 from provisioner.remote.hub.client import HubClient
+from provisioner.remote.network import Network
 from provisioner.remote.retry import Retry, RetryPolicy
 from tests.support.fake_time import FakeTime
 from tests.support.hub_server import HubServer
@@ -44,7 +45,7 @@ def time() -> FakeTime:
 @pytest.fixture
 def hub(server: HubServer, time: FakeTime) -> Iterator[HubClient]:
     """Return a client on that time."""
-    with HubClient(server.endpoint, "ann-token", retry=time.retry(), cancellation=Cancellation()) as hub:
+    with HubClient(server.endpoint, "ann-token", Network(time.retry(), Cancellation())) as hub:
         yield hub
 
 
@@ -200,7 +201,7 @@ def test_nobody_listens(time: FakeTime) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with (
-        HubClient(f"http://127.0.0.1:{port}", None, retry=time.retry(), cancellation=Cancellation()) as hub,
+        HubClient(f"http://127.0.0.1:{port}", None, Network(time.retry(), Cancellation())) as hub,
         pytest.raises(RemoteUnavailableError, match=r"asked 6 times .* no connection") as caught,
     ):
         hub.resolve("ann/songs", "main")
@@ -214,7 +215,7 @@ def test_a_silent_hub_is_given_up(server: HubServer, time: FakeTime, monkeypatch
     fault = server.faults.add("stall", path="*/revision/main", after=None)
     retry = time.retry(RetryPolicy(attempts=2))
     with (
-        HubClient(server.endpoint, None, retry=retry, cancellation=Cancellation()) as hub,
+        HubClient(server.endpoint, None, Network(retry, Cancellation())) as hub,
         pytest.raises(RemoteUnavailableError, match=r"asked 2 times .* silent"),
     ):
         hub.resolve("ann/songs", "main")
@@ -227,7 +228,7 @@ def test_a_dripping_hub_is_given_up(server: HubServer, time: FakeTime, monkeypat
     fault = server.faults.add("throttle", path="*/revision/main", rate=20)
     retry = time.retry(RetryPolicy(attempts=2))
     with (
-        HubClient(server.endpoint, None, retry=retry, cancellation=Cancellation()) as hub,
+        HubClient(server.endpoint, None, Network(retry, Cancellation())) as hub,
         pytest.raises(RemoteUnavailableError, match=r"asked 2 times .* no whole answer"),
     ):
         hub.resolve("ann/songs", "main")
@@ -247,7 +248,7 @@ def test_a_request_to_stop_ends_a_request_at_once(server: HubServer) -> None:
         except ProvisionerError as error:
             caught.append(error)
 
-    with HubClient(server.endpoint, None, retry=retry, cancellation=stop) as hub:
+    with HubClient(server.endpoint, None, Network(retry, stop)) as hub:
         thread = threading.Thread(target=ask, args=(hub,))
         thread.start()
         assert server.faults.gate(fault.gate).wait_reached()

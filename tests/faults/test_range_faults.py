@@ -30,11 +30,12 @@ from provisioner.errors import (
     SizeMismatchError,
     UpstreamChangedError,
 )
-from provisioner.remote.http import client as http
-from provisioner.remote.http.client import HttpClient, RateLimiter
+from provisioner.remote.http import connections
+from provisioner.remote.http.client import HttpClient
+from provisioner.remote.http.limits import RateLimiter
 from provisioner.remote.http.ranges import RangedFetch
 from provisioner.remote.hub.client import HubClient
-from provisioner.remote.proxies import Proxies
+from provisioner.remote.network import Network
 from provisioner.remote.transfers import Transfers
 from provisioner.volume.staging.pieces import PIECE
 from provisioner.volume.staging.ranged_file import RangedFile
@@ -63,7 +64,7 @@ MIB = 1 << 20
 def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the client's patience with silence where that is the fault; elsewhere a busy machine is none."""
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    monkeypatch.setattr(http, "STALL_SECONDS", 0.5 if params.get("kind") == "stall" else PATIENCE)
+    monkeypatch.setattr(connections, "STALL_SECONDS", 0.5 if params.get("kind") == "stall" else PATIENCE)
 
 
 @dataclass
@@ -94,14 +95,12 @@ class Fetch:
     def run(self, artifact: Artifact) -> bytes:
         """Fetch, and give what is in staging; whatever happens, the count of bytes agrees with it."""
         client = HttpClient(
-            retry=self.time.retry(),
-            cancellation=self.stop,
-            proxies=Proxies(),
+            Network(self.time.retry(), self.stop),
             connections=self.connections,
             authorization=lambda _url: self.authorization,
         )
         if self.bytes_per_second:
-            client._rate = RateLimiter(self.bytes_per_second, pause=self.time.pause, clock=self.time.clock)
+            client._bodies.rate = RateLimiter(self.bytes_per_second, pause=self.time.pause, clock=self.time.clock)
         threads = FetchThreads(self.connections, label="test", check_cancelled=self.stop.raise_if_requested)
         assert artifact.size
         with RangedFile.on_disk(
@@ -535,7 +534,7 @@ def test_a_mirror_helps_whoever_found_out(  # noqa: PLR0917 - fixtures and a tab
 def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) -> None:
     """The address has been given up and the next one is asked: nothing of the first may come into its way."""
     fault = hub.faults.add("status", path="*/f.bin", status=404, since=2)
-    client = HttpClient(retry=fetch.time.retry(), cancellation=fetch.stop, proxies=Proxies())
+    client = HttpClient(Network(fetch.time.retry(), fetch.stop))
     threads = FetchThreads(1, label="test", check_cancelled=fetch.stop.raise_if_requested)
     artifact = fetch.artifact(url)
     with RangedFile.on_disk(
@@ -702,7 +701,7 @@ def authorized(fetch: Fetch, hub: HubServer) -> Artifact:
     """Return a file in a repository, whose bytes are at another origin behind signed addresses."""
     repo = hub.hub.add_repo("ann/large", {"f.bin": CONTENT}, private=True)
     fetch.authorization = {"authorization": f"Bearer {TOKEN}"}
-    client = HubClient(hub.endpoint, TOKEN, retry=fetch.time.retry(), cancellation=fetch.stop)
+    client = HubClient(hub.endpoint, TOKEN, Network(fetch.time.retry(), fetch.stop))
     return fetch.artifact(client.file_url("ann/large", repo.head.commit, "f.bin"), authorized=True)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ConfigurationError
-from provisioner.remote.proxies import Proxies, tls_context
+from provisioner.remote.proxies import Proxies
+from provisioner.remote.tls import tls_context
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,114 +1,228 @@
-"""What a transport raises, as errors of ours: what may be asked again, what may not, and why, in a few words."""
+"""Errors of transport libraries as errors of ours, for every client alike.
+
+One classifier for each library finds out what went wrong, and one function says it. A classifier runs only where its
+library is loaded already: nothing else can have raised its errors.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Final
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
-from provisioner.errors import ProvisionerError, RemoteRefusedError
-from provisioner.redaction import show_url
+from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
+from provisioner.redaction import redact_line, show_url
+from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.retry import Transient
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from provisioner.cancellation import Cancellation
 
-CONNECT_SECONDS: Final = 10.0
-STALL_SECONDS: Final = 30.0
-"""A connection that brings nothing for so long is given up and asked again."""
-
 
 class NoConnectionError(OSError):
-    """A connection could not be made; the cause says why."""
+    """A connection could not be made; ``cause`` is the reason."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
         self.cause = cause
 
 
+class _Problem(Enum):
+    INVALID_URL = auto()
+    INVALID_ENDPOINT = auto()
+    """An address that comes from the settings, not from the catalog."""
+    UNTRUSTED = auto()
+    TLS = auto()
+    NO_CONNECTION = auto()
+    CONNECT_TIMEOUT = auto()
+    SILENT = auto()
+    REDIRECTS = auto()
+    PROXY_REFUSED = auto()
+    PROXY_FAILED = auto()
+    BROKEN = auto()
+
+
+class _Failure(NamedTuple):
+    problem: _Problem
+    reason: str = ""
+
+
 @contextlib.contextmanager
 def transport_errors(url: str, cancellation: Cancellation) -> Iterator[None]:
-    """Turn what the transport raises into ours; a transfer that we closed ourselves gives the reason to stop."""
+    """Raise transport errors in the block as ours; a transfer that was closed on request raises the reason to stop."""
     try:
         yield
     except ProvisionerError:
         raise
     except Exception as error:
         cancellation.raise_if_requested()
-        if (ours := _translated(url, error)) is None:
+        if (ours := transport_error(error, url)) is None:
             raise
         raise ours from error
 
 
-def _translated(url: str, error: Exception) -> ProvisionerError | None:
+def transport_error(error: Exception, url: str, *secrets: str | None) -> ProvisionerError | None:
+    """Return our error for one that a transport library raised; ``None``: no transport raises that.
+
+    Args:
+        error: what the library raised.
+        url: what was requested.
+        secrets: texts that the message must not contain, beside those with the form of a secret.
+    """
+    failure = _classified(error)
+    return None if failure is None else _error_for(failure.problem, redact_line(failure.reason, *secrets)[:200], url)
+
+
+def _error_for(problem: _Problem, reason: str, url: str) -> ProvisionerError:
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    match problem:
+        case _Problem.INVALID_URL:
+            return RemoteRefusedError(f"{show_url(url)}: not a URL that can be asked", hint="Check the catalog.")
+        case _Problem.INVALID_ENDPOINT:
+            return ConfigurationError(
+                f"{redact_line(url)} cannot be asked: {reason}",
+                hint="Look at HF_ENDPOINT and URL_REWRITE: https://host is what is expected.",
+            )
+        case _Problem.UNTRUSTED:
+            return RemoteRefusedError(
+                f"{show_url(url)}: its certificate is not trusted ({reason})",
+                hint="For a private certificate authority set SSL_CERT_FILE to its PEM file.",
+            )
+        case _Problem.REDIRECTS:
+            return RemoteRefusedError(f"{host}: redirects without end", hint="Look at HF_ENDPOINT and URL_REWRITE.")
+        case _Problem.PROXY_REFUSED:
+            return RemoteRefusedError(
+                f"the proxy does not let us reach {host}: {reason}",
+                hint="Look at HTTP_PROXY and HTTPS_PROXY (user name and password included), or add the host to NO_PROXY.",
+            )
+        case _:
+            return _transient_for(problem, reason, host)
+
+
+def _transient_for(problem: _Problem, reason: str, host: str) -> Transient:
+    network_hint = "Is the network there, and the address right?"
+    match problem:
+        case _Problem.PROXY_FAILED:
+            return Transient(f"the proxy failed to reach {host} ({reason})", hint="Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY.")
+        case _Problem.TLS:
+            return Transient(f"{host}: TLS failed ({reason})")
+        case _Problem.CONNECT_TIMEOUT:
+            return Transient(f"{host}: no connection within {CONNECT_SECONDS:.0f} s", hint=network_hint)
+        case _Problem.NO_CONNECTION:
+            return Transient(f"{host}: no connection: {reason}", hint=network_hint)
+        case _Problem.SILENT:
+            return Transient(f"{host}: silent for {STALL_SECONDS:.0f} s")
+        case _:
+            return Transient(f"{host}: the connection broke: {reason}")
+
+
+# --- what the libraries raise ----------------------------------------------------------------------------------------
+
+
+def _classified(error: Exception) -> _Failure | None:
+    for library, classify in (("urllib3", _of_urllib3), ("httpx2", _of_httpx2)):
+        if library in sys.modules and (failure := classify(error)) is not None:
+            return failure
+    return _of_the_standard_library(error)
+
+
+def _of_the_standard_library(error: Exception) -> _Failure | None:
     import http.client  # noqa: PLC0415 - a start with nothing to do must not pay for it
-
-    if isinstance(error, http.client.InvalidURL):
-        return RemoteRefusedError(f"{show_url(url)}: not a URL that can be asked", hint="Check the catalog.")
-    if (tls := _tls_failure(error)) is not None:
-        return _tls_error(url, tls)
-    if isinstance(error, NoConnectionError):
-        if isinstance(error.cause, TimeoutError):
-            return Transient(f"no connection within {CONNECT_SECONDS:.0f} s")
-        return Transient(f"no connection: {_cause(error.cause)}")
-    if isinstance(error, TimeoutError):
-        return Transient(f"nothing arrived for {STALL_SECONDS:.0f} s")
-    # Only a library that was loaded can have raised its errors.
-    if "urllib3" in sys.modules and (ours := _from_urllib3(url, error)) is not None:
-        return ours
-    # ValueError: something reads from a connection that a request to stop has closed.
-    if isinstance(error, (OSError, http.client.HTTPException, ValueError)):
-        return Transient(_cause(error))
-    return None
-
-
-def _from_urllib3(url: str, error: Exception) -> ProvisionerError | None:
-    from urllib3 import exceptions  # noqa: PLC0415 - loaded already
-
-    if isinstance(error, exceptions.LocationParseError):
-        return RemoteRefusedError(f"{show_url(url)}: not a URL that can be asked", hint="Check the catalog.")
-    if isinstance(error, exceptions.ProxyError):
-        return Transient(f"the proxy failed ({_cause(error)})", hint="Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY.")
-    if isinstance(error, exceptions.ReadTimeoutError):
-        return Transient(f"nothing arrived for {STALL_SECONDS:.0f} s")
-    # A refused connection and an unknown name are, by their classes, timeouts as well.
-    if isinstance(error, exceptions.NewConnectionError):
-        return Transient(f"no connection: {_cause(error)}")
-    if isinstance(error, exceptions.ConnectTimeoutError):
-        return Transient(f"no connection within {CONNECT_SECONDS:.0f} s")
-    return Transient(_cause(error)) if isinstance(error, exceptions.HTTPError) else None
-
-
-def _tls_failure(error: BaseException) -> Exception | None:
-    """Return the TLS library's own error, if that is what it was."""
     import ssl  # noqa: PLC0415 - as above
 
+    if isinstance(error, http.client.InvalidURL):
+        return _Failure(_Problem.INVALID_URL)
+    cause = error.cause if isinstance(error, NoConnectionError) else error
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, (TimeoutError, ssl.SSLEOFError)):
+        return _tls_failure(cause, _innermost(cause))
     if isinstance(error, NoConnectionError):
-        error = error.cause
-    if isinstance(error, ssl.SSLError) and not isinstance(error, (TimeoutError, ssl.SSLEOFError)):
-        return error
-    if "urllib3" in sys.modules:
-        from urllib3 import exceptions  # noqa: PLC0415 - loaded already
-
-        if isinstance(error, exceptions.SSLError):
-            return error
+        is_timeout = isinstance(cause, TimeoutError)
+        return _Failure(_Problem.CONNECT_TIMEOUT) if is_timeout else _Failure(_Problem.NO_CONNECTION, _innermost(cause))
+    if isinstance(error, TimeoutError):
+        return _Failure(_Problem.SILENT)
+    # ValueError: a read from a connection that a request to stop has closed.
+    if isinstance(error, (OSError, http.client.HTTPException, ValueError)):
+        return _Failure(_Problem.BROKEN, _innermost(error))
     return None
 
 
-def _tls_error(url: str, error: Exception) -> ProvisionerError:
-    if "certificate" in str(error).lower():
-        return RemoteRefusedError(
-            f"{show_url(url)}: its certificate is not trusted ({_cause(error)})",
-            hint="For a private certificate authority set SSL_CERT_FILE to its PEM file.",
-        )
-    return Transient(f"TLS failed ({_cause(error)})")
+def _of_urllib3(error: Exception) -> _Failure | None:
+    from urllib3 import exceptions  # noqa: PLC0415 - loaded already
+
+    match error:
+        case exceptions.LocationParseError():
+            return _Failure(_Problem.INVALID_URL)
+        case exceptions.SSLError():
+            return _tls_failure(error, _innermost(error))
+        case exceptions.ProxyError():
+            return _Failure(_Problem.PROXY_FAILED, _innermost(error))
+        case exceptions.ReadTimeoutError():
+            return _Failure(_Problem.SILENT)
+        # Before timeouts: by its class, a refused connection may be one as well.
+        case exceptions.NewConnectionError():
+            return _Failure(_Problem.NO_CONNECTION, _innermost(error))
+        case exceptions.ConnectTimeoutError():
+            return _Failure(_Problem.CONNECT_TIMEOUT)
+        case exceptions.HTTPError():
+            return _Failure(_Problem.BROKEN, _innermost(error))
+        case _:
+            return None
 
 
-def _cause(error: BaseException) -> str:
-    """Return the innermost reason in a few words."""
-    inner: BaseException = error
-    while inner.__cause__ is not None or inner.__context__ is not None:
-        inner = inner.__cause__ or inner.__context__ or inner
-    return (str(inner) or type(inner).__name__).replace("\n", " ")[:200]
+def _of_httpx2(error: Exception) -> _Failure | None:
+    import httpx2  # noqa: PLC0415 - loaded already
+
+    reason = str(error) or type(error).__name__
+    if isinstance(error, httpx2.HTTPError) and (untrusted := _certificate_error(error)) is not None:
+        return _tls_failure(untrusted, untrusted.verify_message)
+    match error:
+        case httpx2.InvalidURL() | httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
+            return _Failure(_Problem.INVALID_ENDPOINT, reason)
+        case httpx2.TooManyRedirects():
+            return _Failure(_Problem.REDIRECTS)
+        # The library tells the proxy's status in the text alone.
+        case httpx2.ProxyError() if reason.startswith("4") and not reason.startswith(("408", "425", "429")):
+            return _Failure(_Problem.PROXY_REFUSED, reason)
+        case httpx2.ProxyError():
+            return _Failure(_Problem.PROXY_FAILED, reason)
+        case httpx2.ConnectTimeout():
+            return _Failure(_Problem.CONNECT_TIMEOUT)
+        case httpx2.TimeoutException():
+            return _Failure(_Problem.SILENT)
+        case httpx2.ConnectError():
+            return _Failure(_Problem.NO_CONNECTION, reason)
+        case httpx2.HTTPError():
+            return _Failure(_Problem.BROKEN, reason)
+        case _:
+            return None
+
+
+def _tls_failure(error: Exception, reason: str) -> _Failure:
+    return _Failure(_Problem.UNTRUSTED if "certificate" in str(error).lower() else _Problem.TLS, reason)
+
+
+def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    import ssl  # noqa: PLC0415 - a start with nothing to do must not pay for it
+
+    return next((each for each in _chain(error) if isinstance(each, ssl.SSLCertVerificationError)), None)
+
+
+def _innermost(error: BaseException) -> str:
+    """Return the text of the error that all others followed from."""
+    *_, first = _chain(error)
+    return str(first) or type(first).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that led to it, the latest first; at most ten, since a chain may be a ring."""
+    following: BaseException | None = error
+    for _ in range(10):
+        if following is None:
+            return
+        yield following
+        following = following.__cause__ or following.__context__

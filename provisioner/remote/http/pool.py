@@ -1,8 +1,7 @@
 """Connections to hosts that are reached without a proxy: kept alive, one request at a time on each.
 
-On :mod:`http.client`, since for a small file the general client around it costs more than the request itself (the figures
-are in ``docs/adr/0017-ranges-pieces-and-bare-connections.md``). Whatever goes through a proxy is :mod:`urllib3`'s; the
-answers look the same.
+They use :mod:`http.client` directly, since for a small file a general client around it costs more than the request itself
+(see ``docs/adr/0017-ranges-pieces-and-bare-connections.md`` for the measurements).
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _STALE: Final = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
-"""How a connection that the server has closed in the meantime answers."""
+"""What a connection raises that the server has closed in the meantime."""
 _NOT_YET: Final = frozenset({100, 102, 103})
-"""Informational answers: the true one follows."""
+"""Informational responses: the final one follows."""
 _FIRST_STATUS: Final = 100
 _HTTP_1_0: Final = 10
 _MAX_LINE: Final = 65_536
@@ -46,13 +45,13 @@ class Fields(dict[str, str]):
 
 
 class _Response(http.client.HTTPResponse):
-    """The library's response, but for how it reads the head: by its own parser of mail that costs more than a small file."""
+    """The library's response with a parser of headers of our own: the library's, made for mail, costs more than a small file."""
 
     def begin(self) -> None:
         """Read the status line and the fields (RFC 9112, sections 4 and 5).
 
         Raises:
-            http.client.HTTPException: this is no answer.
+            http.client.HTTPException: this is not an HTTP response.
             OSError: the connection failed.
         """
         status = int(http.client.CONTINUE)
@@ -67,18 +66,18 @@ class _Response(http.client.HTTPResponse):
         self.length = int(length) if length.isdecimal() and length.isascii() and not self.chunked else None
         if status in {http.client.NO_CONTENT, http.client.NOT_MODIFIED}:
             self.length = 0
-        stays = fields.get("connection", "").lower()
+        connection = fields.get("connection", "").lower()
         self.will_close = (
-            "close" in stays
-            or (self.version == _HTTP_1_0 and "keep-alive" not in stays)
+            "close" in connection
+            or (self.version == _HTTP_1_0 and "keep-alive" not in connection)
             or (self.length is None and not self.chunked)
         )
 
     def read_some(self, view: memoryview) -> int:
-        """Read what is there into ``view``, and give how many bytes that is; 0 at the end.
+        """Read what has arrived into ``view`` and return the number of bytes; 0 at the end of the body.
 
-        The library's own ``read1`` makes room for all that might come, each time: for a large file that costs more than the
-        reading.
+        The library's own ``read1`` allocates a buffer for all that might come, each time: for a large file that costs more
+        than reading.
 
         Raises:
             OSError, http.client.HTTPException: the connection failed.
@@ -98,7 +97,7 @@ class _Response(http.client.HTTPResponse):
     def _read_status_line(self) -> int:
         line = self.fp.readline(_MAX_LINE + 1)
         if not line:
-            raise http.client.RemoteDisconnected("the connection was closed without an answer")
+            raise http.client.RemoteDisconnected("the connection was closed without a response")
         version, _, rest = line.decode("latin-1").strip().partition(" ")
         digits = rest.strip()[:3]
         if not version.startswith("HTTP/1.") or not (digits.isdecimal() and digits.isascii() and int(digits) >= _FIRST_STATUS):
@@ -128,8 +127,8 @@ class _Response(http.client.HTTPResponse):
         raise http.client.HTTPException(f"more than {_MAX_FIELDS} header fields")
 
 
-class DirectResponse:
-    """An answer; its body is read in pieces. Closing it gives the connection back if the body was read to its end."""
+class BareResponse:
+    """A response whose body is read as it was sent."""
 
     def __init__(
         self,
@@ -146,45 +145,37 @@ class DirectResponse:
         self._connection = connection
         self._keep = keep
 
-    def read1(self, amt: int, *, decode_content: bool = False) -> bytes:  # noqa: ARG002 - as it came, always
-        """Return what is there, at most ``amt`` bytes; none at the end.
-
-        Raises:
-            OSError, http.client.HTTPException: the connection failed.
-        """
-        return self._inner.read1(amt)
-
-    def readinto1(self, view: memoryview) -> int:
-        """Read what is there into ``view``, and give how many bytes that is; 0 at the end.
+    def read_into(self, view: memoryview) -> int:
+        """Read what has arrived into ``view`` and return the number of bytes; 0 at the end of the body.
 
         Raises:
             OSError, http.client.HTTPException: the connection failed.
         """
         return self._inner.read_some(view)
 
-    def read(self, amt: int, *, decode_content: bool = False) -> bytes:  # noqa: ARG002 - as it came, always
-        """Return ``amt`` bytes, fewer at the end.
+    def read(self, count: int) -> bytes:
+        """Return ``count`` bytes, fewer at the end of the body.
 
         Raises:
             OSError, http.client.HTTPException: the connection failed.
         """
-        return self._inner.read(amt)
+        return self._inner.read(count)
 
-    def drain_conn(self) -> None:
-        """Read the rest."""
+    def drain(self) -> None:
+        """Read the rest, so that the connection can be used again."""
         try:
             self._inner.read()
         except (OSError, http.client.HTTPException):
             self._connection.close()
 
     def shutdown(self) -> None:
-        """End a read that another thread is waiting in."""
+        """End a read in which another thread waits."""
         self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Keep the connection if the body was read to its end, else close it."""
         inner, keep = self._inner, self._keep
-        # Nothing left to come, and the server means to stay.
+        # Nothing left to come, and the server keeps the connection open.
         reusable = (inner.length == 0 or inner.isclosed()) and not inner.will_close and self._connection.sock is not None
         inner.close()
         self._keep = _nothing
@@ -197,25 +188,26 @@ class DirectResponse:
 
 
 def _nothing() -> None:
-    """The connection was dealt with already."""
+    """Do nothing: the connection is kept or closed already."""
 
 
-class ConnectionPool:
-    """Connections to one host; safe for several threads."""
+class BarePool:
+    """Connections to one origin; safe for several threads."""
 
     def __init__(self, origin: str, context: ssl.SSLContext, *, connect_seconds: float, stall_seconds: float) -> None:
         """Open nothing yet.
 
         Args:
-            origin: scheme, host and port.
+            origin: scheme, host and port, as URLs of it begin.
             context: for ``https``.
-            connect_seconds: how long a connection may take.
-            stall_seconds: how long it may bring nothing.
+            connect_seconds: how long making a connection may take.
+            stall_seconds: how long a connection may deliver nothing.
 
         Raises:
             ValueError: no such address.
         """
         parts = urlsplit(origin)
+        self._origin = origin
         self._scheme = parts.scheme
         self._host = parts.hostname or ""
         self._port = parts.port
@@ -227,34 +219,35 @@ class ConnectionPool:
         self._lock = threading.Lock()
         weakref.finalize(self, _close_all, self._idle)
 
-    def request(self, target: str, headers: Mapping[str, str]) -> DirectResponse:
-        """Ask for ``target`` (path and query).
+    def request(self, url: str, headers: Mapping[str, str]) -> BareResponse:
+        """Send a GET request and return its response; no redirect is followed.
 
         Raises:
             OSError, http.client.HTTPException: the connection failed.
-            ValueError: this is nothing that can be asked for.
+            ValueError: this cannot be requested.
         """
+        target = url[len(self._origin) :].partition("#")[0] or "/"
         if not _FORBIDDEN.isdisjoint(target):
             raise http.client.InvalidURL(f"{target!r} has a blank or a control character")
         lines = [f"GET {target} HTTP/1.1", f"Host: {self._authority}", *(f"{name}: {value}" for name, value in headers.items())]
         if any("\r" in line or "\n" in line for line in lines):
             raise ValueError("a header with a line break")
-        question = "\r\n".join((*lines, "", "")).encode("latin-1")
+        message = "\r\n".join((*lines, "", "")).encode("latin-1")
         while True:
             connection, is_fresh = self._take()
             sock = connection.sock
             response = _Response(sock, method="GET")
             try:
-                sock.sendall(question)
+                sock.sendall(message)
                 response.begin()
             except BaseException as error:
                 response.close()
                 connection.close()
-                # Nothing of an answer had come: the server had closed it before it saw the question.
+                # No part of a response had come: the server had closed the connection before it saw the request.
                 if is_fresh or not isinstance(error, _STALE):
                     raise
                 continue
-            return DirectResponse(response, connection, sock, partial(self._keep, connection))
+            return BareResponse(response, connection, sock, partial(self._keep, connection))
 
     def _take(self) -> tuple[http.client.HTTPConnection, bool]:
         while True:
@@ -264,7 +257,7 @@ class ConnectionPool:
                 return self._connect(), True
             if not _has_something_to_read(connection.sock):
                 return connection, False
-            # An end, or an answer that nobody asked for.
+            # The server has closed it, or sent something unasked.
             connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -292,7 +285,7 @@ def _close_all(idle: deque[http.client.HTTPConnection]) -> None:
         idle.pop().close()
 
 
-def _has_something_to_read(sock: Any) -> bool:  # noqa: ANN401 - a socket, or what TLS makes of it
+def _has_something_to_read(sock: Any) -> bool:  # noqa: ANN401 - a plain or a TLS socket
     poll = getattr(select, "poll", None)
     if poll is None:
         return bool(select.select([sock], [], [], 0)[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioner.errors import (
@@ -21,21 +22,18 @@ from provisioner.errors import (
     UpstreamChangedError,
 )
 from provisioner.redaction import show_url
-from provisioner.remote.http.client import (
-    UNSATISFIED,
-    continues_at,
-    expected_total,
-    origin_of,
-    other_size,
-    validator_of,
-)
+from provisioner.remote.http.headers import continues_at, total_size, total_size_of_unsatisfied, validator_of
+from provisioner.remote.http.refusals import other_size
 from provisioner.remote.retry import Transient
+from provisioner.remote.urls import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from provisioner.remote.http.client import Answer, HttpClient
+    from provisioner.remote.http.client import HttpClient
+    from provisioner.remote.http.connections import Response
+    from provisioner.remote.http.targets import RangeClaim, RangeTarget
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,75 +41,6 @@ MAX_CHANGES: Final = 3
 """How often a file may become another one under our hands before it is left alone."""
 _LEAVING: Final = (RemoteUnavailableError, RemoteRefusedError, AccessDeniedError, NotFoundError)
 """Errors after which one connection leaves its range to the others."""
-
-
-class RangeClaim(Protocol):
-    """A range that one connection brings."""
-
-    position: int
-    end: int
-    version: int
-
-    def write(self, data: bytes | memoryview, /) -> None:
-        """Take the next bytes."""
-        ...
-
-    def give_back(self) -> int:
-        """Let others bring the rest of it; gives the bytes that are dropped."""
-        ...
-
-
-class RangeTarget(Protocol):
-    """Where ranges go; safe for several threads."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole."""
-        ...
-
-    @property
-    def have(self) -> int:
-        """Bytes that are there."""
-        ...
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of it is there."""
-        ...
-
-    @property
-    def unclaimed(self) -> int:
-        """More than 0 while there is something that nobody brings yet."""
-        ...
-
-    @property
-    def origin(self) -> tuple[str, str] | None:
-        """URL and validator of what is there, where they are known."""
-        ...
-
-    def record_origin(self, url: str, validator: str | None, version: int) -> None:
-        """Record the origin of the bytes that follow, for a claim of this version."""
-        ...
-
-    def claim(self, *, wait: bool) -> RangeClaim | None:
-        """Claim a range to fetch; ``None``: there is none, or, without ``wait``, none now."""
-        ...
-
-    def claim_all(self) -> RangeClaim:
-        """Claim the whole, from its first byte."""
-        ...
-
-    def restart(self, version: int | None) -> int | None:
-        """Drop everything; return the number of dropped bytes, ``None`` if the file is at another version already."""
-        ...
-
-    def fail(self, error: BaseException) -> None:
-        """End the work of everybody."""
-        ...
-
-    def set_direct_fetch(self, fetch: Callable[[int, int], bytes], /) -> None:
-        """Set the function that fetches bytes outside all claims."""
-        ...
 
 
 class Crew(Protocol):
@@ -148,7 +77,7 @@ class RangedFetch:
         self._client = client
         self._retry = client.retry
         self._url = url
-        self._asked = client.rewritten(url)
+        self._requested = client.rewritten(url)
         self._target = target
         self._verifiable = verifiable
         self._authorized = authorized
@@ -219,7 +148,7 @@ class RangedFetch:
                 except _LEAVING as error:
                     with self._turn:
                         self._most_helpers = self._helpers - 1
-                    _LOGGER.info("%s: one connection fewer: %s", show_url(self._asked), error.message)
+                    _LOGGER.info("%s: one connection fewer: %s", show_url(self._requested), error.message)
                     return
         except (*_LEAVING, IntegrityError) as error:
             # Of this address alone: whoever leads is told, and asks another one.
@@ -241,7 +170,7 @@ class RangedFetch:
                 if self._changes > MAX_CHANGES:
                     raise
             except _NoRangesError:
-                self._retry.call(lambda: show_url(self._asked), self._attempt_whole)
+                self._retry.call(lambda: show_url(self._requested), self._attempt_whole)
             except _LEAVING:
                 if not self._left_to_helpers(before):
                     raise
@@ -265,7 +194,7 @@ class RangedFetch:
 
     def _bring(self, claim: RangeClaim) -> None:
         with self._given_back(claim):
-            self._retry.call(lambda: show_url(self._asked), lambda: self._attempt(claim), progress=lambda: claim.position)
+            self._retry.call(lambda: show_url(self._requested), lambda: self._attempt(claim), progress=lambda: claim.position)
 
     @contextlib.contextmanager
     def _given_back(self, claim: RangeClaim) -> Iterator[None]:
@@ -289,7 +218,7 @@ class RangedFetch:
         response = self._open(headers)
         try:
             self._check(response, claim, headers.get("If-Range"))
-            for data in self._client.received(response, self._asked):
+            for data in self._client.parts(response, self._requested):
                 rest = claim.end - claim.position
                 if not rest:
                     break  # more than was asked for: not ours
@@ -303,7 +232,7 @@ class RangedFetch:
         if claim.position < claim.end:
             raise Transient(f"the connection ended after {claim.position:,} of {size:,} bytes")
 
-    def _check(self, response: Answer, claim: RangeClaim, if_range: str | None) -> None:
+    def _check(self, response: Response, claim: RangeClaim, if_range: str | None) -> None:
         """See that an answer is what was asked for, of the version that was asked for."""
         start, size = claim.position, self._target.size
         # Before anything is dropped: one bad answer, or a mirror with another file, must not cost what has arrived.
@@ -312,7 +241,7 @@ class RangedFetch:
         if if_range is not None and validator != if_range:
             raise self._changed(claim)
         is_whole = start == 0 and claim.end == size
-        if response.status == 206:  # noqa: PLR2004 - Partial Content
+        if response.status == HTTPStatus.PARTIAL_CONTENT:
             if not continues_at(response, start):
                 raise Transient("the server sent another range than was asked for")
         elif self._ranges:
@@ -326,17 +255,16 @@ class RangedFetch:
             raise _NoRangesError
         if not self._begun(claim, validator):
             raise self._changed(claim)
-        if response.status == 206:  # noqa: PLR2004
+        if response.status == HTTPStatus.PARTIAL_CONTENT:
             self._ranges = self._verifiable or validator is not None
 
-    def _check_size(self, response: Answer) -> None:
-        size, expected = self._target.size, expected_total(response)
-        is_unsatisfied = response.status == 416  # noqa: PLR2004 - Range Not Satisfiable
+    def _check_size(self, response: Response) -> None:
+        size, expected = self._target.size, total_size(response)
+        is_unsatisfied = response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         if is_unsatisfied:
-            whole = UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
-            expected = int(whole[1]) if whole else None
+            expected = total_size_of_unsatisfied(response)
         if expected is not None and expected != size:
-            raise other_size(self._asked, size, expected, response)
+            raise other_size(self._requested, size, expected, response)
         if is_unsatisfied:
             raise Transient("the server does not have the range that was asked for")
 
@@ -361,7 +289,7 @@ class RangedFetch:
             with self._turn:
                 self._changes += 1
         return UpstreamChangedError(
-            f"{show_url(self._asked)}: it was changed while it was fetched, {MAX_CHANGES} times",
+            f"{show_url(self._requested)}: it was changed while it was fetched, {MAX_CHANGES} times",
             hint="Start again later, when its maintainers have done.",
         )
 
@@ -372,17 +300,17 @@ class RangedFetch:
             self._advance(-dropped)
         return dropped is not None
 
-    def _open(self, headers: dict[str, str]) -> Answer:
+    def _open(self, headers: dict[str, str]) -> Response:
         there = self._there
         if there is not None:
             try:
-                same = origin_of(there) == origin_of(self._asked)
+                same = origin_of(there) == origin_of(self._requested)
                 return self._client.open(there, headers, authorized=self._authorized and same)[0]
             except (AccessDeniedError, NotFoundError, RemoteRefusedError):
                 # A signed address is good for a while only: it is asked for anew.
                 self._there = None
-        response, here = self._client.open(self._asked, headers, authorized=self._authorized)
-        self._there = here if here != self._asked else None
+        response, here = self._client.open(self._requested, headers, authorized=self._authorized)
+        self._there = here if here != self._requested else None
         return response
 
     def _fetch_directly(self, offset: int, count: int) -> bytes:
@@ -391,15 +319,15 @@ class RangedFetch:
         def attempt() -> bytes:
             response = self._open({"Range": f"bytes={offset}-{offset + count - 1}"})
             try:
-                if response.status != 206 or not continues_at(response, offset):  # noqa: PLR2004 - Partial Content
+                if response.status != HTTPStatus.PARTIAL_CONTENT or not continues_at(response, offset):
                     raise RemoteRefusedError(
-                        f"{show_url(self._asked)}: the server gives no ranges, and there is no room for the whole archive",
+                        f"{show_url(self._requested)}: the server gives no ranges, and there is no room for the whole archive",
                         hint="Enlarge the volume, or try a mirror (URL_REWRITE).",
                     )
-                if (found := expected_total(response)) not in {None, self._target.size}:
-                    raise other_size(self._asked, self._target.size, found or 0, response)
+                if (found := total_size(response)) not in {None, self._target.size}:
+                    raise other_size(self._requested, self._target.size, found, response)
                 data = bytearray()
-                for part in self._client.received(response, self._asked):
+                for part in self._client.parts(response, self._requested):
                     data += part
                     if len(data) >= count:
                         break
@@ -409,7 +337,7 @@ class RangedFetch:
                 raise Transient("the connection ended before its first byte")
             return bytes(data[:count])
 
-        return self._retry.call(lambda: show_url(self._asked), attempt)
+        return self._retry.call(lambda: show_url(self._requested), attempt)
 
 
 class _NoRangesError(Exception):

@@ -27,12 +27,11 @@ from provisioner.errors import (
     RemoteUnavailableError,
 )
 from provisioner.redaction import redact_line
-from provisioner.remote.proxies import Proxies, tls_context
-from provisioner.remote.retry import Retry, Transient, describe_status, transient_error
+from provisioner.remote.retry import Transient, describe_status, transient_error
+from provisioner.remote.urls import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
     from types import TracebackType
     from typing import Any, Self
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    from provisioner.cancellation import Cancellation
+    from provisioner.remote.network import Network
 
 T = TypeVar("T")
 
@@ -105,27 +104,17 @@ class HubClient:
         self,
         endpoint: str,
         token: str | None,
+        network: Network,
         *,
-        retry: Retry,
-        cancellation: Cancellation,
-        proxies: tuple[str | None, str | None, str] = (None, None, ""),
-        ca_file: Path | None = None,
-        offline: bool = False,
-        rewrite: Callable[[str], str] | None = None,
         user_agent: str = f"data-volume-provisioner/{__version__}",
     ) -> None:
-        """Remember the settings; no request is made and nothing is imported.
+        """Make no request and import nothing.
 
         Args:
             endpoint: address of the Hub, such as ``https://hub.example``.
-            token: sent to this Hub alone; ``None``: ask as nobody, whatever the machine's login is.
-            retry: the policy for each request.
-            cancellation: ends a request at once.
-            proxies: as in :class:`~provisioner.remote.proxies.Proxies`.
-            ca_file: as in :func:`~provisioner.remote.proxies.tls_context`.
-            offline: refuse every question.
-            rewrite: applied to each address just before it is asked.
-            user_agent: how we introduce ourselves.
+            token: sent to this Hub alone; ``None``: ask anonymously, whatever the machine's login is.
+            network: what all clients share.
+            user_agent: sent with each request.
 
         Raises:
             ConfigurationError: the endpoint is no ``http`` or ``https`` address.
@@ -137,12 +126,7 @@ class HubClient:
             )
         self.endpoint = endpoint.rstrip("/")
         self._token = token or None
-        self._retry = retry
-        self._cancellation = cancellation
-        self._proxies = Proxies(*proxies)
-        self._ca_file = ca_file
-        self._offline = offline
-        self._rewrite = rewrite or (lambda url: url)
+        self._network = network
         self._user_agent = user_agent
         self._paths: dict[tuple[str, str], frozenset[str]] = {}
         self._user: Mapping[str, Any] | None = None
@@ -386,7 +370,7 @@ class HubClient:
         import httpx2  # noqa: PLC0415 - see the module's docstring
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError  # noqa: PLC0415
 
-        from provisioner.remote.hub.transport import wire_error  # noqa: PLC0415
+        from provisioner.remote.http.errors import transport_error  # noqa: PLC0415 - off the warm path
 
         match error:
             case ProvisionerError():
@@ -401,8 +385,8 @@ class HubClient:
                 )
             case LocalTokenNotFoundError():
                 return AccessDeniedError(f"{what}: there is no token", hint=self._how_to_get_a_token())
-            case httpx2.HTTPError() | httpx2.InvalidURL():
-                return wire_error(error, self.endpoint, self._token)
+            case httpx2.HTTPError() | httpx2.InvalidURL() if ours := transport_error(error, self.endpoint, self._token):
+                return ours
             case _:
                 return RemoteRefusedError(f"{what}: {redact_line(str(error), self._token)}")
 
@@ -480,7 +464,7 @@ class HubClient:
 
         Each request within is retried further down already; what gives up there is not asked again here.
         """
-        self._cancellation.raise_if_requested()
+        self._network.cancellation.raise_if_requested()
         api = self._api(what)
         import httpx2  # noqa: PLC0415 - see the module's docstring
         from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
@@ -500,12 +484,12 @@ class HubClient:
 
         subject = SUBJECT.set(what)
         try:
-            return self._retry.call(what, ask)
+            return self._network.retry.call(what, ask)
         finally:
             SUBJECT.reset(subject)
 
     def _api(self, what: str) -> HfApi:
-        if self._offline:
+        if self._network.offline:
             raise RemoteUnavailableError(
                 f"{what}: not asked, because HF_HUB_OFFLINE is set", hint="Unset HF_HUB_OFFLINE, or bring the data another way."
             )
@@ -526,17 +510,10 @@ class HubClient:
     def _http_client(self) -> httpx2.Client:
         import httpx2  # noqa: PLC0415 - see the module's docstring
 
-        from provisioner.remote.hub.transport import HubTransport, origin  # noqa: PLC0415
+        from provisioner.remote.hub.transport import HubTransport  # noqa: PLC0415
 
-        transport = HubTransport(
-            context=tls_context(self._ca_file),
-            proxies=self._proxies,
-            rewrite=self._rewrite,
-            token=self._token,
-            token_origins=frozenset({origin(self.endpoint), origin(self._rewrite(self.endpoint))}),
-            retry=self._retry,
-            cancellation=self._cancellation,
-        )
+        endpoints = (self.endpoint, self._network.rewrite(self.endpoint))
+        transport = HubTransport(self._network, token=self._token, token_origins=frozenset(map(origin_of, endpoints)))
         # Nothing from the environment: what counts was given to us, and a ~/.netrc would add credentials.
         return httpx2.Client(transport=transport, trust_env=False, follow_redirects=True)
 

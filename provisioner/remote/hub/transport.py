@@ -12,37 +12,37 @@ from __future__ import annotations
 
 import contextvars
 import queue
-import ssl
 import threading
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 
-from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
+from provisioner.errors import ConfigurationError
 from provisioner.redaction import redact_line
-from provisioner.remote.retry import Retry, Transient, transient_error
+from provisioner.remote.http.errors import transport_error
+from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
+from provisioner.remote.retry import Transient, transient_error
+from provisioner.remote.tls import tls_context
+from provisioner.remote.urls import origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from provisioner.cancellation import Cancellation
-    from provisioner.remote.proxies import Proxies
+    from provisioner.errors import ProvisionerError
+    from provisioner.remote.network import Network
 
 T = TypeVar("T")
 
-CONNECT_SECONDS: Final = 10.0
-READ_SECONDS: Final = 30.0
-"""Between two pieces of an answer."""
 ANSWER_SECONDS: Final = 180.0
-"""For a whole answer: a server that drips a byte now and then would never run into :data:`READ_SECONDS`."""
+"""For a whole answer: a server that drips a byte now and then would never run into :data:`STALL_SECONDS`."""
 
 SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", default="")
 """What the request is for, in words; names it in messages."""
 
-_TIMEOUTS: Final = {"connect": CONNECT_SECONDS, "read": READ_SECONDS, "write": READ_SECONDS, "pool": READ_SECONDS}
+_TIMEOUTS: Final = {"connect": CONNECT_SECONDS, "read": STALL_SECONDS, "write": STALL_SECONDS, "pool": STALL_SECONDS}
 _BUSY_CREATING: Final = "another conflicting operation is in progress"
 """A 409 that passes: the Hub makes one repository of a user at a time. The client itself would ask again at once, for ever."""
 
@@ -50,24 +50,18 @@ _BUSY_CREATING: Final = "another conflicting operation is in progress"
 class HubTransport(httpx2.BaseTransport):
     """Sends one request and reads its whole answer, asked again by policy; ended at once by a request to stop."""
 
-    def __init__(
-        self,
-        *,
-        context: ssl.SSLContext,
-        proxies: Proxies,
-        rewrite: Callable[[str], str],
-        token: str | None,
-        token_origins: frozenset[tuple[str, str]],
-        retry: Retry,
-        cancellation: Cancellation,
-    ) -> None:
-        self._context = context
-        self._proxies = proxies
-        self._rewrite = rewrite
+    def __init__(self, network: Network, *, token: str | None, token_origins: Collection[tuple[str, str, int | None]]) -> None:
+        """Open nothing yet.
+
+        Args:
+            network: what all clients share.
+            token: kept out of messages.
+            token_origins: origins to which a request may carry it.
+        """
+        self._network = network
+        self._context = tls_context(network.ca_file)
         self._token = token
         self._token_origins = token_origins
-        self._retry = retry
-        self._cancellation = cancellation
         self._lock = threading.Lock()
         self._routes: dict[str | None, httpx2.HTTPTransport] = {}
 
@@ -78,7 +72,7 @@ class HubTransport(httpx2.BaseTransport):
             ProvisionerError: as :meth:`Retry.call` says; never an exception of the HTTP library.
         """
         what = SUBJECT.get() or f"{request.method} {redact_line(str(request.url))}"
-        return self._retry.call(what, lambda: self._try(request))
+        return self._network.retry.call(what, lambda: self._try(request))
 
     def close(self) -> None:
         """Close all connections."""
@@ -89,7 +83,7 @@ class HubTransport(httpx2.BaseTransport):
 
     def _try(self, request: httpx2.Request) -> httpx2.Response:
         outgoing = self._outgoing(request)
-        response = _interruptible(self._cancellation, lambda: self._exchange(outgoing))
+        response = _interruptible(self._network.cancellation, lambda: self._exchange(outgoing))
         host = outgoing.url.netloc.decode("ascii")
         if response.status_code == HTTPStatus.CONFLICT and _BUSY_CREATING in response.text:
             raise Transient(f"{host}: {_BUSY_CREATING}")
@@ -101,12 +95,12 @@ class HubTransport(httpx2.BaseTransport):
     def _outgoing(self, request: httpx2.Request) -> httpx2.Request:
         """Return what goes out: the mirror's address, our time limits (the client sets none), the token to the Hub only."""
         headers = httpx2.Headers(request.headers)
-        if origin(str(request.url)) not in self._token_origins:
+        if origin_of(str(request.url)) not in self._token_origins:
             headers.pop("authorization", None)
         try:
-            url = httpx2.URL(self._rewrite(str(request.url)))
+            url = httpx2.URL(self._network.rewrite(str(request.url)))
         except httpx2.InvalidURL as error:
-            raise wire_error(error, str(request.url), self._token) from error
+            raise self._error_for(error, str(request.url)) from error
         headers["host"] = url.netloc.decode("ascii")
         return httpx2.Request(
             request.method, url, headers=headers, stream=request.stream, extensions={**request.extensions, "timeout": _TIMEOUTS}
@@ -115,15 +109,20 @@ class HubTransport(httpx2.BaseTransport):
     def _exchange(self, request: httpx2.Request) -> httpx2.Response:
         url = str(request.url)
         try:
-            response = self._route(self._proxies.for_url(url)).handle_request(request)
+            response = self._route(self._network.proxies.for_url(url)).handle_request(request)
             try:
                 # Here and not in the client: only what lies below this line is tried again.
                 response.read()
             finally:
                 response.close()
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise wire_error(error, url, self._token) from error
+            raise self._error_for(error, url) from error
         return response
+
+    def _error_for(self, error: Exception, url: str) -> ProvisionerError:
+        ours = transport_error(error, url, self._token)
+        assert ours is not None, "an error of the HTTP library has a translation"  # noqa: S101
+        return ours
 
     def _route(self, proxy: str | None) -> httpx2.HTTPTransport:
         with self._lock:
@@ -136,63 +135,6 @@ class HubTransport(httpx2.BaseTransport):
                         hint="Set HTTP_PROXY and HTTPS_PROXY to something like http://proxy.example:3128.",
                     ) from error
             return self._routes[proxy]
-
-
-def origin(url: str) -> tuple[str, str]:
-    """Return the scheme and ``host:port`` of ``url``."""
-    parts = urlsplit(url)
-    return parts.scheme, f"{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
-
-
-def wire_error(error: Exception, url: str, token: str | None = None) -> ProvisionerError:
-    """Return our error for one of the HTTP library: below the level at which a server answers."""
-    host = urlsplit(url).netloc.rpartition("@")[2]
-    reason = redact_line(str(error), token) or type(error).__name__
-    if (untrusted := _cause(error, ssl.SSLCertVerificationError)) is not None:
-        return RemoteRefusedError(
-            f"{host}: its certificate is not trusted: {untrusted.verify_message}",
-            hint="If your site signs certificates itself, set SSL_CERT_FILE to a file with its certificate authority.",
-        )
-    match error:
-        case httpx2.InvalidURL() | httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
-            return ConfigurationError(
-                f"{redact_line(url, token)} cannot be asked: {reason}",
-                hint="Look at HF_ENDPOINT and URL_REWRITE: https://host is what is expected.",
-            )
-        case httpx2.TooManyRedirects():
-            return RemoteRefusedError(
-                f"{host}: sends us from one address to the next without end", hint="Look at HF_ENDPOINT and URL_REWRITE."
-            )
-        # The library tells the proxy's status in the text alone.
-        case httpx2.ProxyError() if reason.startswith("4") and not reason.startswith(("408", "425", "429")):
-            return RemoteRefusedError(
-                f"the proxy does not let us reach {host}: {reason}",
-                hint="Look at HTTP_PROXY and HTTPS_PROXY (user name and password included), or add the host to NO_PROXY.",
-            )
-        case httpx2.ProxyError():
-            return Transient(f"the proxy could not reach {host}: {reason}")
-        case httpx2.ConnectTimeout():
-            return Transient(
-                f"{host}: no connection within {CONNECT_SECONDS:.0f} s", hint="Is the network there, and the address right?"
-            )
-        case httpx2.TimeoutException():
-            return Transient(f"{host}: silent for {READ_SECONDS:.0f} s")
-        case httpx2.ConnectError():
-            return Transient(f"{host}: no connection: {reason}", hint="Is the network there, and the address right?")
-        case _:
-            return Transient(f"{host}: the connection broke: {reason}")
-
-
-E = TypeVar("E", bound=BaseException)
-
-
-def _cause(error: BaseException | None, kind: type[E]) -> E | None:
-    """Find an error of ``kind`` among what led to ``error``."""
-    for _ in range(10):  # a chain may be a ring
-        if error is None or isinstance(error, kind):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _interruptible(cancellation: Cancellation, action: Callable[[], T]) -> T:

@@ -1,0 +1,124 @@
+"""Connections to every host behind one interface: bare ones, and those of urllib3 where a proxy stands between.
+
+What is above this interface (redirects, limits, ranges, header checks) does not know which of the two it uses.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Final, Protocol
+
+from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
+from provisioner.remote.tls import tls_context
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from provisioner.remote.network import Network
+
+_PLAIN_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""A host and a port without anything that needs interpretation; a URL with any other host is left to urllib3."""
+
+
+class Response(Protocol):
+    """A response whose body has not been read; bytes are as they were sent, never decoded."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Header fields; ``get`` finds a name in any case."""
+        ...
+
+    def read_into(self, view: memoryview) -> int:
+        """Read what has arrived into ``view`` and return the number of bytes; 0 at the end of the body."""
+        ...
+
+    def read(self, count: int) -> bytes:
+        """Return ``count`` bytes, fewer at the end of the body."""
+        ...
+
+    def drain(self) -> None:
+        """Read the rest, so that the connection can be used again."""
+        ...
+
+    def shutdown(self) -> None:
+        """End a read in which another thread waits."""
+        ...
+
+    def close(self) -> None:
+        """Keep the connection if the body was read to its end, else close it."""
+        ...
+
+
+class Pool(Protocol):
+    """Kept connections of one kind; safe for several threads."""
+
+    def request(self, url: str, headers: Mapping[str, str]) -> Response:
+        """Send a GET request and return its response; no redirect is followed."""
+        ...
+
+
+class Connections:
+    """Kept connections to every host; safe for several threads."""
+
+    def __init__(self, network: Network, *, per_host: int) -> None:
+        """Open nothing yet.
+
+        Args:
+            network: proxies and certificates.
+            per_host: connections that urllib3 keeps for each host.
+        """
+        self._network = network
+        self._per_host = per_host
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._bare: dict[str, Pool] = {}
+        """By origin."""
+        self._proxied: dict[str | None, Pool] = {}
+        """By proxy; ``None``: for unusual URLs without a proxy."""
+
+    def request(self, url: str, headers: Mapping[str, str]) -> Response:
+        """Send a GET request, by the proxy for the URL if there is one, and return its response.
+
+        Raises:
+            Exception: of the library that sends it; see :func:`provisioner.remote.http.errors.transport_error`.
+        """
+        scheme, _, rest = url.partition("://")
+        host = rest.partition("/")[0]
+        origin = f"{scheme}://{host}"
+        pool = self._bare.get(origin)
+        if pool is None:
+            proxy = self._network.proxies.for_url(url)
+            is_bare = proxy is None and _PLAIN_HOST.fullmatch(host)
+            pool = self._bare_pool(origin) if is_bare else self._proxied_pool(proxy)
+        return pool.request(url, headers)
+
+    def _bare_pool(self, origin: str) -> Pool:
+        from provisioner.remote.http.pool import BarePool  # noqa: PLC0415 - a start with nothing to do must not pay for it
+
+        with self._lock:
+            if self._context is None:
+                self._context = tls_context(self._network.ca_file)
+            pool = BarePool(origin, self._context, connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS)
+            return self._bare.setdefault(origin, pool)
+
+    def _proxied_pool(self, proxy: str | None) -> Pool:
+        from provisioner.remote.http.proxied import ProxiedPool  # noqa: PLC0415 - as above
+
+        with self._lock:
+            if proxy not in self._proxied:
+                self._proxied[proxy] = ProxiedPool(
+                    proxy,
+                    # Not the context of the bare connections: urllib3 changes the one that it is given.
+                    tls_context(self._network.ca_file),
+                    per_host=self._per_host,
+                    connect_seconds=CONNECT_SECONDS,
+                    stall_seconds=STALL_SECONDS,
+                )
+            return self._proxied[proxy]

@@ -1,0 +1,81 @@
+"""Files behind ``file:`` URLs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from provisioner.errors import AccessDeniedError, NotFoundError, ProvisionerError, RemoteRefusedError, SizeMismatchError
+from provisioner.redaction import show_url
+from provisioner.remote.http.limits import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def is_local(url: str) -> bool:
+    """Return whether a URL names a file of this machine."""
+    return url.startswith("file:")
+
+
+def local_size(url: str, expected: int | None = None) -> int:
+    """Return the size in bytes of a file that can be opened.
+
+    Args:
+        url: a ``file:`` URL.
+        expected: the exact size that it must have; ``None``: any.
+
+    Raises:
+        SizeMismatchError: it has another size than ``expected``.
+        ProvisionerError: it cannot be read.
+    """
+    path = _path(url)
+    try:
+        with path.open("rb", buffering=0):
+            size = path.stat().st_size
+    except OSError as error:
+        raise _error_for(url, error) from error
+    if expected is not None and size != expected:
+        raise SizeMismatchError(
+            f"{path}: expected {expected:,} bytes, it has {size:,}; nothing of it was used",
+            hint="Put the right file there, or correct the catalog.",
+        )
+    return size
+
+
+def read_local(url: str, check_cancelled: Callable[[], None], *, start: int = 0) -> Iterator[bytes]:
+    """Yield the bytes of a file from ``start`` to its end.
+
+    Args:
+        url: a ``file:`` URL.
+        check_cancelled: called before each part; raises when the run must end.
+        start: index of the first byte.
+
+    Raises:
+        ProvisionerError: it cannot be read.
+    """
+    try:
+        with _path(url).open("rb", buffering=0) as file:
+            file.seek(start)
+            while data := file.read(CHUNK):
+                check_cancelled()
+                yield data
+    except OSError as error:
+        raise _error_for(url, error) from error
+
+
+def _path(url: str) -> Path:
+    from pathlib import Path  # noqa: PLC0415 - annotations only elsewhere
+    from urllib.request import url2pathname  # noqa: PLC0415 - it imports an HTTP client that nobody uses
+
+    return Path(url2pathname(urlsplit(url).path))
+
+
+def _error_for(url: str, error: OSError) -> ProvisionerError:
+    shown = show_url(url)
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{shown}: no such file", hint="Check the path, and that it is mounted.")
+    if isinstance(error, PermissionError):
+        return AccessDeniedError(f"{shown}: permission denied", hint="Make it readable for this user.")
+    return RemoteRefusedError(f"{shown}: {error.strerror or error}", hint="Check the path, and that it is mounted.")

@@ -1,0 +1,131 @@
+"""Requests that follow redirects: each URL is rewritten, and credentials stay with the first URL's origin."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
+
+from provisioner._version import __version__
+from provisioner.errors import RemoteRefusedError, RemoteUnavailableError
+from provisioner.redaction import show_url
+from provisioner.remote.http.errors import transport_errors
+from provisioner.remote.http.headers import declared_length
+from provisioner.remote.http.refusals import check_status
+from provisioner.remote.urls import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioner.remote.http.connections import Connections, Response
+    from provisioner.remote.network import Network
+
+MAX_REDIRECTS: Final = 10
+
+_SHORT_BODY: Final = 4096
+"""Bytes up to which the body of a redirect is read, so that its connection can be used again."""
+_HEADERS: Final = {"User-Agent": f"data-volume-provisioner/{__version__}", "Accept-Encoding": "identity"}
+_REDIRECTS: Final = frozenset(
+    {
+        HTTPStatus.MOVED_PERMANENTLY,
+        HTTPStatus.FOUND,
+        HTTPStatus.SEE_OTHER,
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+    }
+)
+
+
+class Requester:
+    """Sends requests over connections of either kind and follows their redirects."""
+
+    def __init__(self, network: Network, connections: Connections, authorization: Callable[[str], Mapping[str, str]]) -> None:
+        """Send nothing yet.
+
+        Args:
+            network: what all clients share.
+            connections: send the requests.
+            authorization: returns the headers with the user's credentials for a URL.
+        """
+        self._network = network
+        self._connections = connections
+        self._authorization = authorization
+
+    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool) -> tuple[Response, str]:
+        """Send one request, follow its redirects, and return the response and the URL that it came from.
+
+        Args:
+            url: already rewritten.
+            headers: sent beside the usual ones.
+            authorized: send the user's credentials, to the origin of ``url`` alone.
+
+        Raises:
+            Transient: it failed in a way that may pass.
+            ProvisionerError: it was refused, or must not be sent.
+        """
+        network = self._network
+        if network.offline:
+            raise RemoteUnavailableError(
+                f"{show_url(url)}: not asked, since HF_HUB_OFFLINE is set",
+                hint="Unset HF_HUB_OFFLINE, or put the data on the volume beforehand.",
+            )
+        sent = {**_HEADERS, **headers}
+        if authorized:
+            sent.update(self._authorization(url))
+        current = url
+        for _ in range(MAX_REDIRECTS + 1):
+            network.cancellation.raise_if_requested()
+            with transport_errors(current, network.cancellation):
+                response = self._connections.request(current, sent)
+            target = self._checked_target(response, url, current)
+            if target is None:
+                return response, current
+            if (length := declared_length(response)) is not None and length <= _SHORT_BODY:
+                response.drain()
+            response.close()
+            if origin_of(target) != origin_of(current):
+                sent = {**_HEADERS, **headers}
+            current = target
+        raise RemoteRefusedError(
+            f"{show_url(url)}: more than {MAX_REDIRECTS} redirects", hint="The server is set up wrongly; try a mirror."
+        )
+
+    def _checked_target(self, response: Response, url: str, current: str) -> str | None:
+        """Return where a response redirects to; ``None``: it delivers the file. The response is closed on an error."""
+        try:
+            self._network.retry.observe(response.headers, time.time())
+            location = response.headers.get("Location") if response.status in _REDIRECTS else None
+            if location is not None:
+                return self._network.rewrite(_redirect_target(current, location))
+            check_status(response, url)
+        except BaseException:
+            response.close()
+            raise
+        return None
+
+
+def _redirect_target(current: str, location: str) -> str:
+    """Return the URL that a redirect leads to.
+
+    Raises:
+        RemoteRefusedError: it is not to be followed.
+    """
+    try:
+        target = urljoin(current, location)
+        scheme, host, _ = origin_of(target)
+    except ValueError:  # no such address, or no such port
+        scheme = host = ""
+    if scheme in {"http", "https"} and not host:
+        scheme = ""
+    if scheme not in {"http", "https"}:
+        raise RemoteRefusedError(
+            f"{show_url(current)}: redirects to {f'a {scheme}: URL' if scheme else 'what is no URL'}; not followed",
+            hint="Only http and https are followed. The server is set up wrongly; try a mirror.",
+        )
+    if urlsplit(current).scheme == "https" and scheme == "http":
+        raise RemoteRefusedError(
+            f"{show_url(current)}: redirects from https to {show_url(target)}; not followed",
+            hint="Name the plain URL in the catalog if that is what you want.",
+        )
+    return target

@@ -1,0 +1,41 @@
+"""How this process reaches the network: one value for every client, so that the Hub's API, files and ranges agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from provisioner.remote.proxies import NO_PROXIES, Proxies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.remote.retry import Retry
+
+CONNECT_SECONDS: Final = 10.0
+"""A connection that is not made within this time has failed."""
+STALL_SECONDS: Final = 30.0
+"""A connection that delivers nothing for this time has failed."""
+
+
+def _unchanged(url: str) -> str:
+    return url
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What all clients of a run share."""
+
+    retry: Retry
+    """How often and how long a request is tried."""
+    cancellation: Cancellation
+    """Ends every request and every wait."""
+    proxies: Proxies = NO_PROXIES
+    ca_file: Path | None = None
+    """Certificates to trust instead of the system's, see :func:`provisioner.remote.tls.tls_context`."""
+    rewrite: Callable[[str], str] = _unchanged
+    """Returns the URL that is requested in place of the given one (``URL_REWRITE``)."""
+    offline: bool = False
+    """Refuse every request but those for ``file:`` URLs."""
