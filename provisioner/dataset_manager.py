@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from provisioner.engine.run import Result
+    from provisioner.engine.result import Result
     from provisioner.planning.model import Plan
 
 _LOGGER = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class DatasetManager:
         """
         run = self._run({"DATASETS": dataset})
         _raise_for(_provision(run))
-        return run.layout.published(dataset.partition(":")[0])
+        return run.session.layout.published(dataset.partition(":")[0])
 
     def download_phase(self, phase: str) -> dict[str, Path]:
         """Make sure that a phase is on the volume, as far as policy and space allow.
@@ -82,7 +82,7 @@ class DatasetManager:
         result = _provision(run)
         _raise_for(result)
         ready = {name for name, record in result.status["datasets"].items() if record["state"] == "ready"}
-        return {step.id: run.layout.published(step.id) for step in result.plan.steps if step.id in ready}
+        return {step.id: run.session.layout.published(step.id) for step in result.plan.steps if step.id in ready}
 
     def list_available_datasets(self) -> list[dict[str, Any]]:
         """Return the catalog.
@@ -97,7 +97,7 @@ class DatasetManager:
         from provisioner.reporting.catalog_report import catalog_document  # noqa: PLC0415 - one method's need
 
         run = self._run({})
-        listed = catalog_document(run.catalog, run.store.reader.inventory())["datasets"]
+        listed = catalog_document(run.catalog, run.session.store.reader.inventory())["datasets"]
         return [
             {
                 "id": dataset.id,
@@ -125,9 +125,9 @@ class DatasetManager:
             ProvisionerError: wrong settings or catalog, or a volume that cannot be looked at.
         """
         run = self._run({})
-        inventory = run.store.reader.inventory()
+        inventory = run.session.store.reader.inventory()
         here = {name: inventory.receipts[name, version] for name, version in inventory.published.items()}
-        records = (read_json(run.layout.status) or {}).get("datasets")
+        records = (read_json(run.session.layout.status) or {}).get("datasets")
         failures = {
             name: record["error"]
             for name, record in (records.items() if isinstance(records, dict) else ())
@@ -141,7 +141,7 @@ class DatasetManager:
             "datasets": {
                 name: {
                     "state": "ready",
-                    "path": str(run.layout.published(name)),
+                    "path": str(run.session.layout.published(name)),
                     "version": receipt.version,
                     "files": receipt.files,
                     "bytes": receipt.size,

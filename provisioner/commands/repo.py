@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.hub_token import WAYS_TO_GIVE, checked_token, find_token
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
-from provisioner.engine.repositories import request_for, requests_of
+from provisioner.engine.repository_requests import request_for, requests_of
 from provisioner.engine.repository_template import TEMPLATES, load_template
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.errors import UsageError

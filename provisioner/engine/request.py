@@ -1,11 +1,11 @@
-"""What the user asked for, as planning understands it: names are looked up in the catalog here, and nowhere else."""
+"""What the user asked for, in the terms of planning: names are looked up in the catalog here, and nowhere else."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.document import nearest
-from provisioner.errors import ConfigurationError, LicenseRefusedError
+from provisioner.errors import ConfigurationError, LicenseRefusedError, MissingDataError
 from provisioner.planning.model import Request, Rules
 
 if TYPE_CHECKING:
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def make_request(settings: Settings, catalog: Catalog) -> Request:
-    """Return what was asked for.
+    """Return what was asked for: data sets by name, or else a phase.
 
     Raises:
-        ConfigurationError: a name that the catalog does not have.
-        LicenseRefusedError: a data set that the catalog leaves out on purpose.
+        ConfigurationError: the catalog does not have a name.
+        LicenseRefusedError: the catalog excludes a data set on purpose.
     """
     if not settings.datasets and settings.phase != "auto" and settings.phase not in catalog.phases:
         raise ConfigurationError(
@@ -28,7 +28,7 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
     for name, split in settings.datasets:
         _check_name(catalog, "DATASETS", name)
         if split is None:
-            chosen[name] = []
+            chosen[name] = []  # all of it, whatever splits are named beside it
         elif chosen.get(name) != []:
             chosen.setdefault(name, []).append(split)
     for variable, names in (
@@ -46,13 +46,21 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
 
 
 def make_rules(settings: Settings) -> Rules:
-    """Return what decides between fetching and leaving out."""
+    """Return the rules that decide whether a data set is fetched or left out."""
     return Rules(
         license_policy=settings.license_policy,
         accept_licenses=frozenset(settings.accept_licenses),
         limit_bytes=settings.max_storage_bytes,
         fail_on_shortfall=settings.on_shortfall == "fail",
         priorities=settings.priorities,
+    )
+
+
+def missing_data_error(settings: Settings, labels: str) -> MissingDataError:
+    """Return the error for data sets that are missing where ``AUTO_DOWNLOAD`` forbids fetching them."""
+    return MissingDataError(
+        f"not on the volume: {labels}; nothing was fetched, since AUTO_DOWNLOAD={settings.auto_download}",
+        hint="Run once with AUTO_DOWNLOAD=true, or choose a phase that is there (see 'status').",
     )
 
 

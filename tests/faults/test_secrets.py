@@ -51,7 +51,7 @@ def test_no_command_line_ever_holds_one(command_lines: CommandLines) -> None:
 @pytest.mark.parametrize(
     ("module", "place"),
     [
-        ("engine.run", "module.make_plan"),
+        ("engine.view", "module.make_plan"),
         ("remote.hub.client", "module.HubClient.listing"),
         ("volume.store.publish", "module.Publisher.publish"),
     ],

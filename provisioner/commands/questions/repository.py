@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioner.commands.questions.terminal import WrongAnswerError, reader_of
-from provisioner.engine.repositories import request_for
+from provisioner.engine.repository_requests import request_for
 from provisioner.errors import TryAgainError
 from provisioner.remote.hub.repository import ensure_repository
 from provisioner.settings import parsers

@@ -1,0 +1,94 @@
+"""What the volume holds for the app beside the data: ``provision.env``, and ``ATTRIBUTION.md`` with licences and citations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from provisioner.catalog.license import attribution_text
+from provisioner.remote.hub.repository import environment
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.files import read_file
+from provisioner.volume.store.environment_file import environment_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from provisioner.catalog.model import Catalog
+    from provisioner.planning.model import Inventory
+    from provisioner.remote.hub.repository import RepositoryOutcome
+    from provisioner.volume.store.layout import VolumeLayout
+
+EXPORTED: Final = ("DATASETS_DIR", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")
+"""The app's variables; what the user set is not changed."""
+
+
+class AppFiles:
+    """The two files, and the environment of an app that this process becomes."""
+
+    def __init__(self, layout: VolumeLayout, catalog: Catalog, given: Mapping[str, str]) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            layout: the volume's directories.
+            catalog: licences and citations.
+            given: the environment of this process.
+        """
+        self._layout = layout
+        self._catalog = catalog
+        self._given = {name: given[name] for name in EXPORTED if given.get(name)}
+
+    def environment(self, repository: RepositoryOutcome | None) -> dict[str, str]:
+        """Return the app's variables.
+
+        Args:
+            repository: the app's data-set repository; ``None``: nothing is known of it yet.
+        """
+        values = {"DATASETS_DIR": str(self._layout.datasets)}
+        if repository is not None:
+            values |= environment(repository)
+        return values | self._given
+
+    def outdated(self, inventory: Inventory, values: Mapping[str, str]) -> list[str]:
+        """Return the names of the files that are missing or do not say what they should.
+
+        Raises:
+            ConfigurationError: a value cannot be written to ``provision.env``.
+        """
+        return [path.name for path, data in self._contents(inventory, values).items() if _read(path) != data]
+
+    def write(self, inventory: Inventory, values: Mapping[str, str]) -> None:
+        """Write the files that :meth:`outdated` would name.
+
+        Raises:
+            ConfigurationError: a value cannot be written to ``provision.env``.
+            VolumeError: the volume failed.
+        """
+        for path, data in self._contents(inventory, values).items():
+            if _read(path) != data:
+                write_atomic(path, data)
+
+    def _contents(self, inventory: Inventory, values: Mapping[str, str]) -> dict[Path, bytes]:
+        return {
+            self._layout.environment: environment_lines(values),
+            self._layout.attribution: self._attribution(inventory),
+        }
+
+    def _attribution(self, inventory: Inventory) -> bytes:
+        ids = [name for name in self._catalog.datasets if name in inventory.published]
+        text = attribution_text(self._catalog.datasets[name] for name in ids)
+        for name, version in sorted(inventory.published.items()):
+            if name not in self._catalog.datasets:
+                receipt = inventory.receipts[name, version]
+                text += (
+                    f"\n## {name}\n\n- Folder: `datasets/{name}`\n- Source: <{receipt.source_url}>\n"
+                    f"- Licence: SPDX `{receipt.license}`, by the catalog that it came with; today's does not list it\n"
+                )
+        return text.encode()
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return read_file(path)
+    except OSError:
+        return None

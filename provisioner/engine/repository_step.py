@@ -1,0 +1,110 @@
+"""A run's first step: the user's data-set repositories exist and may be written to, before any data are fetched.
+
+Success is remembered on the volume, and the Hub is not asked again until endpoint, name or token change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.engine.repository_requests import requests_of
+from provisioner.errors import VolumeNotWritableError
+from provisioner.remote.hub.repository import RepositoryOutcome, ensure_repository, remembered, to_record
+from provisioner.volume.store.json_file import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from provisioner.engine.clients import Clients
+    from provisioner.errors import ProvisionerError
+    from provisioner.remote.hub.repository import RepositoryRequest
+    from provisioner.settings.model import Settings
+
+_LOGGER = logging.getLogger(__name__)
+
+_OTHERS: Final = "others"
+"""The key of ``repository.json`` under which all repositories but the app's own are remembered."""
+
+
+class RepositoryStep:
+    """The repositories that the settings ask for; the app's own is the first."""
+
+    def __init__(self, settings: Settings, record: Path, clients: Clients) -> None:
+        """Prepare; nobody is asked yet.
+
+        Args:
+            settings: name the repositories.
+            record: the file in which success is remembered.
+            clients: have the Hub's client.
+        """
+        self._requests = requests_of(settings)
+        self._may_ask = settings.may_download
+        self._record = record
+        self._clients = clients
+
+    def recall(self) -> tuple[RepositoryOutcome | None, ...]:
+        """Return what is known of each repository without a request; ``None``: the Hub must be asked."""
+        record = read_json(self._record) or {}
+        outcomes = tuple(self._recall(request, record, is_first=index == 0) for index, request in enumerate(self._requests))
+        if self._may_ask:
+            return outcomes
+        note = "data-set repository: not asked for, since only a check was wanted (AUTO_DOWNLOAD)"
+        return tuple(outcome or RepositoryOutcome("skipped", note=note) for outcome in outcomes)
+
+    def complete(self, recalled: Sequence[RepositoryOutcome | None]) -> tuple[RepositoryOutcome, ...]:
+        """Ask for the repositories of which nothing is known, and remember those that are ready.
+
+        A repository that cannot be had is in its outcome, not raised: see :meth:`fatal_error`.
+
+        Args:
+            recalled: what :meth:`recall` returned.
+
+        Raises:
+            ProvisionerError: the run must end, or the volume failed.
+        """
+        outcomes = []
+        for request, outcome in zip(self._requests, recalled, strict=True):
+            if outcome is not None and outcome.note:
+                _LOGGER.info("%s", outcome.note)
+            outcomes.append(outcome or self._ask(request))
+        if None in recalled and (record := _record_of(list(zip(self._requests, outcomes, strict=True)))):
+            with contextlib.suppress(VolumeNotWritableError):
+                write_json(self._record, record)
+        return tuple(outcomes)
+
+    def fatal_error(self, outcomes: Sequence[RepositoryOutcome]) -> ProvisionerError | None:
+        """Return the error of the first repository that the user asked for and that cannot be had."""
+        pairs = zip(self._requests, outcomes, strict=True)
+        return next((outcome.error for request, outcome in pairs if request.asked and outcome.error is not None), None)
+
+    def _recall(self, request: RepositoryRequest, record: Mapping[str, Any], *, is_first: bool) -> RepositoryOutcome | None:
+        if not request.name or not request.token:
+            return ensure_repository(request, self._clients.hub)  # skipped: no request is made
+        others = record.get(_OTHERS)
+        entries = [record] if is_first else others if isinstance(others, list) else []
+        found = (remembered(entry, request) for entry in entries if isinstance(entry, dict))
+        outcome = next((one for one in found if one is not None), None)
+        if outcome is None and request.offline:
+            return ensure_repository(request, self._clients.hub)  # skipped as well
+        return outcome
+
+    def _ask(self, request: RepositoryRequest) -> RepositoryOutcome:
+        outcome = ensure_repository(request, self._clients.hub)
+        if outcome.error is None:
+            _LOGGER.info("%s", outcome.note)
+        else:
+            level = logging.ERROR if request.asked else logging.WARNING
+            _LOGGER.log(level, "%s. %s", outcome.note, outcome.error.hint)
+        for warning in outcome.warnings:
+            _LOGGER.warning("%s", warning)
+        return outcome
+
+
+def _record_of(outcomes: Sequence[tuple[RepositoryRequest, RepositoryOutcome]]) -> dict[str, Any]:
+    """Return the content of ``repository.json``: the repositories that are ready."""
+    records = [to_record(outcome, request) if outcome.state == "ready" else {} for request, outcome in outcomes]
+    others = [record for record in records[1:] if record]
+    return {**records[0], **({_OTHERS: others} if others else {})}

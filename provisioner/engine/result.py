@@ -1,0 +1,53 @@
+"""How a run ended, and the rules by which a failed data set makes it fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from provisioner.errors import ProvisionerError
+    from provisioner.planning.model import Plan, Step
+    from provisioner.reporting.status import RunState
+    from provisioner.settings.model import Settings
+
+    Failure = tuple[Step, ProvisionerError]
+    """A data set that could not be had, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended."""
+
+    state: RunState
+    plan: Plan
+    status: Mapping[str, Any]
+    """The content of the status file."""
+    error: ProvisionerError | None = None
+    """Why the run failed; ``None``: it did not."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The app's variables."""
+    worked: bool = False
+    """Something was written."""
+
+
+def state_of(plan: Plan, failures: Sequence[Failure] = ()) -> RunState:
+    """Return the state of a run that has not failed: ``partial`` if a data set was left out or could not be had."""
+    left_out = failures or any(step.action in {"skip", "refuse"} for step in plan.steps)
+    return "partial" if left_out else "ready"
+
+
+def failed_state(settings: Settings) -> RunState:
+    """Return the state of a run that has failed: ``degraded`` where the app starts all the same."""
+    return "degraded" if settings.on_failure == "degraded" else "failed"
+
+
+def fatal_failure(plan: Plan, failures: Sequence[Failure], settings: Settings) -> ProvisionerError | None:
+    """Return the error of the failed data set with the highest priority; ``None``: the run has not failed.
+
+    An optional data set's failure leaves a run ``partial``, unless it was asked for by name.
+    """
+    errors = {step.id: error for step, error in failures if settings.datasets or not step.recipe.dataset.optional}
+    return next((errors[step.id] for step in plan.steps if step.id in errors), None)

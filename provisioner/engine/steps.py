@@ -1,0 +1,149 @@
+"""The steps of a plan, carried out one data set after the other: adopt, link, or build it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provisioner.engine.build import DataSetBuilder
+from provisioner.engine.build_progress import BuildProgress
+from provisioner.engine.request import missing_data_error
+from provisioner.engine.volume_session import now
+from provisioner.errors import NoRoomError, ProvisionerError, VolumeFullError, VolumeNotWritableError
+
+if TYPE_CHECKING:
+    from provisioner.cancellation import Cancellation
+    from provisioner.engine.clients import Clients
+    from provisioner.engine.result import Failure
+    from provisioner.engine.status_file import StatusFile
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.model import Plan, Receipt, Step
+    from provisioner.reporting.progress import Progress
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class StepRunner:
+    """Carries out the steps of one plan; the lock is held."""
+
+    def __init__(
+        self,
+        session: VolumeSession,
+        clients: Clients,
+        status: StatusFile,
+        *,
+        progress: Progress,
+        cancellation: Cancellation,
+    ) -> None:
+        """Prepare; nothing is done yet.
+
+        Args:
+            session: the volume.
+            clients: fetch what is missing.
+            status: is written after every step.
+            progress: is told of bytes.
+            cancellation: ends the run.
+        """
+        self._session = session
+        self._settings = session.settings
+        self._store = session.store
+        self._clients = clients
+        self._status = status
+        self._progress = progress
+        self._cancellation = cancellation
+
+    def run(self, plan: Plan) -> tuple[Plan, list[Failure]]:
+        """Carry out all steps; what fails for one data set does not keep the others out.
+
+        Returns:
+            The plan, in which data sets of a phase that turned out not to fit are skipped; and the failures.
+
+        Raises:
+            ProvisionerError: the run must end, or nothing can be written any more.
+        """
+        failures: list[Failure] = [(step, step.error) for step in plan.steps if step.error]
+        for step in plan.work:
+            self._cancellation.raise_if_requested()
+            try:
+                self._run_step(step)
+            except NoRoomError as error:
+                if self._settings.datasets:
+                    self._status.board.record_failure(step.id, error)
+                    failures.append((step, error))
+                else:
+                    plan = self._skip(plan, step, error)
+            except ProvisionerError as error:
+                self._record_failure(step, error)
+                failures.append((step, error))
+            self._status.write(self._store.reader.inventory())
+        return plan, failures
+
+    def _skip(self, plan: Plan, step: Step, error: NoRoomError) -> Plan:
+        _LOGGER.warning("%s: skipped: %s", step.recipe.label, error.message)
+        self._status.board.set_state(step.id, "skipped", reason="storage_limit")
+        skipped = replace(step, action="skip", reason="storage_limit")
+        return replace(plan, steps=tuple(skipped if other is step else other for other in plan.steps))
+
+    def _record_failure(self, step: Step, error: ProvisionerError) -> None:
+        """Record a data set's failure; one that concerns the whole run is raised again."""
+        became_read_only = isinstance(error, VolumeNotWritableError) and not os.access(self._session.layout.private, os.W_OK)
+        if self._cancellation.reason is not None or became_read_only:
+            raise error
+        _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
+        self._status.board.record_failure(step.id, error)
+        if isinstance(error, VolumeFullError):
+            # What it has staged would leave no space for the other data sets.
+            self._store.cleaner.clear_staging(step.id)
+
+    def _run_step(self, step: Step) -> None:
+        if step.action == "link":
+            self._store.published.switch(step.id, step.recipe.version)
+            self._record_published(step, self._receipt(step))
+        elif step.action == "adopt" and self._adopt(step):
+            self._record_published(step, self._receipt(step))
+        else:
+            self._record_published(step, self._build(step))
+
+    def _adopt(self, step: Step) -> bool:
+        """Hash a tree that has no receipt, and publish it if it is right; a wrong one makes way for a new one."""
+        self._status.board.set_state(step.id, "unpacking")
+        may_download = self._settings.may_download
+        if self._store.publisher.adopt(step.id, step.recipe.version, keep=not may_download):
+            return True
+        if not may_download:
+            raise missing_data_error(self._settings, step.recipe.label)
+        return False
+
+    def _build(self, step: Step) -> Receipt:
+        _LOGGER.info("%s %s; fetching it", step.recipe.label, step.why)
+        progress = BuildProgress(step.recipe, self._progress, self._status.board)
+        builder = DataSetBuilder(
+            step,
+            self._store,
+            self._clients.sources,
+            self._clients.transfers,
+            self._clients.local_copies,
+            cancellation=self._cancellation,
+            progress=progress,
+            connections=self._settings.connections,
+        )
+        try:
+            return builder.build(self._store.reader.inventory(measured=False), now)
+        finally:
+            progress.finish()
+
+    def _receipt(self, step: Step) -> Receipt:
+        return self._store.reader.inventory(measured=False).receipts[step.id, step.recipe.version]
+
+    def _record_published(self, step: Step, receipt: Receipt) -> None:
+        self._status.board.record_published(step.id, receipt)
+        proof = {"catalog": "verified against the catalog", "listing": "verified against the Hub's listing"}
+        _LOGGER.info(
+            "%s: ready, %d files, %s bytes, %s",
+            step.recipe.label,
+            receipt.files,
+            f"{receipt.size:,}",
+            proof.get(receipt.verified_against, "NOT verified: the catalog knows no digest"),
+        )

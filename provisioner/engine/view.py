@@ -1,0 +1,83 @@
+"""What the volume holds, compared with what was asked for: the plan, and the records that must be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provisioner.engine.request import make_request, make_rules
+from provisioner.engine.result import Result, state_of
+from provisioner.engine.status_file import new_board
+from provisioner.planning.plan import make_plan
+from provisioner.reporting.status import is_same_outcome
+from provisioner.volume.store.json_file import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.catalog.model import Catalog
+    from provisioner.engine.app_files import AppFiles
+    from provisioner.engine.repository_step import RepositoryStep
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.model import Inventory, Plan
+    from provisioner.remote.hub.repository import RepositoryOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is on the volume, and what is to be done."""
+
+    inventory: Inventory
+    plan: Plan
+    repositories: tuple[RepositoryOutcome | None, ...]
+    """What is known of each data-set repository, the app's own first; ``None``: the Hub must be asked."""
+    environment: Mapping[str, str]
+    """The app's variables, as far as they are known."""
+    status: Mapping[str, Any]
+    """What the status file should say if nothing is to be done."""
+    outdated: tuple[str, ...]
+    """Names of the records that are missing or do not say what they should."""
+
+    @property
+    def is_satisfied(self) -> bool:
+        """Whether there is nothing to do at all."""
+        return self.has_all_data and not self.outdated
+
+    @property
+    def has_all_data(self) -> bool:
+        """Whether data and repositories are there, so that at most records must be written."""
+        plan = self.plan
+        return not (plan.work or plan.shortfall or None in self.repositories or any(step.error for step in plan.steps))
+
+    def result(self) -> Result:
+        """Return the result of a run that finds this and does nothing."""
+        return Result(self.status["state"], self.plan, self.status, environment=self.environment)
+
+
+def view_volume(session: VolumeSession, catalog: Catalog, repositories: RepositoryStep, files: AppFiles) -> View:
+    """Read the volume's records, and plan; no lock is taken, no request is made and nothing is written.
+
+    Raises:
+        ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
+    """
+    plan, inventory = plan_run(session, catalog)
+    outcomes = repositories.recall()
+    values = files.environment(outcomes[0])
+    board = new_board(session, plan, inventory)
+    board.record_repositories([outcome.as_record() if outcome else None for outcome in outcomes])
+    board.finish(state_of(plan), None)
+    status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes or 0)
+    outdated = files.outdated(inventory, values)
+    if not is_same_outcome(read_json(session.layout.status), status):
+        outdated.append(session.layout.status.name)
+    return View(inventory, plan, outcomes, values, status, tuple(outdated))
+
+
+def plan_run(session: VolumeSession, catalog: Catalog) -> tuple[Plan, Inventory]:
+    """Return what a run would do, and what the volume holds.
+
+    Raises:
+        ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
+    """
+    inventory = session.store.reader.inventory()
+    return make_plan(make_request(session.settings, catalog), catalog, inventory, make_rules(session.settings)), inventory
