@@ -223,7 +223,7 @@ class InterruptedBySignal(ProvisionerError):  # noqa: N818 - it names an event, 
 
     reference = "interrupted"
     exit_code = 128
-    meaning = "ended by signal N after tidying up (128+N)"
+    meaning = "ended by signal N after tidying up"
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}", hint="Start again: what had arrived is kept and resumed.")

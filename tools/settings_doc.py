@@ -43,7 +43,7 @@ def exit_codes_table() -> str:
     interrupted = InterruptedBySignal.exit_code
     rows = ["| code | meaning |", "| --- | --- |"]
     rows += [
-        f"| {f'{code}+N' if code == interrupted else code} | {meaning.removesuffix(' (128+N)')} |"
+        f"| {f'{code}+N' if code == interrupted else code} | {meaning} |"
         for code, meaning in sorted(codes.items())
     ]
     return "\n".join(rows)

@@ -71,7 +71,8 @@ class Command:
         return cast("CommandModule", importlib.import_module(f"provisioner.commands.{self.module or self.name}"))
 
 
-_REMOTE: Final = (IntegrityError, NotFoundError, RemoteRefusedError, TryAgainError, AccessDeniedError)
+_HUB: Final = (NotFoundError, RemoteRefusedError, TryAgainError, AccessDeniedError)
+_REMOTE: Final = (IntegrityError, *_HUB)
 _VOLUME: Final = (VolumeNotWritableError, VolumeError, TryAgainError)
 
 _ALL: Final = (
@@ -129,11 +130,11 @@ _ALL: Final = (
     Command(
         "doctor",
         "try out the volume, the settings, the token and the Hub; say what to fix",
-        (*_REMOTE, VolumeNotWritableError, VolumeError),
+        (*_HUB, VolumeNotWritableError, VolumeError),
         "nothing keeps a run from filling the volume",
         graceful=True,
     ),
-    Command("repo", "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub", _REMOTE),
+    Command("repo", "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub", _HUB),
     Command("init", "ask on a terminal for token, repository, phase and licences; write .env for Compose"),
     Command(
         "healthcheck",

@@ -1,4 +1,4 @@
-"""Command lines: what is ours, what is the app's, and what cannot be understood."""
+"""Command lines: which words are ours, which are the app's, and which cannot be understood."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_taken_apart(line: str, command: str, ours: str, app: str) -> None:
-    """What begins with a dash is ours, until a word that is no command of ours, or two dashes, begin the app's."""
+    """Words are ours until two dashes, or a first word that is no command of ours, begin the app's command line."""
     assert take_apart(line.split()) == Invocation(command, tuple(ours.split()), tuple(app.split()))
 
 
@@ -62,7 +62,7 @@ def test_taken_apart(line: str, command: str, ours: str, app: str) -> None:
     ],
 )
 def test_not_understood(line: str, words: str) -> None:
-    """An app where none can be, and none where one was announced."""
+    """An app behind a command that starts none, and two dashes without an app, are wrong command lines."""
     with pytest.raises(UsageError, match=words) as caught:
         take_apart(line.split())
     assert caught.value.exit_code == 64
@@ -70,7 +70,7 @@ def test_not_understood(line: str, words: str) -> None:
 
 @given(st.lists(st.sampled_from([*COMMANDS, "--", "--phase", "--json", "-x", "app", ""]), max_size=6))
 def test_no_word_is_lost(line: list[str]) -> None:
-    """Every word of the line is ours or the app's, once, in its order."""
+    """Every word of a command line is kept once, in its order: it is ours or the app's."""
     try:
         invocation = take_apart(line)
     except UsageError:
@@ -99,14 +99,40 @@ def test_no_word_is_lost(line: list[str]) -> None:
     ],
 )
 def test_wrong_options(line: str) -> None:
-    """64, and where help is; abbreviations are not guessed."""
+    """A wrong command line is an error that names '--help'; abbreviated options are not accepted."""
     with pytest.raises(UsageError) as caught:
         parse_options(take_apart(line.split()))
     assert "--help" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [("--fase", "--phase"), ("--fase=minimal", "--phase"), ("verify --deap", "--deep"), ("remove x --dry-rum", "--dry-run")],
+)
+def test_the_nearest_option(line: str, option: str) -> None:
+    """A wrong option is answered with the nearest one of the command."""
+    with pytest.raises(UsageError, match="Unrecognized arguments: --") as caught:
+        parse_options(take_apart(line.split()))
+    assert caught.value.hint.startswith(f"Did you mean '{option}'?")
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("--list", "list"),
+        ("--status --data-dir d", "status"),
+        ("--dry-run", "plan"),
+        ("provision --status", "status"),
+        ("", "provision"),
+    ],
+)
+def test_flags_that_choose_a_command(line: str, command: str) -> None:
+    """--list, --status and --dry-run of the older tool run the commands list, status and plan."""
+    assert parse_options(take_apart(line.split())).command == command
+
+
 def test_options() -> None:
-    """What they mean."""
+    """Each option has its meaning, before and behind names."""
     line = "--phase balanced --dataset a --dataset b:train --json --data-dir /d --config c.yaml --catalog k.yaml --dry-run"
     options = parse_options(take_apart(line.split()))
     assert (options.phase, options.dataset, options.json, options.data_dir) == ("balanced", ["a", "b:train"], True, "/d")
@@ -123,7 +149,7 @@ def test_options() -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_takes_the_common_options(command: str) -> None:
-    """--json, --data-dir, --config, --catalog."""
+    """Every command takes --json, --data-dir, --config and --catalog."""
     line = [
         command,
         *(["check"] if command in {"catalog", "repo"} else []),
@@ -142,15 +168,16 @@ def test_every_command_takes_the_common_options(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["", *sorted(COMMANDS)])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command explains itself and exits with 0."""
+    """The help of every command has its options and exit codes, and exits with 0."""
     assert main([*command.split(), "--help"], {}) == 0
     out = capsys.readouterr().out
     assert "--json" in out
     assert "--data-dir" in out
+    assert re.search(r"^ +64  wrong command line$", out, re.MULTILINE)
 
 
 def test_help_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
-    """All commands and all settings are in it, and how to start an app."""
+    """The program's help names all commands, all settings, and how to start an app."""
     main(["--help"], {})
     out = capsys.readouterr().out
     for name in (*COMMANDS, *(setting.name for setting in SETTINGS), "--phase", "--dataset", "--dry-run", "-- APP"):
@@ -158,13 +185,13 @@ def test_help_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """And nothing else."""
+    """--version prints the version and nothing else."""
     assert main(["--version"], {}) == 0
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
 def test_a_wrong_line_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """With --json an error is a document too, whatever else is wrong with the line."""
+    """With --json an error is a document too, whatever else is wrong with the command line."""
     assert main(["--fase", "--json"], {"HOME": str(tmp_path)}) == 64
     document = json.loads(capsys.readouterr().out)
     assert (document["exit_code"], document["error"]["reference"]) == (64, "usage")

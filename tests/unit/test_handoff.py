@@ -1,4 +1,4 @@
-"""Looking the app up: before the first byte, as a shell would, and with a hint when a command was misspelled."""
+"""The app is looked up before the first byte is fetched, as a shell would do it; nothing of ours is left behind for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def program(path: Path, *, mode: int = 0o755, text: str = "#!/bin/sh\n") -> Path
 
 
 def test_by_name(tmp_path: Path) -> None:
-    """Along the PATH that it will get, the first that can be executed."""
+    """The first executable file along the PATH that the app will get is the app."""
     program(tmp_path / "one" / "app", mode=0o644)
     wanted = program(tmp_path / "two" / "app")
     program(tmp_path / "three" / "app")
@@ -36,7 +36,7 @@ def test_by_name(tmp_path: Path) -> None:
 
 
 def test_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Absolute or relative, without looking at PATH."""
+    """An absolute or relative path is used without a look at PATH."""
     wanted = program(tmp_path / "bin" / "app")
     assert find_app([str(wanted)], {"PATH": ""}, COMMANDS) == str(wanted)
     monkeypatch.chdir(tmp_path)
@@ -44,13 +44,13 @@ def test_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_path() -> None:
-    """The system's usual directories are searched."""
+    """Without PATH the system's usual directories are searched."""
     assert Path(find_app(["sh"], {}, COMMANDS)).name == "sh"
 
 
 @pytest.mark.parametrize(("word", "hint"), [("statsu", "status"), ("plann", "plan"), ("zzzzz", "--")])
 def test_not_found(word: str, hint: str) -> None:
-    """127, with the nearest command of ours."""
+    """An unknown word is exit code 127, with the nearest command of ours."""
     with pytest.raises(AppNotFoundError, match=word) as caught:
         find_app([word], {"PATH": "/nowhere"}, COMMANDS)
     assert hint in caught.value.hint
@@ -58,7 +58,7 @@ def test_not_found(word: str, hint: str) -> None:
 
 
 def test_not_executable(tmp_path: Path) -> None:
-    """126, and what to do about it."""
+    """A file that is not executable is exit code 126, with what to do about it."""
     path = program(tmp_path / "app", mode=0o644)
     for word, environ in ((str(path), {}), ("app", {"PATH": str(tmp_path)})):
         with pytest.raises(AppNotExecutableError) as caught:
@@ -68,7 +68,7 @@ def test_not_executable(tmp_path: Path) -> None:
 
 
 def test_a_directory(tmp_path: Path) -> None:
-    """It can be entered, not executed."""
+    """A directory is exit code 126: it cannot be executed."""
     with pytest.raises(AppNotExecutableError) as caught:
         find_app([str(tmp_path)], {}, COMMANDS)
     assert caught.value.hint == "It is a directory."
@@ -87,8 +87,8 @@ except ProvisionerError as error:
 """
 
 
-def become(before: str, *command: str) -> str:
-    """Let a process become something else, after some preparation; give what was said."""
+def replaced(before: str, *command: str) -> str:
+    """Replace a process by ``command`` after executing ``before``, and return the output."""
     done = subprocess.run(
         [sys.executable, "-c", EXEC, before, *command], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
@@ -96,16 +96,16 @@ def become(before: str, *command: str) -> str:
 
 
 def test_only_the_given_environment() -> None:
-    """Nothing of ours is added."""
-    seen = become("", "/usr/bin/env").split()
+    """The app gets the given environment and nothing else."""
+    seen = replaced("", "/usr/bin/env").split()
     assert [word for word in seen if not word.startswith("LC_CTYPE=")] == ["ONLY=this"]
 
 
 def test_dispositions_and_mask() -> None:
-    """Handlers and ignored signals of ours are the system's again; the mask is what it was when we began."""
+    """For the app, signals have their default actions, and the masks are what they were when we began."""
     before = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, lambda *_: None)"
     # The shell becomes the reader: one that has just started a child has all signals blocked for a moment.
-    umask, *seen = become(before, "/bin/sh", "-c", "umask; exec grep -E '^Sig(Ign|Blk)|^Shd' /proc/self/status").split()
+    umask, *seen = replaced(before, "/bin/sh", "-c", "umask; exec grep -E '^Sig(Ign|Blk)|^Shd' /proc/self/status").split()
     facts = dict(zip(seen[::2], seen[1::2], strict=True))
     ignored, blocked = int(facts["SigIgn:"], 16), int(facts["SigBlk:"], 16)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP):
@@ -115,24 +115,24 @@ def test_dispositions_and_mask() -> None:
 
 
 def test_a_signal_that_came_too_early() -> None:
-    """One that waits when the app is about to start ends us, not the app."""
+    """A signal that is pending when the app is about to start ends the provisioner, and the app does not start."""
     before = "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,)); os.kill(os.getpid(), signal.SIGTERM)"
-    assert become(before, "/bin/echo", "the app") == "InterruptedBySignal stopped by signal 15\n"
+    assert replaced(before, "/bin/echo", "the app") == "InterruptedBySignal stopped by signal 15\n"
 
 
-def test_children_are_buried() -> None:
-    """What others left to us is not left to the app."""
+def test_children_are_reaped() -> None:
+    """Children of other processes that we inherited are reaped before the app starts."""
     before = "child = os.fork()\nif not child: os._exit(0)\nos.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)"
     script = "import os, json\ntry: os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError: print(json.dumps(True))"
-    assert json.loads(become(before, sys.executable, "-c", script)) is True
+    assert json.loads(replaced(before, sys.executable, "-c", script)) is True
 
 
 @pytest.mark.parametrize(
     ("text", "words"), [("#!/nowhere/sh\n", "interpreter"), ("just text\n", "neither a program"), ("", "neither a program")]
 )
 def test_what_the_system_refuses(tmp_path: Path, text: str, words: str) -> None:
-    """Told as clearly as what can be found out before."""
+    """What the system refuses to execute is exit code 126, with the reason."""
     path = program(tmp_path / "app", text=text)
-    said = become("", str(path))
+    said = replaced("", str(path))
     assert said.startswith("AppNotExecutableError")
     assert words in said
