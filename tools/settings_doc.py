@@ -42,10 +42,7 @@ def exit_codes_table() -> str:
     codes.update((error.exit_code, error.meaning) for error in _errors(ProvisionerError) if error.meaning)
     interrupted = InterruptedBySignal.exit_code
     rows = ["| code | meaning |", "| --- | --- |"]
-    rows += [
-        f"| {f'{code}+N' if code == interrupted else code} | {meaning} |"
-        for code, meaning in sorted(codes.items())
-    ]
+    rows += [f"| {f'{code}+N' if code == interrupted else code} | {meaning} |" for code, meaning in sorted(codes.items())]
     return "\n".join(rows)
 
 

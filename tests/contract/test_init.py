@@ -1,4 +1,4 @@
-"""``init``, driven through a pseudo-terminal as a person would, against a Hub that speaks the real protocol."""
+"""``init`` on a pseudo-terminal, as a person uses it, against a Hub that speaks the real protocol."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTT
 
 
 class Terminal:
-    """A person's view of a program: a screen that can be waited for, and keys."""
+    """A terminal with a program on it: a screen that tests wait for, and keys that they press."""
 
     def __init__(self, command: list[str], environ: Mapping[str, str], cwd: Path) -> None:
         """Start the program with this terminal as its controlling one."""
@@ -50,7 +50,7 @@ class Terminal:
         os.close(slave)
 
     def read_until(self, pattern: str) -> str:
-        """Wait until the screen shows ``pattern`` after what was waited for before; give what came."""
+        """Wait until the screen shows ``pattern`` after what was waited for before; return what was shown until then."""
         deadline = time.monotonic() + PATIENCE
         while not (found := re.compile(pattern).search(self.screen, self._seen)):
             assert time.monotonic() < deadline, f"{pattern!r} never came: {self.screen}"
@@ -60,7 +60,7 @@ class Terminal:
         return came
 
     def answer(self, question: str, text: str) -> str:
-        """Wait for a question, and answer it; give what stood before."""
+        """Wait for a question and answer it; return what was shown until then."""
         came = self.read_until(question)
         os.write(self._master, f"{text}\n".encode())
         return came
@@ -80,7 +80,7 @@ class Terminal:
         return bool(piece)
 
     def end(self) -> int:
-        """Wait for its end; give its exit code."""
+        """Wait for the end of the program, and return its exit code."""
         deadline = time.monotonic() + PATIENCE
         while self._more():
             assert time.monotonic() < deadline, self.screen
@@ -93,18 +93,18 @@ class Terminal:
 
 
 class Desk:
-    """Where a person sits: an empty directory, and the settings."""
+    """An empty working directory and the settings of a person who starts ``init``."""
 
-    def __init__(self, volume: Volume, folder: Path) -> None:
+    def __init__(self, volume: Volume, directory: Path) -> None:
         """Make the directory."""
         self.volume = volume
-        self.folder = folder
-        folder.mkdir()
+        self.directory = directory
+        directory.mkdir()
 
     def start(self, *arguments: str, command: str = "init", **changes: str | None) -> Terminal:
         """Start ``init`` there."""
         environ = self.volume.environ(PYTHONPATH=str(CHECKOUT), TERM="dumb", **changes)
-        return Terminal([sys.executable, "-m", "provisioner", command, *arguments], environ, self.folder)
+        return Terminal([sys.executable, "-m", "provisioner", command, *arguments], environ, self.directory)
 
     @property
     def env(self) -> dict[str, str]:
@@ -114,7 +114,7 @@ class Desk:
     @property
     def env_file(self) -> Path:
         """Where it is written."""
-        return self.folder / ".env"
+        return self.directory / ".env"
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def desk(hub: HubServer, volume: Volume, shelf: Shelf, tmp_path: Path) -> Desk:
 
 
 def test_the_whole_conversation(hub: HubServer, desk: Desk) -> None:
-    """Token, name, owner, visibility, phase, licence: wrong answers are asked again with the reason, and `.env` is written."""
+    """Every question is asked again, with the reason, until its answer is right; then `.env` is written."""
     terminal = desk.start()
     terminal.answer(r"Token of the Hub.*: ", "hf_nonsense")
     assert "mistyped, revoked or expired" in terminal.answer(r"Token of the Hub.*: ", TOKEN)
@@ -158,7 +158,7 @@ def test_the_whole_conversation(hub: HubServer, desk: Desk) -> None:
     }
     assert stat.S_IMODE(desk.env_file.stat().st_mode) == 0o600
     assert hub.hub.repos["dataset", "lab/my-logs"].private
-    assert [path.name for path in desk.folder.iterdir()] == [".env"]
+    assert [path.name for path in desk.directory.iterdir()] == [".env"]
 
 
 def test_what_it_writes_is_enough(desk: Desk) -> None:
@@ -169,7 +169,7 @@ def test_what_it_writes_is_enough(desk: Desk) -> None:
     assert terminal.end() == 0
     script = f"set -a; . ./.env; set +a; exec {sys.executable} -m provisioner --json"
     environ = desk.volume.environ(PHASE=None, PYTHONPATH=str(CHECKOUT))
-    done = subprocess.run(["sh", "-c", script], env=environ, cwd=desk.folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", "-c", script], env=environ, cwd=desk.directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert desk.volume.published == ["free"]
     assert desk.volume.status["datasets"]["odd"]["reason"] == "license_policy"
@@ -177,7 +177,7 @@ def test_what_it_writes_is_enough(desk: Desk) -> None:
 
 
 def test_a_repository_that_cannot_be_made(hub: HubServer, desk: Desk) -> None:
-    """A read-only token: the reason is said, and a name is asked for by hand, until one is right."""
+    """With a read-only token the reason is shown, and a repository that exists is asked for until one is right."""
     hub.hub.add_repo("ann/by-hand")
     terminal = desk.start(HF_TOKEN=READ)
     terminal.answer(r"Token of the Hub.*Enter: the one of HF_TOKEN\]: ", "")
@@ -193,7 +193,7 @@ def test_a_repository_that_cannot_be_made(hub: HubServer, desk: Desk) -> None:
 
 
 def test_when_creation_fails_another_is_named(hub: HubServer, desk: Desk) -> None:
-    """402 on creation: a repository that was made by hand is checked and taken."""
+    """When creation is refused (402), a repository that was made by hand is checked and used."""
     hub.hub.add_repo("lab/by-hand")
     hub.faults.add("status", path="*/repos/create", status=402)
     terminal = desk.start()
@@ -209,7 +209,7 @@ def test_when_creation_fails_another_is_named(hub: HubServer, desk: Desk) -> Non
 
 
 def test_without_a_token(desk: Desk) -> None:
-    """Enter is an answer: no token, no repository."""
+    """Enter at the question for the token means no token and no repository."""
     terminal = desk.start()
     terminal.answer(r"Token.*Enter: none\]: ", "")
     terminal.answer(r"Data-set repository that exists.*: ", "")
@@ -220,7 +220,7 @@ def test_without_a_token(desk: Desk) -> None:
 
 
 def test_a_file_that_is_there(desk: Desk) -> None:
-    """Its other lines stay; ours are replaced; its mode becomes 0600."""
+    """Other lines of an existing `.env` stay, ours are replaced, and its mode becomes 0600."""
     desk.env_file.write_text("# mine\nPHASE=other\nMAX_STORAGE_GB=5\n", "utf-8")
     desk.env_file.chmod(0o644)
     terminal = desk.start()
@@ -237,7 +237,7 @@ def test_a_file_that_is_there(desk: Desk) -> None:
 
 
 def test_a_second_conversation_keeps_the_answers_of_the_first(desk: Desk) -> None:
-    """Enter at every question gives the same file; the token is taken from it and not shown."""
+    """Enter at every question writes the same file again; its token is used and not shown."""
     terminal = desk.start()
     for question, text in (
         ("Token", TOKEN),
@@ -261,27 +261,27 @@ def test_a_second_conversation_keeps_the_answers_of_the_first(desk: Desk) -> Non
 
 
 def test_ctrl_c_leaves_everything_as_it_was(desk: Desk) -> None:
-    """130, and no file."""
+    """Ctrl-C is exit code 130, and no file is written."""
     terminal = desk.start()
     terminal.answer(r"Token.*: ", "")
     terminal.read_until(r"Data-set repository.*: ")
     terminal.press(b"\x03")
     assert terminal.end() == 130
-    assert not list(desk.folder.iterdir())
+    assert not list(desk.directory.iterdir())
 
 
 def test_the_end_of_input_is_no_answer(desk: Desk) -> None:
-    """Ctrl-D at a question: nothing is written."""
+    """Ctrl-D at a question is exit code 64, and nothing is written."""
     terminal = desk.start()
     terminal.answer(r"Token.*: ", "")
     terminal.read_until(r"Data-set repository.*: ")
     terminal.press(b"\x04")
     assert terminal.end() == 64
-    assert not list(desk.folder.iterdir())
+    assert not list(desk.directory.iterdir())
 
 
 def test_without_a_terminal(desk: Desk) -> None:
-    """It fails at once, with what to set instead."""
+    """Without a terminal it fails at once and names what to set instead."""
     outcome = desk.volume.run("init")
     assert outcome.code == 64
     for name in ("HF_TOKEN", "DATASET_REPO", "PHASE", "ACCEPT_LICENSES"):
@@ -289,7 +289,7 @@ def test_without_a_terminal(desk: Desk) -> None:
 
 
 def test_repo_create_asks_for_the_token(hub: HubServer, desk: Desk) -> None:
-    """On a terminal, hidden: what is typed is not on the screen."""
+    """On a terminal 'repo create' asks for the token, which is not shown while it is typed."""
     terminal = desk.start("create", command="repo")
     terminal.answer(r"Token of the Hub.*: ", TOKEN)
     terminal.read_until(f"ann/{NAME}: made")

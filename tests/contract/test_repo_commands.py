@@ -28,13 +28,13 @@ NAME = "trackio-experiments"
 
 @pytest.fixture(autouse=True)
 def accounts(hub: HubServer) -> None:
-    """Return ann organizations, and tokens of all kinds."""
+    """Give ann two organizations and a read-only token."""
     hub.hub.add_user("ann", orgs={"lab": "write", "club": "read"})
     hub.hub.add_token(READ, "ann", "read")
 
 
 def repo(volume: Volume, *arguments: str, stdin: str | None = "", **changes: str | None) -> Outcome:
-    """Run ``repo`` with ``stdin`` piped in; no token may be in what it says, but one that a test itself looks for."""
+    """Run ``repo`` with ``stdin`` piped in; no token may be in its output."""
     done = subprocess.run(
         [sys.executable, "-m", "provisioner", "repo", *arguments],
         env=volume.environ(**changes),
@@ -61,7 +61,7 @@ def document(outcome: Outcome) -> Any:
 
 @pytest.mark.parametrize("way", ["HF_TOKEN", "HF_TOKEN_FILE", "login", "pipe", "--token-stdin", "argument"])
 def test_a_token_from_anywhere(hub: HubServer, volume: Volume, tmp_path: Path, way: str) -> None:
-    """Each way gives the same repository; only the command line is warned of."""
+    """A token from anywhere creates the same repository; only one on the command line causes a warning."""
     arguments: list[str] = ["create"]
     stdin, changes = "", dict[str, str | None]()
     if way == "HF_TOKEN":
@@ -89,7 +89,7 @@ def test_a_token_from_anywhere(hub: HubServer, volume: Volume, tmp_path: Path, w
 
 
 def test_no_token_at_all(hub: HubServer, volume: Volume) -> None:
-    """Nobody is asked; every way to give one is named."""
+    """Without a token no request is made, and every way to give one is named."""
     outcome = repo(volume, "create")
     assert outcome.code == 77
     for way in ("HF_TOKEN", "HF_TOKEN_FILE", "hf auth login", "--token-stdin", "/settings/tokens"):
@@ -99,7 +99,7 @@ def test_no_token_at_all(hub: HubServer, volume: Volume) -> None:
 
 @pytest.mark.parametrize(("stdin", "code"), [("two words\n", 78), ("\x00\x01", 78), ("hf_wrong\n", 77), ("\n", 77)])
 def test_what_is_no_token(volume: Volume, stdin: str, code: int) -> None:
-    """It is refused without being shown."""
+    """A text that is no token is refused without being shown."""
     outcome = repo(volume, "create", "--token-stdin", stdin=stdin)
     assert outcome.code == code
     assert "two words" not in outcome.err
@@ -108,12 +108,12 @@ def test_what_is_no_token(volume: Volume, stdin: str, code: int) -> None:
 
 @pytest.mark.parametrize("arguments", [(TYPED, READ), (TYPED, "--token-stdin"), (TYPED, "--bogus"), (TYPED, "--org", "a b")])
 def test_a_token_on_a_wrong_command_line_is_not_repeated(volume: Volume, arguments: tuple[str, ...]) -> None:
-    """Whatever is said of the command line, the token is not in it."""
+    """A token on a wrong command line is not in the message."""
     assert repo(volume, "create", *arguments).code == 64
 
 
 def test_the_token_is_in_no_process_list_and_no_file(hub: HubServer, volume: Volume) -> None:
-    """While the Hub keeps the process waiting, neither its command line nor its own children's show the token."""
+    """While the process waits for the Hub, no command line on the machine and no file in HOME has the token."""
     gate = hub.faults.gate("hold")
     hub.faults.add("gate", path="*/whoami-v2", gate="hold")
     running = volume.start("repo", "create", HF_TOKEN=TOKEN)
@@ -132,7 +132,7 @@ def test_the_token_is_in_no_process_list_and_no_file(hub: HubServer, volume: Vol
 
 
 def test_create_several(hub: HubServer, volume: Volume) -> None:
-    """One after the other, with what --org and --private say; a second time all are reused."""
+    """Several repositories are created one after the other, with --org and --private; a second time all are reused."""
     arguments = ("create", "one", "--private", "two", "--org", "lab", "ann/three", "--json")
     first = document(repo(volume, *arguments, HF_TOKEN=TOKEN))
     assert [(one["repo_id"], one["created"]) for one in first["repositories"]] == [
@@ -149,7 +149,7 @@ def test_create_several(hub: HubServer, volume: Volume) -> None:
 
 
 def test_one_failure_does_not_stop_the_others(hub: HubServer, volume: Volume) -> None:
-    """The document has all of them; the exit code is that of the first that failed."""
+    """One repository that fails does not stop the others; the exit code is that of the first failure."""
     outcome = repo(volume, "create", "club/one", "a--b", "good", "--json", HF_TOKEN=TOKEN)
     assert outcome.code == 77
     assert [one["state"] for one in document(outcome)["repositories"]] == ["failed", "failed", "ready"]
@@ -158,13 +158,13 @@ def test_one_failure_does_not_stop_the_others(hub: HubServer, volume: Volume) ->
 
 
 def test_public_and_private_exclude_each_other(volume: Volume) -> None:
-    """As a wrong command line."""
+    """--public and --private together are a wrong command line."""
     assert repo(volume, "create", "--public", "--private", HF_TOKEN=TOKEN).code == 64
 
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_read_only_token(hub: HubServer, volume: Volume, exists: bool) -> None:
-    """Refused, whether the repository exists or not, with the permission and the page to change it."""
+    """A read-only token is refused, whether the repository exists or not, with the page to change its permissions."""
     if exists:
         hub.hub.add_repo(f"ann/{NAME}")
     outcome = repo(volume, "create", HF_TOKEN=READ)
@@ -175,7 +175,7 @@ def test_a_read_only_token(hub: HubServer, volume: Volume, exists: bool) -> None
 
 @pytest.mark.parametrize(("permissions", "code"), [({"repo.content.read"}, 77), ({"repo.content.read", "repo.write"}, 0)])
 def test_a_fine_grained_token(hub: HubServer, volume: Volume, permissions: set[str], code: int) -> None:
-    """What counts is repo.write."""
+    """A fine-grained token needs repo.write."""
     hub.hub.add_token(FINE, "ann", "fineGrained", scopes=(Scope("user", "ann", frozenset(permissions)),))
     outcome = repo(volume, "create", HF_TOKEN=FINE)
     assert outcome.code == code
@@ -192,7 +192,7 @@ def test_a_fine_grained_token(hub: HubServer, volume: Volume, permissions: set[s
     ],
 )
 def test_refusals(hub: HubServer, volume: Volume, path: str, status: int, expected: tuple[int, str]) -> None:
-    """Each has its exit code, and says what to do."""
+    """Each refusal of the Hub has its exit code, and the message says what to do."""
     hub.faults.add("status", path=path, status=status)
     outcome = repo(volume, "create", HF_TOKEN=TOKEN)
     assert (outcome.code, outcome.out) == (expected[0], "")
@@ -201,14 +201,14 @@ def test_refusals(hub: HubServer, volume: Volume, path: str, status: int, expect
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_trouble_that_passes(hub: HubServer, volume: Volume, status: int) -> None:
-    """The question is asked again, as the Hub wishes."""
+    """A request that fails for a moment is retried when the Hub allows it."""
     fault = hub.faults.add("status", path="*/whoami-v2", status=status, headers={"Retry-After": "0"}, first=1)
     outcome = repo(volume, "create", HF_TOKEN=TOKEN)
     assert (outcome.code, fault.fired) == (0, 1)
 
 
 def test_a_hub_that_never_answers(hub: HubServer, volume: Volume) -> None:
-    """DEADLINE bounds it."""
+    """DEADLINE ends the wait for a Hub that never answers."""
     gate = hub.faults.gate("never")
     hub.faults.add("gate", path="*/whoami-v2", gate="never")
     outcome = repo(volume, "create", HF_TOKEN=TOKEN, DEADLINE="1")
@@ -217,7 +217,7 @@ def test_a_hub_that_never_answers(hub: HubServer, volume: Volume) -> None:
 
 
 def test_offline(hub: HubServer, volume: Volume) -> None:
-    """Nothing can be made, so it is no success."""
+    """Offline nothing can be created: the exit code is 64, and no request is made."""
     assert repo(volume, "create", HF_TOKEN=TOKEN, HF_HUB_OFFLINE="1").code == 64
     assert not hub.log.entries()
 
@@ -232,7 +232,7 @@ def files(hub: HubServer, name: str) -> dict[str, bytes]:
 
 
 def test_templates(hub: HubServer, volume: Volume, tmp_path: Path) -> None:
-    """Those of the program, and a directory of the user's, taken as it is but for the card's names."""
+    """A new repository begins with a template of the program, or with a directory of the user's, whose card gets its names."""
     mine = tmp_path / "mine"
     (mine / "data").mkdir(parents=True)
     (mine / "README.md").write_text("# {repo_name} of {repo_id}\n", "utf-8")
@@ -253,7 +253,7 @@ def test_templates(hub: HubServer, volume: Volume, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("template", ["plan", "./nowhere", "empty", "large"])
 def test_wrong_templates(hub: HubServer, volume: Volume, tmp_path: Path, template: str) -> None:
-    """They are found out before anybody is asked."""
+    """A wrong template is found before the first request."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "x").write_bytes(bytes(11 * 1024 * 1024))
@@ -269,7 +269,7 @@ def test_wrong_templates(hub: HubServer, volume: Volume, tmp_path: Path, templat
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_eval_sets_the_variables(volume: Volume, shell: str) -> None:
-    """In a shell, with the log on standard error; nothing is set when it fails."""
+    """Evaluating the output of --export sets the variables in a shell, and sets nothing after a failure."""
     command = shlex.join([sys.executable, "-m", "provisioner", "repo", "create", "--export"])
     script = f'eval "$({command})"; printf "%s|%s" "${{TRACKIO_DATASET_REPO-}}" "${{TRACKIO_DATASET_ID-}}"'
     for token, expected in ((TOKEN, f"ann/{NAME}|ann/{NAME}"), (READ, "|")):
@@ -279,7 +279,7 @@ def test_eval_sets_the_variables(volume: Volume, shell: str) -> None:
 
 
 def test_export_is_for_shells(volume: Volume) -> None:
-    """It excludes JSON, and belongs to ``create``."""
+    """--export excludes --json, and belongs to 'repo create'."""
     assert repo(volume, "create", "--export", "--json", HF_TOKEN=TOKEN).code == 64
     assert repo(volume, "check", "--export", HF_TOKEN=TOKEN).code == 64
 
@@ -288,7 +288,7 @@ def test_export_is_for_shells(volume: Volume) -> None:
 
 
 def test_list(hub: HubServer, volume: Volume) -> None:
-    """The user's own, or an organization's, with who may read them."""
+    """'repo list' shows the user's repositories, or an organization's, with who may read them."""
     hub.hub.add_repo("ann/a", private=True)
     hub.hub.add_repo("ann/b", gated="manual")
     hub.hub.add_repo("lab/c")
@@ -305,7 +305,7 @@ def test_list(hub: HubServer, volume: Volume) -> None:
 
 
 def test_check(hub: HubServer, volume: Volume) -> None:
-    """There and writable: 0; not there: 66; not writable: 77; nothing is changed in any case."""
+    """'repo check': 0 for a writable repository, 66 when it does not exist, 77 when it is not writable; nothing is changed."""
     hub.hub.add_repo("ann/a", gated="auto")
     hub.hub.add_repo("bob/d")
     assert repo(volume, "check", "a", "--private", HF_TOKEN=TOKEN).code == 0
@@ -316,14 +316,14 @@ def test_check(hub: HubServer, volume: Volume) -> None:
 
 
 def test_help_is_enough(volume: Volume) -> None:
-    """Every option is explained."""
+    """The help explains every option."""
     text = repo(volume, "--help").out
     for option in ("--org", "--private", "--public", "--template", "--export", "--token-stdin", "--json"):
         assert option in text
 
 
 def test_a_signal_ends_it(hub: HubServer, volume: Volume) -> None:
-    """Ctrl-C while the Hub is asked: 130, with a message instead of a traceback."""
+    """Ctrl-C during a request is exit code 130, with a message instead of a traceback."""
     gate = hub.faults.gate("hold")
     hub.faults.add("gate", path="*/whoami-v2", gate="hold")
     running = volume.start("repo", "create", HF_TOKEN=TOKEN)

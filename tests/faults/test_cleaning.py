@@ -1,4 +1,4 @@
-"""``gc`` and ``remove``: what goes, what stays whoever's it is, and what a reader keeps."""
+"""``gc`` and ``remove``: what is removed, what stays, and what an open reader keeps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pair(shelf: Shelf) -> Shelf:
 
 
 def supersede(shelf: Shelf, volume: Volume, dataset: str = "alpha") -> str:
-    """Publish another version of a data set; give the one that was there."""
+    """Publish another version of a data set, and return the one that it replaced."""
     old = volume.tree(dataset).resolve() if not volume.tree(dataset).is_symlink() else volume.version(dataset)
     entry = shelf.file(f"{dataset}-2.tar.gz", some_files("other"))
     shelf.document["datasets"][dataset]["sources"] = [{"kind": "url", "files": [entry]}]
@@ -39,7 +39,7 @@ def supersede(shelf: Shelf, volume: Volume, dataset: str = "alpha") -> str:
 
 
 def without(shelf: Shelf, dataset: str, path: Path) -> str:
-    """Write another catalog, which lacks a data set."""
+    """Write another catalog, without a data set."""
     document = json.loads(json.dumps(shelf.document))
     del document["datasets"][dataset]
     document["phases"]["minimal"]["datasets"].remove(dataset)
@@ -49,7 +49,7 @@ def without(shelf: Shelf, dataset: str, path: Path) -> str:
 
 @pytest.mark.parametrize("publish", ["link", "dir"])
 def test_gc(pair: Shelf, volume: Volume, hub: HubServer, publish: str) -> None:
-    """The superseded version and leftovers go, said with their sizes; what is shown stays, and a second gc does nothing."""
+    """Superseded versions and leftovers are listed with their sizes and removed; what is published stays, also in a second gc."""
     volume.settings["PUBLISH"] = publish
     volume.ready()
     supersede(pair, volume)
@@ -73,7 +73,7 @@ def test_gc(pair: Shelf, volume: Volume, hub: HubServer, publish: str) -> None:
 
 
 def test_gc_of_a_tree_that_nothing_speaks_of(pair: Shelf, volume: Volume) -> None:
-    """A tree without receipt and manifest can be neither believed nor adopted: it goes, unless it is what is shown."""
+    """A tree without receipt and manifest can be neither used nor adopted: it is removed, unless it is published."""
     volume.ready()
     old = supersede(pair, volume)
     tree = volume.private / "store" / "alpha" / old
@@ -89,7 +89,7 @@ def test_gc_of_a_tree_that_nothing_speaks_of(pair: Shelf, volume: Volume) -> Non
 
 
 def test_gc_while_a_reader_has_the_old_version_open(pair: Shelf, volume: Volume) -> None:
-    """What is open stays readable to its end."""
+    """A file that is open stays readable to its end after its version was removed."""
     volume.ready()
     with (volume.tree("alpha") / "alpha" / "data" / "noise.bin").open("rb") as reader:
         head = reader.read(100)
@@ -100,7 +100,7 @@ def test_gc_while_a_reader_has_the_old_version_open(pair: Shelf, volume: Volume)
 
 
 def test_gc_leaves_another_catalogs_data_sets(pair: Shelf, volume: Volume, tmp_path: Path) -> None:
-    """Nothing goes that has a receipt and is of a data set that today's catalog does not have, shown or superseded."""
+    """Of a data set that today's catalog does not describe, no version with a receipt is removed, published or superseded."""
     volume.ready()
     supersede(pair, volume)
     other = without(pair, "alpha", tmp_path / "other.yaml")
@@ -112,7 +112,7 @@ def test_gc_leaves_another_catalogs_data_sets(pair: Shelf, volume: Volume, tmp_p
 
 
 def test_gc_does_not_choose(pair: Shelf, volume: Volume) -> None:
-    """Where the link was lost, nobody knows which version is superseded: all stay."""
+    """Where the link was lost, it is not known which version is superseded: all stay."""
     volume.ready()
     supersede(pair, volume)
     volume.tree("alpha").unlink()
@@ -122,7 +122,7 @@ def test_gc_does_not_choose(pair: Shelf, volume: Volume) -> None:
 
 @pytest.mark.root
 def test_gc_on_a_read_only_mount(pair: Shelf, volume: Volume) -> None:
-    """0 with nothing to remove, 73 with something; --dry-run works in either case."""
+    """On a read-only mount the exit code is 0 with nothing to remove and 73 with something; --dry-run works in both cases."""
     volume.ready()
     mount = volume.root.parent / "mount"
     mount.mkdir()
@@ -141,7 +141,7 @@ def test_gc_on_a_read_only_mount(pair: Shelf, volume: Volume) -> None:
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize("publish", ["link", "dir"])
 def test_remove(volume: Volume, hub: HubServer, publish: str) -> None:
-    """All of one data set goes, its phase is named, the status no longer says that it is there; provisioning brings it back."""
+    """All versions of a data set are removed, and its record in the status; its phase is named, and fetches it again."""
     volume.settings["PUBLISH"] = publish
     volume.ready()
     before = volume.snapshot()
@@ -162,7 +162,7 @@ def test_remove(volume: Volume, hub: HubServer, publish: str) -> None:
 
 @pytest.mark.usefixtures("pair")
 def test_remove_refuses(volume: Volume) -> None:
-    """Without a name it is 64, an unknown name is 66, and what is not ours is left alone: 74."""
+    """No name is exit code 64, an unknown name 66, and what the provisioner did not put there 74; nothing is removed."""
     volume.ready()
     assert volume.run("remove").code == 64
     assert volume.run("remove", "beta", "gamma").code == 66

@@ -1,4 +1,4 @@
-"""``doctor``: each thing that a run needs is tried out, and what is wrong is named with what to do."""
+"""``doctor``: everything that a run needs is tried out, and what is wrong is named, with what to do."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def one(shelf: Shelf) -> None:
 
 
 def results(outcome: Outcome) -> dict[str, str]:
-    """Return what came of each check; of several of one name the last."""
+    """Return the result of each check; of several with one name the last."""
     return {check["check"]: check["result"] for check in outcome.json["checks"]}
 
 
 def test_all_right(volume: Volume) -> None:
-    """0, every check has an answer, and nothing of it stays on the volume."""
+    """With nothing wrong the exit code is 0, every check has a result, and nothing stays on the volume."""
     volume.settings["HF_TOKEN"] = TOKEN
     volume.ready()
     names = sorted(volume.snapshot())
@@ -58,7 +58,7 @@ def test_all_right(volume: Volume) -> None:
 
 
 def test_before_the_first_run(volume: Volume) -> None:
-    """A volume that is not there yet is said so and not made; no token is no fault."""
+    """A volume that does not exist yet is named and not made; a missing token is not wrong."""
     outcome = volume.ready("doctor", "--json")
     assert (results(outcome)["volume"], results(outcome)["token"], volume.root.exists()) == ("note", "note", False)
 
@@ -74,7 +74,7 @@ def test_before_the_first_run(volume: Volume) -> None:
     ],
 )
 def test_what_is_wrong(volume: Volume, changes: dict[str, str], name: str, code: int) -> None:
-    """Each fault is named, with what to do, and the exit code is that of a run that fails by it."""
+    """Each fault is named, with what to do; the exit code is that of a run which fails for this reason."""
     volume.root.mkdir()
     outcome = volume.run("doctor", "--json", **changes)
     assert outcome.code == code, outcome.err
@@ -84,21 +84,21 @@ def test_what_is_wrong(volume: Volume, changes: dict[str, str], name: str, code:
 
 
 def test_misspelt_settings(volume: Volume) -> None:
-    """A variable that is nearly a setting is named, with the setting."""
+    """A variable whose name is nearly that of a setting is named, with the setting."""
     text = volume.ready("doctor", DATASET_REPOO="x", PROVISIONER_PHAES="minimal").out
     assert "DATASET_REPOO is set and is no setting. Did you mean 'DATASET_REPO'?" in text
     assert "PROVISIONER_PHAES" in text
 
 
 def test_offline(volume: Volume, hub: HubServer) -> None:
-    """With HF_HUB_OFFLINE nobody is asked."""
+    """With HF_HUB_OFFLINE no request is made."""
     volume.ready("doctor", HF_HUB_OFFLINE="1", HF_TOKEN=TOKEN)
     assert hub.log.entries() == ()
 
 
 @pytest.mark.root
 def test_a_read_only_mount(volume: Volume) -> None:
-    """73, and what still works is said."""
+    """On a read-only mount the exit code is 73, and the result names what still works."""
     volume.ready()
     mount = volume.root.parent / "mount"
     mount.mkdir()
