@@ -123,7 +123,7 @@ class VolumeLayout:
         return self.receipts / dataset / f"{version}.json"
 
     def pending_receipt(self, dataset: str, version: str) -> Path:
-        """Return the receipt as it is written before the tree is in its place; a tree without a receipt is adopted by it."""
+        """Return the receipt as it is written before the tree is moved; a tree whose own receipt is missing is adopted by it."""
         return self.manifests / dataset / f"{version}.origin"
 
     def version_of_directory(self, dataset: str) -> Path:

@@ -1,8 +1,9 @@
 """How a version of a data set appears on a volume.
 
-The order never changes: the tree is complete and its manifest is written; everything is synced; the tree is put in its place;
-the published name is switched; the receipt is written. Death between any two of these leaves either the old state or a
-tree with a manifest and no receipt, which the next run hashes and adopts.
+The order never changes: the tree is complete and its manifest is written; the tree is moved into the store, and everything is
+synced (before the move, where it replaces a tree that the app may be reading); the published name is switched; the receipt is
+written. Death between any two of these leaves either the old state or a tree with a manifest and no receipt, which the next
+run hashes and adopts.
 """
 
 from __future__ import annotations

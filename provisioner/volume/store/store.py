@@ -45,4 +45,4 @@ class Store:
             program_version=program_version,
             check_cancelled=check_cancelled,
         )
-        """Puts new versions in their place."""
+        """Publishes new versions and writes their records."""

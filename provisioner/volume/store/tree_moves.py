@@ -1,4 +1,4 @@
-"""Whole trees change their place in as few steps as the system can do it in."""
+"""Moves of whole trees: in one step where the system can do it, and never leaving half a tree at its path."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def move_tree(source: Path, target: Path, incoming: Path, check_cancelled: Calla
         return
     except OSError as error:
         if error.errno != errno.EXDEV:
-            with disk_errors(f"putting {target} in its place"):
+            with disk_errors(f"moving a tree to {target}"):
                 raise
     remove_tree(incoming)
     try:
         _copy_tree(source, incoming, check_cancelled)
-        with disk_errors(f"putting {target} in its place"):
+        with disk_errors(f"moving a tree to {target}"):
             os.rename(incoming, target)
     except ProvisionerError:
         # Half a copy would take the space that other data sets need, and the next attempt makes it anew.
@@ -61,7 +61,7 @@ def replace_tree(
     """Put a tree where another one is; from another device it is copied first.
 
     In one step where the system can; otherwise there is a moment with neither tree. After a death at any moment what is in
-    staging is still complete, or it is already in its place.
+    staging is still complete, or it is already at its new path.
 
     Args:
         source: the tree, already synced.
@@ -81,13 +81,13 @@ def replace_tree(
         return swap_trees(source, target, discarded)
     except OSError as error:
         if error.errno != errno.EXDEV:
-            with disk_errors(f"putting {target} in its place"):
+            with disk_errors(f"moving a tree to {target}"):
                 raise
     remove_tree(incoming)
     try:
         _copy_tree(source, incoming, check_cancelled)
         sync(incoming)
-        with disk_errors(f"putting {target} in its place"):
+        with disk_errors(f"moving a tree to {target}"):
             gone = swap_trees(incoming, target, discarded)
     except ProvisionerError:
         # Half a copy would take the space that other data sets need, and the next attempt makes it anew.
