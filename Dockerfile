@@ -7,7 +7,7 @@
 #   docker run -v data:/data provisioner -- python app.py      fill the volume, become the app
 #   docker run -v data:/data provisioner status                any command; --help lists them
 #
-#   PHASE, DATASETS, HF_TOKEN (or HF_TOKEN_FILE) and the other settings are environment variables: see README.md.
+#   PHASE, DATASETS, HF_TOKEN (or HF_TOKEN_FILE) and the other settings are environment variables: see docs/reference.md.
 #   It runs as uid 1000 of group 0 and as any other uid of group 0, and with --read-only: only /data is ever written.
 #   docker stop ends it within two seconds; the next start resumes. An app that handles no signals wants --init.
 #

@@ -1,7 +1,7 @@
 """Everything that can go wrong, as types: one class for each cause, with its exit code.
 
 The class *is* the row of the exit-code table: ``reference`` is a stable handle for documents and searches, ``exit_code``
-is the process's answer (see ``docs/usage.md``). An instance says what failed and on what (``message``) and what the user
+is the process's answer (see ``docs/reference.md``). An instance says what failed and on what (``message``) and what the user
 can do (``hint``). This module imports nothing of ours, so that every layer may raise from it.
 
 ::

@@ -1,12 +1,11 @@
-"""Update the tables of settings and exit codes in the documents from the declarations that the program itself uses.
+"""Update the tables of settings and exit codes in ``docs/reference.md`` from the declarations that the program itself uses.
 
-A document holds a table between ``<!-- settings:begin -->`` and ``<!-- settings:end -->``, or between
-``<!-- exit-codes:begin -->`` and ``<!-- exit-codes:end -->``; the text between them is replaced.
+The tables stand between ``<!-- settings:begin -->`` and ``<!-- settings:end -->``, and between ``<!-- exit-codes:begin -->``
+and ``<!-- exit-codes:end -->``; the text between the markers is replaced.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -14,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, InterruptedBySignal, ProvisionerError
 from provisioner.settings.declaration import PREFIX
 from provisioner.settings.model import SETTINGS
-from tools.generated import ROOT
+from tools.generated import ROOT, write_or_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from provisioner.settings.declaration import Setting
 
-PATHS: Final = (ROOT / "README.md", ROOT / "docs" / "usage.md")
+PATH: Final = ROOT / "docs" / "reference.md"
 
 
 def settings_table() -> str:
@@ -49,49 +48,25 @@ def exit_codes_table() -> str:
 TABLES: Final[Mapping[str, Callable[[], str]]] = {"settings": settings_table, "exit-codes": exit_codes_table}
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Write the document with current tables, or check it with ``--check``."""
+    return write_or_check(arguments, "tools.settings_doc", PATH, with_tables(PATH.read_text(encoding="utf-8")))
+
+
 def with_tables(text: str) -> str:
     """Return a document with each of its tables replaced by the current one.
 
     Raises:
-        ValueError: a marker has no counterpart.
+        ValueError: the markers of a table are not there exactly once.
     """
     for name, table in TABLES.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-        if text.count(begin) != text.count(end):
-            message = f"{begin} and {end} do not pair"
+        if text.count(begin) != 1 or text.count(end) != 1:
+            message = f"{begin} and {end} must each be in the document once"
             raise ValueError(message)
         content = f"{begin}\n{table()}\n{end}"
         text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, content=content: content, text, flags=re.DOTALL)  # type: ignore[misc]
     return text
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Replace the tables; with ``--check`` only report those that are out of date.
-
-    Returns:
-        The exit code: 1 when a table is out of date, or is in none of the documents.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.settings_doc", description="Write the tables of settings and exit codes."
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing; fail when a table is not current")
-    check = parser.parse_args(arguments).check
-    documents = {path: path.read_text(encoding="utf-8") for path in PATHS if path.exists()}
-    code = 0
-    for name in TABLES:
-        if not any(f"<!-- {name}:begin -->" in text for text in documents.values()):
-            print(f"no document has a place for {name}: <!-- {name}:begin -->", file=sys.stderr)
-            code = 1
-    for path, text in documents.items():
-        current = with_tables(text)
-        if current == text:
-            continue
-        if check:
-            print(f"{path.relative_to(ROOT)} is not current; run: python -m tools.settings_doc", file=sys.stderr)
-            code = 1
-        else:
-            path.write_text(current, encoding="utf-8", newline="\n")
-    return code
 
 
 def _names(setting: Setting[Any]) -> str:
