@@ -35,14 +35,14 @@ _MD5: Final = re.compile(r'"?([0-9a-f]{32})"?')
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What one source answered."""
+class SourceCheck:
+    """The result of asking one source."""
 
     dataset: str
     where: str
     """URL or repository."""
     facts: str
-    """What the source said."""
+    """What the source answered."""
     error: ProvisionerError | None = None
     """What is wrong; ``None``: as the catalog says."""
     warning: str = ""
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Check the catalog, and with ``--online`` its sources; each finding is shown at once.
+    """Check the catalog, and with ``--online`` its sources; each result is shown at once.
 
     Raises:
         ProvisionerError: the catalog is not well formed, or the check was cancelled.
@@ -82,15 +82,15 @@ def run(request: CommandRequest) -> CommandResult:
         return CommandResult(document, f"{document['catalog']}: well formed, {document['datasets']} data sets")
     errors = []
     clients = Clients(request.settings, request.settings.data_dir.absolute(), request.cancellation)
-    for finding in check_sources(catalog, clients.http, clients.sources, request.cancellation):
-        request.show(str(finding))
-        document["findings"].append(finding.as_record())
-        if finding.error is not None:
-            errors.append(finding.error)
+    for check in check_sources(catalog, clients.http, clients.sources, request.cancellation):
+        request.show(str(check))
+        document["findings"].append(check.as_record())
+        if check.error is not None:
+            errors.append(check.error)
     return CommandResult(document, error=error_to_report(errors) if errors else None)
 
 
-def check_sources(catalog: Catalog, http: HttpClient, sources: Sources, cancellation: Cancellation) -> Iterator[Finding]:
+def check_sources(catalog: Catalog, http: HttpClient, sources: Sources, cancellation: Cancellation) -> Iterator[SourceCheck]:
     """Yield what each source of each data set answers, whatever its layout; one that fails does not stop the others.
 
     Raises:
@@ -107,19 +107,19 @@ def check_sources(catalog: Catalog, http: HttpClient, sources: Sources, cancella
 
 def _check_files(
     dataset: DataSet, artifacts: Sequence[Artifact], http: HttpClient, cancellation: Cancellation
-) -> Iterator[Finding]:
+) -> Iterator[SourceCheck]:
     for artifact in artifacts:
         for url in artifact.urls:
             cancellation.raise_if_requested()
             yield _check_url(dataset, artifact, url, http, cancellation)
 
 
-def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient, cancellation: Cancellation) -> Finding:
+def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient, cancellation: Cancellation) -> SourceCheck:
     try:
         facts = http.facts(url)
     except ProvisionerError as error:
         cancellation.raise_if_requested()
-        return Finding(dataset.id, url, "", error)
+        return SourceCheck(dataset.id, url, "", error)
     answer = ", ".join(
         (
             f"{facts.size:,} bytes" if facts.size is not None else "no size",
@@ -132,7 +132,7 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
         wrong_size = SizeMismatchError(
             f"{url}: the catalog says {exact:,} bytes, the server {facts.size:,}", hint="Correct the catalog."
         )
-        return Finding(dataset.id, url, answer, wrong_size)
+        return SourceCheck(dataset.id, url, answer, wrong_size)
     found = _MD5.fullmatch(facts.etag or "")
     if found and artifact.digest and artifact.digest.algorithm == "md5" and found[1] != artifact.digest.hex:
         # Many object stores use the MD5 of a file that was uploaded in one part as its ETag: a check without a transfer.
@@ -140,7 +140,7 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
             f"{url}: the catalog says {artifact.digest}, the server's ETag {found[1]}",
             hint="Correct the catalog if the ETag is the file's MD5.",
         )
-        return Finding(dataset.id, url, answer, wrong_digest)
+        return SourceCheck(dataset.id, url, answer, wrong_digest)
     notes = []
     if not facts.ranges:
         notes.append("an interrupted transfer starts from zero")
@@ -148,16 +148,16 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
         notes.append("the catalog has no digest")
     if exact is None:
         notes.append("the catalog has no exact size")
-    return Finding(dataset.id, url, answer, warning="; ".join(notes))
+    return SourceCheck(dataset.id, url, answer, warning="; ".join(notes))
 
 
-def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellation: Cancellation) -> Finding:
+def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellation: Cancellation) -> SourceCheck:
     where = source.name
     try:
         resolved = sources.resolve(source)
     except ProvisionerError as error:
         cancellation.raise_if_requested()
-        return Finding(dataset.id, where, "", error)
+        return SourceCheck(dataset.id, where, "", error)
     size = total(artifact.size for artifact in resolved.artifacts)
     answer = f"{len(resolved.artifacts)} files, {size.value:,} bytes, commit {resolved.pin}"
     stated = source.size.exact if source.size else None
@@ -165,6 +165,6 @@ def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellat
         wrong_size = SizeMismatchError(
             f"{where}: the catalog says {stated:,} bytes, the listing {size.value:,}", hint="Correct the catalog."
         )
-        return Finding(dataset.id, where, answer, wrong_size)
+        return SourceCheck(dataset.id, where, answer, wrong_size)
     notes = [] if source.pinned(resolved.pin) == source else [f"pin it with 'revision: {resolved.pin}'"]
-    return Finding(dataset.id, where, answer, warning="; ".join(notes))
+    return SourceCheck(dataset.id, where, answer, warning="; ".join(notes))
