@@ -1,4 +1,4 @@
-# Each target says what it does behind '##'; 'make help' lists them.
+# The text after '##' describes a target; 'make help' lists them.
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
@@ -18,9 +18,9 @@ FAULTS ?=
 TESTS ?= tests
 UPGRADE ?=
 
-# One question, asked when a target needs it: is there an engine that answers?
+# Evaluated when a target needs it: whether a Docker Engine answers.
 HAS_DOCKER = $(shell docker info >/dev/null 2>&1 && echo yes)
-# Some tests mount file systems of their own.
+# Tests that mount file systems need root.
 WITHOUT_ROOT := $(if $(filter 0,$(shell id -u)),,not root)
 BUILD := docker build --network=host
 
@@ -30,7 +30,7 @@ help: ## list the targets
 	@echo
 	@echo "  make provision PHASE=balanced DATA=./data      make plan PHASE=comprehensive      make test TESTS=tests/unit"
 
-# The stamp is newer than the lock files: installed. Hashes are checked by pip.
+# The stamp is newer than the lock file: everything is installed. pip checks the hashes.
 $(VENV)/.ready: requirements/dev.lock
 	@echo "Making $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,15 +38,15 @@ $(VENV)/.ready: requirements/dev.lock
 	@touch $@
 
 .PHONY: venv
-venv: $(VENV)/.ready ## make .venv with everything that is needed, locked and hashed
+venv: $(VENV)/.ready ## make .venv with all requirements, at their locked versions and hashes
 
 .PHONY: provision
-provision: $(VENV)/.ready ## fill $(DATA) with PHASE; in a container when there is a Docker engine
+provision: $(VENV)/.ready ## fill $(DATA) with PHASE; in a container if there is a Docker Engine
 ifeq ($(HAS_DOCKER),yes)
 	@docker image inspect $(IMAGE) >/dev/null 2>&1 || $(MAKE) --no-print-directory image
 	@$(BIN)/python -m tools.containerized --image $(IMAGE) --data $(DATA) --phase $(PHASE) $(ARGS)
 else
-	@echo "No Docker engine: provisioning natively."
+	@echo "No Docker Engine: provisioning natively."
 	@$(BIN)/python -m provisioner --data-dir $(DATA) --phase $(PHASE) $(ARGS)
 endif
 
@@ -55,48 +55,48 @@ init: $(VENV)/.ready ## ask for token, repository, phase and licences, and write
 	@$(BIN)/python -m provisioner init --data-dir $(DATA) $(ARGS)
 
 .PHONY: plan
-plan: $(VENV)/.ready ## what 'make provision' would do: sizes, licences, peak disk, times; writes nothing
+plan: $(VENV)/.ready ## show what 'make provision' would do: sizes, licences, peak disk space, times; writes nothing
 	@$(BIN)/python -m provisioner plan --data-dir $(DATA) --phase $(PHASE) $(ARGS)
 
 .PHONY: status
-status: $(VENV)/.ready ## what $(DATA) holds and how the last run ended
+status: $(VENV)/.ready ## show what $(DATA) holds and how the last run ended
 	@$(BIN)/python -m provisioner status --data-dir $(DATA) $(ARGS)
 
 .PHONY: demo
-demo: $(VENV)/.ready ## provision a miniature of all eight data sets from a loopback Hub, twice, and start an app on it
+demo: $(VENV)/.ready ## provision a miniature of all eight data sets from a Hub on loopback, twice, and start an app on it
 ifeq ($(HAS_DOCKER),yes)
 	@if $(BUILD) --quiet --tag $(IMAGE) . >/dev/null; then $(BIN)/python -m tools.demo --image $(IMAGE); \
 	else echo "The image cannot be built here: the demo runs natively."; $(BIN)/python -m tools.demo; fi
 else
-	@echo "No Docker engine: the demo runs natively."
+	@echo "No Docker Engine: the demo runs natively."
 	@$(BIN)/python -m tools.demo
 endif
 
 .PHONY: test
-test: $(VENV)/.ready ## all tests; those of the image need a Docker engine, and build it first
+test: $(VENV)/.ready ## run all tests; with a Docker Engine, build the image first and test it too
 ifeq ($(HAS_DOCKER),yes)
 	@$(MAKE) --no-print-directory image
 	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
 	@$(BIN)/python -m pytest --durations=10 -m "$(WITHOUT_ROOT)" $(TESTS)
 else
-	@echo "No Docker engine: the tests of the image are left out (start one, and they run)."
+	@echo "No Docker Engine: the tests of the image are left out."
 	@$(MAKE) --no-print-directory native
 endif
 
 .PHONY: unit
-unit: $(VENV)/.ready ## the inner loop: pure tests on all cores, in seconds; no image, no server, no mount
+unit: $(VENV)/.ready ## run the unit tests on all cores, in seconds; no image, server or mount
 	@$(BIN)/python -m pytest -q -n auto tests/unit
 
 .PHONY: coverage
-coverage: $(VENV)/.ready ## branches that the tests within one process reach; fails below the floor in pyproject.toml
+coverage: $(VENV)/.ready ## measure the branches that unit and contract tests reach; fails below the floor in pyproject.toml
 	@$(BIN)/python -m pytest -q -n auto --cov=provisioner --cov-report=term:skip-covered tests/unit tests/contract
 
 .PHONY: native
-native: $(VENV)/.ready ## the tests that need no image, with any Python: make native PYTHON=python3.13 VENV=.venv-3.13
+native: $(VENV)/.ready ## run the tests that need no image, with any Python: make native PYTHON=python3.13 VENV=.venv-3.13
 	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
 	@$(BIN)/python -m pytest --durations=10 -m "not docker$(if $(WITHOUT_ROOT), and $(WITHOUT_ROOT))" $(TESTS)
 
-# The peers have an environment of their own: what they need is no part of ours.
+# The programs that 'make bench' compares with have their own environment: their requirements are not ours.
 .venv-peers/.ready: requirements/peers.lock
 	@echo "Making .venv-peers ..."
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
@@ -104,18 +104,18 @@ native: $(VENV)/.ready ## the tests that need no image, with any Python: make na
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.ready .venv-peers/.ready ## measure this program and its peers in turn, and write docs/performance.*: make bench BENCH="--rows large"
+bench: $(VENV)/.ready .venv-peers/.ready ## measure this program and its peers in turns, and write docs/performance.*: make bench BENCH="--rows large"
 	@bash benchmarks/machine
 	$(if $(filter yes,$(HAS_DOCKER)),@$(MAKE) --no-print-directory image)
 	@$(BIN)/python -m benchmarks run $(BENCH)
 	@$(BIN)/python -m benchmarks report
 
-# Of the units the matrix takes those that are given any input.
+# The matrix includes those unit tests that get generated input.
 FAULT_TESTS := tests/faults tests/contract/test_lock.py tests/contract/test_xet.py tests/unit tests/e2e/test_faults.py \
   tests/e2e/test_interruption.py tests/e2e/test_many_containers.py tests/e2e/test_image.py::test_secrets_of_a_checkout_are_in_no_layer
 
 .PHONY: faults
-faults: $(VENV)/.ready ## break everything that can be broken, and write docs/fault-matrix.md
+faults: $(VENV)/.ready ## run the tests of faults, and write docs/fault-matrix.md
 ifeq ($(HAS_DOCKER),yes)
 	@$(MAKE) --no-print-directory image
 endif
@@ -123,15 +123,15 @@ endif
 	  -m "$(if $(filter yes,$(HAS_DOCKER)),,not docker)" $(FAULTS) $(FAULT_TESTS)
 
 .PHONY: guards
-guards: $(VENV)/.ready ## take one guard of the program away at a time, and see that its row of the matrix turns red
+guards: $(VENV)/.ready ## remove one safeguard of the program at a time, and check that its row of the matrix turns red
 	@$(BIN)/python -m tools.guards $(GUARDS)
 
 .PHONY: kills
-kills: $(VENV)/.ready ## kill a fetch of 1 GiB at 50 random byte counts, and show how much is fetched twice
+kills: $(VENV)/.ready ## kill a fetch of 1 GiB at 50 random moments, and show how much is fetched twice
 	@$(BIN)/python -m tools.kills $(KILLS)
 
 .PHONY: check
-check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, scripts, YAML
+check: $(VENV)/.ready ## check style, types, layers, generated documents, Dockerfiles, scripts and YAML
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -145,13 +145,13 @@ check: $(VENV)/.ready ## style, types, layers, generated documents, Dockerfile, 
 	@$(BIN)/yamllint --strict .
 
 .PHONY: docs
-docs: $(VENV)/.ready ## write the generated parts of the documents and the catalog's schema anew
+docs: $(VENV)/.ready ## update the generated parts of the documents, and the catalog's schema
 	@$(BIN)/python -m tools.datasets_doc
 	@$(BIN)/python -m tools.settings_doc
 	@$(BIN)/python -m tools.catalog_schema
 
 .PHONY: format
-format: $(VENV)/.ready ## let the formatter and the linter mend what they can
+format: $(VENV)/.ready ## let the formatter and the linter fix what they can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -163,7 +163,7 @@ image: ## build the image (with 'datasets') and its slim variant
 	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)-slim
 
 .PHONY: lock
-lock: $(VENV)/.ready ## resolve the requirements anew; UPGRADE=--upgrade moves what is not pinned
+lock: $(VENV)/.ready ## resolve the requirements again; UPGRADE=--upgrade moves what is not pinned
 	@for name in runtime app dev peers; do \
 	  $(BIN)/uv --directory requirements pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $$name.in --output-file $$name.lock $(UPGRADE); \
