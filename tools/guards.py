@@ -144,7 +144,7 @@ GUARDS: Final = (
     ),
     Guard(
         "versions-first",
-        "provisioner/engine/repairing.py",
+        "provisioner/engine/repair.py",
         "sorted(verifier.check_dataset(name), key=lambda checked: not checked.version)",
         "verifier.check_dataset(name)",
         ("tests/faults/test_death.py", "-k", "test_death_of_a_repair_where"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.arguments import add_ids
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
-from provisioner.engine.repairing import Repair
+from provisioner.engine.repair import Repair
 from provisioner.engine.supervise import deadline, supervise
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def run(request: CommandRequest) -> CommandResult:
     """
     settings, cancellation = request.settings, request.cancellation
     session, catalog, progress = request.session(), request.catalog(), request.progress()
-    repair = Repair(session, catalog, Clients(settings, session.layout.root, cancellation), settings, cancellation, progress)
+    clients = Clients(settings, session.layout.root, cancellation)
+    repair = Repair(session, catalog, clients, cancellation=cancellation, progress=progress)
     try:
         with deadline(settings.deadline_seconds, cancellation):
             supervise(lambda: repair.run(request.options.ids), cancellation, progress.tick)

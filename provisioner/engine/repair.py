@@ -1,0 +1,170 @@
+"""``repair``: find what ``verify --deep`` would find, and repair each version and published name that is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from provisioner.engine.repair_outcome import Outcome
+from provisioner.engine.verification import Checked, Verifier, known_ids
+from provisioner.engine.version_repair import VersionRepairer
+from provisioner.errors import DamagedTreeError, ProvisionerError, VolumeError, VolumeFullError
+from provisioner.volume.fs.remove import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.catalog.model import Catalog
+    from provisioner.engine.clients import Clients
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.reporting.progress import Progress
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Repair:
+    """One repair of one volume."""
+
+    def __init__(
+        self, session: VolumeSession, catalog: Catalog, clients: Clients, *, cancellation: Cancellation, progress: Progress
+    ) -> None:
+        """Prepare; nothing is read or written yet.
+
+        Args:
+            session: the volume.
+            catalog: says where bytes can be fetched, and which data sets come first.
+            clients: fetch them.
+            cancellation: ends the work.
+            progress: is told of bytes.
+        """
+        self.outcomes: list[Outcome] = []
+        """What was done so far; also after :meth:`run` has raised."""
+        self._session = session
+        self._store = session.store
+        self._catalog = catalog
+        self._clients = clients
+        self._cancellation = cancellation
+        self._progress = progress
+
+    def run(self, ids: Sequence[str]) -> None:
+        """Check all data sets, or some, and repair what is wrong; if nothing is, no lock is taken and nothing is written.
+
+        Raises:
+            ProvisionerError: nothing could be done, or the run must end. Why a single version could not be repaired is in
+                its outcome.
+        """
+        verifier = Verifier(
+            self._store, deep=True, check_cancelled=self._cancellation.raise_if_requested, progress=self._progress
+        )
+        # Versions come before the published name: a repaired one may be what must be published there.
+        found = [
+            checked
+            for name in self._by_priority(known_ids(self._store, ids))
+            for checked in sorted(verifier.check_dataset(name), key=lambda checked: not checked.version)
+        ]
+        self.outcomes = [Outcome(checked) for checked in found if not checked.findings]
+        wrong = [checked for checked in found if checked.findings]
+        if not wrong:
+            self._clear_after_death(found)
+            return
+        for checked in wrong:
+            for finding in checked.findings:
+                _LOGGER.warning("%s: %s", checked.label, finding)
+        self._clients.check()
+        self._session.prepare()
+        with self._session.lock():
+            self._clear(found)
+            self._repair_all(verifier, wrong)
+
+    def _repair_all(self, verifier: Verifier, wrong: Sequence[Checked]) -> None:
+        repairer = VersionRepairer(
+            self._session, self._catalog, self._clients, cancellation=self._cancellation, progress=self._progress
+        )
+        for checked in wrong:
+            self._cancellation.raise_if_requested()
+            current = self._check_again(verifier, checked)
+            if current is not None:
+                self.outcomes.append(self._repair(repairer, current))
+        failed = {outcome.checked.dataset for outcome in self.outcomes if outcome.error is not None}
+        # What was fetched for one that failed stays for the next attempt.
+        self._store.cleaner.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
+
+    def _repair(self, repairer: VersionRepairer, checked: Checked) -> Outcome:
+        if not checked.findings:
+            return Outcome(checked)
+        try:
+            return repairer.repair(checked) if checked.version else self._publish_again(checked)
+        except ProvisionerError as error:
+            if self._cancellation.reason is not None:
+                raise
+            if isinstance(error, VolumeFullError):
+                # What it has staged would leave no space for the other data sets.
+                self._store.cleaner.clear_staging(checked.dataset)
+            _LOGGER.error("%s: not repaired, it stays as it was: %s", checked.label, error.message)
+            return Outcome(checked, error=error)
+
+    def _publish_again(self, checked: Checked) -> Outcome:
+        """Publish the version of a data set that has one, but none that is published."""
+        dataset = checked.dataset
+        if self._store.published.is_not_ours(dataset):
+            raise VolumeError(
+                f"datasets/{dataset} holds something that the provisioner did not put there; it was left alone",
+                hint="Move it away, then run 'repair' again.",
+            )
+        versions = [version for version in self._store.reader.versions(dataset) if self._is_complete(dataset, version)]
+        if len(versions) != 1:
+            raise DamagedTreeError(
+                f"{dataset}: {len(versions) or 'none'} of its versions could be published at datasets/{dataset}",
+                hint="'provision' publishes the one that is asked for, and fetches it if it is not there.",
+            )
+        self._store.published.switch(dataset, versions[0])
+        return Outcome(checked, f"the version {versions[0]} is published again at datasets/{dataset}")
+
+    def _check_again(self, verifier: Verifier, checked: Checked) -> Checked | None:
+        """Return what was found before the lock was taken, or what is found now if another process changed the version."""
+        dataset, version = checked.dataset, checked.version
+        if not version:
+            return next((again for again in verifier.check_dataset(dataset) if not again.version), None)
+        if verifier.identity_of(dataset, version) == checked.identity:
+            return checked
+        return verifier.check_version(dataset, version, published=self._store.published.version(dataset) == version)
+
+    def _by_priority(self, ids: Sequence[str]) -> list[str]:
+        """Put the highest priority first: the first error is the one that is reported."""
+        datasets = self._catalog.datasets
+        return sorted(ids, key=lambda name: -datasets[name].priority if name in datasets else 0)
+
+    def _is_complete(self, dataset: str, version: str) -> bool:
+        reader = self._store.reader
+        return reader.receipt(dataset, version) is not None and reader.tree_of(dataset, version) is not None
+
+    def _clear_after_death(self, found: Sequence[Checked]) -> None:
+        """Remove what a repair has left that died after its last version; where that is not possible, it stays."""
+        if not self._store.cleaner.leftovers() and not any(
+            self._store.reader.staged_directory(checked.dataset, checked.version) for checked in found if checked.version
+        ):
+            return
+        try:
+            self._session.prepare()
+            # A writer that holds the lock may be the one whose files these are.
+            with self._session.lock(waits=False):
+                self._clear(found)
+                self._store.cleaner.clear_abandoned((), time.time())
+        except ProvisionerError as error:
+            if self._cancellation.reason is not None:
+                raise
+            _LOGGER.info("What a run left that died stays for the next one: %s", error.message)
+
+    def _clear(self, found: Sequence[Checked]) -> None:
+        """Remove leftovers, and what is staged of versions that are right."""
+        self._store.cleaner.clear_leftovers()
+        for checked in found:
+            # They were checked before the lock was taken: a version without a receipt now is being built by another process.
+            is_right = not checked.findings and self._is_complete(checked.dataset, checked.version)
+            if is_right and (staged := self._store.reader.staged_directory(checked.dataset, checked.version)) is not None:
+                remove_tree(staged)
+                with contextlib.suppress(OSError):
+                    staged.parent.rmdir()

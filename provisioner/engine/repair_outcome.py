@@ -1,0 +1,42 @@
+"""What a repair did with one version, or with the published name of one data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provisioner.engine.verification import Checked
+    from provisioner.errors import ProvisionerError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was found, and what was done about it."""
+
+    checked: Checked
+    done: str = ""
+    """What was done, for people; empty: nothing was wrong, or it could not be repaired."""
+    fetched: tuple[str, ...] = ()
+    """Names of the artifacts that were fetched."""
+    error: ProvisionerError | None = None
+    """Why it could not be repaired."""
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the form in which ``--json`` carries it."""
+        return self.checked.as_record() | {
+            "repaired": bool(self.done),
+            "done": self.done or None,
+            "fetched": list(self.fetched),
+            "error": self.error.as_record() if self.error else None,
+        }
+
+    @property
+    def line(self) -> str:
+        """One line for people."""
+        checked = self.checked
+        if self.error is not None:
+            return f"WRONG  {checked.label}: not repaired: {self.error.message}"
+        if not self.done:
+            return f"ok     {checked.label}: {checked.files:,} files, {checked.size:,} bytes"
+        return f"fixed  {checked.label}: {self.done}"

@@ -1,0 +1,198 @@
+"""The repair of one damaged version: its right files are kept, and only artifacts with a wrong one are fetched.
+
+The version is built again in staging, in the same way in which ``provision`` builds one, and then the two trees change
+places. Until that moment the app reads what it read before; after a failure the version is as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from provisioner.engine.build import DataSetBuilder
+from provisioner.engine.build_progress import BuildProgress
+from provisioner.engine.repair_outcome import Outcome
+from provisioner.engine.reuse import Damage
+from provisioner.engine.volume_session import now
+from provisioner.errors import ConfigurationError, DamagedTreeError, NotFoundError
+from provisioner.planning.capacity import need_of
+from provisioner.planning.model import Step
+from provisioner.planning.recipe import make_recipe
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.space import free_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.catalog.model import Catalog
+    from provisioner.catalog.source import Source
+    from provisioner.engine.clients import Clients
+    from provisioner.engine.verification import Checked
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.model import Receipt
+    from provisioner.planning.recipe import Recipe
+    from provisioner.reporting.progress import Progress
+    from provisioner.volume.store.manifest import Manifest
+
+_FILES_ARE_RIGHT: Final = frozenset({"extra", "checksums", "no-receipt"})
+"""Problems of a version whose files are all right nevertheless."""
+_MAX_NAMES: Final = 3
+"""Fetched artifacts that a line for people names."""
+
+
+class VersionRepairer:
+    """Repairs single versions; the lock is held."""
+
+    def __init__(
+        self, session: VolumeSession, catalog: Catalog, clients: Clients, *, cancellation: Cancellation, progress: Progress
+    ) -> None:
+        """Prepare; nothing is read or written yet.
+
+        Args:
+            session: the volume.
+            catalog: says where the bytes can be fetched.
+            clients: fetch them.
+            cancellation: ends the work.
+            progress: is told of bytes.
+        """
+        self._session = session
+        self._store = session.store
+        self._catalog = catalog
+        self._clients = clients
+        self._cancellation = cancellation
+        self._progress = progress
+
+    def repair(self, checked: Checked) -> Outcome:
+        """Repair one version, with as little as its findings need.
+
+        Raises:
+            DamagedTreeError: the catalog does not describe the version, so that it cannot be fetched.
+            ProvisionerError: no source has it, the volume failed, or the run must end.
+        """
+        dataset, version = checked.dataset, checked.version
+        problems = {finding.problem for finding in checked.findings}
+        if problems <= _FILES_ARE_RIGHT:
+            manifest = self._store.reader.manifest(dataset, version)
+            if problems == {"checksums"} and manifest is not None:
+                self._store.publisher.write_checksums(dataset, version, manifest)
+                return Outcome(checked, "the list of checksums was written again")
+            if problems == {"no-receipt"} and self._store.publisher.adopt(dataset, version, keep=True):
+                return Outcome(checked, "its receipt was written again")
+            receipt = self._store.reader.receipt(dataset, version)
+            if receipt is not None and manifest is not None:
+                return self._publish_without_extra(checked, receipt, manifest)
+        recipe = self._find_recipe(dataset, version)
+        return self._give_up(checked) if recipe is None else self._rebuild(checked, recipe)
+
+    def _publish_without_extra(self, checked: Checked, receipt: Receipt, manifest: Manifest) -> Outcome:
+        """Publish a tree that is linked from what the manifest names: all of that is right."""
+        layout = self._session.layout
+        tree = self._store.reader.tree_of(checked.dataset, checked.version)
+        assert tree is not None  # noqa: S101 - or a file would be missing
+        staged = layout.staged_tree(checked.dataset, checked.version)
+        remove_tree(staged)
+        make_directory(staged)
+        for entry in manifest:
+            self._cancellation.raise_if_requested()
+            target = staged / entry.path
+            make_directory(target if entry.kind == "folder" else target.parent)
+            if entry.kind != "folder":
+                link_or_copy(tree / entry.path, target)
+        self._store.publisher.publish(receipt, staged, manifest, switch=checked.published)
+        self._store.cleaner.clear_staging(checked.dataset)
+        count = sum(1 for finding in checked.findings if finding.problem == "extra")
+        done = f"{count} names that did not belong there were removed" if count else "its records were written again"
+        return Outcome(checked, done)
+
+    def _give_up(self, checked: Checked) -> Outcome:
+        """Withdraw a superseded version that cannot be fetched; a published one stays, damaged as it is.
+
+        Raises:
+            DamagedTreeError: the app reads this version.
+        """
+        dataset, version = checked.dataset, checked.version
+        if checked.published:
+            raise DamagedTreeError(
+                f"the catalog {self._session.settings.catalog_path} does not describe this version, so that it cannot be fetched",
+                hint="Give the catalog that it came with (--catalog), or 'provision' to have today's version instead.",
+            )
+        self._store.publisher.remove_receipt(dataset, version)
+        return Outcome(
+            checked,
+            "today's catalog does not describe this version, so that it cannot be fetched; its receipt was removed,"
+            " and 'gc' removes the rest",
+        )
+
+    def _rebuild(self, checked: Checked, recipe: Recipe) -> Outcome:
+        receipt = self._store.reader.receipt(checked.dataset, checked.version)
+        wrong = frozenset(finding.path for finding in checked.findings if finding.problem not in _FILES_ARE_RIGHT)
+        progress = BuildProgress(recipe, self._progress)
+        builder = DataSetBuilder(
+            self._plan_step(recipe, receipt, wrong),
+            self._store,
+            self._clients.sources,
+            self._clients.transfers,
+            self._clients.local_copies,
+            cancellation=self._cancellation,
+            progress=progress,
+            connections=self._session.settings.connections,
+            damage=Damage(receipt, wrong, checked.published),
+        )
+        try:
+            builder.build(self._store.reader.inventory(measured=False), now)
+        finally:
+            progress.finish()
+        if not builder.fetched:
+            return Outcome(checked, "repaired from what was on the volume, nothing was fetched")
+        more = f" and {len(builder.fetched) - _MAX_NAMES} more" if len(builder.fetched) > _MAX_NAMES else ""
+        names = ", ".join(builder.fetched[:_MAX_NAMES]) + more
+        return Outcome(checked, f"fetched {names}; the rest was kept", builder.fetched)
+
+    def _find_recipe(self, dataset: str, version: str) -> Recipe | None:
+        """Return the catalog's recipe of a version; ``None``: the catalog does not describe it."""
+        described = self._catalog.datasets.get(dataset)
+        if described is None:
+            return None
+        receipt = self._store.reader.receipt(dataset, version)
+        choices = [(receipt.layout, receipt.splits)] if receipt else []
+        # Without a receipt, each layout is tried whole and by single splits.
+        for layout in described.layouts if receipt is None else ():
+            choices += [(layout, ()), *((layout, (split,)) for split in described.splits_of(layout))]
+        for layout, splits in choices:
+            with contextlib.suppress(ConfigurationError, NotFoundError):
+                recipe = make_recipe(described, layout=layout, splits=splits)
+                if recipe.version == version:
+                    return recipe
+        return None
+
+    def _plan_step(self, recipe: Recipe, receipt: Receipt | None, wrong: frozenset[str]) -> Step:
+        """Return the step that builds the version again, with the free space that there is for it."""
+        dataset, version = recipe.dataset.id, recipe.version
+        manifest = self._store.reader.manifest(dataset, version)
+        tree = self._store.reader.tree_of(dataset, version)
+        broken, present = set(), set()
+        for entry in manifest if manifest is not None and tree is not None else ():
+            present.add(entry.artifact)
+            if entry.path in wrong:
+                broken.add(entry.artifact)
+        need = need_of(recipe, present - broken)
+        free = free_bytes(self._session.layout.root)
+        ordered = replace(recipe, sources=_original_source_first(recipe.sources, receipt))
+        return Step(
+            ordered, "fetch", recipe.dataset.priority, "is wrong", available_bytes=free, retention=need.retention_within(free)
+        )
+
+
+def _original_source_first(sources: Sequence[Source], receipt: Receipt | None) -> tuple[Source, ...]:
+    """Put the source first that the version was built from, at the revision of that time: a branch may have moved since."""
+    if receipt is None:
+        return tuple(sources)
+    for source in sources:
+        if source.kind == receipt.source_kind and source.is_at(receipt.source_url):
+            pinned = source.pinned(receipt.pin)
+            return (pinned, *(other for other in sources if other is not pinned))
+    return tuple(sources)
