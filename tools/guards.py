@@ -88,7 +88,7 @@ GUARDS: Final = (
     ),
     Guard(
         "listing-path",
-        "provisioner/remote/hub/client.py",
+        "provisioner/catalog/relative_path.py",
         'if any(part in {"", ".", ".."} for part in path.split("/")):',
         "if False:",
         ("tests/contract/test_hub_client.py", "tests/faults/test_hub_faults.py"),

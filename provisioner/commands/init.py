@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.commands.request import CommandRequest
-    from provisioner.remote.hub.repository import RepositoryOutcome
+    from provisioner.remote.hub.repository.values import RepositoryOutcome
 
 DESCRIPTION: Final = """\
 Ask on a terminal for what a first run needs (token, repository, phase, licences), create the repository, and write the answers

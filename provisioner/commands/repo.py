@@ -14,7 +14,8 @@ from provisioner.engine.repository_requests import request_for, requests_of
 from provisioner.engine.repository_template import TEMPLATES, load_template
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.errors import UsageError
-from provisioner.remote.hub.repository import ensure_repository, environment
+from provisioner.remote.hub.repository.ensure import ensure_repository
+from provisioner.remote.hub.repository.values import environment
 from provisioner.reporting.tables import table
 from provisioner.settings import parsers
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from provisioner.commands.request import CommandRequest
     from provisioner.redaction import Redactor
-    from provisioner.remote.hub.repository import RepositoryRequest
+    from provisioner.remote.hub.repository.values import RepositoryRequest
     from provisioner.settings.model import Settings
 
 _LOGGER = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.license import attribution_text
-from provisioner.remote.hub.repository import environment
+from provisioner.remote.hub.repository.values import environment
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.files import read_file
 from provisioner.volume.store.environment_file import environment_lines
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.model import Catalog
     from provisioner.planning.model import Inventory
-    from provisioner.remote.hub.repository import RepositoryOutcome
+    from provisioner.remote.hub.repository.values import RepositoryOutcome
     from provisioner.volume.store.layout import VolumeLayout
 
 EXPORTED: Final = ("DATASETS_DIR", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")

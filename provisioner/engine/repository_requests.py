@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from provisioner.engine.repository_template import load_template
-from provisioner.remote.hub.repository import ASKED_BY_SETTING, RepositoryRequest
+from provisioner.remote.hub.repository.values import ASKED_BY_SETTING, RepositoryRequest
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.engine.repository_requests import requests_of
 from provisioner.errors import VolumeNotWritableError
-from provisioner.remote.hub.repository import RepositoryOutcome, ensure_repository, remembered, to_record
+from provisioner.remote.hub.repository.ensure import ensure_repository
+from provisioner.remote.hub.repository.record import remembered, to_record
+from provisioner.remote.hub.repository.values import RepositoryOutcome
 from provisioner.volume.store.json_file import read_json, write_json
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.engine.clients import Clients
     from provisioner.errors import ProvisionerError
-    from provisioner.remote.hub.repository import RepositoryRequest
+    from provisioner.remote.hub.repository.values import RepositoryRequest
     from provisioner.settings.model import Settings
 
 _LOGGER = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from provisioner.engine.result import Failure
     from provisioner.engine.view import View
     from provisioner.planning.model import Inventory, Plan
-    from provisioner.remote.hub.repository import RepositoryOutcome
+    from provisioner.remote.hub.repository.values import RepositoryOutcome
     from provisioner.reporting.progress import Progress
     from provisioner.reporting.status import RunState
     from provisioner.settings.model import Settings

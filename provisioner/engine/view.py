@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.engine.repository_step import RepositoryStep
     from provisioner.engine.volume_session import VolumeSession
     from provisioner.planning.model import Inventory, Plan
-    from provisioner.remote.hub.repository import RepositoryOutcome
+    from provisioner.remote.hub.repository.values import RepositoryOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,9 @@ from provisioner.errors import (
     RemoteUnavailableError,
 )
 from provisioner.remote.hub.client import HubClient
-from provisioner.remote.hub.repository import (
-    RepositoryOutcome,
-    RepositoryRequest,
-    ensure_repository,
-    environment,
-    fingerprint,
-    remembered,
-    to_record,
-)
+from provisioner.remote.hub.repository.ensure import ensure_repository
+from provisioner.remote.hub.repository.record import fingerprint, remembered, to_record
+from provisioner.remote.hub.repository.values import RepositoryOutcome, RepositoryRequest, environment
 from provisioner.remote.network import Network
 from tests.support.fake_time import FakeTime
 from tests.support.hub_model import Scope

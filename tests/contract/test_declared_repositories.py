@@ -12,7 +12,8 @@ from provisioner.cancellation import Cancellation
 from provisioner.engine.repository_template import load_template
 from provisioner.errors import ConfigurationError
 from provisioner.remote.hub.client import HubClient
-from provisioner.remote.hub.repository import RepositoryRequest, ensure_repository, environment
+from provisioner.remote.hub.repository.ensure import ensure_repository
+from provisioner.remote.hub.repository.values import RepositoryRequest, environment
 from provisioner.remote.network import Network
 from provisioner.settings.reader import read_settings
 from provisioner.settings.repositories import DeclaredRepository

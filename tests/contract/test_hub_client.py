@@ -20,7 +20,9 @@ from provisioner.errors import (
     RemoteRefusedError,
     RemoteUnavailableError,
 )
-from provisioner.remote.hub.client import ConflictError, HubClient
+from provisioner.remote.hub.access import HubAccess
+from provisioner.remote.hub.client import HubClient
+from provisioner.remote.hub.errors import ConflictError, refusal
 from provisioner.remote.network import Network
 from provisioner.remote.proxies import Proxies
 from tests.support.fake_time import FakeTime
@@ -252,11 +254,10 @@ def test_each_refusal_has_its_error(  # noqa: PLR0917 - a table
     assert "X-Error-Message" in headers or "own words" in str(caught.value)
 
 
-def test_a_gated_repositorys_hint_says_where_to_accept(server: HubServer, time: FakeTime) -> None:
+def test_a_gated_repositorys_hint_says_where_to_accept(server: HubServer) -> None:
     """The user is sent to the page with the conditions."""
-    with client(server, time) as hub:
-        page = hub.page_url("ann/songs")
-        error = hub.refusal(403, {"x-error-code": "GatedRepo"}, what="a.wav", page=page)
+    access = HubAccess(server.endpoint, ANN)
+    error = refusal(access, 403, {"x-error-code": "GatedRepo"}, what="a.wav", page=access.page_url("ann/songs"))
     assert isinstance(error, AccessDeniedError)
     assert f"{server.endpoint}/datasets/ann/songs" in error.hint
 
@@ -505,7 +506,7 @@ def test_fine_grained_token_reads_only_what_it_may(server: HubServer, time: Fake
 def test_importing_it_does_not_import_the_library() -> None:
     """A start with nothing to do pays for neither the Hub client nor its HTTP library."""
     code = (
-        "import sys, provisioner.remote.hub.client, provisioner.remote.hub.repository;"
+        "import sys, provisioner.remote.hub.client, provisioner.remote.hub.repository.ensure;"
         "print([name for name in ('huggingface_hub', 'httpx2', 'ssl') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -17,6 +17,7 @@ from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import DigestMismatchError, InterruptedBySignal, NotFoundError
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.hub.client import HubClient
+from provisioner.remote.hub.library import HubLibrary
 from provisioner.remote.network import Network
 from provisioner.remote.sources import Sources
 from provisioner.remote.transfers import Transfers
@@ -49,8 +50,8 @@ class Kind:
 def _the_library_is_put_back() -> Iterator[None]:
     """Return the Hub's library its own HTTP client back: other tests ask the server through it."""
     yield
-    if HubClient._active is not None:
-        HubClient._active.close()
+    if HubLibrary._active is not None:
+        HubLibrary._active.close()
 
 
 @pytest.fixture(params=["hub", "http", "file"])

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from provisioner.commands.questions.terminal import WrongAnswerError, reader_of
 from provisioner.engine.repository_requests import request_for
 from provisioner.errors import TryAgainError
-from provisioner.remote.hub.repository import ensure_repository
+from provisioner.remote.hub.repository.ensure import ensure_repository
 from provisioner.settings import parsers
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
 
 if TYPE_CHECKING:
     from provisioner.commands.questions.account import Account
     from provisioner.commands.questions.terminal import Terminal
-    from provisioner.remote.hub.repository import RepositoryOutcome
+    from provisioner.remote.hub.repository.values import RepositoryOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,58 @@
+"""What is remembered of a repository between runs, so that the Hub is not asked again; needs no network."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.remote.hub.repository.names import FULL_NAME
+from provisioner.remote.hub.repository.values import outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.remote.hub.repository.values import RepositoryOutcome, RepositoryRequest
+
+RECORD_VERSION: Final = 1
+
+
+def fingerprint(token: str) -> str:
+    """Return 12 hexadecimal digits that show whether a token changed, and from which it cannot be found out."""
+    return hashlib.sha256(b"provisioner: which token was it\0" + token.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def to_record(outcome: RepositoryOutcome, request: RepositoryRequest) -> dict[str, Any]:
+    """Return what is remembered of a success, as JSON values.
+
+    Raises:
+        ValueError: it was not a success; the Hub is asked again after a failure.
+    """
+    if outcome.state != "ready" or outcome.repo_id is None:
+        raise ValueError(f"only a repository that is ready is remembered, this one is {outcome.state}")
+    return {**_request_record(request), "repo_id": outcome.repo_id, "url": outcome.url, "created": outcome.created}
+
+
+def remembered(record: Mapping[str, Any], request: RepositoryRequest) -> RepositoryOutcome | None:
+    """Return the outcome of an earlier run with the same request; ``None`` for another request and for a damaged record."""
+    if not request.name or not request.token:
+        return None
+    repo_id = record.get("repo_id")
+    if not isinstance(repo_id, str) or not FULL_NAME.fullmatch(repo_id):
+        return None
+    if any(record.get(key) != value for key, value in _request_record(request).items()):
+        return None
+    note = f"data-set repository {repo_id}: ready, as an earlier run found"
+    return outcome_of(request, "ready", repo_id, created=record.get("created") is True, note=note)
+
+
+def _request_record(request: RepositoryRequest) -> dict[str, Any]:
+    more: dict[str, Any] = {"gate": request.gate, "declared": True} if request.declared else {}
+    return {
+        **more,
+        "version": RECORD_VERSION,
+        "endpoint": request.endpoint.rstrip("/"),
+        "name": request.name,
+        "org": request.org or None,
+        "private": request.private,
+        "token": fingerprint(request.token or ""),
+    }

@@ -1,0 +1,94 @@
+"""What is requested of a repository and what became of it, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioner.errors import ProvisionerError
+
+ASKED_BY_SETTING: Final = "DATASET_REPO"
+
+Gate = Literal["none", "auto", "manual"]
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRequest:
+    """A repository that the user wants."""
+
+    endpoint: str
+    """Address of the Hub."""
+    token: str | None = field(repr=False)
+    """``None``: there is none, and the step is skipped."""
+    name: str | None
+    """``NAME`` in the user's or the organization's namespace, or a full ``owner/name``; ``None``: turned off."""
+    org: str | None = None
+    """Organization that owns a plain ``NAME``; ``None``: the user does."""
+    private: bool | None = False
+    """Visibility of a new repository; ``None``: the owner's default."""
+    asked: bool = False
+    """The user named the repository: the caller ends the run when it cannot be used."""
+    user_hints: tuple[str, ...] = ()
+    """Probable names of the user (``HF_USERNAME``, ``SPACE_AUTHOR_NAME``), for when the Hub cannot be asked."""
+    offline: bool = False
+    """Do not ask the Hub; the step is skipped."""
+    gate: Gate | None = None
+    """Whether readers must ask for access; ``None``: not specified."""
+    declared: bool = False
+    """It is described in the config file: an existing one is closed to readers as described, and never opened."""
+    files: Callable[[], Mapping[str, bytes]] = field(default=dict, repr=False, compare=False)
+    """Returns the first files of a new repository, by path."""
+    called: str = ASKED_BY_SETTING
+    """Where the name was given: a setting, or a line of the config file; for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryOutcome:
+    """What became of a request."""
+
+    state: Literal["ready", "failed", "skipped"]
+    repo_id: str | None = None
+    """``owner/name``, where it can be known."""
+    url: str | None = None
+    """Where a user looks at it."""
+    created: bool = False
+    """Made by us, in this run or in the one that is remembered."""
+    error: ProvisionerError | None = None
+    """Why it failed."""
+    note: str = ""
+    """What happened, in a sentence for the log."""
+    warnings: tuple[str, ...] = ()
+    """What is not as requested, though the repository can be used; one sentence each."""
+    export: bool = False
+    """Whether the application is told the name."""
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the form in which the status file carries it."""
+        error = self.error.as_record() if self.error else None
+        return {"state": self.state, "repo_id": self.repo_id, "url": self.url, "created": self.created, "error": error}
+
+
+def environment(outcome: RepositoryOutcome) -> dict[str, str]:
+    """Return the variables that tell the application its repository; empty if it is not told."""
+    if not outcome.export or outcome.repo_id is None:
+        return {}
+    return {"TRACKIO_DATASET_REPO": outcome.repo_id, "TRACKIO_DATASET_ID": outcome.repo_id}
+
+
+def outcome_of(
+    request: RepositoryRequest,
+    state: Literal["ready", "failed", "skipped"],
+    repo_id: str | None,
+    *,
+    created: bool = False,
+    error: ProvisionerError | None = None,
+    note: str = "",
+    warnings: tuple[str, ...] = (),
+    export: bool = True,
+) -> RepositoryOutcome:
+    """Return an outcome with the repository's page; ``export`` holds only where the name is known."""
+    url = f"{request.endpoint.rstrip('/')}/datasets/{repo_id}" if repo_id else None
+    return RepositoryOutcome(state, repo_id, url, created, error, note, warnings, export and repo_id is not None)
