@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from provisioner.volume.archive.unpack import unpack
+from provisioner.volume.archive.unpack import UnpackTarget, unpack
 from provisioner.volume.staging.incoming import LocalFile
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def main(archive: str, form: str, target: str) -> None:
     """Do it."""
     with LocalFile(Path(archive)) as file:
         known = cast("UnpackFormat", form)
-        unpack(file, known, Path(target), "", taken={}, check_cancelled=lambda: None, advance=lambda _: None)
+        unpack(file, known, UnpackTarget(Path(target)), check_cancelled=lambda: None, advance=lambda _: None)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ GUARDS: Final = (
     ),
     Guard(
         "path-outside",
-        "provisioner/volume/archive/unpack.py",
+        "provisioner/volume/archive/names.py",
         'if part == "..":',
         'if part == "...":',
         ("tests/faults/test_archive_hostile.py",),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import BrokenArchiveError
 from provisioner.planning.model import Receipt
-from provisioner.volume.archive.tree_writer import check_names
+from provisioner.volume.archive.names import check_names
 from provisioner.volume.store.manifest import Manifest
 
 if TYPE_CHECKING:

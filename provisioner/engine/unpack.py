@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from provisioner.engine.fetch_threads import AbandonedError
 from provisioner.engine.staged_tree import Part
 from provisioner.errors import IntegrityError, UpstreamChangedError
-from provisioner.volume.archive.unpack import unpack
+from provisioner.volume.archive.unpack import UnpackTarget, unpack
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.manifest import Manifest
 
@@ -75,12 +75,9 @@ class Unpacker:
                 result = unpack(
                     archive,
                     artifact.unpack,
-                    self._tree.path,
-                    artifact.into,
-                    taken=self._claims.settle(),
+                    UnpackTarget(self._tree.path, artifact.into, existing=self._claims.settle(), artifact=artifact.content_id),
                     check_cancelled=self._check_cancelled,
                     advance=lambda count: self._progress.add_unpacked(artifact.name, count),
-                    artifact=artifact.content_id,
                 )
             finally:
                 self._progress.end_unpacking(artifact.name)

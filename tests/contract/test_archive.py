@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.errors import IntegrityError, VolumeError
-from provisioner.volume.archive import unpack as archive_module
+from provisioner.volume.archive.limits import MAX_MEMBERS
 from provisioner.volume.archive.tree_writer import TreeWriter
-from provisioner.volume.archive.unpack import Unpacked, unpack
+from provisioner.volume.archive.unpack import Unpacked
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.tree_check import check_tree
+from tests.support.unpacking import nothing, unpack_into
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -46,14 +47,10 @@ BIG = bytes(range(256)) * 12_000
 """Three MiB: several blocks of any size that is used."""
 
 
-def nothing(*_: object) -> None:
-    """Neither stop nor count."""
-
-
-def run(archive: Path, form: UnpackFormat, root: Path, into: str = "", **more: Any) -> Unpacked:
-    """Unpack with nothing taken and nobody asking to stop."""
+def run(archive: Path, form: UnpackFormat, root: Path, into: str = "", **options: Any) -> Unpacked:
+    """Unpack a file that is on the disk."""
     with LocalFile(archive) as file:
-        return unpack(file, form, root, into, **{"taken": {}, "check_cancelled": nothing, "advance": nothing, **more})
+        return unpack_into(root, file, form, into, **options)
 
 
 def open_descriptors() -> int:
@@ -424,7 +421,7 @@ def test_a_sub_folder(tmp_path: Path, form: UnpackFormat, make: Callable[..., Pa
 @pytest.mark.parametrize("into", ["..", "/abs", "a/../b", "a//b", "."])
 def test_a_sub_folder_that_is_none(tmp_path: Path, into: str) -> None:
     """The catalog refuses it long before; nobody gets past here either."""
-    with pytest.raises(ValueError, match="sub-folder"):
+    with pytest.raises(ValueError, match="sub-directory"):
         run(tar_of(tmp_path / "a", {}), "tar", tmp_path / "out", into)
 
 
@@ -448,9 +445,9 @@ def test_modes_are_ours(tmp_path: Path, umask: int, form: UnpackFormat, make: Ca
 def test_what_an_earlier_archive_gave(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
     """The same file is accepted and not given twice; its bytes are not written again."""
     first = run(make(tmp_path / "a", {"README": b"same", "d/x": b"1"}), form, tmp_path / "out", artifact="first")
-    taken = {entry.path: entry for entry in first.entries}
+    existing = {entry.path: entry for entry in first.entries}
     inode = (tmp_path / "out" / "README").stat().st_ino
-    second = run(make(tmp_path / "b", {"README": b"same", "d/y": b"2"}), form, tmp_path / "out", taken=taken)
+    second = run(make(tmp_path / "b", {"README": b"same", "d/y": b"2"}), form, tmp_path / "out", existing=existing)
     assert [entry.path for entry in second.entries] == ["d/y"]
     assert second.shared == ("README",)
     assert (tmp_path / "out" / "README").stat().st_ino == inode
@@ -473,14 +470,14 @@ def test_what_contradicts_an_earlier_archive(
     (out / "README").write_bytes(b"same")
     (out / "d" / "x").write_bytes(b"same")
     (out / "l").symlink_to("d")
-    taken = {
+    existing = {
         "README": Entry("README", "file", 4, same, artifact="dev-clean"),
         "d/x": Entry("d/x", "file", 4, same),
         "l": Entry("l", "link", target="d", artifact="dev-clean"),
     }
     before = snapshot(out)
     with pytest.raises(IntegrityError) as caught:
-        run(make(tmp_path / "b", files), form, out, taken=taken)
+        run(make(tmp_path / "b", files), form, out, existing=existing)
     name = next(iter(files)).partition("/")[0]
     assert f"'{name}" in caught.value.message
     if name != "d":
@@ -500,10 +497,10 @@ def test_links_that_two_archives_share(tmp_path: Path) -> None:
         return tmp_path / name
 
     first = run(linking("a", "x"), "tar", tmp_path / "out")
-    taken = {entry.path: entry for entry in first.entries}
-    assert run(linking("b", "x"), "tar", tmp_path / "out", taken=taken) == Unpacked((), ("link",))
+    existing = {entry.path: entry for entry in first.entries}
+    assert run(linking("b", "x"), "tar", tmp_path / "out", existing=existing) == Unpacked((), ("link",))
     with pytest.raises(IntegrityError, match="'link' is a link to 'y'"):
-        run(linking("c", "y"), "tar", tmp_path / "out", taken=taken)
+        run(linking("c", "y"), "tar", tmp_path / "out", existing=existing)
 
 
 @both
@@ -514,7 +511,7 @@ def test_a_hard_link_to_an_earlier_archives_file(tmp_path: Path, form: UnpackFor
         info = tarfile.TarInfo("y")
         info.type, info.linkname = tarfile.LNKTYPE, "x"
         tar.addfile(info)
-    second = run(tmp_path / "b", "tar", tmp_path / "out", taken={"x": first.entries[0]})
+    second = run(tmp_path / "b", "tar", tmp_path / "out", existing={"x": first.entries[0]})
     assert (tmp_path / "out" / "y").samefile(tmp_path / "out" / "x")
     assert_right(tmp_path / "out", Unpacked(first.entries + second.entries, ()))
 
@@ -686,4 +683,4 @@ def test_a_volume_that_does_not(tmp_path: Path, form: UnpackFormat, make: Callab
 
 def test_the_size_of_a_data_set_with_many_files_is_known() -> None:
     """NSynth's train split, the largest archive of the catalog, has 289,206 members: far below the bound."""
-    assert archive_module.MAX_ENTRIES > 4 * 289_206
+    assert MAX_MEMBERS > 4 * 289_206

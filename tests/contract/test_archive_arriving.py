@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError, VolumeError
 from provisioner.volume.archive import workers
-from provisioner.volume.archive.unpack import Unpacked, unpack
 from tests.support.incoming import Arriving
+from tests.support.unpacking import unpack_into
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import UnpackFormat
+    from provisioner.volume.archive.unpack import Unpacked
 
 NOISE = random.Random(0).randbytes(3_000_000)  # noqa: S311 - no secret
 FILES = {
@@ -50,10 +51,6 @@ COMPRESS: dict[UnpackFormat, Callable[[bytes], bytes]] = {
 }
 FORMS: list[UnpackFormat] = [*COMPRESS, "zip"]
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-
-
-def nothing(*_: object) -> None:
-    """Neither stop nor count."""
 
 
 def tarred(files: dict[str, bytes]) -> bytes:
@@ -93,9 +90,9 @@ def reordered(data: bytes, order: list[int]) -> bytes:
     return data[:start] + b"".join(entries[number] for number in order) + data[end:]
 
 
-def run(archive: Arriving, form: UnpackFormat, root: Path, **more: Any) -> Unpacked:
-    """Unpack with nothing taken and nobody asking to stop."""
-    return unpack(archive, form, root, "", **{"taken": {}, "check_cancelled": nothing, "advance": nothing, **more})
+def run(archive: Arriving, form: UnpackFormat, root: Path, **options: Any) -> Unpacked:
+    """Unpack an archive that arrives."""
+    return unpack_into(root, archive, form, **options)
 
 
 def contents(root: Path, done: Unpacked) -> dict[str, bytes]:

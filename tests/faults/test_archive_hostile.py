@@ -28,10 +28,11 @@ from hypothesis import strategies as st
 
 from provisioner.errors import BrokenArchiveError, IntegrityError, ProvisionerError, UnsafeArchiveError, VolumeError
 from provisioner.volume.archive import workers
-from provisioner.volume.archive.unpack import Unpacked, unpack, windows_objection
+from provisioner.volume.archive.names import windows_objection
 from provisioner.volume.staging.incoming import LocalFile
 from tests.support import tally
 from tests.support.incoming import Arriving
+from tests.support.unpacking import unpack_into
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -42,10 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from provisioner.catalog.artifact import UnpackFormat
-
-
-def nothing(*_: object) -> None:
-    """Neither stop nor count."""
+    from provisioner.volume.archive.unpack import Unpacked
 
 
 class Box(NamedTuple):
@@ -55,7 +53,7 @@ class Box(NamedTuple):
     outside: Path
     arriving: bool = False
 
-    def unpack(self, data: bytes, form: UnpackFormat, into: str = "", **more: Any) -> Unpacked:
+    def unpack(self, data: bytes, form: UnpackFormat, into: str = "", **options: Any) -> Unpacked:
         """Unpack ``data``, and look whether the surroundings are as they were, whatever came of it."""
         archive = self.root.parent / "archive"
         archive.write_bytes(data)
@@ -63,8 +61,7 @@ class Box(NamedTuple):
         try:
             with Arriving(data) if self.arriving else LocalFile(archive) as file:
                 tally.count("archives")
-                options = {"taken": {}, "check_cancelled": nothing, "advance": nothing, **more}
-                return unpack(file, form, self.root, into, **options)
+                return unpack_into(self.root, file, form, into, **options)
         finally:
             assert self._surroundings() == before
             for folder, folders, files in os.walk(self.root):
@@ -176,16 +173,16 @@ UNSAFE_TARS: dict[str, tuple[bytes, str, bytes]] = {
     "name of 300 bytes": (tar(file("n" * 300)), "300 bytes", tar(file("n" * 255))),
     "path without end": (tar(file("d/" * 600 + "x")), "more than 1024", tar(file("d/" * 400 + "x"))),
     "link to an absolute path": (tar(link("l", "/OUTSIDE")), "absolute path", tar(link("l", "OUTSIDE"))),
-    "link up": (tar(link("l", "../outside")), "out of its folder", tar(link("a/l", "../outside"))),
-    "link deep and up": (tar(link("a/b/l", "../../../outside")), "out of its folder", tar(link("a/b/l", "../../outside"))),
+    "link up": (tar(link("l", "../outside")), "out of its directory", tar(link("a/l", "../outside"))),
+    "link deep and up": (tar(link("a/b/l", "../../../outside")), "out of its directory", tar(link("a/b/l", "../../outside"))),
     "link chained out": (
         tar(link("a", "."), link("b", "a/../outside")),
-        "out of its folder",
+        "out of its directory",
         tar(folder("a"), link("b", "a/../outside")),
     ),
     "link chained deep": (
         tar(folder("d/e"), link("d/e/up", ".."), link("d/e/upper", "up/.."), link("l", "d/e/upper/../outside")),
-        "out of its folder",
+        "out of its directory",
         tar(folder("d/e"), link("d/e/up", ".."), link("d/e/upper", "up/.."), link("l", "d/e/upper/outside")),
     ),
     "link in a circle": (tar(link("a", "b"), link("b", "a")), "through more than", tar(link("a", "b"), link("b", "c"))),
@@ -210,12 +207,12 @@ UNSAFE_TARS: dict[str, tuple[bytes, str, bytes]] = {
     ),
     "hard link to a link out": (
         tar(link("l", "../outside"), hard("h", "l")),
-        "out of its folder",
+        "out of its directory",
         tar(link("l", "x"), hard("h", "l")),
     ),
     "hard link moves a link": (
         tar(folder("a"), link("a/l", "../outside"), hard("l", "a/l")),
-        "out of its folder",
+        "out of its directory",
         tar(folder("a"), link("a/l", "../outside"), hard("b/l", "a/l")),
     ),
     "character device": (tar(member("null", tarfile.CHRTYPE, devmajor=1, devminor=3)), "character device", tar(file("null"))),
@@ -225,7 +222,7 @@ UNSAFE_TARS: dict[str, tuple[bytes, str, bytes]] = {
     "pax sparse file": (tar(pax({b"GNU.sparse.major": b"1"}), file("s")), "sparse", tar(pax({b"comment": b"1"}), file("s"))),
     "part of several volumes": (tar(member("s", b"M")), "another volume", tar(file("s"))),
     "unknown type": (tar(member("s", b"Z")), "unknown type", tar(file("s"))),
-    "the folder itself as a file": (tar(file(".")), "own folder", tar(folder("."), file("a"))),
+    "the folder itself as a file": (tar(file(".")), "own directory", tar(folder("."), file("a"))),
     "twice and different": (tar(file("a", b"1"), file("a", b"2")), "twice, and different", tar(file("a", b"1"), file("a", b"1"))),
     "twice by another spelling": (tar(file("a", b"1"), file("./a", b"2")), "twice, and different", tar(file("a"), file("./a"))),
     "file over a folder": (tar(file("a/b"), file("a")), "twice, and different", tar(file("a/b"), file("a/c"))),
@@ -406,10 +403,10 @@ UNSAFE_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
     "NUL in a name": (plain("aXb").replace(b"aXb", b"a\0b"), "NUL", plain("aXb")),
     "name of 300 bytes": (plain("n" * 300), "300 bytes", plain("n" * 255)),
     "link to an absolute path": (zipped(("l", b"/outside", LINK)), "absolute path", zipped(("l", b"outside", LINK))),
-    "link up": (zipped(("l", b"../outside", LINK)), "out of its folder", zipped(("a/l", b"../outside", LINK))),
+    "link up": (zipped(("l", b"../outside", LINK)), "out of its directory", zipped(("a/l", b"../outside", LINK))),
     "link chained out": (
         zipped(("a", b".", LINK), ("b", b"a/../outside", LINK)),
-        "out of its folder",
+        "out of its directory",
         zipped(("a/", b"", FOLDER), ("b", b"a/../outside", LINK)),
     ),
     "file through a link": (
@@ -536,9 +533,9 @@ def test_more_bytes_than_expected(box: Box, form: UnpackFormat) -> None:
         data = tar(*(file(name, content) for name, content in MANY.items()))
         data = gzip.compress(data) if form == "tar.gz" else data
     with pytest.raises(UnsafeArchiveError, match="unpacks to more than 4999 bytes"):
-        box.unpack(data, form, limit=4999)
+        box.unpack(data, form, max_bytes=4999)
     assert sum(path.stat().st_size for path in box.root.rglob("*") if path.is_file()) == 4900
-    box.unpack(data, form, limit=5000)
+    box.unpack(data, form, max_bytes=5000)
 
 
 @pytest.mark.parametrize("form", ["tar", "zip"])
@@ -547,8 +544,8 @@ def test_more_members_than_anybody_needs(box: Box, form: UnpackFormat) -> None:
     members = [f"{n}/" for n in range(50)]
     data = tar(*(folder(name) for name in members)) if form == "tar" else zipped(*((name, b"", FOLDER) for name in members))
     with pytest.raises(UnsafeArchiveError, match="more than 49"):
-        box.unpack(data, form, max_entries=49)
-    box.unpack(data, form, max_entries=50)
+        box.unpack(data, form, max_members=49)
+    box.unpack(data, form, max_members=50)
 
 
 @pytest.mark.parametrize("form", ["tar.gz", "tar.bz2", "tar.xz", "tar.zst", "zip"])
@@ -560,7 +557,7 @@ def test_a_bomb_ends_at_the_limit(box: Box, form: UnpackFormat) -> None:
     else:
         data = COMPRESS[form](patched(file("zeros", b""), 124, b"%011o\0" % size) + bytes(1 << 20))
     with pytest.raises(UnsafeArchiveError, match="unpacks to more than"):
-        box.unpack(data, form, limit=10 << 20)
+        box.unpack(data, form, max_bytes=10 << 20)
     assert not (box.root / "zeros").exists()
 
 
@@ -664,7 +661,7 @@ def test_any_bytes_are_an_archive_or_an_error(box: Box, form: UnpackFormat, data
         )
     )
     try:
-        box.unpack(b"".join(pieces), form, limit=1 << 20, max_entries=1000)
+        box.unpack(b"".join(pieces), form, max_bytes=1 << 20, max_members=1000)
     except (IntegrityError, VolumeError) as error:
         assert error.message  # noqa: PT017 - both outcomes are right
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import BrokenArchiveError, UnsafeArchiveError
+from provisioner.volume.fs.errors import disk_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.errors import ProvisionerError
 
 UNSAFE_HINT: Final = (
     "No data set that we know needs this. Do not unpack the archive by hand either before you know where it is from."
@@ -50,6 +56,19 @@ def unsafe_archive(archive: str, reason: str, hint: str = UNSAFE_HINT) -> Unsafe
 def unsafe_member(archive: str, member: str, reason: str, hint: str = UNSAFE_HINT) -> UnsafeArchiveError:
     """Return the error for a member that must not be unpacked; ``reason`` continues "member 'NAME' ..."."""
     return unsafe_archive(archive, f"member {quoted(member)} {reason}", hint)
+
+
+def write_error(error: OSError, archive: str, root: Path, path: str, needed: int = 0) -> ProvisionerError:
+    """Return the program's error for an ``OSError`` that happened while something of an archive was written.
+
+    Args:
+        error: what the system raised.
+        archive: its name, for the message.
+        root: the directory that the archive is unpacked into.
+        path: what was being written, relative to ``root``.
+        needed: bytes that it takes, if known.
+    """
+    return disk_error(error, f"unpacking {quoted(path)} from {archive}", path=root, needed=needed or None)
 
 
 def quoted(name: str) -> str:

@@ -1,0 +1,188 @@
+"""What stands at each path of a tree, and what it means that two members, or two archives, have something at the same path.
+
+The same thing twice is accepted. Two different things at one path contradict each other, and are an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import IntegrityError
+from provisioner.volume.archive.errors import quoted, unsafe_member
+from provisioner.volume.archive.names import colliding_names, folded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.volume.store.entry import Entry
+
+_CONFLICT_HINT: Final = "The two do not belong in one directory: give one of them its own with `into`."
+
+
+class TreeContents:
+    """What one archive has put into a tree so far, beside what earlier artifacts of the data set put there.
+
+    Paths are looked up by their key: the path itself or, where the volume takes several names for the same, what these have
+    in common.
+    """
+
+    def __init__(self, archive: str, existing: Mapping[str, Entry], *, folds: bool) -> None:
+        """Start with nothing from the archive.
+
+        Args:
+            archive: its name, for messages.
+            existing: what earlier artifacts put there, by path.
+            folds: whether the volume takes names for the same that differ only in case or Unicode composition.
+        """
+        self._archive = archive
+        self._folds = folds
+        self._added: dict[str, Entry] = {}
+        self._nonempty: set[str] = set()
+        self._positions: dict[str, int] = {}
+        self._existing = {folded(path): entry for path, entry in existing.items()} if folds else existing
+        self._existing_directories: set[str] = set()
+        for path in existing:
+            above = path.rpartition("/")[0]
+            while above and (key := self.key(above)) not in self._existing_directories:
+                self._existing_directories.add(key)
+                above = above.rpartition("/")[0]
+
+    def key(self, path: str) -> str:
+        """Return what ``path`` is looked up by."""
+        return folded(path) if self._folds else path
+
+    def added(self, path: str) -> Entry | None:
+        """Return what this archive has put at ``path``.
+
+        Raises:
+            VolumeError: it has put something at another path that the volume takes for the same.
+        """
+        entry = self._added.get(self.key(path))
+        if entry is not None and self._folds and entry.path != path:
+            raise colliding_names(self._archive, entry.path, path)
+        return entry
+
+    def existing(self, path: str) -> Entry | None:
+        """Return what an earlier artifact has put at ``path``."""
+        return self._existing.get(self.key(path))
+
+    def add(self, path: str, entry: Entry) -> None:
+        """Record what this archive has put at ``path``, or replace what was recorded."""
+        self._added[self.key(path)] = entry
+
+    def mark_nonempty(self, directory: str) -> None:
+        """Record that something is in ``directory``."""
+        self._nonempty.add(self.key(directory))
+
+    def set_position(self, path: str, position: int) -> None:
+        """Record which number the first member of that path has in the archive."""
+        self._positions.setdefault(self.key(path), position)
+
+    # --- contradictions
+
+    def check_directory(self, path: str) -> None:
+        """Check that what earlier artifacts put at ``path``, if anything, is a directory.
+
+        Raises:
+            IntegrityError: it is not.
+        """
+        existing = self.existing(path)
+        if existing is not None and existing.kind != "folder":
+            raise self._conflict(path, "a directory", existing)
+
+    def check_not_directory(self, path: str) -> None:
+        """Check that nothing that an earlier artifact brought is in ``path``.
+
+        Raises:
+            IntegrityError: something is.
+        """
+        if self._existing_directories and self.key(path) in self._existing_directories:
+            raise IntegrityError(
+                f"{self._archive}: {quoted(path)} is no directory, and an earlier file of this data set made it one",
+                hint=_CONFLICT_HINT,
+            )
+
+    def check_same_file(self, path: str, size: int, sha256: str) -> None:
+        """Check that whatever stands at ``path`` is a file of that content.
+
+        Raises:
+            UnsafeArchiveError: this archive has put something else there.
+            IntegrityError: an earlier artifact has.
+        """
+        added, existing = self.added(path), self.existing(path)
+        if added is not None and (added.kind, added.size, added.sha256) != ("file", size, sha256):
+            raise self._contradiction(path, added, _describe_file(size, sha256))
+        if existing is not None and (existing.kind, existing.size, existing.sha256) != ("file", size, sha256):
+            raise self._conflict(path, _describe_file(size, sha256), existing)
+
+    def check_same_link(self, path: str, entry: Entry) -> None:
+        """Check that whatever stands at ``path`` is the same as ``entry``, which came from a symbolic or hard link.
+
+        Raises:
+            UnsafeArchiveError: this archive has put something else there.
+            IntegrityError: an earlier artifact has.
+        """
+        existing = self.existing(path)
+        for present in (self.added(path), existing):
+            if present is None or (present.kind, present.sha256, present.target) == (entry.kind, entry.sha256, entry.target):
+                continue
+            if present is existing:
+                raise self._conflict(path, _describe(entry), existing)
+            raise self._contradiction(path, present, _describe(entry))
+
+    def _contradiction(self, path: str, first: Entry, second: str) -> Exception:
+        return unsafe_member(self._archive, path, f"is there twice, and different: {_describe(first)}, then {second}")
+
+    def _conflict(self, path: str, here: str, existing: Entry) -> IntegrityError:
+        origin = f" from {existing.artifact}" if existing.artifact else ""
+        return IntegrityError(
+            f"{self._archive}: {quoted(path)} is {here}, "
+            f"and an earlier file of this data set{origin} made it {_describe(existing)}",
+            hint=_CONFLICT_HINT,
+        )
+
+    # --- result
+
+    def take_all(self) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+        """Return all that came from the archive, in its order, and forget it.
+
+        Returns:
+            Files and links, followed by empty directories; and the paths of those that earlier artifacts have put there too.
+        """
+        self._sort()
+        entries: list[Entry] = []
+        empty: list[Entry] = []
+        shared: list[str] = []
+        for key, entry in self._added.items():
+            if entry.kind == "folder":
+                if key not in self._nonempty and key not in self._existing_directories and key not in self._existing:
+                    empty.append(entry)
+            elif key in self._existing:
+                shared.append(entry.path)
+            else:
+                entries.append(entry)
+        # Some hundred bytes a file, which are free before the result is made.
+        self._added.clear()
+        entries += empty
+        return tuple(entries), tuple(shared)
+
+    def _sort(self) -> None:
+        """Restore the archive's order, if its reader yielded members in another one."""
+        if self._positions:
+            # A directory that no member names comes first, which is before everything that is in it.
+            self._added = dict(sorted(self._added.items(), key=lambda item: self._positions.get(item[0], -1)))
+            self._positions.clear()
+
+
+def _describe(entry: Entry) -> str:
+    match entry.kind:
+        case "file":
+            return _describe_file(entry.size, entry.sha256)
+        case "link":
+            return f"a link to {quoted(entry.target)}"
+        case _:
+            return "a directory"
+
+
+def _describe_file(size: int, sha256: str) -> str:
+    return f"a file of {size} bytes, sha256 {sha256}"

@@ -1,0 +1,55 @@
+"""How much may come out of one archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from provisioner.volume.archive.errors import unsafe_archive
+
+MAX_MEMBERS: Final = 2_000_000
+"""Members of one archive. The largest archive that we know (of LibriTTS) has some 615,000, and each costs memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an archive may unpack to."""
+
+    max_bytes: int | None = None
+    """Bytes of file content; ``None`` for any number."""
+    max_members: int = MAX_MEMBERS
+    """Members, directories and links included."""
+
+
+class LimitCounter:
+    """What has come out of one archive so far, compared with its limits."""
+
+    def __init__(self, archive: str, limits: Limits) -> None:
+        """Start at zero; ``archive`` is its name, for messages."""
+        self._archive = archive
+        self._max_bytes, self._max_members = limits.max_bytes, limits.max_members
+        self._bytes = self._members = 0
+
+    def add_member(self) -> None:
+        """Count one member.
+
+        Raises:
+            UnsafeArchiveError: there are too many.
+        """
+        self._members += 1
+        if self._members > self._max_members:
+            raise unsafe_archive(self._archive, f"it has more than {self._max_members} members")
+
+    def add_bytes(self, size: int) -> None:
+        """Count bytes before they are written: the archive states a file's size, and its reader holds it to that.
+
+        Raises:
+            UnsafeArchiveError: there are too many.
+        """
+        self._bytes += size
+        if self._max_bytes is not None and self._bytes > self._max_bytes:
+            raise unsafe_archive(
+                self._archive,
+                f"it unpacks to more than {self._max_bytes} bytes",
+                hint="The catalog expects less. If the data set has grown, its entry needs the new size.",
+            )

@@ -1,0 +1,141 @@
+"""Which names of members are accepted, which path each becomes, and which names a volume takes for the same.
+
+What is refused does not depend on what is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import VolumeError
+from provisioner.volume.archive.errors import quoted, unsafe_member
+from provisioner.volume.archive.tree_writer import TreeWriter
+from provisioner.volume.fs.errors import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+MAX_NAME_BYTES: Final = 255
+"""Length of one part of a path: what file systems hold."""
+MAX_PATH_BYTES: Final = 1024
+"""Length of a path within the data set. Some systems stop there, the path of the volume included."""
+
+_MAX_UTF8: Final = 4
+"""Bytes of one character."""
+_MAX_CACHED_DIRECTORIES: Final = 4096
+_WINDOWS_FORBIDDEN: Final = frozenset('<>:"|?*\\')
+_WINDOWS_DEVICES: Final = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
+
+
+class MemberNames:
+    """The paths within the data set that the names of an archive's members become."""
+
+    def __init__(self, archive: str, into: str) -> None:
+        """Start with no name.
+
+        Args:
+            archive: its name, for messages.
+            into: the directory within the data set that all paths are in, or empty.
+        """
+        self._archive = archive
+        self._into = into
+        self._directories: dict[str, str] = {}
+        """Accepted directories, and what they become, with a slash at the end: most members follow another one of theirs."""
+
+    def path(self, name: str) -> str:
+        """Return the path for a member's name; for ``./`` that of the directory that all paths are in.
+
+        Raises:
+            UnsafeArchiveError: the name leads out of that directory, here or on another system, or no disk can hold it.
+        """
+        directory, _, last = name.rpartition("/")
+        if (
+            (above := self._directories.get(directory)) is not None
+            and last not in {"", ".", ".."}
+            and "\0" not in last
+            and "\\" not in last
+            and (len(above) + len(last)) * _MAX_UTF8 <= MAX_NAME_BYTES
+            and os.name != "nt"
+        ):
+            return above + last
+        path = self._checked(name)
+        if directory and last:
+            if len(self._directories) >= _MAX_CACHED_DIRECTORIES:
+                self._directories.clear()
+            self._directories[directory] = path[: len(path) - len(last)]
+        return path
+
+    def _checked(self, name: str) -> str:
+        if "\0" in name:
+            raise self._refused(name, "has a NUL in its name")
+        if name.startswith("/") or (name[1:2] == ":" and name[0].isascii() and name[0].isalpha() and name[2:3] in {"/", "\\"}):
+            raise self._refused(name, "has an absolute path")
+        parts = [part for part in name.split("/") if part not in {"", "."}]
+        for part in parts:
+            if part == "..":
+                raise self._refused(name, "leads out of its directory (..)")
+            # Some programs take a backslash for a separator, others for a letter: the name must be harmless either way.
+            if "\\" in part and (os.name == "nt" or ".." in part.split("\\") or part.startswith("\\")):
+                raise self._refused(name, "has backslashes that lead out of its directory on some systems")
+            if os.name == "nt" and (reason := windows_objection(part)):
+                raise self._refused(name, reason)
+            if (length := _length(part, MAX_NAME_BYTES)) > MAX_NAME_BYTES:
+                raise self._refused(name, f"has a name of {length} bytes, and a file system holds {MAX_NAME_BYTES}")
+        path = "/".join([self._into, *parts] if self._into else parts)
+        if (length := _length(path, MAX_PATH_BYTES)) > MAX_PATH_BYTES:
+            raise self._refused(name, f"has a path of {length} bytes, more than {MAX_PATH_BYTES}")
+        return path
+
+    def _refused(self, name: str, reason: str) -> Exception:
+        return unsafe_member(self._archive, name, reason)
+
+
+def windows_objection(part: str) -> str:
+    """Return why Windows would not take one part of a path for a plain name; empty if it would."""
+    if _WINDOWS_FORBIDDEN & set(part) or any(character < " " for character in part):
+        return "has a character that Windows does not allow in names"
+    if part.endswith((".", " ")):
+        return "has a name that Windows would shorten"
+    if part.partition(".")[0].rstrip(" ").upper() in _WINDOWS_DEVICES:
+        return "has the name of a Windows device"
+    return ""
+
+
+def folded(path: str) -> str:
+    """Return the path without differences of case and of Unicode composition: the same for names that may collide."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def check_names(paths: Iterable[str], root: Path, label: str) -> None:
+    """Check that the volume can hold all paths side by side, directories included.
+
+    Raises:
+        VolumeError: it takes two of them for the same name, or it failed.
+    """
+    with disk_errors("trying names", root), TreeWriter(root) as tree:
+        if not tree.folds_names():
+            return
+    seen: dict[str, str] = {}
+    for path in paths:
+        above = path
+        while above:
+            if (other := seen.setdefault(folded(above), above)) != above:
+                raise colliding_names(label, other, above)
+            above = above.rpartition("/")[0]
+
+
+def colliding_names(label: str, one: str, other: str) -> VolumeError:
+    """Return the error for two names that the volume takes for the same; it does not depend on their order."""
+    one, other = sorted((one, other))
+    return VolumeError(
+        f"{label} holds both {quoted(one)} and {quoted(other)}, and the volume takes them for the same name",
+        hint="Use a volume whose file system tells capital letters from small ones.",
+    )
+
+
+def _length(text: str, limit: int) -> int:
+    """Return the length in bytes, or 0 if it is surely within the limit: encoding costs time."""
+    return len(text.encode("utf-8", "surrogateescape")) if len(text) * _MAX_UTF8 > limit else 0

@@ -1,0 +1,39 @@
+"""Unpacking an archive in a test: nothing exists before, nobody asks to stop, and there are no limits, unless a test says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.volume.archive.limits import MAX_MEMBERS, Limits
+from provisioner.volume.archive.unpack import Unpacked, UnpackTarget, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from provisioner.catalog.artifact import UnpackFormat
+    from provisioner.volume.staging.incoming import Incoming
+    from provisioner.volume.store.entry import Entry
+
+
+def nothing(*_: object) -> None:
+    """Neither stop nor count."""
+
+
+def unpack_into(
+    root: Path,
+    archive: Incoming,
+    form: UnpackFormat,
+    into: str = "",
+    *,
+    existing: Mapping[str, Entry] | None = None,
+    artifact: str = "",
+    check_cancelled: Callable[[], None] = nothing,
+    advance: Callable[[int], None] = nothing,
+    max_bytes: int | None = None,
+    max_members: int = MAX_MEMBERS,
+) -> Unpacked:
+    """Unpack ``archive`` into ``root/into`` and return what came out."""
+    target = UnpackTarget(root, into, existing or {}, artifact)
+    limits = Limits(max_bytes, max_members)
+    return unpack(archive, form, target, check_cancelled=check_cancelled, advance=advance, limits=limits)
