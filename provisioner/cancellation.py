@@ -1,6 +1,6 @@
-"""One flag that asks a run to end: set by a signal or the deadline, noticed by the loops that move bytes.
+"""The cancellation of a run: requested by a signal or the deadline, and noticed by the loops that move bytes.
 
-Like :mod:`provisioner.errors` this is a leaf: it knows nothing of ours but the errors, so that both edges may use it.
+This module imports nothing of the package, so that every layer may use it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Cancellation:
-    """A request to stop, with its reason; safe to use from several threads and from a signal handler's thread."""
+    """A flag with a reason; may be used from several threads and from signal handlers."""
 
     def __init__(self) -> None:
-        # Reentrant: a signal handler runs on the main thread and may interrupt a method that holds it.
+        # Reentrant: a signal handler runs on the main thread, and may interrupt a method that holds the lock.
         self._lock = threading.RLock()
         self._event = threading.Event()
         self._reason: ProvisionerError | None = None
@@ -31,7 +31,7 @@ class Cancellation:
         return self._reason
 
     def request(self, reason: ProvisionerError) -> None:
-        """Ask everybody to stop; the first reason stays. Blocked transfers are woken by closing them."""
+        """Request the end of the run, and close what blocks; of several reasons the first one stays."""
         with self._lock:
             if self._reason is None:
                 self._reason = reason
@@ -42,7 +42,7 @@ class Cancellation:
                 close()
 
     def raise_if_requested(self) -> None:
-        """Raise the reason if there is one.
+        """Raise the reason if the end was requested.
 
         Raises:
             ProvisionerError: the reason that was given to :meth:`request`.
@@ -51,17 +51,21 @@ class Cancellation:
             raise self._reason
 
     def wait(self, seconds: float) -> None:
-        """Wait ``seconds``, or less when asked to stop.
+        """Wait for ``seconds``, or until the end is requested.
 
         Raises:
-            ProvisionerError: asked to stop while waiting, or before.
+            ProvisionerError: the end was requested, before or meanwhile.
         """
         self._event.wait(seconds)
         self.raise_if_requested()
 
     @contextlib.contextmanager
     def closing(self, close: Callable[[], None]) -> Iterator[None]:
-        """While the block runs, a request to stop calls ``close``, which must end a blocking call in the block."""
+        """Let a request call ``close`` while the block runs; ``close`` must end a blocking call in the block.
+
+        Raises:
+            ProvisionerError: the end was requested before the block.
+        """
         token = id(close)
         with self._lock:
             self._closers[token] = close

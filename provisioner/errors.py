@@ -1,8 +1,9 @@
-"""Everything that can go wrong, as types: one class for each cause, with its exit code.
+"""The program's errors: one class for each cause, with its exit code.
 
-The class *is* the row of the exit-code table: ``reference`` is a stable handle for documents and searches, ``exit_code``
-is the process's answer (see ``docs/reference.md``). An instance says what failed and on what (``message``) and what the user
-can do (``hint``). This module imports nothing of ours, so that every layer may raise from it.
+Each class is a row in the table of exit codes in ``docs/reference.md``: ``reference`` is a stable name for documents and
+searches, and ``exit_code`` is what the process ends with. An instance says what failed, on what and what was done about it
+(``message``), and what the user can do (``hint``). This module imports nothing of the package, so that every layer may
+raise its errors.
 
 ::
 
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERNAL_ERROR_EXIT_CODE: Final = 70
-"""What an exception that is not ours ends with: a bug, and the only case that prints a traceback."""
+"""The exit code for any other exception: a bug, and the only case in which a traceback is printed."""
 
 
 class ProvisionerError(Exception):
-    """A failure that we understand: no traceback, one message, one exit code."""
+    """A failure with a known cause: it is reported with a message and an exit code, without a traceback."""
 
     reference: ClassVar[str] = "provisioner-error"
     """A stable kebab-case name of the cause."""
@@ -63,7 +64,7 @@ class UsageError(ProvisionerError):
 
 
 class IntegrityError(ProvisionerError):
-    """Bytes arrived, and they are wrong."""
+    """Bytes are wrong."""
 
     reference = "bytes-wrong"
     exit_code = 65
@@ -71,19 +72,19 @@ class IntegrityError(ProvisionerError):
 
 
 class DigestMismatchError(IntegrityError):
-    """The digest of what arrived is not the one that the catalog or the listing names."""
+    """Bytes that arrived have another digest than the catalog or the listing says."""
 
     reference = "digest-mismatch"
 
 
 class SizeMismatchError(IntegrityError):
-    """There is more, or less, than the catalog or the listing says."""
+    """More or fewer bytes arrived than the catalog or the listing says."""
 
     reference = "size-mismatch"
 
 
 class UnsafeArchiveError(IntegrityError):
-    """An archive holds a member that would leave its directory or is no plain file, directory or inner link."""
+    """An archive has a member that would leave its directory, or that is not a file, a directory or a link within it."""
 
     reference = "unsafe-archive"
 
@@ -95,13 +96,13 @@ class BrokenArchiveError(IntegrityError):
 
 
 class DamagedTreeError(IntegrityError):
-    """A published tree is not what its manifest says."""
+    """A published tree differs from its manifest."""
 
     reference = "tree-damaged"
 
 
 class NotFoundError(ProvisionerError):
-    """The remote does not have it: repository, file or revision."""
+    """The remote has no such repository, revision or file."""
 
     reference = "not-found"
     exit_code = 66
@@ -109,13 +110,13 @@ class NotFoundError(ProvisionerError):
 
 
 class MissingDataError(NotFoundError):
-    """Data are missing on the volume, and fetching them was forbidden."""
+    """Data are missing on the volume, and ``AUTO_DOWNLOAD`` forbids fetching them."""
 
     reference = "data-missing"
 
 
 class RemoteRefusedError(ProvisionerError):
-    """The remote refuses, and asking again will not help."""
+    """The remote refuses a request, and would refuse it again."""
 
     reference = "remote-refused"
     exit_code = 69
@@ -123,7 +124,7 @@ class RemoteRefusedError(ProvisionerError):
 
 
 class VolumeNotWritableError(ProvisionerError):
-    """The volume cannot be made or written by this user, and something is missing on it."""
+    """This user may not write to the volume, and something is missing on it."""
 
     reference = "volume-not-writable"
     exit_code = 73
@@ -131,7 +132,7 @@ class VolumeNotWritableError(ProvisionerError):
 
 
 class VolumeError(ProvisionerError):
-    """The volume failed or is in a state that we do not touch."""
+    """The volume failed, or is in a state in which nothing may be changed."""
 
     reference = "volume-error"
     exit_code = 74
@@ -139,19 +140,19 @@ class VolumeError(ProvisionerError):
 
 
 class VolumeFullError(VolumeError):
-    """There is not enough room, by the device or by the limit that was set."""
+    """There is not enough free space on the device, or within ``MAX_STORAGE_GB``."""
 
     reference = "volume-full"
 
 
 class NoRoomError(VolumeFullError):
-    """A data set does not fit, found out before its first byte: for a phase a reason to leave it out, not a failure."""
+    """A data set does not fit, as its source's sizes show before its first byte; in a phase it is left out."""
 
     reference = "no-room"
 
 
 class TryAgainError(ProvisionerError):
-    """It may work later, unchanged."""
+    """The same command may succeed later."""
 
     reference = "try-again"
     exit_code = 75
@@ -159,13 +160,13 @@ class TryAgainError(ProvisionerError):
 
 
 class RemoteUnavailableError(TryAgainError):
-    """The remote kept failing for as long as we were willing to ask."""
+    """The remote failed until all retries were used up."""
 
     reference = "remote-unavailable"
 
 
 class UpstreamChangedError(RemoteUnavailableError):
-    """A file became another one while it was fetched, again and again."""
+    """A file was changed upstream while it was fetched, several times."""
 
 
 class LockTimeoutError(TryAgainError):
@@ -181,7 +182,7 @@ class DeadlineError(TryAgainError):
 
 
 class AccessDeniedError(ProvisionerError):
-    """The remote knows it and does not give it to us."""
+    """The remote does not allow access."""
 
     reference = "access-denied"
     exit_code = 77
@@ -189,13 +190,13 @@ class AccessDeniedError(ProvisionerError):
 
 
 class LicenseRefusedError(AccessDeniedError):
-    """A data set that was asked for by name has a licence that the policy refuses."""
+    """The policy refuses the licence of a data set that was asked for by name."""
 
     reference = "license-refused"
 
 
 class ConfigurationError(ProvisionerError):
-    """A setting, the config file or the catalog is wrong."""
+    """A setting, the config file or the catalog is not valid."""
 
     reference = "configuration"
     exit_code = 78
@@ -203,7 +204,7 @@ class ConfigurationError(ProvisionerError):
 
 
 class AppNotExecutableError(ProvisionerError):
-    """The app's command is there and cannot be executed."""
+    """The app's command exists and cannot be executed."""
 
     reference = "app-not-executable"
     exit_code = 126
@@ -211,7 +212,7 @@ class AppNotExecutableError(ProvisionerError):
 
 
 class AppNotFoundError(ProvisionerError):
-    """The app's command is not there."""
+    """The app's command does not exist."""
 
     reference = "app-not-found"
     exit_code = 127
@@ -219,7 +220,7 @@ class AppNotFoundError(ProvisionerError):
 
 
 class InterruptedBySignal(ProvisionerError):  # noqa: N818 - it names an event, not a fault
-    """A signal asked us to stop; what had arrived stays in staging."""
+    """A signal ended the run; what had arrived stays in staging."""
 
     reference = "interrupted"
     exit_code = 128
@@ -231,7 +232,7 @@ class InterruptedBySignal(ProvisionerError):  # noqa: N818 - it names an event, 
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Return the process exit code for ``error``; 70 for whatever is not ours."""
+    """Return the exit code of the process for ``error``; 70 for any that is not a :class:`ProvisionerError`."""
     if isinstance(error, InterruptedBySignal):
         return error.exit_code + error.signum
     if isinstance(error, ProvisionerError):

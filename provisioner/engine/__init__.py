@@ -1,6 +1,29 @@
-"""A run: plan, take the lock, build each data set, publish, report.
+"""A run: view the volume, plan, take the lock, build each missing data set, publish it, and write how it ended.
 
-The network edge and the disk edge meet here and nowhere else.
-What is decided without touching anything belongs in :mod:`provisioner.planning`; what is shown belongs in
-:mod:`provisioner.reporting`.
+Network and disk meet in this package and nowhere else. What is decided without touching either belongs in
+:mod:`provisioner.planning`; how things are shown belongs in :mod:`provisioner.reporting`.
+
+In the order of a run:
+
+1. ``installation`` reads settings and catalog; ``request`` turns the settings into a request for the planner.
+2. ``run`` is the story of a whole run. ``volume_session`` is its access to the volume (directories, store, lock), and
+   ``clients`` its access to the network. ``supervise`` lets it work on a second thread, so that signals and the deadline are
+   answered at once.
+3. ``view`` compares what the volume holds with what was asked for. With nothing to do the run ends here.
+4. ``repository_step`` makes sure that the user's data-set repositories exist: those of ``repository_requests``, with the first
+   files of ``repository_template``.
+5. ``steps`` carries out the plan, one data set after the other. A step that needs bytes is left to ``build``, which tries the
+   data set's sources in order:
+
+   - ``reuse`` takes over what the volume already has; ``local_copies`` in staging finds files elsewhere on the machine;
+   - ``fetch`` brings the rest, over the connections of ``fetch_threads``, and ``unpack`` unpacks archives, also while they
+     arrive; ``plain_files`` puts all other files at their paths;
+   - all of them work on one ``staged_tree``, and ``path_claims`` records which of its paths are taken, and by what;
+   - ``publish`` merges the parts into a manifest and makes the tree the one that the app reads.
+
+6. ``status_file`` and ``build_progress`` tell how the run gets on; ``app_files`` writes ``provision.env`` and
+   ``ATTRIBUTION.md``; ``result`` says how the run ended.
+
+Beside a run: ``verification`` compares trees with their manifests, and ``repair`` repairs what it finds, one version at a time
+(``version_repair``, ``repair_outcome``).
 """

@@ -1,6 +1,6 @@
-"""The edges of one run, made from its settings when they are first needed: the network's clients and what lies about.
+"""The clients of one run, created from its settings when they are first used.
 
-Wiring alone: the edges themselves get plain values and never see the settings.
+Only the wiring is here: the clients get plain values, and never the settings.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 
 class Clients:
-    """One policy for retries, proxies, certificates and bandwidth, on every path."""
+    """The network's clients, with one policy for retries, proxies, certificates and bandwidth; and files of this machine."""
 
     def __init__(self, settings: Settings, root: Path, cancellation: Cancellation, policy: RetryPolicy | None = None) -> None:
-        """Make nothing yet.
+        """Prepare; no client is created yet.
 
         Args:
             settings: what the user asked for.
             root: the volume's root, where an older tool may have left archives.
             cancellation: ends every request.
-            policy: how often and how long to ask; the usual one when ``None``.
+            policy: how often and how long a request is retried; ``None``: as usual.
         """
         self._settings = settings
         self._root = root
@@ -53,16 +53,16 @@ class Clients:
         )
 
     def check(self) -> None:
-        """Find out now what would otherwise fail at the first request.
+        """Check now what would otherwise fail at the first request.
 
         Raises:
-            ConfigurationError: the certificates that were named cannot be used.
+            ConfigurationError: the file of certificates (``SSL_CERT_FILE``) cannot be used.
         """
         if self._settings.ssl_cert_file is not None:
             tls_context(self._settings.ssl_cert_file)
 
     def close(self) -> None:
-        """Let go of the Hub's client, which this process may want for itself."""
+        """Close the Hub's client, so that a program which uses the same library finds it unchanged."""
         if "hub" in self.__dict__:
             self.hub.close()
 
@@ -86,7 +86,7 @@ class Clients:
 
     @cached_property
     def sources(self) -> Sources:
-        """Sources of every kind."""
+        """What resolves sources, of every kind."""
         return Sources(lambda: self.hub)
 
     @cached_property
@@ -96,7 +96,7 @@ class Clients:
 
     @cached_property
     def local_copies(self) -> LocalCopies:
-        """Bytes that are on this machine already."""
+        """Files on this machine that may have the right bytes already."""
         cache = self._settings.hf_hub_cache if self._settings.use_hf_cache else None
         return LocalCopies(self._root, cache, self._cancellation.raise_if_requested)
 

@@ -1,4 +1,4 @@
-"""Where this program is installed, and the files that it comes with."""
+"""This installation: where the program is, the settings that its environment makes, and its catalog."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def app_root() -> Path:
 
 
 def in_image() -> bool:
-    """Return whether this is the container image's own program."""
+    """Return whether this program runs from the container image."""
     return app_root() == _IMAGE
 
 
@@ -50,7 +50,7 @@ def load_catalog(path: Path) -> Catalog:
     """Read a catalog.
 
     Raises:
-        ConfigurationError: it is not there, or not well formed.
+        ConfigurationError: the file does not exist, or is not well formed.
     """
     try:
         text = path.read_text("utf-8")

@@ -1,6 +1,6 @@
-"""What a new data-set repository begins with: templates that come with the program, or a directory of the user's.
+"""The first files of a new data-set repository: a template that comes with the program, or a directory of the user's.
 
-Only files are read here; what is done with them is :mod:`provisioner.remote.hub.repository`'s business.
+The files are only read here; :mod:`provisioner.remote.hub.repository` uploads them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TEMPLATES: Final = ("experiment-logs", "plain")
-"""Those that come with the program; the first one is the default."""
+"""The templates that come with the program; the first one is the default."""
 
 _DIRECTORY: Final = Path(__file__).resolve().parents[1] / "templates"
 _MOST_FILES: Final = 100
 _MOST_BYTES: Final = 10 * 1024 * 1024
-"""A template is a beginning: larger files are uploaded with the Hub's own tools, which resume."""
+"""Larger files are uploaded with the Hub's own tools, which resume."""
 
 
 def load_template(name: str) -> Mapping[str, bytes]:
-    """Return a template's files by their path in the repository.
+    """Return the content of a template's files, by path in the repository.
 
     Args:
         name: one of :data:`TEMPLATES`, or the path of a directory (written with a separator, or one that exists).
@@ -37,30 +37,31 @@ def load_template(name: str) -> Mapping[str, bytes]:
     if not directory.is_dir():
         hint = nearest(name, TEMPLATES) if not any(mark in name for mark in (os.sep, "/", ".")) else ""
         raise ConfigurationError(
-            f"the template {name!r} is neither {' nor '.join(TEMPLATES)}, nor a folder; nothing was made",
-            hint=f"{hint} Give the path of a folder, such as ./my-template, for one of your own.".strip(),
+            f"the template {name!r} is neither {' nor '.join(TEMPLATES)}, nor a directory; nothing was created",
+            hint=f"{hint} Give the path of a directory, such as ./my-template, for one of your own.".strip(),
         )
     files: dict[str, bytes] = {}
     total = 0
     try:
         for path in sorted(directory.rglob("*")):
-            place = path.relative_to(directory)
-            # What begins with a dot is the user's tools' (.git, .DS_Store); a link may lead anywhere.
-            if any(part.startswith(".") for part in place.parts) or path.is_symlink() or not path.is_file():
+            relative = path.relative_to(directory)
+            # Names that begin with a dot belong to the user's tools (.git, .DS_Store); a link may lead anywhere.
+            if any(part.startswith(".") for part in relative.parts) or path.is_symlink() or not path.is_file():
                 continue
             total += path.stat().st_size
             if len(files) >= _MOST_FILES or total > _MOST_BYTES:
                 raise ConfigurationError(
-                    f"the template {name!r} has more than {_MOST_FILES} files or {_MOST_BYTES // 1024**2} MiB; nothing was made",
+                    f"the template {name!r} has more than {_MOST_FILES} files or {_MOST_BYTES // 1024**2} MiB;"
+                    " nothing was created",
                     hint="A template is a beginning: put in a card and small files, and upload the rest with 'hf upload'.",
                 )
-            files[place.as_posix()] = path.read_bytes()
+            files[relative.as_posix()] = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(
-            f"the template {name!r} cannot be read: {error.strerror}; nothing was made", hint="Make it readable for this user."
+            f"the template {name!r} cannot be read: {error.strerror}; nothing was created", hint="Make it readable for this user."
         ) from error
     if not files:
         raise ConfigurationError(
-            f"the template {name!r} holds no files; nothing was made", hint="Put at least a README.md into it."
+            f"the template {name!r} holds no files; nothing was created", hint="Put at least a README.md into it."
         )
     return files

@@ -1,4 +1,4 @@
-"""Work on a thread of its own, so that signals, the deadline, progress and the heartbeat never wait for a transfer."""
+"""Work on a second thread: the first one answers signals and the deadline at once, and shows progress."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ T = TypeVar("T")
 
 TICK_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 0.7
-"""How long the threads that move bytes may take to notice that the run must end; a signal is answered within a second."""
+"""How long the work may take to end after it was cancelled; so a signal is answered within a second."""
 
 
 def supervise(work: Callable[[], T], cancellation: Cancellation, tick: Callable[[], None]) -> T:
-    """Do ``work``, and leave soon after a request to stop, whatever the work is waiting for.
+    """Return what ``work`` returns, or raise soon after a cancellation, whatever the work is waiting for.
 
     Args:
-        work: runs on a daemon thread; when it is left behind, it ends with the process.
-        cancellation: the request.
+        work: runs on a daemon thread; one that does not end in time ends with the process.
+        cancellation: ends the work.
         tick: called a few times a second on this thread.
 
     Returns:
-        What ``work`` gives, even if it was asked to stop in its last moment.
+        The result of ``work``, also if it was cancelled just before its end.
 
     Raises:
-        ProvisionerError: the reason to stop.
+        ProvisionerError: the reason of the cancellation.
         BaseException: what ``work`` raises.
     """
     outcome: list[T] = []
@@ -61,7 +61,7 @@ def supervise(work: Callable[[], T], cancellation: Cancellation, tick: Callable[
 
 @contextlib.contextmanager
 def deadline(seconds: float | None, cancellation: Cancellation) -> Iterator[None]:
-    """Ask everybody to stop when the block has taken ``seconds``; ``None``: it may take for ever."""
+    """Cancel everything when the block has taken ``seconds``; ``None``: it may take any time."""
     if seconds is None:
         yield
         return

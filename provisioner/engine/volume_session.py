@@ -1,7 +1,7 @@
-"""The volume that the settings name: its layout, its trees, and holding its lock.
+"""The volume that the settings name: its directories, its kind, its trees and its lock.
 
-Every command that looks at the volume or changes it begins here, so that all of them agree on what kind of volume it is, how
-trees are published on it, and when it must be left alone.
+Every command that reads or changes the volume does so through a session. So all of them agree on where things are, how trees
+are published, and when nothing may be written.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 WAIT_LINE_SECONDS: Final = 10.0
+"""How often a line says that another writer is waited for."""
 
 
 class VolumeSession:
-    """One volume, as one process sees it."""
+    """One process's access to one volume."""
 
     def __init__(self, settings: Settings, cancellation: Cancellation) -> None:
-        """Look at nothing but the mount's kind.
+        """Read nothing but the mount's kind.
 
         Args:
             settings: what the user asked for.
@@ -55,18 +56,18 @@ class VolumeSession:
 
     @cached_property
     def store(self) -> Store:
-        """The trees."""
+        """The volume's trees and records."""
         from provisioner.volume.store.store import Store  # noqa: PLC0415 - 'status' needs the layout alone
 
         publish = "dir" if self.kind == "object" else self.settings.publish
         return Store(self.layout, publish, program_version=__version__, check_cancelled=self._cancellation.raise_if_requested)
 
     def prepare(self) -> None:
-        """Make the directories that a writer needs.
+        """Create the directories that a writer needs.
 
         Raises:
-            VolumeNotWritableError: this user may not.
-            VolumeError: it is no volume to write to, or it failed.
+            VolumeNotWritableError: this user may not write there.
+            VolumeError: the volume's locks do not exclude other writers, or it failed.
         """
         if self.kind == "object" and self.settings.lock == "flock":
             raise VolumeError(
@@ -87,24 +88,24 @@ class VolumeSession:
 
     @contextlib.contextmanager
     def lock(self, *, waits: bool = True) -> Iterator[None]:
-        """Be the one writer while the block runs.
+        """Hold the volume's lock while the block runs: no other process writes meanwhile.
 
         Args:
-            waits: as long as ``LOCK_TIMEOUT`` says; otherwise not at all.
+            waits: wait for another writer, as long as ``LOCK_TIMEOUT``; otherwise not at all.
 
         Raises:
-            LockTimeoutError: another writer kept it.
-            VolumeNotWritableError, VolumeError: there is no lock to be had.
+            LockTimeoutError: another writer kept the lock.
+            VolumeNotWritableError, VolumeError: the volume does not allow a lock.
         """
         if self.settings.lock == "external":
             yield
             return
-        said = -WAIT_LINE_SECONDS
+        last_line = -WAIT_LINE_SECONDS
 
         def waiting(holder: str, waited: float) -> None:
-            nonlocal said
-            if waited - said >= WAIT_LINE_SECONDS:
-                said = waited
+            nonlocal last_line
+            if waited - last_line >= WAIT_LINE_SECONDS:
+                last_line = waited
                 left = self.settings.lock_timeout_seconds - waited
                 _LOGGER.info("Waiting for %s: %.0f s so far, giving up in %.0f s", holder, waited, left)
 
@@ -117,5 +118,5 @@ class VolumeSession:
 
 
 def now() -> str:
-    """Return the time, UTC, ISO 8601."""
+    """Return the present time, UTC, in ISO 8601 format."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
