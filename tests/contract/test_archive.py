@@ -1,4 +1,4 @@
-"""Honest archives come out as the reference programs unpack them, every file hashed, whatever wrote them."""
+"""Honest archives unpack to what the reference programs unpack, whichever program wrote them, with a hash of every file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 LONG = "a-folder-with-a-rather-long-name-that-does-not-fit/" * 3 + "n" * 200
 BIG = bytes(range(256)) * 12_000
-"""Three MiB: several blocks of any size that is used."""
+"""Three MiB: several blocks, whatever block size a reader uses."""
 
 
 def run(archive: Path, form: UnpackFormat, root: Path, into: str = "", **options: Any) -> Unpacked:
@@ -54,7 +54,7 @@ def run(archive: Path, form: UnpackFormat, root: Path, into: str = "", **options
 
 
 def open_descriptors() -> int:
-    """Count what this process has open."""
+    """Return the number of open descriptors of this process."""
     with os.scandir("/proc/self/fd") as found:
         return sum(1 for _ in found)
 
@@ -77,7 +77,7 @@ def snapshot(root: Path) -> dict[str, object]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Return a tree with all that an honest archive may hold."""
+    """Return a tree with everything that an honest archive may hold."""
     root = tmp_path / "source"
     (root / Path(LONG).parent).mkdir(parents=True)
     (root / "empty folder" / "inner").mkdir(parents=True)
@@ -108,7 +108,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def assert_right(root: Path, done: Unpacked) -> None:
-    """Assert that what was given back is what is on the disk, by our own check and by coreutils."""
+    """Assert that the entries describe what is on the disk, by the program's own check and by coreutils."""
     manifest = Manifest.of(done.entries)
     assert check_tree(root, manifest, deep=True, check_cancelled=nothing) == []
     if not manifest.files:
@@ -132,7 +132,7 @@ COMPRESSED = [form for form in COMPRESS if form != "tar"]
 
 
 def gnu_tar(folder: Path, kind: str = "gnu", *more: str) -> bytes:
-    """Pack ``directory`` with GNU tar."""
+    """Return ``folder`` packed by GNU tar."""
     return subprocess.run(
         ["tar", "--create", f"--format={kind}", *more, "--directory", folder, "."], stdout=subprocess.PIPE, check=True
     ).stdout
@@ -141,7 +141,7 @@ def gnu_tar(folder: Path, kind: str = "gnu", *more: str) -> bytes:
 @pytest.mark.parametrize("form", COMPRESS)
 @pytest.mark.parametrize("kind", ["gnu", "oldgnu", "pax", "ustar"])
 def test_a_tar_comes_out_as_gnu_tar_unpacks_it(source: Path, tmp_path: Path, form: UnpackFormat, kind: str) -> None:
-    """Names of any bytes and length, links, hard links, empty directories; in each format that is in use."""
+    """Names of any bytes and length, links, hard links and empty directories, in each format, come out as from GNU tar."""
     if kind == "ustar":
         # More than that it cannot say.
         shutil.move(source / LONG, source / LONG[:-120])
@@ -165,7 +165,7 @@ def test_a_tar_comes_out_as_gnu_tar_unpacks_it(source: Path, tmp_path: Path, for
 
 
 def test_an_old_v7_tar(source: Path, tmp_path: Path) -> None:
-    """No magic, directories known by their slash, short names only."""
+    """A tar without magic, in which only a slash marks directories, is unpacked."""
     shutil.rmtree(source / LONG.partition("/")[0])
     archive = tmp_path / "a.tar"
     archive.write_bytes(gnu_tar(source, "v7"))
@@ -178,7 +178,7 @@ def test_an_old_v7_tar(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", COMPRESSED)
 def test_several_streams_and_padding(source: Path, tmp_path: Path, form: UnpackFormat) -> None:
-    """Parallel compressors write many streams, some writers pad with zeros: neither is damage."""
+    """Several streams, as parallel compressors write them, and padding with zeros are not taken for damage."""
     packed = gnu_tar(source)
     third = len(packed) // 3
     pieces = [packed[:third], b"", packed[third : third + 7], packed[third + 7 :]]
@@ -188,8 +188,8 @@ def test_several_streams_and_padding(source: Path, tmp_path: Path, form: UnpackF
     assert snapshot(tmp_path / "out") == snapshot(source)
 
 
-def test_what_a_python_writer_makes(tmp_path: Path) -> None:
-    """``tarfile`` writes pax headers with sizes and times of fractions, and global headers."""
+def test_a_tar_that_python_wrote(tmp_path: Path) -> None:
+    """The pax headers of ``tarfile``, with times in fractions of a second, and its global headers are understood."""
     archive = tmp_path / "a.tar"
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "global"}) as tar:
         info = tarfile.TarInfo("x" * 120 + "/Ünï")
@@ -204,8 +204,8 @@ def test_what_a_python_writer_makes(tmp_path: Path) -> None:
     assert_right(tmp_path / "out", done)
 
 
-def test_large_sizes_in_binary(tmp_path: Path) -> None:
-    """GNU writes numbers that do not fit into octal digits as binary: here one that would have fitted."""
+def test_a_size_in_binary(tmp_path: Path) -> None:
+    """A number in binary, as GNU tar writes it when octal digits do not suffice, is read."""
     info = tarfile.TarInfo("a")
     info.size = 3
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -217,8 +217,8 @@ def test_large_sizes_in_binary(tmp_path: Path) -> None:
     assert [entry.size for entry in run(archive, "tar", tmp_path / "out").entries] == [3]
 
 
-def test_one_zero_block_and_junk_behind_the_end(tmp_path: Path) -> None:
-    """As every tar program reads them: one block ends it, and what is behind the mark is no member."""
+def test_one_zero_block_and_junk_after_the_end_mark(tmp_path: Path) -> None:
+    """As in every tar program, one block of zeros ends the archive, and what follows it is ignored."""
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a").write_bytes(b"abc")
     packed = gnu_tar(tmp_path / "source").rstrip(b"\0")
@@ -233,7 +233,7 @@ def test_one_zero_block_and_junk_behind_the_end(tmp_path: Path) -> None:
 
 
 def write_zip(source: Path, archive: Path, method: int, **more: Any) -> None:
-    """Pack ``source`` with the standard library, links and directories as Info-ZIP writes them."""
+    """Pack ``source`` with the standard library; links and directories are written as Info-ZIP does."""
     with zipfile.ZipFile(archive, "w", method, **more) as packed:
         for folder, folders, files in os.walk(source):
             for name in folders + files:
@@ -255,7 +255,7 @@ def write_zip(source: Path, archive: Path, method: int, **more: Any) -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_comes_out_as_it_went_in(source: Path, tmp_path: Path, method: int) -> None:
-    """Every method; links as Unix writes them; directories, empty ones too."""
+    """Files of every method, links as Unix writes them, and directories, also empty ones, are unpacked."""
     (source / "not utf-8 \udcff").unlink()
     archive = tmp_path / "a.zip"
     write_zip(source, archive, method)
@@ -266,7 +266,7 @@ def test_a_zip_comes_out_as_it_went_in(source: Path, tmp_path: Path, method: int
 
 
 def test_a_zip_as_the_standard_library_reads_it(source: Path, tmp_path: Path) -> None:
-    """An independent reader gives the same files."""
+    """An independent reader unpacks the same files."""
     archive, reference = tmp_path / "a.zip", tmp_path / "reference"
     write_zip(source, archive, zipfile.ZIP_DEFLATED)
     with zipfile.ZipFile(archive) as packed:
@@ -280,7 +280,7 @@ def test_a_zip_as_the_standard_library_reads_it(source: Path, tmp_path: Path) ->
 
 
 class _Unseekable(io.RawIOBase):
-    """A pipe: the writer cannot go back, so sizes follow the content."""
+    """A pipe: the writer cannot seek back, so it writes sizes after the content."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("wb")
@@ -296,20 +296,20 @@ class _Unseekable(io.RawIOBase):
         super().close()
 
 
-@pytest.mark.parametrize("shape", ["zip64", "piped", "prefix", "comment", "prefix of zip64"])
-def test_unusual_zips(tmp_path: Path, shape: str) -> None:
-    """64-bit sizes, sizes behind the content, a self-extractor in front, a comment that looks like an index."""
+@pytest.mark.parametrize("variant", ["zip64", "piped", "prefix", "comment", "prefix of zip64"])
+def test_unusual_zips(tmp_path: Path, variant: str) -> None:
+    """Sizes of 64 bits, sizes after the content, a program in front, and a comment that looks like an index are understood."""
     archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(_Unseekable(archive) if shape == "piped" else archive, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(_Unseekable(archive) if variant == "piped" else archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for number in range(3):
-            with packed.open(f"f{number}", "w", force_zip64="zip64" in shape) as member:
+            with packed.open(f"f{number}", "w", force_zip64="zip64" in variant) as member:
                 member.write(b"abc" * number)
-        if shape == "comment":
+        if variant == "comment":
             packed.comment = b"PK\5\6" + bytes(18) + b" and so on"
     data = archive.read_bytes()
-    if "prefix" in shape:
+    if "prefix" in variant:
         data = b"#!/bin/sh\nexit\n" + data
-    if "zip64" in shape:
+    if "zip64" in variant:
         # Python writes the 64-bit index only for what needs it: have one by hand.
         end = data.rfind(b"PK\5\6")
         count, size, offset = struct.unpack_from("<HLL", data, end + 10)
@@ -337,7 +337,7 @@ def test_unusual_zips(tmp_path: Path, shape: str) -> None:
     ],
 )
 def test_names_in_a_zip(tmp_path: Path, raw: bytes, flags: int, host: int, name: str) -> None:
-    """UTF-8 where it says so or is; the bytes themselves from Unix; code page 437 from the rest."""
+    """A name is UTF-8 if it is marked so or valid; else its bytes are kept (Unix) or are code page 437 (other systems)."""
     archive = tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w") as packed:
         info = zipfile.ZipInfo("x" * len(raw))
@@ -353,7 +353,7 @@ def test_names_in_a_zip(tmp_path: Path, raw: bytes, flags: int, host: int, name:
 
 
 def test_more_members_than_16_bits_can_count(tmp_path: Path) -> None:
-    """The count is then in the 64-bit index; without one, as some writers leave it, what is left of it must agree."""
+    """The count is that of the zip64 record; without one, 16 bits must agree, because some writers let it overflow."""
     one = zip_of(tmp_path / "one", {"a": b"x"}).read_bytes()
     at, end = one.index(b"PK\1\2"), one.index(b"PK\5\6")
     count = 66_000
@@ -399,7 +399,7 @@ both = pytest.mark.parametrize(("form", "make"), MAKERS, ids=["tar", "zip"])
 
 @both
 def test_an_archive_of_nothing(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """Is whole, and gives nothing; its subdirectory is there, and empty."""
+    """An archive without members is accepted; with ``into``, an empty directory comes out."""
     archive = make(tmp_path / "a", {})
     assert run(archive, form, tmp_path / "out").entries == ()
     done = run(archive, form, tmp_path / "out", "sub/folder")
@@ -408,8 +408,8 @@ def test_an_archive_of_nothing(tmp_path: Path, form: UnpackFormat, make: Callabl
 
 
 @both
-def test_a_sub_folder(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """Paths are those within the data set; the archive is not changed."""
+def test_a_sub_directory(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
+    """With ``into``, paths are still relative to the data set. The archive is not changed."""
     archive = make(tmp_path / "a", {"x/y": b"1", "z": b"2"})
     before = hashlib.sha256(archive.read_bytes()).digest()
     done = run(archive, form, tmp_path / "out", "sub/folder")
@@ -419,16 +419,16 @@ def test_a_sub_folder(tmp_path: Path, form: UnpackFormat, make: Callable[..., Pa
 
 
 @pytest.mark.parametrize("into", ["..", "/abs", "a/../b", "a//b", "."])
-def test_a_sub_folder_that_is_none(tmp_path: Path, into: str) -> None:
-    """The catalog refuses it long before; nobody gets past here either."""
+def test_a_sub_directory_that_is_no_plain_path(tmp_path: Path, into: str) -> None:
+    """A target outside the tree is refused, as the catalog refuses it before."""
     with pytest.raises(ValueError, match="sub-directory"):
         run(tar_of(tmp_path / "a", {}), "tar", tmp_path / "out", into)
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 @both
-def test_modes_are_ours(tmp_path: Path, umask: int, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """Whatever the umask: the group may manage all of it. A set-group-id bit of the volume's root is handed down."""
+def test_modes_do_not_come_from_the_archive(tmp_path: Path, umask: int, form: UnpackFormat, make: Callable[..., Path]) -> None:
+    """Whatever the umask, the group may write everything, and a set-group-id bit of the volume's root is inherited."""
     archive = make(tmp_path / "a", {"one/x": b"1", "two/y": b"2", "two/z": b"3"})
     (tmp_path / "out").mkdir()
     (tmp_path / "out").chmod(0o2775)
@@ -442,8 +442,8 @@ def test_modes_are_ours(tmp_path: Path, umask: int, form: UnpackFormat, make: Ca
 
 
 @both
-def test_what_an_earlier_archive_gave(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """The same file is accepted and not given twice; its bytes are not written again."""
+def test_a_file_that_an_earlier_archive_had_too(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
+    """The same file is accepted and listed as shared; it is not written again."""
     first = run(make(tmp_path / "a", {"README": b"same", "d/x": b"1"}), form, tmp_path / "out", artifact="first")
     existing = {entry.path: entry for entry in first.entries}
     inode = (tmp_path / "out" / "README").stat().st_ino
@@ -463,7 +463,7 @@ def test_what_an_earlier_archive_gave(tmp_path: Path, form: UnpackFormat, make: 
 def test_what_contradicts_an_earlier_archive(
     tmp_path: Path, files: dict[str, bytes], form: UnpackFormat, make: Callable[..., Path]
 ) -> None:
-    """Is an error that names the path and both; what is there stays."""
+    """The error names the path and both archives; what is on the disk stays."""
     same = hashlib.sha256(b"same").hexdigest()
     out = tmp_path / "out"
     (out / "d").mkdir(parents=True)
@@ -487,7 +487,7 @@ def test_what_contradicts_an_earlier_archive(
 
 
 def test_links_that_two_archives_share(tmp_path: Path) -> None:
-    """The same link is the same; another target is not."""
+    """The same link is accepted; one with another target is an error."""
 
     def linking(name: str, target: str) -> Path:
         with tarfile.open(tmp_path / name, "w") as tar:
@@ -505,7 +505,7 @@ def test_links_that_two_archives_share(tmp_path: Path) -> None:
 
 @both
 def test_a_hard_link_to_an_earlier_archives_file(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """It is a file of the data set like any other."""
+    """A hard link to a file of the data set is made, even if that file is from another archive."""
     first = run(make(tmp_path / "a", {"x": b"1"}), form, tmp_path / "out")
     with tarfile.open(tmp_path / "b", "w") as tar:
         info = tarfile.TarInfo("y")
@@ -518,7 +518,7 @@ def test_a_hard_link_to_an_earlier_archives_file(tmp_path: Path, form: UnpackFor
 
 @both
 def test_leftovers_are_replaced_and_never_followed(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """A file, a directory, a link out, a FIFO, and a link in place of a directory: all in the way."""
+    """A file, a directory, a link that leads out, a FIFO, and a link in place of a directory are replaced by what is unpacked."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"precious")
@@ -538,7 +538,7 @@ def test_leftovers_are_replaced_and_never_followed(tmp_path: Path, form: UnpackF
 
 
 def test_a_second_attempt_replaces_links_too(source: Path, tmp_path: Path) -> None:
-    """Unpacking twice gives what unpacking once gives."""
+    """Unpacking twice gives the same tree as unpacking once."""
     archive = tmp_path / "a.tar"
     os.link(source / "README", source / "folder" / "same")
     archive.write_bytes(gnu_tar(source))
@@ -551,8 +551,8 @@ def test_a_second_attempt_replaces_links_too(source: Path, tmp_path: Path) -> No
 
 
 @both
-def test_progress_and_the_wish_to_stop(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """Every byte of content is told once; a stop is noticed within a MiB and within a member."""
+def test_progress_and_cancellation(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
+    """Every byte of content is reported once; cancellation is noticed within a MiB and within a member."""
     archive = make(tmp_path / "a", {"big": BIG, **{f"small{n}": b"x" for n in range(10)}})
     told: list[int] = []
     asked = 0
@@ -583,7 +583,7 @@ def test_progress_and_the_wish_to_stop(tmp_path: Path, form: UnpackFormat, make:
 
 @pytest.mark.parametrize("form", [*COMPRESS, "zip"])
 def test_memory_is_bounded(tmp_path: Path, form: UnpackFormat) -> None:
-    """A large file costs a few blocks, however well it is packed."""
+    """A large file takes memory for a few blocks, however well it is compressed."""
     archive = tmp_path / "a"
     if form == "zip":
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -598,8 +598,8 @@ def test_memory_is_bounded(tmp_path: Path, form: UnpackFormat) -> None:
         tracemalloc.stop()
 
 
-def test_many_folders_need_few_descriptors(tmp_path: Path) -> None:
-    """However an archive jumps between directories, and however deep they are."""
+def test_many_directories_need_few_descriptors(tmp_path: Path) -> None:
+    """However often an archive changes between directories, and however deep they are, at most 128 are open."""
     files = {f"{'d/' * (number % 200)}{number}/{turn}": b"x" for turn in range(3) for number in range(300)}
     archive = tar_of(tmp_path / "a.tar", files)
     with tarfile.open(archive, "a") as tar:
@@ -621,7 +621,7 @@ def test_many_folders_need_few_descriptors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", [*COMPRESS, "zip"])
 def test_a_disk_that_refuses_is_not_a_broken_archive(tmp_path: Path, form: UnpackFormat) -> None:
-    """Writing fails in the middle of a file: the volume's error, with the path, and no descriptor stays open."""
+    """If writing fails in the middle of a file, the error is the volume's, with the path, and no descriptor stays open."""
     archive = tmp_path / "a"
     if form == "zip":
         zip_of(archive, {"big": BIG})
@@ -640,7 +640,7 @@ def test_a_disk_that_refuses_is_not_a_broken_archive(tmp_path: Path, form: Unpac
 
 @pytest.mark.parametrize("form", [*COMPRESS, "zip"])
 def test_an_archive_that_cannot_be_read_is_not_broken(tmp_path: Path, form: UnpackFormat) -> None:
-    """It is not there, or it is a directory: that says nothing about its bytes."""
+    """An archive that is missing, or is a directory, is an error of the volume."""
     (tmp_path / "folder").mkdir()
     for name in ("no", "folder"):
         with pytest.raises(VolumeError, match="reading the archive"):
@@ -648,7 +648,7 @@ def test_an_archive_that_cannot_be_read_is_not_broken(tmp_path: Path, form: Unpa
 
 
 def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
-    """A file in its place is left alone."""
+    """A file in the place of the tree is an error, and stays."""
     (tmp_path / "out").write_bytes(b"mine")
     with pytest.raises(VolumeError, match="making the directory"):
         run(tar_of(tmp_path / "a", {"x": b""}), "tar", tmp_path / "out")
@@ -657,14 +657,14 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
 
 @pytest.fixture
 def folding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the volume be one that does not tell ``a`` from ``A``."""
+    """Pretend that the volume takes ``a`` and ``A`` for the same name."""
     monkeypatch.setattr(TreeWriter, "folds_names", lambda _self: True)
 
 
 @pytest.mark.usefixtures("folding")
 @both
 def test_a_volume_that_folds_names(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """Two names that are one there are an error, never one file less; on others they are two files."""
+    """Two names that the volume takes for the same are an error, so that no file is lost."""
     run(make(tmp_path / "fine", {"A/x": b"1", "A/y": b"2"}), form, tmp_path / "fine-out")
     for names in (("a", "A"), ("d/x", "D/x"), ("\u00fc", "u\u0308")):
         archive = make(tmp_path / "a", dict.fromkeys(names, b"1"))
@@ -674,13 +674,13 @@ def test_a_volume_that_folds_names(tmp_path: Path, form: UnpackFormat, make: Cal
 
 
 @both
-def test_a_volume_that_does_not(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
-    """Capital letters count, and the probe for that leaves nothing behind."""
+def test_a_volume_that_does_not_fold_names(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
+    """Names that differ only in case are two files, and the probe leaves no file behind."""
     done = run(make(tmp_path / "a", {"a": b"1", "A": b"2", "d/x": b"3", "D/x": b"4"}), form, tmp_path / "out")
     assert len(done.entries) == 4
     assert_right(tmp_path / "out", done)
 
 
-def test_the_size_of_a_data_set_with_many_files_is_known() -> None:
-    """NSynth's train split, the largest archive of the catalog, has 289,206 members: far below the bound."""
+def test_the_largest_known_archive_is_far_below_the_limit() -> None:
+    """NSynth's train split, the largest archive of the catalog, has 289,206 members: less than a quarter of the limit."""
     assert MAX_MEMBERS > 4 * 289_206

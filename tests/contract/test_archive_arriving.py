@@ -1,4 +1,4 @@
-"""Archives are unpacked while they arrive: nothing is read before its turn, and nothing again once it was released."""
+"""Archives are unpacked while they arrive: they are read forward, and what was released is not read again."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def tarred(files: dict[str, bytes]) -> bytes:
 
 
 def zipped(files: dict[str, bytes], methods: list[int]) -> bytes:
-    """Return a zip of some files, packed by one method after the other."""
+    """Return a zip of some files, whose methods alternate."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as packed:
         for number, (name, data) in enumerate(files.items()):
@@ -74,7 +74,7 @@ def zipped(files: dict[str, bytes], methods: list[int]) -> bytes:
 
 
 def packed(form: UnpackFormat, files: dict[str, bytes]) -> bytes:
-    """Return an archive."""
+    """Return an archive of some files."""
     return zipped(files, METHODS) if form == "zip" else COMPRESS[form](tarred(files))
 
 
@@ -91,18 +91,18 @@ def reordered(data: bytes, order: list[int]) -> bytes:
 
 
 def run(archive: Arriving, form: UnpackFormat, root: Path, **options: Any) -> Unpacked:
-    """Unpack an archive that arrives."""
+    """Unpack an archive that is still arriving."""
     return unpack_into(root, archive, form, **options)
 
 
 def contents(root: Path, done: Unpacked) -> dict[str, bytes]:
-    """Return what is there, in the order of what was given back."""
+    """Return the unpacked files by path, in the order of the entries."""
     return {entry.path: (root / entry.path).read_bytes() for entry in done.entries}
 
 
 @pytest.fixture(autouse=True)
 def no_thread_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever happened, every thread has ended; there are two cores, however many this machine has."""
+    """Assert that every thread has ended; let there be two cores, however many this machine has."""
     monkeypatch.setattr(workers, "usable_cores", lambda: 2)
     before = threading.active_count()
     yield
@@ -111,7 +111,7 @@ def no_thread_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_arrives_is_unpacked(tmp_path: Path, form: UnpackFormat) -> None:
-    """Every file, in the archive's order, and what was released is not asked for again."""
+    """Every file comes out in the archive's order, and what was released is not read again."""
     data = packed(form, FILES)
     told: list[int] = []
     with Arriving(data, piece=100_000) as archive:
@@ -123,8 +123,8 @@ def test_what_arrives_is_unpacked(tmp_path: Path, form: UnpackFormat) -> None:
 
 
 @pytest.mark.parametrize("form", COMPRESS)
-def test_a_tar_is_read_from_its_beginning_on(tmp_path: Path, form: UnpackFormat) -> None:
-    """No byte twice, none left out."""
+def test_a_tar_is_read_from_beginning_to_end(tmp_path: Path, form: UnpackFormat) -> None:
+    """A tar is read forward, and no byte is read twice."""
     data = packed(form, FILES)
     with Arriving(data, piece=100_000) as archive:
         run(archive, form, tmp_path / "out")
@@ -132,8 +132,8 @@ def test_a_tar_is_read_from_its_beginning_on(tmp_path: Path, form: UnpackFormat)
         assert offsets == sorted(set(offsets))
 
 
-def test_the_index_of_a_zip_is_read_by_few_reads(tmp_path: Path) -> None:
-    """However many members it has: behind a slow line each read is a request."""
+def test_the_index_of_a_zip_takes_few_reads(tmp_path: Path) -> None:
+    """However many members there are, the index is read in large pieces: each read may be a request to the server."""
     data = zipped({f"{number:05d}": b"" for number in range(20_000)}, [zipfile.ZIP_STORED])
     start = data.index(b"PK\1\2")
     with Arriving(data, piece=len(data)) as archive:
@@ -143,7 +143,7 @@ def test_the_index_of_a_zip_is_read_by_few_reads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["reversed", "shuffled", "last first"])
 def test_an_index_in_another_order(tmp_path: Path, first: str) -> None:
-    """Members are read as they lie in the file, and given back as they are listed."""
+    """Members are read by their position in the file, and entries are returned in the order of the index."""
     order = list(range(len(FILES)))
     if first == "reversed":
         order.reverse()
@@ -160,8 +160,8 @@ def test_an_index_in_another_order(tmp_path: Path, first: str) -> None:
         assert archive.released > 0
 
 
-def test_empty_folders_in_another_order(tmp_path: Path) -> None:
-    """They come after the files, as they are listed."""
+def test_empty_directories_in_another_order(tmp_path: Path) -> None:
+    """Empty directories follow the files, in the order of the index."""
     files = dict.fromkeys(("c/", "b/x", "b/", "a/", "y"), b"")
     with Arriving(reordered(zipped(files, [zipfile.ZIP_STORED]), [4, 3, 2, 1, 0])) as archive:
         done = run(archive, "zip", tmp_path / "out")
@@ -171,7 +171,7 @@ def test_empty_folders_in_another_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_a_transfer_that_fails(tmp_path: Path, form: UnpackFormat, share: float) -> None:
-    """Its error comes out as it is, whichever thread it met."""
+    """The error of the transfer is raised unchanged, whichever thread it occurred in."""
     data = packed(form, FILES)
     here = int(len(data) * share) or 1
     # So that the last whole piece ends there.
@@ -181,8 +181,8 @@ def test_a_transfer_that_fails(tmp_path: Path, form: UnpackFormat, share: float)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_wish_to_stop_whichever_thread_notices(tmp_path: Path, form: UnpackFormat) -> None:
-    """At each of the places where it is looked for."""
+def test_cancellation_in_any_thread(tmp_path: Path, form: UnpackFormat) -> None:
+    """Cancellation ends the work, whichever thread notices it, and at whichever check."""
     data = packed(form, FILES)
     for when in (1, 2, 5, 30, 60):
         asked = itertools.count(1)
@@ -196,8 +196,8 @@ def test_the_wish_to_stop_whichever_thread_notices(tmp_path: Path, form: UnpackF
             run(archive, form, tmp_path / f"out{when}", check_cancelled=stop)
 
 
-def test_the_first_member_to_blame_is_named(tmp_path: Path) -> None:
-    """A broken file before a refused name: the file, though another thread looks at it."""
+def test_the_first_wrong_member_is_named(tmp_path: Path) -> None:
+    """If a broken file precedes a refused name, the error names the file, though another thread reads it."""
     files = {"a": NOISE[:500_000], "b": NOISE[:100_000], "c": NOISE[:100_000], "../d": b"x"}
     whole = zipped(files, [zipfile.ZIP_DEFLATED])
     with Arriving(whole) as archive, pytest.raises(UnsafeArchiveError, match="leads out"):
@@ -212,8 +212,8 @@ def test_the_first_member_to_blame_is_named(tmp_path: Path) -> None:
             run(archive, "zip", tmp_path / broken)
 
 
-def test_large_members_that_are_there_twice(tmp_path: Path) -> None:
-    """The same is accepted, another refused, though the first is still being written."""
+def test_large_members_with_the_same_name(tmp_path: Path) -> None:
+    """Equal content is accepted and other content refused, even while the first member is still being written."""
     for second, fine in ((NOISE[:200_000], True), (NOISE[1:200_001], False)):
         data = zipped({"x": NOISE[:200_000], "y": second}, [zipfile.ZIP_STORED])
         changed = bytearray(data)
@@ -243,7 +243,7 @@ trees = st.dictionaries(
 def test_any_archive(
     tmp_path_factory: pytest.TempPathFactory, form: UnpackFormat, tree: dict[str, tuple[int, int]], piece: int, seed: int
 ) -> None:
-    """Of any files, arriving in any pieces, comes out as it went in, the same at each time."""
+    """An archive of any files, arriving in any pieces, unpacks to these files, with the same result each time."""
     files = {name: NOISE[start : start + size] for name, (size, start) in tree.items()}
     data = packed(form, files)
     if form == "zip" and files:

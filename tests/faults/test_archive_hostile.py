@@ -1,6 +1,6 @@
-"""Archives that lie, attack or are damaged: refused with their reason, and never a byte outside.
+"""Archives that lie, attack or are damaged are refused with a reason, and nothing is written outside the tree.
 
-Each row has an honest twin of the same shape that must pass, so that what refuses is the guard and not something beside it.
+Each row has an honest twin of the same structure that must pass: this shows that the archive is refused for the right reason.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 
 
 class Box(NamedTuple):
-    """A place to unpack in, surrounded by things that must not change."""
+    """A directory to unpack into, with files beside it that must not change."""
 
     root: Path
     outside: Path
     arriving: bool = False
 
     def unpack(self, data: bytes, form: UnpackFormat, into: str = "", **options: Any) -> Unpacked:
-        """Unpack ``data``, and look whether the surroundings are as they were, whatever came of it."""
+        """Unpack ``data``, and assert that nothing outside has changed, with or without an error."""
         archive = self.root.parent / "archive"
         archive.write_bytes(data)
         before = self._surroundings()
@@ -81,7 +81,7 @@ class Box(NamedTuple):
 
 @pytest.fixture(params=["whole", "arriving", "on one core"])
 def box(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Box:
-    """Return an empty root beside a directory with a precious file; archives are there, or arrive, with threads and without."""
+    """Return an empty root beside a precious file; archives are on the disk or arriving, with threads or without."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_bytes(b"precious")
@@ -91,7 +91,7 @@ def box(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
 
 def hint_and_words(error: ProvisionerError) -> str:
-    """Assert that the error can be acted upon; give its text."""
+    """Assert that the error has a hint and names the archive; return its message."""
     assert error.hint
     assert error.message.startswith("archive: ")
     return error.message
@@ -101,7 +101,7 @@ def hint_and_words(error: ProvisionerError) -> str:
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, data: bytes = b"", *, target: str = "", **more: Any) -> bytes:
-    """Return one member as GNU tar would write it, with whatever name."""
+    """Return one member as GNU tar would write it, with any name."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.size = kind, target, len(data)
     for key, value in more.items():
@@ -142,12 +142,12 @@ def pax(records: dict[bytes, bytes], kind: bytes = tarfile.XHDTYPE) -> bytes:
 
 
 def tar(*members: bytes) -> bytes:
-    """End a tar properly."""
+    """Return a tar of some members, with its end mark."""
     return b"".join(members) + bytes(1024)
 
 
 def patched(header: bytes, at: int, field: bytes) -> bytes:
-    """Change a field of a header and make its checksum right again."""
+    """Return a member with a field of its header changed and its checksum corrected."""
     changed = bytearray(header)
     changed[at : at + len(field)] = field
     changed[148:156] = b" " * 8
@@ -235,7 +235,7 @@ UNSAFE_TARS: dict[str, tuple[bytes, str, bytes]] = {
 @pytest.mark.parametrize("into", ["", "sub/folder"])
 @pytest.mark.parametrize("row", UNSAFE_TARS)
 def test_an_unsafe_tar_is_refused(box: Box, row: str, into: str) -> None:
-    """With its reason; its honest twin is unpacked."""
+    """The error states the reason; the honest twin is unpacked."""
     hostile, reason, honest = UNSAFE_TARS[row]
     with pytest.raises(UnsafeArchiveError) as caught:
         box.unpack(hostile, "tar", into)
@@ -245,7 +245,7 @@ def test_an_unsafe_tar_is_refused(box: Box, row: str, into: str) -> None:
 
 
 def test_absolute_paths_that_exist(box: Box) -> None:
-    """A member and links that name the real neighbour: nothing is written there and nothing linked."""
+    """A member or link that names a real directory outside is refused: nothing is written there or linked to it."""
     for hostile in (
         tar(file(f"{box.outside}/evil")),
         tar(link("l", str(box.outside)), file("l/evil")),
@@ -257,15 +257,15 @@ def test_absolute_paths_that_exist(box: Box) -> None:
     assert not (box.root / "l").is_symlink()
 
 
-def test_nothing_is_written_through_a_link_even_if_it_stays_inside(box: Box) -> None:
-    """Links are made last: a member below one is refused before there is anything to follow."""
+def test_nothing_is_written_through_a_link_that_stays_inside(box: Box) -> None:
+    """A member below a link is refused; links are made last, so there is none to follow yet."""
     with pytest.raises(UnsafeArchiveError, match="also a link"):
         box.unpack(tar(link("d", "e"), folder("e"), file("d/x")), "tar")
     assert not (box.root / "e" / "x").exists()
 
 
 def test_set_id_bits_and_owners_are_dropped(box: Box) -> None:
-    """Harmless without them, and so unpacked."""
+    """A member with set-id bits or a foreign owner is unpacked without these."""
     hostile = tar(member("suid", data=b"#!", mode=0o6777, uid=12345, gid=23456), member("sticky", tarfile.DIRTYPE, mode=0o7777))
     box.unpack(hostile, "tar")
     facts = (box.root / "suid").stat()
@@ -326,7 +326,7 @@ BROKEN_TARS: dict[str, tuple[bytes, str, bytes]] = {
 
 @pytest.mark.parametrize("row", BROKEN_TARS)
 def test_a_broken_tar_is_refused(box: Box, row: str) -> None:
-    """With its reason; its honest twin is unpacked."""
+    """The error states the reason; the honest twin is unpacked."""
     hostile, reason, honest = BROKEN_TARS[row]
     with pytest.raises(BrokenArchiveError) as caught:
         box.unpack(hostile, "tar")
@@ -338,7 +338,7 @@ def test_a_broken_tar_is_refused(box: Box, row: str) -> None:
 
 
 def zipped(*members: tuple[str, bytes, int], method: int = zipfile.ZIP_STORED) -> bytes:
-    """Return a zip of (name, content, Unix mode) with names as they are."""
+    """Return a zip of (name, content, Unix mode); the names are not changed."""
     out = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(out, "w", method) as packed:
         warnings.simplefilter("ignore")  # of a name that is there twice
@@ -351,7 +351,7 @@ def zipped(*members: tuple[str, bytes, int], method: int = zipfile.ZIP_STORED) -
 
 
 def index_of(data: bytes, number: int = 0) -> int:
-    """Return where entry ``number`` of a zip's index begins."""
+    """Return the position of entry ``number`` of a zip's index."""
     at = -1
     for _ in range(number + 1):
         at = data.index(b"PK\1\2", at + 1)
@@ -359,7 +359,7 @@ def index_of(data: bytes, number: int = 0) -> int:
 
 
 def both_headers(data: bytes, at: int, form: str, value: int) -> bytes:
-    """Change a field of the only member in its own header (``at`` there) and in the index (two bytes further)."""
+    """Return a zip of one member with a field changed in the local header (at ``at``) and in the index (two bytes further)."""
     changed = bytearray(data)
     struct.pack_into(form, changed, at, value)
     struct.pack_into(form, changed, index_of(data) + at + 2, value)
@@ -367,7 +367,7 @@ def both_headers(data: bytes, at: int, form: str, value: int) -> bytes:
 
 
 def in_index(data: bytes, at: int, form: str, value: int) -> bytes:
-    """Change a field of the first entry of the index alone."""
+    """Return a zip with a field of the first entry of the index changed, and not in the local header."""
     changed = bytearray(data)
     struct.pack_into(form, changed, index_of(data) + at, value)
     return bytes(changed)
@@ -384,7 +384,7 @@ def plain(name: str, data: bytes = b"evil") -> bytes:
 
 
 def overlapping(*, honest: bool) -> bytes:
-    """Return a zip whose index names the same content many times: a bomb without nesting."""
+    """Return a zip whose index lists the same content many times: a bomb without nesting."""
     data = zipped(("a", b"\0" * 1000, REGULAR))
     at = index_of(data)
     end = data.index(b"PK\5\6")
@@ -435,7 +435,7 @@ UNSAFE_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
 @pytest.mark.parametrize("into", ["", "sub/folder"])
 @pytest.mark.parametrize("row", UNSAFE_ZIPS)
 def test_an_unsafe_zip_is_refused(box: Box, row: str, into: str) -> None:
-    """With its reason; its honest twin is unpacked."""
+    """The error states the reason; the honest twin is unpacked."""
     hostile, reason, honest = UNSAFE_ZIPS[row]
     with pytest.raises(UnsafeArchiveError) as caught:
         box.unpack(hostile, "zip", into)
@@ -445,7 +445,7 @@ def test_an_unsafe_zip_is_refused(box: Box, row: str, into: str) -> None:
 
 
 def lzma_wanting(dictionary: int) -> bytes:
-    """Return a zip whose LZMA member asks for that many bytes of memory."""
+    """Return a zip whose LZMA member needs that many bytes of memory."""
     data = bytearray(zipped(("a", b"content", REGULAR), method=zipfile.ZIP_LZMA))
     struct.pack_into("<L", data, 30 + 1 + 5, dictionary)
     return bytes(data)
@@ -490,7 +490,7 @@ BROKEN_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
 
 @pytest.mark.parametrize("row", BROKEN_ZIPS)
 def test_a_broken_zip_is_refused(box: Box, row: str) -> None:
-    """With its reason; its honest twin is unpacked."""
+    """The error states the reason; the honest twin is unpacked."""
     hostile, reason, honest = BROKEN_ZIPS[row]
     with pytest.raises(BrokenArchiveError) as caught:
         box.unpack(hostile, "zip")
@@ -498,8 +498,8 @@ def test_a_broken_zip_is_refused(box: Box, row: str) -> None:
     box.unpack(honest, "zip")
 
 
-def test_memory_that_an_archive_may_ask_for(box: Box) -> None:
-    """A dictionary of 4 GiB is refused before it is made; of 1 MiB it is not."""
+def test_memory_that_an_archive_asks_for(box: Box) -> None:
+    """A dictionary of 4 GiB is refused before it is allocated; one of 1 MiB is accepted."""
     with pytest.raises(UnsafeArchiveError, match="memory"):
         box.unpack(lzma_wanting(2**32 - 1), "zip")
     box.unpack(lzma_wanting(1 << 20), "zip")
@@ -526,7 +526,7 @@ MANY = {f"d/{n}": b"x" * 100 for n in range(50)}
 
 @pytest.mark.parametrize("form", ["tar", "tar.gz", "zip"])
 def test_more_bytes_than_expected(box: Box, form: UnpackFormat) -> None:
-    """The bound is exact, and nothing beyond it is written."""
+    """The limit is exact, and nothing beyond it is written."""
     if form == "zip":
         data = zipped(*((name, content, REGULAR) for name, content in MANY.items()), method=zipfile.ZIP_DEFLATED)
     else:
@@ -539,8 +539,8 @@ def test_more_bytes_than_expected(box: Box, form: UnpackFormat) -> None:
 
 
 @pytest.mark.parametrize("form", ["tar", "zip"])
-def test_more_members_than_anybody_needs(box: Box, form: UnpackFormat) -> None:
-    """Directories and links count too; a zip's index is not even read."""
+def test_more_members_than_the_limit(box: Box, form: UnpackFormat) -> None:
+    """Directories and links count too; of a zip, not even the index is read."""
     members = [f"{n}/" for n in range(50)]
     data = tar(*(folder(name) for name in members)) if form == "tar" else zipped(*((name, b"", FOLDER) for name in members))
     with pytest.raises(UnsafeArchiveError, match="more than 49"):
@@ -550,7 +550,7 @@ def test_more_members_than_anybody_needs(box: Box, form: UnpackFormat) -> None:
 
 @pytest.mark.parametrize("form", ["tar.gz", "tar.bz2", "tar.xz", "tar.zst", "zip"])
 def test_a_bomb_ends_at_the_limit(box: Box, form: UnpackFormat) -> None:
-    """A GiB of zeros in a few KiB: refused by its own claim, before a byte of it is written."""
+    """A GiB of zeros in a few KiB is refused for the size that it states, before a byte of it is written."""
     size = 1 << 30
     if form == "zip":
         data = in_index(zipped(("zeros", bytes(1 << 20), REGULAR), method=zipfile.ZIP_DEFLATED), 24, "<L", size)
@@ -561,8 +561,8 @@ def test_a_bomb_ends_at_the_limit(box: Box, form: UnpackFormat) -> None:
     assert not (box.root / "zeros").exists()
 
 
-def test_a_tar_whose_padding_never_ends(box: Box) -> None:
-    """What follows the end mark is read for the checksum around it, and not for ever."""
+def test_a_tar_with_endless_padding(box: Box) -> None:
+    """What follows the end mark is read, because of the checksum at the end of the stream, but not more than 64 MiB."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = bytes(1 << 20)
     head = compressor.compress(tar(file("a")))
@@ -571,8 +571,8 @@ def test_a_tar_whose_padding_never_ends(box: Box) -> None:
         box.unpack(data, "tar.gz")
 
 
-def test_an_archive_in_an_archive_stays_one(box: Box) -> None:
-    """Nested bombs need somebody who unpacks what he finds; we do not."""
+def test_an_archive_in_an_archive(box: Box) -> None:
+    """An archive within an archive is unpacked as a file, so that nested bombs do no harm."""
     inner = zipped(("zeros", bytes(1 << 20), REGULAR), method=zipfile.ZIP_DEFLATED)
     box.unpack(zipped(("inner.zip", inner, REGULAR)), "zip")
     assert (box.root / "inner.zip").read_bytes() == inner
@@ -597,8 +597,8 @@ formats = pytest.mark.parametrize("form", SMALL)
 
 
 @formats
-def test_an_archive_cut_anywhere_is_broken(box: Box, form: UnpackFormat) -> None:
-    """At each of its bytes; only a plain tar may lose what follows its end mark."""
+def test_a_truncated_archive_is_broken(box: Box, form: UnpackFormat) -> None:
+    """An archive that is cut at any byte is refused; only a plain tar may lack what follows its end mark."""
     whole = SMALL[form]
     needed = len(whole) - 512 if form == "tar" else len(whole)
     for length in range(needed) if form != "tar" else [*range(0, needed, 37), needed - 1]:
@@ -610,7 +610,7 @@ def test_an_archive_cut_anywhere_is_broken(box: Box, form: UnpackFormat) -> None
 
 @formats
 def test_a_flipped_byte_is_found_or_harmless(box: Box, form: UnpackFormat) -> None:
-    """At each place: an error of ours, or every file with its own bytes. A plain tar has no checksums of content."""
+    """A flipped byte leads to an error of the program, or every file is right; a plain tar has no checksums of content."""
     whole = SMALL[form]
     refused = 0
     for place in range(0, len(whole), 7 if form == "tar" else 1):
@@ -630,8 +630,8 @@ def test_a_flipped_byte_is_found_or_harmless(box: Box, form: UnpackFormat) -> No
 @pytest.mark.parametrize(
     "garbage", [b"x", b"garbage" * 100, b"\0\0\0x", bytes(100_000) + b"x"], ids=["one", "many", "pad", "far"]
 )
-def test_garbage_behind_the_last_stream(box: Box, form: UnpackFormat, garbage: bytes) -> None:
-    """Is damage, where other programs look away; zeros are padding."""
+def test_garbage_after_the_last_stream(box: Box, form: UnpackFormat, garbage: bytes) -> None:
+    """What follows the last stream is damage, unless it is padding with zeros."""
     with pytest.raises(BrokenArchiveError, match="follows its end"):
         box.unpack(SMALL[form] + garbage, form)
     box.unpack(SMALL[form] + bytes(100_000), form)
@@ -639,7 +639,7 @@ def test_garbage_behind_the_last_stream(box: Box, form: UnpackFormat, garbage: b
 
 @formats
 def test_an_error_page_in_place_of_an_archive(box: Box, form: UnpackFormat) -> None:
-    """Says what it is not."""
+    """The error says which format the file does not have."""
     with pytest.raises(BrokenArchiveError) as caught:
         box.unpack(b"<!DOCTYPE html><title>503</title>" * 100, form)
     hint_and_words(caught.value)
@@ -649,7 +649,7 @@ def test_an_error_page_in_place_of_an_archive(box: Box, form: UnpackFormat) -> N
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bytes_are_an_archive_or_an_error(box: Box, form: UnpackFormat, data: st.DataObject) -> None:
-    """Pieces of real archives, changed, doubled and cut: an error of ours or a tree, and nothing outside."""
+    """Pieces of real archives in any combination lead to an error of the program or a tree, and nothing is written outside."""
     whole = SMALL[form] if data.draw(st.booleans()) else ONE
     pieces = data.draw(
         st.lists(
@@ -678,7 +678,7 @@ members = st.one_of(
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(packed=st.lists(members, min_size=1, max_size=8))
 def test_any_members_are_inside_or_refused(box: Box, packed: list[bytes]) -> None:
-    """Whatever files, directories and links are called: if it is accepted, no link of the tree leads out of it."""
+    """Whatever the names of files, directories and links: if the archive is accepted, no link leads out of the tree."""
     try:
         done = box.unpack(tar(*packed), "tar")
     except (IntegrityError, VolumeError):
@@ -709,14 +709,14 @@ def test_any_members_are_inside_or_refused(box: Box, packed: list[bytes]) -> Non
         ("line\n", True),
     ],
 )
-def test_names_that_windows_takes_for_something_else(name: str, *, bad: bool) -> None:
-    """There they are refused; here they are names."""
+def test_names_that_windows_would_change(name: str, *, bad: bool) -> None:
+    """Names that Windows would not take for plain names are refused on Windows only."""
     assert bool(windows_objection(name)) == bad
 
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Whatever is refused, every descriptor is closed and every thread has ended."""
+    """Assert that every descriptor is closed and every thread has ended, whatever the test does."""
     with os.scandir("/proc/self/fd") as found:
         before = sum(1 for _ in found)
     threads = threading.active_count()

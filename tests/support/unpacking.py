@@ -1,4 +1,4 @@
-"""Unpacking an archive in a test: nothing exists before, nobody asks to stop, and there are no limits, unless a test says so."""
+"""Unpacking in tests: by default into an empty tree, without cancellation, progress or a limit of bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def nothing(*_: object) -> None:
-    """Neither stop nor count."""
+    """Accept anything and do nothing: a callback for tests that need none."""
 
 
 def unpack_into(

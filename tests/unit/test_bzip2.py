@@ -1,4 +1,4 @@
-"""bzip2 decoded block by block gives what the standard library gives, or says that it is broken."""
+"""bzip2 decoded block by block gives the same bytes as the standard library, or an error."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ROOT = f"{0x177245385090:048b}"
 
 
 def unpacked(data: bytes, *, piece: int = 50_000, cores: int = 2) -> bytes:
-    """Decompress what arrives."""
+    """Return the decompressed bytes of an archive that is still arriving."""
     with Arriving(data, piece=piece) as archive:
         return b"".join(decompress_blocks(Cursor(archive), cores))
 
 
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
-    """Whatever happened, every thread has ended."""
+    """Assert that every thread has ended, whatever the test does."""
     before = threading.active_count()
     yield
     assert threading.active_count() == before
@@ -42,7 +42,7 @@ def no_thread_left() -> Iterator[None]:
 
 @pytest.mark.parametrize("level", range(1, 10))
 def test_every_level(level: int) -> None:
-    """Many blocks of a stream, each of its level's size, that begin at any bit."""
+    """A stream of many blocks, of the level's size, that begin at any bit, is decoded."""
     data = NOISE + bytes(5_000_000) + NOISE[:345_678]
     assert unpacked(bz2.compress(data, level)) == data
 
@@ -50,7 +50,7 @@ def test_every_level(level: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_streams_in_a_row(data: st.DataObject) -> None:
-    """Of any sizes, also empty, of any levels, with zeros between them; however the bytes arrive."""
+    """Streams of any sizes and levels, also empty ones, with zeros between them, are decoded, however the bytes arrive."""
     packed = whole = b""
     for _ in range(data.draw(st.integers(1, 6))):
         size, start = data.draw(st.integers(0, 250_000)), data.draw(st.integers(0, 1000))
@@ -63,7 +63,7 @@ def test_any_streams_in_a_row(data: st.DataObject) -> None:
 @settings(max_examples=100, deadline=None)
 @given(place=st.floats(0, 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found(place: float, bit: int) -> None:
-    """Wherever it is: every block has a checksum, and so have their checksums. Only padding may be anything."""
+    """A flipped bit is an error or harmless (in padding): blocks have checksums, and so has the stream."""
     packed = bytearray(bz2.compress(NOISE[:250_000], 1))
     packed[min(int(place * len(packed)), len(packed) - 1)] ^= 1 << bit
     try:
@@ -74,20 +74,20 @@ def test_a_flipped_bit_is_found(place: float, bit: int) -> None:
 
 
 def bits(data: bytes) -> str:
-    """Return bytes as text of zeros and ones."""
+    """Return bytes as a text of zeros and ones."""
     return "".join(f"{byte:08b}" for byte in data)
 
 
 def packed_bits(text: str) -> bytes:
-    """Undo :func:`bits`, padded."""
+    """Return a text of zeros and ones as bytes, padded with zeros."""
     text += "0" * (-len(text) % 8)
     return int(text, 2).to_bytes(len(text) // 8, "big")
 
 
 def with_selectors(stream: bytes, extra: str) -> bytes:
-    """Return a stream of one block with bits among its selectors that no symbol uses: decoders read over them.
+    """Return a stream of one block with extra bits among its selectors: decoders skip these, as no symbol uses them.
 
-    After magic (48 bits), CRC (32), a flag, a pointer (24) and a map of the bytes in use come the number of tables (3 bits),
+    After the magic number (48 bits), CRC (32), a flag, a pointer (24) and a map of the used bytes come the number of tables (3),
     that of selectors (15), and the selectors, each as many ones as its number and a zero.
     """
     text = bits(stream)
@@ -102,8 +102,8 @@ def with_selectors(stream: bytes, extra: str) -> bytes:
 
 
 @pytest.mark.parametrize("extra", [PI + "0", f"{PI}0{PI}0", PI + "0" * 100 + PI + "0"], ids=["one", "two", "far"])
-def test_what_only_looks_like_a_block(extra: str) -> None:
-    """The 48 bits that begin a block can be anywhere in another one: it is joined again."""
+def test_bits_that_only_look_like_a_block(extra: str) -> None:
+    """The 48 bits that begin a block may occur within another one, whose parts are then joined and decoded."""
     data = NOISE[:3000]
     hostile = with_selectors(bz2.compress(data), extra)
     assert bz2.decompress(hostile) == data
@@ -112,7 +112,7 @@ def test_what_only_looks_like_a_block(extra: str) -> None:
 
 
 def test_a_checksum_of_checksums() -> None:
-    """Blocks that are right, in a stream that says something else of them."""
+    """A stream whose own checksum is wrong is an error, though each block is right."""
     packed = bytearray(bz2.compress(NOISE[:250_000], 1))
     text = bits(bytes(packed))
     at = text.rindex(ROOT) + 48 + 5
@@ -122,7 +122,7 @@ def test_a_checksum_of_checksums() -> None:
 
 
 def test_blocks_in_another_order() -> None:
-    """Each is right, and the stream is not."""
+    """Blocks in the wrong order are an error, though each block is right."""
     text = bits(bz2.compress(NOISE[:199_000], 1))
     first, second, end = text.index(PI), text.index(PI, 200), text.rindex(ROOT)
     changed = packed_bits(text[:first] + text[second:end] + text[first:second] + text[end:])
@@ -145,15 +145,15 @@ def test_blocks_in_another_order() -> None:
         (bz2.compress(NOISE[:900], 1)[:100] + random.Random(1).randbytes(800_000), "no tar.bz2 file"),  # noqa: S311
     ],
 )
-def test_what_is_refused(data: bytes, reason: str) -> None:
-    """And in which words."""
+def test_wrong_data_are_refused(data: bytes, reason: str) -> None:
+    """Data that are not bzip2, truncated, or followed by something else are refused, with the reason."""
     with pytest.raises(BrokenArchiveError, match=reason) as caught:
         unpacked(data)
     assert caught.value.hint
 
 
-def test_whoever_stops_reading_waits_for_no_one() -> None:
-    """Closing ends the threads, with blocks found and not yet decoded."""
+def test_closing_before_the_end() -> None:
+    """Closing ends the threads, even if blocks were found and are not decoded yet."""
     with Arriving(bz2.compress(NOISE, 1), piece=10_000_000) as archive:
         pieces = decompress_blocks(Cursor(archive), 2)
         assert next(pieces)
@@ -161,7 +161,7 @@ def test_whoever_stops_reading_waits_for_no_one() -> None:
 
 
 def test_an_error_of_the_transfer_is_passed_on() -> None:
-    """As it is, after what came before."""
+    """The error of a transfer is raised unchanged, after the bytes that came before it."""
     packed = bz2.compress(NOISE, 1)
     with Arriving(packed, piece=400_000, error=VolumeError("lost")) as archive:
         got: list[bytes] = []
@@ -172,12 +172,12 @@ def test_an_error_of_the_transfer_is_passed_on() -> None:
 
 
 def test_the_sequential_reader_agrees() -> None:
-    """On one core there are no threads, and the same bytes."""
+    """The decoder without threads, which is used on one core, gives the same bytes."""
     packed = bz2.compress(NOISE, 3) + bz2.compress(NOISE[:10]) + bytes(7)
     with Arriving(packed) as archive:
         assert b"".join(decompress(Cursor(archive), "tar.bz2")) == unpacked(packed)
 
 
 def test_every_bit_has_its_leading_block() -> None:
-    """What is put before a block ends at each bit of a byte."""
+    """There is a leading block for each bit of a byte at which a block can begin."""
     assert sorted(bzip2._leading_blocks()) == list(range(8))

@@ -1,4 +1,4 @@
-"""Threads are there while they are needed, and their errors are not lost."""
+"""Threads end when they are not needed any more, and their errors are not lost."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def no_thread_left() -> Iterator[None]:
-    """Whatever happened, every thread has ended."""
+    """Assert that every thread has ended, whatever the test does."""
     before = threading.active_count()
     yield
     assert threading.active_count() == before
 
 
-def test_cores_that_may_be_used() -> None:
-    """Those of this process, not those of the machine."""
+def test_usable_cores() -> None:
+    """The cores that this process may use are counted, not those of the machine."""
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_items_come_in_order_and_then_the_error() -> None:
-    """All that was worked out before it, and nothing after it."""
+    """All items that precede an error are returned first, and nothing after it."""
 
     def items() -> Iterator[int]:
         yield from range(5)
@@ -41,8 +41,8 @@ def test_items_come_in_order_and_then_the_error() -> None:
     assert list(ahead) == []
 
 
-def test_no_more_than_there_is_room_for() -> None:
-    """Two wait, and one is in the thread's hands; closing drops them and closes the generator."""
+def test_no_more_items_than_the_capacity() -> None:
+    """Two items wait and the thread holds one more; closing drops them and closes the generator."""
     made: list[int] = []
     closed = threading.Event()
     third = threading.Event()
@@ -66,28 +66,28 @@ def test_no_more_than_there_is_room_for() -> None:
     assert list(ahead) == []
 
 
-def test_calls_are_made_and_their_errors_raised() -> None:
-    """Where the result is asked for, in any order."""
-    with WorkerPool(2, "test") as crew:
-        tasks = [crew.submit(lambda number=number: 10 // number) for number in range(4)]  # type: ignore[misc]
+def test_results_and_errors_of_calls() -> None:
+    """Results are returned, and errors raised, where they are asked for, in any order."""
+    with WorkerPool(2, "test") as pool:
+        tasks = [pool.submit(lambda number=number: 10 // number) for number in range(4)]  # type: ignore[misc]
         assert [task.result() for task in reversed(tasks[1:])] == [3, 5, 10]
         with pytest.raises(ZeroDivisionError):
             tasks[0].result()
 
 
-def test_closing_waits_for_calls_that_look_at_the_flag() -> None:
-    """What was asked for is still called: it may have something to close."""
+def test_closing_waits_for_calls() -> None:
+    """Closing sets a flag that calls can look at; submitted calls are still made, as they may have to close something."""
     started = threading.Event()
     seen: list[bool] = []
-    crew = WorkerPool(1, "test")
+    pool = WorkerPool(1, "test")
 
     def first() -> None:
         started.set()
-        while not crew.stopped:
+        while not pool.stopped:
             pass
 
-    crew.submit(first)
-    crew.submit(lambda: seen.append(crew.stopped))
+    pool.submit(first)
+    pool.submit(lambda: seen.append(pool.stopped))
     assert started.wait(10)
-    crew.close()
+    pool.close()
     assert seen == [True]
