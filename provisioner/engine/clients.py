@@ -1,30 +1,26 @@
 """The clients of one run, created from its settings when they are first used.
 
-Only the wiring is here: the clients get plain values, and never the settings.
+Only the wiring is here: the clients get plain values, and never the settings. Their modules are imported with their first
+use, since a start with nothing to do uses none.
 """
 
 from __future__ import annotations
 
-import random
-import time
 from functools import cached_property
 from typing import TYPE_CHECKING
-
-from provisioner.remote.http.client import HttpClient
-from provisioner.remote.hub.client import HubClient
-from provisioner.remote.network import Network
-from provisioner.remote.proxies import Proxies
-from provisioner.remote.retry import Retry, RetryPolicy
-from provisioner.remote.sources import Sources
-from provisioner.remote.tls import tls_context
-from provisioner.remote.transfers import Transfers
-from provisioner.volume.staging.local_copies import LocalCopies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
+    from provisioner.remote.http.client import HttpClient
+    from provisioner.remote.hub.client import HubClient
+    from provisioner.remote.network import Network
+    from provisioner.remote.retry import RetryPolicy
+    from provisioner.remote.sources import Sources
+    from provisioner.remote.transfers import Transfers
     from provisioner.settings.model import Settings
+    from provisioner.volume.staging.local_copies import LocalCopies
 
 
 class Clients:
@@ -42,15 +38,7 @@ class Clients:
         self._settings = settings
         self._root = root
         self._cancellation = cancellation
-        retry = Retry(policy or RetryPolicy(), pause=cancellation.wait, clock=time.monotonic, random=random.random)
-        self._network = Network(
-            retry,
-            cancellation,
-            Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or ""),
-            ca_file=settings.ssl_cert_file,
-            rewrite=self._rewrite,
-            offline=settings.hf_hub_offline,
-        )
+        self._policy = policy
 
     def check(self) -> None:
         """Check now what would otherwise fail at the first request.
@@ -59,6 +47,8 @@ class Clients:
             ConfigurationError: the file of certificates (``SSL_CERT_FILE``) cannot be used.
         """
         if self._settings.ssl_cert_file is not None:
+            from provisioner.remote.tls import tls_context  # noqa: PLC0415 - see the module's docstring
+
             tls_context(self._settings.ssl_cert_file)
 
     def close(self) -> None:
@@ -67,36 +57,65 @@ class Clients:
             self.hub.close()
 
     @cached_property
+    def network(self) -> Network:
+        """What all clients share."""
+        import random  # noqa: PLC0415 - see the module's docstring
+        import time  # noqa: PLC0415
+
+        from provisioner.remote.network import Network  # noqa: PLC0415
+        from provisioner.remote.proxies import Proxies  # noqa: PLC0415
+        from provisioner.remote.retry import Retry, RetryPolicy  # noqa: PLC0415
+
+        settings, cancellation = self._settings, self._cancellation
+        policy = self._policy or RetryPolicy()
+        return Network(
+            Retry(policy, pause=cancellation.wait, clock=time.monotonic, random=random.random),
+            cancellation,
+            Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or ""),
+            ca_file=settings.ssl_cert_file,
+            rewrite=self._rewrite,
+            offline=settings.hf_hub_offline,
+        )
+
+    @cached_property
     def http(self) -> HttpClient:
         """The client for files."""
-        settings = self._settings
+        from provisioner.remote.http.client import HttpClient  # noqa: PLC0415 - see the module's docstring
+
         return HttpClient(
-            self._network,
-            connections=settings.connections,
-            bytes_per_second=settings.max_rate_bytes,
+            self.network,
+            connections=self._settings.connections,
+            bytes_per_second=self._settings.max_rate_bytes,
             authorization=lambda _url: self.hub.auth_headers(),
         )
 
     @cached_property
     def hub(self) -> HubClient:
         """The client for the Hub's API."""
-        settings = self._settings
-        token = settings.hf_token.reveal() if settings.hf_token else None
-        return HubClient(settings.hf_endpoint, token, self._network)
+        from provisioner.remote.hub.client import HubClient  # noqa: PLC0415 - see the module's docstring
+
+        token = self._settings.hf_token.reveal() if self._settings.hf_token else None
+        return HubClient(self._settings.hf_endpoint, token, self.network)
 
     @cached_property
     def sources(self) -> Sources:
         """What resolves sources, of every kind."""
+        from provisioner.remote.sources import Sources  # noqa: PLC0415 - see the module's docstring
+
         return Sources(lambda: self.hub)
 
     @cached_property
     def transfers(self) -> Transfers:
         """What fetches artifacts."""
+        from provisioner.remote.transfers import Transfers  # noqa: PLC0415 - see the module's docstring
+
         return Transfers(self.http)
 
     @cached_property
     def local_copies(self) -> LocalCopies:
         """Files on this machine that may have the right bytes already."""
+        from provisioner.volume.staging.local_copies import LocalCopies  # noqa: PLC0415 - see the module's docstring
+
         cache = self._settings.hf_hub_cache if self._settings.use_hf_cache else None
         return LocalCopies(self._root, cache, self._cancellation.raise_if_requested)
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.engine.repository_requests import requests_of
 from provisioner.errors import VolumeNotWritableError
-from provisioner.remote.hub.repository.ensure import ensure_repository
-from provisioner.remote.hub.repository.record import remembered, to_record
+from provisioner.remote.hub.repository.record import remembered, skipped_outcome, to_record
 from provisioner.remote.hub.repository.values import RepositoryOutcome
 from provisioner.volume.store.json_file import read_json, write_json
 
@@ -83,18 +82,18 @@ class RepositoryStep:
         return next((outcome.error for request, outcome in pairs if request.asked and outcome.error is not None), None)
 
     def _recall(self, request: RepositoryRequest, record: Mapping[str, Any], *, is_first: bool) -> RepositoryOutcome | None:
-        if not request.name or not request.token:
-            return ensure_repository(request, self._clients.hub)  # skipped: no request is made
+        if (skipped := skipped_outcome(request)) is not None:
+            return skipped
         others = record.get(_OTHERS)
         entries = [record] if is_first else others if isinstance(others, list) else []
         found = (remembered(entry, request) for entry in entries if isinstance(entry, dict))
         outcome = next((one for one in found if one is not None), None)
         if outcome is None and request.offline:
-            return ensure_repository(request, self._clients.hub)  # skipped as well
+            return self._ensured(request)  # skipped as well
         return outcome
 
     def _ask(self, request: RepositoryRequest) -> RepositoryOutcome:
-        outcome = ensure_repository(request, self._clients.hub)
+        outcome = self._ensured(request)
         if outcome.error is None:
             _LOGGER.info("%s", outcome.note)
         else:
@@ -103,6 +102,12 @@ class RepositoryStep:
         for warning in outcome.warnings:
             _LOGGER.warning("%s", warning)
         return outcome
+
+    def _ensured(self, request: RepositoryRequest) -> RepositoryOutcome:
+        # A start with nothing to do must not pay for it.
+        from provisioner.remote.hub.repository.ensure import ensure_repository  # noqa: PLC0415
+
+        return ensure_repository(request, self._clients.hub)
 
 
 def _record_of(outcomes: Sequence[tuple[RepositoryRequest, RepositoryOutcome]]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from provisioner.errors import AccessDeniedError, ConfigurationError, NotFoundError, ProvisionerError, RemoteRefusedError
 from provisioner.redaction import redact_line
-from provisioner.remote.http.errors import transport_error
 from provisioner.remote.retry import describe_status, transient_error
 
 if TYPE_CHECKING:
@@ -45,6 +44,8 @@ def translated(error: Exception, access: HubAccess, *, what: str, page: str) -> 
     """
     from httpx2 import HTTPError, InvalidURL  # noqa: PLC0415 - a start with nothing to do must not pay for it
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError  # noqa: PLC0415 - as above
+
+    from provisioner.remote.http.errors import transport_error  # noqa: PLC0415 - as above
 
     if isinstance(error, ProvisionerError):
         return error

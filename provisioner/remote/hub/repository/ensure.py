@@ -15,15 +15,16 @@ from provisioner.errors import (
 )
 from provisioner.remote.hub.errors import ConflictError
 from provisioner.remote.hub.repository.names import FULL_NAME, owner_and_name, probable_name, user_name
+from provisioner.remote.hub.repository.record import skipped_outcome
 from provisioner.remote.hub.repository.token_rights import rights_of
-from provisioner.remote.hub.repository.values import ASKED_BY_SETTING, RepositoryOutcome, outcome_of
+from provisioner.remote.hub.repository.values import ASKED_BY_SETTING, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.remote.hub.client import HubClient, RepositoryInfo
     from provisioner.remote.hub.repository.token_rights import TokenRights
-    from provisioner.remote.hub.repository.values import RepositoryRequest
+    from provisioner.remote.hub.repository.values import RepositoryOutcome, RepositoryRequest
 
 CARD_NAME: Final = "README.md"
 """The one file of a template in which ``{repo_id}`` and ``{repo_name}`` are replaced."""
@@ -45,11 +46,8 @@ def ensure_repository(request: RepositoryRequest, hub: HubClient, *, make: bool 
         InterruptedBySignal: asked to stop.
         DeadlineError: asked to stop.
     """
-    if not request.name:
-        return RepositoryOutcome("skipped", note="no data-set repository is wanted (DATASET_REPO=none)")
-    if not request.token:
-        note = f"data-set repository {request.name}: skipped, because there is no token; set HF_TOKEN to have it made"
-        return RepositoryOutcome("skipped", note=note)
+    if (skipped := skipped_outcome(request)) is not None:
+        return skipped
     repo_id: str | None = None
     try:
         owner, name = owner_and_name(request)

@@ -1,4 +1,4 @@
-"""What is remembered of a repository between runs, so that the Hub is not asked again; needs no network."""
+"""What is known of a repository without asking the Hub: that nothing is to be done, or what an earlier run found out."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.remote.hub.repository.names import FULL_NAME
-from provisioner.remote.hub.repository.values import outcome_of
+from provisioner.remote.hub.repository.values import RepositoryOutcome, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.remote.hub.repository.values import RepositoryOutcome, RepositoryRequest
+    from provisioner.remote.hub.repository.values import RepositoryRequest
 
 RECORD_VERSION: Final = 1
+
+
+def skipped_outcome(request: RepositoryRequest) -> RepositoryOutcome | None:
+    """Return the outcome of a request without a name or a token; ``None``: it has both."""
+    if not request.name:
+        return RepositoryOutcome("skipped", note="no data-set repository is wanted (DATASET_REPO=none)")
+    if not request.token:
+        note = f"data-set repository {request.name}: skipped, because there is no token; set HF_TOKEN to have it made"
+        return RepositoryOutcome("skipped", note=note)
+    return None
 
 
 def fingerprint(token: str) -> str:
