@@ -1,9 +1,9 @@
 """The one retry policy, for whole requests and for ranges of a file.
 
-What may be asked again is known by its type: an action raises :class:`Transient`. Everything else is permanent and passes
-through at once. Attempts and time are both bounded, the waits grow with full jitter, a server's own wish
-(``Retry-After``, ``RateLimit``) is honoured within these bounds, and a server that says "too many requests" slows down
-every thread that shares the :class:`Retry`.
+Whether a retry may succeed is known by an error's type: an action raises :class:`Transient`. Every other error is permanent
+and passes through at once. Attempts and time are both bounded, the waits grow with full jitter, the wait that a server asks
+for (``Retry-After``, ``RateLimit``) is kept within these bounds, and a server that says "too many requests" slows down every
+thread that shares the :class:`Retry`.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _RATE_LIMIT: Final = re.compile(r'"[^"]*"\s*;\s*r\s*=\s*(?P<left>\d{1,12})\s*;\s
 """One item of the Hub's ``RateLimit`` header: ``"resolvers";r=0;t=2`` has 0 requests left for the next 2 seconds."""
 
 
-_ASK_AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-_NEVER_AGAIN: Final = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED})
+_RETRIED: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_FINAL: Final = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED})
 
 
-class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of failure that is asked again, not a final error
-    """One try failed in a way that may pass; the only error that :meth:`Retry.call` asks again."""
+class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of failure that is retried, not a final error
+    """One attempt failed, and another one may succeed; the only error after which :meth:`Retry.call` tries again."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None, throttled: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
-        """Seconds that the server asked us to wait; ``None`` when it did not say."""
+        """Seconds that the server asked us to wait; ``None``: it did not say."""
         self.throttled = throttled
-        """The server said "too many requests": whoever shares the :class:`Retry` waits, not this caller alone."""
+        """The server said "too many requests": every thread that shares the :class:`Retry` waits, not only the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long to ask."""
+    """How often and how long an action is tried."""
 
     attempts: int = 6
-    """Tries without any progress between them, the first one included."""
+    """Attempts without any progress between them, the first one included."""
     base_seconds: float = 1.0
     """Upper bound of the first wait; each further one doubles it."""
     cap_seconds: float = 30.0
@@ -74,11 +74,11 @@ class Retry:
         clock: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
-        """Make it.
+        """Start without a wait.
 
         Args:
             policy: the bounds.
-            pause: waits that many seconds; ``Stop.wait``, so that a signal ends the wait at once.
+            pause: waits that many seconds; ``Cancellation.wait``, so that a signal ends the wait at once.
             clock: seconds that never go back (``time.monotonic``).
             random: a number in [0, 1) (``random.random``).
         """
@@ -90,19 +90,20 @@ class Retry:
         self._not_before = -math.inf
 
     def call(self, what: str | Callable[[], str], action: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
-        """Do ``action`` until it succeeds, fails for good, or the bounds are reached.
+        """Call ``action`` until it succeeds, fails permanently, or a bound is reached, and return its result.
 
         Args:
-            what: names the request in messages, such as ``the listing of acme/songs``; called when there is something to say.
-            action: one try; raises :class:`Transient` for what may be asked again.
-            progress: a number that grows as work gets done (bytes that arrived). When it grew since the last failure,
-                attempts and time are counted anew: a long transfer over a poor line is not a failing one.
+            what: names the request in messages, such as ``the listing of acme/songs``; a function is called when there is a
+                message.
+            action: one attempt; raises :class:`Transient` if another one may succeed.
+            progress: returns a number that grows with the work done (bytes that arrived). When it grew since the last
+                failure, attempts and time are counted anew: a long transfer over a poor line is not a failing one.
 
         Raises:
-            RemoteUnavailableError: still failing at the bounds; says how often and how long it was asked.
-            ProvisionerError: whatever else ``action`` or the pause raises.
+            RemoteUnavailableError: still failing at a bound; says how often and how long it was tried.
+            ProvisionerError: what else ``action`` or the pause raises.
         """
-        self._pass_gate()
+        self._wait_for_throttling()
         first = started = self._clock()
         failures = tries = 0
         seen = progress() if progress else 0
@@ -125,19 +126,19 @@ class Retry:
                     with self._lock:
                         self._not_before = max(self._not_before, now + wait)
             self._pause(wait)
-            self._pass_gate()
+            self._wait_for_throttling()
 
     def observe(self, headers: Mapping[str, str], now: float) -> None:
-        """Look at any answer: where a server says that nothing is left of its limit, everybody waits before the next request.
+        """Delay the next request of every thread if a response says that nothing is left of the server's limit.
 
         Args:
-            headers: of the answer; names in any case.
+            headers: of the response; names in any case.
             now: seconds since the epoch.
         """
         limit = headers.get("RateLimit")
-        if limit is not None and (wish := parse_retry_after({"RateLimit": limit}, now)):
+        if limit is not None and (seconds := parse_retry_after({"RateLimit": limit}, now)):
             with self._lock:
-                self._not_before = max(self._not_before, self._clock() + min(wish, self.policy.total_seconds))
+                self._not_before = max(self._not_before, self._clock() + min(seconds, self.policy.total_seconds))
 
     def _wait(self, failures: int, error: Transient) -> float:
         if error.retry_after is None:
@@ -145,8 +146,8 @@ class Retry:
         # Never earlier than the server said, and not all threads in the same instant.
         return error.retry_after + self._random() * self.policy.base_seconds
 
-    def _pass_gate(self) -> None:
-        """Wait until no throttling is in force; someone else may prolong it meanwhile."""
+    def _wait_for_throttling(self) -> None:
+        """Wait until no throttling is in force; another thread may prolong it in the meantime."""
         while True:
             with self._lock:
                 remaining = self._not_before - self._clock()
@@ -157,11 +158,11 @@ class Retry:
     @staticmethod
     def _gave_up(what: str, tries: int, seconds: float, too_long: float | None, last: Transient) -> RemoteUnavailableError:
         asked = f"asked {tries} times over {seconds:.0f} s" if tries > 1 else "asked once"
-        wish = ""
+        request = ""
         if too_long is not None and last.retry_after is not None:
-            wish = f" (the server asks to wait {last.retry_after:.0f} s, which is longer than we may)"
+            request = f" (the server asks to wait {last.retry_after:.0f} s, which is longer than we may)"
         return RemoteUnavailableError(
-            f"{what}: {asked}, at last: {last.message}{wish}",
+            f"{what}: {asked}, at last: {last.message}{request}",
             hint=last.hint or "Start again later; what has arrived is kept and not fetched again.",
         )
 
@@ -175,29 +176,29 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
             because the two clocks may differ.
 
     Returns:
-        Seconds, 0 or more; ``None`` when the response does not say, or says nonsense.
+        Seconds, 0 or more; ``None``: the response does not say, or is not well formed.
     """
     lower = {name.lower(): value for name, value in headers.items()}
-    wishes = [float(item["seconds"]) for item in _RATE_LIMIT.finditer(lower.get("ratelimit", "")) if int(item["left"]) == 0]
+    waits = [float(item["seconds"]) for item in _RATE_LIMIT.finditer(lower.get("ratelimit", "")) if int(item["left"]) == 0]
     text = lower.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,12}(\.\d{1,12})?", text, re.ASCII):
-        wishes.append(float(text))
+        waits.append(float(text))
     elif (until := _parse_date(text)) is not None:
         sent = _parse_date(lower.get("date", "").strip())
-        wishes.append(max(0.0, until - (now if sent is None else sent)))
-    return max(wishes, default=None)
+        waits.append(max(0.0, until - (now if sent is None else sent)))
+    return max(waits, default=None)
 
 
 def transient_error(host: str, status: int, headers: Mapping[str, str], now: float) -> Transient | None:
     """Return the error for an HTTP status after which a retry may succeed; ``None``: this status is final.
 
     Args:
-        host: who answered, for the message.
-        status: the answer's status.
-        headers: of the answer; names in any case.
+        host: where the response came from, for the message.
+        status: of the response.
+        headers: of the response; names in any case.
         now: seconds since the epoch, as :func:`parse_retry_after` wants them.
     """
-    if status not in _ASK_AGAIN and (status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _NEVER_AGAIN):
+    if status not in _RETRIED and (status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _FINAL):
         return None
     return Transient(
         f"{host} answered {describe_status(status)}",
@@ -215,7 +216,7 @@ def describe_status(status: int) -> str:
 
 
 def _parse_date(text: str) -> float | None:
-    """Return an HTTP date as seconds since the epoch."""
+    """Return an HTTP date as seconds since the epoch; ``None``: it is not well formed."""
     if not text:
         return None
     # Here and not above: a start with nothing to do must not pay for it.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.artifact import Artifact
     from provisioner.errors import ProvisionerError
     from provisioner.remote.http.client import HttpClient
-    from provisioner.remote.http.ranges import Crew
+    from provisioner.remote.http.ranges import HelperThreads
     from provisioner.remote.http.targets import SealedTarget, Sink
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,7 +56,9 @@ class Transfers:
 
         return _fetch_from_any(artifact, _Transfer(transfer, sink.seal, lambda: sink.have, lambda: sink.have > 0, advance))
 
-    def fetch_ranges(self, artifact: Artifact, target: SealedTarget, crew: Crew, advance: Callable[[int], None]) -> str:
+    def fetch_ranges(
+        self, artifact: Artifact, target: SealedTarget, helpers: HelperThreads, advance: Callable[[int], None]
+    ) -> str:
         """Fetch the rest of a large artifact by several connections at once; otherwise as :meth:`fetch`.
 
         Raises:
@@ -71,7 +73,7 @@ class Transfers:
                 return
             verifiable = artifact.digest is not None
             fetch = RangedFetch(self._http, url, target, verifiable=verifiable, authorized=artifact.authorized, advance=advance)
-            fetch.run(crew)
+            fetch.run(helpers)
 
         return _fetch_from_any(artifact, _Transfer(transfer, target.seal, lambda: target.have, lambda: target.resumed, advance))
 

@@ -157,5 +157,5 @@ def test_a_server_without_ranges_and_no_room(songs: Volume, hub: HubServer) -> N
         songs.check("songs", FILES)
         return
     assert outcome.code == 69
-    assert "no room for the whole archive" in outcome.err
+    assert "not enough free space for the whole archive" in outcome.err
     assert songs.published == []

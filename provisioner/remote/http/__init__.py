@@ -1,4 +1,4 @@
-"""Bytes over HTTP: one client with its connections, redirects, ranges and errors, for every kind of source.
+"""Bytes over HTTP: one client with its connections, redirects, limits, ranges and errors, for every kind of source.
 
-What a Hub's answers mean belongs in :mod:`provisioner.remote.hub`.
+What responses of a Hub mean belongs in :mod:`provisioner.remote.hub`.
 """

@@ -1,8 +1,8 @@
-"""One large file by several connections at once: ranges into a target, each retried by itself, the whole from one version.
+"""One large file over several connections at once: each range is retried by itself, and all are of one version of the file.
 
-The first range is asked for alone. Only when the server has answered it as a range do others join in, and they ask with
-``If-Range``, so that no byte of another version is taken. A connection that keeps failing while others get on leaves its
-range to them: a server that allows few connections gets few.
+The first range is requested alone. When the server has answered it with that range, other connections join in; they send
+``If-Range``, so that no byte of another version is taken. A connection that keeps failing while others make progress leaves
+its range to them: a server that allows few connections gets few.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 MAX_CHANGES: Final = 3
-"""How often a file may become another one under our hands before it is left alone."""
-_LEAVING: Final = (RemoteUnavailableError, RemoteRefusedError, AccessDeniedError, NotFoundError)
+"""How often a file may change during its transfer before the transfer fails."""
+_LEAVE_RANGE_AFTER: Final = (RemoteUnavailableError, RemoteRefusedError, AccessDeniedError, NotFoundError)
 """Errors after which one connection leaves its range to the others."""
 
 
-class Crew(Protocol):
-    """Threads that have nothing to do at the moment."""
+class HelperThreads(Protocol):
+    """Threads that can fetch ranges while they have no file of their own."""
 
     def helping(self, fetch: RangedFetch) -> AbstractContextManager[None]:
         """While the block runs, idle threads may call ``fetch.help``."""
@@ -52,7 +52,7 @@ class Crew(Protocol):
 
 
 class RangedFetch:
-    """One large file on its way from one URL."""
+    """The transfer of one large file from one URL."""
 
     def __init__(
         self,
@@ -64,15 +64,16 @@ class RangedFetch:
         authorized: bool,
         advance: Callable[[int], None],
     ) -> None:
-        """Prepare.
+        """Make no request.
 
         Args:
-            client: asks, as often as its policy allows.
+            client: sends the requests.
             url: ``http`` or ``https``.
-            target: takes the bytes; knows how many there must be.
-            verifiable: a digest is known: a wrong beginning will be found out, so it need not be proved first.
-            authorized: send the user's credentials to the host of ``url`` (and to no other).
-            advance: told of each number of bytes that arrived; negative when some were dropped.
+            target: takes the bytes, of an exact size.
+            verifiable: a digest is known. Without one, bytes that have arrived are kept only if they are from ``url``, and
+                every response must have a validator.
+            authorized: send the user's credentials, to the origin of ``url`` alone.
+            advance: told each number of bytes that arrived; negative when some were dropped.
         """
         self._client = client
         self._retry = client.retry
@@ -82,22 +83,22 @@ class RangedFetch:
         self._verifiable = verifiable
         self._authorized = authorized
         self._advance = advance
-        self._there: str | None = None
-        """Where redirects led: the Hub counts each question, and a large file has many ranges."""
+        self._redirected: str | None = None
+        """Where redirects led; used for the next ranges, since the Hub limits requests."""
         self._turn = threading.Condition()
         self._ranges = False
-        """The server has shown that it answers a range with that range."""
+        """The server has answered a range with that range."""
         self._helpers = 0
         self._most_helpers: int | None = None
         self._changes = 0
-        self._over = False
-        """Whoever comes to help now is too late: the target may be another address's already."""
+        self._is_over = False
+        """No helper may begin: the target may be used for another URL already."""
 
-    def run(self, crew: Crew) -> None:
-        """Bring what is missing; the thread that calls this does its part, those of the crew may help.
+    def run(self, helpers: HelperThreads) -> None:
+        """Fetch what is missing, on this thread and on those of ``helpers`` that have nothing else to do.
 
         Raises:
-            UpstreamChangedError: the file became another one too often.
+            UpstreamChangedError: the file changed too often.
             ProvisionerError: by what the server said.
         """
         target = self._target
@@ -105,15 +106,15 @@ class RangedFetch:
             self._drop_all(None)
         target.set_direct_fetch(self._fetch_directly)
         try:
-            with crew.helping(self):
+            with helpers.helping(self):
                 self._lead()
         except BaseException as error:
             target.fail(error)
             raise
         finally:
-            # Another URL may be asked for the same target next.
+            # The same target may be used for another URL next.
             with self._turn:
-                self._over = True
+                self._is_over = True
                 while self._helpers:
                     self._turn.wait()
 
@@ -121,18 +122,18 @@ class RangedFetch:
     def wants_help(self) -> bool:
         """Whether another connection would have something to do."""
         return (
-            not self._over
+            not self._is_over
             and self._ranges
             and self._target.unclaimed > 0
             and (self._most_helpers is None or self._helpers < self._most_helpers)
         )
 
     def help(self) -> None:
-        """Bring ranges until there are none left to claim, or this connection turns out to be one too many.
+        """Fetch ranges until none is left to claim, or until this connection is refused while others make progress.
 
         Raises:
-            ProvisionerError: the run must end, or the volume failed; the transfer has failed with it. What is wrong with the
-                address alone is raised where the transfer is led.
+            ProvisionerError: the run must end, or the volume failed; the whole transfer has failed with it. An error of this
+                URL alone is raised by :meth:`run`.
         """
         with self._turn:
             if not self.wants_help:
@@ -141,17 +142,17 @@ class RangedFetch:
         try:
             while (claim := self._target.claim(wait=False)) is not None:
                 try:
-                    self._bring(claim)
+                    self._fetch_range(claim)
                 except UpstreamChangedError:
                     if self._changes > MAX_CHANGES:
                         raise
-                except _LEAVING as error:
+                except _LEAVE_RANGE_AFTER as error:
                     with self._turn:
                         self._most_helpers = self._helpers - 1
                     _LOGGER.info("%s: one connection fewer: %s", show_url(self._requested), error.message)
                     return
-        except (*_LEAVING, IntegrityError) as error:
-            # Of this address alone: whoever leads is told, and asks another one.
+        except (*_LEAVE_RANGE_AFTER, IntegrityError) as error:
+            # Of this URL alone: `run` raises it, and another URL is tried.
             self._target.fail(error)
         except BaseException as error:
             self._target.fail(error)
@@ -165,20 +166,20 @@ class RangedFetch:
         while (claim := self._target.claim(wait=True)) is not None:
             before = self._target.have
             try:
-                self._bring(claim)
+                self._fetch_range(claim)
             except UpstreamChangedError:
                 if self._changes > MAX_CHANGES:
                     raise
             except _NoRangesError:
                 self._retry.call(lambda: show_url(self._requested), self._attempt_whole)
-            except _LEAVING:
+            except _LEAVE_RANGE_AFTER:
                 if not self._left_to_helpers(before):
                     raise
 
     def _left_to_helpers(self, before: int) -> bool:
-        """Wait while helpers get on; whether they have brought anything beyond ``before``.
+        """Wait while helpers make progress; return whether more than ``before`` bytes have arrived.
 
-        When they are gone it may be this connection that is served: a server that allows few never serves the one too many.
+        When they have ended, the server may serve this connection: it may allow only a few at once.
         """
         with self._turn:
             while self._helpers and not self._target.is_whole:
@@ -186,19 +187,19 @@ class RangedFetch:
         return self._target.is_whole or self._target.have > before
 
     def _attempt_whole(self) -> None:
-        """Ask once for everything, from the first byte: the server gives no ranges, or none that belong together for sure."""
+        """Request the whole file once: the server sends no ranges, or none that certainly belong to one version."""
         self._drop_all(None)
         claim = self._target.claim_all()
-        with self._given_back(claim):
+        with self._released_on_error(claim):
             self._attempt(claim)
 
-    def _bring(self, claim: RangeClaim) -> None:
-        with self._given_back(claim):
+    def _fetch_range(self, claim: RangeClaim) -> None:
+        with self._released_on_error(claim):
             self._retry.call(lambda: show_url(self._requested), lambda: self._attempt(claim), progress=lambda: claim.position)
 
     @contextlib.contextmanager
-    def _given_back(self, claim: RangeClaim) -> Iterator[None]:
-        """Let others bring what this connection did not."""
+    def _released_on_error(self, claim: RangeClaim) -> Iterator[None]:
+        """On an error in the block, release the rest of the range to other connections."""
         try:
             yield
         except BaseException:
@@ -207,13 +208,13 @@ class RangedFetch:
             raise
 
     def _attempt(self, claim: RangeClaim) -> None:
-        """Ask once for what is missing of a range."""
+        """Request once what is missing of a range."""
         start, size = claim.position, self._target.size
         if start >= claim.end:
             return
         headers = {"Range": f"bytes={start}-{claim.end - 1}"}
         origin = self._target.origin
-        if origin is not None and origin[0] == self._url and self._must_agree:
+        if origin is not None and origin[0] == self._url and self._needs_one_validator:
             headers["If-Range"] = origin[1]
         response = self._open(headers)
         try:
@@ -221,7 +222,7 @@ class RangedFetch:
             for data in self._client.parts(response, self._requested):
                 rest = claim.end - claim.position
                 if not rest:
-                    break  # more than was asked for: not ours
+                    break  # more than was requested
                 before = claim.position
                 try:
                     claim.write(data if len(data) <= rest else data[:rest])
@@ -233,9 +234,9 @@ class RangedFetch:
             raise Transient(f"the connection ended after {claim.position:,} of {size:,} bytes")
 
     def _check(self, response: Response, claim: RangeClaim, if_range: str | None) -> None:
-        """See that an answer is what was asked for, of the version that was asked for."""
+        """Raise for a response that is not the requested range of the requested version."""
         start, size = claim.position, self._target.size
-        # Before anything is dropped: one bad answer, or a mirror with another file, must not cost what has arrived.
+        # Before anything is dropped: one bad response, or a mirror with another file, must not cost what has arrived.
         self._check_size(response)
         validator = validator_of(response)
         if if_range is not None and validator != if_range:
@@ -249,11 +250,11 @@ class RangedFetch:
         elif not is_whole:
             raise _NoRangesError
         if not (self._verifiable or validator is not None or is_whole):
-            # Nothing would tell that two ranges are of two versions.
+            # Without digest and validator, ranges of two versions could not be told apart.
             if self._ranges:
                 raise Transient("the server does not say any more which version it sends")
             raise _NoRangesError
-        if not self._begun(claim, validator):
+        if not self._is_same_version(claim, validator):
             raise self._changed(claim)
         if response.status == HTTPStatus.PARTIAL_CONTENT:
             self._ranges = self._verifiable or validator is not None
@@ -268,23 +269,23 @@ class RangedFetch:
         if is_unsatisfied:
             raise Transient("the server does not have the range that was asked for")
 
-    def _begun(self, claim: RangeClaim, validator: str | None) -> bool:
-        """Note where the coming bytes are from; whether they are of one version with those before them."""
+    def _is_same_version(self, claim: RangeClaim, validator: str | None) -> bool:
+        """Record the origin of a response, unless it is of another version than the bytes that have arrived."""
         with self._turn:
-            # Another connection may have asked at the same time, before anything was known of the version.
+            # Another connection may have sent its request at the same time, before the version was known.
             origin = self._target.origin
-            if origin is not None and origin[0] == self._url and origin[1] != validator and self._must_agree:
+            if origin is not None and origin[0] == self._url and origin[1] != validator and self._needs_one_validator:
                 return False
             self._target.record_origin(self._url, validator, claim.version)
         return True
 
     @property
-    def _must_agree(self) -> bool:
-        """Whether all answers must have one validator; where each has its own and a digest is known, that decides."""
+    def _needs_one_validator(self) -> bool:
+        """Whether all responses must have one validator; where each has its own, a known digest decides instead."""
         return not (self._verifiable and self._changes >= MAX_CHANGES)
 
     def _changed(self, claim: RangeClaim) -> UpstreamChangedError:
-        # Several connections find out about one change.
+        # Several connections notice the same change.
         if self._drop_all(claim.version):
             with self._turn:
                 self._changes += 1
@@ -301,27 +302,28 @@ class RangedFetch:
         return dropped is not None
 
     def _open(self, headers: dict[str, str]) -> Response:
-        there = self._there
-        if there is not None:
+        redirected = self._redirected
+        if redirected is not None:
             try:
-                same = origin_of(there) == origin_of(self._requested)
-                return self._client.open(there, headers, authorized=self._authorized and same)[0]
+                same = origin_of(redirected) == origin_of(self._requested)
+                return self._client.open(redirected, headers, authorized=self._authorized and same)[0]
             except (AccessDeniedError, NotFoundError, RemoteRefusedError):
-                # A signed address is good for a while only: it is asked for anew.
-                self._there = None
-        response, here = self._client.open(self._requested, headers, authorized=self._authorized)
-        self._there = here if here != self._requested else None
+                # A signed URL expires: the original one is requested again.
+                self._redirected = None
+        response, final = self._client.open(self._requested, headers, authorized=self._authorized)
+        self._redirected = final if final != self._requested else None
         return response
 
     def _fetch_directly(self, offset: int, count: int) -> bytes:
-        """Return some bytes by a request of their own; at most ``count``."""
+        """Return at most ``count`` bytes from ``offset``, by a request of their own."""
 
         def attempt() -> bytes:
             response = self._open({"Range": f"bytes={offset}-{offset + count - 1}"})
             try:
                 if response.status != HTTPStatus.PARTIAL_CONTENT or not continues_at(response, offset):
                     raise RemoteRefusedError(
-                        f"{show_url(self._requested)}: the server gives no ranges, and there is no room for the whole archive",
+                        f"{show_url(self._requested)}: the server sends no ranges,"
+                        " and there is not enough free space for the whole archive",
                         hint="Enlarge the volume, or try a mirror (URL_REWRITE).",
                     )
                 if (found := total_size(response)) not in {None, self._target.size}:
@@ -341,4 +343,4 @@ class RangedFetch:
 
 
 class _NoRangesError(Exception):
-    """The server sends the whole file whatever is asked for."""
+    """The server sends the whole file whatever range is requested."""

@@ -35,14 +35,14 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class RepositoryInfo:
-    """What a repository is at one revision."""
+    """The state of a repository at one revision."""
 
     id: str
-    """``owner/name`` as the Hub writes it; another one than was asked for when the repository was renamed."""
+    """``owner/name`` as the Hub writes it; differs from the requested name if the repository was renamed."""
     commit: str
     private: bool
     paths: frozenset[str]
-    """Its files. The Hub shortens this for very large repositories."""
+    """Its files. For very large repositories the Hub does not name all of them."""
     gate: str = "none"
     """Whether readers must ask for access: ``none``, ``auto`` (granted at once) or ``manual``."""
 
@@ -55,11 +55,11 @@ class ListedRepository:
     private: bool
     gate: str
     updated: str
-    """ISO 8601, or empty where the Hub does not say."""
+    """ISO 8601; empty: the Hub does not say."""
 
 
 class HubClient:
-    """Asks one Hub as one user. May be shared by threads; close it, or use it as a context manager."""
+    """A client for one Hub and one user; safe for several threads. Close it, or use it as a context manager."""
 
     def __init__(
         self,
@@ -113,9 +113,9 @@ class HubClient:
     # -- reading --
 
     def resolve(self, repo: str, revision: str) -> str:
-        """Return the commit that ``revision`` (branch, tag or commit) of the data-set repository ``repo`` stands for.
+        """Return the commit that a revision (branch, tag or commit) of the data-set repository ``repo`` names.
 
-        A full commit stands for itself and is not asked for.
+        For a full commit no request is made.
 
         Raises:
             ProvisionerError: see :func:`provisioner.remote.hub.errors.refusal`; ``RemoteUnavailableError`` when the Hub kept
@@ -124,7 +124,7 @@ class HubClient:
         return revision if _COMMIT.fullmatch(revision) else self.info(repo, revision).commit
 
     def info(self, repo: str, revision: str | None = None) -> RepositoryInfo:
-        """Return what the data-set repository ``repo`` is at ``revision`` (its default branch when ``None``).
+        """Return the state of the data-set repository ``repo`` at ``revision`` (``None``: its default branch).
 
         Raises:
             ProvisionerError: as :meth:`resolve`.
@@ -149,8 +149,8 @@ class HubClient:
         repository's own list of names.
 
         Raises:
-            IntegrityError: it names a file that would land outside its directory, twice, or without a usable digest.
-            ProvisionerError: as :meth:`resolve`; ``RemoteUnavailableError`` also when it stays incomplete.
+            IntegrityError: a file has no usable path, size or digest, or is listed twice.
+            ProvisionerError: as :meth:`resolve`; ``RemoteUnavailableError`` also if it stays incomplete.
         """
         expected = self._paths.pop((repo, commit), None)
         if expected is None:
@@ -170,7 +170,7 @@ class HubClient:
         return checked_listing(repo, files)
 
     def file_url(self, repo: str, commit: str, path: str) -> str:
-        """Return the address of one file's bytes, before any rewriting; ask it with :meth:`auth_headers`."""
+        """Return the URL of one file's bytes, before any rewriting; it is requested with :meth:`auth_headers`."""
         return f"{self.endpoint}/datasets/{quote(repo)}/resolve/{quote(commit, safe='')}/{quote(path)}"
 
     def auth_headers(self) -> dict[str, str]:
@@ -184,10 +184,10 @@ class HubClient:
     # -- the user and the user's repositories --
 
     def whoami(self) -> Mapping[str, Any]:
-        """Return the Hub's answer to who the token belongs to and what it may do; asked once, because the Hub limits it.
+        """Return the Hub's answer to who the token belongs to and what it may do; requested once, because the Hub limits it.
 
         Raises:
-            ProvisionerError: as :meth:`resolve`; ``AccessDeniedError`` when there is no token or it is not valid.
+            ProvisionerError: as :meth:`resolve`; ``AccessDeniedError`` if there is no token or it is not valid.
         """
 
         def ask(api: HfApi) -> Mapping[str, Any]:
@@ -205,7 +205,7 @@ class HubClient:
 
         Args:
             repo: its full name.
-            private: ``None``: as is usual for the owner.
+            private: ``None``: the owner's default.
 
         Raises:
             ConflictError: the name is taken.
@@ -219,16 +219,16 @@ class HubClient:
                 # `exist_ok` would take a refusal for success when the repository exists and the token may only read.
                 api.create_repo(repo, repo_type="dataset", private=private, exist_ok=False)
             except HfUriError:
-                # Made; the library does not understand the address in the answer, which differs behind a mirror.
+                # It was made; the library does not understand the URL in the response, which differs behind a mirror.
                 return
 
         self._library.ask(f"making the data-set repository {repo}", self.page_url(repo), ask)
 
     def may_write(self, repo: str) -> bool | None:
-        """Ask whether the token may write to the data-set repository ``repo``; leaves no trace there.
+        """Return whether the token may write to the data-set repository ``repo``; nothing is left there.
 
         Returns:
-            ``None`` when this Hub does not answer that question.
+            ``None`` if this Hub does not answer that question.
 
         Raises:
             RemoteUnavailableError: the Hub kept failing.
@@ -252,7 +252,7 @@ class HubClient:
             repo: its full name.
             files: content by path in the repository.
             message: of the commit.
-            parent: refuse unless this commit is still the newest.
+            parent: the commit must still be the newest; ``None``: any.
 
         Raises:
             ProvisionerError: as :meth:`resolve`.
@@ -276,8 +276,8 @@ class HubClient:
 
         Args:
             repo: its full name.
-            private: ``None``: as it is.
-            gate: as in :class:`RepositoryInfo`; ``None``: as it is.
+            private: ``None``: unchanged.
+            gate: as in :class:`RepositoryInfo`; ``None``: unchanged.
 
         Raises:
             ProvisionerError: as :meth:`resolve`.
@@ -312,5 +312,5 @@ class HubClient:
 
 
 def _gate(gated: object) -> str:
-    """Return the gate in our words."""
+    """Return ``none`` or the kind of a repository's gate."""
     return gated if isinstance(gated, str) and gated else "none"

@@ -1,11 +1,10 @@
-"""What lies below the Hub client: each of its requests, with our time limits, proxies, rewriting, retries and stop.
+"""The transport below the Hub client library: every request has our time limits, proxies, rewriting, retries and cancellation.
 
-The Hub client has no time limit, retries some requests by rules of its own and others never, and sleeps where no signal
-can wake it. All of that goes through one shared HTTP client, whose transport can be replaced: here is ours. Every request
-passes through the one :class:`~provisioner.remote.retry.Retry`, so nothing that is left for the client to retry ever
-reaches it.
+The library has no time limits, retries some requests by rules of its own and others never, and sleeps where no signal can
+wake it. All its requests go through one HTTP client whose transport can be replaced by this one. Every request is retried by
+the one :class:`~provisioner.remote.retry.Retry`, so that the library never sees an error that it would retry.
 
-This module imports the HTTP library and is itself imported lazily, by :mod:`provisioner.remote.hub.client` alone.
+This module imports the HTTP library and is itself imported lazily, by :mod:`provisioner.remote.hub.library` alone.
 """
 
 from __future__ import annotations
@@ -37,18 +36,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 180.0
-"""For a whole answer: a server that drips a byte now and then would never run into :data:`STALL_SECONDS`."""
+"""For a whole response: a server that sends a byte now and then would never exceed ``STALL_SECONDS``."""
 
 SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", default="")
-"""What the request is for, in words; names it in messages."""
+"""What the request asks for, in words; names it in messages."""
 
 _TIMEOUTS: Final = {"connect": CONNECT_SECONDS, "read": STALL_SECONDS, "write": STALL_SECONDS, "pool": STALL_SECONDS}
 _BUSY_CREATING: Final = "another conflicting operation is in progress"
-"""A 409 that passes: the Hub makes one repository of a user at a time. The client itself would ask again at once, for ever."""
+"""A 409 that passes: the Hub makes one repository of a user at a time. The library would retry at once, without end."""
 
 
 class HubTransport(httpx2.BaseTransport):
-    """Sends one request and reads its whole answer, asked again by policy; ended at once by a request to stop."""
+    """Sends a request and reads its whole response, with retries; a request to stop ends it at once."""
 
     def __init__(self, network: Network, *, token: str | None, token_origins: Collection[tuple[str, str, int | None]]) -> None:
         """Open nothing yet.
@@ -66,10 +65,10 @@ class HubTransport(httpx2.BaseTransport):
         self._routes: dict[str | None, httpx2.HTTPTransport] = {}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send ``request`` until it is answered for good.
+        """Send ``request`` until its response is final, and return that.
 
         Raises:
-            ProvisionerError: as :meth:`Retry.call` says; never an exception of the HTTP library.
+            ProvisionerError: see :meth:`provisioner.remote.retry.Retry.call`; never an exception of the HTTP library.
         """
         what = SUBJECT.get() or f"{request.method} {redact_line(str(request.url))}"
         return self._network.retry.call(what, lambda: self._try(request))
@@ -93,7 +92,7 @@ class HubTransport(httpx2.BaseTransport):
         return response
 
     def _outgoing(self, request: httpx2.Request) -> httpx2.Request:
-        """Return what goes out: the mirror's address, our time limits (the client sets none), the token to the Hub only."""
+        """Return the request as it is sent: rewritten, with our time limits, and with the token only for the Hub itself."""
         headers = httpx2.Headers(request.headers)
         if origin_of(str(request.url)) not in self._token_origins:
             headers.pop("authorization", None)
@@ -111,7 +110,7 @@ class HubTransport(httpx2.BaseTransport):
         try:
             response = self._route(self._network.proxies.for_url(url)).handle_request(request)
             try:
-                # Here and not in the client: only what lies below this line is tried again.
+                # Here and not in the client: only what happens in this method is retried.
                 response.read()
             finally:
                 response.close()
@@ -138,13 +137,13 @@ class HubTransport(httpx2.BaseTransport):
 
 
 def _interruptible(cancellation: Cancellation, action: Callable[[], T]) -> T:
-    """Do ``action`` on a thread of its own, and leave it there when we are asked to stop.
+    """Return what ``action`` returns, called on a thread of its own that is abandoned on a request to stop.
 
-    Nothing else ends a name lookup, a connection attempt or a TLS handshake at once; the thread dies with its time limit
-    or with the process.
+    Nothing else ends a name lookup, a connection attempt or a TLS handshake at once; the thread ends with its time limit or
+    with the process.
 
     Raises:
-        Transient: not done within :data:`ANSWER_SECONDS`.
+        Transient: no result within :data:`ANSWER_SECONDS`.
         ProvisionerError: asked to stop, or what ``action`` raises.
     """
     # A simple queue, because its `put` may be called from a signal handler that interrupted this very `get`.
