@@ -1,4 +1,4 @@
-"""Writes ``docs/datasets.md`` from the real catalog: contents, sizes, licences, sources, and the disk that phases need.
+"""Write ``docs/datasets.md`` from the real catalog: contents, sizes, licences, sources, and the disk that phases need.
 
 Sizes are computed as for a plan (:mod:`provisioner.planning.capacity`), so that the document agrees with ``plan``.
 """
@@ -32,15 +32,15 @@ INTRODUCTION: Final = """\
 
 # The data sets
 
-What the catalog offers: contents, sizes packed and unpacked, splits, where the bytes come from and what they are checked
-against, and what they may be used for. `list` shows the same for your volume, `plan` what a run would do.
+What the catalog offers: contents, sizes packed and unpacked, splits, where the bytes come from and what they are compared
+with, and what they may be used for. `list` shows the same for your volume, and `plan` shows what a run would do.
 
-- Sizes are exact where they are given in bytes. **≈** marks an estimate: nobody published the number. 1 GB is 10^9 bytes.
+- Sizes in bytes are exact. **≈** marks an estimate: nobody has published the number. 1 GB is 10^9 bytes.
 - *Verified by* is the digest that the bytes must have. **unverified** means that nobody states one. Files of a Hub repository
-  without a digest here are checked against the Hub's own listing, which proves the transfer and no more.
-- The verdict on commercial use is the catalog's, with what it rests on. It is no legal advice.
-- A split is asked for by name, such as `DATASETS=nsynth:test`. A phase takes all splits.
-- A phase takes the layout marked *own*. Others are there to be chosen; a fall-back never changes the layout.
+  without a digest here are compared with the Hub's own listing, which proves only that the transfer was correct.
+- Whether commercial use is allowed is the catalog's opinion, with the evidence. It is not legal advice.
+- A split is selected by name, such as `DATASETS=nsynth:test`. A phase takes all splits.
+- A phase takes the layout marked *default*. Other layouts can be selected; a fall-back never changes the layout.
 """
 
 
@@ -96,7 +96,7 @@ def _phases(catalog: Catalog) -> list[str]:
     return [
         "## Phases and the disk they need\n",
         *_table(["phase", "data sets", "download", "unpacked", "free space for a first run"], rows),
-        "The free space is the peak: while a data set is unpacked, the volume has its archives, its tree, and the trees of the",
+        "The free space is the peak: while a data set is unpacked, the volume holds its archives, its tree, and the trees of the",
         "data sets before it. With less free space, archives are fetched and unpacked one by one, and what still does not fit is",
         "skipped, lowest priority first.\n",
     ]
@@ -116,7 +116,7 @@ def _overview(catalog: Catalog) -> list[str]:
                 "yes" if judge("commercial", dataset, ()).allowed else "no",
             ]
         )
-    head = ["data set", "priority", "download", "unpacked", "commercial use", "taken with `LICENSE_POLICY=commercial`"]
+    head = ["data set", "priority", "download", "unpacked", "commercial use", "accepted by `LICENSE_POLICY=commercial`"]
     return ["## Overview\n", *_table(head, rows)]
 
 
@@ -140,9 +140,9 @@ def _dataset(dataset: DataSet) -> list[str]:
     lines += [f"- Note: {note}" for note in dataset.notes]
     lines += ["", "Sources, in the order in which they are tried:\n"]
     for number, source in enumerate(dataset.sources, 1):
-        own = " (own)" if source.layout == dataset.layout else ""
+        default = " (default)" if source.layout == dataset.layout else ""
         headline, files = _KINDS[source.kind](source)
-        lines += [f"{number}. Layout `{source.layout}`{own}: {headline}", "", *files]
+        lines += [f"{number}. Layout `{source.layout}`{default}: {headline}", "", *files]
     return lines
 
 
@@ -155,7 +155,7 @@ def _hub_source(source: HubSource) -> tuple[str, list[str]]:
     splits = [f"`{glob}` is `{split}`" for glob, split in source.splits]
     return headline, [
         *(["   Splits: " + ", ".join(splits) + "\n"] if splits else []),
-        *(_table(["file", "verified by"], rows) if rows else ["   Verified by: the Hub's listing alone\n"]),
+        *(_table(["file", "verified by"], rows) if rows else ["   Verified by: only the Hub's listing\n"]),
     ]
 
 
@@ -189,8 +189,8 @@ def _verified(digest: Digest | None) -> str:
 def _excluded(catalog: Catalog) -> list[str]:
     rows = [[f"`{one.id}`", one.title, one.license, one.reason] for one in catalog.excluded.values()]
     return [
-        "## Looked at and left out\n",
-        *(_table(["id", "title", "licence", "why"], rows) if rows else ["Nothing.\n"]),
+        "## Excluded data sets\n",
+        *(_table(["id", "title", "licence", "reason"], rows) if rows else ["Nothing.\n"]),
     ]
 
 
