@@ -8,10 +8,10 @@
 #   docker run -v data:/data provisioner status                any command; --help lists them
 #
 #   PHASE, DATASETS, HF_TOKEN (or HF_TOKEN_FILE) and the other settings are environment variables: see docs/reference.md.
-#   It runs as uid 1000 of group 0 and as any other uid of group 0, and with --read-only: only /data is ever written.
-#   docker stop ends it within two seconds; the next start resumes. An app that handles no signals wants --init.
+#   It runs as uid 1000 of group 0, as any other uid of group 0, and with --read-only: it writes only to /data.
+#   docker stop ends it within two seconds; the next start resumes. For an app that handles no signals use --init.
 #
-# An image of yours on top of it keeps the entry point, and gives the app as the command:
+# An image that is based on this one keeps the entry point and sets the app as the command:
 #
 #   FROM provisioner
 #   COPY --chown=1000:0 . /srv
@@ -22,12 +22,12 @@ ARG BASE_IMAGE=python:3.13-slim-trixie
 
 FROM ${BASE_IMAGE} AS base
 
-# ---- what installs; nothing of this stage is in the image but the folders copied out of it -----------------------------
+# ---- installs the environments; the image gets only the directories that are copied out of this stage -------------------
 FROM base AS builder
 WORKDIR /build
 RUN python3 -m venv /opt/tools
 
-# Our interpreter and its libraries, without pip. Bytecode is compiled here because nobody can write it at run time.
+# The provisioner's environment, without pip. Bytecode is compiled here, since nothing can write it at run time.
 FROM builder AS provisioner-environment
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/runtime.lock,target=runtime.lock \
@@ -37,7 +37,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /opt/provisioner/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/provisioner/lib \
     && /opt/provisioner/bin/python -c 'import site; open(site.getsitepackages()[0] + "/provisioner.pth", "w").write("/opt/provisioner/app\n")'
 
-# The application's environment. It has pip, so that an image on top can simply `pip install` what its app needs.
+# The app's environment. It has pip, so that a derived image can install what its app needs.
 FROM builder AS app-environment
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=requirements/app.lock,target=app.lock \
@@ -48,7 +48,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         /opt/app/lib/python3*/site-packages/pyarrow/include \
     && /opt/app/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/app/lib
 
-# Our code. It lies below /opt, because /app and /srv are where applications live.
+# The provisioner's code. It is below /opt, since applications use /app and /srv.
 FROM base AS code
 WORKDIR /opt/provisioner/app
 COPY LICENSE entrypoint.py ./
@@ -57,39 +57,39 @@ COPY provisioner provisioner
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash . \
     && chmod -R a+rX,go-w .
 
-# ---- what both images share --------------------------------------------------------------------------------------------
+# ---- the common part of both images ------------------------------------------------------------------------------------
 FROM base AS common
-# The mount point belongs to uid 1000 and to group 0, and so does a named volume that starts empty; what is made in it
-# stays with group 0. `user` is what the Docker Spaces call uid 1000. In a container that is --read-only without a
-# tmpfs on /tmp, Python programs find the memory of /dev/shm behind /usr/tmp, the last place where they look.
+# The mount point belongs to uid 1000 and group 0, and so does a new named volume; files created in it get group 0. Docker
+# Spaces call uid 1000 `user`. In a container that is --read-only and has no tmpfs on /tmp, Python programs use /usr/tmp,
+# the last directory that they try for temporary files; here it is the memory of /dev/shm.
 RUN useradd --uid 1000 --gid 0 --no-create-home --home-dir /tmp --no-log-init user \
     && install --directory --owner=1000 --group=0 --mode=2775 /data \
     && ln -s /dev/shm /usr/tmp \
     && printf '#!/bin/sh\nexec /opt/provisioner/bin/python -I /opt/provisioner/app/entrypoint.py "$@"\n' >/usr/local/bin/provisioner \
     && chmod 755 /usr/local/bin/provisioner
 COPY --from=provisioner-environment /opt/provisioner /opt/provisioner
-# The official Python image comes without the standard library's bytecode; one import as root makes what we need of it.
+# The official Python image has no bytecode of the standard library; this import, as root, compiles what is needed of it.
 RUN ["/opt/provisioner/bin/python", "-I", "-c", "import argparse, asyncio, concurrent.futures, huggingface_hub.hf_api, urllib3, tarfile, zipfile, yaml, filelock, tqdm"]
-# HOME is /tmp, the one place that a read-only container usually has writable. The Hub client's cache may live on the
-# volume; a token never does.
-# hadolint ignore=DL3064  # HF_TOKEN_PATH says where a token would be, and is none
+# HOME is /tmp, the only directory that is usually writable in a read-only container. The Hub client's cache may be on the
+# volume; a token must not be.
+# hadolint ignore=DL3064  # HF_TOKEN_PATH is the path of a token, not a token
 ENV LANG=C.UTF-8 \
     HOME=/tmp \
     HF_HOME=/data/.cache/huggingface \
     HF_TOKEN_PATH=/tmp/.huggingface/token
-# -I: the user's PYTHONPATH and folders are for the app and never reach our interpreter, which is never on PATH either.
+# -I: PYTHONPATH and the current directory are the app's and do not affect this interpreter, which is not on PATH either.
 ENTRYPOINT ["/opt/provisioner/bin/python", "-I", "/opt/provisioner/app/entrypoint.py"]
-# Healthy: process 1 is the app by now, or this run's heartbeat in dataset_status.json is younger than a minute.
+# Healthy: process 1 is the app, or this run's heartbeat in dataset_status.json is younger than a minute.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
     CMD ["/opt/provisioner/bin/python", "-I", "/opt/provisioner/app/entrypoint.py", "healthcheck"]
 USER 1000:0
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="provisioner" \
-      org.opencontainers.image.description="Fills a volume with the data sets an application needs, proves that they are right, and gets out of the way" \
+      org.opencontainers.image.description="Fills a volume with the data sets an application needs, verifies every byte, and gets out of the way" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 
-# ---- the two images; our own code comes last, so that a change of it rebuilds one small layer ---------------------------
+# ---- the two images; the provisioner's code comes last, so that a change of it rebuilds one small layer -----------------
 FROM common AS slim
 COPY --from=code /opt/provisioner/app /opt/provisioner/app
 

@@ -1,4 +1,4 @@
-"""A stand-in for your app: answers on the Space's port with the names of the data sets that it was given."""
+"""A placeholder for your app: answers on the Space's port with the names of its data sets."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 class Datasets(BaseHTTPRequestHandler):
-    """Lists what lies in the directory that the provisioner named."""
+    """Answers requests with the contents of the directory that the provisioner filled."""
 
     def do_GET(self) -> None:  # the name that http.server looks for
-        """Answer every path with the list."""
+        """Return the list for every path."""
         body = json.dumps(sorted(path.name for path in Path(os.environ["DATASETS_DIR"]).iterdir())).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -22,6 +22,6 @@ class Datasets(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    # As process 1 it is told to end by SIGTERM, which a process 1 without a handler ignores.
+    # The container is stopped with SIGTERM, which process 1 ignores unless it has a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ThreadingHTTPServer(("", int(os.environ.get("PORT", "7860"))), Datasets).serve_forever()

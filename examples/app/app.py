@@ -1,11 +1,11 @@
 """An example of an app that the provisioner starts: it lists its data sets and opens one, offline.
 
-It needs nothing but the environment that it was given:
+It needs only its environment:
 
-* `DATASETS_DIR`: the directory with one entry per data set;
-* `TRACKIO_DATASET_ID` or `TRACKIO_DATASET_REPO`: the repository that its experiment logs would go to.
+* `DATASETS_DIR`: the directory with one entry for each data set;
+* `TRACKIO_DATASET_ID` or `TRACKIO_DATASET_REPO`: the repository for its experiment logs.
 
-With `--serve` it stays until SIGTERM and then ends with 0, as a server would.
+With `--serve` it runs until SIGTERM and then exits with 0, as a server would.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ METADATA = Path("ljspeech", "LJSpeech-1.1", "metadata.csv")
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the app; 0 when it found its data."""
+    """Run the app, and return its exit code: 0 if it found its data."""
     parser = argparse.ArgumentParser(prog="app", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--serve", action="store_true", help="stay until SIGTERM")
+    parser.add_argument("--serve", action="store_true", help="run until SIGTERM")
     options = parser.parse_args(arguments)
     ended = threading.Event()
     if options.serve:
-        # Before anything else: a signal that comes while we start must not be lost.
+        # Before anything else, so that a signal during the start is not lost.
         signal.signal(signal.SIGTERM, lambda *_: ended.set())
         signal.signal(signal.SIGINT, lambda *_: ended.set())
-    folder = environment.get("DATASETS_DIR")
-    if not folder:
+    directory = environment.get("DATASETS_DIR")
+    if not directory:
         say("DATASETS_DIR is not set: start this app through the provisioner, or source provision.env first")
         return 78
-    datasets = Path(folder)
+    datasets = Path(directory)
     say(f"app: process {os.getpid()}, data sets in {datasets}")
     say(f"app: experiment logs would go to {log_repository(environment)}")
     if not datasets.is_dir() or not any(datasets.iterdir()):
@@ -61,12 +61,12 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def say(line: str) -> None:
-    """Print a line at once: whoever waits for it may read a pipe."""
+    """Print a line at once, since a program may read it from a pipe."""
     print(line, flush=True)
 
 
 def log_repository(environment: Mapping[str, str]) -> str:
-    """Name the repository for experiment logs."""
+    """Return the name of the repository for experiment logs."""
     return (
         environment.get("TRACKIO_DATASET_ID")
         or environment.get("TRACKIO_DATASET_REPO")
@@ -74,10 +74,10 @@ def log_repository(environment: Mapping[str, str]) -> str:
     )
 
 
-def measure(folder: Path) -> tuple[int, int]:
-    """Count the files below a directory (or the link to one) and their bytes."""
+def measure(directory: Path) -> tuple[int, int]:
+    """Return the number of files below a directory (or a link to one), and their bytes."""
     files = size = 0
-    for root, _, names in os.walk(folder):
+    for root, _, names in os.walk(directory):
         for name in names:
             files += 1
             size += Path(root, name).stat().st_size
@@ -85,12 +85,12 @@ def measure(folder: Path) -> tuple[int, int]:
 
 
 def first_row(metadata: Path) -> dict[str, str]:
-    """Read the first row of LJ Speech's table with `datasets`, without any network; without it, with `csv`.
+    """Return the first row of LJ Speech's table, read offline with `datasets`, or with `csv` if that is not installed.
 
-    The table has no header, and a quotation mark in it is just a quotation mark: it must be read without quoting.
+    The table has no header, and its quotation marks are ordinary characters: it must be read without quoting.
     """
     with tempfile.TemporaryDirectory(prefix="app-") as cache:
-        # Read when the library is imported, so these have to be there before.
+        # The library reads these variables when it is imported.
         os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME=cache)
         try:
             library = importlib.import_module("datasets")
