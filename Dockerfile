@@ -69,7 +69,7 @@ RUN useradd --uid 1000 --gid 0 --no-create-home --home-dir /tmp --no-log-init us
     && chmod 755 /usr/local/bin/provisioner
 COPY --from=provisioner-environment /opt/provisioner /opt/provisioner
 # The official Python image has no bytecode of the standard library; this import, as root, compiles what is needed of it.
-RUN ["/opt/provisioner/bin/python", "-I", "-c", "import argparse, asyncio, concurrent.futures, huggingface_hub.hf_api, urllib3, tarfile, zipfile, yaml, filelock, tqdm"]
+RUN ["/opt/provisioner/bin/python", "-I", "-c", "import argparse, asyncio, concurrent.futures, huggingface_hub.hf_api, urllib3, tarfile, zipfile, yaml, filelock"]
 # HOME is /tmp, the only directory that is usually writable in a read-only container. The Hub client's cache may be on the
 # volume; a token must not be.
 # hadolint ignore=DL3064  # HF_TOKEN_PATH is the path of a token, not a token

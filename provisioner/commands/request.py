@@ -55,4 +55,5 @@ class CommandRequest:
         from provisioner.reporting.display import make_display  # noqa: PLC0415 - most commands show none
         from provisioner.reporting.progress import Progress  # noqa: PLC0415 - the same
 
-        return Progress(make_display(sys.stderr, log_format=self.settings.log_format, console=self.console))
+        terminal = self.environ.get("TERM", "")
+        return Progress(make_display(sys.stderr, log_format=self.settings.log_format, terminal=terminal, console=self.console))

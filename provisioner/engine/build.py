@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from provisioner.catalog.size import total
 from provisioner.engine.fetch import Download, Fetcher
 from provisioner.engine.fetch_threads import FetchThreads
 from provisioner.engine.path_claims import PathClaims
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.size import Size
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.reuse import Damage
     from provisioner.engine.staged_tree import Part
@@ -131,7 +133,7 @@ class DataSetBuilder:
                 continue
             parts[artifact.content_id] = part
             self._claims.add(part.entries)
-            self._progress.add_arrived(artifact.size.value if artifact.size else 0)
+            self._progress.add_present(artifact.size.value if artifact.size else 0)
         _check_free_space(self._step, [artifacts[0] for artifacts in missing.values()])
         downloads = [Download(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
         self.fetched = tuple(download.artifact.name for download in downloads if download.local_copy is None)
@@ -141,10 +143,9 @@ class DataSetBuilder:
         return parts
 
 
-def _total_size(artifacts: Sequence[Artifact]) -> int | None:
-    """Return the bytes of all artifacts; ``None``: some sizes are not known."""
-    sizes = [artifact.size.value for artifact in artifacts if artifact.size]
-    return sum(sizes) if len(sizes) == len(artifacts) else None
+def _total_size(artifacts: Sequence[Artifact]) -> Size | None:
+    """Return the size of all artifacts together; ``None``: some sizes are not known."""
+    return total(artifact.size for artifact in artifacts) if all(artifact.size for artifact in artifacts) else None
 
 
 def _check_free_space(step: Step, missing: Sequence[Artifact]) -> None:

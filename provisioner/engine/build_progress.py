@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from provisioner.catalog.size import Size
     from provisioner.planning.recipe import Recipe
     from provisioner.reporting.progress import Progress
     from provisioner.reporting.status import StatusBoard
@@ -35,18 +36,26 @@ class BuildProgress:
         self._archives = 0
         """How many are being unpacked."""
 
-    def begin_fetching(self, total: int | None) -> None:
-        """Show that fetching begins, of ``total`` bytes; ``None``: unknown."""
+    def begin_fetching(self, size: Size | None) -> None:
+        """Show that fetching begins, of ``size``; ``None``: unknown."""
+        total = size.value if size else None
         self._missing = total
         if self._status is not None:
             self._status.set_state(self._id, "fetching", bytes_total=total, bytes_done=0)
-        self._progress.start(self._label, "fetch", total)
+        self._progress.start(self._label, "fetch", total, estimate=size is not None and size.estimate)
+
+    def add_present(self, count: int) -> None:
+        """Count bytes that were on this machine already."""
+        self._add(count, moved=False)
 
     def add_arrived(self, count: int) -> None:
-        """Count bytes that are there, wherever they came from; a negative number: they were dropped."""
+        """Count bytes that were fetched; a negative number: they were dropped."""
+        self._add(count, moved=True)
+
+    def _add(self, count: int, *, moved: bool) -> None:
         if self._status is not None:
             self._status.advance(self._id, count)
-        self._progress.advance(self._label, count)
+        self._progress.advance(self._label, count, moved=moved)
         with self._lock:
             if self._missing is not None:
                 self._missing -= count

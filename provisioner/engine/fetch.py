@@ -16,6 +16,7 @@ from provisioner.engine.fetch_threads import FileJob
 from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import VolumeFullError
 from provisioner.planning.capacity import LARGE
+from provisioner.reporting.units import format_bytes, format_share
 from provisioner.volume.staging.blob import Blob
 from provisioner.volume.staging.hashing import checked_sha256
 from provisioner.volume.staging.ranged_file import RangedFile
@@ -142,14 +143,14 @@ class Fetcher:
         if size is not None and download.is_large:
             return self._fetch_in_ranges(download, size)
         with self._open_blob(download) as blob:
-            self._arrived(blob.have)
+            self._resumed(download, blob.have)
             sha256 = self._transfers.fetch(download.artifact, blob, self._arrived)
             parts = self._unpacker.unpack_file(download.archives, blob.path)
             return parts | self._move_in(download, blob, blob.have, sha256)
 
     def _use_local_copy(self, download: Download, path: Path) -> dict[str, Part]:
         _LOGGER.info("%s: %s is used, nothing is fetched", self._threads.label, path)
-        self._arrived(path.stat().st_size)
+        self._progress.add_present(path.stat().st_size)
         parts = self._unpacker.unpack_file(download.archives, path)
         if not download.plain:
             return parts
@@ -173,7 +174,7 @@ class Fetcher:
 
     def _fetch_in_ranges(self, download: Download, size: int) -> dict[str, Part]:
         with self._open_ranged_file(download, size) as file:
-            self._arrived(file.have)
+            self._resumed(download, file.have)
             archives = [ArrivingArchive(self._unpacker, artifact, file) for artifact in download.archives]
             try:
                 sha256 = self._transfers.fetch_ranges(download.artifact, file, self._threads, self._arrived)
@@ -209,6 +210,16 @@ class Fetcher:
             )
         with file, _dropped_if_full(file):
             yield file
+
+    def _resumed(self, download: Download, have: int) -> None:
+        """Count the bytes that an earlier run left, and say so."""
+        if have:
+            size, total = download.artifact.size, format_bytes(have)
+            if size is not None and have <= size.value:
+                total = format_share(have, size.value, estimate=size.estimate)
+            _LOGGER.info("%s: %s is resumed: %s are here already", self._threads.label, download.artifact.name, total)
+        self._progress.add_present(have)
+        self._threads.check_cancelled()
 
     def _arrived(self, count: int) -> None:
         self._progress.add_arrived(count)

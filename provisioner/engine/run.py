@@ -214,7 +214,7 @@ class Run:
             if step.action == "skip":
                 _LOGGER.warning("%s: skipped: %s", step.recipe.label, step.why)
         size = plan.download
-        self._progress.expect(size.exact)
+        self._progress.expect({step.recipe.label: step.download for step in plan.steps if step.action == "fetch"})
         if plan.work:
             labels = ", ".join(step.recipe.label for step in plan.work)
             estimate = " (estimate)" if size.estimate else ""

@@ -88,7 +88,7 @@ class ConsoleHandler(logging.Handler):
         super().__init__()
         self.stream = stream
         self.write_line: Callable[[str], None] = self.write_to_stream
-        """Writes each line; progress bars replace this function while they are drawn, so that lines appear above them."""
+        """Writes each line; progress bars replace this function, so that lines appear above them."""
 
     def write_to_stream(self, line: str) -> None:
         """Write one line to the stream."""

@@ -17,6 +17,8 @@ from provisioner.reporting.units import format_bytes, format_duration, format_sh
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from provisioner.catalog.size import Size
+
 Activity = Literal["fetch", "unpack", "verify"]
 _PREFIXES: Final[dict[Activity, str]] = {"fetch": "", "unpack": "unpacking, ", "verify": "hashing, "}
 
@@ -40,27 +42,40 @@ class Count:
     """``None``: not known."""
     bytes_per_second: float | None = None
     """The rate of the last :data:`WINDOW_SECONDS`; ``None`` until it has been measured."""
+    estimate: bool = False
+    """The total is an estimate."""
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the total says how much is left; an estimate that has been reached was too low."""
+        if self.total_bytes is None:
+            return False
+        return self.done_bytes < self.total_bytes or (self.done_bytes == self.total_bytes and not self.estimate)
 
     @property
     def seconds_left(self) -> float | None:
         """The time left at this rate; ``None``: not known, or nothing is moving."""
-        if self.total_bytes is None or not self.bytes_per_second or self.done_bytes > self.total_bytes:
+        if self.total_bytes is None or not self.is_bounded or not self.bytes_per_second:
             return None
         return (self.total_bytes - self.done_bytes) / self.bytes_per_second
 
-    def __str__(self) -> str:
-        """Return the text of a line after the name, such as ``1.20 of 2.75 GB (43 %), 35.1 MB/s, 44 s left``."""
-        # A total that has been exceeded was a wrong estimate, so it is left out.
-        if self.total_bytes is None or self.done_bytes > self.total_bytes:
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of a line after the name, the most important first: how much is done, at which rate, the time left."""
+        if self.total_bytes is None or not self.is_bounded:
             parts = [format_bytes(self.done_bytes)]
         else:
-            parts = [format_share(self.done_bytes, self.total_bytes)]
+            parts = [format_share(self.done_bytes, self.total_bytes, estimate=self.estimate)]
         if self.bytes_per_second is not None:
             parts.append(f"{format_bytes(self.bytes_per_second)}/s")
         left = self.seconds_left
         if left is not None:
             parts.append(f"{format_duration(left)} left")
-        return _PREFIXES[self.activity] + ", ".join(parts)
+        return (_PREFIXES[self.activity] + parts[0], *parts[1:])
+
+    def __str__(self) -> str:
+        """Return the text of a line after the name, such as ``1.20 of 2.75 GB (43 %), 35.1 MB/s, 44 s left``."""
+        return ", ".join(self.parts)
 
 
 class Display(Protocol):
@@ -89,15 +104,17 @@ class Progress:
         self._active: dict[str, _Meter] = {}
         self._fetched: dict[str, _Meter] = {}
         """The latest fetch of each data set, finished ones included; their sum is that of the whole run."""
-        self._expected: int | None = None
-        self._run: _Meter | None = None
+        self._expected: dict[str, Size | None] = {}
+        self._run = _Meter(activity="fetch", total_bytes=0, estimate=False, done_bytes=0, next_line=0.0)
 
-    def expect(self, total_bytes: int | None) -> None:
-        """Set how much the whole run will fetch by its plan, in bytes; ``None``: not known."""
+    def expect(self, sizes: Mapping[str, Size | None]) -> None:
+        """Set what the run will fetch by its plan: the size of each data set, ``None`` where it is not known."""
         with self._lock:
-            self._expected = total_bytes
+            self._expected = dict(sizes)
 
-    def start(self, dataset: str, activity: Activity, total_bytes: int | None, already: int = 0) -> None:
+    def start(
+        self, dataset: str, activity: Activity, total_bytes: int | None, already: int = 0, *, estimate: bool = False
+    ) -> None:
         """Start to count an activity of a data set, or start it again.
 
         Args:
@@ -105,31 +122,54 @@ class Progress:
             activity: what is done with it.
             total_bytes: the size of the whole, including what is already done; ``None``: not known.
             already: how many bytes were done before; they do not count for the rate.
+            estimate: the size is an estimate.
         """
         now = self._clock()
-        meter = _Meter(activity, total_bytes, already, now + INTERVAL_SECONDS)
-        meter.sample(now)
         with self._lock:
+            expected = self._expected.get(dataset) if activity == "fetch" and total_bytes is None else None
+            if expected is not None:
+                total_bytes, estimate = expected.value, True
+            meter = _Meter(
+                activity=activity,
+                total_bytes=total_bytes,
+                estimate=estimate,
+                done_bytes=already,
+                next_line=now + INTERVAL_SECONDS,
+            )
+            meter.sample(now)
             self._active[dataset] = meter
             if activity == "fetch":
-                self._fetched[dataset] = meter
-                if self._run is None:
-                    self._run = _Meter("fetch", None, 0, now + INTERVAL_SECONDS)
+                if not self._fetched:
+                    self._run.next_line = now + INTERVAL_SECONDS
                     self._run.sample(now)
+                self._fetched[dataset] = meter
 
-    def advance(self, dataset: str, count: int) -> None:
-        """Add ``count`` bytes, negative for bytes that were discarded; ignore a data set that is not active."""
+    def advance(self, dataset: str, count: int, *, moved: bool = True) -> None:
+        """Add ``count`` bytes, negative for bytes that were discarded; ignore a data set that is not active.
+
+        Args:
+            dataset: the id of the data set.
+            count: the number of bytes.
+            moved: they were transferred now; otherwise they were there before, and do not count for the rate.
+        """
         with self._lock:
             meter = self._active.get(dataset)
             if meter is not None:
-                meter.advance(count)
-                if meter.activity == "fetch" and self._run is not None:
-                    self._run.moved_bytes += max(0, count)
+                transferred = max(0, count) if moved else 0
+                meter.done_bytes += count
+                meter.moved_bytes += transferred
+                if meter.activity == "fetch":
+                    self._run.moved_bytes += transferred
 
     def finish(self, dataset: str) -> None:
         """End the activity of a data set, successful or not; ignore a data set that is not active."""
         with self._lock:
-            self._active.pop(dataset, None)
+            meter = self._active.pop(dataset, None)
+            if meter is not None:
+                # Nothing more of it will come, however much was expected.
+                meter.total_bytes, meter.estimate = meter.done_bytes, False
+            if dataset not in self._fetched:
+                self._expected.pop(dataset, None)
 
     def counts(self) -> Mapping[str, Count]:
         """Return the counts of the active data sets."""
@@ -140,9 +180,13 @@ class Progress:
     def whole_run(self) -> Count:
         """Return the count of everything that the run fetches."""
         with self._lock:
-            total, done = self._run_total(), self._run_bytes()
-            rate = self._run.count(self._clock()).bytes_per_second if self._run is not None else None
-        return Count("fetch", done, total, rate)
+            self._update_run()
+            return self._run.count(self._clock())
+
+    @property
+    def moved_bytes(self) -> int:
+        """The bytes that the run has transferred so far, those included that were discarded."""
+        return self._run.moved_bytes
 
     def tick(self) -> None:
         """Update the display; call this often, and from one thread only."""
@@ -162,14 +206,12 @@ class Progress:
     def _sample(self, now: float) -> tuple[dict[str, Count], list[str]]:
         """Return the counts of everything active, and the names whose line is due."""
         meters = dict(self._active)
-        if self._run is not None:
-            self._run.done_bytes = self._run_bytes()
-            self._run.total_bytes = self._run_total()
+        if self._fetched:
+            self._update_run()
             self._run.sample(now)
             fetching = any(meter.activity == "fetch" for meter in meters.values())
             # With a single data set, its own line says the same.
-            several = len(self._fetched) > 1 or any(self._run.total_bytes != one.total_bytes for one in self._fetched.values())
-            if fetching and several:
+            if fetching and len(self._fetched.keys() | self._expected.keys()) > 1:
                 meters[WHOLE_RUN] = self._run
         for meter in meters.values():
             meter.sample(now)
@@ -178,22 +220,29 @@ class Progress:
             meters[name].next_line = now + INTERVAL_SECONDS
         return {name: meter.count(now) for name, meter in meters.items()}, due
 
-    def _run_bytes(self) -> int:
-        return sum(meter.done_bytes for meter in self._fetched.values())
+    def _update_run(self) -> None:
+        """Sum up the data sets: those that were started as they are, the others as they are planned."""
+        run, meters = self._run, self._fetched
+        run.done_bytes = sum(meter.done_bytes for meter in meters.values())
+        planned = [size for name, size in self._expected.items() if name not in meters]
+        if None in planned or any(meter.total_bytes is None for meter in meters.values()):
+            run.total_bytes, run.estimate = None, False
+            return
+        sizes = [size for size in planned if size is not None]
+        # What has exceeded its estimate counts as it is, so that the whole run never exceeds its total.
+        run.total_bytes = sum(size.value for size in sizes)
+        run.total_bytes += sum(max(meter.done_bytes, meter.total_bytes or 0) for meter in meters.values())
+        run.estimate = any(size.estimate for size in sizes) or any(meter.is_rough for meter in meters.values())
 
-    def _run_total(self) -> int | None:
-        if self._expected is not None:
-            return self._expected
-        totals = [meter.total_bytes for meter in self._fetched.values() if meter.total_bytes is not None]
-        return sum(totals) if len(totals) == len(self._fetched) else None
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Meter:
     """A counter with the samples that its rate is measured from."""
 
     activity: Activity
     total_bytes: int | None
+    estimate: bool
+    """The total is an estimate."""
     done_bytes: int
     next_line: float
     """When the next line is due, by the run's clock."""
@@ -202,9 +251,10 @@ class _Meter:
     samples: deque[tuple[float, int]] = field(default_factory=deque)
     """Times, and how much had moved by then; the oldest is about as old as the window."""
 
-    def advance(self, count: int) -> None:
-        self.done_bytes += count
-        self.moved_bytes += max(0, count)
+    @property
+    def is_rough(self) -> bool:
+        """Whether more or fewer bytes than the total may come."""
+        return self.estimate or (self.total_bytes is not None and self.done_bytes > self.total_bytes)
 
     def sample(self, now: float) -> None:
         if self.samples and now - self.samples[-1][0] < SAMPLE_SECONDS:
@@ -218,4 +268,4 @@ class _Meter:
         if self.samples and now - self.samples[0][0] >= SAMPLE_SECONDS:
             since, then = self.samples[0]
             rate = (self.moved_bytes - then) / (now - since)
-        return Count(self.activity, self.done_bytes, self.total_bytes, rate)
+        return Count(self.activity, self.done_bytes, self.total_bytes, rate, self.estimate)

@@ -13,12 +13,19 @@ def format_bytes(count: float) -> str:
     return f"{_figures(count / 1000**exponent, whole=exponent == 0)} {_UNITS[exponent]}"
 
 
-def format_share(done: int, total: int) -> str:
-    """Return two numbers of bytes in the unit of the second, and their ratio, such as ``1.20 of 2.75 GB (43 %)``."""
+def format_share(done: int, total: int, *, estimate: bool = False) -> str:
+    """Return two numbers of bytes in the unit of the second, and their ratio, such as ``1.20 of 2.75 GB (43 %)``.
+
+    Args:
+        done: the first number.
+        total: the second.
+        estimate: the second is an estimate, and is called ``about 2.75 GB``.
+    """
     exponent = _exponent_of(total)
     decimals = 2 if exponent else 0
     percent = f" ({done * 100 // total} %)" if total else ""
-    return f"{done / 1000**exponent:.{decimals}f} of {total / 1000**exponent:.{decimals}f} {_UNITS[exponent]}{percent}"
+    about = "about " if estimate else ""
+    return f"{done / 1000**exponent:.{decimals}f} of {about}{total / 1000**exponent:.{decimals}f} {_UNITS[exponent]}{percent}"
 
 
 def format_duration(seconds: float) -> str:
