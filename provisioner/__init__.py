@@ -1,4 +1,16 @@
-"""Fill a volume with the data sets that an application needs, before that application starts."""
+"""Fill a volume with the data sets that an application needs, before that application starts.
+
+From Python::
+
+    >>> from provisioner import DatasetManager
+    >>> manager = DatasetManager(cache_dir="/data")
+    >>> print(manager.download_dataset("ljspeech"))
+    /data/datasets/ljspeech
+    >>> manager.get_status_summary()["downloaded"]
+    1
+
+On the command line ``provisioner --help`` lists the commands. Both read the same settings from the environment.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The Python API: what the command line does, for programs that would rather call than start it.
+"""The Python API: what the command line does, for programs that call it instead of starting a process.
 
-A thin face over :mod:`provisioner.engine.run`, with the names of the older tool. Settings come from the environment and the
-config file as everywhere; ``cache_dir`` is the volume's root. Nothing here installs signal handlers or changes the process.
+It calls :mod:`provisioner.engine.run`, under the names of the older tool. Settings come from the environment and the config
+file, as everywhere; ``cache_dir`` is the volume's root. Nothing here installs signal handlers or changes the process.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class DatasetManager:
         catalog_path: str | Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """Choose the volume; nothing is looked at.
+        """Choose the volume; nothing is read yet.
 
         Args:
             cache_dir: the volume's root; ``None``: ``DATA_DIR`` or its default.
             config_path: the config file; ``None``: ``CONFIG_PATH`` or its default.
             catalog_path: the catalog; ``None``: ``CATALOG_PATH`` or its default.
-            environ: variables to read; ``None``: those of the process.
+            environ: the environment to read; ``None``: that of the process.
         """
         self._environ = dict(os.environ if environ is None else environ)
         given = {"DATA_DIR": cache_dir, "CONFIG_PATH": config_path, "CATALOG_PATH": catalog_path}
@@ -94,7 +94,7 @@ class DatasetManager:
         Raises:
             ProvisionerError: wrong settings or catalog.
         """
-        from provisioner.reporting.catalog_report import catalog_document  # noqa: PLC0415 - one method's need
+        from provisioner.reporting.catalog_report import catalog_document  # noqa: PLC0415 - only this method needs it
 
         run = self._run({})
         listed = catalog_document(run.catalog, run.session.store.reader.inventory())["datasets"]
@@ -122,7 +122,7 @@ class DatasetManager:
             ``downloaded_size_gb`` (10^9 bytes), ``datasets`` (id to state, path, files, bytes) and ``failures`` (id to error).
 
         Raises:
-            ProvisionerError: wrong settings or catalog, or a volume that cannot be looked at.
+            ProvisionerError: wrong settings or catalog, or a volume that cannot be read.
         """
         run = self._run({})
         inventory = run.session.store.reader.inventory()
@@ -152,13 +152,13 @@ class DatasetManager:
         }
 
     def auto_download_on_space(self, max_size_gb: float | None = None) -> bool:
-        """In a Space, fetch the largest phase that fits; anywhere else do nothing.
+        """Fetch the largest phase that fits, if this is a Hugging Face Space; anywhere else do nothing.
 
         Args:
-            max_size_gb: upper limit for all that is kept (10^9 bytes); ``None``: ``MAX_STORAGE_GB``, or no limit.
+            max_size_gb: limit of what is kept on the volume (10^9 bytes); ``None``: ``MAX_STORAGE_GB``, or no limit.
 
         Returns:
-            Whether data are there; a failure is logged and not raised, since an app without data may still be of use.
+            Whether the data are there; a failure is logged and not raised, since an app may start without data.
         """
         if not self._environ.get("SPACE_ID"):
             _LOGGER.info("Not in a Space (SPACE_ID is not set): nothing is fetched")
@@ -175,7 +175,7 @@ class DatasetManager:
         """Return what :meth:`download_phase` would do.
 
         Raises:
-            ProvisionerError: wrong settings or catalog, or a volume that cannot be looked at.
+            ProvisionerError: wrong settings or catalog, or a volume that cannot be read.
         """
         return self._run({"PHASE": phase}).plan()[0]
 
@@ -191,7 +191,7 @@ class DatasetManager:
 
 
 def setup_datasets_for_space(phase: str = "minimal", cache_dir: str | Path | None = None) -> dict[str, Any]:
-    """Provision a phase and give :meth:`DatasetManager.get_status_summary`; the older tool's one call.
+    """Fetch a phase, and return :meth:`DatasetManager.get_status_summary`; the older tool has this function.
 
     Raises:
         ProvisionerError: a data set of the phase failed, or nothing could be done.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -117,6 +118,17 @@ def test_the_hubs_library_is_left_as_it_was(shelf: Shelf, volume: Volume) -> Non
     shelf.add("clips", sources=[{"kind": "hub", "repo": "ann/clips"}])
     manager(volume, HF_TOKEN=TOKEN).download_dataset("clips")
     assert "provisioner" not in type(get_session()._transport).__module__
+
+
+def test_the_usage_example(shelf: Shelf, volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example in the package's docstring does what it shows."""
+    shelf.add("ljspeech", shelf.file("ljspeech.tar.gz", some_files("ljspeech")))
+    for name, value in volume.environ().items():
+        monkeypatch.setenv(name, value)
+    assert provisioner.__doc__
+    text = provisioner.__doc__.replace("/data", str(volume.root), 1).replace("/data/datasets", str(volume.root / "datasets"))
+    example = doctest.DocTestParser().get_doctest(text, {}, "provisioner", None, None)
+    assert doctest.DocTestRunner().run(example) == doctest.TestResults(0, 4)
 
 
 def test_wrong_names_are_refused(shelf: Shelf, volume: Volume) -> None:
