@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ from provisioner.engine.repair_outcome import Outcome
 from provisioner.engine.verification import Checked, Verifier, known_ids
 from provisioner.engine.version_repair import VersionRepairer
 from provisioner.errors import DamagedTreeError, ProvisionerError, VolumeError, VolumeFullError
-from provisioner.volume.fs.remove import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +162,5 @@ class Repair:
         for checked in found:
             # They were checked before the lock was taken: a version without a receipt now is being built by another process.
             is_right = not checked.findings and self._is_complete(checked.dataset, checked.version)
-            if is_right and (staged := self._store.reader.staged_directory(checked.dataset, checked.version)) is not None:
-                remove_tree(staged)
-                with contextlib.suppress(OSError):
-                    staged.parent.rmdir()
+            if is_right and self._store.reader.staged_directory(checked.dataset, checked.version) is not None:
+                self._store.cleaner.clear_staging(checked.dataset, checked.version)

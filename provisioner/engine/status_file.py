@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from provisioner.engine.volume_session import now
 from provisioner.errors import ProvisionerError
 from provisioner.reporting.status import HEARTBEAT_SECONDS, StatusBoard
-from provisioner.volume.fs.space import free_bytes
 from provisioner.volume.store.json_file import write_json
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class StatusFile:
         self.is_open = False
         """The file speaks of this run, and the run has not ended."""
         self._path = session.layout.status
-        self._root = session.layout.root
+        self._session = session
         self._used_bytes = 0
         self._written_at = 0.0
 
@@ -85,7 +84,7 @@ class StatusFile:
 
     def document(self) -> Mapping[str, Any]:
         """Return what the file says."""
-        return self.board.document(used_bytes=self._used_bytes, free_bytes=free_bytes(self._root))
+        return self.board.document(used_bytes=self._used_bytes, free_bytes=self._session.free_bytes())
 
 
 def new_board(session: VolumeSession, plan: Plan, inventory: Inventory) -> StatusBoard:

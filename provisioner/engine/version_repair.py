@@ -22,7 +22,6 @@ from provisioner.planning.recipe import make_recipe
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.links import link_or_copy
 from provisioner.volume.fs.remove import remove_tree
-from provisioner.volume.fs.space import free_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,7 +179,7 @@ class VersionRepairer:
             if entry.path in wrong:
                 broken.add(entry.artifact)
         need = need_of(recipe, present - broken)
-        free = free_bytes(self._session.layout.root)
+        free = self._session.free_bytes()
         ordered = replace(recipe, sources=_original_source_first(recipe.sources, receipt))
         return Step(
             ordered, "fetch", recipe.dataset.priority, "is wrong", available_bytes=free, retention=need.retention_within(free)

@@ -66,7 +66,7 @@ def view_volume(session: VolumeSession, catalog: Catalog, repositories: Reposito
     board = new_board(session, plan, inventory)
     board.record_repositories([outcome.as_record() if outcome else None for outcome in outcomes])
     board.finish(state_of(plan), None)
-    status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes or 0)
+    status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes)
     outdated = files.outdated(inventory, values)
     if not is_same_outcome(read_json(session.layout.status), status):
         outdated.append(session.layout.status.name)

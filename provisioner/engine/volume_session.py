@@ -11,19 +11,23 @@ import logging
 import os
 import secrets
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from provisioner._version import __version__
 from provisioner.errors import VolumeError, VolumeNotWritableError
+from provisioner.volume.fs.device_space import free_bytes
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.lock import writer_lock
 from provisioner.volume.fs.mounts import kind_of
 from provisioner.volume.store.layout import VolumeLayout
+from provisioner.volume.store.volume_identity import new_identity, read_identity, write_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from provisioner.cancellation import Cancellation
     from provisioner.settings.model import Settings
@@ -47,9 +51,12 @@ class VolumeSession:
         """
         self.settings = settings
         self._cancellation = cancellation
-        self.layout = VolumeLayout(
-            settings.data_dir.absolute(), settings.staging_dir.absolute() if settings.staging_dir else None
-        )
+        self.layout = VolumeLayout(settings.data_dir.absolute())
+        if settings.staging_dir is not None:
+            # Others use that directory too. A volume that is new gets this identity when it is first written to; a run that
+            # began at the same moment keeps its own until it ends.
+            self._identity = read_identity(self.layout.identity) or new_identity()
+            self.layout = replace(self.layout, staging_root=settings.staging_dir.absolute() / f".provisioner-{self._identity}")
         self.kind = kind_of(self.layout.root) if settings.volume_kind == "auto" else settings.volume_kind
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self.host = socket.gethostname()
@@ -60,7 +67,22 @@ class VolumeSession:
         from provisioner.volume.store.store import Store  # noqa: PLC0415 - 'status' needs the layout alone
 
         publish = "dir" if self.kind == "object" else self.settings.publish
-        return Store(self.layout, publish, program_version=__version__, check_cancelled=self._cancellation.raise_if_requested)
+        return Store(
+            self.layout,
+            publish,
+            program_version=__version__,
+            check_cancelled=self._cancellation.raise_if_requested,
+            measures_space=self._measures_space,
+        )
+
+    @property
+    def _measures_space(self) -> bool:
+        # A bucket has no size: what such a mount reports is made up, or 0.
+        return self.kind != "object"
+
+    def free_bytes(self) -> int | None:
+        """Return how many bytes the volume has free; ``None``: that is not known."""
+        return free_bytes(self.layout.root) if self._measures_space else None
 
     def prepare(self) -> None:
         """Create the directories that a writer needs.
@@ -84,6 +106,8 @@ class VolumeSession:
                 hint=f"Give the volume to this user: 'chown -R {uid}:0 DIR && chmod -R g+rwX DIR' on the host, "
                 f"or start the container with --user UID:0 of its owner, or fsGroup: 0 in Kubernetes.",
             ) from error
+        if self.layout.staging_root is not None:
+            write_identity(self.layout.identity, self._identity)
         make_directory(self.layout.staging)
 
     @contextlib.contextmanager
@@ -97,9 +121,21 @@ class VolumeSession:
             LockTimeoutError: another writer kept the lock.
             VolumeNotWritableError, VolumeError: the volume does not allow a lock.
         """
-        if self.settings.lock == "external":
+        with contextlib.ExitStack() as held:
+            if self.settings.lock != "external":
+                held.enter_context(self._lock_on(self.layout.lock, waits=waits, keep=True))
+            if self.layout.staging_root is not None:
+                # A copy of the volume has the same identity, and may share the directory. Where that has no locks, the
+                # volume's own must do.
+                beside = self.layout.staging_root.with_name(f"{self.layout.staging_root.name}.lock")
+                try:
+                    held.enter_context(self._lock_on(beside, waits=waits, keep=False))
+                except VolumeError as error:
+                    _LOGGER.debug("%s", error.message)
             yield
-            return
+
+    @contextlib.contextmanager
+    def _lock_on(self, path: Path, *, waits: bool, keep: bool) -> Iterator[None]:
         last_line = -WAIT_LINE_SECONDS
 
         def waiting(holder: str, waited: float) -> None:
@@ -112,7 +148,12 @@ class VolumeSession:
         holder = {"run_id": self.run_id, "host": self.host, "pid": os.getpid(), "since": now()}
         timeout = self.settings.lock_timeout_seconds if waits else 0.0
         with writer_lock(
-            self.layout.lock, holder=holder, timeout_seconds=timeout, cancellation=self._cancellation, waiting=waiting
+            path,
+            holder=holder,
+            timeout_seconds=timeout,
+            cancellation=self._cancellation,
+            waiting=waiting,
+            keep=keep,
         ):
             yield
 

@@ -48,9 +48,9 @@ class Need:
             ("streamed", self.peak_streamed),
         )
 
-    def retention_within(self, free: int) -> Retention:
-        """Return the first retention that fits into ``free`` bytes; ``streamed``, which needs least, if none does."""
-        return next((retention for retention, peak in self.peaks if peak <= free), "streamed")
+    def retention_within(self, free: int | None) -> Retention:
+        """Return the first retention that fits into ``free`` bytes (``None``: any number); ``streamed`` if none does."""
+        return next((retention for retention, peak in self.peaks if free is None or peak <= free), "streamed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,9 @@ class FreeSpace:
 
     volume: int | None
     """``None``: no bound is known."""
-    staging: int | None
-    """``None``: staging is on the volume."""
+    staging: int | None = None
+    """Of a staging directory elsewhere; ``None``: no bound is known, or staging is on the volume."""
+    is_staging_elsewhere: bool = False
 
     def shortage(self, need: Need, peak: int) -> str | None:
         """Return in words what is too small for a need with this peak, in bytes; ``None``: it fits."""
@@ -73,7 +74,7 @@ class FreeSpace:
 
     def peak_on_volume(self, need: Need, peak: int) -> int:
         """Return how many bytes of a peak are on the volume: with a staging directory elsewhere the tree alone."""
-        return peak if self.staging is None else need.tree_bytes
+        return need.tree_bytes if self.is_staging_elsewhere else peak
 
 
 def free_space(inventory: Inventory, rules: Rules, evicted_bytes: int, added_bytes: int = 0) -> FreeSpace:
@@ -87,11 +88,11 @@ def free_space(inventory: Inventory, rules: Rules, evicted_bytes: int, added_byt
     """
     bounds = []
     if inventory.free_bytes is not None:
-        bounds.append(inventory.free_bytes + inventory.staged_bytes + evicted_bytes)
+        bounds.append(inventory.free_bytes - inventory.reserved_bytes + inventory.staged_bytes + evicted_bytes)
     if rules.limit_bytes is not None:
         bounds.append(rules.limit_bytes - inventory.kept_bytes + evicted_bytes)
     volume = max(0, min(bounds)) - added_bytes if bounds else None
-    return FreeSpace(volume, inventory.staging_free_bytes)
+    return FreeSpace(volume, inventory.staging_free_bytes, inventory.is_staging_elsewhere)
 
 
 def need_of(recipe: Recipe, present: Collection[str] = ()) -> Need:

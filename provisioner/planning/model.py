@@ -68,8 +68,12 @@ class Inventory:
     """Bytes that are in staging already: they are part of what a plan needs."""
     free_bytes: int | None = None
     """Free bytes on the device; ``None``: unknown."""
+    reserved_bytes: int = 0
+    """The last of the free bytes, which no data set gets."""
+    is_staging_elsewhere: bool = False
+    """Staging is not on the volume (``STAGING_DIR``)."""
     staging_free_bytes: int | None = None
-    """Free bytes on the device of ``STAGING_DIR``, those of staged files included; ``None``: staging is on the volume."""
+    """Bytes that may be used on the device of ``STAGING_DIR``, those of our staged files included; ``None``: unknown."""
 
     @property
     def kept_bytes(self) -> int:

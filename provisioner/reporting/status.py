@@ -111,7 +111,7 @@ class StatusBoard:
             self._error = error.as_record() if error else None
             self._finished_at = self._now()
 
-    def document(self, *, used_bytes: int, free_bytes: int) -> dict[str, Any]:
+    def document(self, *, used_bytes: int, free_bytes: int | None) -> dict[str, Any]:
         """Return the content of the status file."""
         with self._lock:
             return {

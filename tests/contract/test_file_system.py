@@ -19,13 +19,14 @@ import pytest
 from provisioner.errors import ProvisionerError, VolumeError, VolumeFullError, VolumeNotWritableError
 from provisioner.volume.fs import durable
 from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.device_space import free_bytes
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import write_all
 from provisioner.volume.fs.links import link_or_copy
 from provisioner.volume.fs.remove import remove_tree
-from provisioner.volume.fs.space import free_bytes, is_same_filesystem, used_bytes
+from provisioner.volume.fs.space import is_same_filesystem, used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -359,6 +360,7 @@ def test_free_bytes_of_what_does_not_exist_yet(tmp_path: Path) -> None:
     """The nearest existing directory above it is asked."""
     facts = os.statvfs(tmp_path)
     free = free_bytes(tmp_path / "not" / "yet")
+    assert free is not None
     assert abs(free - facts.f_bavail * facts.f_frsize) < 1 << 30
     assert is_same_filesystem(tmp_path, tmp_path / "not" / "yet")
 

@@ -22,6 +22,7 @@ from provisioner.engine.build import DataSetBuilder
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.model import Receipt
 from provisioner.remote.resolved import Resolved
+from provisioner.volume.fs.atomic import temporary_name
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.manifest import Manifest
@@ -416,7 +417,7 @@ def test_staging_is_cleared(shop: Shop) -> None:
 
 def test_a_staging_directory_of_the_user_stays(tmp_path: Path) -> None:
     """A staging directory that the user named stays, with all other files in it."""
-    layout = VolumeLayout(tmp_path / "volume", tmp_path / "staging")
+    layout = VolumeLayout(tmp_path / "volume", tmp_path / "staging" / ".provisioner-0")
     layout.blobs.mkdir(parents=True)
     (tmp_path / "staging" / "mine.txt").write_text("mine")
     Store(layout, "link", program_version="1", check_cancelled=lambda: None).cleaner.clear_staging()
@@ -465,13 +466,16 @@ def test_an_empty_directory_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_link_that_a_killed_run_left(tmp_path: Path) -> None:
-    """A link that a run left when it was killed during a switch is replaced."""
+    """A link that a run left when it was killed during a switch, also an older version of the program, is a leftover."""
     shop = make(tmp_path / "volume")
     shop.layout.datasets.mkdir(parents=True)
-    (shop.layout.datasets / ".alpha.new").symlink_to("nowhere")
+    (shop.layout.datasets / temporary_name()).symlink_to("nowhere")
+    (shop.layout.datasets / ".alpha.new").symlink_to(shop.layout.link_target("alpha", FIRST))
+    (shop.layout.datasets / ".beta.new").symlink_to("somebody's")
     shop.publish(FILES)
     assert shop.publishes(FILES)
-    assert os.listdir(shop.layout.datasets) == ["alpha"]
+    shop.store.cleaner.clear_leftovers()
+    assert sorted(os.listdir(shop.layout.datasets)) == [".beta.new", "alpha"]
 
 
 def test_a_receipt_does_not_depend_on_the_program(shop: Shop) -> None:

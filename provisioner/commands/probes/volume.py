@@ -5,24 +5,21 @@ Each trial works in a temporary directory of its own.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.probes.probe import ProbeResult, run_probe
 from provisioner.engine.installation import in_image
-from provisioner.errors import ProvisionerError, VolumeError, VolumeNotWritableError
+from provisioner.errors import VolumeError, VolumeNotWritableError
 from provisioner.reporting.units import format_bytes
 from provisioner.volume.archive.tree_writer import TreeWriter
-from provisioner.volume.fs.atomic import TEMPORARY_PREFIX, exchange, write_atomic, write_new
+from provisioner.volume.fs.atomic import exchange, temporary_name, write_atomic, write_new
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.lock import describe_holder, writer_lock
 from provisioner.volume.fs.mounts import is_persistent
-from provisioner.volume.fs.remove import remove_tree
-from provisioner.volume.fs.space import free_bytes
+from provisioner.volume.fs.remove import remove_leftover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +36,7 @@ def probe_volume(session: VolumeSession, cancellation: Cancellation) -> Iterator
     """Yield what a run would meet on the volume, in the order in which it would fail."""
     root, staging = session.layout.root, session.layout.staging
     yield _mount(session)
-    yield run_probe("space", lambda: _space(root), cancellation)
+    yield run_probe("space", lambda: _space(session), cancellation)
     if not root.is_dir():
         hint = "Make it, or let 'provision' do so: it needs the right to write above it."
         yield ProbeResult("volume", "note", f"{root} is not there yet: nothing could be tried out on it", hint)
@@ -64,12 +61,16 @@ def _mount(session: VolumeSession) -> ProbeResult:
     return ProbeResult("mount", "ok", f"{root} is an ordinary file system")
 
 
-def _space(root: Path) -> ProbeResult | str:
-    existing = root
+def _space(session: VolumeSession) -> ProbeResult | str:
+    existing = session.layout.root
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     inodes = os.statvfs(existing) if hasattr(os, "statvfs") else None
-    text = f"{format_bytes(free_bytes(root))} free"
+    free = session.free_bytes()
+    if free is None:
+        hint = "Set MAX_STORAGE_GB, so that a run knows how much it may keep."
+        return ProbeResult("space", "note", "the free space is unknown: this mount does not say how large it is", hint)
+    text = f"{format_bytes(free)} free"
     if inodes is None or not inodes.f_files:
         return text
     text += f", {inodes.f_favail:,} inodes free"
@@ -98,13 +99,12 @@ def _trials(session: VolumeSession, cancellation: Cancellation) -> Iterator[Prob
 
 def _in_directory(root: Path, trial: Callable[[Path], ProbeResult | str]) -> ProbeResult | str:
     """Try something in a temporary directory below ``root``; if we are killed, the next run removes it."""
-    directory = root / f"{TEMPORARY_PREFIX}{os.getpid():x}-{secrets.token_hex(8)}"
+    directory = root / temporary_name()
     try:
         make_directory(directory)
         return trial(directory)
     finally:
-        with contextlib.suppress(ProvisionerError):
-            remove_tree(directory)
+        remove_leftover(directory)
 
 
 def _try_writing(directory: Path) -> str:

@@ -51,7 +51,7 @@ def ask_data(terminal: Terminal, settings: Settings, catalog: Catalog, inventory
 
 def _plans(settings: Settings, catalog: Catalog, inventory: Inventory) -> dict[str, Plan]:
     """Return the plan of each phase on this volume, as if there were space for everything."""
-    unlimited = replace(inventory, free_bytes=None)
+    unlimited = replace(inventory, free_bytes=None, staging_free_bytes=None)
     rules = replace(make_rules(settings), license_policy="any", limit_bytes=None)
     return {
         name: make_plan(Request(phase=name, datasets=(), layouts=settings.layouts), catalog, unlimited, rules)

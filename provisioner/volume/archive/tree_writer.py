@@ -17,7 +17,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.volume.fs.atomic import TEMPORARY_PREFIX
+from provisioner.volume.fs.atomic import temporary_name
 from provisioner.volume.fs.directories import HAS_DIR_FD, OPEN_DIRECTORY
 from provisioner.volume.fs.files import OPEN_NEW, write_all
 from provisioner.volume.fs.links import link_or_copy
@@ -181,11 +181,13 @@ class TreeWriter:
         Raises:
             OSError: from the system.
         """
-        probe = f"{TEMPORARY_PREFIX}case-probe"
+        # No member has this name, and nothing can be at it: it is another one each time.
+        probe = temporary_name()
         self.file(probe, (), executable=False, mtime_ns=None)
         name, parent = self._at(probe)
+        directory, base = os.path.split(name)
         try:
-            os.stat(f"{name[: -len('probe')]}PROBE", dir_fd=parent, follow_symlinks=False)
+            os.stat(os.path.join(directory, base.upper()), dir_fd=parent, follow_symlinks=False)  # noqa: PTH118
         except FileNotFoundError:
             return False
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -18,13 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-TEMPORARY_PREFIX: Final = ".tmp-"
-"""The names of temporary files begin with this. If :func:`write_atomic` is killed, one stays: safe to delete under the lock."""
+TEMPORARY_NAME: Final = re.compile(r"\.provisioner-tmp-[0-9a-f]+-[0-9a-f]{16}")
+"""The names that :func:`temporary_name` returns, and no others."""
 _BUFFER: Final = 64 * 1024
 """Bytes that are gathered before they are written, where the data comes in small parts."""
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def temporary_name() -> str:
+    """Return a name that nothing has, and that no user or source would choose.
+
+    Whoever dies before it is removed or renamed leaves it behind: safe to remove under the lock.
+    """
+    return f".provisioner-tmp-{os.getpid():x}-{os.urandom(8).hex()}"
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -66,7 +75,7 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes], *, durable: bool = T
         VolumeError: any other error of the system.
     """
     # Not derived from the file's name, which may already have the greatest length that a name can have.
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid():x}-{os.urandom(8).hex()}")
+    temporary = path.with_name(temporary_name())
     with disk_errors(f"writing {path}", path, needed=len(data) if isinstance(data, bytes) else None):
         try:
             handle = os.open(temporary, OPEN_NEW, FILE_MODE)

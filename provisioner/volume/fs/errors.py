@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import VolumeError, VolumeFullError, VolumeNotWritableError
+from provisioner.volume.fs.device_space import device_space
 from provisioner.volume.fs.paths import nearest_existing
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def _free_space(path: Path | str | bytes | int | None, needed: int | None) -> st
     if isinstance(path, (str, bytes, Path)) and path:
         with contextlib.suppress(OSError):
             where = nearest_existing(Path(os.fsdecode(path)))
-            parts.append(f"{shutil.disk_usage(where).free} bytes are free")
+            if (space := device_space(where)) is not None:
+                parts.append(f"{space.free} bytes are free")
             if hasattr(os, "statvfs") and (inodes := os.statvfs(where)).f_files and not inodes.f_favail:
                 parts.append("no inodes are left")
     return f" ({', '.join(parts)})" if parts else ""

@@ -34,14 +34,16 @@ def writer_lock(
     timeout_seconds: float,
     cancellation: Cancellation,
     waiting: Callable[[str, float], None],
+    keep: bool = True,
 ) -> Iterator[None]:
     """Hold the volume's lock while the block runs.
 
     Args:
-        path: of the lock file; made if missing, never removed.
+        path: of the lock file; made if missing.
         holder: describes this run; written into the lock file, so that others can say who they wait for.
         timeout_seconds: how long to wait for another writer.
         cancellation: ends the wait.
+        keep: leave the lock file where it is afterwards; otherwise it is removed while the lock is still held.
         waiting: called before each further attempt with a description of the holder and the seconds waited so far.
 
     Raises:
@@ -81,6 +83,9 @@ def writer_lock(
     try:
         yield
     finally:
+        if not keep:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108
         lock.release()
 
 

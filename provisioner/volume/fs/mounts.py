@@ -5,10 +5,14 @@ It is read from Linux's mount table (``man 5 proc``, "mountinfo"). On other syst
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _TABLE: Final = Path("/proc/self/mountinfo")
 _OBJECT_STORES: Final = re.compile(
@@ -38,22 +42,40 @@ def is_persistent(path: Path) -> bool:
     return found is None or found[0] != "/"
 
 
+def mounts_below(path: Path) -> frozenset[tuple[int, int]]:
+    """Return device and inode of each directory at or below ``path`` on which something is mounted."""
+    found = set()
+    real = os.path.realpath(path)
+    for point, _, _ in _mounts():
+        if point == real or point.startswith(f"{real}/"):
+            with contextlib.suppress(OSError):
+                facts = os.stat(point)  # noqa: PTH116
+                found.add((facts.st_dev, facts.st_ino))
+    return frozenset(found)
+
+
 def _mount_of(path: Path) -> tuple[str, str, str] | None:
     """Return mount point, type and source of the mount that holds ``path``; ``None`` where the system does not tell."""
+    real = os.path.realpath(path)
+    best: tuple[str, str, str] | None = None
+    for mount in _mounts():
+        point = mount[0]
+        inside = point in {"/", real} or real.startswith(f"{point}/")
+        # Of several mounts on one point, the last in the table is the visible one.
+        if inside and (best is None or len(point) >= len(best[0])):
+            best = mount
+    return best
+
+
+def _mounts() -> Iterator[tuple[str, str, str]]:
+    """Yield mount point, type and source of every mount; none where the system does not tell."""
     try:
         table = _TABLE.read_text("utf-8", "surrogateescape")
     except OSError:
-        return None
-    real = os.path.realpath(path)
-    best: tuple[str, str, str] | None = None
+        return
     for line in table.splitlines():
         left, _, right = line.partition(" - ")
         fields, rest = left.split(" "), right.split(" ")
         if len(fields) < 5 or len(rest) < 2:  # noqa: PLR2004 - the fifth field is the mount point, then type and source
             continue
-        point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4])
-        inside = point in {"/", real} or real.startswith(f"{point}/")
-        # Of several mounts on one point, the last in the table is the visible one.
-        if inside and (best is None or len(point) >= len(best[0])):
-            best = (point, rest[0], rest[1])
-    return best
+        yield _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4]), rest[0], rest[1]

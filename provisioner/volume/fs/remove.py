@@ -1,23 +1,38 @@
-"""Remove files and whole trees without ever following a link."""
+"""Remove files and whole trees without ever following a link, whatever their depth."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from provisioner.errors import ProvisionerError
+from provisioner.volume.fs.descent import Descent
 from provisioner.volume.fs.directories import HAS_DIR_FD, OPEN_DIRECTORY
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.modes import set_mode
+from provisioner.volume.fs.mounts import mounts_below
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+_LOGGER = logging.getLogger(__name__)
+_MOST_LISTINGS: Final = 100
+"""How often a directory is listed again in which something appears while it is emptied."""
+_reported: set[str] = set()
+"""Leftovers that this process has reported already."""
 
 
 def remove_tree(path: Path) -> None:
     """Remove ``path`` and everything under it. A path that does not exist is no error.
 
     Links are removed, never followed, even if one appears meanwhile. Directories that are not writable are made writable
-    first. What another process removes meanwhile counts as removed.
+    first. What another process removes meanwhile counts as removed. What is mounted below ``path`` is not entered. All that
+    can be removed is removed before an error is raised.
 
     Raises:
         VolumeNotWritableError: permission denied, or a read-only volume.
@@ -32,48 +47,135 @@ def remove_tree(path: Path) -> None:
         except FileNotFoundError:
             return
         try:
-            remove_at(parent, os.fsencode(path.name))
+            remove_at(parent, os.fsencode(path.name), mounted=lambda: mounts_below(path))
         finally:
             os.close(parent)
 
 
-def remove_at(parent: int, name: bytes) -> None:
+def remove_leftover(path: Path) -> bool:
+    """Remove what can be removed of something that is of no use any more; return whether all of it is gone.
+
+    What cannot be removed (immutable, in use, another user's, mounted) is reported once and stays where it is: nobody reads
+    it, and it must keep no run from its work.
+    """
+    try:
+        remove_tree(path)
+    except ProvisionerError as error:
+        if str(path) not in _reported:
+            _reported.add(str(path))
+            _LOGGER.warning("%s; it is of no use any more, takes space and is left there", error.message)
+        return False
+    return True
+
+
+def remove_at(parent: int, name: bytes, *, mounted: Callable[[], Collection[tuple[int, int]]] = tuple) -> None:
     """Remove ``name``, a file or a tree, from the open directory ``parent``; see :func:`remove_tree`.
 
+    Args:
+        parent: descriptor of the directory.
+        name: in it.
+        mounted: returns device and inode of directories that must not be entered; asked only for a tree.
+
     Raises:
-        OSError: from the system.
+        OSError: from the system; the first of several.
     """
-    if _remove_leaf(parent, name):
-        return
-    # A stack and not recursion: a tree may be deeper than Python's stack. Each level is one open descriptor.
-    stack: list[tuple[int, bytes, list[bytes]]] = []
+    removal = _Removal(parent, mounted)
     try:
-        _descend(stack, parent, name)
-        while stack:
-            handle, own_name, pending = stack[-1]
-            if pending:
-                child = pending.pop()
-                if not _remove_leaf(handle, child):
-                    _descend(stack, handle, child)
-                continue
-            above = stack[-2][0] if len(stack) > 1 else parent
-            try:
-                os.rmdir(own_name, dir_fd=above)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                    raise
-                # Something appeared after the directory was listed: list it again.
-                pending.extend(_names(handle))
-                if not pending:
-                    raise
-                continue
-            stack.pop()
-            os.close(handle)
+        removal.run(name)
     finally:
-        for handle, _, _ in stack:
-            os.close(handle)
+        removal.close()
+
+
+class _Removal:
+    """One tree on its way out: on a stack and not by recursion, since it may be deeper than Python's stack."""
+
+    def __init__(self, parent: int, mounted: Callable[[], Collection[tuple[int, int]]]) -> None:
+        self._descent = Descent(parent)
+        self._find_mounted = mounted
+        self._mounted: Collection[tuple[int, int]] = ()
+        self._device: int | None = None
+        self._failure: OSError | None = None
+        self._pending: list[list[bytes]] = []
+        """Names that are to be removed, for each directory on the way down."""
+        self._failed: list[set[bytes]] = []
+        """Names that cannot be removed, likewise."""
+        self._listings: list[int] = []
+
+    def close(self) -> None:
+        self._descent.close()
+
+    def run(self, name: bytes) -> None:
+        self._remove(name)
+        while self._descent.depth:
+            if self._pending[-1]:
+                self._remove(self._pending[-1].pop())
+            else:
+                self._end_directory()
+        if self._failure is not None:
+            raise self._failure
+
+    def _remove(self, name: bytes) -> None:
+        """Unlink a name of the current directory, or go into it."""
+        try:
+            if not _remove_leaf(self._descent.handle, name):
+                self._enter(name)
+        except OSError as error:
+            self._fail(name, error)
+
+    def _enter(self, name: bytes) -> None:
+        above = self._descent.handle
+        try:
+            self._descent.enter(name)
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            os.chmod(name, 0o700, dir_fd=above)
+            self._descent.enter(name)
+        try:
+            device, _ = self._descent.identity
+            if self._device is None:
+                self._device, self._mounted = device, self._find_mounted()
+            if device != self._device or self._descent.identity in self._mounted:
+                raise OSError(errno.EBUSY, "Something is mounted there", os.fsdecode(name))  # noqa: TRY301
+            # Listing needs r, removing needs w and x: set once, instead of handling each refusal.
+            _let_owner_change(self._descent.handle)
+            names = _names(self._descent.handle)
+        except BaseException:
+            self._descent.leave()
+            raise
+        self._pending.append(names)
+        self._failed.append(set())
+        self._listings.append(1)
+
+    def _end_directory(self) -> None:
+        """Remove the current directory, which was emptied as far as possible."""
+        self._pending.pop()
+        failed, listings = self._failed.pop(), self._listings.pop()
+        try:
+            name = self._descent.leave()
+        except OSError as error:
+            # Another process has moved or removed the directories above: they are not to be found any more.
+            if not isinstance(error, FileNotFoundError):
+                self._failure = self._failure or error
+            self._descent.close()
+            return
+        try:
+            os.rmdir(name, dir_fd=self._descent.handle)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno in {errno.ENOTEMPTY, errno.EEXIST} and not failed and listings < _MOST_LISTINGS:
+                # Something appeared after the directory was listed: list it again.
+                self._remove(name)
+                if len(self._listings) == self._descent.depth and self._listings:
+                    self._listings[-1] = listings + 1
+                return
+            self._fail(name, error)
+
+    def _fail(self, name: bytes, error: OSError) -> None:
+        self._failure = self._failure or error
+        if self._failed:
+            self._failed[-1].add(name)
 
 
 def _remove_leaf(parent: int, name: bytes) -> bool:
@@ -84,7 +186,7 @@ def _remove_leaf(parent: int, name: bytes) -> bool:
         try:
             os.unlink(name, dir_fd=parent)
         except PermissionError:
-            if not set_mode(parent, 0o700):
+            if not _let_owner_change(parent):
                 raise
             os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
@@ -92,24 +194,10 @@ def _remove_leaf(parent: int, name: bytes) -> bool:
     return True
 
 
-def _descend(stack: list[tuple[int, bytes, list[bytes]]], parent: int, name: bytes) -> None:
-    """Open the directory ``name`` and push its descriptor, its name and the names in it onto ``stack``."""
-    try:
-        handle = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        os.chmod(name, 0o700, dir_fd=parent)
-        handle = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
-    try:
-        # Listing needs r, removing needs w and x: set once, instead of handling each refusal.
-        if os.fstat(handle).st_mode & 0o700 != 0o700:  # noqa: PLR2004
-            set_mode(handle, 0o700)
-        names = _names(handle)
-    except BaseException:
-        os.close(handle)
-        raise
-    stack.append((handle, name, names))
+def _let_owner_change(directory: int) -> bool:
+    """Let the owner list and change an open directory; return ``False`` if nothing was to be done, or it cannot be."""
+    mode = stat.S_IMODE(os.fstat(directory).st_mode)
+    return mode & 0o700 != 0o700 and set_mode(directory, mode | 0o700)  # noqa: PLR2004
 
 
 def _names(handle: int) -> list[bytes]:

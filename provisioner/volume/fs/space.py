@@ -1,12 +1,14 @@
-"""How much space is free and used, in bytes, and whether two paths share it."""
+"""How much space a tree takes, in bytes, and whether two paths share a file system."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import stat
 from typing import TYPE_CHECKING
 
+from provisioner.volume.fs.descent import Descent
+from provisioner.volume.fs.directories import HAS_DIR_FD, OPEN_DIRECTORY
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.paths import nearest_existing
 
@@ -14,52 +16,77 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def free_bytes(path: Path) -> int:
-    """Return how many bytes this user can still write to the file system of ``path``, which need not exist yet.
-
-    Raises:
-        VolumeError: the system refuses to tell.
-    """
-    with disk_errors("asking for the free space", path):
-        return shutil.disk_usage(nearest_existing(path)).free
-
-
 def used_bytes(tree: Path) -> int:
     """Return how many bytes ``tree`` takes on its device: blocks, not lengths. A file with several names counts once.
 
-    A tree that does not exist takes 0 bytes, and what disappears while it is measured is not counted. Windows has no block
-    counts: there lengths are used.
-
-    Raises:
-        VolumeError: a directory cannot be listed.
+    A tree that does not exist takes 0 bytes. What disappears while it is measured, and what is in a directory that this user
+    cannot list, is not counted. Windows has no block counts: there lengths are used.
     """
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    with disk_errors("measuring", tree):
+    try:
+        facts = os.lstat(tree)
+    except OSError:
+        return 0
+    if not stat.S_ISDIR(facts.st_mode):
+        return _bytes_on_device(facts)
+    return _bytes_on_device(facts) + (_Measurement().run(tree) if HAS_DIR_FD else _measure_by_path(tree))
+
+
+class _Measurement:
+    """The bytes of one tree, whose paths may be longer than the system accepts."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, int]] = set()
+        self._pending: list[list[bytes]] = []
+        """Directories that are to be entered, for each level on the way down."""
+        self._total = 0
+
+    def run(self, tree: Path) -> int:
         try:
-            total += _bytes_on_device(os.lstat(tree))
-        except FileNotFoundError:
+            parent = os.open(tree.parent, OPEN_DIRECTORY & ~getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
             return 0
-        if not stat.S_ISDIR(os.lstat(tree).st_mode):
-            return total
-        pending = [os.fspath(tree)]
-        while pending:
-            try:
-                with os.scandir(pending.pop()) as listing:
-                    for item in listing:
-                        try:
-                            facts = item.stat(follow_symlinks=False)
-                        except FileNotFoundError:
-                            continue
-                        if stat.S_ISDIR(facts.st_mode):
-                            pending.append(item.path)
-                        elif facts.st_nlink > 1:
-                            if (facts.st_dev, facts.st_ino) in seen:
-                                continue
-                            seen.add((facts.st_dev, facts.st_ino))
-                        total += _bytes_on_device(facts)
-            except FileNotFoundError:
-                continue
+        descent = Descent(parent)
+        try:
+            self._enter(descent, os.fsencode(tree.name))
+            while descent.depth:
+                if self._pending[-1]:
+                    self._enter(descent, self._pending[-1].pop())
+                else:
+                    self._pending.pop()
+                    descent.leave()
+        except OSError:
+            pass  # a directory was moved away meanwhile
+        finally:
+            descent.close()
+            os.close(parent)
+        return self._total
+
+    def _enter(self, descent: Descent, name: bytes) -> None:
+        with contextlib.suppress(OSError):
+            descent.enter(name)
+            self._pending.append([])
+            with os.scandir(descent.handle) as listing:
+                for item in listing:
+                    with contextlib.suppress(OSError):
+                        self._count(os.fsencode(item.name), item.stat(follow_symlinks=False))
+
+    def _count(self, name: bytes, facts: os.stat_result) -> None:
+        if stat.S_ISDIR(facts.st_mode):
+            self._pending[-1].append(name)
+        elif facts.st_nlink > 1:
+            if (facts.st_dev, facts.st_ino) in self._seen:
+                return
+            self._seen.add((facts.st_dev, facts.st_ino))
+        self._total += _bytes_on_device(facts)
+
+
+def _measure_by_path(tree: Path) -> int:
+    """Measure what is in a directory by paths (Windows)."""
+    total = 0
+    for top, directories, files in os.walk(tree):
+        for name in (*directories, *files):
+            with contextlib.suppress(OSError):
+                total += _bytes_on_device(os.lstat(os.path.join(top, name)))  # noqa: PTH118
     return total
 
 

@@ -7,10 +7,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from provisioner.volume.fs.atomic import TEMPORARY_PREFIX
+from provisioner.volume.fs.atomic import TEMPORARY_NAME
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.remove import remove_leftover
 from provisioner.volume.fs.space import used_bytes
 from provisioner.volume.store.listing import is_version, names_in
 
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 ABANDONED_SECONDS: Final = 7 * 86_400
 """How long staged files that no run touches are kept."""
-_LEFTOVER: Final = re.compile(
-    rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]+-[0-9a-f]{{16}}|\.incoming-[0-9a-f]+|\.discarded-[0-9a-f]+|\.[a-z0-9_-]+\.new"
+_PRIVATE_LEFTOVER: Final = re.compile(
+    rf"{TEMPORARY_NAME.pattern}|\.(incoming|discarded)-[0-9a-f]+(-[0-9a-f]{{8}})?|\.tmp-[0-9a-f]+-[0-9a-f]{{16}}"
 )
-"""Names of the program's own that a completed run does not leave behind."""
+"""Names that a completed run does not leave behind, in directories that only this program uses; the last is of older versions."""
+
+_OLD_NEW_LINK: Final = re.compile(r"\.([a-z0-9_-]+)\.new")
 
 
 class StoreCleaner:
@@ -46,7 +48,8 @@ class StoreCleaner:
         """Remove one version: its receipt first, so that it does not count while it is being removed.
 
         The tree goes in one step and not file by file: a reader finds all of it or nothing, and can read on in files that it has
-        open. The records that name the tree go last: after a death in between, the rest is still found.
+        open. The records that name the tree go last: after a death in between, the rest is still found. What cannot be
+        removed of the tree is reported, and stays under a name that nobody reads.
 
         Raises:
             VolumeError: the volume failed.
@@ -58,31 +61,35 @@ class StoreCleaner:
         if tree is not None:
             make_directory(layout.store / dataset)
             discarded = layout.discarded(dataset, version)
-            remove_tree(discarded)
             with disk_errors(f"removing {tree}"):
                 os.rename(tree, discarded)
-            remove_tree(discarded)
+            remove_leftover(discarded)
         with disk_errors(f"removing {dataset} {version}"):
             for path in (layout.checksums, layout.pending_receipt, layout.manifest):
                 path(dataset, version).unlink(missing_ok=True)
 
     # --- what is staged ------------------------------------------------------------------------------------------
 
-    def clear_staging(self, dataset: str | None = None) -> None:
-        """Remove the unfinished trees of one data set, or everything that is staged.
-
-        Raises:
-            VolumeError: the volume failed.
-        """
+    def clear_staging(self, dataset: str | None = None, version: str | None = None) -> None:
+        """Remove the unfinished trees of one data set, or of one version of it, or everything that is staged."""
         layout = self._layout
-        if dataset:
-            remove_tree(layout.staged_trees / dataset)
-        elif layout.staging_root is None:
-            remove_tree(layout.staging)
+        if dataset and version:
+            self._remove_staged(layout.staged_tree(dataset, version).parent)
+            with contextlib.suppress(OSError):
+                (layout.staged_trees / dataset).rmdir()
+        elif dataset:
+            self._remove_staged(layout.staged_trees / dataset)
         else:
-            # The directory that the user named for staging stays.
-            remove_tree(layout.staged_trees)
-            remove_tree(layout.blobs)
+            self._remove_staged(layout.staged_trees)
+            self._remove_staged(layout.blobs)
+            with contextlib.suppress(OSError):
+                layout.staging.rmdir()  # only if it is empty
+
+    def _remove_staged(self, path: Path) -> None:
+        """Remove something staged; what cannot be removed gets a name at which it is in nobody's way."""
+        if not remove_leftover(path):
+            with contextlib.suppress(OSError):
+                os.rename(path, self._layout.staging_discarded())
 
     def clear_blobs(self, keys: Collection[str]) -> None:
         """Remove files that were being fetched, by the keys of their artifacts.
@@ -92,7 +99,7 @@ class StoreCleaner:
         """
         for name in names_in(self._layout.blobs):
             if os.path.splitext(name)[0] in keys:
-                remove_tree(self._layout.blobs / name)
+                self._remove_staged(self._layout.blobs / name)
 
     def clear_abandoned(self, datasets: Collection[str], now: float) -> None:
         """Remove what is staged of some data sets, and everything staged that was not touched for a week.
@@ -109,13 +116,10 @@ class StoreCleaner:
         for dataset in datasets:
             self.clear_staging(dataset)
         for path in list(self._abandoned(now)):
-            remove_tree(path)
-        for directory in (self._layout.blobs, self._layout.staged_trees):
+            self._remove_staged(path)
+        for directory in (self._layout.blobs, self._layout.staged_trees, self._layout.staging):
             with contextlib.suppress(OSError):
                 directory.rmdir()  # only if it is empty
-        if self._layout.staging_root is None:
-            with contextlib.suppress(OSError):
-                self._layout.staging.rmdir()
 
     def _abandoned(self, now: float) -> Iterator[Path]:
         for directory in (self._layout.blobs, self._layout.staged_trees):
@@ -133,7 +137,7 @@ class StoreCleaner:
             VolumeError: the volume failed.
         """
         for path in self.leftovers():
-            remove_tree(path)
+            remove_leftover(path)
 
     def leftovers(self, dataset: str | None = None) -> tuple[Path, ...]:
         """Return what :meth:`clear_leftovers` would remove, of the whole volume or of one data set's trees and records.
@@ -155,14 +159,28 @@ class StoreCleaner:
         paths = [*self._leftovers(), *self._abandoned(now)]
         return sum(map(used_bytes, paths)), len(paths)
 
+    def _is_old_link(self, path: Path) -> bool:
+        """Return whether an older version of the program made this link, to put it in the place of a published one."""
+        name = _OLD_NEW_LINK.fullmatch(path.name)
+        target = os.readlink(path).replace(os.sep, "/")
+        return name is not None and target == self._layout.link_target(name[1], target.rpartition("/")[2])
+
     def _leftovers(self) -> Iterator[Path]:
         layout = self._layout
-        directories = [layout.root, layout.private, layout.datasets, layout.blobs]
+        # Everybody uses these two directories: there only names count that nobody else would choose.
+        for name in names_in(layout.root):
+            if TEMPORARY_NAME.fullmatch(name):
+                yield layout.root / name
+        for name in names_in(layout.datasets):
+            path = layout.datasets / name
+            if path.is_symlink() and (TEMPORARY_NAME.fullmatch(name) or self._is_old_link(path)):
+                yield path
+        directories = [layout.private, layout.staging, layout.blobs]
         for parent in (layout.manifests, layout.receipts, layout.store):
             directories += [parent / name for name in names_in(parent)]
         for directory in directories:
             for name in names_in(directory):
-                if _LEFTOVER.fullmatch(name) and (directory != layout.datasets or (directory / name).is_symlink()):
+                if _PRIVATE_LEFTOVER.fullmatch(name):
                     yield directory / name
         # Records are written before the tree and removed after it: without receipt and tree they mean nothing.
         for dataset in names_in(layout.manifests):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import VolumeError
 from provisioner.planning.model import Inventory, Receipt
+from provisioner.volume.fs.device_space import device_space
 from provisioner.volume.fs.files import open_file
-from provisioner.volume.fs.space import free_bytes, used_bytes
+from provisioner.volume.fs.space import used_bytes
 from provisioner.volume.store.listing import is_directory, is_version, json_names_in, names_in
 from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.receipt_file import read_receipt
@@ -27,13 +28,15 @@ _LOGGER = logging.getLogger(__name__)
 class StoreReader:
     """The versions on one volume, with their trees and records."""
 
-    def __init__(self, layout: VolumeLayout, published: PublishedNames) -> None:
+    def __init__(self, layout: VolumeLayout, published: PublishedNames, *, measures_space: bool = True) -> None:
         """Take the paths; nothing is read yet.
 
         Args:
             layout: where everything lies.
             published: what the app reads.
+            measures_space: what the volume's file system says of its free space can be believed.
         """
+        self._measures_space = measures_space
         self._layout = layout
         self._published = published
 
@@ -61,15 +64,20 @@ class StoreReader:
                 and self._layout.published(dataset).is_dir()
             ):
                 published[dataset] = name.version
+        is_elsewhere = self._layout.staging_root is not None
         staged = used_bytes(self._layout.staging) if measured else 0
+        space = device_space(self._layout.root) if self._measures_space else None
+        staging_space = device_space(self._layout.staging) if is_elsewhere else None
         return Inventory(
             receipts=receipts,
             published=published,
             orphans=frozenset(self._orphans(receipts.keys())),
             foreign=frozenset(foreign),
-            staged_bytes=staged if self._layout.staging_root is None else 0,
-            free_bytes=free_bytes(self._layout.root),
-            staging_free_bytes=free_bytes(self._layout.staging) + staged if self._layout.staging_root else None,
+            staged_bytes=0 if is_elsewhere else staged,
+            free_bytes=space.free if space else None,
+            reserved_bytes=space.reserve if space else 0,
+            is_staging_elsewhere=is_elsewhere,
+            staging_free_bytes=max(0, staging_space.free - staging_space.reserve) + staged if staging_space else None,
         )
 
     def datasets(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Only names are computed here; nothing is looked at. The picture of the layout is
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ class VolumeLayout:
 
     root: Path
     staging_root: Path | None = None
-    """Staging elsewhere (``STAGING_DIR``); ``None``: on the volume."""
+    """This volume's own directory in ``STAGING_DIR``, which others use too; ``None``: staging is on the volume."""
 
     @property
     def status(self) -> Path:
@@ -50,6 +51,11 @@ class VolumeLayout:
     def lock(self) -> Path:
         """The kernel lock; the file stays."""
         return self.private / "lock"
+
+    @property
+    def identity(self) -> Path:
+        """The name that tells this volume from others which share a ``STAGING_DIR``; made when it is first needed."""
+        return self.private / "volume-id"
 
     @property
     def staging(self) -> Path:
@@ -95,16 +101,16 @@ class VolumeLayout:
         return self.store / dataset / version
 
     def discarded(self, dataset: str, version: str) -> Path:
-        """Return the name that a version's tree has while it is removed."""
-        return self.store / dataset / f".discarded-{version}"
+        """Return a name for a version's tree while it is removed: another one each time, since it may not go."""
+        return self.store / dataset / f".discarded-{version}-{secrets.token_hex(4)}"
 
     def incoming(self, dataset: str, version: str) -> Path:
-        """Return the name that a version's tree has while it is copied from staging on another device."""
-        return self.store / dataset / f".incoming-{version}"
+        """Return a name for a version's tree while it is copied from staging on another device; another one each time."""
+        return self.store / dataset / f".incoming-{version}-{secrets.token_hex(4)}"
 
-    def new_link(self, dataset: str) -> Path:
-        """Return the name that a published link has before it replaces the old one."""
-        return self.datasets / f".{dataset}.new"
+    def staging_discarded(self) -> Path:
+        """Return a name for something staged that cannot be removed."""
+        return self.staging / f".discarded-{secrets.token_hex(8)}"
 
     def link_target(self, dataset: str, version: str) -> str:
         """Return the text of the published link: relative, so that it holds wherever the volume is mounted."""

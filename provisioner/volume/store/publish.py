@@ -8,7 +8,9 @@ run hashes and adopts.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from provisioner.errors import VolumeError
@@ -16,7 +18,7 @@ from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.remove import remove_leftover, remove_tree
 from provisioner.volume.store.receipt_file import read_receipt, write_receipt
 from provisioner.volume.store.tree_check import check_tree
 from provisioner.volume.store.tree_moves import move_tree, replace_tree
@@ -180,7 +182,10 @@ class Publisher:
             check_cancelled=self._check_cancelled,
         )
         fsync_directory(old.parent)
-        remove_tree(gone)
+        if not remove_leftover(gone) and gone == staged:
+            # It must not be in the way of the next tree that is built there.
+            with contextlib.suppress(OSError):
+                os.rename(gone, self._layout.discarded(dataset, version))
 
     def _record_directories(self, dataset: str) -> tuple[Path, ...]:
         return self._layout.manifests / dataset, self._layout.receipts / dataset, self._layout.store / dataset

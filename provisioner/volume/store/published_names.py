@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from provisioner.errors import VolumeError
-from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.atomic import temporary_name, write_atomic
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import read_file
-from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.remove import remove_leftover, remove_tree
 from provisioner.volume.store.listing import is_directory, is_version, names_in
 from provisioner.volume.store.tree_moves import swap_trees
 
@@ -140,9 +140,8 @@ class PublishedNames:
 
     def _switch_link(self, dataset: str, version: str) -> bool:
         """Replace the link in one step; ``False``: this volume has no links."""
-        path, new = self._layout.published(dataset), self._layout.new_link(dataset)
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
+        path = self._layout.published(dataset)
+        new = path.with_name(temporary_name())
         try:
             new.symlink_to(self._layout.link_target(dataset, version), target_is_directory=True)
         except OSError as error:
@@ -150,9 +149,13 @@ class PublishedNames:
                 _LOGGER.info("This volume has no symbolic links: datasets/%s becomes the directory itself", dataset)
                 return False
             raise
-        if self.look(dataset).form == "none" and is_directory(path):
-            path.rmdir()  # it is empty, or it would be foreign
-        os.replace(new, path)
+        try:
+            if self.look(dataset).form == "none" and is_directory(path):
+                path.rmdir()  # it is empty, or it would be foreign
+            os.replace(new, path)
+        except OSError:
+            new.unlink()
+            raise
         fsync_directory(path.parent)
         if not path.is_dir():
             raise VolumeError(
@@ -171,7 +174,7 @@ class PublishedNames:
             # What is published has no receipt, or it would not have been made again. It goes in one step, not file by file.
             gone = swap_trees(tree, path, self._layout.discarded(dataset, version))
             fsync_directory(path.parent)
-            remove_tree(gone)
+            remove_leftover(gone)
             return
         make_directory(self._layout.receipts / dataset)
         if name.form == "link":

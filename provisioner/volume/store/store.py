@@ -20,7 +20,13 @@ class Store:
     """All that works on the trees and records of one volume."""
 
     def __init__(
-        self, layout: VolumeLayout, mode: PublishMode, *, program_version: str, check_cancelled: Callable[[], None]
+        self,
+        layout: VolumeLayout,
+        mode: PublishMode,
+        *,
+        program_version: str,
+        check_cancelled: Callable[[], None],
+        measures_space: bool = True,
     ) -> None:
         """Connect the parts; nothing is read yet.
 
@@ -29,11 +35,12 @@ class Store:
             mode: whether the app gets a link or the tree itself.
             program_version: noted in receipts.
             check_cancelled: called between pieces of work; ends it by raising.
+            measures_space: what the volume's file system says of its free space can be believed.
         """
         self.layout = layout
         self.published = PublishedNames(layout, mode)
         """What the app reads."""
-        self.reader = StoreReader(layout, self.published)
+        self.reader = StoreReader(layout, self.published, measures_space=measures_space)
         """What the volume holds."""
         self.cleaner = StoreCleaner(layout, self.reader)
         """Removes versions, leftovers and staged files."""

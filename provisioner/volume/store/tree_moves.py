@@ -11,7 +11,7 @@ from provisioner.volume.fs.atomic import exchange
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.links import link_or_copy
-from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.remove import remove_leftover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,16 +37,15 @@ def move_tree(source: Path, target: Path, incoming: Path, check_cancelled: Calla
         if error.errno != errno.EXDEV:
             with disk_errors(f"moving a tree to {target}"):
                 raise
-    remove_tree(incoming)
     try:
         _copy_tree(source, incoming, check_cancelled)
         with disk_errors(f"moving a tree to {target}"):
             os.rename(incoming, target)
     except ProvisionerError:
         # Half a copy would take the space that other data sets need, and the next attempt makes it anew.
-        remove_tree(incoming)
+        remove_leftover(incoming)
         raise
-    remove_tree(source)
+    remove_leftover(source)
 
 
 def replace_tree(
@@ -83,7 +82,6 @@ def replace_tree(
         if error.errno != errno.EXDEV:
             with disk_errors(f"moving a tree to {target}"):
                 raise
-    remove_tree(incoming)
     try:
         _copy_tree(source, incoming, check_cancelled)
         sync(incoming)
@@ -91,9 +89,9 @@ def replace_tree(
             gone = swap_trees(incoming, target, discarded)
     except ProvisionerError:
         # Half a copy would take the space that other data sets need, and the next attempt makes it anew.
-        remove_tree(incoming)
+        remove_leftover(incoming)
         raise
-    remove_tree(source)
+    remove_leftover(source)
     return gone
 
 
@@ -105,7 +103,6 @@ def swap_trees(new: Path, old: Path, discarded: Path) -> Path:
     """
     if exchange(new, old):
         return new
-    remove_tree(discarded)
     os.rename(old, discarded)
     try:
         os.rename(new, old)
