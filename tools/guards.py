@@ -159,8 +159,8 @@ GUARDS: Final = (
     Guard(
         "leftovers",
         "provisioner/volume/store/cleanup.py",
-        "layout.datasets, layout.blobs]",
-        "layout.datasets]",
+        "directories = [layout.private, layout.staging, layout.blobs]",
+        "directories = [layout.private, layout.staging]",
         ("tests/faults/test_byte_kills.py",),
     ),
     Guard(
