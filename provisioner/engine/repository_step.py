@@ -34,7 +34,7 @@ class RepositoryStep:
     """The repositories that the settings ask for; the app's own is the first."""
 
     def __init__(self, settings: Settings, record: Path, clients: Clients) -> None:
-        """Prepare; nobody is asked yet.
+        """Prepare; no request is made yet.
 
         Args:
             settings: name the repositories.

@@ -24,7 +24,7 @@ def manager(volume: Volume, **environ: str) -> DatasetManager:
 
 
 def test_download_dataset_gives_the_folder_to_read(shelf: Shelf, volume: Volume) -> None:
-    """``download_dataset`` fetches, verifies and publishes; a second call asks nobody."""
+    """``download_dataset`` fetches, verifies and publishes; a second call makes no request."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     folder = manager(volume).download_dataset("songs")
     assert volume.root / "datasets" / "songs" == folder
@@ -44,7 +44,7 @@ def test_download_dataset_takes_a_split(shelf: Shelf, volume: Volume) -> None:
 
 
 def test_download_phase_gives_all_folders(shelf: Shelf, volume: Volume) -> None:
-    """``download_phase`` gives a directory for each data set that is ready, and not for one that was left out."""
+    """``download_phase`` returns a directory for each data set that is ready, and none for one that was left out."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     shelf.add("secret", shelf.file("secret.tar.gz", some_files("secret")), commercial="forbidden")
     assert {"songs": volume.root / "datasets" / "songs"} == manager(volume).download_phase("minimal")
@@ -65,7 +65,7 @@ def test_failures_are_raised_with_their_code(shelf: Shelf, volume: Volume) -> No
 
 
 def test_status_summary_counts_what_is_there(shelf: Shelf, volume: Volume) -> None:
-    """The summary has the older tool's keys, and speaks of receipts, not of the last run."""
+    """The summary has the older tool's keys, and counts what the volume holds, not what the last run did."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs", 2_000_000)))
     shelf.add("more", shelf.file("more.tar.gz", some_files("more")))
     manager(volume).download_dataset("songs")
@@ -78,7 +78,7 @@ def test_status_summary_counts_what_is_there(shelf: Shelf, volume: Volume) -> No
 
 
 def test_list_available_datasets_is_the_catalog(shelf: Shelf, volume: Volume) -> None:
-    """Each data set is listed with its terms, its phases and whether it is here."""
+    """Each data set is listed with its licence terms, its phases, and whether it is on the volume."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     manager(volume).download_dataset("songs")
     listed: list[dict[str, Any]] = manager(volume).list_available_datasets()
@@ -88,21 +88,21 @@ def test_list_available_datasets_is_the_catalog(shelf: Shelf, volume: Volume) ->
 
 @pytest.mark.parametrize(("space", "there"), [("", False), ("ann/space", True)])
 def test_auto_download_happens_in_a_space_only(shelf: Shelf, volume: Volume, space: str, there: bool) -> None:
-    """Outside a Space ``auto_download_on_space`` does nothing and says no."""
+    """Outside a Space ``auto_download_on_space`` does nothing and returns ``False``."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     assert there is manager(volume, SPACE_ID=space).auto_download_on_space(max_size_gb=1)
     assert (["songs"] if there else []) == volume.published
 
 
 def test_auto_download_keeps_the_limit(shelf: Shelf, volume: Volume) -> None:
-    """What does not fit the limit is not fetched; the app may start all the same."""
+    """A data set that exceeds the limit is not fetched, and no error is raised."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs", 3_000_000)), unpacked_size=3_000_000)
     assert manager(volume, SPACE_ID="ann/space").auto_download_on_space(max_size_gb=0.001) is False
     assert volume.published == []
 
 
 def test_setup_datasets_for_space_is_one_call(shelf: Shelf, volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The older tool's one call provisions a phase and gives the summary."""
+    """``setup_datasets_for_space`` provisions a phase and returns the summary."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     for name, value in volume.environ().items():
         monkeypatch.setenv(name, value)
@@ -111,7 +111,7 @@ def test_setup_datasets_for_space_is_one_call(shelf: Shelf, volume: Volume, monk
 
 
 def test_the_hubs_library_is_left_as_it_was(shelf: Shelf, volume: Volume) -> None:
-    """A program that uses the Hub's client itself finds it unchanged: not our transport, and not our token."""
+    """A program that uses the Hub's library itself finds it unchanged: with its own transport and token."""
     from huggingface_hub import get_session  # noqa: PLC0415 - it keeps state that this test looks at
 
     shelf.server.hub.add_repo("ann/clips", {"a.bin": b"a"})
@@ -132,7 +132,7 @@ def test_the_usage_example(shelf: Shelf, volume: Volume, monkeypatch: pytest.Mon
 
 
 def test_wrong_names_are_refused(shelf: Shelf, volume: Volume) -> None:
-    """A name that the catalog does not have is an error of ours with the nearest one."""
+    """A name that the catalog does not have raises an error that names the nearest one."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     with pytest.raises(ProvisionerError) as caught:
         manager(volume).download_dataset("song")
@@ -140,7 +140,7 @@ def test_wrong_names_are_refused(shelf: Shelf, volume: Volume) -> None:
 
 
 def test_only_the_api_is_public() -> None:
-    """The package gives the API's names, and an unknown one is an ordinary mistake."""
+    """The package has the API's names, and any other one raises ``AttributeError``."""
     assert {"DatasetManager", "__version__", "setup_datasets_for_space"} == set(provisioner.__all__)
     with pytest.raises(AttributeError):
         _ = provisioner.nothing_of_that_name

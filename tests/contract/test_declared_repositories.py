@@ -1,4 +1,4 @@
-"""Repositories that the config file describes: `provision` makes them so, once, and never opens what is closed."""
+"""Repositories that the config file describes: `provision` creates them once, and never gives an existing one more readers."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def described(hub: HubServer, volume: Volume, shelf: Shelf, tmp_path: Path) -> V
 
 
 def exported(volume: Volume) -> dict[str, str]:
-    """Return what the app is told."""
+    """Return the variables that are exported to the app."""
     return dict(line.split("=", 1) for line in (volume.root / "provision.env").read_text("utf-8").splitlines())
 
 
 def test_they_are_made_as_described(hub: HubServer, described: Volume) -> None:
-    """With visibility, template and gate; the first is the app's, and the default one is not made."""
+    """Each is created with its visibility, template and gate; the first is the app's, and the default one is not created."""
     described.ready()
     logs, corpus = hub.hub.repos["dataset", "ann/logs"], hub.hub.repos["dataset", "lab/corpus"]
     assert (logs.private, logs.gated, corpus.private, corpus.gated) == (True, None, False, "manual")
@@ -68,7 +68,7 @@ def test_they_are_made_as_described(hub: HubServer, described: Volume) -> None:
 
 
 def test_a_second_run_asks_nobody(hub: HubServer, described: Volume) -> None:
-    """All are remembered; a change of one entry asks again, and for that one alone."""
+    """All are remembered; after a change of one entry the Hub is asked for that one alone."""
     described.ready()
     hub.log.clear()
     before = described.snapshot()
@@ -87,13 +87,13 @@ def test_a_second_run_asks_nobody(hub: HubServer, described: Volume) -> None:
 
 
 def test_whoami_is_asked_once(hub: HubServer, described: Volume) -> None:
-    """However many repositories there are: the Hub limits that question."""
+    """`whoami`, which the Hub limits, is asked once, however many repositories there are."""
     described.ready()
     assert len(hub.log.entries("*/whoami-v2")) == 1
 
 
 def test_the_one_of_the_setting_comes_first(hub: HubServer, described: Volume) -> None:
-    """DATASET_REPO names the app's; an entry that describes the same one speaks for it."""
+    """DATASET_REPO names the app's repository; an entry that describes the same one is used for it."""
     described.ready(DATASET_REPO="lab/corpus")
     assert exported(described)["TRACKIO_DATASET_REPO"] == "lab/corpus"
     assert hub.hub.repos["dataset", "lab/corpus"].gated == "manual"
@@ -101,7 +101,7 @@ def test_the_one_of_the_setting_comes_first(hub: HubServer, described: Volume) -
 
 
 def test_one_that_cannot_be_had_fails_the_run(hub: HubServer, described: Volume, tmp_path: Path) -> None:
-    """They were asked for; the data and the others are there all the same, and the message names file and line."""
+    """One that cannot be created fails the run, with file and line in the message; data and the others are there."""
     (tmp_path / "config.yaml").write_text(CONFIG.replace("organization: lab", "organization: club"), "utf-8")
     outcome = described.run()
     assert (outcome.code, described.published) == (77, ["songs"])
@@ -114,7 +114,7 @@ def test_one_that_cannot_be_had_fails_the_run(hub: HubServer, described: Volume,
 
 
 def test_repo_create_makes_all_of_them(hub: HubServer, described: Volume) -> None:
-    """Without a name the command makes what a run would."""
+    """`repo create` without a name creates what a run would."""
     made = json.loads(described.ready("repo", "create", "--json").out)
     assert [one["repo_id"] for one in made["repositories"]] == ["ann/logs", "lab/corpus"]
     assert hub.hub.repos["dataset", "lab/corpus"].gated == "manual"
@@ -137,7 +137,7 @@ def test_repo_create_makes_all_of_them(hub: HubServer, described: Volume) -> Non
 )
 @pytest.mark.parametrize("make", [True, False])
 def test_what_exists_is_closed_but_never_opened(hub: HubServer, change: tuple[Any, Any, Any], warned: bool, make: bool) -> None:
-    """Towards fewer readers it is made as described; the other way is said, with where to do it; a check changes nothing."""
+    """An existing repository is restricted as described; more readers are only a warning; a check changes nothing."""
     there, wanted, after = change
     repo = hub.hub.add_repo("ann/logs", {"README.md": b"mine"}, **there)
     before = (repo.private, repo.gated, repo.head.commit)
@@ -174,7 +174,7 @@ def read(text: str) -> tuple[DeclaredRepository, ...]:
 
 
 def test_all_keys() -> None:
-    """Each may be left out but the name."""
+    """Every key of an entry may be left out, except for the name."""
     first = "{name: a, organization: lab, visibility: private, template: ./mine, gated: true}"
     full = f"repositories:\n- {first}\n- {{name: b/c, gated: no}}\n"
     assert read(full) == (
@@ -202,7 +202,7 @@ def test_all_keys() -> None:
     ],
 )
 def test_mistakes_are_named(text: str, line: int, problem: str, hint: str) -> None:
-    """File, line and key, and what was probably meant."""
+    """A mistake is reported with file, line and key, and with what was probably meant."""
     with pytest.raises(ConfigurationError) as caught:
         read(text)
     assert caught.value.message.startswith(f"/srv/config/config.yaml:{line}: ")

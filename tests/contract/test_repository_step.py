@@ -1,4 +1,4 @@
-"""The repository as a step of `provision`: every row of the contract's table, as a run's exit code, status and exports."""
+"""The user's repository as a step of `provision`: for each case of the contract, exit code, status and exported variables."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def filled(hub: HubServer, volume: Volume, shelf: Shelf) -> Volume:
 
 
 def repository(volume: Volume) -> Any:
-    """Return what the status says of it."""
+    """Return what the status file says of the repository."""
     return volume.status["dataset_repo"]
 
 
 @pytest.mark.parametrize("token", [TOKEN, FINE])
 def test_a_valid_token(hub: HubServer, filled: Volume, token: str) -> None:
-    """Made before the first byte of data; the app and the file for it are told."""
+    """With a valid token the repository is created before the first byte of data, and its name is exported to the app."""
     outcome = filled.ready("--", sys.executable, "-c", APP, HF_TOKEN=token)
     assert json.loads(outcome.out) == [f"ann/{NAME}", f"ann/{NAME}"]
     assert f"TRACKIO_DATASET_REPO=ann/{NAME}\n" in (filled.root / "provision.env").read_text("utf-8")
@@ -57,7 +57,7 @@ def test_a_valid_token(hub: HubServer, filled: Volume, token: str) -> None:
 @pytest.mark.parametrize("exists", [True, False])
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_token_that_is_not_enough(hub: HubServer, filled: Volume, token: str, exists: bool, asked: bool) -> None:
-    """Read-only or not valid: 77 where the repository was asked for, else a warning; not exported, nothing written."""
+    """A token that is invalid or may only read: 77 if the repository was asked for, else a warning; nothing is exported."""
     if exists:
         hub.hub.add_repo(f"ann/{NAME}")
     outcome = filled.run(HF_TOKEN=token, DATASET_REPO=NAME if asked else None)
@@ -71,7 +71,7 @@ def test_a_token_that_is_not_enough(hub: HubServer, filled: Volume, token: str, 
 
 
 def test_network_trouble(hub: HubServer, filled: Volume) -> None:
-    """A name that can be known is exported all the same; the state says `failed`."""
+    """When the Hub cannot be reached, a name that is known is exported all the same, and the state is `failed`."""
     fault = hub.faults.add("status", path="*/whoami-v2", status=503, headers={"Retry-After": "301"})
     filled.ready(HF_TOKEN=TOKEN, HF_USERNAME="ann")
     assert (repository(filled)["state"], repository(filled)["error"]["reference"]) == ("failed", "remote-unavailable")
@@ -80,7 +80,7 @@ def test_network_trouble(hub: HubServer, filled: Volume) -> None:
 
 
 def test_a_repository_that_exists(hub: HubServer, filled: Volume) -> None:
-    """Reused, said so, and no trace is left in it."""
+    """A repository that exists is reused, the log says so, and nothing in it is changed."""
     repo = hub.hub.add_repo(f"ann/{NAME}", {"mine.csv": b"1"})
     before = (repo.head.commit, len(repo.revisions))
     outcome = filled.ready(HF_TOKEN=TOKEN)
@@ -89,7 +89,7 @@ def test_a_repository_that_exists(hub: HubServer, filled: Volume) -> None:
 
 
 def test_no_token(hub: HubServer, filled: Volume) -> None:
-    """Skipped, and said so."""
+    """Without a token the step is skipped, and the log says so."""
     outcome = filled.ready(DATASET_REPO="lab/logs")
     assert "there is no token" in outcome.err
     assert repository(filled)["state"] == "skipped"
@@ -97,7 +97,7 @@ def test_no_token(hub: HubServer, filled: Volume) -> None:
 
 
 def test_the_token_is_in_no_process_list(hub: HubServer, filled: Volume) -> None:
-    """While the Hub keeps the run waiting, no command line shows it."""
+    """While a run waits for the Hub, no command line shows the token."""
     gate = hub.faults.gate("hold")
     hub.faults.add("gate", path="*/whoami-v2", gate="hold")
     running = filled.start(HF_TOKEN=TOKEN)

@@ -1,4 +1,4 @@
-"""Runs that are killed, told to stop, out of time or in each other's way: what the next run finds, and what it asks for."""
+"""Runs that are killed, stopped by a signal, out of time, or wait for each other: what is lost, and what is fetched again."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def big(shelf: Shelf) -> bytes:
 
 
 def held_after(hub: HubServer, path: str, count: int | None) -> Gate:
-    """Hold the first request for ``path`` after so many bytes of its body (``None``: before any answer)."""
+    """Hold the first request for ``path`` after ``count`` bytes of its body (``None``: before any answer)."""
     rule = hub.faults.add("gate", path=path, after=count, first=1)
     return hub.faults.gate(rule.gate)
 
 
 @pytest.fixture
 def half_way(big: bytes, volume: Volume, hub: HubServer) -> Iterator[Running]:
-    """Return a run that has written two of three million bytes, and waits for the rest."""
+    """Yield a run that has written two of three million bytes, and waits for the rest."""
     assert len(big) == SIZE
     gate = held_after(hub, "*/big.bin", ARRIVED)
     run = volume.start()
@@ -54,7 +54,7 @@ def half_way(big: bytes, volume: Volume, hub: HubServer) -> Iterator[Running]:
 
 
 def resumes(volume: Volume, hub: HubServer, content: bytes) -> None:
-    """Show that a further run asks for the missing bytes alone, and that the whole is right."""
+    """Check that another run requests only the missing bytes, and that the whole file is right."""
     hub.faults.clear()
     hub.log.clear()
     volume.ready()
@@ -69,7 +69,7 @@ def resumes(volume: Volume, hub: HubServer, content: bytes) -> None:
 
 
 def test_killed_in_the_middle(half_way: Running, big: bytes, volume: Volume, hub: HubServer) -> None:
-    """SIGKILL while bytes arrive: nothing is published, and what had arrived is not requested again."""
+    """After SIGKILL during a transfer nothing is published, and bytes that had arrived are not requested again."""
     half_way.send(signal.SIGKILL)
     assert half_way.wait().code == -signal.SIGKILL
     assert volume.published == []
@@ -94,7 +94,7 @@ def test_killed_twice(half_way: Running, big: bytes, volume: Volume, hub: HubSer
 
 
 def test_killed_between_two_archives(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """An archive that was unpacked before the death is not requested again, though its data set was not published."""
+    """An archive that was unpacked before the run was killed is not requested again, though its data set was not published."""
     shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")), shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/two.tar.gz", None)
     run = volume.start(CONNECTIONS="1")
@@ -111,7 +111,7 @@ def test_killed_between_two_archives(shelf: Shelf, volume: Volume, hub: HubServe
 
 @pytest.mark.parametrize("harm", ["file", "tree"])
 def test_a_staged_tree_that_lost_something(shelf: Shelf, volume: Volume, hub: HubServer, harm: str) -> None:
-    """The record that an archive is in the staged tree is not believed without its files: it is unpacked again."""
+    """A record that an archive is in the staged tree counts only if all its files are right: otherwise it is unpacked again."""
     shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")), shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/two.tar.gz", None)
     run = volume.start(CONNECTIONS="1")
@@ -132,7 +132,7 @@ def test_a_staged_tree_that_lost_something(shelf: Shelf, volume: Volume, hub: Hu
 
 
 def test_killed_between_two_data_sets(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """What was published before the death stays, and is not asked for again."""
+    """A data set that was published before the run was killed stays, and is not requested again."""
     shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
     shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/two.tar.gz", None)
@@ -150,7 +150,7 @@ def test_killed_between_two_data_sets(shelf: Shelf, volume: Volume, hub: HubServ
 
 
 def test_an_unverified_file_is_resumed_only_with_its_validator(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """Without a digest a rest is taken only if the server says that the file is still the same; a changed one comes whole."""
+    """Without a digest a file is resumed only if the server says that it is unchanged; a changed one is fetched whole."""
     content = noise("loose", SIZE)
     entry = {**shelf.raw("big.bin", content), "digest": "none"}
     shelf.add("big", entry)
@@ -172,7 +172,7 @@ def test_an_unverified_file_is_resumed_only_with_its_validator(shelf: Shelf, vol
 
 
 def test_a_beginning_that_rotted_is_found_out(half_way: Running, big: bytes, volume: Volume, hub: HubServer) -> None:
-    """Bytes in staging that changed after the death do not pass: the file is fetched from its beginning, once."""
+    """Bytes in staging that changed after a kill are noticed: the file is fetched from its beginning, once."""
     half_way.send(signal.SIGKILL)
     half_way.wait()
     (part,) = (volume.private / "staging" / "blobs").glob("*.part")
@@ -193,7 +193,7 @@ def test_a_beginning_that_rotted_is_found_out(half_way: Running, big: bytes, vol
 def test_a_signal(  # noqa: PLR0917 - fixtures and a table
     half_way: Running, big: bytes, volume: Volume, hub: HubServer, number: signal.Signals, code: int
 ) -> None:
-    """Told to stop: gone within two seconds with 128+N, the state says so, and the next run resumes."""
+    """A signal ends a run within two seconds with 128+N; the status says interrupted, and the next run resumes."""
     begun = time.monotonic()
     half_way.send(number)
     outcome = half_way.wait()
@@ -208,7 +208,7 @@ def test_a_signal(  # noqa: PLR0917 - fixtures and a table
 
 
 def test_a_second_signal_ends_at_once(shelf: Shelf, volume: Volume) -> None:
-    """When a run cannot end (it is stuck in the system), the second signal does not wait for any tidying up."""
+    """When a run is stuck in the system, a second signal ends it at once, without tidying up."""
     pipe = shelf.path.with_name("pipe")
     os.mkfifo(pipe)
     entry = {**shelf.raw("pipe", b"never"), "url": pipe.as_uri()}
@@ -223,7 +223,7 @@ def test_a_second_signal_ends_at_once(shelf: Shelf, volume: Volume) -> None:
 
 
 def test_a_signal_while_waiting_for_another_attempt(big: bytes, volume: Volume, hub: HubServer) -> None:
-    """The wait between two attempts ends with the signal too."""
+    """A signal also ends the wait between two attempts."""
     assert big
     fault = hub.faults.add("status", path="*/big.bin", status=503, headers={"Retry-After": "200"})
     run = volume.start()
@@ -236,7 +236,7 @@ def test_a_signal_while_waiting_for_another_attempt(big: bytes, volume: Volume, 
 
 
 def test_the_deadline(big: bytes, volume: Volume, hub: HubServer) -> None:
-    """DEADLINE passes in the middle of a transfer: 75, state interrupted, and what had arrived is resumed."""
+    """When DEADLINE passes during a transfer: 75, state interrupted, and the next run resumes."""
     gate = held_after(hub, "*/big.bin", ARRIVED)
     outcome = volume.run(DEADLINE="1")
     assert gate.state()["reached"] == 1
@@ -247,7 +247,7 @@ def test_the_deadline(big: bytes, volume: Volume, hub: HubServer) -> None:
 
 
 def test_the_deadline_comes_before_an_app(big: bytes, volume: Volume, hub: HubServer) -> None:
-    """Even where failures are allowed, an app is not started on what a run that was cut off left."""
+    """After DEADLINE the app is not started, even where it may start after a failure."""
     assert big
     gate = held_after(hub, "*/big.bin", ARRIVED)
     outcome = volume.run("--", "echo", "the app", DEADLINE="1", ON_FAILURE="degraded")
@@ -259,7 +259,7 @@ def test_the_deadline_comes_before_an_app(big: bytes, volume: Volume, hub: HubSe
 
 
 def test_two_at_once(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """The second writer says for whom it waits, finds the work done, and exits 0; each artifact was requested once."""
+    """Of two runs at once the second says for whom it waits, finds the work done, exits 0; each artifact is requested once."""
     shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
     shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/one.tar.gz", 1000)
@@ -276,7 +276,7 @@ def test_two_at_once(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
 
 
 def test_the_lock_timeout(half_way: Running, volume: Volume) -> None:
-    """Another writer that keeps the volume: 75, who it is, and not a byte of the status is touched."""
+    """When another process keeps the lock: 75 with its name, and the status file is not touched."""
     status = volume.status
     outcome = volume.run(LOCK_TIMEOUT="0")
     assert outcome.code == 75
@@ -285,7 +285,7 @@ def test_the_lock_timeout(half_way: Running, volume: Volume) -> None:
 
 
 def test_a_killed_holder_blocks_nobody(half_way: Running, big: bytes, volume: Volume, hub: HubServer) -> None:
-    """The lock dies with its process: who waited goes on at once, and resumes."""
+    """The lock ends with its process: a run that waited for it goes on at once, and resumes."""
     waiter = volume.start()
     waiter.wait_line("Waiting for run")
     hub.faults.gate("nobody")
@@ -297,7 +297,7 @@ def test_a_killed_holder_blocks_nobody(half_way: Running, big: bytes, volume: Vo
 
 
 def test_a_signal_while_waiting_for_the_lock(half_way: Running, volume: Volume) -> None:
-    """Who waits for another writer can be told to stop, and leaves that writer's status alone."""
+    """A run that waits for the lock can be stopped by a signal, and leaves the other's status file alone."""
     status = volume.status
     waiter = volume.start()
     waiter.wait_line("Waiting for run")
@@ -308,7 +308,7 @@ def test_a_signal_while_waiting_for_the_lock(half_way: Running, volume: Volume) 
 
 
 def test_who_has_all_does_not_wait(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """A run whose data sets are all there does not wait for a writer that is busy with others, and leaves its status alone."""
+    """A run whose data sets are all there does not wait for the lock, and leaves the other's status file alone."""
     shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
     shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/two.tar.gz", None)
@@ -323,7 +323,7 @@ def test_who_has_all_does_not_wait(shelf: Shelf, volume: Volume, hub: HubServer)
 
 
 def test_an_external_lock(big: bytes, volume: Volume) -> None:
-    """LOCK=external: somebody else sees to it that there is one writer; the lock file is not looked at."""
+    """With LOCK=external the lock file is ignored: somebody else guarantees that there is one writer."""
     volume.private.mkdir(parents=True)
     with (volume.private / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -333,7 +333,7 @@ def test_an_external_lock(big: bytes, volume: Volume) -> None:
 
 
 def test_many_at_once(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """Six processes, two selections, one of them killed: each artifact is fetched once, all others exit 0."""
+    """Of six processes with two selections one is killed: each artifact is fetched once, and all others exit 0."""
     shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
     shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/one.tar.gz", 1000)

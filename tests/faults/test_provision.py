@@ -1,4 +1,4 @@
-"""Real processes fill a real volume: what is there afterwards, and what a further run does with it."""
+"""Real processes fill a real volume: what it holds afterwards, and what a second run does."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_status_and_records_after_the_whole_collection(mini_volume: Volume, mini
 
 
 def test_a_second_run_asks_nobody_and_writes_nothing(mini_volume: Volume, hub: HubServer) -> None:
-    """With all there, no request is made, the repository step included, and no inode of the volume changes."""
+    """When all data are there, no request is made, not for the repository either, and no inode of the volume changes."""
     mini_volume.ready()
     hub.log.clear()
     before = mini_volume.snapshot()
@@ -117,7 +117,7 @@ def test_a_second_run_asks_nobody_and_writes_nothing(mini_volume: Volume, hub: H
 
 
 def test_a_second_run_loads_no_client(mini_volume: Volume) -> None:
-    """With all there, a start imports no HTTP client, no TLS and no progress bars: that is what makes it quick."""
+    """When all data are there, a start imports no HTTP client, no TLS and no progress bars, and so it is quick."""
     mini_volume.ready(PHASE="comprehensive")
     outcome = mini_volume.ready(PHASE="comprehensive", PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip() for line in outcome.err.splitlines() if line.startswith("import time:")}
@@ -127,7 +127,7 @@ def test_a_second_run_loads_no_client(mini_volume: Volume) -> None:
 
 @pytest.mark.parametrize("change", ["token", "name", "owner"])
 def test_the_repository_is_asked_for_again_when_the_question_changed(mini_volume: Volume, hub: HubServer, change: str) -> None:
-    """Another token, name or owner of the repository is a new question; the data are not asked for again."""
+    """With another token, name or owner the Hub is asked for the repository again; no data are requested."""
     other = f"hf_{'z' * 30}"
     hub.hub.add_token(other, "ann")
     hub.hub.add_user("ann", orgs={"lab": "write"})
@@ -148,7 +148,7 @@ def test_the_repository_is_asked_for_again_when_the_question_changed(mini_volume
 
 @pytest.mark.usefixtures("pair")
 def test_a_deleted_tree_is_fetched_again(volume: Volume, hub: HubServer) -> None:
-    """A receipt whose tree is gone proves nothing: that data set is fetched again, and only that."""
+    """A data set whose tree is gone is fetched again despite its receipt, and only that one is."""
     volume.ready()
     shutil.rmtree(volume.tree("alpha").resolve())
     untouched = volume.snapshot(volume.tree("beta").resolve())
@@ -162,7 +162,7 @@ def test_a_deleted_tree_is_fetched_again(volume: Volume, hub: HubServer) -> None
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize("damage", ["deleted", "dangling"])
 def test_a_lost_link_is_made_again(volume: Volume, hub: HubServer, damage: str) -> None:
-    """A published link that is gone or leads to an unknown version is made again, without a request."""
+    """A published link that is gone or leads to an unknown version is created again, without a request."""
     volume.ready()
     link = volume.tree("alpha")
     target = os.readlink(link)
@@ -178,7 +178,7 @@ def test_a_lost_link_is_made_again(volume: Volume, hub: HubServer, damage: str) 
 
 @pytest.mark.usefixtures("pair")
 def test_a_tree_without_its_receipt_is_adopted(volume: Volume, hub: HubServer) -> None:
-    """A tree with a manifest and no receipt is hashed and believed again; nothing is fetched."""
+    """A tree with a manifest and no receipt is hashed and published again; nothing is fetched."""
     volume.ready()
     (receipt,) = volume.receipts("alpha")
     original = json.loads(receipt.read_bytes())
@@ -192,7 +192,7 @@ def test_a_tree_without_its_receipt_is_adopted(volume: Volume, hub: HubServer) -
 
 @pytest.mark.usefixtures("pair")
 def test_a_wrong_tree_without_its_receipt_is_made_anew(volume: Volume, hub: HubServer) -> None:
-    """Adoption hashes: one flipped bit in the tree, and the data set is fetched."""
+    """A tree without a receipt in which one bit is flipped is not adopted: the data set is fetched."""
     volume.ready()
     (receipt,) = volume.receipts("alpha")
     receipt.unlink()
@@ -207,7 +207,7 @@ def test_a_wrong_tree_without_its_receipt_is_made_anew(volume: Volume, hub: HubS
 
 
 def damage_receipt(volume: Volume) -> Path:
-    """Name a receipt."""
+    """Return the path of a receipt."""
     return volume.receipts("alpha")[0]
 
 
@@ -218,7 +218,7 @@ def damage_receipt(volume: Volume) -> Path:
     ids=["receipt", "status", "repository"],
 )
 def test_damaged_records_are_survived(volume: Volume, hub: HubServer, victim: Callable[[Volume], Path]) -> None:
-    """A record that cannot be understood is no record: it is written anew, and no data are fetched for it."""
+    """A record that cannot be read counts as missing: it is written again, and no data are fetched for it."""
     volume.settings["HF_TOKEN"] = TOKEN
     volume.ready()
     path = victim(volume)
@@ -236,7 +236,7 @@ def test_damaged_records_are_survived(volume: Volume, hub: HubServer, victim: Ca
 
 
 def test_a_split_first_then_all_of_it(mini_volume: Volume, mini: Miniature, hub: HubServer) -> None:
-    """What a split brought is taken over by the whole: its archive is not asked for again."""
+    """When the whole data set follows one of its splits, the split's archive is not requested again."""
     volume = mini_volume
     volume.ready(DATASETS="nsynth:test")
     volume.check("nsynth", mini.collection.expected("nsynth", "test"))
@@ -250,7 +250,7 @@ def test_a_split_first_then_all_of_it(mini_volume: Volume, mini: Miniature, hub:
 
 
 def test_a_changed_recipe_is_a_new_version_and_going_back_is_a_link(pair: Shelf, volume: Volume, hub: HubServer) -> None:
-    """Another digest makes a new tree beside the old one; the old recipe then costs neither a request nor a write to a tree."""
+    """Another digest makes a new tree beside the old one; going back to the old recipe needs no request and no new tree."""
     volume.ready()
     first = volume.version("alpha")
     old = json.loads(json.dumps(pair.document["datasets"]["alpha"]["sources"]))
@@ -274,7 +274,7 @@ def test_a_changed_recipe_is_a_new_version_and_going_back_is_a_link(pair: Shelf,
 
 
 def test_a_moved_url_or_another_text_is_the_same_version(pair: Shelf, volume: Volume, hub: HubServer) -> None:
-    """URLs, mirrors and texts are not part of the recipe: their change costs no request."""
+    """A change of URLs, mirrors or texts makes no new version and needs no request."""
     volume.ready()
     entry = pair.document["datasets"]["alpha"]["sources"][0]["files"][0]
     entry |= {"url": "https://elsewhere.example.org/alpha.tar.gz", "mirrors": ["https://third.example.org/alpha.tar.gz"]}
@@ -287,7 +287,7 @@ def test_a_moved_url_or_another_text_is_the_same_version(pair: Shelf, volume: Vo
 
 @pytest.mark.usefixtures("pair")
 def test_a_data_set_of_another_phase_stays_and_is_reported(volume: Volume) -> None:
-    """What was not asked for this time is neither removed nor hidden."""
+    """A data set that this run was not asked for is neither removed nor hidden, and the status names it."""
     volume.ready()
     volume.ready(DATASETS="beta")
     volume.check("alpha", some_files("alpha"))
@@ -314,7 +314,7 @@ def test_an_archive_beside_the_data_sets_is_used(volume: Volume, hub: HubServer,
 
 @pytest.mark.usefixtures("pair")
 def test_a_wrong_archive_beside_the_data_sets_is_not_used(volume: Volume, hub: HubServer) -> None:
-    """The name alone proves nothing."""
+    """An archive that has the right name and other bytes is not used."""
     volume.root.mkdir()
     content = bytearray(gzip_bytes(pack_tar(some_files("alpha"))))
     content[-20] ^= 1
@@ -340,7 +340,7 @@ def test_the_hub_clients_cache_is_used(shelf: Shelf, volume: Volume, hub: HubSer
 
 
 def test_a_git_blob_in_the_hub_clients_cache_is_used(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """Small files are known by the hash of their Git blob."""
+    """A small file in the Hub client's cache is recognized by the hash of its Git blob."""
     stored = StoredFile.of("notes.txt", b"a small file")
     hub.hub.add_repo("ann/songs", {"notes.txt": b"a small file"})
     shelf.add("songs", sources=[{"kind": "hub", "repo": "ann/songs"}])
@@ -356,7 +356,7 @@ def test_a_git_blob_in_the_hub_clients_cache_is_used(shelf: Shelf, volume: Volum
 
 
 def test_published_as_folders(pair: Shelf, volume: Volume, hub: HubServer) -> None:
-    """PUBLISH=dir: real directories for tools that do not follow links; versions still switch, and going back is no fetch."""
+    """PUBLISH=dir publishes real directories, for tools that do not follow links; going back to a version fetches nothing."""
     volume.settings["PUBLISH"] = "dir"
     volume.ready()
     assert not volume.tree("alpha").is_symlink()
@@ -381,7 +381,7 @@ def test_published_as_folders(pair: Shelf, volume: Volume, hub: HubServer) -> No
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize(("first", "second"), [("link", "dir"), ("dir", "link")])
 def test_the_form_of_publishing_may_change(volume: Volume, hub: HubServer, first: str, second: str) -> None:
-    """From links to directories and back: the trees are there all the time, and nothing is fetched again."""
+    """PUBLISH may change from links to directories and back: the data stay published, and nothing is fetched again."""
     volume.ready(PUBLISH=first)
     hub.log.clear()
     volume.ready(PUBLISH=second)
@@ -404,7 +404,7 @@ def other_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.root
 def test_staging_on_another_disk(mini_volume: Volume, mini: Miniature, other_disk: Path) -> None:
-    """STAGING_DIR on another file system: trees are copied over and published whole; the directory stays, empty."""
+    """With STAGING_DIR on another file system, trees are copied to the volume and published whole; the directory stays, empty."""
     volume = mini_volume
     volume.ready(STAGING_DIR=str(other_disk))
     for dataset in ("nsynth", "ljspeech", "urmp", "fma_small"):
@@ -418,7 +418,7 @@ def test_staging_on_another_disk(mini_volume: Volume, mini: Miniature, other_dis
 
 @pytest.mark.usefixtures("pair")
 def test_every_command_speaks_json(volume: Volume) -> None:
-    """--json: exactly one document on standard output, whatever the command, the logs beside it."""
+    """With --json every command writes exactly one document to standard output; logs go to standard error."""
     plan = volume.ready("plan", "--json").json
     assert [(step["dataset"], step["action"]) for step in plan["steps"]] == [("alpha", "fetch"), ("beta", "fetch")]
     assert not volume.root.exists()
@@ -446,7 +446,7 @@ def test_a_plan_needs_nobody(mini_volume: Volume, hub: HubServer) -> None:
 
 
 def test_the_real_plan_offline(volume: Volume, hub: HubServer) -> None:
-    """The real catalog is planned without a request: all eight, exact sizes and marked estimates, three volume sizes."""
+    """The real catalog is planned without a request: eight data sets, estimates are marked, and what fits three volumes."""
     outcome = volume.ready("plan", "--phase", "comprehensive", CATALOG_PATH=None)
     assert hub.log.entries() == ()
     assert "2,748,572,632" in outcome.out
@@ -459,7 +459,7 @@ def test_the_real_plan_offline(volume: Volume, hub: HubServer) -> None:
 
 @pytest.mark.usefixtures("pair")
 def test_status_tells_how_it_is(volume: Volume) -> None:
-    """`status` shows every data set; with --check its answer is the exit code; before the first run there is none."""
+    """`status` shows every data set; with --check its exit code tells whether all is ready; before the first run: none."""
     before = volume.run("status")
     assert (before.code, len(before.errors())) == (66, 1)
     volume.ready()

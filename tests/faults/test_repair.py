@@ -1,4 +1,4 @@
-"""``repair``: only what is wrong is fetched, by the server's own log, and whatever fails loses nothing."""
+"""``repair`` fetches only what is wrong, as the server's log shows, and a repair that fails loses nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ALPHA = some_files("alpha") | {"other/more.bin": noise("more", 4000)}
 
 
 def asked(hub: HubServer) -> list[str]:
-    """Return the names of all files that were asked for."""
+    """Return the names of all files that were requested."""
     return sorted(entry.path.rpartition("/")[2] for entry in hub.log.entries())
 
 
@@ -46,7 +46,7 @@ def asked(hub: HubServer) -> list[str]:
 @pytest.mark.parametrize("publish", ["link", "dir"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=str)
 def test_an_archive(volume: Volume, hub: HubServer, damage: Damage, publish: str) -> None:
-    """At most the one archive is fetched of which a file is wrong; the rest keeps its inodes, and a further run plans nothing."""
+    """At most the archive with a wrong file is fetched; all other files keep their inodes, and the next run has nothing to do."""
     volume.settings["PUBLISH"] = publish
     volume.ready()
     kept = [volume.tree("alpha") / "other" / "more.bin", volume.tree("beta") / "beta" / "README"]
@@ -71,7 +71,7 @@ def test_an_archive(volume: Volume, hub: HubServer, damage: Damage, publish: str
 
 
 def test_plain_files(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """Of a repository's files exactly those are fetched that are wrong, from the commit that they came from."""
+    """Exactly the wrong files of a repository are fetched, from the commit that they came from."""
     repo = hub.hub.add_repo("ann/clips", dict(CLIPS))
     shelf.add("clips", sources=[{"kind": "hub", "repo": "ann/clips"}])
     volume.ready()
@@ -87,7 +87,7 @@ def test_plain_files(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
 
 @pytest.mark.usefixtures("pair")
 def test_without_a_network(volume: Volume, hub: HubServer) -> None:
-    """75 and everything stays as it was; an extra file needs no network; the next repair makes it right."""
+    """Without a network 75, and everything stays as it was; an extra file needs none; the next repair succeeds."""
     volume.ready()
     flip(volume.tree("alpha") / "alpha" / "data" / "noise.bin")
     (volume.tree("beta") / "extra").write_bytes(b"x")
@@ -106,7 +106,7 @@ def test_without_a_network(volume: Volume, hub: HubServer) -> None:
 
 @pytest.mark.usefixtures("pair")
 def test_killed_while_it_fetches(volume: Volume, hub: HubServer) -> None:
-    """The old tree is still shown, no receipt is lost, and the next repair fetches no archive that was right."""
+    """After a kill the old tree is still published, no receipt is lost, and the next repair fetches no archive that was right."""
     volume.ready()
     flip(volume.tree("alpha") / "alpha" / "data" / "noise.bin")
     shown = os.readlink(volume.tree("alpha"))
@@ -128,7 +128,7 @@ def test_killed_while_it_fetches(volume: Volume, hub: HubServer) -> None:
 
 
 def test_a_file_that_versions_share(pair: Shelf, volume: Volume, hub: HubServer) -> None:
-    """It is mended in each of them, and fetched once; what the app sees stays the same version."""
+    """A file that versions share is repaired in each of them and fetched once; the same version stays published."""
     volume.ready()
     pair.document["datasets"]["alpha"]["sources"][0]["files"].append(pair.file("third.tar.gz", some_files("third")))
     pair.write()
@@ -144,7 +144,7 @@ def test_a_file_that_versions_share(pair: Shelf, volume: Volume, hub: HubServer)
 
 
 def test_another_catalogs_data_set(pair: Shelf, volume: Volume, tmp_path: Path) -> None:
-    """What today's catalog does not describe cannot be fetched: 65 says so, and it is left as it is."""
+    """A damaged version that today's catalog does not describe cannot be fetched: 65, and it stays as it is."""
     volume.ready()
     document = json.loads(json.dumps(pair.document))
     del document["datasets"]["alpha"]
@@ -163,7 +163,7 @@ def test_another_catalogs_data_set(pair: Shelf, volume: Volume, tmp_path: Path) 
 
 @pytest.mark.usefixtures("pair")
 def test_another_writer(volume: Volume, hub: HubServer) -> None:
-    """While another run has the lock repair waits no longer than LOCK_TIMEOUT, and changes nothing."""
+    """While another process holds the lock, repair waits no longer than LOCK_TIMEOUT, and changes nothing."""
     volume.ready()
     flip(volume.tree("alpha") / "alpha" / "data" / "noise.bin")
     gate = hub.faults.gate(hub.faults.add("gate", path="*/alpha.tar.gz", first=1).gate)
@@ -178,7 +178,7 @@ def test_another_writer(volume: Volume, hub: HubServer) -> None:
 @pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_a_read_only_mount(volume: Volume) -> None:
-    """With all right there is nothing to write: 0; with something wrong 73."""
+    """On a read-only mount repair ends with 0 if all is right, and with 73 if something is wrong."""
     volume.ready()
     mount = volume.root.parent / "mount"
     mount.mkdir()
@@ -194,7 +194,7 @@ def test_a_read_only_mount(volume: Volume) -> None:
 @pytest.mark.root
 @pytest.mark.usefixtures("pair")
 def test_what_a_death_left_on_a_read_only_mount(volume: Volume) -> None:
-    """With all right, what a repair left that died is no reason to fail: it stays, and goes when it can."""
+    """Leftovers of a killed repair on a read-only mount are no error if all is right; a later repair that can removes them."""
     volume.ready()
     mount = volume.root.parent / "mount"
     mount.mkdir()

@@ -1,4 +1,4 @@
-"""Archives that are unpacked while they arrive: with room beside the tree, and without, when they never lie on the volume."""
+"""Archives that are unpacked while they arrive, on volumes that can hold the archive beside the tree and on such that cannot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIB = 1 << 20
 FILES = {f"songs/{number:02}.wav": noise(f"song {number}", MIB) for number in range(24)}
 SIZE = 24 * MIB
 ROOM = f"{(SIZE + 2 * MIB) / 1e9:.6f}"
-"""MAX_STORAGE_GB: enough for the tree, not for the archive beside it."""
+"""MAX_STORAGE_GB: enough for the tree, but not for the archive beside it."""
 
 
 def zipped() -> bytes:
@@ -56,7 +56,7 @@ def archives_on(volume: Volume) -> list[str]:
 
 @pytest.mark.parametrize("limit", [None, ROOM])
 def test_it_is_unpacked_before_its_last_byte_has_arrived(songs: Volume, hub: HubServer, limit: str | None) -> None:
-    """The second half is held back; members of the first are there meanwhile, and the published tree is right in the end."""
+    """While the archive's second half is held back, members of the first are unpacked; the published tree is right in the end."""
     last = hub.faults.add("gate", path="*/songs.*", after=0, nth=4, gate="rest")
     running = songs.start(MAX_STORAGE_GB=limit)
     assert hub.faults.gate("rest").wait_reached()
@@ -72,7 +72,7 @@ def test_it_is_unpacked_before_its_last_byte_has_arrived(songs: Volume, hub: Hub
 
 
 def test_without_room_a_death_starts_the_archive_again(songs: Volume, hub: HubServer) -> None:
-    """That is its price, and the plan says so; the tree is right in the end, and nothing else is left."""
+    """Where the volume cannot hold the archive, it starts again after a kill, as the plan says; the tree is right in the end."""
     plan = songs.ready("plan", "--json", MAX_STORAGE_GB=ROOM)
     assert '"streamed"' in plan.out
     gate = hub.faults.add("gate", path="*/songs.*", after=0, nth=4, gate="rest")
@@ -91,7 +91,7 @@ def test_without_room_a_death_starts_the_archive_again(songs: Volume, hub: HubSe
 
 
 def journalled(volume: Volume) -> tuple[int, int]:
-    """Return the bytes of the pieces that the journal in staging speaks of, and those of the whole archive."""
+    """Return the bytes that the journal in staging records, and those of the whole archive."""
     for path in (volume.private / "staging" / "blobs").glob("*.journal"):
         header, end, records = path.read_bytes().partition(b"\n")
         if not end:
@@ -103,7 +103,7 @@ def journalled(volume: Volume) -> tuple[int, int]:
 
 
 def test_with_room_a_death_costs_little(songs: Volume, hub: HubServer) -> None:
-    """What was written down of the archive is not fetched again, and nothing else is."""
+    """Where the volume can hold the archive, what the journal records before a kill is not fetched again."""
     gate = hub.faults.add("gate", path="*/songs.*", after=0, nth=4, gate="rest")
     running = songs.start()
     assert hub.faults.gate("rest").wait_reached()
@@ -121,7 +121,7 @@ def test_with_room_a_death_costs_little(songs: Volume, hub: HubServer) -> None:
 
 @pytest.mark.parametrize("limit", [None, ROOM])
 def test_no_archive_ever_lies_on_a_volume_without_room(songs: Volume, limit: str | None) -> None:
-    """Where no file may be larger than two members, the data set is filled all the same; with room it could not be."""
+    """A data set is filled even if no file may be larger than two of its members: its archive is never on the volume."""
     songs.under = ("prlimit", f"--fsize={2 * MIB}")
     outcome = songs.run(MAX_STORAGE_GB=limit)
     if limit is None:
@@ -137,7 +137,7 @@ def test_no_archive_ever_lies_on_a_volume_without_room(songs: Volume, limit: str
 
 @pytest.mark.parametrize("limit", [None, ROOM])
 def test_a_wrong_byte_publishes_nothing(songs: Volume, hub: HubServer, limit: str | None) -> None:
-    """Members were unpacked before the digest was known; none of them is published, and the next run makes it right."""
+    """Nothing is published of an archive with a wrong byte, though members were unpacked; the next run fetches it right."""
     fault = hub.faults.add("flip", path="*/songs.*", offset=20 * MIB)
     outcome = songs.run(MAX_STORAGE_GB=limit)
     assert outcome.code == 65, outcome.err
@@ -149,7 +149,7 @@ def test_a_wrong_byte_publishes_nothing(songs: Volume, hub: HubServer, limit: st
 
 
 def test_a_server_without_ranges_and_no_room(songs: Volume, hub: HubServer) -> None:
-    """A tar comes in one piece and is unpacked; a zip, whose index is at its end, cannot be, and the error says what to do."""
+    """With neither ranges nor space for it a tar is unpacked as it arrives; a zip cannot be, and the error says what to do."""
     fault = hub.faults.add("ignore_range", path="*/songs.*")
     outcome = songs.run(MAX_STORAGE_GB=ROOM)
     assert fault.fired >= 1

@@ -1,4 +1,4 @@
-"""A repository of many files that changed a little: what is the same is taken over by its digest."""
+"""A repository of many files of which few changed: the others are taken over by their digests."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def commits(shelf: Shelf, hub: HubServer) -> tuple[str, str]:
 
 
 def point_to(shelf: Shelf, revision: str) -> None:
-    """Let the catalog name another commit."""
+    """Make the catalog name another commit."""
     shelf.document["datasets"]["clips"]["sources"] = source(revision)
     shelf.write()
 
 
 def test_only_what_changed_is_fetched(shelf: Shelf, volume: Volume, hub: HubServer, commits: tuple[str, str]) -> None:
-    """Another commit costs its listing and the one file that is new; the old tree stays as it was."""
+    """For another commit only its listing and the one new file are fetched; the old tree stays as it was."""
     volume.ready()
     first = volume.version("clips")
     volume.check("clips", FILES)
@@ -55,7 +55,7 @@ def test_only_what_changed_is_fetched(shelf: Shelf, volume: Volume, hub: HubServ
 
 
 def test_a_damaged_file_is_not_taken_over(shelf: Shelf, volume: Volume, hub: HubServer, commits: tuple[str, str]) -> None:
-    """Every file is hashed on its way: what was changed on the volume is fetched, and does not spread."""
+    """A file that was changed on the volume is not taken over into the new version, but fetched."""
     volume.ready()
     damaged = volume.tree("clips") / "clips" / "011.bin"
     damaged.write_bytes(b"not what it was".ljust(300, b"!"))
@@ -68,7 +68,7 @@ def test_a_damaged_file_is_not_taken_over(shelf: Shelf, volume: Volume, hub: Hub
 
 @pytest.mark.usefixtures("commits")
 def test_a_receipt_does_not_grow_with_the_number_of_files(volume: Volume) -> None:
-    """Receipts are read at every start: one of 120 files is as short as one of a single file."""
+    """The receipt of 120 files is as short as that of one file, since receipts are read at every start."""
     volume.ready()
     [receipt] = volume.receipts("clips")
     assert len(receipt.read_bytes()) < 1024
