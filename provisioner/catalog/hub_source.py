@@ -158,13 +158,13 @@ _HUB_SOURCE: Final = Table(
         Key("kind", {"const": "hub"}, "What kind of source this is.", required=True),
         LAYOUT,
         Key("repo", pattern(_REPO), "owner/name of a data-set repository.", required=True),
-        Key("revision", pattern(_REVISION), "Branch, tag or commit; main where nothing is said."),
-        Key("include", list_of(pattern(GLOB), least=1), "Globs of the files to take; every file where nothing is said."),
+        Key("revision", pattern(_REVISION), "Branch, tag or commit; by default main."),
+        Key("include", list_of(pattern(GLOB), least=1), "Globs of the files to take; by default every file."),
         Key("exclude", list_of(pattern(GLOB)), "Globs of the files to leave out."),
         Key("unpack", map_of(GLOB, FORMAT), "Glob to format; the first that matches counts."),
         Key("splits", map_of(GLOB, pattern(SPLIT)), "Glob to split; the first that matches counts, none: every split."),
         Key("digests", map_of(RELATIVE, pattern(DIGEST)), "Path to the publisher's own digest."),
-        Key("size", ref("size"), "Bytes on the wire of all chosen files."),
+        Key("size", ref("size"), "Bytes to transfer of all selected files."),
     ),
 )
 

@@ -109,8 +109,8 @@ SIZE: Final = Table(
     "A number of bytes that may be an estimate.",
     (
         Key("value", BYTES, "Bytes.", required=True),
-        Key("estimate", TRUTH, "true: nobody published the exact number."),
+        Key("estimate", TRUTH, "true: nobody has published the exact number."),
     ),
 )
-LAYOUT: Final = Key("layout", pattern(ID), "The layout it delivers; raw where nothing is said.")
+LAYOUT: Final = Key("layout", pattern(ID), "The layout it delivers; by default raw.")
 """The key that sources of every kind have."""

@@ -21,7 +21,7 @@ COMMERCIAL: Final[tuple[Commercial, ...]] = ("allowed", "forbidden", "mixed", "v
 
 @dataclass(frozen=True, slots=True)
 class License:
-    """The terms of a data set, with the reason why we believe them."""
+    """The terms of a data set, with the evidence for them."""
 
     spdx: str
     name: str
@@ -41,7 +41,7 @@ class DataSet:
     description: str
     purpose: str
     priority: int
-    """1 to 5; higher is fetched first and given up last."""
+    """1 to 5; higher is fetched first and left out last."""
     license: License
     sources: tuple[Source, ...]
     """In the order in which they are tried."""
@@ -63,7 +63,7 @@ class DataSet:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits that can be asked for in its own layout, in the catalog's order."""
+        """The names of the splits that can be asked for in its default layout, in the catalog's order."""
         return self.splits_of(self.layout)
 
     def splits_of(self, layout: str) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """A data set that was looked at and left out."""
+    """A data set that the catalog excludes on purpose."""
 
     id: str
     title: str

@@ -21,41 +21,46 @@ RESERVED_PHASE: Final = "auto"
 SPDX: Final = r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*"
 
 LICENSE: Final = Table(
-    "The terms, and why we believe them.",
+    "The terms, and the evidence for them.",
     (
         Key("spdx", pattern(SPDX), "SPDX identifier, LicenseRef-… for others, NOASSERTION where it is not known.", required=True),
         Key("name", FULL_TEXT, "The licence in words.", required=True),
-        Key("url", pattern(PAGE), "Where its text is.", required=True),
+        Key("url", pattern(PAGE), "URL of the licence's text.", required=True),
         Key(
             "commercial",
             {"enum": list(COMMERCIAL)},
             "May the data be used commercially? mixed: some of them; verify: sources disagree, ask a lawyer.",
             required=True,
         ),
-        Key("evidence", FULL_TEXT, "What the verdict rests on.", required=True),
-        Key("attribution", TEXT, "Whom to name and cite; empty where nobody asks for it.", required=True),
+        Key("evidence", FULL_TEXT, "The evidence for whether commercial use is allowed.", required=True),
+        Key("attribution", TEXT, "Whom to name and cite; empty if the licence does not ask for it.", required=True),
     ),
 )
 
 DATA_SET: Final = Table(
     "One data set: what it is, what it may be used for, where its bytes are.",
     (
-        Key("title", FULL_TEXT, "Its name for people.", required=True),
+        Key("title", FULL_TEXT, "Its title.", required=True),
         Key("homepage", pattern(PAGE), "Where its publisher describes it.", required=True),
         Key("description", TEXT, "What is in it."),
-        Key("purpose", TEXT, "What it is good for."),
+        Key("purpose", TEXT, "What it is used for."),
         Key(
             "priority",
             {"type": "integer", "minimum": MIN_PRIORITY, "maximum": MAX_PRIORITY},
-            "1 to 5: higher is fetched first and given up last.",
+            "1 to 5: higher is fetched first and left out last.",
             required=True,
         ),
-        Key("unpacked_size", ref("size"), "Bytes of the whole tree of its own layout."),
+        Key("unpacked_size", ref("size"), "Bytes of the whole tree in its default layout."),
         Key("optional", TRUTH, "true: its failure makes the run partial, not failed."),
-        Key("layout", pattern(ID), "The layout that a phase takes; raw where nothing is said."),
+        Key("layout", pattern(ID), "The layout that a phase takes; by default raw."),
         Key("license", ref("license"), "The terms.", required=True),
         Key("notes", list_of(FULL_TEXT), "What a user of the data should know, one sentence each."),
-        Key("sources", list_of(ref("source"), least=1), "Where its bytes are, in the order of trying.", required=True),
+        Key(
+            "sources",
+            list_of(ref("source"), least=1),
+            "Where its bytes are, in the order in which they are tried.",
+            required=True,
+        ),
     ),
 )
 
@@ -69,16 +74,16 @@ PHASE: Final = Table(
 )
 
 EXCLUDED: Final = Table(
-    "A data set that was looked at and left out.",
+    "A data set that the catalog excludes on purpose.",
     (
-        Key("title", FULL_TEXT, "Its name for people.", required=True),
+        Key("title", FULL_TEXT, "Its title.", required=True),
         Key("license", FULL_TEXT, "Its licence.", required=True),
-        Key("reason", FULL_TEXT, "Why it is left out.", required=True),
+        Key("reason", FULL_TEXT, "Why it is excluded.", required=True),
     ),
 )
 
 CATALOG: Final = Table(
-    "Data sets, the phases that name them, and what was left out.",
+    "Data sets, the phases that name them, and excluded data sets.",
     (
         Key("version", {"const": VERSION}, "The version of this format.", required=True),
         Key("datasets", map_of(ID, ref("dataset"), least=1), "The data sets by id.", required=True),
@@ -88,7 +93,7 @@ CATALOG: Final = Table(
             "The phases by name.",
             required=True,
         ),
-        Key("excluded", map_of(ID, ref("excluded")), "What was left out, by id."),
+        Key("excluded", map_of(ID, ref("excluded")), "Excluded data sets, by id."),
     ),
 )
 

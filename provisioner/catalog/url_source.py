@@ -127,15 +127,15 @@ _URL_FILE: Final = Table(
     (
         Key("url", pattern(URL), "http, https or file; its last part is the file's name.", required=True),
         Key("mirrors", list_of(pattern(URL)), "The same bytes elsewhere, tried in this order."),
-        Key("size", ref("size"), "Bytes on the wire."),
+        Key("size", ref("size"), "Bytes to transfer."),
         Key(
             "digest",
             pattern(f"none|{DIGEST}"),
-            "sha256:…, sha1:…, md5:…, or none: it is then shown as unverified.",
+            "sha256:…, sha1:…, md5:…, or none: the file is then reported as unverified.",
             required=True,
         ),
         Key("unpack", FORMAT, "How to unpack it; none: it is taken as it is."),
-        Key("into", {"type": "string", "pattern": f"^(?:{RELATIVE})?$"}, "Sub-folder of the data set; empty: its root."),
+        Key("into", {"type": "string", "pattern": f"^(?:{RELATIVE})?$"}, "Subdirectory of the data set; empty: its root."),
         Key("split", pattern(SPLIT), "The split it belongs to; a file without one belongs to every split."),
         Key("unpacked_size", ref("size"), "Bytes after unpacking."),
     ),
