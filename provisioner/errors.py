@@ -68,7 +68,7 @@ class IntegrityError(ProvisionerError):
 
     reference = "bytes-wrong"
     exit_code = 65
-    meaning = "bytes are wrong: digest mismatch, unsafe archive; or a published tree is, as `verify` found"
+    meaning = "wrong bytes: digest mismatch, unsafe archive, or a damaged published tree (`verify`)"
 
 
 class DigestMismatchError(IntegrityError):
@@ -120,7 +120,7 @@ class RemoteRefusedError(ProvisionerError):
 
     reference = "remote-refused"
     exit_code = 69
-    meaning = "remote refuses for good"
+    meaning = "the server refuses, and a retry does not help"
 
 
 class VolumeNotWritableError(ProvisionerError):
@@ -128,7 +128,7 @@ class VolumeNotWritableError(ProvisionerError):
 
     reference = "volume-not-writable"
     exit_code = 73
-    meaning = "volume cannot be made or written by this uid, and something is missing on it"
+    meaning = "this uid cannot create or write the volume, and something is missing on it"
 
 
 class VolumeError(ProvisionerError):
@@ -136,7 +136,7 @@ class VolumeError(ProvisionerError):
 
     reference = "volume-error"
     exit_code = 74
-    meaning = "volume error, or full (says needed and free)"
+    meaning = "the volume failed, or is full (the message says what is needed and what is free)"
 
 
 class VolumeFullError(VolumeError):
@@ -156,7 +156,7 @@ class TryAgainError(ProvisionerError):
 
     reference = "try-again"
     exit_code = 75
-    meaning = "try again: remote kept failing, another writer kept the lock, or the deadline passed"
+    meaning = "try again: the server kept failing, another writer kept the lock, or the deadline passed"
 
 
 class RemoteUnavailableError(TryAgainError):

@@ -36,8 +36,8 @@ def settings_table() -> str:
 
 def exit_codes_table() -> str:
     """Return the table of exit codes as Markdown."""
-    codes: dict[int, str] = {0: "the phase is there, `ready` or `partial`"}
-    codes[INTERNAL_ERROR_EXIT_CODE] = "our bug: the only case with a traceback"
+    codes: dict[int, str] = {0: "success; for `provision`: the state is `ready` or `partial`"}
+    codes[INTERNAL_ERROR_EXIT_CODE] = "a bug of the provisioner, the only case with a traceback"
     codes.update((error.exit_code, error.meaning) for error in _errors(ProvisionerError) if error.meaning)
     interrupted = InterruptedBySignal.exit_code
     rows = ["| code | meaning |", "| --- | --- |"]
