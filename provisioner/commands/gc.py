@@ -6,6 +6,7 @@ it; and of a data set that today's catalog does not describe, nothing is removed
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from provisioner.commands.request import CommandRequest
     from provisioner.commands.result import CommandResult
     from provisioner.volume.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
 
 DESCRIPTION: Final = """\
 Remove versions of data sets that a newer one has replaced, and what runs that were killed left behind. What the app sees
@@ -64,6 +67,9 @@ def _superseded(store: Store, catalog: Catalog) -> list[Item]:
         for version in store.reader.versions(dataset):
             has_receipt = store.reader.receipt(dataset, version) is not None
             if version == current or (has_receipt and dataset not in catalog.datasets):
+                continue
+            if (newer := store.reader.newer_record(dataset, version)) is not None:
+                _LOGGER.info("%s was written by a newer version of this program: it stays, with what belongs to it", newer)
                 continue
             items.append(version_item(store, dataset, version, "superseded" if has_receipt else "superseded, without a receipt"))
     items += [

@@ -11,8 +11,10 @@ from provisioner.commands.removal import Item, removal_result, remove_items, ver
 from provisioner.engine.verification import known_ids
 from provisioner.engine.volume_session import now
 from provisioner.errors import VolumeError
+from provisioner.reporting.status import SCHEMA_VERSION as STATUS_SCHEMA
 from provisioner.volume.fs.space import used_bytes
 from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.newer_records import is_newer, newer_record_error
 
 if TYPE_CHECKING:
     import argparse
@@ -70,6 +72,9 @@ def _find(store: Store, catalog: Catalog, ids: Sequence[str]) -> list[Item]:
                 f"datasets/{dataset} holds something that the provisioner did not put there; nothing was removed",
                 hint="Move it away, then run 'remove' again.",
             )
+        for version in store.reader.versions(dataset):
+            if (newer := store.reader.newer_record(dataset, version)) is not None:
+                raise newer_record_error(dataset, newer)
         items += [version_item(store, dataset, version, "asked for") for version in store.reader.versions(dataset)]
         phases = [phase.name for phase in catalog.phases.values() if dataset in phase.datasets]
         if phases:
@@ -93,7 +98,12 @@ def _remove_from_status(session: VolumeSession, dataset: str) -> None:
     """Remove a data set's record from the status file; a phase that needs the data set is no longer ready."""
     document = read_json(session.layout.status)
     records = document.get("datasets") if document is not None else None
-    if document is None or not isinstance(records, dict) or not isinstance(records.get(dataset), dict):
+    if (
+        document is None
+        or is_newer(document, STATUS_SCHEMA)
+        or not isinstance(records, dict)
+        or not isinstance(records.get(dataset), dict)
+    ):
         return
     record = records.pop(dataset)
     if record.get("reason") != "not_in_phase" and document.get("state") == "ready":

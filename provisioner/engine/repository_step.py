@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.engine.repository_requests import requests_of
 from provisioner.errors import VolumeNotWritableError
-from provisioner.remote.hub.repository.record import remembered, skipped_outcome, to_record
+from provisioner.remote.hub.repository.record import RECORD_VERSION, remembered, skipped_outcome, to_record
 from provisioner.remote.hub.repository.values import RepositoryOutcome
 from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.newer_records import is_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +73,10 @@ class RepositoryStep:
                 _LOGGER.info("%s", outcome.note)
             outcomes.append(outcome or self._ask(request))
         if None in recalled and (record := _record_of(list(zip(self._requests, outcomes, strict=True)))):
+            found = read_json(self._record)
+            if is_newer(found, RECORD_VERSION, key="version") or is_newer(found, RECORD_VERSION):
+                _LOGGER.info("%s was written by a newer version of this program and is left alone", self._record)
+                return tuple(outcomes)
             with contextlib.suppress(VolumeNotWritableError):
                 write_json(self._record, record)
         return tuple(outcomes)

@@ -22,6 +22,7 @@ from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.view import plan_run, view_volume
 from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import LockTimeoutError, ProvisionerError, VolumeError, VolumeNotWritableError
+from provisioner.planning.plan import HERE
 from provisioner.volume.fs.mounts import is_persistent
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Run:
     def _provision(self) -> Result:
         view = self._view()
         if view.is_satisfied:
+            _log_kept(view.plan)
             _LOGGER.info("Nothing to do: the volume holds %s", _names_of(view.plan))
             return view.result()
         self._refuse_downloads(view.plan)
@@ -208,6 +210,7 @@ class Run:
             )
 
     def _log_plan(self, plan: Plan) -> None:
+        _log_kept(plan)
         for step in plan.steps:
             if step.warning and step.writes:
                 _LOGGER.warning("%s", step.warning)
@@ -219,6 +222,13 @@ class Run:
             labels = ", ".join(step.recipe.label for step in plan.work)
             estimate = " (estimate)" if size.estimate else ""
             _LOGGER.info("To do: %s; about %s bytes to fetch%s", labels, f"{size.value:,}", estimate)
+
+
+def _log_kept(plan: Plan) -> None:
+    """Log what is remarkable of the data sets that stay as they are."""
+    for step in plan.steps:
+        if step.action == "keep" and step.why != HERE:
+            _LOGGER.info("%s %s", step.recipe.label, step.why)
 
 
 def _names_of(plan: Plan) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING
 
 from provisioner.engine.volume_session import now
 from provisioner.errors import ProvisionerError
-from provisioner.reporting.status import HEARTBEAT_SECONDS, StatusBoard
-from provisioner.volume.store.json_file import write_json
+from provisioner.reporting.status import HEARTBEAT_SECONDS, SCHEMA_VERSION, StatusBoard
+from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.newer_records import is_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from provisioner.engine.volume_session import VolumeSession
     from provisioner.planning.model import Inventory, Plan
     from provisioner.reporting.status import RunState
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class StatusFile:
@@ -31,6 +35,8 @@ class StatusFile:
             board: what the file will say.
         """
         self.board = board
+        self._is_newer = is_newer(read_json(session.layout.status), SCHEMA_VERSION)
+        """A newer version of the program wrote the file: it is left alone."""
         self.is_open = False
         """The file speaks of this run, and the run has not ended."""
         self._path = session.layout.status
@@ -44,6 +50,12 @@ class StatusFile:
         Raises:
             VolumeError: it cannot be written; the run then has not begun.
         """
+        if self._is_newer:
+            _LOGGER.warning(
+                "%s was written by a newer version of this program and is left alone: it does not speak of this run; remove it"
+                " to have it written again",
+                self._path,
+            )
         self.write(inventory)
         self.is_open = True
 
@@ -60,7 +72,8 @@ class StatusFile:
         if inventory is not None:
             self._used_bytes = inventory.kept_bytes + inventory.staged_bytes
         self._written_at = time.monotonic()
-        write_json(self._path, self.document(), durable=False)
+        if not self._is_newer:
+            write_json(self._path, self.document(), durable=False)
 
     def write_if_due(self) -> None:
         """Write the file if it is open and was not written for some seconds; a failure is left for the run to meet."""

@@ -112,6 +112,9 @@ class Verifier:
             if version != current and not self._layout.receipt(dataset, version).exists():
                 # Without a receipt the version does not count, and is hashed before it is published.
                 continue
+            if (newer := self._store.reader.newer_record(dataset, version)) is not None:
+                _LOGGER.warning("%s: not checked: %s was written by a newer version of this program", dataset, newer)
+                continue
             checked = self.check_version(dataset, version, published=version == current)
             if checked is not None:
                 yield checked

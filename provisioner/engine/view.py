@@ -9,8 +9,9 @@ from provisioner.engine.request import make_request, make_rules
 from provisioner.engine.result import Result, state_of
 from provisioner.engine.status_file import new_board
 from provisioner.planning.plan import make_plan
-from provisioner.reporting.status import is_same_outcome
+from provisioner.reporting.status import SCHEMA_VERSION, is_same_outcome
 from provisioner.volume.store.json_file import read_json
+from provisioner.volume.store.newer_records import is_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,8 @@ def view_volume(session: VolumeSession, catalog: Catalog, repositories: Reposito
     board.finish(state_of(plan), None)
     status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes)
     outdated = files.outdated(inventory, values)
-    if not is_same_outcome(read_json(session.layout.status), status):
+    found = read_json(session.layout.status)
+    if not is_same_outcome(found, status) and not is_newer(found, SCHEMA_VERSION):
         outdated.append(session.layout.status.name)
     return View(inventory, plan, outcomes, values, status, tuple(outdated))
 

@@ -50,6 +50,8 @@ class Receipt:
     """UTC, ISO 8601."""
     content_ids: Mapping[str, str] = field(default_factory=dict)
     """Content id to key of each artifact (see :class:`provisioner.catalog.artifact.Artifact`)."""
+    is_newer: bool = False
+    """A newer version of the program wrote it: it is never replaced, and nothing of it is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Inventory:
     """Data set to its published version; only where the tree exists."""
     orphans: frozenset[tuple[str, str]] = frozenset()
     """Data set and version of trees that have a manifest and no receipt."""
+    newer: frozenset[tuple[str, str]] = frozenset()
+    """Data set and version of records that a newer version of the program wrote and that do not prove a tree."""
     foreign: frozenset[str] = frozenset()
     """Data sets at whose published path there is something that the provisioner did not create."""
     staged_bytes: int = 0

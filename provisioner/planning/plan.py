@@ -7,7 +7,7 @@ A plan is made from values alone, so that the same inputs always give the same p
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.license import judge
 from provisioner.catalog.size import Size
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog, Phase
     from provisioner.planning.capacity import FreeSpace, Need
     from provisioner.planning.recipe import Recipe
+
+HERE: Final = "is here"
+"""Why a data set is kept of which there is nothing else to say."""
 
 
 def make_plan(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
@@ -123,6 +126,7 @@ def _superseded(recipes: Sequence[Recipe], inventory: Inventory) -> tuple[tuple[
         for key, receipt in sorted(inventory.receipts.items())
         if inventory.published.get(receipt.dataset) not in {None, receipt.version}
         and key not in wanted_versions
+        and not receipt.is_newer
         and not wanted_content & receipt.content_ids.keys()
     )
 
@@ -178,13 +182,21 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         )
         return Step(recipe, "refuse", priority, verdict.reason, reason="license_policy", error=error)
     if is_published:
-        return Step(recipe, "keep", priority, "is here", warning=verdict.warning, unpacked=unpacked)
+        why = "is here, recorded by a newer version of this program" if receipt and receipt.is_newer else HERE
+        return Step(recipe, "keep", priority, why, warning=verdict.warning, unpacked=unpacked)
     if recipe.dataset.id in inventory.foreign:
         error = VolumeError(
             f"datasets/{recipe.dataset.id} holds something that the provisioner did not put there; it was left alone",
             hint="Move it away (archives that were left in the volume's root are used), then start again.",
         )
         return Step(recipe, "refuse", priority, "something else is in its place", error=error)
+    if key in inventory.newer:
+        error = VolumeError(
+            f"{recipe.dataset.id}: the volume has a record of this version that a newer version of the program wrote, and no"
+            " tree that it could be believed of; it was left alone",
+            hint=f"Use that version again, or remove the records of {recipe.version} below .provisioner by hand.",
+        )
+        return Step(recipe, "refuse", priority, "a newer version of the program recorded it", error=error)
     if receipt:
         return Step(recipe, "link", priority, "is here, its link is missing or old", warning=verdict.warning, unpacked=unpacked)
     if key in inventory.orphans:

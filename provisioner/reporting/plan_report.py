@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.planning.plan import fitting
+from provisioner.planning.plan import HERE, fitting
 from provisioner.reporting.tables import size_text, size_value, table
 from provisioner.reporting.units import format_bytes, format_duration
 
@@ -124,6 +124,7 @@ def _totals(plan: Plan, inventory: Inventory, rules: Rules) -> list[str]:
 
 def _notes(plan: Plan) -> list[str]:
     notes = [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action in {"skip", "refuse", "adopt", "link"}]
+    notes += [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action == "keep" and step.why != HERE]
     notes += [f"{step.recipe.label}: {_SPACE_NOTES[step.retention]}" for step in plan.steps if step.retention in _SPACE_NOTES]
     notes += [step.warning for step in plan.steps if step.warning]
     notes += [f"{name}: is here and not asked for; it stays" for name in plan.not_in_phase]

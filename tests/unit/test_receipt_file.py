@@ -68,7 +68,9 @@ def test_a_receipt_with_another_value(key: str, value: Any) -> None:
         path = Path(directory, "r.json")
         write_json(path, document)
         receipt = read(path)
-    if receipt is not None:
+    if receipt is not None and receipt.is_newer:
+        assert (key, receipt) == ("schema_version", replace(RECEIPT, is_newer=True, content_ids={}))
+    elif receipt is not None:
         assert receipt_document(receipt, document["provisioner_version"]) == document
 
 

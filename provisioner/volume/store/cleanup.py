@@ -13,6 +13,7 @@ from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
 from provisioner.volume.fs.space import used_bytes
 from provisioner.volume.store.listing import is_version, names_in
+from provisioner.volume.store.newer_records import newer_record_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -52,9 +53,11 @@ class StoreCleaner:
         removed of the tree is reported, and stays under a name that nobody reads.
 
         Raises:
-            VolumeError: the volume failed.
+            VolumeError: the volume failed, or a newer version of the program recorded the version.
         """
         layout = self._layout
+        if (newer := self._reader.newer_record(dataset, version)) is not None:
+            raise newer_record_error(dataset, newer)
         tree = self._reader.tree_of(dataset, version)
         with disk_errors(f"removing {dataset} {version}"):
             layout.receipt(dataset, version).unlink(missing_ok=True)
@@ -190,5 +193,6 @@ class StoreCleaner:
                     is_version(version)
                     and not layout.receipt(dataset, version).exists()
                     and self._reader.tree_of(dataset, version) is None
+                    and self._reader.newer_record(dataset, version) is None
                 ):
                     yield layout.manifests / dataset / name

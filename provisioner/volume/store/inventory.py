@@ -12,8 +12,10 @@ from provisioner.volume.fs.device_space import device_space
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.fs.space import used_bytes
 from provisioner.volume.store.listing import is_directory, is_version, json_names_in, names_in
+from provisioner.volume.store.manifest import SCHEMA_VERSION as MANIFEST_SCHEMA
 from provisioner.volume.store.manifest import Manifest
-from provisioner.volume.store.receipt_file import read_receipt
+from provisioner.volume.store.newer_records import is_newer_file
+from provisioner.volume.store.receipt_file import RECEIPT_SCHEMA, read_receipt
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -50,6 +52,8 @@ class StoreReader:
             VolumeError: the volume cannot be read.
         """
         receipts = {(receipt.dataset, receipt.version): receipt for receipt in self._receipts()}
+        orphans = set(self._orphans(receipts.keys()))
+        newer = {key for key in orphans | self._treeless() if self.newer_record(*key) is not None}
         published: dict[str, str] = {}
         foreign: set[str] = set()
         for dataset in names_in(self._layout.datasets):
@@ -71,7 +75,8 @@ class StoreReader:
         return Inventory(
             receipts=receipts,
             published=published,
-            orphans=frozenset(self._orphans(receipts.keys())),
+            orphans=frozenset(key for key in orphans if key not in newer),
+            newer=frozenset(newer),
             foreign=frozenset(foreign),
             staged_bytes=0 if is_elsewhere else staged,
             free_bytes=space.free if space else None,
@@ -149,6 +154,18 @@ class StoreReader:
             _LOGGER.warning("%s", error)
             return None
 
+    def newer_record(self, dataset: str, version: str) -> Path | None:
+        """Return a record of a version that a newer version of the program wrote; ``None``: there is none."""
+        layout = self._layout
+        for path, schema in (
+            (layout.receipt(dataset, version), RECEIPT_SCHEMA),
+            (layout.pending_receipt(dataset, version), RECEIPT_SCHEMA),
+            (layout.manifest(dataset, version), MANIFEST_SCHEMA),
+        ):
+            if is_newer_file(path, schema):
+                return path
+        return None
+
     def has_checksums(self, dataset: str, version: str, manifest: Manifest) -> bool:
         """Return whether a version's list for ``sha256sum -c`` is that of ``manifest``."""
         try:
@@ -167,6 +184,15 @@ class StoreReader:
                     receipt = self.receipt(dataset, version)
                     if receipt is not None:
                         yield receipt
+
+    def _treeless(self) -> set[tuple[str, str]]:
+        """Return data set and version of receipts whose tree is missing."""
+        return {
+            (dataset, version)
+            for dataset in names_in(self._layout.receipts)
+            for version in json_names_in(self._layout.receipts / dataset)
+            if self.tree_of(dataset, version) is None
+        }
 
     def _orphans(self, known: Collection[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         """Yield data set and version of trees that have a manifest and no receipt."""

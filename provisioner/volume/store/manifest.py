@@ -32,7 +32,6 @@ _CLOSING: Final = b"]}\n"
 _NO_NAMES: Final = frozenset({"", ".", ".."})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}\Z")
 _KINDS: Final[dict[str, Kind]] = {"file": "file", "link": "link", "folder": "folder"}
-_KEYS: Final = frozenset({"path", "kind", "size", "sha256", "target", "executable", "source_digest", "artifact"})
 _SPECIAL: Final = re.compile(rb"[\\\n\r]")
 _ESCAPES: Final = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 
@@ -206,7 +205,7 @@ def _check_totals(head: Mapping[str, object], manifest: Manifest) -> None:
 
 
 def _parse_entry(found: object, artifacts: Sequence[str], number: int) -> Entry:
-    """Return the entry of one line; every value is checked."""
+    """Return the entry of one line; every value is checked, and keys that a later version of the program added do not count."""
     if not isinstance(found, dict) or "path" not in found:
         raise _NotAManifestError(f"entry {number} is no object with a path")
     path, kind, size = found["path"], found.get("kind"), found.get("size", 0)
@@ -214,8 +213,6 @@ def _parse_entry(found: object, artifacts: Sequence[str], number: int) -> Entry:
     executable, source_digest = found.get("executable", False), found.get("source_digest")
     if not isinstance(path, str) or (reason := _why_not_relative(path)):
         raise _NotAManifestError(f"a path is {path!r}" if not isinstance(path, str) else f"path {path!r} {reason}")
-    if not found.keys() <= _KEYS:
-        raise _NotAManifestError(f"{path!r} has the unknown key {min(found.keys() - _KEYS)!r}")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise _NotAManifestError(f"{path!r} has the kind {kind!r}")
     if type(size) is not int or size < 0 or (size and kind != "file"):

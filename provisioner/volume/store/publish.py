@@ -19,6 +19,7 @@ from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover, remove_tree
+from provisioner.volume.store.newer_records import newer_record_error
 from provisioner.volume.store.receipt_file import read_receipt, write_receipt
 from provisioner.volume.store.tree_check import check_tree
 from provisioner.volume.store.tree_moves import move_tree, replace_tree
@@ -83,6 +84,8 @@ class Publisher:
             VolumeError: the tree is not what its manifest says, or the volume failed; nothing was published.
         """
         dataset, version = receipt.dataset, receipt.version
+        if (newer := self._reader.newer_record(dataset, version)) is not None:
+            raise newer_record_error(dataset, newer)
         self._check_staged(dataset, staged, manifest, prune=prune)
         for directory in self._record_directories(dataset):
             make_directory(directory)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.planning.model import Receipt
 from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.newer_records import is_newer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 RECEIPT_SCHEMA: Final = 1
@@ -42,9 +44,16 @@ def write_receipt(path: Path, receipt: Receipt, program_version: str, *, durable
 
 
 def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
-    """Return a receipt; ``None`` when there is none, or it is damaged or that of another data set or version."""
+    """Return a receipt; ``None`` when there is none, or it is damaged or that of another data set or version.
+
+    Of a receipt that a newer version of the program wrote, what can be understood is returned.
+    """
     document = read_json(path)
-    if document is None or document.get("schema_version") != RECEIPT_SCHEMA:
+    if document is None:
+        return None
+    if is_newer(document, RECEIPT_SCHEMA) and document.get("dataset", dataset) == dataset:
+        return _newer_receipt(document, dataset, version)
+    if document.get("schema_version") != RECEIPT_SCHEMA:
         return None
     try:
         receipt = Receipt(
@@ -65,6 +74,33 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
     return receipt if (receipt.dataset, receipt.version) == (dataset, version) else None
+
+
+def _newer_receipt(document: Mapping[str, Any], dataset: str, version: str) -> Receipt:
+    def text(value: object) -> str:
+        return value if isinstance(value, str) else ""
+
+    def count(value: object) -> int:
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+    source = document.get("source")
+    source = source if isinstance(source, dict) else {}
+    splits = document.get("splits")
+    return Receipt(
+        dataset=dataset,
+        version=version,
+        layout=text(document.get("layout")),
+        splits=tuple(map(text, splits)) if isinstance(splits, list) else (),
+        files=count(document.get("files")),
+        size=count(document.get("bytes")),
+        license=text(document.get("license")),
+        source_kind=text(source.get("kind")),
+        source_url=text(source.get("url")),
+        pin=text(source.get("pin")),
+        verified_against=text(document.get("verified_against")) or "none",
+        published_at=text(document.get("published_at")),
+        is_newer=True,
+    )
 
 
 def _text(value: object) -> str:
