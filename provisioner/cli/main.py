@@ -13,6 +13,7 @@ from provisioner.cli.handoff import exec_app, find_app, original_mask
 from provisioner.cli.output import Output
 from provisioner.cli.parser import DEFAULT_COMMAND, parse_options, take_apart
 from provisioner.cli.signals import listen
+from provisioner.cli.streams import flush_quietly, secure_streams, use_utf8_for_names
 from provisioner.commands.registry import COMMANDS
 from provisioner.commands.request import CommandRequest
 from provisioner.engine.installation import load_settings
@@ -49,12 +50,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     output = Output(redactor, json="--json" in arguments)
     try:
         _execute(arguments, environ, redactor, output)
-        sys.stdout.flush()
-        return 0
+        return output.end()
     except SystemExit as answered:  # --help, --version
-        return int(answered.code or 0)
-    except BrokenPipeError:
-        return output.discard()
+        return int(answered.code or 0) or output.end()
     except KeyboardInterrupt:  # only commands that do not handle signals, such as 'init' while it asks
         return output.report(InterruptedBySignal(signal.SIGINT))
     except ProvisionerError as error:
@@ -89,8 +87,8 @@ def _execute(arguments: Sequence[str], environ: Mapping[str, str], redactor: Red
     if executable is None or command.name != DEFAULT_COMMAND:
         return
     _LOGGER.info("Starting the app: %s", invocation.app[0])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    output.flush()
+    flush_quietly()
     app_environ = {**result.app_environment, **environ}  # what the user has set is never changed
     exec_app(executable, invocation.app, app_environ, mask=mask, umask=umask, received=received)
 
@@ -112,8 +110,9 @@ def _load_settings(options: argparse.Namespace, environ: Mapping[str, str]) -> S
 
 def script() -> NoReturn:
     """Run as the console script ``provisioner``, ``python -m provisioner`` and the image's entry point."""
+    use_utf8_for_names()
+    secure_streams()
     code = main(sys.argv[1:], os.environ)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_quietly()
     # Threads that still wait for a server must not keep the process: what matters is on the volume already.
     os._exit(code)

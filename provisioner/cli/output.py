@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, exit_code_of
+from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, VolumeError, exit_code_of
 from provisioner.settings.model import DEFAULT_TERMINATION_LOG
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ class Output:
         self.termination_log = DEFAULT_TERMINATION_LOG
         self._redactor = redactor
         self._has_document = False
+        self._failure: OSError | None = None
+        """Why standard output takes nothing any more."""
 
     def print_line(self, text: str) -> None:
         """Print a line for people; with ``--json``, print nothing."""
         if not self.json:
-            sys.stdout.write(self._redactor.redact(text) + "\n")
+            self._write(self._redactor.redact(text) + "\n")
 
     def print_result(self, result: CommandResult) -> None:
         """Print what a command found or did."""
@@ -59,8 +61,7 @@ class Output:
         if record["hint"]:
             _LOGGER.error("%s", record["hint"])
         if self.json and not self._has_document:
-            json.dump({"error": record, "exit_code": code}, sys.stdout, ensure_ascii=False)
-            sys.stdout.write("\n")
+            self._print_document({"error": record, "exit_code": code}, indent=None)
         self.record(record)
         return code
 
@@ -76,24 +77,62 @@ class Output:
         In its default place the file is written only where it exists.
         """
         path = self.termination_log
+        line = _dumps(self._redactor.redact_value(dict(record)), "utf-8") + "\n"
         try:
             if path == DEFAULT_TERMINATION_LOG and not path.exists():
                 return
-            path.write_text(json.dumps(self._redactor.redact_value(dict(record)), ensure_ascii=False) + "\n", encoding="utf-8")
+            # Opening a FIFO that nobody reads must not block.
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NONBLOCK", 0), 0o666)
+            with open(handle, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor has no path
+                file.write(line.encode())
         except OSError as problem:
             _LOGGER.warning("The termination log %s cannot be written: %s", path, problem.strerror)
 
-    @staticmethod
-    def discard() -> int:
-        """Discard what is still buffered for a reader that has closed its end of the pipe, and return the exit code."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _CLOSED_PIPE_EXIT_CODE
+    def flush(self) -> None:
+        """Write what is buffered; a failure is remembered for :meth:`end`."""
+        self._write("")
 
-    def _print_document(self, document: Mapping[str, Any]) -> None:
-        value = self._redactor.redact_value(document)
-        text = json.dumps(value, indent=2, ensure_ascii=False)
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            # Bytes of a file name that are not UTF-8: escaped they pass through every encoding.
-            text = json.dumps(value, indent=2)
-        sys.stdout.write(text + "\n")
+    def end(self) -> int:
+        """Return the exit code of a command that succeeded: what it printed may have got lost."""
+        self.flush()
+        if self._failure is None:
+            return 0
+        if isinstance(self._failure, BrokenPipeError):
+            return _CLOSED_PIPE_EXIT_CODE
+        hint = "Send the output somewhere else. What the command did is done."
+        return self.report(VolumeError(f"standard output cannot be written: {self._failure.strerror}", hint=hint))
+
+    def _write(self, text: str) -> None:
+        """Write to standard output, until that fails: a reader that has gone, or a full disk, ends no run."""
+        if self._failure is not None:
+            return
+        try:
+            _write_shown(sys.stdout, text)
+            sys.stdout.flush()
+        except OSError as error:
+            self._failure = error
+            # What is buffered would be tried again when the process ends. The descriptor stays as it is, for the app.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+
+    def _print_document(self, document: Mapping[str, Any], *, indent: int | None = 2) -> None:
+        encoding = sys.stdout.encoding or "utf-8"
+        self._write(_dumps(self._redactor.redact_value(document), encoding, indent=indent) + "\n")
         self._has_document = True
+
+
+def _dumps(value: object, encoding: str, *, indent: int | None = None) -> str:
+    """Return a JSON text that the encoding can carry: what it cannot (bytes of a name that are not UTF-8, too) is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    return text
+
+
+def _write_shown(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

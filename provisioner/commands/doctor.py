@@ -47,7 +47,7 @@ def _probe(request: CommandRequest) -> Iterator[ProbeResult]:
     """Yield the result of each probe, in the order in which a run would fail."""
     settings, cancellation = request.settings, request.cancellation
     session = request.session()
-    yield from probe_settings(settings, request.environ)
+    yield from probe_settings(settings, request.environ, session.layout.datasets)
     yield run_probe("catalog", lambda: probe_catalog(settings, request.catalog()), cancellation)
     yield probe_clock(read_json(session.layout.status))
     yield from probe_volume(session, cancellation)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import AccessDeniedError, ConfigurationError
 from provisioner.settings import parsers
+from provisioner.settings.written import unwrapped
 
 if TYPE_CHECKING:
     from provisioner.settings.model import Settings
@@ -40,7 +41,7 @@ def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
     else:
         _LOGGER.info("Reading the token from standard input")
         try:
-            text = stdin.readline(_LONGEST_LINE).strip()
+            text = unwrapped(stdin.readline(_LONGEST_LINE))
         except ValueError:
             # What was read stays out of the message: it was meant to be a secret.
             raise ConfigurationError("standard input: not text, so no token", hint=WAYS_TO_GIVE) from None
@@ -57,7 +58,7 @@ def ask_hidden(prompt: str) -> str:
     from getpass import getpass  # noqa: PLC0415 - only for those who are asked
 
     try:
-        return getpass(prompt, stream=sys.stderr).strip()
+        return unwrapped(getpass(prompt, stream=sys.stderr))
     except EOFError:
         return ""
 

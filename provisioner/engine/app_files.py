@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.license import attribution_text
 from provisioner.remote.hub.repository.values import environment
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.files import read_file
-from provisioner.volume.store.environment_file import environment_lines
+from provisioner.volume.store.environment_file import ambiguous_names, environment_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Inventory
     from provisioner.remote.hub.repository.values import RepositoryOutcome
     from provisioner.volume.store.layout import VolumeLayout
+
+_LOGGER = logging.getLogger(__name__)
 
 EXPORTED: Final = ("DATASETS_DIR", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")
 """The app's variables; what the user set is not changed."""
@@ -50,27 +53,24 @@ class AppFiles:
         return values | self._given
 
     def outdated(self, inventory: Inventory, values: Mapping[str, str]) -> list[str]:
-        """Return the names of the files that are missing or do not say what they should.
-
-        Raises:
-            ConfigurationError: a value cannot be written to ``provision.env``.
-        """
+        """Return the names of the files that are missing or do not say what they should."""
         return [path.name for path, data in self._contents(inventory, values).items() if _read(path) != data]
 
     def write(self, inventory: Inventory, values: Mapping[str, str]) -> None:
         """Write the files that :meth:`outdated` would name.
 
         Raises:
-            ConfigurationError: a value cannot be written to ``provision.env``.
             VolumeError: the volume failed.
         """
         for path, data in self._contents(inventory, values).items():
             if _read(path) != data:
                 write_atomic(path, data)
+                if path == self._layout.environment and (sentence := left_out_of_file(values)):
+                    _LOGGER.warning("%s", sentence)
 
     def _contents(self, inventory: Inventory, values: Mapping[str, str]) -> dict[Path, bytes]:
         return {
-            self._layout.environment: environment_lines(values),
+            self._layout.environment: environment_file(values),
             self._layout.attribution: self._attribution(inventory),
         }
 
@@ -85,6 +85,17 @@ class AppFiles:
                     f"- Licence: SPDX `{receipt.license}`, by the catalog that it came with; today's does not list it\n"
                 )
         return text.encode()
+
+
+def left_out_of_file(values: Mapping[str, str]) -> str:
+    """Return a sentence about the values that ``provision.env`` cannot hold; empty: it holds all."""
+    if not (names := ambiguous_names(values)):
+        return ""
+    shown = ", ".join(f"{name}={values[name]!r}" for name in names)
+    return (
+        f"provision.env does not hold {shown}, which a shell and Docker's --env-file would understand differently."
+        " An app that this program starts gets it; give it to others yourself"
+    )
 
 
 def _read(path: Path) -> bytes | None:

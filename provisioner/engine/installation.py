@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.parse import parse_catalog
 from provisioner.errors import ConfigurationError
 from provisioner.settings.reader import read_settings
+from provisioner.volume.fs.files import read_named_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _IMAGE: Final = Path("/opt/provisioner/app")
 """Where the image keeps this program; a checkout is anywhere else."""
+_LARGEST_CATALOG: Final = 16 << 20
+"""Bytes; a catalog of thousands of files has a hundredth of it."""
 
 
 def app_root() -> Path:
@@ -39,8 +43,8 @@ def load_settings(overrides: Mapping[str, str], environ: Mapping[str, str]) -> S
     return read_settings(
         overrides,
         environ,
-        read_text=lambda path: path.read_text("utf-8"),
-        home=Path(environ.get("HOME") or Path.home()),
+        read_text=read_named_text,
+        home=_home(environ),
         app_root=app_root(),
         in_image=in_image(),
     )
@@ -53,11 +57,18 @@ def load_catalog(path: Path) -> Catalog:
         ConfigurationError: the file does not exist, or is not well formed.
     """
     try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
+        text = read_named_text(path, _LARGEST_CATALOG)
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigurationError(f"CATALOG_PATH: {path} does not exist", hint="Correct the path, or leave it empty.") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}:1: not UTF-8 text", hint="Save the file as UTF-8 text.") from None
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}", hint="Make it readable for this user.") from None
+        hint = "Name a text file that this user may read."
+        raise ConfigurationError(f"CATALOG_PATH: {path} cannot be read: {error.strerror}", hint=hint) from None
     return parse_catalog(text, str(path))
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """Return the user's home directory; the root, as container engines have it, for a user that the system does not know."""
+    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - that of `pathlib` raises
+    return Path(home if os.path.isabs(home) else "/")  # noqa: PTH117 - the same

@@ -33,7 +33,7 @@ def load_template(name: str) -> Mapping[str, bytes]:
     Raises:
         ConfigurationError: there is no such template, or its directory cannot be used.
     """
-    directory = _DIRECTORY / name if name in TEMPLATES else Path(name).expanduser()
+    directory = _DIRECTORY / name if name in TEMPLATES else Path(os.path.expanduser(name))  # noqa: PTH111 - that of `pathlib` raises where nobody knows the home directory
     if not directory.is_dir():
         hint = nearest(name, TEMPLATES) if not any(mark in name for mark in (os.sep, "/", ".")) else ""
         raise ConfigurationError(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import stat
+from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import ssl
     from pathlib import Path
+
+
+_LARGEST: Final = 16 << 20
+"""Bytes; the certificates that a system comes with have a fiftieth of it."""
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -24,9 +30,20 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     import ssl  # noqa: PLC0415 - a start with nothing to do must not pay for it
 
     try:
+        if ca_file is not None:
+            _check_kind(ca_file)
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
             f"SSL_CERT_FILE: {ca_file}: {error.strerror or 'holds no certificate'}",
             hint="Name a readable file with the trusted certificates in PEM form.",
         ) from error
+
+
+def _check_kind(ca_file: Path) -> None:
+    """Refuse what the library would read for ever: it waits for a FIFO, and a device has no end."""
+    facts = ca_file.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "is no regular file")
+    if facts.st_size > _LARGEST:
+        raise OSError(errno.EFBIG, f"has more than {_LARGEST:,} bytes")

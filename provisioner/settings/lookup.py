@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from provisioner.errors import ConfigurationError
 from provisioner.settings import parsers
 from provisioner.settings.config_file import text_of
+from provisioner.settings.written import problem_of, unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from provisioner.catalog.document import Value
@@ -37,6 +38,17 @@ class Found:
     """0 for the command line, 1 for the environment, 2 for the config file."""
     value: Value | None = None
     """The value of the config file."""
+
+    def without_wrapping(self, names: Collection[str], *, is_list: bool = False) -> Found:
+        """Return the same with its text as it is meant: without the quotes and blanks around it.
+
+        Raises:
+            ConfigurationError: it is not clear what is meant.
+        """
+        text = unwrapped(self.text)
+        if problem := problem_of(text, names, is_list=is_list):
+            self.refuse(parsers.BadTextError(*problem))
+        return replace(self, text=text)
 
     def refuse(self, error: parsers.BadTextError) -> NoReturn:
         """Raise a ConfigurationError that names the variable, or the file, line and key."""
@@ -100,29 +112,32 @@ class Lookup:
         return found
 
     def _in_overrides(self, setting: Setting[T]) -> Found | None:
-        text = self.overrides.get(setting.name, "").strip()
-        return Found(text, _COMMAND_LINE, setting.name, 0) if text else None
+        return _found(setting, Found(self.overrides.get(setting.name, ""), _COMMAND_LINE, setting.name, 0))
 
     def _in_environ(self, setting: Setting[T]) -> Found | None:
         for name in setting.names:
-            text = self.environ.get(name, "").strip()
-            path = self.environ.get(f"{name}_FILE", "").strip() if setting.secret else ""
-            if text and path:
-                raise ConfigurationError(f"{name} and {name}_FILE are both set", hint="Keep one of them.")
-            if path:
-                return Found(self._secret_in(f"{name}_FILE", path), f"{name}_FILE", f"{name}_FILE", 1)
-            if text:
-                return Found(text, name, name, 1)
+            found = _found(setting, Found(self.environ.get(name, ""), name, name, 1))
+            file = f"{name}_FILE"
+            path = Found(self.environ.get(file, "") if setting.secret else "", file, file, 1).without_wrapping((file,))
+            if found and path.text:
+                raise ConfigurationError(f"{name} and {file} are both set", hint="Keep one of them.")
+            if path.text:
+                content = Found(self._secret_in(file, path.text), file, file, 1)
+                return content.without_wrapping(setting.names)
+            if found:
+                return found
         return None
 
     def _in_config(self, setting: Setting[T]) -> Found | None:
         value = self.config.get(setting.key) if setting.key else None
-        text = text_of(value, setting.separator).strip() if value is not None else ""
-        return Found(text, f"{value.file}:{value.line}", setting.name, 2, value) if text and value is not None else None
+        if value is None:
+            return None
+        text = text_of(value, setting.separator)
+        return _found(setting, Found(text, f"{value.file}:{value.line}", setting.name, 2, value))
 
     def _secret_in(self, name: str, path: str) -> str:
         try:
-            return self.read_text(parsers.path(self._home_expanded(path))).strip()
+            return self.read_text(parsers.path(self._home_expanded(path)))
         except parsers.BadTextError as error:
             raise ConfigurationError(f"{name}: {error.problem}", hint=error.hint) from None
         except OSError as error:
@@ -139,9 +154,19 @@ class Lookup:
         if not setting.expands:
             return text
         text = self._home_expanded(text)
+        if setting.expands == "home" and (name := re.search(r"\$(?:\w+|\{\w+\})", text)):
+            # A shell would have replaced it; a file of variables and Kubernetes do not.
+            hint = "Write the path itself; this setting replaces no variables."
+            raise parsers.BadTextError(f"{parsers.shown(text)} names the variable {name[0]}", hint)
         if setting.expands == "variables":
             text = re.sub(r"\$(?:(\w+)|\{(\w+)\})", lambda match: self.environ.get(match[1] or match[2], match[0]), text)
         return text
 
     def _home_expanded(self, text: str) -> str:
         return f"{self._home}{text[1:]}" if re.match(r"~(?:[/\\]|$)", text) else text
+
+
+def _found(setting: Setting[T], found: Found) -> Found | None:
+    """Return a text as it is meant; ``None``: nothing remains of it."""
+    meant = found.without_wrapping(setting.names, is_list=bool(setting.separator)) if found.text else found
+    return meant if meant.text else None

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from provisioner.catalog.document import nearest
 from provisioner.redaction import MASK, redact_urls
 from provisioner.settings.secret import Secret
+from provisioner.settings.written import DOUBLE_QUOTES, QUOTES, invisible_in, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ _LARGEST_AMOUNT: Final = 10**18
 """The largest amount that can be set, in bytes."""
 _SHOWN: Final = 80
 """How many characters of an invalid value a message repeats."""
+_LONGEST_TOKEN: Final = 8192
+"""In characters. Servers refuse longer headers."""
 
 TOKEN_PREFIX: Final = "hf_"  # noqa: S105 - the first characters of a token, not a token
 """Every token of the Hub begins with it."""
@@ -43,7 +46,8 @@ class BadTextError(Exception):
 
 def shown(text: str) -> str:
     """Return an invalid text for a message: shortened, quoted, and masked where a URL in it contains a secret."""
-    if redact_urls(text) != text:
+    # A password that was not encoded may hold characters after which nothing looks like a URL any more.
+    if redact_urls(text) != text or re.search(r":.*@", text, re.DOTALL):
         return repr(MASK)
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
 
@@ -52,6 +56,8 @@ def plain_text(text: str) -> str:
     """Parse a text of printable characters."""
     if not text.isprintable():
         raise BadTextError(f"{shown(text)} holds a character that cannot be printed", "Write it as plain text.")
+    if not QUOTES.isdisjoint(text):
+        raise BadTextError(f"{shown(text)} holds a quote", "Write it without quotes.")
     return text
 
 
@@ -60,6 +66,14 @@ def path(text: str) -> Path:
     # Surrogates are not printable, and valid all the same: they stand for the bytes of a name that is not UTF-8.
     if any(character < " " or character == "\x7f" for character in text):
         raise BadTextError(f"{shown(text)} is not a path", "A path holds no control characters.")
+    if invisible := invisible_in(text):
+        hint = "Write the path anew: the character looks like a blank, or like nothing."
+        raise BadTextError(f"{shown(text)} holds the character {invisible}", hint)
+    # An apostrophe within a word is part of a name.
+    if not DOUBLE_QUOTES.isdisjoint(text) or not QUOTES.isdisjoint(re.sub(r"(?<=\w)['’](?=\w)", "", text)):  # noqa: RUF001
+        raise BadTextError(f"{shown(text)} holds a quote", "Write the path without quotes.")
+    if text.startswith("~"):
+        raise BadTextError(f"{shown(text)} names another user's directory", "Write the path itself; only ~/ is replaced.")
     return Path(text)
 
 
@@ -152,7 +166,7 @@ def duration(*, zero: bool) -> Callable[[str], float]:
 
 def names(text: str) -> tuple[str, ...]:
     """Parse names separated by commas; repetitions are dropped, the order is kept."""
-    found = tuple(dict.fromkeys(filter(None, (plain_text(name.strip()) for name in text.split(",")))))
+    found = tuple(dict.fromkeys(filter(None, (plain_text(unwrapped(name)) for name in text.split(",")))))
     if not found:
         raise BadTextError(f"{shown(text)} names nothing", "Separate names by commas, such as ljspeech,urmp.")
     return found
@@ -205,7 +219,7 @@ def _checked_url(text: str, schemes: tuple[str, ...]) -> str:
         right = parts.scheme in schemes and bool(parts.hostname or parts.scheme == "file") and parts.port != 0
     except ValueError:
         right = False
-    if not right or not text.isprintable() or " " in text:
+    if not right or not text.isprintable() or " " in text or not DOUBLE_QUOTES.isdisjoint(text):
         raise BadTextError(f"{shown(text)} is not a URL that can be used here", hint)
     return text
 
@@ -227,7 +241,7 @@ def proxy(text: str) -> str:
 def rewrites(text: str) -> tuple[tuple[str, str], ...]:
     """Parse ``PREFIX=REPLACEMENT``, separated by ``;``; the value has the longest prefix first."""
     rules: dict[str, str] = {}
-    for item in filter(None, (part.strip() for part in text.split(";"))):
+    for item in filter(None, (unwrapped(part) for part in text.split(";"))):
         # A URL may itself contain "="; the separator is the first one that is followed by another URL.
         match = re.fullmatch(r"(\S+?)=((?:https?|file)://\S*)", item)
         if match is None:
@@ -262,8 +276,10 @@ def repository(text: str) -> str:
 
 def token(text: str) -> Secret:
     """Parse a token; the message about an invalid one does not show it."""
+    if len(text) > _LONGEST_TOKEN:
+        raise BadTextError(f"more than {_LONGEST_TOKEN:,} characters are not a token", "Give the token itself, and nothing else.")
     # A token is sent in a header, which a line break or a character outside ASCII would break or change.
     for position, character in enumerate(text, start=1):
-        if not "!" <= character <= "~":
+        if not "!" <= character <= "~" or character in QUOTES:
             raise BadTextError(f"character {position} is not allowed in a token", "Copy the token again: one line, no quotes.")
     return Secret(text)

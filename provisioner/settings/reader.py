@@ -15,6 +15,7 @@ from provisioner.settings.defaults import Surroundings
 from provisioner.settings.lookup import Lookup
 from provisioner.settings.model import ATTRIBUTES, SETTINGS, UNSUPPORTED, Settings
 from provisioner.settings.repositories import read_repositories
+from provisioner.settings.written import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # A Kubernetes service called "provisioner" adds PROVISIONER_SERVICE_HOST and similar variables to the environment of every pod.
 _INJECTED: Final = re.compile(r"PROVISIONER_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)")
+
+_PLAIN_NAME: Final = re.compile(r"\w+", re.ASCII)
 
 
 def read_settings(
@@ -51,6 +54,7 @@ def read_settings(
     for name in overrides:
         if name not in {*known, *UNSUPPORTED}:
             raise ConfigurationError(f"{parsers.shown(name)} is no setting", hint=parsers.guess(name, known))
+    _check_names(environ)
     lookup = Lookup(overrides, environ, read_text=read_text, home=home)
     cache_home = environ.get("XDG_CACHE_HOME", "").strip()
     surroundings = Surroundings(home, app_root, in_image, Path(cache_home) if cache_home else None)
@@ -78,6 +82,19 @@ def read_settings(
     )
 
 
+def _check_names(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that is a setting but for a mark, a blank or ``export`` in its name: it came from a file of variables."""
+    for name in environ:
+        if _PLAIN_NAME.fullmatch(name):
+            continue
+        meant = re.sub(r"^export\s+", "", unwrapped(name)).strip("\"'")
+        if meant.removesuffix("_FILE").removeprefix(PREFIX) in {known for setting in SETTINGS for known in setting.names}:
+            raise ConfigurationError(
+                f"{name!a} is not the name of a variable, and would not be read as {meant}",
+                hint="Look at the file that it comes from: no export, blank, quote or byte order mark around the name.",
+            )
+
+
 def _load_config(lookup: Lookup, default: Path) -> None:
     """Read the config file, which may be absent if nobody named it."""
     setting = ATTRIBUTES["config_path"]
@@ -93,9 +110,11 @@ def _load_config(lookup: Lookup, default: Path) -> None:
         ) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ConfigurationError(f"{path} cannot be read: {reason}", hint="Make the file readable for this user.") from None
+        hint = "Name a text file that this user may read."
+        raise ConfigurationError(f"{setting.name}: {str(path)!r} cannot be read: {reason}", hint=hint) from None
     except ValueError:
-        raise ConfigurationError(f"{path} is not a text file", hint="Save the file as UTF-8 text.") from None
+        hint = "Save the file as UTF-8 text."
+        raise ConfigurationError(f"{setting.name}: {str(path)!r} is not a text file", hint=hint) from None
     lookup.config = parse_config(text, str(path))
 
 
@@ -118,10 +137,15 @@ def _read_token(lookup: Lookup, login: Path, *, use_login: bool) -> tuple[Secret
     if not use_login:
         return None, ()
     try:
-        text = lookup.read_text(login).strip()
+        text = unwrapped(lookup.read_text(login))
         token = parsers.token(text) if text else None
-    except (OSError, ValueError):
-        return None, ()  # nobody asked for it: no login is the usual case
+    except (FileNotFoundError, NotADirectoryError):
+        return None, ()  # no login is the usual case
+    except (OSError, ValueError) as error:
+        if lookup.find(ATTRIBUTES["hf_token_path"]) is None:
+            return None, ()  # nobody asked for it
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is not text"
+        return None, (f"HF_TOKEN_PATH: the Hub client's login in {login} is not used: {reason}.",)
     except parsers.BadTextError as error:
         return None, (f"The Hub client's login in {login} is not used: {error.problem}.",)
     if token is not None:

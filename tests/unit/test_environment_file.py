@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from provisioner.errors import ConfigurationError
-from provisioner.volume.store.environment_file import environment_lines
+from provisioner.volume.store.environment_file import environment_file, environment_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ALPHABET = "abcXYZ0189_@%+=:,./-"
+ALPHABET = "abcXYZ0189_@%+=:,./-éЖ日\u0301"
 
 
 def by_shell(path: Path) -> dict[str, str]:
@@ -42,11 +42,21 @@ def test_both_agree(tmp_path: Path) -> None:
 OTHERS = [character for character in map(chr, range(128)) if character not in ALPHABET and not character.isalnum()]
 
 
-@pytest.mark.parametrize("character", [*OTHERS, "é"])
+@pytest.mark.parametrize("character", [*OTHERS, "\u00a0", "\u2028", "\u200b", "\udce9"])
 def test_what_they_read_differently_is_refused(character: str) -> None:
     """Quotes, spaces, dollars, line feeds and all else that a shell or a locale interprets are refused."""
     with pytest.raises(ConfigurationError, match="means one thing to a shell"):
         environment_lines({"NAME": f"a{character}b"})
+
+
+def test_what_cannot_be_written_is_left_out(tmp_path: Path) -> None:
+    """In ``provision.env`` a comment stands in its place, and both still agree about all else."""
+    path = tmp_path / "provision.env"
+    path.write_bytes(
+        environment_file({"DATASETS_DIR": "/my data/é/datasets", "BYTES": "\udce9", "TRACKIO_DATASET_REPO": "ann/logs"})
+    )
+    assert by_shell(path) == by_docker(path) == {"TRACKIO_DATASET_REPO": "ann/logs"}
+    assert "# DATASETS_DIR is left out: '/my data/\\xe9/datasets' means" in path.read_text("ascii")
 
 
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "A B", "A=B", "Ä"])

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.probes.probe import ProbeResult
+from provisioner.engine.app_files import left_out_of_file
 from provisioner.settings.model import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from provisioner.catalog.model import Catalog
     from provisioner.settings.model import Settings
@@ -24,8 +26,14 @@ _SIMILARITY: Final = 0.85
 """How similar to a setting's name a variable must be to be taken for a misspelling; 1 is the same."""
 
 
-def probe_settings(settings: Settings, environ: Mapping[str, str]) -> Iterator[ProbeResult]:
-    """Yield a note for each setting that is not used, and for each variable that is probably a misspelt setting."""
+def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Path) -> Iterator[ProbeResult]:
+    """Yield a note for each setting that is not used or not passed on, and for each variable that is probably misspelt.
+
+    Args:
+        settings: the settings.
+        environ: the environment.
+        datasets: the directory that an app is told of.
+    """
     sentences = [*settings.warnings, *settings.unused]
     known = {name for setting in SETTINGS for name in setting.names} | {f"{setting.name}_FILE" for setting in SETTINGS}
     plain = [setting.name for setting in SETTINGS]
@@ -33,6 +41,8 @@ def probe_settings(settings: Settings, environ: Mapping[str, str]) -> Iterator[P
         near = difflib.get_close_matches(name, plain, 1, _SIMILARITY)
         if near and name.isupper() and not name.startswith("PROVISIONER_"):
             sentences.append(f"{name} is set and is no setting. Did you mean {near[0]!r}?")
+    if left_out := left_out_of_file({"DATASETS_DIR": str(datasets)}):
+        sentences.append(left_out)
     for sentence in sentences:
         yield ProbeResult("settings", "note", sentence)
     if not sentences:

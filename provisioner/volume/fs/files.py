@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
+import select
 import stat
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -21,6 +24,11 @@ OPEN_READ: Final[int] = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+LARGEST_TEXT: Final = 1 << 20
+"""Bytes of a file of settings or secrets; no person writes a larger one."""
+LARGEST_RECORD: Final = 1 << 30
+"""Bytes of a record of ours; the largest that are written are receipts of repositories with a million files."""
+_PATIENCE_SECONDS: Final = 2.0
 OPEN_NEW: Final[int] = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )
@@ -41,14 +49,87 @@ def open_file(path: Path) -> BufferedReader:
     return open(handle, "rb")  # noqa: PTH123 - a descriptor has no path
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, limit: int = LARGEST_RECORD) -> bytes:
     """Return the content of a regular file.
 
+    Args:
+        path: the file.
+        limit: the most bytes that it may have.
+
     Raises:
-        OSError: see :func:`open_file`.
+        OSError: see :func:`open_file`; ``EFBIG`` where it has more bytes.
     """
     with open_file(path) as file:
-        return file.read()
+        # The stated size is compared first: a sparse file of any size costs nothing to make.
+        data = file.read(limit + 1) if os.fstat(file.fileno()).st_size <= limit else None
+    if data is None or len(data) > limit:
+        raise _too_large(path, limit)
+    return data
+
+
+def read_named_file(path: Path, limit: int) -> bytes:
+    """Return the content of a small file that a person named: a regular file, or a pipe or device that ends soon.
+
+    Args:
+        path: the file.
+        limit: the most bytes that it may have.
+
+    Raises:
+        OSError: from the system; ``EFBIG`` where it has more bytes, ``ETIMEDOUT`` where its end does not come.
+    """
+    # Opening a FIFO must not block.
+    handle = os.open(path, OPEN_READ & ~getattr(os, "O_NOFOLLOW", 0))
+    try:
+        wait = None if stat.S_ISREG(os.fstat(handle).st_mode) else _Patience(handle, path)
+        data = b""
+        while len(data) <= limit:
+            if wait is not None:
+                wait.until_readable()
+            more = os.read(handle, min(CHUNK, limit + 1 - len(data)))
+            if not more:
+                return data
+            data += more
+    finally:
+        os.close(handle)
+    raise _too_large(path, limit)
+
+
+def read_named_text(path: Path, limit: int = LARGEST_TEXT) -> str:
+    """Return the text of a small file that a person named; it is UTF-8, or UTF-16 with a byte order mark.
+
+    Raises:
+        OSError: see :func:`read_named_file`.
+        ValueError: it is not text.
+    """
+    data = read_named_file(path, limit)
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+
+
+class _Patience:
+    """Waits for the next bytes of a pipe or a device, :data:`_PATIENCE_SECONDS` in all."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        self._path = path
+        self._end = time.monotonic() + _PATIENCE_SECONDS
+        self._poller = select.poll() if hasattr(select, "poll") else None
+        if self._poller is not None:
+            self._poller.register(handle, select.POLLIN)
+
+    def until_readable(self) -> None:
+        """Wait until a read does not block.
+
+        Raises:
+            OSError: ``ETIMEDOUT``.
+        """
+        left = self._end - time.monotonic()
+        if self._poller is not None and (left <= 0 or not self._poller.poll(1000 * left)):
+            reason = f"it is no regular file, and did not end within {_PATIENCE_SECONDS:.0f} s"
+            raise OSError(errno.ETIMEDOUT, reason, os.fspath(self._path))
+
+
+def _too_large(path: Path, limit: int) -> OSError:
+    return OSError(errno.EFBIG, f"it has more than {limit:,} bytes", os.fspath(path))
 
 
 def write_all(handle: int, data: bytes | memoryview) -> None:

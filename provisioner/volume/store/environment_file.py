@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SAME_EVERYWHERE: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
-"""Characters that a POSIX shell and Docker's ``--env-file`` both take as they are, without quotes."""
+"""Characters of ASCII that a POSIX shell and Docker's ``--env-file`` both take as they are, without quotes."""
 
 
 def environment_lines(values: Mapping[str, str]) -> bytes:
@@ -21,10 +21,30 @@ def environment_lines(values: Mapping[str, str]) -> bytes:
     Raises:
         ConfigurationError: a value cannot be written so that both agree.
     """
-    for name, value in values.items():
-        if not _NAME.fullmatch(name) or not _SAME_EVERYWHERE.fullmatch(value):
-            raise ConfigurationError(
-                f"provision.env: {name}={value!r} means one thing to a shell and another to Docker's --env-file",
-                hint="Use a value (a volume path, a repository name) of letters, digits and _@%+=:,./- alone.",
-            )
+    for name in ambiguous_names(values):
+        raise ConfigurationError(
+            f"provision.env: {name}={values[name]!r} means one thing to a shell and another to Docker's --env-file",
+            hint="Use a value (a volume path, a repository name) of letters, digits and _@%+=:,./- alone.",
+        )
     return "".join(f"{name}={value}\n" for name, value in sorted(values.items())).encode()
+
+
+def environment_file(values: Mapping[str, str]) -> bytes:
+    """Return the lines of :func:`environment_lines`, with a comment in place of each value that cannot be written."""
+    left_out = ambiguous_names(values)
+    comments = [
+        f"# {name} is left out: {values[name]!a} means one thing to a shell and another to Docker's --env-file.\n"
+        for name in left_out
+    ]
+    return "".join(comments).encode("ascii") + environment_lines({name: values[name] for name in values.keys() - set(left_out)})
+
+
+def ambiguous_names(values: Mapping[str, str]) -> list[str]:
+    """Return the names whose value, or which themselves, a shell and Docker's ``--env-file`` would understand differently."""
+    return sorted(name for name, value in values.items() if not (_NAME.fullmatch(name) and _is_same_everywhere(value)))
+
+
+def _is_same_everywhere(value: str) -> bool:
+    # Letters outside ASCII mean nothing special to either. Blanks of other scripts, and bytes that are no text, may.
+    rest = "".join(character for character in value if character.isascii() or not character.isprintable())
+    return _SAME_EVERYWHERE.fullmatch(rest) is not None
