@@ -24,6 +24,8 @@ OPEN_READ: Final[int] = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_OPEN_NAMED: Final[int] = OPEN_READ & ~getattr(os, "O_NOFOLLOW", 0)
+"""For what a person named, which may be a link."""
 LARGEST_TEXT: Final = 1 << 20
 """Bytes of a file of settings or secrets; no person writes a larger one."""
 LARGEST_RECORD: Final = 1 << 30
@@ -77,8 +79,7 @@ def read_named_file(path: Path, limit: int) -> bytes:
     Raises:
         OSError: from the system; ``EFBIG`` where it has more bytes, ``ETIMEDOUT`` where its end does not come.
     """
-    # Opening a FIFO must not block.
-    handle = os.open(path, OPEN_READ & ~getattr(os, "O_NOFOLLOW", 0))
+    handle = os.open(path, _OPEN_NAMED)
     try:
         wait = None if stat.S_ISREG(os.fstat(handle).st_mode) else _Patience(handle, path)
         data = b""
