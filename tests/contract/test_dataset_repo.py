@@ -1,4 +1,4 @@
-"""The user's data-set repository, against a Hub that speaks the real protocol: every row of the contract's table."""
+"""The user's data-set repository, against a Hub that speaks the real protocol: every row of the table of cases."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def ensure(server: HubServer, time: FakeTime, token: str | None = None, **wishes
 
 
 def error_of(outcome: RepositoryOutcome) -> ProvisionerError:
-    """Return the error of a failed step."""
+    """Return the error of a failed outcome."""
     assert outcome.state == "failed"
     assert outcome.error is not None
     return outcome.error
 
 
 def files(server: HubServer, repo_id: str) -> dict[str, bytes]:
-    """Return what a repository holds."""
+    """Return the files of a repository."""
     head = server.hub.repos["dataset", repo_id].head
     return {path: file.content for path, file in head.files.items() if isinstance(file.content, bytes)}
 
@@ -88,7 +88,7 @@ def files(server: HubServer, repo_id: str) -> dict[str, bytes]:
 
 
 def test_a_missing_repository_is_made(server: HubServer, time: FakeTime) -> None:
-    """It is there afterwards, public, with the template and nothing else, and the application is told its name."""
+    """It is made public with just the template, and the application is told its name."""
     outcome = ensure(server, time)
     assert outcome == RepositoryOutcome(
         "ready",
@@ -104,7 +104,7 @@ def test_a_missing_repository_is_made(server: HubServer, time: FakeTime) -> None
 
 
 def test_the_card_says_what_it_is_for(server: HubServer, time: FakeTime) -> None:
-    """Its front matter is valid and names licence and tags; its text names repository and purpose."""
+    """The card's front matter is valid and has licence and tags; its text names repository and purpose."""
     ensure(server, time)
     _, front, text = files(server, f"ann/{NAME}")["README.md"].decode().split("---\n", 2)
     matter = yaml.safe_load(front)
@@ -115,7 +115,7 @@ def test_the_card_says_what_it_is_for(server: HubServer, time: FakeTime) -> None
 
 
 def test_an_existing_repository_is_reused_unchanged(server: HubServer, time: FakeTime) -> None:
-    """Nothing is written: not even a card where there is none."""
+    """Nothing is written to it, not even a missing card."""
     repo = server.hub.add_repo(f"ann/{NAME}", {"data.csv": b"1"})
     before = repo.head.commit
     outcome = ensure(server, time)
@@ -127,7 +127,7 @@ def test_an_existing_repository_is_reused_unchanged(server: HubServer, time: Fak
 
 
 def test_a_second_run_reuses_what_the_first_made(server: HubServer, time: FakeTime) -> None:
-    """Idempotent also without a memory."""
+    """A second run changes nothing, even if nothing was remembered."""
     assert ensure(server, time).created
     card = files(server, f"ann/{NAME}")
     second = ensure(server, time)
@@ -141,7 +141,7 @@ def test_private(server: HubServer, time: FakeTime) -> None:
 
 
 def test_private_was_wanted_but_a_public_one_exists(server: HubServer, time: FakeTime) -> None:
-    """It is not changed, and said."""
+    """It is not changed, and a warning says so."""
     server.hub.add_repo(f"ann/{NAME}")
     outcome = ensure(server, time, private=True)
     assert outcome.state == "ready"
@@ -151,18 +151,18 @@ def test_private_was_wanted_but_a_public_one_exists(server: HubServer, time: Fak
 
 @pytest.mark.parametrize("org", ["lab", "guild"])
 def test_an_organizations_repository(server: HubServer, time: FakeTime, org: str) -> None:
-    """A plain name goes under the organization when one is set; contributors may make their own."""
+    """A plain name is made under the configured organization; contributors may make their own repositories."""
     outcome = ensure(server, time, org=org)
     assert (outcome.state, outcome.repo_id, outcome.created) == ("ready", f"{org}/{NAME}", True)
 
 
 def test_a_full_name_is_taken_as_given(server: HubServer, time: FakeTime) -> None:
-    """Neither the user nor an organization is put before it."""
+    """No user or organization is put before a full name."""
     assert ensure(server, time, name="lab/logs", org="guild").repo_id == "lab/logs"
 
 
 def test_another_run_was_faster(server: HubServer, time: FakeTime) -> None:
-    """Between looking and making somebody else made it, with a card of theirs: it is reused, the card stays."""
+    """A repository that another run makes after it was looked for is reused, and its card is kept."""
     fault = server.faults.add("status", path=f"*/datasets/ann/{NAME}", status=404, first=1)
     server.hub.add_repo(f"ann/{NAME}", {"README.md": b"theirs"})
     outcome = ensure(server, time)
@@ -171,7 +171,7 @@ def test_another_run_was_faster(server: HubServer, time: FakeTime) -> None:
 
 
 def test_the_answer_to_our_own_request_got_lost(server: HubServer, time: FakeTime) -> None:
-    """The repository was made, the connection broke, the second try says "conflict": it is ours all the same."""
+    """A conflict after a lost response to our own request counts as success."""
     fault = server.faults.add("reset", path="*/repos/create", after=0, first=1)
     outcome = ensure(server, time)
     assert (outcome.state, outcome.created, fault.fired) == ("ready", True, 1)
@@ -180,7 +180,7 @@ def test_the_answer_to_our_own_request_got_lost(server: HubServer, time: FakeTim
 
 
 def test_a_card_that_cannot_be_written_is_a_warning(server: HubServer, time: FakeTime) -> None:
-    """The repository is there and can be used; that its card is missing is said."""
+    """The repository can be used, and a warning says that its card is missing."""
     fault = server.faults.add("status", path="*/commit/*", status=500)
     outcome = ensure(server, time)
     assert (outcome.state, outcome.created, fault.fired) == ("ready", True, 6)
@@ -191,7 +191,7 @@ def test_a_card_that_cannot_be_written_is_a_warning(server: HubServer, time: Fak
 
 
 def test_an_invalid_token(server: HubServer, time: FakeTime) -> None:
-    """Exit code 77, what is wrong, and how to get a valid one; nothing is exported."""
+    """Exit code 77, the reason, and how to get a valid token; nothing is exported."""
     outcome = ensure(server, time, "no-such-token")
     error = error_of(outcome)
     assert (type(error), error.exit_code) == (AccessDeniedError, 77)
@@ -206,7 +206,7 @@ def test_an_invalid_token(server: HubServer, time: FakeTime) -> None:
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_read_only_token(server: HubServer, time: FakeTime, exists: bool) -> None:
-    """Found out now, for a new and for an existing repository; the permission and where to change it are named."""
+    """It is noticed now, for a new and for an existing repository; the error names the permission and where to change it."""
     if exists:
         server.hub.add_repo(f"ann/{NAME}")
     outcome = ensure(server, time, READ)
@@ -241,7 +241,7 @@ def test_fine_grained_tokens(
     exists: bool,
     ready: bool,
 ) -> None:
-    """What counts is repo.write for the owner or for that very data set."""
+    """The permission repo.write for the owner or for the very data set decides."""
     server.hub.add_token(FINE, "ann", "fineGrained", scopes=(scope,))
     if exists:
         server.hub.add_repo(f"ann/{NAME}")
@@ -253,41 +253,41 @@ def test_fine_grained_tokens(
 
 
 def test_a_fine_grained_token_that_may_write_but_not_make(server: HubServer, time: FakeTime) -> None:
-    """The message says which of the two is missing."""
+    """The message says which of the two permissions is missing."""
     server.hub.add_token(FINE, "ann", "fineGrained", scopes=(Scope("dataset", f"ann/{NAME}", MAY_WRITE),))
     error = error_of(ensure(server, time, FINE))
     assert (error.exit_code, "does not exist" in error.message) == (77, True)
 
 
 def test_a_fine_grained_token_in_an_organization(server: HubServer, time: FakeTime) -> None:
-    """The organization's own scope counts."""
+    """The organization's own scope decides."""
     server.hub.add_token(FINE, "ann", "fineGrained", scopes=(Scope("org", "lab", MAY_WRITE),))
     assert ensure(server, time, FINE, org="lab").state == "ready"
     assert error_of(ensure(server, time, FINE, org="guild")).exit_code == 77
 
 
 def test_a_role_that_only_reads(server: HubServer, time: FakeTime) -> None:
-    """A write token of a mere reader of the organization is refused, by the role's name."""
+    """A write token of a user with the role "read" in the organization is refused, and the role is named."""
     error = error_of(ensure(server, time, org="club"))
     assert (error.exit_code, "role 'read'" in error.message, "administrator" in error.hint) == (77, True, True)
 
 
 def test_somebody_elses_repository(server: HubServer, time: FakeTime) -> None:
-    """A public repository of others can be seen, but not written."""
+    """A public repository of somebody else can be seen, but not written."""
     server.hub.add_repo("bob/logs")
     error = error_of(ensure(server, time, name="bob/logs"))
     assert (error.exit_code, "not a member of bob" in error.message) == (77, True)
 
 
 def test_the_hub_has_the_last_word(server: HubServer, time: FakeTime) -> None:
-    """A contributor's token may write by its role, but not to a colleague's repository: the Hub is asked."""
+    """If the role allows writing but the Hub does not, the Hub's answer decides."""
     server.hub.add_repo("guild/logs", creator="bob")
     error = error_of(ensure(server, time, name="guild/logs"))
     assert (error.exit_code, len(server.log.entries("*/auth-check/write"))) == (77, 1)
 
 
 def test_a_hub_that_does_not_say_who_may_write(server: HubServer, time: FakeTime) -> None:
-    """Without that call the token's own role counts."""
+    """For a Hub without that call the token's own role decides."""
     server.hub.add_repo(f"ann/{NAME}")
     fault = server.faults.add("status", path="*/auth-check/write", status=404)
     outcome = ensure(server, time)
@@ -295,7 +295,7 @@ def test_a_hub_that_does_not_say_who_may_write(server: HubServer, time: FakeTime
 
 
 def test_a_login_that_says_nothing_of_its_permissions(server: HubServer, time: FakeTime) -> None:
-    """When neither the login nor the Hub tells, it is used, with a warning."""
+    """If neither the login nor the Hub says it, the repository is used with a warning."""
     server.hub.add_repo(f"ann/{NAME}")
     server.faults.add("status", path="*/whoami-v2", status=200, body='{"type": "user", "name": "ann", "auth": {"type": "oauth"}}')
     assert ensure(server, time).warnings == ()
@@ -307,7 +307,7 @@ def test_a_login_that_says_nothing_of_its_permissions(server: HubServer, time: F
 
 
 def test_trouble_that_passes_is_waited_out(server: HubServer, time: FakeTime) -> None:
-    """Each question is asked again, as the Hub wishes."""
+    """Each request is retried after the wait that the Hub asks for."""
     faults = [
         server.faults.add("status", path="*/whoami-v2", status=429, headers={"Retry-After": "30"}, first=1),
         server.faults.add("status", path=f"*/datasets/ann/{NAME}", status=502, first=1),
@@ -331,7 +331,7 @@ def test_trouble_that_passes_is_waited_out(server: HubServer, time: FakeTime) ->
     ],
 )
 def test_trouble_that_stays(server: HubServer, time: FakeTime, wishes: dict[str, Any], repo_id: str | None) -> None:
-    """After bounded tries the step fails with 75; a name that can be known all the same is exported."""
+    """After bounded attempts the outcome has exit code 75; a name that is known without the Hub is still exported."""
     fault = server.faults.add("status", path="*/whoami-v2", status=503)
     outcome = ensure(server, time, **wishes)
     error = error_of(outcome)
@@ -341,7 +341,7 @@ def test_trouble_that_stays(server: HubServer, time: FakeTime, wishes: dict[str,
 
 
 def test_trouble_after_the_name_is_known(server: HubServer, time: FakeTime) -> None:
-    """What `whoami` has told counts more than hints."""
+    """The user's name from `whoami` is preferred to the hints."""
     fault = server.faults.add("status", path="*/repos/create", status=503)
     outcome = ensure(server, time, user_hints=("someone",))
     assert (outcome.state, fault.fired) == ("failed", 6)
@@ -349,7 +349,7 @@ def test_trouble_after_the_name_is_known(server: HubServer, time: FakeTime) -> N
 
 
 def test_nobody_listens(time: FakeTime) -> None:
-    """A refused connection is network trouble."""
+    """A refused connection is a network error."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
     request = RepositoryRequest(endpoint, WRITE, "ann/logs")
@@ -359,7 +359,7 @@ def test_nobody_listens(time: FakeTime) -> None:
 
 
 def test_a_request_to_stop_is_no_outcome(server: HubServer, time: FakeTime) -> None:
-    """The reason to stop ends the run; it is not a failure of this step."""
+    """A request to stop ends the run; it is not a failure of the repository."""
     stop = Cancellation()
     stop.request(DeadlineError("the deadline has passed"))
     request = RepositoryRequest(server.endpoint, WRITE, NAME)
@@ -371,7 +371,7 @@ def test_a_request_to_stop_is_no_outcome(server: HubServer, time: FakeTime) -> N
 
 
 def test_payment_required(server: HubServer, time: FakeTime) -> None:
-    """402: it is said whom to pay or what to change."""
+    """402: the hint says whom to pay or what to change."""
     server.hub.unpaid.add("ann")
     error = error_of(ensure(server, time))
     assert (type(error), error.exit_code, "billing" in error.hint) == (RemoteRefusedError, 69, True)
@@ -379,14 +379,14 @@ def test_payment_required(server: HubServer, time: FakeTime) -> None:
 
 
 def test_the_hub_forbids_making_it(server: HubServer, time: FakeTime) -> None:
-    """403 on creation, whatever the role says: the missing permission is named."""
+    """403 on creation: the missing permission is named, whatever the role is."""
     fault = server.faults.add("status", path="*/repos/create", status=403, body='{"error": "no rights"}')
     error = error_of(ensure(server, time))
     assert (error.exit_code, "repo.write" in error.hint, "no rights" in error.message, fault.fired) == (77, True, True, 1)
 
 
 def test_the_name_is_taken_by_another_kind(server: HubServer, time: FakeTime) -> None:
-    """409, and yet no data set of that name: another name is needed."""
+    """409 without a data set of that name: another name is needed."""
     fault = server.faults.add(
         "status", path="*/repos/create", status=409, body='{"error": "You already created this model repo"}'
     )
@@ -397,26 +397,26 @@ def test_the_name_is_taken_by_another_kind(server: HubServer, time: FakeTime) ->
 
 
 def test_a_disabled_repository(server: HubServer, time: FakeTime) -> None:
-    """The Hub's own decision: 69."""
+    """A repository that the Hub has disabled: exit code 69."""
     server.hub.add_repo(f"ann/{NAME}", disabled=True)
     assert error_of(ensure(server, time)).exit_code == 69
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "a b", "-x", "x.", "a--b", "a..b", "x.git", "/x", "x/", "ann/", "ü", "x" * 97, "a\nb"])
 def test_invalid_names(server: HubServer, time: FakeTime, name: str) -> None:
-    """They are wrong settings, found before the Hub is asked."""
+    """They are wrong settings, found without a request."""
     error = error_of(ensure(server, time, name=name))
     assert (type(error), error.exit_code) == (ConfigurationError, 78)
     assert not server.log.entries()
 
 
 def test_an_invalid_organization(server: HubServer, time: FakeTime) -> None:
-    """It is named by its setting."""
+    """The message names its setting."""
     assert "DATASET_REPO_ORG" in error_of(ensure(server, time, org="no org")).message
 
 
 def test_a_hub_that_gives_impossible_names(server: HubServer, time: FakeTime) -> None:
-    """What goes into files and variables is checked, whoever says it."""
+    """Names that go to files and variables are checked, even if the Hub returns them."""
     server.faults.add("status", path="*/whoami-v2", status=200, body='{"name": "ann; rm -rf"}')
     assert environment(ensure(server, time)) == {}
 
@@ -425,7 +425,7 @@ def test_a_hub_that_gives_impossible_names(server: HubServer, time: FakeTime) ->
 
 
 def test_without_a_token_the_step_is_skipped(server: HubServer) -> None:
-    """It is said, and nobody is asked."""
+    """A note says so, and no request is sent."""
     with HubClient(server.endpoint, None, Network(FakeTime().retry(), Cancellation())) as hub:
         outcome = ensure_repository(RepositoryRequest(server.endpoint, None, NAME, asked=True), hub)
     assert (outcome.state, outcome.error, "HF_TOKEN" in outcome.note) == ("skipped", None, True)
@@ -434,13 +434,13 @@ def test_without_a_token_the_step_is_skipped(server: HubServer) -> None:
 
 
 def test_turned_off(server: HubServer, time: FakeTime) -> None:
-    """No name, no step."""
+    """Without a name the step is skipped."""
     outcome = ensure(server, time, name=None)
     assert (outcome.state, environment(outcome)) == ("skipped", {})
 
 
 def test_offline(server: HubServer, time: FakeTime) -> None:
-    """The Hub is not asked; a name that can be known is exported."""
+    """No request is sent; a name that is known without the Hub is exported."""
     outcome = ensure(server, time, offline=True, org="lab")
     assert (outcome.state, environment(outcome)["TRACKIO_DATASET_REPO"]) == ("skipped", f"lab/{NAME}")
     assert not server.log.entries()
@@ -450,12 +450,12 @@ def test_offline(server: HubServer, time: FakeTime) -> None:
 
 
 def request_of(server: HubServer) -> RepositoryRequest:
-    """Return the usual question."""
+    """Return the usual request."""
     return RepositoryRequest(server.endpoint, WRITE, NAME)
 
 
 def test_a_success_is_remembered(server: HubServer, time: FakeTime) -> None:
-    """The record survives JSON, holds no token, and gives the same outcome without a question."""
+    """The record can be written as JSON, has no token, and gives the same outcome without a request."""
     outcome = ensure(server, time)
     text = json.dumps(to_record(outcome, request_of(server)))
     assert WRITE not in text
@@ -478,13 +478,13 @@ def test_a_success_is_remembered(server: HubServer, time: FakeTime) -> None:
     ],
 )
 def test_another_question_is_asked_anew(server: HubServer, time: FakeTime, change: dict[str, Any]) -> None:
-    """Endpoint, name or token changed: the memory does not answer."""
+    """With another endpoint, name or token the record is not used."""
     record = to_record(ensure(server, time), request_of(server))
     assert remembered(record, replace(request_of(server), **change)) is None
 
 
 def test_what_does_not_matter_does_not_ask_anew(server: HubServer, time: FakeTime) -> None:
-    """A slash at the end, hints, offline, or whether it was asked for: the same question."""
+    """A slash at the end, hints, offline, and whether the user named it make no difference."""
     record = to_record(ensure(server, time), request_of(server))
     same = replace(request_of(server), endpoint=server.endpoint + "/", asked=True, user_hints=("x",), offline=True)
     assert remembered(record, same) is not None
@@ -492,20 +492,20 @@ def test_what_does_not_matter_does_not_ask_anew(server: HubServer, time: FakeTim
 
 @pytest.mark.parametrize("change", [{"repo_id": None}, {"repo_id": "x y"}, {"repo_id": 7}, {"version": 2}, {"token": None}])
 def test_a_damaged_record_is_not_believed(server: HubServer, time: FakeTime, change: dict[str, Any]) -> None:
-    """A record of another version or with nonsense in it is as good as none."""
+    """A record of another version, or one that is not well formed, is ignored."""
     record = to_record(ensure(server, time), request_of(server))
     assert remembered({**record, **change}, request_of(server)) is None
     assert remembered({}, request_of(server)) is None
 
 
 def test_a_failure_is_not_remembered(server: HubServer, time: FakeTime) -> None:
-    """It must be asked about again."""
+    """After a failure the Hub is asked again."""
     outcome = ensure(server, time, READ)
     with pytest.raises(ValueError, match="failed"):
         to_record(outcome, request_of(server))
 
 
 def test_fingerprint() -> None:
-    """Short, stable, and another one for another token."""
+    """It is short, stable, and different for another token."""
     assert fingerprint("a") == fingerprint("a") != fingerprint("b")
     assert len(fingerprint("a")) == 12

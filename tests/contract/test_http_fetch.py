@@ -1,4 +1,4 @@
-"""What the HTTP client promises beside bytes: facts of a file, local files, bandwidth, and what it shows of an address."""
+"""What the HTTP client promises beside transfers: facts of a file, local files, bandwidth, and what it shows of a URL."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Memory:
 
 
 def client(time: FakeTime | None = None, **settings: object) -> HttpClient:
-    """Make a client."""
+    """Return a client."""
     network = Network((time or FakeTime()).retry(), Cancellation(), **settings)  # type: ignore[arg-type]
     return HttpClient(network)
 
@@ -64,7 +64,7 @@ def url(hub: HubServer) -> str:
 
 
 def test_a_file(url: str, hub: HubServer) -> None:
-    """One request, the bytes as they are, and the validator for a later run."""
+    """One request is sent, the bytes arrive as they are, and the validator is recorded for a later run."""
     sink = Memory()
     client().fetch(url, sink, size=len(CONTENT), verifiable=True)
     assert bytes(sink.content) == CONTENT
@@ -76,7 +76,7 @@ def test_a_file(url: str, hub: HubServer) -> None:
 
 @pytest.mark.parametrize(("verifiable", "asked"), [(True, "bytes=1000-"), (False, None)])
 def test_a_beginning_of_unknown_origin(url: str, hub: HubServer, verifiable: bool, asked: str | None) -> None:
-    """It is gone on with only where a digest will tell whether it was right."""
+    """It is resumed only if a digest can show later whether it was right."""
     sink = Memory(CONTENT[:1000])
     client().fetch(url, sink, size=len(CONTENT), verifiable=verifiable)
     assert bytes(sink.content) == CONTENT
@@ -84,7 +84,7 @@ def test_a_beginning_of_unknown_origin(url: str, hub: HubServer, verifiable: boo
 
 
 def test_a_beginning_of_known_origin(url: str, hub: HubServer) -> None:
-    """With the server's own validator it is gone on with where there is no digest, too."""
+    """With the server's validator it is resumed even without a digest."""
     first = Memory()
     client().fetch(url, first, size=None, verifiable=False)
     sink = Memory(CONTENT[:1000], first.origin)
@@ -94,7 +94,7 @@ def test_a_beginning_of_known_origin(url: str, hub: HubServer) -> None:
 
 
 def test_an_empty_file(hub: HubServer) -> None:
-    """Nothing is a file as well."""
+    """A file of zero bytes is fetched like any other."""
     url = hub.add_static("https://files.example.org/empty", b"")
     sink = Memory()
     client().fetch(url, sink, size=0, verifiable=True)
@@ -102,7 +102,7 @@ def test_an_empty_file(hub: HubServer) -> None:
 
 
 def test_an_address_is_rewritten_before_it_is_asked(url: str, hub: HubServer) -> None:
-    """Redirects included: no request goes to an address that is to be replaced."""
+    """URLs and redirect targets are rewritten; no request is sent to a replaced URL."""
     sink = Memory()
     hub.faults.add("redirect", path="/first", location="https://replaced.invalid/second")
     rewrites = {"https://original.invalid/a": f"{hub.static_url}/first", "https://replaced.invalid/second": url}
@@ -112,7 +112,7 @@ def test_an_address_is_rewritten_before_it_is_asked(url: str, hub: HubServer) ->
 
 
 def test_connections_are_kept(url: str, hub: HubServer) -> None:
-    """A second file of the same host needs no new connection."""
+    """A second file of the same host is fetched over the same connection."""
     http = client()
     for _ in range(3):
         http.fetch(url, Memory(), size=len(CONTENT), verifiable=True)
@@ -126,7 +126,7 @@ def test_connections_are_kept(url: str, hub: HubServer) -> None:
 
 
 def test_facts(url: str, hub: HubServer) -> None:
-    """Size, ETag and ranges, for one byte of traffic."""
+    """Size, ETag and support of ranges are found out with one byte of traffic."""
     facts = client().facts(url)
     assert (facts.url, facts.size, facts.ranges) == (url, len(CONTENT), True)
     assert facts.etag
@@ -134,14 +134,14 @@ def test_facts(url: str, hub: HubServer) -> None:
 
 
 def test_facts_of_a_server_without_ranges(url: str, hub: HubServer) -> None:
-    """The size is told, and that ranges are not to be had."""
+    """The size is reported, and that ranges are not supported."""
     fault = hub.faults.add("ignore_range", path="*.bin")
     facts = client().facts(url)
     assert (facts.size, facts.ranges, fault.fired) == (len(CONTENT), False, 1)
 
 
 def test_facts_of_what_is_not_there(hub: HubServer) -> None:
-    """An error as for the file itself; trouble that passes is waited out."""
+    """A missing file raises the same error as its transfer; temporary errors are retried."""
     with pytest.raises(NotFoundError):
         client().facts(f"{hub.static_url}/nothing")
     url = hub.add_static("https://files.example.org/b", b"12345")
@@ -155,7 +155,7 @@ def test_facts_of_what_is_not_there(hub: HubServer) -> None:
 
 
 def test_a_local_file(tmp_path: Path) -> None:
-    """`file:` URLs are read from the disk, from where the sink stands; also offline."""
+    """Files of `file:` URLs are resumed where the sink stands, also offline."""
     path = tmp_path / "a file%20.bin"
     path.write_bytes(CONTENT)
     sink = Memory(CONTENT[:1000])
@@ -167,7 +167,7 @@ def test_a_local_file(tmp_path: Path) -> None:
 
 
 def test_local_files_that_are_wrong(tmp_path: Path) -> None:
-    """Missing, another size, a directory: each has its error."""
+    """A missing file, a wrong size and a directory each raise their own error."""
     with pytest.raises(NotFoundError, match="no such file"):
         client().fetch((tmp_path / "nothing").as_uri(), Memory(), size=None, verifiable=True)
     (tmp_path / "short").write_bytes(b"12")
@@ -183,7 +183,7 @@ def test_local_files_that_are_wrong(tmp_path: Path) -> None:
 
 
 def test_the_budget_is_shared() -> None:
-    """All transfers together stay within the rate: a thousand kilobytes at a hundred a second take ten seconds."""
+    """All transfers together keep the rate: 1000 kB at 100 kB/s take ten seconds."""
     time = FakeTime()
     limiter = RateLimiter(100_000, pause=time.pause, clock=time.clock)
     begun = time.clock()
@@ -201,7 +201,7 @@ def test_the_budget_is_shared() -> None:
 
 
 def test_small_budgets_are_spent_evenly() -> None:
-    """Pieces are small enough for eight a second, but never tiny."""
+    """A read takes at most an eighth of a second's budget, and at least 1 KiB."""
     time = FakeTime()
     chunks = [RateLimiter(rate, pause=time.pause, clock=time.clock).chunk for rate in (10, 80_000, 10**9)]
     assert chunks == [1024, 10_000, 1 << 20]
@@ -219,5 +219,5 @@ def test_small_budgets_are_spent_evenly() -> None:
     ],
 )
 def test_what_is_shown_of_an_address(url: str, shown: str) -> None:
-    """Neither credentials nor queries."""
+    """A URL in a message has neither credentials nor a query."""
     assert show_url(url) == shown

@@ -54,7 +54,7 @@ def time() -> FakeTime:
 
 
 def client(server: HubServer, time: FakeTime, token: str | None = ANN, user_agent: str = "test", **settings: object) -> HubClient:
-    """Make a client for a server."""
+    """Return a client for a server."""
     network = Network(time.retry(), Cancellation(), **settings)  # type: ignore[arg-type]
     return HubClient(server.endpoint, token, network, user_agent=user_agent)
 
@@ -63,7 +63,7 @@ def client(server: HubServer, time: FakeTime, token: str | None = ANN, user_agen
 
 
 def test_resolve_gives_the_commit(server: HubServer, time: FakeTime) -> None:
-    """A branch and a tag become the commit they point to now."""
+    """A branch and a tag resolve to the commit that they point to now."""
     repo = server.hub.repos["dataset", "ann/songs"]
     first = repo.head.commit
     repo.tags["v1"] = first
@@ -74,14 +74,14 @@ def test_resolve_gives_the_commit(server: HubServer, time: FakeTime) -> None:
 
 
 def test_a_commit_stands_for_itself(server: HubServer, time: FakeTime) -> None:
-    """A pinned source costs no question."""
+    """A full commit is resolved without a request."""
     with client(server, time) as hub:
         assert hub.resolve("ann/songs", "a" * 40) == "a" * 40
     assert not server.log.entries()
 
 
 def test_listing_has_every_file_of_every_page_with_its_digest(server: HubServer, time: FakeTime) -> None:
-    """LFS files come with their sha256, all others with the hash of their Git blob, directories not at all."""
+    """Files in LFS have their SHA-256, all others the hash of their Git blob; directories are left out."""
     repo = server.hub.repos["dataset", "ann/songs"]
     with client(server, time) as hub:
         files = hub.listing("ann/songs", repo.head.commit)
@@ -93,21 +93,21 @@ def test_listing_has_every_file_of_every_page_with_its_digest(server: HubServer,
 
 
 def test_resolve_and_listing_ask_for_the_names_once(server: HubServer, time: FakeTime) -> None:
-    """What `resolve` learned is used by `listing`."""
+    """The names that `resolve` received are used by `listing`."""
     with client(server, time) as hub:
         hub.listing("ann/songs", hub.resolve("ann/songs", "main"))
     assert len(server.log.entries("*/revision/*")) == 1
 
 
 def test_an_empty_repository_has_an_empty_listing(server: HubServer, time: FakeTime) -> None:
-    """Nothing is there, and that is no error."""
+    """A repository without files is not an error."""
     repo = server.hub.add_repo("ann/empty")
     with client(server, time) as hub:
         assert hub.listing("ann/empty", repo.head.commit) == []
 
 
 def test_file_url_leads_to_the_bytes(server: HubServer, time: FakeTime) -> None:
-    """Every character of a path survives the address."""
+    """The URL of a file works for every character of its path."""
     commit = server.hub.repos["dataset", "ann/songs"].head.commit
     with client(server, time) as hub:
         url = hub.file_url("ann/songs", commit, "d/e f#%ü.txt")
@@ -118,7 +118,7 @@ def test_file_url_leads_to_the_bytes(server: HubServer, time: FakeTime) -> None:
     "path", ["../x", "/etc/passwd", "a/../../x", "a//b", "./a", "a/.", "a/", "", "a\\..\\b", "C:/x", "c:x", "a\0b", "a/.."]
 )
 def test_unsafe_paths_are_refused(server: HubServer, time: FakeTime, path: str) -> None:
-    """A listing that names a place outside its directory is not used at all."""
+    """A listing with a path outside its directory is refused as a whole."""
     fault = server.faults.add("bad_path", path="*/tree/*", body=path or "x")
     if not path:
         fault.body = ""  # the server's own default is the usual attack
@@ -130,7 +130,7 @@ def test_unsafe_paths_are_refused(server: HubServer, time: FakeTime, path: str) 
 
 @pytest.mark.parametrize(("path", "problem"), [("a.wav", "twice"), ("a.wav/below", "below another file")])
 def test_conflicting_paths_are_refused(server: HubServer, time: FakeTime, path: str, problem: str) -> None:
-    """Two files for one place cannot both be right."""
+    """A listing with two files for one path is refused."""
     fault = server.faults.add("bad_path", path="*/tree/*", body=path)
     commit = server.hub.repos["dataset", "ann/songs"].head.commit
     with client(server, time) as hub, pytest.raises(IntegrityError, match=problem):
@@ -153,7 +153,7 @@ OID = '"oid": "' + "a" * 40 + '"'
     ],
 )
 def test_items_that_make_no_sense_are_refused(server: HubServer, time: FakeTime, item: str, problem: str) -> None:
-    """A file without a usable name, size or digest spoils the listing."""
+    """A listing with a file without a usable name, size or digest is refused."""
     repo = server.hub.add_repo("ann/empty")
     fault = server.faults.add("status", path="*/tree/*", status=200, body=f'[{{"type": "file", {item}}}]')
     with client(server, time) as hub, pytest.raises(IntegrityError, match=problem):
@@ -165,7 +165,7 @@ def test_items_that_make_no_sense_are_refused(server: HubServer, time: FakeTime,
 
 
 def test_missing_repository(server: HubServer, time: FakeTime) -> None:
-    """With a token it is not found; without one the Hub wants to know who asks."""
+    """With a token the error is "not found"; without one it is "access denied", since the Hub does not tell them apart."""
     with client(server, time) as hub, pytest.raises(NotFoundError, match="ann/none") as caught:
         hub.resolve("ann/none", "main")
     assert "/settings/tokens" in caught.value.hint
@@ -175,7 +175,7 @@ def test_missing_repository(server: HubServer, time: FakeTime) -> None:
 
 
 def test_missing_revision_and_commit(server: HubServer, time: FakeTime) -> None:
-    """The message says that it is the revision, and which."""
+    """The message says that the revision is missing, and names it."""
     with client(server, time) as hub:
         with pytest.raises(NotFoundError, match=r"ann/songs at v9: there is no such revision"):
             hub.resolve("ann/songs", "v9")
@@ -184,7 +184,7 @@ def test_missing_revision_and_commit(server: HubServer, time: FakeTime) -> None:
 
 
 def test_private_repository(server: HubServer, time: FakeTime) -> None:
-    """The owner sees it; for others it is not there."""
+    """Its owner can read it; for others it is not found."""
     server.hub.add_repo("ann/secret", {"a": b"1"}, private=True)
     server.hub.add_token("bob-token", "bob")
     with client(server, time) as hub:
@@ -194,7 +194,7 @@ def test_private_repository(server: HubServer, time: FakeTime) -> None:
 
 
 def test_invalid_token(server: HubServer, time: FakeTime) -> None:
-    """A token that the Hub does not know is denied access, even to what is public; it is in no message."""
+    """A token that the Hub does not know is refused even for public repositories, and appears in no message."""
     with client(server, time, "not-a-token-of-anybody") as hub, pytest.raises(AccessDeniedError) as caught:
         hub.resolve("ann/songs", "main")
     assert "HF_TOKEN" in caught.value.message
@@ -203,7 +203,7 @@ def test_invalid_token(server: HubServer, time: FakeTime) -> None:
 
 @pytest.mark.parametrize("token", ["two words", "line\nbreak", "ümlaut", "tab\t"])
 def test_a_token_that_cannot_be_one_is_not_sent(server: HubServer, time: FakeTime, token: str) -> None:
-    """It is refused before the HTTP library could show it."""
+    """It is refused before the HTTP library could show it in an error."""
     with client(server, time, token) as hub:
         with pytest.raises(AccessDeniedError) as caught:
             hub.resolve("ann/songs", "main")
@@ -214,7 +214,7 @@ def test_a_token_that_cannot_be_one_is_not_sent(server: HubServer, time: FakeTim
 
 
 def test_disabled_repository(server: HubServer, time: FakeTime) -> None:
-    """The Hub has taken it away: no token helps."""
+    """A repository that the Hub has disabled is refused permanently."""
     server.hub.add_repo("ann/gone", {"a": b"1"}, disabled=True)
     with client(server, time) as hub, pytest.raises(RemoteRefusedError, match="disabled") as caught:
         hub.resolve("ann/gone", "main")
@@ -245,7 +245,7 @@ def test_disabled_repository(server: HubServer, time: FakeTime) -> None:
 def test_each_refusal_has_its_error(  # noqa: PLR0917 - a table
     server: HubServer, time: FakeTime, status: int, headers: dict[str, str], kind: type[Exception], words: str
 ) -> None:
-    """The status and the Hub's own code decide; a refusal is asked once, and says what the server said."""
+    """The status and the Hub's own code determine the error; it is not retried, and it quotes the server's message."""
     fault = server.faults.add("status", path="*/revision/main", status=status, headers=headers, body='{"error": "own words"}')
     with client(server, time) as hub, pytest.raises(kind, match=words) as caught:
         hub.resolve("ann/songs", "main")
@@ -255,7 +255,7 @@ def test_each_refusal_has_its_error(  # noqa: PLR0917 - a table
 
 
 def test_a_gated_repositorys_hint_says_where_to_accept(server: HubServer) -> None:
-    """The user is sent to the page with the conditions."""
+    """The hint names the page with the conditions."""
     access = HubAccess(server.endpoint, ANN)
     error = refusal(access, 403, {"x-error-code": "GatedRepo"}, what="a.wav", page=access.page_url("ann/songs"))
     assert isinstance(error, AccessDeniedError)
@@ -263,7 +263,7 @@ def test_a_gated_repositorys_hint_says_where_to_accept(server: HubServer) -> Non
 
 
 def test_a_refusal_shows_no_secret(server: HubServer, time: FakeTime) -> None:
-    """Neither our token nor a signed address comes back out of a server's own words."""
+    """Neither the token nor a signed URL in the server's message appears in ours."""
     words = "ann-token may not see https://cdn.example/x?X-Amz-Signature=abc"
     server.faults.add("status", path="*/revision/main", status=403, headers={"X-Error-Message": words})
     with client(server, time) as hub, pytest.raises(AccessDeniedError) as caught:
@@ -274,7 +274,7 @@ def test_a_refusal_shows_no_secret(server: HubServer, time: FakeTime) -> None:
 
 @pytest.mark.parametrize("repo", ["a/b/c", "songs--", "ann/da--ta", "ann/..", "ann/x.git", "ann/so ngs"])
 def test_an_impossible_name_is_a_wrong_setting(server: HubServer, time: FakeTime, repo: str) -> None:
-    """It is refused before anybody is asked."""
+    """It is refused without a request."""
     with client(server, time) as hub, pytest.raises(ConfigurationError):
         hub.resolve(repo, "main")
     assert not server.log.entries()
@@ -288,7 +288,7 @@ def test_an_endpoint_must_be_an_address(time: FakeTime, endpoint: str) -> None:
 
 
 def test_offline_asks_nobody(server: HubServer, time: FakeTime) -> None:
-    """HF_HUB_OFFLINE holds, and is named."""
+    """With HF_HUB_OFFLINE no request is sent, and the error names the setting."""
     with client(server, time, offline=True) as hub, pytest.raises(RemoteUnavailableError, match="HF_HUB_OFFLINE"):
         hub.resolve("ann/songs", "main")
     assert not server.log.entries()
@@ -298,7 +298,7 @@ def test_offline_asks_nobody(server: HubServer, time: FakeTime) -> None:
 
 
 def test_create_then_conflict(server: HubServer, time: FakeTime) -> None:
-    """A new repository is made as asked; a second time its name is taken."""
+    """A new repository is made as requested; making it again is a conflict."""
     with client(server, time) as hub:
         hub.create_repository("ann/new", private=True)
         with pytest.raises(ConflictError):
@@ -307,7 +307,7 @@ def test_create_then_conflict(server: HubServer, time: FakeTime) -> None:
 
 
 def test_may_write(server: HubServer, time: FakeTime) -> None:
-    """The Hub's answer is passed on, and no trace stays in the repository."""
+    """The Hub's answer is returned, and nothing is left in the repository."""
     server.hub.add_token("ann-read", "ann", "read")
     before = server.hub.repos["dataset", "ann/songs"].head.commit
     with client(server, time) as hub:
@@ -318,7 +318,7 @@ def test_may_write(server: HubServer, time: FakeTime) -> None:
 
 
 def test_may_write_is_unknown_where_the_hub_does_not_say(server: HubServer, time: FakeTime) -> None:
-    """A Hub without that call gives neither yes nor no."""
+    """For a Hub without that call the result is neither yes nor no."""
     fault = server.faults.add("status", path="*/auth-check/write", status=404)
     with client(server, time) as hub:
         assert hub.may_write("ann/songs") is None
@@ -326,7 +326,7 @@ def test_may_write_is_unknown_where_the_hub_does_not_say(server: HubServer, time
 
 
 def test_files_are_uploaded_in_one_commit(server: HubServer, time: FakeTime) -> None:
-    """They are there as given."""
+    """All files are in the repository with their content."""
     files = {"notes.md": "größer\n".encode(), "data/rows.jsonl": b"{}\n"}
     before = len(server.hub.repos["dataset", "ann/songs"].revisions)
     with client(server, time) as hub:
@@ -337,7 +337,7 @@ def test_files_are_uploaded_in_one_commit(server: HubServer, time: FakeTime) -> 
 
 
 def test_the_list_of_an_owners_repositories_comes_in_pages(server: HubServer, time: FakeTime) -> None:
-    """All of them, with what says who may read them; private ones of others are not there."""
+    """All repositories are listed with their visibility; private ones of others are not."""
     server.page_size = 2
     server.hub.add_repo("ann/diary", private=True)
     server.hub.add_repo("ann/guarded", gated="manual")
@@ -351,7 +351,7 @@ def test_the_list_of_an_owners_repositories_comes_in_pages(server: HubServer, ti
 
 
 def test_settings_are_changed(server: HubServer, time: FakeTime) -> None:
-    """Only what was named."""
+    """Only the named settings are changed."""
     with client(server, time) as hub:
         hub.change_settings("ann/songs", gate="auto")
         assert (hub.info("ann/songs").gate, hub.info("ann/songs").private) == ("auto", False)
@@ -363,7 +363,7 @@ def test_settings_are_changed(server: HubServer, time: FakeTime) -> None:
 
 
 def test_without_a_token_none_is_sent(server: HubServer, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No login of this machine slips in."""
+    """A login of this machine is not used."""
     monkeypatch.setenv("HF_TOKEN", "ann-token")
     with client(server, time, None) as hub:
         hub.resolve("ann/songs", "main")
@@ -372,7 +372,7 @@ def test_without_a_token_none_is_sent(server: HubServer, time: FakeTime, monkeyp
 
 
 def test_it_introduces_itself_and_tells_nothing_of_the_machine(server: HubServer, time: FakeTime) -> None:
-    """One request for one question: no telemetry, no look-ups on the side."""
+    """One question costs one request: no telemetry and no other look-ups."""
     with client(server, time, user_agent="provisioner-test/1") as hub:
         hub.resolve("ann/songs", "main")
     assert [(entry.path, entry.user_agent) for entry in server.log.entries()] == [
@@ -381,7 +381,7 @@ def test_it_introduces_itself_and_tells_nothing_of_the_machine(server: HubServer
 
 
 def test_rewriting_leads_to_a_mirror_pages_included(server: HubServer, time: FakeTime) -> None:
-    """The endpoint need not exist under its own name; the token goes to the mirror that stands for it."""
+    """An endpoint that is rewritten need not exist; its mirror gets the token, for every page of a listing."""
 
     def rewrite(url: str) -> str:
         return url.replace("https://hub.invalid", server.endpoint)
@@ -395,7 +395,7 @@ def test_rewriting_leads_to_a_mirror_pages_included(server: HubServer, time: Fak
 
 
 def test_the_token_does_not_follow_a_redirect_elsewhere(server: HubServer, time: FakeTime) -> None:
-    """Another origin is another party."""
+    """A redirect to another origin is followed without the token."""
     with HubServer() as other:
         repo = other.hub.add_repo("ann/songs", FILES)
         target = f"{other.endpoint}/api/datasets/ann/songs/revision/main"
@@ -407,7 +407,7 @@ def test_the_token_does_not_follow_a_redirect_elsewhere(server: HubServer, time:
 
 
 def test_through_a_proxy(server: HubServer, time: FakeTime) -> None:
-    """Every request takes it, with its credentials, unless the host is excepted."""
+    """Every request goes through the proxy with its credentials, unless NO_PROXY names the host."""
     with ProxyServer(credentials=("user", "p@ss")) as proxy:
         address = proxy.url.replace("://", "://user:p%40ss@")
         with client(server, time, proxies=Proxies(address)) as hub:
@@ -421,7 +421,7 @@ def test_through_a_proxy(server: HubServer, time: FakeTime) -> None:
 
 
 def test_a_proxy_that_refuses(server: HubServer, time: FakeTime) -> None:
-    """Missing credentials are permanent, for http and for https, and are named as the cause."""
+    """Missing credentials for a proxy are a permanent error that names them, for http and for https."""
     with ProxyServer(credentials=("user", "word")) as proxy:
         with client(server, time, proxies=Proxies(proxy.url, proxy.url)) as hub, pytest.raises(RemoteRefusedError, match="407"):
             hub.resolve("ann/songs", "main")
@@ -434,7 +434,7 @@ def test_a_proxy_that_refuses(server: HubServer, time: FakeTime) -> None:
 
 
 def test_a_proxy_that_cannot_be_used(server: HubServer, time: FakeTime) -> None:
-    """A scheme that we do not speak is a wrong setting; its password is not shown."""
+    """A proxy with an unknown scheme is a wrong setting; its password is not shown."""
     proxies = Proxies("gopher://u:word@proxy:70")
     with client(server, time, proxies=proxies) as hub, pytest.raises(ConfigurationError, match="gopher") as caught:
         hub.resolve("ann/songs", "main")
@@ -442,7 +442,7 @@ def test_a_proxy_that_cannot_be_used(server: HubServer, time: FakeTime) -> None:
 
 
 def test_private_certificate_authority(time: FakeTime, tmp_path: Path) -> None:
-    """With its CA file a site's own certificate is trusted; without, it is refused at once, with the setting that helps."""
+    """With its CA file a private certificate is trusted; without it the error is permanent and names the setting."""
     authority = trustme.CA()
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(bundle)
@@ -459,7 +459,7 @@ def test_private_certificate_authority(time: FakeTime, tmp_path: Path) -> None:
 
 
 def test_the_https_hubs_bare_401(time: FakeTime, tmp_path: Path) -> None:
-    """Over https the library takes a 401 without a code for a missing repository; it is still one of access."""
+    """A 401 without a code is "access denied", although over https the library takes it for a missing repository."""
     authority = trustme.CA()
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(bundle)
@@ -473,7 +473,7 @@ def test_the_https_hubs_bare_401(time: FakeTime, tmp_path: Path) -> None:
 
 
 def test_two_clients_take_turns(server: HubServer, time: FakeTime) -> None:
-    """The library has one HTTP client for all; each of ours still asks with its own settings."""
+    """Each client asks with its own settings, although the library has one HTTP client for all."""
     server.hub.add_token("bob-token", "bob")
     with client(server, time, user_agent="one") as one, client(server, time, user_agent="two") as two:
         for hub in (one, two, one):
@@ -482,7 +482,7 @@ def test_two_clients_take_turns(server: HubServer, time: FakeTime) -> None:
 
 
 def test_closing_gives_the_library_back(server: HubServer, time: FakeTime) -> None:
-    """After us the process has the library as it was."""
+    """After closing, the library is as it was before."""
     from huggingface_hub import constants, get_session  # noqa: PLC0415 - nowhere else in these tests
 
     before = constants.HF_HUB_DISABLE_TELEMETRY
@@ -494,7 +494,7 @@ def test_closing_gives_the_library_back(server: HubServer, time: FakeTime) -> No
 
 
 def test_fine_grained_token_reads_only_what_it_may(server: HubServer, time: FakeTime) -> None:
-    """A private repository outside its scope is not there for it."""
+    """A private repository outside the token's scope is not found."""
     server.hub.add_repo("ann/secret", {"a": b"1"}, private=True)
     server.hub.add_token("fine", "ann", "fineGrained", scopes=(Scope("dataset", "ann/songs"),))
     with client(server, time, "fine") as hub:
@@ -504,7 +504,7 @@ def test_fine_grained_token_reads_only_what_it_may(server: HubServer, time: Fake
 
 
 def test_importing_it_does_not_import_the_library() -> None:
-    """A start with nothing to do pays for neither the Hub client nor its HTTP library."""
+    """Importing the Hub's client imports neither its library nor an HTTP library."""
     code = (
         "import sys, provisioner.remote.hub.client, provisioner.remote.hub.repository.ensure;"
         "print([name for name in ('huggingface_hub', 'httpx2', 'ssl') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""One suite over all kinds of sources: whatever it is, the same bytes come, a broken transfer goes on, a digest decides."""
+"""One suite for every kind of source: the same bytes arrive, a broken transfer is resumed, and the digest decides."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Kind:
 
 @pytest.fixture(autouse=True)
 def _the_library_is_put_back() -> Iterator[None]:
-    """Return the Hub's library its own HTTP client back: other tests ask the server through it."""
+    """Give the Hub's library its own HTTP client back: other tests use it."""
     yield
     if HubLibrary._active is not None:
         HubLibrary._active.close()
@@ -81,7 +81,7 @@ def kind(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Kind
 
 
 def test_the_same_bytes(kind: Kind, tmp_path: Path) -> None:
-    """Every file comes whole, to its place, and its SHA-256 is told, whatever the source names."""
+    """Every file arrives whole at its path, and its SHA-256 is returned, for every kind of source."""
     resolved = kind.sources.resolve(kind.source)
     assert {artifact.path for artifact in resolved.artifacts} == set(FILES)
     for artifact in resolved.artifacts:
@@ -94,7 +94,7 @@ def test_the_same_bytes(kind: Kind, tmp_path: Path) -> None:
 
 
 def test_a_beginning_is_gone_on_with(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
-    """What a killed run left is not brought again."""
+    """Bytes that an interrupted run left are not fetched again."""
     artifact = max(kind.sources.resolve(kind.source).artifacts, key=lambda artifact: artifact.size.value if artifact.size else 0)
     content = FILES[artifact.path]
     with Blob(tmp_path / "blobs", artifact, check_cancelled=kind.stop.raise_if_requested) as blob:
@@ -109,7 +109,7 @@ def test_a_beginning_is_gone_on_with(kind: Kind, hub: HubServer, tmp_path: Path)
 
 
 def test_a_wrong_digest(kind: Kind, tmp_path: Path) -> None:
-    """Bytes that do not hash right are dropped, whoever sent them, and the count of what arrived goes back."""
+    """Bytes with a wrong digest are dropped, and the count of bytes that arrived is reduced by them."""
     for artifact in kind.sources.resolve(kind.source).artifacts:
         assert artifact.digest is not None
         wrong = replace(artifact, digest=Digest(artifact.digest.algorithm, "0" * len(artifact.digest.hex)))
@@ -122,7 +122,7 @@ def test_a_wrong_digest(kind: Kind, tmp_path: Path) -> None:
 
 
 def test_a_missing_file(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
-    """What is gone since it was resolved is not found."""
+    """A file that was removed after its source was resolved is not found."""
     resolved = kind.sources.resolve(kind.source)
     hub.hub.repos.pop(("dataset", "ann/songs"), None)
     hub.static_files.clear()
@@ -134,7 +134,7 @@ def test_a_missing_file(kind: Kind, hub: HubServer, tmp_path: Path) -> None:
 
 
 def test_told_to_stop(kind: Kind, tmp_path: Path) -> None:
-    """Nobody goes on after a request to stop."""
+    """No transfer begins after a request to stop."""
     artifact = kind.sources.resolve(kind.source).artifacts[0]
     kind.stop.request(InterruptedBySignal(15))
     with (
@@ -145,7 +145,7 @@ def test_told_to_stop(kind: Kind, tmp_path: Path) -> None:
 
 
 def test_the_pin(kind: Kind, hub: HubServer) -> None:
-    """Resolving says what the source was just then: the commit, or the digests; the same twice, another after a change."""
+    """The pin is the commit or the digests; it stays the same until the source changes."""
     first = kind.sources.resolve(kind.source)
     assert kind.sources.resolve(kind.source).pin == first.pin
     if kind.source.kind == "hub":
@@ -162,14 +162,14 @@ def test_the_pin(kind: Kind, hub: HubServer) -> None:
 
 
 def test_how_it_was_verified(kind: Kind) -> None:
-    """A digest of the catalog's counts more than the source's own listing."""
+    """A file with a digest in the catalog is verified against the catalog, any other against the listing."""
     words = {artifact.verified_against for artifact in kind.sources.resolve(kind.source).artifacts}
     assert words == ({"listing"} if kind.source.kind == "hub" else {"catalog"})
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5"])
 def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, algorithm: str) -> None:
-    """A third party's copy that was changed, listing and all, does not pass for the original."""
+    """A copy by a third party that was changed, its listing included, fails the publisher's digest."""
     stop = Cancellation()
     network = Network(FakeTime().retry(), stop)
     client = HubClient(hub.endpoint, None, network)
@@ -189,7 +189,7 @@ def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, al
 
 
 def test_direct_urls_are_resolved_without_a_request(hub: HubServer) -> None:
-    """What the catalog says in full needs no question: resolving is pure, and quick."""
+    """A source that the catalog determines is resolved without a request."""
 
     def nobody() -> HubClient:
         raise AssertionError("the Hub's client is not needed")

@@ -1,6 +1,6 @@
-"""Servers that misbehave under a transfer: what each fault costs in requests, and whether bytes or an error come out.
+"""Servers that misbehave during a transfer: what each fault costs in requests, and whether bytes or an error come out.
 
-Every row fetches one file of 100,000 bytes whose size and digest are known, by the real client into real staging.
+Every row fetches one file of 100,000 bytes whose size and digest are known, with the real client into the real staging area.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ STALL = 0.15
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the client's patience with silence."""
+    """Shorten the time without data after which the client gives up a connection."""
     monkeypatch.setattr(connections, "STALL_SECONDS", STALL)
 
 
 @dataclass
 class Fetch:
-    """One file on its way: client, staging and the time that passes for retries."""
+    """One transfer: client, staging area and the time that passes for retries."""
 
     folder: Path
     time: FakeTime = field(default_factory=FakeTime)
@@ -73,12 +73,12 @@ class Fetch:
     authorization: Mapping[str, str] = field(default_factory=dict)
 
     def client(self) -> HttpClient:
-        """Make the client."""
+        """Return the client."""
         network = Network(**{"retry": self.time.retry(), "cancellation": self.stop, **self.settings})
         return HttpClient(network, authorization=lambda _url: self.authorization)
 
     def artifact(self, *urls: str, size: int | None = len(CONTENT), authorized: bool = False) -> Artifact:
-        """Describe the file."""
+        """Return an artifact for the file."""
         return Artifact(
             name="f.bin",
             urls=urls,
@@ -91,12 +91,12 @@ class Fetch:
         )
 
     def put(self, artifact: Artifact, content: bytes) -> None:
-        """Leave a beginning in staging, as a run that was killed does."""
+        """Write the first bytes to staging, as a run that was killed does."""
         with Blob(self.folder, artifact, check_cancelled=self.stop.raise_if_requested) as blob:
             blob.write(content)
 
     def run(self, artifact: Artifact) -> bytes:
-        """Fetch, and give what is in staging; whatever happens, the count of bytes agrees with it."""
+        """Fetch the file and return what is in staging; the count of bytes agrees with it, whatever happens."""
 
         def advance(count: int) -> None:
             self.counted += count
@@ -123,7 +123,7 @@ def url(hub: HubServer) -> str:
 
 
 def ranges(hub: HubServer) -> list[str | None]:
-    """Return the ranges that were asked for, request by request."""
+    """Return the ranges that were requested, in their order; empty: none."""
     return [entry.range for entry in hub.log.entries("*/f.bin")]
 
 
@@ -161,7 +161,7 @@ PASSING: list[tuple[Kind, dict[str, Any], list[str | None]]] = [
 def test_what_passes(  # noqa: PLR0917 - fixtures and a table
     fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], expected: list[str | None]
 ) -> None:
-    """Trouble that passes costs one more request, for what is missing alone."""
+    """A temporary fault costs one more request, for the missing bytes alone."""
     fault = hub.faults.add(kind, path="*/f.bin", **fields)
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired >= 1
@@ -170,7 +170,7 @@ def test_what_passes(  # noqa: PLR0917 - fixtures and a table
 
 
 def test_a_connection_that_breaks_again_and_again(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """As long as bytes arrive between the failures, nobody gives up: twenty breaks, twenty-one requests, no byte twice."""
+    """A transfer that makes progress is not given up: twenty breaks cost twenty-one requests and no byte twice."""
     fault = hub.faults.add("close", path="*/f.bin", after=4_800, first=20)
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired == 20
@@ -180,7 +180,7 @@ def test_a_connection_that_breaks_again_and_again(fetch: Fetch, url: str, hub: H
 
 
 def test_the_wait_that_the_server_asks_for(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Retry-After is honoured, with a little jitter on top."""
+    """The wait of Retry-After is kept, with a little jitter added."""
     fault = hub.faults.add("status", path="*/f.bin", status=429, first=1, headers={"Retry-After": "7"})
     fetch.run(fetch.artifact(url))
     assert (fault.fired, fetch.time.waits[0]) == (1, 7.5)
@@ -208,7 +208,7 @@ BEGINNING = CONTENT[:40_000]
 def test_a_rest(  # noqa: PLR0917 - fixtures and a table
     fetch: Fetch, url: str, hub: HubServer, kind: Kind | None, fields: dict[str, Any], expected: list[str | None]
 ) -> None:
-    """What an earlier run left is gone on with; where the server does not play along, the file comes from its beginning."""
+    """A file that an earlier run began is resumed; if the server does not support that, it is fetched from its beginning."""
     artifact = fetch.artifact(url)
     fetch.put(artifact, BEGINNING)
     fault = hub.faults.add(kind, path="*/f.bin", **fields) if kind else None
@@ -218,7 +218,7 @@ def test_a_rest(  # noqa: PLR0917 - fixtures and a table
 
 
 def test_a_wrong_beginning(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """A beginning of other bytes is found out by the digest, dropped, and the whole is asked for: once."""
+    """A beginning with wrong bytes fails the digest, is dropped, and the whole file is requested once."""
     artifact = fetch.artifact(url)
     fetch.put(artifact, bytes(40_000))
     assert fetch.run(artifact) == CONTENT
@@ -226,7 +226,7 @@ def test_a_wrong_beginning(fetch: Fetch, url: str, hub: HubServer) -> None:
 
 
 def test_all_is_there(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """A file that arrived whole before the death costs no request."""
+    """A file that arrived whole before the run was killed costs no request."""
     artifact = fetch.artifact(url)
     fetch.put(artifact, CONTENT)
     assert fetch.run(artifact) == CONTENT
@@ -234,7 +234,7 @@ def test_all_is_there(fetch: Fetch, url: str, hub: HubServer) -> None:
 
 
 def test_more_than_all_is_there(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """A beginning that is longer than the file is none."""
+    """A partial file that is longer than the file is dropped."""
     artifact = fetch.artifact(url)
     fetch.put(artifact, CONTENT + b"and more")
     assert fetch.run(artifact) == CONTENT
@@ -242,7 +242,7 @@ def test_more_than_all_is_there(fetch: Fetch, url: str, hub: HubServer) -> None:
 
 
 def test_all_is_there_of_unknown_size(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Where the size is not known the server is asked, and says that there is no more."""
+    """If the size is unknown, the server is asked and says that nothing is missing."""
     artifact = fetch.artifact(url, size=None)
     fetch.put(artifact, CONTENT)
     assert fetch.run(artifact) == CONTENT
@@ -251,7 +251,7 @@ def test_all_is_there_of_unknown_size(fetch: Fetch, url: str, hub: HubServer) ->
 
 
 def test_the_file_changes_between_two_ranges(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """The rest of another file is never taken: the server is asked whether it is still the same."""
+    """Bytes of two versions are never mixed: the server is asked whether the file is still the same."""
     broken = hub.faults.add("close", path="*/f.bin", after=40_000, first=1)
     changed = hub.faults.add("change", path="*/f.bin", nth=2)
     with pytest.raises(DigestMismatchError):
@@ -298,7 +298,7 @@ LASTING: list[tuple[Kind, dict[str, Any], type[ProvisionerError], int]] = [
 def test_what_stays(  # noqa: PLR0917 - fixtures and a table
     fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], error: type[ProvisionerError], requests: int
 ) -> None:
-    """Each lasting fault has its error, a bounded number of requests, and no row hangs."""
+    """Each permanent fault raises its error after a bounded number of requests, and none hangs."""
     fault = hub.faults.add(kind, path="*/f.bin", **fields)
     begun = monotonic()
     with pytest.raises(error) as caught:
@@ -313,7 +313,7 @@ def test_what_stays(  # noqa: PLR0917 - fixtures and a table
 
 @pytest.mark.parametrize("kind", ["flip", "change", "html", "gzip"])
 def test_wrong_bytes_leave_nothing(fetch: Fetch, url: str, hub: HubServer, kind: Kind) -> None:
-    """After wrong bytes staging is empty: nobody resumes them."""
+    """After wrong bytes the staging area is empty, so that they are not resumed."""
     fault = hub.faults.add(kind, path="*/f.bin")
     artifact = fetch.artifact(url)
     with pytest.raises((DigestMismatchError, SizeMismatchError)):
@@ -325,7 +325,7 @@ def test_wrong_bytes_leave_nothing(fetch: Fetch, url: str, hub: HubServer, kind:
 
 @pytest.mark.parametrize("kind", ["html", "gzip", "content_length"])
 def test_wrong_lengths_of_a_file_of_unknown_size(fetch: Fetch, url: str, hub: HubServer, kind: Kind) -> None:
-    """Where only the digest is known, it alone decides."""
+    """If only the digest is known, the digest alone decides."""
     fault = hub.faults.add(kind, path="*/f.bin", offset=-100)
     with pytest.raises(DigestMismatchError):
         fetch.run(fetch.artifact(url, size=None))
@@ -333,7 +333,7 @@ def test_wrong_lengths_of_a_file_of_unknown_size(fetch: Fetch, url: str, hub: Hu
 
 
 def test_a_length_that_is_too_long_of_a_file_of_unknown_size(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """The announced rest never comes; the server then says that there is none, and the digest that it is whole."""
+    """When the server says that the announced rest does not exist, the digest shows that the file is whole."""
     fault = hub.faults.add("content_length", path="*/f.bin", offset=100, first=1)
     assert fetch.run(fetch.artifact(url, size=None)) == CONTENT
     assert fault.fired == 1
@@ -341,7 +341,7 @@ def test_a_length_that_is_too_long_of_a_file_of_unknown_size(fetch: Fetch, url: 
 
 
 def test_both_bounds_hold(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Attempts are bounded, and so is their time."""
+    """Attempts and time are both bounded."""
     fault = hub.faults.add("status", path="*/f.bin", status=503)
     fetch.settings["retry"] = fetch.time.retry(RetryPolicy(attempts=1000, total_seconds=60))
     with pytest.raises(RemoteUnavailableError, match="asked"):
@@ -357,7 +357,7 @@ def test_both_bounds_hold(fetch: Fetch, url: str, hub: HubServer) -> None:
 def test_the_mirror_helps(  # noqa: PLR0917 - fixtures and a table
     fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], error: type[ProvisionerError], requests: int
 ) -> None:
-    """Whatever one address does, the same bytes from another are taken."""
+    """Whatever one URL does wrong, the same bytes are taken from its mirror."""
     mirror = hub.add_static("https://mirror.example.org/copy.bin", CONTENT)
     fault = hub.faults.add(kind, path="*/f.bin", **fields)
     assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
@@ -366,7 +366,7 @@ def test_the_mirror_helps(  # noqa: PLR0917 - fixtures and a table
 
 
 def test_the_mirror_goes_on_where_the_first_stopped(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Bytes of a known digest are the same everywhere: the mirror is asked for the rest alone."""
+    """With a known digest the mirror is asked for the missing bytes alone."""
     mirror = hub.add_static("https://mirror.example.org/copy.bin", CONTENT)
     broken = hub.faults.add("close", path="*/f.bin", after=40_000, first=1)
     gone = hub.faults.add("status", path="*/f.bin", status=404, nth=2)
@@ -379,7 +379,7 @@ def test_the_mirror_goes_on_where_the_first_stopped(fetch: Fetch, url: str, hub:
 
 
 class RawServer:
-    """Answers each connection with the next of some scripts, whatever was asked, and closes."""
+    """A server that answers each connection with the next prepared response, whatever was requested, and closes it."""
 
     def __init__(self, *answers: bytes) -> None:
         """Listen."""
@@ -416,13 +416,13 @@ class RawServer:
         self._thread.join()
 
     def ranges(self) -> list[str]:
-        """Return the ranges that were asked for; empty: none."""
+        """Return the ranges that were requested, in their order; empty: none."""
         lines = [[line for line in head.decode().split("\r\n") if line.lower().startswith("range:")] for head in self.requests]
         return [line[0].partition("=")[2] if line else "" for line in lines]
 
 
 def partial(start: int, stop: int, total: str = "100000", *, length: bool = True) -> bytes:
-    """Return an answer of one range."""
+    """Return a response with one range."""
     head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{stop - 1}/{total}\r\n"
     head += f"Content-Length: {stop - start}\r\n" if length else ""
     return head.encode() + b"Connection: close\r\n\r\n" + CONTENT[start:stop]
@@ -453,7 +453,7 @@ HALF = b"C350\r\n" + CONTENT[:50_000] + b"\r\n"
     ],
 )  # fmt: skip
 def test_unusual_answers(fetch: Fetch, answers: list[bytes], expected: list[str]) -> None:
-    """Bodies without a length, in chunks, in smaller ranges than asked for, or cut anywhere come together all the same."""
+    """Bodies without a length, in chunks, in shorter ranges than requested, or cut anywhere are put together correctly."""
     with RawServer(*answers) as server:
         assert fetch.run(fetch.artifact(server.url)) == CONTENT
         assert server.ranges() == expected
@@ -470,7 +470,7 @@ def test_unusual_answers(fetch: Fetch, answers: list[bytes], expected: list[str]
     ],
 )  # fmt: skip
 def test_answers_that_never_make_sense(fetch: Fetch, answer: bytes) -> None:
-    """Nonsense for ever is trouble that may pass, asked for a bounded number of times."""
+    """A server that only sends nonsense is asked a bounded number of times."""
     with RawServer(answer) as server:
         with pytest.raises(RemoteUnavailableError):
             fetch.run(fetch.artifact(server.url))
@@ -487,13 +487,13 @@ def test_more_bytes_than_there_are(fetch: Fetch) -> None:
 
 
 def test_a_name_that_nobody_knows(fetch: Fetch) -> None:
-    """A failing name server may work later: 75 after the attempts."""
+    """A host name that cannot be resolved may work later: exit code 75 after all attempts."""
     with pytest.raises(RemoteUnavailableError, match=r"asked 6 times"):
         fetch.run(fetch.artifact("http://files.invalid/f.bin"))
 
 
 def test_nobody_listens(fetch: Fetch) -> None:
-    """So may a refused connection."""
+    """A refused connection may work later as well."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(RemoteUnavailableError, match=r"asked 6 times"):
@@ -501,7 +501,7 @@ def test_nobody_listens(fetch: Fetch) -> None:
 
 
 def test_a_proxy_that_dies(fetch: Fetch, url: str) -> None:
-    """The proxy's death is named as the proxy's, and nobody goes around it."""
+    """A failing proxy is named as the cause, and it is never bypassed."""
     with ProxyServer() as proxy:
         address = proxy.url
     fetch.settings["proxies"] = Proxies(address)
@@ -511,7 +511,7 @@ def test_a_proxy_that_dies(fetch: Fetch, url: str) -> None:
 
 
 def test_a_proxy_that_dies_in_the_middle(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """What came through before its death stays, for the run that finds it alive again."""
+    """Bytes that arrived before the proxy failed are kept for a later run."""
     rule = hub.faults.add("gate", path="*/f.bin", after=80_000, first=1)
     artifact = fetch.artifact(url)
     proxy = ProxyServer().start()
@@ -549,7 +549,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[HubServer, Path]]:
 
 
 def test_a_private_authority(fetch: Fetch, secure: tuple[HubServer, Path]) -> None:
-    """Its certificates are accepted where it is named, and refused for good where it is not."""
+    """A private certificate authority is trusted if it is configured, and a permanent error if not."""
     server, ca_file = secure
     url = server.add_static("https://files.example.org/f.bin", CONTENT)
     with pytest.raises(RemoteRefusedError, match="certificate is not trusted") as caught:
@@ -573,7 +573,7 @@ def test_no_way_down_from_https(fetch: Fetch, secure: tuple[HubServer, Path], ur
 
 
 def test_tls_with_a_server_that_has_none(fetch: Fetch, url: str) -> None:
-    """A server without TLS behind an https address is trouble with TLS, not with a certificate."""
+    """A server without TLS behind an https URL is a TLS error, not a certificate error."""
     with pytest.raises(ProvisionerError, match="TLS failed") as caught:
         fetch.run(fetch.artifact(url.replace("http://", "https://")))
     assert caught.value.exit_code in {69, 75}
@@ -583,7 +583,7 @@ def test_tls_with_a_server_that_has_none(fetch: Fetch, url: str) -> None:
 
 
 def test_credentials_stay_with_the_first_host(fetch: Fetch, hub: HubServer, url: str) -> None:
-    """A redirect to another origin is followed without them; one within the origin keeps them."""
+    """A redirect to another origin is followed without credentials, one within the origin with them."""
     fetch.authorization = {"Authorization": "Bearer nobody"}
     other = hub.add_static("https://files.example.org/other.bin", CONTENT)
     first = hub.faults.add("redirect", path="*/f.bin", location=other)
@@ -601,14 +601,14 @@ def test_credentials_stay_with_the_first_host(fetch: Fetch, hub: HubServer, url:
 
 
 def test_no_credentials_unless_asked(fetch: Fetch, hub: HubServer, url: str) -> None:
-    """A direct URL gets no token."""
+    """A request for a direct URL has no token."""
     fetch.authorization = {"Authorization": "Bearer nobody"}
     fetch.run(fetch.artifact(url))
     assert [entry.authorization for entry in hub.log.entries()] == [False]
 
 
 def test_a_request_to_stop_wakes_a_transfer(fetch: Fetch, url: str, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transfer that waits for bytes ends at once when told to stop; what had arrived stays."""
+    """A transfer that waits for bytes ends at once on a request to stop; what had arrived is kept."""
     monkeypatch.setattr(connections, "STALL_SECONDS", 60)
     rule = hub.faults.add("gate", path="*/f.bin", after=40_000)
     artifact = fetch.artifact(url)
@@ -629,7 +629,7 @@ def test_a_request_to_stop_wakes_a_transfer(fetch: Fetch, url: str, hub: HubServ
 
 
 def test_offline(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Offline means that nobody is asked."""
+    """Offline, no request is sent."""
     fetch.settings["offline"] = True
     with pytest.raises(RemoteUnavailableError, match="HF_HUB_OFFLINE"):
         fetch.run(fetch.artifact(url))

@@ -1,4 +1,4 @@
-"""The Hub misbehaves: what is asked again, what is given up, and that nothing is taken for whole that is not."""
+"""A Hub that misbehaves: what is retried, what is given up, and that nothing incomplete is taken for complete."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def time() -> FakeTime:
 
 @pytest.fixture
 def hub(server: HubServer, time: FakeTime) -> Iterator[HubClient]:
-    """Return a client on that time."""
+    """Return a client that uses this time."""
     with HubClient(server.endpoint, "ann-token", Network(time.retry(), Cancellation())) as hub:
         yield hub
 
@@ -63,7 +63,7 @@ QUESTIONS: list[tuple[str, Callable[[HubClient], object]]] = [
 def test_trouble_that_passes(  # noqa: PLR0917 - fixtures and a table
     server: HubServer, time: FakeTime, hub: HubClient, status: int, path: str, question: Callable[[HubClient], object]
 ) -> None:
-    """Two failures of any question are waited out by our policy, by nobody else's."""
+    """Two failures of any request are retried by our policy alone, not by the library's as well."""
     fault = server.faults.add("status", path=path, status=status, first=2)
     question(hub)
     assert fault.fired == 2
@@ -74,7 +74,7 @@ def test_trouble_that_passes(  # noqa: PLR0917 - fixtures and a table
 def test_trouble_that_stays(
     server: HubServer, time: FakeTime, hub: HubClient, path: str, question: Callable[[HubClient], object]
 ) -> None:
-    """The attempts of one request are bounded, whatever asks, and the message says how often it was tried."""
+    """The attempts of each request are bounded, and the message says how often it was tried."""
     fault = server.faults.add("status", path=path, status=503)
     with pytest.raises(RemoteUnavailableError, match=r"asked 6 times over 16 s, at last: .*503 Service Unavailable") as caught:
         question(hub)
@@ -93,14 +93,14 @@ def test_trouble_that_stays(
 def test_too_many_requests_waits_as_long_as_the_hub_says(
     server: HubServer, time: FakeTime, hub: HubClient, headers: dict[str, str], wait: float
 ) -> None:
-    """The standard's header and the Hub's own are honoured."""
+    """The wait of the standard header and of the Hub's own header is kept."""
     fault = server.faults.add("status", path="*/revision/main", status=429, headers=headers, first=1)
     assert hub.resolve("ann/songs", "main") == COMMIT
     assert (fault.fired, time.waits) == (1, [wait])
 
 
 def test_the_hub_cannot_park_us(server: HubServer, time: FakeTime, hub: HubClient) -> None:
-    """An hour's wait on a page of a listing is refused, though the library would sleep through it."""
+    """A wait of an hour for a page of a listing is refused, although the library would sleep that long."""
     fault = server.faults.add("status", path="*/tree/*", status=429, headers={"Retry-After": "3600"}, nth=2)
     with pytest.raises(RemoteUnavailableError, match="3600 s"):
         hub.listing("ann/songs", COMMIT)
@@ -108,7 +108,7 @@ def test_the_hub_cannot_park_us(server: HubServer, time: FakeTime, hub: HubClien
 
 
 def test_too_many_requests_slows_down_the_next_question_too(server: HubServer, time: FakeTime, hub: HubClient) -> None:
-    """The wait that one question was told holds for whoever asks next."""
+    """The wait that was asked of one request applies to the next one."""
     begin = time.clock()
     fault = server.faults.add("status", path="*/whoami-v2", status=429, headers={"Retry-After": "250"})
     with pytest.raises(RemoteUnavailableError):
@@ -119,7 +119,7 @@ def test_too_many_requests_slows_down_the_next_question_too(server: HubServer, t
 
 
 def test_only_the_failing_page_is_asked_again(server: HubServer, time: FakeTime, hub: HubClient) -> None:
-    """A listing that breaks in the middle goes on from there."""
+    """A listing whose page fails is continued with that page."""
     fault = server.faults.add("status", path="*/tree/*", status=502, nth=2)
     assert len(hub.listing("ann/songs", COMMIT)) == len(FILES)
     assert fault.fired == 1
@@ -130,14 +130,14 @@ def test_only_the_failing_page_is_asked_again(server: HubServer, time: FakeTime,
 @pytest.mark.parametrize("kind", ["reset", "close"])
 @pytest.mark.parametrize("after", [None, 10])
 def test_broken_connections(server: HubServer, time: FakeTime, hub: HubClient, kind: Kind, after: int | None) -> None:
-    """An answer that breaks off, before or in the middle, is asked for again; half of it is not used."""
+    """A response that breaks off, at its start or in the middle, is requested again; no part of it is used."""
     fault = server.faults.add(kind, path="*/tree/*", after=after, first=2)
     assert [file.path for file in hub.listing("ann/songs", COMMIT)] == sorted(FILES)
     assert (fault.fired, len(time.waits)) == (2, 2)
 
 
 def test_a_connection_that_always_breaks(server: HubServer, hub: HubClient) -> None:
-    """It is given up, and said to be that."""
+    """It is given up, and the message says why."""
     fault = server.faults.add("reset", path="*/tree/*", after=10)
     with pytest.raises(RemoteUnavailableError, match=r"asked 6 times .* the connection broke"):
         hub.listing("ann/songs", COMMIT)
@@ -145,14 +145,14 @@ def test_a_connection_that_always_breaks(server: HubServer, hub: HubClient) -> N
 
 
 def test_a_listing_without_its_last_page_is_not_taken(server: HubServer, time: FakeTime, hub: HubClient) -> None:
-    """A page that is lost without a trace is noticed, and asked for again."""
+    """A missing page is noticed, and the listing is requested again."""
     fault = server.faults.add("short_listing", path="*/tree/*", first=1)
     assert len(hub.listing("ann/songs", COMMIT)) == len(FILES)
     assert (fault.fired, len(time.waits)) == (1, 1)
 
 
 def test_a_listing_that_stays_short_is_an_error(server: HubServer, hub: HubClient) -> None:
-    """Files that the repository has and the listing lacks are never left out in silence."""
+    """Files of the repository that the listing lacks are never left out silently."""
     fault = server.faults.add("short_listing", path="*/tree/*")
     with pytest.raises(RemoteUnavailableError, match=r"the listing lacks 3 of the repository's files, c\.txt for one"):
         hub.listing("ann/songs", COMMIT)
@@ -163,7 +163,7 @@ def test_a_listing_that_stays_short_is_an_error(server: HubServer, hub: HubClien
     "body", ["<html>Log in to this network</html>", "", "[", "null", "[]", "{}", '"words"', '{"id": "ann/songs"}']
 )
 def test_an_answer_that_is_not_the_hubs(server: HubServer, hub: HubClient, body: str) -> None:
-    """A login page or a broken filter is not taken for a Hub, and not for our bug."""
+    """A login page or a broken filter is reported as not being a Hub, not as an internal error."""
     fault = server.faults.add("status", path="*/revision/main", status=200, body=body)
     with pytest.raises(RemoteUnavailableError, match="is not a Hub's") as caught:
         hub.resolve("ann/songs", "main")
@@ -172,7 +172,7 @@ def test_an_answer_that_is_not_the_hubs(server: HubServer, hub: HubClient, body:
 
 @pytest.mark.parametrize("body", ["<html></html>", "{}", "[7]", '[{"type": "file"}]', '[{"path": "a"}]'])
 def test_a_listing_that_is_none(server: HubServer, hub: HubClient, body: str) -> None:
-    """The same for listings."""
+    """The same holds for listings."""
     fault = server.faults.add("status", path="*/tree/*", status=200, body=body)
     with pytest.raises(RemoteUnavailableError):
         hub.listing("ann/songs", COMMIT)
@@ -180,7 +180,7 @@ def test_a_listing_that_is_none(server: HubServer, hub: HubClient, body: str) ->
 
 
 def test_redirects_without_end(server: HubServer, hub: HubClient) -> None:
-    """A ring of redirects is permanent."""
+    """A circle of redirects is a permanent error."""
     location = f"{server.endpoint}/api/datasets/ann/songs/revision/main"
     fault = server.faults.add("redirect", path="*/revision/main", location=location)
     with pytest.raises(RemoteRefusedError, match="without end"):
@@ -189,7 +189,7 @@ def test_redirects_without_end(server: HubServer, hub: HubClient) -> None:
 
 
 def test_one_repository_at_a_time(server: HubServer, time: FakeTime, hub: HubClient) -> None:
-    """The 409 that means "not just now" is waited out; the library would ask again at once, for ever."""
+    """A 409 that means "not now" is retried after a wait; the library would retry at once, without end."""
     body = '{"error": "Cannot create repo: another conflicting operation is in progress"}'
     fault = server.faults.add("status", path="*/repos/create", status=409, body=body, first=3)
     hub.create_repository("ann/new", private=False)
@@ -197,7 +197,7 @@ def test_one_repository_at_a_time(server: HubServer, time: FakeTime, hub: HubCli
 
 
 def test_nobody_listens(time: FakeTime) -> None:
-    """A refused connection is tried again, then given up."""
+    """A refused connection is retried, then given up."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with (
@@ -210,7 +210,7 @@ def test_nobody_listens(time: FakeTime) -> None:
 
 
 def test_a_silent_hub_is_given_up(server: HubServer, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library has no time limit; ours holds for every question."""
+    """The library has no time limit; ours applies to every request."""
     monkeypatch.setattr(hub_transport, "_TIMEOUTS", {"connect": 5.0, "read": 0.05, "write": 5.0, "pool": 5.0})
     fault = server.faults.add("stall", path="*/revision/main", after=None)
     retry = time.retry(RetryPolicy(attempts=2))
@@ -223,7 +223,7 @@ def test_a_silent_hub_is_given_up(server: HubServer, time: FakeTime, monkeypatch
 
 
 def test_a_dripping_hub_is_given_up(server: HubServer, time: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then is not an answer: the whole has a limit too."""
+    """A response that arrives byte by byte exceeds the time limit for a whole response."""
     monkeypatch.setattr(hub_transport, "ANSWER_SECONDS", 0.1)
     fault = server.faults.add("throttle", path="*/revision/main", rate=20)
     retry = time.retry(RetryPolicy(attempts=2))
@@ -236,7 +236,7 @@ def test_a_dripping_hub_is_given_up(server: HubServer, time: FakeTime, monkeypat
 
 
 def test_a_request_to_stop_ends_a_request_at_once(server: HubServer) -> None:
-    """Whoever waits for a silent Hub when the signal comes is let go, with the signal as the reason."""
+    """A request to a silent Hub ends at once on a signal, and raises that as its reason."""
     stop = Cancellation()
     fault = server.faults.add("stall", path="*/revision/main", after=None)
     retry = Retry(RetryPolicy(), pause=stop.wait, clock=monotonic, random=lambda: 0.5)

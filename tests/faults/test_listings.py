@@ -1,4 +1,4 @@
-"""The Hub's listings and revisions, through the whole program: names that lead outside, and questions that fail half-way."""
+"""Listings and revisions of the Hub in a whole run: paths that lead outside, and requests that fail half-way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def clips(shelf: Shelf, hub: HubServer) -> Shelf:
 @pytest.mark.usefixtures("clips")
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "clips/../../x", "..", "clips//x", "./x", "clips/", "x\0y"])
 def test_a_name_that_leads_outside(volume: Volume, hub: HubServer, name: str) -> None:
-    """`../x`, an absolute path and the like: refused before a file is asked for, and no such name is made anywhere."""
+    """`../x`, an absolute path and the like are refused before a file is requested, and no such path is created."""
     before = {path for path in volume.root.parent.rglob("*") if volume.root not in path.parents}
     fault = hub.faults.add("bad_path", path="*/tree/*", body=name)
     outcome = volume.run()
@@ -58,7 +58,7 @@ FAILURES: Final[list[tuple[Kind, dict[str, Any], int]]] = [
 def test_a_question_that_fails_with_files_already_there(  # noqa: PLR0917 - fixtures and a table
     volume: Volume, hub: HubServer, question: str, kind: Kind, fields: dict[str, Any], code: int
 ) -> None:
-    """What had arrived is neither published nor lost; once the Hub answers, only the rest is fetched; then nobody is asked."""
+    """Files that have arrived are neither published nor lost; the next run fetches only the rest, and a third one asks nobody."""
     cut = hub.faults.add("status", path="*/resolve/*/clips/5.bin", status=404)
     assert volume.run(CONNECTIONS="1").code == 66
     assert cut.fired >= 1

@@ -1,7 +1,7 @@
-"""What servers misbehave under a transfer in ranges: what each fault costs in requests and bytes, and what comes out.
+"""Servers that misbehave during a transfer in ranges: what each fault costs in requests and bytes, and what comes out.
 
-Every row fetches one file of 20 MiB and a bit by four connections, with the real client into real staging. Its six ranges are
-of 4 MiB, the last one is shorter.
+Every row fetches one file of a little more than 20 MiB over four connections, with the real client into the real staging area.
+It has six ranges: five of 4 MiB and a shorter one.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the client's patience with silence where that is the fault; elsewhere a busy machine is none."""
+    """Shorten the time without data after which a connection is given up, where a stall is the fault."""
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     monkeypatch.setattr(connections, "STALL_SECONDS", 0.5 if params.get("kind") == "stall" else PATIENCE)
 
 
 @dataclass
 class Fetch:
-    """One large file on its way."""
+    """One transfer of a large file."""
 
     folder: Path
     time: FakeTime = field(default_factory=FakeTime)
@@ -80,7 +80,7 @@ class Fetch:
     connections: int = CONNECTIONS
 
     def artifact(self, *urls: str, size: int = len(CONTENT), digest: bool = True, authorized: bool = False) -> Artifact:
-        """Describe the file."""
+        """Return an artifact for the file."""
         return Artifact(
             name="f.bin",
             urls=urls,
@@ -93,7 +93,7 @@ class Fetch:
         )
 
     def run(self, artifact: Artifact) -> bytes:
-        """Fetch, and give what is in staging; whatever happens, the count of bytes agrees with it."""
+        """Fetch the file and return what is in staging; the count of bytes agrees with it, whatever happens."""
         client = HttpClient(
             Network(self.time.retry(), self.stop),
             connections=self.connections,
@@ -124,7 +124,7 @@ class Fetch:
             return (self.folder / f"{artifact.key}.part").read_bytes()
 
     def kept(self, artifact: Artifact) -> int:
-        """Return how many bytes the next run would find."""
+        """Return how many bytes the next run finds."""
         assert artifact.size
         with RangedFile.on_disk(
             self.folder, artifact, artifact.size.value, check_cancelled=self.stop.raise_if_requested, connections=1
@@ -146,7 +146,7 @@ def url(hub: HubServer) -> str:
 
 @pytest.fixture
 def mirror(hub: HubServer) -> str:
-    """Return another address of the same bytes."""
+    """Return another URL of the same bytes."""
     return hub.add_static("https://mirror.example.org/f.bin", CONTENT)
 
 
@@ -156,13 +156,13 @@ def entries(hub: HubServer, path: str = "*/files.example.org/f.bin") -> tuple[En
 
 
 def sent(hub: HubServer, path: str = "*/files.example.org/f.bin") -> int:
-    """Return the bytes of the file that were sent; what refusals said is not of the file."""
+    """Return how many bytes of the file were sent; bodies of refusals do not count."""
     return sum(entry.bytes_sent for entry in entries(hub, path) if entry.status in {200, 206})
 
 
 @contextlib.contextmanager
 def alongside(steer: Callable[[], None]) -> Iterator[None]:
-    """Let a thread of its own steer the server while the block runs."""
+    """Run a function that controls the server on a thread of its own while the block runs."""
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -180,7 +180,7 @@ def alongside(steer: Callable[[], None]) -> Iterator[None]:
 
 
 def test_no_fault(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Six ranges, each byte once, and all ranges but the first only if the file is still the same."""
+    """Six ranges are requested, each byte once, and all but the first with If-Range."""
     assert fetch.run(fetch.artifact(url)) == CONTENT
     found = entries(hub)
     assert [entry.status for entry in found] == [206] * RANGES
@@ -219,7 +219,7 @@ PASSING: list[tuple[Kind, dict[str, Any], int]] = [
 def test_what_passes(  # noqa: PLR0917 - fixtures and a table
     fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], more: int
 ) -> None:
-    """Trouble of one range that passes costs one more request, for what is missing of that range alone."""
+    """A temporary fault of one range costs one more request, for the missing bytes of that range alone."""
     fault = hub.faults.add(kind, path="*/f.bin", **fields)
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired >= 1
@@ -231,7 +231,7 @@ def test_what_passes(  # noqa: PLR0917 - fixtures and a table
 
 
 def test_no_byte_twice_over_broken_connections(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """As long as bytes arrive between the failures nobody gives up, and what came of a range is not asked for again."""
+    """A transfer that makes progress is not given up, and bytes of a range that arrived are not requested again."""
     fault = hub.faults.add("close", path="*/f.bin", after=700_000, first=20)
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired == 20
@@ -241,7 +241,7 @@ def test_no_byte_twice_over_broken_connections(fetch: Fetch, url: str, hub: HubS
 
 @pytest.mark.parametrize("headers", [{"Retry-After": "7"}, {"RateLimit": '"resolvers";r=0;t=7'}])
 def test_the_wait_that_the_server_asks_for(fetch: Fetch, url: str, hub: HubServer, headers: dict[str, str]) -> None:
-    """One connection is told to wait: all wait."""
+    """When one connection is asked to wait, all wait."""
     fault = hub.faults.add("status", path="*/f.bin", status=429, nth=1, headers=headers)
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired == 1
@@ -249,7 +249,7 @@ def test_the_wait_that_the_server_asks_for(fetch: Fetch, url: str, hub: HubServe
 
 
 def test_a_limit_that_is_nearly_reached(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """An answer that is no error says that nothing is left of the limit: nobody asks again before its time is up."""
+    """When a successful response says that nothing is left of the limit, no request is sent until the limit is renewed."""
     headers = {"RateLimit": '"resolvers";r=0;t=7'}
     fault = hub.faults.add("redirect", path="*/f.bin", location="/files.example.org/f.bin", nth=1, headers=headers)
     assert fetch.run(fetch.artifact(url)) == CONTENT
@@ -262,7 +262,7 @@ def test_a_limit_that_is_nearly_reached(fetch: Fetch, url: str, hub: HubServer) 
 
 
 def test_a_server_without_ranges(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """It sends the whole whatever is asked for: that is taken, on one connection."""
+    """The whole file is taken over one connection."""
     fault = hub.faults.add("ignore_range", path="*/f.bin")
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired >= 1
@@ -270,7 +270,7 @@ def test_a_server_without_ranges(fetch: Fetch, url: str, hub: HubServer) -> None
 
 
 def test_a_server_that_allows_one_connection(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Those that are refused leave; the one that is served brings everything."""
+    """Refused connections end, and the one that is served fetches everything."""
     held = hub.faults.add("gate", path="*/f.bin", after=2 * MIB, nth=1, gate="first")
     refused = hub.faults.add("status", path="*/f.bin", status=503, since=2)
 
@@ -290,7 +290,7 @@ def test_a_server_that_allows_one_connection(fetch: Fetch, url: str, hub: HubSer
 @pytest.mark.parametrize("most", [1, 2])
 @pytest.mark.parametrize("status", [503, 429, 0])
 def test_a_server_that_serves_few_at_once(fetch: Fetch, url: str, hub: HubServer, most: int, status: int) -> None:
-    """Whoever is one too many is sent away, with an answer or without: the rest bring the file, and no byte twice."""
+    """Connections beyond the server's limit end, and the others fetch the file, no byte twice."""
     hub.faults.add("throttle", path="*/f.bin", rate=40_000_000)
     crowd = hub.faults.add("crowd", path="*/f.bin", most=most, status=status)
     assert fetch.run(fetch.artifact(url)) == CONTENT
@@ -300,7 +300,7 @@ def test_a_server_that_serves_few_at_once(fetch: Fetch, url: str, hub: HubServer
 
 
 def test_the_last_helper_leaves_its_range_to_the_one_that_left_before(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Whoever led was sent away while another got on: when that one is gone it asks once more before it gives up."""
+    """A leading connection that was refused tries again after the last helper has ended."""
     fetch.connections = 2
     hub.faults.add("gate", path="*/f.bin", after=2 * MIB, nth=1, gate="leader")
     hub.faults.add("gate", path="*/f.bin", after=2 * MIB, nth=2, gate="helper")
@@ -320,7 +320,7 @@ def test_the_last_helper_leaves_its_range_to_the_one_that_left_before(fetch: Fet
 
 @pytest.mark.parametrize("digest", [True, False])
 def test_a_server_without_ranges_whose_connections_break(fetch: Fetch, url: str, hub: HubServer, *, digest: bool) -> None:
-    """Each try begins with the first byte: nothing else is to be had, and the third brings it all."""
+    """Each attempt begins with the first byte, since there are no ranges; the third one succeeds."""
     hub.faults.add("ignore_range", path="*/f.bin")
     fault = hub.faults.add("close", path="*/f.bin", after=7 * MIB + 1, first=3)
     assert fetch.run(fetch.artifact(url, digest=digest)) == CONTENT
@@ -329,7 +329,7 @@ def test_a_server_without_ranges_whose_connections_break(fetch: Fetch, url: str,
 
 
 def test_a_server_without_ranges_whose_connections_break_for_ever(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """That ends after as many tries as a policy has, and the count agrees."""
+    """It ends after the policy's attempts, and the count of bytes is right."""
     hub.faults.add("ignore_range", path="*/f.bin")
     fault = hub.faults.add("close", path="*/f.bin", after=7 * MIB + 1)
     with pytest.raises(RemoteUnavailableError):
@@ -338,7 +338,7 @@ def test_a_server_without_ranges_whose_connections_break_for_ever(fetch: Fetch, 
 
 
 def test_ranges_of_which_nothing_says_that_they_belong_together(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Neither digest nor validator: the file is taken by one answer, from its first byte to its last."""
+    """With neither digest nor validator the file is taken from one response, from its first byte to its last."""
     fault = hub.faults.add("no_validator", path="*/f.bin")
     assert fetch.run(fetch.artifact(url, digest=False)) == CONTENT
     assert fault.fired == 2
@@ -346,7 +346,7 @@ def test_ranges_of_which_nothing_says_that_they_belong_together(fetch: Fetch, ur
 
 
 def test_no_validator_where_the_digest_is_known(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """The digest says whether they belong together: ranges by all connections."""
+    """With a digest, ranges are fetched over all connections: the digest shows whether they belong together."""
     fault = hub.faults.add("no_validator", path="*/f.bin")
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired == RANGES
@@ -355,7 +355,7 @@ def test_no_validator_where_the_digest_is_known(fetch: Fetch, url: str, hub: Hub
 
 @pytest.mark.parametrize("offset", [-1000, 1000])
 def test_a_length_of_one_answer_that_is_wrong(fetch: Fetch, url: str, hub: HubServer, offset: int) -> None:
-    """What is missing of the range is asked for; what never comes is not waited for beyond the range's end."""
+    """Missing bytes of the range are requested again, and nothing is awaited beyond the end of the range."""
     fault = hub.faults.add("content_length", path="*/f.bin", offset=offset, nth=3)
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired == 1
@@ -364,7 +364,7 @@ def test_a_length_of_one_answer_that_is_wrong(fetch: Fetch, url: str, hub: HubSe
 
 
 def test_endless_truncation(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Nothing but heads: each connection gives up, the address with the last of them."""
+    """If no response has a body, every connection gives up, and with the last one the URL."""
     fault = hub.faults.add("close", path="*/f.bin", after=0, since=2)
     artifact = fetch.artifact(url)
     with pytest.raises(RemoteUnavailableError):
@@ -399,7 +399,7 @@ LASTING: list[tuple[Kind, dict[str, Any], type[ProvisionerError], int]] = [
 def test_what_stays(  # noqa: PLR0917 - fixtures and a table
     fetch: Fetch, url: str, hub: HubServer, kind: Kind, fields: dict[str, Any], error: type[ProvisionerError], requests: int
 ) -> None:
-    """Each lasting fault has its error and a bounded number of requests; nobody else asks before the first was answered."""
+    """Each permanent fault raises its error after a bounded number of requests; no connection joins before the first response."""
     fault = hub.faults.add(kind, path="*/f.bin", **fields)
     with pytest.raises(error) as caught:
         fetch.run(fetch.artifact(url))
@@ -413,7 +413,7 @@ def test_what_stays(  # noqa: PLR0917 - fixtures and a table
 
 @pytest.mark.parametrize("status", [503, 404, 403])
 def test_what_has_arrived_when_it_fails_for_good_is_kept(fetch: Fetch, url: str, hub: HubServer, status: int) -> None:
-    """After two ranges nothing more comes: the run fails, and the next one asks for the rest alone."""
+    """If nothing arrives after two ranges the run fails, and the next run requests the rest alone."""
     artifact = fetch.artifact(url)
     fault = hub.faults.add("status", path="*/f.bin", status=status, since=3)
     with pytest.raises(ProvisionerError):
@@ -429,7 +429,7 @@ def test_what_has_arrived_when_it_fails_for_good_is_kept(fetch: Fetch, url: str,
 
 
 def test_a_mirror_takes_over_what_has_arrived(fetch: Fetch, url: str, mirror: str, hub: HubServer) -> None:
-    """The first address stops answering; the mirror is asked for what is missing alone."""
+    """When the first URL stops responding, the mirror is asked for the missing bytes alone."""
     fault = hub.faults.add("status", path="*/files.example.org/f.bin", status=404, since=3)
     assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
     assert fault.fired >= 1
@@ -438,7 +438,7 @@ def test_a_mirror_takes_over_what_has_arrived(fetch: Fetch, url: str, mirror: st
 
 
 def test_a_flipped_byte(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """The digest finds it, the bytes are dropped, and nothing is left to be resumed."""
+    """The digest shows it, the bytes are dropped, and nothing is left to resume."""
     artifact = fetch.artifact(url)
     fault = hub.faults.add("flip", path="*/f.bin", offset=9 * MIB + 1)
     with pytest.raises(DigestMismatchError):
@@ -448,7 +448,7 @@ def test_a_flipped_byte(fetch: Fetch, url: str, hub: HubServer) -> None:
 
 
 def test_a_flipped_byte_and_a_mirror(fetch: Fetch, url: str, mirror: str, hub: HubServer) -> None:
-    """The mirror is asked for all of it: nobody knows which byte was wrong."""
+    """The mirror is asked for the whole file, since it is unknown which byte was wrong."""
     fault = hub.faults.add("flip", path="*/files.example.org/f.bin", offset=9 * MIB + 1)
     assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
     assert fault.fired == 1
@@ -456,7 +456,7 @@ def test_a_flipped_byte_and_a_mirror(fetch: Fetch, url: str, mirror: str, hub: H
 
 
 def test_a_flipped_byte_that_an_earlier_run_left(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Its CRC is of the wrong byte, so it is believed until the end: then everything is fetched once more, and no oftener."""
+    """It is found at the end, since its CRC is that of the wrong byte: then the file is fetched once more, and only once."""
     artifact = fetch.artifact(url)
     flip = hub.faults.add("flip", path="*/f.bin", offset=MIB + 1)
     fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
@@ -472,7 +472,7 @@ def test_a_flipped_byte_that_an_earlier_run_left(fetch: Fetch, url: str, hub: Hu
 
 @pytest.mark.parametrize("digest", [True, False])
 def test_a_mirror_of_what_an_earlier_run_left(fetch: Fetch, url: str, mirror: str, hub: HubServer, *, digest: bool) -> None:
-    """With a digest the bytes are anybody's; without one, those of one address are never mixed with another's."""
+    """With a digest, bytes of any URL are resumed; without one, bytes of two URLs are never mixed."""
     artifact = fetch.artifact(url, mirror, digest=digest)
     fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
     with pytest.raises(RemoteUnavailableError):
@@ -488,7 +488,7 @@ def test_a_mirror_of_what_an_earlier_run_left(fetch: Fetch, url: str, mirror: st
 
 @pytest.mark.parametrize("content", [CONTENT, CONTENT[:-1], CONTENT[:-1] + b"?", None])
 def test_a_file_on_this_machine_and_a_mirror(fetch: Fetch, mirror: str, hub: HubServer, content: bytes | None) -> None:
-    """It is copied where it is right; where it is not, or not there, the mirror is asked."""
+    """A local file is copied if it is right; if it is wrong or missing, the mirror is asked."""
     path = fetch.folder.parent / "f.bin"
     if content is not None:
         path.write_bytes(content)
@@ -513,7 +513,7 @@ def test_a_file_on_this_machine_and_a_mirror(fetch: Fetch, mirror: str, hub: Hub
 def test_a_mirror_helps_whoever_found_out(  # noqa: PLR0917 - fixtures and a table
     fetch: Fetch, url: str, mirror: str, hub: HubServer, kind: Kind, fields: dict[str, Any], finder: str
 ) -> None:
-    """Whether it was the connection that leads or one that helps: the next address is asked, for what is missing alone."""
+    """Whether the leading connection or a helper gets the error, the next URL is asked for the missing bytes alone."""
     fault = hub.faults.add(kind, path="*/files.example.org/f.bin", since=2, **fields)
     gate = hub.faults.add("gate", path="*/files.example.org/f.bin", after=3 * MIB, nth=1, gate="leader")
 
@@ -532,7 +532,7 @@ def test_a_mirror_helps_whoever_found_out(  # noqa: PLR0917 - fixtures and a tab
 
 
 def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """The address has been given up and the next one is asked: nothing of the first may come into its way."""
+    """A helper that comes after its URL was given up does nothing: another URL is being used."""
     fault = hub.faults.add("status", path="*/f.bin", status=404, since=2)
     client = HttpClient(Network(fetch.time.retry(), fetch.stop))
     threads = FetchThreads(1, label="test", check_cancelled=fetch.stop.raise_if_requested)
@@ -551,7 +551,7 @@ def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) 
 
 
 def test_another_size(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """A file of another size than the catalog says costs one request, and what is there is not dropped for it."""
+    """A file of another size than the catalog says costs one request, and bytes that have arrived are kept."""
     artifact = fetch.artifact(url)
     fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
     with pytest.raises(RemoteUnavailableError):
@@ -570,12 +570,12 @@ def test_another_size(fetch: Fetch, url: str, hub: HubServer) -> None:
 
 
 def changed() -> bytes:
-    """Return what the server sends of the file after it changed."""
+    """Return what the server sends after the file changed."""
     return CONTENT.translate(CHANGED)
 
 
 def test_one_answer_of_another_version(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Nothing of it is taken, nor of what came before: the file begins anew, and is right."""
+    """When one response is of another version, everything is dropped, and the file is fetched anew."""
     fault = hub.faults.add("change", path="*/f.bin", nth=3)
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired == 1
@@ -583,14 +583,14 @@ def test_one_answer_of_another_version(fetch: Fetch, url: str, hub: HubServer) -
 
 
 def test_it_changes_while_it_arrives_and_no_digest_is_known(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """The new version comes whole; never a mixture."""
+    """The new version arrives whole, never a mixture."""
     fault = hub.faults.add("change", path="*/f.bin", since=3)
     assert fetch.run(fetch.artifact(url, digest=False)) == changed()
     assert fault.fired >= RANGES
 
 
 def test_it_changes_while_it_arrives(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """The catalog's digest is of the old version: the new one is refused."""
+    """The new version is refused, since the catalog's digest is that of the old one."""
     fault = hub.faults.add("change", path="*/f.bin", since=3)
     with pytest.raises(DigestMismatchError):
         fetch.run(fetch.artifact(url))
@@ -599,7 +599,7 @@ def test_it_changes_while_it_arrives(fetch: Fetch, url: str, hub: HubServer) -> 
 
 @pytest.mark.parametrize("digest", [True, False])
 def test_it_changes_between_two_runs(fetch: Fetch, url: str, hub: HubServer, *, digest: bool) -> None:
-    """What the first run left belongs to the old version, and is dropped."""
+    """Bytes that the first run left are of the old version, and are dropped."""
     artifact = fetch.artifact(url, digest=digest)
     fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
     with pytest.raises(RemoteUnavailableError):
@@ -617,14 +617,14 @@ def test_it_changes_between_two_runs(fetch: Fetch, url: str, hub: HubServer, *, 
 
 
 def test_each_answer_of_its_own_version(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Servers behind one name that do not agree on the ETag: the digest decides, and it is right."""
+    """If every response has another ETag, the digest decides that the file is right."""
     fault = hub.faults.add("etag", path="*/f.bin")
     assert fetch.run(fetch.artifact(url)) == CONTENT
     assert fault.fired > RANGES
 
 
 def test_each_answer_of_its_own_version_and_no_digest_is_known(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """Nobody can say that the ranges belong together: nothing is accepted."""
+    """Without a digest nothing is accepted, since ranges might not belong together."""
     fault = hub.faults.add("etag", path="*/f.bin")
     with pytest.raises(UpstreamChangedError):
         fetch.run(fetch.artifact(url, digest=False))
@@ -632,7 +632,7 @@ def test_each_answer_of_its_own_version_and_no_digest_is_known(fetch: Fetch, url
 
 
 def test_answers_at_the_same_time_of_different_versions(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """After a change several connections ask anew at once: what they get must agree, or it might be a mixture."""
+    """After a change several connections send requests at once: their responses must be of one version."""
     content = CONTENT[: 16 * MIB]
     hub.add_static("https://files.example.org/f.bin", content)
     for _ in range(3):
@@ -644,7 +644,7 @@ def test_answers_at_the_same_time_of_different_versions(fetch: Fetch, url: str, 
 
 
 def test_a_change_between_two_runs_costs_the_new_version_once(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """What the first run left was dropped when the change was seen: it cannot be what is wrong with the rest."""
+    """Resumed bytes that were dropped for a change do not count as the cause of a wrong digest."""
     artifact = fetch.artifact(url)
     fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
     with pytest.raises(RemoteUnavailableError):
@@ -663,7 +663,7 @@ def test_a_change_between_two_runs_costs_the_new_version_once(fetch: Fetch, url:
 
 
 def test_a_piece_that_a_power_cut_took_is_fetched_alone(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """The journal speaks of it, its bytes are others: its CRC shows that, and one piece is asked for."""
+    """A piece whose bytes do not have the CRC of the journal is requested again, and only that piece."""
     artifact = fetch.artifact(url)
     fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
     with pytest.raises(RemoteUnavailableError):
@@ -680,7 +680,7 @@ def test_a_piece_that_a_power_cut_took_is_fetched_alone(fetch: Fetch, url: str, 
 
 @pytest.mark.parametrize("journal", [b"", b"{", b"[]\n", b'{"version": 1}\n', b"\xff" * 100, None])
 def test_a_journal_that_says_nothing(fetch: Fetch, url: str, hub: HubServer, journal: bytes | None) -> None:
-    """Whatever lies where the journal was, the result is right."""
+    """With any content of the journal the result is right."""
     artifact = fetch.artifact(url)
     fault = hub.faults.add("status", path="*/f.bin", status=503, since=3)
     with pytest.raises(RemoteUnavailableError):
@@ -698,7 +698,7 @@ def test_a_journal_that_says_nothing(fetch: Fetch, url: str, hub: HubServer, jou
 
 @pytest.fixture
 def authorized(fetch: Fetch, hub: HubServer) -> Artifact:
-    """Return a file in a repository, whose bytes are at another origin behind signed addresses."""
+    """Return a file of a repository whose bytes are at another origin behind signed URLs."""
     repo = hub.hub.add_repo("ann/large", {"f.bin": CONTENT}, private=True)
     fetch.authorization = {"authorization": f"Bearer {TOKEN}"}
     client = HubClient(hub.endpoint, TOKEN, Network(fetch.time.retry(), fetch.stop))
@@ -706,7 +706,7 @@ def authorized(fetch: Fetch, hub: HubServer) -> Artifact:
 
 
 def test_a_redirect_is_asked_for_once(fetch: Fetch, authorized: Artifact, hub: HubServer) -> None:
-    """The Hub counts questions: where it led is remembered. Only the Hub sees the token."""
+    """The target of a redirect is remembered, since the Hub limits requests; only the Hub gets the token."""
     assert fetch.run(authorized) == CONTENT
     asked = hub.log.entries("*f.bin", origin="hub")
     served = hub.log.entries("*f.bin", origin="cdn")
@@ -715,7 +715,7 @@ def test_a_redirect_is_asked_for_once(fetch: Fetch, authorized: Artifact, hub: H
 
 
 def test_no_credentials_where_a_redirect_led(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """A range that goes straight to the remembered address carries none, and neither does the one that was redirected."""
+    """Requests to another origin have no credentials, whether they were redirected or use the remembered target."""
     fetch.authorization = {"authorization": f"Bearer {TOKEN}"}
     fault = hub.faults.add("redirect", path="/elsewhere", location=url)
     assert fetch.run(fetch.artifact(f"{hub.endpoint}/elsewhere", authorized=True)) == CONTENT
@@ -725,7 +725,7 @@ def test_no_credentials_where_a_redirect_led(fetch: Fetch, url: str, hub: HubSer
 
 
 def test_a_remembered_address_of_the_same_origin_is_still_asked_with_credentials(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """They are for the origin, not for the path."""
+    """Credentials are for the origin, not for a path."""
     fetch.authorization = {"authorization": f"Bearer {TOKEN}"}
     first = url.replace("files.example.org/f.bin", "files.example.org/old.bin")
     fault = hub.faults.add("redirect", path="*/old.bin", location="/files.example.org/f.bin")
@@ -735,7 +735,7 @@ def test_a_remembered_address_of_the_same_origin_is_still_asked_with_credentials
 
 
 def test_a_signed_address_that_ends_is_asked_for_anew(fetch: Fetch, authorized: Artifact, hub: HubServer) -> None:
-    """It holds for a while only, shorter than a large file may take."""
+    """When a signed URL expires during a transfer, a new one is requested."""
     held = hub.faults.add("gate", path="*f.bin", origin="cdn", after=0, nth=1, gate="first")
 
     def expire() -> None:
@@ -757,7 +757,7 @@ def test_a_signed_address_that_ends_is_asked_for_anew(fetch: Fetch, authorized: 
 
 
 def test_one_budget_for_all_connections(fetch: Fetch, url: str, hub: HubServer) -> None:
-    """A file of 21 MB at 1 MB/s takes 21 s of the clock, however many connections bring it."""
+    """A file of 21 MB at 1 MB/s takes 21 s, over any number of connections."""
     fetch.bytes_per_second = 1_000_000.0
     begun = fetch.time.clock()
     assert fetch.run(fetch.artifact(url)) == CONTENT

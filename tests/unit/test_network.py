@@ -17,7 +17,7 @@ PROXIES = Proxies("http://plain:3128", "http://secure:3128")
 
 
 def test_each_scheme_has_its_proxy() -> None:
-    """HTTP_PROXY is for http, HTTPS_PROXY for https, and nothing is for anything else."""
+    """HTTP_PROXY applies to http, HTTPS_PROXY to https, and neither to another scheme."""
     assert PROXIES.for_url("http://a.example/x") == "http://plain:3128"
     assert PROXIES.for_url("https://a.example/x") == "http://secure:3128"
     assert PROXIES.for_url("file:///x") is None
@@ -26,7 +26,7 @@ def test_each_scheme_has_its_proxy() -> None:
 
 
 def test_a_proxy_without_a_scheme_is_an_http_proxy() -> None:
-    """People write it that way, and most tools accept it."""
+    """A proxy may be written without `http://`, as most tools accept it."""
     assert Proxies(https="proxy:3128").for_url("https://a.example") == "http://proxy:3128"
 
 
@@ -56,12 +56,12 @@ def test_a_proxy_without_a_scheme_is_an_http_proxy() -> None:
     ],
 )
 def test_no_proxy(no_proxy: str, url: str, direct: bool) -> None:
-    """Hosts, domains, ports, addresses and networks are reached directly."""
+    """Hosts, domains, ports, addresses and networks in NO_PROXY are reached directly."""
     assert (PROXIES._replace(no_proxy=no_proxy).for_url(url) is None) is direct
 
 
 def test_a_certificate_file_that_is_none_is_a_wrong_setting(tmp_path: Path) -> None:
-    """A missing or useless file is said to be that, by the setting's name."""
+    """A missing file and one without certificates raise an error that names the setting."""
     empty = tmp_path / "empty.pem"
     empty.write_text("no certificate\n", "utf-8")
     for path in (empty, tmp_path / "missing.pem"):

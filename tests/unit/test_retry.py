@@ -1,4 +1,4 @@
-"""The retry policy: what is asked again, how long it waits, and when it gives up. No time passes here."""
+"""The retry policy: what is retried, how long it waits, and when it gives up. No time passes here."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NOW = 1_700_000_000.0
 
 
 class Script:
-    """An action that does what it is told, one item for each try; counts the tries."""
+    """An action with one prepared result for each attempt; counts the attempts."""
 
     def __init__(self, *steps: ProvisionerError | str) -> None:
         self.steps = list(steps)
         self.tries = 0
 
     def __call__(self) -> str:
-        """Do the next step; the last one stays."""
+        """Return or raise the next result; the last one stays."""
         self.tries += 1
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, ProvisionerError):
@@ -39,7 +39,7 @@ def failing(**settings: float) -> Script:
 
 
 def test_success_waits_for_nothing() -> None:
-    """What works at once is asked once."""
+    """An action that succeeds is called once, without a wait."""
     time, action = FakeTime(), Script("done")
     assert (time.retry().call("it", action), action.tries, time.waits) == ("done", 1, [])
 
@@ -53,7 +53,7 @@ def test_waits_grow_with_full_jitter_up_to_the_cap() -> None:
 
 
 def test_attempts_are_bounded_and_the_error_tells_the_story() -> None:
-    """The last error says what was asked, how often, over how long, and what came last; its cause is kept."""
+    """The final error names the request, the attempts, the time and the last error, which is its cause."""
     time, action = FakeTime(), failing()
     with pytest.raises(RemoteUnavailableError) as caught:
         time.retry(RetryPolicy(attempts=4)).call("the listing of acme/songs", action)
@@ -64,7 +64,7 @@ def test_attempts_are_bounded_and_the_error_tells_the_story() -> None:
 
 
 def test_what_gave_up_is_not_asked_again_by_a_caller_further_out() -> None:
-    """The final error is no longer transient: nested policies do not multiply."""
+    """The final error is not transient, so that nested policies do not multiply."""
     time, action = FakeTime(), failing()
     retry = time.retry(RetryPolicy(attempts=3))
     with pytest.raises(RemoteUnavailableError):
@@ -73,7 +73,7 @@ def test_what_gave_up_is_not_asked_again_by_a_caller_further_out() -> None:
 
 
 def test_permanent_errors_pass_at_once() -> None:
-    """What is no Transient is final."""
+    """Any error other than Transient is raised without a retry."""
     time, action = FakeTime(), Script(NotFoundError("gone"))
     with pytest.raises(NotFoundError):
         time.retry().call("it", action)
@@ -81,7 +81,7 @@ def test_permanent_errors_pass_at_once() -> None:
 
 
 def test_total_time_is_bounded() -> None:
-    """A try is not made when its wait would end after the total."""
+    """There is no further attempt if its wait would end after the total time."""
     time = FakeTime()
 
     def action() -> None:
@@ -93,14 +93,14 @@ def test_total_time_is_bounded() -> None:
 
 
 def test_the_servers_wish_is_honoured() -> None:
-    """It waits at least as long as the server said, even beyond the cap."""
+    """It waits at least as long as the server asks, even beyond the cap."""
     time, action = FakeTime(), Script(Transient("429", retry_after=60), "done")
     assert time.retry(RetryPolicy(cap_seconds=5)).call("it", action) == "done"
     assert time.waits == [60.5]
 
 
 def test_a_server_cannot_park_us() -> None:
-    """A wish beyond the total is not waited for: the next source may do better."""
+    """If the server asks for a wait beyond the total time, it gives up at once: another source may work."""
     time, action = FakeTime(), Script(Transient("429", retry_after=86400))
     with pytest.raises(RemoteUnavailableError, match=r"asked once.*asks to wait 86400 s"):
         time.retry().call("it", action)
@@ -108,7 +108,7 @@ def test_a_server_cannot_park_us() -> None:
 
 
 def test_progress_counts_anew() -> None:
-    """A transfer that gets on is not given up, however often it breaks; one that stalls is."""
+    """A transfer that makes progress is continued, however often it breaks; one that stalls is given up."""
     time, arrived = FakeTime(), 0
     tries = 0
 
@@ -126,7 +126,7 @@ def test_progress_counts_anew() -> None:
 
 
 def test_throttling_slows_down_everybody() -> None:
-    """Who comes after a "too many requests" waits until its time is over, though it failed for somebody else."""
+    """After "too many requests" the next request of every caller waits."""
     time = FakeTime()
     retry = time.retry()
     paused = threading.Event()
@@ -149,7 +149,7 @@ def test_throttling_slows_down_everybody() -> None:
 
 
 def test_an_ordinary_failure_slows_down_nobody_else() -> None:
-    """A 503 of one file is that file's own matter."""
+    """After a 503 only the caller that got it waits."""
     time = FakeTime()
     retry = time.retry(RetryPolicy(attempts=1))
     with pytest.raises(RemoteUnavailableError):
@@ -159,7 +159,7 @@ def test_an_ordinary_failure_slows_down_nobody_else() -> None:
 
 
 def test_a_request_to_stop_ends_the_wait() -> None:
-    """The pause is the Stop's, and its reason comes out as it is."""
+    """A request to stop ends a wait, and its reason is raised unchanged."""
     stop = Cancellation()
     reason = InterruptedBySignal(15)
 
@@ -178,7 +178,7 @@ def test_a_request_to_stop_ends_the_wait() -> None:
     policy=st.builds(RetryPolicy, base_seconds=st.floats(0, 60), cap_seconds=st.floats(0, 600)),
 )
 def test_a_wait_is_never_longer_than_the_cap(failures: int, policy: RetryPolicy) -> None:
-    """However often it failed, the bound is a number between zero and the cap."""
+    """For any number of failures the bound is between zero and the cap."""
     assert 0 <= policy.backoff(failures) <= policy.cap_seconds
 
 
@@ -208,13 +208,13 @@ def test_a_wait_is_never_longer_than_the_cap(failures: int, policy: RetryPolicy)
     ],
 )
 def test_parse_retry_after(headers: dict[str, str], expected: float | None) -> None:
-    """Seconds, dates and the Hub's own header are understood; nonsense is no wish."""
+    """Seconds, dates and the Hub's own header are understood; anything else is ignored."""
     assert parse_retry_after(headers, NOW) == expected
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
 def test_these_answers_may_be_others_later(status: int) -> None:
-    """Overload and accidents pass; only "too many requests" concerns everybody."""
+    """Overload and server errors are transient; only "too many requests" throttles every caller."""
     error = transient_error("hub.example", status, {"Retry-After": "4"}, NOW)
     assert error is not None
     assert (error.retry_after, error.throttled) == (4.0, status == 429)
@@ -223,5 +223,5 @@ def test_these_answers_may_be_others_later(status: int) -> None:
 
 @pytest.mark.parametrize("status", [200, 206, 301, 400, 401, 403, 404, 409, 416, 501, 505])
 def test_these_answers_are_final(status: int) -> None:
-    """Refusals are not asked again."""
+    """Refusals are not retried."""
     assert transient_error("hub.example", status, {}, NOW) is None
