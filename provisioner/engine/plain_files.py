@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from provisioner.engine.staged_tree import Part, file_entry
 from provisioner.volume.fs.atomic import write_new
 from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.links import share_or_copy
 from provisioner.volume.fs.remove import remove_tree
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class PlainFiles:
                     staged.move_to(target)
                     moved = target
                 else:
-                    link_or_copy(moved, target)
+                    share_or_copy(moved, target)
             parts[artifact.content_id] = Part((entry,), is_whole=True)
         if moved is None and not keep:
             staged.drop()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from provisioner.engine.staged_tree import Part, file_entry
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.links import link_or_copy, share_or_copy
 from provisioner.volume.staging.hashing import hash_file
 from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.tree_check import check_entry, check_tree
@@ -161,7 +161,7 @@ class Reuse:
         if candidate is None:
             return None
         for entry in candidate.entries:
-            self._link(candidate.tree, entry)
+            self._link(candidate, entry)
         if artifact.unpack == "none":
             return Part(candidate.entries, is_whole=True)
         part = Part(candidate.entries, candidate.is_whole)
@@ -184,7 +184,7 @@ class Reuse:
             self._inside[directory] = directory.resolve() == tree.resolve() / directory.relative_to(tree)
         return self._inside[directory]
 
-    def _link(self, tree: Path, entry: Entry) -> None:
+    def _link(self, candidate: _Candidate, entry: Entry) -> None:
         self._check_cancelled()
         target = self._tree.path / entry.path
         if entry.kind == "folder":
@@ -193,7 +193,12 @@ class Reuse:
         make_directory(target.parent)
         with disk_errors(f"replacing {target}"):
             target.unlink(missing_ok=True)
-        link_or_copy(tree / entry.path, target)
+        source = candidate.tree / entry.path
+        if candidate.is_hashed:
+            # The damaged tree goes when this one takes its place.
+            link_or_copy(source, target)
+        else:
+            share_or_copy(source, target)
 
 
 def _by_artifact(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

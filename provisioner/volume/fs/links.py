@@ -1,4 +1,4 @@
-"""Hard links where the file system has them, copies where it does not."""
+"""Files that share their bytes, by reflinks or hard links where the file system has them; otherwise copies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.fs.errors import disk_errors
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 _NO_HARD_LINKS: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 )
+
+_FICLONE: Final = 0x40049409
+"""``FICLONE`` of ``linux/fs.h``, see ``man 2 ioctl_ficlone``."""
+_NO_REFLINKS: Final = frozenset(
+    {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+)
+_no_reflinks: set[int] = set()
+"""Devices that turned out to have no reflinks."""
+_WRITE: Final = 0o222
 
 
 def link_or_copy(source: Path, target: Path) -> bool:
@@ -52,6 +62,71 @@ def link_or_copy(source: Path, target: Path) -> bool:
     with disk_errors(f"copying {source} to {target}", target, needed=facts.st_size):
         _copy(source, target, facts)
     return False
+
+
+def share_or_copy(source: Path, target: Path) -> bool:
+    """Make ``target``, which must not exist, have the bytes of ``source``, so that nobody changes both by editing one.
+
+    A reflink is a file of its own. Where the file system has none, both become names of one file, which is made read-only;
+    where it cannot be (another user owns it), or hard links are not possible, ``target`` is a copy. A symbolic link is copied
+    as a link with the same text.
+
+    Returns:
+        Whether the bytes are shared, and take no space again.
+
+    Raises:
+        VolumeFullError: no space for the copy; the part that was written is removed.
+        VolumeNotWritableError: permission denied, or a read-only volume.
+        VolumeError: any other error, for example because the target exists.
+    """
+    with disk_errors(f"linking {source} to {target}", target):
+        facts = os.lstat(source)
+        if not stat.S_ISREG(facts.st_mode):
+            return link_or_copy(source, target)
+        if _reflink(source, target, facts):
+            return True
+    if _make_read_only(source):
+        return link_or_copy(source, target)
+    with disk_errors(f"copying {source} to {target}", target, needed=facts.st_size):
+        _copy(source, target, facts)
+    return False
+
+
+def _reflink(source: Path, target: Path, facts: os.stat_result) -> bool:
+    """Make a file that shares the blocks of ``source`` until one of the two changes; ``False``: this device has no such files."""
+    if not sys.platform.startswith("linux") or facts.st_dev in _no_reflinks:
+        return False
+    import fcntl  # noqa: PLC0415 - Windows has no such module
+
+    mode = EXECUTABLE_MODE if facts.st_mode & stat.S_IXUSR else FILE_MODE
+    reader = os.open(source, OPEN_READ)
+    try:
+        writer = os.open(target, OPEN_NEW, mode)
+        try:
+            fcntl.ioctl(writer, _FICLONE, reader)
+            set_mode(writer, mode)
+            os.utime(writer, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+        except OSError as error:
+            os.unlink(target)  # noqa: PTH108
+            if error.errno not in _NO_REFLINKS:
+                raise
+            _no_reflinks.add(facts.st_dev)
+            return False
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+    return True
+
+
+def _make_read_only(path: Path) -> bool:
+    """Take the right to write from everybody; return whether nobody has it now."""
+    handle = os.open(path, OPEN_READ)
+    try:
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        return not mode & _WRITE or (set_mode(handle, mode & ~_WRITE) and not os.fstat(handle).st_mode & _WRITE)
+    finally:
+        os.close(handle)
 
 
 def _copy(source: Path, target: Path, facts: os.stat_result) -> None:

@@ -13,6 +13,14 @@ EXECUTABLE_MODE: Final = 0o775
 DIRECTORY_MODE: Final = 0o775
 
 
+def undo_umask(handle: int) -> os.stat_result:
+    """Give an open file that is to be published the mode that it was opened with, and return its facts."""
+    facts = os.fstat(handle)
+    if stat.S_IMODE(facts.st_mode) != FILE_MODE:
+        set_mode(handle, FILE_MODE)
+    return facts
+
+
 def set_mode(handle: int, mode: int) -> bool:
     """Set the mode of an open file or directory to exactly ``mode``; return ``False`` where the file system keeps no modes.
 

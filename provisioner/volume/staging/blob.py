@@ -15,6 +15,7 @@ from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import CHUNK, read_file
+from provisioner.volume.fs.modes import FILE_MODE, undo_umask
 from provisioner.volume.staging.hashing import Hasher, digest_mismatch
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Blob:
         with disk_errors(f"staging {artifact.name}"):
             make_directory(directory)
             # Unbuffered: what counts as written is with the kernel, and survives the death of this process.
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o664)
-            self.have = os.fstat(self._file).st_size
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), FILE_MODE)
+            self.have = undo_umask(self._file).st_size
         self._hasher = self._new_hasher()
         if self.have:
             self._resume()

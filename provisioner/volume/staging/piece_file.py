@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.modes import FILE_MODE, undo_umask
 from provisioner.volume.staging.journal import Journal
 from provisioner.volume.staging.pieces import PIECE, length_of_piece, number_of_pieces
 
@@ -42,7 +43,8 @@ class PieceFile:
         self.origin: tuple[str, str] | None = None
         with disk_errors("staging", self.path):
             make_directory(directory)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o664)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), FILE_MODE)
+            undo_umask(self._file)
         try:
             self._resume(check_cancelled)
         except BaseException:

@@ -18,7 +18,7 @@ from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.fs.remove import remove_leftover, remove_tree
+from provisioner.volume.fs.remove import remove_leftover
 from provisioner.volume.store.newer_records import newer_record_error
 from provisioner.volume.store.receipt_file import read_receipt, write_receipt
 from provisioner.volume.store.tree_check import check_tree
@@ -157,8 +157,13 @@ class Publisher:
         findings = check_tree(staged, manifest, deep=False, check_cancelled=self._check_cancelled)
         if prune:
             for finding in findings:
-                if finding.problem == "extra":
-                    remove_tree(staged / finding.path)
+                if finding.problem == "extra" and not remove_leftover(staged / finding.path):
+                    self._cleaner.clear_staging(dataset)
+                    raise VolumeError(
+                        f"{dataset}: {finding.path!r}, which an earlier attempt left in the staged tree, cannot be removed;"
+                        " it was moved aside, and nothing was published",
+                        hint="Start again: the data set is then built in another place.",
+                    )
             findings = [finding for finding in findings if finding.problem != "extra"]
         if findings:
             raise VolumeError(
