@@ -93,6 +93,24 @@ def merged(text: str, values: Mapping[str, str]) -> bytes:
     return ("".join(f"{line}\n" for line in kept)).encode() + environment_lines(values)
 
 
+def check_writable(path: Path) -> None:
+    """Try whether :func:`write_private` could write a file; nothing of it stays.
+
+    Raises:
+        ConfigurationError: it could not.
+    """
+    target = path.resolve()
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        draft.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be written: {error.strerror}; nothing was asked",
+            hint="Give another path with --env-file, or make the directory writable.",
+        ) from error
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, whole or not at all.
 

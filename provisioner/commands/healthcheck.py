@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.result import CommandResult
 from provisioner.errors import TryAgainError
+from provisioner.reporting.heartbeat import heartbeat_of
 from provisioner.reporting.status import STALE_SECONDS
-from provisioner.volume.store.json_file import read_json
+from provisioner.volume.store.json_file import absence_of, read_json
 
 if TYPE_CHECKING:
     import argparse
@@ -32,17 +32,20 @@ def run(request: CommandRequest) -> CommandResult:
     """Check the heartbeat of the run in this container.
 
     Raises:
-        TryAgainError: the status file was not updated recently.
+        TryAgainError: the status file was not updated recently, or there is none.
     """
     if not any(_is_ours(words) for words in _first_processes()):
         return CommandResult()
     path = request.session().layout.status
-    age_seconds = time.time() - _timestamp((read_json(path) or {}).get("updated_at"))
-    if age_seconds > STALE_SECONDS:
+    document = read_json(path)
+    if document is None:
         raise TryAgainError(
-            f"the run has given no sign of life on {path} for {age_seconds:.0f} s",
-            hint="It may wait for another writer: look at the log.",
+            f"the run in this container is not known to be alive: {path} {absence_of(path)}",
+            hint="A run writes it when it has the lock: it may wait for another writer, or may not write there. Look at the log.",
         )
+    problem = heartbeat_of(document, time.time()).problem
+    if problem:
+        raise TryAgainError(f"{path}: {problem}", hint="It may wait for another writer: look at the log.")
     return CommandResult()
 
 
@@ -61,11 +64,3 @@ def _first_processes() -> Iterator[list[str]]:
 def _is_ours(words: list[str]) -> bool:
     """Return whether a command line is that of a Python that runs this program."""
     return Path(words[0]).name.startswith("python") and any(Path(word).name == "entrypoint.py" for word in words[1:])
-
-
-def _timestamp(text: object) -> float:
-    """Return the seconds since the epoch that an ISO 8601 text means; 0 for anything else."""
-    try:
-        return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
-        return 0.0

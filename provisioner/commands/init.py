@@ -1,6 +1,6 @@
 """``init``: ask on a terminal for what a first run needs, and write it to ``.env`` for Compose.
 
-Nothing is written before the last question.
+Nothing is created or written before the answers have been confirmed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.commands.env_file import merged, read_env_file, with_earlier_answers, write_private
+from provisioner.commands.env_file import check_writable, merged, read_env_file, with_earlier_answers, write_private
 from provisioner.commands.questions.account import ask_account
 from provisioner.commands.questions.data import ask_data
-from provisioner.commands.questions.repository import ask_repository
+from provisioner.commands.questions.repository import RepositoryAnswer, ask_repository, create_repository
 from provisioner.commands.questions.terminal import Terminal
 from provisioner.commands.result import CommandResult
 from provisioner.errors import UsageError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from provisioner.remote.hub.repository.values import RepositoryOutcome
 
 DESCRIPTION: Final = """\
-Ask on a terminal for what a first run needs (token, repository, phase, licences), create the repository, and write the answers
-to .env for Compose. Nothing is written before the last question."""
+Ask on a terminal for what a first run needs (token, repository, phase, licences), show the answers, and, when they are
+confirmed, create the repository and write them to .env for Compose. Without that nothing is created or written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Ask, create the repository, write the file.
+    """Ask, show the answers, create the repository, write the file.
 
     Raises:
-        UsageError: there is no terminal to ask on.
+        UsageError: there is no terminal to ask on, or the answers were not confirmed.
         ConfigurationError: the file cannot be read or written.
     """
     settings, catalog, file = request.settings, request.catalog(), Path(request.options.env_file)
@@ -49,20 +49,39 @@ def run(request: CommandRequest) -> CommandResult:
             hint="Set HF_TOKEN (or HF_TOKEN_FILE), DATASET_REPO, DATASET_REPO_ORG, DATASET_REPO_PRIVATE, PHASE and"
             f" ACCEPT_LICENSES in the environment or in {file}; 'repo create' makes the repository.",
         )
+    check_writable(file)
     terminal = Terminal(request.redactor)
     existing = read_env_file(file)
-    terminal.say("Enter keeps what is in [brackets]. Ctrl-C leaves; nothing is written before the end.")
+    terminal.say("Enter keeps what is in [brackets]. Ctrl-C leaves; nothing is created or written before the end.")
     if existing is not None:
         terminal.say(f"{file} is there already: what is answered here is replaced in it, other lines stay.")
         settings = with_earlier_answers(settings, existing, file, request.redactor)
     account = ask_account(terminal, settings, request.cancellation)
     repository = ask_repository(terminal, account)
     data = ask_data(terminal, settings, catalog, request.session().store.reader.inventory())
+    _confirm(terminal, file, repository, data)
+    repository = create_repository(terminal, account, repository)
     values = {**repository.variables, **data}
     if account.token is not None:
         values["HF_TOKEN"] = account.token.reveal()
     write_private(file, merged(existing or "", values))
     return _result(file, values, repository.outcome)
+
+
+def _confirm(terminal: Terminal, file: Path, repository: RepositoryAnswer, data: Mapping[str, str]) -> None:
+    """Show what will be done, and ask whether to do it.
+
+    Raises:
+        UsageError: no.
+    """
+    if repository.wanted is not None:
+        kind = "private" if repository.wanted.private else "public"
+        made = f"the {kind} data-set repository {repository.place} is created, if it does not exist, and "
+    else:
+        made = ""
+    terminal.say(f"Now {made}{file} is written, with {', '.join(f'{name}={value}' for name, value in data.items())}.")
+    if not terminal.confirm("Go ahead?", default=True):
+        raise UsageError("the answers were not confirmed: nothing was created or written", hint="Run 'init' again.")
 
 
 def _result(file: Path, values: Mapping[str, str], outcome: RepositoryOutcome | None) -> CommandResult:

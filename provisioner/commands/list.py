@@ -27,4 +27,4 @@ def run(request: CommandRequest) -> CommandResult:
     """
     catalog = request.catalog()
     inventory = request.session().store.reader.inventory()
-    return CommandResult(catalog_document(catalog, inventory), catalog_text(catalog, inventory))
+    return CommandResult(catalog_document(catalog, inventory), catalog_text(catalog, inventory, columns=request.columns))

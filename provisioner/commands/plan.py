@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.arguments import add_selection
 from provisioner.commands.result import CommandResult
 from provisioner.engine.request import make_request, make_rules
-from provisioner.planning.plan import make_plan
+from provisioner.engine.view import plan_run
 from provisioner.reporting.plan_report import plan_document, plan_text
 
 if TYPE_CHECKING:
@@ -32,12 +32,11 @@ def run(request: CommandRequest) -> CommandResult:
         ProvisionerError: unknown names, or a volume that cannot be read.
     """
     catalog, rules = request.catalog(), make_rules(request.settings)
-    inventory = request.session().store.reader.inventory()
     wanted = make_request(request.settings, catalog)
-    plan = make_plan(wanted, catalog, inventory, rules)
+    plan, inventory = plan_run(request.session(), catalog)
     refusals = [error for error in (plan.shortfall, *(step.error for step in plan.steps)) if error is not None]
     return CommandResult(
         plan_document(plan, inventory, catalog, wanted, rules),
-        plan_text(plan, inventory, catalog, wanted, rules),
+        plan_text(plan, inventory, catalog, wanted, rules, columns=request.columns),
         refusals[0] if refusals else None,
     )

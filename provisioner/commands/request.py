@@ -50,6 +50,13 @@ class CommandRequest:
         """
         return load_catalog(self.settings.catalog_path)
 
+    @property
+    def columns(self) -> int:
+        """How wide a report may be: the terminal that standard output goes to, or a usual one."""
+        from provisioner.reporting.text_width import terminal_size  # noqa: PLC0415 - only commands with tables
+
+        return terminal_size(sys.stdout)[0]
+
     def progress(self) -> Progress:
         """Return counters that are shown on standard error."""
         from provisioner.reporting.display import make_display  # noqa: PLC0415 - most commands show none

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.result import CommandResult
 from provisioner.errors import NotFoundError, TryAgainError
+from provisioner.reporting.heartbeat import heartbeat_of
 from provisioner.reporting.status import SUCCESSFUL_STATES
 from provisioner.reporting.status_report import status_text
-from provisioner.volume.store.json_file import read_json
+from provisioner.volume.store.json_file import absence_of, read_json
 
 if TYPE_CHECKING:
     import argparse
@@ -33,12 +35,15 @@ def run(request: CommandRequest) -> CommandResult:
     document = read_json(path)
     if document is None:
         raise NotFoundError(
-            f"{path} is not there or cannot be understood: nothing was provisioned onto this volume",
+            f"{path} {absence_of(path)}: nothing is known of a run on this volume",
             hint="Run 'provision' first, or give the volume with --data-dir.",
         )
     state = str(document.get("state"))  # the file may hold anything
+    heartbeat = heartbeat_of(document, time.time()) if state == "provisioning" else None
+    shown = {**document, "heartbeat": heartbeat.as_record()} if heartbeat else document
     error = None
     if request.options.check and state not in SUCCESSFUL_STATES:
         kind = TryAgainError if state in {"provisioning", "interrupted"} else NotFoundError
-        error = kind(f"the volume is not ready: its state is {state!r}", hint="See 'status' for what is missing.")
-    return CommandResult(document, status_text(document), error)
+        problem = f"; {heartbeat.problem}" if heartbeat and heartbeat.problem else ""
+        error = kind(f"the volume is not ready: its state is {state!r}{problem}", hint="See 'status' for what is missing.")
+    return CommandResult(shown, status_text(document, columns=request.columns, heartbeat=heartbeat), error)

@@ -9,6 +9,7 @@ from provisioner.commands.result import CommandResult
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.verification import Checked, Verifier
 from provisioner.errors import DamagedTreeError
+from provisioner.units import format_bytes
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +59,7 @@ def run(request: CommandRequest) -> CommandResult:
 
 def _lines(checked: Checked) -> list[str]:
     if not checked.findings:
-        return [f"ok     {checked.label}: {checked.files:,} files, {checked.size:,} bytes"]
+        return [f"ok     {checked.label}: {checked.files:,} files, {format_bytes(checked.size)}"]
     return [f"WRONG  {checked.label}: {finding}" for finding in checked.findings]
 
 

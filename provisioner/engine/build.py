@@ -18,6 +18,7 @@ from provisioner.engine.reuse import Reuse
 from provisioner.engine.staged_tree import StagedTree
 from provisioner.engine.unpack import Unpacker
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NoRoomError, ProvisionerError, error_to_report
+from provisioner.units import format_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,7 +163,8 @@ def _check_free_space(step: Step, missing: Sequence[Artifact]) -> None:
     staged = {"at_once": sum(archives), "one_by_one": max(archives, default=0), "streamed": 0}[step.retention]
     needed = files + staged + sum(archives)  # what is unpacked is hardly smaller than the archive
     if needed > available:
+        shown, left = format_pair(needed, available)
         raise NoRoomError(
-            f"{step.recipe.label} needs {needed:,} bytes, as its source says now; {available:,} are left; nothing was fetched",
+            f"{step.recipe.label} needs {shown}, as its source says now; {left} are left; nothing was fetched",
             hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list').",
         )

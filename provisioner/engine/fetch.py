@@ -16,7 +16,7 @@ from provisioner.engine.fetch_threads import FileJob
 from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import VolumeFullError
 from provisioner.planning.capacity import LARGE
-from provisioner.reporting.units import format_bytes, format_share
+from provisioner.units import format_bytes, format_share
 from provisioner.volume.staging.blob import Blob
 from provisioner.volume.staging.hashing import checked_sha256
 from provisioner.volume.staging.ranged_file import RangedFile

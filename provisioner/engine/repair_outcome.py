@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provisioner.units import format_bytes
+
 if TYPE_CHECKING:
     from provisioner.engine.verification import Checked
     from provisioner.errors import ProvisionerError
@@ -38,5 +40,5 @@ class Outcome:
         if self.error is not None:
             return f"WRONG  {checked.label}: not repaired: {self.error.message}"
         if not self.done:
-            return f"ok     {checked.label}: {checked.files:,} files, {checked.size:,} bytes"
+            return f"ok     {checked.label}: {checked.files:,} files, {format_bytes(checked.size)}"
         return f"fixed  {checked.label}: {self.done}"

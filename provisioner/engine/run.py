@@ -17,12 +17,12 @@ from provisioner.engine.clients import Clients
 from provisioner.engine.repository_step import RepositoryStep
 from provisioner.engine.request import missing_data_error
 from provisioner.engine.result import Result, failed_state, fatal_failure, state_of
+from provisioner.engine.run_log import log_end, log_interruption, log_nothing_to_do, log_plan
 from provisioner.engine.status_file import StatusFile, new_board
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.view import plan_run, view_volume
 from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import LockTimeoutError, ProvisionerError, VolumeError, VolumeNotWritableError
-from provisioner.planning.plan import HERE
 from provisioner.volume.fs.mounts import is_persistent
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Run:
         self._cancellation = cancellation
         self._progress = progress
         self._in_image = in_image
+        self._begun = time.monotonic()
         self._status: StatusFile | None = None
         """``None``: the plan is not being carried out yet."""
 
@@ -101,6 +102,7 @@ class Run:
                 state: RunState = "interrupted" if error is self._cancellation.reason else "failed"
                 with contextlib.suppress(ProvisionerError):
                     self._status.close(state, error if isinstance(error, ProvisionerError) else None)
+                log_interruption(state, seconds=time.monotonic() - self._begun, fetched_bytes=self._progress.moved_bytes)
             raise
         finally:
             self._progress.close()
@@ -113,8 +115,7 @@ class Run:
     def _provision(self) -> Result:
         view = self._view()
         if view.is_satisfied:
-            _log_kept(view.plan)
-            _LOGGER.info("Nothing to do: the volume holds %s", _names_of(view.plan))
+            log_nothing_to_do(view.plan)
             return view.result()
         self._refuse_downloads(view.plan)
         self.clients.check()
@@ -133,7 +134,7 @@ class Run:
     def _provision_locked(self) -> Result:
         view = self._view()
         if view.is_satisfied:
-            _LOGGER.info("Nothing left to do: another run has done it")
+            log_nothing_to_do(view.plan, " any more, another run has done it")
             return view.result()
         self._refuse_downloads(view.plan)
         return self._carry_out(view)
@@ -145,7 +146,8 @@ class Run:
         # Most starts have nothing to do, and must not pay for what fetches and unpacks.
         from provisioner.engine.steps import StepRunner  # noqa: PLC0415
 
-        self._log_plan(view.plan)
+        log_plan(view.plan)
+        self._progress.expect({step.recipe.label: step.to_fetch for step in view.plan.steps if step.action == "fetch"})
         status = self._status = StatusFile(self.session, new_board(self.session, view.plan, view.inventory))
         status.open(view.inventory)
         if view.plan.shortfall is not None:
@@ -172,8 +174,22 @@ class Run:
         state = failed_state(self.settings) if error else state_of(plan, failures)
         if not failures:
             store.cleaner.clear_abandoned([step.id for step in plan.steps], time.time())
-        status.close(state, error, store.reader.inventory())
+        inventory = store.reader.inventory()
+        status.close(state, error, inventory)
+        log_end(
+            state,
+            plan,
+            failures,
+            inventory,
+            seconds=time.monotonic() - self._begun,
+            fetched_bytes=self._progress.moved_bytes,
+            served_by=self._served_by,
+        )
         return Result(state, plan, status.document(), error, values, worked=True)
+
+    def _served_by(self, url: str) -> str:
+        """Return the URL that is asked in place of a source's own."""
+        return self.clients.http.rewritten(url)
 
     def _end_without_writing(self, view: View, error: ProvisionerError) -> Result:
         """Return the result of a run over a volume that cannot be written, if all data are there.
@@ -208,28 +224,3 @@ class Run:
             _LOGGER.warning(
                 "%s is not a mounted volume: what is fetched is gone with the container. Mount one, e.g. -v data:%s", root, root
             )
-
-    def _log_plan(self, plan: Plan) -> None:
-        _log_kept(plan)
-        for step in plan.steps:
-            if step.warning and step.writes:
-                _LOGGER.warning("%s", step.warning)
-            if step.action == "skip":
-                _LOGGER.warning("%s: skipped: %s", step.recipe.label, step.why)
-        size = plan.download
-        self._progress.expect({step.recipe.label: step.download for step in plan.steps if step.action == "fetch"})
-        if plan.work:
-            labels = ", ".join(step.recipe.label for step in plan.work)
-            estimate = " (estimate)" if size.estimate else ""
-            _LOGGER.info("To do: %s; about %s bytes to fetch%s", labels, f"{size.value:,}", estimate)
-
-
-def _log_kept(plan: Plan) -> None:
-    """Log what is remarkable of the data sets that stay as they are."""
-    for step in plan.steps:
-        if step.action == "keep" and step.why != HERE:
-            _LOGGER.info("%s %s", step.recipe.label, step.why)
-
-
-def _names_of(plan: Plan) -> str:
-    return f"the phase {plan.phase}" if plan.phase else ", ".join(step.recipe.label for step in plan.steps)

@@ -12,6 +12,7 @@ from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.request import missing_data_error
 from provisioner.engine.volume_session import now
 from provisioner.errors import NoRoomError, ProvisionerError, VolumeFullError, VolumeNotWritableError
+from provisioner.units import format_bytes
 
 if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
@@ -141,9 +142,9 @@ class StepRunner:
         self._status.board.record_published(step.id, receipt)
         proof = {"catalog": "verified against the catalog", "listing": "verified against the Hub's listing"}
         _LOGGER.info(
-            "%s: ready, %d files, %s bytes, %s",
+            "%s: ready, %s files, %s, %s",
             step.recipe.label,
-            receipt.files,
-            f"{receipt.size:,}",
+            f"{receipt.files:,}",
+            format_bytes(receipt.size),
             proof.get(receipt.verified_against, "NOT verified: the catalog knows no digest"),
         )

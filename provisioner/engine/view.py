@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.engine.request import make_request, make_rules
 from provisioner.engine.result import Result, state_of
+from provisioner.engine.resumption import with_staged_bytes
 from provisioner.engine.status_file import new_board
 from provisioner.planning.plan import make_plan
 from provisioner.reporting.status import SCHEMA_VERSION, is_same_outcome
@@ -82,4 +83,5 @@ def plan_run(session: VolumeSession, catalog: Catalog) -> tuple[Plan, Inventory]
         ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
     """
     inventory = session.store.reader.inventory()
-    return make_plan(make_request(session.settings, catalog), catalog, inventory, make_rules(session.settings)), inventory
+    plan = make_plan(make_request(session.settings, catalog), catalog, inventory, make_rules(session.settings))
+    return with_staged_bytes(plan, session.layout), inventory

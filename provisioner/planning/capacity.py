@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.size import Size, total
+from provisioner.units import format_pair
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -66,10 +67,12 @@ class FreeSpace:
     def shortage(self, need: Need, peak: int) -> str | None:
         """Return in words what is too small for a need with this peak, in bytes; ``None``: it fits."""
         if self.staging is not None and peak > self.staging:
-            return f"needs {peak:,} bytes in STAGING_DIR at its peak; {self.staging:,} are free there"
+            shown, free = format_pair(peak, self.staging)
+            return f"needs {shown} in STAGING_DIR at its peak; {free} are free there"
         needed = self.peak_on_volume(need, peak)
         if self.volume is not None and needed > self.volume:
-            return f"needs {needed:,} bytes at its peak; {self.volume:,} are left"
+            shown, left = format_pair(needed, self.volume)
+            return f"needs {shown} at its peak; {left} are left"
         return None
 
     def peak_on_volume(self, need: Need, peak: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from provisioner.catalog.size import total
@@ -134,6 +134,13 @@ class Step:
     bound is known."""
     retention: Retention = "at_once"
     """How long its archives stay on the volume."""
+    staged_bytes: int = 0
+    """Bytes of the download that an earlier run left in staging."""
+
+    @property
+    def to_fetch(self) -> Size | None:
+        """Bytes of the download that are not in staging; ``None``: unknown."""
+        return replace(self.download, value=max(0, self.download.value - self.staged_bytes)) if self.download else None
 
     @property
     def id(self) -> str:
@@ -168,8 +175,13 @@ class Plan:
 
     @property
     def download(self) -> Size:
-        """Bytes that all steps together fetch; an estimate if any of them is."""
-        return total(step.download for step in self.steps if step.action == "fetch")
+        """Bytes that all steps together fetch, without those in staging; an estimate if any of them is."""
+        return total(step.to_fetch for step in self.steps if step.action == "fetch")
+
+    @property
+    def staged_bytes(self) -> int:
+        """Bytes of the downloads that an earlier run left in staging."""
+        return sum(step.staged_bytes for step in self.steps if step.action == "fetch")
 
     @property
     def unpacked(self) -> Size:

@@ -15,6 +15,7 @@ from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeErro
 from provisioner.planning.capacity import free_space, need_of
 from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 from provisioner.planning.recipe import make_recipe
+from provisioner.units import format_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -233,7 +234,8 @@ def _shortfall(steps: Sequence[Step], too_large: Sequence[Step], available: int 
     needed = min(peaks) if nothing_fits else sum(peaks)
     names = ", ".join(step.id for step in too_large)
     problem = "none of the data sets fits" if nothing_fits else "not all data sets fit"
+    shown, free = format_pair(needed, available)
     return VolumeFullError(
-        f"{problem}: {names}; {needed:,} bytes needed, {available:,} bytes free or allowed; nothing was fetched",
+        f"{problem}: {names}; {shown} needed, {free} free or allowed; nothing was fetched",
         hint="Enlarge the volume, raise MAX_STORAGE_GB, choose a smaller phase, or name data sets or splits in DATASETS.",
     )

@@ -7,12 +7,11 @@ begins a line of its own.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from typing import TYPE_CHECKING, Final, TextIO
 
 from provisioner.reporting.progress import WHOLE_RUN
-from provisioner.reporting.text_width import clip, display_width, pad
+from provisioner.reporting.text_width import clip, display_width, pad, terminal_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from provisioner.reporting.logs import ConsoleHandler
     from provisioner.reporting.progress import Count
 
-_DEFAULT_COLUMNS: Final = 80
-_DEFAULT_LINES: Final = 24
-"""For terminals that do not know their size, such as a container's that nobody has resized yet."""
 _LONGEST_BAR: Final = 20
 _SHORTEST_BAR: Final = 5
 _NAME_COLUMNS: Final = 12
@@ -76,14 +72,6 @@ class Bars:
         self._frame, self._columns = frame, columns
         self._stream.write(text)
         self._stream.flush()
-
-
-def terminal_size(stream: TextIO) -> tuple[int, int]:
-    """Return the columns and lines of a terminal, or usual ones where it does not know them."""
-    columns = lines = 0
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        columns, lines = os.get_terminal_size(stream.fileno())
-    return columns or _DEFAULT_COLUMNS, lines or _DEFAULT_LINES
 
 
 def frame_of(counts: Mapping[str, Count], columns: int, lines: int) -> list[str]:

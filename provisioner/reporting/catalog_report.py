@@ -8,6 +8,7 @@ from provisioner.catalog.size import total
 from provisioner.planning.capacity import need_of
 from provisioner.planning.recipe import make_recipe
 from provisioner.reporting.tables import size_text, size_value, table
+from provisioner.reporting.text_width import USUAL_COLUMNS
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
@@ -48,31 +49,38 @@ def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
     }
 
 
-def catalog_text(catalog: Catalog, inventory: Inventory) -> str:
-    """Return the catalog as text: data sets, phases, and what is excluded from it."""
-    rows = [["data set", "priority", "first phase", "download, bytes", "unpacked, bytes", "commercial use", "splits", "here"]]
+def catalog_text(catalog: Catalog, inventory: Inventory, *, columns: int = USUAL_COLUMNS) -> str:
+    """Return the catalog as text: data sets, phases, and what is excluded from it.
+
+    Args:
+        catalog: what should exist.
+        inventory: what the volume holds.
+        columns: the width of the terminal.
+    """
+    rows = [["data set", "phase", "download", "unpacked", "commercial", "here", "splits"]]
     for dataset in catalog.datasets.values():
         phases = [phase.name for phase in catalog.phases.values() if dataset.id in phase.datasets]
         rows.append(
             [
                 dataset.id,
-                str(dataset.priority),
                 phases[0] if phases else "-",
                 size_text(_download(catalog, dataset.id)),
                 size_text(dataset.unpacked_size),
                 dataset.license.commercial,
-                " ".join(dataset.splits) or "-",
                 "yes" if dataset.id in inventory.published else "no",
+                " ".join(dataset.splits) or "-",
             ]
         )
-    lines = [table(rows, right=(1, 3, 4)), ""]
-    for phase in catalog.phases.values():
-        size = total(_download(catalog, name) for name in phase.datasets)
-        lines.append(f"{phase.name}: {', '.join(phase.datasets)} ({size_text(size)} bytes to fetch)")
-    lines += [
-        f"left out: {excluded.id} ({excluded.title}): {excluded.reason} ({excluded.license})"
-        for excluded in catalog.excluded.values()
+    by_phase = [["phase", "download", "data sets"]]
+    by_phase += [
+        [phase.name, size_text(total(_download(catalog, name) for name in phase.datasets)), " ".join(phase.datasets)]
+        for phase in catalog.phases.values()
     ]
+    lines = [table(rows, right=(2, 3), columns=columns), "", table(by_phase, right=(1,), columns=columns)]
+    if catalog.excluded:
+        left_out = [["left out", "why"]]
+        left_out += [[one.id, f"{one.title}: {one.reason} ({one.license})"] for one in catalog.excluded.values()]
+        lines += ["", table(left_out, columns=columns)]
     return "\n".join(lines)
 
 

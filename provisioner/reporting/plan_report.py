@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.planning.plan import HERE, fitting
-from provisioner.reporting.tables import size_text, size_value, table
-from provisioner.reporting.units import format_bytes, format_duration
+from provisioner.reporting.tables import size_text, size_value, table, wrapped
+from provisioner.reporting.text_width import USUAL_COLUMNS
+from provisioner.units import format_bytes, format_duration, format_share
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
     from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 
 _ACTIONS: Final = {
-    "keep": "is there",
-    "link": "is there, to be linked",
-    "adopt": "to be hashed",
-    "fetch": "to be fetched",
-    "skip": "skipped",
-    "refuse": "refused",
+    "keep": "keep",
+    "link": "link",
+    "adopt": "hash",
+    "fetch": "fetch",
+    "skip": "skip",
+    "refuse": "refuse",
 }
 _RATES: Final = (("100 Mbit/s", 100e6 / 8), ("1 Gbit/s", 1e9 / 8))
 """Bytes a second for which a report says how long the transfer takes."""
@@ -66,7 +67,8 @@ def _step_document(step: Step) -> dict[str, Any]:
         "optional": dataset.optional,
         "license": {"spdx": dataset.license.spdx, "name": dataset.license.name, "commercial": dataset.license.commercial},
         "warning": step.warning,
-        "download": size_value(step.download),
+        "download": size_value(step.to_fetch),
+        "staged_bytes": step.staged_bytes,
         "unpacked": size_value(step.unpacked),
         "peak_bytes": step.peak_bytes,
         "room": step.retention,
@@ -75,56 +77,67 @@ def _step_document(step: Step) -> dict[str, Any]:
     }
 
 
-def plan_text(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Request, rules: Rules) -> str:
+def plan_text(
+    plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Request, rules: Rules, *, columns: int = USUAL_COLUMNS
+) -> str:
     """Return a plan as text: what is done and why, the sizes and times, and which data sets fit on volumes of other sizes."""
-    lines = [f"Plan for {f'the phase {plan.phase}' if plan.phase else 'the data sets that were named'}:", ""]
-    lines += [_steps_table(plan), "", *_totals(plan, inventory, rules), ""]
-    for size in _FITTING_LIMITS:
-        fits = fitting(wanted, catalog, rules, size)
-        lines.append(f"An empty volume of {size // 10**9:>3} GB holds: {', '.join(fits) or 'none of them'}")
+    what = f"the phase {plan.phase}" if plan.phase else "the data sets that were named"
+    lines = [f"Plan for {what}, in the order of priority:", ""]
+    lines += [_steps_table(plan, columns), "", *_totals(plan, inventory, rules), ""]
+    fits = [["an empty volume of", "holds"]]
+    fits += [[format_bytes(size), " ".join(fitting(wanted, catalog, rules, size)) or "none of them"] for size in _FITTING_LIMITS]
+    lines.append(table(fits, right=(0,), columns=columns))
     notes = _notes(plan)
     if notes:
-        lines += ["", *notes]
+        lines += ["", *(wrapped(note, columns) for note in notes)]
     if plan.shortfall:
-        lines += ["", f"This plan cannot be carried out: {plan.shortfall.message}", plan.shortfall.hint]
+        problem = f"This plan cannot be carried out: {plan.shortfall.message}"
+        lines += ["", wrapped(problem, columns), wrapped(plan.shortfall.hint, columns)]
     return "\n".join(lines)
 
 
-def _steps_table(plan: Plan) -> str:
-    rows = [["data set", "priority", "action", "download, bytes", "unpacked, bytes", "peak, bytes", "commercial use", "licence"]]
+def _steps_table(plan: Plan, columns: int) -> str:
+    rows = [["data set", "action", "download", "unpacked", "peak", "commercial", "licence"]]
     rows += [
         [
-            step.recipe.label + (" (optional)" if step.recipe.dataset.optional else ""),
-            str(step.priority),
+            step.recipe.label,
             _ACTIONS[step.action],
-            size_text(step.download) if step.action not in {"keep", "link"} else "0",
+            size_text(step.to_fetch) if step.action not in {"keep", "link", "adopt"} else "-",
             size_text(step.unpacked),
-            f"{step.peak_bytes:,}",
+            format_bytes(step.peak_bytes) if step.peak_bytes else "-",
             step.recipe.dataset.license.commercial,
-            step.recipe.dataset.license.spdx,
+            # The prefix of identifiers that SPDX does not list says nothing to a reader.
+            step.recipe.dataset.license.spdx.removeprefix("LicenseRef-"),
         ]
         for step in plan.steps
     ]
-    return table(rows, right=(1, 3, 4, 5))
+    return table(rows, right=(2, 3, 4), columns=columns)
 
 
 def _totals(plan: Plan, inventory: Inventory, rules: Rules) -> list[str]:
     download, unpacked = plan.download, plan.unpacked
     times = ", ".join(f"{format_duration(download.value / rate)} at {name}" for name, rate in _RATES)
-    free = "unknown" if inventory.free_bytes is None else f"{inventory.free_bytes:,} bytes free"
-    limit = f", MAX_STORAGE_GB allows {rules.limit_bytes:,} bytes" if rules.limit_bytes is not None else ""
+    free = "free space unknown" if inventory.free_bytes is None else f"{format_bytes(inventory.free_bytes)} free"
+    limit = f", MAX_STORAGE_GB allows {format_bytes(rules.limit_bytes)}" if rules.limit_bytes is not None else ""
+    staged = plan.staged_bytes
+    here = f"; {format_share(staged, download.value + staged, estimate=download.estimate)} are here already" if staged else ""
     return [
-        f"To fetch:    {size_text(download)} bytes ({format_bytes(download.value)})",
-        f"Unpacked:    {size_text(unpacked)} bytes ({format_bytes(unpacked.value)})",
-        f"Peak disk:   {plan.peak_bytes:,} bytes ({format_bytes(plan.peak_bytes)}) beyond what is there now",
+        f"To fetch:    {size_text(download)}{here}",
+        f"Unpacked:    {size_text(unpacked)}",
+        f"Peak disk:   {format_bytes(max(0, plan.peak_bytes - staged))} beyond what is there now",
         f"Time:        {times}, for the transfer alone",
-        f"Volume:      {free}, {inventory.kept_bytes:,} bytes kept{limit}",
+        f"Volume:      {free}, {format_bytes(inventory.kept_bytes)} kept{limit}",
     ]
 
 
 def _notes(plan: Plan) -> list[str]:
     notes = [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action in {"skip", "refuse", "adopt", "link"}]
     notes += [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action == "keep" and step.why != HERE]
+    notes += [
+        f"{step.recipe.label}: optional: if it fails, the phase is partial, not failed"
+        for step in plan.steps
+        if plan.phase and step.writes and step.recipe.dataset.optional
+    ]
     notes += [f"{step.recipe.label}: {_SPACE_NOTES[step.retention]}" for step in plan.steps if step.retention in _SPACE_NOTES]
     notes += [step.warning for step in plan.steps if step.warning]
     notes += [f"{name}: is here and not asked for; it stays" for name in plan.not_in_phase]

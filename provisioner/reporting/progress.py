@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from provisioner.reporting.units import format_bytes, format_duration, format_share
+from provisioner.units import format_bytes, format_duration, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from provisioner.reporting.tables import table
+from provisioner.reporting.tables import table, wrapped
+from provisioner.reporting.text_width import USUAL_COLUMNS
+from provisioner.units import format_bytes, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.reporting.heartbeat import Heartbeat
 
-def status_text(document: Mapping[str, Any]) -> str:
-    """Return a status document as text; values that are missing or of the wrong type are left out or shown as ``-``."""
+
+def status_text(document: Mapping[str, Any], *, columns: int = USUAL_COLUMNS, heartbeat: Heartbeat | None = None) -> str:
+    """Return a status document as text; values that are missing or of the wrong type are left out or shown as ``-``.
+
+    Args:
+        document: the status.
+        columns: the width of the terminal.
+        heartbeat: of a run that has not finished; what is wrong with it is said first.
+    """
     lines = [
         f"State:   {document.get('state')}"
         + (f", phase {document['phase']}" if document.get("phase") else "")
@@ -19,14 +29,16 @@ def status_text(document: Mapping[str, Any]) -> str:
         f"Time:    started {document.get('started_at')}, updated {document.get('updated_at')}",
         f"         finished {document.get('finished_at') or 'not yet'}",
     ]
+    if heartbeat is not None and heartbeat.problem:
+        lines.insert(1, wrapped(f"         {heartbeat.problem}; the next run carries on", columns))
     volume = document.get("volume")
     if isinstance(volume, dict):
-        limit = f", limit {volume['limit_bytes']:,}" if isinstance(volume.get("limit_bytes"), int) else ""
-        lines.append(f"Volume:  {_number(volume.get('used_bytes'))} bytes used, {_number(volume.get('free_bytes'))} free{limit}")
+        limit = f", limit {_size(volume['limit_bytes'])}" if isinstance(volume.get("limit_bytes"), int) else ""
+        lines.append(f"Volume:  {_size(volume.get('used_bytes'))} used, {_size(volume.get('free_bytes'))} free{limit}")
     lines += _repositories(document)
     datasets = document.get("datasets")
     if isinstance(datasets, dict) and datasets:
-        lines += _datasets({name: record for name, record in datasets.items() if isinstance(record, dict)})
+        lines += _datasets({name: record for name, record in datasets.items() if isinstance(record, dict)}, columns)
     error = document.get("error")
     if isinstance(error, dict):
         lines += ["", f"Error [{error.get('reference')}]: {error.get('message')}", f"{error.get('hint')}"]
@@ -47,8 +59,8 @@ def _repositories(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _datasets(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    rows = [["data set", "state", "bytes", "files", "verified against", "path"]]
+def _datasets(records: Mapping[str, Mapping[str, Any]], columns: int) -> list[str]:
+    rows = [["data set", "state", "size", "files", "verified against", "path"]]
     rows += [
         [
             str(name),
@@ -63,13 +75,19 @@ def _datasets(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
     errors = [
         f"{name}: {record['error'].get('message')}" for name, record in records.items() if isinstance(record.get("error"), dict)
     ]
-    return ["", table(rows, right=(2, 3)), *errors]
+    return ["", table(rows, right=(2, 3), columns=columns), *errors]
 
 
 def _bytes(record: Mapping[str, Any]) -> str:
-    done = _number(record.get("bytes_done"))
+    done, total = record.get("bytes_done"), record.get("bytes_total")
     is_unfinished = str(record.get("state")) in {"fetching", "unpacking"}
-    return f"{done} of {_number(record.get('bytes_total'))}" if is_unfinished else done
+    if is_unfinished and isinstance(done, int) and isinstance(total, int) and 0 <= done <= total:
+        return format_share(done, total)
+    return _size(done)
+
+
+def _size(value: object) -> str:
+    return format_bytes(value) if isinstance(value, int) else "-"
 
 
 def _number(value: object) -> str:

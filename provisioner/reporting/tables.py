@@ -1,36 +1,107 @@
-"""Tables in plain text, and sizes as they appear in them."""
+"""Tables in plain text that fit a terminal, and sizes as they appear in them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.reporting.text_width import USUAL_COLUMNS, display_width, pad
+from provisioner.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from provisioner.catalog.size import Size
 
+_GAP: Final = "  "
+_LONGEST_NAME: Final = 20
+"""Columns of the first column at most, if the table is too wide; a longer name stands on a line of its own."""
+_SHORTEST_TEXT: Final = 12
+"""Columns that the last column keeps at least, if the table is too wide."""
 
-def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = ()) -> str:
-    """Return rows as lines with aligned columns; the columns with an index in ``right`` are aligned to the right."""
+
+def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), columns: int = USUAL_COLUMNS) -> str:
+    """Return rows as lines with aligned columns.
+
+    Nothing is cut off. What is too wide is broken: first the texts of the last column, then long names in the first one; if
+    that is not enough, each cell has a line of its own.
+
+    Args:
+        rows: the first one is the heading.
+        right: indexes of the columns that are aligned to the right.
+        columns: the width of the terminal.
+    """
     to_right = set(right)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(display_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    if _total(widths) > columns and len(widths) - 1 not in to_right:
+        longest_word = max(display_width(word) for row in rows for word in (row[-1].split() or [""]))
+        widths[-1] = max(min(widths[-1], _SHORTEST_TEXT), longest_word, columns - _total([*widths[:-1], 0]))
+    if _total(widths) > columns:
+        widths[0] = min(widths[0], _LONGEST_NAME)
+        widths[-1] = max(widths[-1], columns - _total([*widths[:-1], 0]))
+    if _total(widths) > columns:
+        return "\n".join(_as_list(rows))
+    return "\n".join(line for row in rows for line in _lines(row, widths, to_right))
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _lines(row: Sequence[str], widths: Sequence[int], to_right: set[int]) -> list[str]:
+    """Return the lines of a row."""
     lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if column in to_right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    first, *middle, last = row if len(row) > 1 else (*row, "")
+    if display_width(first) > widths[0]:
+        lines.append(first)
+        first = ""
+    texts = [last] if display_width(last) <= widths[-1] else _broken(last, widths[-1])
+    for number, text in enumerate(texts):
+        cells = [first, *middle, text] if number == 0 else [""] * (len(row) - 1) + [text]
+        padded = (
+            pad(cell, width, right=index in to_right) for index, (cell, width) in enumerate(zip(cells, widths, strict=False))
+        )
+        lines.append(_GAP.join(padded).rstrip())
+    return lines
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Return a text in lines of a width, broken between words if possible."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and display_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _as_list(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return each row as its first cell and, below it, the other cells with their headings."""
+    heading, *others = rows
+    lines = []
+    for row in others:
+        lines.append(row[0])
+        lines += [f"  {name}: {cell}" for name, cell in zip(heading[1:], row[1:], strict=True)]
+    return lines
+
+
+def wrapped(text: str, columns: int) -> str:
+    """Return a paragraph in lines that fit, broken between words alone; all lines but the first are indented by two more."""
+    indent = text[: len(text) - len(text.lstrip())]
+    first, *others = _broken(text, columns - len(indent))
+    first = indent + first
+    rest = _broken(" ".join(others), columns - len(indent + _GAP)) if others else []
+    return "\n".join([first, *(f"{indent}{_GAP}{line}" for line in rest)])
 
 
 def size_text(size: Size | None) -> str:
-    """Return a size in bytes as text: ``1,234``, ``~1,234`` for an estimate, or ``unknown``."""
+    """Return a size as text: ``25.2 GB``, ``~12.5 GB`` for an estimate, or ``unknown``."""
     if size is None:
         return "unknown"
-    return f"~{size.value:,}" if size.estimate else f"{size.value:,}"
+    return f"~{format_bytes(size.value)}" if size.estimate else format_bytes(size.value)
 
 
 def size_value(size: Size | None) -> dict[str, Any] | None:
-    """Return a size as a JSON value."""
+    """Return a size as a JSON value, exactly."""
     return {"bytes": size.value, "estimate": size.estimate} if size else None

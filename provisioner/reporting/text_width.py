@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import unicodedata
+from typing import TYPE_CHECKING, Final
 
-ELLIPSIS = ".."
+if TYPE_CHECKING:
+    from typing import TextIO
+
+USUAL_COLUMNS: Final = 80
+_USUAL_LINES: Final = 24
+ELLIPSIS: Final = ".."
 """Stands for what was cut off; every terminal can show it."""
+
+
+def terminal_size(stream: TextIO | None) -> tuple[int, int]:
+    """Return the columns and lines of a terminal.
+
+    They are the usual ones for anything that is no terminal, and for one that does not know its size, such as that of a
+    container which nobody has resized yet.
+    """
+    columns = lines = 0
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        columns, lines = os.get_terminal_size(stream.fileno())  # type: ignore[union-attr]
+    return columns or USUAL_COLUMNS, lines or _USUAL_LINES
 
 
 def display_width(text: str) -> int:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 READ = "hf_" + "UmVhZE9ubHlUb2tlbkZvclRlc3RzT25s"
 NAME = "trackio-experiments"
+GO = r"Go ahead\?[^\n]*\[y\]: "
+ANSWERS = (("Token", TOKEN), ("Name", ""), ("Owner", ""), ("Visibility", ""))
 TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 """Makes standard input the process's controlling terminal, so that keys become signals, and becomes the program."""
 
@@ -141,13 +143,14 @@ def test_the_whole_conversation(hub: HubServer, desk: Desk) -> None:
     terminal.answer(r"Visibility.*\[public\]: ", "secret")
     assert "is not one of public, private" in terminal.answer(r"Visibility.*: ", "private")
     came = terminal.answer(r"Phase \[minimal\]: ", "maximal")
-    assert "datasets/lab/my-logs: made" in came
-    assert re.search(r"Free in .*: [0-9,]+ bytes", came)
+    assert re.search(r"Free in .*: [0-9.]+ [kMGT]?B", came)
     assert "free odd" in came
     assert "Did you mean 'minimal'?" in terminal.answer(r"Phase.*: ", "")
     assert "commercial use: verify" in terminal.answer(r"Accept the licence of odd\?.*\[n\]: ", "perhaps")
     assert "answer y or n" in terminal.answer(r"Accept.*: ", "y")
-    terminal.read_until("docker compose up")
+    assert ("dataset", "lab/my-logs") not in hub.hub.repos
+    assert "the private data-set repository lab/my-logs is created" in terminal.answer(GO, "")
+    assert "datasets/lab/my-logs: made" in terminal.read_until("docker compose up")
     assert terminal.end() == 0
     assert desk.env == {
         "HF_TOKEN": TOKEN,
@@ -164,7 +167,7 @@ def test_the_whole_conversation(hub: HubServer, desk: Desk) -> None:
 def test_what_it_writes_is_enough(desk: Desk) -> None:
     """With `.env` in its environment, `provision` fills the volume and finds the repository."""
     terminal = desk.start()
-    for question, text in (("Token", TOKEN), ("Name", ""), ("Owner", ""), ("Visibility", ""), ("Phase", ""), ("Accept", "n")):
+    for question, text in (*ANSWERS, ("Phase", ""), ("Accept", "n"), ("Go ahead", "y")):
         terminal.answer(rf"{question}[^\n]*\[[^\n]*\]: ", text)
     assert terminal.end() == 0
     script = f"set -a; . ./.env; set +a; exec {sys.executable} -m provisioner --json"
@@ -183,11 +186,12 @@ def test_a_repository_that_cannot_be_made(hub: HubServer, desk: Desk) -> None:
     terminal.answer(r"Token of the Hub.*Enter: the one of HF_TOKEN\]: ", "")
     for question in ("Name", "Owner", "Visibility"):
         terminal.answer(rf"{question}[^\n]*\]: ", "")
+    terminal.answer(r"Phase.*: ", "")
+    terminal.answer(r"Accept.*: ", "y")
+    terminal.answer(GO, "")
     assert "read-only" in terminal.answer(r"Data-set repository that exists.*: ", "plain")
     assert "write OWNER/NAME" in terminal.answer(r"Data-set repository that exists.*: ", "ann/by-hand")
     assert "read-only" in terminal.answer(r"Data-set repository that exists.*: ", "none")
-    terminal.answer(r"Phase.*: ", "")
-    terminal.answer(r"Accept.*: ", "y")
     assert terminal.end() == 0
     assert desk.env["DATASET_REPO"] == "none"
 
@@ -200,10 +204,11 @@ def test_when_creation_fails_another_is_named(hub: HubServer, desk: Desk) -> Non
     terminal.answer(r"Token.*: ", TOKEN)
     for question in ("Name", "Owner", "Visibility"):
         terminal.answer(rf"{question}[^\n]*\]: ", "")
-    assert "billing" in terminal.answer(r"Data-set repository that exists.*: ", "lab/missing")
-    assert "does not exist" in terminal.answer(r"Data-set repository that exists.*: ", "lab/by-hand")
     terminal.answer(r"Phase.*: ", "")
     terminal.answer(r"Accept.*: ", "y")
+    terminal.answer(GO, "")
+    assert "billing" in terminal.answer(r"Data-set repository that exists.*: ", "lab/missing")
+    assert "does not exist" in terminal.answer(r"Data-set repository that exists.*: ", "lab/by-hand")
     assert terminal.end() == 0
     assert desk.env["DATASET_REPO"] == "lab/by-hand"
 
@@ -215,6 +220,7 @@ def test_without_a_token(desk: Desk) -> None:
     terminal.answer(r"Data-set repository that exists.*: ", "")
     terminal.answer(r"Phase.*: ", "")
     terminal.answer(r"Accept.*: ", "y")
+    terminal.answer(GO, "")
     assert terminal.end() == 0
     assert desk.env == {"DATASET_REPO": "none", "PHASE": "minimal", "ACCEPT_LICENSES": "odd"}
 
@@ -229,6 +235,7 @@ def test_a_file_that_is_there(desk: Desk) -> None:
     terminal.answer(r"Data-set repository.*\]: ", "")
     terminal.answer(r"Phase.*: ", "")
     terminal.answer(r"Accept.*: ", "y")
+    terminal.answer(GO, "")
     assert terminal.end() == 0
     lines = desk.env_file.read_text("utf-8").splitlines()
     assert lines[:2] == ["# mine", "MAX_STORAGE_GB=5"]
@@ -246,6 +253,7 @@ def test_a_second_conversation_keeps_the_answers_of_the_first(desk: Desk) -> Non
         ("Visibility", "private"),
         ("Phase", ""),
         ("Acc", "y"),
+        ("Go ahead", ""),
     ):
         terminal.answer(rf"{question}[^\n]*\[[^\n]*\]: ", text)
     assert terminal.end() == 0
@@ -254,10 +262,34 @@ def test_a_second_conversation_keeps_the_answers_of_the_first(desk: Desk) -> Non
     terminal.answer(r"Token.*Enter: the one of \.env\]: ", "")
     terminal.answer(r"Name.*\[lab/logs\]: ", "")
     terminal.answer(r"Visibility.*\[private\]: ", "")
-    assert "reused as it is" in terminal.answer(r"Phase.*: ", "")
+    terminal.answer(r"Phase.*: ", "")
     terminal.answer(r"Accept.*\[y\]: ", "")
+    terminal.answer(GO, "")
+    terminal.read_until("reused as it is")
     assert terminal.end() == 0
     assert desk.env_file.read_bytes() == first
+
+
+@pytest.mark.parametrize(("keys", "code"), [(b"n\n", 64), (b"\x03", 130), (b"\x04", 64)], ids=["no", "ctrl-c", "ctrl-d"])
+def test_nothing_is_created_before_it_is_confirmed(hub: HubServer, desk: Desk, keys: bytes, code: int) -> None:
+    """Until the answers are confirmed nothing is created on the Hub and nothing is written, however the person leaves."""
+    terminal = desk.start()
+    for question, text in (*ANSWERS, ("Phase", ""), ("Accept", "y")):
+        terminal.answer(rf"{question}[^\n]*\[[^\n]*\]: ", text)
+    terminal.read_until(GO)
+    terminal.press(keys)
+    assert terminal.end() == code
+    assert not list(desk.directory.iterdir())
+    assert not hub.log.entries(path="*create*")
+    assert ("dataset", f"ann/{NAME}") not in hub.hub.repos
+
+
+def test_a_file_that_cannot_be_written_is_no_reason_to_ask(hub: HubServer, desk: Desk) -> None:
+    """Where the file cannot be written, that is said before the first question."""
+    terminal = desk.start("--env-file", str(desk.directory / "missing" / ".env"))
+    terminal.read_until("cannot be written: No such file or directory; nothing was asked")
+    assert terminal.end() == 78
+    assert hub.log.entries() == ()
 
 
 def test_ctrl_c_leaves_everything_as_it_was(desk: Desk) -> None:

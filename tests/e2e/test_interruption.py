@@ -89,7 +89,7 @@ def test_two_at_once(station: Station, hub: HubServer) -> None:
     assert first.status()["run_id"] in line
     hub.faults.gate(gate).release()
     assert [first.wait().code, second.wait().code] == [0, 0]
-    assert "Nothing left to do" in second.logs[1]
+    assert "Nothing to do any more" in second.logs[1]
     assert first.status()["run_id"] in line
     asked = Counter(entry.path for entry in hub.log.entries(origin="cdn", method="GET"))
     assert asked

@@ -520,7 +520,7 @@ def test_the_limit(volume: Volume, hub: HubServer, limit: str, there: list[str])
 @pytest.mark.usefixtures("sizes")
 def test_a_shortfall_may_fail(volume: Volume, hub: HubServer) -> None:
     """ON_SHORTFALL=fail: 74 before the first byte, with the names and the bytes of what does not fit."""
-    refused(volume.run(ON_SHORTFALL="fail", MAX_STORAGE_GB="0.0011"), 74, "middle", "500,000")
+    refused(volume.run(ON_SHORTFALL="fail", MAX_STORAGE_GB="0.0011"), 74, "middle", "500 kB")
     assert hub.log.entries() == ()
     assert volume.published == []
 

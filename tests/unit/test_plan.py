@@ -256,7 +256,7 @@ def test_a_shortfall() -> None:
     failing = plan_of(Inventory(free_bytes=31 * MEGABYTE), Rules(fail_on_shortfall=True))
     assert isinstance(failing.shortfall, VolumeFullError)
     assert "beta" in failing.shortfall.message
-    assert "31,000,000" in failing.shortfall.message
+    assert "31.0 MB" in failing.shortfall.message
     nothing = plan_of(Inventory(free_bytes=5))
     assert isinstance(nothing.shortfall, VolumeFullError)
     kept = after(plan_of(wanted=Request("small")), Inventory())
@@ -268,7 +268,7 @@ def test_too_large_by_name() -> None:
     plan = plan_of(Inventory(free_bytes=5 * MEGABYTE), wanted=Request(datasets=(("alpha", ()), ("gamma", ()))))
     assert actions(plan) == {"alpha": "refuse", "gamma": "fetch"}
     assert isinstance(plan.steps[0].error, VolumeFullError)
-    assert "30,000,000" in plan.steps[0].error.message
+    assert "30.0 MB" in plan.steps[0].error.message
 
 
 def test_archives_one_at_a_time() -> None:

@@ -16,7 +16,7 @@ from provisioner.catalog.size import Size
 from provisioner.reporting.bars import Bars
 from provisioner.reporting.display import Lines, make_display
 from provisioner.reporting.progress import Count, Progress
-from provisioner.reporting.units import format_bytes, format_duration
+from provisioner.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.probes.probe import ProbeResult, run_probe
 from provisioner.engine.installation import in_image
 from provisioner.errors import VolumeError, VolumeNotWritableError
-from provisioner.reporting.units import format_bytes
+from provisioner.units import format_bytes
 from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.fs.atomic import exchange, temporary_name, write_atomic, write_new
 from provisioner.volume.fs.directories import make_directory

@@ -10,8 +10,8 @@ from provisioner.engine.request import make_rules
 from provisioner.planning.model import Request
 from provisioner.planning.plan import make_plan
 from provisioner.reporting.tables import size_text, table
-from provisioner.reporting.units import format_bytes
 from provisioner.settings import parsers
+from provisioner.units import format_bytes
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
@@ -28,13 +28,13 @@ def ask_data(terminal: Terminal, settings: Settings, catalog: Catalog, inventory
     """
     plans = _plans(settings, catalog, inventory)
     free = inventory.free_bytes
-    rows = [["phase", "to fetch, bytes", "peak disk, bytes", "data sets"]]
+    rows = [["phase", "to fetch", "peak disk", "data sets"]]
     rows += [
-        [name, size_text(plan.download), f"{plan.peak_bytes:,}", " ".join(catalog.phases[name].datasets)]
+        [name, size_text(plan.download), format_bytes(plan.peak_bytes), " ".join(catalog.phases[name].datasets)]
         for name, plan in plans.items()
     ]
-    shown = "unknown" if free is None else f"{free:,} bytes ({format_bytes(free)})"
-    terminal.say(f"{table(rows, right=(1, 2))}\nFree in {settings.data_dir}: {shown}.")
+    shown = "unknown" if free is None else format_bytes(free)
+    terminal.say(f"{table(rows, right=(1, 2), columns=terminal.columns)}\nFree in {settings.data_dir}: {shown}.")
 
     def read(text: str) -> str:
         phase = reader_of(parsers.one_of(tuple(plans)))(text)

@@ -1,4 +1,7 @@
-"""The questions about the data-set repository for the app's logs. The repository is created, or one that exists is named."""
+"""The questions about the data-set repository for the app's logs: one to be created, or one that exists.
+
+Nothing is created while questions are asked: :func:`create_repository` does it when the person has confirmed the answers.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryAnswer:
-    """The variables that name the repository, and what became of it."""
+    """The variables that name the repository, and what is to become of it."""
 
     variables: dict[str, str]
     outcome: RepositoryOutcome | None = None
     """``None``: no repository is wanted, or the Hub was not asked."""
+    wanted: DeclaredRepository | None = None
+    """The repository to be created, if it does not exist; ``None``: none is created."""
+    place: str = ""
+    """Its name with its owner, for the person."""
 
 
 def ask_repository(terminal: Terminal, account: Account) -> RepositoryAnswer:
-    """Ask for a repository and create it; without a token, or when that fails, ask for one that exists."""
+    """Ask for a repository to be created; without a token, for one that exists."""
     if account.token is None:
         return _ask_existing(terminal, account, "Without a token none can be created.")
     settings = account.settings
@@ -46,15 +53,23 @@ def ask_repository(terminal: Terminal, account: Account) -> RepositoryAnswer:
         reader_of(parsers.one_of(("public", "private"))),
     )
     is_private = visibility == "private"
-    wanted = DeclaredRepository(name, organization, is_private, DEFAULT_TEMPLATE)
-    outcome = ensure_repository(request_for(settings, wanted), account.hub)
+    owner = organization or str(account.user.get("name") or "")
+    place = name if "/" in name or not owner else f"{owner}/{name}"
+    variables = {"DATASET_REPO": place, "DATASET_REPO_PRIVATE": str(is_private).lower()}
+    return RepositoryAnswer(variables, None, DeclaredRepository(name, organization, is_private, DEFAULT_TEMPLATE), place)
+
+
+def create_repository(terminal: Terminal, account: Account, answer: RepositoryAnswer) -> RepositoryAnswer:
+    """Create the repository that was asked for; when that fails, ask for one that exists."""
+    if answer.wanted is None:
+        return answer
+    outcome = ensure_repository(request_for(account.settings, answer.wanted), account.hub)
     for warning in outcome.warnings:
         terminal.say(f"{warning}.")
     if outcome.error is not None:
         return _ask_existing(terminal, account, f"{outcome.error.message}. {outcome.error.hint}")
     terminal.say(f"{outcome.note}.")
-    variables = {"DATASET_REPO": outcome.repo_id or name, "DATASET_REPO_PRIVATE": str(is_private).lower()}
-    return RepositoryAnswer(variables, outcome)
+    return RepositoryAnswer({**answer.variables, "DATASET_REPO": outcome.repo_id or answer.place}, outcome)
 
 
 def _ask_organization(terminal: Terminal, account: Account) -> str | None:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from provisioner.errors import UsageError
+from provisioner.reporting.text_width import terminal_size
 from provisioner.settings.parsers import BadTextError
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class Terminal:
             redactor: removes the secrets from what is shown, and is told of new ones.
         """
         self.redactor = redactor
+
+    @property
+    def columns(self) -> int:
+        """How wide the screen is."""
+        return terminal_size(sys.stderr)[0]
 
     def say(self, text: str) -> None:
         """Show a line."""

@@ -25,6 +25,17 @@ def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True)
     write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), durable=durable)
 
 
+def absence_of(path: Path) -> str:
+    """Return in words why :func:`read_json` finds no document at a path."""
+    try:
+        read_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    return "cannot be understood"
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return a document; ``None`` when there is no file, or it does not hold a JSON object."""
     try:

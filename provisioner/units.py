@@ -13,6 +13,12 @@ def format_bytes(count: float) -> str:
     return f"{_figures(count / 1000**exponent, whole=exponent == 0)} {_UNITS[exponent]}"
 
 
+def format_pair(count: float, other: float) -> tuple[str, str]:
+    """Return two numbers of bytes that are compared: exactly, where three figures would make different numbers the same."""
+    texts = format_bytes(count), format_bytes(other)
+    return (f"{count:,.0f} bytes", f"{other:,.0f}") if texts[0] == texts[1] and count != other else texts
+
+
 def format_share(done: int, total: int, *, estimate: bool = False) -> str:
     """Return two numbers of bytes in the unit of the second, and their ratio, such as ``1.20 of 2.75 GB (43 %)``.
 
