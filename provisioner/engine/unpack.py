@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from provisioner.engine.staged_tree import StagedTree
     from provisioner.volume.staging.incoming import Incoming
     from provisioner.volume.staging.ranged_file import RangedFile, RangedFileReader
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Unpacker:
@@ -75,13 +78,22 @@ class Unpacker:
                 result = unpack(
                     archive,
                     artifact.unpack,
-                    UnpackTarget(self._tree.path, artifact.into, existing=self._claims.settle(), artifact=artifact.content_id),
+                    UnpackTarget(
+                        self._tree.path,
+                        artifact.into,
+                        existing=self._claims.settle(),
+                        artifact=artifact.content_id,
+                        # The bytes are compared with it by whoever brings them, at the latest in wait_verified.
+                        proven=artifact.digest is not None,
+                    ),
                     check_cancelled=self._check_cancelled,
                     advance=lambda count: self._progress.add_unpacked(artifact.name, count),
                 )
             finally:
                 self._progress.end_unpacking(artifact.name)
             wait_verified()
+            if result.oddities:
+                _LOGGER.warning("%s is odd, and was unpacked as common readers do: %s", artifact.name, result.oddities)
             part = Part(Manifest.of(result.entries).entries, is_whole=not result.shared)
             del result
             self._claims.add(part.entries)

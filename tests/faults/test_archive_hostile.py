@@ -278,7 +278,7 @@ HEADER = file("a", b"")
 BROKEN_TARS: dict[str, tuple[bytes, str, bytes]] = {
     "empty": (b"", "without an end mark", bytes(512)),
     "no end mark": (file("a"), "without an end mark", tar(file("a"))),
-    "text": (b"<!DOCTYPE html>".ljust(2048), "checksum", tar()),
+    "text": (b"<!DOCTYPE html>".ljust(2048), "an HTML page", tar()),
     "wrong checksum": (tar(file("a"), b"X" + file("b")[1:]), "header 2 has a wrong checksum", tar(file("a"), file("b"))),
     "checksum that is no number": (tar(HEADER[:148] + b"+000000\0" + HEADER[156:]), "checksum", tar(HEADER)),
     "negative size": (tar(patched(HEADER, 124, b"\xff" * 12)), "size", tar(patched(HEADER, 124, b"\x80" + bytes(11)))),
@@ -454,7 +454,7 @@ def lzma_wanting(dictionary: int) -> bytes:
 END = len(ONE) - 22
 BROKEN_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
     "empty": (b"", "no zip index", zipped()),
-    "text": (b"<!DOCTYPE html>", "no zip index", ONE),
+    "text": (b"<!DOCTYPE html>", "an HTML page", ONE),
     "something follows": (ONE + b"x", "something follows", ONE),
     "wrong CRC": (both_headers(ONE, 14, "<L", 1), "checksum", ONE),
     "flipped byte": (ONE.replace(b"content", b"kontent"), "checksum", ONE),

@@ -32,8 +32,9 @@ def unpack_into(
     advance: Callable[[int], None] = nothing,
     max_bytes: int | None = None,
     max_members: int = MAX_MEMBERS,
+    proven: bool = False,
 ) -> Unpacked:
     """Unpack ``archive`` into ``root/into`` and return what came out."""
-    target = UnpackTarget(root, into, existing or {}, artifact)
+    target = UnpackTarget(root, into, existing or {}, artifact, proven)
     limits = Limits(max_bytes, max_members)
     return unpack(archive, form, target, check_cancelled=check_cancelled, advance=advance, limits=limits)

@@ -1,6 +1,7 @@
 """What stands at each path of a tree, and what it means that two members, or two archives, have something at the same path.
 
-The same thing twice is accepted. Two different things at one path contradict each other, and are an error.
+The same thing twice is accepted. Two different things at one path contradict each other, and are an error, except for two files
+of one archive whose bytes are proven to be the publisher's: of these the last one counts, as for all common readers.
 """
 
 from __future__ import annotations
@@ -77,6 +78,21 @@ class TreeContents:
     def set_position(self, path: str, position: int) -> None:
         """Record which number the first member of that path has in the archive."""
         self._positions.setdefault(self.key(path), position)
+
+    def is_last(self, path: str, position: int | None) -> bool:
+        """Return whether a member comes after those of the same path so far, in the archive's order; if so, record its position.
+
+        Args:
+            path: of the member.
+            position: its number in the archive; ``None`` if members come in the archive's order.
+        """
+        if position is None:
+            return True
+        key = self.key(path)
+        if position < self._positions.get(key, -1):
+            return False
+        self._positions[key] = position
+        return True
 
     # --- contradictions
 

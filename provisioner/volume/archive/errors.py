@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 UNSAFE_HINT: Final = (
     "No data set that we know needs this. Do not unpack the archive by hand either before you know where it is from."
 )
+JOIN_HINT: Final = (
+    "Get all parts, join them first, and give the joined file in the catalog (a file: URL will do): 'cat NAME.zip.* > NAME.zip'"
+    " for parts that were cut, 'zip -s 0 NAME.zip --out JOINED.zip' for NAME.z01, NAME.z02, …, NAME.zip."
+)
 
 _DAMAGED_HINT: Final = "The archive is damaged or incomplete: fetch it again, and if its digest is right, it is broken upstream."
 _MAX_QUOTED: Final = 200
@@ -24,6 +28,11 @@ _MAX_QUOTED: Final = 200
 def broken_archive(archive: str, reason: str) -> BrokenArchiveError:
     """Return the error for an archive that cannot be read, or contradicts its own structure or checksums."""
     return BrokenArchiveError(f"{archive}: {reason}", hint=_DAMAGED_HINT)
+
+
+def part_of_archive(archive: str, reason: str) -> BrokenArchiveError:
+    """Return the error for one part of an archive that was split."""
+    return BrokenArchiveError(f"{archive}: {reason}", hint=JOIN_HINT)
 
 
 def broken_stream(

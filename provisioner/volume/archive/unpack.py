@@ -17,14 +17,16 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import IntegrityError
+from provisioner.errors import BrokenArchiveError, IntegrityError
 from provisioner.volume.archive.decompress import open_tar
 from provisioner.volume.archive.duplicates import TreeContents
 from provisioner.volume.archive.errors import quoted, unsafe_member, write_error
 from provisioner.volume.archive.file_writer import FileWriter
 from provisioner.volume.archive.limits import LimitCounter, Limits
 from provisioner.volume.archive.links import ArchiveLinks
+from provisioner.volume.archive.mismatch import explained
 from provisioner.volume.archive.names import MemberNames
+from provisioner.volume.archive.oddities import Oddities
 from provisioner.volume.archive.tar.reader import read_tar
 from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.archive.zip.reader import read_zip
@@ -59,6 +61,8 @@ class UnpackTarget:
     """What earlier artifacts of the data set put under ``root``, by path. It must not change while the archive is unpacked."""
     artifact: str = ""
     """Key that is noted in each entry."""
+    proven: bool = False
+    """Whether all bytes of the archive are compared with a known digest before anything that came out is published."""
 
     def __post_init__(self) -> None:
         if self.into and any(part in {"", ".", ".."} for part in self.into.split("/")):
@@ -73,6 +77,8 @@ class Unpacked:
     """Files and links, then empty directories, each in the archive's order."""
     shared: tuple[str, ...]
     """Paths at which an earlier artifact of the data set had put the same; they are not among the entries."""
+    oddities: str = ""
+    """What is odd about the archive although it was accepted, for one warning; empty for most archives."""
 
 
 def unpack(
@@ -111,16 +117,19 @@ def unpack(
         tree = TreeWriter(target.root)
     except OSError as error:
         raise disk_error(error, f"unpacking {archive.name}", path=target.root) from error
+    oddities = Oddities(archive.name, proven=target.proven)
     with tree, contextlib.closing(_members(archive, form, check_cancelled, limits)) as members:
-        unpacker = _Unpacker(tree, archive, target, limits, check_cancelled=check_cancelled, advance=advance)
+        unpacker = _Unpacker(tree, archive, target, limits, oddities, check_cancelled=check_cancelled, advance=advance)
         try:
             for member in members:
                 check_cancelled()
                 unpacker.add(member)
             return unpacker.finish()
-        except IntegrityError:
+        except IntegrityError as error:
             # If an earlier member is wrong, too, that one is reported, whichever thread was faster.
             unpacker.wait()
+            if isinstance(error, BrokenArchiveError) and (better := explained(error, archive, form)) is not error:
+                raise better from error
             raise
         finally:
             unpacker.close()
@@ -150,12 +159,14 @@ class _Unpacker:
         archive: Incoming,
         target: UnpackTarget,
         limits: Limits,
+        oddities: Oddities,
         *,
         check_cancelled: Callable[[], None],
         advance: Callable[[int], None],
     ) -> None:
         self._tree, self._archive, self._target = tree, archive.name, target
         self._check_cancelled = check_cancelled
+        self._oddities = oddities
         self._counter = LimitCounter(archive.name, limits)
         self._names = MemberNames(archive.name, target.into)
         try:
@@ -212,7 +223,7 @@ class _Unpacker:
                 self._tree.symlink(entry.path, entry.target)
             except OSError as error:
                 raise self._write_error(error, entry.path) from error
-        return Unpacked(*self._contents.take_all())
+        return Unpacked(*self._contents.take_all(), oddities=self._oddities.summary())
 
     def wait(self) -> None:
         """Wait until the content of all files is written.
@@ -253,10 +264,31 @@ class _Unpacker:
             return
         # Something is there already. If it is the same, it stays; its digest may not be known yet.
         self._files.wait()
+        if added is not None and existing is None and self._oddities.proven:
+            self._add_again(path, member)
+            return
         self._contents.check_same_file(path, *self._files.digest(member))
         if added is None and existing is not None:
             self._add_parent(path)
             self._contents.add(path, existing)
+
+    def _add_again(self, path: str, member: Member) -> None:
+        """Write a file at a path where this archive has put one already: as for all common readers, the last one counts.
+
+        A reader that yields members in another order than the archive's states their positions.
+        """
+        added = self._contents.added(path)
+        if added is None or added.kind != "file" or not self._contents.is_last(path, member.position):
+            size, sha256 = self._files.digest(member)
+            if added is None or added.kind != "file":
+                self._contents.check_same_file(path, size, sha256)
+        else:
+            self._files.write(path, member)
+            self._files.wait()
+            written = self._contents.added(path)
+            size, sha256 = (written.size, written.sha256) if written else (0, "")
+        if added is not None and (size, sha256) != (added.size, added.sha256):
+            self._oddities.accept("members of one name have different content, and the last one counts", path)
 
     def _add_hard_link(self, path: str, member: Member) -> None:
         source = self._names.path(member.target)

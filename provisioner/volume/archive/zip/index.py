@@ -11,7 +11,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.volume.archive.errors import broken_archive
+from provisioner.volume.archive.errors import broken_archive, part_of_archive
 from provisioner.volume.archive.zip.entry import (
     ENTRY,
     ENTRY_SIGNATURE,
@@ -88,7 +88,7 @@ def find_index(archive: Incoming) -> IndexLocation:
             is_zip64 = True
             end, disk, first_disk, here, count, size, offset = record
     if disk or first_disk or here != count:
-        _fail(archive, "it is one part of an archive in several")
+        raise part_of_archive(archive.name, "it is one part of an archive in several")
     prefix = end - size - offset
     if prefix < 0:
         _fail(archive, "its index is larger than the file")
@@ -105,7 +105,7 @@ def _find_zip64_end(archive: Incoming, end: int) -> tuple[int, int, int, int, in
         # An ordinary archive that happens to have as many members, or to be as large.
         return None
     if disks > 1:
-        _fail(archive, "it is one part of an archive in several")
+        raise part_of_archive(archive.name, "it is one part of an archive in several")
     # Right before the locator or, if the file has a prefix or the record an extensible part, where the locator says.
     last = end - _END64_LOCATOR.size - _END64.size
     for position in (last, stated_position):
