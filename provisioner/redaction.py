@@ -33,6 +33,7 @@ _SIGNED_HOST: Final = re.compile(
         |xethub\.hf\.co|cdn-lfs[a-z0-9.-]*|cdn\.hf\.co)(?::\d+)?(?:/[^\s"'<>?#]*)?\?)[^\s"'<>]+""",
     re.IGNORECASE | re.VERBOSE,
 )
+_AUTHORITY_END: Final = re.compile(r"[/?#]")
 _BEARER: Final = re.compile(
     r"""\b((?:proxy-)?authorization['"]?\s*[:=]\s*['"]?(?:bearer|basic|token)|bearer)\s+[^\s'",;]+""", re.IGNORECASE
 )
@@ -60,6 +61,28 @@ def redact_line(text: str, *secrets: str | None) -> str:
             text = text.replace(secret, MASK)
     text = _URL.sub(lambda found: f"{found['scheme']}{found['rest']}{'?…' if found['query'] else ''}", text)
     return " ".join(redact_urls(_HUB_TOKEN.sub(MASK, text)).split())
+
+
+def user_of(url: str) -> str | None:
+    """Return the user and password of a URL as they are written in it; ``None``: it has none."""
+    scheme, separator, rest = url.partition("://")
+    user, at, _ = _AUTHORITY_END.split(rest, maxsplit=1)[0].rpartition("@")
+    return user if separator and at and user and scheme else None
+
+
+def without_user(url: str) -> str:
+    """Return a URL without user and password."""
+    if "@" not in url:
+        return url
+    scheme, separator, rest = url.partition("://")
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{rest[len(authority) :]}" if separator else url
+
+
+def with_user(url: str, user: str) -> str:
+    """Return a URL with user and password as :func:`user_of` returns them."""
+    scheme, separator, rest = without_user(url).partition("://")
+    return f"{scheme}{separator}{user}@{rest}"
 
 
 def show_url(url: str) -> str:

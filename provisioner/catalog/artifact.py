@@ -7,6 +7,8 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from provisioner.redaction import without_user
+
 if TYPE_CHECKING:
     from provisioner.catalog.digest import Digest
     from provisioner.catalog.size import Size
@@ -49,7 +51,7 @@ class Artifact:
         """An identifier of these bytes, safe as a file name: the digest if it is known, else a hash of the first URL."""
         if self.digest is not None:
             return f"{self.digest.algorithm}-{self.digest.hex}"
-        return f"url-{hashlib.sha256(self.urls[0].encode()).hexdigest()[:32]}"
+        return f"url-{hashlib.sha256(without_user(self.urls[0]).encode()).hexdigest()[:32]}"
 
     @property
     def content_id(self) -> str:

@@ -29,8 +29,8 @@ RELATIVE: Final = r"(?!/)(?!(.*/)?\.{1,2}(/|$))(?!.*//)(?!.*/$)[^\\\x00-\x1f\x7f
 """A relative path with POSIX separators and no ``.``, ``..`` or empty part."""
 GLOB: Final = r"(?!/)(?!(.*/)?\.\.(/|$))[^\\\x00-\x1f\x7f]+"
 """A relative pattern for paths: ``*``, ``?`` and ``[…]``, where ``*`` also matches ``/``."""
-URL: Final = r"(https?://[^\s/@\\]+/|file:///)[!-~]+"
-"""The address of a file: without a user or password, with a path."""
+URL: Final = r"(https?://([^\s/@\\]+@)?[^\s/@\\]+/|file:///)[!-~]+"
+"""The address of a file, with a path."""
 PAGE: Final = r"https?://[^\s/@\\]+(/[!-~]*)?"
 """The address of a page for people."""
 

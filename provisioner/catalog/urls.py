@@ -1,4 +1,4 @@
-"""Checks of URLs: of files to fetch, and of pages for people. A URL is repeated in logs and documents, so it has no secrets."""
+"""Checks of URLs: of files to fetch, and of pages for people. What is repeated in logs and documents has no secrets."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _CREDENTIALS: Final = frozenset(
     | {"x-amz-credential", "x-amz-security-token", "x-amz-signature", "x-goog-credential", "x-goog-signature"}
 )
 """Names of query parameters that carry a secret, in lower case."""
+_NO_SECRETS: Final = "A catalog is no place for secrets: serve the file without them."
 _MAX_NAME: Final = 255
 """Bytes that a file system allows for one name."""
 
@@ -31,27 +32,30 @@ def page_url(value: Value) -> str:
 
 
 def file_url(value: Value) -> str:
-    """Return the address of a file whose name can be used as it is."""
+    """Return the address of a file whose name can be used as it is.
+
+    It may hold a user and password, for a server of the user's own: they are sent to that server, and not repeated.
+    """
     text = value.text()
     scheme, colon, _ = text.partition(":")
     if not colon:
-        value.fail(f"{quoted(text)} is not a URL", f"Begin with one of: {', '.join(URL_SCHEMES)}.")
+        value.fail(f"{quoted_url(text)} is not a URL", f"Begin with one of: {', '.join(URL_SCHEMES)}.")
     if scheme not in URL_SCHEMES:
         known = ", ".join(URL_SCHEMES)
         value.fail(f"the scheme {quoted(scheme)} is not one of {known}", nearest(scheme, URL_SCHEMES))
     if any(not "!" <= character <= "~" or character == "\\" for character in text):
         value.fail("the URL has a space, a backslash or a character that is not ASCII", "Write it percent-encoded, such as %20.")
     parts = _split_url(value, text)
-    _check_no_credentials(value, parts)
+    _check_no_signature(value, parts)
     if "#" in text:
         value.fail("the URL has a '#' part, which is never sent", "Remove it, or write %23 where it belongs to the name.")
     if scheme == "file" and (parts.netloc or parts.query):
         value.fail("a file URL has neither a host nor a '?' part", "Write file:///path/to/file.")
     if scheme != "file" and not parts.hostname:
-        value.fail(f"{quoted(text)} names no host", f"Write {scheme}://host/path.")
+        value.fail(f"{quoted_url(text)} names no host", f"Write {scheme}://host/path.")
     _check_file_name(value, unquote(parts.path))
     if not re.fullmatch(URL, text):
-        value.fail(f"{quoted(text)} is not the URL of a file", "Write it in full, such as https://example.org/data.zip.")
+        value.fail(f"{quoted_url(text)} is not the URL of a file", "Write it in full, such as https://example.org/data.zip.")
     return text
 
 
@@ -66,12 +70,16 @@ def _split_url(value: Value, text: str) -> SplitResult:
 
 def _check_no_credentials(value: Value, parts: SplitResult) -> None:
     """Refuse a URL with a user, a password or a parameter that carries a secret."""
-    found = ["a user or password before the '@'"] if "@" in parts.netloc else []
-    found += [
-        f"the parameter {name!r}" for name, _ in parse_qsl(parts.query, keep_blank_values=True) if name.lower() in _CREDENTIALS
-    ]
-    for what in found:
-        value.fail(f"the URL carries credentials: {what}", "A catalog is no place for secrets: serve the file without them.")
+    if "@" in parts.netloc:
+        value.fail("the URL carries credentials: a user or password before the '@'", _NO_SECRETS)
+    _check_no_signature(value, parts)
+
+
+def _check_no_signature(value: Value, parts: SplitResult) -> None:
+    """Refuse a URL with a parameter that carries a secret: such a URL is repeated in messages and records."""
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if name.lower() in _CREDENTIALS:
+            value.fail(f"the URL carries credentials: the parameter {name!r}", _NO_SECRETS)
 
 
 def quoted_url(text: str) -> str:

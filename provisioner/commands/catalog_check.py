@@ -14,6 +14,7 @@ from provisioner.catalog.size import total
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
 from provisioner.errors import DigestMismatchError, ProvisionerError, SizeMismatchError, error_to_report
+from provisioner.redaction import without_user
 
 if TYPE_CHECKING:
     import argparse
@@ -117,9 +118,10 @@ def _check_files(
 def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient, cancellation: Cancellation) -> SourceCheck:
     try:
         facts = http.facts(url)
+        url = without_user(url)
     except ProvisionerError as error:
         cancellation.raise_if_requested()
-        return SourceCheck(dataset.id, url, "", error)
+        return SourceCheck(dataset.id, without_user(url), "", error)
     answer = ", ".join(
         (
             f"{facts.size:,} bytes" if facts.size is not None else "no size",

@@ -62,9 +62,10 @@ class Clients:
         import random  # noqa: PLC0415 - see the module's docstring
         import time  # noqa: PLC0415
 
-        from provisioner.remote.network import Network  # noqa: PLC0415
+        from provisioner.remote.network import Network, unchanged  # noqa: PLC0415
         from provisioner.remote.proxies import Proxies  # noqa: PLC0415
         from provisioner.remote.retry import Retry, RetryPolicy  # noqa: PLC0415
+        from provisioner.remote.rewriting import Rewriting  # noqa: PLC0415
 
         settings, cancellation = self._settings, self._cancellation
         policy = self._policy or RetryPolicy()
@@ -73,7 +74,7 @@ class Clients:
             cancellation,
             Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or ""),
             ca_file=settings.ssl_cert_file,
-            rewrite=self._rewrite,
+            rewrite=Rewriting(settings.url_rewrite, settings.logins) if settings.url_rewrite or settings.logins else unchanged,
             offline=settings.hf_hub_offline,
         )
 
@@ -118,9 +119,3 @@ class Clients:
 
         cache = self._settings.hf_hub_cache if self._settings.use_hf_cache else None
         return LocalCopies(self._root, cache, self._cancellation.raise_if_requested)
-
-    def _rewrite(self, url: str) -> str:
-        for prefix, replacement in self._settings.url_rewrite:
-            if url.startswith(prefix):
-                return replacement + url[len(prefix) :]
-        return url

@@ -20,7 +20,8 @@ STALL_SECONDS: Final = 30.0
 """A connection that delivers nothing for this time has failed."""
 
 
-def _unchanged(url: str) -> str:
+def unchanged(url: str) -> str:
+    """Return the URL itself."""
     return url
 
 
@@ -35,7 +36,7 @@ class Network:
     proxies: Proxies = NO_PROXIES
     ca_file: Path | None = None
     """Certificates to trust instead of the system's, see :func:`provisioner.remote.tls.tls_context`."""
-    rewrite: Callable[[str], str] = _unchanged
+    rewrite: Callable[[str], str] = unchanged
     """Returns the URL that is requested in place of the given one (``URL_REWRITE``)."""
     offline: bool = False
     """Refuse every request but those for ``file:`` URLs."""

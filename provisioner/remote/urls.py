@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from provisioner.redaction import user_of
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -16,3 +18,15 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     """
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
+
+
+def login_headers(url: str) -> dict[str, str]:
+    """Return the headers with the user and password of a URL; none where it has none."""
+    user = user_of(url)
+    if user is None:
+        return {}
+    import base64  # noqa: PLC0415 - few URLs have a user
+
+    name, _, password = user.partition(":")
+    text = f"{unquote(name)}:{unquote(password)}"
+    return {"authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from provisioner.redaction import user_of
 from provisioner.settings import parsers
 from provisioner.settings.declaration import Setting, declared_settings
 from provisioner.settings.defaults import Surroundings
@@ -174,7 +175,7 @@ class Settings:
         default="false",
     ).required
     hf_endpoint: str = Setting("HF_ENDPOINT", parsers.endpoint, "the URL of the Hub", default="https://huggingface.co").required
-    """Without a slash at the end."""
+    """Without a slash at the end, and without user and password, see ``logins``."""
     hf_home: Path | None = Setting(
         "HF_HOME",
         parsers.path,
@@ -330,6 +331,8 @@ class Settings:
         "SPACE_AUTHOR_NAME", parsers.plain_text, "set by the Hub in a Space: its owner", config_key=None
     ).optional
 
+    logins: tuple[str, ...] = field(default=(), repr=False)
+    """URLs with user and password that are for all of their origin; ``hf_endpoint`` itself is without."""
     repositories: tuple[DeclaredRepository, ...] = ()
     """The config file's section ``repositories:``; the first one is the app's where ``DATASET_REPO`` names none."""
     dataset_repo_asked: bool = False
@@ -349,8 +352,11 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """All texts that must never be shown, for the redactor: the token and passwords in URLs."""
-        urls = (self.hf_endpoint, self.http_proxy or "", self.https_proxy or "", *(to for _, to in self.url_rewrite))
-        passwords = [urlsplit(url).password or "" for url in urls]
+        rules = (url for rule in self.url_rewrite for url in rule)
+        urls = (*self.logins, self.http_proxy or "", self.https_proxy or "", *rules)
+        users = [user_of(url) or "" for url in urls]
+        # Without a password the name is the secret: a token.
+        passwords = [user.partition(":")[2] or user for user in users]
         token = self.hf_token.reveal() if self.hf_token else ""
         return tuple(dict.fromkeys(filter(None, (token, *passwords, *map(unquote, passwords)))))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import ConfigurationError
+from provisioner.redaction import user_of, without_user
 from provisioner.settings import parsers
 from provisioner.settings.config_file import REPOSITORIES, parse_config
 from provisioner.settings.declaration import PREFIX
@@ -71,8 +72,11 @@ def read_settings(
     if _phase_wins(lookup):
         values["datasets"] = ()
     values["dataset_repo"] = values["dataset_repo"] or None
+    endpoint = values["hf_endpoint"]
+    values["hf_endpoint"] = without_user(endpoint)
     return Settings(
         **values,
+        logins=(endpoint,) if user_of(endpoint) else (),
         hf_token=token,
         dataset_repo_asked=bool(lookup.given(ATTRIBUTES["dataset_repo"])),
         repositories=read_repositories(lookup.config[REPOSITORIES]) if REPOSITORIES in lookup.config else (),

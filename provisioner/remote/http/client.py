@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from provisioner.redaction import show_url
+from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.bodies import BodyReader
 from provisioner.remote.http.connections import Connections
 from provisioner.remote.http.file_fetch import FileFetch
@@ -36,7 +36,7 @@ class RemoteFacts:
     """What a server says of a file without sending it."""
 
     url: str
-    """The URL that was requested, after rewriting."""
+    """The URL that was requested, after rewriting; without user and password."""
     size: int | None
     """Bytes; ``None``: the server does not say."""
     etag: str | None
@@ -157,7 +157,7 @@ class HttpClient:
         """
         requested = self.rewritten(url)
         if is_local(requested):
-            return RemoteFacts(requested, local_size(requested), None, ranges=True)
+            return RemoteFacts(without_user(requested), local_size(requested), None, ranges=True)
         return self.retry.call(lambda: show_url(requested), lambda: self._facts(requested, authorized=authorized))
 
     def _facts(self, requested: str, *, authorized: bool) -> RemoteFacts:
@@ -165,7 +165,7 @@ class HttpClient:
         try:
             ranges = is_range(response)
             size = total_size(response) if ranges else declared_length(response)
-            return RemoteFacts(requested, size, response.headers.get("ETag"), ranges=ranges)
+            return RemoteFacts(without_user(requested), size, response.headers.get("ETag"), ranges=ranges)
         finally:
             response.close()
 

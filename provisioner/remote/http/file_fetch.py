@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from provisioner.redaction import show_url
+from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.headers import continues_at, total_size, total_size_of_unsatisfied, validator_of
 from provisioner.remote.http.local_files import is_local, local_size, read_local
 from provisioner.remote.http.refusals import other_size, too_many_bytes
@@ -35,7 +35,7 @@ class FileFetch:
     ) -> None:
         """Make no request; the arguments are those of :meth:`HttpClient.fetch`."""
         self._client = client
-        self._url = url
+        self._url = without_user(url)  # it is recorded
         self._requested = client.rewritten(url)
         self._sink = sink
         self._size = size

@@ -21,7 +21,7 @@ from provisioner.errors import (
     RemoteUnavailableError,
     UpstreamChangedError,
 )
-from provisioner.redaction import show_url
+from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.headers import continues_at, total_size, total_size_of_unsatisfied, validator_of
 from provisioner.remote.http.refusals import other_size
 from provisioner.remote.retry import Transient
@@ -77,7 +77,7 @@ class RangedFetch:
         """
         self._client = client
         self._retry = client.retry
-        self._url = url
+        self._url = without_user(url)  # it is recorded
         self._requested = client.rewritten(url)
         self._target = target
         self._verifiable = verifiable

@@ -9,11 +9,12 @@ from urllib.parse import urljoin, urlsplit
 
 from provisioner._version import __version__
 from provisioner.errors import RemoteRefusedError, RemoteUnavailableError
-from provisioner.redaction import show_url
+from provisioner.redaction import show_url, user_of, with_user, without_user
 from provisioner.remote.http.errors import transport_errors
 from provisioner.remote.http.headers import declared_length
+from provisioner.remote.http.local_files import is_local
 from provisioner.remote.http.refusals import check_status
-from provisioner.remote.urls import origin_of
+from provisioner.remote.urls import login_headers, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ class Requester:
         """Send one request, follow its redirects, and return the response and the URL that it came from.
 
         Args:
-            url: already rewritten.
+            url: already rewritten; its user and password are sent to its origin alone.
             headers: sent beside the usual ones.
             authorized: send the user's credentials, to the origin of ``url`` alone.
 
@@ -72,12 +73,13 @@ class Requester:
             )
         sent = {**_HEADERS, **headers}
         if authorized:
-            sent.update(self._authorization(url))
+            sent.update(self._authorization(without_user(url)))
         current = url
         for _ in range(MAX_REDIRECTS + 1):
             network.cancellation.raise_if_requested()
             with transport_errors(current, network.cancellation):
-                response = self._connections.request(current, sent)
+                # What the URL itself says of its user comes before what is for the whole Hub.
+                response = self._connections.request(without_user(current), {**sent, **login_headers(current)})
             target = self._checked_target(response, url, current)
             if target is None:
                 return response, current
@@ -97,12 +99,25 @@ class Requester:
             self._network.retry.observe(response.headers, time.time())
             location = response.headers.get("Location") if response.status in _REDIRECTS else None
             if location is not None:
-                return self._network.rewrite(_redirect_target(current, location))
+                return self._rewritten(current, _redirect_target(current, location))
             check_status(response, url)
         except BaseException:
             response.close()
             raise
         return None
+
+    def _rewritten(self, current: str, target: str) -> str:
+        """Return the URL that a redirect leads to after rewriting, with the user of ``current`` if it stays there."""
+        rewritten = self._network.rewrite(target)
+        if is_local(rewritten):
+            raise RemoteRefusedError(
+                f"{show_url(current)}: redirects to {show_url(target)}, which URL_REWRITE replaces by a file; not followed",
+                hint=f"Add a rule to URL_REWRITE for {show_url(current)}.",
+            )
+        user = user_of(current)
+        if user is not None and user_of(rewritten) is None and origin_of(rewritten) == origin_of(current):
+            return with_user(rewritten, user)
+        return rewritten
 
 
 def _redirect_target(current: str, location: str) -> str:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import httpx2
 
 from provisioner.errors import ConfigurationError
-from provisioner.redaction import redact_line
+from provisioner.redaction import redact_line, without_user
 from provisioner.remote.http.errors import transport_error
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.retry import Transient, transient_error
 from provisioner.remote.tls import tls_context
-from provisioner.remote.urls import origin_of
+from provisioner.remote.urls import login_headers, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -96,8 +96,15 @@ class HubTransport(httpx2.BaseTransport):
         headers = httpx2.Headers(request.headers)
         if origin_of(str(request.url)) not in self._token_origins:
             headers.pop("authorization", None)
+        rewritten = self._network.rewrite(str(request.url))
+        if rewritten.startswith("file:"):
+            raise ConfigurationError(
+                f"URL_REWRITE: {redact_line(str(request.url))} is a question to the Hub, which no file can answer",
+                hint="Replace only what is fetched, .../resolve/..., by files; or name the files by their URLs in the catalog.",
+            )
+        headers.update(login_headers(rewritten))
         try:
-            url = httpx2.URL(self._network.rewrite(str(request.url)))
+            url = httpx2.URL(without_user(rewritten))
         except httpx2.InvalidURL as error:
             raise self._error_for(error, str(request.url)) from error
         headers["host"] = url.netloc.decode("ascii")
