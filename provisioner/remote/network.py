@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from provisioner.remote.dialing import Dialer
 from provisioner.remote.proxies import NO_PROXIES, Proxies
 
 if TYPE_CHECKING:
@@ -40,3 +41,5 @@ class Network:
     """Returns the URL that is requested in place of the given one (``URL_REWRITE``)."""
     offline: bool = False
     """Refuse every request but those for ``file:`` URLs."""
+    dialer: Dialer = field(default_factory=Dialer)
+    """Makes the connections of all clients."""

@@ -36,12 +36,16 @@ _FINAL: Final = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_N
 class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of failure that is retried, not a final error
     """One attempt failed, and another one may succeed; the only error after which :meth:`Retry.call` tries again."""
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None, throttled: bool = False) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", retry_after: float | None = None, throttled: bool = False, slow: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
         """Seconds that the server asked us to wait; ``None``: it did not say."""
         self.throttled = throttled
         """The server said "too many requests": every thread that shares the :class:`Retry` waits, not only the caller."""
+        self.slow = slow
+        """Next to nothing arrived for a long time: that is no progress, and counts as two failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,10 @@ class Retry:
                 name = what if isinstance(what, str) else what()
                 now = self._clock()
                 if progress and (grown := progress()) > seen:
-                    seen, failures, started = grown, 0, now
-                failures += 1
+                    seen = grown
+                    if not error.slow:
+                        failures, started = 0, now
+                failures += 2 if error.slow else 1
                 wait = self._wait(failures, error)
                 left = self.policy.total_seconds - (now - started)
                 if failures >= self.policy.attempts or wait > left:
@@ -183,8 +189,8 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     text = lower.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,12}(\.\d{1,12})?", text, re.ASCII):
         waits.append(float(text))
-    elif (until := _parse_date(text)) is not None:
-        sent = _parse_date(lower.get("date", "").strip())
+    elif (until := parse_date(text)) is not None:
+        sent = parse_date(lower.get("date", "").strip())
         waits.append(max(0.0, until - (now if sent is None else sent)))
     return max(waits, default=None)
 
@@ -215,7 +221,7 @@ def describe_status(status: int) -> str:
         return str(status)
 
 
-def _parse_date(text: str) -> float | None:
+def parse_date(text: str) -> float | None:
     """Return an HTTP date as seconds since the epoch; ``None``: it is not well formed."""
     if not text:
         return None

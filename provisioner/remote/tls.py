@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
+    from provisioner.remote.dialing import Pace
+
 
 _LARGEST: Final = 16 << 20
 """Bytes; the certificates that a system comes with have a fiftieth of it."""
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None, pace: Pace | None = None) -> ssl.SSLContext:
     """Return the TLS settings of a client.
 
     Args:
         ca_file: a file of trusted certificates in PEM form that replaces the system's, as ``SSL_CERT_FILE`` does in
             OpenSSL; ``None``: the system's.
+        pace: what the connections of the run bring together; ``None``: they are not measured.
 
     Raises:
         ConfigurationError: the file cannot be read or holds no certificate.
@@ -32,12 +35,17 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     try:
         if ca_file is not None:
             _check_kind(ca_file)
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
             f"SSL_CERT_FILE: {ca_file}: {error.strerror or 'holds no certificate'}",
             hint="Name a readable file with the trusted certificates in PEM form.",
         ) from error
+    if pace is not None:
+        from provisioner.remote.sockets import tls_socket_class  # noqa: PLC0415 - as above
+
+        context.sslsocket_class = tls_socket_class(pace)
+    return context
 
 
 def _check_kind(ca_file: Path) -> None:

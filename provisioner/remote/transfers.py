@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import TRY_NEXT_AFTER, DigestMismatchError, error_to_report
 from provisioner.redaction import show_url
+from provisioner.remote.http.codings import FileForm
 from provisioner.remote.http.local_files import is_local, local_size, read_local
 from provisioner.remote.http.ranges import RangedFetch
 
@@ -47,14 +48,20 @@ class Transfers:
         Raises:
             ProvisionerError: every URL failed; the error that :func:`provisioner.errors.error_to_report` chooses.
         """
-        exact = artifact.exact_size
+        form, verifiable = _form_of(artifact), artifact.digest is not None
 
         def transfer(url: str) -> None:
             self._http.fetch(
-                url, sink, size=exact, verifiable=artifact.digest is not None, authorized=artifact.authorized, advance=advance
+                url,
+                sink,
+                size=artifact.exact_size,
+                form=form,
+                verifiable=verifiable,
+                authorized=artifact.authorized,
+                advance=advance,
             )
 
-        return _fetch_from_any(artifact, _Transfer(transfer, sink.seal, lambda: sink.have, lambda: sink.have > 0, advance))
+        return _fetch_from_any(artifact, _Transfer(transfer, sink.seal, lambda: sink.have, lambda: sink.have > 0, advance, form))
 
     def fetch_ranges(
         self, artifact: Artifact, target: SealedTarget, helpers: HelperThreads, advance: Callable[[int], None]
@@ -64,6 +71,7 @@ class Transfers:
         Raises:
             ProvisionerError: as :meth:`fetch`.
         """
+        form, verifiable = _form_of(artifact), artifact.digest is not None
 
         def transfer(url: str) -> None:
             target.recover()
@@ -71,11 +79,14 @@ class Transfers:
             if is_local(requested):
                 self._copy(requested, target, advance)
                 return
-            verifiable = artifact.digest is not None
-            fetch = RangedFetch(self._http, url, target, verifiable=verifiable, authorized=artifact.authorized, advance=advance)
+            fetch = RangedFetch(
+                self._http, url, target, form=form, verifiable=verifiable, authorized=artifact.authorized, advance=advance
+            )
             fetch.run(helpers)
 
-        return _fetch_from_any(artifact, _Transfer(transfer, target.seal, lambda: target.have, lambda: target.resumed, advance))
+        return _fetch_from_any(
+            artifact, _Transfer(transfer, target.seal, lambda: target.have, lambda: target.resumed, advance, form)
+        )
 
     def fetch_small(self, artifact: Artifact, size: int, accept: Callable[[bytes], str], advance: Callable[[int], None]) -> str:
         """Fetch a whole small artifact into memory; otherwise as :meth:`fetch`.
@@ -89,14 +100,14 @@ class Transfers:
         Raises:
             ProvisionerError: as :meth:`fetch`.
         """
-        data = b""
+        data, form = b"", _form_of(artifact)
 
         def transfer(url: str) -> None:
             nonlocal data
-            data = self._http.get(url, size=size, authorized=artifact.authorized)
+            data = self._http.get(url, size=size, form=form, authorized=artifact.authorized)
             advance(size)
 
-        return _fetch_from_any(artifact, _Transfer(transfer, lambda: accept(data), lambda: size, lambda: False, advance))
+        return _fetch_from_any(artifact, _Transfer(transfer, lambda: accept(data), lambda: size, lambda: False, advance, form))
 
     def _copy(self, requested: str, target: SealedTarget, advance: Callable[[int], None]) -> None:
         advance(-(target.restart(None) or 0))
@@ -119,6 +130,7 @@ class _Transfer:
     is_resumed: Callable[[], bool]
     """Returns whether some of these bytes are from an earlier attempt."""
     advance: Callable[[int], None]
+    form: FileForm
 
     def sealed(self) -> str:
         """Check the whole and return its SHA-256; bytes that turn out to be wrong are counted back."""
@@ -130,20 +142,28 @@ class _Transfer:
             raise
 
 
+def _form_of(artifact: Artifact) -> FileForm:
+    # The format is what the name's ending would say, and is known better.
+    name = artifact.name if artifact.unpack == "none" else f"{artifact.name}.{artifact.unpack}"
+    return FileForm(name, size=artifact.exact_size, verifiable=artifact.digest is not None)
+
+
 def _fetch_from_any(artifact: Artifact, transfer: _Transfer) -> str:
-    """Try the URLs one after the other; a resumed file that turns out to be wrong is fetched once more from its beginning."""
+    """Try the URLs one after the other."""
     errors: list[ProvisionerError] = []
     for index, url in enumerate(artifact.urls):
+        mirrors = artifact.urls[index + 1 :]
         try:
-            return _fetch_from(url, transfer)
+            return _fetch_from(url, transfer, has_mirrors=bool(mirrors))
         except TRY_NEXT_AFTER as error:
             errors.append(error)
-            if index + 1 < len(artifact.urls):
-                _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(artifact.urls[index + 1]))
+            if mirrors:
+                _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(mirrors[0]))
     raise error_to_report(errors)
 
 
-def _fetch_from(url: str, transfer: _Transfer) -> str:
+def _fetch_from(url: str, transfer: _Transfer, *, has_mirrors: bool) -> str:
+    """Fetch from one URL; a file that turns out to be wrong is fetched once more where that may help."""
     was_resumed = transfer.is_resumed()
     try:
         transfer.run(url)
@@ -151,9 +171,11 @@ def _fetch_from(url: str, transfer: _Transfer) -> str:
         was_resumed = was_resumed and transfer.is_resumed()
         return transfer.sealed()
     except DigestMismatchError as error:
-        if not was_resumed:
-            raise
         # The bytes of an earlier run may be the wrong ones: a power cut loses what was not synced.
-        _LOGGER.warning("%s; it had been resumed, so it is fetched from its beginning", error.message)
+        why = "it had been resumed" if was_resumed else "a byte may have changed on the way"
+        transfer.form.doubt()
+        if has_mirrors and not (was_resumed or transfer.form.is_encoded):
+            raise
+        _LOGGER.warning("%s; %s, so it is fetched once more from its beginning", error.message, why)
         transfer.run(url)
         return transfer.sealed()

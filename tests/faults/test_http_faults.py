@@ -149,6 +149,9 @@ PASSING: list[tuple[Kind, dict[str, Any], list[str | None]]] = [
     ("stall", {"after": 40_000, "first": 1}, [None, REST]),
     ("throttle", {"rate": 500_000}, [None]),
     ("delay", {"seconds": 0.01}, [None]),
+    ("gzip", {}, [None]),
+    ("flip", {"offset": 70_000, "first": 1}, [None, None]),
+    ("change", {"first": 1}, [None, None]),
     ("status", {"status": 416, "first": 1}, [None, None]),
     *[_status_twice(status) for status in (408, 425, 429, 500, 502, 503, 504, 599)],
     ("status", {"status": 429, "first": 1, "headers": {"Retry-After": "7"}}, [None, None]),
@@ -254,11 +257,11 @@ def test_the_file_changes_between_two_ranges(fetch: Fetch, url: str, hub: HubSer
     """Bytes of two versions are never mixed: the server is asked whether the file is still the same."""
     broken = hub.faults.add("close", path="*/f.bin", after=40_000, first=1)
     changed = hub.faults.add("change", path="*/f.bin", nth=2)
-    with pytest.raises(DigestMismatchError):
-        fetch.run(fetch.artifact(url))
+    assert fetch.run(fetch.artifact(url)) == CONTENT
     assert (broken.fired, changed.fired) == (1, 1)
     entries = hub.log.entries("*/f.bin")
-    assert [(entry.range, entry.status) for entry in entries] == [(None, 200), (REST, 200)]
+    # The whole new version is not what the catalog means, so the file is fetched once more.
+    assert [(entry.range, entry.status) for entry in entries] == [(None, 200), (REST, 200), (None, 200)]
 
 
 # --- faults that stay ----------------------------------------------------------------------------------------------------
@@ -279,12 +282,11 @@ LASTING: list[tuple[Kind, dict[str, Any], type[ProvisionerError], int]] = [
     ("status", {"status": 302}, RemoteRefusedError, 1),
     ("status", {"status": 416}, RemoteUnavailableError, 6),
     ("html", {}, SizeMismatchError, 1),
-    ("gzip", {}, SizeMismatchError, 1),
     ("content_length", {"offset": 100}, SizeMismatchError, 1),
     ("content_length", {"offset": -100}, SizeMismatchError, 1),
-    ("flip", {"offset": 0}, DigestMismatchError, 1),
-    ("flip", {"offset": 99_999}, DigestMismatchError, 1),
-    ("change", {}, DigestMismatchError, 1),
+    ("flip", {"offset": 0}, DigestMismatchError, 2),
+    ("flip", {"offset": 99_999}, DigestMismatchError, 2),
+    ("change", {}, DigestMismatchError, 2),
     ("redirect", {"location": "/files.example.org/f.bin"}, RemoteRefusedError, 11),
     ("redirect", {"location": "file:///etc/passwd"}, RemoteRefusedError, 1),
     ("redirect", {"location": "ftp://example.org/f.bin"}, RemoteRefusedError, 1),
@@ -311,25 +313,25 @@ def test_what_stays(  # noqa: PLR0917 - fixtures and a table
     assert len(ranges(hub)) == requests
 
 
-@pytest.mark.parametrize("kind", ["flip", "change", "html", "gzip"])
+@pytest.mark.parametrize("kind", ["flip", "change", "html"])
 def test_wrong_bytes_leave_nothing(fetch: Fetch, url: str, hub: HubServer, kind: Kind) -> None:
     """After wrong bytes the staging area is empty, so that they are not resumed."""
     fault = hub.faults.add(kind, path="*/f.bin")
     artifact = fetch.artifact(url)
     with pytest.raises((DigestMismatchError, SizeMismatchError)):
         fetch.run(artifact)
-    assert fault.fired == 1
+    assert fault.fired == (1 if kind == "html" else 2)
     with Blob(fetch.folder, artifact, check_cancelled=fetch.stop.raise_if_requested) as blob:
         assert blob.have == 0
 
 
-@pytest.mark.parametrize("kind", ["html", "gzip", "content_length"])
+@pytest.mark.parametrize("kind", ["html", "content_length"])
 def test_wrong_lengths_of_a_file_of_unknown_size(fetch: Fetch, url: str, hub: HubServer, kind: Kind) -> None:
-    """If only the digest is known, the digest alone decides."""
+    """Where only the digest is known, it alone decides, once more after the file was fetched anew."""
     fault = hub.faults.add(kind, path="*/f.bin", offset=-100)
     with pytest.raises(DigestMismatchError):
         fetch.run(fetch.artifact(url, size=None))
-    assert fault.fired == 1
+    assert fault.fired == 2
 
 
 def test_a_length_that_is_too_long_of_a_file_of_unknown_size(fetch: Fetch, url: str, hub: HubServer) -> None:
@@ -361,8 +363,9 @@ def test_the_mirror_helps(  # noqa: PLR0917 - fixtures and a table
     mirror = hub.add_static("https://mirror.example.org/copy.bin", CONTENT)
     fault = hub.faults.add(kind, path="*/f.bin", **fields)
     assert fetch.run(fetch.artifact(url, mirror)) == CONTENT
-    assert (fault.fired, len(hub.log.entries("*/copy.bin"))) == (requests, 1)
-    assert issubclass(error, ProvisionerError)
+    # Wrong bytes are fetched once more only where nobody else has them.
+    expected = 1 if error is DigestMismatchError else requests
+    assert (fault.fired, len(hub.log.entries("*/copy.bin"))) == (expected, 1)
 
 
 def test_the_mirror_goes_on_where_the_first_stopped(fetch: Fetch, url: str, hub: HubServer) -> None:
@@ -449,7 +452,6 @@ HALF = b"C350\r\n" + CONTENT[:50_000] + b"\r\n"
         ([b"garbage\r\n\r\n", WHOLE], ["", ""]),
         ([b"HTTP/1.1 200 OK\r\nContent-Le", WHOLE], ["", ""]),
         ([b"", WHOLE], ["", ""]),
-        ([b"HTTP/1.1 200 OK\r\nContent-Length: many\r\nConnection: close\r\n\r\n" + CONTENT], [""]),
     ],
 )  # fmt: skip
 def test_unusual_answers(fetch: Fetch, answers: list[bytes], expected: list[str]) -> None:
@@ -467,6 +469,7 @@ def test_unusual_answers(fetch: Fetch, answers: list[bytes], expected: list[str]
         b"",
         b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
         CHUNKED + b"zz\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\nConnection: close\r\n\r\n" + CONTENT,
     ],
 )  # fmt: skip
 def test_answers_that_never_make_sense(fetch: Fetch, answer: bytes) -> None:

@@ -1,7 +1,7 @@
 """The HTTP client: files into a sink or into memory, and what a server says of a file.
 
-Bodies are taken as they are sent, never decoded: several archive hosts label a ``.tar.gz`` as ``Content-Encoding: gzip``,
-and the catalog's digest is that of the encoded bytes. Wrong bytes are found by the digest.
+A body is taken as it is sent, unless it comes in a coding that is not the file's own; see
+:mod:`provisioner.remote.http.codings`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.bodies import BodyReader
+from provisioner.remote.http.codings import FileForm, codings_of
 from provisioner.remote.http.connections import Connections
 from provisioner.remote.http.file_fetch import FileFetch
-from provisioner.remote.http.headers import declared_length, is_range, total_size
+from provisioner.remote.http.headers import declared_length, range_of, total_size
 from provisioner.remote.http.limits import RateLimiter, SmallFilePace
 from provisioner.remote.http.local_files import is_local, local_size, read_local
 from provisioner.remote.http.redirects import Requester
@@ -25,7 +26,9 @@ from provisioner.remote.retry import Transient
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from provisioner.remote.http.codings import Decoder
     from provisioner.remote.http.connections import Response
+    from provisioner.remote.http.redirects import Answer
     from provisioner.remote.http.targets import Sink
     from provisioner.remote.network import Network
     from provisioner.remote.retry import Retry
@@ -97,6 +100,7 @@ class HttpClient:
         *,
         size: int | None,
         verifiable: bool,
+        form: FileForm | None = None,
         authorized: bool = False,
         advance: Callable[[int], None] = lambda _count: None,
     ) -> None:
@@ -107,20 +111,23 @@ class HttpClient:
             sink: takes the bytes.
             size: exact number of bytes; ``None``: unknown.
             verifiable: a digest is known. Without one, bytes that have arrived are kept only if they are from ``url``.
+            form: chooses between the bytes that come and what they decode to; ``None``: by the name in the URL.
             authorized: send the user's credentials, to the origin of ``url`` alone.
             advance: told each number of bytes that arrived; negative when some were dropped.
 
         Raises:
             ProvisionerError: by what the server said; see ``docs/troubleshooting.md``.
         """
-        FileFetch(self, url, sink, size=size, verifiable=verifiable, authorized=authorized, advance=advance).run()
+        form = form or FileForm(url.partition("?")[0], size=size, verifiable=verifiable)
+        FileFetch(self, url, sink, size=size, form=form, verifiable=verifiable, authorized=authorized, advance=advance).run()
 
-    def get(self, url: str, *, size: int, authorized: bool = False) -> bytes:
+    def get(self, url: str, *, size: int, form: FileForm | None = None, authorized: bool = False) -> bytes:
         """Return a whole small file.
 
         Args:
             url: ``http``, ``https`` or ``file``.
             size: exact number of bytes.
+            form: as for :meth:`fetch`.
             authorized: as for :meth:`fetch`.
 
         Raises:
@@ -131,13 +138,17 @@ class HttpClient:
         if is_local(requested):
             local_size(requested, size)
             return b"".join(read_local(requested, self.check_cancelled))
-        return self.retry.call(lambda: show_url(requested), lambda: self._get(requested, size, authorized=authorized))
+        form = form or FileForm(url.partition("?")[0], size=size, verifiable=False)
+        return self.retry.call(lambda: show_url(requested), lambda: self._get(requested, size, form, authorized=authorized))
 
-    def _get(self, requested: str, size: int, *, authorized: bool) -> bytes:
+    def _get(self, requested: str, size: int, form: FileForm, *, authorized: bool) -> bytes:
         with self._pace.timed():
-            response, _ = self.open(requested, {}, authorized=authorized)
+            response = self.open(requested, {}, authorized=authorized).response
             try:
                 length = declared_length(response)
+                decoder = form.decoder(response.headers, length, requested) if response.status == HTTPStatus.OK else None
+                if decoder is not None:
+                    return self._get_decoded(response, requested, size, decoder)
                 if response.status != HTTPStatus.OK or length not in {None, size}:
                     raise other_size(requested, size, length, response)
                 data = self._bodies.at_most(response, requested, size)
@@ -148,6 +159,22 @@ class HttpClient:
         if len(data) < size:
             raise Transient(f"the connection ended after {len(data):,} of {size:,} bytes")
         return data
+
+    def _get_decoded(self, response: Response, requested: str, size: int, decoder: Decoder) -> bytes:
+        """Return a whole small file that comes in a form that nobody asked for."""
+        data = bytearray()
+        try:
+            for part in self._bodies.parts(response, requested):
+                for piece in decoder.feed(part):
+                    data += piece
+                    if len(data) > size:
+                        raise too_many_bytes(requested, size)
+            decoder.finish()
+        except ValueError as error:
+            raise Transient(str(error)) from error
+        if len(data) < size:
+            raise other_size(requested, size, len(data), response)
+        return bytes(data)
 
     def facts(self, url: str, *, authorized: bool = False) -> RemoteFacts:
         """Return what a server says of a file, by a request for its first byte.
@@ -161,17 +188,18 @@ class HttpClient:
         return self.retry.call(lambda: show_url(requested), lambda: self._facts(requested, authorized=authorized))
 
     def _facts(self, requested: str, *, authorized: bool) -> RemoteFacts:
-        response, _ = self.open(requested, {"Range": "bytes=0-0"}, authorized=authorized)
+        response = self.open(requested, {"Range": "bytes=0-0"}, authorized=authorized).response
         try:
-            ranges = is_range(response)
-            size = total_size(response) if ranges else declared_length(response)
+            ranges = range_of(response) is not None
+            # Of a form that nobody asked for the size says nothing.
+            size = None if codings_of(response.headers) and not ranges else total_size(response)
             return RemoteFacts(without_user(requested), size, response.headers.get("ETag"), ranges=ranges)
         finally:
             response.close()
 
     # --- single requests, for transfers in ranges -----------------------------------------------------------------------
 
-    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool) -> tuple[Response, str]:
+    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool) -> Answer:
         """Send one request; see :meth:`provisioner.remote.http.redirects.Requester.open`."""
         return self._requester.open(url, headers, authorized=authorized)
 

@@ -104,8 +104,10 @@ class Connections:
 
         with self._lock:
             if self._context is None:
-                self._context = tls_context(self._network.ca_file)
-            pool = BarePool(origin, self._context, connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS)
+                self._context = tls_context(self._network.ca_file, self._network.dialer.pace)
+            pool = BarePool(
+                origin, self._context, self._network.dialer, connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS
+            )
             return self._bare.setdefault(origin, pool)
 
     def _proxied_pool(self, proxy: str | None) -> Pool:
@@ -116,7 +118,8 @@ class Connections:
                 self._proxied[proxy] = ProxiedPool(
                     proxy,
                     # Not the context of the bare connections: urllib3 changes the one that it is given.
-                    tls_context(self._network.ca_file),
+                    tls_context(self._network.ca_file, self._network.dialer.pace),
+                    self._network.dialer,
                     per_host=self._per_host,
                     connect_seconds=CONNECT_SECONDS,
                     stall_seconds=STALL_SECONDS,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
 from provisioner.redaction import redact_line, show_url
+from provisioner.remote.dialing import TooSlowError
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.retry import Transient
 
@@ -41,6 +42,8 @@ class _Problem(Enum):
     NO_CONNECTION = auto()
     CONNECT_TIMEOUT = auto()
     SILENT = auto()
+    SLOW = auto()
+    """Something arrived, and next to nothing."""
     REDIRECTS = auto()
     PROXY_REFUSED = auto()
     PROXY_FAILED = auto()
@@ -117,6 +120,12 @@ def _transient_for(problem: _Problem, reason: str, host: str) -> Transient:
             return Transient(f"{host}: no connection: {reason}", hint=network_hint)
         case _Problem.SILENT:
             return Transient(f"{host}: silent for {STALL_SECONDS:.0f} s")
+        case _Problem.SLOW:
+            return Transient(
+                f"{host}: it sends too slowly to go on: {reason}",
+                hint="Start again later, or try a mirror; what has arrived is kept.",
+                slow=True,
+            )
         case _:
             return Transient(f"{host}: the connection broke: {reason}")
 
@@ -125,6 +134,8 @@ def _transient_for(problem: _Problem, reason: str, host: str) -> Transient:
 
 
 def _classified(error: Exception) -> _Failure | None:
+    if (slow := next((each for each in _chain(error) if isinstance(each, TooSlowError)), None)) is not None:
+        return _Failure(_Problem.SLOW, str(slow))
     for library, classify in (("urllib3", _of_urllib3), ("httpx2", _of_httpx2)):
         if library in sys.modules and (failure := classify(error)) is not None:
             return failure

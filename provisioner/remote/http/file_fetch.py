@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from provisioner.redaction import show_url, without_user
-from provisioner.remote.http.headers import continues_at, total_size, total_size_of_unsatisfied, validator_of
+from provisioner.redaction import show_url
+from provisioner.remote.http.headers import declared_length, range_of, total_size_of_unsatisfied
 from provisioner.remote.http.local_files import is_local, local_size, read_local
 from provisioner.remote.http.refusals import other_size, too_many_bytes
+from provisioner.remote.http.versions import Agreement, condition_for, record_key, version_of
 from provisioner.remote.retry import Transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provisioner.remote.http.client import HttpClient
+    from provisioner.remote.http.codings import Decoder, FileForm
     from provisioner.remote.http.connections import Response
+    from provisioner.remote.http.redirects import Answer
     from provisioner.remote.http.targets import Sink
+
+MAX_CHANGES: Final = 3
+"""How often another version may come in place of a rest, before versions are not compared any more."""
 
 
 class FileFetch:
@@ -29,20 +36,26 @@ class FileFetch:
         sink: Sink,
         *,
         size: int | None,
+        form: FileForm,
         verifiable: bool,
         authorized: bool,
         advance: Callable[[int], None],
     ) -> None:
         """Make no request; the arguments are those of :meth:`HttpClient.fetch`."""
         self._client = client
-        self._url = without_user(url)  # it is recorded
         self._requested = client.rewritten(url)
+        self._key = record_key(url, self._requested)
         self._sink = sink
         self._size = size
+        self._form = form
         self._verifiable = verifiable
         self._authorized = authorized
         self._advance = advance
-        self._arrived = 0
+        self._total = size
+        """Bytes of the whole, as far as it is known."""
+        self._changes = 0
+        self._most = 0
+        """The most bytes that were there at one time: bytes that had to be fetched once more are no progress."""
 
     def run(self) -> None:
         """Fetch what is missing.
@@ -50,87 +63,194 @@ class FileFetch:
         Raises:
             ProvisionerError: by what the server or the file system answered.
         """
-        if self._sink.have and not self._verifiable and not self._has_origin:
+        if self._sink.have and not self._verifiable and self._record is None:
             self._start_over()
         if is_local(self._requested):
             self._copy()
             return
-        self._client.retry.call(lambda: show_url(self._requested), self._attempt, progress=lambda: self._arrived)
+        self._client.retry.call(lambda: show_url(self._requested), self._attempt, progress=lambda: self._most)
 
     @property
-    def _has_origin(self) -> bool:
-        """Whether what has arrived is known to be from this URL."""
-        return self._sink.origin is not None and self._sink.origin[0] == self._url
+    def _record(self) -> str | None:
+        """The version of what has arrived, where it is known to be from this URL."""
+        origin = self._sink.origin
+        return origin[1] if origin is not None and origin[0] == self._key else None
 
     def _start_over(self) -> None:
         self._advance(-self._sink.have)
         self._sink.restart()
+        self._total = self._size
 
     def _copy(self) -> None:
         """Copy from a local file what is missing."""
         local_size(self._requested, self._size)
-        self._sink.record_origin(self._url, None)
+        self._sink.record_origin(self._key, None)
         for data in read_local(self._requested, self._client.check_cancelled, start=self._sink.have):
             self._sink.write(data)
             self._advance(len(data))
 
     def _attempt(self) -> None:
-        """Request what is missing once."""
-        start, size = self._sink.have, self._size
-        if size is not None and start == size and size > 0:
-            return
+        """Request what is missing until all is there or a request fails."""
+        if self._sink.have and not self._verifiable and self._changes >= MAX_CHANGES:
+            # The server names each response another version: the whole must come by one of them.
+            self._start_over()
+        while self._total is None or self._sink.have < self._total or not self._total:
+            if self._request():
+                return
+
+    def _request(self) -> bool:
+        """Request what is missing once; return whether nothing is missing any more.
+
+        Raises:
+            Transient: not all of what the server offered has come.
+            ProvisionerError: by what the server said.
+        """
+        start = self._sink.have
         headers = {}
         if start:
-            headers["Range"] = f"bytes={start}-"
-            if self._has_origin and self._sink.origin is not None:
-                headers["If-Range"] = self._sink.origin[1]
-        response, _ = self._client.open(self._requested, headers, authorized=self._authorized)
+            headers = {"Range": f"bytes={start}-", **(condition_for(self._record) if self._record else {})}
+        answer = self._client.open(self._requested, headers, authorized=self._authorized)
+        response = answer.response
         try:
-            if self._is_complete(response, start):
-                return
-            self._check(response, start)
-            self._sink.record_origin(self._url, validator_of(response))
-            self._receive(response, size if size is not None else total_size(response))
+            if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return self._is_complete(answer, start)
+            decoder = self._form.decoder(response.headers, self._length(response), self._requested)
+            if decoder is not None:
+                return self._decode(response, start, decoder)
+            return self._take(answer, start)
         finally:
             response.close()
 
-    def _is_complete(self, response: Response, start: int) -> bool:
+    @staticmethod
+    def _length(response: Response) -> int | None:
+        """Return the size of the whole as it is sent; ``None``: the server does not say."""
+        if response.status != HTTPStatus.PARTIAL_CONTENT:
+            return declared_length(response)
+        found = range_of(response)
+        return found.total if found else None
+
+    def _is_complete(self, answer: Answer, start: int) -> bool:
         """Return whether a refusal of the range says that nothing is missing.
 
         Raises:
             SizeMismatchError: it says that the file has another size.
             Transient: it says that the file ends before ``start``.
         """
-        if response.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return False
-        total = total_size_of_unsatisfied(response)
-        if total is not None and self._size is None and total == start:
-            return True
+        total = total_size_of_unsatisfied(answer.response)
         if total is not None and self._size is not None and total != self._size:
-            raise other_size(self._requested, self._size, total, response)
+            raise other_size(self._requested, self._size, total, answer.response)
+        if total is not None and self._size is None and total == start and self._agreement(answer) is Agreement.SAME:
+            return True
         self._start_over()
         raise Transient("the file has become shorter than what was fetched of it; it starts anew")
 
-    def _check(self, response: Response, start: int) -> None:
-        """Raise for a response that does not continue at ``start``; drop what has arrived where the whole file comes."""
-        total = total_size(response)
-        # Before anything is dropped: one bad response, or a mirror with another file, must not cost what has arrived.
-        if self._size is not None and total is not None and total != self._size:
-            raise other_size(self._requested, self._size, total, response)
-        is_partial = response.status == HTTPStatus.PARTIAL_CONTENT
-        if not is_partial and start:  # the server or its file changed
-            self._start_over()
-        if is_partial and not continues_at(response, start):
-            self._start_over()
-            raise Transient("the server sent another range than was asked for; it starts anew")
+    def _agreement(self, answer: Answer) -> Agreement:
+        """Return whether a response is of the version that has arrived, as far as that matters here."""
+        record, version = self._record, version_of(answer, self._requested, time.time())
+        agreement = Agreement.UNKNOWN if record is None else version.agreement(record)
+        if not self._verifiable:
+            return agreement
+        # The digest of the whole decides where nothing else does, and where each response has a validator of its own.
+        is_other = agreement is Agreement.OTHER and self._changes < MAX_CHANGES
+        return Agreement.OTHER if is_other else Agreement.SAME
 
-    def _receive(self, response: Response, total: int | None) -> None:
-        for data in self._client.parts(response, self._requested):
-            if total is not None and self._sink.have + len(data) > total:
+    def _take(self, answer: Answer, start: int) -> bool:
+        """Receive bytes as they come; return whether they are the last ones."""
+        response = answer.response
+        total = self._length(response)
+        # Before anything is dropped: one bad response, or a mirror with another file, must not cost what has arrived.
+        if self._size is not None and total not in {None, self._size}:
+            raise other_size(self._requested, self._size, total, response)
+        if response.status != HTTPStatus.PARTIAL_CONTENT:
+            if start:  # the server or its file changed
                 self._start_over()
-                raise too_many_bytes(self._requested, total)
-            self._sink.write(data)
-            self._arrived += len(data)
-            self._advance(len(data))
-        if total is not None and self._sink.have < total:
-            raise Transient(f"the connection ended after {self._sink.have:,} of {total:,} bytes")
+            self._total = self._size if total is None else total
+            self._receive(answer, self._total)
+            return True
+        found = range_of(response)
+        known = self._total if total is None else total
+        if found is None or found.start != start or known is None or known < found.end:
+            return self._again("the server sent another range than was asked for")
+        if start and (self._total not in {None, total or self._total} or self._agreement(answer) is not Agreement.SAME):
+            return self._again("the server sent a rest that need not be of the same version")
+        self._total = known
+        self._receive(answer, found.end)
+        return found.end == known
+
+    def _again(self, reason: str) -> bool:
+        """Drop what has arrived, and have the whole requested at once.
+
+        Raises:
+            Transient: that was done too often, or nothing had arrived.
+        """
+        had = self._sink.have
+        self._start_over()
+        self._changes += 1
+        if not had or self._changes > MAX_CHANGES:
+            raise Transient(f"{reason}; it starts anew")
+        return False
+
+    def _receive(self, answer: Answer, end: int | None) -> None:
+        """Write what comes up to ``end``.
+
+        Raises:
+            SizeMismatchError: more comes.
+            Transient: less comes.
+        """
+        version = version_of(answer, self._requested, time.time())
+        record = self._record
+        if record is None or not self._sink.have or version.agreement(record) is not Agreement.SAME:
+            self._sink.record_origin(self._key, version.recorded)
+        for data in self._client.parts(answer.response, self._requested):
+            if end is not None and self._sink.have + len(data) > end:
+                self._start_over()
+                raise too_many_bytes(self._requested, end)
+            self._write(data)
+        if end is not None and self._sink.have < end:
+            raise Transient(f"the connection ended after {self._sink.have:,} of {end:,} bytes")
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._sink.write(data)
+        self._most = max(self._most, self._sink.have)
+        self._advance(len(data))
+
+    def _decode(self, response: Response, start: int, decoder: Decoder) -> bool:
+        """Receive the whole in a form that nobody asked for, and write what it decodes to.
+
+        It cannot be resumed: ranges are of the encoded form.
+
+        Raises:
+            SizeMismatchError: it is larger than the file.
+            Transient: not all of it came.
+        """
+        found = range_of(response)
+        if response.status == HTTPStatus.PARTIAL_CONTENT and (found is None or (found.start, found.end) != (0, found.total)):
+            return self._again("the server sent a range of a compressed form of the file")
+        if start:
+            self._start_over()
+        self._sink.record_origin(self._key, None)
+        try:
+            self._write_decoded(response, decoder)
+        except ValueError as error:
+            self._start_over()
+            raise Transient(f"{error}; it starts anew") from error
+        except BaseException:
+            self._start_over()
+            raise
+        if self._size is not None and self._sink.have != self._size:
+            have = self._sink.have
+            self._start_over()
+            raise other_size(self._requested, self._size, have, response)
+        return True
+
+    def _write_decoded(self, response: Response, decoder: Decoder) -> None:
+        length, arrived = declared_length(response), 0
+        for data in self._client.parts(response, self._requested):
+            arrived += len(data)
+            for part in decoder.feed(data):
+                if self._size is not None and self._sink.have + len(part) > self._size:
+                    raise too_many_bytes(self._requested, self._size)
+                self._write(part)
+        if length is not None and arrived < length:
+            raise Transient(f"the connection ended after {arrived:,} of {length:,} bytes")
+        decoder.finish()

@@ -1,10 +1,10 @@
-"""What the status and headers of a response say about the file: its size, its range and its version."""
+"""What the status and headers of a response say about the size of the file, and about its range."""
 
 from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from provisioner.remote.http.connections import Response
@@ -16,7 +16,7 @@ _UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
 def declared_length(response: Response) -> int | None:
     """Return the body's length in bytes; ``None``: the server does not say."""
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() else None
+    return int(length) if length.isascii() and length.isdigit() else None
 
 
 def total_size(response: Response) -> int | None:
@@ -33,23 +33,22 @@ def total_size_of_unsatisfied(response: Response) -> int | None:
     return int(found[1]) if found else None
 
 
-def is_range(response: Response) -> bool:
-    """Return whether a response is a range of the file, and says which."""
-    return response.status == HTTPStatus.PARTIAL_CONTENT and _content_range(response) is not None
+class ContentRange(NamedTuple):
+    """Which bytes of the file a response has."""
+
+    start: int
+    end: int
+    """Index after the last byte."""
+    total: int | None
+    """Bytes of the whole file; ``None``: the server does not say."""
 
 
-def continues_at(response: Response, start: int) -> bool:
-    """Return whether the range of a response begins at ``start``."""
-    found = _content_range(response)
-    return found is not None and int(found[1]) == start
-
-
-def validator_of(response: Response) -> str | None:
-    """Return what ``If-Range`` may carry: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
-    etag = response.headers.get("ETag")
-    if etag and not etag.startswith("W/"):
-        return etag
-    return response.headers.get("Last-Modified")
+def range_of(response: Response) -> ContentRange | None:
+    """Return which bytes of the file a partial response has; ``None``: it is none, or does not say it."""
+    if response.status != HTTPStatus.PARTIAL_CONTENT or (found := _content_range(response)) is None:
+        return None
+    start, end, total = int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
+    return ContentRange(start, end, total) if start < end and (total is None or end <= total) else None
 
 
 def _content_range(response: Response) -> re.Match[str] | None:

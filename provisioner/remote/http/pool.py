@@ -17,31 +17,26 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from provisioner.remote.http.errors import NoConnectionError
+from provisioner.remote.http.fields import Fields, body_length, is_chunked
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
 
+    from provisioner.remote.dialing import Dialer
+
 _STALE: Final = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 """What a connection raises that the server has closed in the meantime."""
-_NOT_YET: Final = frozenset({100, 102, 103})
-"""Informational responses: the final one follows."""
 _FIRST_STATUS: Final = 100
+_FIRST_FINAL: Final = 200
+"""Responses with a lower status are interim ones: the final one follows."""
+_SWITCHING: Final = 101
+"""The interim status after which something else than HTTP comes, which nobody asked for."""
+_MAX_INTERIM: Final = 32
 _HTTP_1_0: Final = 10
 _MAX_LINE: Final = 65_536
 _MAX_FIELDS: Final = 100
 _FORBIDDEN: Final = frozenset(map(chr, range(33))) | {"\x7f"}
-
-
-class Fields(dict[str, str]):
-    """Header fields by their names, in any case; several of one name are joined by commas."""
-
-    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
-        """Return a field's value, or ``default``."""
-        return super().get(name.lower(), default)
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(str(name).lower())
 
 
 class _Response(http.client.HTTPResponse):
@@ -54,16 +49,18 @@ class _Response(http.client.HTTPResponse):
             http.client.HTTPException: this is not an HTTP response.
             OSError: the connection failed.
         """
-        status = int(http.client.CONTINUE)
-        while status in _NOT_YET:
+        for _ in range(_MAX_INTERIM):
             status = self._read_status_line()
             fields = self._read_fields()
+            if status >= _FIRST_FINAL or status == _SWITCHING:
+                break
+        if status < _FIRST_FINAL:
+            raise http.client.HTTPException(f"no final response, but {status} again and again")
         self.code = self.status = status
         self.headers = self.msg = cast("http.client.HTTPMessage", fields)
-        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunked = is_chunked(fields)
         self.chunk_left = None
-        length = fields.get("content-length", "")
-        self.length = int(length) if length.isdecimal() and length.isascii() and not self.chunked else None
+        self.length = None if self.chunked else body_length(fields)
         if status in {http.client.NO_CONTENT, http.client.NOT_MODIFIED}:
             self.length = 0
         connection = fields.get("connection", "").lower()
@@ -123,7 +120,7 @@ class _Response(http.client.HTTPResponse):
             name, colon, value = text.partition(":")
             name = name.strip().lower()
             if colon:
-                fields[name] = f"{fields[name]}, {value.strip()}" if name in fields else value.strip()
+                fields.add(name, value.strip())
         raise http.client.HTTPException(f"more than {_MAX_FIELDS} header fields")
 
 
@@ -194,12 +191,15 @@ def _nothing() -> None:
 class BarePool:
     """Connections to one origin; safe for several threads."""
 
-    def __init__(self, origin: str, context: ssl.SSLContext, *, connect_seconds: float, stall_seconds: float) -> None:
+    def __init__(
+        self, origin: str, context: ssl.SSLContext, dialer: Dialer, *, connect_seconds: float, stall_seconds: float
+    ) -> None:
         """Open nothing yet.
 
         Args:
             origin: scheme, host and port, as URLs of it begin.
             context: for ``https``.
+            dialer: makes the connections.
             connect_seconds: how long making a connection may take.
             stall_seconds: how long a connection may deliver nothing.
 
@@ -213,6 +213,7 @@ class BarePool:
         self._port = parts.port
         self._authority = parts.netloc
         self._context = context
+        self._dialer = dialer
         self._connect_seconds = connect_seconds
         self._stall_seconds = stall_seconds
         self._idle: deque[http.client.HTTPConnection] = deque()
@@ -244,6 +245,8 @@ class BarePool:
                 response.close()
                 connection.close()
                 # No part of a response had come: the server had closed the connection before it saw the request.
+                if is_fresh and isinstance(error, (TimeoutError, *_STALE)):
+                    self._dialer.avoid(connection.host, connection.port)
                 if is_fresh or not isinstance(error, _STALE):
                     raise
                 continue
@@ -267,13 +270,20 @@ class BarePool:
             connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        # What the library calls to connect; there is no public way to hand it in.
+        connection._create_connection = self._dial  # type: ignore[attr-defined]  # noqa: SLF001
         try:
             connection.connect()
         except OSError as error:
+            if connection.sock is not None:  # it failed above TCP
+                self._dialer.avoid(connection.host, connection.port)
             connection.close()
             raise NoConnectionError(error) from error
         connection.sock.settimeout(self._stall_seconds)
         return connection
+
+    def _dial(self, address: tuple[str, int], seconds: float, _source: object = None) -> socket.socket:
+        return self._dialer.dial(*address, seconds)
 
     def _keep(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:

@@ -6,18 +6,34 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import urllib3
+from urllib3 import connection, connectionpool, exceptions
+
+from provisioner.remote.http.fields import Fields, body_length, is_chunked
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Mapping
+
+    from provisioner.remote.dialing import Dialer
 
 
 class ProxiedResponse:
     """A response whose body is read as it was sent."""
 
     def __init__(self, inner: urllib3.BaseHTTPResponse) -> None:
+        """Wrap a response.
+
+        Raises:
+            http.client.HTTPException: its fields contradict each other about the length of the body.
+        """
         self.status = inner.status
-        self.headers: Mapping[str, str] = inner.headers
+        fields = Fields()
+        for name, value in inner.headers.items():
+            fields.add(name.lower(), value)
+        if not is_chunked(fields):
+            body_length(fields)
+        self.headers: Mapping[str, str] = fields
         self._inner = inner
 
     def read_into(self, view: memoryview) -> int:
@@ -47,13 +63,21 @@ class ProxiedPool:
     """Connections to any host through one proxy; safe for several threads."""
 
     def __init__(
-        self, proxy: str | None, context: ssl.SSLContext, *, per_host: int, connect_seconds: float, stall_seconds: float
+        self,
+        proxy: str | None,
+        context: ssl.SSLContext,
+        dialer: Dialer,
+        *,
+        per_host: int,
+        connect_seconds: float,
+        stall_seconds: float,
     ) -> None:
         """Open nothing yet.
 
         Args:
             proxy: the proxy's URL, which may hold user and password; ``None``: connect directly.
             context: for ``https``; it is changed.
+            dialer: makes the connections.
             per_host: connections that are kept for each host.
             connect_seconds: how long making a connection may take.
             stall_seconds: how long a connection may deliver nothing.
@@ -61,6 +85,7 @@ class ProxiedPool:
         timeout = urllib3.Timeout(connect=connect_seconds, read=stall_seconds)
         if proxy is None:
             self._manager = urllib3.PoolManager(maxsize=per_host, ssl_context=context, timeout=timeout)
+            self._manager.pool_classes_by_scheme = _pool_classes(dialer)
             return
         parts = urlsplit(proxy)
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
@@ -71,12 +96,38 @@ class ProxiedPool:
             timeout=timeout,
             proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
         )
+        self._manager.pool_classes_by_scheme = _pool_classes(dialer)
 
     def request(self, url: str, headers: Mapping[str, str]) -> ProxiedResponse:
         """Send a GET request and return its response; no redirect is followed.
 
         Raises:
-            urllib3.exceptions.HTTPError: the request failed.
+            urllib3.exceptions.HTTPError, http.client.HTTPException: the request failed.
         """
         response = self._manager.request("GET", url, headers=headers, preload_content=False, redirect=False, retries=False)
-        return ProxiedResponse(response)
+        try:
+            return ProxiedResponse(response)
+        except BaseException:
+            response.close()
+            raise
+
+
+def _pool_classes(dialer: Dialer) -> dict[str, type[connectionpool.HTTPConnectionPool]]:
+    """Return the library's pools with connections that ``dialer`` makes, by scheme."""
+
+    def dial(self: connection.HTTPConnection) -> socket.socket:
+        """Connect, with the library's errors."""
+        seconds = float(self.timeout)  # type: ignore[arg-type]  # it is set for every connection
+        try:
+            return dialer.dial(self._dns_host.rstrip("."), self.port, seconds)
+        except TimeoutError as error:
+            raise exceptions.ConnectTimeoutError(self, f"no connection within {seconds:.0f} s") from error
+        except OSError as error:
+            raise exceptions.NewConnectionError(self, str(error)) from error
+
+    plain = type("DialedConnection", (connection.HTTPConnection,), {"_new_conn": dial})
+    tls = type("DialedTlsConnection", (connection.HTTPSConnection,), {"_new_conn": dial})
+    return {
+        "http": type("DialedPool", (connectionpool.HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("DialedTlsPool", (connectionpool.HTTPSConnectionPool,), {"ConnectionCls": tls}),
+    }

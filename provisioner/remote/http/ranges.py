@@ -1,8 +1,9 @@
 """One large file over several connections at once: each range is retried by itself, and all are of one version of the file.
 
-The first range is requested alone. When the server has answered it with that range, other connections join in; they send
-``If-Range``, so that no byte of another version is taken. A connection that keeps failing while others make progress leaves
-its range to them: a server that allows few connections gets few.
+The first range is requested alone. When the server has answered it with that range, other connections join in; each response
+must be of the same version (:mod:`provisioner.remote.http.versions`). Where that cannot be known, or changes again and again,
+one response brings the whole. A connection that keeps failing while others make progress leaves its range to them: a server
+that allows few connections gets few.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -21,24 +23,29 @@ from provisioner.errors import (
     RemoteUnavailableError,
     UpstreamChangedError,
 )
-from provisioner.redaction import show_url, without_user
-from provisioner.remote.http.headers import continues_at, total_size, total_size_of_unsatisfied, validator_of
-from provisioner.remote.http.refusals import other_size
+from provisioner.redaction import show_url
+from provisioner.remote.http.direct_ranges import DirectRanges
+from provisioner.remote.http.headers import declared_length, range_of, total_size, total_size_of_unsatisfied
+from provisioner.remote.http.refusals import other_size, too_many_bytes
+from provisioner.remote.http.remembered_redirect import RememberedRedirect
+from provisioner.remote.http.versions import Agreement, condition_for, record_key, version_of
 from provisioner.remote.retry import Transient
-from provisioner.remote.urls import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from provisioner.remote.http.client import HttpClient
+    from provisioner.remote.http.codings import Decoder, FileForm
     from provisioner.remote.http.connections import Response
+    from provisioner.remote.http.redirects import Answer
     from provisioner.remote.http.targets import RangeClaim, RangeTarget
+    from provisioner.remote.http.versions import Version
 
 _LOGGER = logging.getLogger(__name__)
 
 MAX_CHANGES: Final = 3
-"""How often a file may change during its transfer before the transfer fails."""
+"""How often a file may change during its transfer before the whole is requested at once."""
 _LEAVE_RANGE_AFTER: Final = (RemoteUnavailableError, RemoteRefusedError, AccessDeniedError, NotFoundError)
 """Errors after which one connection leaves its range to the others."""
 
@@ -60,6 +67,7 @@ class RangedFetch:
         url: str,
         target: RangeTarget,
         *,
+        form: FileForm,
         verifiable: bool,
         authorized: bool,
         advance: Callable[[int], None],
@@ -70,6 +78,7 @@ class RangedFetch:
             client: sends the requests.
             url: ``http`` or ``https``.
             target: takes the bytes, of an exact size.
+            form: chooses between the bytes that come and what they decode to.
             verifiable: a digest is known. Without one, bytes that have arrived are kept only if they are from ``url``, and
                 every response must have a validator.
             authorized: send the user's credentials, to the origin of ``url`` alone.
@@ -77,17 +86,20 @@ class RangedFetch:
         """
         self._client = client
         self._retry = client.retry
-        self._url = without_user(url)  # it is recorded
         self._requested = client.rewritten(url)
+        self._key = record_key(url, self._requested)
         self._target = target
+        self._form = form
         self._verifiable = verifiable
-        self._authorized = authorized
         self._advance = advance
-        self._redirected: str | None = None
-        """Where redirects led; used for the next ranges, since the Hub limits requests."""
+        self._address = RememberedRedirect(client, self._requested, authorized=authorized)
         self._turn = threading.Condition()
         self._ranges = False
         """The server has answered a range with that range."""
+        self._is_begun = False
+        """A response has said of which version it is, or that it does not say."""
+        self._is_whole_only = False
+        """Ranges have been given up."""
         self._helpers = 0
         self._most_helpers: int | None = None
         self._changes = 0
@@ -98,13 +110,12 @@ class RangedFetch:
         """Fetch what is missing, on this thread and on those of ``helpers`` that have nothing else to do.
 
         Raises:
-            UpstreamChangedError: the file changed too often.
             ProvisionerError: by what the server said.
         """
         target = self._target
-        if target.have and not self._verifiable and (target.origin is None or target.origin[0] != self._url):
+        if target.have and not self._verifiable and self._record is None:
             self._drop_all(None)
-        target.set_direct_fetch(self._fetch_directly)
+        target.set_direct_fetch(DirectRanges(self._client, self._requested, self._address, target.size, self._known_record).fetch)
         try:
             with helpers.helping(self):
                 self._lead()
@@ -117,6 +128,20 @@ class RangedFetch:
                 self._is_over = True
                 while self._helpers:
                     self._turn.wait()
+
+    @property
+    def _record(self) -> str | None:
+        """The version of what has arrived, where it is known to be from this URL."""
+        origin = self._target.origin
+        return origin[1] if origin is not None and origin[0] == self._key else None
+
+    def _known_record(self) -> str | None:
+        """Return the version of what arrives as soon as it is known; ``None``: the server does not say it."""
+        with self._turn:
+            while not (self._is_begun or self._is_over):
+                self._client.check_cancelled()
+                self._turn.wait(0.2)
+        return self._record
 
     @property
     def wants_help(self) -> bool:
@@ -140,12 +165,13 @@ class RangedFetch:
                 return
             self._helpers += 1
         try:
-            while (claim := self._target.claim(wait=False)) is not None:
+            while not self._is_whole_only and (claim := self._target.claim(wait=False)) is not None:
                 try:
                     self._fetch_range(claim)
-                except UpstreamChangedError:
-                    if self._changes > MAX_CHANGES:
-                        raise
+                except (UpstreamChangedError, _NoRangesError):
+                    # Whoever leads finds it out as well.
+                    if self._is_whole_only or self._changes > MAX_CHANGES or not self._ranges:
+                        return
                 except _LEAVE_RANGE_AFTER as error:
                     with self._turn:
                         self._most_helpers = self._helpers - 1
@@ -169,12 +195,22 @@ class RangedFetch:
                 self._fetch_range(claim)
             except UpstreamChangedError:
                 if self._changes > MAX_CHANGES:
-                    raise
+                    self._fetch_whole()
             except _NoRangesError:
-                self._retry.call(lambda: show_url(self._requested), self._attempt_whole)
+                self._fetch_whole()
             except _LEAVE_RANGE_AFTER:
                 if not self._left_to_helpers(before):
                     raise
+
+    def _fetch_whole(self) -> None:
+        """Fetch the whole file by one response: the server sends no ranges, or none that certainly belong to one version."""
+        self._ranges, self._is_whole_only = False, True
+        # Helpers find out at their next byte.
+        self._drop_all(None)
+        with self._turn:
+            while self._helpers:
+                self._turn.wait()
+        self._retry.call(lambda: show_url(self._requested), self._attempt_whole)
 
     def _left_to_helpers(self, before: int) -> bool:
         """Wait while helpers make progress; return whether more than ``before`` bytes have arrived.
@@ -187,11 +223,26 @@ class RangedFetch:
         return self._target.is_whole or self._target.have > before
 
     def _attempt_whole(self) -> None:
-        """Request the whole file once: the server sends no ranges, or none that certainly belong to one version."""
+        """Request the whole file once, without a range."""
         self._drop_all(None)
         claim = self._target.claim_all()
         with self._released_on_error(claim):
-            self._attempt(claim)
+            answer = self._address.open({})
+            response = answer.response
+            try:
+                decoder = self._form.decoder(response.headers, declared_length(response), self._requested)
+                if decoder is None:
+                    self._check_size(response)
+                found = range_of(response)
+                if response.status != HTTPStatus.OK and (found is None or (found.start, found.end) != (0, self._target.size)):
+                    raise Transient("the server sent a part of the file where the whole was requested")
+                version = version_of(answer, self._requested, time.time())
+                # What decoding brings cannot be resumed by ranges.
+                recorded = version.recorded if decoder is None else None
+                self._target.record_origin(self._key, recorded, claim.version)
+                self._receive(response, claim, claim.end, decoder)
+            finally:
+                response.close()
 
     def _fetch_range(self, claim: RangeClaim) -> None:
         with self._released_on_error(claim):
@@ -208,56 +259,105 @@ class RangedFetch:
             raise
 
     def _attempt(self, claim: RangeClaim) -> None:
-        """Request once what is missing of a range."""
-        start, size = claim.position, self._target.size
+        """Request what is missing of a range once."""
+        start = claim.position
         if start >= claim.end:
             return
         headers = {"Range": f"bytes={start}-{claim.end - 1}"}
-        origin = self._target.origin
-        if origin is not None and origin[0] == self._url and self._needs_one_validator:
-            headers["If-Range"] = origin[1]
-        response = self._open(headers)
+        record = self._record
+        if record is not None and self._needs_one_validator:
+            headers |= condition_for(record)
+        answer = self._address.open(headers)
         try:
-            self._check(response, claim, headers.get("If-Range"))
-            for data in self._client.parts(response, self._requested):
-                rest = claim.end - claim.position
-                if not rest:
-                    break  # more than was requested
-                before = claim.position
-                try:
-                    claim.write(data if len(data) <= rest else data[:rest])
-                finally:
-                    self._advance(claim.position - before)
+            self._receive(answer.response, claim, self._check(answer, claim, record))
+        except Transient:
+            # The node where redirects led may be what fails.
+            self._address.forget()
+            raise
         finally:
-            response.close()
-        if claim.position < claim.end:
-            raise Transient(f"the connection ended after {claim.position:,} of {size:,} bytes")
+            answer.response.close()
 
-    def _check(self, response: Response, claim: RangeClaim, if_range: str | None) -> None:
-        """Raise for a response that is not the requested range of the requested version."""
-        start, size = claim.position, self._target.size
+    def _receive(self, response: Response, claim: RangeClaim, end: int, decoder: Decoder | None = None) -> None:
+        """Write what comes up to ``end``; what comes beyond is not ours.
+
+        Raises:
+            Transient: less comes than was requested.
+        """
+        try:
+            for data in self._client.parts(response, self._requested):
+                for part in decoder.feed(data) if decoder else (data,):
+                    rest = min(end, claim.end) - claim.position
+                    if decoder and len(part) > rest:
+                        raise too_many_bytes(self._requested, end)
+                    before = claim.position
+                    try:
+                        claim.write(part if len(part) <= rest else part[:rest])
+                    finally:
+                        self._advance(claim.position - before)
+                if claim.position >= min(end, claim.end) and not decoder:
+                    break
+            if decoder:
+                decoder.finish()
+        except ValueError as error:
+            raise Transient(f"{error}; it starts anew") from error
+        if claim.position < claim.end:
+            raise Transient(f"the connection ended after {claim.position:,} of {self._target.size:,} bytes")
+
+    def _check(self, answer: Answer, claim: RangeClaim, record: str | None) -> int:
+        """Check that a response has bytes of the range and the version that were requested; return the end of its range.
+
+        Args:
+            answer: the response.
+            claim: the range.
+            record: of the version that had arrived when it was requested.
+
+        Raises:
+            UpstreamChangedError: it is of another version.
+            _NoRangesError: ranges that belong together for sure are not to be had.
+            Transient: it may be right the next time.
+        """
+        response, start, size = answer.response, claim.position, self._target.size
+        if self._form.decoder(response.headers, total_size(response), self._requested) is not None:
+            # The ranges are of another form than the file's.
+            raise _NoRangesError
         # Before anything is dropped: one bad response, or a mirror with another file, must not cost what has arrived.
         self._check_size(response)
-        validator = validator_of(response)
-        if if_range is not None and validator != if_range:
+        version = version_of(answer, self._requested, time.time())
+        if not self._agrees(version, record):
             raise self._changed(claim)
-        is_whole = start == 0 and claim.end == size
-        if response.status == HTTPStatus.PARTIAL_CONTENT:
-            if not continues_at(response, start):
-                raise Transient("the server sent another range than was asked for")
-        elif self._ranges:
-            raise Transient("the server sent the whole file where a range was asked for")
-        elif not is_whole:
-            raise _NoRangesError
-        if not (self._verifiable or validator is not None or is_whole):
-            # Without digest and validator, ranges of two versions could not be told apart.
+        if response.status != HTTPStatus.PARTIAL_CONTENT:
             if self._ranges:
-                raise Transient("the server does not say any more which version it sends")
+                raise Transient("the server sent the whole file where a range was asked for")
+            if start or claim.end < size:
+                raise _NoRangesError
+            end = size
+        elif (found := range_of(response)) is None or found.start != start:
+            raise Transient("the server sent another range than was asked for")
+        else:
+            end = found.end
+        is_known = self._verifiable or version.recorded is not None or (not start and end == claim.end == size)
+        if not is_known and self._record is None:
+            # Without digest and validator, ranges of two versions could not be told apart.
             raise _NoRangesError
-        if not self._is_same_version(claim, validator):
+        if not self._is_same_version(claim, version):
             raise self._changed(claim)
-        if response.status == HTTPStatus.PARTIAL_CONTENT:
-            self._ranges = self._verifiable or validator is not None
+        self._ranges = response.status == HTTPStatus.PARTIAL_CONTENT and not self._is_whole_only
+        return end
+
+    def _agrees(self, version: Version, record: str | None) -> bool:
+        """Return whether a response may be of the version with that record.
+
+        Raises:
+            _NoRangesError: nothing says it, and no digest decides in the end.
+        """
+        if record is None or not self._needs_one_validator:
+            return True
+        agreement = version.agreement(record)
+        if agreement is Agreement.UNKNOWN and not self._verifiable:
+            if version.recorded is None:
+                raise _NoRangesError
+            return False
+        return agreement is not Agreement.OTHER
 
     def _check_size(self, response: Response) -> None:
         size, expected = self._target.size, total_size(response)
@@ -269,19 +369,22 @@ class RangedFetch:
         if is_unsatisfied:
             raise Transient("the server does not have the range that was asked for")
 
-    def _is_same_version(self, claim: RangeClaim, validator: str | None) -> bool:
+    def _is_same_version(self, claim: RangeClaim, version: Version) -> bool:
         """Record the origin of a response, unless it is of another version than the bytes that have arrived."""
         with self._turn:
             # Another connection may have sent its request at the same time, before the version was known.
-            origin = self._target.origin
-            if origin is not None and origin[0] == self._url and origin[1] != validator and self._needs_one_validator:
+            record = self._record
+            if not self._agrees(version, record):
                 return False
-            self._target.record_origin(self._url, validator, claim.version)
+            if record is None or version.agreement(record) is not Agreement.SAME:
+                self._target.record_origin(self._key, version.recorded, claim.version)
+            self._is_begun = True
+            self._turn.notify_all()
         return True
 
     @property
     def _needs_one_validator(self) -> bool:
-        """Whether all responses must have one validator; where each has its own, a known digest decides instead."""
+        """Whether all responses must be of one version; where each has a validator of its own, a known digest decides instead."""
         return not (self._verifiable and self._changes >= MAX_CHANGES)
 
     def _changed(self, claim: RangeClaim) -> UpstreamChangedError:
@@ -301,46 +404,6 @@ class RangedFetch:
             self._advance(-dropped)
         return dropped is not None
 
-    def _open(self, headers: dict[str, str]) -> Response:
-        redirected = self._redirected
-        if redirected is not None:
-            try:
-                same = origin_of(redirected) == origin_of(self._requested)
-                return self._client.open(redirected, headers, authorized=self._authorized and same)[0]
-            except (AccessDeniedError, NotFoundError, RemoteRefusedError):
-                # A signed URL expires: the original one is requested again.
-                self._redirected = None
-        response, final = self._client.open(self._requested, headers, authorized=self._authorized)
-        self._redirected = final if final != self._requested else None
-        return response
-
-    def _fetch_directly(self, offset: int, count: int) -> bytes:
-        """Return at most ``count`` bytes from ``offset``, by a request of their own."""
-
-        def attempt() -> bytes:
-            response = self._open({"Range": f"bytes={offset}-{offset + count - 1}"})
-            try:
-                if response.status != HTTPStatus.PARTIAL_CONTENT or not continues_at(response, offset):
-                    raise RemoteRefusedError(
-                        f"{show_url(self._requested)}: the server sends no ranges,"
-                        " and there is not enough free space for the whole archive",
-                        hint="Enlarge the volume, or try a mirror (URL_REWRITE).",
-                    )
-                if (found := total_size(response)) not in {None, self._target.size}:
-                    raise other_size(self._requested, self._target.size, found, response)
-                data = bytearray()
-                for part in self._client.parts(response, self._requested):
-                    data += part
-                    if len(data) >= count:
-                        break
-            finally:
-                response.close()
-            if not data:
-                raise Transient("the connection ended before its first byte")
-            return bytes(data[:count])
-
-        return self._retry.call(lambda: show_url(self._requested), attempt)
-
 
 class _NoRangesError(Exception):
-    """The server sends the whole file whatever range is requested."""
+    """The server sends the whole file whatever range is requested, or ranges of which nothing says that they belong together."""

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from provisioner._version import __version__
-from provisioner.errors import RemoteRefusedError, RemoteUnavailableError
+from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, RemoteUnavailableError
 from provisioner.redaction import show_url, user_of, with_user, without_user
+from provisioner.remote.http.chain_cookies import ChainCookies
 from provisioner.remote.http.errors import transport_errors
 from provisioner.remote.http.headers import declared_length
 from provisioner.remote.http.local_files import is_local
+from provisioner.remote.http.locations import redirect_target
 from provisioner.remote.http.refusals import check_status
 from provisioner.remote.urls import login_headers, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from provisioner.errors import ProvisionerError
     from provisioner.remote.http.connections import Connections, Response
     from provisioner.remote.network import Network
 
@@ -38,6 +40,16 @@ _REDIRECTS: Final = frozenset(
 )
 
 
+class Answer(NamedTuple):
+    """A response and where it came from."""
+
+    response: Response
+    url: str
+    """Where the redirects led."""
+    is_repeatable: bool
+    """Whether a request for ``url`` alone, without what led there, is answered the same."""
+
+
 class Requester:
     """Sends requests over connections of either kind and follows their redirects."""
 
@@ -53,8 +65,8 @@ class Requester:
         self._connections = connections
         self._authorization = authorization
 
-    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool) -> tuple[Response, str]:
-        """Send one request, follow its redirects, and return the response and the URL that it came from.
+    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool) -> Answer:
+        """Send one request, follow its redirects, and return the response that delivers.
 
         Args:
             url: already rewritten; its user and password are sent to its origin alone.
@@ -74,15 +86,43 @@ class Requester:
         sent = {**_HEADERS, **headers}
         if authorized:
             sent.update(self._authorization(without_user(url)))
+        try:
+            return self._follow(url, sent, headers)
+        except _RedirectedRefusalError:
+            # What refuses is not what was asked: a node that lost the file, or a signature that ended. The next answer of the
+            # first host may lead elsewhere.
+            pass
+        try:
+            return self._follow(url, sent, headers)
+        except _RedirectedRefusalError as refused:
+            raise refused.error from None
+
+    def _follow(self, url: str, sent: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+        """Send a request, with ``sent`` to the origin of ``url`` and with ``headers`` to others, and follow its redirects.
+
+        Raises:
+            _RedirectedRefusalError: a host that redirects led to refuses.
+            ProvisionerError: as :meth:`open`.
+        """
+        network, cookies = self._network, ChainCookies()
         current = url
         for _ in range(MAX_REDIRECTS + 1):
             network.cancellation.raise_if_requested()
+            if cookies:
+                sent = _with_cookies(sent, cookies.header(current))
             with transport_errors(current, network.cancellation):
                 # What the URL itself says of its user comes before what is for the whole Hub.
                 response = self._connections.request(without_user(current), {**sent, **login_headers(current)})
-            target = self._checked_target(response, url, current)
+            try:
+                target = self._checked_target(response, url, current)
+            except (AccessDeniedError, NotFoundError, RemoteRefusedError) as error:
+                if current == url or response.status in _REDIRECTS:
+                    raise
+                raise _RedirectedRefusalError(error) from error
             if target is None:
-                return response, current
+                return Answer(response, current, is_repeatable="Cookie" not in sent)
+            if (set_cookies := response.headers.get("Set-Cookie")) is not None:
+                cookies.take(current, set_cookies)
             if (length := declared_length(response)) is not None and length <= _SHORT_BODY:
                 response.drain()
             response.close()
@@ -98,8 +138,9 @@ class Requester:
         try:
             self._network.retry.observe(response.headers, time.time())
             location = response.headers.get("Location") if response.status in _REDIRECTS else None
-            if location is not None:
-                return self._rewritten(current, _redirect_target(current, location))
+            # One without a value leads nowhere; to curl as well, the response is then what there is.
+            if location:
+                return self._rewritten(current, redirect_target(without_user(current), location))
             check_status(response, url)
         except BaseException:
             response.close()
@@ -120,27 +161,15 @@ class Requester:
         return rewritten
 
 
-def _redirect_target(current: str, location: str) -> str:
-    """Return the URL that a redirect leads to.
+class _RedirectedRefusalError(Exception):
+    """A host that redirects led to refuses for good, which says nothing of where the next redirect leads."""
 
-    Raises:
-        RemoteRefusedError: it is not to be followed.
-    """
-    try:
-        target = urljoin(current, location)
-        scheme, host, _ = origin_of(target)
-    except ValueError:  # no such address, or no such port
-        scheme = host = ""
-    if scheme in {"http", "https"} and not host:
-        scheme = ""
-    if scheme not in {"http", "https"}:
-        raise RemoteRefusedError(
-            f"{show_url(current)}: redirects to {f'a {scheme}: URL' if scheme else 'what is no URL'}; not followed",
-            hint="Only http and https are followed. The server is set up wrongly; try a mirror.",
-        )
-    if urlsplit(current).scheme == "https" and scheme == "http":
-        raise RemoteRefusedError(
-            f"{show_url(current)}: redirects from https to {show_url(target)}; not followed",
-            hint="Name the plain URL in the catalog if that is what you want.",
-        )
-    return target
+    def __init__(self, error: ProvisionerError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _with_cookies(headers: Mapping[str, str], cookies: str) -> dict[str, str]:
+    """Return the headers of a request with these cookies and no others."""
+    sent = {name: value for name, value in headers.items() if name != "Cookie"}
+    return {**sent, "Cookie": cookies} if cookies else sent

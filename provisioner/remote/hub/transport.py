@@ -21,6 +21,7 @@ import httpx2
 from provisioner.errors import ConfigurationError
 from provisioner.redaction import redact_line, without_user
 from provisioner.remote.http.errors import transport_error
+from provisioner.remote.hub.backend import DialedBackend
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.retry import Transient, transient_error
 from provisioner.remote.tls import tls_context
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER_SECONDS: Final = 180.0
-"""For a whole response: a server that sends a byte now and then would never exceed ``STALL_SECONDS``."""
+"""For a whole response, whatever it waits for: a name server, a handshake or a slow line."""
 
 SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", default="")
 """What the request asks for, in words; names it in messages."""
@@ -58,7 +59,7 @@ class HubTransport(httpx2.BaseTransport):
             token_origins: origins to which a request may carry it.
         """
         self._network = network
-        self._context = tls_context(network.ca_file)
+        self._context = tls_context(network.ca_file, network.dialer.pace)
         self._token = token
         self._token_origins = token_origins
         self._lock = threading.Lock()
@@ -134,12 +135,15 @@ class HubTransport(httpx2.BaseTransport):
         with self._lock:
             if proxy not in self._routes:
                 try:
-                    self._routes[proxy] = httpx2.HTTPTransport(verify=self._context, trust_env=False, proxy=proxy)
+                    route = httpx2.HTTPTransport(verify=self._context, trust_env=False, proxy=proxy)
                 except (ValueError, ImportError, httpx2.InvalidURL) as error:
                     raise ConfigurationError(
                         f"the proxy {redact_line(str(proxy))} cannot be used: {redact_line(str(error))}",
                         hint="Set HTTP_PROXY and HTTPS_PROXY to something like http://proxy.example:3128.",
                     ) from error
+                # The library has no public way to set what makes its connections.
+                route._pool._network_backend = DialedBackend(self._network.dialer)  # noqa: SLF001
+                self._routes[proxy] = route
             return self._routes[proxy]
 
 

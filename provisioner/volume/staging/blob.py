@@ -102,7 +102,7 @@ class Blob:
             os.ftruncate(self._file, 0)
             os.lseek(self._file, 0, os.SEEK_SET)
         self.have = 0
-        self.origin = None
+        self._forget_origin()
         self._hasher = self._new_hasher()
 
     def record_origin(self, url: str, validator: str | None) -> None:
@@ -111,12 +111,22 @@ class Blob:
         Raises:
             VolumeError: the volume failed.
         """
-        if validator is None or self.origin == (url, validator):
+        if validator is None:
+            self._forget_origin()
+            return
+        if self.origin == (url, validator):
             return
         self.origin = (url, validator)
         size = self.artifact.size
         if size is None or size.value >= RESUMABLE:
             write_atomic(self._origin_path, json.dumps({"url": url, "validator": validator}).encode(), durable=False)
+
+    def _forget_origin(self) -> None:
+        """Remove the record of an origin that the next bytes do not have: a later run would believe it."""
+        if self.origin is not None:
+            self.origin = None
+            with disk_errors(f"staging {self.artifact.name}"):
+                self._origin_path.unlink(missing_ok=True)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append and hash bytes.

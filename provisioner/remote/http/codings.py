@@ -1,0 +1,175 @@
+"""Content codings that nobody asked for: which form of a file comes, and how to undo one (RFC 9110, section 8.4).
+
+Every request asks for the file as it is. Some servers compress all the same, and several archive hosts label a ``.tar.gz`` as
+``Content-Encoding: gzip``, which is what the file itself is.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import RemoteRefusedError
+from provisioner.redaction import show_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_MEANINGLESS: Final = frozenset({"", "identity", "none", "binary", "7bit", "8bit", "utf-8", "utf8", "aws-chunked", "chunked"})
+"""Values that servers send, and that stand for no coding."""
+_NAMES: Final = {"x-gzip": "gzip", "x-compress": "compress", "x-bzip2": "bzip2"}
+_DECODABLE: Final = frozenset({"gzip", "deflate"})
+_OF_ENDINGS: Final = {
+    "gz": "gzip", "tgz": "gzip", "z": "compress", "bz2": "bzip2", "tbz2": "bzip2", "xz": "xz", "zst": "zstd", "br": "br",
+}  # fmt: skip
+_OUTPUT: Final = 1 << 20
+"""Bytes that are decoded at once, at most."""
+
+
+def codings_of(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the content codings of a response, in the order in which they were applied."""
+    names = (name.strip().lower() for name in headers.get("Content-Encoding", "").split(","))
+    return tuple(_NAMES.get(name, name) for name in names if name not in _MEANINGLESS)
+
+
+class FileForm:
+    """Chooses between the bytes that come and what they decode to, for one file."""
+
+    def __init__(self, name: str, *, size: int | None, verifiable: bool) -> None:
+        """Prepare.
+
+        Args:
+            name: of the file, whose ending says how it is compressed by itself.
+            size: exact number of bytes; ``None``: unknown.
+            verifiable: a digest is known, so that the wrong form will be found out.
+        """
+        self._own = _OF_ENDINGS.get(name.rpartition(".")[2].lower(), "")
+        self._size = size
+        self._verifiable = verifiable
+        self._is_doubted = False
+        self.is_encoded = False
+        """Whether a response had a coding."""
+
+    def doubt(self) -> None:
+        """Choose the other form from now on, since the digest of the first was wrong."""
+        self._is_doubted = self.is_encoded and not self._is_doubted
+
+    def decoder(self, headers: Mapping[str, str], length: int | None, url: str) -> Decoder | None:
+        """Return what decodes a response; ``None``: its bytes are taken as they come.
+
+        Args:
+            headers: of the response.
+            length: of the whole as it is sent, in bytes; ``None``: the server does not say.
+            url: what was requested.
+
+        Raises:
+            RemoteRefusedError: the file comes in a form that is not the file's, and cannot be decoded.
+        """
+        codings = codings_of(headers)
+        if not codings:
+            return None
+        self.is_encoded = True
+        if self._size is not None and length is not None:
+            as_it_comes = length == self._size
+        else:
+            as_it_comes = (codings == (self._own,)) != self._is_doubted
+        if as_it_comes:
+            return None
+        if _DECODABLE.issuperset(codings):
+            return Decoder(codings)
+        # With a digest the bytes may still be what the catalog means.
+        if self._verifiable and (self._size is None or length in {None, self._size}):
+            return None
+        raise RemoteRefusedError(
+            f"{show_url(url)}: it comes in a form that nobody asked for (Content-Encoding: {', '.join(codings)[:60]});"
+            " nothing of it was used",
+            hint="Try a mirror, or ask whoever runs the server to send the file as it is.",
+        )
+
+
+class Decoder:
+    """Undoes content codings while the bytes come."""
+
+    def __init__(self, codings: tuple[str, ...]) -> None:
+        """Decode the last coding first; only ``gzip`` and ``deflate`` are known."""
+        self._stages = [_Stage(coding) for coding in reversed(codings)]
+
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        """Yield what the next bytes decode to, in parts of a bounded size.
+
+        Raises:
+            ValueError: they are not in this coding.
+        """
+        yield from self._through(0, data)
+
+    def finish(self) -> None:
+        """Check that the end has been reached.
+
+        Raises:
+            ValueError: something is missing.
+        """
+        if not all(stage.is_complete for stage in self._stages):
+            raise ValueError("the compressed data ends too early")
+
+    def _through(self, index: int, data: bytes | memoryview) -> Iterator[bytes]:
+        if index == len(self._stages):
+            yield bytes(data)
+            return
+        for part in self._stages[index].feed(data):
+            yield from self._through(index + 1, part)
+
+
+class _Stage:
+    """Undoes one coding."""
+
+    def __init__(self, coding: str) -> None:
+        self._is_gzip = coding == "gzip"
+        self._inflater: zlib._Decompress | None = None
+        self._head = b""
+        self.is_complete = True
+        """Whether the bytes so far can be all; nothing at all is an empty file."""
+
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        """Yield decoded parts.
+
+        Raises:
+            ValueError: the bytes are not in this coding.
+        """
+        rest = self._head + bytes(data) if self._head else bytes(data)
+        self._head = b""
+        while rest:
+            if self._inflater is None:
+                if not self._is_gzip and len(rest) < 2:  # noqa: PLR2004 - what tells the two forms of deflate apart
+                    self._head, self.is_complete = rest, False
+                    return
+                self._inflater = zlib.decompressobj(self._window_bits(rest))
+                self.is_complete = False
+            yield from self._inflate(self._inflater, rest)
+            if not self._inflater.eof:
+                return
+            rest = self._inflater.unused_data
+            self._inflater, self.is_complete = None, True
+            # Zeros may fill up the end, and another member may follow.
+            if not rest.strip(b"\0"):
+                return
+            if not self._is_gzip:
+                raise ValueError("bytes behind the compressed data")
+
+    def _inflate(self, inflater: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+        while True:
+            try:
+                part = inflater.decompress(data, _OUTPUT)
+            except zlib.error as error:
+                raise ValueError(f"the compressed data is broken: {error}") from error
+            if part:
+                yield part
+            data = inflater.unconsumed_tail
+            if inflater.eof or (not data and len(part) < _OUTPUT):
+                return
+
+    def _window_bits(self, rest: bytes) -> int:
+        """Return what zlib calls the format: of gzip, and of deflate as the standard has it or without its frame."""
+        if self._is_gzip:
+            return 31
+        is_framed = rest[0] & 0x0F == 8 and int.from_bytes(rest[:2]) % 31 == 0  # noqa: PLR2004 - RFC 1950, section 2.2
+        return 15 if is_framed else -15

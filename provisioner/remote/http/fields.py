@@ -1,0 +1,65 @@
+"""Header fields of a response, and what they say of the length of its body (RFC 9112, section 6.3)."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Any, Final
+
+_ONCE: Final = frozenset({"content-length", "content-range", "date", "etag", "last-modified", "location"})
+"""Fields with one value. Some servers and the proxies before them send the same one twice."""
+
+
+class Fields(dict[str, str]):
+    """Header fields by their names, in any case.
+
+    Several of one name are joined by commas, cookies by line breaks, since these have commas within. Of a field that can have
+    one value only, the same value again adds nothing.
+    """
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
+        """Return a field's value, or ``default``."""
+        return super().get(name.lower(), default)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+    def add(self, name: str, value: str) -> None:
+        """Add a field whose name is in lower case."""
+        before = super().get(name)
+        if before is None:
+            self[name] = value
+        elif name == "set-cookie":
+            self[name] = f"{before}\n{value}"
+        elif name != "location" and not (name in _ONCE and value == before):
+            self[name] = f"{before}, {value}"
+
+
+def is_chunked(fields: Fields) -> bool:
+    """Return whether the body comes in chunks; a length beside that says nothing (RFC 9112, section 6.3).
+
+    Raises:
+        http.client.HTTPException: the body has a form that nobody asked for.
+    """
+    coding = fields.get("transfer-encoding", "identity").lower()
+    if coding == "identity":
+        return False
+    if coding != "chunked":
+        raise http.client.HTTPException(f"the transfer coding {coding[:40]!r}, which nobody asked for")
+    fields.pop("content-length", None)
+    return True
+
+
+def body_length(fields: Fields) -> int | None:
+    """Return the number of bytes of the body; ``None``: it goes on until the connection ends.
+
+    Raises:
+        http.client.HTTPException: the length is no number, or there are several.
+    """
+    text = fields.get("content-length")
+    if text is None:
+        return None
+    length, *others = {value.strip() for value in text.split(",")}
+    if others or not (length.isdecimal() and length.isascii()):
+        raise http.client.HTTPException(f"the length of the body is {text[:40]!r}")
+    fields["content-length"] = length
+    return int(length)

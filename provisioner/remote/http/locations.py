@@ -1,0 +1,78 @@
+"""Where redirects lead: a ``Location`` as servers really send it, as a URL that can be requested."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+
+from provisioner.errors import RemoteRefusedError
+from provisioner.redaction import show_url
+from provisioner.remote.urls import origin_of
+
+_KEPT: Final = "!#$%&'()*+,/:;=?@[]~-._"
+"""What has a meaning in a URL, or stands for itself. A percent sign is looked at before."""
+_LONE_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+def encoded(location: str) -> str:
+    """Return a URL with everything percent-encoded that cannot stand in a request, as curl and browsers do.
+
+    Args:
+        location: a header's value; each character stands for a byte (ISO 8859-1), or it is text.
+    """
+    text = location.strip()
+    try:
+        raw = text.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = text.encode()
+    return quote(_LONE_PERCENT.sub("%25", raw.decode("latin-1")).encode("latin-1"), safe=_KEPT)
+
+
+def redirect_target(current: str, location: str) -> str:
+    """Return the URL that a redirect leads to, without a fragment.
+
+    Args:
+        current: the URL that was requested.
+        location: the value of the header, not empty.
+
+    Raises:
+        RemoteRefusedError: it is not to be followed.
+    """
+    try:
+        target = urljoin(current, _with_ascii_host(encoded(location))).partition("#")[0]
+        scheme, host, _ = origin_of(target)
+    except ValueError:  # no such address, or no such port
+        scheme = host = ""
+    if scheme in {"http", "https"} and not host:
+        scheme = ""
+    if scheme not in {"http", "https"}:
+        raise RemoteRefusedError(
+            f"{show_url(current)}: redirects to {f'a {scheme}: URL' if scheme else 'what is no URL'}; not followed",
+            hint="Only http and https are followed. The server is set up wrongly; try a mirror.",
+        )
+    if urlsplit(current).scheme == "https" and scheme == "http":
+        raise RemoteRefusedError(
+            f"{show_url(current)}: redirects from https to {show_url(target)}; not followed",
+            hint="Name the plain URL in the catalog if that is what you want.",
+        )
+    return target
+
+
+def _with_ascii_host(url: str) -> str:
+    """Return a URL whose host is written as name servers know it (IDNA).
+
+    Raises:
+        ValueError: the host has no such form.
+    """
+    parts = urlsplit(url)
+    if "%" not in parts.netloc:
+        return url
+    from urllib.parse import unquote_to_bytes  # noqa: PLC0415 - hardly ever needed
+
+    user, at, host = parts.netloc.rpartition("@")
+    name, colon, port = host.partition(":")
+    name = unquote_to_bytes(name).decode().encode("idna").decode("ascii")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise ValueError("no such host")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{name}{colon}{port}"))

@@ -1,0 +1,139 @@
+"""Which version of a file a response is of: what lets bytes of two responses meet (RFC 9110, sections 8.8 and 14).
+
+Strong validators alone say that two responses are of one version: a strong ETag; or, where there is none, a ``Last-Modified``
+that is clearly older than the response, since a file may change twice within one second of a clock. They say it of one URL
+only: where redirects led to another place, the same validator says nothing.
+
+A date is compared by us and never sent as ``If-Range``: a response to that may leave the date out, and a server that ignores
+the condition would look like one that checked it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from provisioner.redaction import without_user
+from provisioner.remote.http.codings import codings_of
+from provisioner.remote.retry import parse_date
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.remote.http.redirects import Answer
+
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
+_WEAK: Final = re.compile(r'[Ww]/"[\x21\x23-\x7e\x80-\xff]*"')
+_RECORDED: Final = re.compile(r"(?:as (?P<coding>\S+) )?(?:at (?P<place>[0-9a-f]+) )?(?P<validator>.+)")
+_CLEARLY_OLDER: Final = 60.0
+"""Seconds between the last change and the response from which on no second change can have the same date, even where two
+clocks of the server differ."""
+
+
+class Agreement(Enum):
+    """Whether two responses are of one version."""
+
+    SAME = auto()
+    OTHER = auto()
+    UNKNOWN = auto()
+    """Nothing says it, so their bytes must not meet unless a digest is checked in the end."""
+
+
+class Version(NamedTuple):
+    """What a response says of the version that it is of."""
+
+    place: str
+    """Identifies where redirects led; empty: where the request was sent."""
+    etag: str | None
+    """A strong one."""
+    weak_etag: str | None
+    modified: str | None
+    is_dated: bool
+    """Whether ``modified`` is a strong validator."""
+    coding: str
+    """The content codings, joined; empty: none, or the response leaves them out."""
+
+    @property
+    def recorded(self) -> str | None:
+        """The text by which later responses are compared; ``None``: nothing could say that they are of this version."""
+        validator = self.etag or (self.modified if self.is_dated else None)
+        if validator is None:
+            return None
+        return f"{f'as {self.coding} ' if self.coding else ''}{f'at {self.place} ' if self.place else ''}{validator}"
+
+    def agreement(self, recorded: str) -> Agreement:
+        """Return whether this response is of the version with that record."""
+        found = _RECORDED.fullmatch(recorded)
+        if found is None or (found["place"] or "") != self.place:
+            return Agreement.UNKNOWN
+        validator, coding = found["validator"], found["coding"] or ""
+        if self.coding and self.coding != coding:
+            return Agreement.OTHER
+        if validator.startswith('"'):
+            if self.etag is not None:
+                return Agreement.SAME if self.etag == validator else Agreement.OTHER
+            is_like = self.weak_etag is None or self.weak_etag[2:] == validator
+            return Agreement.UNKNOWN if is_like else Agreement.OTHER
+        if self.modified is None:
+            return Agreement.UNKNOWN
+        return Agreement.SAME if self.modified == validator else Agreement.OTHER
+
+
+def version_of(answer: Answer, requested: str, now: float) -> Version:
+    """Return what a response says of its version.
+
+    Args:
+        answer: the response, and where redirects led.
+        requested: the URL that was requested at first.
+        now: seconds since the epoch, for a response that does not say when it was made.
+    """
+    headers = answer.response.headers
+    etag = headers.get("ETag", "")
+    modified = headers.get("Last-Modified")
+    return Version(
+        place=_place(answer.url) if answer.url != requested else "",
+        etag=etag if _STRONG.fullmatch(etag) else None,
+        weak_etag=etag if _WEAK.fullmatch(etag) else None,
+        modified=modified,
+        is_dated=modified is not None and _is_strong_date(modified, headers, now),
+        coding="+".join(codings_of(headers)),
+    )
+
+
+def condition_for(recorded: str) -> dict[str, str]:
+    """Return the header that asks for a range of the recorded version only; empty: there is none that can be relied on."""
+    found = _RECORDED.fullmatch(recorded)
+    return {"If-Range": found["validator"]} if found is not None and found["validator"].startswith('"') else {}
+
+
+def record_key(url: str, requested: str) -> str:
+    """Return what identifies the URL that bytes are from in a record beside them, which must hold no secret.
+
+    Args:
+        url: as the catalog has it.
+        requested: what was requested in its place (``URL_REWRITE``), which may hold a password.
+    """
+    plain = without_user(url)
+    return plain if requested == url else f"{plain} by {_hash(requested)}"
+
+
+def _place(url: str) -> str:
+    """Return an identifier of a URL without its query, which may be a signature that changes with each redirect."""
+    parts = urlsplit(without_user(url))
+    return _hash(f"{parts.scheme}://{parts.netloc}{parts.path}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_strong_date(modified: str, headers: Mapping[str, str], now: float) -> bool:
+    """Return whether a file that was changed at ``modified`` cannot have been changed once more by then (section 8.8.2.2)."""
+    changed = parse_date(modified)
+    if changed is None:
+        return False
+    sent = parse_date(headers.get("Date", ""))
+    return (now if sent is None else min(sent, now)) - changed >= _CLEARLY_OLDER

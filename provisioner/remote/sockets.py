@@ -1,0 +1,226 @@
+"""Sockets that give up a line which brings next to nothing, and the race between a host's addresses.
+
+Below every client: what is read here are status lines, headers, interim responses, answers of proxies and bodies alike, so
+one rule holds for all of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from provisioner.remote.dialing import TooSlowError
+
+if TYPE_CHECKING:
+    from provisioner.remote.dialing import Pace
+
+_STAGGER: Final = 0.25
+"""Seconds after which the next address is asked beside those that have not answered (RFC 8305, section 5)."""
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, getattr(errno, "WSAEWOULDBLOCK", 0)} - {0})
+
+
+class Address(NamedTuple):
+    """One address of a host."""
+
+    family: int
+    address: Any
+
+
+class _Paced:
+    """Counts what a socket brings while somebody waits for it, from each request on."""
+
+    pace: Pace | None = None
+    _waited = 0.0
+    _mark = 0
+
+    def recv(self, *arguments: Any) -> bytes:  # noqa: ANN401 - as the method of a socket
+        """Receive as the library does.
+
+        Raises:
+            TooSlowError: there was next to nothing for a long time.
+        """
+        begun = time.monotonic()
+        data: bytes = super().recv(*arguments)  # type: ignore[misc]
+        self._note(begun, len(data))
+        return data
+
+    def recv_into(self, *arguments: Any) -> int:  # noqa: ANN401 - as above
+        """Receive as the library does.
+
+        Raises:
+            TooSlowError: there was next to nothing for a long time.
+        """
+        begun = time.monotonic()
+        count: int = super().recv_into(*arguments)  # type: ignore[misc]
+        self._note(begun, count)
+        return count
+
+    def send(self, *arguments: Any) -> int:  # noqa: ANN401 - as above
+        """Send as the library does: a request begins."""
+        self._begin()
+        sent: int = super().send(*arguments)  # type: ignore[misc]
+        return sent
+
+    def sendall(self, *arguments: Any) -> None:  # noqa: ANN401 - as above
+        """Send as the library does: a request begins."""
+        self._begin()
+        super().sendall(*arguments)  # type: ignore[misc]
+
+    def _begin(self) -> None:
+        self._waited = 0.0
+        if self.pace is not None:
+            self._mark = self.pace.total
+
+    def _note(self, begun: float, count: int) -> None:
+        pace = self.pace
+        if pace is None:
+            return
+        pace.total += count
+        self._waited += time.monotonic() - begun
+        if self._waited >= pace.seconds:
+            if count and pace.total - self._mark < pace.least:
+                raise TooSlowError(f"{pace.total - self._mark:,} bytes within {self._waited:.0f} s of waiting")
+            self._begin()
+
+
+class PacedSocket(_Paced, socket.socket):
+    """A plain socket that gives up a line which brings next to nothing."""
+
+
+def tls_socket_class(pace: Pace) -> type[ssl.SSLSocket]:
+    """Return the class of TLS sockets that give up a line which brings next to nothing."""
+    return type("PacedTlsSocket", (_Paced, ssl.SSLSocket), {"pace": pace})
+
+
+def addresses_of(host: str, port: int) -> list[Address]:
+    """Return a host's addresses in the order in which they are asked: families take turns (RFC 8305, section 4).
+
+    Raises:
+        OSError: the name has no address.
+    """
+    found = [Address(entry[0], entry[4]) for entry in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)]
+    if not found:
+        raise OSError("the name has no address")
+    unique = list(dict.fromkeys(found))
+    first = [address for address in unique if address.family == unique[0].family]
+    other = [address for address in unique if address.family != unique[0].family]
+    turns = [address for pair in zip(first, other, strict=False) for address in pair]
+    return turns + first[len(other) :] + other[len(first) :]
+
+
+def connect_any(addresses: list[Address], seconds: float, pace: Pace) -> tuple[socket.socket, Address]:
+    """Return a connection to the first address that answers, and that address.
+
+    Args:
+        addresses: in the order in which they are asked.
+        seconds: for all of them together.
+        pace: what the connections of the run bring.
+
+    Raises:
+        OSError: none answers in time.
+    """
+    if len(addresses) == 1:
+        sock, address = _connect(addresses[0], seconds), addresses[0]
+    else:
+        race = _Race(addresses, seconds)
+        try:
+            sock, address = race.winner()
+        finally:
+            race.close()
+        sock.settimeout(seconds)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.pace = pace
+    return sock, address
+
+
+def _connect(address: Address, seconds: float) -> PacedSocket:
+    sock = PacedSocket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(address.address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class _Race:
+    """Connections to several addresses, of which the first is used."""
+
+    def __init__(self, addresses: list[Address], seconds: float) -> None:
+        self._waiting = list(reversed(addresses))
+        self._under_way: dict[PacedSocket, Address] = {}
+        self._selector = selectors.DefaultSelector()
+        self._end = time.monotonic() + seconds
+        self._error: OSError | None = None
+
+    def winner(self) -> tuple[PacedSocket, Address]:
+        """Wait for the first connection."""
+        next_start = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if self._waiting and (now >= next_start or not self._under_way):
+                if (won := self._start(self._waiting.pop())) is not None:
+                    return won
+                next_start = now + (_STAGGER if self._under_way else 0)
+                continue
+            if not self._under_way:
+                raise self._error or OSError("no address answers")
+            if now >= self._end:
+                raise TimeoutError("timed out")
+            until = min(self._end, next_start) if self._waiting else self._end
+            for key, _ in self._selector.select(max(0.0, until - now)):
+                assert isinstance(key.fileobj, PacedSocket)  # noqa: S101 - nothing else is registered
+                if (won := self._ended(key.fileobj)) is not None:
+                    return won
+                next_start = now
+
+    def close(self) -> None:
+        """Close the connections that are not used."""
+        for sock in self._under_way:
+            sock.close()
+        self._selector.close()
+
+    def _start(self, address: Address) -> tuple[PacedSocket, Address] | None:
+        """Begin a connection; return it if it is there at once."""
+        try:
+            sock = PacedSocket(address.family, socket.SOCK_STREAM)
+        except OSError as error:
+            self._error = self._error or error
+            return None
+        try:
+            sock.settimeout(0)
+            code = sock.connect_ex(address.address)
+        except BaseException as error:
+            sock.close()
+            if not isinstance(error, OSError):
+                raise
+            self._error = self._error or error
+            return None
+        if not code:
+            return sock, address
+        if code in _UNDER_WAY:
+            self._under_way[sock] = address
+            self._selector.register(sock, selectors.EVENT_WRITE)
+        else:
+            self._failed(sock, code)
+        return None
+
+    def _ended(self, sock: PacedSocket) -> tuple[PacedSocket, Address] | None:
+        """Return a connection if it was made."""
+        self._selector.unregister(sock)
+        address = self._under_way.pop(sock)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not code:
+            return sock, address
+        self._failed(sock, code)
+        return None
+
+    def _failed(self, sock: PacedSocket, code: int) -> None:
+        sock.close()
+        self._error = self._error or OSError(code, os.strerror(code))
