@@ -6,35 +6,12 @@ The sockets themselves are in :mod:`provisioner.remote.sockets`, which is import
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from provisioner.remote.pace import Pace
 
 if TYPE_CHECKING:
     import socket
-
-SLOW_SECONDS: Final = 30.0
-"""So long a connection may be waited for in all before what it brought is counted."""
-SLOW_BYTES: Final = 30_000
-"""A line that brings fewer bytes than this in :data:`SLOW_SECONDS` of waiting, over all connections of a run, has failed.
-
-That is 1,000 bytes a second, the limit that package managers and ``git`` use as well: a poor line brings more, and a
-server that sends a byte now and then does not. Only waiting counts, not what we do with the bytes, and bytes of other
-connections count as well, so that many connections may share a slow line.
-"""
-
-
-class TooSlowError(TimeoutError):
-    """A connection brought next to nothing for a long time."""
-
-
-@dataclass(slots=True)
-class Pace:
-    """What the connections of a run bring, together."""
-
-    seconds: float = SLOW_SECONDS
-    least: int = SLOW_BYTES
-    total: int = 0
-    """Bytes that all connections have brought; nearly exact, since threads count without a lock."""
 
 
 class Dialer:
@@ -50,7 +27,7 @@ class Dialer:
         """By host and port: addresses that were connected and gave no answer."""
 
     def dial(self, host: str, port: int, seconds: float) -> socket.socket:
-        """Return a connection to one of a host's addresses, for reads that raise :class:`TooSlowError`.
+        """Return a connection to one of a host's addresses, for reads that raise :class:`~provisioner.remote.pace.TooSlowError`.
 
         The address that answered before comes first. If an address does not answer at once, the next one is asked as well,
         and the first connection wins (RFC 8305).

@@ -14,10 +14,10 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from provisioner.remote.dialing import TooSlowError
+from provisioner.remote.pace import TooSlowError
 
 if TYPE_CHECKING:
-    from provisioner.remote.dialing import Pace
+    from provisioner.remote.pace import Pace
 
 _STAGGER: Final = 0.25
 """Seconds after which the next address is asked beside those that have not answered (RFC 8305, section 5)."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-    from provisioner.remote.dialing import Pace
+    from provisioner.remote.pace import Pace
 
 
 _LARGEST: Final = 16 << 20

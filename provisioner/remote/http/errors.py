@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
 from provisioner.redaction import redact_line, show_url
-from provisioner.remote.dialing import TooSlowError
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
+from provisioner.remote.pace import TooSlowError
 from provisioner.remote.retry import Transient
 
 if TYPE_CHECKING:
