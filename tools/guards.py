@@ -214,9 +214,9 @@ GUARDS: Final = (
     ),
     Guard(
         "login-recorded",
-        "provisioner/remote/http/ranges.py",
-        "self._url = without_user(url)",
-        "self._url = url",
+        "provisioner/remote/http/versions.py",
+        "plain = without_user(url)",
+        "plain = url",
         ("tests/faults/test_logins.py", "-k", "interrupted"),
     ),
     Guard(
