@@ -226,6 +226,13 @@ GUARDS: Final = (
         "(True or rest",
         ("tests/unit/test_rewriting.py",),
     ),
+    Guard(
+        "env-lines",
+        "provisioner/commands/env_file.py",
+        "        if entry.name not in replaced:\n",
+        "        if entry.name is None:\n",
+        ("tests/unit/test_env_lines.py",),
+    ),
 )
 
 

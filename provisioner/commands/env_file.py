@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.commands.env_lines import entries_of
 from provisioner.errors import ConfigurationError
 from provisioner.settings import parsers
+from provisioner.settings.declaration import PREFIX
+from provisioner.settings.written import unwrapped
+from provisioner.volume.fs.files import LARGEST_TEXT, read_file
 from provisioner.volume.store.environment_file import environment_lines
 
 if TYPE_CHECKING:
@@ -19,20 +24,14 @@ if TYPE_CHECKING:
     from provisioner.redaction import Redactor
     from provisioner.settings.model import Settings
 
-_WRITTEN: Final = (
-    "HF_TOKEN",
-    "DATASET_REPO",
-    "DATASET_REPO_ORG",
-    "DATASET_REPO_PRIVATE",
-    "PHASE",
-    "LICENSE_POLICY",
-    "ACCEPT_LICENSES",
-)
-"""Variables of which the file's earlier lines are replaced; all its other lines stay."""
+_ANSWERED: Final = ("HF_TOKEN", "DATASET_REPO", "DATASET_REPO_PRIVATE", "PHASE", "ACCEPT_LICENSES")
+"""Variables of which the file's earlier lines are replaced by the answers; also where the answer is that there is none."""
+_TOKEN_FILES: Final = ("HF_TOKEN_FILE", f"{PREFIX}HF_TOKEN_FILE")
 
 _DEFAULTS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "HF_TOKEN": ("hf_token", parsers.token),
     "DATASET_REPO": ("dataset_repo", parsers.repository),
+    "DATASET_REPO_ORG": ("dataset_repo_org", parsers.owner),
     "DATASET_REPO_PRIVATE": ("dataset_repo_private", parsers.boolean),
     "PHASE": ("phase", parsers.plain_text),
     "ACCEPT_LICENSES": ("accept_licenses", parsers.names),
@@ -40,37 +39,39 @@ _DEFAULTS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 """Variables whose earlier values are the defaults of the next questions: the attribute of the settings, and its parser."""
 
 
-def read_env_file(path: Path) -> str | None:
-    """Return the file's text; ``None``: it does not exist.
+def read_env_file(path: Path) -> bytes | None:
+    """Return the file's content; ``None``: it does not exist.
 
     Raises:
         ConfigurationError: it cannot be read.
     """
     try:
-        return path.read_text("utf-8")
+        content = read_file(path, LARGEST_TEXT)
+        reason = "it is UTF-16, which neither Compose nor a shell reads" if b"\0" in content else ""
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    if reason:
         raise ConfigurationError(
             f"{path} is there and cannot be read: {reason}; nothing was asked", hint="Move it away, or give --env-file."
-        ) from None
+        )
+    return content
 
 
-def with_earlier_answers(settings: Settings, text: str, path: Path, redactor: Redactor) -> Settings:
+def with_earlier_answers(settings: Settings, content: bytes, path: Path, redactor: Redactor) -> Settings:
     """Return the settings with the values of an earlier file; a value that cannot be understood is ignored.
 
     Args:
         settings: the settings; a token of the environment stays.
-        text: the file's text.
+        content: the file's content.
         path: its path, to say where the token is from.
         redactor: is told of the file's token.
     """
-    lines = (line.partition("=") for line in text.splitlines())
-    values = {key.strip(): value.strip() for key, _, value in lines if value.strip()}
+    values = {entry.name: unwrapped(entry.value) for entry in entries_of(content, _DEFAULTS) if entry.name}
     changes: dict[str, Any] = {}
     for key, (attribute, parse) in _DEFAULTS.items():
-        if key in values:
+        if values.get(key):
             with contextlib.suppress(parsers.BadTextError):
                 changes[attribute] = parse(values[key])
     if "dataset_repo" in changes:
@@ -83,14 +84,27 @@ def with_earlier_answers(settings: Settings, text: str, path: Path, redactor: Re
     return replace(settings, **changes)
 
 
-def merged(text: str, values: Mapping[str, str]) -> bytes:
-    """Return the file's new content: the other lines of ``text``, then ``values``.
+def merged(content: bytes, values: Mapping[str, str]) -> bytes:
+    """Return the file's new content: the other lines of ``content`` as they are, then ``values``.
 
     Raises:
         ConfigurationError: a value cannot be written.
     """
-    kept = [line for line in text.splitlines() if line.partition("=")[0].removeprefix("export ").strip() not in _WRITTEN]
-    return ("".join(f"{line}\n" for line in kept)).encode() + environment_lines(values)
+    replaced = {*_ANSWERED, *values}
+    if "/" in values.get("DATASET_REPO", ""):
+        replaced.add("DATASET_REPO_ORG")  # the name says it
+    replaced |= {f"{PREFIX}{name}" for name in replaced}
+    kept = bytearray()
+    for entry in entries_of(content, replaced):
+        if entry.name not in replaced:
+            # A token and its file exclude each other.
+            kept += b"# " if entry.name in _TOKEN_FILES and entry.value and "HF_TOKEN" in values else b""
+            kept += entry.content
+        elif entry.content.startswith(codecs.BOM_UTF8):
+            kept += codecs.BOM_UTF8
+    if kept and kept != codecs.BOM_UTF8 and not kept.endswith(b"\n"):
+        kept += b"\n"
+    return bytes(kept) + environment_lines(values)
 
 
 def check_writable(path: Path) -> None:
@@ -99,7 +113,7 @@ def check_writable(path: Path) -> None:
     Raises:
         ConfigurationError: it could not.
     """
-    target = path.resolve()
+    target = _target(path)
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -118,7 +132,7 @@ def write_private(path: Path, content: bytes) -> None:
         ConfigurationError: it cannot be written.
     """
     # A link is followed, not replaced: its owner wants the file elsewhere.
-    target = path.resolve()
+    target = _target(path)
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -136,3 +150,8 @@ def write_private(path: Path, content: bytes) -> None:
             f"{path} cannot be written: {error.strerror}; it is as it was",
             hint="Give another path with --env-file, or make the directory writable.",
         ) from error
+
+
+def _target(path: Path) -> Path:
+    """Return what a path leads to; `Path.resolve` would fail in its own way where links go in a circle."""
+    return type(path)(os.path.realpath(path))

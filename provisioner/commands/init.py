@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.env_file import check_writable, merged, read_env_file, with_earlier_answers, write_private
@@ -16,11 +15,14 @@ from provisioner.commands.questions.data import ask_data
 from provisioner.commands.questions.repository import RepositoryAnswer, ask_repository, create_repository
 from provisioner.commands.questions.terminal import Terminal
 from provisioner.commands.result import CommandResult
-from provisioner.errors import UsageError
+from provisioner.errors import ConfigurationError, UsageError
+from provisioner.settings import parsers
+from provisioner.settings.written import unwrapped
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+    from pathlib import Path
 
     from provisioner.commands.request import CommandRequest
     from provisioner.remote.hub.repository.values import RepositoryOutcome
@@ -42,7 +44,7 @@ def run(request: CommandRequest) -> CommandResult:
         UsageError: there is no terminal to ask on, or the answers were not confirmed.
         ConfigurationError: the file cannot be read or written.
     """
-    settings, catalog, file = request.settings, request.catalog(), Path(request.options.env_file)
+    settings, catalog, file = request.settings, request.catalog(), _named(request.options.env_file)
     if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
         raise UsageError(
             "'init' asks questions, and there is no terminal to ask on; nothing was written",
@@ -64,8 +66,20 @@ def run(request: CommandRequest) -> CommandResult:
     values = {**repository.variables, **data}
     if account.token is not None:
         values["HF_TOKEN"] = account.token.reveal()
-    write_private(file, merged(existing or "", values))
+    write_private(file, merged(existing or b"", values))
     return _result(file, values, repository.outcome)
+
+
+def _named(text: str) -> Path:
+    """Return the path of the option ``--env-file``.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return parsers.path(unwrapped(text))
+    except parsers.BadTextError as error:
+        raise ConfigurationError(f"--env-file: {error.problem}", hint=error.hint) from None
 
 
 def _confirm(terminal: Terminal, file: Path, repository: RepositoryAnswer, data: Mapping[str, str]) -> None:

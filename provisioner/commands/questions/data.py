@@ -12,6 +12,7 @@ from provisioner.planning.plan import make_plan
 from provisioner.reporting.tables import size_text, table
 from provisioner.settings import parsers
 from provisioner.units import format_bytes
+from provisioner.volume.store.environment_file import ambiguous_names
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
@@ -71,6 +72,9 @@ def _ask_licenses(terminal: Terminal, settings: Settings, catalog: Catalog, phas
         was_accepted = name in settings.accept_licenses
         (accepted if terminal.confirm(f"Accept the licence of {name}?", default=was_accepted) else declined).append(name)
     variables = {}
+    # What was accepted for another phase stays so.
+    earlier = [name for name in settings.accept_licenses if not ambiguous_names({"ACCEPT_LICENSES": name})]
+    accepted += [name for name in earlier if name not in {*accepted, *declined}]
     if accepted:
         variables["ACCEPT_LICENSES"] = ",".join(accepted)
     if declined:
