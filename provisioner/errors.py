@@ -202,6 +202,11 @@ class ConfigurationError(ProvisionerError):
     exit_code = 78
     meaning = "wrong settings or catalog (file, line, key)"
 
+    def __init__(self, message: str, *, hint: str = "", others: Sequence[ConfigurationError] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.others = tuple(others)
+        """Further mistakes of the same file, in its order."""
+
 
 class AppNotExecutableError(ProvisionerError):
     """The app's command exists and cannot be executed."""
@@ -238,6 +243,11 @@ def exit_code_of(error: BaseException) -> int:
     if isinstance(error, ProvisionerError):
         return error.exit_code
     return INTERNAL_ERROR_EXIT_CODE
+
+
+def companions_of(error: ProvisionerError) -> Sequence[ProvisionerError]:
+    """Return the errors that were found together with ``error`` and are to be mended with it."""
+    return error.others if isinstance(error, ConfigurationError) else ()
 
 
 TRY_NEXT_AFTER: Final = (NotFoundError, AccessDeniedError, IntegrityError, RemoteRefusedError, TryAgainError)

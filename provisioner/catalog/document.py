@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, ParamSpec, TypeVar, cast
 
 import yaml
 
+from provisioner.catalog.mistakes import MissingValue, Mistakes, ReportedError
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_NODES: Final = 100_000
 """The most values that a document may have with its aliases expanded: a few lines of aliases can stand for billions."""
@@ -59,6 +63,34 @@ class Value:
     """Counted from 1."""
     key: str
     """Dotted path from the top, such as ``datasets.ljspeech.sources[0].repo``; empty at the top."""
+    mistakes: Mistakes | None = field(default=None, compare=False, repr=False)
+    """Collects the mistakes of the document; ``None``: the first one ends everything."""
+
+    def attempt(self, parse: Callable[Concatenate[Value, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what ``parse`` makes of this value.
+
+        A mistake is collected; what is returned then is good for nothing, and :meth:`Mistakes.raise_all` has to be called.
+
+        Raises:
+            ConfigurationError: the value is wrong, and mistakes are not collected.
+        """
+        if self.mistakes is None:
+            return parse(self, *args, **kwargs)
+        try:
+            return parse(self, *args, **kwargs)
+        except ReportedError:
+            pass
+        except ConfigurationError as error:
+            self.mistakes.add(error)
+        return cast("T", None)
+
+    def report(self, problem: str, hint: str = "") -> None:
+        """Collect a mistake about this value after which the rest can still be read.
+
+        Raises:
+            ConfigurationError: mistakes are not collected.
+        """
+        self.attempt(Value.fail, problem, hint)
 
     def fail(self, problem: str, hint: str = "") -> NoReturn:
         """Raise an error about this value.
@@ -67,6 +99,8 @@ class Value:
             ConfigurationError: always.
         """
         where = f"{self.file}:{self.line}"
+        if isinstance(self.data, MissingValue):
+            raise ReportedError(f"{where}: {problem}")
         raise ConfigurationError(f"{where}: {self.key}: {problem}" if self.key else f"{where}: {problem}", hint=hint)
 
     def mapping(self, known: Collection[str] | None = None, required: Sequence[str] = ()) -> Mapping[str, Value]:
@@ -77,11 +111,11 @@ class Value:
         if known is not None:
             for key, value in entries.items():
                 if key not in known:
-                    value.fail(f"unknown key {quoted(key)}", nearest(key, known))
-        for key in required:
-            if key not in entries:
-                self.fail(f"the key {key!r} is missing", f"Add '{key}:' here.")
-        return entries
+                    value.report(f"unknown key {quoted(key)}", nearest(key, known))
+        missing = [key for key in required if key not in entries]
+        for key in missing:
+            self.report(f"the key {key!r} is missing", f"Add '{key}:' here.")
+        return entries | {key: replace(self, data=MissingValue()) for key in missing}
 
     def items(self) -> Sequence[Value]:
         """Return the list's values."""
@@ -143,12 +177,13 @@ class Value:
                 return f"the number {self.data}"
 
 
-def parse_document(text: str, file: str) -> Value:
+def parse_document(text: str, file: str, mistakes: Mistakes | None = None) -> Value:
     """Return the value of one YAML document.
 
     Args:
         text: the document.
         file: its name, for messages.
+        mistakes: collects those that leave the rest readable; ``None``: the first one is raised.
 
     Raises:
         ConfigurationError: it is not YAML, has a key twice, uses a tag, nests too deeply, or has too many values.
@@ -174,22 +209,23 @@ def parse_document(text: str, file: str) -> Value:
     except RecursionError:
         raise ConfigurationError(f"{file}:1: nested too deeply", hint="Flatten the document.") from None
     if node is None:
-        return Value({}, file, 1, "")
-    return _Converter(loader, file).convert(node, "", ())
+        return Value({}, file, 1, "", mistakes)
+    return _Converter(loader, file, mistakes).convert(node, "", ())
 
 
 class _Converter:
     """Converts the nodes of one document to values, and counts them, because aliases multiply."""
 
-    def __init__(self, loader: _Loader, file: str) -> None:
+    def __init__(self, loader: _Loader, file: str, mistakes: Mistakes | None) -> None:
         self._loader = loader
         self._file = file
+        self._mistakes = mistakes
         self._count = 0
 
     def convert(self, node: yaml.Node, key: str, ancestors: tuple[yaml.Node, ...]) -> Value:
         """Return the value of ``node``, which is at ``key``, inside the nodes ``ancestors``."""
         line = node.start_mark.line + 1
-        here = Value(None, self._file, line, key)
+        here = Value(None, self._file, line, key, self._mistakes)
         self._count += 1
         if self._count > MAX_NODES:
             here.fail(f"more than {MAX_NODES} values, aliases written out", "Use fewer aliases.")
@@ -198,27 +234,28 @@ class _Converter:
         if len(ancestors) > MAX_DEPTH:
             here.fail("nested too deeply", "Flatten the document.")
         if isinstance(node, yaml.ScalarNode):
-            return Value(self._scalar(node, here), self._file, line, key)
+            return replace(here, data=self._scalar(node, here))
         expected = "seq" if isinstance(node, yaml.SequenceNode) else "map"
         if node.tag != _TAG + expected:
             here.fail(f"a tag is not allowed here: {quoted(node.tag.removeprefix(_TAG))}", "Remove the tag.")
         path = (*ancestors, node)
         if isinstance(node, yaml.SequenceNode):
             values = [self.convert(item, f"{key}[{i}]", path) for i, item in enumerate(node.value)]
-            return Value(values, self._file, line, key)
+            return replace(here, data=values)
         entries: dict[str, Value] = {}
         for key_node, value_node in node.value:
             name = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
             part = name if name.isprintable() else repr(name)
-            position = Value(None, self._file, key_node.start_mark.line + 1, f"{key}.{part}" if key else part)
+            position = replace(here, line=key_node.start_mark.line + 1, key=f"{key}.{part}" if key else part)
             if not isinstance(key_node, yaml.ScalarNode):
                 position.fail("a key must be text")
             if name in entries:
-                position.fail(f"the key {quoted(name)} stands here a second time", f"The first is on line {entries[name].line}.")
+                first = entries[name].line
+                position.report(f"the key {quoted(name)} stands here a second time", f"The first is on line {first}.")
             value = self.convert(value_node, position.key, path)
             # A value's line is that of its key: that is where a reader looks for it.
-            entries[name] = Value(value.data, self._file, position.line, position.key)
-        return Value(entries, self._file, line, key)
+            entries[name] = replace(position, data=value.data)
+        return replace(here, data=entries)
 
     def _scalar(self, node: yaml.ScalarNode, here: Value) -> bool | int | float | str | None:
         text: str = node.value

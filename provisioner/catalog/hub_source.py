@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog import fields, paths, urls
 from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.document import Value
 from provisioner.catalog.keys import DIGEST, FORMAT, GLOB, LAYOUT, RELATIVE, SPLIT, Key, Table, list_of, map_of, pattern, ref
 from provisioner.catalog.size import Size
 from provisioner.catalog.source import SourceKind
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.artifact import UnpackFormat
     from provisioner.catalog.digest import Digest
-    from provisioner.catalog.document import Value
 
 _REPO: Final = r"(?!.*(--|\.\.))(?!.*(\.git|[.-])$)(?=.{3,96}$)[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*"
 """``owner/name``, by the Hub's own rules."""
@@ -170,24 +170,37 @@ _HUB_SOURCE: Final = Table(
 
 
 def _parse(keys: Mapping[str, Value]) -> HubSource:
-    unpack = keys["unpack"].mapping() if "unpack" in keys else {}
-    splits = keys["splits"].mapping() if "splits" in keys else {}
-    digests = keys["digests"].mapping() if "digests" in keys else {}
+    unpack = _entries(keys, "unpack")
+    splits = _entries(keys, "splits")
+    digests = _entries(keys, "digests")
     for glob, entry in (*unpack.items(), *splits.items()):
-        paths.check_glob(entry, glob)
+        entry.attempt(paths.check_glob, glob)
     for path, entry in digests.items():
-        paths.check_relative(entry, path)
+        entry.attempt(paths.check_relative, path)
     return HubSource(
-        repo=_repo(keys["repo"]),
-        revision=_revision(keys["revision"]) if "revision" in keys else "main",
-        include=paths.globs(fields.filled(keys["include"], "glob")) if "include" in keys else (),
-        exclude=paths.globs(keys["exclude"].items()) if "exclude" in keys else (),
-        unpack=tuple((glob, fields.unpack_format(entry)) for glob, entry in unpack.items()),
+        repo=keys["repo"].attempt(_repo),
+        revision=keys["revision"].attempt(_revision) if "revision" in keys else "main",
+        include=keys["include"].attempt(_include) if "include" in keys else (),
+        exclude=keys["exclude"].attempt(_exclude) if "exclude" in keys else (),
+        unpack=tuple((glob, entry.attempt(fields.unpack_format)) for glob, entry in unpack.items()),
         layout=fields.layout(keys),
-        splits=tuple((glob, fields.split(entry)) for glob, entry in splits.items()),
-        digests=tuple((path, fields.stated_digest(entry)) for path, entry in digests.items()),
+        splits=tuple((glob, entry.attempt(fields.split)) for glob, entry in splits.items()),
+        digests=tuple((path, entry.attempt(fields.stated_digest)) for path, entry in digests.items()),
         size=fields.optional_size(keys, "size"),
     )
+
+
+def _entries(keys: Mapping[str, Value], key: str) -> Mapping[str, Value]:
+    """Return the mapping that stands at a key; empty where there is none, or it is something else."""
+    return keys[key].attempt(Value.mapping) or {} if key in keys else {}
+
+
+def _include(value: Value) -> tuple[str, ...]:
+    return paths.globs(fields.filled(value, "glob"))
+
+
+def _exclude(value: Value) -> tuple[str, ...]:
+    return paths.globs(value.items())
 
 
 def _repo(value: Value) -> str:

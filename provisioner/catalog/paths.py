@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 def globs(values: Collection[Value]) -> tuple[str, ...]:
     """Return a list of globs."""
-    for value in values:
-        check_glob(value, value.text())
-    return tuple(value.text() for value in values)
+    return tuple(value.attempt(_glob) for value in values)
+
+
+def _glob(value: Value) -> str:
+    check_glob(value, value.text())
+    return value.text()
 
 
 def check_glob(value: Value, pattern: str) -> None:

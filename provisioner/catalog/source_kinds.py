@@ -24,8 +24,8 @@ def parse_source(value: Value) -> Source:
     keys = value.mapping(required=("kind",))
     kind = SOURCE_KINDS[keys["kind"].choice(tuple(SOURCE_KINDS))]
     elsewhere = {name for other in SOURCE_KINDS.values() for name in other.table.names} - set(kind.table.names)
-    for key, entry in keys.items():
-        if key in elsewhere:
-            known = ", ".join(kind.table.names)
-            entry.fail(f"the key {key!r} does not belong to a source of this kind", f"Here stand: {known}.")
-    return kind.parse(value.mapping(kind.table.names, kind.table.required))
+    misplaced = [key for key in keys if key in elsewhere]
+    for key in misplaced:
+        known = ", ".join(kind.table.names)
+        keys[key].report(f"the key {key!r} does not belong to a source of this kind", f"Here stand: {known}.")
+    return kind.parse(value.mapping((*kind.table.names, *misplaced), kind.table.required))

@@ -152,32 +152,37 @@ _URL_SOURCE: Final = Table(
 
 def _parse(keys: Mapping[str, Value]) -> UrlSource:
     entries = fields.filled(keys["files"], "file")
-    files = tuple(_file(entry) for entry in entries)
-    _check_collisions(entries, files)
+    files = tuple(entry.attempt(_file) for entry in entries)
+    if all(file is not None and file.url and file.into is not None and file.unpack for file in files):
+        _check_collisions(entries, files)
     return UrlSource(files=files, layout=fields.layout(keys))
 
 
 def _file(value: Value) -> UrlFile:
     keys = value.mapping(_URL_FILE.names)
-    if "url" in keys and "digest" not in keys:
-        value.fail(
+    value.mapping(required=[key for key in _URL_FILE.required if key != "digest"])
+    if "digest" not in keys:
+        value.report(
             "the key 'digest' is missing",
             "Add 'digest: sha256:…'; 'digest: none' where nobody states one: the file is then shown as unverified.",
         )
-    value.mapping(required=_URL_FILE.required)
-    unpack = fields.unpack_format(keys["unpack"]) if "unpack" in keys else "none"
+    unpack = keys["unpack"].attempt(fields.unpack_format) if "unpack" in keys else "none"
     if unpack == "none" and "unpacked_size" in keys:
-        keys["unpacked_size"].fail("the file is not unpacked", "Say how with 'unpack', or write 'size' instead.")
+        keys["unpacked_size"].report("the file is not unpacked", "Say how with 'unpack', or write 'size' instead.")
     return UrlFile(
-        url=urls.file_url(keys["url"]),
-        mirrors=tuple(urls.file_url(item) for item in keys["mirrors"].items()) if "mirrors" in keys else (),
-        size=fields.optional_size(keys, "size"),
-        digest=fields.optional_digest(keys["digest"]),
+        url=keys["url"].attempt(urls.file_url) if "url" in keys else "",
+        mirrors=keys["mirrors"].attempt(_mirrors) if "mirrors" in keys else (),
+        size=value.attempt(lambda _: fields.optional_size(keys, "size")),
+        digest=keys["digest"].attempt(fields.optional_digest) if "digest" in keys else None,
         unpack=unpack,
-        into=paths.directory(keys["into"]) if "into" in keys else "",
-        split=fields.split(keys["split"]) if "split" in keys else None,
-        unpacked_size=fields.optional_size(keys, "unpacked_size"),
+        into=keys["into"].attempt(paths.directory) if "into" in keys else "",
+        split=keys["split"].attempt(fields.split) if "split" in keys else None,
+        unpacked_size=value.attempt(lambda _: fields.optional_size(keys, "unpacked_size")),
     )
+
+
+def _mirrors(value: Value) -> tuple[str, ...]:
+    return tuple(item.attempt(urls.file_url) for item in value.items())
 
 
 def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) -> None:

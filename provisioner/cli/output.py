@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, VolumeError, exit_code_of
+from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, VolumeError, companions_of, exit_code_of
 from provisioner.settings.model import DEFAULT_TERMINATION_LOG
 
 if TYPE_CHECKING:
@@ -60,8 +60,12 @@ class Output:
         _LOGGER.error("[%s] %s", record["reference"], record["message"])
         if record["hint"]:
             _LOGGER.error("%s", record["hint"])
+        others = [self._redactor.redact_value(other.as_record()) for other in companions_of(error)]
+        for other in others:
+            _LOGGER.error("Also: %s", f"{other['message']}. {other['hint']}" if other["hint"] else other["message"])
         if self.json and not self._has_document:
-            self._print_document({"error": record, "exit_code": code}, indent=None)
+            further = {"further_errors": others} if others else {}
+            self._print_document({"error": record, **further, "exit_code": code}, indent=None)
         self.record(record)
         return code
 

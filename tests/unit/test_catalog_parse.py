@@ -294,6 +294,47 @@ def test_each_mistake_has_its_place_and_its_hint(old: str, new: str, where: str,
 
 WITH_A_LOGIN = ("https://user:hunter2@example.org/x", "https://hunter2@example.org/x")
 """Allowed for files of a server of the user's own."""
+def packs() -> list[list[tuple[str, str]]]:
+    """Return the table's mistakes in packs, so that those of one pack are on different lines of the same document."""
+    found: list[tuple[set[int], list[tuple[str, str]]]] = []
+    for old, new, *_ in WRONG:
+        first = GOOD[: GOOD.index(old)].count("\n")
+        touched = set(range(first, first + old.count("\n") + 1))
+        # What these are about cannot be said of a document in which something else is wrong, too.
+        if re.search(r"version|kind:|speech:\n|Speech!|songs|README first.TXT|fases|extends|small:", old + new):
+            continue
+        for used, pack in found:
+            if not touched & used:
+                used.update(touched)
+                pack.append((old, new))
+                break
+        else:
+            found.append((touched, [(old, new)]))
+    return [pack for _, pack in found if len(pack) > 1]
+
+
+def problems(error: ConfigurationError) -> set[str]:
+    """Return the keys and problems of an error and its companions, without their lines."""
+    return {re.sub(r"^c\.yaml:\d+: ", "", one.message) for one in (error, *error.others)}
+
+
+@pytest.mark.parametrize("pack", packs(), ids=lambda pack: pack[0][1][:40])
+def test_all_mistakes_are_found_at_once(pack: list[tuple[str, str]]) -> None:
+    """A document with many mistakes is refused once, with each mistake that it would be refused for alone."""
+    text = GOOD
+    expected: set[str] = set()
+    for old, new in pack:
+        expected |= problems(refused(GOOD.replace(old, new, 1)))
+        text = text.replace(old, new, 1)
+    assert expected <= problems(refused(text)), expected - problems(refused(text))
+
+
+def test_a_document_of_nothing_but_mistakes_has_an_end() -> None:
+    """Of thousands of mistakes the first ones are reported, and that there are more."""
+    text = GOOD.replace("    notes:\n", "    notes:\n" + "".join(f"      - {n}\n" for n in range(5000)))
+    error = refused(text)
+    assert len(error.others) == 50
+    assert "these are the first 50 mistakes" in error.others[-1].message
 
 
 @pytest.mark.parametrize(
