@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.document import parse_document
+from provisioner.catalog.mistakes import Mistakes
 from provisioner.settings.model import SETTINGS, UNSUPPORTED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from provisioner.catalog.document import Value
 
@@ -28,7 +29,8 @@ def parse_config(text: str, file: str) -> Mapping[str, Value]:
     Raises:
         ConfigurationError: it is not valid YAML, a key is unknown or in the wrong section, or it contains a secret.
     """
-    root = parse_document(text, file)
+    mistakes = Mistakes()
+    root = parse_document(text, file, mistakes)
     keys = {setting.key for setting in SETTINGS if setting.key} | {name.lower() for name in UNSUPPORTED}
     inner = {key.removeprefix(f"{_SECTION}.") for key in keys if key.startswith(f"{_SECTION}.")}
     outer = {key for key in keys if "." not in key}
@@ -36,18 +38,26 @@ def parse_config(text: str, file: str) -> Mapping[str, Value]:
     for key, value in root.mapping().items():
         if key.lower() in secrets:
             variable = key.upper()
-            value.fail("a secret does not belong in a config file", f"Set {variable} or {variable}_FILE in the environment.")
-        if key in inner:
-            value.fail(f"unknown key {key!r}", f"Write it below '{_SECTION}:'.")
-    top = root.mapping({*outer, _SECTION, REPOSITORIES})
+            value.report("a secret does not belong in a config file", f"Set {variable} or {variable}_FILE in the environment.")
+        elif key in inner:
+            value.report(f"unknown key {key!r}", f"Write it below '{_SECTION}:'.")
+    refused = {key for key in root.mapping() if key.lower() in secrets or key in inner}
+    top = root.mapping({*outer, _SECTION, REPOSITORIES, *refused})
     values = {key: value for key, value in top.items() if key != _SECTION}
     section = top.get(_SECTION)
     if section is not None and section.data is not None:
-        for key in section.mapping():
-            if key in outer and key not in inner:
-                section.mapping()[key].fail(f"unknown key {key!r}", f"Write it at the top, not below '{_SECTION}:'.")
-        values.update((f"{_SECTION}.{key}", value) for key, value in section.mapping(inner).items())
+        found = section.attempt(_section, inner, outer) or {}
+        values.update((f"{_SECTION}.{key}", value) for key, value in found.items())
+    mistakes.raise_all()
     return values
+
+
+def _section(value: Value, inner: Collection[str], outer: Collection[str]) -> Mapping[str, Value]:
+    """Return the values of the section of the older tool."""
+    misplaced = {key for key in value.mapping() if key in outer and key not in inner}
+    for key in misplaced:
+        value.mapping()[key].report(f"unknown key {key!r}", f"Write it at the top, not below '{_SECTION}:'.")
+    return value.mapping({*inner, *misplaced})
 
 
 def text_of(value: Value, separator: str) -> str:

@@ -179,6 +179,41 @@ def test_a_plan_that_is_refused_is_not_announced(shelf: Shelf, volume: Volume) -
     assert "To do" not in outcome.err
 
 
+# --- mistakes of people --------------------------------------------------------------------------------------------------
+
+SIX: Final = (
+    ("datasets.alpha.titel", "unknown key 'titel'"),
+    ("datasets.alpha.priority", "expected a whole number from 1 to 5, found 9"),
+    ("datasets.alpha.license.commercial", "'alowed' is not one of"),
+    ("datasets.alpha.sources[0].files[0].digest", "a sha256 has 64 digits"),
+    ("datasets.alpha.sources[0].files[0].unpack", "'tgz' is not one of"),
+    ("phases.minimal.datasets[1]", "there is no data set 'betta'"),
+)
+
+
+@pytest.mark.parametrize("words", [["catalog", "check"], [], ["list"], ["plan"], ["doctor"]], ids=" ".join)
+def test_six_mistakes_of_a_catalog_are_named_at_once(shelf: Shelf, volume: Volume, words: list[str]) -> None:
+    """Every command that reads the catalog names all of its mistakes, with file, line and key; nothing is written."""
+    entry = shelf.file("a.tar.gz", some_files("a")) | {"digest": "sha256:12", "unpack": "tgz"}
+    shelf.add("alpha", entry, titel="x", priority=9, commercial="alowed")
+    shelf.document["phases"]["minimal"]["datasets"].append("betta")
+    shelf.write()
+    outcome = volume.run(*words)
+    assert outcome.code == 78
+    for key, problem in SIX:
+        assert re.search(rf"catalog\.yaml:\d+: {re.escape(key)}: {re.escape(problem)}", outcome.err), (key, outcome.err)
+    assert len(outcome.errors()) == 1
+    assert not volume.root.exists()
+
+
+def test_mistakes_as_json(shelf: Shelf, volume: Volume) -> None:
+    """With ``--json`` the first mistake is the error, and the others follow it in the same document."""
+    shelf.add("alpha", shelf.file("a.tar.gz", some_files("a")), titel="x", priority=9)
+    document = volume.run("catalog", "check", "--json").json
+    assert "titel" in document["error"]["message"]
+    assert [error["reference"] for error in document["further_errors"]] == ["configuration"]
+
+
 # --- a run that has died -------------------------------------------------------------------------------------------------
 
 

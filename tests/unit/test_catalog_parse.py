@@ -294,6 +294,8 @@ def test_each_mistake_has_its_place_and_its_hint(old: str, new: str, where: str,
 
 WITH_A_LOGIN = ("https://user:hunter2@example.org/x", "https://hunter2@example.org/x")
 """Allowed for files of a server of the user's own."""
+
+
 def packs() -> list[list[tuple[str, str]]]:
     """Return the table's mistakes in packs, so that those of one pack are on different lines of the same document."""
     found: list[tuple[set[int], list[tuple[str, str]]]] = []
