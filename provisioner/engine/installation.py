@@ -40,7 +40,7 @@ def load_settings(overrides: Mapping[str, str], environ: Mapping[str, str]) -> S
     Raises:
         ConfigurationError: a value cannot be understood, or a file that was named cannot be read.
     """
-    return read_settings(
+    settings = read_settings(
         overrides,
         environ,
         read_text=read_named_text,
@@ -48,6 +48,19 @@ def load_settings(overrides: Mapping[str, str], environ: Mapping[str, str]) -> S
         app_root=app_root(),
         in_image=in_image(),
     )
+    _check_relative_paths({"DATA_DIR": settings.data_dir, "STAGING_DIR": settings.staging_dir})
+    return settings
+
+
+def _check_relative_paths(paths: Mapping[str, Path | None]) -> None:
+    """Refuse a relative path where the directory that it begins at was removed."""
+    for name, path in paths.items():
+        if path is not None and not path.is_absolute():
+            try:
+                os.getcwd()  # noqa: PTH109 - no path is needed
+            except OSError as error:
+                problem = f"{name}: {str(path)!r} is relative, and there is no working directory: {error.strerror}"
+                raise ConfigurationError(problem, hint="Write the whole path, or start in a directory that is there.") from None
 
 
 def load_catalog(path: Path) -> Catalog:

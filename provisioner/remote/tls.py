@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import ssl
-    from pathlib import Path
 
     from provisioner.remote.pace import Pace
 
@@ -36,9 +36,14 @@ def tls_context(ca_file: Path | None, pace: Pace | None = None) -> ssl.SSLContex
         if ca_file is not None:
             _check_kind(ca_file)
         context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
+        usual = ssl.get_default_verify_paths()
+        if ca_file is None and usual.cafile is None and Path(usual.openssl_cafile).is_file():
+            # The library takes an empty SSL_CERT_FILE for the name of a file.
+            context.load_verify_locations(usual.openssl_cafile)
+    except OSError as error:
+        reason = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigurationError(
-            f"SSL_CERT_FILE: {ca_file}: {error.strerror or 'holds no certificate'}",
+            f"SSL_CERT_FILE: {ca_file}: {reason}",
             hint="Name a readable file with the trusted certificates in PEM form.",
         ) from error
     if pace is not None:

@@ -26,6 +26,9 @@ _LARGEST_AMOUNT: Final = 10**18
 """The largest amount that can be set, in bytes."""
 _SHOWN: Final = 80
 """How many characters of an invalid value a message repeats."""
+_LONGEST_PATH: Final = 4096
+_LONGEST_NAME: Final = 255
+"""In bytes, as on Linux."""
 _LONGEST_TOKEN: Final = 8192
 """In characters. Servers refuse longer headers."""
 
@@ -72,9 +75,16 @@ def path(text: str) -> Path:
     # An apostrophe within a word is part of a name.
     if not DOUBLE_QUOTES.isdisjoint(text) or not QUOTES.isdisjoint(re.sub(r"(?<=\w)['’](?=\w)", "", text)):  # noqa: RUF001
         raise BadTextError(f"{shown(text)} holds a quote", "Write the path without quotes.")
+    if len(name := _bytes(text)) >= _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in name.split(b"/")):
+        hint = f"No part of a path has more than {_LONGEST_NAME} bytes."
+        raise BadTextError(f"{shown(text)} is longer than a path can be", hint)
     if text.startswith("~"):
         raise BadTextError(f"{shown(text)} names another user's directory", "Write the path itself; only ~/ is replaced.")
     return Path(text)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def one_of(known: tuple[W, ...]) -> Callable[[str], W]:

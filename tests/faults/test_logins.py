@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import pytest
 
@@ -11,6 +12,8 @@ from tests.support import tally
 from tests.support.front_door import FrontDoor
 from tests.support.media import noise
 from tests.support.program import TOKEN
+from tests.support.proxy import ProxyServer
+from tests.support.volume import files_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +124,24 @@ def test_a_login_of_the_hub_and_of_a_site_mirror(
     done += [volume.ready("catalog", "check", "--online", "--json", **changes)]
     assert leaks(volume, doors, done) == []
     assert volume.status["datasets"]["clips"]["source"]["url"] == f"{doors[0].address}/datasets/ann/clips"
+
+
+def test_a_login_of_a_proxy(hub: HubServer, shelf: Shelf, volume: Volume) -> None:
+    """It is sent to the proxy with every question and file, in any script, and to nobody else."""
+    hub.hub.add_repo("ann/clips", {"clips/a.txt": b"a\n"})
+    shelf.add("clips", sources=[{"kind": "hub", "repo": "ann/clips"}])
+    shelf.add("alpha", *sources(shelf, "https:/"))
+    with ProxyServer(credentials=("jöe", "日p@ss:wört#")) as proxy:
+        login = f"{quote('jöe')}:{quote('日p@ss:wört#', safe='')}"
+        changes = {"HTTP_PROXY": proxy.url.replace("//", f"//{login}@"), "NO_PROXY": None}
+        outcome = volume.ready("provision", **changes)
+        doctor = volume.ready("doctor", **changes)
+    check(volume, "alpha")
+    assert len(proxy.passed) > 2
+    assert not any(entry.authorization for entry in hub.log.entries())
+    for secret in ("日p@ss", quote("日p@ss")):
+        assert secret not in outcome.err + doctor.out + doctor.err
+    assert not [path for path in files_under(volume.root) if "日p@ss".encode() in path.read_bytes()]
 
 
 def test_a_login_while_a_transfer_is_interrupted(shelf: Shelf, volume: Volume, doors: tuple[FrontDoor, FrontDoor]) -> None:

@@ -164,3 +164,12 @@ def test_the_limit_is_exact(tmp_path: Path) -> None:
         assert read(path, 10) == b"x" * 10
         with pytest.raises(OSError, match="more than 9 bytes"):
             read(path, 9)
+
+
+def test_an_empty_name_of_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty SSL_CERT_FILE is not set: the system's certificates are trusted."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    usual = tls_context(None).get_ca_certs()
+    for text in ("", '""'):
+        monkeypatch.setenv("SSL_CERT_FILE", text)
+        assert tls_context(None).get_ca_certs() == usual

@@ -92,6 +92,17 @@ def test_a_user_whom_nobody_knows(volume: Volume, tmp_path: Path, words: str) ->
     volume.ready(words, HOME=None, PYTHONPATH=str(tmp_path))
 
 
+def test_a_working_directory_that_was_removed(volume: Volume, tmp_path: Path) -> None:
+    """A path of the volume that begins there is refused by name; with a whole path nothing needs it."""
+    line = f'mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir ../gone && exec {sys.executable} -m provisioner "$@"'
+    for data_dir, code in (("data", 78), (str(volume.root), 0)):
+        tally.count("faults")
+        environ = volume.environ(DATA_DIR=data_dir, PYTHONPATH=str(CHECKOUT))
+        done = subprocess.run(["sh", "-c", line, "sh", "provision"], env=environ, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert (b"DATA_DIR: 'data' is relative" in done.stderr) == (code == 78)
+
+
 LOCALES: Final = {
     "ASCII": {"LC_ALL": "C", "PYTHONUTF8": "0"},
     "strict ASCII output": {"PYTHONIOENCODING": "ascii:strict"},

@@ -145,8 +145,21 @@ def test_paths_that_are_paths(setting: Setting[Any], text: str) -> None:
 @pytest.mark.parametrize("setting", PATHS, ids=lambda setting: setting.name)
 @pytest.mark.parametrize(
     "text",
-    ['/a"b"/c', "/a/'b'/c", "/a/“b”", "/a/b # c", "/a\u00a0b", "/a\ufeffb", "/a\tb", "/a\nb", "~bob/data", "/a`b`"],
-    ids=ascii,
+    [
+        '/a"b"/c',
+        "/a/'b'/c",
+        "/a/“b”",
+        "/a/b # c",
+        "/a\u00a0b",
+        "/a\ufeffb",
+        "/a\tb",
+        "/a\nb",
+        "~bob/data",
+        "/a`b`",
+        "/" + "é" * 128,
+        "/a" * 2048,
+    ],
+    ids=lambda text: ascii(text[:20]),
 )
 def test_paths_that_are_none(setting: Setting[Any], text: str) -> None:
     """Quotes, comments, and characters that cannot be told from blanks or from nothing are refused by the variable's name."""

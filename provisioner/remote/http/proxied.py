@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3 import connection, connectionpool, exceptions
 
 from provisioner.remote.http.fields import Fields, body_length, is_chunked
+from provisioner.remote.urls import login_headers
 
 if TYPE_CHECKING:
     import socket
@@ -87,14 +87,13 @@ class ProxiedPool:
             self._manager = urllib3.PoolManager(maxsize=per_host, ssl_context=context, timeout=timeout)
             self._manager.pool_classes_by_scheme = _pool_classes(dialer)
             return
-        parts = urlsplit(proxy)
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
+        login = login_headers(proxy).get("authorization")
         self._manager = urllib3.ProxyManager(
             proxy,
             maxsize=per_host,
             ssl_context=context,
             timeout=timeout,
-            proxy_headers=urllib3.make_headers(proxy_basic_auth=user) if user else None,
+            proxy_headers={"proxy-authorization": login} if login else None,
         )
         self._manager.pool_classes_by_scheme = _pool_classes(dialer)
 
