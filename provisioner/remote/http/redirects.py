@@ -29,7 +29,7 @@ MAX_REDIRECTS: Final = 10
 _SHORT_BODY: Final = 4096
 """Bytes up to which the body of a redirect is read, so that its connection can be used again."""
 _HEADERS: Final = {"User-Agent": f"data-volume-provisioner/{__version__}", "Accept-Encoding": "identity"}
-_REDIRECTS: Final = frozenset(
+REDIRECTS: Final = frozenset(
     {
         HTTPStatus.MOVED_PERMANENTLY,
         HTTPStatus.FOUND,
@@ -38,6 +38,7 @@ _REDIRECTS: Final = frozenset(
         HTTPStatus.PERMANENT_REDIRECT,
     }
 )
+"""Statuses whose ``Location`` is followed."""
 
 
 class Answer(NamedTuple):
@@ -116,7 +117,7 @@ class Requester:
             try:
                 target = self._checked_target(response, url, current)
             except (AccessDeniedError, NotFoundError, RemoteRefusedError) as error:
-                if current == url or response.status in _REDIRECTS:
+                if current == url or response.status in REDIRECTS:
                     raise
                 raise _RedirectedRefusalError(error) from error
             if target is None:
@@ -137,9 +138,9 @@ class Requester:
         """Return where a response redirects to; ``None``: it delivers the file. The response is closed on an error."""
         try:
             self._network.retry.observe(response.headers, time.time())
-            location = response.headers.get("Location") if response.status in _REDIRECTS else None
+            location = response.headers.get("Location") if response.status in REDIRECTS else None
             # One without a value leads nowhere; to curl as well, the response is then what there is.
-            if location:
+            if location and location.strip():
                 return self._rewritten(current, redirect_target(without_user(current), location))
             check_status(response, url)
         except BaseException:

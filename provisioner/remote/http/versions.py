@@ -117,7 +117,8 @@ def record_key(url: str, requested: str) -> str:
         requested: what was requested in its place (``URL_REWRITE``), which may hold a password.
     """
     plain = without_user(url)
-    return plain if requested == url else f"{plain} by {_hash(requested)}"
+    mirror = without_user(requested)
+    return plain if mirror == plain else f"{plain} by {_hash(mirror)}"
 
 
 def _place(url: str) -> str:

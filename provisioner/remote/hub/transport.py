@@ -20,7 +20,10 @@ import httpx2
 
 from provisioner.errors import ConfigurationError
 from provisioner.redaction import redact_line, without_user
+from provisioner.remote.http.chain_cookies import ChainCookies
 from provisioner.remote.http.errors import transport_error
+from provisioner.remote.http.locations import redirect_target
+from provisioner.remote.http.redirects import MAX_REDIRECTS, REDIRECTS
 from provisioner.remote.hub.backend import DialedBackend
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.retry import Transient, transient_error
@@ -43,6 +46,9 @@ SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", 
 """What the request asks for, in words; names it in messages."""
 
 _TIMEOUTS: Final = {"connect": CONNECT_SECONDS, "read": STALL_SECONDS, "write": STALL_SECONDS, "pool": STALL_SECONDS}
+_REFUSED: Final = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.BAD_REQUEST}
+)
 _BUSY_CREATING: Final = "another conflicting operation is in progress"
 """A 409 that passes: the Hub makes one repository of a user at a time. The library would retry at once, without end."""
 
@@ -82,6 +88,41 @@ class HubTransport(httpx2.BaseTransport):
             self._routes.clear()
 
     def _try(self, request: httpx2.Request) -> httpx2.Response:
+        response, is_redirected = self._follow(request)
+        if is_redirected and response.status_code in _REFUSED:
+            # Not what was asked refuses, but where it led; the next redirect may lead elsewhere.
+            response, _ = self._follow(request)
+        return response
+
+    def _follow(self, request: httpx2.Request) -> tuple[httpx2.Response, bool]:
+        """Return the response to which redirects lead, and whether there were any.
+
+        Here and not in the library: it would keep asking where a redirect led, and fail where a ``Location`` is not encoded.
+        """
+        current, cookies = request, ChainCookies()
+        for hop in range(MAX_REDIRECTS + 1):
+            response = self._answer(current)
+            target = _target_of(current, response)
+            if target is None:
+                return response, hop > 0
+            if request.method not in {"GET", "HEAD"}:
+                response.headers["location"] = target
+                return response, False
+            cookies.take(str(current.url), "\n".join(response.headers.get_list("set-cookie")))
+            headers = httpx2.Headers(request.headers)
+            headers.pop("cookie", None)
+            if cookie := cookies.header(target):
+                headers["cookie"] = cookie
+            current = httpx2.Request(request.method, target, headers=headers, extensions=request.extensions)
+        raise self._error_for(httpx2.TooManyRedirects("too many", request=request), str(request.url))
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request, and return its response.
+
+        Raises:
+            Transient: a retry may succeed.
+            ProvisionerError: it must not be sent, or failed for good.
+        """
         outgoing = self._outgoing(request)
         response = _interruptible(self._network.cancellation, lambda: self._exchange(outgoing))
         host = outgoing.url.netloc.decode("ascii")
@@ -145,6 +186,19 @@ class HubTransport(httpx2.BaseTransport):
                 route._pool._network_backend = DialedBackend(self._network.dialer)  # noqa: SLF001
                 self._routes[proxy] = route
             return self._routes[proxy]
+
+
+def _target_of(request: httpx2.Request, response: httpx2.Response) -> str | None:
+    """Return where a response redirects to; ``None``: nowhere.
+
+    Raises:
+        RemoteRefusedError: it is not to be followed.
+    """
+    if response.status_code not in REDIRECTS:
+        return None
+    # As bytes: the library guesses in what they are encoded.
+    found = next((value for name, value in response.headers.raw if name.lower() == b"location"), b"")
+    return redirect_target(str(request.url), found.decode("latin-1")) if found.strip() else None
 
 
 def _interruptible(cancellation: Cancellation, action: Callable[[], T]) -> T:
