@@ -89,6 +89,14 @@ class UnsafeArchiveError(IntegrityError):
     reference = "unsafe-archive"
 
 
+class ArchiveTooLargeError(UnsafeArchiveError):
+    """An archive unpacks to more than was planned for it; what came of it only takes space."""
+
+
+class TreeTooLargeError(SizeMismatchError):
+    """A data set is larger than its catalog entry says; what came of it only takes space."""
+
+
 class BrokenArchiveError(IntegrityError):
     """An archive cannot be read to its end."""
 
@@ -146,7 +154,7 @@ class VolumeFullError(VolumeError):
 
 
 class NoRoomError(VolumeFullError):
-    """A data set does not fit, as its source's sizes show before its first byte; in a phase it is left out."""
+    """A data set does not fit, as its source's sizes or its bytes show after planning; in a phase it is left out."""
 
     reference = "no-room"
 

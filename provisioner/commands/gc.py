@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.arguments import add_dry_run
 from provisioner.commands.removal import Item, removal_result, remove_items, version_item
+from provisioner.errors import ProvisionerError
 from provisioner.volume.fs.space import used_bytes
 
 if TYPE_CHECKING:
@@ -47,12 +48,18 @@ def run(request: CommandRequest) -> CommandResult:
         return _superseded(store, catalog) + _leftovers(store, started_at)
 
     def remove(items: list[Item]) -> None:
+        errors = []
         for item in items:
             request.cancellation.raise_if_requested()
             if item.version:
-                store.cleaner.remove(item.dataset, item.version)
+                try:
+                    store.cleaner.remove(item.dataset, item.version)
+                except ProvisionerError as error:
+                    errors.append(error)
         store.cleaner.clear_leftovers()
         store.cleaner.clear_abandoned((), started_at)
+        if errors:
+            raise errors[0]
 
     return removal_result("gc", remove_items(request, session, find, remove), dry_run=request.options.dry_run)
 

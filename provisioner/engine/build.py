@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.size import Size
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.reuse import Damage
+    from provisioner.engine.space import BuildSpace
     from provisioner.engine.staged_tree import Part
     from provisioner.planning.model import Inventory, Receipt, Step
     from provisioner.remote.resolved import Resolved
@@ -50,6 +51,7 @@ class DataSetBuilder:
         transfers: Transfers,
         local_copies: LocalCopies,
         *,
+        space: BuildSpace,
         cancellation: Cancellation,
         progress: BuildProgress,
         connections: int,
@@ -63,6 +65,7 @@ class DataSetBuilder:
             sources: resolves sources of every kind.
             transfers: fetches artifacts.
             local_copies: files on this machine that may have the right bytes.
+            space: what may be written.
             cancellation: ends the work.
             progress: is told how it gets on.
             connections: how many requests at once.
@@ -71,6 +74,7 @@ class DataSetBuilder:
         recipe, check = step.recipe, cancellation.raise_if_requested
         threads = FetchThreads(connections, label=recipe.label, check_cancelled=check)
         self._step = step
+        self._space = space
         self._sources = sources
         self._local_copies = local_copies
         self._cancellation = cancellation
@@ -79,17 +83,18 @@ class DataSetBuilder:
         self._tree = StagedTree(
             store.layout, step.id, recipe.version, keeps_archives=step.retention == "at_once", check_cancelled=check
         )
-        self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check)
+        self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check, space=space)
         self._fetcher = Fetcher(
             transfers,
             threads,
-            Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled),
-            PlainFiles(self._tree.path, self._claims),
+            Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled, charge=space.charge_tree),
+            PlainFiles(self._tree.path, self._claims, charge=space.charge_tree),
             progress,
             blobs=store.layout.blobs,
             retention=step.retention,
+            space=space,
         )
-        self._publisher = Publisher(recipe, store, self._tree.path, damage=damage)
+        self._publisher = Publisher(recipe, store, self._tree.path, damage=damage, check_size=space.check)
         self.fetched: tuple[str, ...] = ()
         """Names of the artifacts that were not to be had on this machine."""
 
@@ -111,6 +116,7 @@ class DataSetBuilder:
                 resolved = self._sources.resolve(source)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 obsolete_blobs.update(artifact.key for artifact in resolved.artifacts)
+                self._space.begin_source(obsolete_blobs)
                 parts = self._collect_parts(resolved, inventory)
                 return self._publisher.publish(resolved, parts, now, obsolete_blobs=obsolete_blobs)
             except (*TRY_NEXT_AFTER, ConfigurationError) as error:
@@ -135,7 +141,7 @@ class DataSetBuilder:
             parts[artifact.content_id] = part
             self._claims.add(part.entries)
             self._progress.add_present(artifact.size.value if artifact.size else 0)
-        _check_free_space(self._step, [artifacts[0] for artifacts in missing.values()])
+        check_free_space(self._step, [artifacts[0] for artifacts in missing.values()])
         downloads = [Download(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
         self.fetched = tuple(download.artifact.name for download in downloads if download.local_copy is None)
         parts |= self._fetcher.fetch_all(downloads)
@@ -149,22 +155,31 @@ def _total_size(artifacts: Sequence[Artifact]) -> Size | None:
     return total(artifact.size for artifact in artifacts) if all(artifact.size for artifact in artifacts) else None
 
 
-def _check_free_space(step: Step, missing: Sequence[Artifact]) -> None:
+def check_free_space(step: Step, missing: Sequence[Artifact], *, added: int = 0) -> int:
     """Compare the sizes that the source states with the space that is left, where the plan had only an estimate or nothing.
+
+    Args:
+        step: says how much space there is.
+        missing: what must be fetched.
+        added: bytes that have become known of other steps since the plan was made.
+
+    Returns:
+        The bytes that are needed.
 
     Raises:
         NoRoomError: it cannot fit; nothing was fetched.
     """
-    available, planned = step.available_bytes, step.download
-    if available is None or (planned is not None and planned.exact is not None):
-        return
     files = sum(artifact.size.value for artifact in missing if artifact.size and artifact.unpack == "none")
     archives = [artifact.size.value for artifact in missing if artifact.size and artifact.unpack != "none"]
     staged = {"at_once": sum(archives), "one_by_one": max(archives, default=0), "streamed": 0}[step.retention]
     needed = files + staged + sum(archives)  # what is unpacked is hardly smaller than the archive
-    if needed > available:
-        shown, left = format_pair(needed, available)
+    planned, available = step.download, step.available_bytes
+    if available is None or (planned is not None and planned.exact is not None):
+        return needed
+    if needed > available - added:
+        shown, left = format_pair(needed, max(0, available - added))
         raise NoRoomError(
             f"{step.recipe.label} needs {shown}, as its source says now; {left} are left; nothing was fetched",
             hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list').",
         )
+    return needed

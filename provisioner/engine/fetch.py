@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.engine.fetch_threads import FileJob
 from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import VolumeFullError
-from provisioner.planning.capacity import LARGE
+from provisioner.planning.capacity import LARGE, most_bytes
 from provisioner.units import format_bytes, format_share
 from provisioner.volume.staging.blob import Blob
 from provisioner.volume.staging.hashing import checked_sha256
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.fetch_threads import FetchThreads
     from provisioner.engine.plain_files import PlainFiles
+    from provisioner.engine.space import BuildSpace
     from provisioner.engine.staged_tree import Part
     from provisioner.engine.unpack import Unpacker
     from provisioner.planning.model import Retention
@@ -88,6 +89,7 @@ class Fetcher:
         *,
         blobs: Path,
         retention: Retention,
+        space: BuildSpace,
     ) -> None:
         """Prepare.
 
@@ -99,6 +101,7 @@ class Fetcher:
             progress: is told of bytes that arrived.
             blobs: the directory of partial files, which a later run resumes.
             retention: how many archives the volume can hold beside the tree.
+            space: is charged with all bytes that are written.
         """
         self._transfers = transfers
         self._threads = threads
@@ -106,6 +109,7 @@ class Fetcher:
         self._files = files
         self._progress = progress
         self._blobs = blobs
+        self._space = space
         self._retention = retention
 
     def fetch_all(self, downloads: Sequence[Download]) -> dict[str, Part]:
@@ -194,7 +198,16 @@ class Fetcher:
 
     @contextlib.contextmanager
     def _open_blob(self, download: Download) -> Iterator[Blob]:
-        with Blob(self._blobs, download.artifact, check_cancelled=self._threads.check_cancelled) as blob, _dropped_if_full(blob):
+        artifact = download.artifact
+        limit = most_bytes(artifact.size) if artifact.size else self._space.most_tree_bytes if download.plain else None
+        blob = Blob(
+            self._blobs,
+            artifact,
+            check_cancelled=self._threads.check_cancelled,
+            charge=self._space.budget.charge_staged,
+            max_bytes=limit,
+        )
+        with blob, _dropped_if_full(blob):
             yield blob
 
     @contextlib.contextmanager
@@ -206,7 +219,12 @@ class Fetcher:
             file = RangedFile.in_memory(artifact, size, check_cancelled=threads.check_cancelled, connections=threads.connections)
         else:
             file = RangedFile.on_disk(
-                self._blobs, artifact, size, check_cancelled=threads.check_cancelled, connections=threads.connections
+                self._blobs,
+                artifact,
+                size,
+                check_cancelled=threads.check_cancelled,
+                connections=threads.connections,
+                charge=self._space.budget.charge_staged,
             )
         with file, _dropped_if_full(file):
             yield file

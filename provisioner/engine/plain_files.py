@@ -11,7 +11,7 @@ from provisioner.volume.fs.links import share_or_copy
 from provisioner.volume.fs.remove import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 class PlainFiles:
     """Puts verified files into one staged tree; safe for several threads."""
 
-    def __init__(self, tree: Path, claims: PathClaims) -> None:
+    def __init__(self, tree: Path, claims: PathClaims, *, charge: Callable[[int], None]) -> None:
         """Remember the tree; nothing is written yet.
 
         Args:
             tree: the staged tree's directory.
             claims: which of its paths are taken.
+            charge: called with the number of bytes before they are written; raises if there must not be more.
         """
         self._tree = tree
         self._claims = claims
+        self._charge = charge
         self._created: set[Path] = set()
 
     def write(self, artifact: Artifact, data: bytes, sha256: str) -> Part:
@@ -49,6 +51,7 @@ class PlainFiles:
             if target.parent not in self._created:
                 make_directory(target.parent)
                 self._created.add(target.parent)
+            self._charge(len(data))
             write_new(target, data)
         return Part((entry,), is_whole=True)
 
@@ -83,8 +86,8 @@ class PlainFiles:
                 if moved is None:
                     staged.move_to(target)
                     moved = target
-                else:
-                    share_or_copy(moved, target)
+                elif not share_or_copy(moved, target):
+                    self._charge(size)
             parts[artifact.content_id] = Part((entry,), is_whole=True)
         if moved is None and not keep:
             staged.drop()

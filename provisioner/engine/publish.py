@@ -30,7 +30,9 @@ MAX_NOTED_FILES: Final = 100
 class Publisher:
     """Publishes one version of a data set."""
 
-    def __init__(self, recipe: Recipe, store: Store, tree: Path, *, damage: Damage | None) -> None:
+    def __init__(
+        self, recipe: Recipe, store: Store, tree: Path, *, damage: Damage | None, check_size: Callable[[Manifest], None]
+    ) -> None:
         """Prepare.
 
         Args:
@@ -38,7 +40,9 @@ class Publisher:
             store: the volume's trees.
             tree: the staged tree's directory.
             damage: the version is there and is repaired; ``None``: it is new.
+            check_size: raises if the whole tree is larger than it may be.
         """
+        self._check_size = check_size
         self._recipe = recipe
         self._store = store
         self._tree = tree
@@ -57,6 +61,7 @@ class Publisher:
 
         Raises:
             BrokenArchiveError: there is no file in it.
+            SizeMismatchError, NoRoomError: it is larger than the catalog says, or than the volume may hold.
             VolumeError: the tree is not what was put there, the volume cannot hold all its names, or the volume failed.
         """
         label, dataset = self._recipe.label, self._recipe.dataset
@@ -66,6 +71,7 @@ class Publisher:
                 f"{label}: there is no file in it; nothing was published",
                 hint="The archive is empty, or its source's globs leave nothing. A maintainer should correct the catalog.",
             )
+        self._check_size(manifest)
         # Within one archive this is checked while it is unpacked.
         check_names((entry.path for entry in manifest), self._tree, label)
         verified = {artifact.verified_against for artifact in resolved.artifacts}

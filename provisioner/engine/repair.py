@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from provisioner.engine.repair_outcome import Outcome
 from provisioner.engine.verification import Checked, Verifier, known_ids
 from provisioner.engine.version_repair import VersionRepairer
-from provisioner.errors import DamagedTreeError, ProvisionerError, VolumeError, VolumeFullError
+from provisioner.errors import (
+    ArchiveTooLargeError,
+    DamagedTreeError,
+    ProvisionerError,
+    TreeTooLargeError,
+    VolumeError,
+    VolumeFullError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +105,7 @@ class Repair:
         except ProvisionerError as error:
             if self._cancellation.reason is not None:
                 raise
-            if isinstance(error, VolumeFullError):
+            if isinstance(error, (VolumeFullError, ArchiveTooLargeError, TreeTooLargeError)):
                 # What it has staged would leave no space for the other data sets.
                 self._store.cleaner.clear_staging(checked.dataset)
             _LOGGER.error("%s: not repaired, it stays as it was: %s", checked.label, error.message)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.space import BuildSpace
     from provisioner.engine.staged_tree import StagedTree
     from provisioner.planning.model import Inventory, Receipt
     from provisioner.planning.recipe import Recipe
@@ -60,7 +61,14 @@ class Reuse:
     """Takes over what the volume already has into one staged tree."""
 
     def __init__(
-        self, recipe: Recipe, store: Store, tree: StagedTree, *, damage: Damage | None, check_cancelled: Callable[[], None]
+        self,
+        recipe: Recipe,
+        store: Store,
+        tree: StagedTree,
+        *,
+        damage: Damage | None,
+        check_cancelled: Callable[[], None],
+        space: BuildSpace,
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -70,7 +78,9 @@ class Reuse:
             tree: where to.
             damage: the version is there and is repaired; ``None``: it is new.
             check_cancelled: raises when the run must end.
+            space: is charged with what is copied.
         """
+        self._space = space
         self._id = recipe.dataset.id
         self._recipe = recipe
         self._store = store
@@ -196,9 +206,13 @@ class Reuse:
         source = candidate.tree / entry.path
         if candidate.is_hashed:
             # The damaged tree goes when this one takes its place.
-            link_or_copy(source, target)
+            is_shared = link_or_copy(source, target)
         else:
-            share_or_copy(source, target)
+            is_shared = share_or_copy(source, target)
+            if is_shared:
+                self._space.add_taken_over(entry.size)
+        if not is_shared:
+            self._space.charge_tree(entry.size)
 
 
 def _by_artifact(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

@@ -158,8 +158,13 @@ class Run:
         cleaner.clear_leftovers()
         for dataset, version in view.plan.evict:
             _LOGGER.info("%s: the superseded version %s is removed, since its space is needed", dataset, version)
-            cleaner.remove(dataset, version)
+            try:
+                cleaner.remove(dataset, version)
+            except ProvisionerError as error:
+                _LOGGER.warning("%s: %s is not removed: %s", dataset, version, error.message)
         runner = StepRunner(self.session, self.clients, status, progress=self._progress, cancellation=self._cancellation)
+        if self.settings.on_shortfall == "fail":
+            runner.check_sizes(view.plan)
         plan, failures = runner.run(view.plan)
         return self._finish(plan, failures, repositories, status)
 

@@ -7,11 +7,20 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provisioner.engine.build import DataSetBuilder
+from provisioner.engine.build import DataSetBuilder, check_free_space
 from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.request import missing_data_error
+from provisioner.engine.space import BuildSpace
 from provisioner.engine.volume_session import now
-from provisioner.errors import NoRoomError, ProvisionerError, VolumeFullError, VolumeNotWritableError
+from provisioner.errors import (
+    TRY_NEXT_AFTER,
+    ArchiveTooLargeError,
+    NoRoomError,
+    ProvisionerError,
+    TreeTooLargeError,
+    VolumeFullError,
+    VolumeNotWritableError,
+)
 from provisioner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -65,26 +74,56 @@ class StepRunner:
             ProvisionerError: the run must end, or nothing can be written any more.
         """
         failures: list[Failure] = [(step, step.error) for step in plan.steps if step.error]
+        left_out: list[Failure] = []
         for step in plan.work:
             self._cancellation.raise_if_requested()
             try:
                 self._run_step(step)
             except NoRoomError as error:
-                if self._settings.datasets:
+                self._store.cleaner.clear_staging(step.id)
+                if self._settings.datasets or self._settings.on_shortfall == "fail":
+                    _LOGGER.error("%s: %s", step.recipe.label, error.message)
                     self._status.board.record_failure(step.id, error)
                     failures.append((step, error))
                 else:
                     plan = self._skip(plan, step, error)
+                    left_out.append((step, error))
             except ProvisionerError as error:
                 self._record_failure(step, error)
                 failures.append((step, error))
             self._status.write(self._store.reader.inventory())
+        if left_out and all(step.action in {"skip", "refuse"} for step in plan.steps):
+            # Nothing fits at all: that always fails.
+            for skipped, reason in left_out:
+                self._status.board.record_failure(skipped.id, reason)
+            failures += left_out
         return plan, failures
+
+    def check_sizes(self, plan: Plan) -> None:
+        """Ask the sources for sizes that the plan does not know, and add them up: for runs that fetch all or nothing.
+
+        What cannot be asked now is left for its step to meet.
+
+        Raises:
+            NoRoomError: not all of it fits; nothing was fetched.
+        """
+        added = 0
+        for step in plan.work:
+            if step.action != "fetch" or (step.download is not None and step.download.exact is not None):
+                continue
+            for source in step.recipe.sources:
+                self._cancellation.raise_if_requested()
+                try:
+                    resolved = self._clients.sources.resolve(source)
+                except TRY_NEXT_AFTER:
+                    continue
+                added += check_free_space(step, resolved.artifacts, added=added)
+                break
 
     def _skip(self, plan: Plan, step: Step, error: NoRoomError) -> Plan:
         _LOGGER.warning("%s: skipped: %s", step.recipe.label, error.message)
         self._status.board.set_state(step.id, "skipped", reason="storage_limit")
-        skipped = replace(step, action="skip", reason="storage_limit")
+        skipped = replace(step, action="skip", reason="storage_limit", why=error.message)
         return replace(plan, steps=tuple(skipped if other is step else other for other in plan.steps))
 
     def _record_failure(self, step: Step, error: ProvisionerError) -> None:
@@ -94,7 +133,7 @@ class StepRunner:
             raise error
         _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
         self._status.board.record_failure(step.id, error)
-        if isinstance(error, VolumeFullError):
+        if isinstance(error, (VolumeFullError, ArchiveTooLargeError, TreeTooLargeError)):
             # What it has staged would leave no space for the other data sets.
             self._store.cleaner.clear_staging(step.id)
 
@@ -126,6 +165,7 @@ class StepRunner:
             self._clients.sources,
             self._clients.transfers,
             self._clients.local_copies,
+            space=BuildSpace(self._session, step.recipe),
             cancellation=self._cancellation,
             progress=progress,
             connections=self._settings.connections,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from provisioner.engine.fetch_threads import AbandonedError
 from provisioner.engine.staged_tree import Part
 from provisioner.errors import IntegrityError, UpstreamChangedError
+from provisioner.planning.capacity import most_bytes
+from provisioner.volume.archive.limits import Limits
 from provisioner.volume.archive.unpack import UnpackTarget, unpack
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.manifest import Manifest
@@ -32,7 +34,13 @@ class Unpacker:
     """Unpacks archives into one staged tree, one after the other: they share the disk and the record of taken paths."""
 
     def __init__(
-        self, tree: StagedTree, claims: PathClaims, progress: BuildProgress, *, check_cancelled: Callable[[], None]
+        self,
+        tree: StagedTree,
+        claims: PathClaims,
+        progress: BuildProgress,
+        *,
+        check_cancelled: Callable[[], None],
+        charge: Callable[[int], None],
     ) -> None:
         """Prepare.
 
@@ -41,7 +49,9 @@ class Unpacker:
             claims: which of its paths are taken.
             progress: is told of unpacked bytes.
             check_cancelled: raises when the work must end.
+            charge: called with the number of bytes that were written into the tree; raises if there must not be more.
         """
+        self._charge = charge
         self._tree = tree
         self._claims = claims
         self._progress = progress
@@ -69,7 +79,8 @@ class Unpacker:
             wait_verified: returns when all bytes are verified; before that nothing that came out is recorded.
 
         Raises:
-            IntegrityError: it is broken or unsafe, or has another file at a path that is taken.
+            IntegrityError: it is broken or unsafe, unpacks to more than was planned, or has another file at a path that is taken.
+            NoRoomError: there is no space for what comes out.
             ProvisionerError: the volume failed, or the run must end.
         """
         with self._turn:
@@ -87,7 +98,8 @@ class Unpacker:
                         proven=artifact.digest is not None,
                     ),
                     check_cancelled=self._check_cancelled,
-                    advance=lambda count: self._progress.add_unpacked(artifact.name, count),
+                    advance=lambda count: self._advance(artifact, count),
+                    limits=Limits(max_bytes=most_bytes(artifact.unpacked_size)),
                 )
             finally:
                 self._progress.end_unpacking(artifact.name)
@@ -99,6 +111,10 @@ class Unpacker:
             self._claims.add(part.entries)
             self._tree.record_part(artifact, part)
         return part
+
+    def _advance(self, artifact: Artifact, count: int) -> None:
+        self._charge(count)
+        self._progress.add_unpacked(artifact.name, count)
 
 
 class ArrivingArchive:

@@ -14,6 +14,7 @@ from provisioner.engine.build import DataSetBuilder
 from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.repair_outcome import Outcome
 from provisioner.engine.reuse import Damage
+from provisioner.engine.space import BuildSpace
 from provisioner.engine.volume_session import now
 from provisioner.errors import ConfigurationError, DamagedTreeError, NotFoundError
 from provisioner.planning.capacity import need_of
@@ -136,6 +137,7 @@ class VersionRepairer:
             self._clients.sources,
             self._clients.transfers,
             self._clients.local_copies,
+            space=BuildSpace(self._session, recipe),
             cancellation=self._cancellation,
             progress=progress,
             connections=self._session.settings.connections,

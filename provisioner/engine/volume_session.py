@@ -72,17 +72,17 @@ class VolumeSession:
             publish,
             program_version=__version__,
             check_cancelled=self._cancellation.raise_if_requested,
-            measures_space=self._measures_space,
+            measures_space=self.measures_space,
         )
 
     @property
-    def _measures_space(self) -> bool:
-        # A bucket has no size: what such a mount reports is made up, or 0.
+    def measures_space(self) -> bool:
+        """Whether what the volume's file system says of its free space can be believed: a bucket has no size."""
         return self.kind != "object"
 
     def free_bytes(self) -> int | None:
         """Return how many bytes the volume has free; ``None``: that is not known."""
-        return free_bytes(self.layout.root) if self._measures_space else None
+        return free_bytes(self.layout.root) if self.measures_space else None
 
     def prepare(self) -> None:
         """Create the directories that a writer needs.

@@ -20,6 +20,23 @@ LARGE: Final = 16 << 20
 the first answers is longer than the time that this saves."""
 
 
+_TOLERANCE: Final = 2
+"""Estimates are round figures of publishers: of another release, in units of 1000 or 1024, of blocks or of lengths, with or
+without what lies beside the data. All that together stays below a factor of two; what exceeds it is not what was planned."""
+_SLACK: Final = 64 << 20
+"""Bytes by which an estimate may be exceeded besides: what is small may be wrong by more."""
+
+
+def most_bytes(size: Size | None) -> int | None:
+    """Return how many bytes there may be of something that was planned with ``size``; ``None``: it is not known.
+
+    An exact size holds exactly; an estimate may be exceeded up to a factor of two.
+    """
+    if size is None or not size.estimate:
+        return size.value if size else None
+    return _TOLERANCE * size.value + _SLACK
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """What one recipe needs on an empty volume."""
@@ -108,7 +125,7 @@ def need_of(recipe: Recipe, present: Collection[str] = ()) -> Need:
     if recipe.artifacts is not None:
         return _need_of_artifacts(recipe, recipe.artifacts, present)
     size = next((source.size for source in recipe.sources if source.size), None)
-    unpacked = _stated_size(recipe) if not recipe.splits else None
+    unpacked = stated_size(recipe) if not recipe.splits else None
     unpacked = unpacked or (Size(size.value, estimate=True) if size else None)
     peak = unpacked.value if unpacked else 0
     return Need(size, unpacked, peak, peak, peak)
@@ -119,7 +136,7 @@ def _need_of_artifacts(recipe: Recipe, known: Sequence[Artifact], present: Colle
     download = total(artifact.size for artifact in artifacts)
     in_tree = _sizes_in_tree(recipe, artifacts)
     unpacked = total(in_tree)
-    stated = _stated_size(recipe)
+    stated = stated_size(recipe)
     if stated and not recipe.splits and len(artifacts) == len(known):
         unpacked = stated
     archives = [artifact.size.value if artifact.size and artifact.unpack != "none" else 0 for artifact in artifacts]
@@ -143,14 +160,14 @@ def _is_streamable(artifact: Artifact) -> bool:
     return artifact.unpack != "none" and artifact.exact_size is not None and artifact.exact_size >= LARGE
 
 
-def _stated_size(recipe: Recipe) -> Size | None:
+def stated_size(recipe: Recipe) -> Size | None:
     """Return the tree's size as the catalog states it, which is that of the data set's own layout."""
     return recipe.dataset.unpacked_size if recipe.layout == recipe.dataset.layout else None
 
 
 def _sizes_in_tree(recipe: Recipe, artifacts: Sequence[Artifact]) -> list[Size | None]:
     """Return each artifact's size in the tree; where it is not stated, a share of the tree by the artifact's packed size."""
-    stated = _stated_size(recipe)
+    stated = stated_size(recipe)
     whole = sum(
         artifact.size.value
         for source in recipe.dataset.sources_of(recipe.layout)

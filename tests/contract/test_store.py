@@ -19,6 +19,7 @@ from provisioner.cancellation import Cancellation
 from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
 from provisioner.engine.build import DataSetBuilder
+from provisioner.engine.space import BuildSpace
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.model import Receipt
 from provisioner.remote.resolved import Resolved
@@ -140,14 +141,24 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     (tmp_path / "volume").mkdir()
     shop = make(tmp_path / "volume")
     recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=FIRST, label="alpha", layout="raw")
-    recipe.dataset = SimpleNamespace(id="alpha", license=SimpleNamespace(spdx="CC-BY-4.0"))
+    recipe.dataset = SimpleNamespace(id="alpha", layout="raw", unpacked_size=None, license=SimpleNamespace(spdx="CC-BY-4.0"))
     step: Any = SimpleNamespace(recipe=recipe, id="alpha", retention="one_by_one", available_bytes=None, download=None)
     sources: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
     local_copies: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
     progress: Any = _AnyProgress()
     transfers: Any = None
+    settings = SimpleNamespace(max_storage_bytes=None)
+    session: Any = SimpleNamespace(store=shop.store, layout=shop.layout, settings=settings, measures_space=True)
     builder = DataSetBuilder(
-        step, shop.store, sources, transfers, local_copies, cancellation=Cancellation(), progress=progress, connections=1
+        step,
+        shop.store,
+        sources,
+        transfers,
+        local_copies,
+        space=BuildSpace(session, recipe),
+        cancellation=Cancellation(),
+        progress=progress,
+        connections=1,
     )
     inventory = shop.store.reader.inventory()
     tracemalloc.start()

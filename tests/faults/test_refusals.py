@@ -439,7 +439,7 @@ def test_a_full_volume(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
     shelf.add("alpha", {name: value for name, value in entry.items() if name != "size"}, priority=5)
     shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta", 1_000_000)))
     with mounted(volume.root, "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
-        refused(volume.run(), 74, "[volume-full]", "alpha.bin", "bytes are free", "needs")
+        refused(volume.run(), 74, "[volume-full]", "alpha", "bytes are free", "needs")
         assert hub.log.entries("*/alpha.bin")
         assert volume.published == ["beta"]
         volume.check("beta", some_files("beta", 1_000_000))
@@ -450,10 +450,10 @@ def test_a_full_volume(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
 @pytest.mark.root
 def test_a_volume_that_an_archive_fills(shelf: Shelf, volume: Volume) -> None:
     """An archive that unpacks to more than anybody knew: 74, nothing of it stays, and the others come."""
-    shelf.add("alpha", shelf.file("alpha.tar.gz", {"alpha/zeros": bytes(6_000_000)}, unpacked_size=1000), priority=5)
+    shelf.add("alpha", shelf.file("alpha.tar.gz", {"alpha/zeros": bytes(6_000_000)}), priority=5)
     shelf.add("beta", shelf.file("beta.tar.gz", some_files("beta", 1_000_000)))
     with mounted(volume.root, "-t", "tmpfs", "-o", "size=4m", "tmpfs"):
-        refused(volume.run(), 74, "[volume-full]", "zeros", "bytes are free")
+        refused(volume.run(), 74, "[volume-full]", "alpha", "bytes are free")
         assert volume.published == ["beta"]
         volume.check("beta", some_files("beta", 1_000_000))
         assert volume.staged() == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from provisioner.errors import ArchiveTooLargeError
 from provisioner.volume.archive.errors import unsafe_archive
 
 MAX_MEMBERS: Final = 2_000_000
@@ -44,12 +45,11 @@ class LimitCounter:
         """Count bytes before they are written: the archive states a file's size, and its reader holds it to that.
 
         Raises:
-            UnsafeArchiveError: there are too many.
+            ArchiveTooLargeError: there are too many.
         """
         self._bytes += size
         if self._max_bytes is not None and self._bytes > self._max_bytes:
-            raise unsafe_archive(
-                self._archive,
-                f"it unpacks to more than {self._max_bytes} bytes",
+            raise ArchiveTooLargeError(
+                f"{self._archive}: it unpacks to more than {self._max_bytes:,} bytes",
                 hint="The catalog expects less. If the data set has grown, its entry needs the new size.",
             )

@@ -13,6 +13,7 @@ from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.paths import nearest_existing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -28,13 +29,26 @@ def used_bytes(tree: Path) -> int:
         return 0
     if not stat.S_ISDIR(facts.st_mode):
         return _bytes_on_device(facts)
-    return _bytes_on_device(facts) + (_Measurement().run(tree) if HAS_DIR_FD else _measure_by_path(tree))
+    return _bytes_on_device(facts) + _measure(tree, _bytes_on_device)
+
+
+def content_bytes(tree: Path) -> int:
+    """Return how many bytes the files in a directory have: lengths, but no holes. A file with several names counts once.
+
+    Nothing is counted where there is no such directory, and of what :func:`used_bytes` does not count.
+    """
+    return _measure(tree, _bytes_of_content)
+
+
+def _measure(tree: Path, size_of: Callable[[os.stat_result], int]) -> int:
+    return _Measurement(size_of).run(tree) if HAS_DIR_FD else _measure_by_path(tree, size_of)
 
 
 class _Measurement:
     """The bytes of one tree, whose paths may be longer than the system accepts."""
 
-    def __init__(self) -> None:
+    def __init__(self, size_of: Callable[[os.stat_result], int]) -> None:
+        self._size_of = size_of
         self._seen: set[tuple[int, int]] = set()
         self._pending: list[list[bytes]] = []
         """Directories that are to be entered, for each level on the way down."""
@@ -77,16 +91,16 @@ class _Measurement:
             if (facts.st_dev, facts.st_ino) in self._seen:
                 return
             self._seen.add((facts.st_dev, facts.st_ino))
-        self._total += _bytes_on_device(facts)
+        self._total += self._size_of(facts)
 
 
-def _measure_by_path(tree: Path) -> int:
+def _measure_by_path(tree: Path, size_of: Callable[[os.stat_result], int]) -> int:
     """Measure what is in a directory by paths (Windows)."""
     total = 0
     for top, directories, files in os.walk(tree):
         for name in (*directories, *files):
             with contextlib.suppress(OSError):
-                total += _bytes_on_device(os.lstat(os.path.join(top, name)))  # noqa: PTH118
+                total += size_of(os.lstat(os.path.join(top, name)))  # noqa: PTH118
     return total
 
 
@@ -94,6 +108,13 @@ def _bytes_on_device(facts: os.stat_result) -> int:
     # POSIX counts in units of 512 bytes, whatever the file system's block size.
     blocks: int | None = getattr(facts, "st_blocks", None)
     return facts.st_size if blocks is None else blocks * 512
+
+
+def _bytes_of_content(facts: os.stat_result) -> int:
+    if not stat.S_ISREG(facts.st_mode):
+        return 0
+    # Some file systems say that everything has no blocks.
+    return min(facts.st_size, _bytes_on_device(facts) or facts.st_size)
 
 
 def is_same_filesystem(first: Path, second: Path) -> bool:

@@ -32,13 +32,23 @@ RESUMABLE: Final = 1 << 20
 class Blob:
     """One artifact's bytes in staging, and the sink of a fetch. Not safe for several threads at the same time."""
 
-    def __init__(self, directory: Path, artifact: Artifact, *, check_cancelled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        artifact: Artifact,
+        *,
+        check_cancelled: Callable[[], None],
+        charge: Callable[[int], None] = lambda _count: None,
+        max_bytes: int | None = None,
+    ) -> None:
         """Open the partial file and hash what it holds, so that a fetch can continue after its last byte.
 
         Args:
             directory: of the partial file; made if it is missing.
             artifact: what the bytes are to become.
             check_cancelled: called between blocks of the existing bytes; raises to end the work.
+            charge: called with the number of bytes before they are written; raises if they must not be.
+            max_bytes: how many there may be, where their exact number is not known; ``None``: any number.
 
         Raises:
             VolumeError: the volume failed.
@@ -47,6 +57,8 @@ class Blob:
         self.path = directory / f"{artifact.key}.part"
         self._origin_path = directory / f"{artifact.key}.json"
         self._check_cancelled = check_cancelled
+        self._charge = charge
+        self._max_bytes = max_bytes
         self.origin: tuple[str, str] | None = None
         """URL and validator (ETag or date) of the bytes so far, where they are known."""
         with disk_errors(f"staging {artifact.name}"):
@@ -132,9 +144,14 @@ class Blob:
         """Append and hash bytes.
 
         Raises:
-            VolumeFullError, VolumeError: the volume failed; the bytes before these are kept.
+            SizeMismatchError: there are more than were planned; they were dropped.
+            NoRoomError: they must not be written; the bytes before these are kept.
+            VolumeFullError, VolumeError: the volume failed; likewise.
         """
         view = memoryview(data)
+        if self._max_bytes is not None and self.have + len(view) > self._max_bytes:
+            raise self._too_many()
+        self._charge(len(view))
         size = self.artifact.size
         needed = max(len(view), size.value - self.have if size else 0)
         with disk_errors(f"staging {self.artifact.name}", self.path, needed=needed):
@@ -143,6 +160,14 @@ class Blob:
                 written += os.write(self._file, view[written:])
         self._hasher.update(view)
         self.have += len(view)
+
+    def _too_many(self) -> SizeMismatchError:
+        self.restart()
+        return SizeMismatchError(
+            f"{self.artifact.name}: more than {self._max_bytes:,} bytes came, and its catalog entry says far less;"
+            " they were dropped",
+            hint="If the file has grown, its entry in the catalog needs the new size. A maintainer should correct it.",
+        )
 
     def seal(self) -> str:
         """Check the size and the digest of the whole file, and return its SHA-256.

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 class PieceFile:
     """A store of pieces on the disk, each at its offset in the whole file; survives the death of the process."""
 
-    def __init__(self, directory: Path, key: str, size: int, *, check_cancelled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        key: str,
+        size: int,
+        *,
+        check_cancelled: Callable[[], None],
+        charge: Callable[[int], None] = lambda _count: None,
+    ) -> None:
         """Open what an earlier run left, and count those pieces whose content has the CRC-32 that the journal says.
 
         Args:
@@ -31,6 +39,7 @@ class PieceFile:
             key: of the artifact; names the files.
             size: bytes of the whole file.
             check_cancelled: called for every piece that is read; raises to end the work.
+            charge: called with the number of bytes before they are written; raises if they must not be.
 
         Raises:
             VolumeError: the volume failed.
@@ -38,6 +47,7 @@ class PieceFile:
         self.path = directory / f"{key}.part"
         self._journal = Journal(directory / f"{key}.journal", size)
         self._size = size
+        self._charge = charge
         self.held = bytearray(number_of_pieces(size))
         self._crcs = array("I", bytes(4 * len(self.held)))
         self.origin: tuple[str, str] | None = None
@@ -117,8 +127,10 @@ class PieceFile:
         """Write bytes at their offset in the file.
 
         Raises:
+            NoRoomError: they must not be written; the pieces so far are kept.
             VolumeFullError, VolumeError: the volume failed; the pieces so far are kept.
         """
+        self._charge(len(data))
         with disk_errors("staging", self.path, needed=self._size - offset):
             while data:
                 written = _pwrite(self._file, data, offset)

@@ -81,7 +81,14 @@ class RangedFile:
 
     @classmethod
     def on_disk(
-        cls, directory: Path, artifact: Artifact, size: int, *, check_cancelled: Callable[[], None], connections: int
+        cls,
+        directory: Path,
+        artifact: Artifact,
+        size: int,
+        *,
+        check_cancelled: Callable[[], None],
+        connections: int,
+        charge: Callable[[int], None] = lambda _count: None,
     ) -> RangedFile:
         """Return the file in staging, with what earlier runs left of it.
 
@@ -91,7 +98,7 @@ class RangedFile:
         return cls(
             artifact,
             size,
-            PieceFile(directory, artifact.key, size, check_cancelled=check_cancelled),
+            PieceFile(directory, artifact.key, size, check_cancelled=check_cancelled, charge=charge),
             check_cancelled=check_cancelled,
             connections=connections,
         )

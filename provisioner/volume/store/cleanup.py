@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
+from provisioner.errors import ProvisionerError
 from provisioner.volume.fs.atomic import TEMPORARY_NAME
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
@@ -64,8 +65,11 @@ class StoreCleaner:
         if tree is not None:
             make_directory(layout.store / dataset)
             discarded = layout.discarded(dataset, version)
-            with disk_errors(f"removing {tree}"):
+            try:
                 os.rename(tree, discarded)
+            except OSError:
+                # It is mounted, or immutable itself: what is in it can go all the same.
+                discarded = tree
             remove_leftover(discarded)
         with disk_errors(f"removing {dataset} {version}"):
             for path in (layout.checksums, layout.pending_receipt, layout.manifest):
@@ -87,6 +91,23 @@ class StoreCleaner:
             self._remove_staged(layout.blobs)
             with contextlib.suppress(OSError):
                 layout.staging.rmdir()  # only if it is empty
+
+    def clear_other_staging(self, dataset: str, keys: Collection[str]) -> bool:
+        """Remove what is staged of other data sets, and return whether there was anything.
+
+        Args:
+            dataset: the unfinished trees of this one stay.
+            keys: of artifacts whose files stay.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        layout = self._layout
+        others = [layout.staged_trees / name for name in names_in(layout.staged_trees) if name != dataset]
+        others += [layout.blobs / name for name in names_in(layout.blobs) if os.path.splitext(name)[0] not in keys]
+        for path in others:
+            self._remove_staged(path)
+        return bool(others)
 
     def _remove_staged(self, path: Path) -> None:
         """Remove something staged; what cannot be removed gets a name at which it is in nobody's way."""
@@ -171,18 +192,18 @@ class StoreCleaner:
     def _leftovers(self) -> Iterator[Path]:
         layout = self._layout
         # Everybody uses these two directories: there only names count that nobody else would choose.
-        for name in names_in(layout.root):
+        for name in _names_if_listable(layout.root):
             if TEMPORARY_NAME.fullmatch(name):
                 yield layout.root / name
-        for name in names_in(layout.datasets):
+        for name in _names_if_listable(layout.datasets):
             path = layout.datasets / name
             if path.is_symlink() and (TEMPORARY_NAME.fullmatch(name) or self._is_old_link(path)):
                 yield path
         directories = [layout.private, layout.staging, layout.blobs]
         for parent in (layout.manifests, layout.receipts, layout.store):
-            directories += [parent / name for name in names_in(parent)]
+            directories += [parent / name for name in _names_if_listable(parent)]
         for directory in directories:
-            for name in names_in(directory):
+            for name in _names_if_listable(directory):
                 if _PRIVATE_LEFTOVER.fullmatch(name):
                     yield directory / name
         # Records are written before the tree and removed after it: without receipt and tree they mean nothing.
@@ -196,3 +217,9 @@ class StoreCleaner:
                     and self._reader.newer_record(dataset, version) is None
                 ):
                     yield layout.manifests / dataset / name
+
+
+def _names_if_listable(directory: Path) -> Iterator[str]:
+    """Yield the names in a directory; none if it cannot be listed: what is left in it keeps no run from its work."""
+    with contextlib.suppress(ProvisionerError):
+        yield from names_in(directory)

@@ -1,0 +1,134 @@
+"""The limits that hold while one data set is built: of the devices, and of what may be kept on the volume."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provisioner.errors import NoRoomError, TreeTooLargeError
+from provisioner.planning.capacity import most_bytes, stated_size
+from provisioner.units import format_pair
+from provisioner.volume.fs.budget import Budget, device_bound, kept_bound
+from provisioner.volume.fs.space import content_bytes, used_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from provisioner.catalog.size import Size
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.recipe import Recipe
+    from provisioner.volume.store.manifest import Manifest
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class BuildSpace:
+    """The space for one version of a data set."""
+
+    def __init__(self, session: VolumeSession, recipe: Recipe) -> None:
+        """Measure nothing yet.
+
+        Args:
+            session: the volume.
+            recipe: what is built.
+        """
+        self._store = session.store
+        self._limit = session.settings.max_storage_bytes
+        self._label = label = recipe.label
+        self._dataset, self._version = dataset, version = recipe.dataset.id, recipe.version
+        self._stated = stated_size(recipe) if not recipe.splits else None
+        self._lock = threading.Lock()
+        self._tree_bytes = 0
+        self._taken_over = 0
+        self._keys: set[str] = set()
+        layout = session.layout
+        tree = layout.staged_tree(dataset, version)
+        self._is_elsewhere = layout.staging_root is not None
+        self._counted = tree if self._is_elsewhere else layout.staging
+        on_volume = []
+        if self._limit is not None:
+            on_volume.append(kept_bound(self._limit, lambda: self._kept() + content_bytes(self._counted)))
+        if session.measures_space:
+            pending = (lambda: used_bytes(tree)) if self._is_elsewhere else (lambda: 0)
+            on_volume.append(device_bound(layout.root, f"the volume {layout.root}", pending=pending))
+        staged = [device_bound(layout.staging, f"STAGING_DIR {layout.staging}")] if self._is_elsewhere else on_volume
+        self.budget = Budget(label, staged=staged, tree=on_volume if self._is_elsewhere else (), free=self._free_staging)
+        """What is written for it is charged here."""
+
+    @property
+    def most_tree_bytes(self) -> int | None:
+        """How many bytes may be written for the tree, by the size that the catalog states; ``None``: it states none.
+
+        Parts of a data set may have files in common, which are written once for each of them, or not at all: while they come,
+        an exact size is taken as an estimate. The finished tree is compared exactly.
+        """
+        return most_bytes(replace(self._stated, estimate=True)) if self._stated else None
+
+    def begin_source(self, keys: Collection[str]) -> None:
+        """Begin again with another source.
+
+        Args:
+            keys: of files in staging that are resumed; they are not given up for their space.
+        """
+        self._keys.update(keys)
+        self._tree_bytes = self._taken_over = 0
+
+    def charge_tree(self, count: int) -> None:
+        """Charge bytes that are written into the staged tree.
+
+        Raises:
+            TreeTooLargeError: there are far more than were planned.
+            NoRoomError: there is no space for them.
+        """
+        with self._lock:
+            self._tree_bytes += count
+            written = self._tree_bytes
+        if self.most_tree_bytes is not None and written > self.most_tree_bytes:
+            raise _larger_than_planned(self._label, f"more than {self.most_tree_bytes:,} bytes", self._stated)
+        self.budget.charge_tree(count)
+
+    def add_taken_over(self, count: int) -> None:
+        """Note bytes that are shared with another version, and take no space again."""
+        self._taken_over += count
+
+    def check(self, manifest: Manifest) -> None:
+        """Compare the finished tree with an exact size that the catalog states, and with the limit of what may be kept.
+
+        Raises:
+            TreeTooLargeError: it is larger than the catalog says.
+            NoRoomError: it is too large for the limit.
+        """
+        if self._stated is not None and self._stated.exact is not None and manifest.bytes > self._stated.exact:
+            raise _larger_than_planned(self._label, f"{manifest.bytes:,} bytes", self._stated)
+        if self._limit is None:
+            return
+        needed, left = manifest.bytes, self._limit - self._kept()
+        if needed > left:
+            shown, rest = format_pair(needed, max(0, left))
+            raise NoRoomError(
+                f"{self._label} has {shown}, and MAX_STORAGE_GB leaves {rest}; nothing was published",
+                hint="Raise MAX_STORAGE_GB, or ask for a split of it (see 'list').",
+            )
+
+    def _kept(self) -> int:
+        """Return the bytes of all versions but the one that is built, without those that it shares with them."""
+        receipts = self._store.reader.inventory(measured=False).receipts
+        kept = sum(receipt.size for key, receipt in receipts.items() if key != (self._dataset, self._version))
+        return kept - self._taken_over
+
+    def _free_staging(self) -> bool:
+        """Remove what interrupted runs have staged of other data sets: the plan counts on its space."""
+        if not self._store.cleaner.clear_other_staging(self._dataset, self._keys):
+            return False
+        _LOGGER.info("%s: what was staged of other data sets is removed, since its space is needed", self._label)
+        return True
+
+
+def _larger_than_planned(label: str, found: str, stated: Size | None) -> TreeTooLargeError:
+    planned = f"{'about ' if stated.estimate else ''}{stated.value:,} bytes" if stated else "less"
+    return TreeTooLargeError(
+        f"{label}: it has {found}, and its catalog entry says {planned} (unpacked_size); nothing was published",
+        hint="If the data set has grown, its entry in the catalog needs the new size. A maintainer should correct it.",
+    )

@@ -1,0 +1,140 @@
+"""How many bytes may still be written: every writer of a data set's bytes charges them here before, or as, it writes them.
+
+A plan compares sizes that it knows. Many are not known, or are wrong, or somebody else fills the device meanwhile; so the limits
+are also enforced while bytes come.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import NoRoomError, VolumeFullError
+from provisioner.units import format_bytes
+from provisioner.volume.fs.device_space import device_space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_LARGEST_STEP: Final = 256 << 20
+"""Bytes after which a bound is measured again at the latest."""
+_SMALLEST_STEP: Final = 1 << 20
+"""Bytes that may be written between two measurements of a bound that is nearly used up: measuring may mean to walk a tree."""
+
+_REMOVED: Final = "it was stopped while it came, and what had come of it was removed"
+_HINT: Final = "Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list')."
+
+
+class Bound:
+    """One limit: of a device, or of what may be kept on a volume. Not safe for several threads: see :class:`Budget`."""
+
+    def __init__(self, remaining: Callable[[], int | None], error: Callable[[str, int], VolumeFullError]) -> None:
+        """Measure nothing yet.
+
+        Args:
+            remaining: measures how many bytes more may be written now; ``None``: it is not known.
+            error: returns the error for a data set, by its label, and a number of bytes that do not fit any more.
+        """
+        self._remaining = remaining
+        self.error = error
+        self._headroom = 0
+        """Bytes that may be written before it is measured again."""
+
+    def allows(self, count: int) -> bool:
+        """Count bytes that are about to be written; return whether they may be."""
+        self._headroom -= count
+        if self._headroom >= 0:
+            return True
+        remaining = self._remaining()
+        if remaining is None:
+            self._headroom = _LARGEST_STEP
+            return True
+        if remaining < count:
+            self._headroom = 0
+            return False
+        # Others write to the device too: after half of what is left, it is measured again.
+        left = remaining - count
+        self._headroom = min(_LARGEST_STEP, left, max(_SMALLEST_STEP, left // 2))
+        return True
+
+
+class Budget:
+    """All limits that hold for one data set while it is built; safe for several threads."""
+
+    def __init__(
+        self, label: str, *, staged: Sequence[Bound] = (), tree: Sequence[Bound] = (), free: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            label: names the data set, in messages.
+            staged: limits for everything that is written into staging.
+            tree: further limits for what becomes part of the published tree.
+            free: makes space by giving up what is of less use; returns whether it did. It is called once.
+        """
+        self._label = label
+        self._staged = tuple(staged)
+        self._tree = (*staged, *tree)
+        self._free: Callable[[], bool] | None = free
+        self._lock = threading.Lock()
+
+    def charge_staged(self, count: int) -> None:
+        """Charge bytes of a file that is being fetched.
+
+        Raises:
+            VolumeFullError: they must not be written.
+        """
+        self._charge(self._staged, count)
+
+    def charge_tree(self, count: int) -> None:
+        """Charge bytes that are written into the staged tree.
+
+        Raises:
+            VolumeFullError: they must not be written.
+        """
+        self._charge(self._tree, count)
+
+    def _charge(self, bounds: Sequence[Bound], count: int) -> None:
+        with self._lock:
+            for bound in bounds:
+                if bound.allows(count):
+                    continue
+                free, self._free = self._free, None
+                if free is None or not free() or not bound.allows(count):
+                    raise bound.error(self._label, count)
+
+
+def device_bound(path: Path, what: str, *, pending: Callable[[], int] = lambda: 0) -> Bound:
+    """Return the bound of a device: its last bytes stay free, for the status file, the app and the system.
+
+    Args:
+        path: on the device.
+        what: what it is, for messages.
+        pending: returns the bytes that will be written to it later, too.
+    """
+
+    def remaining() -> int | None:
+        space = device_space(path)
+        return space.free - space.reserve - pending() if space is not None else None
+
+    def error(label: str, count: int) -> VolumeFullError:
+        space = device_space(path)
+        free = f": {space.free:,} bytes are free, and the last {space.reserve:,} stay free" if space is not None else ""
+        return VolumeFullError(f"{label} needs {count:,} bytes more in {what}{free}; {_REMOVED}", hint=_HINT)
+
+    return Bound(remaining, error)
+
+
+def kept_bound(limit: int, kept: Callable[[], int]) -> Bound:
+    """Return the bound of what may be kept on a volume (``MAX_STORAGE_GB``).
+
+    Args:
+        limit: in bytes.
+        kept: measures what is kept now, staged files included.
+    """
+
+    def error(label: str, _count: int) -> NoRoomError:
+        return NoRoomError(f"{label} does not fit into the {format_bytes(limit)} of MAX_STORAGE_GB; {_REMOVED}", hint=_HINT)
+
+    return Bound(lambda: limit - kept(), error)
