@@ -14,7 +14,7 @@ from provisioner.catalog.document import Value
 from provisioner.catalog.keys import DIGEST, FORMAT, GLOB, LAYOUT, RELATIVE, SPLIT, Key, Table, list_of, map_of, pattern, ref
 from provisioner.catalog.size import Size
 from provisioner.catalog.source import SourceKind
-from provisioner.errors import DigestMismatchError, NotFoundError
+from provisioner.errors import DigestMismatchError, NotFoundError, SizeMismatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,10 +115,14 @@ class HubSource:
         Raises:
             NotFoundError: the globs match nothing, or a file whose digest the catalog states is missing.
             DigestMismatchError: the listing itself says that a file is not the publisher's.
+            SizeMismatchError: the catalog states an exact size, and the listing another one.
         """
         official = dict(self.digests)
         artifacts = []
+        listed_bytes = 0
         for path, size, listed in listing:
+            if self._includes(path):
+                listed_bytes += size
             if not self.selects(path):
                 continue
             digest = official.pop(path, None)
@@ -147,7 +151,17 @@ class HubSource:
                 f"the data-set repository {self.repo} at {self.revision} does not hold {what}",
                 hint="It was changed upstream; the next source is tried. A maintainer should correct the catalog.",
             )
+        if self.size is not None and self.size.exact not in {None, listed_bytes}:
+            raise SizeMismatchError(
+                f"the data-set repository {self.repo} at {self.revision} lists {listed_bytes:,} bytes, and the catalog says"
+                f" {self.size.value:,}; nothing of it was fetched",
+                hint="It was changed upstream; the next source is tried. A maintainer should correct the catalog, or pin a commit.",
+            )
         return tuple(artifacts)
+
+    def _includes(self, path: str) -> bool:
+        """Return whether a file is one of the source's, whatever its split."""
+        return replace(self, chosen=()).selects(path) if self.chosen else self.selects(path)
 
 
 # --- its entry in a catalog --------------------------------------------------------------------------------------------
