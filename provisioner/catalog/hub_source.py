@@ -155,7 +155,7 @@ class HubSource:
             raise SizeMismatchError(
                 f"the data-set repository {self.repo} at {self.revision} lists {listed_bytes:,} bytes, and the catalog says"
                 f" {self.size.value:,}; nothing of it was fetched",
-                hint="It was changed upstream; the next source is tried. A maintainer should correct the catalog, or pin a commit.",
+                hint="It was changed upstream; the next source is tried. A maintainer should correct the catalog or pin it.",
             )
         return tuple(artifacts)
 
