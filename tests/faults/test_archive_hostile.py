@@ -422,7 +422,7 @@ UNSAFE_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
     "hidden index": (both_headers(ONE, 6, "<H", 1 << 13), "encrypted", ONE),
     "AES": (both_headers(ONE, 8, "<H", 99), "encrypted", ONE),
     "patch": (both_headers(ONE, 6, "<H", 1 << 5), "method 0", ONE),
-    "unknown method": (both_headers(ONE, 8, "<H", 9), "method 9", ONE),
+    "unknown method": (both_headers(ONE, 8, "<H", 98), "method 98 (PPMd)", ONE),
     "overlapping members": (overlapping(honest=False), "overlap", overlapping(honest=True)),
     "twice and different": (
         zipped(("a", b"1", REGULAR), ("a", b"2", REGULAR)),
@@ -451,6 +451,15 @@ def lzma_wanting(dictionary: int) -> bytes:
     return bytes(data)
 
 
+def trailing(data: bytes, junk: bytes) -> bytes:
+    """Return a zip of one member with some bytes more in its packed content."""
+    at = index_of(data)
+    longer = bytearray(data[:at] + junk + data[at:])
+    offset = longer.index(b"PK\5\6") + 16
+    struct.pack_into("<L", longer, offset, at + len(junk))
+    return both_headers(bytes(longer), 18, "<L", at - 31 + len(junk))
+
+
 END = len(ONE) - 22
 BROKEN_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
     "empty": (b"", "no zip index", zipped()),
@@ -461,11 +470,7 @@ BROKEN_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
     "flipped bits in deflate": (DEFLATED[:31] + b"\xff" + DEFLATED[32:], "damaged", DEFLATED),
     "larger than the index says": (in_index(DEFLATED, 24, "<L", 10), "more than the 10 bytes", DEFLATED),
     "smaller than the index says": (in_index(DEFLATED, 24, "<L", 1000), "the index says 1000", DEFLATED),
-    "bytes behind the data": (
-        in_index(DEFLATED, 20, "<L", len(DEFLATED[31 : index_of(DEFLATED)]) + 3),
-        "belong to nothing",
-        DEFLATED,
-    ),
+    "bytes behind the data": (trailing(DEFLATED, b"xyz"), "belong to nothing", trailing(DEFLATED, bytes(3))),
     "cut data": (in_index(DEFLATED, 20, "<L", 5), "and the index says", DEFLATED),
     "data beyond the end": (in_index(in_index(ONE, 20, "<L", 60), 42, "<L", len(ONE) - 40), "not where the index says", ONE),
     "offset beyond the end": (in_index(ONE, 42, "<L", 10**6), "not where the index says", ONE),
@@ -474,7 +479,7 @@ BROKEN_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
     "index of more entries": (ONE[: END + 8] + b"\2\0\2\0" + ONE[END + 12 :], "claims 2", ONE),
     "index of fewer entries": (ONE[: END + 8] + b"\0\0\0\0" + ONE[END + 12 :], "claims 0", ONE),
     "one part of several": (ONE[: END + 4] + b"\1\0" + ONE[END + 6 :], "in several", ONE),
-    "index larger than the file": (ONE[: END + 12] + struct.pack("<L", 10**6) + ONE[END + 16 :], "larger than the file", ONE),
+    "index larger than the file": (ONE[: END + 12] + struct.pack("<L", 10**6) + ONE[END + 16 :], "claims 1000000", ONE),
     "index of nonsense": (ONE.replace(b"PK\1\2", b"PK\1\3"), "damaged at entry 1", ONE),
     "entry longer than the index": (in_index(ONE, 28, "<H", 60_000), "damaged at entry 1", ONE),
     "zip64 without its field": (in_index(ONE, 24, "<L", 2**32 - 1), "too short", ONE),

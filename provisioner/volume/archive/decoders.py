@@ -47,6 +47,14 @@ def deflate_decoder() -> Decoder:
     return decoder
 
 
+def deflate64_decoder(packed_size: int) -> Decoder:
+    """Return a decoder of raw Deflate64 data, which have no checksum of their own; ``packed_size`` is their length in bytes."""
+    # Imported here because few archives need it.
+    from provisioner.volume.archive.deflate64 import Deflate64Decoder  # noqa: PLC0415
+
+    return Deflate64Decoder(packed_size)
+
+
 def bzip2_decoder() -> Decoder:
     """Return a decoder of one bzip2 stream."""
     return bz2.BZ2Decompressor()

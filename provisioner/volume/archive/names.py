@@ -9,7 +9,7 @@ import os
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import VolumeError
+from provisioner.errors import UnsafeArchiveError, VolumeError
 from provisioner.volume.archive.errors import quoted, unsafe_member
 from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.fs.errors import disk_errors
@@ -17,6 +17,8 @@ from provisioner.volume.fs.errors import disk_errors
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from provisioner.volume.archive.oddities import Oddities
 
 MAX_NAME_BYTES: Final = 255
 """Length of one part of a path: what file systems hold."""
@@ -33,20 +35,24 @@ _WINDOWS_DEVICES: Final = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" 
 class MemberNames:
     """The paths within the data set that the names of an archive's members become."""
 
-    def __init__(self, archive: str, into: str) -> None:
+    def __init__(self, archive: str, into: str, oddities: Oddities) -> None:
         """Start with no name.
 
         Args:
             archive: its name, for messages.
             into: the directory within the data set that all paths are in, or empty.
+            oddities: decides whether absolute names are accepted.
         """
+        self._oddities = oddities
         self._archive = archive
         self._into = into
         self._directories: dict[str, str] = {}
         """Accepted directories, and what they become, with a slash at the end: most members follow another one of theirs."""
 
     def path(self, name: str) -> str:
-        """Return the path for a member's name; for ``./`` that of the directory that all paths are in.
+        """Return the path for a member's name; for ``./`` and ``/`` that of the directory that all paths are in.
+
+        The slash of an absolute name is dropped, as all readers do, if the bytes are proven to be the publisher's.
 
         Raises:
             UnsafeArchiveError: the name leads out of that directory, here or on another system, or no disk can hold it.
@@ -71,7 +77,14 @@ class MemberNames:
     def _checked(self, name: str) -> str:
         if "\0" in name:
             raise self._refused(name, "has a NUL in its name")
-        if name.startswith("/") or (name[1:2] == ":" and name[0].isascii() and name[0].isalpha() and name[2:3] in {"/", "\\"}):
+        if name.startswith("/") and (relative := name.lstrip("/")):
+            self._oddities.accept(
+                "names are absolute, and their leading slash is dropped",
+                name,
+                refusal=self._refused(name, "has an absolute path"),
+            )
+            name = relative
+        if name[1:2] == ":" and name[0].isascii() and name[0].isalpha() and name[2:3] in {"/", "\\"}:
             raise self._refused(name, "has an absolute path")
         parts = [part for part in name.split("/") if part not in {"", "."}]
         for part in parts:
@@ -89,7 +102,7 @@ class MemberNames:
             raise self._refused(name, f"has a path of {length} bytes, more than {MAX_PATH_BYTES}")
         return path
 
-    def _refused(self, name: str, reason: str) -> Exception:
+    def _refused(self, name: str, reason: str) -> UnsafeArchiveError:
         return unsafe_member(self._archive, name, reason)
 
 

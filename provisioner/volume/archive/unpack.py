@@ -118,7 +118,7 @@ def unpack(
     except OSError as error:
         raise disk_error(error, f"unpacking {archive.name}", path=target.root) from error
     oddities = Oddities(archive.name, proven=target.proven)
-    with tree, contextlib.closing(_members(archive, form, check_cancelled, limits)) as members:
+    with tree, contextlib.closing(_members(archive, form, oddities, check_cancelled, limits)) as members:
         unpacker = _Unpacker(tree, archive, target, limits, oddities, check_cancelled=check_cancelled, advance=advance)
         try:
             for member in members:
@@ -136,10 +136,10 @@ def unpack(
 
 
 def _members(
-    archive: Incoming, form: UnpackFormat, check_cancelled: Callable[[], None], limits: Limits
+    archive: Incoming, form: UnpackFormat, oddities: Oddities, check_cancelled: Callable[[], None], limits: Limits
 ) -> Generator[Member, None, None]:
     if form == "zip":
-        yield from read_zip(archive, check_cancelled, limits.max_members)
+        yield from read_zip(archive, oddities, check_cancelled, limits.max_members)
     elif form == "none":
         raise ValueError("not an archive")
     else:
@@ -168,7 +168,7 @@ class _Unpacker:
         self._check_cancelled = check_cancelled
         self._oddities = oddities
         self._counter = LimitCounter(archive.name, limits)
-        self._names = MemberNames(archive.name, target.into)
+        self._names = MemberNames(archive.name, target.into, oddities)
         try:
             folds = tree.folds_names()
         except OSError as error:

@@ -1,57 +1,52 @@
 """The content of a zip's members: decompressed, and compared with size and CRC-32 of the index.
 
-Specification: APPNOTE.TXT 6.3.10, sections 4.3.7 (local file header), 4.4.5 (compression methods: stored, deflate, bzip2,
-LZMA, Zstandard) and 5.8 (LZMA).
+Specification: APPNOTE.TXT 6.3.10, sections 4.3.7 (local file header) and 5.8 (LZMA).
 """
 
 from __future__ import annotations
 
 import contextlib
-import struct
 import threading
 from typing import TYPE_CHECKING, Final
 
 from isal import isal_zlib
 
-from provisioner.volume.archive.decoders import (
-    MEMORY_LIMIT,
-    bzip2_decoder,
-    decoder_errors,
-    deflate_decoder,
-    raw_lzma_decoder,
-    zstd_decoder,
-)
+from provisioner.volume.archive.decoders import MEMORY_LIMIT, decoder_errors, deflate64_decoder, raw_lzma_decoder
 from provisioner.volume.archive.errors import broken_archive, quoted, unsafe_archive
+from provisioner.volume.archive.zip.gaps import LOCAL_HEADER, LOCAL_SIGNATURE, MAX_DESCRIPTOR
+from provisioner.volume.archive.zip.local import LocalHeader, check_local, check_local_sizes, local_unicode_name
+from provisioner.volume.archive.zip.methods import (
+    BZIP2,
+    DEFLATE64,
+    FAST_METHODS,
+    LZMA,
+    METHODS,
+    NEW_DECODERS,
+    SEVERAL_STREAMS,
+    STORED,
+)
 from provisioner.volume.fs.files import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from typing import NoReturn
 
     from provisioner.volume.archive.decoders import Decoder
+    from provisioner.volume.archive.oddities import Oddities
     from provisioner.volume.archive.zip.entry import ZipEntry
+    from provisioner.volume.archive.zip.gaps import Gaps
     from provisioner.volume.staging.incoming import Incoming
 
-LOCAL_HEADER: Final = struct.Struct("<4s5H3L2H")
-"""The fixed part of the header that stands before a member's content."""
-ENCRYPTED: Final = 1 << 0 | 1 << 6 | 1 << 13
-"""Flags of members that are encrypted, or whose headers are."""
-METHODS: Final = {0: "stored", 8: "deflate", 12: "bzip2", 14: "LZMA", 93: "Zstandard"}
-"""The compression methods that can be read."""
-FAST_METHODS: Final = frozenset({0, 8})
-
-_LOCAL_SIGNATURE: Final = b"PK\3\4"
-_STORED: Final = 0
-_BZIP2: Final = 12
-_LZMA: Final = 14
+_LZMA_HAS_END_MARK: Final = 1 << 1
+"""Flag of LZMA data that an end mark follows; without it they end with the size that the index states."""
 _LZMA_HEADER_SIZE: Final = 9
 _LZMA_PROPERTIES_END: Final = 9 * 5 * 5
 """One more than the largest byte that holds lc, lp and pb."""
+_LZMA_TAIL: Final = 16
+"""Bytes at the end of LZMA data of which some are always needed for the last byte of content, or belong to the end mark."""
 
 _READ_SIZE: Final = 256 * 1024
 """Packed bytes read at once."""
-_LIKELY_EXTRA: Final = 64
-"""Bytes by which a local header may be longer than the index says without costing a second read."""
 _MEMORY_HUNGRY_SIZE: Final = 8 * 1024 * 1024
 """Unpacked bytes from which on a decoder may take much memory, so that only one works at a time."""
 
@@ -59,33 +54,52 @@ _MEMORY_HUNGRY_SIZE: Final = 8 * 1024 * 1024
 class ContentReader:
     """The contents of one archive's members, which several threads may read at the same time."""
 
-    def __init__(self, archive: Incoming) -> None:
+    def __init__(self, archive: Incoming, gaps: Gaps, oddities: Oddities) -> None:
         """Read nothing yet."""
         self._archive = archive
         self._name = archive.name
-        self._size = archive.size
+        self._gaps = gaps
+        self._oddities = oddities
         self._memory_lock = threading.Lock()
 
-    def blocks(self, entry: ZipEntry) -> Iterator[bytes]:
-        """Yield the content of a member, at most a MiB at a time.
+    def blocks(self, entry: ZipEntry, limit: int) -> Iterator[bytes]:
+        """Yield the content of a member, at most a MiB at a time, and check what follows it.
+
+        Args:
+            entry: the member.
+            limit: bytes from the beginning of the file to the next member, or the index.
 
         Raises:
             BrokenArchiveError: damaged, truncated, or contradicting the index.
-            UnsafeArchiveError: a decoder would need too much memory.
+            UnsafeArchiveError: a decoder would need too much memory, or it overlaps the next member.
             ProvisionerError: raised by the archive's ``read_at``.
         """
         if entry.method in FAST_METHODS or entry.size < _MEMORY_HUNGRY_SIZE:
-            yield from self._checked(entry)
+            yield from self._checked(entry, limit)
         else:
             # bzip2 always takes a few megabytes.
-            with self._memory_lock if entry.method != _BZIP2 else contextlib.nullcontext():
-                yield from self._checked(entry)
+            with self._memory_lock if entry.method != BZIP2 else contextlib.nullcontext():
+                yield from self._checked(entry, limit)
 
-    def _checked(self, entry: ZipEntry) -> Iterator[bytes]:
+    def unicode_name(self, entry: ZipEntry, limit: int) -> str | None:
+        """Return the name in Unicode that a member's own header states, if it has one.
+
+        Raises:
+            BrokenArchiveError: there is no such header.
+            ProvisionerError: raised by the archive's ``read_at``.
+        """
+        return local_unicode_name(entry, self._local_header(entry, _ForwardReader(self._archive, entry.offset, limit)).extra)
+
+    def _checked(self, entry: ZipEntry, limit: int) -> Iterator[bytes]:
         name = entry.name
-        source = self._open(entry)
+        source = _ForwardReader(self._archive, entry.offset, limit)
+        local = self._local_header(entry, source)
+        check_local(entry, local, self._name, self._oddities)
+        end = entry.offset + LOCAL_HEADER.size + len(local.raw_name) + len(local.extra) + entry.packed_size
+        if end > limit:
+            raise unsafe_archive(self._name, f"its members overlap: {quoted(name)} ends behind the beginning of the next")
         size = crc = 0
-        for data in self._stored(entry, source) if entry.method == _STORED else self._decompressed(entry, source):
+        for data in self._content(entry, source):
             size += len(data)
             if size > entry.size:
                 self._fail(f"{quoted(name)} unpacks to more than the {entry.size} bytes that the index says")
@@ -95,23 +109,22 @@ class ContentReader:
             self._fail(f"{quoted(name)} unpacks to {size} bytes, and the index says {entry.size}")
         if crc != entry.crc:
             self._fail(f"{quoted(name)} has a wrong checksum (CRC-32)")
+        check_local_sizes(entry, local, self._oddities)
+        if end < limit:
+            self._gaps.check_after(entry, source.read_fully(min(limit - end, MAX_DESCRIPTOR)), end, limit)
 
-    def _open(self, entry: ZipEntry) -> _ForwardReader:
-        """Return a reader of a member's packed content, after comparing the local header with the index."""
-        name = entry.name
-        if entry.offset > self._size:
-            self._fail(f"{quoted(name)} is not where the index says")
-        likely_size = LOCAL_HEADER.size + len(entry.raw_name) + _LIKELY_EXTRA + entry.packed_size
-        source = _ForwardReader(self._archive, entry.offset, likely_size)
+    def _local_header(self, entry: ZipEntry, source: _ForwardReader) -> LocalHeader:
         head = source.read_fully(LOCAL_HEADER.size)
-        if len(head) != LOCAL_HEADER.size or not head.startswith(_LOCAL_SIGNATURE):
-            self._fail(f"{quoted(name)} is not where the index says")
-        _, _, flags, method, _, _, _, _, _, name_length, extra_length = LOCAL_HEADER.unpack(head)
-        same_name = source.read_fully(name_length) == entry.raw_name
-        if not same_name or method != entry.method or (flags ^ entry.flags) & ENCRYPTED:
-            self._fail(f"{quoted(name)} says something else of itself than the index does")
-        source.read_fully(extra_length)
-        return source
+        if len(head) != LOCAL_HEADER.size or not head.startswith(LOCAL_SIGNATURE):
+            self._fail(f"{quoted(entry.name)} is not where the index says")
+        *_, name_length, extra_length = LOCAL_HEADER.unpack(head)
+        return LocalHeader(head, source.read_fully(name_length), source.read_fully(extra_length) if extra_length else b"")
+
+    def _content(self, entry: ZipEntry, source: _ForwardReader) -> Iterator[bytes]:
+        if entry.method == STORED:
+            return self._stored(entry, source)
+        packed = _PackedData(source, entry, self._name)
+        return self._lzma(entry, packed) if entry.method == LZMA else self._decompressed(entry, packed)
 
     def _stored(self, entry: ZipEntry, source: _ForwardReader) -> Iterator[bytes]:
         remaining = entry.packed_size
@@ -122,35 +135,64 @@ class ContentReader:
             remaining -= len(data)
             yield data
 
-    def _decompressed(self, entry: ZipEntry, source: _ForwardReader) -> Iterator[bytes]:
-        remaining = entry.packed_size
+    def _decompressed(self, entry: ZipEntry, packed: _PackedData) -> Iterator[bytes]:
         try:
-            if entry.method == _LZMA:
-                decoder, used = self._lzma_decoder(source, remaining)
-                remaining -= used
-            else:
-                decoder = _decoder(entry.method)
-            while not decoder.eof:
-                packed = b""
-                if decoder.needs_input and remaining:
-                    packed = source.read(min(remaining, _READ_SIZE))
-                    if not packed:
-                        self._fail(f"it ends in the middle of {quoted(entry.name)}")
-                    remaining -= len(packed)
-                data = decoder.decompress(packed, CHUNK)
-                if data:
-                    yield data
-                elif not packed and not remaining:
-                    # LZMA may have no end mark; size and checksum show whether that was all.
+            unused = yield from self._stream(_new_decoder(entry), packed, b"")
+            while entry.method in SEVERAL_STREAMS and (unused or packed.remaining):
+                unused = unused or packed.read()
+                if not unused.strip(b"\0"):
                     break
+                unused = yield from self._stream(_new_decoder(entry), packed, unused)
         except decoder_errors() as error:
             self._fail(f"{quoted(entry.name)} is damaged: its {METHODS[entry.method]} data say {error}")
-        if remaining or decoder.unused_data:
-            self._fail(f"{quoted(entry.name)} is followed by bytes that belong to nothing")
+        self._check_unused(entry, packed, unused)
 
-    def _lzma_decoder(self, source: _ForwardReader, available: int) -> tuple[Decoder, int]:
-        """Read the header of LZMA data (APPNOTE.TXT 5.8.8); return a decoder, and the length of the header."""
-        head = source.read_fully(min(_LZMA_HEADER_SIZE, available))
+    @staticmethod
+    def _stream(decoder: Decoder, packed: _PackedData, first: bytes) -> Generator[bytes, None, bytes]:
+        """Yield the content of one compressed stream, and return what was read and lies behind it."""
+        data = first
+        while not decoder.eof:
+            if not data and decoder.needs_input and packed.remaining:
+                data = packed.read()
+            content = decoder.decompress(data, CHUNK)
+            if content:
+                yield content
+            elif not data and not packed.remaining:
+                # It is cut; size and checksum show whether anything is missing.
+                break
+            data = b""
+        return decoder.unused_data if decoder.eof else b""
+
+    def _lzma(self, entry: ZipEntry, packed: _PackedData) -> Iterator[bytes]:
+        """Yield the content of LZMA data, which may have an end mark or none."""
+        try:
+            decoder = self._lzma_decoder(packed)
+            left = entry.size
+            while left and not decoder.eof:
+                data = packed.read(keep=_LZMA_TAIL) if decoder.needs_input and packed.remaining else b""
+                content = decoder.decompress(data, min(left, CHUNK))
+                if content:
+                    left -= len(content)
+                    yield content
+                elif not data and not packed.remaining:
+                    break
+            if left:
+                return
+            # Only the end mark may be left.
+            has_mark = entry.flags & _LZMA_HAS_END_MARK or packed.remaining
+            tail = packed.read() if packed.remaining else b""
+            with contextlib.suppress(*(() if has_mark else decoder_errors())):
+                if not decoder.eof and decoder.decompress(tail, 1) and has_mark:
+                    self._fail(f"{quoted(entry.name)} unpacks to more than the {entry.size} bytes that the index says")
+        except decoder_errors() as error:
+            self._fail(f"{quoted(entry.name)} is damaged: its LZMA data say {error}")
+        if has_mark and not decoder.eof:
+            self._fail(f"{quoted(entry.name)} is damaged: the end mark of its LZMA data is missing")
+        self._check_unused(entry, packed, decoder.unused_data if decoder.eof else b"")
+
+    def _lzma_decoder(self, packed: _PackedData) -> Decoder:
+        """Read the header of LZMA data (APPNOTE.TXT 5.8.8), and return a decoder."""
+        head = packed.read_fully(_LZMA_HEADER_SIZE)
         if len(head) != _LZMA_HEADER_SIZE or head[2:4] != b"\5\0" or head[4] >= _LZMA_PROPERTIES_END:
             self._fail("LZMA properties that make no sense")
         dictionary = int.from_bytes(head[5:9], "little")
@@ -158,20 +200,60 @@ class ContentReader:
             raise unsafe_archive(
                 self._name, f"a member wants {dictionary} bytes of memory", hint="Pack it again with a smaller dictionary."
             )
-        return raw_lzma_decoder(head[4], dictionary), len(head)
+        return raw_lzma_decoder(head[4], dictionary)
+
+    def _check_unused(self, entry: ZipEntry, packed: _PackedData, unused: bytes) -> None:
+        """Check what a member's packed content holds behind the end of the compressed data."""
+        is_padding = not unused.strip(b"\0")
+        while packed.remaining:
+            is_padding = not packed.read().strip(b"\0") and is_padding
+        if not is_padding:
+            self._oddities.accept("the data of a member are followed by bytes that belong to nothing", entry.name)
 
     def _fail(self, reason: str) -> NoReturn:
         raise broken_archive(self._name, reason)
 
 
+class _PackedData:
+    """The packed content of one member, read from its beginning to its end."""
+
+    def __init__(self, source: _ForwardReader, entry: ZipEntry, archive: str) -> None:
+        """Begin where ``source`` is."""
+        self._source = source
+        self._entry = entry
+        self._archive = archive
+        self.remaining = entry.packed_size
+        """Bytes that were not read yet."""
+
+    def read(self, *, keep: int = 0) -> bytes:
+        """Return some bytes: the last ``keep`` of them only when nothing else is left.
+
+        Raises:
+            BrokenArchiveError: the archive ends before.
+            ProvisionerError: raised by the archive's ``read_at``.
+        """
+        count = self.remaining - keep if self.remaining > keep else self.remaining
+        data = self._source.read(min(count, _READ_SIZE))
+        if not data:
+            raise broken_archive(self._archive, f"it ends in the middle of {quoted(self._entry.name)}")
+        self.remaining -= len(data)
+        return data
+
+    def read_fully(self, count: int) -> bytes:
+        """Return ``count`` bytes, or as many as there are."""
+        data = self._source.read_fully(min(count, self.remaining))
+        self.remaining -= len(data)
+        return data
+
+
 class _ForwardReader:
     """A part of the archive that one thread reads, from its beginning on."""
 
-    def __init__(self, archive: Incoming, offset: int, likely_size: int) -> None:
-        """Start at ``offset``; ``likely_size`` bytes will probably be wanted, so the first read asks for them together."""
+    def __init__(self, archive: Incoming, offset: int, limit: int) -> None:
+        """Start at ``offset``; the first read asks for much of what is before ``limit``, where the next member begins."""
         self._archive = archive
         self._position = offset
-        self._first_read = min(likely_size, _READ_SIZE)
+        self._first_read = max(0, min(limit - offset, _READ_SIZE))
         self._buffer = b""
 
     def read_fully(self, count: int) -> bytes:
@@ -194,11 +276,5 @@ class _ForwardReader:
         return data
 
 
-def _decoder(method: int) -> Decoder:
-    match method:
-        case 8:
-            return deflate_decoder()
-        case 12:
-            return bzip2_decoder()
-        case _:
-            return zstd_decoder()
+def _new_decoder(entry: ZipEntry) -> Decoder:
+    return deflate64_decoder(entry.packed_size) if entry.method == DEFLATE64 else NEW_DECODERS[entry.method]()

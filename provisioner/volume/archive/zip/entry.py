@@ -1,21 +1,22 @@
 """One entry of a zip's index, and its extra fields.
 
 Specification: APPNOTE.TXT 6.3.10, sections 4.3.12 (central directory header), 4.4 (its fields), 4.5 (extensible data
-fields; 4.5.3: zip64), appendix D (names); Info-ZIP's extra fields for the extended timestamp (0x5455).
+fields; 4.5.3: zip64).
 """
 
 from __future__ import annotations
 
-import calendar
+import stat
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.volume.archive.errors import broken_archive
-from provisioner.volume.archive.member import valid_time
+from provisioner.volume.archive.errors import broken_archive, part_of_archive
+from provisioner.volume.archive.zip.names import DOS_HOSTS, UNICODE_PATH_FIELD, UNIX_HOSTS, decode_name
+from provisioner.volume.archive.zip.times import modified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ENTRY: Final = struct.Struct("<4s2B5H3L5H2L")
 """The fixed part of an entry."""
@@ -27,13 +28,12 @@ MAX_16_BITS: Final = 0xFFFF
 _LENGTHS: Final = struct.Struct("<3H")
 _LENGTHS_AT: Final = 28
 _OFFSET_AT: Final = 42
-_UTF8: Final = 1 << 11
-_UNIX_HOSTS: Final = frozenset({3, 19})
-"""``version made by``: Unix and macOS, which write names as the bytes they have."""
 _ZIP64_FIELD: Final = 0x0001
-_TIME_FIELD: Final = 0x5455
 _FIELD_HEADER: Final = struct.Struct("<2H")
 _INT64: Final = struct.Struct("<Q")
+_DOS_DIRECTORY: Final = 0x10
+_FILE_TYPES: Final = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
+"""Types of files that the upper half of the attributes states, whatever the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class ZipEntry:
 
     raw_name: bytes
     name: str
+    is_name_guessed: bool
+    """Whether nothing states which code page the name is in."""
+    host: int
+    """The system that the member was made on (APPNOTE.TXT 4.4.2)."""
     flags: int
     method: int
     crc: int
@@ -52,6 +56,8 @@ class ZipEntry:
     mode: int
     """Unix mode; 0 if another system made the archive."""
     mtime_ns: int | None
+    is_directory: bool
+    """Whether its name or its attributes say so."""
 
 
 def entry_length(head: bytes) -> int:
@@ -75,23 +81,37 @@ def parse_entry(data: bytes, prefix: int, archive: str) -> ZipEntry:
         archive: name of the archive, for messages.
 
     Raises:
-        BrokenArchiveError: its zip64 field is too short.
+        BrokenArchiveError: its zip64 field is too short, or it is on another disk of a split archive.
     """
     (_, _, host, _, flags, method, time, date, crc, packed_size, size, name_length, extra_length, _, disk, _,
      attributes, offset) = ENTRY.unpack_from(data)  # fmt: skip
     extra_at = ENTRY.size + name_length
     raw_name = data[ENTRY.size : extra_at]
-    fields = dict(_extra_fields(data[extra_at : extra_at + extra_length])) if extra_length else {}
+    fields: Mapping[int, bytes] = extra_fields(data[extra_at : extra_at + extra_length]) if extra_length else {}
     if MAX_32_BITS in {size, packed_size, offset} or disk == MAX_16_BITS:
-        size, packed_size, offset = _zip64_values(fields.get(_ZIP64_FIELD, b""), (size, packed_size, offset), archive)
+        size, packed_size, offset, disk = _zip64_values(fields.get(_ZIP64_FIELD, b""), (size, packed_size, offset, disk), archive)
+    if disk:
+        raise part_of_archive(archive, "it is made of several parts, which must be joined in another way than by appending")
+    name, is_guessed = decode_name(raw_name, flags, host, fields.get(UNICODE_PATH_FIELD, b""))
+    mode = _unix_mode(attributes, host)
+    is_directory = name.endswith("/") or stat.S_ISDIR(mode)
+    if not is_directory and attributes & _DOS_DIRECTORY and not size and (host in DOS_HOSTS or not mode):
+        is_directory = not stat.S_IFMT(mode)
     return ZipEntry(
-        raw_name, _decode_name(raw_name, flags, host), flags, method, crc, packed_size, size, offset + prefix,
-        attributes >> 16 if host in _UNIX_HOSTS else 0, _modified(fields.get(_TIME_FIELD, b""), date, time),
+        raw_name, name, is_guessed, host, flags, method, crc, packed_size, size, offset + prefix, mode,
+        modified(fields, date, time), is_directory,
     )  # fmt: skip
 
 
-def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the ids and contents of extra fields."""
+def extra_fields(extra: bytes) -> dict[int, bytes]:
+    """Return the contents of extra fields by their id; of several with one id, the first."""
+    fields: dict[int, bytes] = {}
+    for key, content in _each_field(extra):
+        fields.setdefault(key, content)
+    return fields
+
+
+def _each_field(extra: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     # What is too short for a field is padding: some writers align with it.
     while at + _FIELD_HEADER.size <= len(extra):
@@ -101,33 +121,27 @@ def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-def _zip64_values(field: bytes, numbers: tuple[int, int, int], archive: str) -> tuple[int, int, int]:
-    """Return the numbers, those that did not fit into 32 bits taken from a zip64 field, where they stand in this order."""
-    values = list(numbers)
-    for index, value in enumerate(values):
-        if value == MAX_32_BITS:
-            if len(field) < _INT64.size:
-                raise broken_archive(archive, "a member's zip64 field is too short")
-            values[index], field = _INT64.unpack_from(field)[0], field[_INT64.size :]
-    return values[0], values[1], values[2]
+def _zip64_values(field: bytes, numbers: tuple[int, int, int, int], archive: str) -> tuple[int, int, int, int]:
+    """Return size, packed size, offset and disk, those that did not fit taken from a zip64 field, where they stand in this order.
+
+    Only what did not fit should be there. Some writers put in all of it: what is known is compared, to tell.
+    """
+    *values, disk = numbers
+    stated = [number for (number,) in _INT64.iter_unpack(field[: len(field) // _INT64.size * _INT64.size])]
+    missing = sum(value == MAX_32_BITS for value in values)
+    if len(stated) < missing:
+        raise broken_archive(archive, "a member's zip64 field is too short")
+    if len(stated) > missing and all(value in {MAX_32_BITS, other} for value, other in zip(values, stated, strict=False)):
+        needed, used = [*stated[: len(values)], *values[len(stated) :]], min(len(stated), len(values))
+    else:
+        given = iter(stated)
+        needed, used = [next(given) if value == MAX_32_BITS else value for value in values], missing
+    if disk == MAX_16_BITS:
+        disk = int.from_bytes(field[used * _INT64.size :][:4], "little")
+    return needed[0], needed[1], needed[2], disk
 
 
-def _decode_name(raw: bytes, flags: int, host: int) -> str:
-    """Return a name: UTF-8 if it is marked so or valid, else the bytes as they are (Unix) or code page 437 (other systems)."""
-    if flags & _UTF8 or host in _UNIX_HOSTS:
-        return raw.decode("utf-8", "surrogateescape")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("cp437")
-
-
-def _modified(field: bytes, date: int, time: int) -> int | None:
-    """Return the time of the extended timestamp, else the DOS time, which has no time zone and is taken for UTC."""
-    if len(field) >= 5 and field[0] & 1:  # noqa: PLR2004 - flags and four bytes of seconds
-        return valid_time(struct.unpack_from("<l", field, 1)[0])
-    month, day = date >> 5 & 15, date & 31
-    if not (1 <= month <= 12 and day):  # noqa: PLR2004
-        return None
-    moment = ((date >> 9) + 1980, month, day, time >> 11, time >> 5 & 63, (time & 31) * 2, 0, 0, 0)
-    return valid_time(calendar.timegm(moment))
+def _unix_mode(attributes: int, host: int) -> int:
+    """Return the Unix mode: of systems of other kinds only if it states the type of file, as some writers do there."""
+    mode = attributes >> 16
+    return mode if host in UNIX_HOSTS or stat.S_IFMT(mode) in _FILE_TYPES else 0

@@ -1,23 +1,30 @@
-"""The members of a zip archive, by its index: APPNOTE.TXT 6.3.10 with zip64, stored, deflate, bzip2, LZMA and Zstandard.
+"""The members of a zip archive, by its index: APPNOTE.TXT 6.3.10 with zip64 and the compression methods that are in use.
 
 Why not :mod:`zipfile`: it holds its whole index in memory (80 MB for a hundred thousand clips), and an index that claims
 millions of members, members that overlap, and members that differ from their own headers must be refused before they cost
-anything. The content of every member is compared with size and CRC-32 of the index.
+anything. The content of every member is compared with size and CRC-32 of the index, and every byte of the file is accounted
+for: :mod:`.gaps`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.archive.errors import broken_archive, quoted, unsafe_archive, unsafe_member
 from provisioner.volume.archive.member import Member
-from provisioner.volume.archive.zip.content import ENCRYPTED, FAST_METHODS, LOCAL_HEADER, METHODS, ContentReader
-from provisioner.volume.archive.zip.index import ZipIndex, find_index
+from provisioner.volume.archive.zip.content import ContentReader
+from provisioner.volume.archive.zip.end import find_index
+from provisioner.volume.archive.zip.entry import MAX_32_BITS
+from provisioner.volume.archive.zip.gaps import LOCAL_HEADER, Gaps
+from provisioner.volume.archive.zip.index import ZipIndex
+from provisioner.volume.archive.zip.methods import DEFLATE, ENCRYPTED, FAST_METHODS, METHODS, OTHER_METHODS, STORED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from provisioner.volume.archive.oddities import Oddities
     from provisioner.volume.archive.zip.entry import ZipEntry
     from provisioner.volume.staging.incoming import Incoming
 
@@ -28,14 +35,17 @@ _MAX_TARGET: Final = 4096
 _INDEPENDENT_SIZE: Final = 32 * 1024
 """Packed bytes from which on a member is worth a thread; for a slow method, an eighth of it."""
 _SLOW_FACTOR: Final = 8
+_MAX_DEFLATE_RATIO: Final = 1040
+"""More bytes than one byte of deflate data can stand for: two bits for 258."""
 _OWNER_EXECUTES: Final = 0o100
 
 
-def read_zip(archive: Incoming, check_cancelled: Callable[[], None], max_members: int) -> Iterator[Member]:
+def read_zip(archive: Incoming, oddities: Oddities, check_cancelled: Callable[[], None], max_members: int) -> Iterator[Member]:
     """Yield the members of a zip archive by ascending offset; with their position, if its index has another order.
 
     Raises:
-        BrokenArchiveError: truncated, followed by something else, damaged, or contradicting its own index.
+        BrokenArchiveError: truncated, damaged, contradicting its own index, with members that its index does not list, or odd
+            without proof that its bytes are the publisher's.
         UnsafeArchiveError: encrypted, packed by an unknown method, with overlapping members, with a member that is neither
             file, directory nor link, or with more than ``max_members`` members.
         ProvisionerError: raised by the archive's ``read_at``.
@@ -43,44 +53,103 @@ def read_zip(archive: Incoming, check_cancelled: Callable[[], None], max_members
     location = find_index(archive)
     if location.count > max_members:
         raise unsafe_archive(archive.name, f"it claims {location.count} members, more than {max_members}")
-    content = ContentReader(archive)
-    claimed, size = 0, archive.size
-    for number, entry in ZipIndex(archive, location, check_cancelled).entries():
-        # Members that share bytes are how a small archive unpacks to petabytes.
-        claimed += entry.packed_size + LOCAL_HEADER.size + len(entry.raw_name)
-        if claimed > size:
-            raise unsafe_archive(archive.name, "its members overlap: they claim more bytes than it has")
-        member = _member(entry, content, archive.name)
-        member.needed_from, member.position = min(entry.offset, size), number
-        yield member
+    gaps = Gaps(archive, oddities, check_cancelled)
+    content = ContentReader(archive, gaps, oddities)
+    gaps.check_behind(location.behind)
+    pending: tuple[int | None, ZipEntry] | None = None
+    for number, entry in ZipIndex(archive, location, oddities, check_cancelled).entries():
+        if entry.offset >= location.offset:
+            raise broken_archive(archive.name, f"{quoted(entry.name)} is not where the index says")
+        if pending is None:
+            gaps.check_before(entry.offset)
+        else:
+            yield _placed(pending[0], _member(pending[1], entry.offset, content, archive.name, oddities))
+        pending = number, entry
+    if pending is None:
+        gaps.check_before(location.offset)
+    else:
+        yield _placed(pending[0], _member(pending[1], location.offset, content, archive.name, oddities))
 
 
-def _member(entry: ZipEntry, content: ContentReader, archive: str) -> Member:
+def _placed(number: int | None, member: Member) -> Member:
+    """Return the member with its position in the archive."""
+    member.position = number
+    return member
+
+
+def _member(entry: ZipEntry, limit: int, content: ContentReader, archive: str, oddities: Oddities) -> Member:
+    """Return one member; ``limit`` is where the next one begins."""
+    entry = _with_true_sizes(entry, limit, archive, oddities)
+    if entry.is_name_guessed:
+        entry = _with_known_name(entry, limit, content, oddities)
     name = entry.name
-    if entry.flags & ENCRYPTED or entry.method == _AES:
-        raise unsafe_member(archive, name, "is encrypted", hint="Find a source without a password.")
-    if entry.flags & _PATCH or entry.method not in METHODS:
-        raise unsafe_member(
-            archive,
-            name,
-            f"is packed by method {entry.method}, which we do not know",
-            hint="Supported are stored, deflate, bzip2, LZMA and Zstandard: pack it again with one of them.",
-        )
+    _check_method(entry, archive)
     file_type = stat.S_IFMT(entry.mode)
-    if file_type not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}:
+    # What comes through a pipe is marked as one by Info-ZIP and 7-Zip.
+    is_from_pipe = file_type == stat.S_IFIFO and entry.size > 0
+    if file_type not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK} and not is_from_pipe:
         raise unsafe_member(archive, name, "is a device, a FIFO or a socket")
     member = Member(name, "file", entry.size, bool(entry.mode & _OWNER_EXECUTES), entry.mtime_ns)
-    if name.endswith("/") or file_type == stat.S_IFDIR:
+    member.needed_from = entry.offset
+    if entry.is_directory:
         if entry.size:
             raise broken_archive(archive, f"the directory {quoted(name)} has content")
         member.kind = "directory"
+        member.executable = False
+        for _ in content.blocks(entry, limit):
+            pass
     elif file_type == stat.S_IFLNK:
         if entry.size > _MAX_TARGET:
             raise broken_archive(archive, f"the link {quoted(name)} has a target of {entry.size} bytes")
         member.kind, member.size = "symlink", 0
-        member.target = b"".join(content.blocks(entry)).decode("utf-8", "surrogateescape")
+        member.target = b"".join(content.blocks(entry, limit)).decode("utf-8", "surrogateescape")
     else:
-        member.blocks = content.blocks(entry)
+        member.blocks = content.blocks(entry, limit)
         worth_a_thread = _INDEPENDENT_SIZE if entry.method in FAST_METHODS else _INDEPENDENT_SIZE // _SLOW_FACTOR
         member.independent = entry.packed_size >= worth_a_thread
     return member
+
+
+def _check_method(entry: ZipEntry, archive: str) -> None:
+    if entry.flags & ENCRYPTED or entry.method == _AES:
+        raise unsafe_member(archive, entry.name, "is encrypted", hint="Find a source without a password.")
+    if entry.flags & _PATCH or entry.method not in METHODS:
+        known = OTHER_METHODS.get(entry.method, "")
+        raise unsafe_member(
+            archive,
+            entry.name,
+            f"is packed by method {entry.method}{f' ({known})' if known else ''}, which we do not know",
+            hint=f"Supported are {', '.join(dict.fromkeys(METHODS.values()))}: pack it again with one of them.",
+        )
+
+
+def _with_true_sizes(entry: ZipEntry, limit: int, archive: str, oddities: Oddities) -> ZipEntry:
+    """Check that a member ends where the next one begins; some writers state sizes that are wrong by 4 GiB.
+
+    Members that share bytes are how a small archive unpacks to petabytes.
+    """
+    space = limit - entry.offset - LOCAL_HEADER.size
+    packed_size, size = entry.packed_size, entry.size
+    if packed_size > space:
+        if packed_size <= MAX_32_BITS or packed_size & MAX_32_BITS > space:
+            raise unsafe_archive(
+                archive, f"its members overlap: {quoted(entry.name)} claims more bytes than there are before the next"
+            )
+        packed_size, size = packed_size & MAX_32_BITS, size & MAX_32_BITS
+    if entry.method == STORED and not (size - packed_size) & MAX_32_BITS:
+        size = packed_size
+    elif entry.method == DEFLATE and size > MAX_32_BITS and size > packed_size * _MAX_DEFLATE_RATIO:
+        size &= MAX_32_BITS
+    if (packed_size, size) == (entry.packed_size, entry.size):
+        return entry
+    oddities.accept("members state sizes that differ from the true ones by 4 GiB", entry.name)
+    return dataclasses.replace(entry, packed_size=packed_size, size=size)
+
+
+def _with_known_name(entry: ZipEntry, limit: int, content: ContentReader, oddities: Oddities) -> ZipEntry:
+    """Return the entry with the name that only the member's own header states in Unicode, if it does."""
+    name = content.unicode_name(entry, limit)
+    if name is not None:
+        return dataclasses.replace(entry, name=name, is_name_guessed=False, is_directory=entry.is_directory or name.endswith("/"))
+    oddities.remark("names are in a code page that it does not state, and were read as code page 437", entry.name)
+    return entry

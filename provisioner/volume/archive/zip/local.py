@@ -1,0 +1,78 @@
+"""A member's own header, compared with what the index states about the member.
+
+Specification: APPNOTE.TXT 6.3.10, sections 4.3.7 (local file header) and 4.4 (its fields).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from provisioner.volume.archive.errors import broken_archive, quoted
+from provisioner.volume.archive.zip.entry import MAX_32_BITS, extra_fields
+from provisioner.volume.archive.zip.gaps import LOCAL_HEADER
+from provisioner.volume.archive.zip.methods import ENCRYPTED
+from provisioner.volume.archive.zip.names import UNICODE_PATH_FIELD, decode_name, same_name
+
+if TYPE_CHECKING:
+    from provisioner.volume.archive.oddities import Oddities
+    from provisioner.volume.archive.zip.entry import ZipEntry
+
+_HAS_DESCRIPTOR: Final = 1 << 3
+
+
+class LocalHeader(NamedTuple):
+    """A member's own header."""
+
+    head: bytes
+    """Its fixed part."""
+    raw_name: bytes
+    extra: bytes
+    """Its extra fields."""
+
+
+def check_local(entry: ZipEntry, local: LocalHeader, archive: str, oddities: Oddities) -> None:
+    """Check that a member's own header states the same name and method as the index.
+
+    Names may differ in the separator and in their encoding. Readers go by the index.
+
+    Args:
+        entry: what the index states.
+        local: the member's own header.
+        archive: name of the archive, for messages.
+        oddities: takes what differs.
+
+    Raises:
+        BrokenArchiveError: it contradicts the index.
+    """
+    _, _, flags, method, *_ = LOCAL_HEADER.unpack(local.head)
+    if method != entry.method or (flags ^ entry.flags) & ENCRYPTED:
+        raise broken_archive(archive, f"{quoted(entry.name)} says something else of itself than the index does")
+    if local.raw_name != entry.raw_name and not _is_same_name(entry, local, flags):
+        oddities.accept("members say something else of themselves than the index does: another name", entry.name)
+
+
+def check_local_sizes(entry: ZipEntry, local: LocalHeader, oddities: Oddities) -> None:
+    """Check that a member's own header states the same sizes and checksum as the index, whose are right, or leaves them out.
+
+    Raises:
+        BrokenArchiveError: it contradicts the index.
+    """
+    _, _, flags, _, _, _, crc, packed_size, size, _, _ = LOCAL_HEADER.unpack(local.head)
+    if flags & _HAS_DESCRIPTOR or entry.flags & _HAS_DESCRIPTOR:
+        return
+    stated = ((crc, entry.crc), (packed_size, entry.packed_size & MAX_32_BITS), (size, entry.size & MAX_32_BITS))
+    if any(here not in {0, MAX_32_BITS, there} for here, there in stated):
+        oddities.accept("members say something else of themselves than the index does: another size or checksum", entry.name)
+
+
+def local_unicode_name(entry: ZipEntry, extra: bytes) -> str | None:
+    """Return the name in Unicode that a member's own header states for the name that the index has."""
+    field = extra_fields(extra).get(UNICODE_PATH_FIELD, b"")
+    name, is_guessed = decode_name(entry.raw_name, entry.flags, entry.host, field)
+    return None if is_guessed else name
+
+
+def _is_same_name(entry: ZipEntry, local: LocalHeader, flags: int) -> bool:
+    field = extra_fields(local.extra).get(UNICODE_PATH_FIELD, b"")
+    name, _ = decode_name(local.raw_name, flags, entry.host, field)
+    return same_name(name, entry.name) or same_name(decode_name(local.raw_name, entry.flags, entry.host, b"")[0], entry.name)
