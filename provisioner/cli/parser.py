@@ -24,14 +24,16 @@ if TYPE_CHECKING:
     from provisioner.errors import ProvisionerError
 
 DEFAULT_COMMAND: Final = "provision"
+HELP: Final = "help"
+"""``help COMMAND`` is ``COMMAND --help``, as in other tools."""
 
 _VALUED: Final = frozenset({"--phase", "--dataset", "--data-dir", "--cache-dir", "--config", "--catalog"})
 """Options that may stand before the command and take the next word as their value."""
 
 _DESCRIPTION: Final = "Fill a volume with the data sets that an application needs, before it starts."
 _EPILOG: Final = """\
-'provisioner COMMAND --help' explains a command. In a container, '--' or a first word that is no command begins the app's
-command line: the volume is filled, then this process becomes the app.
+'provisioner help COMMAND', or 'provisioner COMMAND --help', explains a command. In a container, '--' or a first word that is
+no command begins the app's command line: the volume is filled, then this process becomes the app.
 
 """
 _SETTINGS_HEADING: Final = """
@@ -115,6 +117,8 @@ def take_apart(arguments: Sequence[str]) -> Invocation:
             ours.append(word)
             if word in _VALUED:
                 ours += [rest.pop(0)] if rest else []
+        elif word == HELP:
+            return _help(ours, rest)
         elif word in COMMANDS:
             command = word
         else:
@@ -127,6 +131,20 @@ def take_apart(arguments: Sequence[str]) -> Invocation:
     if not rest:
         raise UsageError("an app's command line was announced by '--', and there is none", hint="Give it, or leave out the '--'.")
     return Invocation(DEFAULT_COMMAND, tuple(ours), tuple(rest), explicit=bool(command))
+
+
+def _help(ours: Sequence[str], words: Sequence[str]) -> Invocation:
+    """Return the command line that ``help [COMMAND]`` stands for.
+
+    Raises:
+        UsageError: there is no such command.
+    """
+    names = [word for word in words if not word.startswith("-") and word != HELP]
+    if not names:
+        return Invocation(DEFAULT_COMMAND, (*ours, "--help"), explicit=False)
+    if names[0] not in COMMANDS:
+        raise UsageError(f"there is no command {names[0]!r}", hint=nearest(names[0], COMMANDS))
+    return Invocation(names[0], (*ours, "--help"))
 
 
 def parse_options(invocation: Invocation) -> argparse.Namespace:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from provisioner.commands.probes.installation import probe_catalog, probe_clock, probe_settings
+from provisioner.commands.probes.installation import catalog_summary, probe_clock, probe_settings
 from provisioner.commands.probes.network import probe_network
-from provisioner.commands.probes.probe import run_probe
+from provisioner.commands.probes.probe import ProbeResult
+from provisioner.commands.probes.run import rehearse
 from provisioner.commands.probes.volume import probe_volume
 from provisioner.commands.result import CommandResult
 from provisioner.engine.supervise import deadline, supervise
+from provisioner.errors import ProvisionerError
 from provisioner.volume.store.json_file import read_json
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from provisioner.commands.probes.probe import ProbeResult
     from provisioner.commands.request import CommandRequest
 
 DESCRIPTION: Final = """\
-Try out what a run needs: settings, catalog, clock, volume, certificates, proxy, Hub and token; say what to fix. Files are
-made under a temporary name and removed again; no data are fetched."""
+Try out what a run needs: settings, catalog, names, licences and space, clock, volume, certificates, proxy, Hub, token and
+repository; say what to fix. What would make a run refuse is WRONG. Files are made under a temporary name and removed again; no
+data are fetched."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,16 @@ def _probe(request: CommandRequest) -> Iterator[ProbeResult]:
     settings, cancellation = request.settings, request.cancellation
     session = request.session()
     yield from probe_settings(settings, request.environ, session.layout.datasets)
-    yield run_probe("catalog", lambda: probe_catalog(settings, request.catalog()), cancellation)
+    catalog = plan = None
+    try:
+        catalog = request.catalog()
+    except ProvisionerError as error:
+        cancellation.raise_if_requested()
+        yield ProbeResult("catalog", "WRONG", error.message, error.hint, error)
+    if catalog is not None:
+        yield ProbeResult("catalog", "ok", catalog_summary(settings, catalog))
+        plan, results = rehearse(settings, catalog, request.environ, cancellation)
+        yield from results
     yield probe_clock(read_json(session.layout.status))
-    yield from probe_volume(session, cancellation)
-    yield from probe_network(settings, cancellation)
+    yield from probe_volume(session, plan, cancellation)
+    yield from probe_network(settings, catalog, plan, cancellation)

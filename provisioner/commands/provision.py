@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.commands.arguments import add_selection
 from provisioner.commands.result import CommandResult
 from provisioner.engine.installation import in_image
 from provisioner.errors import ConfigurationError, DeadlineError, InterruptedBySignal, ProvisionerError
+from provisioner.volume.fs.directories import make_directory
 
 if TYPE_CHECKING:
     import argparse
@@ -54,7 +56,7 @@ def run(request: CommandRequest) -> CommandResult:
         raise  # ON_FAILURE is about data: the operator did not choose to go on with these
     except ProvisionerError as failure:
         document, error = {"error": failure.as_record()}, failure
-        values = {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets")}
+        values = {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets"), **_given(request)}
     if request.cancellation.reason is not None:
         raise request.cancellation.reason
     if error is None:
@@ -62,4 +64,23 @@ def run(request: CommandRequest) -> CommandResult:
     if settings.on_failure != "degraded":
         raise error
     _LOGGER.warning("%s. Continuing all the same, since ON_FAILURE=degraded", error.message)
+    if not _given(request):
+        _make_datasets_directory(Path(values["DATASETS_DIR"]))
     return CommandResult(document, tolerated=error, app_environment=values)
+
+
+def _given(request: CommandRequest) -> dict[str, str]:
+    """Return the app's variable if the user has set it."""
+    given = request.environ.get("DATASETS_DIR")
+    return {"DATASETS_DIR": given} if given else {}
+
+
+def _make_datasets_directory(path: Path) -> None:
+    """Make the directory that the app is told of, so that it finds no data there rather than no directory."""
+    if path.is_dir():
+        return
+    try:
+        make_directory(path.parent)
+        make_directory(path)
+    except ProvisionerError as error:
+        _LOGGER.warning("The app is told DATASETS_DIR=%s, and there is no such directory: %s", path, error.message)

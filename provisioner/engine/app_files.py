@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.catalog.license import attribution_text
 from provisioner.remote.hub.repository.values import environment
 from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.files import read_file
 from provisioner.volume.store.environment_file import ambiguous_names, environment_file
 
@@ -62,6 +63,8 @@ class AppFiles:
         Raises:
             VolumeError: the volume failed.
         """
+        # The app is told of it, also where no data set could be had.
+        make_directory(self._layout.datasets)
         for path, data in self._contents(inventory, values).items():
             if _read(path) != data:
                 write_atomic(path, data)

@@ -18,6 +18,7 @@ from provisioner.engine.reuse import Reuse
 from provisioner.engine.staged_tree import StagedTree
 from provisioner.engine.unpack import Unpacker
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NoRoomError, ProvisionerError, error_to_report
+from provisioner.planning.capacity import space_hint
 from provisioner.units import format_pair
 
 if TYPE_CHECKING:
@@ -180,6 +181,6 @@ def check_free_space(step: Step, missing: Sequence[Artifact], *, added: int = 0)
         shown, left = format_pair(needed, max(0, available - added))
         raise NoRoomError(
             f"{step.recipe.label} needs {shown}, as its source says now; {left} are left; nothing was fetched",
-            hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list').",
+            hint=space_hint(step.recipe),
         )
     return needed

@@ -67,10 +67,11 @@ def missing_data_error(settings: Settings, labels: str) -> MissingDataError:
 def _check_name(catalog: Catalog, variable: str, name: str) -> None:
     if name in catalog.excluded:
         excluded = catalog.excluded[name]
+        useless = "ACCEPT_LICENSES cannot bring it back. " if variable == "ACCEPT_LICENSES" else ""
         raise LicenseRefusedError(
             f"{variable}: {name} ({excluded.title}) is left out of the catalog on purpose:"
             f" {excluded.reason} ({excluded.license})",
-            hint="Describe it in a catalog of your own (CATALOG_PATH) if you may use it.",
+            hint=f"{useless}Describe it in a catalog of your own (CATALOG_PATH) if you may use it.",
         )
     if name not in catalog.datasets:
         raise ConfigurationError(f"{variable}: {name!r} is not in the catalog", hint=nearest(name, catalog.datasets))

@@ -85,6 +85,19 @@ class Run:
         """
         return plan_run(self.session, self.catalog)
 
+    def rehearse(self) -> View:
+        """Return what :meth:`provision` would find; no request is made, and nothing is written.
+
+        Raises:
+            ProvisionerError: what a run would refuse before its first byte.
+        """
+        view = self._view()
+        if not view.is_satisfied:
+            self._refuse_downloads(view.plan)
+            if view.plan.shortfall is not None:
+                raise view.plan.shortfall
+        return view
+
     def provision(self) -> Result:
         """Make the volume hold what was asked for.
 

@@ -84,6 +84,18 @@ class VolumeSession:
         """Return how many bytes the volume has free; ``None``: that is not known."""
         return free_bytes(self.layout.root) if self.measures_space else None
 
+    def check_kind(self) -> None:
+        """Refuse a volume on which a lock does not exclude other writers, unless somebody else does.
+
+        Raises:
+            VolumeError: it is one.
+        """
+        if self.kind == "object" and self.settings.lock == "flock":
+            raise VolumeError(
+                f"{self.layout.root} is an object store's mount: a lock on it holds within one mount only; nothing was changed",
+                hint="If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk).",
+            )
+
     def prepare(self) -> None:
         """Create the directories that a writer needs.
 
@@ -91,11 +103,7 @@ class VolumeSession:
             VolumeNotWritableError: this user may not write there.
             VolumeError: the volume's locks do not exclude other writers, or it failed.
         """
-        if self.kind == "object" and self.settings.lock == "flock":
-            raise VolumeError(
-                f"{self.layout.root} is an object store's mount: a lock on it holds within one mount only; nothing was changed",
-                hint="If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk).",
-            )
+        self.check_kind()
         try:
             make_directory(self.layout.root)
             make_directory(self.layout.private)

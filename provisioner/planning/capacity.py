@@ -115,6 +115,13 @@ def free_space(inventory: Inventory, rules: Rules, evicted_bytes: int, added_byt
     return FreeSpace(volume, inventory.staging_free_bytes, inventory.is_staging_elsewhere)
 
 
+def space_hint(recipe: Recipe) -> str:
+    """Return what a person can do about a data set that does not fit; splits are named only where it has some."""
+    has_splits = not recipe.splits and any(source.split_names for source in recipe.sources)
+    split = ", or ask for a split of it (see 'list')" if has_splits else ""
+    return f"Enlarge the volume, or raise MAX_STORAGE_GB if it is set{split}."
+
+
 def need_of(recipe: Recipe, present: Collection[str] = ()) -> Need:
     """Return what a recipe needs, by the first of its sources whose sizes are known.
 

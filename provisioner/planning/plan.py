@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.catalog.license import judge
 from provisioner.catalog.size import Size
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
-from provisioner.planning.capacity import free_space, need_of
+from provisioner.planning.capacity import free_space, need_of, space_hint
 from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 from provisioner.planning.recipe import make_recipe
 from provisioner.units import format_pair
@@ -217,9 +217,7 @@ def _with_retention(step: Step, need: Need, free: FreeSpace, *, by_name: bool) -
     why = str(shortage)
     if not by_name:
         return replace(sized, action="skip", why=why, reason="storage_limit", peak_bytes=need.peak_streamed)
-    error = VolumeFullError(
-        f"{step.id} {why}", hint="Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list')."
-    )
+    error = VolumeFullError(f"{step.id} {why}", hint=space_hint(step.recipe))
     return replace(sized, action="refuse", why=why, reason="storage_limit", error=error, peak_bytes=need.peak_streamed)
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
+import os
 import subprocess
+import threading
+import urllib.error
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +17,47 @@ from tests.support.program import TOKEN
 from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.hub_server import HubServer
     from tests.support.program import Outcome
     from tests.support.shelf import Shelf
     from tests.support.volume import Volume
+
+
+READ = "hf_" + "UmVhZE9ubHlUb2tlbkZvclRlc3RzT25s"
+
+
+@contextlib.contextmanager
+def mirrored(hub: HubServer, prefix: str) -> Iterator[str]:
+    """Give the address of a server that passes on what is below a prefix, and answers nothing else."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not self.path.startswith(f"{prefix}/"):
+                self.send_error(404)
+                return
+            try:
+                with urllib.request.urlopen(hub.endpoint + self.path.removeprefix(prefix)) as answer:
+                    body = answer.read()
+                    self.send_response(answer.status)
+                    for name in ("content-type", "link"):
+                        if answer.headers[name]:
+                            self.send_header(name, answer.headers[name])
+            except urllib.error.HTTPError as refusal:
+                body = refusal.read()
+                self.send_response(refusal.code)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}{prefix}"
+        server.shutdown()
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +124,111 @@ def test_what_is_wrong(volume: Volume, changes: dict[str, str], name: str, code:
     wrong = [check for check in outcome.json["checks"] if check["result"] == "wrong"]
     assert name in [check["check"] for check in wrong]
     assert all(check["hint"] for check in wrong)
+
+
+REFUSED: dict[str, dict[str, str]] = {
+    "a phase": {"PHASE": "minmal"},
+    "a data set": {"DATASETS": "alfa"},
+    "a split": {"DATASETS": "alpha:test"},
+    "a licence": {"DATASETS": "closed"},
+    "a set that is left out": {"DATASETS": "gone"},
+    "an accepted licence": {"ACCEPT_LICENSES": "alfa"},
+    "a layout": {"LAYOUTS": "alpha=parquet"},
+    "a priority": {"PRIORITIES": "alfa=3"},
+    "no space": {"MAX_STORAGE_GB": "0.000001"},
+    "no space for all": {"MAX_STORAGE_GB": "0.0005", "ON_SHORTFALL": "fail"},
+    "nothing may be fetched": {"AUTO_DOWNLOAD": "false"},
+    "an object store": {"VOLUME_KIND": "object"},
+    "certificates": {"SSL_CERT_FILE": "/nowhere"},
+    "a setting": {"CONNECTIONS": "many"},
+    "a token for the repository": {"HF_TOKEN": READ, "DATASET_REPO": "ann/logs"},
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_run_refuses_is_wrong(volume: Volume, shelf: Shelf, hub: HubServer, case: str) -> None:
+    """Whatever makes ``provision`` refuse makes ``doctor`` fail with the same code and sentence; nothing is written."""
+    hub.hub.add_token(READ, "ann", "read")
+    shelf.add("closed", shelf.file("closed.tar.gz", some_files("closed")), commercial="forbidden")
+    shelf.add("large", shelf.file("large.tar.gz", some_files("large")), unpacked_size=900_000)
+    shelf.document["excluded"] = {"gone": {"title": "Gone", "license": "other", "reason": "non-commercial"}}
+    shelf.write()
+    found = volume.run("doctor", **REFUSED[case])
+    assert not volume.root.exists()
+    refused = volume.run(**REFUSED[case])
+    assert refused.code == found.code != 0, (refused.err, found.out)
+    sentence = refused.errors()[0].partition("] ")[2]
+    assert sentence in found.out + found.err
+
+
+def harmed(volume: Volume, harm: str) -> None:
+    """Put something on a filled volume that keeps a run from writing there."""
+    if harm == "a file":
+        volume.root.write_text("x", "utf-8")
+        return
+    if harm == "a file above":
+        volume.root.write_text("x", "utf-8")
+        volume.settings["DATA_DIR"] = str(volume.root / "data")
+        return
+    (volume.root / "datasets").mkdir(parents=True)
+    if harm == "something else at its place":
+        (volume.root / "datasets" / "alpha").mkdir()
+        (volume.root / "datasets" / "alpha" / "mine").write_text("x", "utf-8")
+    elif harm == "a file for a directory":
+        (volume.root / ".provisioner").write_text("x", "utf-8")
+    elif harm == "a directory for a file":
+        (volume.root / "dataset_status.json").mkdir()
+    elif harm == "a closed directory":
+        (volume.root / ".provisioner" / "store").mkdir(parents=True)
+        (volume.root / ".provisioner" / "store").chmod(0o555)
+    elif harm == "a closed lock":
+        (volume.root / ".provisioner").mkdir()
+        (volume.root / ".provisioner" / "lock").write_bytes(b"")
+        (volume.root / ".provisioner" / "lock").chmod(0)
+
+
+HARMS = (
+    "a file",
+    "a file above",
+    "something else at its place",
+    "a file for a directory",
+    "a directory for a file",
+    "a closed directory",
+    "a closed lock",
+)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_volume_that_a_run_cannot_write(volume: Volume, harm: str) -> None:
+    """What is in the way on the volume, or closed to this user, is WRONG, though its root can be written."""
+    harmed(volume, harm)
+    if "closed" in harm and os.geteuid() == 0:
+        volume.under = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    found = volume.run("doctor")
+    refused = volume.run()
+    assert (refused.code in {73, 74}) == (found.code in {73, 74}) is True, (harm, refused.err, found.out)
+    assert "WRONG" in found.out
+
+
+@pytest.mark.parametrize("prefix", ["", "/mirror/hub"])
+def test_a_hub_behind_a_mirror(volume: Volume, shelf: Shelf, hub: HubServer, prefix: str) -> None:
+    """The Hub is asked what a run would ask it, below the address's path; that its front page is refused does not matter."""
+    hub.hub.add_repo("ann/set").commit({"a.bin": b"a"})
+    shelf.add("beta", sources=[{"kind": "hub", "repo": "ann/set"}])
+    hub.faults.add("status", path="/", status=403)
+    with mirrored(hub, prefix) as endpoint:
+        text = volume.ready("doctor", HF_ENDPOINT=endpoint).out
+    assert "answers, and lists 1 files of ann/set@main" in text
+    assert not hub.log.entries(path="/")
+
+
+def test_a_server_that_is_no_hub(volume: Volume, shelf: Shelf, hub: HubServer) -> None:
+    """A server that answers its front page and not the Hub's API is WRONG where a run needs a Hub."""
+    shelf.add("beta", sources=[{"kind": "hub", "repo": "ann/set"}])
+    hub.faults.add("html", path="/api/*")
+    found = volume.run("doctor", "--json")
+    assert results(found)["hub"] == "wrong"
+    assert found.code == volume.run().code
 
 
 def test_misspelt_settings(volume: Volume) -> None:

@@ -179,6 +179,64 @@ def test_a_plan_that_is_refused_is_not_announced(shelf: Shelf, volume: Volume) -
     assert "To do" not in outcome.err
 
 
+# --- what the app is told ----------------------------------------------------------------------------------------------
+
+APP: Final = ("--", "sh", "-c", 'echo "$DATASETS_DIR"; ls -d "$DATASETS_DIR"')
+ALL_FAIL: Final[dict[str, dict[str, str]]] = {
+    "a source": {},
+    "no phase fits": {"MAX_STORAGE_GB": "0.000001"},
+    "nothing may be fetched": {"AUTO_DOWNLOAD": "false"},
+    "a licence": {"DATASETS": "beta"},
+}
+
+
+@pytest.mark.parametrize("case", ALL_FAIL)
+def test_the_directory_of_the_data_exists_after_a_degraded_run(shelf: Shelf, volume: Volume, hub: HubServer, case: str) -> None:
+    """An app that is started without data is told a directory that exists, and is empty."""
+    shelf.add("alpha", shelf.file("a.tar.gz", some_files("a")))
+    shelf.add("beta", shelf.file("b.tar.gz", some_files("b")), commercial="forbidden")
+    hub.faults.add("status", path="*/a.tar.gz", status=404)
+    outcome = volume.ready(*APP, ON_FAILURE="degraded", **ALL_FAIL[case])
+    assert outcome.out.splitlines() == [str(volume.root / "datasets")] * 2
+    assert volume.published == []
+    assert "WARNING" in outcome.err
+
+
+def test_the_directory_cannot_be_made(shelf: Shelf, volume: Volume) -> None:
+    """Where that directory cannot be made, the app is started all the same, and the log says so."""
+    shelf.add("alpha", shelf.file("a.tar.gz", some_files("a")))
+    volume.root.write_text("no directory", "utf-8")
+    outcome = volume.run("--", "sh", "-c", "exit 5", ON_FAILURE="degraded")
+    assert outcome.code == 5
+    assert f"The app is told DATASETS_DIR={volume.root}/datasets, and there is no such directory" in outcome.err
+    mine = volume.run("--", "sh", "-c", 'echo "$DATASETS_DIR"', ON_FAILURE="degraded", DATASETS_DIR="/mine")
+    assert mine.out == "/mine\n"
+    assert "The app is told" not in mine.err
+    volume.root.unlink()
+
+
+def test_what_is_left_out_on_purpose_cannot_be_accepted(shelf: Shelf, volume: Volume) -> None:
+    """No message promises that ACCEPT_LICENSES brings back what the catalog leaves out on purpose."""
+    shelf.document["excluded"] = {"gone": {"title": "Gone", "license": "other", "reason": "non-commercial"}}
+    shelf.add("alpha", shelf.file("a.tar.gz", some_files("a")))
+    by_name = volume.run(DATASETS="gone")
+    accepted = volume.run(ACCEPT_LICENSES="gone")
+    assert (by_name.code, accepted.code) == (77, 77)
+    assert "ACCEPT_LICENSES" not in by_name.err
+    assert "ACCEPT_LICENSES cannot bring it back" in accepted.err
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_a_split_is_named_where_there_is_one(shelf: Shelf, volume: Volume, splits: bool) -> None:
+    """What does not fit is answered with splits only where the data set has some."""
+    files = [shelf.file(f"{name}.tar.gz", some_files(name)) | ({"split": name} if splits else {}) for name in ("a", "b")]
+    shelf.add("alpha", *files, unpacked_size=900_000)
+    shelf.add("beta", shelf.file("c.tar.gz", some_files("c")))
+    outcome = volume.run(DATASETS="alpha,beta", MAX_STORAGE_GB="0.0005")
+    assert outcome.code == 74
+    assert ("ask for a split" in outcome.err) == splits
+
+
 # --- mistakes of people --------------------------------------------------------------------------------------------------
 
 SIX: Final = (

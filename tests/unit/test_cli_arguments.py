@@ -176,6 +176,31 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^ +64  wrong command line$", out, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        ("help", "--help"),
+        ("help plan", "plan --help"),
+        ("help repo create", "repo --help"),
+        ("--json help list", "list --help"),
+        ("help help", "--help"),
+        ("help --json status", "status --help"),
+    ],
+)
+def test_help_is_a_command_too(words: str, same: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """``help COMMAND`` shows what ``COMMAND --help`` shows, and ``help`` what ``--help`` shows."""
+    assert main(same.split(), {}) == 0
+    expected = capsys.readouterr().out
+    assert main(words.split(), {}) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_help_for_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Help for a command that does not exist is exit code 64, with the nearest one."""
+    assert main(["help", "provison"], {}) == 64
+    assert "Did you mean 'provision'?" in capsys.readouterr().err
+
+
 def test_help_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
     """The program's help names all commands, all settings, and how to start an app."""
     main(["--help"], {})

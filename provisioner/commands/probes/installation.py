@@ -49,7 +49,7 @@ def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Pat
         yield ProbeResult("settings", "ok", "all names are known")
 
 
-def probe_catalog(settings: Settings, catalog: Catalog) -> str:
+def catalog_summary(settings: Settings, catalog: Catalog) -> str:
     """Return what the catalog holds; that it could be read is the proof."""
     return f"{settings.catalog_path}: well formed, {len(catalog.datasets)} data sets"
 

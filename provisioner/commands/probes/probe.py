@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ProvisionerError, companions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,9 @@ class ProbeResult:
         return {"check": self.name, "result": self.verdict.lower(), "message": self.text, "hint": self.hint}
 
     def __str__(self) -> str:
-        return f"{self.verdict:<6} {self.name}: {self.text}" + (f"\n       {self.hint}" if self.hint else "")
+        lines = [f"{self.verdict:<6} {self.name}: {self.text}", *([f"       {self.hint}"] if self.hint else [])]
+        lines += [f"       also: {other.message}" for other in (companions_of(self.error) if self.error else ())]
+        return "\n".join(lines)
 
 
 def run_probe(name: str, probe: Callable[[], ProbeResult | str], cancellation: Cancellation) -> ProbeResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from provisioner.commands.probes.permissions import try_permissions
 from provisioner.commands.probes.probe import ProbeResult, run_probe
 from provisioner.engine.installation import in_image
 from provisioner.errors import VolumeError, VolumeNotWritableError
@@ -27,34 +28,38 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.model import Plan
 
 _FEW_INODES: Final = 100_000
 """A data set of many small files may need as many."""
 
 
-def probe_volume(session: VolumeSession, cancellation: Cancellation) -> Iterator[ProbeResult]:
-    """Yield what a run would meet on the volume, in the order in which it would fail."""
+def probe_volume(session: VolumeSession, plan: Plan | None, cancellation: Cancellation) -> Iterator[ProbeResult]:
+    """Yield what a run would meet on the volume, in the order in which it would fail.
+
+    Args:
+        session: the volume.
+        plan: what a run would do; ``None``: that is not known.
+        cancellation: ends the probes.
+    """
     root, staging = session.layout.root, session.layout.staging
-    yield _mount(session)
+    yield run_probe("mount", lambda: _mount(session), cancellation)
     yield run_probe("space", lambda: _space(session), cancellation)
     if not root.is_dir():
-        hint = "Make it, or let 'provision' do so: it needs the right to write above it."
-        yield ProbeResult("volume", "note", f"{root} is not there yet: nothing could be tried out on it", hint)
-        return
-    yield from _trials(session, cancellation)
-    if session.settings.staging_dir is not None and staging.is_dir():
-        yield run_probe("staging", lambda: _in_directory(staging, _try_writing), cancellation)
+        yield run_probe("volume", lambda: _can_be_made(root), cancellation)
+    else:
+        yield from _trials(session, cancellation)
+        yield run_probe("permissions", lambda: try_permissions(session.layout, plan), cancellation)
+    if session.settings.staging_dir is not None:
+        trial = _in_directory if staging.is_dir() else lambda directory, _: _can_be_made(directory)
+        yield run_probe("staging", lambda: trial(staging, _try_writing), cancellation)
 
 
 def _mount(session: VolumeSession) -> ProbeResult:
     root = session.layout.root
+    session.check_kind()
     if session.kind == "object":
-        text = f"{root} is an object store's mount: locks hold within one mount only"
-        if session.settings.lock == "external":
-            return ProbeResult("mount", "note", text)
-        error = VolumeError(f"{text}; nothing can be written", hint="Set LOCK=external.")
-        hint = "If there is only one writer, set LOCK=external (and STAGING_DIR to a local disk)."
-        return ProbeResult("mount", "WRONG", text, hint, error)
+        return ProbeResult("mount", "note", f"{root} is an object store's mount: locks hold within one mount only")
     if in_image() and not is_persistent(root):
         text = f"{root} is no mounted volume: what is fetched is lost with the container"
         return ProbeResult("mount", "note", text, f"Mount a volume, e.g. -v data:{root}")
@@ -95,6 +100,17 @@ def _trials(session: VolumeSession, cancellation: Cancellation) -> Iterator[Prob
     yield run("rename", _try_renaming)
     yield run("links", _try_links)
     yield run("lock", lambda directory: _try_locking(directory, session, cancellation))
+
+
+def _can_be_made(root: Path) -> ProbeResult | str:
+    """Try whether a run could make a directory, by making another one beside it."""
+    if os.path.lexists(root):
+        raise VolumeError(f"{root} is there, and is no directory", hint="Give another path, or move away what is there.")
+    above = root.parent
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+    _in_directory(above, lambda _: "")
+    return ProbeResult("volume", "note", f"{root} is not there yet: 'provision' makes it; nothing could be tried out on it")
 
 
 def _in_directory(root: Path, trial: Callable[[Path], ProbeResult | str]) -> ProbeResult | str:
