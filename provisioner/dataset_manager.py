@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.cancellation import Cancellation
 from provisioner.engine.installation import load_catalog, load_settings
 from provisioner.engine.run import Run
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ConfigurationError, ProvisionerError
 from provisioner.reporting.progress import Progress
 from provisioner.volume.store.json_file import read_json
 
@@ -204,6 +204,12 @@ def setup_datasets_for_space(phase: str = "minimal", cache_dir: str | Path | Non
 def _provision(run: Run) -> Result:
     try:
         return run.provision()
+    except UnicodeEncodeError as error:
+        # The command line would start anew; a process that is somebody else's cannot.
+        raise ConfigurationError(
+            f"the name {error.object!a} cannot be written: this process encodes names of files as {error.encoding}",
+            hint="Start Python in UTF-8 mode: python -X utf8, or PYTHONUTF8=1.",
+        ) from None
     finally:
         run.clients.close()
 

@@ -128,3 +128,24 @@ def test_a_locale_without_the_names(hub: HubServer, shelf: Shelf, volume: Volume
     assert refused.code == 78
     assert "\\xe9" in refused.err
     assert "Traceback" not in outcome.err + refused.err
+
+
+API: Final = """
+import os
+from provisioner import DatasetManager
+from provisioner.errors import ConfigurationError
+try:
+    DatasetManager().download_dataset("odd")
+except ConfigurationError as error:
+    print(error.message, error.hint)
+"""
+
+
+def test_a_program_of_others_in_such_a_locale(shelf: Shelf, volume: Volume) -> None:
+    """The Python API cannot start the process anew, and says what the caller can do."""
+    shelf.add("odd", shelf.file("odd.tar.gz", {"a": b"z"}), {**shelf.raw("x.bin", b"x"), "into": "naïve"})
+    environ = volume.environ(LC_ALL="C", PYTHONUTF8="0", PYTHONPATH=str(CHECKOUT))
+    done = subprocess.run([sys.executable, "-c", API], env=environ, capture_output=True, text=True, check=True)
+    tally.count("faults")
+    assert "this process encodes names of files as ascii" in done.stdout
+    assert "PYTHONUTF8=1" in done.stdout
