@@ -168,7 +168,8 @@ class FileFetch:
             self._receive(answer, self._total)
             return True
         found = range_of(response)
-        known = self._total if total is None else total
+        # Without a digest, a file of which the total is not said may go on behind the size that the catalog has.
+        known = self._total if total is None and self._verifiable else total
         if found is None or found.start != start or known is None or known < found.end:
             return self._again("the server sent another range than was asked for")
         if start and (self._total not in {None, total or self._total} or self._agreement(answer) is not Agreement.SAME):
@@ -201,11 +202,17 @@ class FileFetch:
         record = self._record
         if record is None or not self._sink.have or version.agreement(record) is not Agreement.SAME:
             self._sink.record_origin(self._key, version.recorded)
-        for data in self._client.parts(answer.response, self._requested):
-            if end is not None and self._sink.have + len(data) > end:
+        try:
+            for data in self._client.parts(answer.response, self._requested):
+                if end is not None and self._sink.have + len(data) > end:
+                    self._start_over()
+                    raise too_many_bytes(self._requested, end)
+                self._write(data)
+        except Transient:
+            # As many bytes as the file has, without an end, may be those of a longer one.
+            if self._sink.have == end and not self._verifiable:
                 self._start_over()
-                raise too_many_bytes(self._requested, end)
-            self._write(data)
+            raise
         if end is not None and self._sink.have < end:
             raise Transient(f"the connection ended after {self._sink.have:,} of {end:,} bytes")
 

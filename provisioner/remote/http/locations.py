@@ -40,7 +40,7 @@ def redirect_target(current: str, location: str) -> str:
         RemoteRefusedError: it is not to be followed.
     """
     try:
-        target = urljoin(current, _with_ascii_host(encoded(location))).partition("#")[0]
+        target = urljoin(current, _checked_host(encoded(location))).partition("#")[0]
         scheme, host, _ = origin_of(target)
     except ValueError:  # no such address, or no such port
         scheme = host = ""
@@ -59,13 +59,15 @@ def redirect_target(current: str, location: str) -> str:
     return target
 
 
-def _with_ascii_host(url: str) -> str:
-    """Return a URL whose host is written as name servers know it (IDNA).
+def _checked_host(url: str) -> str:
+    """Return a URL or a part of one whose host, if it has one, is written as name servers know it (IDNA).
 
     Raises:
-        ValueError: the host has no such form.
+        ValueError: the host is missing, or has no such form.
     """
     parts = urlsplit(url)
+    if parts.scheme in {"http", "https"} and not parts.netloc:
+        raise ValueError("no host")
     if "%" not in parts.netloc:
         return url
     from urllib.parse import unquote_to_bytes  # noqa: PLC0415 - hardly ever needed

@@ -21,6 +21,7 @@ from provisioner.errors import (
     NotFoundError,
     RemoteRefusedError,
     RemoteUnavailableError,
+    SizeMismatchError,
     UpstreamChangedError,
 )
 from provisioner.redaction import show_url
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from provisioner.remote.http.client import HttpClient
-    from provisioner.remote.http.codings import Decoder, FileForm
+    from provisioner.remote.http.codings import FileForm
     from provisioner.remote.http.connections import Response
     from provisioner.remote.http.redirects import Answer
     from provisioner.remote.http.targets import RangeClaim, RangeTarget
@@ -228,21 +229,18 @@ class RangedFetch:
         claim = self._target.claim_all()
         with self._released_on_error(claim):
             answer = self._address.open({})
-            response = answer.response
             try:
-                decoder = self._form.decoder(response.headers, declared_length(response), self._requested)
-                if decoder is None:
-                    self._check_size(response)
-                found = range_of(response)
-                if response.status != HTTPStatus.OK and (found is None or (found.start, found.end) != (0, self._target.size)):
-                    raise Transient("the server sent a part of the file where the whole was requested")
-                version = version_of(answer, self._requested, time.time())
-                # What decoding brings cannot be resumed by ranges.
-                recorded = version.recorded if decoder is None else None
-                self._target.record_origin(self._key, recorded, claim.version)
-                self._receive(response, claim, claim.end, decoder)
+                self._receive_whole(answer, claim)
+            except ValueError as error:
+                self._drop_all(None)
+                raise Transient(f"{error}; it starts anew") from error
+            except (SizeMismatchError, Transient):
+                # As many bytes as the file has, without an end, may be those of a longer one.
+                if claim.position >= claim.end:
+                    self._drop_all(None)
+                raise
             finally:
-                response.close()
+                answer.response.close()
 
     def _fetch_range(self, claim: RangeClaim) -> None:
         with self._released_on_error(claim):
@@ -277,31 +275,56 @@ class RangedFetch:
         finally:
             answer.response.close()
 
-    def _receive(self, response: Response, claim: RangeClaim, end: int, decoder: Decoder | None = None) -> None:
-        """Write what comes up to ``end``; what comes beyond is not ours.
+    def _receive(self, response: Response, claim: RangeClaim, end: int) -> None:
+        """Write what comes up to ``end``, and nothing beyond the range.
 
         Raises:
             Transient: less comes than was requested.
         """
-        try:
-            for data in self._client.parts(response, self._requested):
-                for part in decoder.feed(data) if decoder else (data,):
-                    rest = min(end, claim.end) - claim.position
-                    if decoder and len(part) > rest:
-                        raise too_many_bytes(self._requested, end)
-                    before = claim.position
-                    try:
-                        claim.write(part if len(part) <= rest else part[:rest])
-                    finally:
-                        self._advance(claim.position - before)
-                if claim.position >= min(end, claim.end) and not decoder:
-                    break
-            if decoder:
-                decoder.finish()
-        except ValueError as error:
-            raise Transient(f"{error}; it starts anew") from error
+        end = min(end, claim.end)
+        for data in self._client.parts(response, self._requested):
+            rest = end - claim.position
+            if not rest:
+                break  # more than was requested
+            self._write(claim, data if len(data) <= rest else data[:rest])
         if claim.position < claim.end:
             raise Transient(f"the connection ended after {claim.position:,} of {self._target.size:,} bytes")
+
+    def _receive_whole(self, answer: Answer, claim: RangeClaim) -> None:
+        """Write what comes, which must be exactly the file.
+
+        Raises:
+            SizeMismatchError: more comes.
+            Transient: less comes.
+            ValueError: it comes in a coding, and is not right in it.
+        """
+        response, size = answer.response, claim.end
+        decoder = self._form.decoder(response.headers, declared_length(response), self._requested)
+        if decoder is None:
+            self._check_size(response)
+        found = range_of(response)
+        if response.status != HTTPStatus.OK and (found is None or (found.start, found.end) != (0, size)):
+            raise Transient("the server sent a part of the file where the whole was requested")
+        # What decoding brings cannot be resumed by ranges.
+        recorded = version_of(answer, self._requested, time.time()).recorded if decoder is None else None
+        self._target.record_origin(self._key, recorded, claim.version)
+        for data in self._client.parts(response, self._requested):
+            for part in decoder.feed(data) if decoder else (data,):
+                if len(part) > size - claim.position:
+                    self._drop_all(None)
+                    raise too_many_bytes(self._requested, size)
+                self._write(claim, part)
+        if decoder:
+            decoder.finish()
+        if claim.position < size:
+            raise Transient(f"the connection ended after {claim.position:,} of {size:,} bytes")
+
+    def _write(self, claim: RangeClaim, data: bytes | memoryview) -> None:
+        before = claim.position
+        try:
+            claim.write(data)
+        finally:
+            self._advance(claim.position - before)
 
     def _check(self, answer: Answer, claim: RangeClaim, record: str | None) -> int:
         """Check that a response has bytes of the range and the version that were requested; return the end of its range.
@@ -335,6 +358,9 @@ class RangedFetch:
             raise Transient("the server sent another range than was asked for")
         else:
             end = found.end
+            if found.total is None and not self._verifiable:
+                # It may go on behind the size that the catalog has.
+                raise _NoRangesError
         is_known = self._verifiable or version.recorded is not None or (not start and end == claim.end == size)
         if not is_known and self._record is None:
             # Without digest and validator, ranges of two versions could not be told apart.
