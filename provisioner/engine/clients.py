@@ -53,8 +53,9 @@ class Clients:
 
     def close(self) -> None:
         """Close the Hub's client, so that a program which uses the same library finds it unchanged."""
-        if "hub" in self.__dict__:
-            self.hub.close()
+        for client in ("hub", "optional_hub"):
+            if client in self.__dict__:
+                getattr(self, client).close()
 
     @cached_property
     def network(self) -> Network:
@@ -97,6 +98,21 @@ class Clients:
 
         token = self._settings.hf_token.reveal() if self._settings.hf_token else None
         return HubClient(self._settings.hf_endpoint, token, self.network)
+
+    @cached_property
+    def optional_hub(self) -> HubClient:
+        """A client for what nobody asked for by name: it gives up soon, and its waits delay nothing else."""
+        import random  # noqa: PLC0415 - see the module's docstring
+        import time  # noqa: PLC0415
+        from dataclasses import replace  # noqa: PLC0415
+
+        from provisioner.remote.hub.client import HubClient  # noqa: PLC0415 - see the module's docstring
+        from provisioner.remote.retry import Retry, RetryPolicy  # noqa: PLC0415
+
+        policy = self._policy or RetryPolicy(attempts=2, base_seconds=0.5, cap_seconds=1.0, total_seconds=5.0)
+        retry = Retry(policy, pause=self._cancellation.wait, clock=time.monotonic, random=random.random)
+        token = self._settings.hf_token.reveal() if self._settings.hf_token else None
+        return HubClient(self._settings.hf_endpoint, token, replace(self.network, retry=retry))
 
     @cached_property
     def sources(self) -> Sources:

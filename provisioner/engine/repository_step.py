@@ -112,7 +112,8 @@ class RepositoryStep:
         # A start with nothing to do must not pay for it.
         from provisioner.remote.hub.repository.ensure import ensure_repository  # noqa: PLC0415
 
-        return ensure_repository(request, self._clients.hub)
+        # Data never wait long for a repository that nobody named.
+        return ensure_repository(request, self._clients.hub if request.asked else self._clients.optional_hub)
 
 
 def _record_of(outcomes: Sequence[tuple[RepositoryRequest, RepositoryOutcome]]) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class RetryPolicy:
     """Upper bound of one wait that the server did not ask for."""
     total_seconds: float = 300.0
     """Bound of one call, waits included, counted from its start or its last progress."""
+    silent_seconds: float = 30.0
+    """Nothing is retried any more when no host has answered at all for so long: then there is no network."""
 
     def backoff(self, failures: int) -> float:
         """Return the upper bound in seconds of the wait after the ``failures``-th failure in a row (counted from 1)."""
@@ -92,6 +94,9 @@ class Retry:
         self._random = random
         self._lock = threading.Lock()
         self._not_before = -math.inf
+        self._answered = False
+        self._silent_since: float | None = None
+        """When the first of the requests began that nothing answered."""
 
     def call(self, what: str | Callable[[], str], action: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
         """Call ``action`` until it succeeds, fails permanently, or a bound is reached, and return its result.
@@ -123,6 +128,7 @@ class Retry:
                     if not error.slow:
                         failures, started = 0, now
                 failures += 2 if error.slow else 1
+                self._check_silence(name, error, first, now)
                 wait = self._wait(failures, error)
                 left = self.policy.total_seconds - (now - started)
                 if failures >= self.policy.attempts or wait > left:
@@ -134,6 +140,10 @@ class Retry:
             self._pause(wait)
             self._wait_for_throttling()
 
+    def note_answer(self) -> None:
+        """Remember that a host has answered, whatever it said: there is a network."""
+        self._answered = True
+
     def observe(self, headers: Mapping[str, str], now: float) -> None:
         """Delay the next request of every thread if a response says that nothing is left of the server's limit.
 
@@ -141,10 +151,26 @@ class Retry:
             headers: of the response; names in any case.
             now: seconds since the epoch.
         """
+        self.note_answer()
         limit = headers.get("RateLimit")
         if limit is not None and (seconds := parse_retry_after({"RateLimit": limit}, now)):
             with self._lock:
                 self._not_before = max(self._not_before, self._clock() + min(seconds, self.policy.total_seconds))
+
+    def _check_silence(self, what: str, error: Transient, begun: float, now: float) -> None:
+        """Raise if no host has answered since the first request: asking on would only repeat that."""
+        if self._answered:
+            return
+        with self._lock:
+            if self._silent_since is None:
+                self._silent_since = begun
+            silent = now - self._silent_since
+        if silent >= self.policy.silent_seconds:
+            raise RemoteUnavailableError(
+                f"{what}: no host has answered for {silent:.0f} s, at last: {error.message}",
+                hint="Check that this machine has a network and a name server, and HTTP_PROXY and HTTPS_PROXY where a proxy is"
+                " needed. With all data on the volume, HF_HUB_OFFLINE=1 asks nobody.",
+            ) from error
 
     def _wait(self, failures: int, error: Transient) -> float:
         if error.retry_after is None:

@@ -36,6 +36,8 @@ def tls_context(ca_file: Path | None, pace: Pace | None = None) -> ssl.SSLContex
         if ca_file is not None:
             _check_kind(ca_file)
         context = ssl.create_default_context(cafile=ca_file)
+        # As curl and Python 3.13: an authority that was named is trusted even if it is an intermediate one.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         usual = ssl.get_default_verify_paths()
         if ca_file is None and usual.cafile is None and Path(usual.openssl_cafile).is_file():
             # The library takes an empty SSL_CERT_FILE for the name of a file.

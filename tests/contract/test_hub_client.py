@@ -227,7 +227,7 @@ def test_disabled_repository(server: HubServer, time: FakeTime) -> None:
         (401, {"X-Error-Code": "GatedRepo"}, AccessDeniedError, "gated"),
         (403, {"X-Error-Code": "GatedRepo"}, AccessDeniedError, "gated"),
         (401, {}, AccessDeniedError, "does not accept the token"),
-        (401, {"X-Error-Code": "RepoNotFound"}, AccessDeniedError, "does not accept the token"),
+        (401, {"X-Error-Code": "RepoNotFound"}, NotFoundError, "not found"),
         (403, {}, AccessDeniedError, "forbids"),
         (403, {"X-Error-Message": "Access to this resource is disabled."}, RemoteRefusedError, "disabled"),
         (404, {}, NotFoundError, "not found"),

@@ -259,7 +259,7 @@ def test_wrong_templates(hub: HubServer, volume: Volume, tmp_path: Path, templat
     (tmp_path / "large" / "x").write_bytes(bytes(11 * 1024 * 1024))
     path = str(tmp_path / template) if template in {"empty", "large"} else template
     outcome = repo(volume, "create", "--template", path, HF_TOKEN=TOKEN)
-    assert (outcome.code, "nothing was made" in outcome.err) == (78, True)
+    assert (outcome.code, "nothing was created" in outcome.err) == (78, True)
     assert ("'plain'" in outcome.err) == (template == "plan")
     assert not hub.log.entries()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import pytest
@@ -89,7 +90,7 @@ def test_total_time_is_bounded() -> None:
         raise Transient("slow")
 
     with pytest.raises(RemoteUnavailableError, match=r"asked 3 times over 122 s"):
-        time.retry(RetryPolicy(attempts=100, total_seconds=100)).call("it", action)
+        time.retry(RetryPolicy(attempts=100, total_seconds=100, silent_seconds=math.inf)).call("it", action)
 
 
 def test_the_servers_wish_is_honoured() -> None:
@@ -121,8 +122,39 @@ def test_progress_counts_anew() -> None:
         raise Transient("reset")
 
     with pytest.raises(RemoteUnavailableError, match="asked 12 times"):
-        time.retry(RetryPolicy(attempts=3, total_seconds=200)).call("it", action, progress=lambda: arrived)
+        time.retry(RetryPolicy(attempts=3, total_seconds=200, silent_seconds=math.inf)).call(
+            "it", action, progress=lambda: arrived
+        )
     assert tries == 10 + 2  # the tenth failure is the first without progress after it
+
+
+def test_without_any_answer_it_ends_soon() -> None:
+    """When no host has answered for half a minute, nothing is retried any more, whatever is asked for."""
+    time = FakeTime()
+    retry = time.retry()
+
+    def silent() -> None:
+        time.advance(10)
+        raise Transient("no connection within 10 s")
+
+    for least, most in ((30, 50), (40, 60)):
+        with pytest.raises(RemoteUnavailableError, match="no host has answered"):
+            retry.call("it", silent)
+        assert least <= time.clock() - 1000 <= most
+
+
+def test_after_an_answer_the_usual_bounds_hold() -> None:
+    """A host that has answered once is asked as often as the policy says."""
+    time = FakeTime()
+    retry = time.retry()
+    retry.observe({}, 0.0)
+
+    def silent() -> None:
+        time.advance(10)
+        raise Transient("no connection within 10 s")
+
+    with pytest.raises(RemoteUnavailableError, match="asked 6 times"):
+        retry.call("it", silent)
 
 
 def test_throttling_slows_down_everybody() -> None:

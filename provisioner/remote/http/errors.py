@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefusedError
@@ -37,6 +37,10 @@ class _Problem(Enum):
     INVALID_URL = auto()
     INVALID_ENDPOINT = auto()
     """An address that comes from the settings, not from the catalog."""
+    EXPIRED = auto()
+    """A certificate outside its dates."""
+    OTHER_NAME = auto()
+    """A certificate for another host."""
     UNTRUSTED = auto()
     TLS = auto()
     NO_CONNECTION = auto()
@@ -50,35 +54,68 @@ class _Problem(Enum):
     BROKEN = auto()
 
 
+_WITHOUT_A_CONNECTION: Final = frozenset({_Problem.NO_CONNECTION, _Problem.CONNECT_TIMEOUT})
+_BY_VERIFY_CODE: Final = {
+    9: _Problem.EXPIRED,  # not yet valid
+    10: _Problem.EXPIRED,
+    13: _Problem.EXPIRED,  # dates that cannot be read
+    14: _Problem.EXPIRED,
+    62: _Problem.OTHER_NAME,  # of a host, of an e-mail address, of an IP address
+    63: _Problem.OTHER_NAME,
+    64: _Problem.OTHER_NAME,
+}
+
+
 class _Failure(NamedTuple):
     problem: _Problem
     reason: str = ""
 
 
 @contextlib.contextmanager
-def transport_errors(url: str, cancellation: Cancellation) -> Iterator[None]:
-    """Raise transport errors in the block as ours; a transfer that was closed on request raises the reason to stop."""
+def transport_errors(url: str, cancellation: Cancellation, proxy: str | None = None) -> Iterator[None]:
+    """Raise transport errors in the block as ours; a transfer that was closed on request raises the reason to stop.
+
+    Args:
+        url: what is requested.
+        cancellation: knows whether the transfer was closed on request.
+        proxy: the proxy to which a connection is made, if one is made in the block and not to the host itself.
+    """
     try:
         yield
     except ProvisionerError:
         raise
     except Exception as error:
         cancellation.raise_if_requested()
-        if (ours := transport_error(error, url)) is None:
+        if (ours := transport_error(error, url, proxy=proxy)) is None:
             raise
         raise ours from error
 
 
-def transport_error(error: Exception, url: str, *secrets: str | None) -> ProvisionerError | None:
+def transport_error(error: Exception, url: str, *secrets: str | None, proxy: str | None = None) -> ProvisionerError | None:
     """Return our error for one that a transport library raised; ``None``: no transport raises that.
 
     Args:
         error: what the library raised.
         url: what was requested.
         secrets: texts that the message must not contain, beside those with the form of a secret.
+        proxy: the proxy that the connection was made to; ``None``: it was made to the host itself.
     """
     failure = _classified(error)
-    return None if failure is None else _error_for(failure.problem, redact_line(failure.reason, *secrets)[:200], url)
+    if failure is None:
+        return None
+    reason = redact_line(failure.reason, *secrets)[:200]
+    if proxy is not None and failure.problem in _WITHOUT_A_CONNECTION:
+        return _proxy_not_reached(failure.problem, reason, proxy)
+    return _error_for(failure.problem, reason, url)
+
+
+def _proxy_not_reached(problem: _Problem, reason: str, proxy: str) -> Transient:
+    host = urlsplit(proxy).netloc.rpartition("@")[2]
+    what = f"no connection within {CONNECT_SECONDS:.0f} s" if problem is _Problem.CONNECT_TIMEOUT else f"no connection: {reason}"
+    return Transient(
+        f"the proxy {host}: {what}",
+        hint="Check HTTP_PROXY and HTTPS_PROXY, and that the proxy runs; hosts that need no proxy belong in NO_PROXY.",
+    )
 
 
 def _error_for(problem: _Problem, reason: str, url: str) -> ProvisionerError:
@@ -91,10 +128,21 @@ def _error_for(problem: _Problem, reason: str, url: str) -> ProvisionerError:
                 f"{redact_line(url)} cannot be asked: {reason}",
                 hint="Look at HF_ENDPOINT and URL_REWRITE: https://host is what is expected.",
             )
+        case _Problem.EXPIRED:
+            return RemoteRefusedError(
+                f"{show_url(url)}: its certificate is not valid now ({reason})",
+                hint="Check this machine's clock; if its date is right, the server's certificate must be renewed: use a mirror.",
+            )
+        case _Problem.OTHER_NAME:
+            return RemoteRefusedError(
+                f"{show_url(url)}: its certificate is for another host ({reason})",
+                hint="Check the host's name in the URL; behind a proxy or a login page, another server may answer in its place.",
+            )
         case _Problem.UNTRUSTED:
             return RemoteRefusedError(
                 f"{show_url(url)}: its certificate is not trusted ({reason})",
-                hint="For a private certificate authority set SSL_CERT_FILE to its PEM file.",
+                hint="The server may not send its intermediate certificate, or a private authority signed it:"
+                " set SSL_CERT_FILE to a PEM file with the certificate that is missing from the chain.",
             )
         case _Problem.REDIRECTS:
             return RemoteRefusedError(f"{host}: redirects without end", hint="Look at HF_ENDPOINT and URL_REWRITE.")
@@ -150,7 +198,7 @@ def _of_the_standard_library(error: Exception) -> _Failure | None:
         return _Failure(_Problem.INVALID_URL)
     cause = error.cause if isinstance(error, NoConnectionError) else error
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, (TimeoutError, ssl.SSLEOFError)):
-        return _tls_failure(cause, _innermost(cause))
+        return _tls_failure(cause)
     if isinstance(error, NoConnectionError):
         is_timeout = isinstance(cause, TimeoutError)
         return _Failure(_Problem.CONNECT_TIMEOUT) if is_timeout else _Failure(_Problem.NO_CONNECTION, _innermost(cause))
@@ -169,9 +217,9 @@ def _of_urllib3(error: Exception) -> _Failure | None:
         case exceptions.LocationParseError():
             return _Failure(_Problem.INVALID_URL)
         case exceptions.SSLError():
-            return _tls_failure(error, _innermost(error))
+            return _tls_failure(error)
         case exceptions.ProxyError():
-            return _Failure(_Problem.PROXY_FAILED, _innermost(error))
+            return _failed_proxy(error)
         case exceptions.ReadTimeoutError():
             return _Failure(_Problem.SILENT)
         # Before timeouts: by its class, a refused connection may be one as well.
@@ -190,7 +238,7 @@ def _of_httpx2(error: Exception) -> _Failure | None:
 
     reason = str(error) or type(error).__name__
     if isinstance(error, httpx2.HTTPError) and (untrusted := _certificate_error(error)) is not None:
-        return _tls_failure(untrusted, untrusted.verify_message)
+        return _tls_failure(untrusted)
     match error:
         case httpx2.InvalidURL() | httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
             return _Failure(_Problem.INVALID_ENDPOINT, reason)
@@ -213,8 +261,28 @@ def _of_httpx2(error: Exception) -> _Failure | None:
             return None
 
 
-def _tls_failure(error: Exception, reason: str) -> _Failure:
-    return _Failure(_Problem.UNTRUSTED if "certificate" in str(error).lower() else _Problem.TLS, reason)
+def _failed_proxy(error: BaseException) -> _Failure:
+    """Return whether the proxy could not be reached, or could not reach the host."""
+    from urllib3 import exceptions  # noqa: PLC0415 - loaded already
+
+    causes = list(_chain(error))
+    if any(
+        isinstance(each, exceptions.ConnectTimeoutError) and not isinstance(each, exceptions.NewConnectionError)
+        for each in causes
+    ):
+        return _Failure(_Problem.CONNECT_TIMEOUT)
+    if any(isinstance(each, exceptions.NewConnectionError) for each in causes):
+        return _Failure(_Problem.NO_CONNECTION, _innermost(error))
+    return _Failure(_Problem.PROXY_FAILED, _innermost(error))
+
+
+def _tls_failure(error: Exception) -> _Failure:
+    """Return what is wrong with a TLS connection; of certificates, OpenSSL's code says it (``x509_vfy.h``)."""
+    found = _certificate_error(error)
+    if found is None:
+        return _Failure(_Problem.UNTRUSTED if "certificate" in str(error).lower() else _Problem.TLS, _innermost(error))
+    problem = _BY_VERIFY_CODE.get(found.verify_code, _Problem.UNTRUSTED)
+    return _Failure(problem, found.verify_message or _innermost(error))
 
 
 def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:

@@ -88,17 +88,17 @@ class Requester:
         if authorized:
             sent.update(self._authorization(without_user(url)))
         try:
-            return self._follow(url, sent, headers)
+            return self._follow(url, sent, headers, is_hub=authorized)
         except _RedirectedRefusalError:
             # What refuses is not what was asked: a node that lost the file, or a signature that ended. The next answer of the
             # first host may lead elsewhere.
             pass
         try:
-            return self._follow(url, sent, headers)
+            return self._follow(url, sent, headers, is_hub=authorized)
         except _RedirectedRefusalError as refused:
             raise refused.error from None
 
-    def _follow(self, url: str, sent: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+    def _follow(self, url: str, sent: Mapping[str, str], headers: Mapping[str, str], *, is_hub: bool) -> Answer:
         """Send a request, with ``sent`` to the origin of ``url`` and with ``headers`` to others, and follow its redirects.
 
         Raises:
@@ -111,11 +111,11 @@ class Requester:
             network.cancellation.raise_if_requested()
             if cookies:
                 sent = _with_cookies(sent, cookies.header(current))
-            with transport_errors(current, network.cancellation):
+            with transport_errors(current, network.cancellation, network.proxies.for_url(current)):
                 # What the URL itself says of its user comes before what is for the whole Hub.
                 response = self._connections.request(without_user(current), {**sent, **login_headers(current)})
             try:
-                target = self._checked_target(response, url, current)
+                target = self._checked_target(response, url, current, is_hub=is_hub)
             except (AccessDeniedError, NotFoundError, RemoteRefusedError) as error:
                 if current == url or response.status in REDIRECTS:
                     raise
@@ -134,7 +134,7 @@ class Requester:
             f"{show_url(url)}: more than {MAX_REDIRECTS} redirects", hint="The server is set up wrongly; try a mirror."
         )
 
-    def _checked_target(self, response: Response, url: str, current: str) -> str | None:
+    def _checked_target(self, response: Response, url: str, current: str, *, is_hub: bool) -> str | None:
         """Return where a response redirects to; ``None``: it delivers the file. The response is closed on an error."""
         try:
             self._network.retry.observe(response.headers, time.time())
@@ -142,7 +142,7 @@ class Requester:
             # One without a value leads nowhere; to curl as well, the response is then what there is.
             if location and location.strip():
                 return self._rewritten(current, redirect_target(without_user(current), location))
-            check_status(response, url)
+            check_status(response, url, is_hub=is_hub)
         except BaseException:
             response.close()
             raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
-from provisioner.redaction import show_url
+from provisioner.redaction import redact_line, show_url
 from provisioner.remote.retry import describe_status, transient_error
 
 if TYPE_CHECKING:
@@ -16,17 +16,25 @@ if TYPE_CHECKING:
 
 _DELIVERS: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 """Statuses that the caller interprets: the last one says how large the file is."""
-_DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
+_DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_MISSING_CODES: Final = frozenset({"RevisionNotFound", "EntryNotFound"})
+_MOVED_HINT: Final = "It was moved or removed; check the catalog."
+_HUB_HINT: Final = "Accept the data set's conditions on its page and set HF_TOKEN, or check the token and its permissions."
+_OTHER_HOST_HINT: Final = (
+    "The host may want a login, or keep automatic downloads out: open the URL in a browser."
+    " Name a mirror of the file in the catalog, or in URL_REWRITE."
+)
 _CHANGED_HINT: Final = "The file was changed upstream, or an error page comes in its place."
 
 
-def check_status(response: Response, url: str) -> None:
-    """Raise the error for a response with an error status.
+def check_status(response: Response, url: str, *, is_hub: bool) -> None:
+    """Raise the error for a response whose status says that no file comes.
 
     Args:
         response: what the server sent.
         url: what was requested.
+        is_hub: it was requested of a Hub, in the user's name: only there a token helps.
 
     Raises:
         Transient: a retry may succeed.
@@ -39,15 +47,21 @@ def check_status(response: Response, url: str) -> None:
     if transient is not None:
         raise transient
     shown = show_url(url)
-    message = response.headers.get("X-Error-Message", "")
+    code, message = response.headers.get("X-Error-Code", ""), redact_line(response.headers.get("X-Error-Message", ""))
     detail = f"({describe_status(status)})" + (f" ({message})" if message else "")
-    if response.headers.get("X-Error-Code", "") == "GatedRepo" or status in _DENIED:
-        raise AccessDeniedError(
-            f"{shown}: access denied {detail}",
-            hint="Accept the data set's conditions on its page and set HF_TOKEN, or check the token and its permissions.",
+    if status in _MISSING or code in _MISSING_CODES:
+        hint = "It was moved or removed, or the token may not see it; check the catalog." if is_hub else _MOVED_HINT
+        raise NotFoundError(f"{shown}: not found {detail}", hint=hint)
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        hint = "Put user name and password into HTTP_PROXY and HTTPS_PROXY."
+        raise AccessDeniedError(f"{shown}: the proxy wants a login {detail}", hint=hint)
+    if status in _DENIED or (is_hub and code == "GatedRepo"):
+        raise AccessDeniedError(f"{shown}: access denied {detail}", hint=_HUB_HINT if is_hub else _OTHER_HOST_HINT)
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        raise RemoteRefusedError(
+            f"{shown}: the server sends no file {detail}; this may be a challenge that only a browser passes",
+            hint=_OTHER_HOST_HINT,
         )
-    if status in _MISSING:
-        raise NotFoundError(f"{shown}: not found {detail}", hint="It was moved or removed; check the catalog.")
     raise RemoteRefusedError(f"{shown}: the server refuses {detail}", hint="Look at the message, and try a mirror (URL_REWRITE).")
 
 

@@ -27,6 +27,9 @@ class ConflictError(RemoteRefusedError):
     reference = "conflict"
 
 
+_WANTS_TOKEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+
 class _Refusal(NamedTuple):
     kind: type[ProvisionerError]
     problem: str
@@ -46,11 +49,18 @@ def translated(error: Exception, access: HubAccess, *, what: str, page: str) -> 
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError  # noqa: PLC0415 - as above
 
     from provisioner.remote.http.errors import transport_error  # noqa: PLC0415 - as above
+    from provisioner.remote.hub.transport import WITHHELD_FROM  # noqa: PLC0415 - as above
 
     if isinstance(error, ProvisionerError):
         return error
     if isinstance(error, HfHubHTTPError):
         response = error.response
+        if response.status_code in _WANTS_TOKEN and (host := response.extensions.get(WITHHELD_FROM)) is not None:
+            return AccessDeniedError(
+                f"{what}: {access.host} redirects to {host}, which wants a token: {describe_status(response.status_code)};"
+                " the token (HF_TOKEN) is for HF_ENDPOINT alone and was not sent there",
+                hint=f"If {host} is the Hub that you mean, set HF_ENDPOINT to its address.",
+            )
         return refusal(access, response.status_code, response.headers, what=what, page=page, message=_message_in(response))
     text = redact_line(str(error), access.token)
     if isinstance(error, HFValidationError):
@@ -107,7 +117,8 @@ def _by_code(access: HubAccess, status: int, code: str, message: str, page: str)
             "the Hub has disabled the repository",
             f"{page} may say why. Only its owner or the Hub can change that.",
         )
-    if status == HTTPStatus.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED and not (code == "RepoNotFound" and access.token):
+        # The Hub says "not found" to everybody whom it does not know.
         return None
     if code == "RevisionNotFound":
         return _Refusal(NotFoundError, "there is no such revision", f"Branches, tags and commits: {page}/tree/main.")

@@ -45,6 +45,9 @@ ANSWER_SECONDS: Final = 180.0
 SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", default="")
 """What the request asks for, in words; names it in messages."""
 
+WITHHELD_FROM: Final = "provisioner.token_withheld_from"
+"""Key of a response's extensions: the host that a redirect led to, which did not get the token."""
+
 _TIMEOUTS: Final = {"connect": CONNECT_SECONDS, "read": STALL_SECONDS, "write": STALL_SECONDS, "pool": STALL_SECONDS}
 _REFUSED: Final = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.BAD_REQUEST}
@@ -125,7 +128,10 @@ class HubTransport(httpx2.BaseTransport):
         """
         outgoing = self._outgoing(request)
         response = _interruptible(self._network.cancellation, lambda: self._exchange(outgoing))
+        self._network.retry.note_answer()
         host = outgoing.url.netloc.decode("ascii")
+        if "authorization" in request.headers and origin_of(str(request.url)) not in self._token_origins:
+            response.extensions[WITHHELD_FROM] = host
         if response.status_code == HTTPStatus.CONFLICT and _BUSY_CREATING in response.text:
             raise Transient(f"{host}: {_BUSY_CREATING}")
         busy = transient_error(host, response.status_code, response.headers, time.time())
@@ -156,19 +162,20 @@ class HubTransport(httpx2.BaseTransport):
 
     def _exchange(self, request: httpx2.Request) -> httpx2.Response:
         url = str(request.url)
+        proxy = self._network.proxies.for_url(url)
         try:
-            response = self._route(self._network.proxies.for_url(url)).handle_request(request)
+            response = self._route(proxy).handle_request(request)
             try:
                 # Here and not in the client: only what happens in this method is retried.
                 response.read()
             finally:
                 response.close()
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise self._error_for(error, url) from error
+            raise self._error_for(error, url, proxy) from error
         return response
 
-    def _error_for(self, error: Exception, url: str) -> ProvisionerError:
-        ours = transport_error(error, url, self._token)
+    def _error_for(self, error: Exception, url: str, proxy: str | None = None) -> ProvisionerError:
+        ours = transport_error(error, url, self._token, proxy=proxy)
         assert ours is not None, "an error of the HTTP library has a translation"  # noqa: S101
         return ours
 
