@@ -508,7 +508,7 @@ def test_a_proxy_that_dies(fetch: Fetch, url: str) -> None:
     with ProxyServer() as proxy:
         address = proxy.url
     fetch.settings["proxies"] = Proxies(address)
-    with pytest.raises(RemoteUnavailableError, match="the proxy .* no connection") as caught:
+    with pytest.raises(RemoteUnavailableError, match=r"the proxy .* no connection") as caught:
         fetch.run(fetch.artifact(url))
     assert "HTTP_PROXY" in caught.value.hint
 
