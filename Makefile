@@ -149,6 +149,7 @@ docs: $(VENV)/.ready ## update the generated parts of the documents, and the cat
 	@$(BIN)/python -m tools.datasets_doc
 	@$(BIN)/python -m tools.settings_doc
 	@$(BIN)/python -m tools.catalog_schema
+	@$(BIN)/python -m tools.examples_doc
 
 .PHONY: format
 format: $(VENV)/.ready ## let the formatter and the linter fix what they can

@@ -76,7 +76,8 @@ def log_end(
     receipts = [inventory.receipts.get((step.id, step.recipe.version)) for step in done if step.action == "fetch"]
     hosts = dict.fromkeys(_host_of(served_by(receipt.source_url)) for receipt in receipts if receipt is not None)
     left_out = _left_out(plan, failed)
-    parts = [_fetched(fetched_bytes, seconds, [host for host in hosts if host])]
+    nothing = "nothing was fetched" if failed else "nothing had to be fetched"
+    parts = [_fetched(fetched_bytes, seconds, [host for host in hosts if host]) if fetched_bytes else nothing]
     parts += [f"published: {_listed(step.recipe.label for step in done)}"] if done else []
     parts += [f"left out: {_listed(left_out)}"] if left_out else []
     parts += [f"failed: {_listed(failed)}"] if failed else []
@@ -117,8 +118,6 @@ def _download_of(plan: Plan) -> str:
 
 
 def _fetched(count: int, seconds: float, hosts: Sequence[str]) -> str:
-    if not count:
-        return "nothing had to be fetched"
     rate = f" ({format_bytes(count / seconds)}/s)" if seconds > 0 else ""
     return f"{format_bytes(count)} fetched{f' from {_listed(hosts)}' if hosts else ''}{rate}"
 

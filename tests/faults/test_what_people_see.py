@@ -147,7 +147,7 @@ def test_the_end_of_a_run_that_failed(shelf: Shelf, volume: Volume, hub: HubServ
     shelf.add("alpha", shelf.raw("big.bin", noise("big", 3 * MB)))
     hub.faults.add("status", path="*/big.bin", status=404, first=1)
     outcome = volume.run()
-    assert "nothing had to be fetched; failed: alpha" in last_line(outcome, "Failed")
+    assert "nothing was fetched; failed: alpha" in last_line(outcome, "Failed")
     gate = hub.faults.gate(hub.faults.add("gate", path="*/big.bin", after=2 * MB).gate)
     run = volume.start()
     assert gate.wait_reached()
