@@ -257,3 +257,13 @@ def test_a_read_only_mount(volume: Volume) -> None:
         subprocess.run(["umount", str(mount)], check=True)
     assert outcome.code == 73
     assert "'verify' and 'status' work" in outcome.out
+
+
+def test_a_catalog_without_the_default_phase(volume: Volume, shelf: Shelf) -> None:
+    """A phase that nobody asked for is worth a note; one that is set and is not there is what a run fails with."""
+    shelf.document["phases"]["all"] = shelf.document["phases"].pop("minimal")
+    shelf.write()
+    outcome = volume.ready("doctor", PHASE=None)
+    assert "no phase is set, and the catalog has no 'minimal'" in outcome.out
+    assert "known: all" in outcome.out
+    assert volume.run("doctor", PHASE="minimal").code == volume.run("provision", PHASE="minimal").code == 78

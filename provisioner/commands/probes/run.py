@@ -33,6 +33,10 @@ def rehearse(
     Raises:
         ProvisionerError: the probes were cancelled.
     """
+    if settings.origins.get("PHASE") == "default" and not settings.datasets and settings.phase not in catalog.phases:
+        # Nobody asked for it: a run may be asked for something else on its command line.
+        text = f"no phase is set, and the catalog has no {settings.phase!r}, which is the default"
+        return None, [ProbeResult("plan", "note", text, f"Set PHASE; known: {', '.join(catalog.phases)}.")]
     run = Run(settings, catalog, cancellation=cancellation, progress=Progress(), given=environ)
     try:
         plan = run.rehearse().plan
