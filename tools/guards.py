@@ -131,7 +131,7 @@ GUARDS: Final = (
     Guard(
         "deep",
         "provisioner/volume/store/tree_check.py",
-        "if deep and (actual := _sha256(path, check_cancelled, advance)) != entry.sha256:",
+        "if deep and (actual := tree.sha256(entry.path, check_cancelled, advance)) != entry.sha256:",
         "if False:",
         ("tests/faults/test_verify.py", "-k", "test_damage_is_found"),
     ),

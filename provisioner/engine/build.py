@@ -5,6 +5,7 @@ Each of these is an object of its own; what they share is the staged tree and th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from provisioner.planning.capacity import space_hint
 from provisioner.units import format_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
@@ -85,11 +86,12 @@ class DataSetBuilder:
             store.layout, step.id, recipe.version, keeps_archives=step.retention == "at_once", check_cancelled=check
         )
         self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check, space=space)
+        self._files = PlainFiles(self._tree.path, self._claims, charge=space.charge_tree)
         self._fetcher = Fetcher(
             transfers,
             threads,
             Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled, charge=space.charge_tree),
-            PlainFiles(self._tree.path, self._claims, charge=space.charge_tree),
+            self._files,
             progress,
             blobs=store.layout.blobs,
             retention=step.retention,
@@ -135,20 +137,29 @@ class DataSetBuilder:
         staged = self._tree.create()
         self._claims.clear()
         self._progress.begin_fetching(_total_size(resolved.artifacts))
-        for artifact, part in self._reuse.parts(resolved, inventory, staged=staged):
-            if part is None:
-                missing.setdefault(artifact.key, []).append(artifact)
-                continue
-            parts[artifact.content_id] = part
-            self._claims.add(part.entries)
-            self._progress.add_present(artifact.size.value if artifact.size else 0)
+        with contextlib.closing(self._reuse.parts(resolved, inventory, staged=staged)) as reused:
+            for artifact, part in reused:
+                if part is None:
+                    missing.setdefault(artifact.key, []).append(artifact)
+                    continue
+                parts[artifact.content_id] = part
+                self._claims.add(part.entries)
+                self._progress.add_present(artifact.size.value if artifact.size else 0)
+        self._plan_paths(missing)
         check_free_space(self._step, [artifacts[0] for artifacts in missing.values()])
         downloads = [Download(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
         self.fetched = tuple(download.artifact.name for download in downloads if download.local_copy is None)
-        parts |= self._fetcher.fetch_all(downloads)
+        with contextlib.closing(self._files):
+            parts |= self._fetcher.fetch_all(downloads)
         # The claims are as large as the manifest, and publishing needs memory of its own.
         self._claims.clear()
         return parts
+
+    def _plan_paths(self, missing: Mapping[str, Sequence[Artifact]]) -> None:
+        """Let archives know of the plain files that arrive beside them."""
+        artifacts = [artifact for same in missing.values() for artifact in same]
+        if any(artifact.unpack != "none" for artifact in artifacts):
+            self._claims.plan(artifact for artifact in artifacts if artifact.unpack == "none")
 
 
 def _total_size(artifacts: Sequence[Artifact]) -> Size | None:

@@ -1,4 +1,7 @@
-"""Which paths of a staged tree are taken, and by what: parts of a data set may share a path only with the same file at it."""
+"""Which paths of a staged tree are taken, and by what.
+
+Parts of a data set may share a path only with the same file at it, and none may have something below another one's file or link.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import threading
 from typing import TYPE_CHECKING
 
 from provisioner.errors import IntegrityError
+from provisioner.volume.tree.taken import TakenPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
+    from provisioner.catalog.artifact import Artifact
     from provisioner.volume.store.entry import Entry
+
+_HINT = "The two do not belong in one directory: give one of them its own with `into`."
 
 
 class PathClaims:
@@ -28,13 +35,24 @@ class PathClaims:
         """
         self._label = label
         self._lock = threading.Lock()
-        self._settled: dict[str, Entry] = {}
-        self._recent: dict[str, Entry] = {}
+        self._settled = TakenPaths()
+        self._recent = TakenPaths()
 
     def clear(self) -> None:
         """Forget all claims, and free their memory: they are as large as the manifest."""
         with self._lock:
-            self._settled, self._recent = {}, {}
+            self._settled, self._recent = TakenPaths(), TakenPaths()
+
+    def plan(self, artifacts: Iterable[Artifact]) -> None:
+        """Record where plain files will be, so that an archive which needs one of these paths is refused at once.
+
+        Raises:
+            IntegrityError: one of them is below another, or below something that is there, or has a directory's path.
+        """
+        with self._lock:
+            for artifact in artifacts:
+                self._check_place(artifact.path, f"the file {artifact.name}")
+                self._settled.plan(artifact.path, artifact.name)
 
     def claim(self, entry: Entry) -> bool:
         """Claim the path of a plain file.
@@ -43,12 +61,14 @@ class PathClaims:
             Whether the file must be written; ``False``: the same file is there already.
 
         Raises:
-            IntegrityError: something else is at its path.
+            IntegrityError: something else is at its path, or in the way to it.
         """
         with self._lock:
-            known = self._settled.get(entry.path) or self._recent.setdefault(entry.path, entry)
-        if known is entry:
-            return True
+            known = self._settled.entries.get(entry.path) or self._recent.entries.get(entry.path)
+            if known is None:
+                self._check_place(entry.path, "a file")
+                self._recent.add(entry)
+                return True
         self._compare(entry, known)
         return False
 
@@ -56,27 +76,54 @@ class PathClaims:
         """Record what an archive or an earlier run has put into the tree.
 
         Raises:
-            IntegrityError: a plain file that arrived meanwhile has one of the paths.
+            IntegrityError: something else has one of the paths, or is in the way to it.
         """
         with self._lock:
             for entry in entries:
-                if entry.kind == "folder":
+                path = entry.path
+                known = self._settled.entries.get(path) or self._recent.entries.get(path)
+                if known is not None:
+                    self._compare(entry, known)
                     continue
-                if (recent := self._recent.get(entry.path)) is not None:
-                    self._compare(entry, recent)
-                self._settled[entry.path] = entry
+                if entry.kind == "folder":
+                    # Where something is in it, it is no empty directory of the whole.
+                    self._check_above(path, "a directory")
+                else:
+                    self._check_place(path, "a link" if entry.kind == "link" else "a file")
+                self._settled.add(entry)
 
-    def settle(self) -> Mapping[str, Entry]:
-        """Return all claims so far; the mapping does not change before the next call of :meth:`add` or :meth:`settle`."""
+    def settle(self) -> TakenPaths:
+        """Return all claims so far; they do not change before the next call of :meth:`add` or :meth:`settle`."""
         with self._lock:
-            self._settled.update(self._recent)
-            self._recent.clear()
+            if self._recent.entries:
+                self._settled.update(self._recent)
+                self._recent = TakenPaths()
             return self._settled
+
+    def _check_place(self, path: str, what: str) -> None:
+        """Check that nothing is below a path that is to be a file or link, and no file or link above it."""
+        for taken in (self._settled, self._recent):
+            if (below := taken.directories.get(path)) is not None:
+                raise IntegrityError(
+                    f"{self._label}: {path!r:.200} is {what}, and another part of the data set has a directory there"
+                    f" (for {below!r:.200}); nothing was published",
+                    hint=_HINT,
+                )
+        self._check_above(path, what)
+
+    def _check_above(self, path: str, what: str) -> None:
+        for taken in (self._settled, self._recent):
+            if (above := taken.above(path)) is not None:
+                raise IntegrityError(
+                    f"{self._label}: {path!r:.200} is {what}, and another part of the data set has {taken.what_is_at(above)}"
+                    f" at {above!r:.200}; nothing was published",
+                    hint=_HINT,
+                )
 
     def _compare(self, entry: Entry, known: Entry) -> None:
         if (known.kind, known.size, known.sha256, known.target) != (entry.kind, entry.size, entry.sha256, entry.target):
             raise IntegrityError(
                 f"{self._label}: {entry.path!r} is a {entry.kind} of {entry.size:,} bytes, sha256 {entry.sha256},"
                 f" and another part of the data set has something else there; nothing was published",
-                hint="The two do not belong in one directory: give one of them its own with `into`.",
+                hint=_HINT,
             )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.staged_tree import Part, file_entry
-from provisioner.volume.fs.atomic import write_new
-from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.fs.links import share_or_copy
-from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -19,9 +18,12 @@ if TYPE_CHECKING:
     from provisioner.volume.staging.blob import Blob
     from provisioner.volume.staging.ranged_file import RangedFile
 
+_MAX_OPEN: Final = 16
+"""Directories that each thread keeps open: files of one directory mostly come one after the other."""
+
 
 class PlainFiles:
-    """Puts verified files into one staged tree; safe for several threads."""
+    """Puts verified files into one staged tree; safe for several threads. Closing it closes the tree's directories."""
 
     def __init__(self, tree: Path, claims: PathClaims, *, charge: Callable[[int], None]) -> None:
         """Remember the tree; nothing is written yet.
@@ -34,7 +36,13 @@ class PlainFiles:
         self._tree = tree
         self._claims = claims
         self._charge = charge
-        self._created: set[Path] = set()
+        self._idle: list[TreeWriter] = []
+        """Writers that no thread uses now; there are never more than threads."""
+
+    def close(self) -> None:
+        """Close the directories; no thread may use the tree any more."""
+        while self._idle:
+            self._idle.pop().close()
 
     def write(self, artifact: Artifact, data: bytes, sha256: str) -> Part:
         """Write a small file straight to its path.
@@ -42,17 +50,15 @@ class PlainFiles:
         A death in the middle leaves a part of the file there; the next run finds that by its hash.
 
         Raises:
-            IntegrityError: something else is at its path.
+            IntegrityError: something else is at its path, or in the way to it.
             VolumeError: the volume failed.
         """
         entry = file_entry(artifact, len(data), sha256)
         if self._claims.claim(entry):
-            target = self._tree / artifact.path
-            if target.parent not in self._created:
-                make_directory(target.parent)
-                self._created.add(target.parent)
-            self._charge(len(data))
-            write_new(target, data)
+            with self._writer() as tree, disk_errors(f"writing {self._tree / entry.path}", self._tree, needed=len(data)):
+                tree.directory(entry.path.rpartition("/")[0])
+                self._charge(len(data))
+                tree.write(entry.path, data)
         return Part((entry,), is_whole=True)
 
     def move_in(
@@ -71,24 +77,39 @@ class PlainFiles:
             The parts by content id.
 
         Raises:
-            IntegrityError: something else is at one of the paths.
+            IntegrityError: something else is at one of the paths, or in the way to it.
             VolumeError: the volume failed.
         """
         parts: dict[str, Part] = {}
-        moved: Path | None = None
+        moved: str | None = None
         for artifact in artifacts:
             entry = file_entry(artifact, size, sha256)
-            target = self._tree / artifact.path
             if self._claims.claim(entry):
-                make_directory(target.parent)
-                if target.is_symlink() or target.exists():
-                    remove_tree(target)  # an earlier, unfinished attempt left it
-                if moved is None:
-                    staged.move_to(target)
-                    moved = target
-                elif not share_or_copy(moved, target):
-                    self._charge(size)
+                self._put(staged, moved, entry.path, size)
+                moved = moved or entry.path
             parts[artifact.content_id] = Part((entry,), is_whole=True)
         if moved is None and not keep:
             staged.drop()
         return parts
+
+    def _put(self, staged: Blob | RangedFile, moved: str | None, path: str, size: int) -> None:
+        """Move the staged file to a path, or link or copy it from where it was moved."""
+        with self._writer() as tree, disk_errors(f"placing {self._tree / path}", self._tree, needed=size if moved else None):
+            tree.directory(path.rpartition("/")[0])
+            if moved is None:
+                staged.move_to(lambda source: tree.place(source, path))
+            elif not tree.share_from(tree, moved, path):
+                self._charge(size)
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[TreeWriter]:
+        """Lend a writer: each is used by one thread at a time."""
+        try:
+            tree = self._idle.pop()
+        except IndexError:
+            with disk_errors("opening the staged tree", self._tree):
+                tree = TreeWriter(self._tree, max_open=_MAX_OPEN)
+        try:
+            yield tree
+        finally:
+            self._idle.append(tree)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.errors import BrokenArchiveError
 from provisioner.planning.model import Receipt
 from provisioner.volume.archive.names import check_names
+from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Publisher:
         Raises:
             BrokenArchiveError: there is no file in it.
             SizeMismatchError, NoRoomError: it is larger than the catalog says, or than the volume may hold.
+            UnsafeArchiveError: a link leads out of the tree, or out of the directory that its archive was unpacked into.
             VolumeError: the tree is not what was put there, the volume cannot hold all its names, or the volume failed.
         """
         label, dataset = self._recipe.label, self._recipe.dataset
@@ -74,6 +76,10 @@ class Publisher:
         self._check_size(manifest)
         # Within one archive this is checked while it is unpacked.
         check_names((entry.path for entry in manifest), self._tree, label)
+        if self._store.layout.staging_root is not None:
+            # The tree is copied there, to another file system.
+            make_directory(self._store.layout.store)
+            check_names((entry.path for entry in manifest), self._store.layout.store, label)
         verified = {artifact.verified_against for artifact in resolved.artifacts}
         receipt = Receipt(
             dataset=dataset.id,
@@ -94,7 +100,12 @@ class Publisher:
         self._store.cleaner.clear_blobs(obsolete_blobs)
         # A source that failed half-way, or a run with another catalog, may have left other names in the tree: they are removed.
         switch = self._damage is None or self._damage.is_published
-        self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True)
+        origins = {
+            artifact.content_id: (artifact.name.rpartition("/")[2], artifact.into.count("/") + 1 if artifact.into else 0)
+            for artifact in resolved.artifacts
+            if artifact.unpack != "none"
+        }
+        self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True, origins=origins)
         self._store.cleaner.clear_staging(dataset.id)
         return receipt
 

@@ -5,20 +5,21 @@ Nothing is reused before it is hashed, except for the right files of a damaged v
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from provisioner.engine.staged_tree import Part, file_entry
-from provisioner.volume.fs.directories import make_directory
+from provisioner.engine.staged_tree import Part, file_entry, not_links
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.fs.links import link_or_copy, share_or_copy
-from provisioner.volume.staging.hashing import hash_file
-from provisioner.volume.store.manifest import Manifest
-from provisioner.volume.store.tree_check import check_entry, check_tree
+from provisioner.volume.staging.hashing import hash_open_file
+from provisioner.volume.store.tree_check import check_entries
+from provisioner.volume.tree.reader import TreeReader
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from provisioner.volume.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)
+
+_MAX_OPEN: Final = 32
+"""Directories of each tree that are kept open: several trees may be read in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,8 @@ class Reuse:
         self._tree = tree
         self._damage = damage
         self._check_cancelled = check_cancelled
-        self._inside: dict[Path, bool] = {}
-        """Directories of other trees, and whether they are really inside: see :meth:`_is_inside`."""
 
-    def parts(self, resolved: Resolved, inventory: Inventory, *, staged: bool) -> Iterator[tuple[Artifact, Part | None]]:
+    def parts(self, resolved: Resolved, inventory: Inventory, *, staged: bool) -> Generator[tuple[Artifact, Part | None]]:
         """Yield each artifact with its part of the staged tree; ``None``: it must be fetched.
 
         Args:
@@ -102,25 +104,29 @@ class Reuse:
             ProvisionerError: the volume failed, or the run must end.
         """
         candidates = self._candidates(resolved, inventory)
-        for artifact in resolved.artifacts:
-            self._check_cancelled()
-            part = self._staged_part(artifact) if staged else None
-            yield artifact, part or self._take_over(artifact, candidates.get(artifact.content_id, ()))
+        with contextlib.ExitStack() as opened, disk_errors("reusing what is on the volume", self._tree.path):
+            new = opened.enter_context(TreeWriter(self._tree.path))
+            trees = _OpenTrees(opened)
+            for artifact in resolved.artifacts:
+                self._check_cancelled()
+                part = self._staged_part(artifact, trees) if staged else None
+                yield artifact, part or self._take_over(artifact, candidates.get(artifact.content_id, ()), trees, new)
 
     # --- parts that an earlier run staged ----------------------------------------------------------------------------
 
-    def _staged_part(self, artifact: Artifact) -> Part | None:
+    def _staged_part(self, artifact: Artifact, trees: _OpenTrees) -> Part | None:
         if artifact.unpack != "none":
             return self._tree.recorded_part(artifact)
-        path = self._tree.path / artifact.path
-        try:
-            size = path.lstat().st_size
-            if path.is_symlink() or artifact.exact_size not in {None, size}:
-                return None
-            is_right, sha256 = hash_file(path, artifact, self._check_cancelled)
-        except OSError:
-            return None
-        return Part((file_entry(artifact, size, sha256),), is_whole=True) if is_right else None
+        with contextlib.suppress(OSError):
+            handle = trees.reader(self._tree.path).open(artifact.path)
+            try:
+                size = os.fstat(handle).st_size
+                if artifact.exact_size in {None, size}:
+                    is_right, sha256 = hash_open_file(handle, artifact, self._check_cancelled)
+                    return Part((file_entry(artifact, size, sha256),), is_whole=True) if is_right else None
+            finally:
+                os.close(handle)
+        return None
 
     # --- files of published trees ------------------------------------------------------------------------------------
 
@@ -165,13 +171,17 @@ class Reuse:
             if damage.wrong_paths.isdisjoint(entry.path for entry in its_entries)
         }
 
-    def _take_over(self, artifact: Artifact, candidates: Sequence[_Candidate]) -> Part | None:
-        """Link an artifact's files from the first tree in which they are right."""
-        candidate = next((candidate for candidate in candidates if candidate.is_hashed or self._is_right(candidate)), None)
+    def _take_over(self, artifact: Artifact, candidates: Sequence[_Candidate], trees: _OpenTrees, new: TreeWriter) -> Part | None:
+        """Link an artifact's files from the first tree in which they are right; symbolic links are made at the end."""
+        candidate = next((candidate for candidate in candidates if self._is_right(candidate, trees)), None)
         if candidate is None:
             return None
-        for entry in candidate.entries:
-            self._link(candidate, entry)
+        old = trees.reader(candidate.tree)
+        for entry in not_links(candidate.entries):
+            self._check_cancelled()
+            new.directory(entry.path if entry.kind == "folder" else entry.path.rpartition("/")[0])
+            if entry.kind == "file":
+                self._share(old, new, entry, keeps_other=not candidate.is_hashed)
         if artifact.unpack == "none":
             return Part(candidate.entries, is_whole=True)
         part = Part(candidate.entries, candidate.is_whole)
@@ -179,40 +189,45 @@ class Reuse:
         self._tree.record_part(artifact, part)
         return part
 
-    def _is_right(self, candidate: _Candidate) -> bool:
-        """Hash the files, and return whether they are what their tree's manifest says."""
-        tree, entries = candidate.tree, candidate.entries
-        if len(entries) == 1 and entries[0].kind == "file":
-            # A repository may have a hundred thousand of these: a walk through the tree for each would take too long.
-            return self._is_inside(tree, entries[0]) and check_entry(tree, entries[0], check_cancelled=self._check_cancelled)
-        return not check_tree(tree, Manifest(entries), deep=True, extra=False, check_cancelled=self._check_cancelled)
-
-    def _is_inside(self, tree: Path, entry: Entry) -> bool:
-        """Return whether a file is really in the tree: no directory above it is a link to somewhere else."""
-        directory = (tree / entry.path).parent
-        if directory not in self._inside:
-            self._inside[directory] = directory.resolve() == tree.resolve() / directory.relative_to(tree)
-        return self._inside[directory]
-
-    def _link(self, candidate: _Candidate, entry: Entry) -> None:
-        self._check_cancelled()
-        target = self._tree.path / entry.path
-        if entry.kind == "folder":
-            make_directory(target)
-            return
-        make_directory(target.parent)
-        with disk_errors(f"replacing {target}"):
-            target.unlink(missing_ok=True)
-        source = candidate.tree / entry.path
-        if candidate.is_hashed:
-            # The damaged tree goes when this one takes its place.
-            is_shared = link_or_copy(source, target)
+    def _share(self, old: TreeReader, new: TreeWriter, entry: Entry, *, keeps_other: bool) -> None:
+        """Link or copy one file from another tree, which may go when this one takes its place."""
+        if not keeps_other:
+            is_shared = new.link_from(old, entry.path, entry.path)
         else:
-            is_shared = share_or_copy(source, target)
+            is_shared = new.share_from(old, entry.path, entry.path)
             if is_shared:
                 self._space.add_taken_over(entry.size)
         if not is_shared:
             self._space.charge_tree(entry.size)
+
+    def _is_right(self, candidate: _Candidate, trees: _OpenTrees) -> bool:
+        """Hash the files, unless that was done just now, and return whether they are what their tree's manifest says."""
+        if candidate.is_hashed:
+            return True
+        with contextlib.suppress(OSError):
+            tree = trees.reader(candidate.tree)
+            return not any(check_entries(tree, candidate.entries, check_cancelled=self._check_cancelled))
+        return False
+
+
+class _OpenTrees:
+    """Trees that are read: many artifacts are single files of the same one."""
+
+    def __init__(self, opened: contextlib.ExitStack) -> None:
+        """Let ``opened`` close them."""
+        self._opened = opened
+        self._readers: dict[Path, TreeReader] = {}
+
+    def reader(self, tree: Path) -> TreeReader:
+        """Return the reader of a tree.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        reader = self._readers.get(tree)
+        if reader is None:
+            reader = self._readers[tree] = self._opened.enter_context(TreeReader(tree, max_open=_MAX_OPEN))
+        return reader
 
 
 def _by_artifact(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

@@ -13,13 +13,16 @@ from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import sync_tree
+from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.manifest import Manifest
-from provisioner.volume.store.tree_check import check_tree
+from provisioner.volume.store.tree_check import check_entries
+from provisioner.volume.tree.reader import TreeReader
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -51,20 +54,31 @@ class StagedTree:
             keeps_archives: archives stay in staging until everything is published, so that a record may be lost.
             check_cancelled: raises when the run must end.
         """
+        self._staging = layout.staging
         self.path = layout.staged_tree(dataset, version)
         self._records = layout.staged_parts(dataset, version)
         self._keeps_archives = keeps_archives
         self._check_cancelled = check_cancelled
 
-    def create(self) -> bool:
+    def create(self, *, empty: bool = False) -> bool:
         """Create the directories, and return whether an earlier run has left something in the tree.
+
+        Args:
+            empty: remove first what an earlier run has left.
 
         Raises:
             VolumeError: the volume failed.
         """
-        make_directory(self.path)
-        make_directory(self._records)
-        return any(self.path.iterdir())
+        make_directory(self._staging)
+        with disk_errors("making the staged tree", self.path), TreeWriter(self._staging) as staging:
+            # What is in the way is replaced, and a link is not followed.
+            for directory in (self.path, self._records):
+                name = directory.relative_to(self._staging).as_posix()
+                if empty:
+                    staging.remove(name)
+                staging.directory(name)
+        with disk_errors("listing the staged tree", self.path), TreeReader(self.path) as tree:
+            return next(tree.names(self._check_cancelled), None) is not None
 
     def recorded_part(self, artifact: Artifact) -> Part | None:
         """Return what an archive has put into the tree, if a record says so and all its files hash right.
@@ -78,7 +92,9 @@ class StagedTree:
                 with open_file(record) as lines:
                     manifest = Manifest.read(lines, str(record))
                 # A run that died while it published may have moved the tree, and another source may have changed it.
-                if not check_tree(self.path, manifest, deep=True, extra=False, check_cancelled=self._check_cancelled):
+                with TreeReader(self.path) as tree:
+                    is_right = not any(check_entries(tree, not_links(manifest), check_cancelled=self._check_cancelled))
+                if is_right:
                     return Part(manifest.entries, is_whole)
                 record.unlink()
         return None
@@ -97,6 +113,11 @@ class StagedTree:
 
     def _record(self, artifact: Artifact, *, is_whole: bool) -> Path:
         return self._records / f"{artifact.content_id}{'' if is_whole else '-shared'}.json"
+
+
+def not_links(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield all but the symbolic links, which are made when the whole tree is complete."""
+    return (entry for entry in entries if entry.kind != "link")
 
 
 def file_entry(artifact: Artifact, size: int, sha256: str) -> Entry:

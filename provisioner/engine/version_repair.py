@@ -15,14 +15,15 @@ from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.repair_outcome import Outcome
 from provisioner.engine.reuse import Damage
 from provisioner.engine.space import BuildSpace
+from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.engine.volume_session import now
 from provisioner.errors import ConfigurationError, DamagedTreeError, NotFoundError
 from provisioner.planning.capacity import need_of
 from provisioner.planning.model import Step
 from provisioner.planning.recipe import make_recipe
-from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.fs.links import link_or_copy
-from provisioner.volume.fs.remove import remove_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.tree.reader import TreeReader
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,15 +94,15 @@ class VersionRepairer:
         layout = self._session.layout
         tree = self._store.reader.tree_of(checked.dataset, checked.version)
         assert tree is not None  # noqa: S101 - or a file would be missing
+        check = self._cancellation.raise_if_requested
         staged = layout.staged_tree(checked.dataset, checked.version)
-        remove_tree(staged)
-        make_directory(staged)
-        for entry in manifest:
-            self._cancellation.raise_if_requested()
-            target = staged / entry.path
-            make_directory(target if entry.kind == "folder" else target.parent)
-            if entry.kind != "folder":
-                link_or_copy(tree / entry.path, target)
+        StagedTree(layout, checked.dataset, checked.version, keeps_archives=True, check_cancelled=check).create(empty=True)
+        with disk_errors(f"linking {tree} to {staged}", staged), TreeReader(tree) as old, TreeWriter(staged) as new:
+            for entry in not_links(manifest):
+                check()
+                new.directory(entry.path if entry.kind == "folder" else entry.path.rpartition("/")[0])
+                if entry.kind == "file":
+                    new.link_from(old, entry.path, entry.path)
         self._store.publisher.publish(receipt, staged, manifest, switch=checked.published)
         self._store.cleaner.clear_staging(checked.dataset)
         count = sum(1 for finding in checked.findings if finding.problem == "extra")

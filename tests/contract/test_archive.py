@@ -24,12 +24,12 @@ import pytest
 
 from provisioner.errors import IntegrityError, VolumeError
 from provisioner.volume.archive.limits import MAX_MEMBERS
-from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.archive.unpack import Unpacked
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.tree_check import check_tree
+from provisioner.volume.tree.writer import TreeWriter
 from tests.support.unpacking import nothing, unpack_into
 
 if sys.version_info >= (3, 14):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from provisioner.volume.archive.limits import MAX_MEMBERS, Limits
 from provisioner.volume.archive.unpack import Unpacked, UnpackTarget, unpack
+from provisioner.volume.tree.links import TreeLink, make_links
+from provisioner.volume.tree.taken import TakenPaths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +36,17 @@ def unpack_into(
     max_members: int = MAX_MEMBERS,
     proven: bool = False,
 ) -> Unpacked:
-    """Unpack ``archive`` into ``root/into`` and return what came out."""
-    target = UnpackTarget(root, into, existing or {}, artifact, proven)
+    """Unpack ``archive`` into ``root/into``, make its links as if no other archive followed, and return what came out."""
+    target = UnpackTarget(root, into, TakenPaths((existing or {}).values()), artifact, proven)
     limits = Limits(max_bytes, max_members)
-    return unpack(archive, form, target, check_cancelled=check_cancelled, advance=advance, limits=limits)
+    done = unpack(archive, form, target, check_cancelled=check_cancelled, advance=advance, limits=limits)
+    depth = into.count("/") + 1 if into else 0
+    make_links(
+        root,
+        {
+            entry.path: TreeLink(entry.target, archive.name, depth)
+            for entry in (*(existing or {}).values(), *done.entries)
+            if entry.kind == "link"
+        },
+    )
+    return done

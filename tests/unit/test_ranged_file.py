@@ -90,7 +90,7 @@ class NoBytes:
     def drop(self) -> None:
         """Do nothing."""
 
-    def move_to(self, destination: Path) -> None:
+    def move_to(self, place: Callable[[Path], None]) -> None:
         """Do nothing."""
 
 

@@ -13,7 +13,6 @@ from provisioner.commands.probes.probe import ProbeResult, run_probe
 from provisioner.engine.installation import in_image
 from provisioner.errors import VolumeError, VolumeNotWritableError
 from provisioner.units import format_bytes
-from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.fs.atomic import exchange, temporary_name, write_atomic, write_new
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
@@ -21,6 +20,7 @@ from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.lock import describe_holder, writer_lock
 from provisioner.volume.fs.mounts import is_persistent
 from provisioner.volume.fs.remove import remove_leftover
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final
 from provisioner.errors import IntegrityError
 from provisioner.volume.archive.errors import quoted, unsafe_member
 from provisioner.volume.archive.names import colliding_names, folded
+from provisioner.volume.store.entry import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.volume.store.entry import Entry
+    from provisioner.volume.tree.taken import TakenPaths
 
+_DIRECTORY: Final = Entry("", "folder")
 _CONFLICT_HINT: Final = "The two do not belong in one directory: give one of them its own with `into`."
 
 
@@ -27,12 +29,12 @@ class TreeContents:
     in common.
     """
 
-    def __init__(self, archive: str, existing: Mapping[str, Entry], *, folds: bool) -> None:
+    def __init__(self, archive: str, existing: TakenPaths, *, folds: bool) -> None:
         """Start with nothing from the archive.
 
         Args:
             archive: its name, for messages.
-            existing: what earlier artifacts put there, by path.
+            existing: what other artifacts put there, or will put there.
             folds: whether the volume takes names for the same that differ only in case or Unicode composition.
         """
         self._archive = archive
@@ -40,13 +42,13 @@ class TreeContents:
         self._added: dict[str, Entry] = {}
         self._nonempty: set[str] = set()
         self._positions: dict[str, int] = {}
-        self._existing = {folded(path): entry for path, entry in existing.items()} if folds else existing
-        self._existing_directories: set[str] = set()
-        for path in existing:
-            above = path.rpartition("/")[0]
-            while above and (key := self.key(above)) not in self._existing_directories:
-                self._existing_directories.add(key)
-                above = above.rpartition("/")[0]
+        self._existing: Mapping[str, Entry] = existing.entries
+        self._planned: Mapping[str, str] = existing.planned
+        self._existing_directories: Mapping[str, str] = existing.directories
+        if folds:
+            self._existing = {folded(path): entry for path, entry in existing.entries.items()}
+            self._planned = {folded(path): name for path, name in existing.planned.items()}
+            self._existing_directories = {folded(path): below for path, below in existing.directories.items()}
 
     def key(self, path: str) -> str:
         """Return what ``path`` is looked up by."""
@@ -66,6 +68,12 @@ class TreeContents:
     def existing(self, path: str) -> Entry | None:
         """Return what an earlier artifact has put at ``path``."""
         return self._existing.get(self.key(path))
+
+    def at(self, path: str) -> Entry | None:
+        """Return what is at ``path``, by this archive or by another artifact; ``None``: nothing, or a file that is to come."""
+        key = self.key(path)
+        entry = self._added.get(key) or self._existing.get(key)
+        return _DIRECTORY if entry is None and key in self._existing_directories else entry
 
     def add(self, path: str, entry: Entry) -> None:
         """Record what this archive has put at ``path``, or replace what was recorded."""
@@ -97,24 +105,33 @@ class TreeContents:
     # --- contradictions
 
     def check_directory(self, path: str) -> None:
-        """Check that what earlier artifacts put at ``path``, if anything, is a directory.
+        """Check that what other artifacts put at ``path``, if anything, is a directory.
 
         Raises:
             IntegrityError: it is not.
         """
         existing = self.existing(path)
-        if existing is not None and existing.kind != "folder":
+        if existing is not None:
             raise self._conflict(path, "a directory", existing)
+        self._check_not_planned(path, "a directory")
+
+    def _check_not_planned(self, path: str, here: str) -> None:
+        if self._planned and (name := self._planned.get(self.key(path))) is not None:
+            raise IntegrityError(
+                f"{self._archive}: {quoted(path)} is {here}, and this data set has the file {quoted(name)} there",
+                hint=_CONFLICT_HINT,
+            )
 
     def check_not_directory(self, path: str) -> None:
-        """Check that nothing that an earlier artifact brought is in ``path``.
+        """Check that nothing that another artifact brings is in ``path``.
 
         Raises:
             IntegrityError: something is.
         """
         if self._existing_directories and self.key(path) in self._existing_directories:
+            below = self._existing_directories[self.key(path)]
             raise IntegrityError(
-                f"{self._archive}: {quoted(path)} is no directory, and an earlier file of this data set made it one",
+                f"{self._archive}: {quoted(path)} is no directory, and another file of this data set, {quoted(below)}, needs one",
                 hint=_CONFLICT_HINT,
             )
 
@@ -139,6 +156,8 @@ class TreeContents:
             IntegrityError: an earlier artifact has.
         """
         existing = self.existing(path)
+        if entry.kind == "link":
+            self._check_not_planned(path, _describe(entry))
         for present in (self.added(path), existing):
             if present is None or (present.kind, present.sha256, present.target) == (entry.kind, entry.sha256, entry.target):
                 continue

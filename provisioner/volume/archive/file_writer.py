@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from provisioner.volume.archive.duplicates import TreeContents
     from provisioner.volume.archive.member import Member
-    from provisioner.volume.archive.tree_writer import TreeWriter
     from provisioner.volume.staging.incoming import Incoming
+    from provisioner.volume.tree.writer import TreeWriter
 
 _MAX_PENDING: Final = 8
 """Files for each thread that may be open, their content not written yet."""

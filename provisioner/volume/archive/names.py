@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import UnsafeArchiveError, VolumeError
 from provisioner.volume.archive.errors import quoted, unsafe_member
-from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

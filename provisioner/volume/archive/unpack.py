@@ -3,12 +3,13 @@
 The archive may still be arriving: it is read forward from its beginning, except for the index of a zip, and what is done is
 released. The readers (:mod:`.tar.reader`, :mod:`.zip.reader`) yield what the archive states. Each rule has a module: which
 names are accepted (:mod:`.names`), where links may point (:mod:`.links`), what two members at one path mean
-(:mod:`.duplicates`), and how much is too much (:mod:`.limits`). What is accepted is written by :mod:`.tree_writer` and
-:mod:`.file_writer`.
+(:mod:`.duplicates`), and how much is too much (:mod:`.limits`). What is accepted is written by
+:class:`~provisioner.volume.tree.writer.TreeWriter` and :mod:`.file_writer`.
 
-What is refused does not depend on what is on the disk, and links are made last, when everything that they could divert is
-written. Of a file the archive determines content, name, time and whether its owner may execute it; modes and ownership are
-those of the volume, and set-id bits are dropped.
+What is refused does not depend on what is on the disk. Symbolic links are not made here, but when everything that they could
+divert is written: when the whole tree is complete, of which this archive may be a part. Of a file the archive determines
+content, name, time and whether its owner may execute it; modes and ownership are those of the volume, and set-id bits are
+dropped.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ from provisioner.volume.archive.mismatch import explained
 from provisioner.volume.archive.names import MemberNames
 from provisioner.volume.archive.oddities import Oddities
 from provisioner.volume.archive.tar.reader import read_tar
-from provisioner.volume.archive.tree_writer import TreeWriter
 from provisioner.volume.archive.zip.reader import read_zip
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_error
 from provisioner.volume.store.entry import Entry
+from provisioner.volume.tree.taken import TakenPaths
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from provisioner.catalog.artifact import UnpackFormat
@@ -57,8 +59,8 @@ class UnpackTarget:
     """The data set's directory; it is made if it is missing."""
     into: str = ""
     """Directory within ``root`` that the members go into, with POSIX separators; empty for ``root`` itself."""
-    existing: Mapping[str, Entry] = field(default_factory=dict)
-    """What earlier artifacts of the data set put under ``root``, by path. It must not change while the archive is unpacked."""
+    existing: TakenPaths = field(default_factory=TakenPaths)
+    """What other artifacts of the data set put under ``root``. It must not change while the archive is unpacked."""
     artifact: str = ""
     """Key that is noted in each entry."""
     proven: bool = False
@@ -90,7 +92,7 @@ def unpack(
     advance: Callable[[int], None],
     limits: Limits = _DEFAULT_LIMITS,
 ) -> Unpacked:
-    """Unpack ``archive`` and return what came out of it.
+    """Unpack ``archive`` and return what came out of it. Its symbolic links are checked, and not made.
 
     What an earlier attempt left in the tree is replaced where the archive has something at that path, and stays elsewhere.
     After an error the tree holds a part of the archive; it may be unpacked again, or removed.
@@ -184,7 +186,7 @@ class _Unpacker:
             raise self._write_error(error, target.into) from error
 
     def add(self, member: Member) -> None:
-        """Judge one member and write it; symbolic links are only recorded.
+        """Judge one member and write it; symbolic links are only recorded, and made when the whole tree is complete.
 
         Raises:
             ProvisionerError: see :func:`unpack`.
@@ -211,18 +213,13 @@ class _Unpacker:
             raise self._write_error(error, path, member.size) from error
 
     def finish(self) -> Unpacked:
-        """Wait for all files, make the links, and return what came out.
+        """Wait for all files, check the links, and return what came out.
 
         Raises:
             ProvisionerError: see :func:`unpack`.
         """
         self._files.wait()
-        for entry in self._links.take_all():
-            self._check_cancelled()
-            try:
-                self._tree.symlink(entry.path, entry.target)
-            except OSError as error:
-                raise self._write_error(error, entry.path) from error
+        self._links.check()
         return Unpacked(*self._contents.take_all(), oddities=self._oddities.summary())
 
     def wait(self) -> None:
@@ -299,7 +296,10 @@ class _Unpacker:
             raise self._refused(path, "is a hard link to itself")
         if self._record_link(path, entry.moved(path, self._target.artifact)) and entry.kind == "file":
             try:
-                linked = self._tree.hard_link(entry.path, path)
+                linked = self._tree.link_from(self._tree, entry.path, path)
+            except FileNotFoundError as error:
+                reason = f"is a hard link to {quoted(member.target)}, a file of this data set that has not arrived yet"
+                raise self._refused(path, reason) from error
             except OSError as error:
                 raise self._write_error(error, path, entry.size) from error
             if not linked:

@@ -11,7 +11,9 @@ from provisioner.volume.fs.modes import DIRECTORY_MODE, set_mode
 if TYPE_CHECKING:
     from pathlib import Path
 
-HAS_DIR_FD: Final = {os.open, os.mkdir, os.unlink, os.rmdir, os.stat} <= os.supports_dir_fd
+HAS_DIR_FD: Final = {
+    *(os.open, os.mkdir, os.unlink, os.rmdir, os.stat, os.link, os.symlink, os.readlink, os.rename)
+} <= os.supports_dir_fd and os.scandir in os.supports_fd
 """Whether system calls accept paths relative to an open directory (not on Windows)."""
 OPEN_DIRECTORY: Final[int] = (
     os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)

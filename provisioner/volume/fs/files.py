@@ -62,8 +62,9 @@ def read_file(path: Path, limit: int = LARGEST_RECORD) -> bytes:
         OSError: see :func:`open_file`; ``EFBIG`` where it has more bytes.
     """
     with open_file(path) as file:
-        # The stated size is compared first: a sparse file of any size costs nothing to make.
-        data = file.read(limit + 1) if os.fstat(file.fileno()).st_size <= limit else None
+        # The stated size is compared first: a sparse file of any size costs nothing to make. No number is given to read(),
+        # which would take memory for as many bytes.
+        data = file.read() if os.fstat(file.fileno()).st_size <= limit else None
     if data is None or len(data) > limit:
         raise _too_large(path, limit)
     return data

@@ -7,14 +7,10 @@ import errno
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import CHUNK, OPEN_NEW, OPEN_READ, write_all
 from provisioner.volume.fs.modes import EXECUTABLE_MODE, FILE_MODE, set_mode
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _NO_HARD_LINKS: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -29,8 +25,11 @@ _no_reflinks: set[int] = set()
 """Devices that turned out to have no reflinks."""
 _WRITE: Final = 0o222
 
+NameAt = tuple[str, int | None]
+"""A name, and the descriptor of the directory that it is in; without one, a path."""
 
-def link_or_copy(source: Path, target: Path) -> bool:
+
+def link_or_copy(source: NameAt, target: NameAt) -> bool:
     """Make ``target``, which must not exist, a hard link to ``source``, or a copy where hard links are not possible.
 
     A symbolic link is copied as a link with the same text. A copy of a file keeps the modification time and whether it is
@@ -40,31 +39,28 @@ def link_or_copy(source: Path, target: Path) -> bool:
         Whether ``target`` is a hard link, which takes no space.
 
     Raises:
-        VolumeFullError: no space for the copy; the part that was written is removed.
-        VolumeNotWritableError: permission denied, or a read-only volume.
-        VolumeError: any other error, for example because the target exists.
+        OSError: from the system. Of a copy that failed nothing is left.
     """
-    with disk_errors(f"linking {source} to {target}", target):
-        try:
-            if os.link in os.supports_follow_symlinks:
-                os.link(source, target, follow_symlinks=False)
-            else:
-                os.link(source, target)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
+    (old, old_parent), (new, new_parent) = source, target
+    try:
+        if os.link in os.supports_follow_symlinks:
+            os.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False)
         else:
-            return True
-        facts = os.lstat(source)
-        if stat.S_ISLNK(facts.st_mode):
-            os.symlink(os.readlink(source), target)  # noqa: PTH211
-            return False
-    with disk_errors(f"copying {source} to {target}", target, needed=facts.st_size):
+            os.link(old, new)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+    else:
+        return True
+    facts = os.stat(old, dir_fd=old_parent, follow_symlinks=False)
+    if stat.S_ISLNK(facts.st_mode):
+        os.symlink(os.readlink(old, dir_fd=old_parent), new, dir_fd=new_parent)
+    else:
         _copy(source, target, facts)
     return False
 
 
-def share_or_copy(source: Path, target: Path) -> bool:
+def share_or_copy(source: NameAt, target: NameAt) -> bool:
     """Make ``target``, which must not exist, have the bytes of ``source``, so that nobody changes both by editing one.
 
     A reflink is a file of its own. Where the file system has none, both become names of one file, which is made read-only;
@@ -75,39 +71,35 @@ def share_or_copy(source: Path, target: Path) -> bool:
         Whether the bytes are shared, and take no space again.
 
     Raises:
-        VolumeFullError: no space for the copy; the part that was written is removed.
-        VolumeNotWritableError: permission denied, or a read-only volume.
-        VolumeError: any other error, for example because the target exists.
+        OSError: from the system. Of a copy that failed nothing is left.
     """
-    with disk_errors(f"linking {source} to {target}", target):
-        facts = os.lstat(source)
-        if not stat.S_ISREG(facts.st_mode):
-            return link_or_copy(source, target)
-        if _reflink(source, target, facts):
-            return True
+    facts = os.stat(source[0], dir_fd=source[1], follow_symlinks=False)
+    if not stat.S_ISREG(facts.st_mode):
+        return link_or_copy(source, target)
+    if _reflink(source, target, facts):
+        return True
     if _make_read_only(source):
         return link_or_copy(source, target)
-    with disk_errors(f"copying {source} to {target}", target, needed=facts.st_size):
-        _copy(source, target, facts)
+    _copy(source, target, facts)
     return False
 
 
-def _reflink(source: Path, target: Path, facts: os.stat_result) -> bool:
+def _reflink(source: NameAt, target: NameAt, facts: os.stat_result) -> bool:
     """Make a file that shares the blocks of ``source`` until one of the two changes; ``False``: this device has no such files."""
     if not sys.platform.startswith("linux") or facts.st_dev in _no_reflinks:
         return False
     import fcntl  # noqa: PLC0415 - Windows has no such module
 
     mode = EXECUTABLE_MODE if facts.st_mode & stat.S_IXUSR else FILE_MODE
-    reader = os.open(source, OPEN_READ)
+    reader = os.open(source[0], OPEN_READ, dir_fd=source[1])
     try:
-        writer = os.open(target, OPEN_NEW, mode)
+        writer = os.open(target[0], OPEN_NEW, mode, dir_fd=target[1])
         try:
             fcntl.ioctl(writer, _FICLONE, reader)
             set_mode(writer, mode)
             os.utime(writer, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
         except OSError as error:
-            os.unlink(target)  # noqa: PTH108
+            os.unlink(target[0], dir_fd=target[1])
             if error.errno not in _NO_REFLINKS:
                 raise
             _no_reflinks.add(facts.st_dev)
@@ -119,9 +111,9 @@ def _reflink(source: Path, target: Path, facts: os.stat_result) -> bool:
     return True
 
 
-def _make_read_only(path: Path) -> bool:
+def _make_read_only(file: NameAt) -> bool:
     """Take the right to write from everybody; return whether nobody has it now."""
-    handle = os.open(path, OPEN_READ)
+    handle = os.open(file[0], OPEN_READ, dir_fd=file[1])
     try:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
         return not mode & _WRITE or (set_mode(handle, mode & ~_WRITE) and not os.fstat(handle).st_mode & _WRITE)
@@ -129,22 +121,27 @@ def _make_read_only(path: Path) -> bool:
         os.close(handle)
 
 
-def _copy(source: Path, target: Path, facts: os.stat_result) -> None:
+def _copy(source: NameAt, target: NameAt, facts: os.stat_result) -> None:
     mode = EXECUTABLE_MODE if facts.st_mode & stat.S_IXUSR else FILE_MODE
-    reader = os.open(source, OPEN_READ)
+    times = facts.st_mtime_ns, facts.st_mtime_ns
+    reader = os.open(source[0], OPEN_READ, dir_fd=source[1])
     try:
-        writer = os.open(target, OPEN_NEW, mode)
+        writer = os.open(target[0], OPEN_NEW, mode, dir_fd=target[1])
         try:
             set_mode(writer, mode)
             while data := os.read(reader, CHUNK):
                 write_all(writer, data)
+            if os.utime in os.supports_fd:
+                with contextlib.suppress(OSError):
+                    os.utime(writer, ns=times)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(target)  # noqa: PTH108
+                os.unlink(target[0], dir_fd=target[1])
             raise
         finally:
             os.close(writer)
-        with contextlib.suppress(OSError):
-            os.utime(target, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+        if os.utime not in os.supports_fd:
+            with contextlib.suppress(OSError):
+                os.utime(target[0], ns=times)
     finally:
         os.close(reader)

@@ -15,7 +15,7 @@ from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import CHUNK, read_file
-from provisioner.volume.fs.modes import FILE_MODE, undo_umask
+from provisioner.volume.fs.private_files import open_private_file
 from provisioner.volume.staging.hashing import Hasher, digest_mismatch
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Blob:
         with disk_errors(f"staging {artifact.name}"):
             make_directory(directory)
             # Unbuffered: what counts as written is with the kernel, and survives the death of this process.
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), FILE_MODE)
-            self.have = undo_umask(self._file).st_size
+            self._file = open_private_file(self.path)
+            self.have = os.fstat(self._file).st_size
         self._hasher = self._new_hasher()
         if self.have:
             self._resume()
@@ -200,16 +200,15 @@ class Blob:
             with disk_errors(f"removing {path.name}"):
                 path.unlink(missing_ok=True)
 
-    def move_to(self, destination: Path) -> None:
-        """Move the sealed file into a tree on the same file system; missing directories are made.
+    def move_to(self, place: Callable[[Path], None]) -> None:
+        """Close the sealed file, and let ``place`` move it into a tree.
 
         Raises:
             VolumeError: the volume failed.
         """
         self.close()
         with disk_errors(f"placing {self.artifact.name}"):
-            make_directory(destination.parent)
-            os.replace(self.path, destination)
+            place(self.path)
             self._origin_path.unlink(missing_ok=True)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Protocol
 
 from provisioner.errors import DigestMismatchError
-from provisioner.volume.fs.files import CHUNK
+from provisioner.volume.fs.files import CHUNK, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,12 +92,20 @@ def hash_file(path: Path, artifact: Artifact, check_cancelled: Callable[[], None
     """Hash a file; return whether it has the artifact's digest, and its SHA-256.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
-    hasher = Hasher.for_artifact(artifact, path.stat().st_size)
-    buffer = memoryview(bytearray(CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            check_cancelled()
-            hasher.update(buffer[:count])
+    with open_file(path) as file:
+        return hash_open_file(file.fileno(), artifact, check_cancelled)
+
+
+def hash_open_file(handle: int, artifact: Artifact, check_cancelled: Callable[[], None]) -> tuple[bool, str]:
+    """Hash a file that is open, from its beginning; return the same as :func:`hash_file`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    hasher = Hasher.for_artifact(artifact, os.fstat(handle).st_size)
+    while data := os.read(handle, CHUNK):
+        check_cancelled()
+        hasher.update(data)
     return hasher.matches(artifact), hasher.sha256

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.fs.modes import FILE_MODE, undo_umask
+from provisioner.volume.fs.private_files import open_private_file
 from provisioner.volume.staging.journal import Journal
 from provisioner.volume.staging.pieces import PIECE, length_of_piece, number_of_pieces
 
@@ -53,8 +53,7 @@ class PieceFile:
         self.origin: tuple[str, str] | None = None
         with disk_errors("staging", self.path):
             make_directory(directory)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), FILE_MODE)
-            undo_umask(self._file)
+            self._file = open_private_file(self.path)
         try:
             self._resume(check_cancelled)
         except BaseException:
@@ -181,16 +180,15 @@ class PieceFile:
             with disk_errors("removing", path):
                 path.unlink(missing_ok=True)
 
-    def move_to(self, destination: Path) -> None:
-        """Move the whole file into a tree on the same file system; missing directories are made.
+    def move_to(self, place: Callable[[Path], None]) -> None:
+        """Close the whole file, and let ``place`` move it into a tree.
 
         Raises:
             VolumeError: the volume failed.
         """
         self.close()
-        with disk_errors("placing", destination):
-            make_directory(destination.parent)
-            os.replace(self.path, destination)
+        with disk_errors("placing", self.path):
+            place(self.path)
             self._journal.path.unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from provisioner.volume.staging.pieces import PIECE, length_of_piece, number_of_pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -60,10 +61,10 @@ class PieceMemory:
         """Free all memory."""
         self.close()
 
-    def move_to(self, destination: Path) -> None:
+    def move_to(self, place: Callable[[Path], None]) -> None:
         """Raise: the whole file was never in memory at once.
 
         Raises:
             ValueError: always.
         """
-        raise ValueError(f"{destination}: only a part of the file is in memory")
+        raise ValueError(f"{place}: only a part of the file is in memory")

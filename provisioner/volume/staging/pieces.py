@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PIECE: Final = 1 << 20
@@ -61,6 +62,6 @@ class Pieces(Protocol):
         """Close, and remove what is on the disk."""
         ...
 
-    def move_to(self, destination: Path) -> None:
-        """Close, and move the whole file into a tree on the same file system."""
+    def move_to(self, place: Callable[[Path], None]) -> None:
+        """Close, and let ``place`` move the whole file into a tree."""
         ...

@@ -314,14 +314,14 @@ class RangedFile:
         self.close()
         self._pieces.drop()
 
-    def move_to(self, destination: Path) -> None:
-        """Move the sealed file into a tree on the same file system; missing directories are made.
+    def move_to(self, place: Callable[[Path], None]) -> None:
+        """Close the sealed file, and let ``place`` move it into a tree.
 
         Raises:
             VolumeError: the volume failed.
         """
         self.close()
-        self._pieces.move_to(destination)
+        self._pieces.move_to(place)
 
     # --- what readers use --------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-TreeProblem = Literal["missing", "extra", "kind", "size", "digest", "target", "unreadable"]
+TreeProblem = Literal["missing", "extra", "kind", "size", "digest", "target", "outside", "unreadable"]
 """What is wrong with one name in a tree."""
 VersionProblem = Literal["no-tree", "no-manifest", "no-receipt", "checksums"]
 """What is wrong with a version beside its tree's content."""
@@ -45,6 +45,8 @@ class Finding:
                 return f"{path}: changed, sha256 is {self.actual}, expected {self.expected}"
             case "target":
                 return f"{path}: leads to {self.actual!r}, expected {self.expected!r}"
+            case "outside":
+                return f"{path}: {self.actual}"
             case "unreadable":
                 return f"{path}: cannot be read: {self.actual}"
             case _:

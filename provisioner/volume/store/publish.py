@@ -23,13 +23,16 @@ from provisioner.volume.store.newer_records import newer_record_error
 from provisioner.volume.store.receipt_file import read_receipt, write_receipt
 from provisioner.volume.store.tree_check import check_tree
 from provisioner.volume.store.tree_moves import move_tree, replace_tree
+from provisioner.volume.tree.links import TreeLink, make_links
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from provisioner.planning.model import Receipt
     from provisioner.volume.store.cleanup import StoreCleaner
+    from provisioner.volume.store.finding import Finding
     from provisioner.volume.store.inventory import StoreReader
     from provisioner.volume.store.layout import VolumeLayout
     from provisioner.volume.store.manifest import Manifest
@@ -68,8 +71,17 @@ class Publisher:
         self._program_version = program_version
         self._check_cancelled = check_cancelled
 
-    def publish(self, receipt: Receipt, staged: Path, manifest: Manifest, *, switch: bool = True, prune: bool = False) -> None:
-        """Move a staged tree into the store, and let the app read it.
+    def publish(
+        self,
+        receipt: Receipt,
+        staged: Path,
+        manifest: Manifest,
+        *,
+        switch: bool = True,
+        prune: bool = False,
+        origins: Mapping[str, tuple[str, int]] | None = None,
+    ) -> None:
+        """Complete a staged tree with its links, move it into the store, and let the app read it.
 
         A tree that is already there under the same version is wrong or unproven: the two change places, and it is removed.
 
@@ -79,13 +91,16 @@ class Publisher:
             manifest: all that the tree must hold; its names, kinds and sizes are compared.
             switch: let the app read this version; otherwise a superseded version is replaced.
             prune: remove from the staged tree what is not in the manifest; otherwise such a name is an error.
+            origins: name and depth (see :class:`TreeLink`) of what the manifest's entries came from, by artifact.
 
         Raises:
+            UnsafeArchiveError: a link leaves the tree; nothing was published.
             VolumeError: the tree is not what its manifest says, or the volume failed; nothing was published.
         """
         dataset, version = receipt.dataset, receipt.version
         if (newer := self._reader.newer_record(dataset, version)) is not None:
             raise newer_record_error(dataset, newer)
+        make_links(staged, _links_of(manifest, dataset, origins or {}))
         self._check_staged(dataset, staged, manifest, prune=prune)
         for directory in self._record_directories(dataset):
             make_directory(directory)
@@ -156,20 +171,29 @@ class Publisher:
         """Raise an error unless a staged tree is what its manifest says; this is the only walk through it."""
         findings = check_tree(staged, manifest, deep=False, check_cancelled=self._check_cancelled)
         if prune:
-            for finding in findings:
-                if finding.problem == "extra" and not remove_leftover(staged / finding.path):
-                    self._cleaner.clear_staging(dataset)
-                    raise VolumeError(
-                        f"{dataset}: {finding.path!r}, which an earlier attempt left in the staged tree, cannot be removed;"
-                        " it was moved aside, and nothing was published",
-                        hint="Start again: the data set is then built in another place.",
-                    )
+            self._remove_extra(dataset, staged, findings)
             findings = [finding for finding in findings if finding.problem != "extra"]
         if findings:
             raise VolumeError(
                 f"{dataset}: the staged tree is not what was put there ({findings[0]}); it was not published",
                 hint="Something else writes into .provisioner/staging, or the device loses data. Start again.",
             )
+
+    def _remove_extra(self, dataset: str, staged: Path, findings: Sequence[Finding]) -> None:
+        """Remove from a staged tree what an earlier attempt left there."""
+        with disk_errors("removing what does not belong there", staged), TreeWriter(staged) as tree:
+            for finding in findings:
+                if finding.problem != "extra":
+                    continue
+                try:
+                    tree.remove(finding.path)
+                except OSError as error:
+                    self._cleaner.clear_staging(dataset)
+                    raise VolumeError(
+                        f"{dataset}: {finding.path!r}, which an earlier attempt left in the staged tree, cannot be removed;"
+                        " it was moved aside, and nothing was published",
+                        hint="Start again: the data set is then built in another place.",
+                    ) from error
 
     def _put_in_place(self, dataset: str, version: str, staged: Path) -> None:
         """Move a staged tree to where its version belongs, and make it durable with its records."""
@@ -208,3 +232,12 @@ class Publisher:
         path = self._layout.receipt(receipt.dataset, receipt.version)
         make_directory(path.parent)
         write_receipt(path, receipt, self._program_version)
+
+
+def _links_of(manifest: Manifest, dataset: str, origins: Mapping[str, tuple[str, int]]) -> dict[str, TreeLink]:
+    """Return the links of a manifest, by their paths, with what they came from."""
+    return {
+        entry.path: TreeLink(entry.target, *origins.get(entry.artifact, (dataset, 0)))
+        for entry in manifest
+        if entry.kind == "link"
+    }

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import ProvisionerError
 from provisioner.volume.fs.atomic import exchange
-from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.fs.links import link_or_copy
 from provisioner.volume.fs.remove import remove_leftover
+from provisioner.volume.tree.copy import copy_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +37,7 @@ def move_tree(source: Path, target: Path, incoming: Path, check_cancelled: Calla
             with disk_errors(f"moving a tree to {target}"):
                 raise
     try:
-        _copy_tree(source, incoming, check_cancelled)
+        copy_tree(source, incoming, check_cancelled)
         with disk_errors(f"moving a tree to {target}"):
             os.rename(incoming, target)
     except ProvisionerError:
@@ -83,7 +82,7 @@ def replace_tree(
             with disk_errors(f"moving a tree to {target}"):
                 raise
     try:
-        _copy_tree(source, incoming, check_cancelled)
+        copy_tree(source, incoming, check_cancelled)
         sync(incoming)
         with disk_errors(f"moving a tree to {target}"):
             gone = swap_trees(incoming, target, discarded)
@@ -110,14 +109,3 @@ def swap_trees(new: Path, old: Path, discarded: Path) -> Path:
         os.rename(discarded, old)
         raise
     return discarded
-
-
-def _copy_tree(source: Path, target: Path, check_cancelled: Callable[[], None]) -> None:
-    make_directory(target)
-    with disk_errors(f"listing {source}"), os.scandir(source) as entries:
-        for entry in entries:
-            check_cancelled()
-            if entry.is_dir(follow_symlinks=False):
-                _copy_tree(source / entry.name, target / entry.name, check_cancelled)
-            else:
-                link_or_copy(source / entry.name, target / entry.name)

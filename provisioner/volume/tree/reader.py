@@ -1,0 +1,109 @@
+"""Names, files and links of one tree, looked at and read without ever following a link."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from provisioner.volume.fs.directories import HAS_DIR_FD
+from provisioner.volume.fs.errors import disk_error
+from provisioner.volume.fs.files import CHUNK, OPEN_READ
+from provisioner.volume.fs.paths import from_native, to_native
+from provisioner.volume.tree.directories import OpenDirectories
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class TreeReader(OpenDirectories):
+    """A directory tree that is being read."""
+
+    def stat(self, path: str) -> os.stat_result:
+        """Return what the system says of a name; a link is not followed.
+
+        Raises:
+            OSError: from the system; also where a directory above it is missing, or is a link.
+        """
+        name, parent = self.at(path)
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+
+    def link_target(self, path: str) -> str | None:
+        """Return the text of a link; ``None``: there is no link at that path."""
+        try:
+            name, parent = self.at(path)
+            return from_native(os.readlink(name, dir_fd=parent))
+        except OSError:
+            return None
+
+    def open(self, path: str) -> int:
+        """Open a regular file for reading, and return its descriptor.
+
+        Raises:
+            OSError: from the system; also if it is something else than a file.
+        """
+        name, parent = self.at(path)
+        handle = os.open(name, OPEN_READ, dir_fd=parent)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise IsADirectoryError(path)
+        return handle
+
+    def sha256(self, path: str, check_cancelled: Callable[[], None], advance: Callable[[int], None]) -> str:
+        """Return the SHA-256 of a file in hexadecimal digits.
+
+        Args:
+            path: of the file.
+            check_cancelled: called for every MiB; ends the work by raising.
+            advance: called with the number of bytes that were hashed since the last call.
+
+        Raises:
+            OSError: see :meth:`open`.
+        """
+        hasher = hashlib.sha256()
+        handle = self.open(path)
+        try:
+            while data := os.read(handle, CHUNK):
+                hasher.update(data)
+                advance(len(data))
+                check_cancelled()
+        finally:
+            os.close(handle)
+        return hasher.hexdigest()
+
+    def names(self, check_cancelled: Callable[[], None]) -> Iterator[tuple[str, str]]:
+        """Yield every path of the tree, a directory before what is in it, with its kind.
+
+        The kind is that of an entry (``file``, ``link``, ``folder``), or ``other`` for devices and the like. What another
+        process removes meanwhile is left out.
+
+        Raises:
+            VolumeError: a directory cannot be listed.
+        """
+        pending = [""]
+        while pending:
+            directory = pending.pop()
+            try:
+                with os.scandir(self._place(directory)) as listing:
+                    for item in listing:
+                        check_cancelled()
+                        path = f"{directory}/{from_native(item.name)}" if directory else from_native(item.name)
+                        if item.is_symlink():
+                            yield path, "link"
+                        elif item.is_dir(follow_symlinks=False):
+                            pending.append(path)
+                            yield path, "folder"
+                        else:
+                            yield path, "file" if item.is_file(follow_symlinks=False) else "other"
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise disk_error(error, f"listing {directory or '.'!r} in {self.root}", path=self.root) from error
+
+    def _place(self, directory: str) -> str | int:
+        """Return what a listing of a directory is opened by."""
+        if HAS_DIR_FD:
+            return self._handle(directory)
+        self._check_by_path(directory)
+        return os.path.join(self.root, to_native(directory)) if directory else os.fspath(self.root)  # noqa: PTH118

@@ -1,0 +1,299 @@
+"""Files, directories and links written into one tree, and nowhere else, whatever is in the way.
+
+Everything that comes from a source is written by this class: members of archives, plain files, what is taken over from other
+trees, and links. What an earlier, unfinished attempt left at a path is replaced, and never followed.
+
+Methods raise ``OSError`` from the system; the caller knows what was being done, and translates it. A path that is not plain
+and relative raises ``IntegrityError``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.volume.fs.atomic import temporary_name
+from provisioner.volume.fs.directories import OPEN_DIRECTORY
+from provisioner.volume.fs.files import OPEN_NEW, write_all
+from provisioner.volume.fs.links import NameAt, link_or_copy, share_or_copy
+from provisioner.volume.fs.modes import DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE, set_mode
+from provisioner.volume.fs.paths import to_native
+from provisioner.volume.fs.remove import remove_at, remove_tree
+from provisioner.volume.tree.directories import MAX_OPEN, OpenDirectories, is_link_on_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_UTIME_BY_DESCRIPTOR: Final = os.utime in os.supports_fd
+_IS_DIRECTORY: Final = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+"""What a rename of a file to the name of a directory is answered with."""
+_NO_DIRECTORY: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
+"""What opening something else than a directory is answered with; the last, on FreeBSD, for a link."""
+
+
+class TreeWriter(OpenDirectories):
+    """A directory tree that is being written; used by one thread, except for :meth:`fill`. Closing it closes its directories."""
+
+    def __init__(self, root: Path, *, max_open: int = MAX_OPEN) -> None:
+        """Open ``root``; see :class:`OpenDirectories`.
+
+        A path at which a directory was made must not be used for anything else later.
+        """
+        super().__init__(root, max_open=max_open)
+        self._needs_chmod: dict[int, bool] = {}
+        """For each mode, whether the system makes names with another one, because of the umask."""
+
+    def directory(self, path: str) -> None:
+        """Make a directory, and those above it that are missing. If it exists already, it stays, with what is in it.
+
+        Raises:
+            OSError: from the system.
+        """
+        if not path or path in self._handles:
+            return
+        above = path
+        missing = []
+        while above and above not in self._handles:
+            missing.append(above)
+            above = above.rpartition("/")[0]
+        for each in reversed(missing):
+            self._make_directory(each)
+
+    def _make_directory(self, path: str) -> None:
+        name, parent = self.at(path)
+        try:
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+        except FileExistsError:
+            if self._enter(path, name, parent):
+                return
+            self._remove(path, name, parent)
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+        if parent is not None:
+            handle = self._handle(path)
+            if self._needs_chmod.get(DIRECTORY_MODE, True):
+                self._fix_mode(handle, DIRECTORY_MODE)
+
+    def _enter(self, path: str, name: str, parent: int | None) -> bool:
+        """Open something that exists; return ``False`` if it is no directory."""
+        if parent is None:
+            facts = os.lstat(name)
+            return stat.S_ISDIR(facts.st_mode) and not is_link_on_windows(facts)
+        try:
+            self._keep(path, os.open(name, OPEN_DIRECTORY, dir_fd=parent))
+        except OSError as error:
+            if error.errno not in _NO_DIRECTORY:
+                raise
+            return False
+        return True
+
+    def file(self, path: str, blocks: Iterable[bytes], *, executable: bool, mtime_ns: int | None) -> tuple[int, str]:
+        """Write a new file in a directory that exists, and return its size in bytes and its SHA-256.
+
+        Raises:
+            OSError: from the system. What the blocks raise is passed on.
+        """
+        handle = self.create(path, executable=executable)
+        return self.fill(handle, path, blocks, executable=executable, mtime_ns=mtime_ns)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a new file whose content is in memory and was hashed already, in a directory that exists.
+
+        Raises:
+            OSError: from the system.
+        """
+        handle = self.create(path, executable=False)
+        try:
+            if data:
+                write_all(handle, data)
+            self._fix_file_mode(handle, FILE_MODE)
+        finally:
+            # A full or a remote disk may report its error only now.
+            os.close(handle)
+
+    def create(self, path: str, *, executable: bool) -> int:
+        """Make a new, empty file in a directory that exists, and return its descriptor, which :meth:`fill` takes and closes.
+
+        Raises:
+            OSError: from the system.
+        """
+        mode = EXECUTABLE_MODE if executable else FILE_MODE
+        name, parent = self.at(path)
+        try:
+            return os.open(name, OPEN_NEW, mode, dir_fd=parent)
+        except FileExistsError:
+            self._remove(path, name, parent)
+            return os.open(name, OPEN_NEW, mode, dir_fd=parent)
+
+    def fill(self, handle: int, path: str, blocks: Iterable[bytes], *, executable: bool, mtime_ns: int | None) -> tuple[int, str]:
+        """Write the content of a new file, close it, and return its size in bytes and its SHA-256. Works in any thread.
+
+        Raises:
+            OSError: from the system. What the blocks raise is passed on.
+        """
+        try:
+            if isinstance(blocks, tuple):
+                size, sha256 = self._write_once(handle, blocks)
+            else:
+                size, hasher = 0, hashlib.sha256()
+                for data in blocks:
+                    hasher.update(data)
+                    write_all(handle, data)
+                    size += len(data)
+                sha256 = hasher.hexdigest()
+            self._fix_file_mode(handle, EXECUTABLE_MODE if executable else FILE_MODE)
+            if mtime_ns is not None and _UTIME_BY_DESCRIPTOR:
+                # Not an error: some mounts refuse any time, or one so far away. suppress() would cost as much as the call.
+                try:  # noqa: SIM105
+                    os.utime(handle, ns=(mtime_ns, mtime_ns))
+                except OSError:
+                    pass
+        finally:
+            # A full or a remote disk may report its error only now.
+            os.close(handle)
+        if mtime_ns is not None and not _UTIME_BY_DESCRIPTOR:
+            with contextlib.suppress(OSError):
+                os.utime(os.path.join(self.root, path), ns=(mtime_ns, mtime_ns))  # noqa: PTH118
+        return size, sha256
+
+    def place(self, source: Path, path: str) -> None:
+        """Move a file from staging, on the same file system, to a name in a directory that exists.
+
+        Raises:
+            OSError: from the system.
+        """
+        name, parent = self.at(path)
+        try:
+            os.replace(source, name, dst_dir_fd=parent)
+        except OSError as error:
+            if error.errno not in _IS_DIRECTORY:
+                raise
+            self._remove(path, name, parent)
+            os.replace(source, name, dst_dir_fd=parent)
+
+    def link_from(self, tree: OpenDirectories, source: str, path: str) -> bool:
+        """Make a name in a directory that exists a hard link to a file of a tree, which may be this one; or else a copy.
+
+        Returns:
+            Whether it is a hard link, which takes no space.
+
+        Raises:
+            OSError: from the system.
+        """
+        return self._take_over(link_or_copy, tree, source, path)
+
+    def share_from(self, tree: OpenDirectories, source: str, path: str) -> bool:
+        """Give a name in a directory that exists the bytes of a file, so that who edits one does not change the other.
+
+        Returns:
+            Whether the bytes are shared, and take no space again.
+
+        Raises:
+            OSError: from the system.
+        """
+        return self._take_over(share_or_copy, tree, source, path)
+
+    def _take_over(self, take: Callable[[NameAt, NameAt], bool], tree: OpenDirectories, source: str, path: str) -> bool:
+        name, parent = self.at(path)
+        if tree is not self or parent is None:
+            return self._replace(take, tree.at(source), path, (name, parent))
+        # A duplicate, because opening the other directory may close this one.
+        parent = os.dup(parent)
+        try:
+            return self._replace(take, self.at(source), path, (name, parent))
+        finally:
+            os.close(parent)
+
+    def _replace(self, take: Callable[[NameAt, NameAt], bool], source: NameAt, path: str, target: NameAt) -> bool:
+        try:
+            return take(source, target)
+        except FileExistsError:
+            self._remove(path, *target)
+            return take(source, target)
+
+    def symlink(self, path: str, target: str) -> None:
+        """Make a symbolic link with the text ``target`` in a directory that exists.
+
+        Raises:
+            OSError: from the system; also where links are not supported.
+        """
+        name, parent = self.at(path)
+        try:
+            os.symlink(to_native(target), name, dir_fd=parent)
+        except FileExistsError:
+            self._remove(path, name, parent)
+            os.symlink(to_native(target), name, dir_fd=parent)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, a link, or a directory with all that is in it; what does not exist is no error.
+
+        Raises:
+            OSError: from the system.
+            ProvisionerError: it cannot be removed.
+        """
+        try:
+            name, parent = self.at(path)
+        except FileNotFoundError:
+            return
+        self._remove(path, name, parent)
+
+    def folds_names(self) -> bool:
+        """Return whether the file system takes ``a`` and ``A`` for the same name; a file in the root is made to find out.
+
+        Raises:
+            OSError: from the system.
+        """
+        # No member has this name, and nothing can be at it: it is another one each time.
+        probe = temporary_name()
+        self.file(probe, (), executable=False, mtime_ns=None)
+        name, parent = self.at(probe)
+        directory, base = os.path.split(name)
+        try:
+            os.stat(os.path.join(directory, base.upper()), dir_fd=parent, follow_symlinks=False)  # noqa: PTH118
+        except FileNotFoundError:
+            return False
+        else:
+            return True
+        finally:
+            os.unlink(name, dir_fd=parent)
+
+    @staticmethod
+    def _write_once(handle: int, blocks: tuple[bytes, ...]) -> tuple[int, str]:
+        """Write content that is in memory as a whole, which is so for most files."""
+        data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        if data:
+            write_all(handle, data)
+        return len(data), hashlib.sha256(data).hexdigest()
+
+    def _remove(self, path: str, name: str, parent: int | None) -> None:
+        """Remove what is in the way; the descriptor ``parent`` stays open."""
+        if path in self._handles:
+            self._forget(path)
+        if parent is None:
+            remove_tree(Path(name))
+        else:
+            remove_at(parent, os.fsencode(name))
+
+    # --- modes
+
+    def _fix_file_mode(self, handle: int, mode: int) -> None:
+        """Do the same as :meth:`_fix_mode` in one system call: a file has no inherited bits to keep."""
+        if self._needs_chmod.get(mode):
+            try:
+                os.fchmod(handle, mode)
+            except OSError:
+                self._fix_mode(handle, mode)
+        else:
+            self._fix_mode(handle, mode)
+
+    def _fix_mode(self, handle: int, mode: int) -> None:
+        """Restore what the umask took; whether it takes anything is found out once for each mode."""
+        needs_chmod = self._needs_chmod.get(mode)
+        if needs_chmod is None and hasattr(os, "fchmod"):
+            needs_chmod = self._needs_chmod[mode] = stat.S_IMODE(os.fstat(handle).st_mode) & 0o777 != mode
+        if needs_chmod:
+            self._needs_chmod[mode] = set_mode(handle, mode)
