@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -192,7 +194,8 @@ def shortfall(stage: Stage) -> str:
 
 def mistakes(stage: Stage) -> str:
     """Return the commonest mistakes of a new user, each with the message that it gets."""
-    return "\n\n".join(_mistake(stage, number, mistake) for number, mistake in enumerate(MISTAKES, 1))
+    with ThreadPoolExecutor(4) as threads:
+        return "\n\n".join(threads.map(partial(_mistake, stage), range(1, len(MISTAKES) + 1), MISTAKES))
 
 
 def _mistake(stage: Stage, number: int, mistake: Mistake) -> str:

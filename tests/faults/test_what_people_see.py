@@ -202,6 +202,15 @@ def test_the_directory_of_the_data_exists_after_a_degraded_run(shelf: Shelf, vol
     assert "WARNING" in outcome.err
 
 
+def test_the_directory_of_the_data_exists_after_a_partial_run(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """Where all data sets are optional and none could be had, ``provision.env`` names a directory that exists."""
+    shelf.add("alpha", shelf.file("a.tar.gz", some_files("a")), optional=True)
+    hub.faults.add("status", path="*/a.tar.gz", status=404)
+    volume.ready()
+    assert f"DATASETS_DIR={volume.root}/datasets" in (volume.root / "provision.env").read_text("utf-8")
+    assert (volume.root / "datasets").is_dir()
+
+
 def test_the_directory_cannot_be_made(shelf: Shelf, volume: Volume) -> None:
     """Where that directory cannot be made, the app is started all the same, and the log says so."""
     shelf.add("alpha", shelf.file("a.tar.gz", some_files("a")))
