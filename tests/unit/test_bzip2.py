@@ -16,6 +16,7 @@ from provisioner.volume.archive import bzip2
 from provisioner.volume.archive.bzip2 import decompress_blocks
 from provisioner.volume.archive.cursor import Cursor
 from provisioner.volume.archive.decompress import decompress
+from provisioner.volume.archive.oddities import Oddities
 from tests.support.incoming import Arriving
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 
 NOISE = random.Random(0).randbytes(1_000_000)  # noqa: S311 - no secret
 PI = f"{0x314159265359:048b}"
+UNPROVEN = Oddities("archive", proven=False)
 ROOT = f"{0x177245385090:048b}"
 
 
 def unpacked(data: bytes, *, piece: int = 50_000, cores: int = 2) -> bytes:
     """Return the decompressed bytes of an archive that is still arriving."""
     with Arriving(data, piece=piece) as archive:
-        return b"".join(decompress_blocks(Cursor(archive), cores))
+        return b"".join(decompress_blocks(Cursor(archive), cores, UNPROVEN))
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +157,7 @@ def test_wrong_data_are_refused(data: bytes, reason: str) -> None:
 def test_closing_before_the_end() -> None:
     """Closing ends the threads, even if blocks were found and are not decoded yet."""
     with Arriving(bz2.compress(NOISE, 1), piece=10_000_000) as archive:
-        pieces = decompress_blocks(Cursor(archive), 2)
+        pieces = decompress_blocks(Cursor(archive), 2, UNPROVEN)
         assert next(pieces)
         pieces.close()
 
@@ -166,7 +168,7 @@ def test_an_error_of_the_transfer_is_passed_on() -> None:
     with Arriving(packed, piece=400_000, error=VolumeError("lost")) as archive:
         got: list[bytes] = []
         with pytest.raises(VolumeError, match="lost"):
-            got.extend(decompress_blocks(Cursor(archive), 2))
+            got.extend(decompress_blocks(Cursor(archive), 2, UNPROVEN))
     assert NOISE.startswith(b"".join(got))
     assert len(b"".join(got)) > 500_000
 
@@ -175,7 +177,7 @@ def test_the_sequential_reader_agrees() -> None:
     """The decoder without threads, which is used on one core, gives the same bytes."""
     packed = bz2.compress(NOISE, 3) + bz2.compress(NOISE[:10]) + bytes(7)
     with Arriving(packed) as archive:
-        assert b"".join(decompress(Cursor(archive), "tar.bz2")) == unpacked(packed)
+        assert b"".join(decompress(Cursor(archive), "tar.bz2", UNPROVEN)) == unpacked(packed)
 
 
 def test_every_bit_has_its_leading_block() -> None:

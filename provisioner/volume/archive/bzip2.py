@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.volume.archive.bits import PATTERN_BITS, bytes_for, find_pattern, pack_bits, read_bits
 from provisioner.volume.archive.errors import broken_stream
+from provisioner.volume.archive.trailer import next_stream
 from provisioner.volume.archive.workers import ReadAhead, Task, WorkerPool
 from provisioner.volume.fs.files import CHUNK
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from provisioner.volume.archive.cursor import Cursor
+    from provisioner.volume.archive.oddities import Oddities
 
 _BLOCK_MAGIC: Final = 0x314159265359
 _END_MAGIC: Final = 0x177245385090
@@ -41,8 +43,13 @@ _MAX_TABLES_SIZE: Final = 64 * 1024
 """Bytes; more than what precedes the symbols of a block."""
 
 
-def decompress_blocks(source: Cursor, cores: int) -> Generator[bytes, None, None]:
+def decompress_blocks(source: Cursor, cores: int, oddities: Oddities) -> Generator[bytes, None, None]:
     """Yield what the bzip2 streams of ``source`` hold, one after the other, in pieces of at most a MiB.
+
+    Args:
+        source: the archive.
+        cores: how many threads decode.
+        oddities: is told what is odd, and raises if that cannot be accepted.
 
     Raises:
         BrokenArchiveError: no bzip2, damaged, truncated, or followed by something else.
@@ -50,7 +57,7 @@ def decompress_blocks(source: Cursor, cores: int) -> Generator[bytes, None, None
     """
     with WorkerPool(cores, "bzip2") as pool:
         # Beside the blocks that are being decoded, one waits for its turn: a block's end is known when the next one begins.
-        items = ReadAhead(_submitted(_Splitter(source).items(), pool), cores + 1, "bzip2-split")
+        items = ReadAhead(_submitted(_Splitter(source, oddities).items(), pool), cores + 1, "bzip2-split")
         try:
             yield from _Joiner(source, items).pieces()
         finally:
@@ -135,8 +142,9 @@ def _submitted(items: Iterator[_Block | _StreamEnd], pool: WorkerPool) -> Iterat
 class _Splitter:
     """The search for the beginnings and ends of blocks."""
 
-    def __init__(self, source: Cursor) -> None:
+    def __init__(self, source: Cursor, oddities: Oddities) -> None:
         self._source = source
+        self._oddities = oddities
         self._buffer = bytearray()
         self._streams = 0
         self._blocks = 0
@@ -166,11 +174,10 @@ class _Splitter:
             if not self._read_more():
                 self._fail("it is empty")
         else:
-            self._buffer = self._buffer.lstrip(b"\0")
-            while not self._buffer and self._read_more():
-                self._buffer = self._buffer.lstrip(b"\0")
-            if not self._buffer:
+            rest = next_stream(self._source, bytes(self._buffer), "tar.bz2", self._oddities, self._streams)
+            if not rest:
                 return None
+            self._buffer[:] = rest
         self._streams += 1
         self._blocks = self._crc = 0
         self._read_at_least(_HEADER_SIZE)

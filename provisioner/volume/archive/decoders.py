@@ -65,6 +65,16 @@ def xz_decoder() -> Decoder:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT)
 
 
+def old_lzma_decoder() -> Decoder:
+    """Return a decoder of the format that came before xz (``.lzma``), which has no checksum; memory as for xz."""
+    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MEMORY_LIMIT)
+
+
+def is_unchecked(decoder: Decoder) -> bool:
+    """Return whether what a decoder has returned has a checksum of a kind that it does not know (xz)."""
+    return isinstance(decoder, lzma.LZMADecompressor) and not lzma.is_check_supported(decoder.check)
+
+
 def raw_lzma_decoder(properties: int, dictionary: int) -> Decoder:
     """Return a decoder of raw LZMA1 data.
 

@@ -2,7 +2,7 @@
 
 Stricter than the file objects of the standard library where that protects a data set: those of ``bz2`` and ``lzma`` ignore
 what follows the last stream. Here zeros may follow (tapes and some tools pad) and another stream may follow (``pigz``,
-``pbzip2`` and ``zstd -T`` write many); anything else is a broken archive.
+``pbzip2`` and ``zstd -T`` write many); anything else is judged by :mod:`~provisioner.volume.archive.trailer`.
 
 Where there is more than one core, a thread decompresses ahead of the reader, and bzip2 is decoded by several threads
 (:mod:`~provisioner.volume.archive.bzip2`).
@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.archive import workers
 from provisioner.volume.archive.cursor import Cursor
-from provisioner.volume.archive.decoders import bzip2_decoder, decoder_errors, gzip_decoder, xz_decoder, zstd_decoder
+from provisioner.volume.archive.decoders import (
+    bzip2_decoder,
+    decoder_errors,
+    gzip_decoder,
+    is_unchecked,
+    old_lzma_decoder,
+    xz_decoder,
+    zstd_decoder,
+)
 from provisioner.volume.archive.errors import broken_stream
+from provisioner.volume.archive.trailer import next_stream
 from provisioner.volume.fs.files import CHUNK
 
 if TYPE_CHECKING:
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from provisioner.volume.archive.decoders import Decoder
+    from provisioner.volume.archive.oddities import Oddities
     from provisioner.volume.staging.incoming import Incoming
 
 _READ_SIZE: Final = 256 * 1024
@@ -34,6 +44,8 @@ _PIECE_SIZE: Final = 256 * 1024
 _PIECES_AHEAD: Final = 8
 """Pieces that are decompressed before the reader asks for them."""
 
+_OLD_LZMA: Final = b"\x5d\0\0"
+
 _DECODERS: Final[dict[str, Callable[[], Decoder]]] = {
     "tar.gz": gzip_decoder,
     "tar.bz2": bzip2_decoder,
@@ -42,7 +54,7 @@ _DECODERS: Final[dict[str, Callable[[], Decoder]]] = {
 }
 
 
-def open_tar(archive: Incoming, form: str) -> io.BufferedReader[io.RawIOBase]:
+def open_tar(archive: Incoming, form: str, oddities: Oddities) -> io.BufferedReader[io.RawIOBase]:
     """Return the bytes of a tar archive, decompressed if ``form`` is a compressed one.
 
     Reading raises what :func:`decompress` raises. Closing ends the threads that decompress.
@@ -53,19 +65,24 @@ def open_tar(archive: Incoming, form: str) -> io.BufferedReader[io.RawIOBase]:
     if form not in _DECODERS:
         pieces = source.pieces()
     elif cores == 1:
-        pieces = decompress(source, form)
+        pieces = decompress(source, form, oddities)
     elif form == "tar.bz2":
         # Imported here because few archives need it.
         from provisioner.volume.archive.bzip2 import decompress_blocks  # noqa: PLC0415
 
-        pieces = decompress_blocks(source, cores)
+        pieces = decompress_blocks(source, cores, oddities)
     else:
-        pieces = workers.ReadAhead(decompress(source, form), _PIECES_AHEAD, "decompress")
+        pieces = workers.ReadAhead(decompress(source, form, oddities), _PIECES_AHEAD, "decompress")
     return io.BufferedReader(PieceStream(pieces), CHUNK)
 
 
-def decompress(source: Cursor, form: str) -> Generator[bytes, None, None]:
+def decompress(source: Cursor, form: str, oddities: Oddities) -> Generator[bytes, None, None]:
     """Yield what the compressed streams of an archive hold, one after the other, in pieces of at most 256 KiB.
+
+    Args:
+        source: the archive.
+        form: its format.
+        oddities: is told what is odd, and raises if that cannot be accepted.
 
     Raises:
         BrokenArchiveError: not of that format, damaged, truncated, or followed by something else.
@@ -79,15 +96,13 @@ def decompress(source: Cursor, form: str) -> Generator[bytes, None, None]:
     def broken(reason: str) -> Exception:
         return broken_stream(source.name, form, reason, bytes_read=source.position, has_output=has_output, stream_number=streams)
 
-    while True:
-        if streams:
-            pending = pending.lstrip(b"\0")
-            while not pending and (more := source.read(_READ_SIZE)):
-                pending = more.lstrip(b"\0")
-            if not pending:
-                return
-        elif not pending:
-            raise broken("it is empty")
+    if not pending:
+        raise broken("it is empty")
+    if form == "tar.xz" and pending.startswith(_OLD_LZMA) and oddities.proven:
+        # As the program xz does.
+        oddities.accept("it is an LZMA file of the old format and no xz file")
+        new_decoder = old_lzma_decoder
+    while pending:
         decoder = new_decoder()
         streams += 1
         has_output = False
@@ -106,7 +121,9 @@ def decompress(source: Cursor, form: str) -> Generator[bytes, None, None]:
                 yield data
             elif at_end and not decoder.eof:
                 raise broken("it ends in the middle of a compressed stream")
-        pending = decoder.unused_data or source.read(_READ_SIZE)
+        if is_unchecked(decoder):
+            oddities.accept("its checksums are of an unknown kind, and were not compared")
+        pending = next_stream(source, decoder.unused_data or source.read(_READ_SIZE), form, oddities, streams)
 
 
 class PieceStream(io.RawIOBase):

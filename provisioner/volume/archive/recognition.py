@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.volume.archive.tar.header import BLOCK_SIZE, CHECKSUM, ZERO_BLOCK, checksum_matches, parse_number
+from provisioner.volume.archive.tar.header import BLOCK_SIZE, is_header
 
 if TYPE_CHECKING:
     from provisioner.catalog.artifact import UnpackFormat
@@ -29,7 +29,14 @@ class Kind:
     forms: tuple[UnpackFormat, ...] = ()
     """The formats that a catalog may state for such a file; none: it cannot be unpacked."""
 
+    @property
+    def is_archive(self) -> bool:
+        """Whether such a file is compressed, or holds other files."""
+        return self.name not in _SINGLE
 
+
+_SINGLE: Final = frozenset({"html", "xml", "json", "lfs-pointer", "pdf"})
+"""Kinds that are one file and not compressed."""
 _ZIP: Final = Kind("zip", "a zip archive", ("zip",))
 _SPLIT_ZIP: Final = Kind("zip-part", "the first part of a split zip archive")
 _TAR: Final = Kind("tar", "a tar archive that is not compressed", ("tar",))
@@ -95,7 +102,7 @@ def recognise(head: bytes) -> Kind | None:
             return kind
     if _ZSTD_SKIPPABLE.match(head):
         return next(kind for _, kind in _SIGNATURES if kind.name == "zstd")
-    if _is_tar(head[:BLOCK_SIZE]):
+    if is_header(head[:BLOCK_SIZE]):
         return _TAR
     return _recognise_text(head)
 
@@ -108,13 +115,6 @@ def is_page_or_pointer(kind: Kind | None) -> bool:
 def is_part_name(name: str) -> bool:
     """Return whether a name is one that programs give to a part of a split archive, such as ``x.zip.001`` or ``x.z01``."""
     return bool(_PART_NAME.search(name)) and not name.lower().endswith((".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst"))
-
-
-def _is_tar(block: bytes) -> bool:
-    if len(block) < BLOCK_SIZE or block == ZERO_BLOCK:
-        return False
-    stated = parse_number(block[CHECKSUM])
-    return stated is not None and checksum_matches(block, stated)
 
 
 def _recognise_text(head: bytes) -> Kind | None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.errors import BrokenArchiveError, IntegrityError
 from provisioner.volume.archive.decompress import open_tar
 from provisioner.volume.archive.duplicates import TreeContents
-from provisioner.volume.archive.errors import quoted, unsafe_member, write_error
+from provisioner.volume.archive.errors import broken_archive, quoted, unsafe_member, write_error
 from provisioner.volume.archive.file_writer import FileWriter
 from provisioner.volume.archive.limits import LimitCounter, Limits
 from provisioner.volume.archive.links import ArchiveLinks
@@ -145,8 +145,8 @@ def _members(
     elif form == "none":
         raise ValueError("not an archive")
     else:
-        with open_tar(archive, form) as stream:
-            yield from read_tar(stream, archive.name, check_cancelled)
+        with open_tar(archive, form, oddities) as stream:
+            yield from read_tar(stream, archive.name, oddities, check_cancelled)
 
 
 class _Unpacker:
@@ -292,8 +292,12 @@ class _Unpacker:
         entry = self._contents.added(source) or self._contents.existing(source)
         if entry is None or entry.kind == "folder":
             raise self._refused(path, f"is a hard link to {quoted(member.target)}, which is no earlier file of the archive")
+        if member.size and self._files.digest(member) != (entry.size, entry.sha256):
+            reason = f"the hard link {quoted(path)} has content, and other content than {quoted(member.target)}"
+            raise broken_archive(self._archive, reason)
         if entry.path == path:
-            raise self._refused(path, "is a hard link to itself")
+            # Where a file with several names is given to tar twice by one of them. It is there, and stays.
+            return
         if self._record_link(path, entry.moved(path, self._target.artifact)) and entry.kind == "file":
             try:
                 linked = self._tree.link_from(self._tree, entry.path, path)

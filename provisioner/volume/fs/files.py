@@ -145,3 +145,9 @@ def write_all(handle: int, data: bytes | memoryview) -> None:
         rest = memoryview(data)[written:]
         while rest:
             rest = rest[os.write(handle, rest) :]
+
+
+class Hole(bytes):
+    """Zeros that need not be written: whoever writes them may leave a hole in the file."""
+
+    __slots__ = ()

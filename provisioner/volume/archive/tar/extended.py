@@ -1,28 +1,50 @@
 """Extended headers: what precedes a tar member and replaces fields of its header, because these are too small.
 
 Specifications: POSIX.1-2017, "pax", "pax Header Block" (types ``x`` and ``g``); GNU tar manual, "Basic Tar Format" (types
-``L`` and ``K``, a long name and a long link target).
+``L`` and ``K``, a long name and a long link target) and "Storing Sparse Files".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from array import array
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.volume.archive.errors import broken_archive, unsafe_archive
 from provisioner.volume.archive.member import valid_time
-from provisioner.volume.archive.tar.header import parse_text
+from provisioner.volume.archive.tar.header import parse_decimal, parse_text
+from provisioner.volume.archive.tar.sparse import MAX_PIECES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from provisioner.volume.archive.oddities import Oddities
 
 MAX_EXTENDED_SIZE: Final = 1024 * 1024
-"""Bytes of one extended header. It is held in memory, and the archive states its size."""
+"""Bytes of an extended header that are held in memory; the archive states its size."""
+MAX_SKIPPED_SIZE: Final = 256 * 1024 * 1024
+"""Bytes of an extended header that are passed over, for an attribute that nothing needs: a resource fork, an ACL."""
 MAX_EXTENDED_COUNT: Final = 16
 """Extended headers in a row. Each belongs to the next member, and there must be one."""
 
-_MAX_LENGTH_DIGITS: Final = 8
-_MAX_DIGITS: Final = len(str(1 << 64))
+_NEEDED: Final = frozenset({b"path", b"linkpath", b"size", b"mtime", b"SCHILY.filetype", b"GNU.dumpdir"})
+_SPARSE: Final = b"GNU.sparse."
+_MAX_LENGTH_DIGITS: Final = 20
+_MAX_KEY: Final = 4096
+
+
+@dataclass(slots=True)
+class Sparse:
+    """What extended headers state about a sparse file."""
+
+    size: int | None = None
+    """Bytes, holes included."""
+    major: int = 0
+    """Version of the format: 0, whose map is here, or 1, whose map stands before the content."""
+    name: bytes | None = None
+    numbers: array[int] = field(default_factory=partial(array, "Q"))
+    """Of format 0: places and sizes of the pieces that are stored, in turn."""
 
 
 @dataclass(slots=True)
@@ -33,67 +55,157 @@ class Extended:
     linkpath: bytes | None = None
     size: int | None = None
     mtime_ns: int | None = None
+    sparse: Sparse | None = None
+    leaves_out: bool = False
+    """Whether the member is a directory of an incremental dump that leaves out some of its files."""
 
-    def update(self, kind: int, data: bytes, archive: str) -> None:
-        """Add what one more extended header states.
+    def add_text(self, kind: int, data: bytes) -> None:
+        """Add a long name (``L``) or a long link target (``K``)."""
+        if kind == ord("L"):
+            self.path = parse_text(data)
+        else:
+            self.linkpath = parse_text(data)
+
+    def add(self, records: Iterable[tuple[bytes, bytes]], archive: str) -> None:
+        """Add what one more pax header states.
 
         Args:
-            kind: its type: the code of ``x``, ``g``, ``X``, ``L`` or ``K``.
-            data: its content.
+            records: keys and values.
             archive: name of the archive, for messages.
 
         Raises:
-            BrokenArchiveError: the content is malformed.
-            UnsafeArchiveError: it describes a sparse file.
+            BrokenArchiveError: a value is malformed.
+            UnsafeArchiveError: it describes a sparse file in a format that is not understood.
         """
-        if kind == ord("L"):
-            self.path = parse_text(data)
-        elif kind == ord("K"):
-            self.linkpath = parse_text(data)
-        else:
-            for key, value in _records(data, archive):
-                self._set(key, value, archive, is_global=kind == ord("g"))
+        for key, value in records:
+            if key == b"path":
+                # Without a value, the header counts again.
+                self.path = value or None
+            elif key == b"linkpath":
+                self.linkpath = value or None
+            elif key == b"size":
+                self.size = parse_decimal(value, archive) if value else None
+            elif key == b"mtime":
+                self.mtime_ns = _time(value)
+            elif key == b"GNU.dumpdir":
+                self.leaves_out = self.leaves_out or leaves_out(value)
+            elif key.startswith(_SPARSE):
+                self._add_sparse(key.removeprefix(_SPARSE), value, archive)
+            elif key == b"SCHILY.filetype" and value == b"sparse":
+                raise unsupported_sparse(archive)
 
-    def _set(self, key: bytes, value: bytes, archive: str, *, is_global: bool) -> None:
-        if key.startswith(b"GNU.sparse."):
-            raise unsafe_archive(archive, "it holds sparse files", hint="Pack it again without --sparse.")
-        if key not in {b"path", b"linkpath", b"size", b"mtime"}:
-            return
-        if is_global:
-            # One name or size for all members cannot be meant. One time for all is ignored.
-            if key != b"mtime":
-                raise broken_archive(archive, f"a global header sets {key.decode()}")
-        elif key == b"path":
-            self.path = value
-        elif key == b"linkpath":
-            self.linkpath = value
-        elif key == b"size":
-            self.size = _decimal(value, archive)
-        else:
-            self.mtime_ns = _time(value)
+    def add_global(self, records: Iterable[tuple[bytes, bytes]], archive: str, oddities: Oddities) -> None:
+        """Add what one more global header states: of that, only a time is meant for all members that follow.
+
+        Raises:
+            BrokenArchiveError: a name or a size for all members, without a digest that proves the archive.
+        """
+        for key, value in records:
+            if key == b"mtime":
+                self.mtime_ns = _time(value)
+            elif value and (key in {b"path", b"linkpath", b"size"} or key.startswith(_SPARSE)):
+                # Readers differ: most pass over it.
+                what = key.decode("ascii", "replace")
+                refusal = broken_archive(archive, f"a global header sets {what}")
+                oddities.accept(f"a global header sets {what}, which is ignored", refusal=refusal)
+
+    def _add_sparse(self, key: bytes, value: bytes, archive: str) -> None:
+        if self.sparse is None:
+            self.sparse = Sparse()
+        sparse = self.sparse
+        if key == b"name":
+            sparse.name = value or None
+        elif key in {b"size", b"realsize"}:
+            sparse.size = parse_decimal(value, archive)
+        elif key in {b"offset", b"numbytes"}:
+            if len(sparse.numbers) >= 2 * MAX_PIECES:
+                _fail(archive)
+            sparse.numbers.append(parse_decimal(value, archive))
+        elif key == b"map":
+            sparse.numbers = array("Q", (parse_decimal(number, archive) for number in value.split(b",")) if value else ())
+        elif key == b"major":
+            sparse.major = parse_decimal(value, archive)
+            if sparse.major > 1:
+                raise unsupported_sparse(archive)
 
 
-def _records(data: bytes, archive: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys and values of a pax header: ``LENGTH KEY=VALUE`` and a line feed; the length counts the whole record."""
+def unsupported_sparse(archive: str) -> Exception:
+    """Return the error for a sparse file in a format that is not understood."""
+    return unsafe_archive(archive, "it holds sparse files in an unknown format", hint="Pack it again without --sparse.")
+
+
+def leaves_out(names: bytes) -> bool:
+    """Return whether a directory of an incremental dump has files that the dump leaves out, because they had not changed.
+
+    Its content is a list of names, each with a letter before it (``N``: left out) and a NUL behind it.
+    """
+    return names.startswith(b"N") or b"\0N" in names
+
+
+def parse_records(data: bytes, archive: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values of a pax header: ``LENGTH KEY=VALUE`` and a line feed; the length counts the whole record.
+
+    Raises:
+        BrokenArchiveError: it is malformed.
+    """
     start = 0
     while start < len(data):
         blank = data.find(b" ", start, start + _MAX_LENGTH_DIGITS)
-        length = _decimal(data[start:blank], archive) if blank > start else 0
+        length = parse_decimal(data[start:blank], archive) if blank > start else 0
         record = data[start : start + length]
         if len(record) != length or not record.endswith(b"\n") or blank >= start + length:
-            raise broken_archive(archive, "an extended header that makes no sense")
+            _fail(archive)
         key, equals, value = record[blank - start + 1 : -1].partition(b"=")
         if not equals:
-            raise broken_archive(archive, "an extended header that makes no sense")
+            _fail(archive)
         yield key, value
         start += length
 
 
-def _decimal(text: bytes, archive: str) -> int:
-    # Not int() alone, which takes signs, blanks and underscores.
-    if not text.isdigit() or len(text) > _MAX_DIGITS:
-        raise broken_archive(archive, f"an extended header with the number {text[:32]!r}")
-    return int(text)
+def stream_records(pieces: Iterator[bytes], archive: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the records of a large pax header that something needs; the others are passed over, however large they are.
+
+    Args:
+        pieces: its content, which is read to its end.
+        archive: name of the archive, for messages.
+
+    Raises:
+        BrokenArchiveError: it is malformed, or a record that is needed is too large.
+    """
+    buffer = bytearray()
+
+    def fill(count: int) -> bool:
+        while len(buffer) < count and (piece := next(pieces, b"")):
+            buffer.extend(piece)
+        return len(buffer) >= count
+
+    while fill(1):
+        fill(_MAX_LENGTH_DIGITS + _MAX_KEY)
+        blank = buffer.find(b" ", 0, _MAX_LENGTH_DIGITS)
+        length = parse_decimal(bytes(buffer[:blank]), archive) if blank > 0 else 0
+        equals = buffer.find(b"=", blank, min(length, blank + _MAX_KEY))
+        if equals < 0 or length <= equals + 1:
+            _fail(archive)
+        key = bytes(buffer[blank + 1 : equals])
+        if key in _NEEDED or key.startswith(_SPARSE):
+            if length > MAX_EXTENDED_SIZE:
+                raise broken_archive(archive, f"an extended header of {length} bytes for {key.decode('ascii')}")
+            if not fill(length) or buffer[length - 1] != ord("\n"):
+                _fail(archive)
+            yield key, bytes(buffer[equals + 1 : length - 1])
+        else:
+            while length > len(buffer):
+                length -= len(buffer)
+                buffer.clear()
+                if not fill(1):
+                    _fail(archive)
+            if buffer[length - 1] != ord("\n"):
+                _fail(archive)
+        del buffer[:length]
+
+
+def _fail(archive: str) -> NoReturn:
+    raise broken_archive(archive, "an extended header that makes no sense")
 
 
 def _time(value: bytes) -> int | None:

@@ -1,189 +1,313 @@
-"""The members of a tar archive, in one pass over a stream: POSIX ustar and pax, GNU, and the old V7 format.
+"""The members of a tar archive, in one pass over a stream: POSIX ustar and pax, GNU, star, and the old V7 format.
 
 Why not :mod:`tarfile`: it takes a damaged header in the middle for the end of the archive, without an error, and takes
 several times as long for small files. The formats are those of POSIX.1-2017, "pax", and of the GNU tar manual, "Basic Tar
-Format"; what they leave open is refused rather than guessed.
+Format"; what they leave open is refused rather than guessed, unless a digest proves the bytes and common readers agree.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
+from provisioner.errors import BrokenArchiveError
 from provisioner.volume.archive.errors import broken_archive, quoted, unsafe_member
 from provisioner.volume.archive.member import Member, valid_time
-from provisioner.volume.archive.tar.extended import MAX_EXTENDED_COUNT, MAX_EXTENDED_SIZE, Extended
+from provisioner.volume.archive.recognition import recognise
+from provisioner.volume.archive.tar.extended import (
+    MAX_EXTENDED_COUNT,
+    MAX_EXTENDED_SIZE,
+    MAX_SKIPPED_SIZE,
+    Extended,
+    parse_records,
+    stream_records,
+    unsupported_sparse,
+)
 from provisioner.volume.archive.tar.header import (
     BLOCK_SIZE,
-    CHECKSUM,
     MODE,
     MTIME,
     SIZE,
     TARGET,
     TYPE,
     ZERO_BLOCK,
-    checksum_matches,
+    is_header,
+    is_star,
     member_name,
     parse_number,
     parse_text,
 )
-from provisioner.volume.fs.files import CHUNK
+from provisioner.volume.archive.tar.sparse import SparseMap, checked, old_map, stored_map
+from provisioner.volume.archive.tar.stream import BlockStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO, NoReturn
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
+
+    from provisioner.volume.archive.oddities import Oddities
 
 _MAX_TRAILER: Final = 64 * 1024 * 1024
 """Bytes after the end mark: padding to the size of a tape's record, and tapes had records of a MiB at most."""
 
-_EXTENDED_TYPES: Final = b"xgXLKV"
-_VOLUME_LABEL: Final = ord("V")
+_NO_TAR_HINT: Final = "If that is what the publisher offers, the catalog's entry should say 'unpack: none'."
+
+_EXTENDED_TYPES: Final = b"xgXLKVA"
+_TEXT_TYPES: Final = b"LK"
+_SKIPPED_TYPES: Final = b"VA"
+"""The label of a volume; an ACL of Solaris."""
+_GLOBAL: Final = ord("g")
 _DIRECTORY: Final = ord("5")
+_DUMPED_DIRECTORY: Final = ord("D")
 _HARD_LINK: Final = ord("1")
-_LINK_TYPES: Final = b"12"
+_SYMLINK: Final = ord("2")
+_OLD_SPARSE: Final = ord("S")
 _FILE_TYPES: Final = frozenset(b"\x0007")
+_NO_CONTENT: Final = frozenset(b"25")
+"""Types for which the size in the header counts nothing: that of a directory is a quota."""
 _REFUSED_TYPES: Final = {
     ord("3"): "a character device",
     ord("4"): "a block device",
     ord("6"): "a FIFO",
-    ord("S"): "a sparse file",
     ord("M"): "a part of a file that began in another volume",
-    ord("D"): "an incremental dump's directory",
     ord("N"): "an old GNU long name",
 }
 _OWNER_EXECUTES: Final = 0o100
 
 
-def read_tar(stream: BinaryIO, name: str, check_cancelled: Callable[[], None]) -> Iterator[Member]:
+def read_tar(stream: BinaryIO, name: str, oddities: Oddities, check_cancelled: Callable[[], None]) -> Iterator[Member]:
     """Yield the members of the tar archive in ``stream``, which is read to its end.
+
+    If another archive follows the end mark (parts that were joined), its members are yielded, too.
 
     Args:
         stream: the archive's bytes, decompressed.
         name: the archive's name, for messages.
+        oddities: is told what is odd, and raises if that cannot be accepted.
         check_cancelled: called where much may be read without a member; raises to end the work.
 
     Raises:
-        BrokenArchiveError: truncated, without an end mark, or with a damaged header.
+        BrokenArchiveError: truncated, without an end mark, with a damaged header, or with something behind the end mark.
         UnsafeArchiveError: a member is neither file, directory nor link.
     """
-    reader = _Reader(stream, name, check_cancelled)
-    yield from reader.members()
-    reader.finish()
+    return _Reader(stream, name, oddities, check_cancelled).members()
 
 
 class _Reader:
     """A tar archive that is being read."""
 
-    def __init__(self, stream: BinaryIO, name: str, check_cancelled: Callable[[], None]) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, name: str, oddities: Oddities, check_cancelled: Callable[[], None]) -> None:
+        self._stream = BlockStream(stream, name, oddities, check_cancelled)
         self._name = name
+        self._oddities = oddities
         self._check_cancelled = check_cancelled
         self._headers = 0
         """Headers so far."""
+        self._globals = Extended()
 
     def members(self) -> Iterator[Member]:
-        """Yield the members up to the end mark."""
+        """Yield the members of this archive and of those that follow it."""
         extended, none = Extended(), Extended()
         extended_count = 0
-        while (header := self._header()) is not None:
+        while True:
+            header = self._header()
+            if header is None:
+                if extended != none:
+                    self._fail("it ends after an extended header, and the member is missing")
+                if not self._another_follows():
+                    break
+                continue
             kind = header[TYPE]
-            size = self._number(header[SIZE], "size")
             if kind in _EXTENDED_TYPES:
                 extended_count += 1
                 if extended_count > MAX_EXTENDED_COUNT:
                     self._fail(f"more than {MAX_EXTENDED_COUNT} extended headers for one member")
-                # The label of a volume has no content.
-                if kind != _VOLUME_LABEL:
-                    extended.update(kind, self._extended_content(size), self._name)
+                self._extend(extended, kind, self._number(header[SIZE]))
                 continue
-            yield self._member(header, kind, size if extended.size is None else extended.size, extended)
+            yield self._member(header, kind, extended)
             if extended_count:
                 extended = Extended()
                 extended_count = 0
-        if extended != none:
-            self._fail("it ends after an extended header, and the member is missing")
+        if not self._headers:
+            self._oddities.remark("it has no members")
 
-    def finish(self) -> None:
-        """Read what follows the end mark: padding, and the checksum of the compressed stream around it."""
-        trailer = 0
-        while data := self._stream.read(CHUNK):
-            self._check_cancelled()
-            trailer += len(data)
-            if trailer > _MAX_TRAILER:
-                self._fail(f"more than {_MAX_TRAILER} bytes follow its end mark")
+    # --- headers and the end
 
     def _header(self) -> bytes | None:
         """Return the next header; ``None`` at the end mark."""
-        block = self._stream.read(BLOCK_SIZE)
+        block = self._stream.block()
         if block == ZERO_BLOCK:
             # POSIX demands two; GNU tar accepts one, and so does this reader.
             return None
-        self._headers += 1
         if len(block) != BLOCK_SIZE:
-            self._fail(f"it ends {'in the middle of a header' if block else 'without an end mark'}")
-        if not checksum_matches(block, self._number(block[CHECKSUM], "checksum")):
-            self._fail(f"header {self._headers} has a wrong checksum")
+            if block.strip(b"\0"):
+                self._fail("it ends in the middle of a header")
+            self._oddities.accept("it ends without an end mark")
+            return None
+        self._headers += 1
+        if not is_header(block):
+            self._fail_at_header(block)
         return block
 
-    def _member(self, header: bytes, kind: int, size: int, extended: Extended) -> Member:
+    def _another_follows(self) -> bool:
+        """Read what follows an end mark: padding, and the checksum of the compressed stream around it.
+
+        Returns:
+            Whether the members of another archive come next.
+        """
+        padding = 0
+        while block := self._stream.block():
+            if block == ZERO_BLOCK:
+                self._check_cancelled()
+                padding += len(block)
+                if padding == _MAX_TRAILER:
+                    self._oddities.accept(f"more than {_MAX_TRAILER} bytes follow its end mark")
+            elif is_header(block):
+                self._oddities.accept("another archive follows its end mark, and its members were unpacked, too")
+                self._stream.unread(block)
+                self._globals = Extended()
+                return True
+            elif block.strip(b"\0"):
+                self._judge_trailer(block)
+        return False
+
+    def _judge_trailer(self, block: bytes) -> None:
+        """Judge what follows the end mark and is neither padding nor a header: nothing that belongs to the data may be lost."""
+        kind = recognise(block)
+        if kind is not None and kind.is_archive:
+            self._fail(f"{kind.words} follows its end mark")
+        self._oddities.accept("bytes that are no members follow its end mark")
+        while block := self._stream.block():
+            self._check_cancelled()
+            if is_header(block):
+                self._fail("members follow its end mark, and in between bytes that are none")
+
+    def _fail_at_header(self, block: bytes) -> NoReturn:
+        if self._headers == 1 and (kind := recognise(block)) is not None:
+            raise BrokenArchiveError(f"{self._name}: it holds {kind.words} and no tar archive", hint=_NO_TAR_HINT)
+        self._fail(f"header {self._headers} has a wrong checksum")
+
+    # --- extended headers
+
+    def _extend(self, extended: Extended, kind: int, size: int) -> None:
+        """Read the content of an extended header."""
+        if size > (MAX_EXTENDED_SIZE if kind in _TEXT_TYPES else MAX_SKIPPED_SIZE):
+            self._fail(f"an extended header of {size} bytes")
+        if kind in _TEXT_TYPES:
+            extended.add_text(kind, self._stream.content(size))
+            return
+        if kind in _SKIPPED_TYPES:
+            self._stream.skip(size)
+            return
+        if size <= MAX_EXTENDED_SIZE:
+            records = parse_records(self._stream.content(size), self._name)
+        else:
+            records = stream_records(self._stream.pieces(size), self._name)
+        if kind == _GLOBAL:
+            self._globals.add_global(records, self._name, self._oddities)
+        else:
+            extended.add(records, self._name)
+
+    # --- members
+
+    def _member(self, header: bytes, kind: int, extended: Extended) -> Member:
         raw = extended.path if extended.path is not None else member_name(header)
+        if extended.sparse is not None and extended.sparse.name is not None:
+            raw = extended.sparse.name
         name = raw.decode("utf-8", "surrogateescape")
         if kind in _REFUSED_TYPES:
             raise unsafe_member(self._name, name, f"is {_REFUSED_TYPES[kind]}")
-        mtime_ns = extended.mtime_ns if extended.mtime_ns is not None else valid_time(parse_number(header[MTIME]) or 0)
-        member = Member(name, "file", mtime_ns=mtime_ns)
+        member = Member(name, "file", mtime_ns=self._mtime_ns(header, extended))
+        size = 0 if kind in _NO_CONTENT else self._size(header, extended)
         if kind in _FILE_TYPES and not name.endswith("/"):
-            member.size = size
-            member.executable = bool((parse_number(header[MODE]) or 0) & _OWNER_EXECUTES)
-            member.blocks = self._content(size, name)
-        elif kind == _DIRECTORY or kind in _FILE_TYPES:
-            # V7 had no type for directories, only names with a slash at the end. The size in a directory's own header is a
-            # quota: no content follows.
-            if size and kind != _DIRECTORY:
+            self._fill_file(member, header, size, extended)
+        elif kind in _FILE_TYPES:
+            # V7 had no type for directories, only names with a slash at the end.
+            if size:
                 self._fail(f"the directory {quoted(name)} has content")
             member.kind = "directory"
-        elif kind in _LINK_TYPES:
-            if size and kind == _HARD_LINK:
-                # Some writers repeat the content here; programs differ in whether they skip it.
-                self._fail(f"the hard link {quoted(name)} has content")
+        elif kind in {_DIRECTORY, _DUMPED_DIRECTORY}:
+            self._read_names(size, name, leaves_out=extended.leaves_out)
+            member.kind = "directory"
+        elif kind in {_HARD_LINK, _SYMLINK}:
             member.kind = "hardlink" if kind == _HARD_LINK else "symlink"
             target = extended.linkpath if extended.linkpath is not None else parse_text(header[TARGET])
             member.target = target.decode("utf-8", "surrogateescape")
+            self._fill_link(member, size)
+        elif kind == _OLD_SPARSE:
+            self._fill_old_sparse(member, header, size)
         else:
-            raise unsafe_member(self._name, name, f"is of the unknown type {bytes([kind])!r}")
+            # POSIX: a type that is not known is to be taken for a file.
+            refusal = unsafe_member(self._name, name, f"is of the unknown type {bytes([kind])!r}")
+            self._oddities.accept("members of an unknown type were taken for files", name, refusal=refusal)
+            self._fill_file(member, header, size, extended)
         return member
 
-    def _content(self, size: int, name: str) -> Iterable[bytes]:
-        if size <= CHUNK:
-            # One read for most files, padding included.
-            data = self._stream.read(size + -size % BLOCK_SIZE)
-            if len(data) != size + -size % BLOCK_SIZE:
-                self._fail(f"it ends in the middle of {quoted(name)}")
-            return (data[:size],) if size else ()
-        return self._blocks(size, name)
+    def _size(self, header: bytes, extended: Extended) -> int:
+        return extended.size if extended.size is not None else self._number(header[SIZE])
 
-    def _blocks(self, size: int, name: str) -> Iterator[bytes]:
-        remaining = size
-        while remaining:
-            data = self._stream.read(min(remaining, CHUNK))
-            if not data:
-                self._fail(f"it ends in the middle of {quoted(name)}")
-            remaining -= len(data)
-            yield data
-        if len(self._stream.read(-size % BLOCK_SIZE)) != -size % BLOCK_SIZE:
-            self._fail(f"it ends in the middle of {quoted(name)}")
+    def _mtime_ns(self, header: bytes, extended: Extended) -> int | None:
+        for stated in (extended, self._globals):
+            if stated.mtime_ns is not None:
+                return stated.mtime_ns
+        seconds = parse_number(header[MTIME])
+        return None if seconds is None else valid_time(seconds)
 
-    def _extended_content(self, size: int) -> bytes:
-        if size > MAX_EXTENDED_SIZE:
-            self._fail(f"an extended header of {size} bytes")
-        data = self._stream.read(size + -size % BLOCK_SIZE)
-        if len(data) != size + -size % BLOCK_SIZE:
-            self._fail("it ends in the middle of an extended header")
-        return data[:size]
+    def _fill_file(self, member: Member, header: bytes, size: int, extended: Extended) -> None:
+        member.executable = bool((parse_number(header[MODE]) or 0) & _OWNER_EXECUTES)
+        if extended.sparse is None:
+            member.size = size
+            member.blocks = self._stream.file(size, member.name)
+            return
+        sparse = extended.sparse
+        if sparse.size is None:
+            self._fail("an extended header that makes no sense")
+        if sparse.major:
+            found, length = stored_map(sparse.size, size, self._stream.block, self._name)
+            size -= length
+        else:
+            found = SparseMap(self._name, sparse.size)
+            found.add_all(sparse.numbers)
+        self._fill_sparse(member, found, size)
 
-    def _number(self, field: bytes, what: str) -> int:
+    def _fill_old_sparse(self, member: Member, header: bytes, size: int) -> None:
+        if is_star(header):
+            raise unsupported_sparse(self._name)
+        member.executable = bool((parse_number(header[MODE]) or 0) & _OWNER_EXECUTES)
+        self._fill_sparse(member, old_map(header, self._stream.block, self._name), size)
+
+    def _fill_sparse(self, member: Member, found: SparseMap, stored: int) -> None:
+        member.size = found.size
+        member.blocks = checked(found, stored, member.name, self._name).expand(self._stream.pieces(stored, member.name))
+
+    def _fill_link(self, member: Member, size: int) -> None:
+        """Read the content of a hard link, if there is any.
+
+        Old writers state the size of the file and write no content; pax may write the content again. What comes next tells.
+        """
+        if not size:
+            return
+        block = self._stream.block()
+        if len(block) != BLOCK_SIZE or block == ZERO_BLOCK or is_header(block):
+            self._stream.unread(block)
+            return
+        member.size = size
+        member.blocks = self._stream.pieces(size, member.name, block)
+
+    def _read_names(self, size: int, directory: str, *, leaves_out: bool) -> None:
+        """Read the content of an incremental dump's directory: the names of what is in it."""
+        last = b"\0"
+        for data in self._stream.pieces(size, directory):
+            self._check_cancelled()
+            leaves_out = leaves_out or b"\0N" in last + data
+            last = data[-1:]
+        if leaves_out:
+            self._oddities.accept("it is an incremental dump that leaves out files that had not changed", directory)
+
+    # --- errors
+
+    def _number(self, field: bytes) -> int:
         value = parse_number(field)
         if value is None:
-            self._fail(f"header {self._headers} has the {what} {field!r}")
+            self._fail(f"header {self._headers} has the size {field!r}")
         return value
 
     def _fail(self, reason: str) -> NoReturn:

@@ -1,0 +1,64 @@
+"""What follows the last compressed stream of an archive: zeros, which are padding; another stream; or something else."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from provisioner.volume.archive.errors import broken_stream
+from provisioner.volume.archive.recognition import HEAD_SIZE, recognise
+
+if TYPE_CHECKING:
+    from provisioner.volume.archive.cursor import Cursor
+    from provisioner.volume.archive.oddities import Oddities
+
+_READ_SIZE: Final = 64 * 1024
+_STARTS: Final = {
+    "tar.gz": re.compile(rb"\x1f\x8b"),
+    "tar.bz2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
+    "tar.xz": re.compile(rb"\xfd7zXZ\0"),
+    "tar.zst": re.compile(rb"(?:\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)"),
+}
+"""How another stream of each format begins."""
+
+
+def next_stream(source: Cursor, rest: bytes, form: str, oddities: Oddities, streams: int) -> bytes:
+    """Pass over what follows a compressed stream, up to the next one of the same format.
+
+    Args:
+        source: the archive.
+        rest: what was read of it already, beyond the stream.
+        form: the archive's format.
+        oddities: is told if something follows that is neither zeros nor a stream, and raises if that cannot be accepted.
+        streams: how many streams came before.
+
+    Returns:
+        The first bytes of the next stream; nothing at the archive's end.
+
+    Raises:
+        BrokenArchiveError: something else follows, which may be a part of the data, or which no digest proves.
+        ProvisionerError: raised by the archive's ``read_at``.
+    """
+    rest = rest.lstrip(b"\0")
+    while not rest and (more := source.read(_READ_SIZE)):
+        rest = more.lstrip(b"\0")
+    while rest and len(rest) < HEAD_SIZE and (more := source.read(HEAD_SIZE)):
+        rest += more
+    if not rest or _STARTS[form].match(rest):
+        return rest
+    kind = recognise(rest)
+    found = kind.words if kind is not None and kind.is_archive else ""
+    refusal = broken_stream(
+        source.name,
+        form,
+        found or "neither padding nor another stream",
+        bytes_read=source.position,
+        has_output=False,
+        stream_number=streams + 1,
+    )
+    if found:
+        raise refusal
+    oddities.accept(f"bytes that are no {form.removeprefix('tar.')} data follow the compressed data", refusal=refusal)
+    for _ in source.pieces():
+        pass
+    return b""
