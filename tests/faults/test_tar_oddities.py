@@ -253,6 +253,13 @@ def star_prefix(name: str, prefix: str) -> bytes:
     return patched(header, 508, b"tar\0")
 
 
+def signed(header: bytes) -> bytes:
+    """Return a header with the checksum of a system that adds up signed characters."""
+    others = header[:148] + header[156:512]
+    total = sum(others) + 8 * ord(" ") - 256 * sum(byte >= 128 for byte in others)  # noqa: PLR2004 - the first negative one
+    return header[:148] + b"%06o\0 " % total + header[156:]
+
+
 MANY_PIECES = [(place * 1000, 1) for place in range(60)]
 MANY = b"".join(b"x" + bytes(999) for _ in range(60))
 FORKS = pax({b"SCHILY.xattr.com.apple.ResourceFork": b"A" * 1_300_000, b"path": b"a", b"LIBARCHIVE.xattr.x": b"\n=" * 900_000})
@@ -287,14 +294,7 @@ RIGHT: dict[str, tuple[bytes, dict[str, bytes]]] = {
         tar(patched(patched(file("a", CONTENT["a"]), 100, b"xxxxxxx\0" * 3), 329, b"device. device. ")),
         CONTENT,
     ),
-    "a signed checksum": (
-        tar(
-            (head := bytearray(file("\u00e9", b"")))[:148]
-            + b"%06o\0 " % (sum(head[:148]) + sum(head[156:512]) + 8 * 32 - 256 * sum(byte >= 128 for byte in head[:512]))
-            + head[156:]
-        ),
-        {"\u00e9": b""},
-    ),
+    "a signed checksum": (tar(signed(file("\u00e9", b""))), {"\u00e9": b""}),
     "star's prefix": (tar(star_prefix("a", "p" * 131)), {"p" * 131 + "/a": b""}),
     "a prefix in GNU's format": (tar(patched(HEADER_A, 345, b"14213537221\x0014213537221\0")), {"a": b""}),
     "a prefix in ustar": (tar(patched(patched(HEADER_A, 257, b"ustar\x0000"), 345, b"prefix")), {"prefix/a": b""}),
@@ -398,6 +398,15 @@ def noise(count: int) -> bytes:
 
 
 TAR_NOISE = tar(file("noise", noise(3000)))
+OTHERS_BEHIND: list[tuple[UnpackFormat, UnpackFormat]] = [
+    ("tar.gz", "tar.bz2"),
+    ("tar.gz", "tar"),
+    ("tar.bz2", "tar.gz"),
+    ("tar.bz2", "tar.xz"),
+    ("tar.xz", "tar.zst"),
+    ("tar.xz", "tar"),
+    ("tar.zst", "tar.gz"),
+]
 MAP = "the map of a sparse file"
 WRONG: dict[str, tuple[bytes, str, UnpackFormat]] = {
     "members behind junk": (TAR_A + b"junk".ljust(512) + TAR_B, "in between bytes that are none", "tar"),
@@ -436,15 +445,7 @@ WRONG: dict[str, tuple[bytes, str, UnpackFormat]] = {
     "a sparse file of exabytes": (tar(sparse_1_0([], b"", b"9" * 18)), MAP, "tar"),
     **{
         f"{other} behind {form}": (COMPRESS[form](TAR_A) + COMPRESS[other](TAR_B), "follows its end", form)
-        for form, other in (
-            ("tar.gz", "tar.bz2"),
-            ("tar.gz", "tar"),
-            ("tar.bz2", "tar.gz"),
-            ("tar.bz2", "tar.xz"),
-            ("tar.xz", "tar.zst"),
-            ("tar.xz", "tar"),
-            ("tar.zst", "tar.gz"),
-        )
+        for form, other in OTHERS_BEHIND
     },
     **{
         f"{form} with a second stream that is cut": (
