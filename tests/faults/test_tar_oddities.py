@@ -256,7 +256,7 @@ def star_prefix(name: str, prefix: str) -> bytes:
 def signed(header: bytes) -> bytes:
     """Return a header with the checksum of a system that adds up signed characters."""
     others = header[:148] + header[156:512]
-    total = sum(others) + 8 * ord(" ") - 256 * sum(byte >= 128 for byte in others)  # noqa: PLR2004 - the first negative one
+    total = sum(others) + 8 * ord(" ") - 256 * sum(byte >= 128 for byte in others)
     return header[:148] + b"%06o\0 " % total + header[156:]
 
 

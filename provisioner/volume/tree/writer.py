@@ -18,15 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.fs.atomic import temporary_name
-<<<<<<< HEAD:provisioner/volume/tree/writer.py
 from provisioner.volume.fs.directories import OPEN_DIRECTORY
-from provisioner.volume.fs.files import OPEN_NEW, write_all
-from provisioner.volume.fs.links import NameAt, link_or_copy, share_or_copy
-=======
-from provisioner.volume.fs.directories import HAS_DIR_FD, OPEN_DIRECTORY
 from provisioner.volume.fs.files import OPEN_NEW, Hole, write_all
-from provisioner.volume.fs.links import link_or_copy
->>>>>>> 3b6ab08 (Every byte of a tar archive is accounted for: joined archives, what follows the end, sparse files, large extended headers, hard links with sizes; what is odd needs a digest):provisioner/volume/archive/tree_writer.py
+from provisioner.volume.fs.links import NameAt, link_or_copy, share_or_copy
 from provisioner.volume.fs.modes import DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE, set_mode
 from provisioner.volume.fs.paths import to_native
 from provisioner.volume.fs.remove import remove_at, remove_tree
@@ -270,12 +264,6 @@ class TreeWriter(OpenDirectories):
             write_all(handle, data)
         return len(data), hashlib.sha256(data).hexdigest()
 
-<<<<<<< HEAD:provisioner/volume/tree/writer.py
-    def _remove(self, path: str, name: str, parent: int | None) -> None:
-        """Remove what is in the way; the descriptor ``parent`` stays open."""
-        if path in self._handles:
-            self._forget(path)
-=======
     @staticmethod
     def _write_pieces(handle: int, blocks: Iterable[bytes]) -> tuple[int, str]:
         """Write content piece by piece; holes stay holes."""
@@ -292,36 +280,10 @@ class TreeWriter(OpenDirectories):
             os.ftruncate(handle, size)
         return size, hasher.hexdigest()
 
-    # --- directories and modes
-
-    def _at(self, path: str) -> tuple[str, int | None]:
-        """Return the name and the directory's descriptor by which a system call reaches ``path``."""
-        if not HAS_DIR_FD:
-            return os.path.join(self.root, path), None  # noqa: PTH118
-        directory, _, name = path.rpartition("/")
-        if directory != self._last[0]:
-            self._last = directory, self._handle(directory)
-        return to_native(name), self._last[1]
-
-    def _handle(self, directory: str) -> int:
-        if not directory:
-            return self._top
-        handle = self._handles.get(directory)
-        if handle is None:
-            above, _, name = directory.rpartition("/")
-            handle = os.open(to_native(name), OPEN_DIRECTORY, dir_fd=self._handle(above))
-            self._handles[directory] = handle
-            if len(self._handles) > _MAX_OPEN_DIRECTORIES:
-                oldest, oldest_handle = self._handles.popitem(last=False)
-                if oldest == self._last[0]:
-                    self._last = "", self._top
-                os.close(oldest_handle)
-        else:
-            self._handles.move_to_end(directory)
-        return handle
-
-    def _remove(self, name: str, parent: int | None) -> None:
->>>>>>> 3b6ab08 (Every byte of a tar archive is accounted for: joined archives, what follows the end, sparse files, large extended headers, hard links with sizes; what is odd needs a digest):provisioner/volume/archive/tree_writer.py
+    def _remove(self, path: str, name: str, parent: int | None) -> None:
+        """Remove what is in the way; the descriptor ``parent`` stays open."""
+        if path in self._handles:
+            self._forget(path)
         if parent is None:
             remove_tree(Path(name))
         else:
