@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.volume.archive.tar.header import BLOCK_SIZE, is_header
+from provisioner.volume.archive.tar_header import BLOCK_SIZE, is_header
 
 if TYPE_CHECKING:
     from provisioner.catalog.artifact import UnpackFormat

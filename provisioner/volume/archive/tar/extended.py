@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.volume.archive.errors import broken_archive, unsafe_archive
 from provisioner.volume.archive.member import valid_time
-from provisioner.volume.archive.tar.header import parse_decimal, parse_text
 from provisioner.volume.archive.tar.sparse import MAX_PIECES
+from provisioner.volume.archive.tar_header import parse_decimal, parse_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -22,7 +22,9 @@ from provisioner.volume.archive.tar.extended import (
     stream_records,
     unsupported_sparse,
 )
-from provisioner.volume.archive.tar.header import (
+from provisioner.volume.archive.tar.sparse import SparseMap, checked, old_map, stored_map
+from provisioner.volume.archive.tar.stream import BlockStream
+from provisioner.volume.archive.tar_header import (
     BLOCK_SIZE,
     MODE,
     MTIME,
@@ -36,8 +38,6 @@ from provisioner.volume.archive.tar.header import (
     parse_number,
     parse_text,
 )
-from provisioner.volume.archive.tar.sparse import SparseMap, checked, old_map, stored_map
-from provisioner.volume.archive.tar.stream import BlockStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

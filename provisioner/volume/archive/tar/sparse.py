@@ -10,7 +10,7 @@ from array import array
 from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.archive.errors import broken_archive, quoted
-from provisioner.volume.archive.tar.header import (
+from provisioner.volume.archive.tar_header import (
     BLOCK_SIZE,
     SPARSE_CONTINUES,
     SPARSE_MAP,

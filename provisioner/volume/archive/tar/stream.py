@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.volume.archive.errors import broken_archive, quoted
-from provisioner.volume.archive.tar.header import BLOCK_SIZE, ZERO_BLOCK
+from provisioner.volume.archive.tar_header import BLOCK_SIZE, ZERO_BLOCK
 from provisioner.volume.fs.files import CHUNK
 
 if TYPE_CHECKING:
