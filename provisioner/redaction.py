@@ -65,6 +65,8 @@ def redact_line(text: str, *secrets: str | None) -> str:
 
 def user_of(url: str) -> str | None:
     """Return the user and password of a URL as they are written in it; ``None``: it has none."""
+    if "@" not in url:
+        return None
     scheme, separator, rest = url.partition("://")
     user, at, _ = _AUTHORITY_END.split(rest, maxsplit=1)[0].rpartition("@")
     return user if separator and at and user and scheme else None

@@ -24,6 +24,11 @@ _STAGGER: Final = 0.25
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, getattr(errno, "WSAEWOULDBLOCK", 0)} - {0})
 
 
+_now: Final = time.monotonic
+_recv_into: Final = socket.socket.recv_into
+_sendall: Final = socket.socket.sendall
+
+
 class Address(NamedTuple):
     """One address of a host."""
 
@@ -44,9 +49,10 @@ class _Paced:
         Raises:
             TooSlowError: there was next to nothing for a long time.
         """
-        begun = time.monotonic()
+        begun = _now()
         data: bytes = super().recv(*arguments)  # type: ignore[misc]
-        self._note(begun, len(data))
+        self._waited += _now() - begun
+        self._count(len(data))
         return data
 
     def recv_into(self, *arguments: Any) -> int:  # noqa: ANN401 - as above
@@ -55,9 +61,10 @@ class _Paced:
         Raises:
             TooSlowError: there was next to nothing for a long time.
         """
-        begun = time.monotonic()
+        begun = _now()
         count: int = super().recv_into(*arguments)  # type: ignore[misc]
-        self._note(begun, count)
+        self._waited += _now() - begun
+        self._count(count)
         return count
 
     def send(self, *arguments: Any) -> int:  # noqa: ANN401 - as above
@@ -76,20 +83,47 @@ class _Paced:
         if self.pace is not None:
             self._mark = self.pace.total
 
-    def _note(self, begun: float, count: int) -> None:
+    def _count(self, count: int) -> None:
         pace = self.pace
         if pace is None:
             return
         pace.total += count
-        self._waited += time.monotonic() - begun
-        if self._waited >= pace.seconds:
-            if count and pace.total - self._mark < pace.least:
-                raise TooSlowError(f"{pace.total - self._mark:,} bytes within {self._waited:.0f} s of waiting")
-            self._begin()
+        if count and self._waited >= pace.seconds:
+            self._check(pace)
+
+    def _check(self, pace: Pace) -> None:
+        """Judge what came while the connection was waited for."""
+        if pace.total - self._mark < pace.least:
+            raise TooSlowError(f"{pace.total - self._mark:,} bytes within {self._waited:.0f} s of waiting")
+        self._begin()
 
 
 class PacedSocket(_Paced, socket.socket):
     """A plain socket that gives up a line which brings next to nothing."""
+
+    pace: Pace
+
+    # The two that every small file uses, without what the general form costs.
+
+    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:  # noqa: ANN401 - as the method of a socket
+        """Receive as the library does.
+
+        Raises:
+            TooSlowError: there was next to nothing for a long time.
+        """
+        begun, pace = _now(), self.pace
+        count = _recv_into(self, buffer, size, flags)
+        self._waited += _now() - begun
+        pace.total += count
+        if count and self._waited >= pace.seconds:
+            self._check(pace)
+        return count
+
+    def sendall(self, data: Any, flags: int = 0) -> None:  # noqa: ANN401 - as above
+        """Send as the library does: a request begins."""
+        self._waited = 0.0
+        self._mark = self.pace.total
+        _sendall(self, data, flags)
 
 
 def tls_socket_class(pace: Pace) -> type[ssl.SSLSocket]:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioner.errors import TRY_NEXT_AFTER, DigestMismatchError, error_to_report
+from provisioner.errors import TRY_NEXT_AFTER, DigestMismatchError, UpstreamChangedError, error_to_report
 from provisioner.redaction import show_url
 from provisioner.remote.http.codings import FileForm
 from provisioner.remote.http.local_files import is_local, local_size, read_local
@@ -113,9 +113,13 @@ class Transfers:
         advance(-(target.restart(None) or 0))
         claim = target.claim_all()
         local_size(requested, target.size)
-        for data in read_local(requested, self._http.check_cancelled):
-            claim.write(data)
-            advance(len(data))
+        try:
+            for data in read_local(requested, self._http.check_cancelled):
+                claim.write(data)
+                advance(len(data))
+        except UpstreamChangedError:
+            advance(-(target.restart(None) or 0))
+            raise
 
 
 @dataclass(frozen=True, slots=True)

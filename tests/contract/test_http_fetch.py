@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from provisioner.cancellation import Cancellation
-from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
+from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError, UpstreamChangedError
 from provisioner.redaction import show_url
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.http.limits import RateLimiter
@@ -164,6 +165,22 @@ def test_a_local_file(tmp_path: Path) -> None:
     assert bytes(sink.content) == CONTENT
     assert sum(arrived) == 49_000
     assert client().facts(path.as_uri()).size == len(CONTENT)
+
+
+@pytest.mark.parametrize("digest", [True, False])
+def test_a_local_file_that_is_written_to_meanwhile(tmp_path: Path, digest: bool) -> None:
+    """Nothing of it is kept, since it may be of two versions."""
+    path = tmp_path / "f.bin"
+    path.write_bytes(CONTENT)
+    os.utime(path, (1, 1))
+    sink = Memory()
+
+    def change(_count: int) -> None:
+        path.write_bytes(CONTENT[::-1])
+
+    with pytest.raises(UpstreamChangedError):
+        client().fetch(path.as_uri(), sink, size=len(CONTENT), verifiable=digest, advance=change)
+    assert sink.have == 0
 
 
 def test_local_files_that_are_wrong(tmp_path: Path) -> None:

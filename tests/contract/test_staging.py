@@ -141,6 +141,34 @@ def test_the_origin_is_kept(tmp_path: Path) -> None:
         assert blob.origin is None
 
 
+@pytest.mark.parametrize("how", ["restart", "no validator", "no bytes"])
+def test_an_origin_of_other_bytes_is_forgotten(tmp_path: Path, how: str) -> None:
+    """A record of the origin is never believed of bytes that came after it, also in a later run."""
+    large = artifact(size=Size(RESUMABLE), algorithm=None)
+    with opened(tmp_path, large) as blob:
+        blob.record_origin("https://x/f", '"etag"')
+        if how != "no bytes":
+            blob.write(b"x")
+    with opened(tmp_path, large) as blob:
+        if how == "restart":
+            blob.restart()
+        blob.record_origin("https://x/f", None)
+        blob.write(b"y")
+    with opened(tmp_path, large) as blob:
+        assert (blob.have, blob.origin) == (0, None)
+
+
+def test_pieces_are_no_beginning(tmp_path: Path) -> None:
+    """A file in which ranges left holes is not continued by one connection, whatever its length."""
+    large = artifact(size=Size(RESUMABLE))
+    with opened(tmp_path, large) as blob:
+        blob.write(b"x")
+        blob.path.with_suffix(".journal").write_bytes(b"any")
+    with opened(tmp_path, large) as blob:
+        assert blob.have == 0
+    assert not list(tmp_path.rglob("*.journal"))
+
+
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b"\xff", b'{"url": 5}', b'{"url": "https://x/f"}', b"[" * 9999])
 def test_a_damaged_record_of_the_origin(tmp_path: Path, record: bytes) -> None:
     """A damaged record of the origin counts as missing; the bytes are kept."""

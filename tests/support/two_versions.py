@@ -54,7 +54,10 @@ class MemoryResponse:
             raise http.client.IncompleteRead(b"")
 
     def read(self, count: int) -> bytes:
-        raise NotImplementedError
+        data, view = b"", memoryview(bytearray(count))
+        while len(data) < count and (arrived := self.read_into(view[: count - len(data)])):
+            data += view[:arrived]
+        return data
 
     def drain(self) -> None:
         """Have nothing to drain."""

@@ -53,15 +53,13 @@ class BodyReader:
             Transient: the connection failed.
             ProvisionerError: the run must end.
         """
-        buffer, have = self._buffer(), 0
-        data = b""
         with self._cancellation.closing(response.shutdown), transport_errors(url, self._cancellation):
-            # Reading the end lets the connection be used again.
-            while have <= size and (count := response.read_into(buffer[: size + 1 - have])):
-                data = data + buffer[:count] if data else bytes(buffer[:count])
-                have += count
+            data = response.read(size + 1)
+            if len(data) == size:
+                # Reading the end lets the connection be used again.
+                data += response.read(1)
         if self.rate:
-            self.rate.spend(have)
+            self.rate.spend(len(data))
         return data
 
     def _buffer(self) -> memoryview:

@@ -43,7 +43,7 @@ class FileForm:
             size: exact number of bytes; ``None``: unknown.
             verifiable: a digest is known, so that the wrong form will be found out.
         """
-        self._own = _OF_ENDINGS.get(name.rpartition(".")[2].lower(), "")
+        self._name = name
         self._size = size
         self._verifiable = verifiable
         self._is_doubted = False
@@ -65,14 +65,14 @@ class FileForm:
         Raises:
             RemoteRefusedError: the file comes in a form that is not the file's, and cannot be decoded.
         """
-        codings = codings_of(headers)
-        if not codings:
+        if headers.get("Content-Encoding") is None or not (codings := codings_of(headers)):
             return None
         self.is_encoded = True
         if self._size is not None and length is not None:
             as_it_comes = length == self._size
         else:
-            as_it_comes = (codings == (self._own,)) != self._is_doubted
+            own = _OF_ENDINGS.get(self._name.rpartition(".")[2].lower(), "")
+            as_it_comes = (codings == (own,)) != self._is_doubted
         if as_it_comes:
             return None
         if _DECODABLE.issuperset(codings):

@@ -40,8 +40,8 @@ def is_chunked(fields: Fields) -> bool:
     Raises:
         http.client.HTTPException: the body has a form that nobody asked for.
     """
-    coding = fields.get("transfer-encoding", "identity").lower()
-    if coding == "identity":
+    coding = fields.get("transfer-encoding")
+    if coding is None or (coding := coding.lower()) == "identity":
         return False
     if coding != "chunked":
         raise http.client.HTTPException(f"the transfer coding {coding[:40]!r}, which nobody asked for")
@@ -58,6 +58,8 @@ def body_length(fields: Fields) -> int | None:
     text = fields.get("content-length")
     if text is None:
         return None
+    if text.isdecimal() and text.isascii():
+        return int(text)
     length, *others = {value.strip() for value in text.split(",")}
     if others or not (length.isdecimal() and length.isascii()):
         raise http.client.HTTPException(f"the length of the body is {text[:40]!r}")

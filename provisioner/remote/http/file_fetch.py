@@ -6,6 +6,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from provisioner.errors import UpstreamChangedError
 from provisioner.redaction import show_url
 from provisioner.remote.http.headers import declared_length, range_of, total_size_of_unsatisfied
 from provisioner.remote.http.local_files import is_local, local_size, read_local
@@ -85,9 +86,13 @@ class FileFetch:
         """Copy from a local file what is missing."""
         local_size(self._requested, self._size)
         self._sink.record_origin(self._key, None)
-        for data in read_local(self._requested, self._client.check_cancelled, start=self._sink.have):
-            self._sink.write(data)
-            self._advance(len(data))
+        try:
+            for data in read_local(self._requested, self._client.check_cancelled, start=self._sink.have):
+                self._sink.write(data)
+                self._advance(len(data))
+        except UpstreamChangedError:
+            self._start_over()
+            raise
 
     def _attempt(self) -> None:
         """Request what is missing until all is there or a request fails."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from provisioner.errors import AccessDeniedError, NotFoundError, ProvisionerError, RemoteRefusedError, SizeMismatchError
+from provisioner.errors import (
+    AccessDeniedError,
+    NotFoundError,
+    ProvisionerError,
+    RemoteRefusedError,
+    SizeMismatchError,
+    UpstreamChangedError,
+)
 from provisioner.redaction import show_url
 from provisioner.remote.http.limits import CHUNK
 
@@ -53,16 +61,23 @@ def read_local(url: str, check_cancelled: Callable[[], None], *, start: int = 0)
         start: index of the first byte.
 
     Raises:
+        UpstreamChangedError: it was written to meanwhile, so what was read may be of two versions.
         ProvisionerError: it cannot be read.
     """
     try:
         with _path(url).open("rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
             file.seek(start)
             while data := file.read(CHUNK):
                 check_cancelled()
                 yield data
+            after = os.fstat(file.fileno())
     except OSError as error:
         raise _error_for(url, error) from error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise UpstreamChangedError(
+            f"{show_url(url)}: it was changed while it was read; nothing of it was used", hint="Start again when it is complete."
+        )
 
 
 def _path(url: str) -> Path:

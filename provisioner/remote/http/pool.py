@@ -119,8 +119,8 @@ class _Response(http.client.HTTPResponse):
                 continue
             name, colon, value = text.partition(":")
             name = name.strip().lower()
-            if colon:
-                fields.add(name, value.strip())
+            if colon and fields.setdefault(name, value := value.strip()) is not value:
+                fields.add(name, value)
         raise http.client.HTTPException(f"more than {_MAX_FIELDS} header fields")
 
 

@@ -105,11 +105,11 @@ class Requester:
             _RedirectedRefusalError: a host that redirects led to refuses.
             ProvisionerError: as :meth:`open`.
         """
-        network, cookies = self._network, ChainCookies()
+        network, cookies = self._network, None
         current = url
         for _ in range(MAX_REDIRECTS + 1):
             network.cancellation.raise_if_requested()
-            if cookies:
+            if cookies is not None:
                 sent = _with_cookies(sent, cookies.header(current))
             with transport_errors(current, network.cancellation, network.proxies.for_url(current)):
                 # What the URL itself says of its user comes before what is for the whole Hub.
@@ -123,6 +123,7 @@ class Requester:
             if target is None:
                 return Answer(response, current, is_repeatable="Cookie" not in sent)
             if (set_cookies := response.headers.get("Set-Cookie")) is not None:
+                cookies = cookies or ChainCookies()
                 cookies.take(current, set_cookies)
             if (length := declared_length(response)) is not None and length <= _SHORT_BODY:
                 response.drain()

@@ -69,6 +69,10 @@ class Blob:
         self._hasher = self._new_hasher()
         if self.have:
             self._resume()
+        else:
+            with disk_errors(f"staging {artifact.name}"):
+                # Of bytes that never came: it would be believed of those that come now.
+                self._origin_path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +97,13 @@ class Blob:
             record = json.loads(read_file(self._origin_path))
             self.origin = (str(record["url"]), str(record["validator"]))
         size = self.artifact.exact_size
+        journal = self.path.with_suffix(".journal")
+        if journal.exists():
+            # Ranges were written, with holes between them.
+            self.restart()
+            with disk_errors(f"staging {self.artifact.name}"):
+                journal.unlink(missing_ok=True)
+            return
         too_long = size is not None and self.have > size
         if too_long or (self.artifact.digest is None and self.origin is None):
             self.restart()

@@ -93,7 +93,12 @@ class PieceFile:
         self._journal.open()
 
     def _resume_without_journal(self, length: int, check_cancelled: Callable[[], None]) -> None:
-        """Count the whole pieces among the first ``length`` bytes: a single connection wrote them from the front."""
+        """Count the whole pieces among the first ``length`` bytes: a single connection wrote them from the front.
+
+        What it recorded of their origin is not for the pieces to come.
+        """
+        with disk_errors("staging", self.path):
+            self.path.with_suffix(".json").unlink(missing_ok=True)
         whole = len(self.held) if length == self._size else length // PIECE
         self._replace_journal()
         for piece in range(whole):
