@@ -9,8 +9,8 @@ raise its errors.
 
     ProvisionerError
     ├── UsageError                64
-    ├── IntegrityError            65  DigestMismatchError, SizeMismatchError, UnsafeArchiveError, BrokenArchiveError,
-    │                             DamagedTreeError
+    ├── IntegrityError            65  DigestMismatchError, SizeMismatchError, UnexpectedContentError,
+    │                             UnsafeArchiveError, BrokenArchiveError, DamagedTreeError
     ├── NotFoundError             66  MissingDataError
     ├── RemoteRefusedError        69
     ├── VolumeNotWritableError    73
@@ -81,6 +81,12 @@ class SizeMismatchError(IntegrityError):
     """More or fewer bytes arrived than the catalog or the listing says."""
 
     reference = "size-mismatch"
+
+
+class UnexpectedContentError(IntegrityError):
+    """A server sent something else than the file: a page, an error document, a Git LFS pointer, or nothing."""
+
+    reference = "unexpected-content"
 
 
 class UnsafeArchiveError(IntegrityError):
@@ -257,6 +263,9 @@ def companions_of(error: ProvisionerError) -> Sequence[ProvisionerError]:
     """Return the errors that were found together with ``error`` and are to be mended with it."""
     return error.others if isinstance(error, ConfigurationError) else ()
 
+
+NOT_THE_FILE: Final = (UnexpectedContentError, UnsafeArchiveError, BrokenArchiveError)
+"""Errors of bytes that cannot be what was asked for, although no digest says so: another URL may have the right ones."""
 
 TRY_NEXT_AFTER: Final = (NotFoundError, AccessDeniedError, IntegrityError, RemoteRefusedError, TryAgainError)
 """Errors of one URL or source after which the next one is tried."""

@@ -35,6 +35,7 @@ class Guard:
     """Arguments for pytest: the tests that must fail without it."""
 
 
+_WHAT_COMES: Final = "tests/faults/test_what_comes.py"
 _RANGES: Final = "tests/faults/test_range_faults.py"
 GUARDS: Final = (
     Guard(
@@ -379,6 +380,34 @@ GUARDS: Final = (
         'yield run_probe("permissions", lambda: try_permissions(session.layout, plan), cancellation)',
         "pass",
         ("tests/faults/test_doctor.py", "-k", "test_a_volume_that_a_run_cannot_write"),
+    ),
+    Guard(
+        "content",
+        "provisioner/volume/staging/content.py",
+        "    if answer is not None:\n",
+        "    if False:\n",
+        (f"{_WHAT_COMES}::test_it_is_refused_and_nothing_of_it_is_remembered",),
+    ),
+    Guard(
+        "mirror-after-archive",
+        "provisioner/remote/transfers.py",
+        "        self.accept()\n",
+        "        pass\n",
+        (f"{_WHAT_COMES}::test_another_place_has_the_file",),
+    ),
+    Guard(
+        "archive-of-another-url",
+        "provisioner/engine/unpack.py",
+        "            self._file.fail(error, reader.version)\n            reader.wait_dropped()\n",
+        "",
+        (f"{_WHAT_COMES}::test_a_large_file_is_something_else",),
+    ),
+    Guard(
+        "pointers",
+        "provisioner/volume/archive/file_writer.py",
+        "        if is_pointer(data):\n",
+        "        if False:\n",
+        (f"{_WHAT_COMES}::test_pointers_in_an_archive",),
     ),
 )
 

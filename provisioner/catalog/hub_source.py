@@ -5,19 +5,20 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog import fields, paths, urls
 from provisioner.catalog.artifact import Artifact
-from provisioner.catalog.document import Value
+from provisioner.catalog.document import Value, quoted
+from provisioner.catalog.globs import Globs
 from provisioner.catalog.keys import DIGEST, FORMAT, GLOB, LAYOUT, RELATIVE, SPLIT, Key, Table, list_of, map_of, pattern, ref
+from provisioner.catalog.selection import FileRules, Selection
 from provisioner.catalog.size import Size
 from provisioner.catalog.source import SourceKind
 from provisioner.errors import DigestMismatchError, NotFoundError, SizeMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from provisioner.catalog.artifact import UnpackFormat
     from provisioner.catalog.digest import Digest
@@ -26,6 +27,15 @@ _REPO: Final = r"(?!.*(--|\.\.))(?!.*(\.git|[.-])$)(?=.{3,96}$)[A-Za-z0-9_][A-Za
 """``owner/name``, by the Hub's own rules."""
 _REVISION: Final = r"(?!.*(\.\.|//))(?!.*[./]$)[A-Za-z0-9_][A-Za-z0-9._/-]*"
 """A branch, a tag, a commit, or a reference such as ``refs/convert/parquet``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedFiles:
+    """What a source takes of a repository."""
+
+    artifacts: tuple[Artifact, ...]
+    warnings: tuple[str, ...]
+    """About what the catalog says of files that are not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +106,7 @@ class HubSource:
         """Return the source at the commit ``pin``."""
         return replace(self, revision=pin)
 
-    def selects(self, path: str) -> bool:
-        """Return whether a file of the repository is among those that the globs and the chosen splits name."""
-        if self.include and not any(fnmatchcase(path, glob) for glob in self.include):
-            return False
-        if any(fnmatchcase(path, glob) for glob in self.exclude):
-            return False
-        split = next((name for glob, name in self.splits if fnmatchcase(path, glob)), None)
-        return not self.chosen or split is None or split in self.chosen
-
-    def select(self, listing: Iterable[tuple[str, int, Digest | None]], url_of: Callable[[str], str]) -> tuple[Artifact, ...]:
+    def select(self, listing: Collection[tuple[str, int, Digest | None]], url_of: Callable[[str], str]) -> SelectedFiles:
         """Return the artifacts of the files that the source names.
 
         Args:
@@ -113,23 +114,26 @@ class HubSource:
             url_of: returns the URL of a path.
 
         Raises:
-            NotFoundError: the globs match nothing, or a file whose digest the catalog states is missing.
+            NotFoundError: globs match nothing, or a file whose digest the catalog states is missing.
             DigestMismatchError: the listing itself says that a file is not the publisher's.
             SizeMismatchError: the catalog states an exact size, and the listing another one.
         """
-        official = dict(self.digests)
+        where = f"the data-set repository {self.repo} at {self.revision}"
+        rules = FileRules(self.include, self.exclude, self.unpack, self.splits, self.chosen)
+        official, paths = dict(self.digests), [path for path, _, _ in listing]
+        selection = Selection(rules, paths, where)
+        warnings = selection.warnings + self._check_digests(paths, where)
         artifacts = []
         listed_bytes = 0
         for path, size, listed in listing:
-            if self._includes(path):
+            if path in selection.kept:
                 listed_bytes += size
-            if not self.selects(path):
+            if path not in selection.paths:
                 continue
-            digest = official.pop(path, None)
+            digest = official.get(path)
             if digest and listed and digest.algorithm == listed.algorithm and digest != listed:
                 raise DigestMismatchError(
-                    f"the data-set repository {self.repo} at {self.revision} lists {path} as {listed},"
-                    f" and the publisher's digest is {digest}; nothing of it was fetched",
+                    f"{where} lists {path} as {listed}, and the publisher's digest is {digest}; nothing of it was fetched",
                     hint="The copy is not the original. A maintainer should correct the catalog, or drop this source.",
                 )
             artifacts.append(
@@ -138,30 +142,38 @@ class HubSource:
                     urls=(url_of(path),),
                     size=Size(size),
                     digest=digest or listed,
-                    unpack=next((form for glob, form in self.unpack if fnmatchcase(path, glob)), "none"),
+                    unpack=selection.format_of(path),
                     into=posixpath.dirname(path),
                     verified_against="catalog" if digest else "listing" if listed else "none",
                     authorized=True,
                 )
             )
-        missing = [path for path in official if self.selects(path)]
-        if missing or not artifacts:
-            what = missing[0] if missing else " ".join(self.include) or "any file"
-            raise NotFoundError(
-                f"the data-set repository {self.repo} at {self.revision} does not hold {what}",
-                hint="It was changed upstream; the next source is tried. A maintainer should correct the catalog.",
-            )
         if self.size is not None and self.size.exact not in {None, listed_bytes}:
             raise SizeMismatchError(
-                f"the data-set repository {self.repo} at {self.revision} lists {listed_bytes:,} bytes, and the catalog says"
-                f" {self.size.value:,}; nothing of it was fetched",
-                hint="It was changed upstream; the next source is tried. A maintainer should correct the catalog or pin it.",
+                f"{where} lists {listed_bytes:,} bytes, and the catalog says {self.size.value:,}; nothing of it was fetched",
+                hint="It was changed upstream. A maintainer should correct the catalog or pin it.",
             )
-        return tuple(artifacts)
+        return SelectedFiles(tuple(artifacts), tuple(warnings))
 
-    def _includes(self, path: str) -> bool:
-        """Return whether a file is one of the source's, whatever its split."""
-        return replace(self, chosen=()).selects(path) if self.chosen else self.selects(path)
+    def _check_digests(self, paths: Collection[str], where: str) -> list[str]:
+        """Return warnings of digests for files that are neither there nor wanted.
+
+        Raises:
+            NotFoundError: a file is wanted, and not there.
+        """
+        missing = {path for path, _ in self.digests}.difference(paths)
+        globs, warnings = Globs(paths), []
+        for path in sorted(missing):
+            hint = globs.hint(path)
+            alone = Globs((path,))
+            is_wanted = not self.include or any(map(alone.matches, self.include))
+            if is_wanted and not any(map(alone.matches, self.exclude)):
+                raise NotFoundError(
+                    f"{where} does not hold {path}, whose digest the catalog states",
+                    hint=hint or "It was changed upstream. A maintainer should correct the catalog.",
+                )
+            warnings.append(" ".join(filter(None, (f"'digests': {quoted(path)} names no file.", hint))))
+        return warnings
 
 
 # --- its entry in a catalog --------------------------------------------------------------------------------------------

@@ -168,5 +168,6 @@ def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellat
             f"{where}: the catalog says {stated:,} bytes, the listing {size.value:,}", hint="Correct the catalog."
         )
         return SourceCheck(dataset.id, where, answer, wrong_size)
-    notes = [] if source.pinned(resolved.pin) == source else [f"pin it with 'revision: {resolved.pin}'"]
+    notes = list(resolved.warnings)
+    notes += [] if source.pinned(resolved.pin) == source else [f"pin it with 'revision: {resolved.pin}'"]
     return SourceCheck(dataset.id, where, answer, warning="; ".join(notes))

@@ -117,6 +117,8 @@ class DataSetBuilder:
         for index, source in enumerate(recipe.sources):
             try:
                 resolved = self._sources.resolve(source)
+                for warning in resolved.warnings:
+                    _LOGGER.warning("%s: %s", recipe.label, warning)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 obsolete_blobs.update(artifact.key for artifact in resolved.artifacts)
                 self._space.begin_source(obsolete_blobs)
@@ -151,6 +153,13 @@ class DataSetBuilder:
         self.fetched = tuple(download.artifact.name for download in downloads if download.local_copy is None)
         with contextlib.closing(self._files):
             parts |= self._fetcher.fetch_all(downloads)
+        if pointers := self._fetcher.pointers:
+            _LOGGER.warning(
+                "%s: %s is a Git LFS pointer%s: the source lists it as it is, and the data are stored elsewhere",
+                self._step.recipe.label,
+                min(pointers),
+                f", and so are {len(pointers) - 1:,} more files" if len(pointers) > 1 else "",
+            )
         # The claims are as large as the manifest, and publishing needs memory of its own.
         self._claims.clear()
         return parts

@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.answers import MAX_POINTER, is_pointer
 from provisioner.engine.fetch_threads import FileJob
 from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import VolumeFullError
@@ -111,6 +112,8 @@ class Fetcher:
         self._blobs = blobs
         self._space = space
         self._retention = retention
+        self.pointers: list[str] = []
+        """Paths of files that are Git LFS pointers, with the digest that their source states."""
 
     def fetch_all(self, downloads: Sequence[Download]) -> dict[str, Part]:
         """Fetch everything, and return the parts of the tree by content id; the first failure ends it.
@@ -119,6 +122,7 @@ class Fetcher:
             ProvisionerError: the most telling of the failures.
         """
         parts: dict[str, Part] = {}
+        self.pointers.clear()
         lock = threading.Lock()
 
         def job_of(download: Download) -> FileJob:
@@ -148,8 +152,12 @@ class Fetcher:
             return self._fetch_in_ranges(download, size)
         with self._open_blob(download) as blob:
             self._resumed(download, blob.have)
-            sha256 = self._transfers.fetch(download.artifact, blob, self._arrived)
-            parts = self._unpacker.unpack_file(download.archives, blob.path)
+            parts: dict[str, Part] = {}
+
+            def unpack() -> None:
+                parts.update(self._unpacker.unpack_file(download.archives, blob.path))
+
+            sha256 = self._transfers.fetch(download.artifact, blob, self._arrived, unpack)
             return parts | self._move_in(download, blob, blob.have, sha256)
 
     def _use_local_copy(self, download: Download, path: Path) -> dict[str, Part]:
@@ -169,6 +177,8 @@ class Fetcher:
 
         def accept(data: bytes) -> str:
             sha256 = checked_sha256(download.artifact, data)
+            if size <= MAX_POINTER and is_pointer(data):
+                self.pointers += [artifact.path for artifact in download.artifacts]
             for artifact in download.artifacts:
                 parts[artifact.content_id] = self._files.write(artifact, data, sha256)
             return sha256
@@ -180,20 +190,26 @@ class Fetcher:
         with self._open_ranged_file(download, size) as file:
             self._resumed(download, file.have)
             archives = [ArrivingArchive(self._unpacker, artifact, file) for artifact in download.archives]
+            parts: dict[str, Part] = {}
+
+            def unpack() -> None:
+                # Where the volume can hold it, the next archive arrives while this one is unpacked.
+                waits = self._threads.releasing_connection() if archives and self._keeps_archives else contextlib.nullcontext()
+                with waits:
+                    parts.update({archive.artifact.content_id: archive.part() for archive in archives})
+
             try:
-                sha256 = self._transfers.fetch_ranges(download.artifact, file, self._threads, self._arrived)
+                sha256 = self._transfers.fetch_ranges(download.artifact, file, self._threads, self._arrived, unpack)
             except BaseException as error:
                 file.end(error)
                 for archive in archives:
                     archive.wait()
                 raise
-            # Where the volume can hold it, the next archive arrives while this one is unpacked.
-            waits = self._threads.releasing_connection() if archives and self._keeps_archives else contextlib.nullcontext()
-            with waits:
-                parts = {archive.artifact.content_id: archive.part() for archive in archives}
             return parts | self._move_in(download, file, size, sha256)
 
     def _move_in(self, download: Download, staged: Blob | RangedFile, size: int, sha256: str) -> dict[str, Part]:
+        if isinstance(staged, Blob) and size <= MAX_POINTER and is_pointer(staged.head()):
+            self.pointers += [artifact.path for artifact in download.plain]
         return self._files.move_in(download.plain, staged, size, sha256, keep=self._keeps_archives)
 
     @contextlib.contextmanager

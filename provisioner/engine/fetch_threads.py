@@ -101,12 +101,16 @@ class FetchThreads:
 
     @contextlib.contextmanager
     def releasing_connection(self) -> Iterator[None]:
-        """Let a new thread replace the calling one, whose job for a large file uses no connection from here to its end."""
+        """Let a new thread replace the calling one, whose job for a large file uses no connection from here to its end.
+
+        If the job needs one after all, because what came is of no use, there is one more for that time.
+        """
         with self._changed:
-            self._replaced.add(threading.get_ident())
-            self._running -= 1
-            self._running_large -= 1
-            self._start_thread()
+            if threading.get_ident() not in self._replaced:
+                self._replaced.add(threading.get_ident())
+                self._running -= 1
+                self._running_large -= 1
+                self._start_thread()
         yield
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.engine.fetch_threads import AbandonedError
 from provisioner.engine.staged_tree import Part
-from provisioner.errors import IntegrityError, UpstreamChangedError
+from provisioner.errors import NOT_THE_FILE, IntegrityError, UpstreamChangedError
 from provisioner.planning.capacity import most_bytes
 from provisioner.volume.archive.limits import Limits
 from provisioner.volume.archive.unpack import UnpackTarget, unpack
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from provisioner.engine.path_claims import PathClaims
     from provisioner.engine.staged_tree import StagedTree
     from provisioner.volume.staging.incoming import Incoming
-    from provisioner.volume.staging.ranged_file import RangedFile, RangedFileReader
+    from provisioner.volume.staging.ranged_file import RangedFile
+    from provisioner.volume.staging.ranged_file_reader import RangedFileReader
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -131,8 +132,12 @@ class ArrivingArchive:
         self.artifact = artifact
         self._unpacker = unpacker
         self._file = file
+        self._changed = threading.Condition()
         self._part: Part | None = None
         self._failure: BaseException | None = None
+        self._failed_version: int | None = None
+        """The version of the file that could not be unpacked; another one may come, from another URL."""
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name=f"unpack-{artifact.name}", daemon=True)
         self._thread.start()
 
@@ -147,10 +152,11 @@ class ArrivingArchive:
             ProvisionerError: why it failed.
             AbandonedError: another file of the same source has failed.
         """
-        self._thread.join()
-        if self._part is None:
-            raise self._failure or AbandonedError
-        return self._part
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_over or self._failed_version == self._file.version)
+            if self._part is None:
+                raise self._failure or AbandonedError
+            return self._part
 
     def _run(self) -> None:
         try:
@@ -162,14 +168,33 @@ class ArrivingArchive:
         except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
             self._failure = error
             self._file.end(error)
+        finally:
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()
 
     def _unpack(self, reader: RangedFileReader) -> Part:
         try:
             return self._unpacker.unpack(self.artifact, reader, reader.wait_sealed)
         except UpstreamChangedError:
             raise
-        except IntegrityError:
-            # Bytes that arrived wrong look like a broken archive. Their digest tells, and that error leads to a retry.
-            reader.release(reader.size)
-            reader.wait_sealed()
+        except NOT_THE_FILE as error:
+            if self.artifact.digest is not None:
+                self._wait_for_digest(reader)
+                raise
+            # No digest will tell whether these are the right bytes. Another URL may have others.
+            with self._changed:
+                self._failure, self._failed_version = error, reader.version
+                self._changed.notify_all()
+            self._file.fail(error, reader.version)
+            reader.wait_dropped()
             raise
+        except IntegrityError:
+            self._wait_for_digest(reader)
+            raise
+
+    @staticmethod
+    def _wait_for_digest(reader: RangedFileReader) -> None:
+        """Wait for all bytes: wrong ones look like a broken archive, and the error about their digest leads to a retry."""
+        reader.release(reader.size)
+        reader.wait_sealed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from provisioner.remote.hub.listing import check_selected
 from provisioner.remote.resolved import Resolved
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def resolve_hub_source(hub_client: Callable[[], HubClient], source: HubSource) -
     """
     hub = hub_client()
     commit = hub.resolve(source.repo, source.revision)
-    listing = ((file.path, file.size, file.digest) for file in hub.listing(source.repo, commit))
-    artifacts = source.select(listing, lambda path: hub.file_url(source.repo, commit, path))
-    return Resolved("hub", hub.page_url(source.repo), commit, artifacts)
+    files = hub.listing(source.repo, commit)
+    selected = source.select(
+        [(file.path, file.size, file.digest) for file in files], lambda path: hub.file_url(source.repo, commit, path)
+    )
+    check_selected(source.repo, files, {artifact.name for artifact in selected.artifacts})
+    return Resolved("hub", hub.page_url(source.repo), commit, selected.artifacts, selected.warnings)

@@ -20,6 +20,8 @@ class Resolved:
     pin: str
     """What the source was at that moment: a commit, or the digest of its files."""
     artifacts: tuple[Artifact, ...]
+    warnings: tuple[str, ...] = ()
+    """About what the catalog says of files that the source does not have."""
 
     @property
     def key(self) -> str:

@@ -6,7 +6,14 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from provisioner.errors import TRY_NEXT_AFTER, DigestMismatchError, UpstreamChangedError, error_to_report
+from provisioner.errors import (
+    NOT_THE_FILE,
+    TRY_NEXT_AFTER,
+    DigestMismatchError,
+    UnexpectedContentError,
+    UpstreamChangedError,
+    error_to_report,
+)
 from provisioner.redaction import show_url
 from provisioner.remote.http.codings import FileForm
 from provisioner.remote.http.local_files import is_local, local_size, read_local
@@ -24,6 +31,10 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 
+def _accept() -> None:
+    """Accept bytes for which there is no further check."""
+
+
 class Transfers:
     """Fetches artifacts with one HTTP client, each by the way that suits its size."""
 
@@ -34,13 +45,15 @@ class Transfers:
         """Return how many small files are worth fetching at once."""
         return self._http.connections_for_small_files()
 
-    def fetch(self, artifact: Artifact, sink: Sink, advance: Callable[[int], None]) -> str:
+    def fetch(self, artifact: Artifact, sink: Sink, advance: Callable[[int], None], accept: Callable[[], None] = _accept) -> str:
         """Fetch the rest of an artifact into its sink.
 
         Args:
             artifact: what to fetch; its URLs are tried in their order.
             sink: where the bytes go.
             advance: told each number of bytes that arrived; negative when some were dropped.
+            accept: called when the whole has arrived and its digest, if one is known, is right. It raises one of
+                ``NOT_THE_FILE`` if the bytes are of no use; where no digest proves them, the next URL is then asked.
 
         Returns:
             The SHA-256 of the whole, in hexadecimal.
@@ -61,10 +74,32 @@ class Transfers:
                 advance=advance,
             )
 
-        return _fetch_from_any(artifact, _Transfer(transfer, sink.seal, lambda: sink.have, lambda: sink.have > 0, advance, form))
+        def drop() -> None:
+            advance(-sink.have)
+            sink.restart()
+
+        return _fetch_from_any(
+            artifact,
+            _Transfer(
+                run=transfer,
+                seal=sink.seal,
+                accept=accept,
+                drop=drop,
+                have=lambda: sink.have,
+                is_resumed=lambda: sink.have > 0,
+                advance=advance,
+                form=form,
+                is_proven=verifiable,
+            ),
+        )
 
     def fetch_ranges(
-        self, artifact: Artifact, target: SealedTarget, helpers: HelperThreads, advance: Callable[[int], None]
+        self,
+        artifact: Artifact,
+        target: SealedTarget,
+        helpers: HelperThreads,
+        advance: Callable[[int], None],
+        accept: Callable[[], None] = _accept,
     ) -> str:
         """Fetch the rest of a large artifact by several connections at once; otherwise as :meth:`fetch`.
 
@@ -84,8 +119,22 @@ class Transfers:
             )
             fetch.run(helpers)
 
+        def drop() -> None:
+            advance(-(target.restart(None) or 0))
+
         return _fetch_from_any(
-            artifact, _Transfer(transfer, target.seal, lambda: target.have, lambda: target.resumed, advance, form)
+            artifact,
+            _Transfer(
+                run=transfer,
+                seal=target.seal,
+                accept=accept,
+                drop=drop,
+                have=lambda: target.have,
+                is_resumed=lambda: target.resumed,
+                advance=advance,
+                form=form,
+                is_proven=verifiable,
+            ),
         )
 
     def fetch_small(self, artifact: Artifact, size: int, accept: Callable[[bytes], str], advance: Callable[[int], None]) -> str:
@@ -107,7 +156,20 @@ class Transfers:
             data = self._http.get(url, size=size, form=form, authorized=artifact.authorized)
             advance(size)
 
-        return _fetch_from_any(artifact, _Transfer(transfer, lambda: accept(data), lambda: size, lambda: False, advance, form))
+        return _fetch_from_any(
+            artifact,
+            _Transfer(
+                run=transfer,
+                seal=lambda: accept(data),
+                accept=_accept,
+                drop=lambda: None,
+                have=lambda: size,
+                is_resumed=lambda: False,
+                advance=advance,
+                form=form,
+                is_proven=artifact.digest is not None,
+            ),
+        )
 
     def _copy(self, requested: str, target: SealedTarget, advance: Callable[[int], None]) -> None:
         advance(-(target.restart(None) or 0))
@@ -129,21 +191,28 @@ class _Transfer:
     run: Callable[[str], None]
     """Fetches from this URL what is missing."""
     seal: Callable[[], str]
+    accept: Callable[[], None]
+    drop: Callable[[], None]
+    """Drops what has arrived, and counts it back."""
     have: Callable[[], int]
     """Returns the number of bytes that are there."""
     is_resumed: Callable[[], bool]
     """Returns whether some of these bytes are from an earlier attempt."""
     advance: Callable[[int], None]
     form: FileForm
+    is_proven: bool
+    """A digest tells whether the bytes are right: another URL has the same ones."""
 
     def sealed(self) -> str:
         """Check the whole and return its SHA-256; bytes that turn out to be wrong are counted back."""
         arrived = self.have()
         try:
-            return self.seal()
-        except DigestMismatchError:
+            sha256 = self.seal()
+        except (DigestMismatchError, UnexpectedContentError):
             self.advance(-arrived)
             raise
+        self.accept()
+        return sha256
 
 
 def _form_of(artifact: Artifact) -> FileForm:
@@ -160,6 +229,11 @@ def _fetch_from_any(artifact: Artifact, transfer: _Transfer) -> str:
         try:
             return _fetch_from(url, transfer, has_mirrors=bool(mirrors))
         except TRY_NEXT_AFTER as error:
+            if isinstance(error, NOT_THE_FILE):
+                if transfer.is_proven:
+                    raise  # every URL has the same bytes
+                # Nothing of it is for a later run, and its origin is not that of the file.
+                transfer.drop()
             errors.append(error)
             if mirrors:
                 _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(mirrors[0]))
@@ -181,5 +255,13 @@ def _fetch_from(url: str, transfer: _Transfer, *, has_mirrors: bool) -> str:
         if has_mirrors and not (was_resumed or transfer.form.is_encoded):
             raise
         _LOGGER.warning("%s; %s, so it is fetched once more from its beginning", error.message, why)
+        transfer.run(url)
+        return transfer.sealed()
+    except NOT_THE_FILE as error:
+        if transfer.is_proven or not (was_resumed or transfer.form.is_encoded):
+            raise
+        transfer.form.doubt()
+        transfer.drop()
+        _LOGGER.warning("%s; so it is fetched once more from its beginning", error.message)
         transfer.run(url)
         return transfer.sealed()

@@ -23,6 +23,7 @@ from provisioner.errors import (
 from provisioner.remote.hub.access import HubAccess
 from provisioner.remote.hub.client import HubClient
 from provisioner.remote.hub.errors import ConflictError, refusal
+from provisioner.remote.hub.listing import check_selected
 from provisioner.remote.network import Network
 from provisioner.remote.proxies import Proxies
 from tests.support.fake_time import FakeTime
@@ -114,27 +115,33 @@ def test_file_url_leads_to_the_bytes(server: HubServer, time: FakeTime) -> None:
     assert url == f"{server.endpoint}/datasets/ann/songs/resolve/{commit}/d/e%20f%23%25%C3%BC.txt"
 
 
+def take_all(hub: HubClient, repo: str, commit: str) -> None:
+    """Take every file of a listing."""
+    files = hub.listing(repo, commit)
+    check_selected(repo, files, {file.path for file in files})
+
+
 @pytest.mark.parametrize(
     "path", ["../x", "/etc/passwd", "a/../../x", "a//b", "./a", "a/.", "a/", "", "a\\..\\b", "C:/x", "c:x", "a\0b", "a/.."]
 )
 def test_unsafe_paths_are_refused(server: HubServer, time: FakeTime, path: str) -> None:
-    """A listing with a path outside its directory is refused as a whole."""
+    """A path outside its directory is refused with the whole listing, if it is taken."""
     fault = server.faults.add("bad_path", path="*/tree/*", body=path or "x")
     if not path:
         fault.body = ""  # the server's own default is the usual attack
     commit = server.hub.repos["dataset", "ann/songs"].head.commit
     with client(server, time) as hub, pytest.raises(IntegrityError, match="nothing was taken from it"):
-        hub.listing("ann/songs", commit)
+        take_all(hub, "ann/songs", commit)
     assert fault.fired > 0
 
 
 @pytest.mark.parametrize(("path", "problem"), [("a.wav", "twice"), ("a.wav/below", "below another file")])
 def test_conflicting_paths_are_refused(server: HubServer, time: FakeTime, path: str, problem: str) -> None:
-    """A listing with two files for one path is refused."""
+    """Two files for one path are refused, if they are taken."""
     fault = server.faults.add("bad_path", path="*/tree/*", body=path)
     commit = server.hub.repos["dataset", "ann/songs"].head.commit
     with client(server, time) as hub, pytest.raises(IntegrityError, match=problem):
-        hub.listing("ann/songs", commit)
+        take_all(hub, "ann/songs", commit)
     assert fault.fired > 0
 
 
@@ -153,11 +160,11 @@ OID = '"oid": "' + "a" * 40 + '"'
     ],
 )
 def test_items_that_make_no_sense_are_refused(server: HubServer, time: FakeTime, item: str, problem: str) -> None:
-    """A listing with a file without a usable name, size or digest is refused."""
+    """A file without a usable name, size or digest is refused, if it is taken."""
     repo = server.hub.add_repo("ann/empty")
     fault = server.faults.add("status", path="*/tree/*", status=200, body=f'[{{"type": "file", {item}}}]')
     with client(server, time) as hub, pytest.raises(IntegrityError, match=problem):
-        hub.listing("ann/empty", repo.head.commit)
+        take_all(hub, "ann/empty", repo.head.commit)
     assert fault.fired == 1
 
 

@@ -76,3 +76,34 @@ def test_a_question_that_fails_with_files_already_there(  # noqa: PLR0917 - fixt
     fault = hub.faults.add(kind, path="*", **fields)
     volume.ready()
     assert fault.fired == 0
+
+
+ODD_NAMES: Final = ["sub\\file.txt", "a//b", "C:/x", "clips/0.bin/below", "a\0b"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_an_odd_name_that_is_not_taken(shelf: Shelf, volume: Volume, hub: HubServer, name: str) -> None:
+    """A name that cannot be used keeps no other file away, as long as the source does not take it."""
+    hub.hub.add_repo("ann/clips", dict(CLIPS))
+    shelf.add("clips", sources=[{"kind": "hub", "repo": "ann/clips", "include": ["clips/?.bin"]}])
+    fault = hub.faults.add("bad_path", path="*/tree/*", body=name)
+    volume.ready()
+    assert fault.fired >= 1
+    volume.check("clips", CLIPS)
+
+
+def test_globs_that_name_nothing(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """A run and `catalog check --online` both name the glob; without any file the data set fails, and there is no next source."""
+    hub.hub.add_repo("ann/clips", dict(CLIPS))
+    source = {"kind": "hub", "repo": "ann/clips"}
+    shelf.add("some", sources=[{**source, "exclude": ["*.BIN"]}])
+    shelf.add("none", sources=[{**source, "include": ["clip/*"]}])
+    outcome = volume.run()
+    assert outcome.code == 66, outcome.err
+    volume.check("some", CLIPS)
+    assert volume.published == ["some"]
+    checked = volume.run("catalog", "check", "--online")
+    for text in (outcome.err, checked.out):
+        assert "'*.BIN' names no file" in text
+        assert "does not hold clip/*" in text
+        assert "next source" not in text

@@ -244,7 +244,7 @@ def listed(source: HubSource, *splits: str) -> dict[str, Artifact]:
     reduced = source.for_splits(splits)
     assert reduced is not None
     chosen = reduced.select(LISTING, lambda path: f"https://hub/{path}")
-    return {artifact.name: artifact for artifact in chosen}
+    return {artifact.name: artifact for artifact in chosen.artifacts}
 
 
 def test_artifacts_of_the_hub() -> None:

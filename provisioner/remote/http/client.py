@@ -155,7 +155,7 @@ class HttpClient:
             finally:
                 response.close()
         if len(data) > size:
-            raise too_many_bytes(requested, size)
+            raise too_many_bytes(requested, size, data)
         if len(data) < size:
             raise Transient(f"the connection ended after {len(data):,} of {size:,} bytes")
         return data

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from provisioner.catalog.answers import HEAD, hint_for, recognise_answer
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
 from provisioner.redaction import redact_line, show_url
 from provisioner.remote.retry import describe_status, transient_error
@@ -72,17 +74,29 @@ def other_size(url: str, size: int, offered: int | None, response: Response) -> 
         url: what was requested.
         size: bytes that the file must have.
         offered: bytes that the server says it has; ``None``: it does not say.
-        response: what the server sent.
+        response: what the server sent; its first bytes are read, to say what they look like.
     """
-    is_page = response.headers.get("Content-Type", "").startswith("text/html")
+    answer = None
+    if response.status == HTTPStatus.OK and offered != 0:
+        with contextlib.suppress(Exception):  # the transport's, of whatever kind: the error is about the size
+            head = response.read(HEAD)
+            answer = recognise_answer(head, offered or len(head))
     shown = "something else" if offered is None else f"{offered:,} bytes"
+    looks = f", which look like {answer.words}" if answer else ""
     return SizeMismatchError(
-        f"{show_url(url)}: expected {size:,} bytes, the server offers {shown}{' of HTML' if is_page else ''};"
-        " nothing of it was used",
-        hint=_CHANGED_HINT,
+        f"{show_url(url)}: expected {size:,} bytes, the server offers {shown}{looks}; nothing of it was used",
+        hint=hint_for(answer) if answer else _CHANGED_HINT,
     )
 
 
-def too_many_bytes(url: str, size: int) -> SizeMismatchError:
-    """Return the error for a body that goes on after the ``size`` bytes that the file must have."""
-    return SizeMismatchError(f"{show_url(url)}: more than the expected {size:,} bytes arrived", hint=_CHANGED_HINT)
+def too_many_bytes(url: str, size: int, head: bytes = b"") -> SizeMismatchError:
+    """Return the error for a body that goes on after the ``size`` bytes that the file must have.
+
+    Args:
+        url: what was requested.
+        size: bytes that the file must have.
+        head: the first of those that came.
+    """
+    answer = recognise_answer(head[:HEAD], max(size, len(head))) if head else None
+    looks = f"; they look like {answer.words}" if answer else ""
+    return SizeMismatchError(f"{show_url(url)}: more than the expected {size:,} bytes arrived{looks}", hint=_CHANGED_HINT)

@@ -1,9 +1,9 @@
-"""Listings of repositories, taken only when every file has a path and a digest of its own."""
+"""Listings of repositories; of a file that is taken, path, size and digest must be usable."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.digest import Digest
@@ -11,7 +11,7 @@ from provisioner.catalog.relative_path import path_problem
 from provisioner.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from huggingface_hub.hf_api import RepoFile
 
@@ -21,42 +21,61 @@ class HubFile:
     """One file of a listing."""
 
     path: str
-    """In the repository, POSIX separators; safe to use below a directory of ours."""
+    """In the repository, POSIX separators; safe to use below a directory of ours if there is no problem."""
     size: int
     """Bytes."""
     digest: Digest
     """``sha256`` of a file in LFS, ``gitsha1`` (the SHA-1 of the Git blob) of any other."""
+    problem: str = ""
+    """Why it must not be taken: the predicate of a sentence whose subject is the path; empty: it may be."""
 
 
 def checked_listing(repo: str, files: Iterable[RepoFile]) -> list[HubFile]:
-    """Return the files of a listing, ordered by path.
+    """Return the files of a listing, ordered by path, each with its problem.
+
+    What cannot be used does no harm as long as it is not taken, see :func:`check_selected`.
 
     Raises:
-        IntegrityError: a file has no usable path, size or digest, or lies below another file; nothing of it is taken.
+        IntegrityError: a file has no path.
     """
     found: dict[str, HubFile] = {}
     for file in files:
-        if problem := path_problem(file.path):
-            raise _wrong_listing(repo, file.path, problem)
-        if file.path in found:
-            raise _wrong_listing(repo, file.path, "is there twice")
-        found[file.path] = _checked_file(repo, file)
-    for path in found:
+        if not isinstance(file.path, str):
+            raise _wrong_listing(repo, file.path, path_problem(file.path))
+        checked = _checked_file(file)
+        found[file.path] = replace(checked, problem="is there twice") if file.path in found else checked
+    for path, listed in found.items():
         parts = path.split("/")
-        for depth in range(1, len(parts)):
-            if "/".join(parts[:depth]) in found:
-                raise _wrong_listing(repo, path, "lies below another file")
+        if any("/".join(parts[:depth]) in found for depth in range(1, len(parts))):
+            found[path] = replace(listed, problem=listed.problem or "lies below another file")
     return [found[path] for path in sorted(found)]
 
 
-def _checked_file(repo: str, file: RepoFile) -> HubFile:
+def check_selected(repo: str, files: Iterable[HubFile], paths: Collection[str]) -> None:
+    """Refuse a listing if a file that is taken has a problem.
+
+    Args:
+        repo: the repository, for the message.
+        files: its listing.
+        paths: of the files that are taken.
+
+    Raises:
+        IntegrityError: it has no usable path, size or digest, is there twice, or lies below another file.
+    """
+    for file in files:
+        if file.problem and file.path in paths:
+            raise _wrong_listing(repo, file.path, file.problem)
+
+
+def _checked_file(file: RepoFile) -> HubFile:
     size = file.size if file.lfs is None else file.lfs.size
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise _wrong_listing(repo, file.path, f"has {size!r} bytes")
     algorithm, digits, length = ("gitsha1", file.blob_id, 40) if file.lfs is None else ("sha256", file.lfs.sha256, 64)
+    problem = path_problem(file.path)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        problem, size = problem or f"has {size!r} bytes", 0
     if not isinstance(digits, str) or not re.fullmatch(rf"[0-9a-fA-F]{{{length}}}", digits):
-        raise _wrong_listing(repo, file.path, f"has no {algorithm} but {digits!r}")
-    return HubFile(file.path, size, Digest(algorithm, digits.lower()))
+        problem, digits = problem or f"has no {algorithm} but {digits!r}", ""
+    return HubFile(file.path, size, Digest(algorithm, digits.lower()), problem)
 
 
 def _wrong_listing(repo: str, path: object, problem: str) -> IntegrityError:

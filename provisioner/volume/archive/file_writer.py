@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.answers import MAX_POINTER, is_pointer
 from provisioner.volume.archive import workers
 from provisioner.volume.archive.errors import write_error
 from provisioner.volume.fs.files import CHUNK
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from provisioner.volume.archive.duplicates import TreeContents
     from provisioner.volume.archive.member import Member
+    from provisioner.volume.archive.oddities import Oddities
     from provisioner.volume.staging.incoming import Incoming
     from provisioner.volume.tree.writer import TreeWriter
 
@@ -53,6 +55,7 @@ class FileWriter:
         tree: TreeWriter,
         archive: Incoming,
         contents: TreeContents,
+        oddities: Oddities,
         artifact: str,
         *,
         check_cancelled: Callable[[], None],
@@ -64,11 +67,13 @@ class FileWriter:
             tree: makes the files.
             archive: is told which of its bytes are not needed any more.
             contents: is told of every file: at once, and again when its digest is known.
+            oddities: is told of files whose content is elsewhere.
             artifact: key that is noted in each entry.
             check_cancelled: called for every block, in any thread; raises to end the work.
             advance: called with the number of bytes of each block that is done, in any thread.
         """
         self._tree, self._archive, self._contents, self._artifact = tree, archive, contents, artifact
+        self._oddities = oddities
         self._check_cancelled, self._advance = check_cancelled, advance
         self._released = 0
         self._cores = workers.usable_cores()
@@ -148,12 +153,26 @@ class FileWriter:
     def _fill(self, handle: int, path: str, member: Member) -> tuple[int, str]:
         """Write the content of a new file and close it, in any thread; return its size in bytes and its SHA-256."""
         if isinstance(member.blocks, tuple):
+            if member.size <= MAX_POINTER:
+                self._remark_pointer(path, b"".join(member.blocks))
             done = self._tree.fill(handle, path, member.blocks, executable=member.executable, mtime_ns=member.mtime_ns)
             self._advance(member.size)
             return done
         # Closed here, because a reader may hold a lock until it is.
         with contextlib.closing(self._counted(member.blocks)) as blocks:
-            return self._tree.fill(handle, path, blocks, executable=member.executable, mtime_ns=member.mtime_ns)
+            noticed = self._noticed(path, blocks) if member.size <= MAX_POINTER else blocks
+            return self._tree.fill(handle, path, noticed, executable=member.executable, mtime_ns=member.mtime_ns)
+
+    def _noticed(self, path: str, blocks: Iterable[bytes]) -> Generator[bytes, None, None]:
+        """Yield the blocks of a small file, after a look at each."""
+        for data in blocks:
+            self._remark_pointer(path, data)
+            yield data
+
+    def _remark_pointer(self, path: str, data: bytes) -> None:
+        if is_pointer(data):
+            # Archives that hosts make of a repository have these, and not the data.
+            self._oddities.remark("it has Git LFS pointers in place of files, whose content is elsewhere", path)
 
     def _counted(self, blocks: Iterable[bytes]) -> Generator[bytes, None, None]:
         """Yield the blocks; before each, check whether to go on, and after each, report progress."""

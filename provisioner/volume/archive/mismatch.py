@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from provisioner.catalog.answers import HEAD, hint_for
 from provisioner.errors import BrokenArchiveError, ProvisionerError
 from provisioner.volume.archive.errors import JOIN_HINT, part_of_archive
-from provisioner.volume.archive.recognition import HEAD_SIZE, is_part_name, recognise
+from provisioner.volume.archive.recognition import is_part_name, recognise
 
 if TYPE_CHECKING:
     from provisioner.catalog.artifact import UnpackFormat
@@ -19,9 +20,9 @@ def explained(error: BrokenArchiveError, archive: Incoming, form: UnpackFormat) 
     """Return an error that says what the file looks like, if that is not what it should be; else ``error`` itself."""
     head = b""
     with contextlib.suppress(ProvisionerError):
-        while len(head) < HEAD_SIZE and (more := archive.read_at(len(head), HEAD_SIZE - len(head))):
+        while len(head) < HEAD and (more := archive.read_at(len(head), HEAD - len(head))):
             head += more
-    kind = recognise(head)
+    kind = recognise(head, len(head))
     if kind is not None and kind.name == "zip-part":
         return part_of_archive(archive.name, f"it is {kind.words}")
     if error.hint == JOIN_HINT:
@@ -37,12 +38,6 @@ def explained(error: BrokenArchiveError, archive: Incoming, form: UnpackFormat) 
 def _hint(kind: Kind) -> str:
     if kind.forms:
         return f"If that is what the publisher offers, the catalog's entry should say 'unpack: {kind.forms[0]}'."
-    match kind.name:
-        case "html" | "xml" | "json":
-            return (
-                "The server answered with something else than the file: open its URL in a browser to see what it wants"
-                " (a login, a confirmation), or use another source."
-            )
-        case "lfs-pointer":
-            return "The file itself is in the repository's LFS storage: use the URL that downloads it from there."
+    if kind.answer is not None:
+        return hint_for(kind.answer)
     return "Formats that can be unpacked are zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst: find one of them, or pack it again."

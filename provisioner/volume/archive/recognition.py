@@ -9,13 +9,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.answers import recognise_answer
 from provisioner.volume.archive.tar_header import BLOCK_SIZE, is_header
 
 if TYPE_CHECKING:
+    from provisioner.catalog.answers import ServerAnswer
     from provisioner.catalog.artifact import UnpackFormat
-
-HEAD_SIZE: Final = 1024
-"""Bytes from the beginning of a file by which it is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +22,24 @@ class Kind:
     """A kind of files."""
 
     name: str
-    """A short name, such as ``zip``, ``gzip`` or ``html``."""
+    """A short name, such as ``zip``, ``gzip`` or ``page``."""
     words: str
     """What a message calls such a file, with its article."""
     forms: tuple[UnpackFormat, ...] = ()
     """The formats that a catalog may state for such a file; none: it cannot be unpacked."""
+    answer: ServerAnswer | None = None
+    """What a server sent in place of an archive, if it is that."""
 
     @property
     def is_archive(self) -> bool:
         """Whether such a file is compressed, or holds other files."""
-        return self.name not in _SINGLE
+        return self.answer is None and self is not _PDF
 
 
-_SINGLE: Final = frozenset({"html", "xml", "json", "lfs-pointer", "pdf"})
-"""Kinds that are one file and not compressed."""
 _ZIP: Final = Kind("zip", "a zip archive", ("zip",))
 _SPLIT_ZIP: Final = Kind("zip-part", "the first part of a split zip archive")
 _TAR: Final = Kind("tar", "a tar archive that is not compressed", ("tar",))
-_HTML: Final = Kind("html", "an HTML page")
-_XML: Final = Kind("xml", "an XML document")
-_JSON: Final = Kind("json", "a JSON document")
-_LFS_POINTER: Final = Kind("lfs-pointer", "a Git LFS pointer, which stands for a file that is elsewhere")
+_PDF: Final = Kind("pdf", "a PDF document")
 
 _SIGNATURES: Final = (
     (b"PK\3\4", _ZIP),
@@ -67,17 +63,9 @@ _SIGNATURES: Final = (
     (b"070702", Kind("cpio", "a cpio archive")),
     (b"070707", Kind("cpio", "a cpio archive")),
     (b"xar!", Kind("xar", "a xar archive")),
-    (b"%PDF-", Kind("pdf", "a PDF document")),
-    (b"version https://git-lfs.github.com/spec/", _LFS_POINTER),
-    (b"version https://hawser.github.com/spec/", _LFS_POINTER),
+    (b"%PDF-", _PDF),
 )
 _ZSTD_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
-_BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-_HTML_START: Final = re.compile(
-    rb"(?:\s|<!--.*?-->|<\?xml[^>]*>)*<(?:!doctype\s+html|(?:html|head|body|title|script|meta|style|center|iframe)[\s/>])",
-    re.IGNORECASE | re.DOTALL,
-)
-_JSON_START: Final = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]])")
 
 _PART_NAME: Final = re.compile(
     r"""
@@ -91,11 +79,12 @@ _PART_NAME: Final = re.compile(
 )
 
 
-def recognise(head: bytes) -> Kind | None:
+def recognise(head: bytes, size: int | None = None) -> Kind | None:
     """Return the kind of a file; ``None`` if it is not one of those that are known here.
 
     Args:
-        head: its first ``HEAD_SIZE`` bytes, or all of it if it is smaller.
+        head: its first ``HEAD`` bytes, or all of it if it is smaller.
+        size: bytes of the whole file; ``None``: more may follow.
     """
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
@@ -104,26 +93,10 @@ def recognise(head: bytes) -> Kind | None:
         return next(kind for _, kind in _SIGNATURES if kind.name == "zstd")
     if is_header(head[:BLOCK_SIZE]):
         return _TAR
-    return _recognise_text(head)
-
-
-def is_page_or_pointer(kind: Kind | None) -> bool:
-    """Return whether a server sends such files in place of what was asked for: pages, and pointers of Git LFS."""
-    return kind is not None and kind.name in {"html", "lfs-pointer"}
+    answer = recognise_answer(head, len(head) + 1 if size is None else size)
+    return Kind(answer.kind, answer.words, answer=answer) if answer else None
 
 
 def is_part_name(name: str) -> bool:
     """Return whether a name is one that programs give to a part of a split archive, such as ``x.zip.001`` or ``x.z01``."""
     return bool(_PART_NAME.search(name)) and not name.lower().endswith((".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst"))
-
-
-def _recognise_text(head: bytes) -> Kind | None:
-    for mark in _BYTE_ORDER_MARKS:
-        if head.startswith(mark):
-            # Of UTF-16 the markup's letters remain.
-            head = head[len(mark) :].replace(b"\0", b"")
-    if _HTML_START.match(head):
-        return _HTML
-    if head.lstrip()[:5] == b"<?xml":
-        return _XML
-    return _JSON if _JSON_START.match(head) else None

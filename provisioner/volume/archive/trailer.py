@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.answers import HEAD
 from provisioner.volume.archive.errors import broken_stream
-from provisioner.volume.archive.recognition import HEAD_SIZE, recognise
+from provisioner.volume.archive.recognition import recognise
 
 if TYPE_CHECKING:
     from provisioner.volume.archive.cursor import Cursor
@@ -42,7 +43,7 @@ def next_stream(source: Cursor, rest: bytes, form: str, oddities: Oddities, stre
     rest = rest.lstrip(b"\0")
     while not rest and (more := source.read(_READ_SIZE)):
         rest = more.lstrip(b"\0")
-    while rest and len(rest) < HEAD_SIZE and (more := source.read(HEAD_SIZE)):
+    while rest and len(rest) < HEAD and (more := source.read(HEAD)):
         rest += more
     if not rest or _STARTS[form].match(rest):
         return rest

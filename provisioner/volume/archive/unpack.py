@@ -177,7 +177,9 @@ class _Unpacker:
             raise self._write_error(error, target.into or ".") from error
         self._contents = TreeContents(archive.name, target.existing, folds=folds)
         self._links = ArchiveLinks(archive.name, target.into, self._contents)
-        self._files = FileWriter(tree, archive, self._contents, target.artifact, check_cancelled=check_cancelled, advance=advance)
+        self._files = FileWriter(
+            tree, archive, self._contents, oddities, target.artifact, check_cancelled=check_cancelled, advance=advance
+        )
         self._last_parent: str | None = None
         """The directory that was made for the last member: most members follow another one of their directory."""
         try:

@@ -10,12 +10,14 @@ import json
 import os
 from typing import TYPE_CHECKING, Final, Self
 
-from provisioner.errors import SizeMismatchError
+from provisioner.catalog.answers import HEAD
+from provisioner.errors import SizeMismatchError, UnexpectedContentError
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import CHUNK, read_file
 from provisioner.volume.fs.private_files import open_private_file
+from provisioner.volume.staging.content import check_content, looks_like
 from provisioner.volume.staging.hashing import Hasher, digest_mismatch
 
 if TYPE_CHECKING:
@@ -155,11 +157,15 @@ class Blob:
         """Append and hash bytes.
 
         Raises:
+            UnexpectedContentError: they cannot be the file's, as its beginning shows; they were not appended.
             SizeMismatchError: there are more than were planned; they were dropped.
             NoRoomError: they must not be written; the bytes before these are kept.
             VolumeFullError, VolumeError: the volume failed; likewise.
         """
         view = memoryview(data)
+        if self.artifact.digest is None and self.have < HEAD <= self.have + len(view):
+            # Here and not only at the end: of a large file nothing more need come.
+            check_content(self.artifact, self.head() + bytes(view[: HEAD - self.have]), self.artifact.exact_size or HEAD + 1)
         if self._max_bytes is not None and self.have + len(view) > self._max_bytes:
             raise self._too_many()
         self._charge(len(view))
@@ -184,21 +190,35 @@ class Blob:
         """Check the size and the digest of the whole file, and return its SHA-256.
 
         Raises:
-            SizeMismatchError, DigestMismatchError: the bytes are wrong; they were dropped.
+            SizeMismatchError, DigestMismatchError, UnexpectedContentError: the bytes are wrong; they were dropped.
         """
-        artifact = self.artifact
-        if artifact.exact_size not in {None, self.have}:
-            have = self.have
+        artifact, have = self.artifact, self.have
+        if artifact.exact_size not in {None, have}:
+            what = looks_like(self.head(), have)
             self.restart()
             raise SizeMismatchError(
-                f"{artifact.name}: expected {artifact.exact_size:,} bytes, got {have:,}; they were dropped",
+                f"{artifact.name}: expected {artifact.exact_size:,} bytes, got {have:,}{what}; they were dropped",
                 hint="The file was changed upstream, or an error page came in its place.",
             )
         if artifact.digest is not None and not self._hasher.matches(artifact):
-            found = self._hasher.hexdigest
+            error = digest_mismatch(artifact, self._hasher.hexdigest, self.head(), have)
             self.restart()
-            raise digest_mismatch(artifact, found)
+            raise error
+        if artifact.digest is None:
+            try:
+                check_content(artifact, self.head(), have)
+            except UnexpectedContentError:
+                self.restart()
+                raise
         return self._hasher.sha256
+
+    def head(self) -> bytes:
+        """Return the first bytes that have arrived."""
+        with disk_errors(f"staging {self.artifact.name}"):
+            os.lseek(self._file, 0, os.SEEK_SET)
+            data = os.read(self._file, HEAD)
+            os.lseek(self._file, 0, os.SEEK_END)
+        return data
 
     def drop(self) -> None:
         """Remove the partial file and the record of its origin.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from provisioner.errors import DigestMismatchError
 from provisioner.volume.fs.files import CHUNK, open_file
+from provisioner.volume.staging.content import check_content, looks_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,12 +66,19 @@ class Hasher:
         return self._expected.hexdigest() if self._expected is not None else self.sha256
 
 
-def digest_mismatch(artifact: Artifact, found: str) -> DigestMismatchError:
-    """Return the error for bytes whose hexadecimal digest is ``found`` instead of the artifact's."""
+def digest_mismatch(artifact: Artifact, found: str, head: bytes, size: int) -> DigestMismatchError:
+    """Return the error for bytes whose hexadecimal digest is ``found`` instead of the artifact's.
+
+    Args:
+        artifact: what they should be.
+        found: their digest.
+        head: the first of them, by which they may be recognised.
+        size: their number.
+    """
     expected = artifact.digest
     algorithm = expected.algorithm if expected else "sha256"
     return DigestMismatchError(
-        f"{artifact.name}: expected {expected}, got {algorithm}:{found}; the bytes were dropped",
+        f"{artifact.name}: expected {expected}, got {algorithm}:{found}{looks_like(head, size)}; the bytes were dropped",
         hint="Bytes were changed on the way or upstream. Start again; if it stays, the catalog needs a correction.",
     )
 
@@ -79,12 +87,13 @@ def checked_sha256(artifact: Artifact, data: bytes) -> str:
     """Check the digest of a small file that is in memory, and return its SHA-256.
 
     Raises:
-        DigestMismatchError: the bytes are not the artifact's.
+        DigestMismatchError, UnexpectedContentError: the bytes are not the artifact's.
     """
     hasher = Hasher.for_artifact(artifact, len(data))
     hasher.update(data)
     if artifact.digest is not None and not hasher.matches(artifact):
-        raise digest_mismatch(artifact, hasher.hexdigest)
+        raise digest_mismatch(artifact, hasher.hexdigest, data, len(data))
+    check_content(artifact, data, len(data))
     return hasher.sha256
 
 

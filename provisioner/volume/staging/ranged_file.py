@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
-from provisioner.errors import RemoteUnavailableError, UpstreamChangedError
+from provisioner.catalog.answers import HEAD
+from provisioner.errors import RemoteUnavailableError, UnexpectedContentError, UpstreamChangedError
 from provisioner.volume.staging.arrival_window import WINDOW, ArrivalWindow
 from provisioner.volume.staging.claims import Claim, ClaimedPieces
+from provisioner.volume.staging.content import check_content
 from provisioner.volume.staging.hashing import digest_mismatch
 from provisioner.volume.staging.ordered_hash import OrderedHash
 from provisioner.volume.staging.piece_file import PieceFile
 from provisioner.volume.staging.piece_memory import PieceMemory
 from provisioner.volume.staging.pieces import PIECE, length_of_piece, number_of_pieces
+from provisioner.volume.staging.ranged_file_reader import RangedFileReader
 from provisioner.volume.staging.transfer_state import TransferState, WritesInProgress
 
 if TYPE_CHECKING:
@@ -77,6 +80,8 @@ class RangedFile:
         """Bytes of complete pieces."""
         self.resumed = self.have > 0
         """Whether some of the bytes are from an earlier run; if the whole is wrong, they may be the reason."""
+        self._head = pieces.read(0, HEAD) if pieces.held[:1] == b"\1" else b""
+        """The first bytes, by which the file is recognised; empty: they have not arrived."""
         self._hash.start()
 
     @classmethod
@@ -120,6 +125,11 @@ class RangedFile:
     def origin(self) -> tuple[str, str] | None:
         """URL and validator of the bytes so far, where they are known."""
         return self._pieces.origin
+
+    @property
+    def version(self) -> int:
+        """The number of the current version: one more each time that everything is dropped."""
+        return self._version
 
     @property
     def is_whole(self) -> bool:
@@ -200,13 +210,21 @@ class RangedFile:
         self._hash.restart()
         self._sealed = False
         self.have = 0
+        self._head = b""
         self.resumed = False
         self._state.condition.notify_all()
         return dropped
 
-    def fail(self, error: BaseException) -> None:
-        """Stop the threads that fetch; readers go on waiting, since another URL may bring the bytes."""
-        self._state.fail(error)
+    def fail(self, error: BaseException, version: int | None = None) -> None:
+        """Stop the threads that fetch; readers go on waiting, since another URL may bring the bytes.
+
+        Args:
+            error: why.
+            version: what the error is about, if it does not concern another version of the file.
+        """
+        with self._state.condition:
+            if version in {None, self._version}:
+                self._state.fail(error)
 
     def end(self, error: BaseException) -> None:
         """Stop the threads that fetch and those that read: no more bytes will arrive."""
@@ -244,6 +262,7 @@ class RangedFile:
         """Record that a claim has written all bytes of a piece.
 
         Raises:
+            UnexpectedContentError: the bytes cannot be the file's, as its beginning shows.
             UpstreamChangedError: the file is at another version than the claim.
             VolumeError: the volume failed.
         """
@@ -252,6 +271,10 @@ class RangedFile:
             self._pieces.complete(piece, crc)
             self.have += length_of_piece(piece, self.size)
             self._state.condition.notify_all()
+            if piece == 0:
+                self._head = self._pieces.read(0, HEAD)
+                # Here and not only at the end: nothing more of it need come.
+                check_content(self.artifact, self._head, self.size)
 
     def give_back(self, claim: Claim) -> None:
         """Let other connections fetch what a claim has not completed."""
@@ -283,7 +306,7 @@ class RangedFile:
         """Wait until the whole file is hashed, check its digest, and return its SHA-256.
 
         Raises:
-            DigestMismatchError: the bytes are wrong; they were dropped.
+            DigestMismatchError, UnexpectedContentError: the bytes are wrong; they were dropped.
             ProvisionerError: the transfer has failed, or the run must end.
         """
         with self._state.condition:
@@ -291,13 +314,22 @@ class RangedFile:
                 self._state.raise_end()
                 self._state.wait()
             self._state.raise_end()
-            expected, found = self.artifact.digest, self._hash.hexdigest
+            expected, found, head = self.artifact.digest, self._hash.hexdigest, self._head
             if expected is None or expected.hex == found:
+                self._check_content()
                 self._sealed = True
                 self._state.condition.notify_all()
                 return self._hash.sha256
             self._restart()
-        raise digest_mismatch(self.artifact, found)
+        raise digest_mismatch(self.artifact, found, head, self.size)
+
+    def _check_content(self) -> None:
+        """Drop a file that cannot be what was asked for; what an earlier run left was not looked at before."""
+        try:
+            check_content(self.artifact, self._head, self.size)
+        except UnexpectedContentError:
+            self._restart()
+            raise
 
     def close(self) -> None:
         """Stop all threads and close the files, which stay on the disk."""
@@ -365,6 +397,14 @@ class RangedFile:
                 self._discard()
                 self._state.condition.notify_all()
 
+    def wait_dropped(self, version: int) -> None:
+        """Wait until a version of the file is dropped; see :meth:`RangedFileReader.wait_dropped`."""
+        with self._state.condition:
+            while True:
+                self._check_version(version)
+                self._state.raise_end()
+                self._state.wait()
+
     def wait_sealed(self, version: int) -> None:
         """Wait until a version of the file is sealed; see :meth:`RangedFileReader.wait_sealed`."""
         with self._state.condition:
@@ -374,36 +414,3 @@ class RangedFile:
                     return
                 self._state.raise_end()
                 self._state.wait()
-
-
-class RangedFileReader:
-    """One version of a file that is still arriving, as an :class:`~provisioner.volume.staging.incoming.Incoming`."""
-
-    def __init__(self, file: RangedFile, version: int) -> None:
-        """Read ``file`` as long as it is at ``version``."""
-        self._file = file
-        self._version = version
-        self.name = file.artifact.name.rsplit("/", 1)[-1]
-        self.size = file.size
-
-    def read_at(self, offset: int, count: int) -> bytes:
-        """Return between 1 and ``count`` bytes from ``offset`` on, none at the end; wait until there are some.
-
-        Raises:
-            UpstreamChangedError: the file was changed upstream meanwhile.
-            ProvisionerError: the transfer has failed, or the run must end.
-        """
-        return self._file.read(self._version, offset, count)
-
-    def release(self, offset: int) -> None:
-        """Announce that no byte before ``offset`` will be read again."""
-        self._file.release(self._version, offset)
-
-    def wait_sealed(self) -> None:
-        """Wait until the whole file has arrived and its digest is right: what was read before was right then.
-
-        Raises:
-            UpstreamChangedError: the file was dropped: what was read of it must not be used.
-            ProvisionerError: the file will never be whole, or the run must end.
-        """
-        self._file.wait_sealed(self._version)

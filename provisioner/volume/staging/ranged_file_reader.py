@@ -1,0 +1,51 @@
+"""Reading a large file whose ranges are still arriving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provisioner.volume.staging.ranged_file import RangedFile
+
+
+class RangedFileReader:
+    """One version of a file that is still arriving, as an :class:`~provisioner.volume.staging.incoming.Incoming`."""
+
+    def __init__(self, file: RangedFile, version: int) -> None:
+        """Read ``file`` as long as it is at ``version``."""
+        self._file = file
+        self.version = version
+        """Which version of the file it reads."""
+        self.name = file.artifact.name.rsplit("/", 1)[-1]
+        self.size = file.size
+
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Return between 1 and ``count`` bytes from ``offset`` on, none at the end; wait until there are some.
+
+        Raises:
+            UpstreamChangedError: the file was changed upstream meanwhile.
+            ProvisionerError: the transfer has failed, or the run must end.
+        """
+        return self._file.read(self.version, offset, count)
+
+    def release(self, offset: int) -> None:
+        """Announce that no byte before ``offset`` will be read again."""
+        self._file.release(self.version, offset)
+
+    def wait_dropped(self) -> None:
+        """Wait until the file is dropped, because this version of it turned out to be useless.
+
+        Raises:
+            UpstreamChangedError: it was dropped.
+            ProvisionerError: no other version will arrive, or the run must end.
+        """
+        self._file.wait_dropped(self.version)
+
+    def wait_sealed(self) -> None:
+        """Wait until the whole file has arrived and its digest is right: what was read before was right then.
+
+        Raises:
+            UpstreamChangedError: the file was dropped: what was read of it must not be used.
+            ProvisionerError: the file will never be whole, or the run must end.
+        """
+        self._file.wait_sealed(self.version)
