@@ -11,7 +11,7 @@ from provisioner.catalog import fields, paths, urls
 from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.document import quoted
 from provisioner.catalog.keys import DIGEST, FORMAT, LAYOUT, RELATIVE, SPLIT, URL, Key, Table, list_of, pattern, ref
-from provisioner.catalog.size import total
+from provisioner.catalog.size import known_total
 from provisioner.catalog.source import SourceKind
 from provisioner.redaction import show_url
 
@@ -76,7 +76,7 @@ class UrlSource:
     @property
     def size(self) -> Size | None:
         """Bytes on the wire of all files together."""
-        return total(file.size for file in self.files)
+        return known_total(file.size for file in self.files)
 
     @cached_property
     def artifacts(self) -> tuple[Artifact, ...]:

@@ -86,11 +86,11 @@ class DataSetBuilder:
             store.layout, step.id, recipe.version, keeps_archives=step.retention == "at_once", check_cancelled=check
         )
         self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check, space=space)
-        self._files = PlainFiles(self._tree.path, self._claims, charge=space.charge_tree)
+        self._files = PlainFiles(self._tree.path, self._claims, charge=space.budget.charge_tree)
         self._fetcher = Fetcher(
             transfers,
             threads,
-            Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled, charge=space.charge_tree),
+            Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled, space=space),
             self._files,
             progress,
             blobs=store.layout.blobs,
@@ -121,7 +121,7 @@ class DataSetBuilder:
                     _LOGGER.warning("%s: %s", recipe.label, warning)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 obsolete_blobs.update(artifact.key for artifact in resolved.artifacts)
-                self._space.begin_source(obsolete_blobs)
+                self._space.begin_source(resolved.artifacts)
                 parts = self._collect_parts(resolved, inventory)
                 return self._publisher.publish(resolved, parts, now, obsolete_blobs=obsolete_blobs)
             except (*TRY_NEXT_AFTER, ConfigurationError) as error:

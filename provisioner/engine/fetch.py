@@ -220,7 +220,7 @@ class Fetcher:
             self._blobs,
             artifact,
             check_cancelled=self._threads.check_cancelled,
-            charge=self._space.budget.charge_staged,
+            charge=self._charge_of(download),
             max_bytes=limit,
         )
         with blob, _dropped_if_full(blob):
@@ -240,10 +240,14 @@ class Fetcher:
                 size,
                 check_cancelled=threads.check_cancelled,
                 connections=threads.connections,
-                charge=self._space.budget.charge_staged,
+                charge=self._charge_of(download),
             )
         with file, _dropped_if_full(file):
             yield file
+
+    def _charge_of(self, download: Download) -> Callable[[int], None]:
+        """Return what is called with the bytes of a file before they are written."""
+        return self._space.budget.charge_plain if download.plain else self._space.budget.charge_staged
 
     def _resumed(self, download: Download, have: int) -> None:
         """Count the bytes that an earlier run left, and say so."""

@@ -198,7 +198,7 @@ class Reuse:
             if is_shared:
                 self._space.add_taken_over(entry.size)
         if not is_shared:
-            self._space.charge_tree(entry.size)
+            self._space.budget.charge_tree(entry.size)
 
     def _is_right(self, candidate: _Candidate, trees: _OpenTrees) -> bool:
         """Hash the files, unless that was done just now, and return whether they are what their tree's manifest says."""

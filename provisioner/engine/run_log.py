@@ -110,7 +110,10 @@ def _log_kept(plan: Plan) -> None:
 def _download_of(plan: Plan) -> str:
     """Return in words how much is fetched, and how much of it an interrupted run has left."""
     size, staged = plan.download, plan.staged_bytes
-    text = f"{'about ' if size.estimate else ''}{format_bytes(size.value)} to fetch"
+    if size.is_unknown:
+        text = "how much there is to fetch is not known yet"
+    else:
+        text = f"{'at least ' if size.at_least else 'about ' if size.estimate else ''}{format_bytes(size.value)} to fetch"
     if staged:
         share = format_share(staged, size.value + staged, estimate=size.estimate)
         text += f"; an earlier run did not finish: {share} are here already"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-import threading
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioner.errors import NoRoomError, TreeTooLargeError
 from provisioner.planning.capacity import most_bytes, stated_size
 from provisioner.units import format_pair
-from provisioner.volume.fs.budget import Budget, device_bound, kept_bound
-from provisioner.volume.fs.space import content_bytes, used_bytes
+from provisioner.volume.fs.budget import Bound, Budget, device_bound, kept_bound
+from provisioner.volume.fs.space import content_bytes
+from provisioner.volume.store.listing import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable
 
+    from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.size import Size
     from provisioner.engine.volume_session import VolumeSession
     from provisioner.planning.recipe import Recipe
@@ -37,57 +39,58 @@ class BuildSpace:
         self._store = session.store
         self._limit = session.settings.max_storage_bytes
         self._label = label = recipe.label
-        self._dataset, self._version = dataset, version = recipe.dataset.id, recipe.version
+        self._dataset, self._version = recipe.dataset.id, recipe.version
         self._stated = stated_size(recipe) if not recipe.splits else None
-        self._lock = threading.Lock()
-        self._tree_bytes = 0
-        self._taken_over = 0
-        self._keys: set[str] = set()
-        layout = session.layout
-        tree = layout.staged_tree(dataset, version)
-        self._is_elsewhere = layout.staging_root is not None
-        self._counted = tree if self._is_elsewhere else layout.staging
-        on_volume = []
-        if self._limit is not None:
-            on_volume.append(kept_bound(self._limit, lambda: self._kept() + content_bytes(self._counted)))
-        if session.measures_space:
-            pending = (lambda: used_bytes(tree)) if self._is_elsewhere else (lambda: 0)
-            on_volume.append(device_bound(layout.root, f"the volume {layout.root}", pending=pending))
-        staged = [device_bound(layout.staging, f"STAGING_DIR {layout.staging}")] if self._is_elsewhere else on_volume
-        self.budget = Budget(label, staged=staged, tree=on_volume if self._is_elsewhere else (), free=self._free_staging)
-        """What is written for it is charged here."""
-
-    @property
-    def most_tree_bytes(self) -> int | None:
+        self.most_tree_bytes = most_bytes(replace(self._stated, estimate=True)) if self._stated else None
         """How many bytes may be written for the tree, by the size that the catalog states; ``None``: it states none.
 
         Parts of a data set may have files in common, which are written once for each of them, or not at all: while they come,
         an exact size is taken as an estimate. The finished tree is compared exactly.
         """
-        return most_bytes(replace(self._stated, estimate=True)) if self._stated else None
+        self._taken_over = 0
+        self._keys: set[str] = set()
+        self._plain_keys: set[str] = set()
+        layout = self._layout = session.layout
+        is_elsewhere = layout.staging_root is not None
+        staged_bytes = self._staged_for_volume if is_elsewhere else lambda: content_bytes(layout.staging)
+        on_volume = []
+        if self._limit is not None:
+            on_volume.append(kept_bound(self._limit, lambda: self._kept() + staged_bytes()))
+        if session.measures_space:
+            # What is staged elsewhere is written to the volume later.
+            pending = self._staged_for_volume if is_elsewhere else lambda: 0
+            on_volume.append(device_bound(layout.root, f"the volume {layout.root}", pending=pending))
+        staged = [device_bound(layout.staging, f"STAGING_DIR {layout.staging}")] if is_elsewhere else on_volume
+        planned = [Bound(self._planned_rest, self._too_large, is_space=False)] if self.most_tree_bytes is not None else []
+        further = [*planned, *(on_volume if is_elsewhere else [])]
+        self.budget = Budget(label, staged=staged, tree=further, free=self._free_staging)
+        """What is written for it is charged here."""
 
-    def begin_source(self, keys: Collection[str]) -> None:
-        """Begin again with another source.
+    def begin_source(self, artifacts: Iterable[Artifact]) -> None:
+        """Begin again with another source, whose files in staging are resumed and not given up for their space."""
+        self._plain_keys.clear()
+        for artifact in artifacts:
+            self._keys.add(artifact.key)
+            if artifact.unpack == "none":
+                self._plain_keys.add(artifact.key)
+        self._taken_over = 0
+        self.budget.clear_unpacked()
 
-        Args:
-            keys: of files in staging that are resumed; they are not given up for their space.
-        """
-        self._keys.update(keys)
-        self._tree_bytes = self._taken_over = 0
+    def _planned_rest(self) -> int | None:
+        """Return how many bytes more may come out of archives by the size that the catalog states."""
+        budget = self.budget
+        # What is reserved is counted by the budget itself.
+        return self.most_tree_bytes - budget.unpacked + budget.reserved if self.most_tree_bytes is not None else None
 
-    def charge_tree(self, count: int) -> None:
-        """Charge bytes that are written into the staged tree.
+    def _too_large(self, label: str, _count: int) -> TreeTooLargeError:
+        return _larger_than_planned(label, f"more than {self.most_tree_bytes or 0:,} bytes", self._stated)
 
-        Raises:
-            TreeTooLargeError: there are far more than were planned.
-            NoRoomError: there is no space for them.
-        """
-        with self._lock:
-            self._tree_bytes += count
-            written = self._tree_bytes
-        if self.most_tree_bytes is not None and written > self.most_tree_bytes:
-            raise _larger_than_planned(self._label, f"more than {self.most_tree_bytes:,} bytes", self._stated)
-        self.budget.charge_tree(count)
+    def _staged_for_volume(self) -> int:
+        """Return the bytes in a staging directory elsewhere that will be on the volume: the tree, and files that belong in it."""
+        found = content_bytes(self._layout.staged_tree(self._dataset, self._version))
+        for key in self._plain_keys & {os.path.splitext(name)[0] for name in names_in(self._layout.blobs)}:
+            found += content_bytes(self._layout.blobs / f"{key}.part")
+        return found
 
     def add_taken_over(self, count: int) -> None:
         """Note bytes that are shared with another version, and take no space again."""

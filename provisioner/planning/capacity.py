@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from provisioner.catalog.size import Size, total
+from provisioner.catalog.size import Size, known_total
 from provisioner.units import format_pair
 
 if TYPE_CHECKING:
@@ -71,6 +71,13 @@ class Need:
         return next((retention for retention, peak in self.peaks if free is None or peak <= free), "streamed")
 
 
+FALSE_REPORT: Final = (
+    " If a mount reports its free space wrongly: VOLUME_KIND=object makes that of the volume count for nothing (then set"
+    " MAX_STORAGE_GB), and STAGING_DIR can be on another disk."
+)
+"""What to add to a hint where nothing at all is free."""
+
+
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
     """The bytes that may be added, on the volume and in a staging directory on another device."""
@@ -80,6 +87,8 @@ class FreeSpace:
     staging: int | None = None
     """Of a staging directory elsewhere; ``None``: no bound is known, or staging is on the volume."""
     is_staging_elsewhere: bool = False
+    is_full: bool = False
+    """A file system says that nothing at all is free, which some say that know no better."""
 
     def shortage(self, need: Need, peak: int) -> str | None:
         """Return in words what is too small for a need with this peak, in bytes; ``None``: it fits."""
@@ -112,7 +121,8 @@ def free_space(inventory: Inventory, rules: Rules, evicted_bytes: int, added_byt
     if rules.limit_bytes is not None:
         bounds.append(rules.limit_bytes - inventory.kept_bytes + evicted_bytes)
     volume = max(0, min(bounds)) - added_bytes if bounds else None
-    return FreeSpace(volume, inventory.staging_free_bytes, inventory.is_staging_elsewhere)
+    is_full = inventory.free_bytes == 0 or inventory.staging_free_bytes == 0
+    return FreeSpace(volume, inventory.staging_free_bytes, inventory.is_staging_elsewhere, is_full)
 
 
 def space_hint(recipe: Recipe) -> str:
@@ -140,17 +150,18 @@ def need_of(recipe: Recipe, present: Collection[str] = ()) -> Need:
 
 def _need_of_artifacts(recipe: Recipe, known: Sequence[Artifact], present: Collection[str]) -> Need:
     artifacts = [artifact for artifact in known if artifact.content_id not in present]
-    download = total(artifact.size for artifact in artifacts)
+    download = known_total(artifact.size for artifact in artifacts)
     in_tree = _sizes_in_tree(recipe, artifacts)
-    unpacked = total(in_tree)
+    unpacked = known_total(in_tree)
     stated = stated_size(recipe)
     if stated and not recipe.splits and len(artifacts) == len(known):
         unpacked = stated
     archives = [artifact.size.value if artifact.size and artifact.unpack != "none" else 0 for artifact in artifacts]
-    at_once = sum(archives) + unpacked.value
-    one_by_one = min(at_once, max(_peak(archives, in_tree), unpacked.value))
+    tree = unpacked.value if unpacked else 0
+    at_once = sum(archives) + tree
+    one_by_one = min(at_once, max(_peak(archives, in_tree), tree))
     stored = [0 if _is_streamable(artifact) else archive for artifact, archive in zip(artifacts, archives, strict=True)]
-    streamed = min(one_by_one, max(_peak(stored, in_tree), unpacked.value))
+    streamed = min(one_by_one, max(_peak(stored, in_tree), tree))
     return Need(download, unpacked, at_once, one_by_one, streamed)
 
 

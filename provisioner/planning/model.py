@@ -143,6 +143,13 @@ class Step:
         return replace(self.download, value=max(0, self.download.value - self.staged_bytes)) if self.download else None
 
     @property
+    def is_peak_known(self) -> bool:
+        """Whether the peak is that of the whole data set: it is a lower bound where sizes are unknown."""
+        if self.action not in {"fetch", "skip"} or self.reason == "license_policy":
+            return True
+        return all(size is not None and not size.at_least for size in (self.download, self.unpacked))
+
+    @property
     def id(self) -> str:
         """The data set's id."""
         return self.recipe.dataset.id

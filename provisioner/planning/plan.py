@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.catalog.license import judge
 from provisioner.catalog.size import Size
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
-from provisioner.planning.capacity import free_space, need_of, space_hint
+from provisioner.planning.capacity import FALSE_REPORT, free_space, need_of, space_hint
 from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 from provisioner.planning.recipe import make_recipe
 from provisioner.units import format_pair
@@ -51,9 +51,9 @@ def make_plan(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Ru
 
 
 def fitting(wanted: Request, catalog: Catalog, rules: Rules, limit: int) -> tuple[str, ...]:
-    """Return the labels of what would be fetched onto an empty volume of ``limit`` bytes."""
+    """Return the labels of what would be fetched onto an empty volume of ``limit`` bytes, as far as sizes are known."""
     plan = make_plan(wanted, catalog, Inventory(free_bytes=limit), replace(rules, limit_bytes=None, fail_on_shortfall=False))
-    return tuple(step.recipe.label for step in plan.steps if step.action == "fetch")
+    return tuple(step.recipe.label for step in plan.steps if step.action == "fetch" and step.is_peak_known)
 
 
 def phase_peak(catalog: Catalog, phase: str) -> int:
@@ -159,7 +159,7 @@ def _plan_steps(
             else:
                 too_large.append(step)
         steps.append(step)
-    available = free_space(inventory, rules, evicted_bytes).volume
+    available = free_space(inventory, rules, evicted_bytes)
     return Plan(None, tuple(steps), evict=evict, peak_bytes=peak, shortfall=_shortfall(steps, too_large, available, rules))
 
 
@@ -217,12 +217,14 @@ def _with_retention(step: Step, need: Need, free: FreeSpace, *, by_name: bool) -
     why = str(shortage)
     if not by_name:
         return replace(sized, action="skip", why=why, reason="storage_limit", peak_bytes=need.peak_streamed)
-    error = VolumeFullError(f"{step.id} {why}", hint=space_hint(step.recipe))
+    hint = space_hint(step.recipe) + (FALSE_REPORT if free.is_full else "")
+    error = VolumeFullError(f"{step.id} {why}", hint=hint)
     return replace(sized, action="refuse", why=why, reason="storage_limit", error=error, peak_bytes=need.peak_streamed)
 
 
-def _shortfall(steps: Sequence[Step], too_large: Sequence[Step], available: int | None, rules: Rules) -> ProvisionerError | None:
+def _shortfall(steps: Sequence[Step], too_large: Sequence[Step], space: FreeSpace, rules: Rules) -> ProvisionerError | None:
     """Return the error that ends the whole run for lack of space; ``None``: what fits is fetched."""
+    available = min((bound for bound in (space.volume, space.staging) if bound is not None), default=None)
     if not too_large or available is None:
         return None
     nothing_fits = not any(step.action in {"keep", "link", "adopt", "fetch"} for step in steps)
@@ -235,5 +237,6 @@ def _shortfall(steps: Sequence[Step], too_large: Sequence[Step], available: int 
     shown, free = format_pair(needed, available)
     return VolumeFullError(
         f"{problem}: {names}; {shown} needed, {free} free or allowed; nothing was fetched",
-        hint="Enlarge the volume, raise MAX_STORAGE_GB, choose a smaller phase, or name data sets or splits in DATASETS.",
+        hint="Enlarge the volume, raise MAX_STORAGE_GB, choose a smaller phase, or name data sets or splits in DATASETS."
+        + (FALSE_REPORT if space.is_full else ""),
     )

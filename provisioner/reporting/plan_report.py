@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.size import Size
 from provisioner.planning.plan import HERE, fitting
 from provisioner.reporting.tables import size_text, size_value, table, wrapped
 from provisioner.reporting.text_width import USUAL_COLUMNS
@@ -39,7 +40,7 @@ def plan_document(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Re
         "download": size_value(plan.download),
         "unpacked": size_value(plan.unpacked),
         "peak_bytes": plan.peak_bytes,
-        "seconds": {name: round(plan.download.value / rate) for name, rate in _RATES},
+        "seconds": {name: None if plan.download.is_unknown else round(plan.download.value / rate) for name, rate in _RATES},
         "volume": {
             "free_bytes": inventory.free_bytes,
             "kept_bytes": inventory.kept_bytes,
@@ -104,7 +105,7 @@ def _steps_table(plan: Plan, columns: int) -> str:
             _ACTIONS[step.action],
             size_text(step.to_fetch) if step.action not in {"keep", "link", "adopt"} else "-",
             size_text(step.unpacked),
-            format_bytes(step.peak_bytes) if step.peak_bytes else "-",
+            _peak_text(step),
             step.recipe.dataset.license.commercial,
             # The prefix of identifiers that SPDX does not list says nothing to a reader.
             step.recipe.dataset.license.spdx.removeprefix("LicenseRef-"),
@@ -114,9 +115,18 @@ def _steps_table(plan: Plan, columns: int) -> str:
     return table(rows, right=(2, 3, 4), columns=columns)
 
 
+def _peak_text(step: Step) -> str:
+    if not step.peak_bytes and step.is_peak_known:
+        return "-"
+    return size_text(Size(step.peak_bytes, at_least=not step.is_peak_known))
+
+
 def _totals(plan: Plan, inventory: Inventory, rules: Rules) -> list[str]:
     download, unpacked = plan.download, plan.unpacked
     times = ", ".join(f"{format_duration(download.value / rate)} at {name}" for name, rate in _RATES)
+    times = "unknown" if download.is_unknown else f"{'at least ' if download.at_least else ''}{times}, for the transfer alone"
+    is_peak_known = all(step.is_peak_known for step in plan.steps)
+    peak = size_text(Size(max(0, plan.peak_bytes - plan.staged_bytes), at_least=not is_peak_known))
     free = "free space unknown" if inventory.free_bytes is None else f"{format_bytes(inventory.free_bytes)} free"
     limit = f", MAX_STORAGE_GB allows {format_bytes(rules.limit_bytes)}" if rules.limit_bytes is not None else ""
     staged = plan.staged_bytes
@@ -124,8 +134,8 @@ def _totals(plan: Plan, inventory: Inventory, rules: Rules) -> list[str]:
     return [
         f"To fetch:    {size_text(download)}{here}",
         f"Unpacked:    {size_text(unpacked)}",
-        f"Peak disk:   {format_bytes(max(0, plan.peak_bytes - staged))} beyond what is there now",
-        f"Time:        {times}, for the transfer alone",
+        f"Peak disk:   {peak} beyond what is there now",
+        f"Time:        {times}",
         f"Volume:      {free}, {format_bytes(inventory.kept_bytes)} kept{limit}",
     ]
 
@@ -142,6 +152,8 @@ def _notes(plan: Plan) -> list[str]:
     notes += [step.warning for step in plan.steps if step.warning]
     notes += [f"{name}: is here and not asked for; it stays" for name in plan.not_in_phase]
     notes += [f"{dataset} {version}: superseded, removed first" for dataset, version in plan.evict]
-    if any(size and size.estimate for step in plan.steps for size in (step.download, step.unpacked)):
+    if unknown := [step.recipe.label for step in plan.steps if not step.is_peak_known]:
+        notes.append(f"Not known before it is fetched: the size of {', '.join(unknown)}. The limits hold while the bytes come.")
+    if any(size and size.estimate and not size.at_least for step in plan.steps for size in (step.download, step.unpacked)):
         notes.append("~ marks an estimate: the catalog does not know the exact number.")
     return notes

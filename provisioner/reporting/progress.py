@@ -110,7 +110,8 @@ class Progress:
     def expect(self, sizes: Mapping[str, Size | None]) -> None:
         """Set what the run will fetch by its plan: the size of each data set, ``None`` where it is not known."""
         with self._lock:
-            self._expected = dict(sizes)
+            # Of what has unknown parts there is no total.
+            self._expected = {name: None if size is None or size.at_least else size for name, size in sizes.items()}
 
     def start(
         self, dataset: str, activity: Activity, total_bytes: int | None, already: int = 0, *, estimate: bool = False

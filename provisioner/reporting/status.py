@@ -72,7 +72,7 @@ class StatusBoard:
                 elif step.action == "refuse":
                     record |= {"state": "failed", "reason": step.reason, "error": step.error.as_record() if step.error else None}
                 else:
-                    record |= {"bytes_total": step.download.value if step.download else None}
+                    record |= {"bytes_total": step.download.value if step.download and not step.download.at_least else None}
                 self._datasets[step.id] = record
             for name in plan.not_in_phase:
                 receipt = inventory.receipts[name, inventory.published[name]]

@@ -96,12 +96,16 @@ def wrapped(text: str, columns: int) -> str:
 
 
 def size_text(size: Size | None) -> str:
-    """Return a size as text: ``25.2 GB``, ``~12.5 GB`` for an estimate, or ``unknown``."""
-    if size is None:
+    """Return a size as text: ``25.2 GB``, ``~12.5 GB`` for an estimate, ``at least 3.1 GB``, or ``unknown``."""
+    if size is None or size.is_unknown:
         return "unknown"
+    if size.at_least:
+        return f"at least {format_bytes(size.value)}"
     return f"~{format_bytes(size.value)}" if size.estimate else format_bytes(size.value)
 
 
 def size_value(size: Size | None) -> dict[str, Any] | None:
-    """Return a size as a JSON value, exactly."""
-    return {"bytes": size.value, "estimate": size.estimate} if size else None
+    """Return a size as a JSON value, exactly; where nothing is known, its ``bytes`` are ``null``."""
+    if size is None:
+        return None
+    return {"bytes": None if size.is_unknown else size.value, "estimate": size.estimate, "at_least": size.at_least}

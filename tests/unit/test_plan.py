@@ -324,10 +324,10 @@ def test_what_would_fit() -> None:
 
 
 def test_totals() -> None:
-    """A sum of sizes is an estimate if any of them is an estimate or is unknown."""
+    """A sum of sizes is an estimate if any of them is one, and a lower bound if any of them is unknown."""
     assert total([Size(1), Size(2)]) == Size(3)
     assert total([Size(1), Size(2, estimate=True)]) == Size(3, estimate=True)
-    assert total([Size(1), None]) == Size(1, estimate=True)
+    assert total([Size(1), None]) == Size(1, estimate=True, at_least=True)
     assert total([]) == Size(0)
 
 

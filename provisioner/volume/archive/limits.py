@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import ArchiveTooLargeError
 from provisioner.volume.archive.errors import unsafe_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_MEMBERS: Final = 2_000_000
 """Members of one archive. The largest archive that we know (of LibriTTS) has some 615,000, and each costs memory."""
@@ -20,6 +23,8 @@ class Limits:
     """Bytes of file content; ``None`` for any number."""
     max_members: int = MAX_MEMBERS
     """Members, directories and links included."""
+    charge: Callable[[int], None] = lambda _count: None
+    """Called with the number of bytes before they are written; raises if they must not be."""
 
 
 class LimitCounter:
@@ -29,6 +34,7 @@ class LimitCounter:
         """Start at zero; ``archive`` is its name, for messages."""
         self._archive = archive
         self._max_bytes, self._max_members = limits.max_bytes, limits.max_members
+        self._charge = limits.charge
         self._bytes = self._members = 0
 
     def add_member(self) -> None:
@@ -46,6 +52,7 @@ class LimitCounter:
 
         Raises:
             ArchiveTooLargeError: there are too many.
+            ProvisionerError: as :attr:`Limits.charge`.
         """
         self._bytes += size
         if self._max_bytes is not None and self._bytes > self._max_bytes:
@@ -53,3 +60,4 @@ class LimitCounter:
                 f"{self._archive}: it unpacks to more than {self._max_bytes:,} bytes",
                 hint="The catalog expects less. If the data set has grown, its entry needs the new size.",
             )
+        self._charge(size)

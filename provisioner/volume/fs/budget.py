@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from provisioner.errors import ProvisionerError
+
 _LARGEST_STEP: Final = 256 << 20
 """Bytes after which a bound is measured again at the latest."""
 _SMALLEST_STEP: Final = 1 << 20
@@ -29,33 +31,42 @@ _HINT: Final = "Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of 
 class Bound:
     """One limit: of a device, or of what may be kept on a volume. Not safe for several threads: see :class:`Budget`."""
 
-    def __init__(self, remaining: Callable[[], int | None], error: Callable[[str, int], VolumeFullError]) -> None:
+    def __init__(
+        self, remaining: Callable[[], int | None], error: Callable[[str, int], ProvisionerError], *, is_space: bool = True
+    ) -> None:
         """Measure nothing yet.
 
         Args:
             remaining: measures how many bytes more may be written now; ``None``: it is not known.
             error: returns the error for a data set, by its label, and a number of bytes that do not fit any more.
+            is_space: it helps to remove something else.
         """
         self._remaining = remaining
         self.error = error
-        self._headroom = 0
+        self.is_space = is_space
+        self.headroom = 0
         """Bytes that may be written before it is measured again."""
 
-    def allows(self, count: int) -> bool:
-        """Count bytes that are about to be written; return whether they may be."""
-        self._headroom -= count
-        if self._headroom >= 0:
+    def allows(self, count: int, reserved: int = 0) -> bool:
+        """Count bytes that are about to be written; return whether they may be.
+
+        Args:
+            count: their number.
+            reserved: bytes that were allowed before and are not written yet, so that no measurement finds them.
+        """
+        self.headroom -= count
+        if self.headroom >= 0:
             return True
         remaining = self._remaining()
         if remaining is None:
-            self._headroom = _LARGEST_STEP
+            self.headroom = _LARGEST_STEP
             return True
-        if remaining < count:
-            self._headroom = 0
+        left = remaining - reserved - count
+        if left < 0:
+            self.headroom = 0
             return False
         # Others write to the device too: after half of what is left, it is measured again.
-        left = remaining - count
-        self._headroom = min(_LARGEST_STEP, left, max(_SMALLEST_STEP, left // 2))
+        self.headroom = min(_LARGEST_STEP, left, max(_SMALLEST_STEP, left // 2))
         return True
 
 
@@ -78,31 +89,88 @@ class Budget:
         self._tree = (*staged, *tree)
         self._free: Callable[[], bool] | None = free
         self._lock = threading.Lock()
+        self._credit = 0
+        """Bytes of the tree that may be written before any bound is asked: the least of their headrooms."""
+        self._uncounted = 0
+        """Bytes of that credit which are used, and which no bound knows of yet."""
+        self.reserved = 0
+        """Bytes that are charged and not written yet."""
+        self.unpacked = 0
+        """Bytes that were charged for the tree, except for files that are put into it as they are."""
 
     def charge_staged(self, count: int) -> None:
-        """Charge bytes of a file that is being fetched.
+        """Charge bytes that are about to be written into staging, and will not be published.
 
         Raises:
             VolumeFullError: they must not be written.
         """
-        self._charge(self._staged, count)
+        with self._lock:
+            self._charge(self._staged, count)
+
+    def charge_plain(self, count: int) -> None:
+        """Charge bytes of a file that is being fetched and will be published as it is.
+
+        Raises:
+            VolumeFullError: they must not be written.
+        """
+        with self._lock:
+            self._charge(self._tree, count)
 
     def charge_tree(self, count: int) -> None:
-        """Charge bytes that are written into the staged tree.
+        """Charge bytes that are about to be written into the staged tree.
 
         Raises:
             VolumeFullError: they must not be written.
+            ProvisionerError: another bound is exceeded.
         """
-        self._charge(self._tree, count)
+        self.reserve_tree(count)
+        self.settle(count)
+
+    def reserve_tree(self, count: int) -> None:
+        """Charge bytes that will be written into the staged tree, but perhaps not at once: see :meth:`settle`.
+
+        Raises:
+            VolumeFullError, ProvisionerError: as :meth:`charge_tree`.
+        """
+        # Called for every file of an archive.
+        with self._lock:
+            if count <= self._credit:
+                self._credit -= count
+                self._uncounted += count
+            else:
+                self._charge(self._tree, count)
+            self.reserved += count
+            self.unpacked += count
+
+    def settle(self, count: int) -> None:
+        """Note that reserved bytes are written."""
+        with self._lock:
+            self.reserved = max(0, self.reserved - count)
+
+    def clear_reserved(self) -> None:
+        """Note that what is reserved and not written will not be written any more."""
+        with self._lock:
+            self.reserved = 0
+
+    def clear_unpacked(self) -> None:
+        """Begin to count again what is unpacked."""
+        with self._lock:
+            self.unpacked = self._credit = 0
 
     def _charge(self, bounds: Sequence[Bound], count: int) -> None:
-        with self._lock:
-            for bound in bounds:
-                if bound.allows(count):
-                    continue
-                free, self._free = self._free, None
-                if free is None or not free() or not bound.allows(count):
-                    raise bound.error(self._label, count)
+        for bound in self._tree:
+            bound.headroom -= self._uncounted
+        self._uncounted = self._credit = 0
+        for bound in bounds:
+            if bound.allows(count, self.reserved):
+                continue
+            if not (bound.is_space and self._make_space() and bound.allows(count, self.reserved)):
+                raise bound.error(self._label, count)
+        self._credit = min((bound.headroom for bound in self._tree), default=_LARGEST_STEP)
+
+    def _make_space(self) -> bool:
+        free, self._free = self._free, None
+        return free is not None and free()
 
 
 def device_bound(path: Path, what: str, *, pending: Callable[[], int] = lambda: 0) -> Bound:

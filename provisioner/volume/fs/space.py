@@ -33,10 +33,17 @@ def used_bytes(tree: Path) -> int:
 
 
 def content_bytes(tree: Path) -> int:
-    """Return how many bytes the files in a directory have: lengths, but no holes. A file with several names counts once.
+    """Return how many bytes a file, or the files in a directory, have: lengths, but no holes.
 
-    Nothing is counted where there is no such directory, and of what :func:`used_bytes` does not count.
+    A file with several names counts once. A path that does not exist has 0 bytes; what :func:`used_bytes` does not count is not
+    counted here either.
     """
+    try:
+        facts = os.lstat(tree)
+    except OSError:
+        return 0
+    if not stat.S_ISDIR(facts.st_mode):
+        return _bytes_of_content(facts)
     return _measure(tree, _bytes_of_content)
 
 

@@ -10,7 +10,7 @@ from provisioner.errors import VolumeError
 from provisioner.planning.model import Inventory, Receipt
 from provisioner.volume.fs.device_space import device_space
 from provisioner.volume.fs.files import open_file
-from provisioner.volume.fs.space import used_bytes
+from provisioner.volume.fs.space import content_bytes
 from provisioner.volume.store.listing import is_directory, is_version, json_names_in, names_in
 from provisioner.volume.store.manifest import SCHEMA_VERSION as MANIFEST_SCHEMA
 from provisioner.volume.store.manifest import Manifest
@@ -69,7 +69,7 @@ class StoreReader:
             ):
                 published[dataset] = name.version
         is_elsewhere = self._layout.staging_root is not None
-        staged = used_bytes(self._layout.staging) if measured else 0
+        staged = content_bytes(self._layout.staging) if measured else 0
         space = device_space(self._layout.root) if self._measures_space else None
         staging_space = device_space(self._layout.staging) if is_elsewhere else None
         return Inventory(
