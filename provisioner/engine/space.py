@@ -44,8 +44,8 @@ class BuildSpace:
         self.most_tree_bytes = most_bytes(replace(self._stated, estimate=True)) if self._stated else None
         """How many bytes may be written for the tree, by the size that the catalog states; ``None``: it states none.
 
-        Parts of a data set may have files in common, which are written once for each of them, or not at all: while they come,
-        an exact size is taken as an estimate. The finished tree is compared exactly.
+        The number speaks of the data set as a whole, by whatever source, with or without what lies beside the data; exact are
+        the sizes of files, of archives and of repositories. So it is taken as an estimate, also where it is not called one.
         """
         self._taken_over = 0
         self._keys: set[str] = set()
@@ -97,13 +97,13 @@ class BuildSpace:
         self._taken_over += count
 
     def check(self, manifest: Manifest) -> None:
-        """Compare the finished tree with an exact size that the catalog states, and with the limit of what may be kept.
+        """Compare the finished tree with the size that the catalog states, and with the limit of what may be kept.
 
         Raises:
             TreeTooLargeError: it is larger than the catalog says.
             NoRoomError: it is too large for the limit.
         """
-        if self._stated is not None and self._stated.exact is not None and manifest.bytes > self._stated.exact:
+        if self.most_tree_bytes is not None and manifest.bytes > self.most_tree_bytes:
             raise _larger_than_planned(self._label, f"{manifest.bytes:,} bytes", self._stated)
         if self._limit is None:
             return
