@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from provisioner.volume.archive.unpack import UnpackTarget, unpack
+from provisioner.volume.archive.target import UnpackTarget
+from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.staging.incoming import LocalFile
 
 if TYPE_CHECKING:

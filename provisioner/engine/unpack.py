@@ -12,7 +12,8 @@ from provisioner.engine.staged_tree import Part
 from provisioner.errors import NOT_THE_FILE, IntegrityError, UpstreamChangedError
 from provisioner.planning.capacity import most_bytes
 from provisioner.volume.archive.limits import Limits
-from provisioner.volume.archive.unpack import UnpackTarget, unpack
+from provisioner.volume.archive.target import UnpackTarget
+from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.manifest import Manifest
 

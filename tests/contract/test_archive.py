@@ -24,7 +24,7 @@ import pytest
 
 from provisioner.errors import IntegrityError, VolumeError
 from provisioner.volume.archive.limits import MAX_MEMBERS
-from provisioner.volume.archive.unpack import Unpacked
+from provisioner.volume.archive.target import Unpacked
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.manifest import Manifest

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import UnpackFormat
-    from provisioner.volume.archive.unpack import Unpacked
+    from provisioner.volume.archive.target import Unpacked
 
 NOISE = random.Random(0).randbytes(3_000_000)  # noqa: S311 - no secret
 FILES = {

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from provisioner.catalog.artifact import UnpackFormat
-    from provisioner.volume.archive.unpack import Unpacked
+    from provisioner.volume.archive.target import Unpacked
 
 
 class Box(NamedTuple):

@@ -22,7 +22,7 @@ from tests.support.unpacking import unpack_into
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from provisioner.volume.archive.unpack import Unpacked
+    from provisioner.volume.archive.target import Unpacked
 
 
 def tar() -> bytes:

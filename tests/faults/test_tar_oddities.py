@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import UnpackFormat
-    from provisioner.volume.archive.unpack import Unpacked
+    from provisioner.volume.archive.target import Unpacked
 
 COMPRESS: dict[UnpackFormat, Callable[[bytes], bytes]] = {
     "tar": lambda data: data,

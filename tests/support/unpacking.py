@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioner.volume.archive.limits import MAX_MEMBERS, Limits
-from provisioner.volume.archive.unpack import Unpacked, UnpackTarget, unpack
+from provisioner.volume.archive.target import Unpacked, UnpackTarget
+from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.tree.links import TreeLink, make_links
 from provisioner.volume.tree.taken import TakenPaths
 

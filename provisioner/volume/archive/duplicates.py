@@ -1,7 +1,8 @@
 """What stands at each path of a tree, and what it means that two members, or two archives, have something at the same path.
 
-The same thing twice is accepted. Two different things at one path contradict each other, and are an error, except for two files
-of one archive whose bytes are proven to be the publisher's: of these the last one counts, as for all common readers.
+The same thing twice is accepted. Two different things at one path contradict each other, and are an error, except for two
+members of one archive whose bytes are proven to be the publisher's: of these the last one counts, as for all common readers
+(``tar -r`` appends a new version). A directory with something in it gives way to nothing.
 """
 
 from __future__ import annotations
@@ -78,6 +79,10 @@ class TreeContents:
     def add(self, path: str, entry: Entry) -> None:
         """Record what this archive has put at ``path``, or replace what was recorded."""
         self._added[self.key(path)] = entry
+
+    def remove(self, path: str) -> None:
+        """Forget what this archive has put at ``path``."""
+        self._added.pop(self.key(path), None)
 
     def mark_nonempty(self, directory: str) -> None:
         """Record that something is in ``directory``."""
@@ -159,11 +164,23 @@ class TreeContents:
         if entry.kind == "link":
             self._check_not_planned(path, _describe(entry))
         for present in (self.added(path), existing):
-            if present is None or (present.kind, present.sha256, present.target) == (entry.kind, entry.sha256, entry.target):
+            if present is None or same_thing(present, entry):
                 continue
             if present is existing:
                 raise self._conflict(path, _describe(entry), existing)
             raise self._contradiction(path, present, _describe(entry))
+
+    def check_replaceable(self, path: str, added: Entry) -> None:
+        """Check that what this archive has put at ``path`` is no directory with something in it.
+
+        Raises:
+            UnsafeArchiveError: it is.
+            IntegrityError: another artifact has something in it.
+        """
+        if added.kind == "folder":
+            self.check_not_directory(path)
+            if self.key(path) in self._nonempty:
+                raise self._contradiction(path, added, "something else")
 
     def _contradiction(self, path: str, first: Entry, second: str) -> Exception:
         return unsafe_member(self._archive, path, f"is there twice, and different: {_describe(first)}, then {second}")
@@ -207,6 +224,11 @@ class TreeContents:
             # A directory that no member names comes first, which is before everything that is in it.
             self._added = dict(sorted(self._added.items(), key=lambda item: self._positions.get(item[0], -1)))
             self._positions.clear()
+
+
+def same_thing(one: Entry, other: Entry) -> bool:
+    """Return whether two files or links are the same, their paths aside."""
+    return (one.kind, one.sha256, one.target) == (other.kind, other.sha256, other.target)
 
 
 def _describe(entry: Entry) -> str:

@@ -47,14 +47,14 @@ class LimitCounter:
         if self._members > self._max_members:
             raise unsafe_archive(self._archive, f"it has more than {self._max_members} members")
 
-    def add_bytes(self, size: int) -> None:
+    def add_bytes(self, size: int, *, replaced: int = 0) -> None:
         """Count bytes before they are written: the archive states a file's size, and its reader holds it to that.
 
         Raises:
             ArchiveTooLargeError: there are too many.
             ProvisionerError: as :attr:`Limits.charge`.
         """
-        self._bytes += size
+        self._bytes += size - replaced
         if self._max_bytes is not None and self._bytes > self._max_bytes:
             raise ArchiveTooLargeError(
                 f"{self._archive}: it unpacks to more than {self._max_bytes:,} bytes",

@@ -41,6 +41,10 @@ class ArchiveLinks:
         """Add a link."""
         self._links[entry.path] = entry.target
 
+    def remove(self, path: str) -> None:
+        """Forget the link at ``path``, if there is one: something else comes there."""
+        self._links.pop(path, None)
+
     def check(self) -> None:
         """Check all links.
 

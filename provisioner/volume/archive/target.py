@@ -1,0 +1,49 @@
+"""Where an archive is unpacked, and what came out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from provisioner.volume.tree.taken import TakenPaths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.volume.store.entry import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackTarget:
+    """Where an archive is unpacked, and what is there already.
+
+    Raises:
+        ValueError: ``into`` is not a plain relative path.
+    """
+
+    root: Path
+    """The data set's directory; it is made if it is missing."""
+    into: str = ""
+    """Directory within ``root`` that the members go into, with POSIX separators; empty for ``root`` itself."""
+    existing: TakenPaths = field(default_factory=TakenPaths)
+    """What other artifacts of the data set put under ``root``. It must not change while the archive is unpacked."""
+    artifact: str = ""
+    """Key that is noted in each entry."""
+    proven: bool = False
+    """Whether all bytes of the archive are compared with a known digest before anything that came out is published."""
+
+    def __post_init__(self) -> None:
+        if self.into and any(part in {"", ".", ".."} for part in self.into.split("/")):
+            raise ValueError(f"not a sub-directory: {self.into!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out of an archive; paths are relative to the data set's directory."""
+
+    entries: tuple[Entry, ...]
+    """Files and links, then empty directories, each in the archive's order."""
+    shared: tuple[str, ...]
+    """Paths at which an earlier artifact of the data set had put the same; they are not among the entries."""
+    oddities: str = ""
+    """What is odd about the archive although it was accepted, for one warning; empty for most archives."""
