@@ -88,6 +88,27 @@ GUARDS: Final = (
         ("tests/faults/test_archive_hostile.py",),
     ),
     Guard(
+        "joined-tar",
+        "provisioner/volume/archive/tar/reader.py",
+        "                self._stream.unread(block)\n                self._globals = Extended()\n                return True",
+        "                return False",
+        ("tests/faults/test_tar_oddities.py", "-k", "second"),
+    ),
+    Guard(
+        "bytes-behind-stream",
+        "provisioner/volume/archive/trailer.py",
+        "    if found:\n        raise refusal",
+        "    if False:\n        raise refusal",
+        ("tests/faults/test_tar_oddities.py", "-k", "behind and lose_data"),
+    ),
+    Guard(
+        "last-member-counts",
+        "provisioner/volume/archive/duplicates.py",
+        "            if self.key(path) in self._nonempty:",
+        "            if False:",
+        ("tests/faults/test_tar_appended.py", "-k", "led_astray"),
+    ),
+    Guard(
         "listing-path",
         "provisioner/catalog/relative_path.py",
         'if any(part in {"", ".", ".."} for part in path.split("/")):',
