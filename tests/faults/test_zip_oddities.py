@@ -105,6 +105,18 @@ RIGHT: dict[str, tuple[bytes, dict[str, Any]]] = {
     "an archive in the comment": (packed_zip(A, B, end=End(comment=b"<" + packed_zip() + b">")), BOTH),
     "zeros between index and end": (packed_zip(A, B, end=End(between=bytes(64))), BOTH),
     "signed index": (packed_zip(A, B, end=End(between=b"PK\5\5\4\0abcd")), BOTH),
+    "name that ends like a zip64 locator": (
+        packed_zip(A, Part(b"PK\6\7" + b"x" * 16, b"second")),
+        {"a": AUDIO, "PK\6\7" + "x" * 16: b"second"},
+    ),
+    "comment of a member that ends like zip64 records": (
+        packed_zip(A, Part(b"b", b"second", comment=packed_zip(end=End(zip64=True))[:-22])),
+        BOTH,
+    ),
+    "ordinary record of nonsense beside a zip64 one": (
+        packed_zip(A, B, end=End(zip64=True))[:-18] + b"\7\0\7\0\3\0\4\0" + b"garbage!" + bytes(2),
+        BOTH,
+    ),
     "nothing": (packed_zip(), {}),
     "nothing, with zeros behind": (packed_zip(end=End(behind=bytes(100))), {}),
     # --- around members
@@ -287,6 +299,30 @@ ODD: dict[str, tuple[bytes, dict[str, Any], str]] = {
     ),
     "an index that claims less bytes": (packed_zip(A, B, end=End(size=50)), BOTH, "has 94 bytes and claims 50"),
     "an index that claims more bytes": (packed_zip(A, B, end=End(size=100)), BOTH, "has 94 bytes and claims 100"),
+    "bytes between index and end": (packed_zip(A, B, end=End(between=JUNK)), BOTH, "follow its index"),
+    "bytes behind a signed index": (
+        packed_zip(A, B, end=End(between=b"PK\5\5\4\0abcd" + JUNK, size=104)),
+        BOTH,
+        "follow its index",
+    ),
+    "another number of entries on this disk": (packed_zip(A, B, end=End(count=65_537)), BOTH, "claims 1"),
+    "a comment that is cut": (packed_zip(A, B, end=End(comment=b"comment"))[:-3], BOTH, "its comment is cut"),
+    "a comment that is missing": (packed_zip(A, B, end=End(comment=b"comment"))[:-7], BOTH, "its comment is cut"),
+    "a stored size that is too large": (
+        packed_zip(Part(b"a", AUDIO, index={"size": 301}, local={"size": 301}), B),
+        BOTH,
+        "a larger size than they have",
+    ),
+    "a deflated size that is too large": (
+        packed_zip(Part(b"a", AUDIO, 8, index={"size": 900}, local={"size": 900}), B),
+        BOTH,
+        "a larger size than they have",
+    ),
+    "a deflated size that is 4 GiB too large, by its checksum": (
+        packed_zip(Part(b"a", AUDIO, 12, index={"size": MAX_32}, index_extra=zip64(300 + (1 << 32))), B),
+        BOTH,
+        "a larger size than they have",
+    ),
     "another name in the own header": (packed_zip(Part(b"a", AUDIO, local_name=b"c"), B), BOTH, "another name ('a')"),
     "no name in the own header": (packed_zip(Part(b"a", AUDIO, local_name=b""), B), BOTH, "another name ('a')"),
     "another size in the own header": (
@@ -369,11 +405,15 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     # --- damage
     "index of nonsense": (packed_zip(A, B).replace(b"PK\1\2", b"PK\1\3"), "damaged at entry 1"),
     "damage at the second entry": (packed_zip(A, B)[::-1].replace(b"\2\1KP", b"\3\1KP", 1)[::-1], "damaged at entry 2"),
-    "bytes between index and end": (packed_zip(A, B, end=End(between=JUNK)), "damaged at entry 3"),
+    "bytes between index and end, an entry is missing": (packed_zip(A, B, end=End(between=JUNK, count=3)), "damaged at entry 3"),
+    "a member between index and end": (
+        packed_zip(A, end=End(between=packed_zip(Part(b"h", b"x", listed=False))[:-22])),
+        "'h', that its index does not list",
+    ),
+    "comment that is cut into the end record": (cut(packed_zip(A, B, end=End(comment=b"comment")), 8), "no zip index"),
     "cut content": (packed_zip(A, B)[:100] + packed_zip(A, B)[110:], ""),
     "wrong checksum": (packed_zip(Part(b"a", AUDIO, index={"crc": 1}, local={"crc": 1})), "wrong checksum"),
     "wrong size": (packed_zip(Part(b"a", AUDIO, 8, index={"size": 299}, local={"size": 299})), "more than the 299"),
-    "wrong stored size": (packed_zip(Part(b"a", AUDIO, index={"size": 301}, local={"size": 301})), "the index says 301"),
     "no end": (cut(packed_zip(A, B), 22), "no zip index"),
     "another method in the own header": (packed_zip(Part(b"a", AUDIO, local={"method": 8}), B), "something else of itself"),
     "zip64 field that is too short": (

@@ -106,7 +106,10 @@ class ContentReader:
             crc = isal_zlib.crc32(data, crc)
             yield data
         if size != entry.size:
-            self._fail(f"{quoted(name)} unpacks to {size} bytes, and the index says {entry.size}")
+            error = broken_archive(self._name, f"{quoted(name)} unpacks to {size} bytes, and the index says {entry.size}")
+            if crc != entry.crc:
+                raise error
+            self._oddities.accept("members state a larger size than they have, and their checksum is right", name, refusal=error)
         if crc != entry.crc:
             self._fail(f"{quoted(name)} has a wrong checksum (CRC-32)")
         check_local_sizes(entry, local, self._oddities)

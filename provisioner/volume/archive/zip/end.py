@@ -56,7 +56,7 @@ class IndexLocation:
     prefix: int
     """Bytes before the archive proper (a self-extracting program): every offset in the archive is that much too small."""
     behind: int
-    """Bytes from the beginning of the file to what follows the archive."""
+    """Bytes from the beginning of the file to what follows the archive; beyond its end if the comment is cut."""
     is_zip64: bool
 
     @property
@@ -73,6 +73,7 @@ class _Record(NamedTuple):
     disk: int
     first_disk: int
     entries_here: int
+    """Number of entries on this disk."""
     entries: int
     size: int
     offset: int
@@ -123,7 +124,7 @@ def _end_records(archive: Incoming) -> Iterator[tuple[_Record, int]]:
     tail = read_fully(archive, size - near, near)
     found = list(_records(tail, size - near))
     yield from (pair for pair in found if pair[1] == size)
-    yield from (pair for pair in found if pair[1] < size)
+    yield from (pair for pair in found if pair[1] != size)
     if near < size:
         # An end record itself may end in zeros.
         last = min(size, _last_byte(archive) + _END.size)
@@ -139,8 +140,7 @@ def _records(data: bytes, start: int) -> Iterator[tuple[_Record, int]]:
     while (at := data.rfind(_END_SIGNATURE, 0, at)) >= 0:
         if at + _END.size <= len(data):
             _, disk, first_disk, here, count, size, offset, comment = _END.unpack_from(data, at)
-            if at + _END.size + comment <= len(data):
-                yield _Record(start + at, disk, first_disk, here, count, size, offset), start + at + _END.size + comment
+            yield _Record(start + at, disk, first_disk, here, count, size, offset), start + at + _END.size + comment
 
 
 def _last_byte(archive: Incoming) -> int:
@@ -156,7 +156,7 @@ def _last_byte(archive: Incoming) -> int:
 
 
 def _is_split(record: _Record) -> bool:
-    return bool(record.disk or record.first_disk or record.entries_here != record.entries)
+    return bool(record.disk or record.first_disk)
 
 
 def _with_zip64(archive: Incoming, record: _Record) -> Iterator[_Record]:
@@ -167,9 +167,10 @@ def _with_zip64(archive: Incoming, record: _Record) -> Iterator[_Record]:
     if locator_at >= _END64.size:
         signature, _, stated, disks = _END64_LOCATOR.unpack(read_fully(archive, locator_at, _END64_LOCATOR.size))
         if signature == _END64_LOCATOR_SIGNATURE:
-            if disks > 1:
-                raise part_of_archive(archive.name, "it is one part of an archive in several")
             found = _zip64_record(archive, locator_at, stated)
+            # A comment or a name may look like a locator.
+            if disks > 1 and (found is not None or refers):
+                raise part_of_archive(archive.name, "it is one part of an archive in several")
             if found is None and refers:
                 raise broken_archive(archive.name, "its zip64 index cannot be found")
     if found is not None:

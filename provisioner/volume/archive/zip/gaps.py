@@ -74,8 +74,19 @@ class Gaps:
         Raises:
             BrokenArchiveError: as :meth:`check_before`.
         """
+        if start > self._archive.size:
+            self._oddities.accept("its comment is cut")
         if self._is_filled(start, self._archive.size):
             self._oddities.accept(f"something follows its end: {self._archive.size - start} bytes that belong to nothing")
+
+    def check_between(self, start: int, end: int) -> None:
+        """Check what is between the index and the end record.
+
+        Raises:
+            BrokenArchiveError: as :meth:`check_before`.
+        """
+        if self._is_filled(start, end):
+            self._oddities.accept("bytes that belong to nothing follow its index")
 
     def check_after(self, entry: ZipEntry, rest: bytes, start: int, end: int) -> None:
         """Check what is between a member's content and the next member, or the index.

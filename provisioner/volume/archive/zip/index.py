@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from provisioner.volume.archive.oddities import Oddities
     from provisioner.volume.archive.zip.end import IndexLocation
     from provisioner.volume.archive.zip.entry import ZipEntry
+    from provisioner.volume.archive.zip.gaps import Gaps
     from provisioner.volume.staging.incoming import Incoming
 
 _WINDOW: Final = 1024 * 1024
@@ -45,10 +46,17 @@ class ZipIndex:
     """The entries of an index, which is read in large pieces and not held as a whole, unless it is out of order."""
 
     def __init__(
-        self, archive: Incoming, location: IndexLocation, oddities: Oddities, check_cancelled: Callable[[], None]
+        self,
+        archive: Incoming,
+        location: IndexLocation,
+        gaps: Gaps,
+        oddities: Oddities,
+        *,
+        check_cancelled: Callable[[], None],
     ) -> None:
         """Prepare to read the index at ``location``; ``check_cancelled`` is called for every entry when it is scanned."""
         self._archive = archive
+        self._gaps = gaps
         self._oddities = oddities
         self._length = location.length
         """Bytes of all entries; less than there are between the first entry and the end record if something else is there."""
@@ -93,7 +101,6 @@ class ZipIndex:
             head = self._bytes(at, ENTRY.size)
             if not head.startswith(ENTRY_SIGNATURE):
                 self._check_rest(at, seen)
-                self._length = at
                 break
             length = entry_length(head) if len(head) == ENTRY.size else self._length
             if at + length > self._length:
@@ -102,22 +109,30 @@ class ZipIndex:
             yield at, self._entry(at)[0].offset if offset == MAX_32_BITS else offset + location.prefix
             at += length
             seen += 1
-        # Without zip64 the count has 16 bits, and some writers let it overflow.
-        if seen != location.count and (location.is_zip64 or seen & MAX_16_BITS != location.count):
+        if not self._is_count(seen):
             self._oddities.accept(f"its index has {seen} entries and claims {location.count}")
         if location.stated_length not in {self._length, location.length}:
             self._oddities.accept(f"its index has {self._length} bytes and claims {location.stated_length}")
 
     def _check_rest(self, at: int, seen: int) -> None:
-        """Check what is between the last entry and the end record: a digital signature, and padding."""
-        while at < self._location.length:
-            data = self._bytes(at, min(_WINDOW, self._location.length - at))
-            if data.startswith(_SIGNATURE_SIGNATURE) and len(data) >= _SIGNATURE_RECORD.size:
-                at += _SIGNATURE_RECORD.size + _SIGNATURE_RECORD.unpack_from(data)[1]
-            elif data.strip(b"\0"):
-                self._fail(f"its index is damaged at entry {seen + 1}")
-            else:
-                at += len(data)
+        """Check what is between the last entry and the end record: a digital signature, and padding.
+
+        Anything else there is an oddity if the index is complete by what is stated of it, and damage otherwise.
+        """
+        self._length = at
+        end = self._location.length
+        head = self._bytes(at, min(_SIGNATURE_RECORD.size, end - at))
+        if head.startswith(_SIGNATURE_SIGNATURE) and len(head) == _SIGNATURE_RECORD.size:
+            at = min(at + _SIGNATURE_RECORD.size + _SIGNATURE_RECORD.unpack(head)[1], end)
+        rest = self._bytes(at, min(_WINDOW, end - at))
+        if rest.strip(b"\0") and not (self._is_count(seen) and self._location.stated_length == at):
+            self._fail(f"its index is damaged at entry {seen + 1}")
+        self._gaps.check_between(self._location.offset + at, self._location.end)
+
+    def _is_count(self, seen: int) -> bool:
+        """Return whether a number of entries is the stated one, of which there are 16 bits without zip64."""
+        location = self._location
+        return seen == location.count or (not location.is_zip64 and seen & MAX_16_BITS == location.count)
 
     def _entry(self, at: int) -> tuple[ZipEntry, int]:
         """Return the entry at a position of the index, which was scanned, and its length in bytes."""

@@ -55,9 +55,10 @@ def read_zip(archive: Incoming, oddities: Oddities, check_cancelled: Callable[[]
         raise unsafe_archive(archive.name, f"it claims {location.count} members, more than {max_members}")
     gaps = Gaps(archive, oddities, check_cancelled)
     content = ContentReader(archive, gaps, oddities)
+    index = ZipIndex(archive, location, gaps, oddities, check_cancelled=check_cancelled)
     gaps.check_behind(location.behind)
     pending: tuple[int | None, ZipEntry] | None = None
-    for number, entry in ZipIndex(archive, location, oddities, check_cancelled).entries():
+    for number, entry in index.entries():
         if entry.offset >= location.offset:
             raise broken_archive(archive.name, f"{quoted(entry.name)} is not where the index says")
         if pending is None:
