@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +15,11 @@ import pytest
 
 from provisioner.commands import healthcheck
 from provisioner.errors import TryAgainError
+from provisioner.reporting.text_width import display_width
 from tests.support.media import noise
-from tests.support.program import wait_until
+from tests.support.program import CHECKOUT, PATIENCE, wait_until
 from tests.support.shelf import some_files
+from tests.support.terminal import PseudoTerminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,6 +160,34 @@ def test_the_end_of_a_run_that_failed(shelf: Shelf, volume: Volume, hub: HubServ
     line = last_line(run.wait(), "Interrupted")
     assert "2.00 MB had arrived, and what is not published is kept for the next run" in line
     gate.release()
+
+
+@pytest.mark.parametrize("columns", [0, 40, 80])
+@pytest.mark.parametrize("end", ["ready", "killed", "interrupted"])
+def test_a_run_on_a_terminal(shelf: Shelf, volume: Volume, hub: HubServer, columns: int, end: str) -> None:
+    """While a run works there are bars that fit the terminal; at its end, whatever it is, the prompt begins a line of its own."""
+    shelf.add("a-data-set-with-a-rather-long-name", shelf.raw("big.bin", noise("big", 3 * MB)))
+    shelf.add("beta", shelf.raw("b.bin", noise("b", 2000)))
+    gate = hub.faults.gate(hub.faults.add("gate", path="*/big.bin", after=2 * MB).gate)
+    with PseudoTerminal(columns, 0 if columns == 0 else 24) as terminal:
+        command = [sys.executable, "-m", "provisioner"]
+        process = subprocess.Popen(command, env=volume.environ(TERM="xterm"), cwd=CHECKOUT, stderr=terminal.slave)
+        wait_until(lambda: any(" of 3.00 MB" in line for line in terminal.read().lines), "a bar")
+        shown = terminal.read().lines
+        assert any(line.startswith("in all") for line in shown), shown
+        if end == "ready":
+            gate.release()
+        else:
+            process.send_signal(signal.SIGKILL if end == "killed" else signal.SIGTERM)
+        process.wait(PATIENCE)
+        gate.release()
+        screen = terminal.read()
+        assert screen.column == 0
+        assert all(display_width(line) <= (columns or 80) for line in screen.lines)
+        if end != "killed":
+            said = " ".join("".join(screen.lines).split())
+            assert "in all" not in said
+            assert ("Ready after" if end == "ready" else "Interrupted after") in said
 
 
 def test_nothing_to_do_and_not_all_there(shelf: Shelf, volume: Volume) -> None:
