@@ -490,7 +490,6 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "last part": (packed_zip(A, end=End(disk=1)), "one part"),
     "parts that were appended": (packed_zip(A, Part(b"b", b"second", index={"disk": 1})), "several parts"),
     "a file over a directory": (packed_zip(Part(b"a/b", AUDIO), A), "twice"),
-    "a link over a file": (packed_zip(A, Part(b"a", b"b", attributes=LINK)), "twice, and different"),
 }
 
 
