@@ -40,6 +40,8 @@ class Artifact:
     """Whether the Hub token is sent with the request (to the Hub's own origin only)."""
     unpacked_size: Size | None = None
     """Bytes after unpacking; ``None``: unknown."""
+    is_named: bool = True
+    """Whether ``name`` is the file's own; otherwise its server may state a better one."""
 
     @property
     def path(self) -> str:

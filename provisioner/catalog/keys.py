@@ -27,6 +27,8 @@ SPLIT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 DIGEST: Final = "|".join(f"{name}:[0-9a-fA-F]{{{length}}}" for name, length in DIGEST_LENGTHS.items())
 RELATIVE: Final = r"(?!/)(?!(.*/)?\.{1,2}(/|$))(?!.*//)(?!.*/$)[^\\\x00-\x1f\x7f]+"
 """A relative path with POSIX separators and no ``.``, ``..`` or empty part."""
+NAME: Final = r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]{1,255}"
+"""The name of a file."""
 GLOB: Final = r"(?!/)(?!(.*/)?\.\.(/|$))[^\\\x00-\x1f\x7f]+"
 """A relative pattern for paths: ``*``, ``?`` and ``[…]``, where ``*`` also matches ``/``."""
 URL: Final = r"(https?://([^\s/@\\]+@)?[^\s/@\\]+/|file:///)[!-~]+"

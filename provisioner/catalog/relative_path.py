@@ -1,8 +1,12 @@
-"""The one check of relative paths that come from elsewhere: pure, for every room."""
+"""The one check of relative paths and names that come from elsewhere: pure, for every room."""
 
 from __future__ import annotations
 
 import re
+from typing import Final
+
+_WINDOWS_FORBIDDEN: Final = frozenset('<>:"|?*\\')
+_WINDOWS_DEVICES: Final = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
 
 
 def path_problem(path: object) -> str:
@@ -26,4 +30,15 @@ def path_problem(path: object) -> str:
         return "is absolute"
     if any(part in {"", ".", ".."} for part in path.split("/")):
         return "would leave its directory or name none"
+    return ""
+
+
+def windows_objection(part: str) -> str:
+    """Return why Windows would not take one part of a path for a plain name; empty if it would."""
+    if _WINDOWS_FORBIDDEN & set(part) or any(character < " " for character in part):
+        return "has a character that Windows does not allow in names"
+    if part.endswith((".", " ")):
+        return "has a name that Windows would shorten"
+    if part.partition(".")[0].rstrip(" ").upper() in _WINDOWS_DEVICES:
+        return "has the name of a Windows device"
     return ""

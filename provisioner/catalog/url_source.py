@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
 
 from provisioner.catalog import fields, paths, urls
 from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.document import quoted
-from provisioner.catalog.keys import DIGEST, FORMAT, LAYOUT, RELATIVE, SPLIT, URL, Key, Table, list_of, pattern, ref
+from provisioner.catalog.file_names import is_named_by, name_in_url, name_problem
+from provisioner.catalog.keys import DIGEST, FORMAT, LAYOUT, NAME, RELATIVE, SPLIT, URL, Key, Table, list_of, pattern, ref
 from provisioner.catalog.size import known_total
 from provisioner.catalog.source import SourceKind
 from provisioner.redaction import show_url
@@ -40,11 +40,18 @@ class UrlFile:
     split: str | None = None
     """``None``: belongs to every split."""
     unpacked_size: Size | None = None
+    given_name: str = ""
+    """The name that the catalog gives it; empty: that of its URL, or of its server."""
 
     @property
     def name(self) -> str:
-        """The file's own name: the last part of the URL's path."""
-        return unquote(urlsplit(self.url).path).rstrip("/").rsplit("/", 1)[-1]
+        """The file's own name: the given one, or the last part of the URL's path."""
+        return self.given_name or name_in_url(self.url)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its name is known without asking its server; an archive needs none."""
+        return bool(self.given_name) or self.unpack != "none" or is_named_by(self.url)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -91,6 +98,7 @@ class UrlSource:
                 into=file.into,
                 verified_against="catalog" if file.digest else "none",
                 unpacked_size=file.unpacked_size,
+                is_named=file.is_named,
             )
             for file in self.files
         )
@@ -126,6 +134,11 @@ _URL_FILE: Final = Table(
     "One file behind a direct URL.",
     (
         Key("url", pattern(URL), "http, https or file; its last part is the file's name.", required=True),
+        Key(
+            "name",
+            pattern(NAME),
+            "The file's name; by default that of its URL, or what its server states where that says nothing.",
+        ),
         Key("mirrors", list_of(pattern(URL)), "The same bytes elsewhere, tried in this order."),
         Key("size", ref("size"), "Bytes to transfer."),
         Key(
@@ -170,7 +183,7 @@ def _file(value: Value) -> UrlFile:
     if unpack == "none" and "unpacked_size" in keys:
         keys["unpacked_size"].report("the file is not unpacked", "Say how with 'unpack', or write 'size' instead.")
     return UrlFile(
-        url=keys["url"].attempt(urls.file_url) if "url" in keys else "",
+        url=keys["url"].attempt(lambda url: urls.file_url(url, is_named="name" in keys)) if "url" in keys else "",
         mirrors=keys["mirrors"].attempt(_mirrors) if "mirrors" in keys else (),
         size=value.attempt(lambda _: fields.optional_size(keys, "size")),
         digest=keys["digest"].attempt(fields.optional_digest) if "digest" in keys else None,
@@ -178,7 +191,15 @@ def _file(value: Value) -> UrlFile:
         into=keys["into"].attempt(paths.directory) if "into" in keys else "",
         split=keys["split"].attempt(fields.split) if "split" in keys else None,
         unpacked_size=value.attempt(lambda _: fields.optional_size(keys, "unpacked_size")),
+        given_name=keys["name"].attempt(_name) if "name" in keys else "",
     )
+
+
+def _name(value: Value) -> str:
+    name = value.text()
+    if problem := name_problem(name):
+        value.fail(f"{quoted(name)} {problem}", "Write the plain name of a file, such as clips.csv; a directory is 'into'.")
+    return name
 
 
 def _mirrors(value: Value) -> tuple[str, ...]:
@@ -191,9 +212,9 @@ def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) ->
     Paths are compared without case: a volume may be on a file system that does not distinguish it.
     """
     lines: dict[str, int] = {}
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[tuple[str, str, str], int] = {}
     for entry, file in zip(entries, files, strict=True):
-        address = (file.url, file.into.casefold())
+        address = (file.url, file.into.casefold(), file.given_name.casefold())
         if address in seen:
             entry.fail(f"the URL of line {seen[address]} stands here again, with the same 'into'", "Remove one of the two.")
         seen[address] = entry.line
@@ -202,7 +223,8 @@ def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) ->
             continue
         if path in lines:
             entry.fail(
-                f"lands on the same path as the file of line {lines[path]}: {quoted(path)}", "Give one of them another 'into'."
+                f"lands on the same path as the file of line {lines[path]}: {quoted(path)}",
+                "Give one of them another 'into' or 'name'.",
             )
         lines[path] = entry.line
     for entry, file in zip(entries, files, strict=True):
@@ -216,8 +238,8 @@ def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) ->
 
 
 def _folded_path(file: UrlFile) -> str | None:
-    """Return the path of a file that is not unpacked, without case; ``None`` for an archive."""
-    if file.unpack != "none":
+    """Return the path of a file that is not unpacked, without case; ``None`` for an archive, or where its server names it."""
+    if file.unpack != "none" or not file.is_named:
         return None
     return f"{file.into}/{file.name}".lstrip("/").casefold()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from provisioner.catalog.document import nearest, quoted
+from provisioner.catalog.file_names import MAX_NAME
 from provisioner.catalog.keys import PAGE, URL, URL_SCHEMES
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ _CREDENTIALS: Final = frozenset(
 )
 """Names of query parameters that carry a secret, in lower case."""
 _NO_SECRETS: Final = "A catalog is no place for secrets: serve the file without them."
-_MAX_NAME: Final = 255
-"""Bytes that a file system allows for one name."""
 
 
 def page_url(value: Value) -> str:
@@ -31,8 +30,8 @@ def page_url(value: Value) -> str:
     return text
 
 
-def file_url(value: Value) -> str:
-    """Return the address of a file whose name can be used as it is.
+def file_url(value: Value, *, is_named: bool = False) -> str:
+    """Return the address of a file whose name can be used as it is, unless the catalog gives it a name (``is_named``).
 
     It may hold a user and password, for a server of the user's own: they are sent to that server, and not repeated.
     """
@@ -53,7 +52,8 @@ def file_url(value: Value) -> str:
         value.fail("a file URL has neither a host nor a '?' part", "Write file:///path/to/file.")
     if scheme != "file" and not parts.hostname:
         value.fail(f"{quoted_url(text)} names no host", f"Write {scheme}://host/path.")
-    _check_file_name(value, unquote(parts.path))
+    if not is_named:
+        _check_file_name(value, unquote(parts.path))
     if not re.fullmatch(URL, text):
         value.fail(f"{quoted_url(text)} is not the URL of a file", "Write it in full, such as https://example.org/data.zip.")
     return text
@@ -92,10 +92,10 @@ def _check_file_name(value: Value, path: str) -> None:
     parts = path.split("/")
     name = parts[-1]
     if not name:
-        value.fail("the URL names a directory, not a file", "Remove the '/' at the end, or name the file.")
+        value.fail("the URL names a directory, not a file", "Remove the '/' at the end, or give the file a 'name'.")
     if "\\" in name or not name.isprintable() or "\ufffd" in name:
-        value.fail(f"the file's name has an unsafe character: {quoted(name)}", "Rename the file.")
+        value.fail(f"the file's name has an unsafe character: {quoted(name)}", "Rename the file, or give it a 'name'.")
     if "." in parts or ".." in parts:
         value.fail("the URL's path has a '.' or '..' part", "Write the path that it stands for.")
-    if len(name.encode()) > _MAX_NAME:
-        value.fail(f"the file's name has more than {_MAX_NAME} bytes: {quoted(name)}", "Rename the file.")
+    if len(name.encode()) > MAX_NAME:
+        value.fail(f"the file's name has more than {MAX_NAME} bytes: {quoted(name)}", "Rename the file, or give it a 'name'.")

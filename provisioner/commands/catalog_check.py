@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.file_names import name_problem
 from provisioner.catalog.size import total
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
@@ -127,6 +128,7 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
             f"{facts.size:,} bytes" if facts.size is not None else "no size",
             f"ETag {facts.etag}" if facts.etag else "no ETag",
             "ranges" if facts.ranges else "no ranges",
+            *((f"named {facts.name!r} by the server",) if facts.name and not artifact.is_named else ()),
         )
     )
     exact = artifact.exact_size
@@ -144,6 +146,8 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
         )
         return SourceCheck(dataset.id, url, answer, wrong_digest)
     notes = []
+    if not artifact.is_named and (facts.name is None or name_problem(facts.name)):
+        notes.append(f"neither the URL nor the server names it, and it becomes {artifact.name}; give it a 'name'")
     if not facts.ranges:
         notes.append("an interrupted transfer starts from zero")
     if artifact.digest is None:

@@ -119,7 +119,7 @@ class Clients:
         """What resolves sources, of every kind."""
         from provisioner.remote.sources import Sources  # noqa: PLC0415 - see the module's docstring
 
-        return Sources(lambda: self.hub)
+        return Sources(lambda: self.hub, lambda: self.http)
 
     @cached_property
     def transfers(self) -> Transfers:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from provisioner.catalog.source import Source
+    from provisioner.remote.http.client import HttpClient
     from provisioner.remote.hub.client import HubClient
     from provisioner.remote.resolved import Resolved
 
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
 class Sources:
     """Resolves sources of every kind; the Hub's client is made when the first Hub source is resolved."""
 
-    def __init__(self, hub_client: Callable[[], HubClient]) -> None:
+    def __init__(self, hub_client: Callable[[], HubClient], http_client: Callable[[], HttpClient]) -> None:
         """Make no request.
 
         Args:
             hub_client: returns the client of the Hub.
+            http_client: returns the client for files.
         """
         self._resolvers: Mapping[str, Callable[[Any], Resolved]] = {
-            "url": resolve_url_source,
+            "url": partial(resolve_url_source, http_client),
             "hub": partial(resolve_hub_source, hub_client),
         }
 

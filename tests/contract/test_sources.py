@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Never, cast
 
 import pytest
 
@@ -62,7 +62,7 @@ def kind(request: pytest.FixtureRequest, hub: HubServer, tmp_path: Path) -> Kind
     network = Network(retry, stop)
     client = HubClient(hub.endpoint, TOKEN, network)
     http = HttpClient(network, authorization=lambda _url: client.auth_headers())
-    sources, transfers = Sources(lambda: client), Transfers(http)
+    sources, transfers = Sources(lambda: client, lambda: http), Transfers(http)
     if request.param == "hub":
         hub.hub.add_repo("ann/songs", FILES)
         return Kind(HubSource("ann/songs"), sources, transfers, stop)
@@ -178,7 +178,11 @@ def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, al
 
     def fetch(official: bytes) -> str:
         digest = Digest(algorithm, hashlib.new(algorithm, official, usedforsecurity=False).hexdigest())
-        (artifact,) = Sources(lambda: client).resolve(HubSource("third/copy", digests=(("a.bin", digest),))).artifacts
+        (artifact,) = (
+            Sources(lambda: client, lambda: HttpClient(network))
+            .resolve(HubSource("third/copy", digests=(("a.bin", digest),)))
+            .artifacts
+        )
         assert artifact.verified_against == "catalog"
         with Blob(tmp_path, artifact, check_cancelled=stop.raise_if_requested) as blob:
             return transfers.fetch(artifact, blob, lambda _count: None)
@@ -191,10 +195,10 @@ def test_an_official_digest_beats_the_listing(hub: HubServer, tmp_path: Path, al
 def test_direct_urls_are_resolved_without_a_request(hub: HubServer) -> None:
     """A source that the catalog determines is resolved without a request."""
 
-    def nobody() -> HubClient:
-        raise AssertionError("the Hub's client is not needed")
+    def nobody() -> Never:
+        raise AssertionError("no client is needed")
 
     begun = time.monotonic()
-    Sources(nobody).resolve(UrlSource((UrlFile(f"{hub.static_url}/a"),)))
+    Sources(nobody, nobody).resolve(UrlSource((UrlFile(f"{hub.static_url}/a"),)))
     assert time.monotonic() - begun < 1
     assert hub.log.entries() == ()

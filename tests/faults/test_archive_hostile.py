@@ -26,9 +26,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from provisioner.catalog.relative_path import windows_objection
 from provisioner.errors import BrokenArchiveError, IntegrityError, ProvisionerError, UnsafeArchiveError, VolumeError
 from provisioner.volume.archive import workers
-from provisioner.volume.archive.names import windows_objection
 from provisioner.volume.staging.incoming import LocalFile
 from tests.support import tally
 from tests.support.incoming import Arriving

@@ -240,3 +240,51 @@ def test_a_hub_whose_file_is_a_page(shelf: Shelf, volume: Volume, hub: HubServer
         hub.faults.clear()
     volume.ready()
     volume.check("clips", {"clip.bin": content})
+
+
+def unnamed(server: HubServer, number: int, content: bytes, disposition: str) -> dict[str, Any]:
+    """Serve a file whose URL does not name it, and return its entry in a catalog."""
+    url = f"https://{BAD}/api/records/{number}/content"
+    server.add_static(url, content, disposition=disposition)
+    return {"url": url, "digest": "none"}
+
+
+def test_a_name_that_only_the_server_states(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """Where a URL ends in `/content` the server's name is used, in whatever form; a `name` in the catalog decides."""
+    shelf.add(
+        "alpha",
+        unnamed(hub, 1, CSV, 'attachment; filename="one.csv"'),
+        unnamed(hub, 2, CSV + b"2", "attachment; filename=x.csv; filename*=UTF-8''zw%C3%B6lf.csv"),
+        {**unnamed(hub, 3, CSV + b"3", "attachment; filename=other.csv"), "name": "three.csv", "into": "more"},
+    )
+    outcome = volume.ready()
+    assert "the server calls it one.csv" in outcome.err
+    volume.check("alpha", {"one.csv": CSV, "zwölf.csv": CSV + b"2", "more/three.csv": CSV + b"3"})
+    assert len(hub.log.entries("*/3/content")) == 1
+    checked = volume.run("catalog", "check", "--online")
+    assert "named 'one.csv' by the server" in checked.out
+    hub.log.clear()
+    volume.ready()
+    assert hub.log.entries() == ()
+
+
+@pytest.mark.parametrize("name", ["../x.csv", "/etc/x", "a\\b.csv", "CON", "a\tb.csv", ".."])
+def test_a_stated_name_that_cannot_be_used(shelf: Shelf, volume: Volume, hub: HubServer, name: str) -> None:
+    """It is refused with a warning, and the file has the name that its URL has."""
+    shelf.add("alpha", unnamed(hub, 1, CSV, f'attachment; filename="{name}"'))
+    outcome = volume.ready()
+    assert "name for it cannot be used" in outcome.err
+    assert "'name' in the catalog" in outcome.err
+    volume.check("alpha", {"content": CSV})
+    assert {path.name for path in volume.root.parent.iterdir()} >= {volume.root.name}
+    assert not list(volume.root.rglob("x.csv"))
+
+
+@pytest.mark.parametrize("disposition", ["", "attachment; filename=Same.csv"])
+def test_two_files_without_names_of_their_own(shelf: Shelf, volume: Volume, hub: HubServer, disposition: str) -> None:
+    """Two files that would have one name are refused, with what to write."""
+    shelf.add("alpha", unnamed(hub, 1, CSV, disposition), unnamed(hub, 2, CSV, disposition.lower()))
+    outcome = volume.run()
+    assert outcome.code == 78, outcome.err
+    assert "Give each of them a 'name'" in outcome.err
+    assert volume.published == []

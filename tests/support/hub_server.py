@@ -100,6 +100,7 @@ class HubServer:
         self.stopping = threading.Event()
         self.page_size = page_size
         self.static_files: dict[str, bytes | Path] = {}
+        self.dispositions: dict[str, str] = {}
         self.static_folders: list[Path] = []
         self._scheme = "https" if ssl_context is not None else "http"
         self._host = host
@@ -161,10 +162,14 @@ class HubServer:
 
     # What is on it
 
-    def add_static(self, url: str, content: bytes | Path) -> str:
-        """Serve `content` for a direct URL (`https://HOST/PATH` or `HOST/PATH`); return where it is served."""
+    def add_static(self, url: str, content: bytes | Path, *, disposition: str = "") -> str:
+        """Serve `content` for a direct URL (`https://HOST/PATH` or `HOST/PATH`); return where it is served.
+
+        `disposition` is the header in which a server states the file's name.
+        """
         path = _static_path(url)
         self.static_files[path] = content
+        self.dispositions[path] = disposition
         return f"{self.static_url}/{quote(path)}"
 
     def add_archives(self, folder: Path) -> None:
@@ -200,7 +205,10 @@ class HubServer:
         content = self._static(path)
         if content is None:
             raise Refusal(404, None, f"no such file: {path}")
-        return self._serve(request, self._resource(path, content), fault)
+        resource = self._resource(path, content)
+        if disposition := self.dispositions.get(path):
+            resource = replace(resource, headers={"Content-Disposition": disposition})
+        return self._serve(request, resource, fault)
 
     def _serve(self, request: Request, resource: Resource, fault: FaultProbe) -> Answer:
         if fault.take("etag"):

@@ -15,6 +15,7 @@ from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.bodies import BodyReader
 from provisioner.remote.http.codings import FileForm, codings_of
 from provisioner.remote.http.connections import Connections
+from provisioner.remote.http.disposition import stated_name
 from provisioner.remote.http.file_fetch import FileFetch
 from provisioner.remote.http.headers import declared_length, range_of, total_size
 from provisioner.remote.http.limits import RateLimiter, SmallFilePace
@@ -45,6 +46,8 @@ class RemoteFacts:
     etag: str | None
     ranges: bool
     """Whether a request for a range is answered with that range."""
+    name: str | None = None
+    """The name that the server states for it, safe or not."""
 
 
 class HttpClient:
@@ -78,6 +81,11 @@ class HttpClient:
     def retry(self) -> Retry:
         """How often and how long a request is tried."""
         return self._network.retry
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether every request is refused."""
+        return self._network.offline
 
     def check_cancelled(self) -> None:
         """Raise the reason if the run must end."""
@@ -190,10 +198,11 @@ class HttpClient:
     def _facts(self, requested: str, *, authorized: bool) -> RemoteFacts:
         response = self.open(requested, {"Range": "bytes=0-0"}, authorized=authorized).response
         try:
+            name = stated_name(response.headers.get("Content-Disposition"))
             ranges = range_of(response) is not None
             # Of a form that nobody asked for the size says nothing.
             size = None if codings_of(response.headers) and not ranges else total_size(response)
-            return RemoteFacts(without_user(requested), size, response.headers.get("ETag"), ranges=ranges)
+            return RemoteFacts(without_user(requested), size, response.headers.get("ETag"), ranges=ranges, name=name)
         finally:
             response.close()
 

@@ -9,6 +9,7 @@ import os
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.relative_path import windows_objection
 from provisioner.errors import UnsafeArchiveError, VolumeError
 from provisioner.volume.archive.errors import quoted, unsafe_member
 from provisioner.volume.fs.errors import disk_errors
@@ -28,8 +29,6 @@ MAX_PATH_BYTES: Final = 1024
 _MAX_UTF8: Final = 4
 """Bytes of one character."""
 _MAX_CACHED_DIRECTORIES: Final = 4096
-_WINDOWS_FORBIDDEN: Final = frozenset('<>:"|?*\\')
-_WINDOWS_DEVICES: Final = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{name}{n}" for name in ("COM", "LPT") for n in range(10))})
 
 
 class MemberNames:
@@ -104,17 +103,6 @@ class MemberNames:
 
     def _refused(self, name: str, reason: str) -> UnsafeArchiveError:
         return unsafe_member(self._archive, name, reason)
-
-
-def windows_objection(part: str) -> str:
-    """Return why Windows would not take one part of a path for a plain name; empty if it would."""
-    if _WINDOWS_FORBIDDEN & set(part) or any(character < " " for character in part):
-        return "has a character that Windows does not allow in names"
-    if part.endswith((".", " ")):
-        return "has a name that Windows would shorten"
-    if part.partition(".")[0].rstrip(" ").upper() in _WINDOWS_DEVICES:
-        return "has the name of a Windows device"
-    return ""
 
 
 def folded(path: str) -> str:
