@@ -487,6 +487,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "NUL": (packed_zip(Part(b"a\0b", AUDIO)), "NUL"),
     "no name": (packed_zip(Part(b"", AUDIO)), "own directory"),
     # --- parts of split archives
+    "beginning that is missing": (packed_zip(A, B)[5:], "its first 5 bytes are missing"),
+    "first member that is missing": (packed_zip(A, B)[331:], "its first 331 bytes are missing"),
     "last part": (packed_zip(A, end=End(disk=1)), "one part"),
     "parts that were appended": (packed_zip(A, Part(b"b", b"second", index={"disk": 1})), "several parts"),
     "a file over a directory": (packed_zip(Part(b"a/b", AUDIO), A), "twice"),

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from isal import isal_zlib
 
-from provisioner.volume.archive.decoders import MEMORY_LIMIT, decoder_errors, deflate64_decoder, raw_lzma_decoder
+from provisioner.volume.archive.decoders import MEMORY_LIMIT, decoder_errors, deflate64_decoder, deflate_decoder, raw_lzma_decoder
 from provisioner.volume.archive.errors import broken_archive, quoted, unsafe_archive
 from provisioner.volume.archive.zip.gaps import LOCAL_HEADER, LOCAL_SIGNATURE, MAX_DESCRIPTOR
 from provisioner.volume.archive.zip.local import LocalHeader, check_local, check_local_sizes, local_unicode_name
 from provisioner.volume.archive.zip.methods import (
     BZIP2,
+    DEFLATE,
     DEFLATE64,
     FAST_METHODS,
     LZMA,
@@ -28,7 +29,7 @@ from provisioner.volume.archive.zip.methods import (
 from provisioner.volume.fs.files import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from typing import NoReturn
 
     from provisioner.volume.archive.decoders import Decoder
@@ -47,6 +48,8 @@ _LZMA_TAIL: Final = 16
 
 _READ_SIZE: Final = 256 * 1024
 """Packed bytes read at once."""
+_SMALL_SIZE: Final = 64 * 1024
+"""Packed bytes up to which a member is decompressed at once, if it has no more than a MiB of content."""
 _MEMORY_HUNGRY_SIZE: Final = 8 * 1024 * 1024
 """Unpacked bytes from which on a decoder may take much memory, so that only one works at a time."""
 
@@ -74,12 +77,10 @@ class ContentReader:
             UnsafeArchiveError: a decoder would need too much memory, or it overlaps the next member.
             ProvisionerError: raised by the archive's ``read_at``.
         """
-        if entry.method in FAST_METHODS or entry.size < _MEMORY_HUNGRY_SIZE:
-            yield from self._checked(entry, limit)
-        else:
-            # bzip2 always takes a few megabytes.
-            with self._memory_lock if entry.method != BZIP2 else contextlib.nullcontext():
-                yield from self._checked(entry, limit)
+        # bzip2 always takes a few megabytes.
+        if entry.method in FAST_METHODS or entry.method == BZIP2 or entry.size < _MEMORY_HUNGRY_SIZE:
+            return self._checked(entry, limit)
+        return self._checked_alone(entry, limit)
 
     def unicode_name(self, entry: ZipEntry, limit: int) -> str | None:
         """Return the name in Unicode that a member's own header states, if it has one.
@@ -89,6 +90,10 @@ class ContentReader:
             ProvisionerError: raised by the archive's ``read_at``.
         """
         return local_unicode_name(entry, self._local_header(entry, _ForwardReader(self._archive, entry.offset, limit)).extra)
+
+    def _checked_alone(self, entry: ZipEntry, limit: int) -> Iterator[bytes]:
+        with self._memory_lock:
+            yield from self._checked(entry, limit)
 
     def _checked(self, entry: ZipEntry, limit: int) -> Iterator[bytes]:
         name = entry.name
@@ -120,13 +125,25 @@ class ContentReader:
         head = source.read_fully(LOCAL_HEADER.size)
         if len(head) != LOCAL_HEADER.size or not head.startswith(LOCAL_SIGNATURE):
             self._fail(f"{quoted(entry.name)} is not where the index says")
-        *_, name_length, extra_length = LOCAL_HEADER.unpack(head)
-        return LocalHeader(head, source.read_fully(name_length), source.read_fully(extra_length) if extra_length else b"")
+        _, _, flags, method, _, _, crc, packed_size, size, name_length, extra_length = LOCAL_HEADER.unpack(head)
+        rest = source.read_fully(name_length + extra_length)
+        return LocalHeader(flags, method, crc, packed_size, size, rest[:name_length], rest[name_length:])
 
-    def _content(self, entry: ZipEntry, source: _ForwardReader) -> Iterator[bytes]:
+    def _content(self, entry: ZipEntry, source: _ForwardReader) -> Iterable[bytes]:
         if entry.method == STORED:
             return self._stored(entry, source)
-        packed = _PackedData(source, entry, self._name)
+        data = b""
+        if entry.method == DEFLATE and entry.packed_size <= _SMALL_SIZE:
+            data = source.read_fully(entry.packed_size)
+            decoder = deflate_decoder()
+            try:
+                content = decoder.decompress(data, CHUNK)
+                if decoder.eof and not decoder.unused_data:
+                    return (content,) if content else ()
+            except decoder_errors():
+                # It is decoded again, up to the error.
+                pass
+        packed = _PackedData(source, entry, self._name, data)
         return self._lzma(entry, packed) if entry.method == LZMA else self._decompressed(entry, packed)
 
     def _stored(self, entry: ZipEntry, source: _ForwardReader) -> Iterator[bytes]:
@@ -220,8 +237,9 @@ class ContentReader:
 class _PackedData:
     """The packed content of one member, read from its beginning to its end."""
 
-    def __init__(self, source: _ForwardReader, entry: ZipEntry, archive: str) -> None:
-        """Begin where ``source`` is."""
+    def __init__(self, source: _ForwardReader, entry: ZipEntry, archive: str, first: bytes = b"") -> None:
+        """Begin where ``source`` is; ``first`` are bytes that it has yielded already."""
+        self._first = first
         self._source = source
         self._entry = entry
         self._archive = archive
@@ -236,7 +254,10 @@ class _PackedData:
             ProvisionerError: raised by the archive's ``read_at``.
         """
         count = self.remaining - keep if self.remaining > keep else self.remaining
-        data = self._source.read(min(count, _READ_SIZE))
+        if self._first:
+            data, self._first = self._first[:count], self._first[count:]
+        else:
+            data = self._source.read(min(count, _READ_SIZE))
         if not data:
             raise broken_archive(self._archive, f"it ends in the middle of {quoted(self._entry.name)}")
         self.remaining -= len(data)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from provisioner.volume.archive.errors import broken_archive, part_of_archive
-from provisioner.volume.archive.zip.entry import ENTRY, ENTRY_SIGNATURE, MAX_16_BITS, MAX_32_BITS, entry_offset
+from provisioner.volume.archive.zip.entry import ENTRY, ENTRY_SIGNATURE, MAX_16_BITS, MAX_32_BITS, entry_offset, name_length
+from provisioner.volume.archive.zip.gaps import LOCAL_HEADER, LOCAL_SIGNATURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +31,7 @@ _END64: Final = struct.Struct("<4sQ2H2L4Q")
 _END64_SIGNATURE: Final = b"PK\6\6"
 _END64_UNCOUNTED: Final = 12
 """Bytes of the zip64 record that its own size does not count."""
-_LOCAL_SIGNATURE: Final = b"PK\3\4"
-
+_MAX_NAME: Final = 0xFFFF
 _MAX_COMMENT: Final = 0xFFFF
 _MAX_EXTENSION: Final = 64 * 1024
 """Bytes of the zip64 record's extensible part up to which it is looked for."""
@@ -203,9 +203,13 @@ def _locate(archive: Incoming, record: _Record, behind: int) -> IndexLocation | 
     for start in dict.fromkeys((record.at - record.size, record.offset)):
         if not 0 <= start <= record.at:
             continue
-        head = read_fully(archive, start, min(ENTRY.size, record.at - start))
-        if head.startswith(ENTRY_SIGNATURE) and len(head) == ENTRY.size:
-            prefix = _prefix(archive, head, start - record.offset)
+        head = read_fully(archive, start, min(ENTRY.size + _MAX_NAME, record.at - start))
+        if head.startswith(ENTRY_SIGNATURE) and len(head) >= ENTRY.size:
+            prefix = _prefix(archive, head[: ENTRY.size + name_length(head)], start - record.offset)
+            if prefix < 0:
+                raise part_of_archive(
+                    archive.name, f"its first {-prefix} bytes are missing: it is cut, or the last of several parts"
+                )
         elif start == record.at and not record.entries and not record.size:
             prefix = 0
         else:
@@ -215,15 +219,25 @@ def _locate(archive: Incoming, record: _Record, behind: int) -> IndexLocation | 
 
 
 def _prefix(archive: Incoming, first_entry: bytes, stated: int) -> int:
-    """Return what is to be added to every offset: the bytes before the archive proper, unless the offsets count these."""
+    """Return what is to be added to every offset: the bytes before the archive proper, unless the offsets count these.
+
+    It is negative if there are less bytes than the offsets count.
+    """
     if not stated:
         return 0
     offset = entry_offset(first_entry)
-    for prefix in (stated, 0):
-        at = offset + prefix
-        if at >= 0 and read_fully(archive, at, len(_LOCAL_SIGNATURE)) == _LOCAL_SIGNATURE:
-            return prefix
-    return max(stated, 0)
+    if stated > 0 and _is_member(archive, offset + stated):
+        return stated
+    # Where the beginning is missing, another member may stand in place of the first.
+    if _is_member(archive, offset) and (stated > 0 or _is_member(archive, offset, name_of=first_entry)):
+        return 0
+    return stated
+
+
+def _is_member(archive: Incoming, at: int, name_of: bytes = b"") -> bool:
+    """Return whether a member's own header is at a position, with the name of an entry of the index if one is given."""
+    head = read_fully(archive, at, LOCAL_HEADER.size + len(name_of[ENTRY.size :]))
+    return head.startswith(LOCAL_SIGNATURE) and head[LOCAL_HEADER.size :] == name_of[ENTRY.size :]
 
 
 def _why_not(record: _Record) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from provisioner.volume.archive.errors import broken_archive, part_of_archive
 from provisioner.volume.archive.zip.names import DOS_HOSTS, UNICODE_PATH_FIELD, UNIX_HOSTS, decode_name
@@ -36,8 +35,7 @@ _FILE_TYPES: Final = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
 """Types of files that the upper half of the attributes states, whatever the host."""
 
 
-@dataclass(frozen=True, slots=True)
-class ZipEntry:
+class ZipEntry(NamedTuple):
     """What the index states about one member."""
 
     raw_name: bytes
@@ -65,6 +63,11 @@ def entry_length(head: bytes) -> int:
     name, extra, comment = _LENGTHS.unpack_from(head, _LENGTHS_AT)
     length: int = ENTRY.size + name + extra + comment
     return length
+
+
+def name_length(head: bytes) -> int:
+    """Return the length of a member's name in bytes, from the fixed part of its entry."""
+    return int.from_bytes(head[_LENGTHS_AT : _LENGTHS_AT + 2], "little")
 
 
 def entry_offset(head: bytes) -> int:

@@ -155,6 +155,11 @@ def _descriptor_length(entry: ZipEntry, rest: bytes) -> int:
 
     It is known by what it states, with its signature or without: flags are not always right.
     """
+    # This is what most writers put there.
+    if rest == _DESCRIPTOR_SIGNATURE + _DESCRIPTORS[1].pack(
+        entry.crc, entry.packed_size & _LOW_32_BITS, entry.size & _LOW_32_BITS
+    ):
+        return len(rest)
     for start in (len(_DESCRIPTOR_SIGNATURE), 0):
         if start and not rest.startswith(_DESCRIPTOR_SIGNATURE):
             continue

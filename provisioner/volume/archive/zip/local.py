@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from provisioner.volume.archive.errors import broken_archive, quoted
 from provisioner.volume.archive.zip.entry import MAX_32_BITS, extra_fields
-from provisioner.volume.archive.zip.gaps import LOCAL_HEADER
 from provisioner.volume.archive.zip.methods import ENCRYPTED
 from provisioner.volume.archive.zip.names import UNICODE_PATH_FIELD, decode_name, same_name
 
@@ -23,8 +22,11 @@ _HAS_DESCRIPTOR: Final = 1 << 3
 class LocalHeader(NamedTuple):
     """A member's own header."""
 
-    head: bytes
-    """Its fixed part."""
+    flags: int
+    method: int
+    crc: int
+    packed_size: int
+    size: int
     raw_name: bytes
     extra: bytes
     """Its extra fields."""
@@ -44,10 +46,9 @@ def check_local(entry: ZipEntry, local: LocalHeader, archive: str, oddities: Odd
     Raises:
         BrokenArchiveError: it contradicts the index.
     """
-    _, _, flags, method, *_ = LOCAL_HEADER.unpack(local.head)
-    if method != entry.method or (flags ^ entry.flags) & ENCRYPTED:
+    if local.method != entry.method or (local.flags ^ entry.flags) & ENCRYPTED:
         raise broken_archive(archive, f"{quoted(entry.name)} says something else of itself than the index does")
-    if local.raw_name != entry.raw_name and not _is_same_name(entry, local, flags):
+    if local.raw_name != entry.raw_name and not _is_same_name(entry, local):
         oddities.accept("members say something else of themselves than the index does: another name", entry.name)
 
 
@@ -57,11 +58,11 @@ def check_local_sizes(entry: ZipEntry, local: LocalHeader, oddities: Oddities) -
     Raises:
         BrokenArchiveError: it contradicts the index.
     """
-    _, _, flags, _, _, _, crc, packed_size, size, _, _ = LOCAL_HEADER.unpack(local.head)
-    if flags & _HAS_DESCRIPTOR or entry.flags & _HAS_DESCRIPTOR:
+    stated = local.crc, local.packed_size, local.size
+    right = entry.crc, entry.packed_size & MAX_32_BITS, entry.size & MAX_32_BITS
+    if stated == right or (local.flags | entry.flags) & _HAS_DESCRIPTOR:
         return
-    stated = ((crc, entry.crc), (packed_size, entry.packed_size & MAX_32_BITS), (size, entry.size & MAX_32_BITS))
-    if any(here not in {0, MAX_32_BITS, there} for here, there in stated):
+    if any(here not in {0, MAX_32_BITS, there} for here, there in zip(stated, right, strict=True)):
         oddities.accept("members say something else of themselves than the index does: another size or checksum", entry.name)
 
 
@@ -72,7 +73,7 @@ def local_unicode_name(entry: ZipEntry, extra: bytes) -> str | None:
     return None if is_guessed else name
 
 
-def _is_same_name(entry: ZipEntry, local: LocalHeader, flags: int) -> bool:
+def _is_same_name(entry: ZipEntry, local: LocalHeader) -> bool:
     field = extra_fields(local.extra).get(UNICODE_PATH_FIELD, b"")
-    name, _ = decode_name(local.raw_name, flags, entry.host, field)
+    name, _ = decode_name(local.raw_name, local.flags, entry.host, field)
     return same_name(name, entry.name) or same_name(decode_name(local.raw_name, entry.flags, entry.host, b"")[0], entry.name)

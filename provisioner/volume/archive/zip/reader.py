@@ -8,7 +8,6 @@ for: :mod:`.gaps`.
 
 from __future__ import annotations
 
-import dataclasses
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -105,9 +104,10 @@ def _member(entry: ZipEntry, limit: int, content: ContentReader, archive: str, o
         member.kind, member.size = "symlink", 0
         member.target = b"".join(content.blocks(entry, limit)).decode("utf-8", "surrogateescape")
     else:
-        member.blocks = content.blocks(entry, limit)
         worth_a_thread = _INDEPENDENT_SIZE if entry.method in FAST_METHODS else _INDEPENDENT_SIZE // _SLOW_FACTOR
         member.independent = entry.packed_size >= worth_a_thread
+        is_small = not member.independent and entry.size <= _INDEPENDENT_SIZE
+        member.blocks = tuple(content.blocks(entry, limit)) if is_small else content.blocks(entry, limit)
     return member
 
 
@@ -144,13 +144,13 @@ def _with_true_sizes(entry: ZipEntry, limit: int, archive: str, oddities: Odditi
     if (packed_size, size) == (entry.packed_size, entry.size):
         return entry
     oddities.accept("members state sizes that differ from the true ones by 4 GiB", entry.name)
-    return dataclasses.replace(entry, packed_size=packed_size, size=size)
+    return entry._replace(packed_size=packed_size, size=size)
 
 
 def _with_known_name(entry: ZipEntry, limit: int, content: ContentReader, oddities: Oddities) -> ZipEntry:
     """Return the entry with the name that only the member's own header states in Unicode, if it does."""
     name = content.unicode_name(entry, limit)
     if name is not None:
-        return dataclasses.replace(entry, name=name, is_name_guessed=False, is_directory=entry.is_directory or name.endswith("/"))
+        return entry._replace(name=name, is_name_guessed=False, is_directory=entry.is_directory or name.endswith("/"))
     oddities.remark("names are in a code page that it does not state, and were read as code page 437", entry.name)
     return entry
