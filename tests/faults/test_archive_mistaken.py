@@ -64,8 +64,8 @@ OTHERS: dict[str, tuple[bytes, str, str]] = {
     "7z": (b"7z\xbc\xaf\x27\x1c\0\4" + bytes(60), "a 7z archive", "Formats that can be unpacked"),
     "rar": (b"Rar!\x1a\7\1\0" + bytes(60), "a RAR archive", "Formats that can be unpacked"),
     "compress": (b"\x1f\x9d\x90" + bytes(60), "compress (.Z)", "Formats that can be unpacked"),
-    "page": (b"<!DOCTYPE html><html><title>Sign in</title></html>", "an HTML page", "open its URL in a browser"),
-    "error of an object store": (b'<?xml version="1.0"?><Error/>', "an XML document", "open its URL in a browser"),
+    "page": (b"<!DOCTYPE html><html><title>Sign in</title></html>", "a login page (HTML)", "Open the URL in a browser"),
+    "error of an object store": (b'<?xml version="1.0"?><Error/>', "XML", "Read what the server says"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 1\n", "a Git LFS pointer", "LFS storage"),
 }
 
