@@ -14,6 +14,7 @@ from tests.support.media import noise
 from tests.support.odd_disk import Failure, Mounted
 from tests.support.program import wait_until
 from tests.support.shelf import some_files
+from tests.support.tar_members import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -271,6 +272,20 @@ def test_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Moun
     assert volume.published == ["honest"]
     volume.check("honest", ALPHA)
     assert [volume.status["datasets"][dataset]["state"] for dataset in ("packed", "plain")] == ["failed"] * 2
+
+
+def test_links_through_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Mounted) -> None:
+    """A link that leaves the tree only because the disk takes `D` for `d` is refused when the tree is complete."""
+    disk.mount("folds-case")
+    volume.root = disk.place / "volume"
+    beside = [shelf.raw("a.tar", packed(("f", b"1"), ("l", "D/../f")), unpack="tar")]
+    shelf.add("songs", *beside, shelf.raw("b.tar", packed(("d", ".")), unpack="tar"))
+    shelf.add("honest", *beside, shelf.raw("c.tar", packed(("d/g", b"2")), unpack="tar"))
+    outcome = volume.run()
+    assert outcome.code == 65, outcome.err
+    assert "a.tar: member 'l' is a link out of its directory, to 'D/../f', on this file system" in outcome.err
+    assert volume.published == ["honest"]
+    assert not list((volume.private / "staging" / "trees" / "songs").rglob("l"))
 
 
 # --- disks that change while they are used -------------------------------------------------------------------------------

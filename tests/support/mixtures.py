@@ -21,6 +21,7 @@ import shutil
 import stat
 import sys
 import tarfile
+import traceback
 import warnings
 import zipfile
 from collections import Counter
@@ -38,6 +39,7 @@ from provisioner.engine.space import BuildSpace
 from provisioner.errors import ProvisionerError
 from provisioner.planning.recipe import VERSION_DIGITS
 from provisioner.remote.resolved import Resolved
+from provisioner.volume.fs import durable
 from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.store import Store
 from provisioner.volume.store.tree_check import check_tree
@@ -213,7 +215,8 @@ class Mixture:
 
     def _composition(self) -> list[Artifact]:
         """Return archives whose links lead out only together, and files below them."""
-        depth, form = self._random.randint(1, 4), self._random.choice(("tar", "zip"))
+        depth = self._random.randint(1, 4)
+        form: UnpackFormat = self._random.choice(("tar", "zip"))
         deep = "/".join("k" * number for number in range(1, depth + 1))
         ups, out = "/".join([".."] * depth), "/".join([".."] * self._random.randint(1, 9))
         first = [(f"{deep}/l", "link", f"d/{out}/neighbour".encode()), (f"{deep}/f", "file", b"1")]
@@ -282,28 +285,31 @@ class Mixture:
         self._compare(before)
 
     def _attempt(self, version: str, artifacts: list[Artifact]) -> str:
-        """Build and publish in a process of its own, which may die; return what came of it."""
-        limit = self._random.randrange(80) if self._random.random() < 0.3 else None
+        """Build and publish, sometimes in a process of its own that dies; return what came of it."""
+        if self._random.random() < 0.7:
+            return self._outcome(version, artifacts)
+        limit = self._random.randrange(80)
         child = os.fork()
         if not child:
-            code = 1
-            try:
-                self._mortal.left = limit
-                code = self._build(version, artifacts)
-            except ProvisionerError as error:
-                code = error.exit_code
-                if code == 70 or "TRACE" in os.environ:
-                    sys.stderr.write(f"{self._box.name}: {error!r}\n")
-            except BaseException as error:  # noqa: BLE001 - the parent reports it
-                import traceback  # noqa: PLC0415 - the process has failed
-
-                traceback.print_exception(error, file=sys.stderr)
-            finally:
-                os._exit(code)
+            self._mortal.left = limit
+            outcome = self._outcome(version, artifacts)
+            os._exit(0 if outcome == "published" else int(outcome.removeprefix("exit ")))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         return {0: "published", DEAD: "dead"}.get(code, f"exit {code}")
 
-    def _build(self, version: str, artifacts: list[Artifact]) -> int:
+    def _outcome(self, version: str, artifacts: list[Artifact]) -> str:
+        try:
+            self._build(version, artifacts)
+        except ProvisionerError as error:
+            if "TRACE" in os.environ:
+                sys.stderr.write(f"{self._box.name}: {error!r}\n")
+            return f"exit {error.exit_code}"
+        except Exception:  # noqa: BLE001 - every mixture is run, and this is reported
+            traceback.print_exc()
+            return "exit 70"
+        return "published"
+
+    def _build(self, version: str, artifacts: list[Artifact]) -> None:
         recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=version, label=ID, layout="raw")
         recipe.dataset = SimpleNamespace(id=ID, layout="raw", unpacked_size=None, license=SimpleNamespace(spdx="CC-BY-4.0"))
         retention = self._random.choice(("at_once", "one_by_one", "streamed"))
@@ -328,11 +334,9 @@ class Mixture:
             connections=2,
         )
         inventory = self._store.reader.inventory()
-        if (ID, version) not in inventory.receipts:
-            if (ID, version) in inventory.orphans and self._store.publisher.adopt(ID, version):
-                return 0
+        is_orphan = (ID, version) in inventory.orphans
+        if (ID, version) not in inventory.receipts and not (is_orphan and self._store.publisher.adopt(ID, version)):
             builder.build(inventory, lambda: "2026-01-01T00:00:00Z")
-        return 0
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 
@@ -344,7 +348,7 @@ class Mixture:
                 directories[:] = [name for name in directories if name != ".provisioner"]
             elif directory == str(self._volume / "datasets"):
                 directories[:] = [name for name in directories if name == "mine"]
-                files = []
+                files.clear()
             elif directory == str(self._box):
                 directories[:] = [name for name in directories if name != "elsewhere"]
             for name in (*directories, *files):
@@ -381,12 +385,12 @@ def _copy_from_elsewhere() -> None:
     """Make a rename from ``STAGING_DIR`` to the volume impossible, as between two devices."""
     rename = os.rename
 
-    def rename_on_one_device(source: Any, target: Any, **more: Any) -> None:
+    def rename_on_one_device(source: Any, target: Any, **more: int | None) -> None:
         if "/elsewhere/" in os.fspath(source) and "/volume/" in os.fspath(target):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source)
         rename(source, target, **more)
 
-    os.rename = rename_on_one_device
+    vars(os)["rename"] = rename_on_one_device
 
 
 def main(arguments: list[str]) -> None:
@@ -395,6 +399,8 @@ def main(arguments: list[str]) -> None:
     logging.disable()
     # Small files of each of the three ways that files arrive.
     vars(fetch)["SMALL"], vars(fetch)["LARGE"] = 40, 3000
+    # What a power cut would take is not the question here, and each mixture would wait for the disk.
+    vars(durable)["_syncfs"], vars(os)["fsync"] = lambda _path: True, lambda _handle: None
     _copy_from_elsewhere()
     mortal = _Mortal()
     counts: Counter[str] = Counter()

@@ -52,6 +52,11 @@ def tar(*members: bytes) -> bytes:
     return b"".join(members) + bytes(1024)
 
 
+def packed(*members: tuple[str, bytes | str]) -> bytes:
+    """Return a tar of files and links: a member whose content is text is a link to it."""
+    return tar(*(link(name, content) if isinstance(content, str) else file(name, content) for name, content in members))
+
+
 def patched(header: bytes, at: int, field: bytes) -> bytes:
     """Return a member with a field of its header changed and its checksum corrected."""
     changed = bytearray(header)

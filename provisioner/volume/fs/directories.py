@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
+from provisioner.errors import VolumeError
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.modes import DIRECTORY_MODE, set_mode
 
@@ -41,6 +43,22 @@ def make_directory(path: Path) -> None:
                     raise
             else:
                 _undo_umask(directory)
+
+
+def make_plain_directory(path: Path) -> None:
+    """Make a directory that only this program uses; see :func:`make_directory`. A link to one is not followed.
+
+    Raises:
+        VolumeError: a link is there, or see :func:`make_directory`.
+    """
+    make_directory(path)
+    with disk_errors(f"looking at {path}", path):
+        facts = os.lstat(path)
+    if not stat.S_ISDIR(facts.st_mode):
+        raise VolumeError(
+            f"{path} is a link, and what it leads to is not the provisioner's: nothing was written there",
+            hint="Put a plain directory in its place, with what belongs there, or remove the link; then start again.",
+        )
 
 
 def _undo_umask(directory: Path) -> None:

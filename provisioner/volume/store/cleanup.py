@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import ProvisionerError
 from provisioner.volume.fs.atomic import TEMPORARY_NAME
-from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.directories import make_plain_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
 from provisioner.volume.fs.space import used_bytes
-from provisioner.volume.store.listing import is_version, names_in
+from provisioner.volume.store.listing import is_directory, is_version, names_in
 from provisioner.volume.store.newer_records import newer_record_error
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class StoreCleaner:
             raise newer_record_error(dataset, newer)
         tree = self._reader.tree_of(dataset, version)
         with disk_errors(f"removing {dataset} {version}"):
-            layout.receipt(dataset, version).unlink(missing_ok=True)
+            _unlink(layout.receipt(dataset, version))
         if tree is not None:
-            make_directory(layout.store / dataset)
+            make_plain_directory(layout.store / dataset)
             discarded = layout.discarded(dataset, version)
             try:
                 os.rename(tree, discarded)
@@ -73,7 +73,7 @@ class StoreCleaner:
             remove_leftover(discarded)
         with disk_errors(f"removing {dataset} {version}"):
             for path in (layout.checksums, layout.pending_receipt, layout.manifest):
-                path(dataset, version).unlink(missing_ok=True)
+                _unlink(path(dataset, version))
 
     # --- what is staged ------------------------------------------------------------------------------------------
 
@@ -81,7 +81,9 @@ class StoreCleaner:
         """Remove the unfinished trees of one data set, or of one version of it, or everything that is staged."""
         layout = self._layout
         if dataset and version:
-            self._remove_staged(layout.staged_tree(dataset, version).parent)
+            trees = layout.staged_trees / dataset
+            # A link in its place is not ours to follow: it goes as what it is.
+            self._remove_staged(layout.staged_tree(dataset, version).parent if is_directory(trees) else trees)
             with contextlib.suppress(OSError):
                 (layout.staged_trees / dataset).rmdir()
         elif dataset:
@@ -201,14 +203,14 @@ class StoreCleaner:
                 yield path
         directories = [layout.private, layout.staging, layout.blobs]
         for parent in (layout.manifests, layout.receipts, layout.store):
-            directories += [parent / name for name in _names_if_listable(parent)]
+            directories += [parent / name for name in _names_if_listable(parent) if is_directory(parent / name)]
         for directory in directories:
             for name in _names_if_listable(directory):
                 if _PRIVATE_LEFTOVER.fullmatch(name):
                     yield directory / name
         # Records are written before the tree and removed after it: without receipt and tree they mean nothing.
         for dataset in names_in(layout.manifests):
-            for name in names_in(layout.manifests / dataset):
+            for name in names_in(layout.manifests / dataset) if is_directory(layout.manifests / dataset) else ():
                 version = os.path.splitext(name)[0]
                 if (
                     is_version(version)
@@ -223,3 +225,9 @@ def _names_if_listable(directory: Path) -> Iterator[str]:
     """Yield the names in a directory; none if it cannot be listed: what is left in it keeps no run from its work."""
     with contextlib.suppress(ProvisionerError):
         yield from names_in(directory)
+
+
+def _unlink(record: Path) -> None:
+    """Remove a record, unless its directory is a link: then it is not ours."""
+    if is_directory(record.parent):
+        record.unlink(missing_ok=True)

@@ -114,7 +114,7 @@ class StoreReader:
         for dataset in names_in(layout.store):
             known = {*json_names_in(layout.receipts / dataset), *json_names_in(layout.manifests / dataset)}
             known.add(self._published.look(dataset).version or "")
-            for name in names_in(layout.store / dataset):
+            for name in names_in(layout.store / dataset) if is_directory(layout.store / dataset) else ():
                 if is_version(name) and name not in known and is_directory(layout.tree(dataset, name)):
                     yield dataset, name
 
@@ -125,7 +125,7 @@ class StoreReader:
             VolumeError: the volume cannot be read.
         """
         tree = self._layout.tree(dataset, version)
-        if is_directory(tree):
+        if is_directory(tree.parent) and is_directory(tree):
             return tree
         name = self._published.look(dataset)
         return self._layout.published(dataset) if name.form == "dir" and name.version == version else None

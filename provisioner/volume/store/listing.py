@@ -37,12 +37,12 @@ def names_in(directory: Path) -> Iterator[str]:
 
 
 def json_names_in(directory: Path) -> Iterator[str]:
-    """Yield the names in a directory that end in ``.json``, without that ending.
+    """Yield the names in a directory of records that end in ``.json``, without that ending; none if it is a link.
 
     Raises:
         VolumeError: it cannot be listed.
     """
-    for name in names_in(directory):
+    for name in names_in(directory) if is_directory(directory) else ():
         stem, suffix = os.path.splitext(name)
         if suffix == ".json":
             yield stem

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import write_atomic
-from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.directories import make_plain_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
@@ -103,7 +103,7 @@ class Publisher:
         make_links(staged, _links_of(manifest, dataset, origins or {}))
         self._check_staged(dataset, staged, manifest, prune=prune)
         for directory in self._record_directories(dataset):
-            make_directory(directory)
+            make_plain_directory(directory)
         old_receipt = self._reader.receipt(dataset, version)
         if old_receipt is not None and old_receipt != receipt:
             # What it says is about to become untrue.
@@ -230,7 +230,7 @@ class Publisher:
 
     def _write_receipt(self, receipt: Receipt) -> None:
         path = self._layout.receipt(receipt.dataset, receipt.version)
-        make_directory(path.parent)
+        make_plain_directory(path.parent)
         write_receipt(path, receipt, self._program_version)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import temporary_name, write_atomic
-from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.directories import make_directory, make_plain_directory
 from provisioner.volume.fs.durable import fsync_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import read_file
@@ -132,7 +132,7 @@ class PublishedNames:
                 fsync_directory(path.parent)
             elif name.form == "dir" and name.version:
                 tree = self._layout.tree(dataset, name.version)
-                make_directory(tree.parent)
+                make_plain_directory(tree.parent)
                 remove_tree(tree)
                 os.rename(path, tree)
                 fsync_directory(path.parent)
@@ -176,7 +176,7 @@ class PublishedNames:
             fsync_directory(path.parent)
             remove_leftover(gone)
             return
-        make_directory(self._layout.receipts / dataset)
+        make_plain_directory(self._layout.receipts / dataset)
         if name.form == "link":
             path.unlink()
         elif name.form == "dir" and name.version:

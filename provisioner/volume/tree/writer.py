@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import stat
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _UTIME_BY_DESCRIPTOR: Final = os.utime in os.supports_fd
 _IS_DIRECTORY: Final = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 """What a rename of a file to the name of a directory is answered with."""
+_MAX_ATTEMPTS: Final = 16
+"""How often a directory is tried to be made that others remove and replace."""
 _NO_DIRECTORY: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
 """What opening something else than a directory is answered with; the last, on FreeBSD, for a link."""
 
@@ -66,13 +69,16 @@ class TreeWriter(OpenDirectories):
 
     def _make_directory(self, path: str) -> None:
         name, parent = self.at(path)
-        try:
-            os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
-        except FileExistsError:
-            if self._enter(path, name, parent):
-                return
-            self._remove(path, name, parent)
-            os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+        for attempt in itertools.count(1):
+            try:
+                os.mkdir(name, DIRECTORY_MODE, dir_fd=parent)
+                break
+            except FileExistsError:
+                if self._enter(path, name, parent):
+                    return
+                if attempt == _MAX_ATTEMPTS:
+                    raise
+                self._unlink(name, parent)
         if parent is not None:
             handle = self._handle(path)
             if self._needs_chmod.get(DIRECTORY_MODE, True):
@@ -81,15 +87,32 @@ class TreeWriter(OpenDirectories):
     def _enter(self, path: str, name: str, parent: int | None) -> bool:
         """Open something that exists; return ``False`` if it is no directory."""
         if parent is None:
-            facts = os.lstat(name)
+            try:
+                facts = os.lstat(name)
+            except FileNotFoundError:
+                return False
             return stat.S_ISDIR(facts.st_mode) and not is_link_on_windows(facts)
         try:
             self._keep(path, os.open(name, OPEN_DIRECTORY, dir_fd=parent))
+        except FileNotFoundError:
+            return False
         except OSError as error:
             if error.errno not in _NO_DIRECTORY:
                 raise
             return False
         return True
+
+    @staticmethod
+    def _unlink(name: str, parent: int | None) -> None:
+        """Unlink what is no directory; what another thread made a directory meanwhile, for its own files, stays."""
+        try:
+            os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                    raise error from None
 
     def file(self, path: str, blocks: Iterable[bytes], *, executable: bool, mtime_ns: int | None) -> tuple[int, str]:
         """Write a new file in a directory that exists, and return its size in bytes and its SHA-256.
