@@ -107,6 +107,8 @@ GUARDS: Final = (
         "            if self.key(path) in self._nonempty:",
         "            if False:",
         ("tests/faults/test_tar_appended.py", "-k", "led_astray"),
+    ),
+    Guard(
         "tree-nofollow",
         "provisioner/volume/fs/directories.py",
         'getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) |',

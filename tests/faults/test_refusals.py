@@ -140,7 +140,7 @@ def test_the_next_source_helps(shelf: Shelf, volume: Volume, hub: HubServer) -> 
     shelf.add("alpha", sources=sources)
     fault = hub.faults.add("flip", path="*_lfs*/alpha.bin", offset=7)
     outcome = volume.ready()
-    assert fault.fired == 1
+    assert fault.fired == 2  # wrong bytes are fetched once more
     assert "trying the next source" in outcome.err
     volume.check("alpha", {"alpha.bin": noise("alpha", 4000)})
     assert volume.status["datasets"]["alpha"]["source"]["kind"] == "url"
@@ -172,7 +172,8 @@ def test_all_sources_fail(  # noqa: PLR0917 - fixtures and a table
         for host, (kind, fields) in zip(("one", "two"), (first, second), strict=True)
     ]
     refused(volume.run(), code)
-    assert [fault.fired for fault in faults] == [1, 1]
+    # Wrong bytes are fetched once more.
+    assert [fault.fired for fault in faults] == [2 if fault.kind == "flip" else 1 for fault in faults]
     assert volume.published == []
 
 
@@ -184,7 +185,7 @@ def test_several_fail(volume: Volume, hub: HubServer) -> None:
         hub.faults.add("flip", path="*/beta.tar.gz", offset=9),
     ]
     refused(volume.run(), 66, "alpha")
-    assert [fault.fired for fault in faults] == [1, 1]
+    assert [fault.fired for fault in faults] == [1, 2]  # wrong bytes are fetched once more
     refused(volume.run(PRIORITIES="beta=5,alpha=1"), 65, "beta")
 
 
@@ -284,7 +285,6 @@ def nothing_happened(volume: Volume, hub: HubServer) -> None:
         ({"SSL_CERT_FILE": "/nowhere.pem"}, 78, ["SSL_CERT_FILE", "/nowhere.pem"]),
         ({"ACCEPT_LICENSES": "alfa"}, 78, ["ACCEPT_LICENSES", "alpha"]),
         ({"LAYOUTS": "alpha=parquet"}, 78, ["parquet", "raw"]),
-        ({"PHASE": "minimal", "DATA_DIR": "/proc/data space"}, 78, ["provision.env"]),
     ],
 )
 def test_wrong_settings(volume: Volume, hub: HubServer, changes: dict[str, str], code: int, words: list[str]) -> None:

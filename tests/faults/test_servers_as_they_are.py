@@ -568,22 +568,22 @@ def tarball() -> bytes:
 TARBALL: Final = tarball()
 RAW_DEFLATE: Final = zlib.compressobj(wbits=-15)
 ENCODED: Final = [
-    ("gzip", TEXT, "x.csv", "none", gzip.compress(TEXT), TEXT),
-    ("x-gzip", TEXT, "x.csv", "none", gzip.compress(TEXT[:99]) + gzip.compress(TEXT[99:]) + b"\0\0", TEXT),
+    ("gzip", TEXT, "x.csv", "none", gzip.compress(TEXT, mtime=0), TEXT),
+    ("x-gzip", TEXT, "x.csv", "none", gzip.compress(TEXT[:99], mtime=0) + gzip.compress(TEXT[99:], mtime=0) + b"\0\0", TEXT),
     ("deflate", TEXT, "x.csv", "none", zlib.compress(TEXT), TEXT),
     ("deflate", TEXT, "x.csv", "none", RAW_DEFLATE.compress(TEXT) + RAW_DEFLATE.flush(), TEXT),
-    ("gzip, deflate", TEXT, "x.csv", "none", zlib.compress(gzip.compress(TEXT)), TEXT),
+    ("gzip, deflate", TEXT, "x.csv", "none", zlib.compress(gzip.compress(TEXT, mtime=0)), TEXT),
     ("identity", TEXT, "x.csv", "none", TEXT, TEXT),
     ("utf-8", TEXT, "x.csv", "none", TEXT, TEXT),
     ("aws-chunked", TEXT, "x.csv", "none", TEXT, TEXT),
-    ("gzip", b"", "x.csv", "none", gzip.compress(b""), b""),
+    ("gzip", b"", "x.csv", "none", gzip.compress(b"", mtime=0), b""),
     ("x-gzip", TARBALL, "x.tar.gz", "tar.gz", TARBALL, TARBALL),
     ("gzip", TARBALL, "download", "tar.gz", TARBALL, TARBALL),
     ("gzip", TEXT, "x.csv.gz", "none", gzip.compress(TEXT, mtime=0), gzip.compress(TEXT, mtime=0)),
     ("x-bzip2", TEXT, "x.csv.bz2", "none", bz2.compress(TEXT), bz2.compress(TEXT)),
     ("br", TEXT, "x.csv", "none", b"\x8b\x02\x80", None),
     ("compress", TEXT, "x.csv", "none", b"\x1f\x9d\x90", None),
-    ("gzip", TEXT, "x.csv", "none", gzip.compress(TEXT)[:-9], None),
+    ("gzip", TEXT, "x.csv", "none", gzip.compress(TEXT, mtime=0)[:-9], None),
     ("gzip", TEXT, "x.csv", "none", b"no gzip at all", None),
 ]  # fmt: skip
 
