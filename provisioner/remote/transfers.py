@@ -90,6 +90,7 @@ class Transfers:
                 advance=advance,
                 form=form,
                 is_proven=verifiable,
+                is_unpacked=artifact.unpack != "none",
             ),
         )
 
@@ -134,6 +135,7 @@ class Transfers:
                 advance=advance,
                 form=form,
                 is_proven=verifiable,
+                is_unpacked=artifact.unpack != "none",
             ),
         )
 
@@ -168,6 +170,7 @@ class Transfers:
                 advance=advance,
                 form=form,
                 is_proven=artifact.digest is not None,
+                is_unpacked=False,
             ),
         )
 
@@ -202,6 +205,8 @@ class _Transfer:
     form: FileForm
     is_proven: bool
     """A digest tells whether the bytes are right: another URL has the same ones."""
+    is_unpacked: bool
+    """It is an archive, so that one form of it can be told from another."""
 
     def sealed(self) -> str:
         """Check the whole and return its SHA-256; bytes that turn out to be wrong are counted back."""
@@ -258,7 +263,7 @@ def _fetch_from(url: str, transfer: _Transfer, *, has_mirrors: bool) -> str:
         transfer.run(url)
         return transfer.sealed()
     except NOT_THE_FILE as error:
-        if transfer.is_proven or not (was_resumed or transfer.form.is_encoded):
+        if transfer.is_proven or not (was_resumed or (transfer.form.is_encoded and transfer.is_unpacked)):
             raise
         transfer.form.doubt()
         transfer.drop()

@@ -44,7 +44,11 @@ class ProxiedResponse:
 
     def read(self, count: int) -> bytes:
         """Return ``count`` bytes, fewer at the end of the body."""
-        return self._inner.read(count, decode_content=False)
+        data = b""
+        # Only this way does it stop at the length where that was said twice.
+        while len(data) < count and (part := self._inner.read1(count - len(data), decode_content=False)):
+            data += part
+        return data
 
     def drain(self) -> None:
         """Read the rest, so that the connection can be used again."""
