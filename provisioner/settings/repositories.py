@@ -48,12 +48,16 @@ def read_repositories(value: Value) -> tuple[DeclaredRepository, ...]:
     seen: dict[tuple[str, str | None], int] = {}
     found = []
     for item in value.items():
-        repository = _read_one(item)
+        repository: DeclaredRepository | None = item.attempt(_read_one)
+        if repository is None:
+            continue  # its mistake is collected
         key = (repository.name.casefold(), (repository.organization or "").casefold() or None)
         if key in seen:
-            item.fail("this repository is listed a second time", f"The first is on line {seen[key]}.")
+            item.report("this repository is listed a second time", f"The first is on line {seen[key]}.")
         seen[key] = item.line
         found.append(repository)
+    if value.mistakes is not None:
+        value.mistakes.raise_all()
     return tuple(found)
 
 

@@ -121,7 +121,6 @@ def unknown_check() -> bytes:
 NO_DATA = "data follow the compressed data"
 ODD: dict[str, Odd] = {
     "no end mark": Odd(file("a", A["a"]), A, "without an end mark"),
-    "nothing": Odd(b"", {}, "without an end mark"),
     "a part of an end mark": Odd(file("a", A["a"]) + bytes(100), A, "without an end mark"),
     "cut padding": Odd(file("a", A["a"])[:-7], A, "in the middle of a member's padding"),
     "no padding": Odd(file("a", A["a"])[:557], A, "in the middle of a member's padding"),
