@@ -230,7 +230,7 @@ def test_set_id_bits_and_owners_are_dropped(box: Box) -> None:
 
 HEADER = file("a", b"")
 BROKEN_TARS: dict[str, tuple[bytes, str, bytes]] = {
-    "empty": (b"", "without an end mark", bytes(512)),
+    "empty": (b"", "an empty file", bytes(512)),
     "no end mark": (file("a"), "without an end mark", tar(file("a"))),
     "text": (b"<!DOCTYPE html>".ljust(2048), "an HTML page", tar()),
     "wrong checksum": (tar(file("a"), b"X" + file("b")[1:]), "header 2 has a wrong checksum", tar(file("a"), file("b"))),
@@ -416,7 +416,7 @@ def trailing(data: bytes, junk: bytes) -> bytes:
 
 END = len(ONE) - 22
 BROKEN_ZIPS: dict[str, tuple[bytes, str, bytes]] = {
-    "empty": (b"", "no zip index", zipped()),
+    "empty": (b"", "an empty file", zipped()),
     "text": (b"<!DOCTYPE html>", "an HTML page", ONE),
     "something follows": (ONE + b"x", "something follows", ONE),
     "wrong CRC": (both_headers(ONE, 14, "<L", 1), "checksum", ONE),

@@ -104,7 +104,7 @@ def test_the_device_fails(pair: Volume, disk: Mounted, hub: HubServer, failure: 
 def test_the_device_fails_while_it_is_read(pair: Volume, disk: Mounted) -> None:
     """`verify --deep` names the files and the device's failure, 65; with the device well again, all is right."""
     pair.ready()
-    failure = Failure("read", 4, errno.EIO)
+    failure = Failure("read", 8, errno.EIO)
     disk.mount(failure)
     outcome = pair.run("verify", "--deep")
     assert disk.fired(str(failure)) >= 1
