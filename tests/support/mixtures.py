@@ -86,14 +86,18 @@ class _Shelf:
     def fetch_small(self, artifact: Artifact, _size: int, accept: Callable[[bytes], str], _advance: object) -> str:
         return accept(self._contents[artifact.urls[0]])
 
-    def fetch(self, artifact: Artifact, sink: Any, _advance: object) -> str:
+    def fetch(self, artifact: Artifact, sink: Any, _advance: object, accept: Callable[[], None]) -> str:
         sink.write(self._contents[artifact.urls[0]][sink.have :])
-        return str(sink.seal())
+        sha256 = str(sink.seal())
+        accept()
+        return sha256
 
-    def fetch_ranges(self, artifact: Artifact, file: Any, _helpers: object, _advance: object) -> str:
+    def fetch_ranges(self, artifact: Artifact, file: Any, _helpers: object, _advance: object, accept: Callable[[], None]) -> str:
         while (claim := file.claim(wait=False)) is not None:
             claim.write(self._contents[artifact.urls[0]][claim.position : claim.end])
-        return str(file.seal())
+        sha256 = str(file.seal())
+        accept()
+        return sha256
 
 
 class _NoProgress:
