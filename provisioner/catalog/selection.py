@@ -86,16 +86,17 @@ class Selection:
         """Return what is said of each file by the first glob that names it.
 
         Raises:
-            NotFoundError: there are globs, and none names any file.
+            NotFoundError: there are globs of splits, and none names any file.
         """
         values: dict[str, T] = {}
         found = {glob: (self._globs.matches(glob) & kept, value) for glob, value in globs}
         for matched, value in found.values():
             for path in matched:
                 values.setdefault(path, value)
-        if found and not values:
+        if found and not values and key != "unpack":
             glob = next(iter(found))
             raise self._error(f"holds no file that {quoted(glob)} under {key!r} names", glob)
+        # Without an archive there is nothing to unpack, and every file is taken as it is.
         self._warn(key, {glob: matched for glob, (matched, _) in found.items()})
         return values
 

@@ -154,4 +154,4 @@ def test_script_without_its_interpreter(engine: Engine, filled: Filled) -> None:
     script = "printf '#!/no/such/interpreter\\n' >/tmp/app; chmod +x /tmp/app; exec provisioner -- /tmp/app"
     ended = engine.shell(script, volume=filled.volume)
     assert ended.code == 126
-    assert "its interpreter (the first line of the script) is not there" in ended.err
+    assert "its interpreter (the first line of the script) does not exist" in ended.err
