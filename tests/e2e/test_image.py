@@ -199,7 +199,10 @@ def test_status_and_list(engine: Engine, filled: Filled, hub: HubServer) -> None
 
 def test_status_of_an_empty_volume(engine: Engine) -> None:
     """`status` of a volume that holds nothing says so: 66."""
-    assert engine.run("status", volume=engine.volume(), expect=["nothing is known of a run on this volume", "ERROR [A-Z]"]).code == 66
+    assert (
+        engine.run("status", volume=engine.volume(), expect=["nothing is known of a run on this volume", "ERROR [A-Z]"]).code
+        == 66
+    )
 
 
 def test_catalog_check(engine: Engine) -> None:

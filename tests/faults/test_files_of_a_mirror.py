@@ -59,7 +59,7 @@ def test_every_size(hub: HubServer, shelf: Shelf, volume: Volume, tmp_path: Path
     damaged.write_bytes(b"x")
     tally.count("faults")
     volume.ready("repair", URL_REWRITE=rule, HF_HUB_OFFLINE=offline)
-    volume.check("plain", {f"{name}-{kind}.bin": noise(name, size) for name, size in FILES.items() for kind in kinds})
+    volume.check("plain", {f"{name}-{digest}-{known}.bin": noise(name, FILES[name]) for name, digest, known in kinds})
 
 
 CODES: Final = {"missing": 66, "shorter": 65, "longer": 65, "other": 65, "directory": 69}

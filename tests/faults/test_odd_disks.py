@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING, Final
 
@@ -268,7 +269,10 @@ def test_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Moun
     assert disk.fired("folds-case") >= 1
     assert outcome.code == 74, outcome.err
     assert "packed.tar.gz holds both 'a/Name' and 'a/name'" in outcome.err
-    assert "plain holds both 'Name' and 'name'" in outcome.err
+    # Two of one name that come at the same moment may find each other in the way first.
+    assert re.search(r"ERROR plain(: writing .*/[Nn]ame: | holds both 'Name' and 'name')", outcome.err) or (
+        "plain holds both 'Name' and 'name'" in outcome.err
+    )
     assert volume.published == ["honest"]
     volume.check("honest", ALPHA)
     assert [volume.status["datasets"][dataset]["state"] for dataset in ("packed", "plain")] == ["failed"] * 2
@@ -283,7 +287,7 @@ def test_links_through_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volu
     shelf.add("honest", *beside, shelf.raw("c.tar", packed(("d/g", b"2")), unpack="tar"))
     outcome = volume.run()
     assert outcome.code == 65, outcome.err
-    assert "a.tar: member 'l' is a link out of its directory, to 'D/../f', on this file system" in outcome.err
+    assert "a.tar: member 'l' is a link out of its directory, to 'D/../f'" in outcome.err
     assert volume.published == ["honest"]
     assert not list((volume.private / "staging" / "trees" / "songs").rglob("l"))
 

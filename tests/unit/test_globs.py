@@ -80,8 +80,6 @@ DIGEST = Digest("sha256", "a" * 64)
         ({"include": ("gone/*", "*.flac")}, "gone/*"),
         ({"include": ("data/*", "LICENSE")}, "LICENSE"),
         ({"include": ("data/",), "exclude": ("*.parquet",)}, "'exclude'"),
-        ({"unpack": (("*.ZIP", "zip"),)}, "'*.ZIP'"),
-        ({"include": ("data/",), "unpack": (("*.zip", "zip"),)}, "'*.zip'"),
         ({"splits": (("train/*", "train"), ("test/*", "test"))}, "'train/*'"),
         ({"splits": (("data/*", "train"), ("test/*", "test")), "chosen": ("test",)}, "'test'"),
         ({"digests": (("data/A.parquet", DIGEST),)}, "data/A.parquet"),
