@@ -79,7 +79,7 @@ def no_origin(shelf: Shelf) -> None:
 
 INTERRUPTED: Final[dict[str, tuple[Callable[[Shelf], None], int, str, str]]] = {
     "one connection": (one_connection, 2 * MB, r"2\.00 of 3\.00 MB \(66 %\)", r"2\.00 of 3\.00 MB \(66 %\)"),
-    "ranges": (ranges, MB, r"\d+\.\d\d of 20\.00 MB \(\d+ %\)", r"\d+\.\d\d of 20\.00 MB \(\d+ %\)"),
+    "ranges": (ranges, 2 * MB, r"\d+\.\d\d of 20\.00 MB \(\d+ %\)", r"\d+\.\d\d of 20\.00 MB \(\d+ %\)"),
     "an archive": (archives, 4 * MB, r"4\.00 of 5\.00 MB \(\d+ %\)", r"2\.00 of 3\.00 MB"),
     "a file of the tree": (files, 2 * MB, r"2\.50 of 3\.50 MB \(71 %\)", r"2\.00 of 3\.00 MB"),
     "an estimate": (estimated, 2 * MB, r"2\.00 of about 4\.00 MB \(50 %\)", r"2\.00 of about 4\.00 MB"),
