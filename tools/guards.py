@@ -123,27 +123,6 @@ GUARDS: Final = (
         ("tests/faults/test_outside.py", "-k", "whole_tree_shows"),
     ),
     Guard(
-        "links-on-disk",
-        "provisioner/volume/tree/links.py",
-        "            check_links_on_disk(tree, links)\n",
-        "            pass\n",
-        ("tests/faults/test_odd_disks.py", "-k", "test_links_through_names"),
-    ),
-    Guard(
-        "private-files",
-        "provisioner/volume/fs/private_files.py",
-        '    | getattr(os, "O_NOFOLLOW", 0)\n',
-        "",
-        ("tests/faults/test_outside.py", "-k", "left_in_staging"),
-    ),
-    Guard(
-        "plain-directories",
-        "provisioner/volume/store/inventory.py",
-        "if is_directory(tree.parent) and is_directory(tree):",
-        "if is_directory(tree):",
-        ("tests/faults/test_outside.py", "-k", "place_of_directories"),
-    ),
-    Guard(
         "listing-path",
         "provisioner/catalog/relative_path.py",
         'if any(part in {"", ".", ".."} for part in path.split("/")):',
