@@ -14,7 +14,7 @@ DIRECTORY_MODE: Final = 0o775
 
 
 def undo_umask(handle: int) -> os.stat_result:
-    """Give an open file that is to be published the mode that it was opened with, and return its facts."""
+    """Set the mode of an open file that is to be published to the one it was opened with, and return its facts."""
     facts = os.fstat(handle)
     if stat.S_IMODE(facts.st_mode) != FILE_MODE:
         set_mode(handle, FILE_MODE)

@@ -32,7 +32,7 @@ def read_identity(path: Path) -> str | None:
 
 
 def write_identity(path: Path, identity: str) -> None:
-    """Give a volume its identity, unless it has one: another run that began at the same time may have been faster.
+    """Write the identity of a volume, unless it has one: another run that began at the same time may have been faster.
 
     Raises:
         VolumeError: it cannot be written.

@@ -205,7 +205,7 @@ class TreeWriter(OpenDirectories):
         return self._take_over(link_or_copy, tree, source, path)
 
     def share_from(self, tree: OpenDirectories, source: str, path: str) -> bool:
-        """Give a name in a directory that exists the bytes of a file, so that who edits one does not change the other.
+        """Share or copy the bytes of a file under a name in an existing directory; editing one does not change the other.
 
         Returns:
             Whether the bytes are shared, and take no space again.
