@@ -17,12 +17,16 @@ GUARDS ?=
 FAULTS ?=
 TESTS ?= tests
 UPGRADE ?=
+JOBS ?= auto
+MATRIX ?=
 
 # Evaluated when a target needs it: whether a Docker Engine answers.
 HAS_DOCKER = $(shell docker info >/dev/null 2>&1 && echo yes)
 # Tests that mount file systems need root.
 WITHOUT_ROOT := $(if $(filter 0,$(shell id -u)),,not root)
 BUILD := docker build --network=host
+# In several processes; those that start containers are one group, which one process runs. MATRIX: the document to write.
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=10 $(if $(MATRIX),-p tests.support.matrix --matrix $(MATRIX))
 
 .PHONY: help
 help: ## list the targets
@@ -77,7 +81,7 @@ test: $(VENV)/.ready ## run all tests; with a Docker Engine, build the image fir
 ifeq ($(HAS_DOCKER),yes)
 	@$(MAKE) --no-print-directory image
 	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
-	@$(BIN)/python -m pytest --durations=10 -m "$(WITHOUT_ROOT)" $(TESTS)
+	@$(PYTEST) -m "$(WITHOUT_ROOT)" $(TESTS)
 else
 	@echo "No Docker Engine: the tests of the image are left out."
 	@$(MAKE) --no-print-directory native
@@ -94,7 +98,7 @@ coverage: $(VENV)/.ready ## measure the branches that unit and contract tests re
 .PHONY: native
 native: $(VENV)/.ready ## run the tests that need no image, with any Python: make native PYTHON=python3.13 VENV=.venv-3.13
 	$(if $(WITHOUT_ROOT),@echo "Not root: the tests that mount file systems are left out.")
-	@$(BIN)/python -m pytest --durations=10 -m "not docker$(if $(WITHOUT_ROOT), and $(WITHOUT_ROOT))" $(TESTS)
+	@$(PYTEST) -m "not docker$(if $(WITHOUT_ROOT), and $(WITHOUT_ROOT))" $(TESTS)
 
 # The programs that 'make bench' compares with have their own environment: their requirements are not ours.
 .venv-peers/.ready: requirements/peers.lock
@@ -110,17 +114,13 @@ bench: $(VENV)/.ready .venv-peers/.ready ## measure this program and its peers i
 	@$(BIN)/python -m benchmarks run $(BENCH)
 	@$(BIN)/python -m benchmarks report
 
-# The matrix includes those unit tests that get generated input.
-FAULT_TESTS := tests/faults tests/contract/test_lock.py tests/contract/test_xet.py tests/unit tests/e2e/test_faults.py \
-  tests/e2e/test_interruption.py tests/e2e/test_many_containers.py tests/e2e/test_image.py::test_secrets_of_a_checkout_are_in_no_layer
-
 .PHONY: faults
-faults: $(VENV)/.ready ## run the tests of faults, and write docs/fault-matrix.md
+faults: MATRIX = docs/fault-matrix.md
+faults: $(VENV)/.ready ## run the tests of faults alone, and write docs/fault-matrix.md
 ifeq ($(HAS_DOCKER),yes)
 	@$(MAKE) --no-print-directory image
 endif
-	@$(BIN)/python -m pytest -q -p tests.support.matrix --matrix docs/fault-matrix.md \
-	  -m "$(if $(filter yes,$(HAS_DOCKER)),,not docker)" $(FAULTS) $(FAULT_TESTS)
+	@$(PYTEST) --matrix-alone -m "$(if $(filter yes,$(HAS_DOCKER)),,not docker)" $(FAULTS)
 
 .PHONY: guards
 guards: $(VENV)/.ready ## remove one safeguard of the program at a time, and check that its row of the matrix turns red

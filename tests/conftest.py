@@ -27,6 +27,13 @@ hypothesis.settings.load_profile("repeatable")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process run all tests of containers: they share an image and a Hub, and each is many processes by itself."""
+    for item in items:
+        if item.get_closest_marker("docker"):
+            item.add_marker(pytest.mark.xdist_group("docker"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def command_lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLines]:
     """Look at all command lines while tests run: no secret may ever be on one."""

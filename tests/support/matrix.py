@@ -1,6 +1,6 @@
 """A pytest plugin that writes the matrix of faults: what was done to the program, how often, and whether it held.
 
-    python -m pytest -p tests.support.matrix --matrix docs/fault-matrix.md tests/faults
+    python -m pytest -p tests.support.matrix --matrix docs/fault-matrix.md --matrix-alone
 
 A section is a module of tests, named by the first sentence of its docstring. A row is a test: its name says what happens, its
 docstring what must hold then. The counts come from
@@ -29,6 +29,22 @@ _EXAMPLES: Final = re.compile(r"(\d+) passing, (\d+) failing")
 END: Final = "<!-- matrix:end -->"
 
 
+RECORDED: Final = (
+    "tests/faults",
+    "tests/unit",
+    "tests/contract/test_lock.py",
+    "tests/contract/test_xet.py",
+    "tests/e2e/test_faults.py",
+    "tests/e2e/test_interruption.py",
+    "tests/e2e/test_many_containers.py",
+    "tests/e2e/test_image.py::test_secrets_of_a_checkout_are_in_no_layer",
+)
+"""The tests that are rows; of the unit tests, only those that get generated input."""
+_RECORDED: Final = re.compile(rf"({'|'.join(map(re.escape, RECORDED))})([/:@\[]|$)")
+_KEY: Final = "matrix"
+"""Under which a report carries what happened in its test, from the process that ran it to the one that writes the matrix."""
+
+
 @dataclass
 class Row:
     """One test with all its cases."""
@@ -48,55 +64,70 @@ class Row:
         return f"{self.skipped} not run" if self.skipped else "green"
 
 
+def is_recorded(item: pytest.Item) -> bool:
+    """Return whether a test is a row of the matrix."""
+    if not _RECORDED.match(item.nodeid):
+        return False
+    return "unit" not in item.path.parts or hasattr(getattr(item, "obj", None), "hypothesis")
+
+
 class Matrix:
-    """Collects the rows while tests run."""
+    """Collects the rows while tests run, in one process or in several."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, alone: bool) -> None:
+        """Begin a matrix.
+
+        Args:
+            path: the document that is written.
+            alone: no other tests are run.
+        """
         self._path = path
-        self._sections: dict[str, dict[str, Row]] = {}
-
-    def _row(self, item: pytest.Item) -> Row:
-        module, function = getattr(item, "module", None), getattr(item, "function", None)
-        section = _sentence(inspect.getdoc(module)) if module else item.location[0]
-        rows = self._sections.setdefault(section, {})
-        name = item.name.partition("[")[0]
-        happens = name.removeprefix("test_").replace("_", " ").capitalize()
-        return rows.setdefault(item.location[0] + name, Row(happens, _sentence(inspect.getdoc(function))))
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Count what happens within one test, its fixtures included."""
-        tally.taken()
-        try:
-            return (yield)
-        finally:
-            self._row(item).counts.update(tally.taken())
+        self._alone = alone
+        self._sections: dict[str, tuple[str, dict[tuple[int, str], Row]]] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Note how a test ended."""
+        """Attach to a report what its test is, and what was done to the program since the report before it."""
         report: pytest.TestReport = yield
-        row = self._row(item)
+        counts = Counter[str](tally.taken())
+        if is_recorded(item):
+            if report.when == "call":
+                said = _EXAMPLES.findall(getattr(item, "hypothesis_statistics", ""))
+                counts["inputs"] += sum(int(passing) + int(failing) for passing, failing in said)
+            module, function = getattr(item, "module", None), getattr(item, "function", None)
+            section = _sentence(inspect.getdoc(module)) if module else item.location[0]
+            record = {"section": section, "holds": _sentence(inspect.getdoc(function)), "counts": dict(counts)}
+            report.user_properties = [*report.user_properties, (_KEY, record)]
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add a report to its row."""
+        record: dict[str, Any] | None = next((value for key, value in report.user_properties if key == _KEY), None)  # type: ignore[assignment]
+        if record is None:
+            return
+        file, line, name = report.location
+        name = name.partition("[")[0]
+        rows = self._sections.setdefault(file, (record["section"], {}))[1]
+        happens = name.removeprefix("test_").replace("_", " ").capitalize()
+        row = rows.setdefault((line or 0, name), Row(happens, record["holds"]))
+        row.counts.update(record["counts"])
         row.cases += report.when == "call" or (report.when == "setup" and not report.passed)
         row.failed += report.failed
         row.skipped += report.skipped
-        if report.when == "call":
-            said = _EXAMPLES.findall(getattr(item, "hypothesis_statistics", ""))
-            row.counts["inputs"] += sum(int(passing) + int(failing) for passing, failing in said)
-        return report
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Of the units, those that take any input: the others are no faults."""
-        out = [item for item in items if "unit" in item.path.parts and not hasattr(getattr(item, "obj", None), "hypothesis")]
-        items[:] = [item for item in items if item not in out]
-        config.hook.pytest_deselected(items=out)
+        """Leave out what is no row, if only the rows are wanted."""
+        if self._alone:
+            out = [item for item in items if not is_recorded(item)]
+            items[:] = [item for item in items if is_recorded(item)]
+            config.hook.pytest_deselected(items=out)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the table, and say the sums."""
         text = self._path.read_text("utf-8")
         head, _, rest = text.partition(BEGIN)
         _, _, tail = rest.partition(END)
-        rows = [row for section in self._sections.values() for row in section.values()]
+        rows = [row for _, section in self._sections.values() for row in section.values()]
         sums = Counter({kind: sum(row.counts[kind] for row in rows) for kind in tally.KINDS})
         said = (
             f"{len(rows)} rows, {sum(row.cases for row in rows):,} cases: "
@@ -109,10 +140,10 @@ class Matrix:
     def table(self) -> str:
         """Return all sections as Markdown."""
         lines = []
-        for section, rows in self._sections.items():
+        for _, (section, rows) in sorted(self._sections.items()):
             lines += [f"### {section}", "", f"| what happens | what holds | cases | {' | '.join(tally.KINDS)} | |"]
             lines.append(f"| --- | --- | ---: |{' ---: |' * len(tally.KINDS)} --- |")
-            for row in rows.values():
+            for _, row in sorted(rows.items()):
                 counts = " | ".join(f"{row.counts[kind]:,}" if row.counts[kind] else "" for kind in tally.KINDS)
                 lines.append(f"| {row.happens} | {row.holds} | {row.cases:,} | {counts} | {row.verdict} |")
             lines.append("")
@@ -125,11 +156,12 @@ def _sentence(text: str | None) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the file."""
+    """Take the file, and what is run."""
     parser.addoption("--matrix", type=Path, help="Markdown file whose matrix is written anew")
+    parser.addoption("--matrix-alone", action="store_true", help="run no test that is not a row of the matrix")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin, if a file was named."""
     if config.option.matrix:
-        config.pluginmanager.register(Matrix(config.option.matrix), "matrix")
+        config.pluginmanager.register(Matrix(config.option.matrix, alone=config.option.matrix_alone), "matrix")
