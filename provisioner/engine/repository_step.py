@@ -1,4 +1,4 @@
-"""A run's first step: the user's data-set repositories exist and may be written to, before any data are fetched.
+"""The user's data-set repositories: they exist and may be written to before a run fetches any data.
 
 Success is remembered on the volume, and the Hub is not asked again until endpoint, name or token change.
 """
@@ -56,13 +56,14 @@ class RepositoryStep:
         note = "data-set repository: not asked for, since only a check was wanted (AUTO_DOWNLOAD)"
         return tuple(outcome or RepositoryOutcome("skipped", note=note) for outcome in outcomes)
 
-    def complete(self, recalled: Sequence[RepositoryOutcome | None]) -> tuple[RepositoryOutcome, ...]:
-        """Ask for the repositories of which nothing is known, and remember those that are ready.
+    def complete(self, recalled: Sequence[RepositoryOutcome | None], *, remember: bool = True) -> tuple[RepositoryOutcome, ...]:
+        """Ask the Hub for the repositories of which nothing is known, and remember those that are ready.
 
         A repository that cannot be had is in its outcome, not raised: see :meth:`fatal_error`.
 
         Args:
             recalled: what :meth:`recall` returned.
+            remember: record success on the volume, whose lock is held.
 
         Raises:
             ProvisionerError: the run must end, or the volume failed.
@@ -72,7 +73,7 @@ class RepositoryStep:
             if outcome is not None and outcome.note:
                 _LOGGER.info("%s", outcome.note)
             outcomes.append(outcome or self._ask(request))
-        if None in recalled and (record := _record_of(list(zip(self._requests, outcomes, strict=True)))):
+        if remember and None in recalled and (record := _record_of(list(zip(self._requests, outcomes, strict=True)))):
             found = read_json(self._record)
             if is_newer(found, RECORD_VERSION, key="version") or is_newer(found, RECORD_VERSION):
                 _LOGGER.info("%s was written by a newer version of this program and is left alone", self._record)

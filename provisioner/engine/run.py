@@ -210,20 +210,20 @@ class Run:
         return self.clients.http.rewritten(url)
 
     def _end_without_writing(self, view: View, error: ProvisionerError) -> Result:
-        """Return the result of a run over a volume that cannot be written, if all data are there.
+        """Return the result of a run that may not write to the volume, if all data are there.
+
+        The Hub is asked for the repositories of which nothing is known, but the answer is not remembered.
 
         Raises:
             ProvisionerError: data are missing.
         """
-        if view.plan.shortfall is not None:
-            raise view.plan.shortfall
-        if any(step.writes or step.error for step in view.plan.steps):
-            raise error
+        if not view.has_all_data:
+            raise view.plan.shortfall or error
         if self._status is not None:
             self._status.abandon()
         names = ", ".join(view.outdated) or "records"
         _LOGGER.warning("%s; all data are there, so only %s stay as they are", error.message, names)
-        repositories = self._repositories.complete(view.repositories)
+        repositories = self._repositories.complete(view.repositories, remember=False)
         fatal = self._repositories.fatal_error(repositories)
         state = failed_state(self.settings) if fatal else view.status["state"]
         return Result(state, view.plan, view.status, fatal, self._app_files.environment(repositories[0]))

@@ -43,13 +43,13 @@ class View:
     @property
     def is_satisfied(self) -> bool:
         """Whether there is nothing to do at all."""
-        return self.has_all_data and not self.outdated
+        return self.has_all_data and None not in self.repositories and not self.outdated
 
     @property
     def has_all_data(self) -> bool:
-        """Whether data and repositories are there, so that at most records must be written."""
+        """Whether every data set that was asked for is published: what is missing are repositories and records at most."""
         plan = self.plan
-        return not (plan.work or plan.shortfall or None in self.repositories or any(step.error for step in plan.steps))
+        return not (plan.work or plan.shortfall or any(step.error for step in plan.steps))
 
     def result(self) -> Result:
         """Return the result of a run that finds this and does nothing."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.media import noise
-from tests.support.program import wait_until
+from tests.support.program import TOKEN, wait_until
 from tests.support.shelf import Shelf, some_files
 
 if TYPE_CHECKING:
@@ -318,6 +318,21 @@ def test_who_has_all_does_not_wait(shelf: Shelf, volume: Volume, hub: HubServer)
     outcome = volume.run(DATASETS="alpha", LOCK_TIMEOUT="5")
     assert outcome.code == 0, outcome.err
     assert volume.status == status
+    gate.release()
+    assert busy.wait().code == 0
+
+
+def test_only_a_repository_is_missing(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """With all data there, a run that has only a repository to ask for does not wait for the lock, and writes nothing without it."""
+    shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
+    shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
+    gate = held_after(hub, "*/two.tar.gz", None)
+    busy = volume.start()
+    assert gate.wait_reached()
+    outcome = volume.run(DATASETS="alpha", LOCK_TIMEOUT="5", DATASET_REPO="ann/diary", HF_TOKEN=TOKEN)
+    assert outcome.code == 0, outcome.err
+    assert len(hub.log.entries("/api/repos/create")) == 1
+    assert not (volume.private / "repository.json").exists()
     gate.release()
     assert busy.wait().code == 0
 
