@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.settings.declaration import PREFIX
-from provisioner.settings.model import SETTINGS
+from provisioner.settings.setting import PREFIX
+from provisioner.settings.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

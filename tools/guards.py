@@ -145,7 +145,7 @@ GUARDS: Final = (
     ),
     Guard(
         "names",
-        "provisioner/engine/publish.py",
+        "provisioner/engine/completed_tree.py",
         "        check_names((entry.path for entry in manifest), self._tree, label)\n",
         "",
         ("tests/faults/test_odd_disks.py", "-k", "test_names_that_are_one"),
@@ -418,7 +418,7 @@ GUARDS: Final = (
     ),
     Guard(
         "heartbeat-of-a-run",
-        "provisioner/reporting/heartbeat.py",
+        "provisioner/reporting/liveness.py",
         "if self.is_recent:",
         "if True:",
         ("tests/faults/test_what_people_see.py", "-k", "test_status_of_a_run_without_a_heartbeat"),

@@ -11,14 +11,14 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, InterruptedBySignal, ProvisionerError
-from provisioner.settings.declaration import PREFIX
-from provisioner.settings.model import SETTINGS
+from provisioner.settings.setting import PREFIX
+from provisioner.settings.settings import SETTINGS
 from tools.generated import ROOT, write_or_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from provisioner.settings.declaration import Setting
+    from provisioner.settings.setting import Setting
 
 PATH: Final = ROOT / "docs" / "reference.md"
 

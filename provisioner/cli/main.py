@@ -20,14 +20,14 @@ from provisioner.engine.installation import load_settings
 from provisioner.errors import InterruptedBySignal, ProvisionerError
 from provisioner.redaction import Redactor
 from provisioner.reporting.logs import set_up_logging
-from provisioner.settings.model import DEFAULT_TERMINATION_LOG
 from provisioner.settings.parsers import TOKEN_PREFIX
+from provisioner.settings.settings import DEFAULT_TERMINATION_LOG
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from provisioner.errors import INTERNAL_ERROR_EXIT_CODE, VolumeError, companions_of, exit_code_of
-from provisioner.settings.model import DEFAULT_TERMINATION_LOG
+from provisioner.settings.settings import DEFAULT_TERMINATION_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.commands.env_lines import entries_of
 from provisioner.errors import ConfigurationError
 from provisioner.settings import parsers
-from provisioner.settings.declaration import PREFIX
+from provisioner.settings.setting import PREFIX
 from provisioner.settings.written import unwrapped
 from provisioner.volume.fs.files import LARGEST_TEXT, read_file
 from provisioner.volume.store.environment_file import environment_lines
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.redaction import Redactor
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 _ANSWERED: Final = ("HF_TOKEN", "DATASET_REPO", "DATASET_REPO_PRIVATE", "PHASE", "ACCEPT_LICENSES")
 """Variables of which the file's earlier lines are replaced by the answers; also where the answer is that there is none."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.arguments import add_dry_run
 from provisioner.commands.removal import Item, removal_result, remove_items, version_item
 from provisioner.errors import ProvisionerError
-from provisioner.volume.fs.space import used_bytes
+from provisioner.volume.fs.tree_size import used_bytes
 
 if TYPE_CHECKING:
     import argparse

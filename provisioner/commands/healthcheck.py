@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.result import CommandResult
 from provisioner.errors import TryAgainError
-from provisioner.reporting.heartbeat import heartbeat_of
+from provisioner.reporting.liveness import heartbeat_of
 from provisioner.reporting.status import STALE_SECONDS
 from provisioner.volume.store.json_file import absence_of, read_json
 

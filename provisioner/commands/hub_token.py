@@ -11,8 +11,8 @@ from provisioner.settings import parsers
 from provisioner.settings.written import unwrapped
 
 if TYPE_CHECKING:
-    from provisioner.settings.model import Settings
     from provisioner.settings.secret import Secret
+    from provisioner.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.commands.result import CommandResult
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.units import format_bytes
-from provisioner.volume.fs.space import used_bytes
+from provisioner.volume.fs.tree_size import used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

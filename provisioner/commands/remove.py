@@ -12,7 +12,7 @@ from provisioner.engine.verification import known_ids
 from provisioner.engine.volume_session import now
 from provisioner.errors import VolumeError
 from provisioner.reporting.status import SCHEMA_VERSION as STATUS_SCHEMA
-from provisioner.volume.fs.space import used_bytes
+from provisioner.volume.fs.tree_size import used_bytes
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.newer_records import is_newer, newer_record_error
 

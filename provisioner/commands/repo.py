@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from provisioner.commands.request import CommandRequest
     from provisioner.redaction import Redactor
     from provisioner.remote.hub.repository.values import RepositoryRequest
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
 

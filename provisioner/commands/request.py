@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from provisioner.redaction import Redactor
     from provisioner.reporting.logs import ConsoleHandler
     from provisioner.reporting.progress import Progress
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

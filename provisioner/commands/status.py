@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.result import CommandResult
 from provisioner.errors import NotFoundError, TryAgainError
-from provisioner.reporting.heartbeat import heartbeat_of
+from provisioner.reporting.liveness import heartbeat_of
 from provisioner.reporting.status import SUCCESSFUL_STATES
 from provisioner.reporting.status_report import status_text
 from provisioner.volume.store.json_file import absence_of, read_json

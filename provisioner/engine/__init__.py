@@ -1,7 +1,8 @@
 """A run: view the volume, plan, take the lock, build each missing data set, publish it, and write how it ended.
 
-Network and disk meet in this package and nowhere else. What is decided without touching either belongs in
-:mod:`provisioner.planning`; how things are shown belongs in :mod:`provisioner.reporting`.
+Only this package uses both the network (:mod:`provisioner.remote`) and the disk (:mod:`provisioner.volume`), which do not know
+each other. What is decided without touching either belongs in :mod:`provisioner.planning`; how things are shown belongs in
+:mod:`provisioner.reporting`.
 
 In the order of a run:
 
@@ -19,7 +20,8 @@ In the order of a run:
    - ``fetch`` brings the rest, over the connections of ``fetch_threads``, and ``unpack`` unpacks archives, also while they
      arrive; ``plain_files`` puts all other files at their paths;
    - all of them work on one ``staged_tree``, and ``path_claims`` records which of its paths are taken, and by what;
-   - ``publish`` merges the parts into a manifest and makes the tree the one that the app reads.
+   - ``completed_tree`` merges the parts into a manifest, checks the whole, and lets the store publish it;
+   - ``build_limits`` is charged with every byte before it is written, and refuses what the plan or the volume does not allow.
 
 6. ``status_file`` and ``build_progress`` tell how the run gets on; ``app_files`` writes ``provision.env`` and
    ``ATTRIBUTION.md``; ``result`` says how the run ended.

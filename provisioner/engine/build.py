@@ -10,11 +10,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.size import total
-from provisioner.engine.fetch import Download, Fetcher
+from provisioner.engine.completed_tree import CompletedTree
+from provisioner.engine.fetch import Fetcher, NeededFile
 from provisioner.engine.fetch_threads import FetchThreads
 from provisioner.engine.path_claims import PathClaims
 from provisioner.engine.plain_files import PlainFiles
-from provisioner.engine.publish import Publisher
 from provisioner.engine.reuse import Reuse
 from provisioner.engine.staged_tree import StagedTree
 from provisioner.engine.unpack import Unpacker
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.size import Size
+    from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.reuse import Damage
-    from provisioner.engine.space import BuildSpace
     from provisioner.engine.staged_tree import Part
     from provisioner.planning.model import Inventory, Receipt, Step
     from provisioner.remote.resolved import Resolved
@@ -53,7 +53,7 @@ class DataSetBuilder:
         transfers: Transfers,
         local_copies: LocalCopies,
         *,
-        space: BuildSpace,
+        limits: BuildLimits,
         cancellation: Cancellation,
         progress: BuildProgress,
         connections: int,
@@ -67,7 +67,7 @@ class DataSetBuilder:
             sources: resolves sources of every kind.
             transfers: fetches artifacts.
             local_copies: files on this machine that may have the right bytes.
-            space: what may be written.
+            limits: what may be written.
             cancellation: ends the work.
             progress: is told how it gets on.
             connections: how many requests at once.
@@ -76,7 +76,7 @@ class DataSetBuilder:
         recipe, check = step.recipe, cancellation.raise_if_requested
         threads = FetchThreads(connections, label=recipe.label, check_cancelled=check)
         self._step = step
-        self._space = space
+        self._limits = limits
         self._sources = sources
         self._local_copies = local_copies
         self._cancellation = cancellation
@@ -85,19 +85,19 @@ class DataSetBuilder:
         self._tree = StagedTree(
             store.layout, step.id, recipe.version, keeps_archives=step.retention == "at_once", check_cancelled=check
         )
-        self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check, space=space)
-        self._files = PlainFiles(self._tree.path, self._claims, charge=space.budget.charge_tree)
+        self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check, limits=limits)
+        self._files = PlainFiles(self._tree.path, self._claims, charge=limits.budget.charge_tree)
         self._fetcher = Fetcher(
             transfers,
             threads,
-            Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled, space=space),
+            Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled, limits=limits),
             self._files,
             progress,
             blobs=store.layout.blobs,
             retention=step.retention,
-            space=space,
+            limits=limits,
         )
-        self._publisher = Publisher(recipe, store, self._tree.path, damage=damage, check_size=space.check)
+        self._completed = CompletedTree(recipe, store, self._tree.path, damage=damage, check_size=limits.check_tree)
         self.fetched: tuple[str, ...] = ()
         """Names of the artifacts that were not to be had on this machine."""
 
@@ -121,9 +121,9 @@ class DataSetBuilder:
                     _LOGGER.warning("%s: %s", recipe.label, warning)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 obsolete_blobs.update(artifact.key for artifact in resolved.artifacts)
-                self._space.begin_source(resolved.artifacts)
+                self._limits.begin_source(resolved.artifacts)
                 parts = self._collect_parts(resolved, inventory)
-                return self._publisher.publish(resolved, parts, now, obsolete_blobs=obsolete_blobs)
+                return self._completed.publish(resolved, parts, now, obsolete_blobs=obsolete_blobs)
             except (*TRY_NEXT_AFTER, ConfigurationError) as error:
                 if self._cancellation.reason is not None:
                     raise
@@ -148,11 +148,11 @@ class DataSetBuilder:
                 self._claims.add(part.entries)
                 self._progress.add_present(artifact.size.value if artifact.size else 0)
         self._plan_paths(missing)
-        check_free_space(self._step, [artifacts[0] for artifacts in missing.values()])
-        downloads = [Download(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
-        self.fetched = tuple(download.artifact.name for download in downloads if download.local_copy is None)
+        check_fits(self._step, [artifacts[0] for artifacts in missing.values()])
+        needed = [NeededFile(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
+        self.fetched = tuple(file.artifact.name for file in needed if file.local_copy is None)
         with contextlib.closing(self._files):
-            parts |= self._fetcher.fetch_all(downloads)
+            parts |= self._fetcher.fetch_all(needed)
         if pointers := self._fetcher.pointers:
             _LOGGER.warning(
                 "%s: %s is a Git LFS pointer%s: the source lists it as it is, and the data are stored elsewhere",
@@ -176,7 +176,7 @@ def _total_size(artifacts: Sequence[Artifact]) -> Size | None:
     return total(artifact.size for artifact in artifacts) if all(artifact.size for artifact in artifacts) else None
 
 
-def check_free_space(step: Step, missing: Sequence[Artifact], *, added: int = 0) -> int:
+def check_fits(step: Step, missing: Sequence[Artifact], *, added: int = 0) -> int:
     """Compare the sizes that the source states with the space that is left, where the plan had only an estimate or nothing.
 
     Args:

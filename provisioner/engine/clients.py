@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provisioner.remote.retry import RetryPolicy
     from provisioner.remote.sources import Sources
     from provisioner.remote.transfers import Transfers
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
     from provisioner.volume.staging.local_copies import LocalCopies
 
 

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.fetch_threads import FetchThreads
     from provisioner.engine.plain_files import PlainFiles
-    from provisioner.engine.space import BuildSpace
     from provisioner.engine.staged_tree import Part
     from provisioner.engine.unpack import Unpacker
     from provisioner.planning.model import Retention
@@ -43,7 +43,7 @@ SMALL: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
+class NeededFile:
     """Bytes that are needed, for one artifact or for several that have the same."""
 
     artifacts: tuple[Artifact, ...]
@@ -90,7 +90,7 @@ class Fetcher:
         *,
         blobs: Path,
         retention: Retention,
-        space: BuildSpace,
+        limits: BuildLimits,
     ) -> None:
         """Prepare.
 
@@ -102,7 +102,7 @@ class Fetcher:
             progress: is told of bytes that arrived.
             blobs: the directory of partial files, which a later run resumes.
             retention: how many archives the volume can hold beside the tree.
-            space: is charged with all bytes that are written.
+            limits: is charged with all bytes that are written.
         """
         self._transfers = transfers
         self._threads = threads
@@ -110,12 +110,12 @@ class Fetcher:
         self._files = files
         self._progress = progress
         self._blobs = blobs
-        self._space = space
+        self._limits = limits
         self._retention = retention
         self.pointers: list[str] = []
         """Paths of files that are Git LFS pointers, with the digest that their source states."""
 
-    def fetch_all(self, downloads: Sequence[Download]) -> dict[str, Part]:
+    def fetch_all(self, files: Sequence[NeededFile]) -> dict[str, Part]:
         """Fetch everything, and return the parts of the tree by content id; the first failure ends it.
 
         Raises:
@@ -125,71 +125,71 @@ class Fetcher:
         self.pointers.clear()
         lock = threading.Lock()
 
-        def job_of(download: Download) -> FileJob:
+        def job_of(needed: NeededFile) -> FileJob:
             def fetch() -> None:
-                fetched = self._fetch(download)
+                fetched = self._fetch(needed)
                 with lock:
                     parts.update(fetched)
 
-            return FileJob(fetch, download.is_large)
+            return FileJob(fetch, needed.is_large)
 
         # Archives that do not all have space on the volume come one after the other.
         files_at_once = self._transfers.connections_for_small_files if self._keeps_archives else lambda: 1
-        self._threads.run(map(job_of, downloads), files_at_once=files_at_once)
+        self._threads.run(map(job_of, files), files_at_once=files_at_once)
         return parts
 
     @property
     def _keeps_archives(self) -> bool:
         return self._retention == "at_once"
 
-    def _fetch(self, download: Download) -> dict[str, Part]:
-        size = download.exact_size
-        if download.local_copy is not None:
-            return self._use_local_copy(download, download.local_copy)
-        if size is not None and size <= SMALL and not download.archives:
-            return self._fetch_small(download, size)
-        if size is not None and download.is_large:
-            return self._fetch_in_ranges(download, size)
-        with self._open_blob(download) as blob:
-            self._resumed(download, blob.have)
+    def _fetch(self, needed: NeededFile) -> dict[str, Part]:
+        size = needed.exact_size
+        if needed.local_copy is not None:
+            return self._use_local_copy(needed, needed.local_copy)
+        if size is not None and size <= SMALL and not needed.archives:
+            return self._fetch_small(needed, size)
+        if size is not None and needed.is_large:
+            return self._fetch_in_ranges(needed, size)
+        with self._open_blob(needed) as blob:
+            self._report_resumed(needed, blob.have)
             parts: dict[str, Part] = {}
 
             def unpack() -> None:
-                parts.update(self._unpacker.unpack_file(download.archives, blob.path))
+                parts.update(self._unpacker.unpack_file(needed.archives, blob.path))
 
-            sha256 = self._transfers.fetch(download.artifact, blob, self._arrived, unpack)
-            return parts | self._move_in(download, blob, blob.have, sha256)
+            sha256 = self._transfers.fetch(needed.artifact, blob, self._arrived, unpack)
+            return parts | self._move_in(needed, blob, blob.have, sha256)
 
-    def _use_local_copy(self, download: Download, path: Path) -> dict[str, Part]:
+    def _use_local_copy(self, needed: NeededFile, path: Path) -> dict[str, Part]:
         _LOGGER.info("%s: %s is used, nothing is fetched", self._threads.label, path)
         self._progress.add_present(path.stat().st_size)
-        parts = self._unpacker.unpack_file(download.archives, path)
-        if not download.plain:
+        parts = self._unpacker.unpack_file(needed.archives, path)
+        if not needed.plain:
             return parts
         # The tree gets bytes of its own, whatever becomes of the copy.
-        with self._open_blob(download) as blob:
+        with self._open_blob(needed) as blob:
             _copy(path, blob, self._threads.check_cancelled)
             sha256 = blob.seal()
-            return parts | self._move_in(download, blob, blob.have, sha256)
+            return parts | self._move_in(needed, blob, blob.have, sha256)
 
-    def _fetch_small(self, download: Download, size: int) -> dict[str, Part]:
+    def _fetch_small(self, needed: NeededFile, size: int) -> dict[str, Part]:
         parts: dict[str, Part] = {}
 
         def accept(data: bytes) -> str:
-            sha256 = checked_sha256(download.artifact, data)
+            sha256 = checked_sha256(needed.artifact, data)
             if size <= MAX_POINTER and is_pointer(data):
-                self.pointers += [artifact.path for artifact in download.artifacts]
-            for artifact in download.artifacts:
+                self.pointers += [artifact.path for artifact in needed.artifacts]
+            for artifact in needed.artifacts:
                 parts[artifact.content_id] = self._files.write(artifact, data, sha256)
             return sha256
 
-        self._transfers.fetch_small(download.artifact, size, accept, self._arrived)
+        self._transfers.fetch_small(needed.artifact, size, accept, self._arrived)
         return parts
 
-    def _fetch_in_ranges(self, download: Download, size: int) -> dict[str, Part]:
-        with self._open_ranged_file(download, size) as file:
-            self._resumed(download, file.have)
-            archives = [ArrivingArchive(self._unpacker, artifact, file) for artifact in download.archives]
+    def _fetch_in_ranges(self, needed: NeededFile, size: int) -> dict[str, Part]:
+        with self._open_ranged_file(needed, size) as file:
+            self._report_resumed(needed, file.have)
+            archives = [ArrivingArchive(self._unpacker, artifact, file) for artifact in needed.archives]
             parts: dict[str, Part] = {}
 
             def unpack() -> None:
@@ -199,38 +199,38 @@ class Fetcher:
                     parts.update({archive.artifact.content_id: archive.part() for archive in archives})
 
             try:
-                sha256 = self._transfers.fetch_ranges(download.artifact, file, self._threads, self._arrived, unpack)
+                sha256 = self._transfers.fetch_ranges(needed.artifact, file, self._threads, self._arrived, unpack)
             except BaseException as error:
                 file.end(error)
                 for archive in archives:
                     archive.wait()
                 raise
-            return parts | self._move_in(download, file, size, sha256)
+            return parts | self._move_in(needed, file, size, sha256)
 
-    def _move_in(self, download: Download, staged: Blob | RangedFile, size: int, sha256: str) -> dict[str, Part]:
+    def _move_in(self, needed: NeededFile, staged: Blob | RangedFile, size: int, sha256: str) -> dict[str, Part]:
         if isinstance(staged, Blob) and size <= MAX_POINTER and is_pointer(staged.head()):
-            self.pointers += [artifact.path for artifact in download.plain]
-        return self._files.move_in(download.plain, staged, size, sha256, keep=self._keeps_archives)
+            self.pointers += [artifact.path for artifact in needed.plain]
+        return self._files.move_in(needed.plain, staged, size, sha256, keep=self._keeps_archives)
 
     @contextlib.contextmanager
-    def _open_blob(self, download: Download) -> Iterator[Blob]:
-        artifact = download.artifact
-        limit = most_bytes(artifact.size) if artifact.size else self._space.most_tree_bytes if download.plain else None
+    def _open_blob(self, needed: NeededFile) -> Iterator[Blob]:
+        artifact = needed.artifact
+        limit = most_bytes(artifact.size) if artifact.size else self._limits.most_tree_bytes if needed.plain else None
         blob = Blob(
             self._blobs,
             artifact,
             check_cancelled=self._threads.check_cancelled,
-            charge=self._charge_of(download),
+            charge=self._charge_of(needed),
             max_bytes=limit,
         )
         with blob, _dropped_if_full(blob):
             yield blob
 
     @contextlib.contextmanager
-    def _open_ranged_file(self, download: Download, size: int) -> Iterator[RangedFile]:
+    def _open_ranged_file(self, needed: NeededFile, size: int) -> Iterator[RangedFile]:
         """Open the file that the ranges go to: on the disk, or a window in memory where the disk cannot hold the archive."""
-        artifact, threads = download.artifact, self._threads
-        is_one_archive = len(download.artifacts) == len(download.archives) == 1
+        artifact, threads = needed.artifact, self._threads
+        is_one_archive = len(needed.artifacts) == len(needed.archives) == 1
         if self._retention == "streamed" and is_one_archive:
             file = RangedFile.in_memory(artifact, size, check_cancelled=threads.check_cancelled, connections=threads.connections)
         else:
@@ -240,22 +240,22 @@ class Fetcher:
                 size,
                 check_cancelled=threads.check_cancelled,
                 connections=threads.connections,
-                charge=self._charge_of(download),
+                charge=self._charge_of(needed),
             )
         with file, _dropped_if_full(file):
             yield file
 
-    def _charge_of(self, download: Download) -> Callable[[int], None]:
+    def _charge_of(self, needed: NeededFile) -> Callable[[int], None]:
         """Return what is called with the bytes of a file before they are written."""
-        return self._space.budget.charge_plain if download.plain else self._space.budget.charge_staged
+        return self._limits.budget.charge_plain if needed.plain else self._limits.budget.charge_staged
 
-    def _resumed(self, download: Download, have: int) -> None:
+    def _report_resumed(self, needed: NeededFile, have: int) -> None:
         """Count the bytes that an earlier run left, and say so."""
         if have:
-            size, total = download.artifact.size, format_bytes(have)
+            size, total = needed.artifact.size, format_bytes(have)
             if size is not None and have <= size.value:
                 total = format_share(have, size.value, estimate=size.estimate)
-            _LOGGER.info("%s: %s is resumed: %s are here already", self._threads.label, download.artifact.name, total)
+            _LOGGER.info("%s: %s is resumed: %s are here already", self._threads.label, needed.artifact.name, total)
         self._progress.add_present(have)
         self._threads.check_cancelled()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.catalog.model import Catalog
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 _IMAGE: Final = Path("/opt/provisioner/app")
 """Where the image keeps this program; a checkout is anywhere else."""

@@ -10,7 +10,7 @@ from provisioner.remote.hub.repository.values import ASKED_BY_SETTING, Repositor
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
 
 if TYPE_CHECKING:
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 
 def requests_of(settings: Settings) -> tuple[RepositoryRequest, ...]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provisioner.engine.clients import Clients
     from provisioner.errors import ProvisionerError
     from provisioner.remote.hub.repository.values import RepositoryRequest
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
 

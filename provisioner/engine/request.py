@@ -10,7 +10,7 @@ from provisioner.planning.model import Request, Rules
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 
 def make_request(settings: Settings, catalog: Catalog) -> Request:

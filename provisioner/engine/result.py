@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from provisioner.errors import ProvisionerError
     from provisioner.planning.model import Plan, Step
     from provisioner.reporting.status import RunState
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
     Failure = tuple[Step, ProvisionerError]
     """A data set that could not be had, and why."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
-    from provisioner.engine.space import BuildSpace
+    from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.staged_tree import StagedTree
     from provisioner.planning.model import Inventory, Receipt
     from provisioner.planning.recipe import Recipe
@@ -57,8 +57,8 @@ class _Candidate:
     entries: tuple[Entry, ...]
     is_whole: bool
     """As :attr:`Part.is_whole`."""
-    is_hashed: bool
-    """Its files were hashed just now."""
+    is_verified: bool
+    """Its files were hashed by this run, and are right."""
 
 
 class Reuse:
@@ -72,7 +72,7 @@ class Reuse:
         *,
         damage: Damage | None,
         check_cancelled: Callable[[], None],
-        space: BuildSpace,
+        limits: BuildLimits,
     ) -> None:
         """Prepare; nothing is read yet.
 
@@ -82,9 +82,9 @@ class Reuse:
             tree: where to.
             damage: the version is there and is repaired; ``None``: it is new.
             check_cancelled: raises when the run must end.
-            space: is charged with what is copied.
+            limits: is charged with what is copied.
         """
-        self._space = space
+        self._limits = limits
         self._id = recipe.dataset.id
         self._recipe = recipe
         self._store = store
@@ -146,7 +146,7 @@ class Reuse:
                 entry for entry in manifest if entry.artifact in wanted and (entry.artifact in noted or entry.source_digest)
             )
             for content_id, its_entries in entries.items():
-                candidate = _Candidate(tree, tuple(its_entries), is_whole=True, is_hashed=False)
+                candidate = _Candidate(tree, tuple(its_entries), is_whole=True, is_verified=False)
                 found.setdefault(content_id, []).append(candidate)
         return found
 
@@ -166,7 +166,7 @@ class Reuse:
             entries = {content_id: entries.get(content_id, []) for content_id in wanted}
         whole = damage.receipt.content_ids.keys() if damage.receipt is not None else ()
         return {
-            content_id: [_Candidate(tree, tuple(its_entries), is_whole=content_id in whole, is_hashed=True)]
+            content_id: [_Candidate(tree, tuple(its_entries), is_whole=content_id in whole, is_verified=True)]
             for content_id, its_entries in entries.items()
             if damage.wrong_paths.isdisjoint(entry.path for entry in its_entries)
         }
@@ -181,7 +181,7 @@ class Reuse:
             self._check_cancelled()
             new.directory(entry.path if entry.kind == "folder" else entry.path.rpartition("/")[0])
             if entry.kind == "file":
-                self._share(old, new, entry, keeps_other=not candidate.is_hashed)
+                self._share(old, new, entry, keeps_other=not candidate.is_verified)
         if artifact.unpack == "none":
             return Part(candidate.entries, is_whole=True)
         part = Part(candidate.entries, candidate.is_whole)
@@ -196,13 +196,13 @@ class Reuse:
         else:
             is_shared = new.share_from(old, entry.path, entry.path)
             if is_shared:
-                self._space.add_taken_over(entry.size)
+                self._limits.add_taken_over(entry.size)
         if not is_shared:
-            self._space.budget.charge_tree(entry.size)
+            self._limits.budget.charge_tree(entry.size)
 
     def _is_right(self, candidate: _Candidate, trees: _OpenTrees) -> bool:
         """Hash the files, unless that was done just now, and return whether they are what their tree's manifest says."""
-        if candidate.is_hashed:
+        if candidate.is_verified:
             return True
         with contextlib.suppress(OSError):
             tree = trees.reader(candidate.tree)

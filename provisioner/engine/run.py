@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from provisioner.remote.hub.repository.values import RepositoryOutcome
     from provisioner.reporting.progress import Progress
     from provisioner.reporting.status import RunState
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class Run:
                 _LOGGER.warning("%s: %s is not removed: %s", dataset, version, error.message)
         runner = StepRunner(self.session, self.clients, status, progress=self._progress, cancellation=self._cancellation)
         if self.settings.on_shortfall == "fail":
-            runner.check_sizes(view.plan)
+            runner.check_all_fit(view.plan)
         plan, failures = runner.run(view.plan)
         return self._finish(plan, failures, repositories, status)
 

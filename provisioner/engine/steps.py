@@ -7,10 +7,10 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from provisioner.engine.build import DataSetBuilder, check_free_space
+from provisioner.engine.build import DataSetBuilder, check_fits
+from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.request import missing_data_error
-from provisioner.engine.space import BuildSpace
 from provisioner.engine.volume_session import now
 from provisioner.errors import (
     TRY_NEXT_AFTER,
@@ -99,7 +99,7 @@ class StepRunner:
             failures += left_out
         return plan, failures
 
-    def check_sizes(self, plan: Plan) -> None:
+    def check_all_fit(self, plan: Plan) -> None:
         """Ask the sources for sizes that the plan does not know, and add them up: for runs that fetch all or nothing.
 
         What cannot be asked now is left for its step to meet.
@@ -117,7 +117,7 @@ class StepRunner:
                     resolved = self._clients.sources.resolve(source)
                 except TRY_NEXT_AFTER:
                     continue
-                added += check_free_space(step, resolved.artifacts, added=added)
+                added += check_fits(step, resolved.artifacts, added=added)
                 break
 
     def _skip(self, plan: Plan, step: Step, error: NoRoomError) -> Plan:
@@ -165,7 +165,7 @@ class StepRunner:
             self._clients.sources,
             self._clients.transfers,
             self._clients.local_copies,
-            space=BuildSpace(self._session, step.recipe),
+            limits=BuildLimits(self._session, step.recipe),
             cancellation=self._cancellation,
             progress=progress,
             connections=self._settings.connections,

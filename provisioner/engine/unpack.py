@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.path_claims import PathClaims
-    from provisioner.engine.space import BuildSpace
     from provisioner.engine.staged_tree import StagedTree
     from provisioner.volume.staging.incoming import Incoming
     from provisioner.volume.staging.ranged_file import RangedFile
@@ -43,7 +43,7 @@ class Unpacker:
         progress: BuildProgress,
         *,
         check_cancelled: Callable[[], None],
-        space: BuildSpace,
+        limits: BuildLimits,
     ) -> None:
         """Prepare.
 
@@ -52,9 +52,9 @@ class Unpacker:
             claims: which of its paths are taken.
             progress: is told of unpacked bytes.
             check_cancelled: raises when the work must end.
-            space: is charged with what comes out of archives.
+            limits: is charged with what comes out of archives.
         """
-        self._space = space
+        self._limits = limits
         self._tree = tree
         self._claims = claims
         self._progress = progress
@@ -102,11 +102,11 @@ class Unpacker:
                     ),
                     check_cancelled=self._check_cancelled,
                     advance=lambda count: self._advance(artifact, count),
-                    limits=Limits(max_bytes=most_bytes(artifact.unpacked_size), charge=self._space.budget.reserve_tree),
+                    limits=Limits(max_bytes=most_bytes(artifact.unpacked_size), charge=self._limits.budget.reserve_tree),
                 )
             finally:
                 self._progress.end_unpacking(artifact.name)
-                self._space.budget.clear_reserved()
+                self._limits.budget.clear_reserved()
             wait_verified()
             if result.oddities:
                 _LOGGER.warning("%s is odd, and was unpacked as common readers do: %s", artifact.name, result.oddities)
@@ -117,7 +117,7 @@ class Unpacker:
         return part
 
     def _advance(self, artifact: Artifact, count: int) -> None:
-        self._space.budget.settle(count)
+        self._limits.budget.settle(count)
         self._progress.add_unpacked(artifact.name, count)
 
 

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.build import DataSetBuilder
+from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.repair_outcome import Outcome
 from provisioner.engine.reuse import Damage
-from provisioner.engine.space import BuildSpace
 from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.engine.volume_session import now
 from provisioner.errors import ConfigurationError, DamagedTreeError, NotFoundError
@@ -138,7 +138,7 @@ class VersionRepairer:
             self._clients.sources,
             self._clients.transfers,
             self._clients.local_copies,
-            space=BuildSpace(self._session, recipe),
+            limits=BuildLimits(self._session, recipe),
             cancellation=self._cancellation,
             progress=progress,
             connections=self._session.settings.connections,

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner._version import __version__
 from provisioner.errors import VolumeError, VolumeNotWritableError
-from provisioner.volume.fs.device_space import free_bytes
 from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.free_space import free_bytes
 from provisioner.volume.fs.lock import writer_lock
 from provisioner.volume.fs.mounts import kind_of
 from provisioner.volume.store.layout import VolumeLayout
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
     from provisioner.volume.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)

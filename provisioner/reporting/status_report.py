@@ -11,7 +11,7 @@ from provisioner.units import format_bytes, format_share
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.reporting.heartbeat import Heartbeat
+    from provisioner.reporting.liveness import Heartbeat
 
 
 def status_text(document: Mapping[str, Any], *, columns: int = USUAL_COLUMNS, heartbeat: Heartbeat | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.document import parse_document
 from provisioner.catalog.mistakes import Mistakes
-from provisioner.settings.model import SETTINGS, UNSUPPORTED
+from provisioner.settings.settings import SETTINGS, UNSUPPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

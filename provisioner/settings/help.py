@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.settings.model import SETTINGS
+from provisioner.settings.settings import SETTINGS
 
 
 def help_text(width: int = 100) -> str:

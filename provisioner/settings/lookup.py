@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.document import Value
-    from provisioner.settings.declaration import Setting
     from provisioner.settings.defaults import Surroundings
+    from provisioner.settings.setting import Setting
 
 _COMMAND_LINE: Final = "command line"
 _DEFAULT: Final = "default"

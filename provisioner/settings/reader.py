@@ -11,11 +11,11 @@ from provisioner.errors import ConfigurationError
 from provisioner.redaction import user_of, without_user
 from provisioner.settings import parsers
 from provisioner.settings.config_file import REPOSITORIES, parse_config
-from provisioner.settings.declaration import PREFIX
 from provisioner.settings.defaults import Surroundings
 from provisioner.settings.lookup import Lookup
-from provisioner.settings.model import ATTRIBUTES, SETTINGS, UNSUPPORTED, Settings
 from provisioner.settings.repositories import read_repositories
+from provisioner.settings.setting import PREFIX
+from provisioner.settings.settings import ATTRIBUTES, SETTINGS, UNSUPPORTED, Settings
 from provisioner.settings.written import unwrapped
 
 if TYPE_CHECKING:

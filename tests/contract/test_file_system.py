@@ -19,14 +19,14 @@ import pytest
 from provisioner.errors import ProvisionerError, VolumeError, VolumeFullError, VolumeNotWritableError
 from provisioner.volume.fs import durable
 from provisioner.volume.fs.atomic import write_atomic
-from provisioner.volume.fs.device_space import free_bytes
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import write_all
+from provisioner.volume.fs.free_space import free_bytes
 from provisioner.volume.fs.links import link_or_copy
 from provisioner.volume.fs.remove import remove_tree
-from provisioner.volume.fs.space import is_same_filesystem, used_bytes
+from provisioner.volume.fs.tree_size import is_same_filesystem, used_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from provisioner.cancellation import Cancellation
 from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
 from provisioner.engine.build import DataSetBuilder
-from provisioner.engine.space import BuildSpace
+from provisioner.engine.build_limits import BuildLimits
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.model import Receipt
 from provisioner.remote.resolved import Resolved
@@ -155,7 +155,7 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
         sources,
         transfers,
         local_copies,
-        space=BuildSpace(session, recipe),
+        limits=BuildLimits(session, recipe),
         cancellation=Cancellation(),
         progress=progress,
         connections=1,

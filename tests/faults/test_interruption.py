@@ -323,7 +323,7 @@ def test_who_has_all_does_not_wait(shelf: Shelf, volume: Volume, hub: HubServer)
 
 
 def test_only_a_repository_is_missing(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """With all data there, a run that has only a repository to ask for does not wait for the lock, and writes nothing without it."""
+    """With all data there, a run that lacks only a repository does not wait for the lock, and records nothing without it."""
     shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
     shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/two.tar.gz", None)

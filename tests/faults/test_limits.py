@@ -16,8 +16,8 @@ import pytest
 from provisioner.catalog.size import Size
 from provisioner.errors import NoRoomError, VolumeFullError
 from provisioner.planning.capacity import most_bytes
-from provisioner.volume.fs.budget import Bound, Budget, device_bound
-from provisioner.volume.fs.device_space import device_space
+from provisioner.volume.fs.free_space import device_space
+from provisioner.volume.fs.write_budget import Bound, Budget, device_bound
 from tests.support.media import noise
 from tests.support.miniature import gzip_bytes, pack_tar
 from tests.support.shelf import some_files

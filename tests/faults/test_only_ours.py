@@ -13,7 +13,7 @@ import pytest
 
 from provisioner import DatasetManager
 from provisioner.volume.fs.remove import remove_tree
-from provisioner.volume.fs.space import used_bytes
+from provisioner.volume.fs.tree_size import used_bytes
 from tests.support.media import noise
 from tests.support.shelf import some_files
 from tests.support.tally import count

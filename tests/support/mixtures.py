@@ -35,7 +35,7 @@ from provisioner.catalog.digest import Digest
 from provisioner.catalog.size import Size
 from provisioner.engine import fetch
 from provisioner.engine.build import DataSetBuilder
-from provisioner.engine.space import BuildSpace
+from provisioner.engine.build_limits import BuildLimits
 from provisioner.errors import ProvisionerError
 from provisioner.planning.recipe import VERSION_DIGITS
 from provisioner.remote.resolved import Resolved
@@ -332,7 +332,7 @@ class Mixture:
             sources,
             shelf,
             local_copies,
-            space=BuildSpace(session, recipe),
+            limits=BuildLimits(session, recipe),
             cancellation=Cancellation(),
             progress=anything,
             connections=2,

@@ -15,7 +15,7 @@ from provisioner.cli.main import main
 from provisioner.cli.parser import Invocation, parse_options, take_apart
 from provisioner.commands.registry import COMMANDS
 from provisioner.errors import UsageError
-from provisioner.settings.model import SETTINGS
+from provisioner.settings.settings import SETTINGS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import yaml
 
 from provisioner.catalog.parse import parse_catalog
 from provisioner.planning.plan import phase_peak
-from provisioner.settings.model import SETTINGS
+from provisioner.settings.settings import SETTINGS
 from tests.support.program import CHECKOUT, REAL_CATALOG
 
 KUBERNETES: Final = CHECKOUT / "deploy" / "kubernetes" / "provisioned-app.yaml"

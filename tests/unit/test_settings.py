@@ -13,11 +13,11 @@ from hypothesis import settings as patience
 from hypothesis import strategies as st
 
 from provisioner.errors import ConfigurationError
-from provisioner.settings.declaration import PREFIX
 from provisioner.settings.help import help_text
-from provisioner.settings.model import SETTINGS, UNSUPPORTED, Settings
 from provisioner.settings.reader import read_settings
 from provisioner.settings.secret import Secret
+from provisioner.settings.setting import PREFIX
+from provisioner.settings.settings import SETTINGS, UNSUPPORTED, Settings
 
 HOME = Path("/home/somebody")
 APP = Path("/srv/app")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioner.errors import ConfigurationError
-from provisioner.settings.model import SETTINGS
+from provisioner.settings.settings import SETTINGS
 from tools.settings_doc import PATH, with_tables
 
 

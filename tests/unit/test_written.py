@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from provisioner.settings.declaration import PREFIX
-from provisioner.settings.model import ATTRIBUTES, SETTINGS
+from provisioner.settings.setting import PREFIX
+from provisioner.settings.settings import ATTRIBUTES, SETTINGS
 from tests.unit.test_settings import CONFIG, EXAMPLES, HIDDEN, HOME, read, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from provisioner.errors import ConfigurationError
-    from provisioner.settings.declaration import Setting
+    from provisioner.settings.setting import Setting
 
 BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 FORMS: Final = {

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.probes.probe import ProbeResult
 from provisioner.engine.app_files import left_out_of_file
-from provisioner.settings.model import SETTINGS
+from provisioner.settings.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from provisioner.catalog.model import Catalog
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 _EARLIEST_YEAR: Final = 2020
 """A clock that shows an earlier year was never set, and certificates are refused."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
     from provisioner.catalog.source import Source
     from provisioner.planning.model import Plan, Step
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 _RETRIES: Final = RetryPolicy(attempts=2, base_seconds=0.5, cap_seconds=1.0, total_seconds=15.0)
 """Few, since a person waits for the answer."""

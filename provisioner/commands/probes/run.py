@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.planning.model import Plan
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 
 def rehearse(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.commands.questions.terminal import Terminal
     from provisioner.remote.hub.client import HubClient
-    from provisioner.settings.model import Settings
     from provisioner.settings.secret import Secret
+    from provisioner.settings.settings import Settings
 
 _RETRIES: Final = RetryPolicy(attempts=3, base_seconds=0.5, cap_seconds=2.0, total_seconds=20.0)
 """Few, since a person waits, and can be asked."""

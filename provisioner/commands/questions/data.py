@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
     from provisioner.commands.questions.terminal import Terminal
     from provisioner.planning.model import Inventory, Plan
-    from provisioner.settings.model import Settings
+    from provisioner.settings.settings import Settings
 
 
 def ask_data(terminal: Terminal, settings: Settings, catalog: Catalog, inventory: Inventory) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import VolumeError, VolumeFullError, VolumeNotWritableError
-from provisioner.volume.fs.device_space import device_space
+from provisioner.volume.fs.free_space import device_space
 from provisioner.volume.fs.paths import nearest_existing
 
 if TYPE_CHECKING:

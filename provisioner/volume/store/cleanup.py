@@ -12,7 +12,7 @@ from provisioner.volume.fs.atomic import TEMPORARY_NAME
 from provisioner.volume.fs.directories import make_plain_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
-from provisioner.volume.fs.space import used_bytes
+from provisioner.volume.fs.tree_size import used_bytes
 from provisioner.volume.store.listing import is_directory, is_version, names_in
 from provisioner.volume.store.newer_records import newer_record_error
 

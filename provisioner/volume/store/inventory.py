@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import VolumeError
 from provisioner.planning.model import Inventory, Receipt
-from provisioner.volume.fs.device_space import device_space
 from provisioner.volume.fs.files import open_file
-from provisioner.volume.fs.space import content_bytes
+from provisioner.volume.fs.free_space import device_space
+from provisioner.volume.fs.tree_size import content_bytes
 from provisioner.volume.store.listing import is_directory, is_version, json_names_in, names_in
 from provisioner.volume.store.manifest import SCHEMA_VERSION as MANIFEST_SCHEMA
 from provisioner.volume.store.manifest import Manifest

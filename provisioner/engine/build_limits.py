@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from provisioner.errors import NoRoomError, TreeTooLargeError
 from provisioner.planning.capacity import most_bytes, stated_size
 from provisioner.units import format_pair
-from provisioner.volume.fs.budget import Bound, Budget, device_bound, kept_bound
-from provisioner.volume.fs.space import content_bytes
+from provisioner.volume.fs.tree_size import content_bytes
+from provisioner.volume.fs.write_budget import Bound, Budget, device_bound, kept_bound
 from provisioner.volume.store.listing import names_in
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 
-class BuildSpace:
-    """The space for one version of a data set."""
+class BuildLimits:
+    """How many bytes may be written for one version of a data set."""
 
     def __init__(self, session: VolumeSession, recipe: Recipe) -> None:
         """Measure nothing yet.
@@ -96,7 +96,7 @@ class BuildSpace:
         """Note bytes that are shared with another version, and take no space again."""
         self._taken_over += count
 
-    def check(self, manifest: Manifest) -> None:
+    def check_tree(self, manifest: Manifest) -> None:
         """Compare the finished tree with the size that the catalog states, and with the limit of what may be kept.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The last step of a build: a staged tree that has all its parts becomes the version that the app reads."""
+"""The last step of a build: a staged tree that has all its parts is checked, and becomes the version that the app reads."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ MAX_NOTED_FILES: Final = 100
 """Plain files that a receipt names at most: receipts are read at every start, so a large repository must not make them long."""
 
 
-class Publisher:
-    """Publishes one version of a data set."""
+class CompletedTree:
+    """A staged tree to be published when it has all its parts; the move itself is the store's."""
 
     def __init__(
         self, recipe: Recipe, store: Store, tree: Path, *, damage: Damage | None, check_size: Callable[[Manifest], None]

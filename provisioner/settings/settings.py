@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 from provisioner.redaction import user_of
 from provisioner.settings import parsers
-from provisioner.settings.declaration import Setting, declared_settings
 from provisioner.settings.defaults import Surroundings
+from provisioner.settings.setting import Setting, declared_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import NoRoomError, VolumeFullError
 from provisioner.units import format_bytes
-from provisioner.volume.fs.device_space import device_space
+from provisioner.volume.fs.free_space import device_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
