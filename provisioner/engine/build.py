@@ -21,6 +21,7 @@ from provisioner.engine.unpack import Unpacker
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NoRoomError, ProvisionerError, error_to_report
 from provisioner.planning.capacity import space_hint
 from provisioner.units import format_pair
+from provisioner.volume.archive.names import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -165,10 +166,17 @@ class DataSetBuilder:
         return parts
 
     def _plan_paths(self, missing: Mapping[str, Sequence[Artifact]]) -> None:
-        """Let archives know of the plain files that arrive beside them."""
+        """Check that the volume can hold the plain files side by side, and let archives know of them.
+
+        Raises:
+            VolumeError: the volume takes two of their names for the same; nothing was fetched.
+        """
         artifacts = [artifact for same in missing.values() for artifact in same]
-        if any(artifact.unpack != "none" for artifact in artifacts):
-            self._claims.plan(artifact for artifact in artifacts if artifact.unpack == "none")
+        plain = [artifact for artifact in artifacts if artifact.unpack == "none"]
+        if len(plain) > 1:
+            check_names((artifact.path for artifact in plain), self._tree.path, self._step.recipe.label)
+        if len(plain) < len(artifacts):
+            self._claims.plan(plain)
 
 
 def _total_size(artifacts: Sequence[Artifact]) -> Size | None:
