@@ -21,7 +21,7 @@ from provisioner.volume.fs import durable
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
-from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.errors import disk_error, disk_errors
 from provisioner.volume.fs.files import write_all
 from provisioner.volume.fs.free_space import free_bytes
 from provisioner.volume.fs.links import link_or_copy
@@ -463,3 +463,26 @@ def test_names_are_utf8_whatever_the_locale(tmp_path: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [b"\xc3\xbc\xff"]
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        ("EIO", "the kernel's log"),
+        ("EUCLEAN", "the kernel's log"),
+        ("EEXIST", "in the way"),
+        ("ENOTDIR", "in the way"),
+        ("ENOENT", "such as /proc"),
+        ("ENOTCONN", "mount it again"),
+        ("ESTALE", "mount it again"),
+        ("ETIMEDOUT", "does not answer"),
+        ("ENFILE", "too many open files"),
+        ("EFBIG", "no file of that size"),
+    ],
+)
+def test_a_hint_for_each_failure_of_a_disk(number: str, hint: str) -> None:
+    """What the kernel says of a disk is followed by what the user can do."""
+    code = getattr(errno, number)
+    error = disk_error(OSError(code, os.strerror(code), "/data/x"), "writing a file")
+    assert error.message == f"writing a file (/data/x): {os.strerror(code)}"
+    assert hint in error.hint

@@ -14,26 +14,54 @@ from provisioner.volume.fs.free_space import device_space
 from provisioner.volume.fs.paths import nearest_existing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from provisioner.errors import ProvisionerError
 
 _FULL: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _IN_THE_WAY: Final = "Something that the provisioner did not put there is in the way: move it away, then start again."
-_HINTS: Final = {
-    errno.EIO: "The device reports a failure: look at the kernel's log, and do not trust what is on this volume.",
-    errno.EISDIR: _IN_THE_WAY,
-    errno.ENOTDIR: _IN_THE_WAY,
-    errno.ENAMETOOLONG: "This file system cannot hold such a long name; use a volume with an ordinary Linux file system.",
-    errno.EILSEQ: "This file system accepts UTF-8 names only; use a volume with an ordinary Linux file system.",
-    errno.EFBIG: "This file system cannot hold a file of that size (FAT stops at 4 GiB).",
-    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
-    errno.EOPNOTSUPP: "This file system cannot do that. One that cannot write into the middle of a file, as a bucket's, "
-    "needs STAGING_DIR on a local disk.",
-    errno.ESTALE: "The volume went away while it was in use: mount it again.",
-    errno.ENODEV: "The volume went away while it was in use: mount it again.",
-}
+_DAMAGED: Final = "The device reports a failure: look at the kernel's log, and do not trust what is on this volume."
+_GONE: Final = "The volume went away while it was in use: mount it again."
+_SILENT: Final = "The server of this network file system does not answer: check it and its mount, then start again."
+
+
+def _numbered(hints: Mapping[str, str]) -> dict[int, str]:
+    """Return hints by error number; not every system has all of them."""
+    return {number: hint for name, hint in hints.items() if (number := getattr(errno, name, None)) is not None}
+
+
+_HINTS: Final = _numbered(
+    {
+        "EIO": _DAMAGED,
+        "EUCLEAN": _DAMAGED,
+        "EBADMSG": _DAMAGED,
+        "EREMOTEIO": _DAMAGED,
+        "EEXIST": _IN_THE_WAY,
+        "EISDIR": _IN_THE_WAY,
+        "ENOTDIR": _IN_THE_WAY,
+        "ELOOP": _IN_THE_WAY,
+        "ENOENT": "Something else removes directories there, or it is no place for files (such as /proc); use another volume.",
+        "EBUSY": "Another program, or a mount, uses this name: end that use, then start again.",
+        "ENAMETOOLONG": "This file system cannot hold such a long name; use a volume with an ordinary Linux file system.",
+        "EILSEQ": "This file system accepts UTF-8 names only; use a volume with an ordinary Linux file system.",
+        "EFBIG": "This file system, or a limit (ulimit -f), allows no file of that size; FAT stops at 4 GiB.",
+        "EMFILE": "Raise the limit of open files (ulimit -n).",
+        "ENFILE": "This machine has too many open files: close some, or raise fs.file-max.",
+        "EOPNOTSUPP": "This file system cannot do that. One that cannot write into the middle of a file, as a bucket's, "
+        "needs STAGING_DIR on a local disk.",
+        "ENOSYS": "This file system cannot do that; use a volume with an ordinary Linux file system.",
+        "ESTALE": _GONE,
+        "ENODEV": _GONE,
+        "ENXIO": _GONE,
+        "ENOTCONN": _GONE,
+        "ECONNABORTED": _GONE,
+        "ESHUTDOWN": _GONE,
+        "ETIMEDOUT": _SILENT,
+        "EHOSTDOWN": _SILENT,
+        "EHOSTUNREACH": _SILENT,
+    }
+)
 
 
 def disk_error(error: OSError, what: str, *, path: Path | None = None, needed: int | None = None) -> ProvisionerError:
