@@ -6,7 +6,6 @@ look is needed because another run may have done the work while this one waited 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from types import MappingProxyType
@@ -111,14 +110,19 @@ class Run:
             with deadline(self.settings.deadline_seconds, self._cancellation):
                 return supervise(self._provision, self._cancellation, self._tick)
         except BaseException as error:
-            if self._status is not None and self._status.is_open:
-                state: RunState = "interrupted" if error is self._cancellation.reason else "failed"
-                with contextlib.suppress(ProvisionerError):
-                    self._status.close(state, error if isinstance(error, ProvisionerError) else None)
-                log_interruption(state, seconds=time.monotonic() - self._begun, fetched_bytes=self._progress.moved_bytes)
+            # The work may not have ended in time; then its thread still holds the lock.
+            self._record_early_end(error)
             raise
         finally:
             self._progress.close()
+
+    def _record_early_end(self, error: BaseException) -> None:
+        """Write why the plan is not carried out to its end, unless that is written; the lock is held."""
+        reason = self._cancellation.reason
+        state: RunState = "failed" if reason is None else "interrupted"
+        known = reason or (error if isinstance(error, ProvisionerError) else None)
+        if self._status is not None and self._status.close_early(state, known):
+            log_interruption(state, seconds=time.monotonic() - self._begun, fetched_bytes=self._progress.moved_bytes)
 
     def _tick(self) -> None:
         self._progress.tick()
@@ -138,11 +142,10 @@ class Run:
             with self.session.lock(waits=not view.has_all_data):
                 return self._provision_locked()
         except (VolumeNotWritableError, VolumeError, LockTimeoutError) as error:
-            has_begun = self._status is not None and self._status.is_open
-            # With all data there, outdated records are no reason to keep an app from starting.
-            if has_begun and not (view.has_all_data and isinstance(error, VolumeNotWritableError)):
+            has_begun = self._status is not None and self._status.was_opened
+            if has_begun and not _may_end_well(view, error):
                 raise
-            return self._end_without_writing(view, error)
+            return self._finish_without_writing(view, error)
 
     def _provision_locked(self) -> Result:
         view = self._view()
@@ -150,7 +153,13 @@ class Run:
             log_nothing_to_do(view.plan, " any more, another run has done it")
             return view.result()
         self._refuse_downloads(view.plan)
-        return self._carry_out(view)
+        try:
+            return self._carry_out(view)
+        except BaseException as error:
+            if not _may_end_well(view, error):
+                # Now, while the lock is held: the next writer writes the same file.
+                self._record_early_end(error)
+            raise
 
     def _view(self) -> View:
         return view_volume(self.session, self.catalog, self._repositories, self._app_files)
@@ -209,7 +218,7 @@ class Run:
         """Return the URL that is asked in place of a source's own."""
         return self.clients.http.rewritten(url)
 
-    def _end_without_writing(self, view: View, error: ProvisionerError) -> Result:
+    def _finish_without_writing(self, view: View, error: ProvisionerError) -> Result:
         """Return the result of a run that may not write to the volume, if all data are there.
 
         The Hub is asked for the repositories of which nothing is known, but the answer is not remembered.
@@ -217,10 +226,10 @@ class Run:
         Raises:
             ProvisionerError: data are missing.
         """
-        if not view.has_all_data:
-            raise view.plan.shortfall or error
         if self._status is not None:
             self._status.abandon()
+        if not view.has_all_data:
+            raise view.plan.shortfall or error
         names = ", ".join(view.outdated) or "records"
         _LOGGER.warning("%s; all data are there, so only %s stay as they are", error.message, names)
         repositories = self._repositories.complete(view.repositories, remember=False)
@@ -242,3 +251,8 @@ class Run:
             _LOGGER.warning(
                 "%s is not a mounted volume: what is fetched is gone with the container. Mount one, e.g. -v data:%s", root, root
             )
+
+
+def _may_end_well(view: View, error: BaseException) -> bool:
+    """Return whether an error need not keep an app from starting: all data are there, and records cannot be written."""
+    return view.has_all_data and isinstance(error, VolumeNotWritableError)

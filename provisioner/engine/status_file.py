@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.volume_session import now
 from provisioner.errors import ProvisionerError
@@ -23,9 +24,15 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_PATIENCE_SECONDS: Final = 0.2
+"""How long a run that must end waits for its other thread to have written the file: a volume may not answer any more."""
+
 
 class StatusFile:
-    """The status file of one run, which holds the lock."""
+    """The status file of one run, which holds the volume's lock from :meth:`open` until the file is closed.
+
+    Two threads write it: the one that works, and the one that answers signals.
+    """
 
     def __init__(self, session: VolumeSession, board: StatusBoard) -> None:
         """Prepare; nothing is written yet.
@@ -37,8 +44,11 @@ class StatusFile:
         self.board = board
         self._is_newer = is_newer(read_json(session.layout.status), SCHEMA_VERSION)
         """A newer version of the program wrote the file: it is left alone."""
-        self.is_open = False
-        """The file speaks of this run, and the run has not ended."""
+        self.was_opened = False
+        """The file speaks of this run."""
+        self._is_open = False
+        """It does not say yet how the run ended."""
+        self._writing = threading.Lock()
         self._path = session.layout.status
         self._session = session
         self._used_bytes = 0
@@ -57,7 +67,7 @@ class StatusFile:
                 self._path,
             )
         self.write(inventory)
-        self.is_open = True
+        self.was_opened = self._is_open = True
 
     def write(self, inventory: Inventory | None = None) -> None:
         """Write the file.
@@ -69,17 +79,19 @@ class StatusFile:
         Raises:
             VolumeError: the volume failed.
         """
-        if inventory is not None:
-            self._used_bytes = inventory.kept_bytes + inventory.staged_bytes
-        self._written_at = time.monotonic()
-        if not self._is_newer:
-            write_json(self._path, self.document(), durable=False)
+        with self._writing:
+            self._write(inventory)
 
     def write_if_due(self) -> None:
         """Write the file if it is open and was not written for some seconds; a failure is left for the run to meet."""
-        if self.is_open and time.monotonic() - self._written_at >= HEARTBEAT_SECONDS:
-            with contextlib.suppress(ProvisionerError):
-                self.write()
+        if time.monotonic() - self._written_at < HEARTBEAT_SECONDS or not self._writing.acquire(blocking=False):
+            return
+        try:
+            if self._is_open:
+                with contextlib.suppress(ProvisionerError):
+                    self._write()
+        finally:
+            self._writing.release()
 
     def close(self, state: RunState, error: ProvisionerError | None, inventory: Inventory | None = None) -> None:
         """Write how the run ended.
@@ -87,13 +99,40 @@ class StatusFile:
         Raises:
             VolumeError: the volume failed.
         """
-        self.board.finish(state, error)
-        self.write(inventory)
-        self.is_open = False
+        with self._writing:
+            self.board.finish(state, error)
+            self._write(inventory)
+            self._is_open = False
+
+    def close_early(self, state: RunState, error: ProvisionerError | None) -> bool:
+        """Write how the run ended before its plan was carried out, if it is not written yet; the volume may fail.
+
+        Returns:
+            Whether the file was open until now.
+        """
+        if not self._writing.acquire(timeout=_PATIENCE_SECONDS):
+            return False
+        try:
+            was_open, self._is_open = self._is_open, False
+            if was_open:
+                self.board.finish(state, error)
+                with contextlib.suppress(ProvisionerError):
+                    self._write()
+            return was_open
+        finally:
+            self._writing.release()
 
     def abandon(self) -> None:
         """Leave the file as it is from now on: the run goes on without writing."""
-        self.is_open = False
+        with self._writing:
+            self._is_open = False
+
+    def _write(self, inventory: Inventory | None = None) -> None:
+        if inventory is not None:
+            self._used_bytes = inventory.kept_bytes + inventory.staged_bytes
+        self._written_at = time.monotonic()
+        if not self._is_newer:
+            write_json(self._path, self.document(), durable=False)
 
     def document(self) -> Mapping[str, Any]:
         """Return what the file says."""

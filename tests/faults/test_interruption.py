@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import signal
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner.cancellation import Cancellation
+from provisioner.engine.installation import load_catalog, load_settings
+from provisioner.engine.run import Run
+from provisioner.errors import InterruptedBySignal, ProvisionerError, VolumeFullError
+from provisioner.reporting.progress import Progress
+from provisioner.volume.fs.lock import writer_lock
 from tests.support.media import noise
 from tests.support.program import TOKEN, wait_until
 from tests.support.shelf import Shelf, some_files
@@ -335,6 +343,41 @@ def test_only_a_repository_is_missing(shelf: Shelf, volume: Volume, hub: HubServ
     assert not (volume.private / "repository.json").exists()
     gate.release()
     assert busy.wait().code == 0
+
+
+@pytest.mark.parametrize("end", ["cancelled", "does not fit"])
+def test_the_next_writer_is_quick(big: bytes, volume: Volume, hub: HubServer, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """A run writes how it ended before it releases the lock: the status of a writer that waited for it is not overwritten."""
+    status, theirs, at_release = volume.root / "dataset_status.json", b'{"run_id": "another"}', []
+
+    @contextlib.contextmanager
+    def followed_at_once(*arguments: Any, **options: Any) -> Iterator[None]:
+        try:
+            with writer_lock(*arguments, **options):
+                yield
+        finally:
+            at_release.append(volume.status["state"])
+            status.write_bytes(theirs)
+
+    monkeypatch.setattr("provisioner.engine.volume_session.writer_lock", followed_at_once)
+    cancellation, reason = Cancellation(), InterruptedBySignal(signal.SIGTERM)
+    if end == "does not fit":
+        volume.settings["MAX_STORAGE_GB"] = str(len(big) / 2 / 10**9)
+    else:
+        gate = held_after(hub, "*/big.bin", 0)
+
+        def cancel() -> None:
+            if gate.wait_reached():
+                cancellation.request(reason)
+
+        threading.Thread(target=cancel).start()
+    settings = load_settings({}, volume.environ())
+    run = Run(settings, load_catalog(settings.catalog_path), cancellation=cancellation, progress=Progress())
+    with pytest.raises(ProvisionerError) as caught:
+        run.provision()
+    assert isinstance(caught.value, VolumeFullError if end == "does not fit" else InterruptedBySignal)
+    assert at_release == ["failed" if end == "does not fit" else "interrupted"]
+    assert status.read_bytes() == theirs
 
 
 def test_an_external_lock(big: bytes, volume: Volume) -> None:
