@@ -36,6 +36,21 @@ def from_hub(repo: str, expected: tuple[File, ...]) -> Order:
     return Order(({"kind": "hub", "repo": repo, "revision": "main", "layout": "raw"},), expected)
 
 
+def from_urls(base: str, files: tuple[File, ...]) -> Order:
+    """Order many files by their addresses, sizes and digests."""
+    entries = [
+        {
+            "url": f"{base}/{file.path}",
+            "size": file.size,
+            "digest": f"sha256:{file.sha256}",
+            "into": file.path.rpartition("/")[0] or None,
+        }
+        for file in files
+    ]
+    wanted = [{key: value for key, value in entry.items() if value is not None} for entry in entries]
+    return Order(({"kind": "url", "layout": "raw", "files": wanted},), files)
+
+
 def from_url(url: str, file: File, *, unpack: str = "none", members: tuple[File, ...] | None = None) -> Order:
     """Order one file by its address, size and digest."""
     entry: dict[str, Any] = {"url": url, "size": file.size, "digest": f"sha256:{file.sha256}", "unpack": unpack}

@@ -25,6 +25,11 @@ url, digest, name, folder, unpack = sys.argv[1:]
 processor = pooch.Untar(extract_dir=folder) if unpack else None
 pooch.retrieve(url, known_hash="sha256:" + digest, fname=name, path=folder, processor=processor)
 """
+_LIST: Final = """
+import sys
+from huggingface_hub import HfApi
+print(sum(1 for _ in HfApi().list_repo_tree(sys.argv[1], repo_type="dataset", recursive=True)))
+"""
 _KSERVE: Final = """
 import sys
 from kserve_storage import Storage
@@ -50,15 +55,20 @@ def curl(url: str, target: Path, name: str) -> Command:
     return Command(("curl", "-sSfL", "-o", str(target / name), url))
 
 
-def curl_parallel(base: str, files: tuple[File, ...], target: Path) -> Command:
-    """``curl -Z``, many files over eight connections; it hashes nothing."""
+def hf_list(endpoint: str, repo: str) -> Command:
+    """The Hub's client library, which lists a repository."""
+    return Command((str(PYTHON), "-c", _LIST, repo), {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_TELEMETRY": "1"})
+
+
+def curl_parallel(base: str, files: tuple[File, ...], target: Path, *, most: int = 8) -> Command:
+    """``curl -Z``, many files over ``most`` connections; it hashes nothing."""
     folders = sorted({file.path.rpartition("/")[0] for file in files})
     for folder in folders:
         (target / folder).mkdir(parents=True)
     wanted = "".join(f'url = "{base}/{file.path}"\noutput = "{target}/{file.path}"\n' for file in files)
     listed = target.parent / "curl.list"
     listed.write_text(wanted, encoding="utf-8")
-    return Command(("curl", "-sSfL", "-Z", "--parallel-max", "8", "-K", str(listed)))
+    return Command(("curl", "-sSfL", "-Z", "--parallel-max", str(most), "-K", str(listed)))
 
 
 def aria2(url: str, file: File, target: Path, *, connections: int = 8) -> Command:
@@ -67,12 +77,12 @@ def aria2(url: str, file: File, target: Path, *, connections: int = 8) -> Comman
     return Command((*words, "-d", str(target), "-o", file.path.replace("/", "_"), url))
 
 
-def aria2_many(base: str, files: tuple[File, ...], target: Path) -> Command:
-    """``aria2c -j8``, many files, their digests checked."""
+def aria2_many(base: str, files: tuple[File, ...], target: Path, *, most: int = 8) -> Command:
+    """``aria2c -j``, ``most`` files at once, their digests checked."""
     wanted = "".join(f"{base}/{file.path}\n dir={target}\n out={file.path}\n checksum=sha-256={file.sha256}\n" for file in files)
     listed = target.parent / "aria2.list"
     listed.write_text(wanted, encoding="utf-8")
-    return Command(("aria2c", "-q", "-j8", "-x8", "-i", str(listed)))
+    return Command(("aria2c", "-q", f"-j{most}", "-x8", "-i", str(listed)))
 
 
 def pooch(url: str, file: File, target: Path, *, unpack: bool = False) -> Command:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -12,6 +13,7 @@ from benchmarks.work import Bench, Entrant, check_sizes, only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from benchmarks.data import Archive, Corpus, File
@@ -42,14 +44,20 @@ class Row:
     note: str = ""
     files: int = 0
     """How many there are, for the cost of each; 0 where that says nothing."""
+    around: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
+    """What must be open while the row runs."""
 
 
-def order_for(bench: Bench, key: str, order: Order, name: str = NAME) -> Entrant:
-    """Let this program do what an order says."""
+def order_for(
+    bench: Bench, key: str, order: Order, name: str = NAME, *, hub: str | None = None, connections: int | None = None
+) -> Entrant:
+    """Let this program do what an order says, with its default settings but for the number of connections."""
     catalog = ours.catalog(order, bench.work / "catalogs" / f"{key}.json")
 
     def start(volume: Path) -> Command:
-        return ours.command(bench.server.hub, catalog, volume)
+        command = ours.command(hub or bench.server.hub, catalog, volume)
+        chosen = {"CONNECTIONS": str(connections)} if connections is not None else {}
+        return replace(command, environment={**command.environment, **chosen})
 
     return Entrant(name, start, lambda volume: ours.check(volume, order.expected), work_bytes=sum(f.size for f in order.expected))
 
@@ -97,6 +105,10 @@ def hub_tiny(bench: Bench) -> Row:
     return _hub_row(bench, "hub-tiny", title, corpus, (Target(1 / 8, "hf download"),), lfs=False, slow=True)
 
 
+FAR_RATE: Final = 20_000_000
+"""Bytes a second of one connection from far away."""
+
+
 def large_file(bench: Bench) -> Row:
     """One file of 1 GiB."""
     corpus = large(bench, bench.scale.large_size)
@@ -135,6 +147,86 @@ def capped(bench: Bench) -> Row:
     note = f"tools with one connection on {_size(only(single).size)}: the rates compare, not the times"
     title = f"{_size(only(big).size)} from a host capped at 20 MB/s a connection and 8 connections"
     return Row("capped", title, entrants, (Target(at_least_rate=0.9 * 160e6),), note=note)
+
+
+ROUND_TRIP: Final = 0.08
+"""Seconds, as between Europe and the east of North America."""
+_MANY: Final = 50
+"""Connections that the documents of curl allow by default with ``-Z``."""
+
+
+def far_small(bench: Bench) -> Row:
+    """The small files from far away."""
+    return _far_small(bench, "far-small", "hub-small", "from a Hub 80 ms away", 1.1)
+
+
+def far_small_lfs(bench: Bench) -> Row:
+    """The same behind redirects."""
+    return _far_small(bench, "far-small-lfs", "hub-small-lfs", "from a Hub 80 ms away, in LFS: a redirect for each", 1.3)
+
+
+def _far_small(bench: Bench, key: str, repo: str, where: str, at_most: float) -> Row:
+    corpus, server = small(bench), bench.server
+    direct = f"{server.far_files}/{corpus.name}"
+    entrants = (
+        order_for(bench, key, ours.from_hub(f"bench/{repo}", corpus.files), hub=server.far_hub),
+        order_for(bench, key, ours.from_hub(f"bench/{repo}", corpus.files), f"{NAME}, 8", hub=server.far_hub, connections=8),
+        peer_for("hf download", partial(peers.hf, server.far_hub, f"bench/{repo}"), corpus.files, 1),
+        peer_for("curl -Z, 50", partial(peers.curl_parallel, direct, corpus.files, most=_MANY), corpus.files),
+        peer_for("aria2c -j16", partial(peers.aria2_many, direct, corpus.files, most=16), corpus.files),
+    )
+    title = f"{len(corpus.files):,} × {bench.scale.small_size // 1024} KiB {where}"
+    targets = (Target(at_most, "curl -Z, 50"), Target(1 / 6, "hf download"))
+    note = "curl and aria2c ask for the files directly, without a redirect" if repo.endswith("lfs") else ""
+    around = partial(server.far, round_trip=ROUND_TRIP)
+    return Row(key, title, entrants, targets, note=note, files=len(corpus.files), around=around)
+
+
+def far_large(bench: Bench) -> Row:
+    """One large file from far away, at a rate for each connection."""
+    corpus, server = large(bench, bench.scale.large_size), bench.server
+    file = only(corpus)
+    flat, url = _flat(file), f"{server.far_files}/{corpus.name}/{file.path}"
+    entrants = (
+        order_for(bench, "far-large", ours.from_url(url, flat)),
+        order_for(bench, "far-large", ours.from_url(url, flat), f"{NAME}, 8", connections=8),
+        peer_for("hf download", partial(peers.hf, server.far_hub, "bench/large"), corpus.files, 1),
+        peer_for("aria2c -x16 --checksum", partial(peers.aria2, url, flat, connections=16), (flat,)),
+    )
+    rate = 8 * FAR_RATE
+    targets = (Target(0.5, "hf download"), Target(ours=f"{NAME}, 8", at_least_rate=0.9 * rate))
+    around = partial(server.far, round_trip=ROUND_TRIP, rate=FAR_RATE)
+    return Row("far-large", f"{_size(file.size)} from 80 ms away, 20 MB/s a connection", entrants, targets, around=around)
+
+
+def far_list(bench: Bench) -> Row:
+    """The listing of a large repository from far away."""
+    count, server = max(bench.scale.listings), bench.server
+    name = f"bench/tiny-{count}"
+    order = ours.from_hub(name, tiny(bench).first(count).files)
+    catalog = ours.catalog(order, bench.work / "catalogs" / "far-list.json")
+    entrants = (
+        Entrant(
+            NAME, lambda volume: ours.command(server.far_hub, catalog, volume, "catalog", "check", "--online"), lambda _: None
+        ),
+        Entrant("huggingface_hub", lambda _: peers.hf_list(server.far_hub, name), lambda _: None),
+    )
+    around = partial(server.far, round_trip=ROUND_TRIP)
+    return Row("far-list", f"{count:,} files listed, 80 ms away", entrants, (), around=around)
+
+
+def busy_host(bench: Bench) -> Row:
+    """A host that takes three connections, and refuses those beyond."""
+    corpus, server = small(bench), bench.server
+    files = corpus.files[: len(corpus.files) // 2]
+    some = type(corpus)(corpus.name, files)
+    urls = ours.from_urls(f"{server.far_files}/{some.name}", files)
+    entrants = [order_for(bench, "busy-host", urls)]
+    entrants += [order_for(bench, "busy-host", urls, f"{NAME}, {count}", connections=count) for count in (2, 3, 4)]
+    title = f"{len(files):,} × {bench.scale.small_size // 1024} KiB from a host 20 ms away with three connections, 429 beyond"
+    around = partial(server.far, round_trip=0.02, most=3)
+    targets = (Target(1.1, f"{NAME}, 3"),)
+    return Row("busy-host", title, tuple(entrants), targets, files=len(files), around=around)
 
 
 def wav_gz(bench: Bench) -> Row:
@@ -275,6 +367,11 @@ ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
     "hub-tiny": hub_tiny,
     "large": large_file,
     "capped": capped,
+    "far-small": far_small,
+    "far-small-lfs": far_small_lfs,
+    "far-large": far_large,
+    "far-list": far_list,
+    "busy-host": busy_host,
     "tar-gz": wav_gz,
     "tar-bz2": wav_bz2,
     "tar-memory": tar_memory,

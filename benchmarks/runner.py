@@ -47,6 +47,11 @@ class Outcome:
 
 def run_row(bench: Bench, row: Row, repeat: int) -> dict[str, Any]:
     """Run it; give what goes into the JSON file."""
+    with row.around():
+        return _run_row(bench, row, repeat)
+
+
+def _run_row(bench: Bench, row: Row, repeat: int) -> dict[str, Any]:
     outcomes = [Outcome(entrant.name, work_bytes=entrant.work_bytes) for entrant in row.entrants]
     for entrant, outcome in zip(row.entrants, outcomes, strict=True):
         if not entrant.fresh:  # the state to begin with is what the same command leaves

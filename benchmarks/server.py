@@ -2,6 +2,7 @@
 
 There are three ports. The Hub answers for listings and redirects LFS files; the second port holds the bytes of those and of
 direct URLs, as a content network does; the third is the second with a limit on each connection's rate and on their number.
+:meth:`Server.far` opens further ports, which lead to the first two through :mod:`benchmarks.distance`.
 nginx's own process and directories are all below the work directory; the system's nginx is not touched.
 """
 
@@ -14,17 +15,19 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from benchmarks.data import Corpus, File
 
+ROOT: Final = Path(__file__).resolve().parent.parent
 OWNER: Final = "bench"
 CAPPED_RATE: Final = 20_000_000
 """Bytes a second of one connection to the third port."""
@@ -52,13 +55,15 @@ http {{
   limit_conn_zone $binary_remote_addr zone=clients:1m;
   include maps.conf;
   map $arg_cursor $page {{ "" 0; default $arg_cursor; }}
+  # Who came by the far port of the Hub is sent to the far port of the files.
+  map $http_host $files_host {{ default "127.0.0.1:{cdn}"; "127.0.0.1:{far_hub}" "127.0.0.1:{far_files}"; }}
 
   server {{
     listen 127.0.0.1:{hub};
     root hub;
     location ~ ^/api/datasets/{owner}/(?<repo>[^/]+)/tree/ {{
       default_type application/json;
-      add_header Link $next_page;
+      if ($next_page) {{ add_header Link "<http://$http_host$next_page>; rel=\\"next\\""; }}
       try_files /$repo/tree-$page.json =404;
     }}
     location ~ ^/api/datasets/{owner}/(?<repo>[^/]+)(/revision/[^/]+)?$ {{
@@ -71,7 +76,7 @@ http {{
         add_header X-Repo-Commit $commit;
         add_header X-Linked-Etag $linked_etag;
         add_header X-Linked-Size $linked_size;
-        return 302 http://127.0.0.1:{cdn}/$folder/$path;
+        return 302 http://$files_host/$folder/$path;
       }}
       alias {files}/$folder/$path;
     }}
@@ -96,7 +101,7 @@ class Server:
         self.folder = work / "nginx"
         self._files = files
         self._repos: dict[str, tuple[str, bool, Corpus]] = {}
-        self._hub, self._cdn, self._capped = _free_ports(3)
+        self._hub, self._cdn, self._capped, self._far_hub, self._far_files = _free_ports(5)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -113,6 +118,40 @@ class Server:
     def capped(self) -> str:
         """The same, slowly."""
         return f"http://127.0.0.1:{self._capped}"
+
+    @property
+    def far_hub(self) -> str:
+        """The Hub by its far port, while a block of :meth:`far` runs."""
+        return f"http://127.0.0.1:{self._far_hub}"
+
+    @property
+    def far_files(self) -> str:
+        """The files by their far port, while a block of :meth:`far` runs."""
+        return f"http://127.0.0.1:{self._far_files}"
+
+    @contextlib.contextmanager
+    def far(self, *, round_trip: float, rate: int | None = None, most: int | None = None) -> Iterator[Path]:
+        """Let both be reached from far away while the block runs.
+
+        Args:
+            round_trip: seconds.
+            rate: bytes a second of one connection; ``None``: no limit.
+            most: connections at once; ``None``: any number.
+
+        Returns:
+            The proxy's output: a line for each connection that it refused.
+        """
+        words = [sys.executable, "-m", "benchmarks.distance", "--round-trip", str(round_trip)]
+        words += ["--rate", str(rate)] if rate is not None else []
+        words += ["--most", str(most)] if most is not None else []
+        words += [f"{self._far_hub}:{self._hub}", f"{self._far_files}:{self._cdn}"]
+        log = self.folder / "distance.log"
+        with log.open("wb") as output, subprocess.Popen(words, stdout=output, stdin=subprocess.DEVNULL, cwd=ROOT) as proxy:
+            try:
+                _wait_for(self._far_files)
+                yield log
+            finally:
+                proxy.terminate()
 
     def add_repo(self, name: str, corpus: Corpus, *, lfs: bool) -> str:
         """Serve a corpus as a data-set repository of that name; give its full name."""
@@ -134,6 +173,8 @@ class Server:
             hub=self._hub,
             cdn=self._cdn,
             capped=self._capped,
+            far_hub=self._far_hub,
+            far_files=self._far_files,
             owner=OWNER,
             files=self._files,
             rate=CAPPED_RATE,
@@ -161,10 +202,7 @@ class Server:
             self._process = None
 
     def _wait(self) -> None:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._capped), timeout=1):
-                break
-            time.sleep(0.05)
+        _wait_for(self._capped)
         for name in self._repos:
             with urllib.request.urlopen(f"{self.hub}/api/datasets/{OWNER}/{name}/revision/main") as answer:
                 json.load(answer)
@@ -196,9 +234,8 @@ class Server:
             for page, start in enumerate(starts):
                 (folder / f"tree-{page}.json").write_text(json.dumps(entries[start : start + _PAGE_FILES]), encoding="utf-8")
                 if page + 1 < len(starts):
-                    tree = f"{self.hub}/api/datasets/{OWNER}/{name}/tree/{commit}"
-                    link = f'<{tree}?recursive=true&expand=false&cursor={page + 1}>; rel=\\"next\\"'
-                    pages.append(f'"{name}/{page}" "{link}";')
+                    tree = f"/api/datasets/{OWNER}/{name}/tree/{commit}"
+                    pages.append(f'"{name}/{page}" "{tree}?recursive=true&expand=false&cursor={page + 1}";')
             commits.append(f'"{name}" "{commit}";')
             folders.append(f'"{name}" "{corpus.name}";')
             for file in corpus.files if lfs else ():
@@ -212,6 +249,14 @@ class Server:
             _map('"$repo/$path"', "$linked_size", sizes),
         ]
         (self.folder / "maps.conf").write_text("\n".join(maps), encoding="utf-8")
+
+
+def _wait_for(port: int) -> None:
+    """Wait until somebody listens, ten seconds at most."""
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
 
 
 def commit_of(repo: str) -> str:
