@@ -148,6 +148,9 @@ class DataSetBuilder:
                 parts[artifact.content_id] = part
                 self._claims.add(part.entries)
                 self._progress.add_present(artifact.size.value if artifact.size else 0)
+        if staged:
+            # It will be written again, and must not count twice against the limits.
+            self._tree.remove_leftovers(self._claims.settle().entries)
         self._plan_paths(missing)
         check_fits(self._step, [artifacts[0] for artifacts in missing.values()])
         needed = [NeededFile(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]

@@ -22,7 +22,7 @@ from provisioner.volume.tree.reader import TreeReader
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -79,6 +79,24 @@ class StagedTree:
                 staging.directory(name)
         with disk_errors("listing the staged tree", self.path), TreeReader(self.path) as tree:
             return next(tree.names(self._check_cancelled), None) is not None
+
+    def remove_leftovers(self, kept: Collection[str]) -> None:
+        """Remove the files and links that an earlier run left in the tree, but for those at the paths ``kept``.
+
+        Raises:
+            VolumeError: the volume failed.
+            ProvisionerError: the run must end.
+        """
+        if not kept:
+            self.create(empty=True)
+            return
+        with disk_errors("listing the staged tree", self.path), TreeReader(self.path) as tree:
+            names = tree.names(self._check_cancelled)
+            leftovers = [path for path, kind in names if kind != "folder" and path not in kept]
+        with disk_errors("removing what an earlier run left", self.path), TreeWriter(self.path) as tree:
+            for path in leftovers:
+                self._check_cancelled()
+                tree.remove(path)
 
     def recorded_part(self, artifact: Artifact) -> Part | None:
         """Return what an archive has put into the tree, if a record says so and all its files hash right.

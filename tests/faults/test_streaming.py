@@ -90,6 +90,21 @@ def test_without_room_a_death_starts_the_archive_again(songs: Volume, hub: HubSe
     assert songs.staged() == []
 
 
+def test_what_a_death_left_in_the_tree_does_not_count(songs: Volume, hub: HubServer) -> None:
+    """Files of an unfinished attempt are removed before the next: they will be written again, and count once."""
+    gate = hub.faults.add("gate", path="*/songs.*", after=0, nth=4, gate="rest")
+    running = songs.start(MAX_STORAGE_GB=ROOM)
+    assert hub.faults.gate("rest").wait_reached()
+    wait_until(lambda: staged_members(songs), "members are there")
+    running.end()
+    assert gate.fired == 1
+    hub.faults.clear()
+    (version,) = (songs.private / "staging" / "trees" / "songs").iterdir()
+    (version / "tree" / "of an earlier attempt").write_bytes(bytes(8 * MIB))
+    songs.ready(MAX_STORAGE_GB=ROOM)
+    songs.check("songs", FILES)
+
+
 def journalled(volume: Volume) -> tuple[int, int]:
     """Return the bytes that the journal in staging records, and those of the whole archive."""
     for path in (volume.private / "staging" / "blobs").glob("*.journal"):
