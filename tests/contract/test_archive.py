@@ -673,6 +673,17 @@ def test_a_volume_that_folds_names(tmp_path: Path, form: UnpackFormat, make: Cal
         shutil.rmtree(tmp_path / "out")
 
 
+@pytest.mark.usefixtures("folding")
+@both
+def test_a_volume_that_folds_names_of_two_artifacts(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
+    """A file of another artifact, there already or still to come, is hidden by no name that the volume takes for its own."""
+    archive = make(tmp_path / "a", {"d/x": b"1"})
+    for others in ({"existing": {"D/x": Entry("D/x", "file", 1, "0" * 64)}}, {"planned": ["D/x"]}, {"planned": ["d/X"]}):
+        with pytest.raises(VolumeError, match=r"together with another file of this data set, holds both '[dD]/[xX]'"):
+            run(archive, form, tmp_path / "out", **others)
+        shutil.rmtree(tmp_path / "out")
+
+
 @both
 def test_a_volume_that_does_not_fold_names(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
     """Names that differ only in case are two files, and the probe leaves no file behind."""

@@ -264,16 +264,22 @@ def test_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Moun
     shelf.add("packed", shelf.file("packed.tar.gz", {"a/Name": b"one", "a/name": b"other"}))
     hub.hub.add_repo("ann/plain", {"Name": b"one", "name": b"other"})
     shelf.add("plain", sources=[{"kind": "hub", "repo": "ann/plain"}])
+    of = [shelf.raw(f"{form}.tar", packed((f"{name}/{form}", b"1")), unpack="tar") for form, name in (("one", "D"), ("two", "d"))]
+    shelf.add("apart", *of)
+    twins = [shelf.raw(f"{name}-twin.tar", packed((f"{name}/file", b"1")), unpack="tar") for name in ("E", "e")]
+    shelf.add("twins", *twins)
     outcome = volume.run()
     assert disk.fired("folds-case") >= 1
     assert outcome.code == 74, outcome.err
+    assert "apart holds both 'D' and 'd'" in outcome.err
+    assert "together with another file of this data set, holds both 'E/file' and 'e/file'" in outcome.err
     assert "packed.tar.gz holds both 'a/Name' and 'a/name'" in outcome.err
     # The names of plain files are known before they are fetched.
     assert "plain holds both 'Name' and 'name'" in outcome.err
     assert not hub.log.entries("*/ann/plain/resolve/*")
     assert volume.published == ["honest"]
     volume.check("honest", ALPHA)
-    assert [volume.status["datasets"][dataset]["state"] for dataset in ("packed", "plain")] == ["failed"] * 2
+    assert [volume.status["datasets"][dataset]["state"] for dataset in ("packed", "plain", "apart", "twins")] == ["failed"] * 4
 
 
 def test_links_through_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Mounted) -> None:

@@ -11,7 +11,7 @@ from provisioner.volume.tree.links import TreeLink, make_links
 from provisioner.volume.tree.taken import TakenPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from provisioner.catalog.artifact import UnpackFormat
@@ -30,6 +30,7 @@ def unpack_into(
     into: str = "",
     *,
     existing: Mapping[str, Entry] | None = None,
+    planned: Collection[str] = (),
     artifact: str = "",
     check_cancelled: Callable[[], None] = nothing,
     advance: Callable[[int], None] = nothing,
@@ -38,7 +39,10 @@ def unpack_into(
     proven: bool = False,
 ) -> Unpacked:
     """Unpack ``archive`` into ``root/into``, make its links as if no other archive followed, and return what came out."""
-    target = UnpackTarget(root, into, TakenPaths((existing or {}).values()), artifact, proven)
+    taken = TakenPaths((existing or {}).values())
+    for path in planned:
+        taken.plan(path, path)
+    target = UnpackTarget(root, into, taken, artifact, proven)
     limits = Limits(max_bytes, max_members)
     done = unpack(archive, form, target, check_cancelled=check_cancelled, advance=advance, limits=limits)
     depth = into.count("/") + 1 if into else 0

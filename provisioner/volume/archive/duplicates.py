@@ -46,7 +46,10 @@ class TreeContents:
         self._existing: Mapping[str, Entry] = existing.entries
         self._planned: Mapping[str, str] = existing.planned
         self._existing_directories: Mapping[str, str] = existing.directories
+        self._others: dict[str, str] = {}
+        """Where the volume folds names: the paths of other artifacts' files by what they have in common."""
         if folds:
+            self._others = {folded(path): path for path in (*existing.planned, *existing.entries)}
             self._existing = {folded(path): entry for path, entry in existing.entries.items()}
             self._planned = {folded(path): name for path, name in existing.planned.items()}
             self._existing_directories = {folded(path): below for path, below in existing.directories.items()}
@@ -67,8 +70,16 @@ class TreeContents:
         return entry
 
     def existing(self, path: str) -> Entry | None:
-        """Return what an earlier artifact has put at ``path``."""
-        return self._existing.get(self.key(path))
+        """Return what an earlier artifact has put at ``path``.
+
+        Raises:
+            VolumeError: an artifact has a file at another path that the volume takes for the same.
+        """
+        key = self.key(path)
+        other = self._others.get(key, path)
+        if other != path:
+            raise colliding_names(f"{self._archive}, together with another file of this data set,", other, path)
+        return self._existing.get(key)
 
     def at(self, path: str) -> Entry | None:
         """Return what is at ``path``, by this archive or by another artifact; ``None``: nothing, or a file that is to come."""
