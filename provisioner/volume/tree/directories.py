@@ -67,7 +67,7 @@ class OpenDirectories:
             OSError: from the system; also if a directory above it is missing, or is a link.
         """
         directory, _, name = path.rpartition("/")
-        if name in _NO_NAMES or "\0" in name:
+        if name in _NO_NAMES or "\0" in name or path.startswith("/"):
             raise _not_plain(path)
         if not HAS_DIR_FD:
             self._check_by_path(directory)
@@ -87,7 +87,7 @@ class OpenDirectories:
         while handle is None:
             above = above.rpartition("/")[0]
             handle = self._top if not above else self._handles.get(above)
-        for name in directory[len(above) :].lstrip("/").split("/") if above else directory.split("/"):
+        for name in directory[len(above) + 1 :].split("/") if above else directory.split("/"):
             if name in _NO_NAMES or "\0" in name:
                 raise _not_plain(directory)
             above = f"{above}/{name}" if above else name
