@@ -18,7 +18,15 @@ from provisioner.engine.plain_files import PlainFiles
 from provisioner.engine.reuse import Reuse
 from provisioner.engine.staged_tree import StagedTree
 from provisioner.engine.unpack import Unpacker
-from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NoRoomError, ProvisionerError, error_to_report
+from provisioner.errors import (
+    TRY_NEXT_AFTER,
+    ConfigurationError,
+    NoRoomError,
+    ProvisionerError,
+    VolumeError,
+    VolumeNotWritableError,
+    error_to_report,
+)
 from provisioner.planning.capacity import space_hint
 from provisioner.units import format_pair
 from provisioner.volume.archive.names import check_names
@@ -149,8 +157,12 @@ class DataSetBuilder:
                 self._claims.add(part.entries)
                 self._progress.add_present(artifact.size.value if artifact.size else 0)
         if staged:
-            # It will be written again, and must not count twice against the limits.
-            self._tree.remove_leftovers(self._claims.settle().entries)
+            try:
+                self._remove_leftovers(has_parts=bool(parts))
+            except (VolumeError, VolumeNotWritableError) as error:
+                _LOGGER.warning("%s; it takes space and is left there, and the tree is begun again", error.message)
+                self._tree.set_aside()
+                return self._collect_parts(resolved, inventory)
         self._plan_paths(missing)
         check_fits(self._step, [artifacts[0] for artifacts in missing.values()])
         needed = [NeededFile(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
@@ -167,6 +179,17 @@ class DataSetBuilder:
         # The claims are as large as the manifest, and publishing needs memory of its own.
         self._claims.clear()
         return parts
+
+    def _remove_leftovers(self, *, has_parts: bool) -> None:
+        """Remove what an earlier attempt left in the tree: it will be written again, and must not count twice.
+
+        Raises:
+            VolumeError: something cannot be removed, or the volume failed.
+        """
+        if has_parts:
+            self._tree.remove_leftovers(lambda: self._claims.settle().entries)
+        else:
+            self._tree.create(empty=True)
 
     def _plan_paths(self, missing: Mapping[str, Sequence[Artifact]]) -> None:
         """Check that the volume can hold the plain files side by side, and let archives know of them.

@@ -6,6 +6,7 @@ Both survive the death of a run: the next one hashes what is recorded, and reuse
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ class StagedTree:
         self._staging = layout.staging
         self.path = layout.staged_tree(dataset, version)
         self._records = layout.staged_parts(dataset, version)
+        self._discarded = layout.staging_discarded
         self._keeps_archives = keeps_archives
         self._check_cancelled = check_cancelled
 
@@ -80,23 +82,34 @@ class StagedTree:
         with disk_errors("listing the staged tree", self.path), TreeReader(self.path) as tree:
             return next(tree.names(self._check_cancelled), None) is not None
 
-    def remove_leftovers(self, kept: Collection[str]) -> None:
-        """Remove the files and links that an earlier run left in the tree, but for those at the paths ``kept``.
+    def remove_leftovers(self, kept: Callable[[], Collection[str]]) -> None:
+        """Remove the files and links that an unfinished attempt left in the tree.
+
+        Args:
+            kept: returns the paths of files and links that stay; asked when the tree is listed, since others may write to it.
+
+        Raises:
+            VolumeError: something cannot be removed, or the volume failed.
+            ProvisionerError: the run must end.
+        """
+        with disk_errors("listing the staged tree", self.path), TreeReader(self.path) as tree:
+            found = [path for path, kind in tree.names(self._check_cancelled) if kind != "folder"]
+        paths = kept()
+        with disk_errors("removing what an earlier attempt left", self.path), TreeWriter(self.path) as tree:
+            for path in found:
+                if path not in paths:
+                    self._check_cancelled()
+                    tree.remove(path)
+
+    def set_aside(self) -> None:
+        """Give the tree, in which something cannot be removed, a name at which it is in nobody's way, and create a new one.
 
         Raises:
             VolumeError: the volume failed.
-            ProvisionerError: the run must end.
         """
-        if not kept:
-            self.create(empty=True)
-            return
-        with disk_errors("listing the staged tree", self.path), TreeReader(self.path) as tree:
-            names = tree.names(self._check_cancelled)
-            leftovers = [path for path, kind in names if kind != "folder" and path not in kept]
-        with disk_errors("removing what an earlier run left", self.path), TreeWriter(self.path) as tree:
-            for path in leftovers:
-                self._check_cancelled()
-                tree.remove(path)
+        with disk_errors("moving the staged tree out of the way", self.path):
+            os.rename(self.path, self._discarded())
+        self.create(empty=True)
 
     def recorded_part(self, artifact: Artifact) -> Part | None:
         """Return what an archive has put into the tree, if a record says so and all its files hash right.

@@ -18,7 +18,7 @@ from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -86,7 +86,7 @@ class Unpacker:
             NoRoomError: there is no space for what comes out.
             ProvisionerError: the volume failed, or the run must end.
         """
-        with self._turn:
+        with self._turn, self._cleared_after_wrong_bytes():
             self._progress.begin_unpacking(artifact.name, artifact.unpacked_size.value if artifact.unpacked_size else None)
             try:
                 result = unpack(
@@ -115,6 +115,18 @@ class Unpacker:
             self._claims.add(part.entries)
             self._tree.record_part(artifact, part)
         return part
+
+    @contextlib.contextmanager
+    def _cleared_after_wrong_bytes(self) -> Generator[None, None, None]:
+        """Remove what came out of wrong bytes: the archive is fetched again, and must not count twice against the limits."""
+        budget = self._limits.budget
+        unpacked_before = budget.unpacked
+        try:
+            yield
+        except (IntegrityError, UpstreamChangedError):
+            self._tree.remove_leftovers(lambda: self._claims.settle().entries)
+            budget.clear_unpacked(unpacked_before)
+            raise
 
     def _advance(self, artifact: Artifact, count: int) -> None:
         self._limits.budget.settle(count)

@@ -152,10 +152,10 @@ class Budget:
         with self._lock:
             self.reserved = 0
 
-    def clear_unpacked(self) -> None:
-        """Begin to count again what is unpacked."""
+    def clear_unpacked(self, count: int = 0) -> None:
+        """Count again what is unpacked, from ``count`` bytes on: the others were removed."""
         with self._lock:
-            self.unpacked = self._credit = 0
+            self.unpacked, self._credit = count, 0
 
     def _charge(self, bounds: Sequence[Bound], count: int) -> None:
         for bound in self._tree:
