@@ -24,6 +24,7 @@ Kind = Literal[
     "redirect",  # answer with a redirect to `location`
     "html",  # answer 200 with an error page instead of the file
     "delay",  # wait `seconds` before answering
+    "hold",  # wait before answering until the rule's gate is released; what else applies, applies then
     "reset",  # RST once `after` body bytes are out (None: before the status line)
     "close",  # orderly close once `after` body bytes are out: the body is too short
     "stall",  # hold the connection at `after` until the server stops or the rule's gate is released
@@ -42,9 +43,9 @@ Kind = Literal[
     "bad_path",  # the listing names a file called `body` (by default `../x`)
 ]
 
-REQUEST_KINDS: Final[tuple[Kind, ...]] = ("crowd", "status", "redirect", "html", "delay")
+REQUEST_KINDS: Final[tuple[Kind, ...]] = ("hold", "crowd", "status", "redirect", "html", "delay")
 BODY_KINDS: Final[tuple[Kind, ...]] = ("reset", "close", "stall", "gate", "throttle", "flip")
-HOLDING_KINDS: Final[tuple[Kind, ...]] = ("stall", "gate")
+HOLDING_KINDS: Final[tuple[Kind, ...]] = ("stall", "gate", "hold")
 
 
 class Gate:
@@ -172,7 +173,7 @@ class Rule:
     most: int = 1
     """How many requests a server answers at once (`crowd`)."""
     gate: str = ""
-    """Name of the gate of `gate` and `stall`; made up from the rule's number when empty."""
+    """Name of the gate of `gate`, `stall` and `hold`; made up from the rule's number when empty."""
     number: int = 0
     """Given by the book."""
     matched: int = 0

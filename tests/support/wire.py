@@ -417,6 +417,8 @@ class Handler(BaseHTTPRequestHandler):
                 if not rule.status:
                     raise HangUp(reset=False)
                 answer = answer or _faulty_answer(rule)
+            elif rule.kind in HOLDING_KINDS:
+                self._act(rule, probe)
             elif rule.kind == "delay":
                 probe.fired(rule)
                 self.server.application.stopping.wait(rule.seconds)
