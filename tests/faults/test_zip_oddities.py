@@ -450,6 +450,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         packed_zip(Part(b"a", AUDIO, index={"packed": 310, "size": 310}, local_extra=b""), B),
         "overlap",
     ),
+    "content that ends with the next member's first byte": (
+        packed_zip(Part(b"a", AUDIO, index={"packed": len(AUDIO) + 1, "size": len(AUDIO) + 1}), B),
+        "overlap",
+    ),
     "own extra fields that reach into the next member": (
         packed_zip(Part(b"a", AUDIO, local={"name_length": 40}), B),
         "",
