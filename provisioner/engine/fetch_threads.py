@@ -127,8 +127,10 @@ class FetchThreads:
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"fetch-{self.label}", daemon=True)
-        self._threads.append(thread)
         thread.start()
+        # Only now: whoever waits for all threads must not meet one that was not started. It cannot miss this one either,
+        # since the thread that starts it is among those waited for, or is the one that waits.
+        self._threads.append(thread)
 
     def _work(self) -> None:
         me = threading.get_ident()

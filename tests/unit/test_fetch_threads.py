@@ -123,6 +123,25 @@ def failing(error: BaseException) -> Callable[[], None]:
     return act
 
 
+def test_a_replacement_is_waited_for_only_when_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that waits for all others meets none that was not started yet, however slowly it starts."""
+    threads = FetchThreads(2, label="test", check_cancelled=lambda: None)
+    start = threading.Thread.start
+    early: list[threading.Thread] = []
+
+    def watched(thread: threading.Thread) -> None:
+        early.extend(other for other in threads._threads if other is thread)
+        start(thread)
+
+    def fetch() -> None:
+        with threads.releasing_connection():
+            pass
+
+    monkeypatch.setattr(threading.Thread, "start", watched)
+    threads.run([FileJob(fetch, is_large=True) for _ in range(8)], files_at_once=lambda: 2)
+    assert early == []
+
+
 def test_the_first_failure_ends_it() -> None:
     """Files that have not begun are left, those on their way are abandoned, and the failure is raised."""
     threads, begun, meeting = threads_of(2), threading.Event(), Meeting(1)
