@@ -55,6 +55,8 @@ http {{
   limit_conn_zone $binary_remote_addr zone=clients:1m;
   include maps.conf;
   map $arg_cursor $page {{ "" 0; default $arg_cursor; }}
+  # No header is sent for an empty value.
+  map $next_page $next_link {{ "" ""; default '<http://$http_host$next_page>; rel="next"'; }}
   # Who came by the far port of the Hub is sent to the far port of the files.
   map $http_host $files_host {{ default "127.0.0.1:{cdn}"; "127.0.0.1:{far_hub}" "127.0.0.1:{far_files}"; }}
 
@@ -63,7 +65,7 @@ http {{
     root hub;
     location ~ ^/api/datasets/{owner}/(?<repo>[^/]+)/tree/ {{
       default_type application/json;
-      if ($next_page) {{ add_header Link "<http://$http_host$next_page>; rel=\\"next\\""; }}
+      add_header Link $next_link;
       try_files /$repo/tree-$page.json =404;
     }}
     location ~ ^/api/datasets/{owner}/(?<repo>[^/]+)(/revision/[^/]+)?$ {{
