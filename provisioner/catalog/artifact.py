@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from provisioner.redaction import without_user
@@ -42,11 +41,14 @@ class Artifact:
     """Bytes after unpacking; ``None``: unknown."""
     is_named: bool = True
     """Whether ``name`` is the file's own; otherwise its server may state a better one."""
+    _content_id: str = field(default="", init=False, repr=False, compare=False)
+    """Computed when it is needed first: it is asked for several times, and kept in the manifest in any case."""
 
     @property
     def path(self) -> str:
         """The path in the tree of a file that is not unpacked."""
-        return posixpath.join(self.into, posixpath.basename(self.name))
+        name = self.name.rpartition("/")[2]
+        return f"{self.into}/{name}" if self.into else name
 
     @property
     def key(self) -> str:
@@ -58,8 +60,11 @@ class Artifact:
     @property
     def content_id(self) -> str:
         """An identifier of the part of a tree that this artifact becomes: the same id means the same files at the same paths."""
-        target = self.into if self.unpack != "none" else self.path
-        return hashlib.sha256(f"{self.key}\n{self.unpack}\n{target}".encode()).hexdigest()[:32]
+        if not self._content_id:
+            target = self.into if self.unpack != "none" else self.path
+            found = hashlib.sha256(f"{self.key}\n{self.unpack}\n{target}".encode()).hexdigest()[:32]
+            object.__setattr__(self, "_content_id", found)
+        return self._content_id
 
     @property
     def exact_size(self) -> int | None:

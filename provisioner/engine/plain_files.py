@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.staged_tree import Part, file_entry
@@ -34,6 +35,7 @@ class PlainFiles:
             charge: called with the number of bytes before they are written; raises if there must not be more.
         """
         self._tree = tree
+        self._shown = os.fspath(tree)
         self._claims = claims
         self._charge = charge
         self._idle: list[TreeWriter] = []
@@ -55,7 +57,7 @@ class PlainFiles:
         """
         entry = file_entry(artifact, len(data), sha256)
         if self._claims.claim(entry):
-            with self._writer() as tree, disk_errors(f"writing {self._tree / entry.path}", self._tree, needed=len(data)):
+            with self._writer() as tree, disk_errors(f"writing {self._shown}/{entry.path}", self._tree, needed=len(data)):
                 tree.directory(entry.path.rpartition("/")[0])
                 self._charge(len(data))
                 tree.write(entry.path, data)
@@ -94,7 +96,7 @@ class PlainFiles:
 
     def _put(self, staged: Blob | RangedFile, moved: str | None, path: str, size: int) -> None:
         """Move the staged file to a path, or link or copy it from where it was moved."""
-        with self._writer() as tree, disk_errors(f"placing {self._tree / path}", self._tree, needed=size if moved else None):
+        with self._writer() as tree, disk_errors(f"placing {self._shown}/{path}", self._tree, needed=size if moved else None):
             tree.directory(path.rpartition("/")[0])
             if moved is None:
                 staged.move_to(lambda source: tree.place(source, path))

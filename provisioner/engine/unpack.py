@@ -11,9 +11,6 @@ from provisioner.engine.fetch_threads import AbandonedError
 from provisioner.engine.staged_tree import Part
 from provisioner.errors import NOT_THE_FILE, IntegrityError, UpstreamChangedError
 from provisioner.planning.capacity import most_bytes
-from provisioner.volume.archive.limits import Limits
-from provisioner.volume.archive.target import UnpackTarget
-from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.manifest import Manifest
 
@@ -86,6 +83,11 @@ class Unpacker:
             NoRoomError: there is no space for what comes out.
             ProvisionerError: the volume failed, or the run must end.
         """
+        # A data set without archives needs none of the readers.
+        from provisioner.volume.archive.limits import Limits  # noqa: PLC0415
+        from provisioner.volume.archive.target import UnpackTarget  # noqa: PLC0415
+        from provisioner.volume.archive.unpack import unpack  # noqa: PLC0415
+
         with self._turn, self._cleared_after_wrong_bytes():
             self._progress.begin_unpacking(artifact.name, artifact.unpacked_size.value if artifact.unpacked_size else None)
             try:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.remote.dialing import Dialer
 from provisioner.remote.proxies import NO_PROXIES, Proxies
+from provisioner.remote.tls import SharedTlsContext
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -43,3 +45,13 @@ class Network:
     """Refuse every request but those for ``file:`` URLs."""
     dialer: Dialer = field(default_factory=Dialer)
     """Makes the connections of all clients."""
+    tls: SharedTlsContext = field(default_factory=SharedTlsContext)
+    """The TLS settings of all clients; use :meth:`tls_context`."""
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return the TLS settings that clients share, which must not be changed.
+
+        Raises:
+            ConfigurationError: see :func:`provisioner.remote.tls.tls_context`.
+        """
+        return self.tls.get(self.ca_file, self.dialer.pace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -53,6 +54,22 @@ def tls_context(ca_file: Path | None, pace: Pace | None = None) -> ssl.SSLContex
 
         context.sslsocket_class = tls_socket_class(pace)
     return context
+
+
+class SharedTlsContext:
+    """TLS settings that are made when the first connection needs them: to read the system's certificates takes time."""
+
+    def __init__(self) -> None:
+        """Make nothing yet."""
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+
+    def get(self, ca_file: Path | None, pace: Pace | None) -> ssl.SSLContext:
+        """Return the same settings at every call; for the arguments and errors see :func:`tls_context`."""
+        with self._lock:
+            if self._context is None:
+                self._context = tls_context(ca_file, pace)
+            return self._context
 
 
 def _check_kind(ca_file: Path) -> None:

@@ -21,6 +21,7 @@ _INVISIBLE: Final = "\ufeff\u200b\u200e\u200f\u2060\u00ad"
 """A byte order mark, and characters without a width that a copy from a web page brings along."""
 _AROUND: Final = re.compile(rf"^[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+$")
 _COMMENT: Final = re.compile(r"(?:^|\s)#")
+_ASSIGNMENT: Final = re.compile(r"(?:export\s+)?(\w+)\s*=")
 
 
 class Problem(NamedTuple):
@@ -50,7 +51,7 @@ def problem_of(text: str, names: Collection[str] = (), *, is_list: bool = False)
     """
     if _COMMENT.search(text):
         return Problem("a '#' behind a blank looks like a comment behind the value", "Write the comment on a line of its own.")
-    if names and (found := re.match(rf"(?:export\s+)?({'|'.join(map(re.escape, names))})\s*=", text)):
+    if (found := _ASSIGNMENT.match(text)) and found[1] in names:
         return Problem(f"the value begins with '{found[1]}='", "Write the value alone.")
     if not is_list and text and (text[0] in QUOTES or text[-1] in QUOTES):
         return Problem("a quote has no partner at the other end of the value", "Write the value without quotes.")

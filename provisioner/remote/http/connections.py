@@ -13,7 +13,6 @@ from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.tls import tls_context
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping
 
     from provisioner.remote.network import Network
@@ -77,7 +76,6 @@ class Connections:
         self._network = network
         self._per_host = per_host
         self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
         self._bare: dict[str, Pool] = {}
         """By origin."""
         self._proxied: dict[str | None, Pool] = {}
@@ -103,10 +101,12 @@ class Connections:
         from provisioner.remote.http.pool import BarePool  # noqa: PLC0415 - a start with nothing to do must not pay for it
 
         with self._lock:
-            if self._context is None:
-                self._context = tls_context(self._network.ca_file, self._network.dialer.pace)
             pool = BarePool(
-                origin, self._context, self._network.dialer, connect_seconds=CONNECT_SECONDS, stall_seconds=STALL_SECONDS
+                origin,
+                self._network.tls_context,
+                self._network.dialer,
+                connect_seconds=CONNECT_SECONDS,
+                stall_seconds=STALL_SECONDS,
             )
             return self._bare.setdefault(origin, pool)
 

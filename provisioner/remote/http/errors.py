@@ -16,6 +16,7 @@ from provisioner.errors import ConfigurationError, ProvisionerError, RemoteRefus
 from provisioner.redaction import redact_line, show_url
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.pace import TooSlowError
+from provisioner.remote.proxies import NO_PROXIES, Proxies
 from provisioner.remote.retry import Transient
 
 if TYPE_CHECKING:
@@ -72,13 +73,13 @@ class _Failure(NamedTuple):
 
 
 @contextlib.contextmanager
-def transport_errors(url: str, cancellation: Cancellation, proxy: str | None = None) -> Iterator[None]:
+def transport_errors(url: str, cancellation: Cancellation, proxies: Proxies = NO_PROXIES) -> Iterator[None]:
     """Raise transport errors in the block as ours; a transfer that was closed on request raises the reason to stop.
 
     Args:
         url: what is requested.
         cancellation: knows whether the transfer was closed on request.
-        proxy: the proxy to which a connection is made, if one is made in the block and not to the host itself.
+        proxies: those to which a connection is made, if one is made in the block.
     """
     try:
         yield
@@ -86,7 +87,7 @@ def transport_errors(url: str, cancellation: Cancellation, proxy: str | None = N
         raise
     except Exception as error:
         cancellation.raise_if_requested()
-        if (ours := transport_error(error, url, proxy=proxy)) is None:
+        if (ours := transport_error(error, url, proxy=proxies.for_url(url))) is None:
             raise
         raise ours from error
 

@@ -192,13 +192,19 @@ class BarePool:
     """Connections to one origin; safe for several threads."""
 
     def __init__(
-        self, origin: str, context: ssl.SSLContext, dialer: Dialer, *, connect_seconds: float, stall_seconds: float
+        self,
+        origin: str,
+        tls_context: Callable[[], ssl.SSLContext],
+        dialer: Dialer,
+        *,
+        connect_seconds: float,
+        stall_seconds: float,
     ) -> None:
         """Open nothing yet.
 
         Args:
             origin: scheme, host and port, as URLs of it begin.
-            context: for ``https``.
+            tls_context: returns the TLS settings; called for ``https`` alone.
             dialer: makes the connections.
             connect_seconds: how long making a connection may take.
             stall_seconds: how long a connection may deliver nothing.
@@ -212,7 +218,7 @@ class BarePool:
         self._host = parts.hostname or ""
         self._port = parts.port
         self._authority = parts.netloc
-        self._context = context
+        self._tls_context = tls_context
         self._dialer = dialer
         self._connect_seconds = connect_seconds
         self._stall_seconds = stall_seconds
@@ -267,7 +273,7 @@ class BarePool:
         timeout = self._connect_seconds
         connection: http.client.HTTPConnection
         if self._scheme == "https":
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls_context())
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
         # What the library calls to connect; there is no public way to hand it in.

@@ -111,7 +111,7 @@ class Requester:
             network.cancellation.raise_if_requested()
             if cookies is not None:
                 sent = _with_cookies(sent, cookies.header(current))
-            with transport_errors(current, network.cancellation, network.proxies.for_url(current)):
+            with transport_errors(current, network.cancellation, network.proxies):
                 # What the URL itself says of its user comes before what is for the whole Hub.
                 response = self._connections.request(without_user(current), {**sent, **login_headers(current)})
             try:

@@ -27,7 +27,6 @@ from provisioner.remote.http.redirects import MAX_REDIRECTS, REDIRECTS
 from provisioner.remote.hub.backend import DialedBackend
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.retry import Transient, transient_error
-from provisioner.remote.tls import tls_context
 from provisioner.remote.urls import login_headers, origin_of
 
 if TYPE_CHECKING:
@@ -68,7 +67,6 @@ class HubTransport(httpx2.BaseTransport):
             token_origins: origins to which a request may carry it.
         """
         self._network = network
-        self._context = tls_context(network.ca_file, network.dialer.pace)
         self._token = token
         self._token_origins = token_origins
         self._lock = threading.Lock()
@@ -183,7 +181,7 @@ class HubTransport(httpx2.BaseTransport):
         with self._lock:
             if proxy not in self._routes:
                 try:
-                    route = httpx2.HTTPTransport(verify=self._context, trust_env=False, proxy=proxy)
+                    route = httpx2.HTTPTransport(verify=self._network.tls_context(), trust_env=False, proxy=proxy)
                 except (ValueError, ImportError, httpx2.InvalidURL) as error:
                     raise ConfigurationError(
                         f"the proxy {redact_line(str(proxy))} cannot be used: {redact_line(str(error))}",
