@@ -65,7 +65,6 @@ class DataSetBuilder:
         limits: BuildLimits,
         cancellation: Cancellation,
         progress: BuildProgress,
-        connections: int,
         damage: Damage | None = None,
     ) -> None:
         """Prepare; nothing is read or written yet.
@@ -79,11 +78,10 @@ class DataSetBuilder:
             limits: what may be written.
             cancellation: ends the work.
             progress: is told how it gets on.
-            connections: how many requests at once.
             damage: what is wrong with this very version, which is repaired; ``None``: it is not there.
         """
         recipe, check = step.recipe, cancellation.raise_if_requested
-        threads = FetchThreads(connections, label=recipe.label, check_cancelled=check)
+        threads = FetchThreads(transfers.requests_at_once, label=recipe.label, check_cancelled=check)
         self._step = step
         self._limits = limits
         self._sources = sources

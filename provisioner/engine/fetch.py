@@ -96,7 +96,7 @@ class Fetcher:
 
         Args:
             transfers: fetches single files.
-            threads: one for each connection.
+            threads: each uses one connection at a time.
             unpacker: is handed the archives.
             files: is handed all other files.
             progress: is told of bytes that arrived.
@@ -134,7 +134,7 @@ class Fetcher:
             return FileJob(fetch, needed.is_large)
 
         # Archives that do not all have space on the volume come one after the other.
-        files_at_once = self._transfers.connections_for_small_files if self._keeps_archives else lambda: 1
+        files_at_once = self._transfers.small_files_at_once if self._keeps_archives else lambda: 1
         self._threads.run(map(job_of, files), files_at_once=files_at_once)
         return parts
 

@@ -1,4 +1,4 @@
-"""The threads that fetch the files of one source, one for each connection.
+"""The threads that fetch the files of one source, each over one connection at a time.
 
 Each takes the next file, or helps with a large one that arrives in ranges and has use for more connections.
 """
@@ -38,13 +38,13 @@ class FileJob:
 
 
 class FetchThreads:
-    """A fixed number of connections, over all files of one source."""
+    """As many threads as requests are worth while, over all files of one source; more are started when more are."""
 
-    def __init__(self, connections: int, *, label: str, check_cancelled: Callable[[], None]) -> None:
+    def __init__(self, connections: Callable[[], int], *, label: str, check_cancelled: Callable[[], None]) -> None:
         """Prepare; no thread is started yet.
 
         Args:
-            connections: how many threads; each uses one connection at a time.
+            connections: returns how many threads may fetch now; each uses one connection at a time.
             label: names the data set, in threads' names.
             check_cancelled: raises when the run must end.
         """
@@ -58,6 +58,10 @@ class FetchThreads:
         """Files that are being fetched."""
         self._running_large = 0
         self._threads: list[threading.Thread] = []
+        self._busy = 0
+        """Threads that use a connection."""
+        self._idle = 0
+        """Threads that have nothing to do now, or were just started."""
         self._replaced: set[int] = set()
         """Threads that have released their connection, and end with their job."""
         self._shared: list[RangedFetch] = []
@@ -90,8 +94,7 @@ class FetchThreads:
         self._failures.clear()
         if not self._jobs:
             return
-        for _ in range(self.connections - 1):
-            self._start_thread()
+        self._busy, self._idle = 0, 1
         self._work()
         while self._threads:
             self._threads.pop().join()
@@ -101,7 +104,7 @@ class FetchThreads:
 
     @contextlib.contextmanager
     def releasing_connection(self) -> Iterator[None]:
-        """Let a new thread replace the calling one, whose job for a large file uses no connection from here to its end.
+        """Let another thread replace the calling one, whose job for a large file uses no connection from here to its end.
 
         If the job needs one after all, because what came is of no use, there is one more for that time.
         """
@@ -110,7 +113,8 @@ class FetchThreads:
                 self._replaced.add(threading.get_ident())
                 self._running -= 1
                 self._running_large -= 1
-                self._start_thread()
+                self._busy -= 1
+                self._offer_work()
         yield
 
     @contextlib.contextmanager
@@ -118,7 +122,7 @@ class FetchThreads:
         """Let threads without a file of their own help with ``fetch`` while the block runs, as far as it has use for them."""
         with self._changed:
             self._shared.append(fetch)
-            self._changed.notify_all()
+            self._offer_work()
         try:
             yield
         finally:
@@ -126,39 +130,67 @@ class FetchThreads:
                 self._shared.remove(fetch)
 
     def _start_thread(self) -> None:
+        self._idle += 1
         thread = threading.Thread(target=self._work, name=f"fetch-{self.label}", daemon=True)
         thread.start()
         # Only now: whoever waits for all threads must not meet one that was not started. It cannot miss this one either,
         # since the thread that starts it is among those waited for, or is the one that waits.
         self._threads.append(thread)
 
+    def _offer_work(self) -> None:
+        """See to it that a thread looks for what else there is to do; the lock is held.
+
+        One is always idle while there may be more to do: it notices when more connections are worth while.
+        """
+        if not self._idle:
+            self._start_thread()
+        elif self._busy < self.connections():
+            self._changed.notify()
+
     def _work(self) -> None:
         me = threading.get_ident()
-        while me not in self._replaced and (task := self._next_task()) is not None:
+        task = self._next_task()
+        while task is not None:
             try:
                 task()
             except AbandonedError:
                 pass
             except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
                 self._failures.append(error)
+            task = None if me in self._replaced else self._next_task(was_busy=True)
         with self._changed:
             self._replaced.discard(me)
             self._changed.notify_all()
 
-    def _next_task(self) -> Callable[[], None] | None:
+    def _next_task(self, *, was_busy: bool = False) -> Callable[[], None] | None:
         """Wait for something to do; ``None``: everything is done, or something failed."""
         with self._changed:
+            if was_busy:
+                self._busy -= 1
+                self._idle += 1
             while not self._failures:
-                # Large files first: a data set is complete when its last byte is there.
-                shared = next((fetch for fetch in self._shared if fetch.wants_help), None)
-                if shared is not None:
-                    return shared.help
-                if self._jobs and self._running < self._files_at_once() and self._may_start(self._jobs[0]):
-                    return self._start(self._jobs.popleft())
+                task = self._take_task() if self._busy < self.connections() else None
+                if task is not None:
+                    self._idle -= 1
+                    self._busy += 1
+                    if self._shared or (self._jobs and self._running < self._files_at_once()):
+                        self._offer_work()
+                    return task
                 if not self._jobs and not self._running:
                     break
                 self._changed.wait(_POLL_SECONDS)
+            self._idle -= 1
             self._changed.notify_all()
+        return None
+
+    def _take_task(self) -> Callable[[], None] | None:
+        """Return what to do next, if there is anything now; the lock is held."""
+        # Large files first: a data set is complete when its last byte is there.
+        shared = next((fetch for fetch in self._shared if fetch.wants_help), None)
+        if shared is not None:
+            return shared.help
+        if self._jobs and self._running < self._files_at_once() and self._may_start(self._jobs[0]):
+            return self._start(self._jobs.popleft())
         return None
 
     def _may_start(self, job: FileJob) -> bool:

@@ -168,7 +168,6 @@ class StepRunner:
             limits=BuildLimits(self._session, step.recipe),
             cancellation=self._cancellation,
             progress=progress,
-            connections=self._settings.connections,
         )
         try:
             return builder.build(self._store.reader.inventory(measured=False), now)

@@ -141,7 +141,6 @@ class VersionRepairer:
             limits=BuildLimits(self._session, recipe),
             cancellation=self._cancellation,
             progress=progress,
-            connections=self._session.settings.connections,
             damage=Damage(receipt, wrong, checked.published),
         )
         try:

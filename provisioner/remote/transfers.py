@@ -41,9 +41,13 @@ class Transfers:
     def __init__(self, http: HttpClient) -> None:
         self._http = http
 
-    def connections_for_small_files(self) -> int:
-        """Return how many small files are worth fetching at once."""
-        return self._http.connections_for_small_files()
+    def requests_at_once(self) -> int:
+        """Return how many requests at once are worth while now."""
+        return self._http.concurrency.requests
+
+    def small_files_at_once(self) -> int:
+        """Return how many small files are worth fetching at once now."""
+        return self._http.concurrency.small_files
 
     def fetch(self, artifact: Artifact, sink: Sink, advance: Callable[[int], None], accept: Callable[[], None] = _accept) -> str:
         """Fetch the rest of an artifact into its sink.

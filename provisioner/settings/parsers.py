@@ -35,6 +35,7 @@ _LONGEST_TOKEN: Final = 8192
 TOKEN_PREFIX: Final = "hf_"  # noqa: S105 - the first characters of a token, not a token
 """Every token of the Hub begins with it."""
 
+T = TypeVar("T")
 W = TypeVar("W", bound=str)
 
 
@@ -137,6 +138,20 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def auto_or(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    """Return a parser of ``auto``, which is ``None``, or of what ``parse`` reads."""
+
+    def parse_or_auto(text: str) -> T | None:
+        if text.lower() == "auto":
+            return None
+        try:
+            return parse(text)
+        except BadTextError as error:
+            raise BadTextError(f"{error.problem}, and not `auto`", f"{error.hint[:-1]}, or auto.") from None
+
+    return parse_or_auto
 
 
 def amount(unit: int, unit_name: str) -> Callable[[str], int]:

@@ -265,9 +265,13 @@ class Settings:
     hf_username: str | None = Setting(
         "HF_USERNAME", parsers.owner, "the user's name on the Hub, used when the Hub cannot be asked"
     ).optional
-    connections: int = Setting(
-        "CONNECTIONS", parsers.whole_number(1, 128), "the number of requests at the same time, 1 to 128", default="8"
-    ).required
+    connections: int | None = Setting(
+        "CONNECTIONS",
+        parsers.auto_or(parsers.whole_number(1, 128)),
+        "the number of requests at the same time, 1 to 128; `auto`: as many as bring more, at most 64 to one host",
+        default="auto",
+    ).optional
+    """``None``: as many as bring more."""
     max_rate_bytes: int | None = Setting(
         "MAX_RATE_MB",
         parsers.amount(_MEGABYTE, "MB (10^6 bytes) a second"),

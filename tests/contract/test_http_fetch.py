@@ -117,7 +117,7 @@ def test_connections_are_kept(url: str, hub: HubServer) -> None:
     http = client()
     for _ in range(3):
         http.fetch(url, Memory(), size=len(CONTENT), verifiable=True)
-    (pool,) = http._connections._bare.values()
+    (pool,) = http._requester._connections._bare.values()
     assert isinstance(pool, BarePool)
     assert len(pool._idle) == 1
     assert len(hub.log.entries()) == 3

@@ -146,7 +146,7 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
     sources: Any = SimpleNamespace(resolve=lambda *_: Resolved("url", "", "", tuple(artifacts)))
     local_copies: Any = SimpleNamespace(find=lambda artifact: found[artifact.name])
     progress: Any = _AnyProgress()
-    transfers: Any = None
+    transfers: Any = SimpleNamespace(requests_at_once=lambda: 2, small_files_at_once=lambda: 2)
     settings = SimpleNamespace(max_storage_bytes=None)
     session: Any = SimpleNamespace(store=shop.store, layout=shop.layout, settings=settings, measures_space=True)
     builder = DataSetBuilder(
@@ -158,7 +158,6 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
         limits=BuildLimits(session, recipe),
         cancellation=Cancellation(),
         progress=progress,
-        connections=1,
     )
     inventory = shop.store.reader.inventory()
     tracemalloc.start()

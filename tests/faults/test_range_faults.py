@@ -101,10 +101,14 @@ class Fetch:
         )
         if self.bytes_per_second:
             client._bodies.rate = RateLimiter(self.bytes_per_second, pause=self.time.pause, clock=self.time.clock)
-        threads = FetchThreads(self.connections, label="test", check_cancelled=self.stop.raise_if_requested)
+        threads = FetchThreads(lambda: self.connections, label="test", check_cancelled=self.stop.raise_if_requested)
         assert artifact.size
         with RangedFile.on_disk(
-            self.folder, artifact, artifact.size.value, check_cancelled=threads.check_cancelled, connections=self.connections
+            self.folder,
+            artifact,
+            artifact.size.value,
+            check_cancelled=threads.check_cancelled,
+            connections=lambda: self.connections,
         ) as file:
             self.counted = file.have
             partial = 0
@@ -134,7 +138,7 @@ class Fetch:
         """Return how many bytes the next run finds."""
         assert artifact.size
         with RangedFile.on_disk(
-            self.folder, artifact, artifact.size.value, check_cancelled=self.stop.raise_if_requested, connections=1
+            self.folder, artifact, artifact.size.value, check_cancelled=self.stop.raise_if_requested, connections=lambda: 1
         ) as file:
             return file.have
 
@@ -555,10 +559,10 @@ def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) 
     """A helper that comes after its URL was given up does nothing: another URL is being used."""
     fault = hub.faults.add("status", path="*/f.bin", status=404, since=2)
     client = HttpClient(Network(fetch.time.retry(), fetch.stop))
-    threads = FetchThreads(1, label="test", check_cancelled=fetch.stop.raise_if_requested)
+    threads = FetchThreads(lambda: 1, label="test", check_cancelled=fetch.stop.raise_if_requested)
     artifact = fetch.artifact(url)
     with RangedFile.on_disk(
-        fetch.folder, artifact, len(CONTENT), check_cancelled=fetch.stop.raise_if_requested, connections=1
+        fetch.folder, artifact, len(CONTENT), check_cancelled=fetch.stop.raise_if_requested, connections=lambda: 1
     ) as file:
         form = FileForm("f.bin", size=len(CONTENT), verifiable=True)
         ranged = RangedFetch(client, url, file, form=form, verifiable=True, authorized=False, advance=lambda _count: None)

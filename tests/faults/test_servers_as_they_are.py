@@ -111,8 +111,8 @@ class Fetch:
             with Blob(self.folder, artifact, check_cancelled=check) as blob:
                 transfers.fetch(artifact, blob, lambda _count: None)
                 return blob.path.read_bytes()
-        threads = FetchThreads(3, label="test", check_cancelled=check)
-        with RangedFile.on_disk(self.folder, artifact, len(content), check_cancelled=check, connections=3) as file:
+        threads = FetchThreads(lambda: 3, label="test", check_cancelled=check)
+        with RangedFile.on_disk(self.folder, artifact, len(content), check_cancelled=check, connections=lambda: 3) as file:
 
             def fetch() -> None:
                 transfers.fetch_ranges(artifact, file, threads, lambda _count: None)

@@ -121,9 +121,13 @@ class Fetch:
     def ranges(self) -> bytes:
         """Fetch it in ranges."""
         assert self._artifact.exact_size is not None
-        threads = FetchThreads(3, label="test", check_cancelled=self._stop.raise_if_requested)
+        threads = FetchThreads(lambda: 3, label="test", check_cancelled=self._stop.raise_if_requested)
         with RangedFile.on_disk(
-            self._folder, self._artifact, self._artifact.exact_size, check_cancelled=threads.check_cancelled, connections=3
+            self._folder,
+            self._artifact,
+            self._artifact.exact_size,
+            check_cancelled=threads.check_cancelled,
+            connections=lambda: 3,
         ) as file:
             jobs = [FileJob(lambda: _ignore(self._transfers.fetch_ranges(self._artifact, file, threads, _ignore)), is_large=True)]
             threads.run(jobs, files_at_once=lambda: 1)

@@ -80,7 +80,11 @@ class _Shelf:
         self._contents = contents
 
     @staticmethod
-    def connections_for_small_files() -> int:
+    def requests_at_once() -> int:
+        return 2
+
+    @staticmethod
+    def small_files_at_once() -> int:
         return 2
 
     def fetch_small(self, artifact: Artifact, _size: int, accept: Callable[[bytes], str], _advance: object) -> str:
@@ -335,7 +339,6 @@ class Mixture:
             limits=BuildLimits(session, recipe),
             cancellation=Cancellation(),
             progress=anything,
-            connections=2,
         )
         inventory = self._store.reader.inventory()
         is_orphan = (ID, version) in inventory.orphans

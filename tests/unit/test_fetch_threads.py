@@ -23,7 +23,7 @@ def nothing() -> None:
 
 def threads_of(connections: int) -> FetchThreads:
     """Return threads that are never cancelled."""
-    return FetchThreads(connections, label="test", check_cancelled=nothing)
+    return FetchThreads(lambda: connections, label="test", check_cancelled=nothing)
 
 
 class Meeting:
@@ -125,7 +125,7 @@ def failing(error: BaseException) -> Callable[[], None]:
 
 def test_a_replacement_is_waited_for_only_when_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that waits for all others meets none that was not started yet, however slowly it starts."""
-    threads = FetchThreads(2, label="test", check_cancelled=lambda: None)
+    threads = FetchThreads(lambda: 2, label="test", check_cancelled=lambda: None)
     start = threading.Thread.start
     early: list[threading.Thread] = []
 

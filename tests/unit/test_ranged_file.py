@@ -102,7 +102,7 @@ def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.D
     pieces = NoBytes(there)
     size = len(there) * PIECE
     open_claims: list[Claim] = []
-    with RangedFile(artifact(), size, pieces, check_cancelled=nothing, connections=connections) as file:
+    with RangedFile(artifact(), size, pieces, check_cancelled=nothing, connections=lambda: connections) as file:
         while not file.is_whole:
             claim = file.claim(wait=False) if len(open_claims) < connections else None
             if claim is not None:
@@ -123,7 +123,7 @@ def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.D
 def test_a_window_is_never_exceeded() -> None:
     """While nothing is released, no more is claimed than the window holds."""
     pieces = NoBytes(bytes(100))
-    with RangedFile(artifact(), 100 * PIECE, pieces, check_cancelled=nothing, connections=2, window=WINDOW) as file:
+    with RangedFile(artifact(), 100 * PIECE, pieces, check_cancelled=nothing, connections=lambda: 2, window=WINDOW) as file:
         claimed = 0
         while file.unclaimed > 100 - WINDOW // PIECE:
             claim = file.claim(wait=True)
@@ -135,7 +135,7 @@ def test_a_window_is_never_exceeded() -> None:
 
 def test_a_claim_of_the_old_version(tmp_path: Path) -> None:
     """After a restart the bytes of an older claim are refused, and those that it had written are reported as dropped."""
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as file:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=lambda: 2) as file:
         claim = file.claim(wait=False)
         assert claim is not None
         claim.write(CONTENT[: PIECE + 10])
@@ -149,7 +149,7 @@ def test_a_claim_of_the_old_version(tmp_path: Path) -> None:
 
 def test_the_whole_file(tmp_path: Path) -> None:
     """A whole file is sealed with its SHA-256; the failure of one URL is forgotten for the next URL, an end is not."""
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=2) as file:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=lambda: 2) as file:
         file.fail(RemoteUnavailableError("one URL"))
         with pytest.raises(RemoteUnavailableError):
             file.claim(wait=True)
@@ -165,13 +165,13 @@ def test_the_whole_file(tmp_path: Path) -> None:
 
 def test_wrong_bytes(tmp_path: Path) -> None:
     """Wrong bytes are found, dropped, and not resumed by the next run."""
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as file:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=lambda: 1) as file:
         while (claim := file.claim(wait=False)) is not None:
             claim.write(bytes(claim.end - claim.position))
         with pytest.raises(DigestMismatchError):
             file.seal()
         assert file.have == 0
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=1) as file:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=lambda: 1) as file:
         assert file.have == 0
     assert number_of_pieces(SIZE) == 6
 
@@ -232,7 +232,7 @@ def check_cancelled() -> None:
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[RangedFile]:
     """Return a ranged file on the disk of which nothing has arrived."""
-    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=check_cancelled, connections=2) as made:
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=check_cancelled, connections=lambda: 2) as made:
         yield made
     READINGS.clear()
 
@@ -331,7 +331,7 @@ def test_other_digests(tmp_path: Path, algorithm: str | None) -> None:
         "gitsha1": hashlib.sha1(b"blob %d\0" % SIZE + CONTENT, usedforsecurity=False).hexdigest(),
     }
     what = replace(artifact(), digest=Digest(algorithm, made[algorithm]) if algorithm else None)
-    with RangedFile.on_disk(tmp_path, what, SIZE, check_cancelled=nothing, connections=1) as file:
+    with RangedFile.on_disk(tmp_path, what, SIZE, check_cancelled=nothing, connections=lambda: 1) as file:
         fetch_rest(file)
         assert file.seal() == hashlib.sha256(CONTENT).hexdigest()
 
@@ -339,14 +339,14 @@ def test_other_digests(tmp_path: Path, algorithm: str | None) -> None:
 def test_bytes_without_digest_and_validator(tmp_path: Path) -> None:
     """Without a digest, existing bytes are resumed if they have a validator, and dropped if not."""
     for validator, expected in ((None, 0), ('"one"', PIECE)):
-        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as file:
+        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=lambda: 1) as file:
             file.restart(None)
             file.record_origin("https://files.example.org/f.bin", validator, file.claim_all().version)
             file.recover()
             claim = file.claim(wait=False)
             assert claim is not None
             claim.write(CONTENT[:PIECE])
-        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=1) as file:
+        with RangedFile.on_disk(tmp_path, artifact(None), SIZE, check_cancelled=nothing, connections=lambda: 1) as file:
             assert (file.have, file.resumed) == (expected, expected > 0)
 
 
@@ -403,7 +403,7 @@ class Slow(PieceMemory):
 def test_a_restart_while_a_connection_writes() -> None:
     """No byte of an old version is written among those of the new one, not even by a write that was under way."""
     pieces = Slow(SIZE, "write")
-    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as file:
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=lambda: 1) as file:
         claim = file.claim(wait=False)
         assert claim is not None
         thread = Reading(lambda: claim.write(bytes(PIECE)))
@@ -419,7 +419,7 @@ def test_a_restart_while_a_connection_writes() -> None:
 def test_a_restart_while_a_piece_is_hashed() -> None:
     """The hash of an old version is dropped, and the new version is hashed from its start."""
     pieces = Slow(SIZE, "read")
-    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as file:
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=lambda: 1) as file:
         claim = file.claim(wait=False)
         assert claim is not None
         claim.write(bytes(PIECE))
@@ -442,7 +442,7 @@ class Shortened(PieceFile):
 def test_a_file_that_becomes_shorter_while_it_is_hashed(tmp_path: Path) -> None:
     """A file that gets shorter while it is hashed is an error of the volume, and no thread waits for ever."""
     pieces = Shortened(tmp_path, artifact().key, SIZE, check_cancelled=nothing)
-    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=1) as file:
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=lambda: 1) as file:
         claim = file.claim_all()
         claim.write(CONTENT[: 3 * PIECE])
         with pytest.raises(VolumeError, match=r"f\.bin"):
@@ -470,7 +470,7 @@ class Counted(PieceMemory):
 def test_a_window_moves_with_its_reader(step: int, *, whole: bool) -> None:
     """A whole file passes through a window of four pieces, in ranges or by one connection, and there are never more pieces."""
     pieces = Counted(SIZE)
-    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=2, window=4 * PIECE) as file:
+    with RangedFile(artifact(), SIZE, pieces, check_cancelled=nothing, connections=lambda: 2, window=4 * PIECE) as file:
 
         def write() -> None:
             if whole:
@@ -501,7 +501,7 @@ def test_what_is_outside_the_window_is_fetched_directly() -> None:
         return CONTENT[offset : offset + count]
 
     with RangedFile(
-        artifact(), SIZE, PieceMemory(SIZE), check_cancelled=check_cancelled, connections=1, window=2 * PIECE
+        artifact(), SIZE, PieceMemory(SIZE), check_cancelled=check_cancelled, connections=lambda: 1, window=2 * PIECE
     ) as file:
         thread = reading(lambda: file.reader().read_at(SIZE - 10, 100))
         file.set_direct_fetch(fetch)

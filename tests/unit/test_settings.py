@@ -93,7 +93,7 @@ def test_defaults() -> None:
     assert not settings.dataset_repo_asked
     assert settings.dataset_repo_org is None
     assert not settings.dataset_repo_private
-    assert settings.connections == 8
+    assert settings.connections is None
     assert settings.max_rate_bytes is None
     assert settings.volume_kind == "auto"
     assert settings.staging_dir is None
@@ -196,6 +196,8 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("DATASET_REPO_PRIVATE", "true", "dataset_repo_private", True),
     ("HF_USERNAME", "somebody", "hf_username", "somebody"),
     ("CONNECTIONS", "1", "connections", 1),
+    ("CONNECTIONS", "auto", "connections", None),
+    ("CONNECTIONS", "Auto", "connections", None),
     ("MAX_RATE_MB", "1.5", "max_rate_bytes", 1_500_000),
     ("VOLUME_KIND", "object", "volume_kind", "object"),
     ("STAGING_DIR", "/fast", "staging_dir", Path("/fast")),

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.bodies import BodyReader
 from provisioner.remote.http.codings import FileForm, codings_of
+from provisioner.remote.http.concurrency import Concurrency
 from provisioner.remote.http.connections import Connections
 from provisioner.remote.http.disposition import stated_name
 from provisioner.remote.http.file_fetch import FileFetch
 from provisioner.remote.http.headers import declared_length, range_of, total_size
-from provisioner.remote.http.limits import RateLimiter, SmallFilePace
+from provisioner.remote.http.limits import RateLimiter
 from provisioner.remote.http.local_files import is_local, local_size, read_local
 from provisioner.remote.http.redirects import Requester
 from provisioner.remote.http.refusals import other_size, too_many_bytes
@@ -57,7 +58,7 @@ class HttpClient:
         self,
         network: Network,
         *,
-        connections: int = 8,
+        connections: int | None = None,
         bytes_per_second: float | None = None,
         authorization: Callable[[str], Mapping[str, str]] = lambda _url: {},
     ) -> None:
@@ -65,17 +66,17 @@ class HttpClient:
 
         Args:
             network: what all clients share.
-            connections: how many are used at once, at most.
+            connections: how many requests at once; ``None``: as many as bring more.
             bytes_per_second: budget for all transfers; ``None``: no bound.
             authorization: returns the headers with the user's credentials for a URL.
         """
         self._network = network
-        self._connections = Connections(network, per_host=connections)
-        self._requester = Requester(network, self._connections, authorization)
+        self.concurrency = Concurrency(connections, clock=time.monotonic)
+        """How many requests at once are worth while."""
+        self._requester = Requester(network, Connections(network, self.concurrency), authorization)
         pause = network.cancellation.wait
         rate = RateLimiter(bytes_per_second, pause=pause, clock=time.monotonic) if bytes_per_second else None
         self._bodies = BodyReader(network.cancellation, rate)
-        self._pace = SmallFilePace(connections, clock=time.monotonic)
 
     @property
     def retry(self) -> Retry:
@@ -94,10 +95,6 @@ class HttpClient:
     def rewritten(self, url: str) -> str:
         """Return the URL that is requested in place of ``url`` (``URL_REWRITE``)."""
         return self._network.rewrite(url)
-
-    def connections_for_small_files(self) -> int:
-        """Return how many threads are worth while for :meth:`get`, by how long the latest responses took."""
-        return self._pace.connections
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -150,18 +147,17 @@ class HttpClient:
         return self.retry.call(lambda: show_url(requested), lambda: self._get(requested, size, form, authorized=authorized))
 
     def _get(self, requested: str, size: int, form: FileForm, *, authorized: bool) -> bytes:
-        with self._pace.timed():
-            response = self.open(requested, {}, authorized=authorized).response
-            try:
-                length = declared_length(response)
-                decoder = form.decoder(response.headers, length, requested) if response.status == HTTPStatus.OK else None
-                if decoder is not None:
-                    return self._get_decoded(response, requested, size, decoder)
-                if response.status != HTTPStatus.OK or length not in {None, size}:
-                    raise other_size(requested, size, length, response)
-                data = self._bodies.at_most(response, requested, size)
-            finally:
-                response.close()
+        response = self.open(requested, {}, authorized=authorized).response
+        try:
+            length = declared_length(response)
+            decoder = form.decoder(response.headers, length, requested) if response.status == HTTPStatus.OK else None
+            if decoder is not None:
+                return self._get_decoded(response, requested, size, decoder)
+            if response.status != HTTPStatus.OK or length not in {None, size}:
+                raise other_size(requested, size, length, response)
+            data = self._bodies.at_most(response, requested, size)
+        finally:
+            response.close()
         if len(data) > size:
             raise too_many_bytes(requested, size, data)
         if len(data) < size:
@@ -208,9 +204,9 @@ class HttpClient:
 
     # --- single requests, for transfers in ranges -----------------------------------------------------------------------
 
-    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool) -> Answer:
+    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool, urgent: bool = False) -> Answer:
         """Send one request; see :meth:`provisioner.remote.http.redirects.Requester.open`."""
-        return self._requester.open(url, headers, authorized=authorized)
+        return self._requester.open(url, headers, authorized=authorized, urgent=urgent)
 
     def parts(self, response: Response, url: str) -> Iterator[memoryview]:
         """Yield the body as it arrives; see :meth:`provisioner.remote.http.bodies.BodyReader.parts`."""

@@ -9,12 +9,15 @@ import re
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
+from provisioner.errors import ProvisionerError
+from provisioner.remote.http.concurrency import MOST_OF_HOST, CountedResponse
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.remote.http.concurrency import Concurrency
     from provisioner.remote.network import Network
 
 _PLAIN_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -64,27 +67,36 @@ class Pool(Protocol):
 
 
 class Connections:
-    """Kept connections to every host; safe for several threads."""
+    """Kept connections to every host, as many at once as bring more; safe for several threads."""
 
-    def __init__(self, network: Network, *, per_host: int) -> None:
+    def __init__(self, network: Network, concurrency: Concurrency) -> None:
         """Open nothing yet.
 
         Args:
             network: proxies and certificates.
-            per_host: connections that urllib3 keeps for each host.
+            concurrency: says how many requests a host is sent at once.
         """
         self._network = network
-        self._per_host = per_host
+        self._concurrency = concurrency
         self._lock = threading.Lock()
         self._bare: dict[str, Pool] = {}
         """By origin."""
         self._proxied: dict[str | None, Pool] = {}
         """By proxy; ``None``: for unusual URLs without a proxy."""
 
-    def request(self, url: str, headers: Mapping[str, str]) -> Response:
-        """Send a GET request, by the proxy for the URL if there is one, and return its response.
+    def request(self, url: str, headers: Mapping[str, str], *, urgent: bool = False) -> Response:
+        """Send a GET request when its host may be sent one more, by the proxy for the URL if there is one.
+
+        Args:
+            url: without user and password.
+            headers: all that are sent.
+            urgent: send it at once: those that are being answered may wait for what it brings.
+
+        Returns:
+            The response; until it is closed, the request counts as one of those at once.
 
         Raises:
+            ProvisionerError: the run must end.
             Exception: of the library that sends it; see :func:`provisioner.remote.http.errors.transport_error`.
         """
         scheme, _, rest = url.partition("://")
@@ -95,7 +107,18 @@ class Connections:
             proxy = self._network.proxies.for_url(url)
             is_bare = proxy is None and _PLAIN_HOST.fullmatch(host)
             pool = self._bare_pool(origin) if is_bare else self._proxied_pool(proxy)
-        return pool.request(url, headers)
+        counted = self._concurrency.host(origin)
+        begun = counted.enter(self._network.cancellation.raise_if_requested, waits=not urgent)
+        try:
+            response = pool.request(url, headers)
+        except BaseException as error:
+            if isinstance(error, ConnectionRefusedError):
+                counted.refused()
+            elif not isinstance(error, ProvisionerError):
+                counted.failed()
+            counted.leave(begun, answered=False)
+            raise
+        return CountedResponse(response, counted, begun)
 
     def _bare_pool(self, origin: str) -> Pool:
         from provisioner.remote.http.pool import BarePool  # noqa: PLC0415 - a start with nothing to do must not pay for it
@@ -120,7 +143,7 @@ class Connections:
                     # Not the context of the bare connections: urllib3 changes the one that it is given.
                     tls_context(self._network.ca_file, self._network.dialer.pace),
                     self._network.dialer,
-                    per_host=self._per_host,
+                    per_host=MOST_OF_HOST,
                     connect_seconds=CONNECT_SECONDS,
                     stall_seconds=STALL_SECONDS,
                 )

@@ -58,7 +58,8 @@ class DirectRanges:
 
     def _attempt(self, offset: int, count: int) -> bytes:
         record = self._known_record()
-        answer = self._address.open({"Range": f"bytes={offset}-{offset + count - 1}"})
+        # Requests that are being answered may wait until the reader has gone on.
+        answer = self._address.open({"Range": f"bytes={offset}-{offset + count - 1}"}, urgent=True)
         response = answer.response
         try:
             found = range_of(response)

@@ -66,13 +66,14 @@ class Requester:
         self._connections = connections
         self._authorization = authorization
 
-    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool) -> Answer:
+    def open(self, url: str, headers: Mapping[str, str], *, authorized: bool, urgent: bool = False) -> Answer:
         """Send one request, follow its redirects, and return the response that delivers.
 
         Args:
             url: already rewritten; its user and password are sent to its origin alone.
             headers: sent beside the usual ones.
             authorized: send the user's credentials, to the origin of ``url`` alone.
+            urgent: do not wait until the host may be sent one request more.
 
         Raises:
             Transient: it failed in a way that may pass.
@@ -88,17 +89,17 @@ class Requester:
         if authorized:
             sent.update(self._authorization(without_user(url)))
         try:
-            return self._follow(url, sent, headers, is_hub=authorized)
+            return self._follow(url, sent, headers, is_hub=authorized, urgent=urgent)
         except _RedirectedRefusalError:
             # What refuses is not what was asked: a node that lost the file, or a signature that ended. The next answer of the
             # first host may lead elsewhere.
             pass
         try:
-            return self._follow(url, sent, headers, is_hub=authorized)
+            return self._follow(url, sent, headers, is_hub=authorized, urgent=urgent)
         except _RedirectedRefusalError as refused:
             raise refused.error from None
 
-    def _follow(self, url: str, sent: Mapping[str, str], headers: Mapping[str, str], *, is_hub: bool) -> Answer:
+    def _follow(self, url: str, sent: Mapping[str, str], headers: Mapping[str, str], *, is_hub: bool, urgent: bool) -> Answer:
         """Send a request, with ``sent`` to the origin of ``url`` and with ``headers`` to others, and follow its redirects.
 
         Raises:
@@ -113,7 +114,7 @@ class Requester:
                 sent = _with_cookies(sent, cookies.header(current))
             with transport_errors(current, network.cancellation, network.proxies):
                 # What the URL itself says of its user comes before what is for the whole Hub.
-                response = self._connections.request(without_user(current), {**sent, **login_headers(current)})
+                response = self._connections.request(without_user(current), {**sent, **login_headers(current)}, urgent=urgent)
             try:
                 target = self._checked_target(response, url, current, is_hub=is_hub)
             except (AccessDeniedError, NotFoundError, RemoteRefusedError) as error:

@@ -31,8 +31,12 @@ class RememberedRedirect:
         self._authorized = authorized
         self._there: str | None = None
 
-    def open(self, headers: Mapping[str, str]) -> Answer:
+    def open(self, headers: Mapping[str, str], *, urgent: bool = False) -> Answer:
         """Send one request to where redirects led before, or else to the first URL.
+
+        Args:
+            headers: sent beside the usual ones.
+            urgent: do not wait until the host may be sent one request more.
 
         Raises:
             ProvisionerError: as :meth:`provisioner.remote.http.redirects.Requester.open`.
@@ -41,13 +45,13 @@ class RememberedRedirect:
         if there is not None:
             try:
                 same = origin_of(there) == origin_of(self._requested)
-                return self._client.open(there, headers, authorized=self._authorized and same)
+                return self._client.open(there, headers, authorized=self._authorized and same, urgent=urgent)
             except (AccessDeniedError, NotFoundError, RemoteRefusedError, Transient) as error:
                 # A signed address is good for a while only, and a node may die: the first host says where to go now.
                 self._there = None
                 if isinstance(error, Transient) and error.throttled:
                     raise
-        answer = self._client.open(self._requested, headers, authorized=self._authorized)
+        answer = self._client.open(self._requested, headers, authorized=self._authorized, urgent=urgent)
         self._there = answer.url if answer.is_repeatable and answer.url != self._requested else None
         return answer
 

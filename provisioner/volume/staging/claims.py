@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioner.volume.staging.pieces import PIECE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LARGEST_RANGE: Final = 32 * PIECE
 """Bytes: so long that the wait for the answer is short beside it, on a line of 20 MB/s and 100 ms."""
@@ -16,18 +19,16 @@ SMALLEST_RANGE: Final = 4 * PIECE
 class ClaimedPieces:
     """Which pieces need not be fetched, because they are complete or being fetched. The caller holds the lock."""
 
-    def __init__(self, held: bytearray, *, connections: int, window: int | None) -> None:
+    def __init__(self, held: bytearray, *, connections: Callable[[], int], window: int | None) -> None:
         """Begin with the pieces that are complete.
 
         Args:
             held: one byte for each piece, 1 where it is complete.
-            connections: how many fetch at the same time; decides how long ranges are.
+            connections: returns how many may fetch at the same time now; decides how long ranges are.
             window: bytes that may be present at the same time; ``None``: all.
         """
         self._connections = connections
-        self._smallest, self._largest = SMALLEST_RANGE, LARGEST_RANGE
-        if window is not None:
-            self._smallest = self._largest = max(PIECE, window // (2 * connections))
+        self._window = window
         self._wanted: int | None = None
         """A piece that a reader waits for; it is claimed next."""
         self.reset(held)
@@ -63,8 +64,11 @@ class ClaimedPieces:
         if start is None:
             return None
         # Each connection takes a share of what is left, so that all of them end at about the same time.
-        share = self.unclaimed * PIECE // (2 * self._connections)
-        count = max(1, min(self._largest, max(self._smallest, share)) // PIECE)
+        shares = 2 * self._connections()
+        if self._window is not None:
+            count = max(1, self._window // shares // PIECE)
+        else:
+            count = max(1, min(LARGEST_RANGE, max(SMALLEST_RANGE, self.unclaimed * PIECE // shares)) // PIECE)
         last = min(start + count, bound, len(self._claimed))
         end = start
         while end < last and not self._claimed[end]:

@@ -48,7 +48,7 @@ class RangedFile:
         pieces: Pieces,
         *,
         check_cancelled: Callable[[], None],
-        connections: int = 1,
+        connections: Callable[[], int] = lambda: 1,
         window: int | None = None,
     ) -> None:
         """Take over ``pieces``, with what they hold.
@@ -58,7 +58,7 @@ class RangedFile:
             size: exact number of bytes.
             pieces: stores the bytes.
             check_cancelled: raises when the run must end.
-            connections: how many may fetch ranges at the same time; decides how long the ranges are.
+            connections: returns how many may fetch ranges at the same time now; decides how long the ranges are.
             window: bytes that may be present beyond those that readers and hash are done with; ``None``: all.
         """
         self.artifact = artifact
@@ -92,7 +92,7 @@ class RangedFile:
         size: int,
         *,
         check_cancelled: Callable[[], None],
-        connections: int,
+        connections: Callable[[], int],
         charge: Callable[[int], None] = lambda _count: None,
     ) -> RangedFile:
         """Return the file in staging, with what earlier runs left of it.
@@ -109,7 +109,9 @@ class RangedFile:
         )
 
     @classmethod
-    def in_memory(cls, artifact: Artifact, size: int, *, check_cancelled: Callable[[], None], connections: int) -> RangedFile:
+    def in_memory(
+        cls, artifact: Artifact, size: int, *, check_cancelled: Callable[[], None], connections: Callable[[], int]
+    ) -> RangedFile:
         """Return a file of which only a window is held in memory; nothing of it survives the death of the process."""
         return cls(artifact, size, PieceMemory(size), check_cancelled=check_cancelled, connections=connections, window=WINDOW)
 

@@ -1,0 +1,336 @@
+"""How many requests each host is sent at once: as many as bring more, and no more than it takes.
+
+The law is that of congestion control, with requests in place of packets (Chiu and Jain, 1989; RFC 5681, section 3.1; RFC 9438
+for the search from below). A host begins with a few requests. While each doubling brings clearly more bytes and responses a
+second, the limit doubles; where it does not, the limit goes back and a little more is tried again later. A request that is
+refused while others are served (429, 503, a refused connection) says how many the host takes: that is kept, and one more is
+tried only after a pause that doubles each time. Connections that fail shrink the limit by a quarter.
+
+Small files are worth no more requests than Little's law says: the time in which a server answers, divided by what a file costs
+us. Where servers answer at once, more threads would only wait for each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections import deque
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioner.remote.http.connections import Response
+
+MOST_OF_HOST: Final = 64
+"""Requests to one host at once, at most."""
+MOST_OF_ALL: Final = 128
+"""Requests at once, at most."""
+START: Final = 4
+"""Requests to a host of which nothing is known yet."""
+
+_GAIN: Final = 0.3
+"""The part of what more requests could bring that they must bring."""
+_RESPONSE_BYTES: Final = 1 << 14
+"""What a response counts beside its bytes: of many small files, the number is the work."""
+_ROUND_SECONDS: Final = 0.5
+"""How long a round takes at most where responses are long."""
+_SHORTEST_ROUND: Final = 0.02
+"""Seconds; less than that measures chance."""
+_PAUSE: Final = 3.0
+"""Seconds before a little more is tried again where more has brought nothing."""
+_PAUSE_AFTER_REFUSAL: Final = 60.0
+"""Seconds before one request more is tried again than a host has refused; doubled each time."""
+_SHRINKS_APART: Final = 1.0
+"""Seconds in which failures count once: what breaks one connection often breaks several."""
+_SAMPLES: Final = 64
+_OWN_SECONDS: Final = 0.00025
+"""What a small file costs us; one request more is worth while for each such time that we wait for the server."""
+_BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
+
+class HostConcurrency:
+    """The requests to one host; safe for several threads."""
+
+    def __init__(self, *, adapts: bool, clock: Callable[[], float]) -> None:
+        """Begin with a few requests at once.
+
+        Args:
+            adapts: the limit holds and changes; otherwise responses are only measured.
+            clock: seconds that never go back.
+        """
+        self._adapts = adapts
+        self._clock = clock
+        self._changed = threading.Condition()
+        self.limit = START
+        """Requests at once that are worth while now."""
+        self._most = MOST_OF_HOST
+        """Requests at once that the host takes, as far as it is known."""
+        self.in_flight = 0
+        """Requests that have begun and have not ended."""
+        self._peak = 0
+        """The most requests at once in this round."""
+        self._request_seconds = 0.0
+        """What all requests of this round have taken together, up to ``_counted_until``."""
+        self._counted_until = clock()
+        self._latest: deque[float] = deque(maxlen=_SAMPLES)
+        self._samples = 0
+        self.worthwhile_for_small_files = MOST_OF_HOST
+        self._refusals = 0
+        self._has_served = True
+        """It has served a request since it refused one."""
+        self._serving = 0
+        """Requests of which it is sending the body."""
+        self._taken = 0
+        """The most that it has served at once."""
+        self._held_until = -math.inf
+        self._shrunk_at = -math.inf
+        self._before: tuple[int, float] | None = None
+        """The limit before it grew, and the work a second that it brought; ``None``: it has not grown."""
+        self._has_second_chance = True
+        self._begin_round(clock())
+
+    # --- one request
+
+    def enter(self, check_cancelled: Callable[[], None], *, waits: bool) -> float:
+        """Wait until one request more may be sent, and return the time at which it is.
+
+        Args:
+            check_cancelled: raises when the run must end.
+            waits: otherwise it is sent at once, since those that are being answered may wait for it.
+
+        Raises:
+            ProvisionerError: the run must end.
+        """
+        with self._changed:
+            while waits and self._adapts and self.in_flight >= self.limit:
+                self._changed.wait(0.1)
+                check_cancelled()
+            now = self._clock()
+            self._count_time(now)
+            self.in_flight += 1
+            self._peak = max(self._peak, self.in_flight)
+        return now
+
+    def add_bytes(self, count: int) -> None:
+        """Count bytes that have arrived; nearly exact, since threads count without a lock."""
+        self._bytes += count
+        if self._adapts and self._clock() - self._begun >= _ROUND_SECONDS:
+            with self._changed:
+                self._end_round()
+
+    def leave(self, begun: float, *, answered: bool, served: bool = False) -> None:
+        """Record the end of a request.
+
+        Args:
+            begun: what :meth:`enter` returned.
+            answered: the host has sent a response, whatever it said.
+            served: :meth:`served` was called for it.
+        """
+        with self._changed:
+            now = self._clock()
+            self._count_time(now)
+            self.in_flight -= 1
+            self._serving -= served
+            if answered:
+                self._responses += 1
+                self._sample(now - begun)
+            if self._adapts:
+                self._end_round()
+                self._changed.notify()
+
+    def served(self) -> None:
+        """Record that the host has begun to answer a request with what was asked for."""
+        with self._changed:
+            self._has_served = True
+            self._serving += 1
+            self._taken = max(self._taken, self._serving)
+
+    def refused(self) -> None:
+        """Record that the host refuses a request that is still counted: it takes as many as it serves beside it.
+
+        A host that refuses everything, or fewer requests than it has served at once before, has another reason.
+        """
+        with self._changed:
+            if not (self._adapts and self._has_served):
+                return
+            self._has_served = False
+            served = max(1, self.in_flight - 1)
+            if served < self._taken:
+                self._shrink()
+                return
+            if served < self.limit:
+                self._refusals += 1
+                self.limit = self._most = served
+            self._hold(_PAUSE_AFTER_REFUSAL * 2 ** max(0, self._refusals - 1))
+
+    def failed(self) -> None:
+        """Record that a connection has failed: with fewer, others may not."""
+        with self._changed:
+            if self._adapts:
+                self._shrink()
+
+    # --- the law; the lock is held
+
+    def _shrink(self) -> None:
+        now = self._clock()
+        if self.in_flight > 1 and now - self._shrunk_at >= _SHRINKS_APART:
+            self._shrunk_at = now
+            self.limit = max(1, self.limit * 3 // 4)
+            self._hold(_PAUSE)
+
+    def _sample(self, seconds: float) -> None:
+        self._latest.append(seconds)
+        self._samples += 1
+        if self._samples % 16 == 0:
+            # The quickest of many: it waited for the server alone, and not for our other threads.
+            self.worthwhile_for_small_files = max(2, 1 + math.ceil(min(self._latest) / _OWN_SECONDS))
+
+    def _count_time(self, now: float) -> None:
+        """Count what the requests in flight have taken since it was counted last."""
+        self._request_seconds += self.in_flight * (now - self._counted_until)
+        self._counted_until = now
+
+    def _begin_round(self, now: float) -> None:
+        self._begun = now
+        self._bytes = 0
+        self._responses = 0
+        self._request_seconds = 0.0
+        self._counted_until = now
+        self._peak = self.in_flight
+
+    def _hold(self, seconds: float) -> None:
+        now = self._clock()
+        self._held_until = max(self._held_until, now + seconds)
+        self._before, self._has_second_chance = None, True
+        self._begin_round(now)
+
+    def _end_round(self) -> None:
+        """Change the limit, if this round has shown what it brings."""
+        now = self._clock()
+        seconds = now - self._begun
+        if seconds < _SHORTEST_ROUND or (self._responses < self.limit and seconds < _ROUND_SECONDS):
+            return
+        self._count_time(now)
+        # As if the limit had been used all the time: our own threads may have had other things to do.
+        work = self._bytes + self._responses * _RESPONSE_BYTES
+        rate = self.limit * work / self._request_seconds if self._request_seconds else 0.0
+        # With fewer there was too little to ask for; with more, those from before the limit shrank have not ended yet.
+        was_full = self._peak == self.limit
+        self._begin_round(now)
+        if not was_full or now < self._held_until:
+            return
+        if self._before is not None:
+            limit, before = self._before
+            if rate < before * (1 + _GAIN * (self.limit / limit - 1)):
+                if self._has_second_chance:
+                    # The connections that are new were being made.
+                    self._has_second_chance = False
+                    return
+                self.limit = limit
+                self._hold(_PAUSE)
+                return
+        if self.limit >= MOST_OF_HOST:
+            return
+        factor = 2 if self._held_until == -math.inf else 1.25
+        grown = max(self.limit + 1, int(self.limit * factor))
+        if grown > self._most:
+            # One more than it took when it last refused, after a pause.
+            grown = self._most = min(MOST_OF_HOST, self.limit + 1)
+        self._before, self._has_second_chance = (self.limit, rate), True
+        self.limit = min(grown, MOST_OF_HOST)
+        self._changed.notify_all()
+
+
+class Concurrency:
+    """The requests of one client to all hosts; safe for several threads."""
+
+    def __init__(self, connections: int | None, *, clock: Callable[[], float]) -> None:
+        """Begin without a host.
+
+        Args:
+            connections: how many requests at once, to whatever hosts; ``None``: as many as bring more.
+            clock: seconds that never go back.
+        """
+        self._fixed = connections
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._hosts: dict[str, HostConcurrency] = {}
+
+    def host(self, origin: str) -> HostConcurrency:
+        """Return the requests to one host, named by scheme, host and port."""
+        host = self._hosts.get(origin)
+        if host is None:
+            with self._lock:
+                host = self._hosts.setdefault(origin, HostConcurrency(adapts=self._fixed is None, clock=self._clock))
+        return host
+
+    @property
+    def requests(self) -> int:
+        """How many requests at once are worth while now, over all hosts."""
+        if self._fixed is not None:
+            return self._fixed
+        return min(MOST_OF_ALL, max(START, sum(host.limit for host in list(self._hosts.values()))))
+
+    @property
+    def small_files(self) -> int:
+        """How many small files at once are worth while now: each host that has a part in them takes some of the time."""
+        hosts = list(self._hosts.values())
+        worthwhile = sum(min(host.worthwhile_for_small_files, self._fixed or host.limit) for host in hosts)
+        return min(self.requests, worthwhile) if worthwhile else self.requests
+
+
+class CountedResponse:
+    """A response whose bytes and end are recorded for its host."""
+
+    def __init__(self, inner: Response, host: HostConcurrency, begun: float) -> None:
+        """Wrap ``inner``, the answer to a request that began when :meth:`HostConcurrency.enter` returned ``begun``."""
+        self.status: int = inner.status
+        self.headers: Mapping[str, str] = inner.headers
+        self._inner = inner
+        self._host = host
+        self._begun = begun
+        self._is_open = True
+        self._is_served = inner.status not in _BUSY
+        if self._is_served:
+            host.served()
+        else:
+            host.refused()
+
+    def read_into(self, view: memoryview) -> int:
+        """Read what has arrived into ``view``; see :class:`provisioner.remote.http.connections.Response`."""
+        try:
+            count = self._inner.read_into(view)
+        except Exception:
+            self._host.failed()
+            raise
+        self._host.add_bytes(count)
+        return count
+
+    def read(self, count: int) -> bytes:
+        """Return ``count`` bytes, fewer at the end of the body."""
+        data = self._inner.read(count)
+        self._host.add_bytes(len(data))
+        return data
+
+    def drain(self) -> None:
+        """Read the rest, so that the connection can be used again."""
+        self._inner.drain()
+
+    def shutdown(self) -> None:
+        """End a read in which another thread waits."""
+        self._inner.shutdown()
+
+    def close(self) -> None:
+        """Keep the connection if the body was read to its end, else close it; the request has ended."""
+        self._inner.close()
+        if self._is_open:
+            self._is_open = False
+            self._host.leave(self._begun, answered=True, served=self._is_served)
+
+    def __del__(self) -> None:
+        # A response that nobody closed must not keep others from being asked for.
+        with contextlib.suppress(Exception):
+            self.close()

@@ -1,0 +1,262 @@
+"""How many requests at once: against hosts that are simulated, with a clock of their own."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from provisioner.remote.http.concurrency import MOST_OF_ALL, MOST_OF_HOST, START, Concurrency, CountedResponse, HostConcurrency
+from tests.support.program import wait_until
+
+STEP = 0.005
+MIB = 1 << 20
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@dataclass
+class Request:
+    """One request that is being answered."""
+
+    begun: float
+    wait: float
+    rest: float
+
+
+@dataclass
+class Simulated:
+    """A host and its line, and a client that always has more to ask for."""
+
+    latency: float
+    """Seconds before the first byte."""
+    size: int
+    """Bytes of each file."""
+    line: float
+    """Bytes a second, over all requests."""
+    each: float = 1e12
+    """Bytes a second of each request at most, as servers far away give."""
+    most: int = 1000
+    """Requests that it answers at once; others are refused."""
+    clock: Clock = field(default_factory=Clock)
+    done: int = 0
+    refusals: int = 0
+    limits: list[int] = field(default_factory=list)
+    """The limit at every step."""
+
+    def __post_init__(self) -> None:
+        """Ask for nothing yet."""
+        self.host = HostConcurrency(adapts=True, clock=self.clock)
+        self._requests: list[Request] = []
+
+    def run(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self._ask()
+            self.clock.now += STEP
+            self._answer()
+            self.limits.append(self.host.limit)
+
+    def _ask(self) -> None:
+        while len(self._requests) < self.host.limit:
+            begun = self.host.enter(lambda: None, waits=True)
+            if len(self._requests) >= self.most:
+                self.refusals += 1
+                self.host.refused()
+                self.host.leave(begun, answered=True)
+                return
+            self._requests.append(Request(begun, self.latency, self.size))
+
+    def _answer(self) -> None:
+        arriving = [request for request in self._requests if request.wait <= 0]
+        for request in self._requests:
+            if 0 < request.wait <= STEP:
+                self.host.served()
+            request.wait -= STEP
+        for request in arriving:
+            count = min(request.rest, self.line / len(arriving) * STEP, self.each * STEP)
+            request.rest -= count
+            self.host.add_bytes(int(count))
+            if request.rest <= 0:
+                self._requests.remove(request)
+                self.host.leave(request.begun, answered=True, served=True)
+                self.done += 1
+
+
+def test_small_files_from_far_away() -> None:
+    """With a long round trip and a wide line, the limit grows to the most within seconds."""
+    far = Simulated(latency=0.08, size=100 << 10, line=100e6)
+    far.run(3)
+    assert far.host.limit == MOST_OF_HOST
+    far.run(5)
+    assert far.host.limit == MOST_OF_HOST
+
+
+@pytest.mark.parametrize("latency", [0.005, 0.05])
+def test_a_line_that_is_full(latency: float) -> None:
+    """Where few requests fill the line, more bring nothing, and it goes back to few; later it tries a little more at times."""
+    full = Simulated(latency=latency, size=32 * MIB, line=20e6)
+    full.run(60)
+    assert max(full.limits) <= 2 * START
+    assert sum(limit <= START + 2 for limit in full.limits) > 0.8 * len(full.limits)
+
+
+def test_a_server_that_gives_each_request_little() -> None:
+    """Large files over requests of 2 MB/s each and a line of 40 MB/s: about as many as fill the line."""
+    slow = Simulated(latency=0.1, size=32 * MIB, line=40e6, each=2e6)
+    slow.run(30)
+    assert 16 <= slow.host.limit <= 40
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 20])
+def test_a_host_that_takes_few(most: int) -> None:
+    """What it takes is learned by one refusal, kept, and asked again only after pauses that grow."""
+    few = Simulated(latency=0.08, size=100 << 10, line=100e6, most=most)
+    few.run(50)
+    assert few.host.limit == most
+    assert few.refusals == 1
+    few.run(600)
+    assert few.refusals <= 5
+    assert set(few.limits[len(few.limits) // 2 :]) <= {most, most + 1}
+
+
+def test_a_host_that_refuses_everything_for_a_while() -> None:
+    """That says nothing of how many requests it takes: the limit stays in the order of what the host has served at once."""
+    busy = Simulated(latency=0.08, size=MIB, line=100e6)
+    busy.run(3)
+    before = busy.host.limit
+    busy.most = 0
+    busy.run(5)
+    assert busy.refusals > 100
+    assert busy.host.limit > before / 3
+    busy.most = 1000
+    busy.run(300)
+    assert busy.host.limit > before / 2
+
+
+def test_failures_shrink_the_limit() -> None:
+    """A quarter less, once a second however many fail; never less than one."""
+    far = Simulated(latency=0.08, size=100 << 10, line=100e6)
+    far.run(3)
+    for _ in range(10):
+        far.host.failed()
+    assert far.host.limit == MOST_OF_HOST * 3 // 4
+    for _ in range(40):
+        far.clock.now += 1.1
+        far.host.failed()
+    assert far.host.limit == 1
+    far.run(60)
+    assert far.host.limit > START
+
+
+def test_small_files_at_once() -> None:
+    """Where servers answer at once few threads are worth while; where they are far away, as many as requests."""
+    clock = Clock()
+    near = Concurrency(None, clock=clock)
+    assert (near.requests, near.small_files) == (START, START)
+    host = near.host("http://near")
+    for _ in range(64):
+        begun = host.enter(lambda: None, waits=True)
+        clock.now += 0.0002
+        host.leave(begun, answered=True)
+    assert near.small_files == 2
+    far = near.host("http://far")
+    for _ in range(64):
+        begun = far.enter(lambda: None, waits=True)
+        clock.now += 0.08
+        far.leave(begun, answered=True)
+    assert near.small_files == 2 + far.limit
+
+
+def test_all_hosts_together() -> None:
+    """However many hosts there are, requests at once have a bound."""
+    concurrency = Concurrency(None, clock=Clock())
+    for number in range(MOST_OF_ALL):
+        concurrency.host(f"http://{number}")
+    assert concurrency.requests == MOST_OF_ALL
+
+
+def test_a_number_switches_it_off() -> None:
+    """It holds for all hosts, nobody waits, and nothing that happens changes it."""
+    concurrency = Concurrency(3, clock=Clock())
+    host = concurrency.host("http://files")
+    begun = [host.enter(lambda: None, waits=True) for _ in range(20)]
+    host.refused()
+    host.failed()
+    for each in begun:
+        host.leave(each, answered=True)
+    assert (concurrency.requests, host.limit) == (3, START)
+
+
+def test_waiting_for_a_turn() -> None:
+    """One request more than the limit waits until another has ended; an urgent one does not, and a run that ends does not."""
+    host = HostConcurrency(adapts=True, clock=Clock())
+    begun = [host.enter(lambda: None, waits=True) for _ in range(START)]
+    entered = threading.Event()
+
+    def enter() -> None:
+        host.enter(lambda: None, waits=True)
+        entered.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    host.enter(lambda: None, waits=False)
+    host.leave(begun.pop(), answered=True)
+    assert not entered.is_set()
+    host.leave(begun.pop(), answered=True)
+    wait_until(entered.is_set, "it has its turn")
+    thread.join()
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        host.enter(end, waits=True)
+
+
+class _Body:
+    """A response of a number of bytes."""
+
+    status = 200
+    headers: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+    def __init__(self, size: int) -> None:
+        self._rest = size
+
+    def read_into(self, view: memoryview) -> int:
+        count = min(self._rest, len(view))
+        self._rest -= count
+        return count
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_response_counts_until_it_is_closed() -> None:
+    """Once, however often it is closed; one that everybody has forgotten counts no more either."""
+    clock = Clock()
+    host = HostConcurrency(adapts=True, clock=clock)
+    body: Any = _Body(10)
+    response = CountedResponse(body, host, host.enter(lambda: None, waits=True))
+    assert response.read_into(memoryview(bytearray(100))) == 10
+    assert host.in_flight == 1
+    response.close()
+    response.close()
+    assert host.in_flight == 0
+    response = CountedResponse(body, host, host.enter(lambda: None, waits=True))
+    del response
+    gc.collect()
+    assert host.in_flight == 0
