@@ -17,6 +17,7 @@ from provisioner.cli.streams import flush_quietly, secure_streams, use_utf8_for_
 from provisioner.commands.registry import COMMANDS
 from provisioner.commands.request import CommandRequest
 from provisioner.engine.installation import load_settings
+from provisioner.engine.supervise import machine_limits
 from provisioner.errors import InterruptedBySignal, ProvisionerError
 from provisioner.redaction import Redactor
 from provisioner.reporting.logs import set_up_logging
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     set_up_logging(redactor=redactor)
     output = Output(redactor, json="--json" in arguments)
     try:
-        _execute(arguments, environ, redactor, output)
+        with machine_limits():
+            _execute(arguments, environ, redactor, output)
         return output.end()
     except SystemExit as answered:  # --help, --version
         return int(answered.code or 0) or output.end()

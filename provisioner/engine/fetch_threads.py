@@ -6,6 +6,7 @@ Each takes the next file, or helps with a large one that arrives in ranges and h
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from provisioner.remote.http.ranges import RangedFetch
+
+_LOGGER = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.1
 """How often an idle thread checks whether a large file has use for it."""
@@ -67,6 +70,8 @@ class FetchThreads:
         self._shared: list[RangedFetch] = []
         """Large files that other threads may help with."""
         self._failures: list[BaseException] = []
+        self._is_limited = False
+        """The system has refused to start a thread."""
 
     def check_cancelled(self) -> None:
         """End what this thread does if it is of no use any more.
@@ -109,12 +114,13 @@ class FetchThreads:
         If the job needs one after all, because what came is of no use, there is one more for that time.
         """
         with self._changed:
-            if threading.get_ident() not in self._replaced:
+            # Without another thread, this one must do the other jobs afterwards.
+            if threading.get_ident() not in self._replaced and (self._idle or self._start_thread()):
                 self._replaced.add(threading.get_ident())
                 self._running -= 1
                 self._running_large -= 1
                 self._busy -= 1
-                self._offer_work()
+                self._changed.notify()
         yield
 
     @contextlib.contextmanager
@@ -129,13 +135,22 @@ class FetchThreads:
             with self._changed:
                 self._shared.remove(fetch)
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
+        """Start one more thread; return ``False`` if the system allows no more."""
         self._idle += 1
         thread = threading.Thread(target=self._work, name=f"fetch-{self.label}", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._idle -= 1
+            if not self._is_limited:
+                self._is_limited = True
+                _LOGGER.warning("%s: %s: fewer files are fetched at once; raise the limit of processes", self.label, error)
+            return False
         # Only now: whoever waits for all threads must not meet one that was not started. It cannot miss this one either,
         # since the thread that starts it is among those waited for, or is the one that waits.
         self._threads.append(thread)
+        return True
 
     def _offer_work(self) -> None:
         """See to it that a thread looks for what else there is to do; the lock is held.

@@ -18,7 +18,7 @@ from provisioner.engine.request import missing_data_error
 from provisioner.engine.result import Result, failed_state, fatal_failure, state_of
 from provisioner.engine.run_log import log_end, log_interruption, log_nothing_to_do, log_plan
 from provisioner.engine.status_file import StatusFile, new_board
-from provisioner.engine.supervise import deadline, supervise
+from provisioner.engine.supervise import deadline, machine_limits, supervise
 from provisioner.engine.view import plan_run, view_volume
 from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import LockTimeoutError, ProvisionerError, VolumeError, VolumeNotWritableError
@@ -154,7 +154,8 @@ class Run:
             return view.result()
         self._refuse_downloads(view.plan)
         try:
-            return self._carry_out(view)
+            with machine_limits():
+                return self._carry_out(view)
         except BaseException as error:
             if not _may_end_well(view, error):
                 # Now, while the lock is held: the next writer writes the same file.

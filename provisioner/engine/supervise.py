@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from provisioner.errors import DeadlineError
+from provisioner.errors import ConfigurationError, DeadlineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +57,29 @@ def supervise(work: Callable[[], T], cancellation: Cancellation, tick: Callable[
     if failure:
         raise failure[0]
     return outcome[0]
+
+
+@contextlib.contextmanager
+def machine_limits() -> Iterator[None]:
+    """Raise our error in the block where the machine allows no more threads or no more memory.
+
+    Raises:
+        ConfigurationError: in place of ``MemoryError``, and of the ``RuntimeError`` about a thread that cannot be started.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise ConfigurationError(
+            "the memory that this program may use is used up; what had arrived is kept",
+            hint="Raise the memory limit of the container, or ulimit -v.",
+        ) from error
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        raise ConfigurationError(
+            "the system refuses to start another thread; what had arrived is kept",
+            hint="Raise the limit of processes (docker run --pids-limit, podPidsLimit in Kubernetes, ulimit -u) or of memory.",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, cast
 
@@ -140,6 +141,36 @@ def test_a_replacement_is_waited_for_only_when_it_runs(monkeypatch: pytest.Monke
     monkeypatch.setattr(threading.Thread, "start", watched)
     threads.run([FileJob(fetch, is_large=True) for _ in range(8)], files_at_once=lambda: 2)
     assert early == []
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_a_system_that_allows_few_threads(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
+    """All files are fetched by the threads that there are, also those behind an archive that gives its connection away."""
+    threads = threads_of(8)
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+    refused: list[threading.Thread] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) >= allowed:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    fetched: list[int] = []
+
+    def job(number: int) -> FileJob:
+        def fetch() -> None:
+            with threads.releasing_connection() if number % 3 == 0 else contextlib.nullcontext():
+                fetched.append(number)
+
+        return FileJob(fetch, is_large=number % 3 == 0)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    threads.run([job(number) for number in range(20)], files_at_once=lambda: 8)
+    assert sorted(fetched) == list(range(20))
+    assert refused
 
 
 def test_the_first_failure_ends_it() -> None:
