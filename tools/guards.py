@@ -71,8 +71,8 @@ GUARDS: Final = (
     Guard(
         "token-origin",
         "provisioner/remote/http/remembered_redirect.py",
-        "authorized=self._authorized and same)",
-        "authorized=self._authorized)",
+        "authorized=self._authorized and same,",
+        "authorized=self._authorized,",
         (f"{_RANGES}::test_a_redirect_is_asked_for_once",),
     ),
     Guard(
