@@ -503,13 +503,6 @@ GUARDS: Final = (
         ("tests/contract/test_tree_writer.py",),
     ),
     Guard(
-        "leftovers-of-wrong-bytes",
-        "provisioner/engine/unpack.py",
-        "            self._tree.remove_leftovers(lambda: self._claims.settle().entries)\n",
-        "            pass\n",
-        ("tests/faults/test_streaming.py", "-k", "test_a_wrong_byte_publishes_nothing"),
-    ),
-    Guard(
         "directory-for-the-app",
         "provisioner/engine/app_files.py",
         "make_directory(self._layout.datasets)",

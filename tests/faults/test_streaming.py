@@ -155,9 +155,14 @@ def test_no_archive_ever_lies_on_a_volume_without_room(songs: Volume, limit: str
 def test_a_wrong_byte_publishes_nothing(songs: Volume, hub: HubServer, limit: str | None, offset: int) -> None:
     """Nothing is published of an archive with a wrong byte, though members were unpacked; the next run fetches it right."""
     fault = hub.faults.add("flip", path="*/songs.*", offset=offset)
-    outcome = songs.run(MAX_STORAGE_GB=limit)
+    gate = hub.faults.add("gate", path="*/songs.*", after=0, nth=4, gate="rest")
+    running = songs.start(MAX_STORAGE_GB=limit)
+    assert hub.faults.gate("rest").wait_reached()
+    wait_until(lambda: len(staged_members(songs)) >= 8, "members are there")
+    hub.faults.gate("rest").release()
+    outcome = running.wait()
     assert outcome.code == 65, outcome.err
-    assert fault.fired >= 1
+    assert (fault.fired, gate.fired) == (2, 1)
     assert songs.published == []
     hub.faults.clear()
     songs.ready(MAX_STORAGE_GB=limit)
