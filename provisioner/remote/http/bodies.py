@@ -6,14 +6,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from provisioner.remote.http.errors import transport_errors
-from provisioner.remote.http.limits import CHUNK
+from provisioner.remote.http.rate_limit import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from provisioner.cancellation import Cancellation
     from provisioner.remote.http.connections import Response
-    from provisioner.remote.http.limits import RateLimiter
+    from provisioner.remote.http.rate_limit import RateLimiter
 
 
 class BodyReader:

@@ -19,8 +19,8 @@ from provisioner.remote.http.connections import Connections
 from provisioner.remote.http.disposition import stated_name
 from provisioner.remote.http.file_fetch import FileFetch
 from provisioner.remote.http.headers import declared_length, range_of, total_size
-from provisioner.remote.http.limits import RateLimiter
 from provisioner.remote.http.local_files import is_local, local_size, read_local
+from provisioner.remote.http.rate_limit import RateLimiter
 from provisioner.remote.http.redirects import Requester
 from provisioner.remote.http.refusals import other_size, too_many_bytes
 from provisioner.remote.retry import Transient
