@@ -189,6 +189,23 @@ def test_all_hosts_together() -> None:
     assert concurrency.requests == MOST_OF_ALL
 
 
+def test_hosts_of_earlier_data_sets() -> None:
+    """A host that is not asked any more keeps its limit, and is worth no threads until it is asked again."""
+    clock = Clock()
+    concurrency = Concurrency(None, clock=clock)
+    earlier, now = concurrency.host("http://earlier"), concurrency.host("http://now")
+    earlier.limit = 50
+    assert concurrency.requests == 50 + START
+    clock.now += 60
+    now.leave(now.enter(lambda: None, waits=True), answered=True)
+    assert concurrency.requests == START
+    begun = earlier.enter(lambda: None, waits=True)
+    clock.now += 60
+    assert concurrency.requests == 50
+    earlier.leave(begun, answered=True)
+    assert concurrency.requests == 50
+
+
 def test_a_number_switches_it_off() -> None:
     """It holds for all hosts, nobody waits, and nothing that happens changes it."""
     concurrency = Concurrency(3, clock=Clock())

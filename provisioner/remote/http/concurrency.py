@@ -45,6 +45,8 @@ _PAUSE_AFTER_REFUSAL: Final = 60.0
 """Seconds before one request more is tried again than a host has refused; doubled each time."""
 _SHRINKS_APART: Final = 1.0
 """Seconds in which failures count once: what breaks one connection often breaks several."""
+_IN_USE_SECONDS: Final = 10.0
+"""How long after its last request a host still counts among those that requests are made to."""
 _SAMPLES: Final = 64
 _OWN_SECONDS: Final = 0.00025
 """What a small file costs us; one request more is worth while for each such time that we wait for the server."""
@@ -75,6 +77,8 @@ class HostConcurrency:
         self._request_seconds = 0.0
         """What all requests of this round have taken together, up to ``_counted_until``."""
         self._counted_until = clock()
+        self._used_at = clock()
+        """When the last request began or ended."""
         self._latest: deque[float] = deque(maxlen=_SAMPLES)
         self._samples = 0
         self.worthwhile_for_small_files = MOST_OF_HOST
@@ -91,6 +95,10 @@ class HostConcurrency:
         """The limit before it grew, and the work a second that it brought; ``None``: it has not grown."""
         self._has_second_chance = True
         self._begin_round(clock())
+
+    def is_in_use(self) -> bool:
+        """Return whether the host is being sent requests, or was a moment ago."""
+        return self.in_flight > 0 or self._clock() - self._used_at < _IN_USE_SECONDS
 
     # --- one request
 
@@ -190,6 +198,7 @@ class HostConcurrency:
 
     def _count_time(self, now: float) -> None:
         """Count what the requests in flight have taken since it was counted last."""
+        self._used_at = now
         self._request_seconds += self.in_flight * (now - self._counted_until)
         self._counted_until = now
 
@@ -272,14 +281,18 @@ class Concurrency:
         """How many requests at once are worth while now, over all hosts."""
         if self._fixed is not None:
             return self._fixed
-        return min(MOST_OF_ALL, max(START, sum(host.limit for host in list(self._hosts.values()))))
+        return min(MOST_OF_ALL, max(START, sum(host.limit for host in self._hosts_in_use())))
 
     @property
     def small_files(self) -> int:
         """How many small files at once are worth while now: each host that has a part in them takes some of the time."""
-        hosts = list(self._hosts.values())
+        hosts = self._hosts_in_use()
         worthwhile = sum(min(host.worthwhile_for_small_files, self._fixed or host.limit) for host in hosts)
         return min(self.requests, worthwhile) if worthwhile else self.requests
+
+    def _hosts_in_use(self) -> list[HostConcurrency]:
+        """Return the hosts that requests are made to: not those of a data set that was fetched before."""
+        return [host for host in list(self._hosts.values()) if host.is_in_use()]
 
 
 class CountedResponse:
