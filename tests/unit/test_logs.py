@@ -29,6 +29,8 @@ def _logging_as_before() -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     names = ["provisioner", "urllib3", "filelock", "huggingface_hub", "datasets", "hf_xet", "py.warnings"]
     levels = {name: logging.getLogger(name).level for name in names}
+    # After an earlier test pytest has put `warnings` back, and `logging` does not know: capturing again would do nothing.
+    logging.captureWarnings(capture=False)
     yield
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
