@@ -60,6 +60,24 @@ class Cancellation:
         self.raise_if_requested()
 
     @contextlib.contextmanager
+    def part(self) -> Iterator[Cancellation]:
+        """Yield the cancellation of a part of the work, which can be ended alone and ends with the whole."""
+        part = Cancellation()
+
+        def end_too() -> None:
+            if self._reason is not None:
+                part.request(self._reason)
+
+        with self._lock:
+            self._closers[id(end_too)] = end_too
+        try:
+            end_too()
+            yield part
+        finally:
+            with self._lock:
+                self._closers.pop(id(end_too), None)
+
+    @contextlib.contextmanager
     def closing(self, close: Callable[[], None]) -> Iterator[None]:
         """Let a request call ``close`` while the block runs; ``close`` must end a blocking call in the block.
 

@@ -165,6 +165,10 @@ class NoRoomError(VolumeFullError):
     reference = "no-room"
 
 
+class StatedTooLargeError(NoRoomError):
+    """The sizes that a source states do not fit, whatever else is on its way."""
+
+
 class TryAgainError(ProvisionerError):
     """The same command may succeed later."""
 

@@ -21,8 +21,8 @@ from provisioner.engine.unpack import Unpacker
 from provisioner.errors import (
     TRY_NEXT_AFTER,
     ConfigurationError,
-    NoRoomError,
     ProvisionerError,
+    StatedTooLargeError,
     VolumeError,
     VolumeNotWritableError,
     error_to_report,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.reuse import Damage
     from provisioner.engine.staged_tree import Part
-    from provisioner.planning.model import Inventory, Receipt, Step
+    from provisioner.planning.model import Receipt, Step
     from provisioner.remote.resolved import Resolved
     from provisioner.remote.sources import Sources
     from provisioner.remote.transfers import Transfers
@@ -84,6 +84,7 @@ class DataSetBuilder:
         threads = FetchThreads(transfers.requests_at_once, label=recipe.label, check_cancelled=check)
         self._step = step
         self._limits = limits
+        self._reader = store.reader
         self._sources = sources
         self._local_copies = local_copies
         self._cancellation = cancellation
@@ -108,29 +109,30 @@ class DataSetBuilder:
         self.fetched: tuple[str, ...] = ()
         """Names of the artifacts that were not to be had on this machine."""
 
-    def build(self, inventory: Inventory, now: Callable[[], str]) -> Receipt:
+    def build(self, now: Callable[[], str]) -> Receipt:
         """Try the sources in their order until one has the whole data set, and publish it.
 
         Args:
-            inventory: the versions on the volume, from which shared parts are taken over.
             now: returns the time for the receipt, ISO 8601.
 
         Raises:
             ProvisionerError: no source has it (the most telling of their errors), the volume failed, or the run must end.
         """
+        with self._limits.holding():
+            return self._build(now)
+
+    def _build(self, now: Callable[[], str]) -> Receipt:
         recipe = self._step.recipe
         errors: list[ProvisionerError] = []
-        obsolete_blobs: set[str] = set()
         for index, source in enumerate(recipe.sources):
             try:
                 resolved = self._sources.resolve(source)
                 for warning in resolved.warnings:
                     _LOGGER.warning("%s: %s", recipe.label, warning)
+                self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)
+                parts = self._collect_parts(resolved)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
-                obsolete_blobs.update(artifact.key for artifact in resolved.artifacts)
-                self._limits.begin_source(resolved.artifacts)
-                parts = self._collect_parts(resolved, inventory)
-                return self._completed.publish(resolved, parts, now, obsolete_blobs=obsolete_blobs)
+                return self._completed.publish(resolved, parts, now, obsolete_blobs=self._limits.obsolete_keys())
             except (*TRY_NEXT_AFTER, ConfigurationError) as error:
                 if self._cancellation.reason is not None:
                     raise
@@ -139,11 +141,12 @@ class DataSetBuilder:
                     _LOGGER.warning("%s: %s; trying the next source", recipe.label, error.message)
         raise error_to_report(errors)
 
-    def _collect_parts(self, resolved: Resolved, inventory: Inventory) -> dict[str, Part]:
+    def _collect_parts(self, resolved: Resolved) -> dict[str, Part]:
         """Bring every artifact of a source into the staged tree, and return the parts by content id."""
         parts: dict[str, Part] = {}
         missing: dict[str, list[Artifact]] = {}
         staged = self._tree.create()
+        inventory = self._reader.inventory(measured=False)
         self._claims.clear()
         self._progress.begin_fetching(_total_size(resolved.artifacts))
         with contextlib.closing(self._reuse.parts(resolved, inventory, staged=staged)) as reused:
@@ -160,7 +163,7 @@ class DataSetBuilder:
             except (VolumeError, VolumeNotWritableError) as error:
                 _LOGGER.warning("%s; it takes space and is left there, and the tree is begun again", error.message)
                 self._tree.set_aside()
-                return self._collect_parts(resolved, inventory)
+                return self._collect_parts(resolved)
         self._plan_paths(missing)
         check_fits(self._step, [artifacts[0] for artifacts in missing.values()])
         needed = [NeededFile(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
@@ -220,7 +223,7 @@ def check_fits(step: Step, missing: Sequence[Artifact], *, added: int = 0) -> in
         The bytes that are needed.
 
     Raises:
-        NoRoomError: it cannot fit; nothing was fetched.
+        StatedTooLargeError: it cannot fit; nothing was fetched.
     """
     files = sum(artifact.size.value for artifact in missing if artifact.size and artifact.unpack == "none")
     archives = [artifact.size.value for artifact in missing if artifact.size and artifact.unpack != "none"]
@@ -231,7 +234,7 @@ def check_fits(step: Step, missing: Sequence[Artifact], *, added: int = 0) -> in
         return needed
     if needed > available - added:
         shown, left = format_pair(needed, max(0, available - added))
-        raise NoRoomError(
+        raise StatedTooLargeError(
             f"{step.recipe.label} needs {shown}, as its source says now; {left} are left; nothing was fetched",
             hint=space_hint(step.recipe),
         )

@@ -6,10 +6,11 @@ use, since a start with nothing to do uses none.
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
@@ -21,6 +22,27 @@ if TYPE_CHECKING:
     from provisioner.remote.transfers import Transfers
     from provisioner.settings.settings import Settings
     from provisioner.volume.staging.local_copies import LocalCopies
+
+
+T = TypeVar("T")
+
+_CREATING = threading.RLock()
+
+
+class _Once(Generic[T]):
+    """A property whose value is created once, whichever of several threads asks first."""
+
+    def __init__(self, create: Callable[[Any], T]) -> None:
+        self._create = create
+        self._name = create.__name__
+        self.__doc__ = create.__doc__
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> T:  # noqa: ANN401 - whatever has the property
+        values: dict[str, T] = instance.__dict__
+        with _CREATING:
+            if self._name not in values:
+                values[self._name] = self._create(instance)
+            return values[self._name]
 
 
 class Clients:
@@ -57,7 +79,7 @@ class Clients:
             if client in self.__dict__:
                 getattr(self, client).close()
 
-    @cached_property
+    @_Once
     def network(self) -> Network:
         """What all clients share."""
         import random  # noqa: PLC0415 - see the module's docstring
@@ -79,7 +101,7 @@ class Clients:
             offline=settings.hf_hub_offline,
         )
 
-    @cached_property
+    @_Once
     def http(self) -> HttpClient:
         """The client for files."""
         from provisioner.remote.http.client import HttpClient  # noqa: PLC0415 - see the module's docstring
@@ -91,7 +113,7 @@ class Clients:
             authorization=lambda _url: self.hub.auth_headers(),
         )
 
-    @cached_property
+    @_Once
     def hub(self) -> HubClient:
         """The client for the Hub's API."""
         from provisioner.remote.hub.client import HubClient  # noqa: PLC0415 - see the module's docstring
@@ -99,7 +121,7 @@ class Clients:
         token = self._settings.hf_token.reveal() if self._settings.hf_token else None
         return HubClient(self._settings.hf_endpoint, token, self.network)
 
-    @cached_property
+    @_Once
     def optional_hub(self) -> HubClient:
         """A client for what nobody asked for by name: it gives up soon, and its waits delay nothing else."""
         import random  # noqa: PLC0415 - see the module's docstring
@@ -114,21 +136,32 @@ class Clients:
         token = self._settings.hf_token.reveal() if self._settings.hf_token else None
         return HubClient(self._settings.hf_endpoint, token, replace(self.network, retry=retry))
 
-    @cached_property
+    @_Once
     def sources(self) -> Sources:
         """What resolves sources, of every kind."""
         from provisioner.remote.sources import Sources  # noqa: PLC0415 - see the module's docstring
 
         return Sources(lambda: self.hub, lambda: self.http)
 
-    @cached_property
+    @_Once
     def transfers(self) -> Transfers:
         """What fetches artifacts."""
         from provisioner.remote.transfers import Transfers  # noqa: PLC0415 - see the module's docstring
 
         return Transfers(self.http)
 
-    @cached_property
+    def transfers_for(self, rank: int, cancellation: Cancellation) -> Transfers:
+        """Return what fetches the artifacts of one of several data sets.
+
+        Args:
+            rank: of the requests that wait, those of the data set with the lowest rank are sent first.
+            cancellation: ends them.
+        """
+        from provisioner.remote.transfers import Transfers  # noqa: PLC0415 - see the module's docstring
+
+        return Transfers(self.http.for_flow(rank, cancellation))
+
+    @_Once
     def local_copies(self) -> LocalCopies:
         """Files on this machine that may have the right bytes already."""
         from provisioner.volume.staging.local_copies import LocalCopies  # noqa: PLC0415 - see the module's docstring

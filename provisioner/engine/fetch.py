@@ -10,13 +10,13 @@ import contextlib
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from provisioner.catalog.answers import MAX_POINTER, is_pointer
 from provisioner.engine.fetch_threads import FileJob
 from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import VolumeFullError
-from provisioner.planning.capacity import LARGE, most_bytes
+from provisioner.planning.capacity import LARGE, SMALL, most_bytes
 from provisioner.units import format_bytes, format_share
 from provisioner.volume.staging.blob import Blob
 from provisioner.volume.staging.hashing import checked_sha256
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from provisioner.remote.transfers import Transfers
 
 _LOGGER = logging.getLogger(__name__)
-
-SMALL: Final = 1 << 20
-"""Bytes up to which a file is held in memory until it is verified, and then written straight to its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +67,11 @@ class NeededFile:
     def exact_size(self) -> int | None:
         """The number of bytes; ``None``: it is not known, or only an estimate."""
         return self.artifact.exact_size
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is held in memory until it is verified."""
+        return not self.archives and self.exact_size is not None and self.exact_size <= SMALL
 
     @property
     def is_large(self) -> bool:
@@ -146,7 +148,7 @@ class Fetcher:
         size = needed.exact_size
         if needed.local_copy is not None:
             return self._use_local_copy(needed, needed.local_copy)
-        if size is not None and size <= SMALL and not needed.archives:
+        if needed.is_small and size is not None:
             return self._fetch_small(needed, size)
         if size is not None and needed.is_large:
             return self._fetch_in_ranges(needed, size)
@@ -166,6 +168,8 @@ class Fetcher:
         parts = self._unpacker.unpack_file(needed.archives, path)
         if not needed.plain:
             return parts
+        if needed.is_small:
+            return self._write_small(needed, path.read_bytes())[0]
         # The tree gets bytes of its own, whatever becomes of the copy.
         with self._open_blob(needed) as blob:
             _copy(path, blob, self._threads.check_cancelled)
@@ -176,15 +180,18 @@ class Fetcher:
         parts: dict[str, Part] = {}
 
         def accept(data: bytes) -> str:
-            sha256 = checked_sha256(needed.artifact, data)
-            if size <= MAX_POINTER and is_pointer(data):
-                self.pointers += [artifact.path for artifact in needed.artifacts]
-            for artifact in needed.artifacts:
-                parts[artifact.content_id] = self._files.write(artifact, data, sha256)
+            written, sha256 = self._write_small(needed, data)
+            parts.update(written)
             return sha256
 
         self._transfers.fetch_small(needed.artifact, size, accept, self._arrived)
         return parts
+
+    def _write_small(self, needed: NeededFile, data: bytes) -> tuple[dict[str, Part], str]:
+        sha256 = checked_sha256(needed.artifact, data)
+        if len(data) <= MAX_POINTER and is_pointer(data):
+            self.pointers += [artifact.path for artifact in needed.artifacts]
+        return {artifact.content_id: self._files.write(artifact, data, sha256) for artifact in needed.artifacts}, sha256
 
     def _fetch_in_ranges(self, needed: NeededFile, size: int) -> dict[str, Part]:
         with self._open_ranged_file(needed, size) as file:

@@ -1,4 +1,4 @@
-"""The steps of a plan, carried out one data set after the other: adopt, link, or build it."""
+"""The steps of a plan: adopt, link, or build each data set, and record how that ended."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from provisioner.engine.build import DataSetBuilder, check_fits
 from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.request import missing_data_error
+from provisioner.engine.shared_volume import SharedVolume
+from provisioner.engine.side_by_side import SideBySide
 from provisioner.engine.volume_session import now
 from provisioner.errors import (
     TRY_NEXT_AFTER,
@@ -24,6 +26,8 @@ from provisioner.errors import (
 from provisioner.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from provisioner.cancellation import Cancellation
     from provisioner.engine.clients import Clients
     from provisioner.engine.result import Failure
@@ -59,6 +63,7 @@ class StepRunner:
         self._session = session
         self._settings = session.settings
         self._store = session.store
+        self._volume = SharedVolume(session)
         self._clients = clients
         self._status = status
         self._progress = progress
@@ -73,31 +78,32 @@ class StepRunner:
         Raises:
             ProvisionerError: the run must end, or nothing can be written any more.
         """
-        failures: list[Failure] = [(step, step.error) for step in plan.steps if step.error]
-        left_out: list[Failure] = []
-        for step in plan.work:
-            self._cancellation.raise_if_requested()
-            try:
-                self._run_step(step)
-            except NoRoomError as error:
+        outcomes = _Outcomes(plan)
+
+        def settle(step: Step, error: ProvisionerError | None) -> None:
+            if isinstance(error, NoRoomError):
                 self._store.cleaner.clear_staging(step.id)
                 if self._settings.datasets or self._settings.on_shortfall == "fail":
                     _LOGGER.error("%s: %s", step.recipe.label, error.message)
                     self._status.board.record_failure(step.id, error)
-                    failures.append((step, error))
+                    outcomes.failures.append((step, error))
                 else:
-                    plan = self._skip(plan, step, error)
-                    left_out.append((step, error))
-            except ProvisionerError as error:
+                    self._skip(step, error)
+                    outcomes.skip(step, error)
+            elif error is not None:
                 self._record_failure(step, error)
-                failures.append((step, error))
+                outcomes.failures.append((step, error))
             self._status.write(self._store.reader.inventory())
-        if left_out and all(step.action in {"skip", "refuse"} for step in plan.steps):
+
+        def clear(step: Step) -> None:
+            self._store.cleaner.clear_staging(step.id)
+            self._status.board.set_state(step.id, "pending", bytes_done=0)
+
+        SideBySide(self._run_step, settle, clear, self._cancellation).run(plan.work)
+        for skipped, reason in outcomes.left_out_if_all():
             # Nothing fits at all: that always fails.
-            for skipped, reason in left_out:
-                self._status.board.record_failure(skipped.id, reason)
-            failures += left_out
-        return plan, failures
+            self._status.board.record_failure(skipped.id, reason)
+        return outcomes.plan, outcomes.failures
 
     def check_all_fit(self, plan: Plan) -> None:
         """Ask the sources for sizes that the plan does not know, and add them up: for runs that fetch all or nothing.
@@ -120,11 +126,9 @@ class StepRunner:
                 added += check_fits(step, resolved.artifacts, added=added)
                 break
 
-    def _skip(self, plan: Plan, step: Step, error: NoRoomError) -> Plan:
+    def _skip(self, step: Step, error: NoRoomError) -> None:
         _LOGGER.warning("%s: skipped: %s", step.recipe.label, error.message)
         self._status.board.set_state(step.id, "skipped", reason="storage_limit")
-        skipped = replace(step, action="skip", reason="storage_limit", why=error.message)
-        return replace(plan, steps=tuple(skipped if other is step else other for other in plan.steps))
 
     def _record_failure(self, step: Step, error: ProvisionerError) -> None:
         """Record a data set's failure; one that concerns the whole run is raised again."""
@@ -137,14 +141,14 @@ class StepRunner:
             # What it has staged would leave no space for the other data sets.
             self._store.cleaner.clear_staging(step.id)
 
-    def _run_step(self, step: Step) -> None:
+    def _run_step(self, step: Step, rank: int, cancellation: Cancellation) -> None:
         if step.action == "link":
             self._store.published.switch(step.id, step.recipe.version)
             self._record_published(step, self._receipt(step))
         elif step.action == "adopt" and self._adopt(step):
             self._record_published(step, self._receipt(step))
         else:
-            self._record_published(step, self._build(step))
+            self._record_published(step, self._build(step, rank, cancellation))
 
     def _adopt(self, step: Step) -> bool:
         """Hash a tree that has no receipt, and publish it if it is right; a wrong one makes way for a new one."""
@@ -156,21 +160,21 @@ class StepRunner:
             raise missing_data_error(self._settings, step.recipe.label)
         return False
 
-    def _build(self, step: Step) -> Receipt:
+    def _build(self, step: Step, rank: int, cancellation: Cancellation) -> Receipt:
         _LOGGER.info("%s %s; fetching it", step.recipe.label, step.why)
         progress = BuildProgress(step.recipe, self._progress, self._status.board)
         builder = DataSetBuilder(
             step,
             self._store,
             self._clients.sources,
-            self._clients.transfers,
+            self._clients.transfers_for(rank, cancellation),
             self._clients.local_copies,
-            limits=BuildLimits(self._session, step.recipe),
-            cancellation=self._cancellation,
+            limits=BuildLimits(self._volume, step.recipe),
+            cancellation=cancellation,
             progress=progress,
         )
         try:
-            return builder.build(self._store.reader.inventory(measured=False), now)
+            return builder.build(now)
         finally:
             progress.finish()
 
@@ -187,3 +191,26 @@ class StepRunner:
             format_bytes(receipt.size),
             proof.get(receipt.verified_against, "NOT verified: the catalog knows no digest"),
         )
+
+
+class _Outcomes:
+    """How the steps of a plan ended."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        """The plan, in which what turned out not to fit is skipped."""
+        self.failures: list[Failure] = [(step, step.error) for step in plan.steps if step.error]
+        self._left_out: list[Failure] = []
+
+    def skip(self, step: Step, error: NoRoomError) -> None:
+        """Record that a data set of a phase is left out."""
+        skipped = replace(step, action="skip", reason="storage_limit", why=error.message)
+        self.plan = replace(self.plan, steps=tuple(skipped if other is step else other for other in self.plan.steps))
+        self._left_out.append((step, error))
+
+    def left_out_if_all(self) -> Sequence[Failure]:
+        """Return what was left out, and count it as failed, if nothing else is left."""
+        if not (self._left_out and all(step.action in {"skip", "refuse"} for step in self.plan.steps)):
+            return ()
+        self.failures += self._left_out
+        return self._left_out

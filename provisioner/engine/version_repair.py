@@ -15,6 +15,7 @@ from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.repair_outcome import Outcome
 from provisioner.engine.reuse import Damage
+from provisioner.engine.shared_volume import SharedVolume
 from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.engine.volume_session import now
 from provisioner.errors import ConfigurationError, DamagedTreeError, NotFoundError
@@ -138,13 +139,13 @@ class VersionRepairer:
             self._clients.sources,
             self._clients.transfers,
             self._clients.local_copies,
-            limits=BuildLimits(self._session, recipe),
+            limits=BuildLimits(SharedVolume(self._session), recipe),
             cancellation=self._cancellation,
             progress=progress,
             damage=Damage(receipt, wrong, checked.published),
         )
         try:
-            builder.build(self._store.reader.inventory(measured=False), now)
+            builder.build(now)
         finally:
             progress.finish()
         if not builder.fetched:

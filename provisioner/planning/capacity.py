@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Inventory, Retention, Rules
     from provisioner.planning.recipe import Recipe
 
+SMALL: Final = 1 << 20
+"""Bytes up to which a file is held in memory until it is verified, and then written straight to its path."""
 LARGE: Final = 16 << 20
 """Bytes from which a file is fetched by several connections and can be unpacked as it arrives. For smaller files the wait for
 the first answers is longer than the time that this saves."""
@@ -25,6 +27,11 @@ _TOLERANCE: Final = 2
 without what lies beside the data. All that together stays below a factor of two; what exceeds it is not what was planned."""
 _SLACK: Final = 64 << 20
 """Bytes by which an estimate may be exceeded besides: what is small may be wrong by more."""
+
+
+def is_held_in_memory(artifact: Artifact) -> bool:
+    """Return whether an artifact is so small that it is held in memory until it is verified, and never staged."""
+    return artifact.unpack == "none" and artifact.exact_size is not None and artifact.exact_size <= SMALL
 
 
 def most_bytes(size: Size | None) -> int | None:
@@ -79,6 +86,23 @@ FALSE_REPORT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class Footprint:
+    """The bytes that one data set takes while it is built, and afterwards."""
+
+    on_volume: int
+    """On the volume, at most."""
+    staged: int
+    """In staging, at most."""
+    tree: int
+    """On the volume when it is published."""
+
+    @property
+    def excess(self) -> int:
+        """Bytes on the volume beside those of the published tree."""
+        return self.on_volume - self.tree
+
+
+@dataclass(frozen=True, slots=True)
 class FreeSpace:
     """The bytes that may be added, on the volume and in a staging directory on another device."""
 
@@ -100,6 +124,21 @@ class FreeSpace:
             shown, left = format_pair(needed, self.volume)
             return f"needs {shown} at its peak; {left} are left"
         return None
+
+    def fitting_beside(self, footprint: Footprint, unfinished: Sequence[Footprint]) -> list[Footprint]:
+        """Return those of the data sets directly before one that may be unfinished while it is built.
+
+        Args:
+            footprint: of the data set, which fits alone.
+            unfinished: the data sets before it that may be; this object counts their trees as added already.
+        """
+        for first in range(len(unfinished)):
+            beside = unfinished[first:]
+            on_volume = footprint.on_volume + sum(other.excess for other in beside)
+            staged = footprint.staged + sum(other.staged for other in beside)
+            if (self.volume is None or on_volume <= self.volume) and (self.staging is None or staged <= self.staging):
+                return list(beside)
+        return []
 
     def peak_on_volume(self, need: Need, peak: int) -> int:
         """Return how many bytes of a peak are on the volume: with a staging directory elsewhere the tree alone."""

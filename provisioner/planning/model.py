@@ -105,6 +105,8 @@ class Rules:
     limit_bytes: int | None = None
     """For everything on the volume, staging included; ``None``: no limit."""
     fail_on_shortfall: bool = False
+    side_by_side: int = 4
+    """Data sets that may be built at once, at most: each holds its paths in memory, and is incomplete after a kill."""
     priorities: Mapping[str, int] = field(default_factory=dict)
     """Data set to the priority that replaces the catalog's."""
 
@@ -136,6 +138,8 @@ class Step:
     """How long its archives stay on the volume."""
     staged_bytes: int = 0
     """Bytes of the download that an earlier run left in staging."""
+    beside: int = 0
+    """How many of the steps directly before this one may be unfinished when it begins: there is space for all of them."""
 
     @property
     def to_fetch(self) -> Size | None:

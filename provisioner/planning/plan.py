@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.catalog.license import judge
 from provisioner.catalog.size import Size
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
-from provisioner.planning.capacity import FALSE_REPORT, free_space, need_of, space_hint
+from provisioner.planning.capacity import FALSE_REPORT, Footprint, free_space, need_of, space_hint
 from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 from provisioner.planning.recipe import make_recipe
 from provisioner.units import format_pair
@@ -57,8 +57,8 @@ def fitting(wanted: Request, catalog: Catalog, rules: Rules, limit: int) -> tupl
 
 
 def phase_peak(catalog: Catalog, phase: str) -> int:
-    """Return the bytes that all of a phase needs on an empty volume, whatever its licences."""
-    return make_plan(Request(phase), catalog, Inventory(), Rules(license_policy="any")).peak_bytes
+    """Return the bytes that all of a phase needs on an empty volume, one data set after the other, whatever its licences."""
+    return make_plan(Request(phase), catalog, Inventory(), Rules(license_policy="any", side_by_side=1)).peak_bytes
 
 
 def _plan_phase(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
@@ -146,6 +146,7 @@ def _plan_steps(
     steps: list[Step] = []
     too_large: list[Step] = []
     added = peak = 0
+    unfinished: list[Footprint] = []
     for recipe in recipes:
         step = _decide(recipe, inventory, rules, by_name=by_name)
         if step.action == "fetch":
@@ -153,11 +154,20 @@ def _plan_steps(
             free = free_space(inventory, rules, evicted_bytes, added)
             step = _with_retention(step, need, free, by_name=by_name)
             if step.action == "fetch":
-                peak = max(peak, added + free.peak_on_volume(need, step.peak_bytes))
+                footprint = Footprint(free.peak_on_volume(need, step.peak_bytes), step.peak_bytes, need.tree_bytes)
+                # Without all archives in staging, a kill of several at once would cost more than one of one.
+                fits_beside = step.retention == "at_once" and (step.is_peak_known or free.volume is None)
+                latest = unfinished[max(0, len(unfinished) + 1 - rules.side_by_side) :]
+                unfinished = free.fitting_beside(footprint, latest) if fits_beside else []
+                peak = max(peak, added + footprint.on_volume + sum(other.excess for other in unfinished))
+                step = replace(step, beside=len(unfinished))
                 added += need.tree_bytes
+                unfinished = [*unfinished, footprint] if fits_beside else []
                 present |= recipe.content_ids
             else:
                 too_large.append(step)
+        elif step.writes:
+            unfinished = []
         steps.append(step)
     available = free_space(inventory, rules, evicted_bytes)
     return Plan(None, tuple(steps), evict=evict, peak_bytes=peak, shortfall=_shortfall(steps, too_large, available, rules))

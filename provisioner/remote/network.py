@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.remote.dialing import Dialer
@@ -47,6 +47,10 @@ class Network:
     """Makes the connections of all clients."""
     tls: SharedTlsContext = field(default_factory=SharedTlsContext)
     """The TLS settings of all clients; use :meth:`tls_context`."""
+
+    def for_flow(self, cancellation: Cancellation) -> Network:
+        """Return the same for a part of the requests, which another cancellation ends as well."""
+        return replace(self, cancellation=cancellation, retry=self.retry.pausing(cancellation.wait))
 
     def tls_context(self) -> ssl.SSLContext:
         """Return the TLS settings that clients share, which must not be changed.

@@ -12,6 +12,7 @@ import logging
 import math
 import re
 import threading
+from copy import copy
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -69,6 +70,21 @@ class RetryPolicy:
         return min(self.cap_seconds, self.base_seconds * 2.0 ** min(failures - 1, 64))
 
 
+class _Remote:
+    """What is known of a remote by all that talk to it."""
+
+    __slots__ = ("answered", "lock", "not_before", "silent_since")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.not_before = -math.inf
+        """When the next request may be sent, since the remote asked to wait."""
+        self.answered = False
+        """A host has answered, whatever it said."""
+        self.silent_since: float | None = None
+        """When the first of the requests began that nothing answered."""
+
+
 class Retry:
     """Calls actions by a policy; shared by all threads that talk to the same remote."""
 
@@ -92,11 +108,13 @@ class Retry:
         self._pause = pause
         self._clock = clock
         self._random = random
-        self._lock = threading.Lock()
-        self._not_before = -math.inf
-        self._answered = False
-        self._silent_since: float | None = None
-        """When the first of the requests began that nothing answered."""
+        self._remote = _Remote()
+
+    def pausing(self, pause: Callable[[float], None]) -> Retry:
+        """Return the same with other waits: what is learnt of the remote by one of them holds for the other."""
+        other = copy(self)
+        other._pause = pause  # noqa: SLF001 - of the same class
+        return other
 
     def call(self, what: str | Callable[[], str], action: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
         """Call ``action`` until it succeeds, fails permanently, or a bound is reached, and return its result.
@@ -135,14 +153,14 @@ class Retry:
                     raise self._gave_up(name, tries, now - first, wait if wait > left else None, error) from error
                 _LOGGER.warning("%s: %s; asking again in %.1f s", name, error.message, wait)
                 if error.throttled:
-                    with self._lock:
-                        self._not_before = max(self._not_before, now + wait)
+                    with self._remote.lock:
+                        self._remote.not_before = max(self._remote.not_before, now + wait)
             self._pause(wait)
             self._wait_for_throttling()
 
     def note_answer(self) -> None:
         """Remember that a host has answered, whatever it said: there is a network."""
-        self._answered = True
+        self._remote.answered = True
 
     def observe(self, headers: Mapping[str, str], now: float) -> None:
         """Delay the next request of every thread if a response says that nothing is left of the server's limit.
@@ -154,17 +172,17 @@ class Retry:
         self.note_answer()
         limit = headers.get("RateLimit")
         if limit is not None and (seconds := parse_retry_after({"RateLimit": limit}, now)):
-            with self._lock:
-                self._not_before = max(self._not_before, self._clock() + min(seconds, self.policy.total_seconds))
+            with self._remote.lock:
+                self._remote.not_before = max(self._remote.not_before, self._clock() + min(seconds, self.policy.total_seconds))
 
     def _check_silence(self, what: str, error: Transient, begun: float, now: float) -> None:
         """Raise if no host has answered since the first request: asking on would only repeat that."""
-        if self._answered:
+        if self._remote.answered:
             return
-        with self._lock:
-            if self._silent_since is None:
-                self._silent_since = begun
-            silent = now - self._silent_since
+        with self._remote.lock:
+            if self._remote.silent_since is None:
+                self._remote.silent_since = begun
+            silent = now - self._remote.silent_since
         if silent >= self.policy.silent_seconds:
             raise RemoteUnavailableError(
                 f"{what}: no host has answered for {silent:.0f} s, at last: {error.message}",
@@ -181,8 +199,8 @@ class Retry:
     def _wait_for_throttling(self) -> None:
         """Wait until no throttling is in force; another thread may prolong it in the meantime."""
         while True:
-            with self._lock:
-                remaining = self._not_before - self._clock()
+            with self._remote.lock:
+                remaining = self._remote.not_before - self._clock()
             if remaining <= 0:
                 return
             self._pause(remaining + self._random() * self.policy.base_seconds)

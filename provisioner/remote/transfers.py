@@ -43,11 +43,11 @@ class Transfers:
 
     def requests_at_once(self) -> int:
         """Return how many requests at once are worth while now."""
-        return self._http.concurrency.requests
+        return self._http.flow.requests_at_once
 
     def small_files_at_once(self) -> int:
         """Return how many small files are worth fetching at once now."""
-        return self._http.concurrency.small_files
+        return self._http.flow.small_files_at_once
 
     def fetch(self, artifact: Artifact, sink: Sink, advance: Callable[[int], None], accept: Callable[[], None] = _accept) -> str:
         """Fetch the rest of an artifact into its sink.

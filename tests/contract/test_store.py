@@ -20,6 +20,7 @@ from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
 from provisioner.engine.build import DataSetBuilder
 from provisioner.engine.build_limits import BuildLimits
+from provisioner.engine.shared_volume import SharedVolume
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.model import Receipt
 from provisioner.remote.resolved import Resolved
@@ -155,14 +156,13 @@ def test_memory_for_each_file_on_the_whole_way(tmp_path: Path) -> None:
         sources,
         transfers,
         local_copies,
-        limits=BuildLimits(session, recipe),
+        limits=BuildLimits(SharedVolume(session), recipe),
         cancellation=Cancellation(),
         progress=progress,
     )
-    inventory = shop.store.reader.inventory()
     tracemalloc.start()
     try:
-        builder.build(inventory, lambda: "2026-01-01T00:00:00Z")
+        builder.build(lambda: "2026-01-01T00:00:00Z")
         # Blocks on their way between threads are the same few MiB for any number of files.
         assert (tracemalloc.get_traced_memory()[1] - (2 << 20)) / count < 380
         tracemalloc.reset_peak()

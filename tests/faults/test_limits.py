@@ -17,7 +17,7 @@ from provisioner.catalog.size import Size
 from provisioner.errors import NoRoomError, VolumeFullError
 from provisioner.planning.capacity import most_bytes
 from provisioner.volume.fs.free_space import device_space
-from provisioner.volume.fs.write_budget import Bound, Budget, device_bound
+from provisioner.volume.fs.write_budget import Bound, Budget, SharedBounds, device_bound
 from tests.support.media import noise
 from tests.support.miniature import gzip_bytes, pack_tar
 from tests.support.shelf import some_files
@@ -312,7 +312,7 @@ def test_a_bound_never_allows_more_than_remains(size: int) -> None:
         measured += 1
         return total - written
 
-    budget = Budget("alpha", staged=[_bound(remaining)])
+    budget = Budget("alpha", SharedBounds(staged=[_bound(remaining)]))
     with contextlib.suppress(NoRoomError):
         while written <= total:
             budget.charge_staged(size)
@@ -329,7 +329,7 @@ def test_a_budget_frees_space_once() -> None:
         freed.append(1)
         return True
 
-    budget = Budget("alpha", staged=[_bound(lambda: 100 if freed else 0)], free=free)
+    budget = Budget("alpha", SharedBounds(staged=[_bound(lambda: 100 if freed else 0)], free=free))
     budget.charge_staged(50)
     with pytest.raises(NoRoomError):
         budget.charge_tree(200)

@@ -36,6 +36,7 @@ from provisioner.catalog.size import Size
 from provisioner.engine import fetch
 from provisioner.engine.build import DataSetBuilder
 from provisioner.engine.build_limits import BuildLimits
+from provisioner.engine.shared_volume import SharedVolume
 from provisioner.errors import ProvisionerError
 from provisioner.planning.recipe import VERSION_DIGITS
 from provisioner.remote.resolved import Resolved
@@ -336,14 +337,14 @@ class Mixture:
             sources,
             shelf,
             local_copies,
-            limits=BuildLimits(session, recipe),
+            limits=BuildLimits(SharedVolume(session), recipe),
             cancellation=Cancellation(),
             progress=anything,
         )
         inventory = self._store.reader.inventory()
         is_orphan = (ID, version) in inventory.orphans
         if (ID, version) not in inventory.receipts and not (is_orphan and self._store.publisher.adopt(ID, version)):
-            builder.build(inventory, lambda: "2026-01-01T00:00:00Z")
+            builder.build(lambda: "2026-01-01T00:00:00Z")
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 

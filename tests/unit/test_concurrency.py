@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from provisioner.remote.http.concurrency import MOST_OF_ALL, MOST_OF_HOST, START, Concurrency, CountedResponse, HostConcurrency
+from provisioner.remote.http.concurrency import MOST_OF_ALL, MOST_OF_HOST, START, Concurrency, HostConcurrency
+from provisioner.remote.http.flow import CountedResponse, Flow
 from tests.support.program import wait_until
 
 STEP = 0.005
@@ -165,57 +166,106 @@ def test_failures_shrink_the_limit() -> None:
 def test_small_files_at_once() -> None:
     """Where servers answer at once few threads are worth while; where they are far away, as many as requests."""
     clock = Clock()
-    near = Concurrency(None, clock=clock)
-    assert (near.requests, near.small_files) == (START, START)
-    host = near.host("http://near")
+    flow = Flow(Concurrency(None, clock=clock))
+    assert (flow.requests_at_once, flow.small_files_at_once) == (START, START)
     for _ in range(64):
-        begun = host.enter(lambda: None, waits=True)
+        request = flow.enter("http://near", lambda: None, waits=True)
         clock.now += 0.0002
-        host.leave(begun, answered=True)
-    assert near.small_files == 2
-    far = near.host("http://far")
+        request.end(answered=True)
+    assert flow.small_files_at_once == 2
     for _ in range(64):
-        begun = far.enter(lambda: None, waits=True)
+        request = flow.enter("http://far", lambda: None, waits=True)
         clock.now += 0.08
-        far.leave(begun, answered=True)
-    assert near.small_files == 2 + far.limit
+        request.end(answered=True)
+    assert (flow.requests_at_once, flow.small_files_at_once) == (2 * START, 2 + START)
 
 
 def test_all_hosts_together() -> None:
-    """However many hosts there are, requests at once have a bound."""
+    """However many hosts there are, requests at once have a bound, and one more waits."""
     concurrency = Concurrency(None, clock=Clock())
-    for number in range(MOST_OF_ALL):
-        concurrency.host(f"http://{number}")
-    assert concurrency.requests == MOST_OF_ALL
+    flow = Flow(concurrency)
+    requests = [flow.enter(f"http://{number}", lambda: None, waits=True) for number in range(MOST_OF_ALL)]
+    assert flow.requests_at_once == MOST_OF_ALL
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        flow.enter("http://one.more", end, waits=True)
+    assert concurrency.host("http://one.more").in_flight == 0
+    requests.pop().end(answered=True)
+    flow.enter("http://one.more", end, waits=True)
 
 
-def test_hosts_of_earlier_data_sets() -> None:
-    """A host that is not asked any more keeps its limit, and is worth no threads until it is asked again."""
+def test_hosts_that_are_not_asked_any_more() -> None:
+    """Such a host keeps its limit, and is worth no threads until it is asked again; those of other flows are worth none."""
     clock = Clock()
     concurrency = Concurrency(None, clock=clock)
-    earlier, now = concurrency.host("http://earlier"), concurrency.host("http://now")
-    earlier.limit = 50
-    assert concurrency.requests == 50 + START
+    flow, other = Flow(concurrency), Flow(concurrency, rank=1)
+    flow.enter("http://earlier", lambda: None, waits=True).end(answered=True)
+    concurrency.host("http://earlier").limit = 50
+    assert (flow.requests_at_once, other.requests_at_once) == (50, START)
     clock.now += 60
-    now.leave(now.enter(lambda: None, waits=True), answered=True)
-    assert concurrency.requests == START
-    begun = earlier.enter(lambda: None, waits=True)
+    flow.enter("http://now", lambda: None, waits=True).end(answered=True)
+    assert flow.requests_at_once == START
+    request = flow.enter("http://earlier", lambda: None, waits=True)
     clock.now += 60
-    assert concurrency.requests == 50
-    earlier.leave(begun, answered=True)
-    assert concurrency.requests == 50
+    assert flow.requests_at_once == 50
+    request.end(answered=True)
+    assert flow.requests_at_once == 50
+
+
+@pytest.mark.parametrize("connections", [None, START])
+def test_requests_of_the_lowest_rank_come_first(connections: int | None) -> None:
+    """Of those that wait, whoever came first: by the host's limit, and by the number for all hosts."""
+    concurrency = Concurrency(connections, clock=Clock())
+    flows = [Flow(concurrency, rank) for rank in range(3)]
+    held = [flows[1].enter("http://host", lambda: None, waits=True) for _ in range(START)]
+    order: list[int] = []
+    waiting = [threading.Event() for _ in flows]
+
+    def ask(rank: int) -> None:
+        request = flows[rank].enter("http://host", waiting[rank].set, waits=True)
+        order.append(rank)
+        request.end(answered=True)
+
+    threads = [threading.Thread(target=ask, args=(rank,)) for rank in (2, 1, 0)]
+    for thread, rank in zip(threads, (2, 1, 0), strict=True):
+        thread.start()
+        # The one that waits asks from time to time whether it must end.
+        assert waiting[rank].wait(10)
+    held.pop().end(answered=True)
+    for thread in threads:
+        thread.join()
+    assert order == [0, 1, 2]
+
+
+def test_what_is_left_for_higher_ranks() -> None:
+    """A flow gets threads for what those before it leave of a host, and at least one."""
+    concurrency = Concurrency(None, clock=Clock())
+    first, second = Flow(concurrency), Flow(concurrency, rank=1)
+    held = [first.enter("http://host", lambda: None, waits=True) for _ in range(START - 1)]
+    second.enter("http://host", lambda: None, waits=True).end(answered=True)
+    concurrency.host("http://host").limit = START + 6
+    assert (first.requests_at_once, second.requests_at_once) == (START + 6, 7)
+    concurrency.host("http://host").limit = 2
+    assert second.requests_at_once == 1
+    for request in held:
+        request.end(answered=True)
+    assert second.requests_at_once == 2
 
 
 def test_a_number_switches_it_off() -> None:
-    """It holds for all hosts, nobody waits, and nothing that happens changes it."""
+    """It holds for all hosts together, and nothing that happens changes it."""
     concurrency = Concurrency(3, clock=Clock())
-    host = concurrency.host("http://files")
-    begun = [host.enter(lambda: None, waits=True) for _ in range(20)]
-    host.refused()
-    host.failed()
-    for each in begun:
-        host.leave(each, answered=True)
-    assert (concurrency.requests, host.limit) == (3, START)
+    flow = Flow(concurrency)
+    requests = [flow.enter(f"http://files{number}", lambda: None, waits=True) for number in range(3)]
+    requests += [flow.enter("http://files", lambda: None, waits=False) for _ in range(20)]
+    for request in requests:
+        request.refused()
+        request.failed()
+        request.end(answered=True)
+    assert (flow.requests_at_once, concurrency.host("http://files").limit) == (3, START)
 
 
 def test_waiting_for_a_turn() -> None:
@@ -264,16 +314,16 @@ class _Body:
 
 def test_a_response_counts_until_it_is_closed() -> None:
     """Once, however often it is closed; one that everybody has forgotten counts no more either."""
-    clock = Clock()
-    host = HostConcurrency(adapts=True, clock=clock)
+    concurrency = Concurrency(None, clock=Clock())
+    flow, host = Flow(concurrency), concurrency.host("http://host")
     body: Any = _Body(10)
-    response = CountedResponse(body, host, host.enter(lambda: None, waits=True))
+    response = CountedResponse(body, flow.enter("http://host", lambda: None, waits=True))
     assert response.read_into(memoryview(bytearray(100))) == 10
     assert host.in_flight == 1
     response.close()
     response.close()
     assert host.in_flight == 0
-    response = CountedResponse(body, host, host.enter(lambda: None, waits=True))
+    response = CountedResponse(body, flow.enter("http://host", lambda: None, waits=True))
     del response
     gc.collect()
     assert host.in_flight == 0

@@ -16,11 +16,13 @@ from provisioner.catalog.size import Size, total
 from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import LicenseRefusedError, NotFoundError, VolumeError, VolumeFullError
 from provisioner.planning.capacity import need_of
-from provisioner.planning.model import Inventory, Plan, Receipt, Request, Rules
+from provisioner.planning.model import Inventory, Plan, Receipt, Request, Rules, Step
 from provisioner.planning.plan import fitting, make_plan, phase_peak
 from provisioner.planning.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:
+    from random import Random
+
     from provisioner.catalog.model import Commercial
 
 MEGABYTE = 10**6
@@ -90,6 +92,7 @@ def actions(plan: Plan) -> dict[str, str]:
 ALPHA = data_set("alpha", 10 * MEGABYTE, 20 * MEGABYTE, priority=5)
 BETA = data_set("beta", 5 * MEGABYTE, 8 * MEGABYTE, priority=3)
 GAMMA = data_set("gamma", 1 * MEGABYTE, 2 * MEGABYTE, priority=4)
+UNKNOWN = data_set("unknown", priority=4, sources=(HubSource("acme/unknown"),))
 SHELF = catalog(ALPHA, BETA, GAMMA)
 ALL = Request("all")
 NO_LIMIT = Rules()
@@ -109,7 +112,9 @@ def test_an_empty_volume() -> None:
     assert actions(plan) == {"alpha": "fetch", "gamma": "fetch", "beta": "fetch"}
     assert plan.download == Size(16 * MEGABYTE)
     assert plan.unpacked == Size(30 * MEGABYTE)
-    assert plan.peak_bytes == (20 + 2 + 8 + 5) * MEGABYTE
+    # All archives beside all trees.
+    assert plan.peak_bytes == (30 + 16) * MEGABYTE
+    assert plan_of(rules=Rules(side_by_side=1)).peak_bytes == (20 + 2 + 8 + 5) * MEGABYTE
     tie = catalog(data_set("zeta"), data_set("eta"))
     assert list(actions(plan_of(shelf=tie))) == ["zeta", "eta"]
 
@@ -372,6 +377,85 @@ def shelves(draw: st.DrawFn) -> Catalog:
             for index in range(draw(st.integers(1, 5)))
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("free", "side_by_side", "beside"),
+    [
+        (None, 4, (0, 1, 2)),
+        (None, 2, (0, 1, 1)),
+        (None, 1, (0, 0, 0)),
+        # At their peaks, alpha needs 30, gamma 3 and beta 13 MB; as trees 20, 2 and 8.
+        (46, 4, (0, 1, 2)),
+        (45, 4, (0, 1, 1)),
+        (36, 4, (0, 1, 1)),
+        (35, 4, (0, 1, 0)),
+        (33, 4, (0, 1, None)),
+        (32, 4, (0, 0, None)),
+    ],
+)
+def test_side_by_side(free: int | None, side_by_side: int, beside: tuple[int | None, ...]) -> None:
+    """A step begins beside as many of those before it as there is space for; without a bound, as many as there may be."""
+    plan = plan_of(Inventory(free_bytes=free and free * MEGABYTE), Rules(side_by_side=side_by_side))
+    assert [step.id for step in plan.steps] == ["alpha", "gamma", "beta"]
+    assert tuple(step.beside if step.action == "fetch" else None for step in plan.steps) == beside
+    assert free is None or plan.peak_bytes <= free * MEGABYTE
+
+
+@pytest.mark.parametrize(
+    ("shelf", "inventory", "beside"),
+    [
+        # A size that is not known until it is asked for: another data set must not take the space that it needs.
+        (
+            catalog(ALPHA, UNKNOWN, GAMMA),
+            Inventory(free_bytes=10**9),
+            (0, 0, 0),
+        ),
+        (catalog(ALPHA, UNKNOWN, GAMMA), Inventory(), (0, 1, 2)),
+        # Archives that are kept one by one, or not at all, would begin again after a kill.
+        (
+            catalog(ALPHA, data_set("beta", 20 * MEGABYTE, 30 * MEGABYTE, parts=2), GAMMA),
+            Inventory(free_bytes=105 * MEGABYTE),
+            (0, 1, 0),
+        ),
+        # Trees that are linked or hashed are not fetched: nothing runs ahead of them.
+        (
+            catalog(ALPHA, BETA, GAMMA),
+            Inventory(orphans=frozenset({("gamma", make_recipe(GAMMA).version)})),
+            (0, 0, 0),
+        ),
+    ],
+)
+def test_what_does_not_run_side_by_side(shelf: Catalog, inventory: Inventory, beside: tuple[int, ...]) -> None:
+    """Only data sets whose peak is known, and whose archives all stay until they are published."""
+    plan = plan_of(inventory, shelf=shelf)
+    assert tuple(step.beside for step in plan.work) == beside
+
+
+@given(
+    shelf=shelves(),
+    free=st.integers(0, 20_000),
+    staging=st.none() | st.integers(0, 20_000),
+    random=st.randoms(use_true_random=False),
+)
+def test_the_peak_is_kept_side_by_side(shelf: Catalog, free: int, staging: int | None, random: Random) -> None:
+    """However the steps begin and end: what is being built, at its peak, and what is published stay below the plan's peak."""
+    elsewhere = staging is not None
+    plan = plan_of(Inventory(free_bytes=free, is_staging_elsewhere=elsewhere, staging_free_bytes=staging), shelf=shelf)
+    pending, published = list(enumerate(plan.work)), 0
+    running: list[tuple[int, Step]] = []
+    while pending or running:
+        rank, step = pending[0] if pending else (0, None)
+        may_begin = step is not None and all(other >= rank - step.beside for other, _ in running)
+        if may_begin and (not running or random.random() < 0.5):
+            running.append(pending.pop(0))
+        else:
+            tree = running.pop(random.randrange(len(running)))[1].unpacked
+            published += tree.value if tree else 0
+        peaks = [each.peak_bytes for _, each in running]
+        trees = [each.unpacked.value if each.unpacked else 0 for _, each in running]
+        assert published + sum(trees if elsewhere else peaks) <= plan.peak_bytes <= free
+        assert staging is None or sum(peaks) <= staging
 
 
 @given(shelf=shelves(), free=st.integers(0, 6000), limit=st.none() | st.integers(0, 6000), fail=st.booleans())

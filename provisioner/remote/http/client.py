@@ -7,6 +7,7 @@ A body is taken as it is sent, unless it comes in a coding that is not the file'
 from __future__ import annotations
 
 import time
+from copy import copy
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from provisioner.remote.http.concurrency import Concurrency
 from provisioner.remote.http.connections import Connections
 from provisioner.remote.http.disposition import stated_name
 from provisioner.remote.http.file_fetch import FileFetch
+from provisioner.remote.http.flow import Flow
 from provisioner.remote.http.headers import declared_length, range_of, total_size
 from provisioner.remote.http.local_files import is_local, local_size, read_local
 from provisioner.remote.http.rate_limit import RateLimiter
@@ -28,6 +30,7 @@ from provisioner.remote.retry import Transient
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from provisioner.cancellation import Cancellation
     from provisioner.remote.http.codings import Decoder
     from provisioner.remote.http.connections import Response
     from provisioner.remote.http.redirects import Answer
@@ -70,13 +73,30 @@ class HttpClient:
             bytes_per_second: budget for all transfers; ``None``: no bound.
             authorization: returns the headers with the user's credentials for a URL.
         """
-        self._network = network
-        self.concurrency = Concurrency(connections, clock=time.monotonic)
-        """How many requests at once are worth while."""
-        self._requester = Requester(network, Connections(network, self.concurrency), authorization)
+        self._concurrency = Concurrency(connections, clock=time.monotonic)
+        self._connections = Connections(network)
+        self._authorization = authorization
         pause = network.cancellation.wait
-        rate = RateLimiter(bytes_per_second, pause=pause, clock=time.monotonic) if bytes_per_second else None
-        self._bodies = BodyReader(network.cancellation, rate)
+        self._rate = RateLimiter(bytes_per_second, pause=pause, clock=time.monotonic) if bytes_per_second else None
+        self._use(network, Flow(self._concurrency))
+
+    def _use(self, network: Network, flow: Flow) -> None:
+        self._network = network
+        self.flow = flow
+        """Says how many requests at once are worth while."""
+        self._requester = Requester(network, self._connections, flow, self._authorization)
+        self._bodies = BodyReader(network.cancellation, self._rate)
+
+    def for_flow(self, rank: int, cancellation: Cancellation) -> HttpClient:
+        """Return a client for the requests of one data set, with the connections and the limits of this one.
+
+        Args:
+            rank: of the requests that wait, those of the flow with the lowest rank are sent first.
+            cancellation: ends them.
+        """
+        client = copy(self)
+        client._use(self._network.for_flow(cancellation), Flow(self._concurrency, rank))  # noqa: SLF001 - of the same class
+        return client
 
     @property
     def retry(self) -> Retry:

@@ -8,21 +8,20 @@ tried only after a pause that doubles each time. Connections that fail shrink th
 
 Small files are worth no more requests than Little's law says: the time in which a server answers, divided by what a file costs
 us. Where servers answer at once, more threads would only wait for each other.
+
+Where several data sets are fetched at once, each is a flow with a rank: of the requests that wait, those of the flow with the
+lowest rank are sent first, so that a flow gets what those before it leave.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
-from collections import deque
-from http import HTTPStatus
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from provisioner.remote.http.connections import Response
+    from collections.abc import Callable
 
 MOST_OF_HOST: Final = 64
 """Requests to one host at once, at most."""
@@ -50,7 +49,47 @@ _IN_USE_SECONDS: Final = 10.0
 _SAMPLES: Final = 64
 _OWN_SECONDS: Final = 0.00025
 """What a small file costs us; one request more is worth while for each such time that we wait for the server."""
-_BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_POLL_SECONDS: Final = 0.1
+"""How often a request that waits sees whether the run must end."""
+
+
+class Turns:
+    """Who is next: of those that wait for their turn, the one with the lowest rank; safe for several threads."""
+
+    def __init__(self, changed: threading.Condition) -> None:
+        """Begin with nobody; ``changed`` is notified when there may be a turn."""
+        self._changed = changed
+        self._waiting: Counter[int] = Counter()
+
+    def wait(self, rank: int, is_free: Callable[[], bool], check_cancelled: Callable[[], None]) -> None:
+        """Wait until there is a turn and nobody with a lower rank waits for one; the lock is held.
+
+        Args:
+            rank: of the flow that waits.
+            is_free: returns whether there is a turn.
+            check_cancelled: raises when the flow must end.
+        """
+        if is_free() and not self._is_behind(rank):
+            return
+        self._waiting[rank] += 1
+        try:
+            while not is_free() or self._is_behind(rank):
+                self._changed.wait(_POLL_SECONDS)
+                check_cancelled()
+        finally:
+            self._waiting[rank] -= 1
+            if not self._waiting[rank]:
+                del self._waiting[rank]
+
+    def notify(self) -> None:
+        """Wake who may be next; the lock is held."""
+        if len(self._waiting) > 1:
+            self._changed.notify_all()
+        else:
+            self._changed.notify()
+
+    def _is_behind(self, rank: int) -> bool:
+        return bool(self._waiting) and min(self._waiting) < rank
 
 
 class HostConcurrency:
@@ -66,12 +105,15 @@ class HostConcurrency:
         self._adapts = adapts
         self._clock = clock
         self._changed = threading.Condition()
+        self._turns = Turns(self._changed)
         self.limit = START
         """Requests at once that are worth while now."""
         self._most = MOST_OF_HOST
         """Requests at once that the host takes, as far as it is known."""
         self.in_flight = 0
         """Requests that have begun and have not ended."""
+        self._in_flight_of: Counter[int] = Counter()
+        """The same for each rank."""
         self._peak = 0
         """The most requests at once in this round."""
         self._request_seconds = 0.0
@@ -102,23 +144,31 @@ class HostConcurrency:
 
     # --- one request
 
-    def enter(self, check_cancelled: Callable[[], None], *, waits: bool) -> float:
+    def limit_for(self, rank: int) -> int:
+        """Return how many requests at once are worth while for a flow: what those with lower ranks leave, at least one."""
+        if not rank:
+            return self.limit
+        before = sum(count for other, count in tuple(self._in_flight_of.items()) if other < rank)
+        return max(1, self.limit - before)
+
+    def enter(self, check_cancelled: Callable[[], None], *, waits: bool, rank: int = 0) -> float:
         """Wait until one request more may be sent, and return the time at which it is.
 
         Args:
-            check_cancelled: raises when the run must end.
+            check_cancelled: raises when the flow must end.
             waits: otherwise it is sent at once, since those that are being answered may wait for it.
+            rank: of the flow that sends it.
 
         Raises:
-            ProvisionerError: the run must end.
+            ProvisionerError: the flow must end.
         """
         with self._changed:
-            while waits and self._adapts and self.in_flight >= self.limit:
-                self._changed.wait(0.1)
-                check_cancelled()
+            if waits and self._adapts:
+                self._turns.wait(rank, lambda: self.in_flight < self.limit, check_cancelled)
             now = self._clock()
             self._count_time(now)
             self.in_flight += 1
+            self._in_flight_of[rank] += 1
             self._peak = max(self._peak, self.in_flight)
         return now
 
@@ -129,25 +179,27 @@ class HostConcurrency:
             with self._changed:
                 self._end_round()
 
-    def leave(self, begun: float, *, answered: bool, served: bool = False) -> None:
+    def leave(self, begun: float, *, answered: bool, served: bool = False, rank: int = 0) -> None:
         """Record the end of a request.
 
         Args:
             begun: what :meth:`enter` returned.
             answered: the host has sent a response, whatever it said.
             served: :meth:`served` was called for it.
+            rank: of the flow that sent it.
         """
         with self._changed:
             now = self._clock()
             self._count_time(now)
             self.in_flight -= 1
+            self._in_flight_of[rank] -= 1
             self._serving -= served
             if answered:
                 self._responses += 1
                 self._sample(now - begun)
             if self._adapts:
                 self._end_round()
-                self._changed.notify()
+                self._turns.notify()
 
     def served(self) -> None:
         """Record that the host has begun to answer a request with what was asked for."""
@@ -263,87 +315,34 @@ class Concurrency:
             connections: how many requests at once, to whatever hosts; ``None``: as many as bring more.
             clock: seconds that never go back.
         """
-        self._fixed = connections
+        self.fixed = connections
+        """How many requests at once, to whatever hosts; ``None``: as many as bring more."""
+        self._most = connections or MOST_OF_ALL
         self._clock = clock
         self._lock = threading.Lock()
         self._hosts: dict[str, HostConcurrency] = {}
+        self._changed = threading.Condition()
+        self._turns = Turns(self._changed)
+        self._in_flight = 0
+        """Requests that hold one of the places of all hosts."""
 
     def host(self, origin: str) -> HostConcurrency:
         """Return the requests to one host, named by scheme, host and port."""
         host = self._hosts.get(origin)
         if host is None:
             with self._lock:
-                host = self._hosts.setdefault(origin, HostConcurrency(adapts=self._fixed is None, clock=self._clock))
+                host = self._hosts.setdefault(origin, HostConcurrency(adapts=self.fixed is None, clock=self._clock))
         return host
 
-    @property
-    def requests(self) -> int:
-        """How many requests at once are worth while now, over all hosts."""
-        if self._fixed is not None:
-            return self._fixed
-        return min(MOST_OF_ALL, max(START, sum(host.limit for host in self._hosts_in_use())))
+    def enter(self, rank: int, check_cancelled: Callable[[], None], *, waits: bool) -> None:
+        """Wait until one request more may be sent, to whatever host: see :meth:`HostConcurrency.enter`."""
+        with self._changed:
+            if waits:
+                self._turns.wait(rank, lambda: self._in_flight < self._most, check_cancelled)
+            self._in_flight += 1
 
-    @property
-    def small_files(self) -> int:
-        """How many small files at once are worth while now: each host that has a part in them takes some of the time."""
-        hosts = self._hosts_in_use()
-        worthwhile = sum(min(host.worthwhile_for_small_files, self._fixed or host.limit) for host in hosts)
-        return min(self.requests, worthwhile) if worthwhile else self.requests
-
-    def _hosts_in_use(self) -> list[HostConcurrency]:
-        """Return the hosts that requests are made to: not those of a data set that was fetched before."""
-        return [host for host in list(self._hosts.values()) if host.is_in_use()]
-
-
-class CountedResponse:
-    """A response whose bytes and end are recorded for its host."""
-
-    def __init__(self, inner: Response, host: HostConcurrency, begun: float) -> None:
-        """Wrap ``inner``, the answer to a request that began when :meth:`HostConcurrency.enter` returned ``begun``."""
-        self.status: int = inner.status
-        self.headers: Mapping[str, str] = inner.headers
-        self._inner = inner
-        self._host = host
-        self._begun = begun
-        self._is_open = True
-        self._is_served = inner.status not in _BUSY
-        if self._is_served:
-            host.served()
-        else:
-            host.refused()
-
-    def read_into(self, view: memoryview) -> int:
-        """Read what has arrived into ``view``; see :class:`provisioner.remote.http.connections.Response`."""
-        try:
-            count = self._inner.read_into(view)
-        except Exception:
-            self._host.failed()
-            raise
-        self._host.add_bytes(count)
-        return count
-
-    def read(self, count: int) -> bytes:
-        """Return ``count`` bytes, fewer at the end of the body."""
-        data = self._inner.read(count)
-        self._host.add_bytes(len(data))
-        return data
-
-    def drain(self) -> None:
-        """Read the rest, so that the connection can be used again."""
-        self._inner.drain()
-
-    def shutdown(self) -> None:
-        """End a read in which another thread waits."""
-        self._inner.shutdown()
-
-    def close(self) -> None:
-        """Keep the connection if the body was read to its end, else close it; the request has ended."""
-        self._inner.close()
-        if self._is_open:
-            self._is_open = False
-            self._host.leave(self._begun, answered=True, served=self._is_served)
-
-    def __del__(self) -> None:
-        # A response that nobody closed must not keep others from being asked for.
-        with contextlib.suppress(Exception):
-            self.close()
+    def leave(self) -> None:
+        """Record the end of a request, to whatever host."""
+        with self._changed:
+            self._in_flight -= 1
+            self._turns.notify()

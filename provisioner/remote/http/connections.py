@@ -10,14 +10,16 @@ import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioner.errors import ProvisionerError
-from provisioner.remote.http.concurrency import MOST_OF_HOST, CountedResponse
+from provisioner.remote.http.concurrency import MOST_OF_HOST
+from provisioner.remote.http.flow import CountedResponse
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.remote.http.concurrency import Concurrency
+    from provisioner.cancellation import Cancellation
+    from provisioner.remote.http.flow import Flow
     from provisioner.remote.network import Network
 
 _PLAIN_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -67,29 +69,31 @@ class Pool(Protocol):
 
 
 class Connections:
-    """Kept connections to every host, as many at once as bring more; safe for several threads."""
+    """Kept connections to every host; safe for several threads, and shared by all flows of a client."""
 
-    def __init__(self, network: Network, concurrency: Concurrency) -> None:
+    def __init__(self, network: Network) -> None:
         """Open nothing yet.
 
         Args:
             network: proxies and certificates.
-            concurrency: says how many requests a host is sent at once.
         """
         self._network = network
-        self._concurrency = concurrency
         self._lock = threading.Lock()
         self._bare: dict[str, Pool] = {}
         """By origin."""
         self._proxied: dict[str | None, Pool] = {}
         """By proxy; ``None``: for unusual URLs without a proxy."""
 
-    def request(self, url: str, headers: Mapping[str, str], *, urgent: bool = False) -> Response:
+    def request(
+        self, url: str, headers: Mapping[str, str], flow: Flow, cancellation: Cancellation, *, urgent: bool = False
+    ) -> Response:
         """Send a GET request when its host may be sent one more, by the proxy for the URL if there is one.
 
         Args:
             url: without user and password.
             headers: all that are sent.
+            flow: says when it is sent.
+            cancellation: ends the wait.
             urgent: send it at once: those that are being answered may wait for what it brings.
 
         Returns:
@@ -107,18 +111,16 @@ class Connections:
             proxy = self._network.proxies.for_url(url)
             is_bare = proxy is None and _PLAIN_HOST.fullmatch(host)
             pool = self._bare_pool(origin) if is_bare else self._proxied_pool(proxy)
-        counted = self._concurrency.host(origin)
-        begun = counted.enter(self._network.cancellation.raise_if_requested, waits=not urgent)
+        request = flow.enter(origin, cancellation.raise_if_requested, waits=not urgent)
         try:
-            response = pool.request(url, headers)
+            return CountedResponse(pool.request(url, headers), request)
         except BaseException as error:
             if isinstance(error, ConnectionRefusedError):
-                counted.refused()
+                request.refused()
             elif not isinstance(error, ProvisionerError):
-                counted.failed()
-            counted.leave(begun, answered=False)
+                request.failed()
+            request.end(answered=False)
             raise
-        return CountedResponse(response, counted, begun)
 
     def _bare_pool(self, origin: str) -> Pool:
         from provisioner.remote.http.pool import BarePool  # noqa: PLC0415 - a start with nothing to do must not pay for it

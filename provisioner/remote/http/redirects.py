@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.errors import ProvisionerError
     from provisioner.remote.http.connections import Connections, Response
+    from provisioner.remote.http.flow import Flow
     from provisioner.remote.network import Network
 
 MAX_REDIRECTS: Final = 10
@@ -54,16 +55,20 @@ class Answer(NamedTuple):
 class Requester:
     """Sends requests over connections of either kind and follows their redirects."""
 
-    def __init__(self, network: Network, connections: Connections, authorization: Callable[[str], Mapping[str, str]]) -> None:
+    def __init__(
+        self, network: Network, connections: Connections, flow: Flow, authorization: Callable[[str], Mapping[str, str]]
+    ) -> None:
         """Send nothing yet.
 
         Args:
             network: what all clients share.
             connections: send the requests.
+            flow: says when they are sent.
             authorization: returns the headers with the user's credentials for a URL.
         """
         self._network = network
         self._connections = connections
+        self._flow = flow
         self._authorization = authorization
 
     def open(self, url: str, headers: Mapping[str, str], *, authorized: bool, urgent: bool = False) -> Answer:
@@ -114,7 +119,13 @@ class Requester:
                 sent = _with_cookies(sent, cookies.header(current))
             with transport_errors(current, network.cancellation, network.proxies):
                 # What the URL itself says of its user comes before what is for the whole Hub.
-                response = self._connections.request(without_user(current), {**sent, **login_headers(current)}, urgent=urgent)
+                response = self._connections.request(
+                    without_user(current),
+                    {**sent, **login_headers(current)},
+                    self._flow,
+                    network.cancellation,
+                    urgent=urgent,
+                )
             try:
                 target = self._checked_target(response, url, current, is_hub=is_hub)
             except (AccessDeniedError, NotFoundError, RemoteRefusedError) as error:

@@ -31,19 +31,15 @@ _HINT: Final = "Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of 
 class Bound:
     """One limit: of a device, or of what may be kept on a volume. Not safe for several threads: see :class:`Budget`."""
 
-    def __init__(
-        self, remaining: Callable[[], int | None], error: Callable[[str, int], ProvisionerError], *, is_space: bool = True
-    ) -> None:
+    def __init__(self, remaining: Callable[[], int | None], error: Callable[[str, int], ProvisionerError]) -> None:
         """Measure nothing yet.
 
         Args:
             remaining: measures how many bytes more may be written now; ``None``: it is not known.
             error: returns the error for a data set, by its label, and a number of bytes that do not fit any more.
-            is_space: it helps to remove something else.
         """
         self._remaining = remaining
         self.error = error
-        self.is_space = is_space
         self.headroom = 0
         """Bytes that may be written before it is measured again."""
 
@@ -70,29 +66,55 @@ class Bound:
         return True
 
 
-class Budget:
-    """All limits that hold for one data set while it is built; safe for several threads."""
+class SharedBounds:
+    """Limits that the budgets of several data sets share; safe for several threads."""
 
     def __init__(
-        self, label: str, *, staged: Sequence[Bound] = (), tree: Sequence[Bound] = (), free: Callable[[], bool] = lambda: False
+        self, *, staged: Sequence[Bound] = (), tree: Sequence[Bound] = (), free: Callable[[], bool] = lambda: False
     ) -> None:
         """Begin to count.
 
         Args:
-            label: names the data set, in messages.
             staged: limits for everything that is written into staging.
-            tree: further limits for what becomes part of the published tree.
+            tree: further limits for what becomes part of a published tree.
             free: makes space by giving up what is of less use; returns whether it did. It is called once.
         """
-        self._label = label
-        self._staged = tuple(staged)
-        self._tree = (*staged, *tree)
+        self.lock = threading.Lock()
+        """Held while bounds are asked or changed."""
+        self.staged = tuple(staged)
+        self.tree = (*staged, *tree)
         self._free: Callable[[], bool] | None = free
-        self._lock = threading.Lock()
+        self.reserved = 0
+        """Bytes that are charged and not written yet."""
+        self.granted = 0
+        """Bytes that budgets may write without asking again."""
+
+    def allow(self, bound: Bound, count: int) -> bool:
+        """Count bytes that are about to be written, after making space if need be; return whether they may be."""
+        reserved = self.reserved + self.granted
+        return bound.allows(count, reserved) or (self._make_space() and bound.allows(count, reserved))
+
+    def _make_space(self) -> bool:
+        free, self._free = self._free, None
+        return free is not None and free()
+
+
+class Budget:
+    """All limits that hold for one data set while it is built; safe for several threads."""
+
+    def __init__(self, label: str, shared: SharedBounds, *, tree: Sequence[Bound] = ()) -> None:
+        """Begin to count.
+
+        Args:
+            label: names the data set, in messages.
+            shared: the limits of all data sets together.
+            tree: further limits for what becomes part of this one's tree.
+        """
+        self._label = label
+        self._shared = shared
+        self._own = tuple(tree)
         self._credit = 0
-        """Bytes of the tree that may be written before any bound is asked: the least of their headrooms."""
-        self._uncounted = 0
-        """Bytes of that credit which are used, and which no bound knows of yet."""
+        """Bytes of the tree that may be written before any bound is asked: they are taken from the headroom of each."""
         self.reserved = 0
         """Bytes that are charged and not written yet."""
         self.unpacked = 0
@@ -104,8 +126,9 @@ class Budget:
         Raises:
             VolumeFullError: they must not be written.
         """
-        with self._lock:
-            self._charge(self._staged, count)
+        with self._shared.lock:
+            self._return_credit()
+            self._charge(count, self._shared.staged)
 
     def charge_plain(self, count: int) -> None:
         """Charge bytes of a file that is being fetched and will be published as it is.
@@ -113,8 +136,9 @@ class Budget:
         Raises:
             VolumeFullError: they must not be written.
         """
-        with self._lock:
-            self._charge(self._tree, count)
+        with self._shared.lock:
+            self._return_credit()
+            self._charge(count, self._shared.tree, self._own)
 
     def charge_tree(self, count: int) -> None:
         """Charge bytes that are about to be written into the staged tree.
@@ -133,44 +157,65 @@ class Budget:
             VolumeFullError, ProvisionerError: as :meth:`charge_tree`.
         """
         # Called for every file of an archive.
-        with self._lock:
+        with self._shared.lock:
             if count <= self._credit:
                 self._credit -= count
-                self._uncounted += count
+                self._shared.granted -= count
             else:
-                self._charge(self._tree, count)
+                self._return_credit()
+                self._charge(count, self._shared.tree, self._own)
+                self._take_credit()
             self.reserved += count
+            self._shared.reserved += count
             self.unpacked += count
 
     def settle(self, count: int) -> None:
         """Note that reserved bytes are written."""
-        with self._lock:
-            self.reserved = max(0, self.reserved - count)
+        with self._shared.lock:
+            self._settle(min(count, self.reserved))
 
     def clear_reserved(self) -> None:
         """Note that what is reserved and not written will not be written any more."""
-        with self._lock:
-            self.reserved = 0
+        with self._shared.lock:
+            self._settle(self.reserved)
 
     def clear_unpacked(self, count: int = 0) -> None:
         """Count again what is unpacked, from ``count`` bytes on: the others were removed."""
-        with self._lock:
-            self.unpacked, self._credit = count, 0
+        with self._shared.lock:
+            self._return_credit()
+            self.unpacked = count
 
-    def _charge(self, bounds: Sequence[Bound], count: int) -> None:
-        for bound in self._tree:
-            bound.headroom -= self._uncounted
-        self._uncounted = self._credit = 0
-        for bound in bounds:
-            if bound.allows(count, self.reserved):
-                continue
-            if not (bound.is_space and self._make_space() and bound.allows(count, self.reserved)):
+    def close(self) -> None:
+        """Return what was granted and not used: nothing more will be written."""
+        with self._shared.lock:
+            self._return_credit()
+            self._settle(self.reserved)
+
+    def _settle(self, count: int) -> None:
+        self.reserved -= count
+        self._shared.reserved -= count
+
+    def _charge(self, count: int, shared: Sequence[Bound], own: Sequence[Bound] = ()) -> None:
+        for bound in shared:
+            if not self._shared.allow(bound, count):
                 raise bound.error(self._label, count)
-        self._credit = min((bound.headroom for bound in self._tree), default=_LARGEST_STEP)
+        for bound in own:
+            if not bound.allows(count, self.reserved):
+                raise bound.error(self._label, count)
 
-    def _make_space(self) -> bool:
-        free, self._free = self._free, None
-        return free is not None and free()
+    def _take_credit(self) -> None:
+        """Take half of the headroom that all bounds have: other data sets may need the rest."""
+        bounds = (*self._shared.tree, *self._own)
+        self._credit = min((bound.headroom for bound in bounds), default=_LARGEST_STEP) // 2
+        self._shared.granted += self._credit
+        for bound in bounds:
+            bound.headroom -= self._credit
+
+    def _return_credit(self) -> None:
+        for bound in (*self._shared.tree, *self._own):
+            bound.headroom += self._credit
+        self._shared.granted -= self._credit
+        self._credit = 0
 
 
 def device_bound(path: Path, what: str, *, pending: Callable[[], int] = lambda: 0) -> Bound:

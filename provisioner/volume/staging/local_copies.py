@@ -22,7 +22,7 @@ _NOT_SEARCHED: Final = frozenset({"datasets", ".provisioner", "lost+found"})
 
 
 class LocalCopies:
-    """The files of this machine that may be artifacts; listed once, at the first question."""
+    """The files of this machine that may be artifacts; listed at the first question. Safe for several threads."""
 
     def __init__(self, root: Path, hub_cache: Path | None, check_cancelled: Callable[[], None]) -> None:
         """Store where to look.
@@ -60,9 +60,10 @@ class LocalCopies:
         if artifact.digest.hex in self._blobs:
             yield self._blobs[artifact.digest.hex]
         if self._leftovers is None:
-            self._leftovers = {}
+            leftovers: dict[str, list[Path]] = {}
             for path in _files_below(self._root, _LEFTOVER_DEPTH):
-                self._leftovers.setdefault(path.name, []).append(path)
+                leftovers.setdefault(path.name, []).append(path)
+            self._leftovers = leftovers
         yield from self._leftovers.get(posixpath.basename(artifact.name), ())
 
 

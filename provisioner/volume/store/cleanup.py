@@ -94,18 +94,18 @@ class StoreCleaner:
             with contextlib.suppress(OSError):
                 layout.staging.rmdir()  # only if it is empty
 
-    def clear_other_staging(self, dataset: str, keys: Collection[str]) -> bool:
+    def clear_other_staging(self, datasets: Collection[str], keys: Collection[str]) -> bool:
         """Remove what is staged of other data sets, and return whether there was anything.
 
         Args:
-            dataset: the unfinished trees of this one stay.
+            datasets: the unfinished trees of these stay.
             keys: of artifacts whose files stay.
 
         Raises:
             VolumeError: the volume failed.
         """
         layout = self._layout
-        others = [layout.staged_trees / name for name in names_in(layout.staged_trees) if name != dataset]
+        others = [layout.staged_trees / name for name in names_in(layout.staged_trees) if name not in datasets]
         others += [layout.blobs / name for name in names_in(layout.blobs) if os.path.splitext(name)[0] not in keys]
         for path in others:
             self._remove_staged(path)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from provisioner.errors import VolumeError
@@ -70,6 +71,8 @@ class Publisher:
         self._cleaner = cleaner
         self._program_version = program_version
         self._check_cancelled = check_cancelled
+        self._turn = threading.Lock()
+        """One tree after the other is written out: two at once would wait for each other's bytes."""
 
     def publish(
         self,
@@ -97,10 +100,23 @@ class Publisher:
             UnsafeArchiveError: a link leaves the tree; nothing was published.
             VolumeError: the tree is not what its manifest says, or the volume failed; nothing was published.
         """
+        with self._turn:
+            self._publish(receipt, staged, manifest, switch=switch, prune=prune, origins=origins or {})
+
+    def _publish(
+        self,
+        receipt: Receipt,
+        staged: Path,
+        manifest: Manifest,
+        *,
+        switch: bool,
+        prune: bool,
+        origins: Mapping[str, tuple[str, int]],
+    ) -> None:
         dataset, version = receipt.dataset, receipt.version
         if (newer := self._reader.newer_record(dataset, version)) is not None:
             raise newer_record_error(dataset, newer)
-        make_links(staged, _links_of(manifest, dataset, origins or {}))
+        make_links(staged, _links_of(manifest, dataset, origins))
         self._check_staged(dataset, staged, manifest, prune=prune)
         for directory in self._record_directories(dataset):
             make_plain_directory(directory)

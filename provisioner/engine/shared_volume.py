@@ -1,0 +1,140 @@
+"""What the data sets that are built at the same time share of the volume: its space, and the files in staging.
+
+Each artifact's bytes have one name in staging, whatever data set they are for, so that a later run finds them. So only one
+build may fetch them at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from provisioner.planning.capacity import is_held_in_memory
+from provisioner.volume.fs.tree_size import content_bytes
+from provisioner.volume.fs.write_budget import SharedBounds, device_bound, kept_bound
+from provisioner.volume.store.listing import names_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.volume_session import VolumeSession
+
+_LOGGER = logging.getLogger(__name__)
+
+_POLL_SECONDS: Final = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class Building:
+    """One version of a data set that is being built."""
+
+    dataset: str
+    version: str
+    label: str
+    keys: frozenset[str] = frozenset()
+    """Of the artifacts that it fetches now, or has fetched from an earlier source: their files in staging are its own."""
+    plain_keys: frozenset[str] = frozenset()
+    """Of those that become part of the tree as they are."""
+    taken_over: int = 0
+    """Bytes of the tree that are shared with another version, and take no space again."""
+    earlier_keys: set[str] = field(default_factory=set)
+    """Keys of the sources that were tried before."""
+
+
+class SharedVolume:
+    """The space of one volume and the files in its staging, for all builds of a run; safe for several threads."""
+
+    def __init__(self, session: VolumeSession) -> None:
+        """Measure nothing yet."""
+        self._store = session.store
+        self._layout = session.layout
+        self.limit = session.settings.max_storage_bytes
+        """Bytes that may be kept on the volume (``MAX_STORAGE_GB``); ``None``: any number."""
+        self._changed = threading.Condition()
+        self._builds: list[Building] = []
+        layout = session.layout
+        is_elsewhere = layout.staging_root is not None
+        staged_bytes = self._staged_for_volume if is_elsewhere else lambda: content_bytes(layout.staging)
+        on_volume = []
+        if self.limit is not None:
+            on_volume.append(kept_bound(self.limit, lambda: self.kept_bytes() + staged_bytes()))
+        if session.measures_space:
+            # What is staged elsewhere is written to the volume later.
+            pending = self._staged_for_volume if is_elsewhere else lambda: 0
+            on_volume.append(device_bound(layout.root, f"the volume {layout.root}", pending=pending))
+        staged = [device_bound(layout.staging, f"STAGING_DIR {layout.staging}")] if is_elsewhere else on_volume
+        self.bounds = SharedBounds(staged=staged, tree=on_volume if is_elsewhere else (), free=self._free_staging)
+        """What is written for any of them is charged here."""
+
+    @contextlib.contextmanager
+    def building(self, build: Building) -> Iterator[None]:
+        """Count a version among those that are built while the block runs."""
+        with self._changed:
+            self._builds.append(build)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._builds.remove(build)
+                self._changed.notify_all()
+
+    def claim(self, build: Building, artifacts: Sequence[Artifact], check_cancelled: Callable[[], None]) -> None:
+        """Wait until no other build fetches any of these artifacts, and claim them in place of those claimed before.
+
+        All of them at once, after those of the source before are given up: so no two builds can wait for each other.
+
+        Raises:
+            ProvisionerError: the run must end.
+        """
+        # What is held in memory until it is verified has no file in staging.
+        plain = {artifact.key: artifact.unpack == "none" for artifact in artifacts if not is_held_in_memory(artifact)}
+        keys = frozenset(plain)
+        with self._changed:
+            build.earlier_keys |= build.keys
+            build.keys = build.plain_keys = frozenset()
+            self._changed.notify_all()
+            while any(keys & other.keys for other in self._builds if other is not build):
+                self._changed.wait(_POLL_SECONDS)
+                check_cancelled()
+            build.keys = keys
+            build.plain_keys = frozenset(key for key, is_plain in plain.items() if is_plain)
+
+    def obsolete_keys(self, build: Building) -> frozenset[str]:
+        """Return the keys of artifacts whose files in staging are of no use once a build is complete."""
+        with self._changed:
+            in_use = {key for other in self._builds if other is not build for key in other.keys}
+            return frozenset(build.keys | build.earlier_keys) - in_use
+
+    def kept_bytes(self) -> int:
+        """Return the bytes of all versions but those that are built, without what these share with them."""
+        receipts = self._store.reader.inventory(measured=False).receipts
+        builds = tuple(self._builds)
+        built = {(build.dataset, build.version) for build in builds}
+        kept = sum(receipt.size for key, receipt in receipts.items() if key not in built)
+        return kept - sum(build.taken_over for build in builds)
+
+    def _staged_for_volume(self) -> int:
+        """Return the bytes in a staging directory elsewhere that will be on the volume: trees, and files that belong in them."""
+        staged = {os.path.splitext(name)[0] for name in names_in(self._layout.blobs)}
+        found = 0
+        for build in tuple(self._builds):
+            found += content_bytes(self._layout.staged_tree(build.dataset, build.version))
+            found += sum(content_bytes(self._layout.blobs / f"{key}.part") for key in build.plain_keys & staged)
+        return found
+
+    def _free_staging(self) -> bool:
+        """Remove what interrupted runs have staged of other data sets: the plan counts on its space."""
+        builds = tuple(self._builds)
+        keys = {key for build in builds for key in build.keys | build.earlier_keys}
+        if not self._store.cleaner.clear_other_staging({build.dataset for build in builds}, keys):
+            return False
+        _LOGGER.info(
+            "%s: what was staged of other data sets is removed, since its space is needed",
+            ", ".join(build.label for build in builds),
+        )
+        return True

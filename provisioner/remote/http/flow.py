@@ -1,0 +1,169 @@
+"""The requests of one data set: a flow that shares hosts with those of other data sets, in the order of their ranks."""
+
+from __future__ import annotations
+
+import contextlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from provisioner.remote.http.concurrency import MOST_OF_ALL, START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from provisioner.remote.http.concurrency import Concurrency, HostConcurrency
+    from provisioner.remote.http.connections import Response
+
+_BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
+
+class Flow:
+    """The requests of one data set to all hosts; safe for several threads."""
+
+    def __init__(self, concurrency: Concurrency, rank: int = 0) -> None:
+        """Begin without a request.
+
+        Args:
+            concurrency: the requests of all flows.
+            rank: of those that wait, the requests of the flow with the lowest rank are sent first.
+        """
+        self._concurrency = concurrency
+        self._rank = rank
+        self._hosts: dict[str, HostConcurrency] = {}
+        """Those that this flow has sent requests to, by origin."""
+
+    def enter(self, origin: str, check_cancelled: Callable[[], None], *, waits: bool) -> FlowRequest:
+        """Wait until one request more may be sent to a host, and return it, for its end to be recorded.
+
+        Args:
+            origin: scheme, host and port.
+            check_cancelled: raises when the flow must end.
+            waits: otherwise it is sent at once, since those that are being answered may wait for it.
+
+        Raises:
+            ProvisionerError: the flow must end.
+        """
+        host = self._hosts.get(origin)
+        if host is None:
+            host = self._hosts[origin] = self._concurrency.host(origin)
+        # First the place of the host: one of all hosts is not held while a busy host is waited for.
+        begun = host.enter(check_cancelled, waits=waits, rank=self._rank)
+        try:
+            self._concurrency.enter(self._rank, check_cancelled, waits=waits)
+        except BaseException:
+            host.leave(begun, answered=False, rank=self._rank)
+            raise
+        return FlowRequest(self._concurrency, host, begun, self._rank)
+
+    @property
+    def requests_at_once(self) -> int:
+        """How many requests at once are worth while for this flow now, over all its hosts."""
+        fixed = self._concurrency.fixed
+        if fixed is not None:
+            return fixed
+        hosts = self._hosts_in_use()
+        return min(MOST_OF_ALL, sum(host.limit_for(self._rank) for host in hosts)) if hosts else START
+
+    @property
+    def small_files_at_once(self) -> int:
+        """How many small files at once are worth while now: each host that has a part in them takes some of the time."""
+        fixed = self._concurrency.fixed
+        worthwhile = sum(
+            min(host.worthwhile_for_small_files, fixed or host.limit_for(self._rank)) for host in self._hosts_in_use()
+        )
+        return min(self.requests_at_once, worthwhile) if worthwhile else self.requests_at_once
+
+    def _hosts_in_use(self) -> list[HostConcurrency]:
+        return [host for host in tuple(self._hosts.values()) if host.is_in_use()]
+
+
+class FlowRequest:
+    """One request that has been sent, or is about to be; its end is recorded once."""
+
+    __slots__ = ("_begun", "_concurrency", "_host", "_is_open", "_is_served", "_rank")
+
+    def __init__(self, concurrency: Concurrency, host: HostConcurrency, begun: float, rank: int) -> None:
+        """Take what :meth:`Flow.enter` has counted."""
+        self._concurrency = concurrency
+        self._host = host
+        self._begun = begun
+        self._rank = rank
+        self._is_open = True
+        self._is_served = False
+
+    def answered(self, status: int) -> None:
+        """Record that the host has answered, with this HTTP status."""
+        if status in _BUSY:
+            self._host.refused()
+        else:
+            self._is_served = True
+            self._host.served()
+
+    def add_bytes(self, count: int) -> None:
+        """Count bytes that have arrived."""
+        self._host.add_bytes(count)
+
+    def refused(self) -> None:
+        """Record that the host refuses the connection."""
+        self._host.refused()
+
+    def failed(self) -> None:
+        """Record that the connection has failed."""
+        self._host.failed()
+
+    def end(self, *, answered: bool) -> None:
+        """Record the end; further calls do nothing.
+
+        Args:
+            answered: the host has sent a response, whatever it said.
+        """
+        if self._is_open:
+            self._is_open = False
+            self._concurrency.leave()
+            self._host.leave(self._begun, answered=answered, served=self._is_served, rank=self._rank)
+
+
+class CountedResponse:
+    """A response whose bytes and end are recorded for its flow."""
+
+    def __init__(self, inner: Response, request: FlowRequest) -> None:
+        """Wrap ``inner``, the answer to ``request``."""
+        self.status: int = inner.status
+        self.headers: Mapping[str, str] = inner.headers
+        self._inner = inner
+        self._request = request
+        request.answered(inner.status)
+
+    def read_into(self, view: memoryview) -> int:
+        """Read what has arrived into ``view``; see :class:`provisioner.remote.http.connections.Response`."""
+        try:
+            count = self._inner.read_into(view)
+        except Exception:
+            self._request.failed()
+            raise
+        self._request.add_bytes(count)
+        return count
+
+    def read(self, count: int) -> bytes:
+        """Return ``count`` bytes, fewer at the end of the body."""
+        data = self._inner.read(count)
+        self._request.add_bytes(len(data))
+        return data
+
+    def drain(self) -> None:
+        """Read the rest, so that the connection can be used again."""
+        self._inner.drain()
+
+    def shutdown(self) -> None:
+        """End a read in which another thread waits."""
+        self._inner.shutdown()
+
+    def close(self) -> None:
+        """Keep the connection if the body was read to its end, else close it; the request has ended."""
+        self._inner.close()
+        self._request.end(answered=True)
+
+    def __del__(self) -> None:
+        # A response that nobody closed must not keep others from being asked for.
+        with contextlib.suppress(Exception):
+            self.close()
