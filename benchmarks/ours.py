@@ -14,6 +14,7 @@ from benchmarks.measure import Command, synced_after
 from benchmarks.work import ROOT, WrongResultError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from benchmarks.data import File
@@ -62,6 +63,23 @@ def from_url(url: str, file: File, *, unpack: str = "none", members: tuple[File,
 
 def catalog(order: Order, path: Path) -> Path:
     """Write a catalog that offers it. JSON is YAML too."""
+    return catalog_of({DATASET: order}, path)
+
+
+def catalog_of(orders: Mapping[str, Order], path: Path) -> Path:
+    """Write a catalog that offers several data sets, as one phase."""
+    document = {
+        "version": 1,
+        "datasets": {name: _entry(order) for name, order in orders.items()},
+        "phases": {"minimal": {"description": "All of it.", "datasets": list(orders)}},
+        "excluded": {},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def _entry(order: Order) -> dict[str, Any]:
     dataset: dict[str, Any] = {
         "title": "Sounds",
         "homepage": "http://127.0.0.1/",
@@ -81,15 +99,7 @@ def catalog(order: Order, path: Path) -> Path:
     }
     if order.unpacked is not None:
         dataset["unpacked_size"] = order.unpacked
-    document = {
-        "version": 1,
-        "datasets": {DATASET: dataset},
-        "phases": {"minimal": {"description": "All of it.", "datasets": [DATASET]}},
-        "excluded": {},
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return path
+    return dataset
 
 
 def settings(endpoint: str) -> dict[str, str]:

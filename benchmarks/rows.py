@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from benchmarks import ours, peers
+from benchmarks import ours, peers, phase
 from benchmarks.ours import NAME, Order
 from benchmarks.work import Bench, Entrant, check_sizes, only
 
@@ -26,6 +26,7 @@ class Target:
 
     at_most: float = 0
     peer: str = ""
+    """Its name; of several, separated by `` | ``, the one that takes longest counts."""
     ours: str = NAME
     at_least_rate: float = 0
     """Bytes a second."""
@@ -293,6 +294,23 @@ def zip_bzip2(bench: Bench) -> Row:
     return Row("zip", title, entrants, (Target(0.6, "unzip"), Target(0.6, "unzip", _ALONE)))
 
 
+def whole_phase(bench: Bench) -> Row:
+    """Four data sets of one phase, of which each keeps something else busy."""
+    scale = bench.scale
+    speech = bench.store.wav_tar(scale.phase_wav_size, "tar.bz2")
+    sounds = bench.store.bzip2_zip(scale.zip_files, scale.zip_size)
+    slow, notes = bench.store.blobs("slow", 1, scale.phase_slow_size), small(bench)
+    entrants = phase.entrants(bench, speech, sounds, slow, notes)
+    title = (
+        f"a phase: tar.bz2 ({_size(speech.size)}), zip with bzip2 ({_size(sounds.size)}), {_size(only(slow).size)} from a host"
+        f" that gives {phase.SLOW_CONNECTIONS * phase.SLOW_RATE // 10**6} MB/s, {len(notes.files):,} small files"
+    )
+    around = partial(bench.server.far, round_trip=0.02, rate=phase.SLOW_RATE, most=phase.SLOW_CONNECTIONS)
+    targets = (Target(1.15, f"{phase.WIRE} | {phase.PROCESSOR}"),)
+    note = "all of them by this program; the parts alone: no archive is unpacked, and all files are on this machine"
+    return Row("phase", title, tuple(entrants), targets, note=note, around=around)
+
+
 def idle(bench: Bench) -> Row:
     """Nothing to do."""
     entrants = []
@@ -377,6 +395,7 @@ ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
     "tar-memory": tar_memory,
     "tar-disk": tar_disk,
     "zip": zip_bzip2,
+    "phase": whole_phase,
     "idle": idle,
 }
 """By their ids, in the table's order."""

@@ -37,6 +37,8 @@ class Scale:
     tar_size: int = 2 * KIB
     zip_files: int = 2_000
     zip_size: int = 500_000_000
+    phase_wav_size: int = 256 * MIB
+    phase_slow_size: int = 40_000_000
     idle_files: int = 200_000
     idle_few: int = 200
     curve_files: tuple[int, ...] = (100, 1_000, 10_000)
@@ -56,6 +58,8 @@ QUICK: Final = Scale(
     tar_files=500,
     zip_files=40,
     zip_size=10_000_000,
+    phase_wav_size=4 * MIB,
+    phase_slow_size=2_000_000,
     idle_files=500,
     idle_few=20,
     curve_files=(10, 50),
