@@ -27,6 +27,8 @@ _TOLERANCE: Final = 2
 without what lies beside the data. All that together stays below a factor of two; what exceeds it is not what was planned."""
 _SLACK: Final = 64 << 20
 """Bytes by which an estimate may be exceeded besides: what is small may be wrong by more."""
+_UNPACKING_FACTOR: Final = 5
+"""To how many times its size an archive unpacks that does not say: audio to twice, tables and texts to five or ten times."""
 
 
 def is_held_in_memory(artifact: Artifact) -> bool:
@@ -65,6 +67,17 @@ class Need:
         return self.unpacked.value if self.unpacked else 0
 
     @property
+    def is_download_known(self) -> bool:
+        """Whether the number of bytes to fetch is known, if only roughly."""
+        return self.download is not None and not self.download.at_least
+
+    @property
+    def reserve(self) -> int:
+        """Bytes that are left free for what is not known of the tree, while other data sets are built beside it."""
+        is_known = self.unpacked is not None and not self.unpacked.at_least
+        return 0 if is_known or self.download is None else _UNPACKING_FACTOR * self.download.value
+
+    @property
     def peaks(self) -> tuple[tuple[Retention, int], ...]:
         """Each retention with the most bytes that it needs at any moment, the preferred one first."""
         return (
@@ -95,6 +108,8 @@ class Footprint:
     """In staging, at most."""
     tree: int
     """On the volume when it is published."""
+    reserve: int = 0
+    """Further bytes that are left free for it while others are built: it is not known to how much its archives unpack."""
 
     @property
     def excess(self) -> int:
@@ -134,7 +149,7 @@ class FreeSpace:
         """
         for first in range(len(unfinished)):
             beside = unfinished[first:]
-            on_volume = footprint.on_volume + sum(other.excess for other in beside)
+            on_volume = footprint.on_volume + footprint.reserve + sum(other.excess + other.reserve for other in beside)
             staged = footprint.staged + sum(other.staged for other in beside)
             if (self.volume is None or on_volume <= self.volume) and (self.staging is None or staged <= self.staging):
                 return list(beside)

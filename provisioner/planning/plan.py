@@ -154,9 +154,9 @@ def _plan_steps(
             free = free_space(inventory, rules, evicted_bytes, added)
             step = _with_retention(step, need, free, by_name=by_name)
             if step.action == "fetch":
-                footprint = Footprint(free.peak_on_volume(need, step.peak_bytes), step.peak_bytes, need.tree_bytes)
+                footprint = Footprint(free.peak_on_volume(need, step.peak_bytes), step.peak_bytes, need.tree_bytes, need.reserve)
                 # Without all archives in staging, a kill of several at once would cost more than one of one.
-                fits_beside = step.retention == "at_once" and (step.is_peak_known or free.volume is None)
+                fits_beside = step.retention == "at_once" and (need.is_download_known or free.volume is None)
                 latest = unfinished[max(0, len(unfinished) + 1 - rules.side_by_side) :]
                 unfinished = free.fitting_beside(footprint, latest) if fits_beside else []
                 peak = max(peak, added + footprint.on_volume + sum(other.excess for other in unfinished))

@@ -74,6 +74,7 @@ def _step_document(step: Step) -> dict[str, Any]:
         "peak_bytes": step.peak_bytes,
         "room": step.retention,
         "one_at_a_time": step.retention != "at_once",
+        "beside": step.beside,
         "error": step.error.as_record() if step.error else None,
     }
 

@@ -92,7 +92,9 @@ def actions(plan: Plan) -> dict[str, str]:
 ALPHA = data_set("alpha", 10 * MEGABYTE, 20 * MEGABYTE, priority=5)
 BETA = data_set("beta", 5 * MEGABYTE, 8 * MEGABYTE, priority=3)
 GAMMA = data_set("gamma", 1 * MEGABYTE, 2 * MEGABYTE, priority=4)
+_ARCHIVE = UrlFile("https://example.org/open.zip", size=Size(20 * MEGABYTE), digest=Digest("md5", "0" * 32), unpack="zip")
 UNKNOWN = data_set("unknown", priority=4, sources=(HubSource("acme/unknown"),))
+OPEN_ENDED = replace(BETA, sources=(UrlSource((_ARCHIVE,)),))
 SHELF = catalog(ALPHA, BETA, GAMMA)
 ALL = Request("all")
 NO_LIMIT = Rules()
@@ -412,6 +414,9 @@ def test_side_by_side(free: int | None, side_by_side: int, beside: tuple[int | N
             (0, 0, 0),
         ),
         (catalog(ALPHA, UNKNOWN, GAMMA), Inventory(), (0, 1, 2)),
+        # To how much an archive unpacks may be unknown: five times its size are left free for it.
+        (catalog(ALPHA, OPEN_ENDED), Inventory(free_bytes=(30 + 20 + 100) * MEGABYTE), (0, 1)),
+        (catalog(ALPHA, OPEN_ENDED), Inventory(free_bytes=(30 + 20 + 100) * MEGABYTE - 1), (0, 0)),
         # Archives that are kept one by one, or not at all, would begin again after a kill.
         (
             catalog(ALPHA, data_set("beta", 20 * MEGABYTE, 30 * MEGABYTE, parts=2), GAMMA),
