@@ -150,6 +150,11 @@ def _notes(plan: Plan) -> list[str]:
         if plan.phase and step.writes and step.recipe.dataset.optional
     ]
     notes += [f"{step.recipe.label}: {_SPACE_NOTES[step.retention]}" for step in plan.steps if step.retention in _SPACE_NOTES]
+    if most := max((step.beside for step in plan.steps), default=0):
+        notes.append(
+            f"Up to {most + 1} data sets are fetched and unpacked at the same time, and the peak counts them together. With less"
+            " space they would come one after the other."
+        )
     notes += [step.warning for step in plan.steps if step.warning]
     notes += [f"{name}: is here and not asked for; it stays" for name in plan.not_in_phase]
     notes += [f"{dataset} {version}: superseded, removed first" for dataset, version in plan.evict]
