@@ -13,8 +13,9 @@ In the order of a run:
 3. ``view`` compares what the volume holds with what was asked for. With nothing to do the run ends here.
 4. ``repository_step`` makes sure that the user's data-set repositories exist: those of ``repository_requests``, with the first
    files of ``repository_template``.
-5. ``steps`` carries out the plan, several data sets at once where it has space for them (``side_by_side``). A step that needs bytes is left to ``build``, which tries the
-   data set's sources in order:
+5. ``steps`` carries out the plan, several data sets at once where it has space for them: ``side_by_side`` starts them, and
+   ``shared_volume`` has what they share. A step that needs bytes is left to ``build``, which tries the data set's sources in
+   order:
 
    - ``reuse`` takes over what the volume already has; ``local_copies`` in staging finds files elsewhere on the machine;
    - ``fetch`` brings the rest, over the connections of ``fetch_threads``, and ``unpack`` unpacks archives, also while they

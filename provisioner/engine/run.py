@@ -185,10 +185,12 @@ class Run:
                 cleaner.remove(dataset, version)
             except ProvisionerError as error:
                 _LOGGER.warning("%s: %s is not removed: %s", dataset, version, error.message)
-        runner = StepRunner(self.session, self.clients, status, progress=self._progress, cancellation=self._cancellation)
+        runner = StepRunner(
+            view.plan, self.session, self.clients, status, progress=self._progress, cancellation=self._cancellation
+        )
         if self.settings.on_shortfall == "fail":
-            runner.check_all_fit(view.plan)
-        plan, failures = runner.run(view.plan)
+            runner.check_all_fit()
+        plan, failures = runner.run()
         return self._finish(plan, failures, repositories, status)
 
     def _finish(

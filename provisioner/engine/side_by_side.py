@@ -10,12 +10,12 @@ import logging
 import threading
 from bisect import insort
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from provisioner.errors import ProvisionerError, StatedTooLargeError, VolumeFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from provisioner.cancellation import Cancellation
     from provisioner.planning.model import Step
@@ -42,28 +42,37 @@ class Attempt:
     error: BaseException | None = field(compare=False, default=None)
 
 
+class StepWork(Protocol):
+    """What is done with steps."""
+
+    def begin(self, step: Step) -> None:
+        """Announce a step; called on the caller's thread, in the order in which steps are started."""
+        ...
+
+    def carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> None:
+        """Carry out one step, given its rank and what ends it; called from several threads."""
+        ...
+
+    def settle(self, step: Step, error: ProvisionerError | None) -> None:
+        """Deal with a step that has ended, on the caller's thread: with its error if it failed. Raise to end all steps."""
+        ...
+
+    def clear(self, step: Step) -> None:
+        """Remove what a step has staged, which is carried out again later; called on the caller's thread."""
+        ...
+
+
 class SideBySide:
     """Carries out steps on threads of their own; the caller's thread starts them and deals with their outcomes."""
 
-    def __init__(
-        self,
-        carry_out: Callable[[Step, int, Cancellation], None],
-        settle: Callable[[Step, ProvisionerError | None], None],
-        clear: Callable[[Step], None],
-        cancellation: Cancellation,
-    ) -> None:
+    def __init__(self, work: StepWork, cancellation: Cancellation) -> None:
         """Prepare; nothing is started yet.
 
         Args:
-            carry_out: carries out one step, given its rank and what ends it; called from several threads.
-            settle: called on the caller's thread when a step has ended, with its error if it failed. An error that it raises
-                ends all steps.
-            clear: removes what a step has staged, which runs again later.
+            work: what is done with each step.
             cancellation: ends all steps.
         """
-        self._carry_out = carry_out
-        self._settle = settle
-        self._clear = clear
+        self._work = work
         self._cancellation = cancellation
         self._changed = threading.Condition()
         self._pending: list[Attempt] = []
@@ -76,7 +85,7 @@ class SideBySide:
         """Carry out all steps, each as soon as the plan allows it.
 
         Raises:
-            BaseException: what ``settle`` raises, or what is not ours and comes out of a step; no step runs any more then.
+            BaseException: what ``work.settle`` raises, or what is not ours and comes out of a step; no step runs any more then.
         """
         self._pending = [Attempt(rank, step) for rank, step in enumerate(steps)]
         try:
@@ -96,6 +105,7 @@ class SideBySide:
         return not self._one_by_one and all(other.rank >= first for other in self._running)
 
     def _start(self, attempt: Attempt) -> None:
+        self._work.begin(attempt.step)
         self._running.append(attempt)
         for other in self._running:
             other.had_company = len(self._running) > 1 or other.had_company
@@ -121,7 +131,7 @@ class SideBySide:
                 if attempt.is_given_up:
                     attempt.cancellation.request(_making_way(attempt.step))
                 attempt.cancellation.raise_if_requested()
-                self._carry_out(attempt.step, attempt.rank, attempt.cancellation)
+                self._work.carry_out(attempt.step, attempt.rank, attempt.cancellation)
         except BaseException as error:  # noqa: BLE001 - dealt with on the thread that waits
             attempt.error = error
         finally:
@@ -144,7 +154,7 @@ class SideBySide:
         self._cancellation.raise_if_requested()
         lacks_space = attempt.had_company and isinstance(error, VolumeFullError) and not isinstance(error, StatedTooLargeError)
         if error is None or not (lacks_space or attempt.is_given_up):
-            self._settle(attempt.step, error)
+            self._work.settle(attempt.step, error)
             return
         if not attempt.is_given_up:
             _LOGGER.warning("%s: %s; the data sets that are left are built one after the other", attempt.step.recipe.label, error)
@@ -152,7 +162,7 @@ class SideBySide:
             for other in self._running:
                 if other.rank > attempt.rank:
                     self._give_up(other)
-        self._clear(attempt.step)
+        self._work.clear(attempt.step)
         insort(self._pending, Attempt(attempt.rank, attempt.step))
 
     def _give_up(self, attempt: Attempt) -> None:

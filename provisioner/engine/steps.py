@@ -44,6 +44,7 @@ class StepRunner:
 
     def __init__(
         self,
+        plan: Plan,
         session: VolumeSession,
         clients: Clients,
         status: StatusFile,
@@ -54,6 +55,7 @@ class StepRunner:
         """Prepare; nothing is done yet.
 
         Args:
+            plan: its steps are carried out.
             session: the volume.
             clients: fetch what is missing.
             status: is written after every step.
@@ -68,8 +70,10 @@ class StepRunner:
         self._status = status
         self._progress = progress
         self._cancellation = cancellation
+        self._plan = plan
+        self._outcomes = _Outcomes(plan)
 
-    def run(self, plan: Plan) -> tuple[Plan, list[Failure]]:
+    def run(self) -> tuple[Plan, list[Failure]]:
         """Carry out all steps; what fails for one data set does not keep the others out.
 
         Returns:
@@ -78,34 +82,13 @@ class StepRunner:
         Raises:
             ProvisionerError: the run must end, or nothing can be written any more.
         """
-        outcomes = _Outcomes(plan)
-
-        def settle(step: Step, error: ProvisionerError | None) -> None:
-            if isinstance(error, NoRoomError):
-                self._store.cleaner.clear_staging(step.id)
-                if self._settings.datasets or self._settings.on_shortfall == "fail":
-                    _LOGGER.error("%s: %s", step.recipe.label, error.message)
-                    self._status.board.record_failure(step.id, error)
-                    outcomes.failures.append((step, error))
-                else:
-                    self._skip(step, error)
-                    outcomes.skip(step, error)
-            elif error is not None:
-                self._record_failure(step, error)
-                outcomes.failures.append((step, error))
-            self._status.write(self._store.reader.inventory())
-
-        def clear(step: Step) -> None:
-            self._store.cleaner.clear_staging(step.id)
-            self._status.board.set_state(step.id, "pending", bytes_done=0)
-
-        SideBySide(self._run_step, settle, clear, self._cancellation).run(plan.work)
-        for skipped, reason in outcomes.left_out_if_all():
+        SideBySide(self, self._cancellation).run(self._plan.work)
+        for skipped, reason in self._outcomes.left_out_if_all():
             # Nothing fits at all: that always fails.
             self._status.board.record_failure(skipped.id, reason)
-        return outcomes.plan, outcomes.failures
+        return self._outcomes.plan, self._outcomes.failures
 
-    def check_all_fit(self, plan: Plan) -> None:
+    def check_all_fit(self) -> None:
         """Ask the sources for sizes that the plan does not know, and add them up: for runs that fetch all or nothing.
 
         What cannot be asked now is left for its step to meet.
@@ -114,7 +97,7 @@ class StepRunner:
             NoRoomError: not all of it fits; nothing was fetched.
         """
         added = 0
-        for step in plan.work:
+        for step in self._plan.work:
             if step.action != "fetch" or (step.download is not None and step.download.exact is not None):
                 continue
             for source in step.recipe.sources:
@@ -126,9 +109,49 @@ class StepRunner:
                 added += check_fits(step, resolved.artifacts, added=added)
                 break
 
-    def _skip(self, step: Step, error: NoRoomError) -> None:
-        _LOGGER.warning("%s: skipped: %s", step.recipe.label, error.message)
-        self._status.board.set_state(step.id, "skipped", reason="storage_limit")
+    # --- what is done with each step, see :class:`provisioner.engine.side_by_side.StepWork`
+
+    def begin(self, step: Step) -> None:
+        """Log that a data set is fetched."""
+        if step.action == "fetch":
+            _LOGGER.info("%s %s; fetching it", step.recipe.label, step.why)
+
+    def carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> None:
+        """Adopt, link, or build a data set."""
+        if step.action == "link":
+            self._store.published.switch(step.id, step.recipe.version)
+            receipt = self._receipt(step)
+        elif step.action == "adopt" and self._adopt(step):
+            receipt = self._receipt(step)
+        else:
+            receipt = self._build(step, rank, cancellation)
+        self._record_published(step, receipt)
+
+    def settle(self, step: Step, error: ProvisionerError | None) -> None:
+        """Record how a step ended; an error that concerns the whole run is raised again."""
+        if isinstance(error, NoRoomError):
+            self._leave_out(step, error)
+        elif error is not None:
+            self._record_failure(step, error)
+            self._outcomes.failures.append((step, error))
+        self._status.write(self._store.reader.inventory())
+
+    def clear(self, step: Step) -> None:
+        """Remove what a step has staged."""
+        self._store.cleaner.clear_staging(step.id)
+        self._status.board.set_state(step.id, "pending", bytes_done=0)
+
+    def _leave_out(self, step: Step, error: NoRoomError) -> None:
+        """Skip a data set of a phase that does not fit; one that was asked for has failed."""
+        self._store.cleaner.clear_staging(step.id)
+        if self._settings.datasets or self._settings.on_shortfall == "fail":
+            _LOGGER.error("%s: %s", step.recipe.label, error.message)
+            self._status.board.record_failure(step.id, error)
+            self._outcomes.failures.append((step, error))
+        else:
+            _LOGGER.warning("%s: skipped: %s", step.recipe.label, error.message)
+            self._status.board.set_state(step.id, "skipped", reason="storage_limit")
+            self._outcomes.skip(step, error)
 
     def _record_failure(self, step: Step, error: ProvisionerError) -> None:
         """Record a data set's failure; one that concerns the whole run is raised again."""
@@ -141,15 +164,6 @@ class StepRunner:
             # What it has staged would leave no space for the other data sets.
             self._store.cleaner.clear_staging(step.id)
 
-    def _run_step(self, step: Step, rank: int, cancellation: Cancellation) -> None:
-        if step.action == "link":
-            self._store.published.switch(step.id, step.recipe.version)
-            self._record_published(step, self._receipt(step))
-        elif step.action == "adopt" and self._adopt(step):
-            self._record_published(step, self._receipt(step))
-        else:
-            self._record_published(step, self._build(step, rank, cancellation))
-
     def _adopt(self, step: Step) -> bool:
         """Hash a tree that has no receipt, and publish it if it is right; a wrong one makes way for a new one."""
         self._status.board.set_state(step.id, "unpacking")
@@ -161,7 +175,8 @@ class StepRunner:
         return False
 
     def _build(self, step: Step, rank: int, cancellation: Cancellation) -> Receipt:
-        _LOGGER.info("%s %s; fetching it", step.recipe.label, step.why)
+        if step.action != "fetch":
+            _LOGGER.info("%s: what is there is wrong; fetching it", step.recipe.label)
         progress = BuildProgress(step.recipe, self._progress, self._status.board)
         builder = DataSetBuilder(
             step,

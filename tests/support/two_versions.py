@@ -95,7 +95,7 @@ class TwoVersions:
     asked: int = 0
     faults: int = field(default=0)
 
-    def request(self, url: str, headers: Mapping[str, str], *, urgent: bool = False) -> MemoryResponse:  # noqa: ARG002 - as the class in its place
+    def request(self, url: str, headers: Mapping[str, str], *_: object, urgent: bool = False) -> MemoryResponse:  # noqa: ARG002 - as the class in its place
         """Answer a request."""
         self.asked += 1
         calm = self.asked > self.calm_after

@@ -19,6 +19,7 @@ from provisioner.errors import (
     VolumeFullError,
     VolumeNotWritableError,
 )
+from tests.support.program import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,14 @@ class Work:
         self._lock = threading.Lock()
         self.on_settled: Callable[[str], None] = lambda _name: None
 
+    def begin(self, step: Step) -> None:
+        """Know the step."""
+        assert step in self.steps
+
+    def clear(self, step: Step) -> None:
+        """Note that it was cleared."""
+        self.events.append(f"x{step.id}")
+
     def carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> None:
         """Do what the test says of this step."""
         assert self.steps[rank] is step
@@ -71,7 +80,7 @@ class Work:
 
     def run(self) -> None:
         """Carry out all steps."""
-        SideBySide(self.carry_out, self.settle, lambda step: self.events.append(f"x{step.id}"), self.cancellation).run(self.steps)
+        SideBySide(self, self.cancellation).run(self.steps)
 
     def wait_for(self, *names: str) -> Callable[[Cancellation, int], None]:
         """Return an action that ends when other steps have begun."""
@@ -174,15 +183,13 @@ def test_no_space_for_the_more_important_one(error: ProvisionerError) -> None:
 def test_no_space_for_the_less_important_one() -> None:
     """It waits until those before it have ended, and is then carried out alone."""
     work = Work({"a": 0, "b": 1, "c": 2})
-    cleared = threading.Event()
 
     def wait_until_cleared(_: Cancellation, attempt: int) -> None:
         assert attempt == 1
-        assert cleared.wait(SECONDS)
+        wait_until(lambda: "xc" in work.events, "c is cleared")
 
     work.actions = {"a": wait_until_cleared, "b": wait_until_cleared, "c": fail_once(NoRoomError("full"), work.wait_for("b"))}
-    side_by_side = SideBySide(work.carry_out, work.settle, lambda _: cleared.set(), work.cancellation)
-    side_by_side.run(work.steps)
+    work.run()
     assert work.settled == dict.fromkeys("abc")
     assert work.events[-2:] == ["+c", "-c"]
     assert work.attempts == {"a": 1, "b": 1, "c": 2}
