@@ -57,8 +57,8 @@ class StepWork(Protocol):
         """Deal with a step that has ended, on the caller's thread: with its error if it failed. Raise to end all steps."""
         ...
 
-    def clear(self, step: Step) -> None:
-        """Remove what a step has staged, which is carried out again later; called on the caller's thread."""
+    def put_back(self, step: Step) -> None:
+        """Record that a step was ended and will be carried out again; called on the caller's thread."""
         ...
 
 
@@ -162,7 +162,7 @@ class SideBySide:
             for other in self._running:
                 if other.rank > attempt.rank:
                     self._give_up(other)
-        self._work.clear(attempt.step)
+        self._work.put_back(attempt.step)
         insort(self._pending, Attempt(attempt.rank, attempt.step))
 
     def _give_up(self, attempt: Attempt) -> None:

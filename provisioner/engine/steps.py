@@ -136,9 +136,8 @@ class StepRunner:
             self._outcomes.failures.append((step, error))
         self._status.write(self._store.reader.inventory())
 
-    def clear(self, step: Step) -> None:
-        """Remove what a step has staged."""
-        self._store.cleaner.clear_staging(step.id)
+    def put_back(self, step: Step) -> None:
+        """Record that a step waits again; what it has staged stays until its space is needed."""
         self._status.board.set_state(step.id, "pending", bytes_done=0)
 
     def _leave_out(self, step: Step, error: NoRoomError) -> None:

@@ -52,8 +52,8 @@ class Work:
         """Know the step."""
         assert step in self.steps
 
-    def clear(self, step: Step) -> None:
-        """Note that it was cleared."""
+    def put_back(self, step: Step) -> None:
+        """Note that it will be carried out again."""
         self.events.append(f"x{step.id}")
 
     def carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> None:
@@ -159,7 +159,7 @@ def test_a_failure_is_its_own() -> None:
 
 @pytest.mark.parametrize("error", [NoRoomError("full"), VolumeFullError("full")])
 def test_no_space_for_the_more_important_one(error: ProvisionerError) -> None:
-    """Those after it are given up and cleared; it and then they are carried out one after the other. Those before it go on."""
+    """Those after it are given up; it and then they are carried out one after the other. Those before it go on."""
     work = Work({"a": 0, "b": 1, "c": 2, "d": 3})
 
     def work_on(cancellation: Cancellation, attempt: int) -> None:
@@ -186,7 +186,7 @@ def test_no_space_for_the_less_important_one() -> None:
 
     def wait_until_cleared(_: Cancellation, attempt: int) -> None:
         assert attempt == 1
-        wait_until(lambda: "xc" in work.events, "c is cleared")
+        wait_until(lambda: "xc" in work.events, "c is put back")
 
     work.actions = {"a": wait_until_cleared, "b": wait_until_cleared, "c": fail_once(NoRoomError("full"), work.wait_for("b"))}
     work.run()

@@ -77,13 +77,13 @@ class SharedBounds:
         Args:
             staged: limits for everything that is written into staging.
             tree: further limits for what becomes part of a published tree.
-            free: makes space by giving up what is of less use; returns whether it did. It is called once.
+            free: makes space by giving up what is of less use; returns whether it did.
         """
         self.lock = threading.Lock()
         """Held while bounds are asked or changed."""
         self.staged = tuple(staged)
         self.tree = (*staged, *tree)
-        self._free: Callable[[], bool] | None = free
+        self._free = free
         self.reserved = 0
         """Bytes that are charged and not written yet."""
         self.granted = 0
@@ -92,11 +92,7 @@ class SharedBounds:
     def allow(self, bound: Bound, count: int) -> bool:
         """Count bytes that are about to be written, after making space if need be; return whether they may be."""
         reserved = self.reserved + self.granted
-        return bound.allows(count, reserved) or (self._make_space() and bound.allows(count, reserved))
-
-    def _make_space(self) -> bool:
-        free, self._free = self._free, None
-        return free is not None and free()
+        return bound.allows(count, reserved) or (self._free() and bound.allows(count, reserved))
 
 
 class Budget:
