@@ -145,7 +145,7 @@ def test_killed_between_two_data_sets(shelf: Shelf, volume: Volume, hub: HubServ
     shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/two.tar.gz", None)
     run = volume.start()
-    assert gate.wait_reached()
+    wait_until(lambda: gate.wait_reached() and volume.status["datasets"]["alpha"]["state"] == "ready", "alpha is published")
     run.send(signal.SIGKILL)
     run.wait()
     volume.check("alpha", some_files("one"))
@@ -321,7 +321,7 @@ def test_who_has_all_does_not_wait(shelf: Shelf, volume: Volume, hub: HubServer)
     shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/two.tar.gz", None)
     busy = volume.start()
-    assert gate.wait_reached()
+    wait_until(lambda: gate.wait_reached() and volume.status["datasets"]["alpha"]["state"] == "ready", "alpha is published")
     status = volume.status
     outcome = volume.run(DATASETS="alpha", LOCK_TIMEOUT="5")
     assert outcome.code == 0, outcome.err
@@ -336,7 +336,7 @@ def test_only_a_repository_is_missing(shelf: Shelf, volume: Volume, hub: HubServ
     shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
     gate = held_after(hub, "*/two.tar.gz", None)
     busy = volume.start()
-    assert gate.wait_reached()
+    wait_until(lambda: gate.wait_reached() and volume.status["datasets"]["alpha"]["state"] == "ready", "alpha is published")
     outcome = volume.run(DATASETS="alpha", LOCK_TIMEOUT="5", DATASET_REPO="ann/diary", HF_TOKEN=TOKEN)
     assert outcome.code == 0, outcome.err
     assert len(hub.log.entries("/api/repos/create")) == 1
