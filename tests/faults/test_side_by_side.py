@@ -137,6 +137,23 @@ def test_requests_at_once_over_all_data_sets(shelf: Shelf, volume: Volume, hub: 
         volume.check(name, {path.rpartition("/")[2]: data for path, data in files[name].items()})
 
 
+def test_listings_of_several_repositories(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """While the Hub is silent about one repository, another one whose size is known is listed, fetched and published."""
+    for priority, name in zip((5, 4), NAMES, strict=False):
+        hub.hub.add_repo(f"ann/{name}", TREES[name])
+        size = sum(map(len, TREES[name].values()))
+        shelf.add(name, sources=[{"kind": "hub", "repo": f"ann/{name}", "size": size}], priority=priority, unpacked_size=size)
+    held = hub.faults.add("hold", path="*/ann/alpha/tree/*", gate="alpha")
+    run = volume.start()
+    wait_until(lambda: volume.published == ["beta"], "the other one is published")
+    assert hub.faults.gate("alpha").wait_reached()
+    hub.faults.gate("alpha").release()
+    assert run.wait().code == 0
+    assert held.fired == 1
+    volume.check("alpha", TREES["alpha"])
+    volume.check("beta", TREES["beta"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_end_in_the_middle_of_several(three: Volume, shelf: Shelf, hub: HubServer, number: signal.Signals) -> None:
     """Whatever ends the run, the next one fetches only the rest of each data set."""
