@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from provisioner.errors import VolumeError, VolumeNotWritableError
+from provisioner.volume.store.layout import directory_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,7 @@ def _directories(layout: VolumeLayout, plan: Plan | None) -> Iterator[Path]:
     above = (layout.store, layout.manifests, layout.receipts, layout.staged_trees)
     yield from (layout.private, layout.datasets, layout.staging, layout.blobs, *above)
     for step in plan.work if plan else ():
-        yield from (directory / step.id for directory in above)
+        yield from (directory / directory_name(step.id) for directory in above)
 
 
 def _check_directory(directory: Path) -> None:

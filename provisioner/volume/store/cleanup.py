@@ -13,6 +13,7 @@ from provisioner.volume.fs.directories import make_plain_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
 from provisioner.volume.fs.tree_size import used_bytes
+from provisioner.volume.store.layout import dataset_of, directory_name
 from provisioner.volume.store.listing import is_directory, is_version, names_in
 from provisioner.volume.store.newer_records import newer_record_error
 
@@ -63,7 +64,7 @@ class StoreCleaner:
         with disk_errors(f"removing {dataset} {version}"):
             _unlink(layout.receipt(dataset, version))
         if tree is not None:
-            make_plain_directory(layout.store / dataset)
+            make_plain_directory(layout.store_of(dataset))
             discarded = layout.discarded(dataset, version)
             try:
                 os.rename(tree, discarded)
@@ -81,13 +82,13 @@ class StoreCleaner:
         """Remove the unfinished trees of one data set, or of one version of it, or everything that is staged."""
         layout = self._layout
         if dataset and version:
-            trees = layout.staged_trees / dataset
+            trees = layout.staged_trees_of(dataset)
             # A link in its place is not ours to follow: it goes as what it is.
             self._remove_staged(layout.staged_tree(dataset, version).parent if is_directory(trees) else trees)
             with contextlib.suppress(OSError):
-                (layout.staged_trees / dataset).rmdir()
+                trees.rmdir()
         elif dataset:
-            self._remove_staged(layout.staged_trees / dataset)
+            self._remove_staged(layout.staged_trees_of(dataset))
         else:
             self._remove_staged(layout.staged_trees)
             self._remove_staged(layout.blobs)
@@ -105,7 +106,8 @@ class StoreCleaner:
             VolumeError: the volume failed.
         """
         layout = self._layout
-        others = [layout.staged_trees / name for name in names_in(layout.staged_trees) if name not in datasets]
+        own = {directory_name(dataset) for dataset in datasets}
+        others = [layout.staged_trees / name for name in names_in(layout.staged_trees) if name not in own]
         others += [layout.blobs / name for name in names_in(layout.blobs) if os.path.splitext(name)[0] not in keys]
         for path in others:
             self._remove_staged(path)
@@ -171,7 +173,7 @@ class StoreCleaner:
         Raises:
             VolumeError: the volume cannot be read.
         """
-        return tuple(path for path in self._leftovers() if dataset is None or path.parent.name == dataset)
+        return tuple(path for path in self._leftovers() if dataset is None or path.parent.name == directory_name(dataset))
 
     def measure_leftovers(self, now: float) -> tuple[int, int]:
         """Return the bytes, and the number of names, that :meth:`clear_leftovers` and :meth:`clear_abandoned` would remove.
@@ -197,10 +199,11 @@ class StoreCleaner:
         for name in _names_if_listable(layout.root):
             if TEMPORARY_NAME.fullmatch(name):
                 yield layout.root / name
-        for name in _names_if_listable(layout.datasets):
-            path = layout.datasets / name
-            if path.is_symlink() and (TEMPORARY_NAME.fullmatch(name) or self._is_old_link(path)):
-                yield path
+        for directory in (layout.datasets, *sorted({layout.published(dataset).parent for dataset in self._reader.nested()})):
+            for name in _names_if_listable(directory):
+                path = directory / name
+                if path.is_symlink() and (TEMPORARY_NAME.fullmatch(name) or self._is_old_link(path)):
+                    yield path
         directories = [layout.private, layout.staging, layout.blobs]
         for parent in (layout.manifests, layout.receipts, layout.store):
             directories += [parent / name for name in _names_if_listable(parent) if is_directory(parent / name)]
@@ -208,9 +211,14 @@ class StoreCleaner:
             for name in _names_if_listable(directory):
                 if _PRIVATE_LEFTOVER.fullmatch(name):
                     yield directory / name
-        # Records are written before the tree and removed after it: without receipt and tree they mean nothing.
-        for dataset in names_in(layout.manifests):
-            for name in names_in(layout.manifests / dataset) if is_directory(layout.manifests / dataset) else ():
+        yield from self._records_without_tree()
+
+    def _records_without_tree(self) -> Iterator[Path]:
+        """Yield records that are written before the tree and removed after it: without receipt and tree they mean nothing."""
+        layout = self._layout
+        for name_of_directory in names_in(layout.manifests):
+            dataset, records = dataset_of(name_of_directory), layout.manifests / name_of_directory
+            for name in names_in(records) if is_directory(records) else ():
                 version = os.path.splitext(name)[0]
                 if (
                     is_version(version)
@@ -218,7 +226,7 @@ class StoreCleaner:
                     and self._reader.tree_of(dataset, version) is None
                     and self._reader.newer_record(dataset, version) is None
                 ):
-                    yield layout.manifests / dataset / name
+                    yield records / name
 
 
 def _names_if_listable(directory: Path) -> Iterator[str]:

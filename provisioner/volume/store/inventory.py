@@ -11,6 +11,7 @@ from provisioner.planning.model import Inventory, Receipt
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.fs.free_space import device_space
 from provisioner.volume.fs.tree_size import content_bytes
+from provisioner.volume.store.layout import dataset_of
 from provisioner.volume.store.listing import is_directory, is_version, json_names_in, names_in
 from provisioner.volume.store.manifest import SCHEMA_VERSION as MANIFEST_SCHEMA
 from provisioner.volume.store.manifest import Manifest
@@ -18,7 +19,7 @@ from provisioner.volume.store.newer_records import is_newer_file
 from provisioner.volume.store.receipt_file import RECEIPT_SCHEMA, read_receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from provisioner.volume.store.layout import VolumeLayout
@@ -42,10 +43,11 @@ class StoreReader:
         self._layout = layout
         self._published = published
 
-    def inventory(self, *, measured: bool = True) -> Inventory:
+    def inventory(self, others: Iterable[str] = (), *, measured: bool = True) -> Inventory:
         """Return what is there: a version counts when it has a valid receipt and a tree, whose content is not looked at.
 
         Args:
+            others: ids of several parts at whose published names something foreign may be, although they have no version.
             measured: also measure staging, which takes time when an interrupted run left many files there.
 
         Raises:
@@ -56,7 +58,7 @@ class StoreReader:
         newer = {key for key in orphans | self._treeless() if self.newer_record(*key) is not None}
         published: dict[str, str] = {}
         foreign: set[str] = set()
-        for dataset in names_in(self._layout.datasets):
+        for dataset in itertools.chain(names_in(self._layout.datasets), sorted(self._nested(receipts, others))):
             name = self._published.look(dataset)
             if name.form == "foreign":
                 foreign.add(dataset)
@@ -91,8 +93,15 @@ class StoreReader:
         Raises:
             VolumeError: the volume cannot be read.
         """
-        directories = itertools.chain(names_in(self._layout.receipts), names_in(self._layout.manifests))
-        return tuple(name for name in sorted(set(directories)) if self.versions(name))
+        return tuple(dataset for dataset in sorted(self._recorded()) if self.versions(dataset))
+
+    def nested(self) -> tuple[str, ...]:
+        """Return the ids of all data sets with records whose ids have several parts.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        return tuple(dataset for dataset in sorted(self._recorded()) if "/" in dataset)
 
     def versions(self, dataset: str) -> tuple[str, ...]:
         """Return the versions that have a receipt, with or without a tree, and those that have a manifest and a tree.
@@ -100,8 +109,8 @@ class StoreReader:
         Raises:
             VolumeError: the volume cannot be read.
         """
-        receipts = {version for version in json_names_in(self._layout.receipts / dataset) if is_version(version)}
-        manifests = {version for version in json_names_in(self._layout.manifests / dataset) if is_version(version)}
+        receipts = {version for version in json_names_in(self._layout.receipts_of(dataset)) if is_version(version)}
+        manifests = {version for version in json_names_in(self._layout.manifests_of(dataset)) if is_version(version)}
         return tuple(sorted(receipts | {version for version in manifests - receipts if self.tree_of(dataset, version)}))
 
     def untracked_trees(self) -> Iterator[tuple[str, str]]:
@@ -111,10 +120,11 @@ class StoreReader:
             VolumeError: the volume cannot be read.
         """
         layout = self._layout
-        for dataset in names_in(layout.store):
-            known = {*json_names_in(layout.receipts / dataset), *json_names_in(layout.manifests / dataset)}
+        for dataset in map(dataset_of, names_in(layout.store)):
+            known = {*json_names_in(layout.receipts_of(dataset)), *json_names_in(layout.manifests_of(dataset))}
             known.add(self._published.look(dataset).version or "")
-            for name in names_in(layout.store / dataset) if is_directory(layout.store / dataset) else ():
+            trees = layout.store_of(dataset)
+            for name in names_in(trees) if is_directory(trees) else ():
                 if is_version(name) and name not in known and is_directory(layout.tree(dataset, name)):
                     yield dataset, name
 
@@ -176,10 +186,20 @@ class StoreReader:
         except OSError:
             return False
 
+    def _recorded(self) -> set[str]:
+        """Return the ids of all data sets that have a directory of receipts or manifests."""
+        directories = itertools.chain(names_in(self._layout.receipts), names_in(self._layout.manifests))
+        return set(map(dataset_of, directories))
+
+    @staticmethod
+    def _nested(receipts: Iterable[tuple[str, str]], others: Iterable[str]) -> set[str]:
+        """Return the ids of several parts, whose published names are not directly below ``datasets``."""
+        return {dataset for dataset in itertools.chain((name for name, _ in receipts), others) if "/" in dataset}
+
     def _receipts(self) -> Iterator[Receipt]:
         """Yield the receipts of versions that have a tree."""
-        for dataset in names_in(self._layout.receipts):
-            for version in json_names_in(self._layout.receipts / dataset):
+        for dataset in map(dataset_of, names_in(self._layout.receipts)):
+            for version in json_names_in(self._layout.receipts_of(dataset)):
                 if self.tree_of(dataset, version) is not None:
                     receipt = self.receipt(dataset, version)
                     if receipt is not None:
@@ -189,14 +209,14 @@ class StoreReader:
         """Return data set and version of receipts whose tree is missing."""
         return {
             (dataset, version)
-            for dataset in names_in(self._layout.receipts)
-            for version in json_names_in(self._layout.receipts / dataset)
+            for dataset in map(dataset_of, names_in(self._layout.receipts))
+            for version in json_names_in(self._layout.receipts_of(dataset))
             if self.tree_of(dataset, version) is None
         }
 
     def _orphans(self, known: Collection[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         """Yield data set and version of trees that have a manifest and no receipt."""
-        for dataset in names_in(self._layout.manifests):
-            for version in json_names_in(self._layout.manifests / dataset):
+        for dataset in map(dataset_of, names_in(self._layout.manifests)):
+            for version in json_names_in(self._layout.manifests_of(dataset)):
                 if (dataset, version) not in known and self.tree_of(dataset, version):
                     yield dataset, version

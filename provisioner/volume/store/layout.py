@@ -6,12 +6,26 @@ Only names are computed here; nothing is looked at. The picture of the layout is
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_NESTED: Final = re.compile(r"\w[\w.-]*(?:\+\w[\w.-]*)+", re.ASCII)
+"""The names of private directories of data sets whose ids have several parts, such as ``owner/name``."""
+
+
+def directory_name(dataset: str) -> str:
+    """Return what a data set's private directories are called: its id, with ``+`` for ``/``, so that they lie one level deep."""
+    return dataset.replace("/", "+")
+
+
+def dataset_of(directory: str) -> str:
+    """Return the id of the data set whose private directories are called ``directory``; see :func:`directory_name`."""
+    return directory.replace("+", "/") if _NESTED.fullmatch(directory) else directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +106,37 @@ class VolumeLayout:
         """All trees, a directory for each data set."""
         return self.private / "store"
 
+    def store_of(self, dataset: str) -> Path:
+        """Return the directory of one data set's trees."""
+        return self.store / directory_name(dataset)
+
+    def receipts_of(self, dataset: str) -> Path:
+        """Return the directory of one data set's receipts."""
+        return self.receipts / directory_name(dataset)
+
+    def manifests_of(self, dataset: str) -> Path:
+        """Return the directory of one data set's manifests."""
+        return self.manifests / directory_name(dataset)
+
+    def staged_trees_of(self, dataset: str) -> Path:
+        """Return the directory of one data set's unfinished trees."""
+        return self.staged_trees / directory_name(dataset)
+
     def published(self, dataset: str) -> Path:
         """Return what the app reads: a link to one version's tree, or the tree itself."""
         return self.datasets / dataset
 
     def tree(self, dataset: str, version: str) -> Path:
         """Return the directory of one version's tree."""
-        return self.store / dataset / version
+        return self.store_of(dataset) / version
 
     def discarded(self, dataset: str, version: str) -> Path:
         """Return a name for a version's tree while it is removed: another one each time, since it may not go."""
-        return self.store / dataset / f".discarded-{version}-{secrets.token_hex(4)}"
+        return self.store_of(dataset) / f".discarded-{version}-{secrets.token_hex(4)}"
 
     def incoming(self, dataset: str, version: str) -> Path:
         """Return a name for a version's tree while it is copied from staging on another device; another one each time."""
-        return self.store / dataset / f".incoming-{version}-{secrets.token_hex(4)}"
+        return self.store_of(dataset) / f".incoming-{version}-{secrets.token_hex(4)}"
 
     def staging_discarded(self) -> Path:
         """Return a name for something staged that cannot be removed."""
@@ -114,32 +144,32 @@ class VolumeLayout:
 
     def link_target(self, dataset: str, version: str) -> str:
         """Return the text of the published link: relative, so that it holds wherever the volume is mounted."""
-        return os.path.relpath(self.tree(dataset, version), self.datasets).replace(os.sep, "/")
+        return os.path.relpath(self.tree(dataset, version), self.published(dataset).parent).replace(os.sep, "/")
 
     def manifest(self, dataset: str, version: str) -> Path:
         """Return one version's manifest with sizes, links and empty directories."""
-        return self.manifests / dataset / f"{version}.json"
+        return self.manifests_of(dataset) / f"{version}.json"
 
     def checksums(self, dataset: str, version: str) -> Path:
         """Return one version's manifest for ``sha256sum -c`` in the tree."""
-        return self.manifests / dataset / f"{version}.sha256"
+        return self.manifests_of(dataset) / f"{version}.sha256"
 
     def receipt(self, dataset: str, version: str) -> Path:
         """Return one version's receipt: written last, the proof that the version is complete."""
-        return self.receipts / dataset / f"{version}.json"
+        return self.receipts_of(dataset) / f"{version}.json"
 
     def pending_receipt(self, dataset: str, version: str) -> Path:
         """Return the receipt as it is written before the tree is moved; a tree whose own receipt is missing is adopted by it."""
-        return self.manifests / dataset / f"{version}.origin"
+        return self.manifests_of(dataset) / f"{version}.origin"
 
     def version_of_directory(self, dataset: str) -> Path:
         """Return the file that names the version of a published *directory*; a link names it by itself."""
-        return self.receipts / dataset / "current"
+        return self.receipts_of(dataset) / "current"
 
     def staged_tree(self, dataset: str, version: str) -> Path:
         """Return the directory in which a version's tree is put together."""
-        return self.staged_trees / dataset / version / "tree"
+        return self.staged_trees_of(dataset) / version / "tree"
 
     def staged_parts(self, dataset: str, version: str) -> Path:
         """Return the directory of the records of what is complete in the staged tree."""
-        return self.staged_trees / dataset / version / "parts"
+        return self.staged_trees_of(dataset) / version / "parts"

@@ -236,7 +236,7 @@ class Publisher:
                 os.rename(gone, self._layout.discarded(dataset, version))
 
     def _record_directories(self, dataset: str) -> tuple[Path, ...]:
-        return self._layout.manifests / dataset, self._layout.receipts / dataset, self._layout.store / dataset
+        return self._layout.manifests_of(dataset), self._layout.receipts_of(dataset), self._layout.store_of(dataset)
 
     def _sync(self, dataset: str, tree: Path) -> None:
         """Make a tree durable, with its manifest and all directories on the way to both."""

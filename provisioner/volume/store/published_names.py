@@ -25,6 +25,8 @@ from provisioner.volume.store.listing import is_directory, is_version, names_in
 from provisioner.volume.store.tree_moves import swap_trees
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from provisioner.volume.store.layout import VolumeLayout
 
 PublishMode = Literal["link", "dir"]
@@ -63,6 +65,8 @@ class PublishedNames:
             VolumeError: the volume cannot be read.
         """
         path = self._layout.published(dataset)
+        if "/" in dataset and (found := self._look_above(path)) is not None:
+            return found
         try:
             facts = os.lstat(path)
         except OSError:
@@ -82,6 +86,19 @@ class PublishedNames:
                 return PublishedName("dir", version)
         # An empty directory holds nothing that could be lost.
         return PublishedName("foreign" if next(names_in(path), None) else "none")
+
+    def _look_above(self, path: Path) -> PublishedName | None:
+        """Return what is in the way of a name that lies below others; ``None``: they are plain directories.
+
+        A link among them leads to another data set's tree, or to somebody else's directory.
+        """
+        for directory in reversed(path.relative_to(self._layout.datasets).parents[:-1]):
+            above = self._layout.datasets / directory
+            if not os.path.lexists(above):
+                return PublishedName("none")
+            if not is_directory(above):
+                return PublishedName("foreign")
+        return None
 
     def version(self, dataset: str) -> str | None:
         """Return the version that the app reads, with or without a receipt; ``None``: it reads none.
@@ -114,9 +131,24 @@ class PublishedNames:
         """
         make_directory(self._layout.datasets)
         with disk_errors(f"publishing {dataset}"):
+            self._make_parents(dataset)
             if self.wanted_form(dataset) == "link" and self._switch_link(dataset, version):
                 return
             self._switch_directory(dataset, version)
+
+    def _make_parents(self, dataset: str) -> None:
+        """Make the directories between ``datasets`` and a published name, which no link may stand for."""
+        for directory in reversed(self._layout.published(dataset).relative_to(self._layout.datasets).parents[:-1]):
+            above = self._layout.datasets / directory
+            if not is_directory(above):
+                make_plain_directory(above)
+                fsync_directory(above.parent)
+
+    def _remove_parents(self, dataset: str) -> None:
+        """Remove the directories between ``datasets`` and a published name, if they are empty."""
+        for directory in self._layout.published(dataset).relative_to(self._layout.datasets).parents[:-1]:
+            with contextlib.suppress(OSError):
+                (self._layout.datasets / directory).rmdir()
 
     def remove(self, dataset: str) -> None:
         """Let the app read no version of a data set; all versions stay on the volume.
@@ -137,6 +169,7 @@ class PublishedNames:
                 os.rename(path, tree)
                 fsync_directory(path.parent)
             self._layout.version_of_directory(dataset).unlink(missing_ok=True)
+        self._remove_parents(dataset)
 
     def _switch_link(self, dataset: str, version: str) -> bool:
         """Replace the link in one step; ``False``: this volume has no links."""
@@ -176,7 +209,7 @@ class PublishedNames:
             fsync_directory(path.parent)
             remove_leftover(gone)
             return
-        make_plain_directory(self._layout.receipts / dataset)
+        make_plain_directory(self._layout.receipts_of(dataset))
         if name.form == "link":
             path.unlink()
         elif name.form == "dir" and name.version:

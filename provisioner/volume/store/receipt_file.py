@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.model import COMMERCIAL, EntryFacts, License
 from provisioner.planning.model import Receipt
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.newer_records import is_newer
@@ -31,6 +33,7 @@ def receipt_document(receipt: Receipt, program_version: str) -> dict[str, Any]:
         "verified_against": receipt.verified_against,
         "published_at": receipt.published_at,
         "artifacts": dict(receipt.content_ids),
+        **({"entry": _entry_document(receipt.entry)} if receipt.entry else {}),
     }
 
 
@@ -70,6 +73,7 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
             verified_against=_text(document["verified_against"]),
             published_at=_text(document["published_at"]),
             content_ids={_text(content_id): _text(key) for content_id, key in document["artifacts"].items()},
+            entry=_entry(document["entry"]) if "entry" in document else None,
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -101,6 +105,48 @@ def _newer_receipt(document: Mapping[str, Any], dataset: str, version: str) -> R
         published_at=text(document.get("published_at")),
         is_newer=True,
     )
+
+
+def _entry_document(entry: EntryFacts) -> dict[str, Any]:
+    document = asdict(entry)
+    return {**document, "notes": list(entry.notes)}
+
+
+def _entry(document: Mapping[str, Any]) -> EntryFacts:
+    """Return what a receipt says of the entry of a reference.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: it is damaged.
+    """
+    terms = document["license"]
+    commercial = terms["commercial"]
+    if commercial not in COMMERCIAL:
+        raise ValueError
+    return EntryFacts(
+        reference=_line(document["reference"]),
+        key=_line(document["key"]),
+        title=_line(document["title"]),
+        homepage=_line(document["homepage"]),
+        license=License(
+            spdx=_line(terms["spdx"]),
+            name=_line(terms["name"]),
+            url=_line(terms["url"]),
+            commercial=commercial,
+            evidence=_line(terms["evidence"]),
+            attribution=_line(terms["attribution"]),
+        ),
+        description=_line(document["description"]),
+        download=None if document["download"] is None else _count(document["download"]),
+        notes=tuple(_line(note) for note in _list(document["notes"])),
+    )
+
+
+def _line(value: object) -> str:
+    """Return a text that is shown to people: one printable line."""
+    text = _text(value)
+    if not text.isprintable():
+        raise ValueError
+    return text
 
 
 def _text(value: object) -> str:
