@@ -54,7 +54,7 @@ class DatasetManager:
         """Make sure that a data set is on the volume.
 
         Args:
-            dataset: its id, or ``ID:SPLIT``.
+            dataset: its id, ``ID:SPLIT``, or a reference such as ``hf://datasets/OWNER/NAME``.
 
         Returns:
             The directory to read.
@@ -63,8 +63,9 @@ class DatasetManager:
             ProvisionerError: it could not be had; see ``exit_code``, ``message`` and ``hint``.
         """
         run = self._run({"DATASETS": dataset})
-        _raise_for(_provision(run))
-        return run.session.layout.published(dataset.partition(":")[0])
+        result = _provision(run)
+        _raise_for(result)
+        return run.session.layout.published(result.plan.steps[0].id)
 
     def download_phase(self, phase: str) -> dict[str, Path]:
         """Make sure that a phase is on the volume, as far as policy and space allow.
@@ -82,7 +83,8 @@ class DatasetManager:
         result = _provision(run)
         _raise_for(result)
         ready = {name for name, record in result.status["datasets"].items() if record["state"] == "ready"}
-        return {step.id: run.session.layout.published(step.id) for step in result.plan.steps if step.id in ready}
+        labels = {step.recipe.dataset.label: step.id for step in result.plan.steps}
+        return {label: run.session.layout.published(dataset) for label, dataset in labels.items() if label in ready}
 
     def list_available_datasets(self) -> list[dict[str, Any]]:
         """Return the catalog.
@@ -97,21 +99,23 @@ class DatasetManager:
         from provisioner.reporting.catalog_report import catalog_document  # noqa: PLC0415 - only this method needs it
 
         run = self._run({})
-        listed = catalog_document(run.catalog, run.session.store.reader.inventory())["datasets"]
+        inventory = run.session.store.reader.inventory()
+        catalog = run.described_catalog(inventory)
+        listed = catalog_document(catalog, inventory)["datasets"]
         return [
             {
-                "id": dataset.id,
+                "id": dataset.label,
                 "title": dataset.title,
                 "description": dataset.description,
                 "purpose": dataset.purpose,
                 "license": dataset.license.name,
                 "commercial": dataset.license.commercial,
                 "splits": list(dataset.splits),
-                "phases": listed[dataset.id]["phases"],
-                "size_gb": _gigabytes((listed[dataset.id]["download"] or {}).get("bytes")),
-                "downloaded": listed[dataset.id]["on_volume"] is not None,
+                "phases": listed[dataset.label]["phases"],
+                "size_gb": _gigabytes((listed[dataset.label]["download"] or {}).get("bytes")),
+                "downloaded": listed[dataset.label]["on_volume"] is not None,
             }
-            for dataset in run.catalog.datasets.values()
+            for dataset in catalog.datasets.values()
         ]
 
     def get_status_summary(self) -> dict[str, Any]:
@@ -126,7 +130,8 @@ class DatasetManager:
         """
         run = self._run({})
         inventory = run.session.store.reader.inventory()
-        here = {name: inventory.receipts[name, version] for name, version in inventory.published.items()}
+        published = (inventory.receipts[name, version] for name, version in inventory.published.items())
+        here = {receipt.label: receipt for receipt in published}
         records = (read_json(run.session.layout.status) or {}).get("datasets")
         failures = {
             name: record["error"]
@@ -134,14 +139,14 @@ class DatasetManager:
             if isinstance(record, dict) and record.get("state") == "failed" and name not in here
         }
         return {
-            "total_available": len(run.catalog.datasets),
+            "total_available": len(run.described_catalog(inventory).datasets),
             "downloaded": len(here),
             "failed": len(failures),
             "downloaded_size_gb": _gigabytes(sum(receipt.size for receipt in here.values())),
             "datasets": {
                 name: {
                     "state": "ready",
-                    "path": str(run.session.layout.published(name)),
+                    "path": str(run.session.layout.published(receipt.dataset)),
                     "version": receipt.version,
                     "files": receipt.files,
                     "bytes": receipt.size,

@@ -1,11 +1,11 @@
-"""Sources of the kind ``hub``: a data-set repository on the Hub, whose listing says which files it has."""
+"""Sources of the kind ``hub``: a repository on the Hub, of data or of a model, whose listing says which files it has."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from provisioner.catalog import fields, paths, urls
 from provisioner.catalog.artifact import Artifact
@@ -29,6 +29,13 @@ _REVISION: Final = r"(?!.*(\.\.|//))(?!.*[./]$)[A-Za-z0-9_][A-Za-z0-9._/-]*"
 """A branch, a tag, a commit, or a reference such as ``refs/convert/parquet``."""
 
 
+RepoType = Literal["dataset", "model"]
+"""What a repository holds, in the Hub's own word."""
+REPO_TYPES: Final[tuple[RepoType, ...]] = ("dataset", "model")
+REPOSITORY_WORDS: Final[dict[RepoType, str]] = {"dataset": "data-set repository", "model": "model repository"}
+"""What messages call a repository of each type."""
+
+
 @dataclass(frozen=True, slots=True)
 class SelectedFiles:
     """What a source takes of a repository."""
@@ -40,7 +47,7 @@ class SelectedFiles:
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """A data-set repository on the Hub."""
+    """A repository on the Hub."""
 
     repo: str
     """``owner/name``."""
@@ -60,6 +67,7 @@ class HubSource:
     """Bytes on the wire of the selected files together."""
     chosen: tuple[str, ...] = ()
     """Names of the splits that it is reduced to; empty: all of it."""
+    repo_type: RepoType = "dataset"
 
     @property
     def kind(self) -> str:
@@ -92,6 +100,8 @@ class HubSource:
             "unpack": [list(pair) for pair in self.unpack],
             "splits": list(self.chosen),
             "digests": {path: str(digest) for path, digest in self.digests},
+            # Only where it is not the usual one, so that versions from before there were others stay what they are.
+            **({} if self.repo_type == "dataset" else {"repo_type": self.repo_type}),
         }
 
     def for_splits(self, splits: Sequence[str]) -> HubSource | None:
@@ -100,11 +110,16 @@ class HubSource:
 
     def is_at(self, url: str) -> bool:
         """Return whether ``url`` is the page of this repository, on any Hub."""
-        return url.endswith(f"/{self.repo}")
+        is_dataset = url.endswith(f"/datasets/{self.repo}")
+        return is_dataset if self.repo_type == "dataset" else url.endswith(f"/{self.repo}") and not is_dataset
 
     def pinned(self, pin: str) -> HubSource:
         """Return the source at the commit ``pin``."""
         return replace(self, revision=pin)
+
+    def sized(self, size: Size) -> HubSource:
+        """Return the source with the size that the listing of its files states."""
+        return replace(self, size=size)
 
     def select(self, listing: Collection[tuple[str, int, Digest | None]], url_of: Callable[[str], str]) -> SelectedFiles:
         """Return the artifacts of the files that the source names.
@@ -118,7 +133,7 @@ class HubSource:
             DigestMismatchError: the listing itself says that a file is not the publisher's.
             SizeMismatchError: the catalog states an exact size, and the listing another one.
         """
-        where = f"the data-set repository {self.repo} at {self.revision}"
+        where = f"the {REPOSITORY_WORDS[self.repo_type]} {self.repo} at {self.revision}"
         rules = FileRules(self.include, self.exclude, self.unpack, self.splits, self.chosen)
         official, paths = dict(self.digests), [path for path, _, _ in listing]
         selection = Selection(rules, paths, where)
@@ -179,11 +194,12 @@ class HubSource:
 # --- its entry in a catalog --------------------------------------------------------------------------------------------
 
 _HUB_SOURCE: Final = Table(
-    "A data-set repository on the Hub.",
+    "A repository on the Hub.",
     (
         Key("kind", {"const": "hub"}, "What kind of source this is.", required=True),
         LAYOUT,
-        Key("repo", pattern(_REPO), "owner/name of a data-set repository.", required=True),
+        Key("repo", pattern(_REPO), "owner/name of a repository.", required=True),
+        Key("repo_type", {"enum": list(REPO_TYPES)}, "What the repository holds: dataset (by default) or model."),
         Key("revision", pattern(_REVISION), "Branch, tag or commit; by default main."),
         Key("include", list_of(pattern(GLOB), least=1), "Globs of the files to take; by default every file."),
         Key("exclude", list_of(pattern(GLOB)), "Globs of the files to leave out."),
@@ -195,7 +211,12 @@ _HUB_SOURCE: Final = Table(
 )
 
 
-def _parse(keys: Mapping[str, Value]) -> HubSource:
+def parse_keys(keys: Mapping[str, Value]) -> HubSource:
+    """Return the source that the values of an entry describe, by key.
+
+    Raises:
+        ConfigurationError: a value is wrong.
+    """
     unpack = _entries(keys, "unpack")
     splits = _entries(keys, "splits")
     digests = _entries(keys, "digests")
@@ -213,6 +234,7 @@ def _parse(keys: Mapping[str, Value]) -> HubSource:
         splits=tuple((glob, entry.attempt(fields.split)) for glob, entry in splits.items()),
         digests=tuple((path, entry.attempt(fields.stated_digest)) for path, entry in digests.items()),
         size=fields.optional_size(keys, "size"),
+        repo_type=cast("RepoType", keys["repo_type"].attempt(Value.choice, REPO_TYPES)) if "repo_type" in keys else "dataset",
     )
 
 
@@ -244,4 +266,4 @@ def _revision(value: Value) -> str:
     return fields.word(value, _REVISION, "a revision", "Write a branch, a tag or a commit, such as main.")
 
 
-KIND: Final = SourceKind("hub", _HUB_SOURCE, _parse)
+KIND: Final = SourceKind("hub", _HUB_SOURCE, parse_keys)

@@ -36,6 +36,9 @@ URL: Final = r"(https?://([^\s/@\\]+@)?[^\s/@\\]+/|file:///)[!-~]+"
 PAGE: Final = r"https?://[^\s/@\\]+(/[!-~]*)?"
 """The address of a page for people."""
 
+REFERENCE: Final = r"(hf|https?|file)://[!-~]+"
+"""A reference in place of an id, see :mod:`provisioner.catalog.references`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from provisioner.catalog.model import Commercial, DataSet
+    from provisioner.catalog.model import Commercial, DataSet, EntryFacts
 
 Policy = Literal["commercial", "curated", "any"]
 """``commercial``: only what is marked ``allowed``. ``curated``: everything except what is marked ``forbidden``, with a warning
@@ -57,35 +57,47 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdic
     """
     mark = dataset.license.commercial
     terms = f"{dataset.license.name}: {MEANINGS[mark]}"
-    if dataset.id in accepted:
+    if not set(dataset.accepted_as).isdisjoint(accepted):
         return Verdict(allowed=True, warning=None, reason=f"accepted by name ({terms})")
     refused = mark != "allowed" if policy == "commercial" else mark == "forbidden" and policy == "curated"
     if refused:
         return Verdict(
             allowed=False,
             warning=None,
-            reason=f"LICENSE_POLICY={policy} refuses it ({terms}); ACCEPT_LICENSES={dataset.id} would accept it",
+            reason=f"LICENSE_POLICY={policy} refuses it ({terms}); ACCEPT_LICENSES={dataset.accepted_as[0]} would accept it",
         )
     # With "any" the operator asked for no warnings.
-    warning = f"{dataset.id}: {terms} ({dataset.license.url})" if policy == "curated" and mark != "allowed" else None
+    warning = f"{dataset.label}: {terms} ({dataset.license.url})" if policy == "curated" and mark != "allowed" else None
     return Verdict(allowed=True, warning=warning, reason=f"LICENSE_POLICY={policy} allows it ({terms})")
 
 
-def attribution_text(datasets: Iterable[DataSet]) -> str:
-    """Return ``ATTRIBUTION.md`` for the data sets on a volume, in the order given."""
+def attribution_text(datasets: Iterable[DataSet], others: Sequence[str] = ()) -> str:
+    """Return ``ATTRIBUTION.md`` for the data sets on a volume, in the order given.
+
+    Args:
+        datasets: those that the catalog describes.
+        others: the sections of those that it does not describe.
+    """
     parts = [_ATTRIBUTION_HEAD]
-    parts += [_section(dataset) for dataset in datasets]
+    parts += [attribution_section(dataset.id, dataset) for dataset in datasets]
+    parts += others
     if len(parts) == 1:
         parts.append("There is no data set on this volume yet.\n")
     return "\n".join(parts)
 
 
-def _section(dataset: DataSet) -> str:
-    terms = dataset.license
+def attribution_section(dataset: str, entry: DataSet | EntryFacts) -> str:
+    """Return what ``ATTRIBUTION.md`` says of one data set.
+
+    Args:
+        dataset: its id.
+        entry: what is known of it.
+    """
+    terms = entry.license
     lines = [
-        f"## {dataset.title}\n",
-        f"- Folder: `datasets/{dataset.id}`",
-        f"- Homepage: <{dataset.homepage}>",
+        f"## {entry.title}\n",
+        f"- Folder: `datasets/{dataset}`",
+        f"- Homepage: <{entry.homepage}>",
         f"- Licence: {terms.name} (SPDX `{terms.spdx}`), <{terms.url}>",
         f"- Commercial use: **{terms.commercial}** ({MEANINGS[terms.commercial]})",
         f"- Evidence: {terms.evidence}",

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.catalog.references import Reference
     from provisioner.catalog.size import Size
     from provisioner.catalog.source import Source
+    from provisioner.errors import ProvisionerError
 
 Commercial = Literal["allowed", "forbidden", "mixed", "verify"]
 COMMERCIAL: Final[tuple[Commercial, ...]] = ("allowed", "forbidden", "mixed", "verify")
@@ -29,6 +31,26 @@ class License:
     commercial: Commercial
     evidence: str
     attribution: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryFacts:
+    """What the source of a reference says of itself: all of a catalog entry that the reference does not say.
+
+    No part of it decides which bytes end up at which path.
+    """
+
+    reference: str
+    """See :attr:`provisioner.catalog.references.Reference.text`."""
+    key: str
+    """See :attr:`provisioner.catalog.references.Reference.key`."""
+    title: str
+    homepage: str
+    license: License
+    description: str = ""
+    download: int | None = None
+    """Bytes on the wire of all files together; ``None``: unknown."""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +73,22 @@ class DataSet:
     layout: str = "raw"
     notes: tuple[str, ...] = ()
     """What a user of the data should know, one sentence each."""
+    reference: Reference | None = None
+    """What the entry was made of; ``None``: it is written in a catalog."""
+    facts: EntryFacts | None = None
+    """What the source of a reference says of itself; ``None``: that is not known, or there is no reference."""
+    problem: ProvisionerError | None = None
+    """Why the source of a reference cannot be used; ``None``: nothing is known against it."""
+
+    @property
+    def label(self) -> str:
+        """What people call it: the reference, or else the id."""
+        return self.reference.text if self.reference else self.id
+
+    @property
+    def accepted_as(self) -> tuple[str, ...]:
+        """By which names its licence can be accepted, the best one first."""
+        return (self.reference.key, self.reference.text, self.id) if self.reference else (self.id,)
 
     def sources_of(self, layout: str) -> tuple[Source, ...]:
         """Return the sources that deliver ``layout``, in their order."""
@@ -101,3 +139,5 @@ class Catalog:
     datasets: Mapping[str, DataSet]
     phases: Mapping[str, Phase]
     excluded: Mapping[str, Excluded] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
+    """The id that each reference has, by the reference as it was written."""

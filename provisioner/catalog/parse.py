@@ -16,8 +16,10 @@ from provisioner.catalog.fields import filled, layout, line, optional_line, opti
 from provisioner.catalog.keys import ID
 from provisioner.catalog.mistakes import Mistakes
 from provisioner.catalog.model import COMMERCIAL, Catalog, Commercial, DataSet, Excluded, License, Phase
+from provisioner.catalog.references import is_reference, parse_reference
 from provisioner.catalog.source_kinds import parse_source
 from provisioner.catalog.urls import page_url
+from provisioner.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -187,11 +189,15 @@ def _check_empty(value: Value, datasets: Mapping[str, DataSet]) -> None:
 
 def _members(value: Value, datasets: Mapping[str, DataSet], excluded: Mapping[str, Excluded]) -> tuple[str, ...]:
     names: dict[str, int] = {}
+    """Ids and references."""
     for item in value.items():
         name = item.attempt(Value.text)
         if name is None:
             continue
-        if name in excluded:
+        if is_reference(name):
+            item.attempt(_check_reference)
+            names.setdefault(name, item.line)
+        elif name in excluded:
             reason = getattr(excluded[name], "reason", "see there")
             item.report(f"{name!r} is excluded: {reason}", "Take it out of the phase.")
         elif name not in datasets:
@@ -201,3 +207,11 @@ def _members(value: Value, datasets: Mapping[str, DataSet], excluded: Mapping[st
         else:
             names[name] = item.line
     return tuple(names)
+
+
+def _check_reference(value: Value) -> None:
+    """Refuse a malformed reference; which Hub it means is not known here."""
+    try:
+        parse_reference(value.text())
+    except ConfigurationError as error:
+        value.fail(error.message, error.hint)

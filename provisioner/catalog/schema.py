@@ -8,7 +8,22 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from provisioner.catalog.keys import BYTES, FULL_TEXT, ID, PAGE, SIZE, TEXT, TRUTH, Key, Table, list_of, map_of, pattern, ref
+from provisioner.catalog.keys import (
+    BYTES,
+    FULL_TEXT,
+    ID,
+    PAGE,
+    REFERENCE,
+    SIZE,
+    TEXT,
+    TRUTH,
+    Key,
+    Table,
+    list_of,
+    map_of,
+    pattern,
+    ref,
+)
 from provisioner.catalog.model import COMMERCIAL
 from provisioner.catalog.source_kinds import SOURCE_KINDS
 
@@ -69,7 +84,7 @@ PHASE: Final = Table(
     (
         Key("description", TEXT, "What it is for."),
         Key("extends", pattern(ID), "A phase whose data sets come first."),
-        Key("datasets", list_of(pattern(ID)), "Ids of the data sets that it adds.", required=True),
+        Key("datasets", list_of(pattern(f"{ID}|{REFERENCE}")), "Ids or references that it adds.", required=True),
     ),
 )
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CORRECT: Final = "Look at the repository's files. A maintainer should correct the catalog if they were changed upstream."
+_CORRECT: Final = "Look at the repository's files. If they were changed upstream, correct the catalog, or the reference."
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class UrlFile:
     unpacked_size: Size | None = None
     given_name: str = ""
     """The name that the catalog gives it; empty: that of its URL, or of its server."""
+    stated_size: Size | None = None
+    """Bytes on the wire as its server states them, where the catalog does not: no part of its identity."""
 
     @property
     def name(self) -> str:
@@ -83,7 +85,7 @@ class UrlSource:
     @property
     def size(self) -> Size | None:
         """Bytes on the wire of all files together."""
-        return known_total(file.size for file in self.files)
+        return known_total(file.size or file.stated_size for file in self.files)
 
     @cached_property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -92,7 +94,7 @@ class UrlSource:
             Artifact(
                 name=file.name,
                 urls=(file.url, *file.mirrors),
-                size=file.size,
+                size=file.size or file.stated_size,
                 digest=file.digest,
                 unpack=file.unpack,
                 into=file.into,
@@ -126,6 +128,10 @@ class UrlSource:
     def pinned(self, pin: str) -> UrlSource:  # noqa: ARG002 - the digests are in the catalog
         """Return the source itself: its digests do not change."""
         return self
+
+    def sized(self, size: Size) -> UrlSource:
+        """Return the source with the size that the server of its file states; itself if it has several files."""
+        return replace(self, files=(replace(self.files[0], stated_size=size),)) if len(self.files) == 1 else self
 
 
 # --- its entry in a catalog --------------------------------------------------------------------------------------------

@@ -30,10 +30,11 @@ def page_url(value: Value) -> str:
     return text
 
 
-def file_url(value: Value, *, is_named: bool = False) -> str:
+def file_url(value: Value, *, is_named: bool = False, may_be_signed: bool = False) -> str:
     """Return the address of a file whose name can be used as it is, unless the catalog gives it a name (``is_named``).
 
     It may hold a user and password, for a server of the user's own: they are sent to that server, and not repeated.
+    With ``may_be_signed`` so may its query; the caller sees to it that the query is not recorded.
     """
     text = value.text()
     scheme, colon, _ = text.partition(":")
@@ -45,7 +46,8 @@ def file_url(value: Value, *, is_named: bool = False) -> str:
     if any(not "!" <= character <= "~" or character == "\\" for character in text):
         value.fail("the URL has a space, a backslash or a character that is not ASCII", "Write it percent-encoded, such as %20.")
     parts = _split_url(value, text)
-    _check_no_signature(value, parts)
+    if not may_be_signed:
+        _check_no_signature(value, parts)
     if "#" in text:
         value.fail("the URL has a '#' part, which is never sent", "Remove it, or write %23 where it belongs to the name.")
     if scheme == "file" and (parts.netloc or parts.query):

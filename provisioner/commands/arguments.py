@@ -21,16 +21,18 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phase", metavar="PHASE", help="a phase of the catalog, or 'auto' (PHASE)")
     parser.add_argument(
         "--dataset",
-        metavar="ID[:SPLIT]",
+        metavar="ID[:SPLIT]|REF",
         action="append",
         default=[],
-        help="this data set instead of a phase; may be repeated (DATASETS)",
+        help="this data set instead of a phase: an id of the catalog, or a reference such as hf://datasets/OWNER/NAME,"
+        " hf://OWNER/NAME (a model) or https://HOST/FILE; may be repeated (DATASETS)",
     )
 
 
 def add_ids(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments that name data sets on the volume."""
-    parser.add_argument("ids", nargs="*", metavar="ID", help="these data sets; by default all that are on the volume")
+    words = "these data sets, by id or reference; by default all that are on the volume"
+    parser.add_argument("ids", nargs="*", metavar="ID|REF", help=words)
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:

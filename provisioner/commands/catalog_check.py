@@ -78,7 +78,7 @@ def run(request: CommandRequest) -> CommandResult:
     Raises:
         ProvisionerError: the catalog is not well formed, or the check was cancelled.
     """
-    catalog = request.catalog()
+    catalog = request.described_catalog()
     document: dict[str, Any] = {"catalog": str(request.settings.catalog_path), "datasets": len(catalog.datasets), "findings": []}
     if not request.options.online:
         return CommandResult(document, f"{document['catalog']}: well formed, {document['datasets']} data sets")

@@ -41,11 +41,13 @@ def run(request: CommandRequest) -> CommandResult:
     Raises:
         ProvisionerError: they could not be removed.
     """
-    session, catalog, started_at = request.session(), request.catalog(), time.time()
+    session, started_at = request.session(), time.time()
     store = session.store
 
     def find() -> list[Item]:
-        return _superseded(store, catalog) + _leftovers(store, started_at)
+        return _superseded(store, request.described_catalog(store.reader.inventory(measured=False))) + _leftovers(
+            store, started_at
+        )
 
     def remove(items: list[Item]) -> None:
         errors = []

@@ -44,7 +44,7 @@ def run(request: CommandRequest) -> CommandResult:
         UsageError: there is no terminal to ask on, or the answers were not confirmed.
         ConfigurationError: the file cannot be read or written.
     """
-    settings, catalog, file = request.settings, request.catalog(), _named(request.options.env_file)
+    settings, catalog, file = request.settings, request.described_catalog(), _named(request.options.env_file)
     if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
         raise UsageError(
             "'init' asks questions, and there is no terminal to ask on; nothing was written",

@@ -25,6 +25,6 @@ def run(request: CommandRequest) -> CommandResult:
     Raises:
         ProvisionerError: a wrong catalog, or a volume that cannot be read.
     """
-    catalog = request.catalog()
     inventory = request.session().store.reader.inventory()
+    catalog = request.described_catalog(inventory)
     return CommandResult(catalog_document(catalog, inventory), catalog_text(catalog, inventory, columns=request.columns))

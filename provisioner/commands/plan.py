@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.arguments import add_selection
 from provisioner.commands.result import CommandResult
 from provisioner.engine.request import make_request, make_rules
-from provisioner.engine.view import plan_run
+from provisioner.engine.run import Run
+from provisioner.engine.supervise import supervise
 from provisioner.reporting.plan_report import plan_document, plan_text
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION: Final = """\
 Show what 'provision' would do and why: sizes, licences, the peak of disk space, and how long the transfer takes.
-Nothing is written, and no request is made."""
+Nothing is written. Only for a reference that the volume does not hold a request is made: its source says what it holds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +32,13 @@ def run(request: CommandRequest) -> CommandResult:
     Raises:
         ProvisionerError: unknown names, or a volume that cannot be read.
     """
-    catalog, rules = request.catalog(), make_rules(request.settings)
+    planned = Run(request.settings, request.catalog(), cancellation=request.cancellation, progress=request.progress())
+    try:
+        plan, inventory = supervise(planned.plan, request.cancellation, lambda: None)
+    finally:
+        planned.clients.close()
+    catalog, rules = planned.described_catalog(inventory), make_rules(request.settings)
     wanted = make_request(request.settings, catalog)
-    plan, inventory = plan_run(request.session(), catalog)
     refusals = [error for error in (plan.shortfall, *(step.error for step in plan.steps)) if error is not None]
     return CommandResult(
         plan_document(plan, inventory, catalog, wanted, rules),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.arguments import add_dry_run
 from provisioner.commands.removal import Item, removal_result, remove_items, version_item
+from provisioner.engine.references import ids_of
 from provisioner.engine.verification import known_ids
 from provisioner.engine.volume_session import now
 from provisioner.errors import VolumeError
@@ -35,7 +36,7 @@ Remove data sets from the volume, all versions of them. A data set that belongs 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options and arguments."""
-    parser.add_argument("ids", nargs="+", metavar="ID", help="these data sets, all versions of them")
+    parser.add_argument("ids", nargs="+", metavar="ID|REF", help="these data sets, by id or reference, all versions of them")
     add_dry_run(parser)
 
 
@@ -46,7 +47,9 @@ def run(request: CommandRequest) -> CommandResult:
         NotFoundError: one of them is not on the volume; nothing was removed.
         ProvisionerError: they could not be removed.
     """
-    session, catalog, ids = request.session(), request.catalog(), request.options.ids
+    session = request.session()
+    catalog = request.described_catalog(session.store.reader.inventory(measured=False))
+    ids = ids_of(request.options.ids, session)
     items = remove_items(
         request,
         session,
@@ -98,14 +101,13 @@ def _remove_from_status(session: VolumeSession, dataset: str) -> None:
     """Remove a data set's record from the status file; a phase that needs the data set is no longer ready."""
     document = read_json(session.layout.status)
     records = document.get("datasets") if document is not None else None
-    if (
-        document is None
-        or is_newer(document, STATUS_SCHEMA)
-        or not isinstance(records, dict)
-        or not isinstance(records.get(dataset), dict)
-    ):
+    if document is None or is_newer(document, STATUS_SCHEMA) or not isinstance(records, dict):
         return
-    record = records.pop(dataset)
+    path = f"datasets/{dataset}"
+    found = [name for name, one in records.items() if isinstance(one, dict) and (name == dataset or one.get("path") == path)]
+    if not found:
+        return
+    record = records.pop(found[0])
     if record.get("reason") != "not_in_phase" and document.get("state") == "ready":
         document["state"] = "partial"
     document["updated_at"] = now()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.arguments import add_ids
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
+from provisioner.engine.references import ids_of
 from provisioner.engine.repair import Repair
 from provisioner.engine.supervise import deadline, supervise
 
@@ -31,12 +32,14 @@ def run(request: CommandRequest) -> CommandResult:
         ProvisionerError: nothing could be repaired; why a single data set could not be repaired is in the result.
     """
     settings, cancellation = request.settings, request.cancellation
-    session, catalog, progress = request.session(), request.catalog(), request.progress()
+    session, progress = request.session(), request.progress()
+    catalog = request.described_catalog(session.store.reader.inventory(measured=False))
+    ids = ids_of(request.options.ids, session)
     clients = Clients(settings, session.layout.root, cancellation)
     repair = Repair(session, catalog, clients, cancellation=cancellation, progress=progress)
     try:
         with deadline(settings.deadline_seconds, cancellation):
-            supervise(lambda: repair.run(request.options.ids), cancellation, progress.tick)
+            supervise(lambda: repair.run(ids), cancellation, progress.tick)
     finally:
         progress.close()
     outcomes = sorted(repair.outcomes, key=lambda outcome: (outcome.checked.dataset, not outcome.checked.published))

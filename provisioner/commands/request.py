@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.model import Inventory
     from provisioner.redaction import Redactor
     from provisioner.reporting.logs import ConsoleHandler
     from provisioner.reporting.progress import Progress
@@ -49,6 +50,20 @@ class CommandRequest:
             ConfigurationError: it does not exist, or is not well formed.
         """
         return load_catalog(self.settings.catalog_path)
+
+    def described_catalog(self, inventory: Inventory | None = None) -> Catalog:
+        """Read the catalog, and return it with entries for all references that it, the request or the volume names.
+
+        Args:
+            inventory: what the volume holds, which describes references; ``None``: nothing is known of them.
+
+        Raises:
+            ConfigurationError: the catalog or a reference is not well formed.
+        """
+        from provisioner.engine.references import References  # noqa: PLC0415 - not for '--help'
+        from provisioner.planning.model import Inventory  # noqa: PLC0415 - the same
+
+        return References(self.settings, self.catalog()).catalog(inventory or Inventory())
 
     @property
     def columns(self) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.arguments import add_ids
 from provisioner.commands.result import CommandResult
+from provisioner.engine.references import ids_of
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.verification import Checked, Verifier
 from provisioner.errors import DamagedTreeError
@@ -35,11 +36,12 @@ def run(request: CommandRequest) -> CommandResult:
         ProvisionerError: the volume could not be read; what is wrong with the trees is in the result.
     """
     settings, cancellation, deep = request.settings, request.cancellation, bool(request.options.deep)
-    progress = request.progress()
-    verifier = Verifier(request.session().store, deep=deep, check_cancelled=cancellation.raise_if_requested, progress=progress)
+    progress, session = request.progress(), request.session()
+    ids = ids_of(request.options.ids, session)
+    verifier = Verifier(session.store, deep=deep, check_cancelled=cancellation.raise_if_requested, progress=progress)
     try:
         with deadline(settings.deadline_seconds, cancellation):
-            trees = supervise(lambda: list(verifier.check(request.options.ids)), cancellation, progress.tick)
+            trees = supervise(lambda: list(verifier.check(ids)), cancellation, progress.tick)
     finally:
         progress.close()
     wrong = [checked for checked in trees if checked.findings]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from provisioner.catalog.license import attribution_text
+from provisioner.catalog.license import attribution_section, attribution_text
 from provisioner.remote.hub.repository.values import environment
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.model import Catalog
-    from provisioner.planning.model import Inventory
+    from provisioner.planning.model import Inventory, Receipt
     from provisioner.remote.hub.repository.values import RepositoryOutcome
     from provisioner.volume.store.layout import VolumeLayout
 
@@ -79,15 +79,22 @@ class AppFiles:
 
     def _attribution(self, inventory: Inventory) -> bytes:
         ids = [name for name in self._catalog.datasets if name in inventory.published]
-        text = attribution_text(self._catalog.datasets[name] for name in ids)
-        for name, version in sorted(inventory.published.items()):
-            if name not in self._catalog.datasets:
-                receipt = inventory.receipts[name, version]
-                text += (
-                    f"\n## {name}\n\n- Folder: `datasets/{name}`\n- Source: <{receipt.source_url}>\n"
-                    f"- Licence: SPDX `{receipt.license}`, by the catalog that it came with; today's does not list it\n"
-                )
-        return text.encode()
+        others = [
+            _section(inventory.receipts[name, version])
+            for name, version in sorted(inventory.published.items())
+            if name not in self._catalog.datasets
+        ]
+        return attribution_text((self._catalog.datasets[name] for name in ids), others).encode()
+
+
+def _section(receipt: Receipt) -> str:
+    """Return what ``ATTRIBUTION.md`` says of a data set that today's catalog does not describe."""
+    if receipt.entry is not None:
+        return attribution_section(receipt.dataset, receipt.entry)
+    return (
+        f"## {receipt.dataset}\n\n- Folder: `datasets/{receipt.dataset}`\n- Source: <{receipt.source_url}>\n"
+        f"- Licence: SPDX `{receipt.license}`, by the catalog that it came with; today's does not list it\n"
+    )
 
 
 def left_out_of_file(values: Mapping[str, str]) -> str:

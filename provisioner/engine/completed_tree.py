@@ -95,6 +95,7 @@ class CompletedTree:
             verified_against=next(word for word in ("none", "listing", "catalog") if word in verified),
             published_at=self._original_time(manifest) or now(),
             content_ids=_noted_artifacts(resolved.artifacts, parts),
+            entry=dataset.facts,
         )
         # Before the tree is synced, so that files which are removed are not written out first.
         self._store.cleaner.clear_blobs(obsolete_blobs)

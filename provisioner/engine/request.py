@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.document import nearest
+from provisioner.catalog.references import is_reference
 from provisioner.errors import ConfigurationError, LicenseRefusedError, MissingDataError
 from provisioner.planning.model import Request, Rules
 
@@ -25,7 +26,8 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
             f"PHASE: {settings.phase!r} is not a phase of the catalog", hint=nearest(settings.phase, [*catalog.phases, "auto"])
         )
     chosen: dict[str, list[str]] = {}
-    for name, split in settings.datasets:
+    for written, split in settings.datasets:
+        name = catalog.references.get(written, written)
         _check_name(catalog, "DATASETS", name)
         if split is None:
             chosen[name] = []  # all of it, whatever splits are named beside it
@@ -37,7 +39,9 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
         ("ACCEPT_LICENSES", settings.accept_licenses),
     ):
         for name in names:
-            _check_name(catalog, variable, name)
+            # What another request names by a reference may stay accepted.
+            if not is_reference(name) and "/" not in name:
+                _check_name(catalog, variable, name)
     return Request(
         phase=None if chosen else settings.phase,
         datasets=tuple((name, tuple(splits)) for name, splits in chosen.items()),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.engine.app_files import AppFiles
 from provisioner.engine.clients import Clients
+from provisioner.engine.references import References
 from provisioner.engine.repository_step import RepositoryStep
 from provisioner.engine.request import missing_data_error
 from provisioner.engine.result import Result, failed_state, fatal_failure, state_of
@@ -67,6 +68,7 @@ class Run:
         self.catalog = catalog
         self.session = VolumeSession(settings, cancellation)
         self.clients = Clients(settings, self.session.layout.root, cancellation)
+        self._references = References(settings, catalog)
         self._repositories = RepositoryStep(settings, self.session.layout.repository, self.clients)
         self._app_files = AppFiles(self.session.layout, catalog, given)
         self._cancellation = cancellation
@@ -77,20 +79,31 @@ class Run:
         """``None``: the plan is not being carried out yet."""
 
     def plan(self) -> tuple[Plan, Inventory]:
-        """Return what :meth:`provision` would do, and what the volume holds; no request is made.
+        """Return what :meth:`provision` would do, and what the volume holds.
+
+        A request is made only for references that the volume does not hold.
 
         Raises:
             ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
         """
-        return plan_run(self.session, self.catalog)
+        plan, inventory = plan_run(self.session, self._references)
+        return plan_run(self.session, self._references) if self._ask_for_references(plan) else (plan, inventory)
+
+    def described_catalog(self, inventory: Inventory) -> Catalog:
+        """Return the catalog, with an entry for each reference that was asked for or that the volume holds.
+
+        Raises:
+            ConfigurationError: two would be published at one path.
+        """
+        return self._references.catalog(inventory)
 
     def rehearse(self) -> View:
-        """Return what :meth:`provision` would find; no request is made, and nothing is written.
+        """Return what :meth:`provision` would find; nothing is written, and a request is made only for new references.
 
         Raises:
             ProvisionerError: what a run would refuse before its first byte.
         """
-        view = self._view()
+        view = self._view_with_references()
         if not view.is_satisfied:
             self._refuse_downloads(view.plan)
             if view.plan.shortfall is not None:
@@ -137,6 +150,9 @@ class Run:
         self._refuse_downloads(view.plan)
         self.clients.check()
         self._log_warnings()
+        if self._ask_for_references(view.plan):
+            view = self._view()
+            self._refuse_downloads(view.plan)
         try:
             self.session.prepare()
             with self.session.lock(waits=not view.has_all_data):
@@ -163,7 +179,15 @@ class Run:
             raise
 
     def _view(self) -> View:
-        return view_volume(self.session, self.catalog, self._repositories, self._app_files)
+        return view_volume(self.session, self._references, self._repositories, self._app_files)
+
+    def _view_with_references(self) -> View:
+        view = self._view()
+        return self._view() if self._ask_for_references(view.plan) else view
+
+    def _ask_for_references(self, plan: Plan) -> bool:
+        """Ask the sources of references of which a plan knows nothing; return whether there were any."""
+        return self.settings.may_download and self._references.ask(plan, self.clients, self._cancellation)
 
     def _carry_out(self, view: View) -> Result:
         # Most starts have nothing to do, and must not pay for what fetches and unpacks.

@@ -22,6 +22,7 @@ from provisioner.errors import ConfigurationError, DamagedTreeError, NotFoundErr
 from provisioner.planning.capacity import need_of
 from provisioner.planning.model import Step
 from provisioner.planning.recipe import make_recipe
+from provisioner.planning.references import recorded_entry
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.tree.reader import TreeReader
 from provisioner.volume.tree.writer import TreeWriter
@@ -156,10 +157,15 @@ class VersionRepairer:
 
     def _find_recipe(self, dataset: str, version: str) -> Recipe | None:
         """Return the catalog's recipe of a version; ``None``: the catalog does not describe it."""
+        receipt = self._store.reader.receipt(dataset, version)
         described = self._catalog.datasets.get(dataset)
+        if receipt is not None and receipt.entry is not None:
+            # Each version has its own reference; that of the request may hold what no receipt does, such as a signed URL.
+            recorded = recorded_entry(receipt.entry, dataset, self._session.settings.hf_endpoint)
+            is_asked = described is not None and make_recipe(described).version == version
+            described = described if is_asked else recorded
         if described is None:
             return None
-        receipt = self._store.reader.receipt(dataset, version)
         choices = [(receipt.layout, receipt.splits)] if receipt else []
         # Without a receipt, each layout is tried whole and by single splits.
         for layout in described.layouts if receipt is None else ():

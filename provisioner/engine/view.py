@@ -17,8 +17,8 @@ from provisioner.volume.store.newer_records import is_newer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.catalog.model import Catalog
     from provisioner.engine.app_files import AppFiles
+    from provisioner.engine.references import References
     from provisioner.engine.repository_step import RepositoryStep
     from provisioner.engine.volume_session import VolumeSession
     from provisioner.planning.model import Inventory, Plan
@@ -56,13 +56,13 @@ class View:
         return Result(self.status["state"], self.plan, self.status, environment=self.environment)
 
 
-def view_volume(session: VolumeSession, catalog: Catalog, repositories: RepositoryStep, files: AppFiles) -> View:
+def view_volume(session: VolumeSession, references: References, repositories: RepositoryStep, files: AppFiles) -> View:
     """Read the volume's records, and plan; no lock is taken, no request is made and nothing is written.
 
     Raises:
         ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
     """
-    plan, inventory = plan_run(session, catalog)
+    plan, inventory = plan_run(session, references)
     outcomes = repositories.recall()
     values = files.environment(outcomes[0])
     board = new_board(session, plan, inventory)
@@ -76,12 +76,17 @@ def view_volume(session: VolumeSession, catalog: Catalog, repositories: Reposito
     return View(inventory, plan, outcomes, values, status, tuple(outdated))
 
 
-def plan_run(session: VolumeSession, catalog: Catalog) -> tuple[Plan, Inventory]:
+def plan_run(session: VolumeSession, references: References) -> tuple[Plan, Inventory]:
     """Return what a run would do, and what the volume holds.
+
+    Args:
+        session: the volume.
+        references: have the catalog, with the entries of references.
 
     Raises:
         ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
     """
-    inventory = session.store.reader.inventory()
+    inventory = session.store.reader.inventory(references.names)
+    catalog = references.catalog(inventory)
     plan = make_plan(make_request(session.settings, catalog), catalog, inventory, make_rules(session.settings))
     return with_staged_bytes(plan, session.layout), inventory

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.catalog.license import Policy
+    from provisioner.catalog.model import EntryFacts
     from provisioner.catalog.size import Size
     from provisioner.errors import ProvisionerError
     from provisioner.planning.recipe import Recipe
@@ -52,6 +53,13 @@ class Receipt:
     """Content id to key of each artifact (see :class:`provisioner.catalog.artifact.Artifact`)."""
     is_newer: bool = False
     """A newer version of the program wrote it: it is never replaced, and nothing of it is removed."""
+    entry: EntryFacts | None = None
+    """What the source of a reference said of itself; ``None``: a catalog described the data set."""
+
+    @property
+    def label(self) -> str:
+        """What people call the data set: the reference, or else the id."""
+        return self.entry.reference if self.entry else self.dataset
 
 
 @dataclass(frozen=True, slots=True)

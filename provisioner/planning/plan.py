@@ -179,6 +179,8 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
     priority = _priority(recipe, rules)
     verdict = judge(rules.license_policy, recipe.dataset, rules.accept_licenses)
     receipt = inventory.receipts.get(key)
+    if recipe.dataset.problem is not None and receipt is None:
+        return Step(recipe, "refuse", priority, recipe.dataset.problem.message, error=recipe.dataset.problem)
     is_published = receipt is not None and inventory.published.get(recipe.dataset.id) == recipe.version
     unpacked = Size(receipt.size) if receipt else None
     if not verdict.allowed:
@@ -188,8 +190,9 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         if not by_name:
             return Step(recipe, "skip", priority, verdict.reason, reason="license_policy")
         error: ProvisionerError = LicenseRefusedError(
-            f"{recipe.dataset.id}: its licence is refused: {verdict.reason}",
-            hint=f"Read {recipe.dataset.license.url} and, if you may use it, set ACCEPT_LICENSES={recipe.dataset.id}.",
+            f"{recipe.dataset.label}: its licence is refused: {verdict.reason}",
+            hint=f"Read {recipe.dataset.license.url} and, if you may use it, set"
+            f" ACCEPT_LICENSES={recipe.dataset.accepted_as[0]}.",
         )
         return Step(recipe, "refuse", priority, verdict.reason, reason="license_policy", error=error)
     if is_published:
@@ -203,7 +206,7 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         return Step(recipe, "refuse", priority, "something else is in its place", error=error)
     if key in inventory.newer:
         error = VolumeError(
-            f"{recipe.dataset.id}: the volume has a record of this version that a newer version of the program wrote, and no"
+            f"{recipe.dataset.label}: the volume has a record of this version that a newer version of the program wrote, and no"
             " tree that it could be believed of; it was left alone",
             hint=f"Use that version again, or remove the records of {recipe.version} below .provisioner by hand.",
         )
@@ -228,7 +231,7 @@ def _with_retention(step: Step, need: Need, free: FreeSpace, *, by_name: bool) -
     if not by_name:
         return replace(sized, action="skip", why=why, reason="storage_limit", peak_bytes=need.peak_streamed)
     hint = space_hint(step.recipe) + (FALSE_REPORT if free.is_full else "")
-    error = VolumeFullError(f"{step.id} {why}", hint=hint)
+    error = VolumeFullError(f"{step.recipe.label} {why}", hint=hint)
     return replace(sized, action="refuse", why=why, reason="storage_limit", error=error, peak_bytes=need.peak_streamed)
 
 
@@ -242,7 +245,7 @@ def _shortfall(steps: Sequence[Step], too_large: Sequence[Step], space: FreeSpac
         return None
     peaks = [step.peak_bytes for step in too_large]
     needed = min(peaks) if nothing_fits else sum(peaks)
-    names = ", ".join(step.id for step in too_large)
+    names = ", ".join(step.recipe.dataset.label for step in too_large)
     problem = "none of the data sets fits" if nothing_fits else "not all data sets fit"
     shown, free = format_pair(needed, available)
     return VolumeFullError(

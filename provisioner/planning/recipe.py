@@ -40,7 +40,7 @@ class Recipe:
     @property
     def label(self) -> str:
         """The name by which a user asks for it: ``nsynth:test``."""
-        return f"{self.dataset.id}:{'+'.join(self.splits)}" if self.splits else self.dataset.id
+        return f"{self.dataset.label}:{'+'.join(self.splits)}" if self.splits else self.dataset.label
 
     @property
     def artifacts(self) -> tuple[Artifact, ...] | None:
@@ -68,13 +68,14 @@ def make_recipe(dataset: DataSet, *, layout: str | None = None, splits: Sequence
     layout = layout or dataset.layout
     sources = dataset.sources_of(layout)
     if not sources:
-        raise ConfigurationError(f"{dataset.id} has no source with the layout {layout!r}", hint=nearest(layout, dataset.layouts))
+        problem = f"{dataset.label} has no source with the layout {layout!r}"
+        raise ConfigurationError(problem, hint=nearest(layout, dataset.layouts))
     known = dataset.splits_of(layout)
     for split in splits:
         if split not in known:
             raise NotFoundError(
-                f"{dataset.id} has no split {split!r}" + (f" in the layout {layout!r}" if layout != dataset.layout else ""),
-                hint=nearest(split, known) if known else f"{dataset.id} is not divided: ask for '{dataset.id}'.",
+                f"{dataset.label} has no split {split!r}" + (f" in the layout {layout!r}" if layout != dataset.layout else ""),
+                hint=nearest(split, known) if known else f"{dataset.label} is not divided: ask for '{dataset.label}'.",
             )
     chosen = tuple(split for split in known if split in splits)
     if len(chosen) == len(known):

@@ -1,17 +1,29 @@
-"""Sources that are data-set repositories on the Hub: a revision becomes a commit, and its listing becomes artifacts."""
+"""Sources that are repositories on the Hub: a revision becomes a commit, and its listing becomes artifacts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import difflib
+from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.card import license_of, line_of
+from provisioner.catalog.hub_source import REPOSITORY_WORDS
+from provisioner.catalog.model import EntryFacts
+from provisioner.catalog.weights import weights_note
+from provisioner.errors import AccessDeniedError, NotFoundError, ProvisionerError
+from provisioner.remote.hub.errors import NoSuchRevisionError
 from provisioner.remote.hub.listing import check_selected
 from provisioner.remote.resolved import Resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from provisioner.catalog.hub_source import HubSource
-    from provisioner.remote.hub.client import HubClient
+    from provisioner.catalog.hub_source import HubSource, RepoType
+    from provisioner.catalog.references import Reference
+    from provisioner.remote.hub.client import HubClient, RepositoryInfo
+
+_ALIKE: Final = 0.6
+"""From 0 to 1: how similar the names of two repositories are of which one may have been meant for the other."""
 
 
 def resolve_hub_source(hub_client: Callable[[], HubClient], source: HubSource) -> Resolved:
@@ -25,10 +37,87 @@ def resolve_hub_source(hub_client: Callable[[], HubClient], source: HubSource) -
         ProvisionerError: the Hub refused or kept failing, or the repository does not hold what the source names.
     """
     hub = hub_client()
-    commit = hub.resolve(source.repo, source.revision)
-    files = hub.listing(source.repo, commit)
+    return _listed(hub, source, hub.resolve(source.repo, source.revision, source.repo_type))
+
+
+def describe_hub_source(
+    hub_client: Callable[[], HubClient], reference: Reference, source: HubSource
+) -> tuple[EntryFacts, Resolved]:
+    """Ask the Hub what a repository says of itself, and what it holds of the files that a reference names.
+
+    Args:
+        hub_client: returns the client of the Hub.
+        reference: what was asked for.
+        source: the repository that it names.
+
+    Raises:
+        ProvisionerError: as :func:`resolve_hub_source`; the hint names what may be meant where there is no such repository.
+    """
+    hub = hub_client()
+    info = _info(hub, source)
+    resolved = _listed(hub, source, info.commit)
+    sizes = [artifact.exact_size or 0 for artifact in resolved.artifacts]
+    page, owner = resolved.url, source.repo.partition("/")[0]
+    title = line_of(info.card.get("pretty_name")) or source.repo
+    named = f"{owner}, {title}, {page}" if title != source.repo else f"{source.repo}, {page}"
+    note = weights_note((artifact.name, size) for artifact, size in zip(resolved.artifacts, sizes, strict=True))
+    facts = EntryFacts(
+        reference=reference.text,
+        key=reference.key,
+        title=title,
+        homepage=page,
+        license=license_of(info.card, info.tags, page=page, attribution=named),
+        download=sum(sizes),
+        notes=(note,) if note else (),
+    )
+    return facts, resolved
+
+
+def _listed(hub: HubClient, source: HubSource, commit: str) -> Resolved:
+    files = hub.listing(source.repo, commit, source.repo_type)
     selected = source.select(
-        [(file.path, file.size, file.digest) for file in files], lambda path: hub.file_url(source.repo, commit, path)
+        [(file.path, file.size, file.digest) for file in files],
+        lambda path: hub.file_url(source.repo, commit, path, source.repo_type),
     )
     check_selected(source.repo, files, {artifact.name for artifact in selected.artifacts})
-    return Resolved("hub", hub.page_url(source.repo), commit, selected.artifacts, selected.warnings)
+    return Resolved("hub", hub.page_url(source.repo, source.repo_type), commit, selected.artifacts, selected.warnings)
+
+
+def _info(hub: HubClient, source: HubSource) -> RepositoryInfo:
+    """Return the state of a repository; where there is none, the error says what may be meant.
+
+    Raises:
+        ProvisionerError: the Hub refused or kept failing.
+    """
+    try:
+        return hub.info(source.repo, source.revision, source.repo_type)
+    except NoSuchRevisionError:
+        raise
+    except (NotFoundError, AccessDeniedError) as error:
+        # Of what may not be read a Hub says the same as of what is not there.
+        if suggestion := _suggestion(hub, source):
+            raise type(error)(error.message, hint=f"{suggestion} {error.hint}".rstrip()) from error
+        raise
+
+
+def _suggestion(hub: HubClient, source: HubSource) -> str:
+    """Return what may be meant by the name of a repository that is not there; empty: nothing is near."""
+    other: RepoType = "model" if source.repo_type == "dataset" else "dataset"
+    owner, _, name = source.repo.partition("/")
+    wanted = source.repo.lower()
+    with contextlib.suppress(ProvisionerError):
+        for repo in hub.find_repositories(other, name=name):
+            if repo.lower() == wanted:
+                prefix = "datasets/" if other == "dataset" else ""
+                return f"There is a {REPOSITORY_WORDS[other]} of this name: hf://{prefix}{line_of(repo)}."
+    found: list[str] = []
+    for question in ({"owner": owner}, {"name": name}):
+        with contextlib.suppress(ProvisionerError):
+            found += hub.find_repositories(source.repo_type, **question)
+    if any(repo.lower() == wanted for repo in found):
+        return ""  # it is there, and may not be read
+    by_name = {repo.lower(): repo for repo in found}
+    near = difflib.get_close_matches(wanted, by_name, n=1, cutoff=_ALIKE)
+    same = [repo for folded, repo in by_name.items() if folded.endswith(f"/{name.lower()}")]
+    best = by_name[near[0]] if near else same[0] if same else ""
+    return f"Did you mean {line_of(best)!r}?" if best else ""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from provisioner.remote.hub_source import resolve_hub_source
-from provisioner.remote.url_source import resolve_url_source
+from provisioner.catalog.size import Size
+from provisioner.remote.hub_source import describe_hub_source, resolve_hub_source
+from provisioner.remote.url_source import describe_url_source, resolve_url_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from provisioner.catalog.model import EntryFacts
+    from provisioner.catalog.references import Reference
     from provisioner.catalog.source import Source
     from provisioner.remote.http.client import HttpClient
     from provisioner.remote.hub.client import HubClient
@@ -27,6 +30,12 @@ class Sources:
             hub_client: returns the client of the Hub.
             http_client: returns the client for files.
         """
+        self._learnt: dict[Source, Resolved] = {}
+        """What was found when sources were described, until it is used."""
+        self._describers: Mapping[str, Callable[[Reference, Any], tuple[EntryFacts, Resolved]]] = {
+            "url": partial(describe_url_source, http_client),
+            "hub": partial(describe_hub_source, hub_client),
+        }
         self._resolvers: Mapping[str, Callable[[Any], Resolved]] = {
             "url": partial(resolve_url_source, http_client),
             "hub": partial(resolve_hub_source, hub_client),
@@ -38,4 +47,15 @@ class Sources:
         Raises:
             ProvisionerError: the source cannot be used; the next one may be.
         """
-        return self._resolvers[source.kind](source)
+        return self._learnt.pop(source, None) or self._resolvers[source.kind](source)
+
+    def describe(self, reference: Reference) -> EntryFacts:
+        """Return what the source of a reference says of itself; what it holds is remembered until it is resolved.
+
+        Raises:
+            ProvisionerError: the source cannot be used.
+        """
+        facts, resolved = self._describers[reference.source.kind](reference, reference.source)
+        source = reference.source if facts.download is None else reference.source.sized(Size(facts.download))
+        self._learnt[source] = resolved
+        return facts

@@ -11,7 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.document import quoted
+from provisioner.catalog.entries import unknown_license
 from provisioner.catalog.file_names import name_problem
+from provisioner.catalog.model import EntryFacts
+from provisioner.catalog.size import Size
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError
 from provisioner.redaction import show_url
 from provisioner.remote.http.local_files import is_local
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.references import Reference
     from provisioner.catalog.url_source import UrlSource
     from provisioner.errors import ProvisionerError
     from provisioner.remote.http.client import HttpClient
@@ -95,3 +99,29 @@ def _check_paths(artifacts: Sequence[Artifact]) -> None:
                 f"{show_url(other)} and {show_url(url)} both become {path}, and no server states another name",
                 hint="Give each of them a 'name' in the catalog.",
             )
+
+
+def describe_url_source(
+    http_client: Callable[[], HttpClient], reference: Reference, source: UrlSource
+) -> tuple[EntryFacts, Resolved]:
+    """Ask the server of a file for its size; nothing is known of its terms.
+
+    Args:
+        http_client: returns the client for files.
+        reference: what was asked for.
+        source: its URL.
+
+    Raises:
+        ProvisionerError: the server refused or kept failing, or the file is not there.
+    """
+    size = http_client().facts(source.files[0].url).size
+    resolved = resolve_url_source(http_client, source if size is None else source.sized(Size(size)))
+    facts = EntryFacts(
+        reference=reference.text,
+        key=reference.key,
+        title=source.files[0].name or reference.text,
+        homepage=reference.homepage,
+        license=unknown_license(reference.homepage),
+        download=size,
+    )
+    return facts, resolved

@@ -20,7 +20,7 @@ def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
     """Return the catalog as JSON values."""
     return {
         "datasets": {
-            dataset.id: {
+            dataset.label: {
                 "title": dataset.title,
                 "purpose": dataset.purpose,
                 "priority": dataset.priority,
@@ -40,7 +40,11 @@ def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
             for dataset in catalog.datasets.values()
         },
         "phases": {
-            phase.name: {"description": phase.description, "datasets": list(phase.datasets)} for phase in catalog.phases.values()
+            phase.name: {
+                "description": phase.description,
+                "datasets": [catalog.datasets[name].label for name in phase.datasets],
+            }
+            for phase in catalog.phases.values()
         },
         "excluded": {
             excluded.id: {"title": excluded.title, "license": excluded.license, "reason": excluded.reason}
@@ -62,7 +66,7 @@ def catalog_text(catalog: Catalog, inventory: Inventory, *, columns: int = USUAL
         phases = [phase.name for phase in catalog.phases.values() if dataset.id in phase.datasets]
         rows.append(
             [
-                dataset.id,
+                dataset.label,
                 phases[0] if phases else "-",
                 size_text(_download(catalog, dataset.id)),
                 size_text(dataset.unpacked_size),
@@ -73,7 +77,11 @@ def catalog_text(catalog: Catalog, inventory: Inventory, *, columns: int = USUAL
         )
     by_phase = [["phase", "download", "data sets"]]
     by_phase += [
-        [phase.name, size_text(total(_download(catalog, name) for name in phase.datasets)), " ".join(phase.datasets)]
+        [
+            phase.name,
+            size_text(total(_download(catalog, name) for name in phase.datasets)),
+            " ".join(catalog.datasets[name].label for name in phase.datasets),
+        ]
         for phase in catalog.phases.values()
     ]
     lines = [table(rows, right=(2, 3), columns=columns), "", table(by_phase, right=(1,), columns=columns)]

@@ -57,7 +57,8 @@ def plan_document(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Re
 def _step_document(step: Step) -> dict[str, Any]:
     dataset = step.recipe.dataset
     return {
-        "dataset": step.id,
+        "dataset": dataset.label,
+        "path": f"datasets/{step.id}",
         "splits": list(step.recipe.splits),
         "layout": step.recipe.layout,
         "version": step.recipe.version,
@@ -156,6 +157,9 @@ def _notes(plan: Plan) -> list[str]:
             " space they would come one after the other."
         )
     notes += [step.warning for step in plan.steps if step.warning]
+    notes += [
+        f"{step.recipe.label}: {note}" for step in plan.steps if step.recipe.dataset.facts for note in step.recipe.dataset.notes
+    ]
     notes += [f"{name}: is here and not asked for; it stays" for name in plan.not_in_phase]
     notes += [f"{dataset} {version}: superseded, removed first" for dataset, version in plan.evict]
     if unknown := [step.recipe.label for step in plan.steps if not step.is_peak_known]:

@@ -53,6 +53,8 @@ class StatusBoard:
             "started_at": now(),
         }
         self._datasets: dict[str, dict[str, Any]] = {}
+        self._labels: dict[str, str] = {}
+        """What people call each data set, by id."""
         self._other_repositories: list[dict[str, Any]] = []
         self._repository: dict[str, Any] = {"state": "skipped", "repo_id": None, "url": None, "created": False, "error": None}
         self._error: dict[str, str] | None = None
@@ -74,9 +76,11 @@ class StatusBoard:
                 else:
                     record |= {"bytes_total": step.download.value if step.download and not step.download.at_least else None}
                 self._datasets[step.id] = record
+                self._labels[step.id] = dataset.label
             for name in plan.not_in_phase:
                 receipt = inventory.receipts[name, inventory.published[name]]
                 self._datasets[name] = _published(receipt) | {"state": "skipped", "reason": "not_in_phase"}
+                self._labels[name] = receipt.label
 
     def set_state(self, dataset: str, state: DataSetState, **fields: Any) -> None:  # noqa: ANN401 - JSON values
         """Record the state of one data set."""
@@ -119,7 +123,7 @@ class StatusBoard:
                 "updated_at": self._now(),
                 "finished_at": self._finished_at,
                 "volume": {"used_bytes": used_bytes, "free_bytes": free_bytes, "limit_bytes": self._limit},
-                "datasets": {name: dict(record) for name, record in self._datasets.items()},
+                "datasets": {self._labels.get(name, name): dict(record) for name, record in self._datasets.items()},
                 "dataset_repo": dict(self._repository),
                 **({"other_repos": list(self._other_repositories)} if self._other_repositories else {}),
                 "error": self._error,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 from provisioner.catalog.document import nearest
+from provisioner.catalog.references import is_reference
 from provisioner.redaction import MASK, redact_urls
 from provisioner.settings.secret import Secret
 from provisioner.settings.written import DOUBLE_QUOTES, QUOTES, invisible_in, unwrapped
@@ -198,12 +199,18 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def datasets(text: str) -> tuple[tuple[str, str | None], ...]:
-    """Parse ``ID`` or ``ID:SPLIT``, separated by commas; the split is ``None`` for the whole data set."""
+    """Parse ``ID``, ``ID:SPLIT`` or references, separated by commas; the split is ``None`` for the whole data set."""
     chosen: dict[tuple[str, str | None], None] = {}
     for item in names(text):
+        if is_reference(item):
+            chosen[item, None] = None
+            continue
         match = re.fullmatch(r"([\w.-]+)(?::([\w.-]+))?", item)
         if match is None:
-            raise BadTextError(f"{shown(item)} is not a data set", "Accepted: ID or ID:SPLIT, such as ljspeech,nsynth:test.")
+            is_repository = re.fullmatch(r"[\w.-]+/[\w.-]+", item)
+            meant = f" A repository on the Hub is hf://datasets/{item}, or hf://{item} for a model." if is_repository else ""
+            hint = f"Accepted: ID, ID:SPLIT or a reference, such as ljspeech,nsynth:test.{meant}"
+            raise BadTextError(f"{shown(item)} is not a data set", hint)
         chosen[match[1], match[2]] = None
     return tuple(chosen)
 
@@ -211,7 +218,7 @@ def datasets(text: str) -> tuple[tuple[str, str | None], ...]:
 def _pairs(text: str, example: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for item in names(text):
-        match = re.fullmatch(r"([\w.-]+)\s*=\s*(\S+)", item)
+        match = re.fullmatch(r"([\w./-]+)\s*=\s*(\S+)", item)
         if match is None:
             raise BadTextError(f"{shown(item)} is not ID=VALUE", f"For example {example}.")
         if match[1] in pairs:

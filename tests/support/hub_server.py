@@ -38,6 +38,7 @@ import hashlib
 import hmac
 import json
 import mimetypes
+import re
 import secrets
 import signal
 import ssl
@@ -278,8 +279,8 @@ class HubServer:
             return Answer.of_json(self.hub.whoami(token))
         if segments == ["repos", "create"]:
             return self._create(request, token)
-        if segments == ["datasets"]:
-            return self._list_datasets(request, token)
+        if segments in (["datasets"], ["models"]):
+            return self._list_repositories(request, _KINDS[segments[0]], token)
         if segments == ["validate-yaml"]:
             return Answer.of_json({"errors": [], "warnings": []})
         if len(segments) >= 3 and segments[0] in _KINDS:
@@ -316,11 +317,15 @@ class HubServer:
             case _:
                 raise Refusal(404, None, f"no such call: {request.path}")
 
-    def _list_datasets(self, request: Request, token: Token | None) -> Answer:
-        """List an author's data sets that the token may see, in pages."""
+    def _list_repositories(self, request: Request, kind: RepoKind, token: Token | None) -> Answer:
+        """List an author's repositories, or those whose name has a word in it, as far as the token may see them, in pages."""
         _only(request, "GET")
-        author = request.query.get("author", [""])[-1]
-        seen = [repo for repo in self.hub.repos.values() if repo.kind == "dataset" and author in {"", repo.namespace}]
+        author, word = (request.query.get(name, [""])[-1] for name in ("author", "search"))
+        seen = [
+            repo
+            for repo in self.hub.repos.values()
+            if repo.kind == kind and author in {"", repo.namespace} and word.lower() in repo.id.lower()
+        ]
         items = [_repo_info(repo, None, request) for repo in seen if self.hub.sees(token, repo)]
         page, headers = self._page(request, items, self.page_size)
         return Answer.of_json(page, headers=headers)
@@ -534,9 +539,25 @@ def _repo_info(repo: Repo, revision: str | None, request: Request) -> dict[str, 
         "downloads": 0,
         "likes": 0,
         "tags": [],
+        "cardData": _card_of(at),
         "usedStorage": sum(file.size for file in at.files.values()),
         "siblings": siblings,
     }
+
+
+def _content(file: StoredFile) -> bytes:
+    return file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+
+
+def _card_of(at: Revision) -> dict[str, Any] | None:
+    """Return the front matter of a revision's README, as the Hub reads it; what is no mapping is no card."""
+    if "README.md" not in at.files:
+        return None
+    found = re.match(rb"---\r?\n(.*?)\r?\n---", _content(at.files["README.md"]), re.DOTALL)
+    import yaml  # noqa: PLC0415 - few repositories have one
+
+    card = yaml.safe_load(found[1]) if found else None
+    return card if isinstance(card, dict) else None
 
 
 def _references(repo: Repo) -> dict[str, Any]:

@@ -92,9 +92,13 @@ class Volume:
         """The version that is published as a link."""
         return Path(os.readlink(self.tree(dataset))).name
 
+    def records(self, kind: str, dataset: str) -> Path:
+        """The private directory that holds one kind of records of a data set, or its trees."""
+        return self.private / kind / dataset.replace("/", "+")
+
     def receipts(self, dataset: str) -> list[Path]:
         """All receipts of a data set."""
-        return sorted((self.private / "receipts" / dataset).glob("*.json"))
+        return sorted(self.records("receipts", dataset).glob("*.json"))
 
     def staged(self) -> list[str]:
         """Every file in staging."""
@@ -120,14 +124,14 @@ class Volume:
         for name, content in expected.items():
             assert found[name].read_bytes() == (content.read_bytes() if isinstance(content, Path) else content), name
         version = json.loads(self.current_receipt(dataset).read_bytes())["version"]
-        manifest = self.private / "manifests" / dataset / f"{version}.sha256"
+        manifest = self.records("manifests", dataset) / f"{version}.sha256"
         subprocess.run(["sha256sum", "--check", "--strict", "--quiet", str(manifest)], cwd=tree, check=True)
         assert len(manifest.read_bytes().splitlines()) == len(expected)
 
     def current_receipt(self, dataset: str) -> Path:
         """The receipt of the version that the app sees."""
         place = self.tree(dataset)
-        folder = self.private / "receipts" / dataset
+        folder = self.records("receipts", dataset)
         version = self.version(dataset) if place.is_symlink() else (folder / "current").read_text("ascii").strip()
         return folder / f"{version}.json"
 

@@ -65,7 +65,7 @@ def _ask_licenses(terminal: Terminal, settings: Settings, catalog: Catalog, phas
     declined: list[str] = []
     for name in catalog.phases[phase].datasets:
         dataset = catalog.datasets[name]
-        terms = dataset.license
+        name, terms = dataset.accepted_as[0], dataset.license  # noqa: PLW2901 - a reference is accepted as itself
         if terms.commercial == "allowed":
             continue
         terminal.say(f"{name} ({dataset.title}): {terms.name}, commercial use: {terms.commercial}. {terms.evidence} {terms.url}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from provisioner.errors import AccessDeniedError, ConfigurationError
 from provisioner.redaction import redact_line
+
+if TYPE_CHECKING:
+    from provisioner.catalog.hub_source import RepoType
 
 _TOKEN: Final = re.compile(r"[!-~]+")
 
@@ -37,9 +40,9 @@ class HubAccess:
         """How a user gets a token."""
         return f"Make a token at {self.tokens_page} and set HF_TOKEN to it."
 
-    def page_url(self, repo: str) -> str:
-        """Return where a user looks at the data-set repository ``repo``."""
-        return f"{self.endpoint}/datasets/{repo}"
+    def page_url(self, repo: str, repo_type: RepoType = "dataset") -> str:
+        """Return where a user looks at the repository ``repo``."""
+        return f"{self.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo}"
 
     def checked_token(self) -> str:
         """Return the token.

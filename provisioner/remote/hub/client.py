@@ -7,11 +7,13 @@ read tokens and settings from the environment) is done by us, see :mod:`provisio
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from provisioner._version import __version__
+from provisioner.catalog.hub_source import REPOSITORY_WORDS
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError
 from provisioner.redaction import redact_line
 from provisioner.remote.hub.access import hub_access
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
+    from provisioner.catalog.hub_source import RepoType
     from provisioner.remote.hub.listing import HubFile
     from provisioner.remote.network import Network
 
+_MAX_FOUND: Final = 100
+"""Repositories that the Hub is asked for to find the one that is meant: one page."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -45,6 +50,9 @@ class RepositoryInfo:
     """Its files. For very large repositories the Hub does not name all of them."""
     gate: str = "none"
     """Whether readers must ask for access: ``none``, ``auto`` (granted at once) or ``manual``."""
+    card: Mapping[str, Any] = field(default_factory=dict)
+    """The front matter of its card, as anybody may have written it."""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +90,8 @@ class HubClient:
         """
         self._access = hub_access(endpoint, token)
         self._library = HubLibrary(self._access, network, user_agent=user_agent)
-        self._paths: dict[tuple[str, str], frozenset[str]] = {}
-        """Names of files by repository and commit, for the next listing."""
+        self._paths: dict[tuple[str, str, str], frozenset[str]] = {}
+        """Names of files by type, repository and commit, for the next listing."""
         self._user: Mapping[str, Any] | None = None
 
     def __enter__(self) -> Self:
@@ -106,14 +114,14 @@ class HubClient:
         """Where a user makes and changes tokens."""
         return self._access.tokens_page
 
-    def page_url(self, repo: str) -> str:
-        """Return where a user looks at the data-set repository ``repo``."""
-        return self._access.page_url(repo)
+    def page_url(self, repo: str, repo_type: RepoType = "dataset") -> str:
+        """Return where a user looks at the repository ``repo``."""
+        return self._access.page_url(repo, repo_type)
 
     # -- reading --
 
-    def resolve(self, repo: str, revision: str) -> str:
-        """Return the commit that a revision (branch, tag or commit) of the data-set repository ``repo`` names.
+    def resolve(self, repo: str, revision: str, repo_type: RepoType = "dataset") -> str:
+        """Return the commit that a revision (branch, tag or commit) of the repository ``repo`` names.
 
         For a full commit no request is made.
 
@@ -121,28 +129,30 @@ class HubClient:
             ProvisionerError: see :func:`provisioner.remote.hub.errors.refusal`; ``RemoteUnavailableError`` when the Hub kept
                 failing.
         """
-        return revision if _COMMIT.fullmatch(revision) else self.info(repo, revision).commit
+        return revision if _COMMIT.fullmatch(revision) else self.info(repo, revision, repo_type).commit
 
-    def info(self, repo: str, revision: str | None = None) -> RepositoryInfo:
-        """Return the state of the data-set repository ``repo`` at ``revision`` (``None``: its default branch).
+    def info(self, repo: str, revision: str | None = None, repo_type: RepoType = "dataset") -> RepositoryInfo:
+        """Return the state of the repository ``repo`` at ``revision`` (``None``: its default branch).
 
         Raises:
             ProvisionerError: as :meth:`resolve`.
         """
 
         def ask(api: HfApi) -> RepositoryInfo:
-            found = api.dataset_info(repo, revision=revision)
+            found = api.model_info(repo, revision=revision) if repo_type == "model" else api.dataset_info(repo, revision=revision)
             if not isinstance(found.sha, str) or not _COMMIT.fullmatch(found.sha):
                 raise TypeError(f"no commit: {found.sha!r}")
             paths = frozenset(item.rfilename for item in found.siblings or ())
-            return RepositoryInfo(found.id, found.sha, bool(found.private), paths, _gate(found.gated))
+            card: dict[str, Any] = dict(found.card_data.__dict__) if found.card_data else {}
+            tags = tuple(tag for tag in found.tags or () if isinstance(tag, str))
+            return RepositoryInfo(found.id, found.sha, bool(found.private), paths, _gate(found.gated), card, tags)
 
-        what = f"the data-set repository {repo}" + (f" at {revision}" if revision else "")
-        info = self._library.ask(what, self.page_url(repo), ask)
-        self._paths[repo, info.commit] = info.paths
+        what = f"the {REPOSITORY_WORDS[repo_type]} {repo}" + (f" at {revision}" if revision else "")
+        info = self._library.ask(what, self.page_url(repo, repo_type), ask)
+        self._paths[repo_type, repo, info.commit] = info.paths
         return info
 
-    def listing(self, repo: str, commit: str) -> list[HubFile]:
+    def listing(self, repo: str, commit: str, repo_type: RepoType = "dataset") -> list[HubFile]:
         """Return all files of ``repo`` at ``commit``, ordered by path.
 
         The listing comes in pages, and a lost one would look like a smaller repository; so it is compared with the
@@ -152,26 +162,47 @@ class HubClient:
             IntegrityError: a file has no usable path, size or digest, or is listed twice.
             ProvisionerError: as :meth:`resolve`; ``RemoteUnavailableError`` also if it stays incomplete.
         """
-        expected = self._paths.pop((repo, commit), None)
+        expected = self._paths.pop((repo_type, repo, commit), None)
         if expected is None:
-            expected = self.info(repo, commit).paths
+            expected = self.info(repo, commit, repo_type).paths
 
         def ask(api: HfApi) -> list[RepoFile]:
             from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415 - the library is imported when it is asked
 
-            items = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type="dataset")
+            items = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type=repo_type)
             files = [item for item in items if isinstance(item, RepoFile)]
             if missing := expected - {file.path for file in files}:
                 example = redact_line(min(missing))
                 raise Transient(f"the listing lacks {len(missing)} of the repository's files, {example} for one")
             return files
 
-        files = self._library.ask(f"the listing of {repo} at {commit}", self.page_url(repo), ask)
+        files = self._library.ask(f"the listing of {repo} at {commit}", self.page_url(repo, repo_type), ask)
         return checked_listing(repo, files)
 
-    def file_url(self, repo: str, commit: str, path: str) -> str:
+    def file_url(self, repo: str, commit: str, path: str, repo_type: RepoType = "dataset") -> str:
         """Return the URL of one file's bytes, before any rewriting; it is requested with :meth:`auth_headers`."""
-        return f"{self.endpoint}/datasets/{quote(repo)}/resolve/{quote(commit, safe='')}/{quote(path)}"
+        return f"{self.page_url(quote(repo), repo_type)}/resolve/{quote(commit, safe='')}/{quote(path)}"
+
+    def find_repositories(self, repo_type: RepoType, *, name: str | None = None, owner: str | None = None) -> list[str]:
+        """Return the full names of some repositories, without a promise which.
+
+        Args:
+            repo_type: what they hold.
+            name: the Hub is asked for names like this; ``None``: any.
+            owner: of the repositories; ``None``: any.
+
+        Raises:
+            ProvisionerError: as :meth:`resolve`.
+        """
+
+        def ask(api: HfApi) -> list[str]:
+            if repo_type == "model":
+                models = api.list_models(search=name, author=owner, limit=_MAX_FOUND)
+                return [one.id for one in islice(models, _MAX_FOUND)]
+            datasets = api.list_datasets(search=name, author=owner, limit=_MAX_FOUND)
+            return [one.id for one in islice(datasets, _MAX_FOUND)]
+
+        return self._library.ask(f"repositories like {owner or '*'}/{name or '*'}", self.endpoint, ask)
 
     def auth_headers(self) -> dict[str, str]:
         """Return the headers that identify us to this Hub; never to be sent to another origin, redirects included.

@@ -27,6 +27,10 @@ class ConflictError(RemoteRefusedError):
     reference = "conflict"
 
 
+class NoSuchRevisionError(NotFoundError):
+    """There is a repository, and it has no such branch, tag or commit."""
+
+
 _WANTS_TOKEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
@@ -121,7 +125,7 @@ def _by_code(access: HubAccess, status: int, code: str, message: str, page: str)
         # The Hub says "not found" to everybody whom it does not know.
         return None
     if code == "RevisionNotFound":
-        return _Refusal(NotFoundError, "there is no such revision", f"Branches, tags and commits: {page}/tree/main.")
+        return _Refusal(NoSuchRevisionError, "there is no such revision", f"Branches, tags and commits: {page}/tree/main.")
     if code == "EntryNotFound":
         return _Refusal(NotFoundError, "there is no such file", f"Files: {page}/tree/main.")
     return _by_status(access, HTTPStatus.NOT_FOUND, page) if code == "RepoNotFound" else None

@@ -1,0 +1,113 @@
+"""What the card of a repository says: its licence and its title, from values that anybody may have written.
+
+Nothing is guessed from names: a licence identifier that says nothing certain of commercial use is marked ``verify``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.catalog.keys import PAGE
+from provisioner.catalog.model import License
+from provisioner.redaction import redact_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from provisioner.catalog.model import Commercial
+
+MAX_LINE: Final = 200
+"""Characters of one text of a card that are kept."""
+
+_ALLOWED: Final[Mapping[str, str]] = {
+    name.lower(): name
+    for line in (
+        "Apache-2.0 MIT BSD-2-Clause BSD-3-Clause BSD-3-Clause-Clear ISC Zlib Unlicense WTFPL MPL-2.0 BSL-1.0",
+        "MS-PL NCSA PostgreSQL",
+        "CC0-1.0 CC-BY-2.0 CC-BY-2.5 CC-BY-3.0 CC-BY-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 PDDL-1.0 ODbL-1.0 ODC-By-1.0",
+        "CDLA-Permissive-1.0 CDLA-Permissive-2.0 CDLA-Sharing-1.0 GPL-2.0 GPL-3.0 LGPL-2.1 LGPL-3.0 AGPL-3.0",
+        "EPL-1.0 EPL-2.0 EUPL-1.1 EUPL-1.2 ECL-2.0 OSL-3.0 AFL-3.0 Artistic-2.0 OFL-1.1 LPPL-1.3c",
+    )
+    for name in line.split(" ")
+}
+"""Licences that allow commercial use, by their identifiers in lower case; the values are those of SPDX."""
+_OTHER_SPELLINGS: Final[Mapping[str, str]] = {"pddl": "PDDL-1.0", "odbl": "ODbL-1.0", "odc-by": "ODC-By-1.0"}
+"""Identifiers of the Hub that differ from those of SPDX."""
+_FORBIDDEN: Final = re.compile(r"cc-by-nc(?:-sa|-nd)?-[0-9]\.[0-9]")
+_UNKNOWN: Final = frozenset({"", "unknown", "none"})
+_SPECIAL: Final = re.compile(r"[`<>\[\]*_#|\\]")
+"""Characters that Markdown or HTML would interpret."""
+
+
+def line_of(value: object, limit: int = MAX_LINE) -> str:
+    """Return a text from a card as one harmless line of ``limit`` characters at most; empty for anything but a text."""
+    if not isinstance(value, str):
+        return ""
+    text = "".join(character for character in " ".join(value[: 20 * limit].split()) if character.isprintable())
+    text = " ".join(_SPECIAL.sub(" ", redact_urls(text)).split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def license_of(card: Mapping[str, Any], tags: Sequence[str], *, page: str, attribution: str) -> License:
+    """Return the terms that a card states.
+
+    Args:
+        card: its front matter.
+        tags: those of the repository, which may state a licence where the card is not to be had.
+        page: where a person reads the card.
+        attribution: whom to name.
+    """
+    stated = card.get("license")
+    names = [name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str)]
+    if stated is None:
+        names = [tag.removeprefix("license:") for tag in tags if tag.startswith("license:")]
+    identifiers = [name.strip().lower() for name in names[:10] if name.strip().lower() not in _UNKNOWN]
+    if not identifiers:
+        return License(
+            spdx="NOASSERTION",
+            name="Not stated",
+            url=page,
+            commercial="verify",
+            evidence="the repository's card states no licence",
+            attribution=attribution,
+        )
+    marks = {_mark(identifier) for identifier in identifiers}
+    known = [_spdx(identifier, card) for identifier in identifiers]
+    words = ", ".join(line_of(identifier, 60) for identifier in identifiers)
+    own_name = line_of(card.get("license_name")) if identifiers == ["other"] else ""
+    listed = f"https://spdx.org/licenses/{known[0]}.html" if _is_listed(identifiers) else page
+    return License(
+        spdx=" AND ".join(dict.fromkeys(known)),
+        name=own_name or words,
+        url=_link(card.get("license_link")) or listed,
+        commercial=next(iter(marks)) if len(marks) == 1 else "verify" if "verify" in marks else "mixed",
+        evidence=f"the repository's card says: license: {words}",
+        attribution=attribution,
+    )
+
+
+def _mark(identifier: str) -> Commercial:
+    if identifier in _ALLOWED or identifier in _OTHER_SPELLINGS:
+        return "allowed"
+    return "forbidden" if _FORBIDDEN.fullmatch(identifier) else "verify"
+
+
+def _spdx(identifier: str, card: Mapping[str, Any]) -> str:
+    """Return the SPDX identifier; ``LicenseRef-…`` for what SPDX does not list."""
+    if known := _ALLOWED.get(identifier) or _OTHER_SPELLINGS.get(identifier):
+        return known
+    if _FORBIDDEN.fullmatch(identifier):
+        return identifier.upper()
+    own = line_of(card.get("license_name"), 60) if identifier == "other" else ""
+    return f"LicenseRef-{re.sub(r'[^A-Za-z0-9.]+', '-', own or identifier[:60]).strip('-') or 'other'}"
+
+
+def _is_listed(identifiers: Sequence[str]) -> bool:
+    return len(identifiers) == 1 and _mark(identifiers[0]) != "verify"
+
+
+def _link(value: object) -> str:
+    """Return the address of a licence's text; empty where it is none that can be shown."""
+    link = value if isinstance(value, str) else ""
+    return link if len(link) <= MAX_LINE and re.fullmatch(PAGE, link) and not set("<>`\"'?#()[]") & set(link) else ""

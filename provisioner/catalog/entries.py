@@ -1,0 +1,59 @@
+"""The catalog entry that a reference becomes, with what its source says of itself, where that is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from provisioner.catalog.model import DataSet, License
+from provisioner.catalog.size import Size
+
+if TYPE_CHECKING:
+    from provisioner.catalog.model import EntryFacts
+    from provisioner.catalog.references import Reference
+    from provisioner.errors import ProvisionerError
+
+PRIORITY: Final = 3
+"""Of every reference, unless ``PRIORITIES`` says otherwise."""
+
+
+def entry_of(
+    reference: Reference, dataset: str, facts: EntryFacts | None = None, problem: ProvisionerError | None = None
+) -> DataSet:
+    """Return the entry of a reference.
+
+    Args:
+        reference: what was asked for.
+        dataset: the id that it has, which is its path below ``datasets/``.
+        facts: what its source says; ``None``: that is not known.
+        problem: why the source cannot be used.
+    """
+    size = Size(facts.download) if facts and facts.download is not None else None
+    source = reference.source.sized(size) if size else reference.source
+    is_unpacked = any(artifact.unpack != "none" for artifact in source.artifacts or ())
+    return DataSet(
+        id=dataset,
+        title=facts.title if facts else reference.text,
+        homepage=facts.homepage if facts else reference.homepage,
+        description=facts.description if facts else "",
+        purpose="",
+        priority=PRIORITY,
+        license=facts.license if facts else unknown_license(reference.homepage),
+        sources=(source,),
+        unpacked_size=None if is_unpacked else size,
+        notes=facts.notes if facts else (),
+        reference=reference,
+        facts=facts,
+        problem=problem,
+    )
+
+
+def unknown_license(page: str) -> License:
+    """Return the terms of something of which nothing is known; ``page`` is where a person may find them."""
+    return License(
+        spdx="NOASSERTION",
+        name="Not known",
+        url=page,
+        commercial="verify",
+        evidence="nobody was asked, or the source states no terms",
+        attribution="",
+    )

@@ -1,0 +1,319 @@
+"""References: one line that names a repository or a file, in place of a catalog entry. Parsing asks nobody.
+
+``hf://datasets/OWNER/NAME[@REVISION][/GLOB]`` and ``hf://OWNER/NAME…`` have the syntax of the Hub client's file system; a Hub's
+web addresses mean the same. ``https:`` and ``file:`` name one file. Behind ``#`` stand options, as in a query.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import quote, unquote, urlsplit
+
+from provisioner.catalog import fields, hub_source, paths, urls
+from provisioner.catalog.digest import DIGEST_LENGTHS
+from provisioner.catalog.document import Value, nearest, quoted
+from provisioner.catalog.file_names import is_named_by, name_in_url
+from provisioner.catalog.keys import URL_SCHEMES
+from provisioner.catalog.url_source import UrlFile, UrlSource
+from provisioner.errors import ConfigurationError
+from provisioner.redaction import redact_urls, show_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from provisioner.catalog.artifact import UnpackFormat
+    from provisioner.catalog.hub_source import HubSource, RepoType
+    from provisioner.catalog.source import Source
+
+PUBLIC_HUBS: Final = ("https://huggingface.co", "https://hf.co")
+"""Addresses of the public Hub; a reference with one of them means the Hub of ``HF_ENDPOINT``."""
+NAME_PATTERN: Final = r"(?!.*\.\.)(?!.*\.(?:/|$))[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}){0,2}"
+"""Where a reference may be published below ``datasets/``."""
+ARCHIVE_ENDINGS: Final[Mapping[str, UnpackFormat]] = {
+    ".tar.gz": "tar.gz",
+    ".tgz": "tar.gz",
+    ".tar.bz2": "tar.bz2",
+    ".tbz2": "tar.bz2",
+    ".tbz": "tar.bz2",
+    ".tar.xz": "tar.xz",
+    ".txz": "tar.xz",
+    ".tar.zst": "tar.zst",
+    ".tzst": "tar.zst",
+    ".tar": "tar",
+    ".zip": "zip",
+}
+"""How a file is unpacked whose name ends so."""
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+_SCHEMES: Final = ("hf", *URL_SCHEMES)
+_SPECIAL_REVISION: Final = re.compile(r"(refs/(?:convert/[\w-]+|pr/\d+))(?:/|$)")
+"""Revisions with a ``/`` that the Hub's client recognises in a path."""
+_PLAIN_IN_OPTION: Final = "*/[]!?@:"
+_HUB_OPTIONS: Final = ("exclude", "include", "name")
+_FILE_OPTIONS: Final = (*DIGEST_LENGTHS, "into", "name", "unpack")
+_NO_DATA: Final[Mapping[str, str]] = {
+    "spaces": "a Space is a program, and not data",
+    "buckets": "buckets cannot be fetched by this version",
+    "kernels": "kernels are programs, and not data",
+}
+_NO_OWNERS: Final = frozenset(
+    {"blog", "chat", "collections", "docs", "enterprise", "join", "learn", "login", "models", "new", "notifications"}
+    | {"organizations", "papers", "posts", "pricing", "search", "settings", "support", "tasks"}
+)
+"""First parts of the paths of a Hub's other pages."""
+_FILE_PAGES: Final = frozenset({"blob", "resolve", "raw", "blame", "edit"})
+_REVISION_PAGES: Final = frozenset({"tree", "commit", "commits"})
+_OTHER_PAGES: Final = frozenset({"activity", "discussions", "embed", "settings", "viewer"})
+_HUB_EXAMPLE: Final = "Write hf://datasets/OWNER/NAME for data, hf://OWNER/NAME for a model."
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What one line names, as a source of a catalog entry."""
+
+    text: str
+    """The reference in its usual form, without secrets: what people see. The same text means the same recipe."""
+    key: str
+    """What it names, whatever the revision, the files of a repository and the digest are."""
+    names: tuple[str, ...]
+    """Where it may be published below ``datasets/``, the preferred place first."""
+    source: Source
+    homepage: str
+    """Where a person looks at it; empty: on the Hub, whose address is not known here."""
+    is_model: bool = False
+    is_proven: bool = False
+    """Its bytes are known by a digest."""
+
+
+def is_reference(text: str) -> bool:
+    """Return whether a text is meant as a reference, and not as an id; it may be malformed."""
+    return _SCHEME.match(text) is not None
+
+
+def parse_reference(text: str, endpoint: str = PUBLIC_HUBS[0]) -> Reference:
+    """Return what a reference means.
+
+    Args:
+        text: as a user wrote it.
+        endpoint: the Hub's address (``HF_ENDPOINT``): its web addresses are understood, beside those of the public Hub.
+
+    Raises:
+        ConfigurationError: it is malformed; neither message nor hint repeats a secret.
+    """
+    part = _Part(text, urls.quoted_url(redact_urls(text)), 0, "")
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        part.fail("is not a reference", f"Begin with one of: {', '.join(f'{name}://' for name in _SCHEMES)}.")
+    if not text.isprintable():
+        part.fail("has a character that cannot be printed", "Write it percent-encoded, such as %0A.")
+    name = scheme[1].lower()
+    if name not in _SCHEMES:
+        part.fail(f"the scheme {quoted(name)} is not one of {', '.join(_SCHEMES)}", nearest(name, _SCHEMES))
+    body, _, fragment = text[len(name) :].partition("#")
+    if not body.startswith("://"):
+        part.fail(f"{name}: is not followed by //", f"Write {name}://… .")
+    if name == "hf":
+        return _parse_hub(part, body[3:], _options(part, fragment, _HUB_OPTIONS))
+    if (path := _path_on_hub(name + body, endpoint)) is not None:
+        # An address bar also shows where in the page one is.
+        return _parse_page(part, path, _options(part, fragment if "=" in fragment else "", _HUB_OPTIONS))
+    return _parse_file(part, name + body, _options(part, fragment, _FILE_OPTIONS))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(Value):
+    """A reference, or a value in it: its mistakes name the reference in place of a line of a file."""
+
+    def of(self, data: object) -> _Part:
+        """Return another value of the same reference."""
+        return _Part(data, self.file, 0, "")
+
+    def fail(self, problem: str, hint: str = "") -> NoReturn:
+        """Raise an error about this reference.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(f"{self.file}: {problem}", hint=hint)
+
+
+def _options(part: _Part, fragment: str, known: Sequence[str]) -> dict[str, list[str]]:
+    """Return the options behind ``#``, each with its values."""
+    found: dict[str, list[str]] = {}
+    for item in filter(None, fragment.split("&")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            part.fail(f"{quoted(item)} behind the '#' is no option", f"Write OPTION=VALUE; options: {', '.join(known)}.")
+        if key not in known:
+            part.fail(f"there is no option {quoted(key)}", nearest(key, known))
+        if key in found and key not in {"include", "exclude"}:
+            part.fail(f"the option {key!r} stands there twice", "Keep one of them.")
+        text = unquote(value)
+        if not text.isprintable():
+            part.fail(f"the option {key!r} has a character that cannot be printed", "Write plain text.")
+        found.setdefault(key, []).append(text)
+    return found
+
+
+def _name(part: _Part, options: Mapping[str, Sequence[str]]) -> str:
+    """Return the name that the user gives; empty: none."""
+    name = options["name"][0] if "name" in options else ""
+    if "name" in options and not re.fullmatch(NAME_PATTERN, name):
+        part.fail(
+            f"{quoted(name)} cannot be the name of a directory below datasets/",
+            "Use letters, digits, '.', '_' and '-', and '/' between two parts, such as name=speech or name=acme/speech.",
+        )
+    return name
+
+
+# --- repositories ------------------------------------------------------------------------------------------------------
+
+
+def _parse_hub(part: _Part, body: str, options: Mapping[str, Sequence[str]]) -> Reference:
+    """Return what follows ``hf://``."""
+    first, _, rest = body.partition("/")
+    if first in _NO_DATA:
+        part.fail(_NO_DATA[first], _HUB_EXAMPLE)
+    if first in {"dataset", "model"}:
+        part.fail(f"{first!r} is the owner of no repository", _HUB_EXAMPLE)
+    repo_type: RepoType = "dataset" if first == "datasets" else "model"
+    if first in {"datasets", "models"}:
+        body = rest
+    owner, slash, rest = body.partition("/")
+    found = re.match(r"([^/@]*)(?:@(.*)|/(.*))?$", rest)
+    if not slash or "@" in owner or found is None or not found[1]:
+        part.fail("it names no repository: there must be an owner and a name", _HUB_EXAMPLE)
+    revision, glob = ("main", found[3] or "") if found[2] is None else _split_revision(part, found[2])
+    return _hub_reference(part, repo_type, f"{owner}/{found[1]}", revision=revision, glob=glob, options=options)
+
+
+def _split_revision(part: _Part, text: str) -> tuple[str, str]:
+    """Return the revision and the glob of what follows ``@``."""
+    if special := _SPECIAL_REVISION.match(text):
+        return special[1], text[special.end() :]
+    revision, _, glob = text.partition("/")
+    if not revision:
+        part.fail("there is no revision behind the '@'", "Write a branch, a tag or a commit, or leave the '@' out.")
+    return unquote(revision), glob
+
+
+def _hub_reference(
+    part: _Part, repo_type: RepoType, repo: str, *, revision: str, glob: str, options: Mapping[str, Sequence[str]]
+) -> Reference:
+    name = _name(part, options)
+    globs = [*([glob] if glob else []), *options.get("include", ())]
+    exclude = options.get("exclude", ())
+    values: dict[str, Value] = {"repo": part.of(repo), "revision": part.of(revision), "repo_type": part.of(repo_type)}
+    values |= {"include": part.of([part.of(one) for one in globs])} if globs else {}
+    values |= {"exclude": part.of([part.of(one) for one in exclude])} if exclude else {}
+    source: HubSource = hub_source.parse_keys(values)
+    base = f"hf://{'datasets/' if repo_type == 'dataset' else ''}{repo}"
+    written = revision if _SPECIAL_REVISION.fullmatch(revision) else quote(revision, safe="")
+    # What would begin the options cannot stand in the path.
+    in_path, further = (glob, globs[1:]) if glob and "#" not in glob else ("", globs)
+    more = [f"include={quote(value, safe=_PLAIN_IN_OPTION)}" for value in further]
+    more += [f"exclude={quote(value, safe=_PLAIN_IN_OPTION)}" for value in exclude]
+    more += [f"name={name}"] if name else []
+    text = f"{base}{f'@{written}' if revision != 'main' else ''}{f'/{in_path}' if in_path else ''}"
+    return Reference(
+        text=f"{text}#{'&'.join(more)}" if more else text,
+        key=f"{base}#name={name}" if name else base,
+        names=(name,) if name else (repo, f"{repo_type}s/{repo}"),
+        source=source,
+        homepage="",
+        is_model=repo_type == "model",
+    )
+
+
+def _path_on_hub(url: str, endpoint: str) -> str | None:
+    """Return the path of a page on a Hub, without its query; ``None``: the URL is another server's, or one of the API."""
+    for hub in (endpoint, *PUBLIC_HUBS):
+        address = re.sub(r"^https?://(?:[^/@]*@)?(?:www\.)?", "", hub.rstrip("/"))
+        found = re.match(rf"https?://(?:[^/@]*@)?(?:www\.)?{re.escape(address)}(?:/([^?]*))?(?:\?|$)", url, re.IGNORECASE)
+        if found:
+            path = (found[1] or "").strip("/")
+            return None if path.startswith("api/") else path
+    return None
+
+
+def _parse_page(part: _Part, path: str, options: Mapping[str, Sequence[str]]) -> Reference:
+    """Return what the address of a page on a Hub means: a repository, a revision of it, a directory or a file."""
+    segments = [unquote(segment) for segment in path.split("/")]
+    first = segments[0]
+    if first in _NO_DATA:
+        part.fail(_NO_DATA[first], _HUB_EXAMPLE)
+    repo_type: RepoType = "dataset" if first == "datasets" else "model"
+    own = segments[1:] if first == "datasets" else segments
+    if len(own) < 2 or first in _NO_OWNERS:  # noqa: PLR2004 - owner and name
+        part.fail("this page of the Hub is not that of a repository", _HUB_EXAMPLE)
+    repo, page, rest = "/".join(own[:2]), own[2] if own[2:] else "", own[3:]
+    revision, glob = "main", ""
+    if page in _FILE_PAGES | _REVISION_PAGES and rest:
+        joined = "/".join(rest)
+        special = _SPECIAL_REVISION.match(joined)
+        # In an address a '/' of a revision is encoded, unless it is one of those that the Hub knows.
+        revision = special[1] if special else rest[0]
+        below = joined[special.end() :] if special else "/".join(rest[1:])
+        glob = "" if page.startswith("commit") or not below else below if page in _FILE_PAGES else f"{below}/"
+    elif page and page not in _OTHER_PAGES | {"tree", "commits"}:
+        part.fail("this page of the Hub is not that of a repository, a directory or a file", _HUB_EXAMPLE)
+    return _hub_reference(part, repo_type, repo, revision=revision, glob=glob, options=options)
+
+
+# --- files -------------------------------------------------------------------------------------------------------------
+
+
+def _parse_file(part: _Part, url: str, options: Mapping[str, Sequence[str]]) -> Reference:
+    """Return what the URL of a file means."""
+    given = _name(part, options)
+    urls.file_url(part.of(url), is_named=bool(given), may_be_signed=True)
+    is_named = is_named_by(url)
+    file_name = name_in_url(url)
+    name = given or _stem(file_name)
+    if not given and not (is_named and re.fullmatch(NAME_PATTERN, name)):
+        part.fail(f"the URL does not name a file: {quoted(file_name)}", "Give it a name, such as #name=speech.")
+    digests = [f"{key}:{options[key][0]}" for key in DIGEST_LENGTHS if key in options]
+    if len(digests) > 1:
+        part.fail("it has two digests", "Keep the best of them: sha256.")
+    digest = fields.stated_digest(part.of(digests[0])) if digests else None
+    unpack = fields.unpack_format(part.of(options["unpack"][0])) if "unpack" in options else _format_of(file_name)
+    into = paths.directory(part.of(options["into"][0])) if "into" in options else ""
+    more = [f"{digest.algorithm}={digest.hex}"] if digest else []
+    more += [f"unpack={unpack}"] if unpack != _format_of(file_name) else []
+    more += [f"into={quote(into)}"] if into else []
+    more += [f"name={name}"] if given else []
+    shown = show_url(url)
+    return Reference(
+        text=f"{shown}#{'&'.join(more)}" if more else shown,
+        key=f"{shown}{_query_mark(url)}{f'#name={name}' if given else ''}",
+        names=(name,),
+        source=UrlSource((UrlFile(url, digest=digest, unpack=unpack, into=into),)),
+        homepage=shown,
+        is_proven=digest is not None,
+    )
+
+
+def _query_mark(url: str) -> str:
+    """Return what tells the queries of URLs apart that differ in nothing else; nothing of a signature is in it."""
+    query = urlsplit(url).query
+    if not query:
+        return ""
+    import hashlib  # noqa: PLC0415 - few URLs have a query
+
+    return f"?{hashlib.sha256(redact_urls(f'?{query}').encode()).hexdigest()[:8]}"
+
+
+def _format_of(file_name: str) -> UnpackFormat:
+    """Return how a file is unpacked, by the end of its name."""
+    lower = file_name.lower()
+    return next((unpack for ending, unpack in ARCHIVE_ENDINGS.items() if lower.endswith(ending)), "none")
+
+
+def _stem(file_name: str) -> str:
+    """Return a file's name without its ending, as the name of a directory."""
+    lower = file_name.lower()
+    ending = next((ending for ending in ARCHIVE_ENDINGS if lower.endswith(ending)), "")
+    stem = file_name[: -len(ending)] if ending else re.sub(r"(?<=.)\.[A-Za-z][A-Za-z0-9]{0,9}$", "", file_name)
+    return re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "_", stem).strip(".")[:96]

@@ -1,0 +1,40 @@
+"""Model weights in several formats: frameworks publish the same numbers beside each other, and an app reads one of them."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING, Final
+
+from provisioner.units import format_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_FORMATS: Final = frozenset(
+    {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".tflite", ".mlmodel", ".ot"}
+)
+_LEAST: Final = 1 << 20
+"""Bytes; smaller files with these endings are seldom weights."""
+
+
+def weights_note(files: Iterable[tuple[str, int]]) -> str:
+    """Return a sentence about the formats of a repository's weights; empty: there is one at most.
+
+    Args:
+        files: path and bytes of each.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for path, size in files:
+        ending = posixpath.splitext(path)[1].lower()
+        if ending in _FORMATS and size >= _LEAST:
+            count, total = found.get(ending, (0, 0))
+            found[ending] = count + 1, total + size
+    if len(found) < 2:  # noqa: PLR2004 - one beside another
+        return ""
+    parts = sorted(found.items(), key=lambda item: (-item[1][1], item[0]))
+    listed = ", ".join(
+        f"*{ending} ({count} file{'' if count == 1 else 's'}, {format_bytes(total)})" for ending, (count, total) in parts
+    )
+    # What most apps read stays.
+    other = next(ending for ending, _ in reversed(parts) if ending != ".safetensors")
+    return f"it holds weights in several formats: {listed}; leave one out with #exclude=*{other}"

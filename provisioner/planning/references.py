@@ -1,0 +1,167 @@
+"""References among the data sets of a catalog: which id each has, by what a volume's receipts say, and its entry.
+
+An id is given once: what receipts say holds, so that a later request for something else with the same name changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provisioner.catalog.entries import entry_of
+from provisioner.catalog.model import EntryFacts
+from provisioner.catalog.references import parse_reference
+from provisioner.errors import ConfigurationError
+from provisioner.planning.recipe import make_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from provisioner.catalog.model import Catalog, DataSet
+    from provisioner.catalog.references import Reference
+    from provisioner.errors import ProvisionerError
+    from provisioner.planning.model import Inventory, Receipt
+
+    Learnt = Mapping[str, EntryFacts | ProvisionerError]
+    """What asking a reference's source brought, by the reference's text."""
+
+
+def with_references(
+    catalog: Catalog, asked: Mapping[str, Reference], inventory: Inventory, learnt: Learnt, *, endpoint: str
+) -> Catalog:
+    """Return the catalog with an entry for each reference that is asked for, or that the volume holds.
+
+    Args:
+        catalog: the data sets that are written in it; its phases may name references.
+        asked: by reference as it is written, those of the request before those of phases.
+        inventory: what the volume holds.
+        learnt: what the sources have said in this run.
+        endpoint: the Hub's address, by which references in receipts are read.
+
+    Raises:
+        ConfigurationError: two references would be at one path, or one at the path of something else.
+    """
+    held = _keys_by_id(inventory)
+    ids: dict[str, str] = {}
+    """By key."""
+    entries: dict[str, DataSet] = {}
+    # A data set has the plain name, if a model of the same name is asked for too.
+    for reference in sorted(asked.values(), key=lambda reference: reference.is_model):
+        dataset = ids.get(reference.key)
+        if dataset is not None:
+            _check_same(reference, entries[dataset])
+            continue
+        dataset = _id_for(reference, catalog, entries, held)
+        ids[reference.key] = dataset
+        entries[dataset] = _entry(reference, dataset, inventory, learnt)
+    for (dataset, version), receipt in inventory.receipts.items():
+        is_current = inventory.published.get(dataset, version) == version
+        if receipt.entry is not None and is_current and dataset not in entries and dataset not in catalog.datasets:
+            recorded = recorded_entry(receipt.entry, dataset, endpoint)
+            entries |= {dataset: recorded} if recorded else {}
+    references = {written: ids[reference.key] for written, reference in asked.items()}
+    phases = {
+        name: replace(
+            phase,
+            datasets=tuple(dict.fromkeys(references.get(one, one) for one in phase.datasets)),
+            own=tuple(dict.fromkeys(references.get(one, one) for one in phase.own)),
+        )
+        for name, phase in catalog.phases.items()
+    }
+    return replace(catalog, datasets={**catalog.datasets, **entries}, phases=phases, references=references)
+
+
+def ids_on_volume(names: Iterable[str], receipts: Collection[Receipt], *, endpoint: str) -> list[str]:
+    """Return the ids that data sets on a volume have, of which some are named by references; other names stay as they are.
+
+    A reference without revision and files names whatever version of it is there.
+    """
+    entries = [(receipt.entry, receipt.dataset) for receipt in receipts if receipt.entry]
+    ids = {name: dataset for entry, dataset in entries for name in (entry.key, entry.reference)}
+    found = []
+    for name in names:
+        if name in ids:
+            found.append(ids[name])
+            continue
+        try:
+            reference = parse_reference(name, endpoint)
+        except ConfigurationError:
+            found.append(name)
+        else:
+            found.append(ids.get(reference.text) or ids.get(reference.key) or name)
+    return found
+
+
+def _check_same(reference: Reference, other: DataSet) -> None:
+    """Refuse a second reference to the same repository or file that wants another version of it."""
+    if other.reference is not None and other.reference.text != reference.text:
+        raise ConfigurationError(
+            f"{other.reference.text} and {reference.text} are two versions of one data set, and would be at one path",
+            hint=f"Give one of them another name, such as {_renamed(reference)}.",
+        )
+
+
+def _id_for(reference: Reference, catalog: Catalog, entries: Collection[str], held: Mapping[str, Collection[str]]) -> str:
+    """Return the id of a reference: the one that it has on the volume, or the first that is free.
+
+    Raises:
+        ConfigurationError: none is free.
+    """
+    free = [name for name in reference.names if name not in entries and not _is_in_catalog(name, catalog)]
+    for name in free:
+        if reference.key in held.get(name, ()):
+            return name
+    for name in free:
+        if name not in held or (reference.is_proven and "" not in held[name]):
+            return name
+    name = reference.names[0]
+    others = sorted(filter(None, held.get(name, ())))
+    holder = f"the catalog's data set {name}" if name in catalog.datasets else others[0] if others else "another data set"
+    raise ConfigurationError(
+        f"{reference.text} would be published at datasets/{name}, which is the place of {holder}",
+        hint=f"Give it another name, such as {_renamed(reference)}.",
+    )
+
+
+def _renamed(reference: Reference) -> str:
+    """Return an example of the reference with a name of its own."""
+    name = reference.names[0].rpartition("/")[2]
+    return f"{reference.text}{'&' if '#' in reference.text else '#'}name={name}-2"
+
+
+def _is_in_catalog(name: str, catalog: Catalog) -> bool:
+    """Return whether an id is the catalog's, or would lie below one of its data sets."""
+    return any(taken in catalog.datasets or taken in catalog.excluded for taken in (name, name.partition("/")[0]))
+
+
+def _keys_by_id(inventory: Inventory) -> dict[str, set[str]]:
+    """Return the keys of what each id on a volume stands for; the empty key: a catalog described it."""
+    held: dict[str, set[str]] = {}
+    for (dataset, _), receipt in inventory.receipts.items():
+        held.setdefault(dataset, set()).add(receipt.entry.key if receipt.entry else "")
+    return held
+
+
+def _entry(reference: Reference, dataset: str, inventory: Inventory, learnt: Learnt) -> DataSet:
+    """Return the entry of a reference with what is known of it: from its source, or from the receipt of the same version."""
+    found = learnt.get(reference.text)
+    if isinstance(found, EntryFacts):
+        return entry_of(reference, dataset, found)
+    plain = entry_of(reference, dataset, problem=found)
+    receipt = inventory.receipts.get((dataset, make_recipe(plain).version))
+    return entry_of(reference, dataset, receipt.entry, found) if receipt and receipt.entry else plain
+
+
+def recorded_entry(facts: EntryFacts, dataset: str, endpoint: str) -> DataSet | None:
+    """Return the entry of a reference that a volume holds; ``None``: what its receipt has is none.
+
+    Args:
+        facts: those of the receipt.
+        dataset: the id.
+        endpoint: the Hub's address.
+    """
+    try:
+        reference = parse_reference(facts.reference, endpoint)
+    except ConfigurationError:
+        return None
+    return entry_of(reference, dataset, facts)
