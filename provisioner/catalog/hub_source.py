@@ -37,6 +37,31 @@ REPOSITORY_WORDS: Final[dict[RepoType, str]] = {"dataset": "data-set repository"
 
 
 @dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository at a revision, as it was asked for."""
+
+    repo_type: RepoType
+    repo: str
+    """``owner/name``."""
+    revision: str
+    """Branch, tag or commit, as written."""
+
+    @property
+    def cache_folder(self) -> str:
+        """What the Hub client's cache calls its directory."""
+        return f"{self.repo_type}s--{self.repo.replace('/', '--')}"
+
+
+def repository_of(repo_type: object, repo: object, revision: object) -> Repository | None:
+    """Return a repository from what a record says; ``None``: that is none."""
+    if repo_type not in REPO_TYPES or not isinstance(repo, str) or not isinstance(revision, str):
+        return None
+    if not re.fullmatch(_REPO, repo) or not re.fullmatch(_REVISION, revision):
+        return None
+    return Repository(repo_type, repo, revision)
+
+
+@dataclass(frozen=True, slots=True)
 class SelectedFiles:
     """What a source takes of a repository."""
 

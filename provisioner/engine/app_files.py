@@ -23,32 +23,39 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-EXPORTED: Final = ("DATASETS_DIR", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")
+EXPORTED: Final = ("DATASETS_DIR", "HF_HUB_CACHE", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")
 """The app's variables; what the user set is not changed."""
 
 
 class AppFiles:
     """The two files, and the environment of an app that this process becomes."""
 
-    def __init__(self, layout: VolumeLayout, catalog: Catalog, given: Mapping[str, str]) -> None:
+    def __init__(
+        self, layout: VolumeLayout, catalog: Catalog, given: Mapping[str, str], *, hub_cache: Path | None = None
+    ) -> None:
         """Prepare; nothing is read yet.
 
         Args:
             layout: the volume's directories.
             catalog: licences and citations.
             given: the environment of this process.
+            hub_cache: the Hub client's cache in which repositories are shown; ``None``: in none.
         """
+        self._hub_cache = hub_cache
         self._layout = layout
         self._catalog = catalog
         self._given = {name: given[name] for name in EXPORTED if given.get(name)}
 
-    def environment(self, repository: RepositoryOutcome | None) -> dict[str, str]:
+    def environment(self, repository: RepositoryOutcome | None, inventory: Inventory) -> dict[str, str]:
         """Return the app's variables.
 
         Args:
             repository: the app's data-set repository; ``None``: nothing is known of it yet.
+            inventory: what the volume holds.
         """
         values = {"DATASETS_DIR": str(self._layout.datasets)}
+        if self._hub_cache is not None and any(receipt.repository for receipt in inventory.receipts.values()):
+            values["HF_HUB_CACHE"] = str(self._hub_cache)
         if repository is not None:
             values |= environment(repository)
         return values | self._given

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.hub_source import Repository
     from provisioner.engine.reuse import Damage
     from provisioner.engine.staged_tree import Part
     from provisioner.planning.recipe import Recipe
@@ -96,6 +97,7 @@ class CompletedTree:
             published_at=self._original_time(manifest) or now(),
             content_ids=_noted_artifacts(resolved.artifacts, parts),
             entry=dataset.facts,
+            repository=self._repository(resolved),
         )
         # Before the tree is synced, so that files which are removed are not written out first.
         self._store.cleaner.clear_blobs(obsolete_blobs)
@@ -109,6 +111,11 @@ class CompletedTree:
         self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True, origins=origins)
         self._store.cleaner.clear_staging(dataset.id)
         return receipt
+
+    def _repository(self, resolved: Resolved) -> Repository | None:
+        """Return the repository as it was asked for: a repair asks for the commit of that time."""
+        original = self._damage.receipt if self._damage is not None else None
+        return original.repository if original is not None and original.pin == resolved.pin else resolved.repository
 
     def _original_time(self, manifest: Manifest) -> str | None:
         """Return when the damaged version was published, if the repair restores it exactly; otherwise ``None``."""

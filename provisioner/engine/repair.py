@@ -94,6 +94,7 @@ class Repair:
             if current is not None:
                 self.outcomes.append(self._repair(repairer, current))
         failed = {outcome.checked.dataset for outcome in self.outcomes if outcome.error is not None}
+        self._store.hub_cache.update(self._store.reader.inventory(measured=False))
         # What was fetched for one that failed stays for the next attempt.
         self._store.cleaner.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
 

@@ -70,7 +70,7 @@ class Run:
         self.clients = Clients(settings, self.session.layout.root, cancellation)
         self._references = References(settings, catalog)
         self._repositories = RepositoryStep(settings, self.session.layout.repository, self.clients)
-        self._app_files = AppFiles(self.session.layout, catalog, given)
+        self._app_files = AppFiles(self.session.layout, catalog, given, hub_cache=self.session.hub_cache)
         self._cancellation = cancellation
         self._progress = progress
         self._in_image = in_image
@@ -222,8 +222,10 @@ class Run:
     ) -> Result:
         """Write the records, and clear what is left in staging."""
         store = self.session.store
-        values = self._app_files.environment(repositories[0])
-        self._app_files.write(store.reader.inventory(), values)
+        inventory = store.reader.inventory()
+        store.hub_cache.update(inventory)
+        values = self._app_files.environment(repositories[0], inventory)
+        self._app_files.write(inventory, values)
         error = fatal_failure(plan, failures, self.settings) or self._repositories.fatal_error(repositories)
         state = failed_state(self.settings) if error else state_of(plan, failures)
         if not failures:
@@ -262,7 +264,7 @@ class Run:
         repositories = self._repositories.complete(view.repositories, remember=False)
         fatal = self._repositories.fatal_error(repositories)
         state = failed_state(self.settings) if fatal else view.status["state"]
-        return Result(state, view.plan, view.status, fatal, self._app_files.environment(repositories[0]))
+        return Result(state, view.plan, view.status, fatal, self._app_files.environment(repositories[0], view.inventory))
 
     def _refuse_downloads(self, plan: Plan) -> None:
         """Raise an error that names what is missing, where downloads are forbidden."""

@@ -64,12 +64,14 @@ def view_volume(session: VolumeSession, references: References, repositories: Re
     """
     plan, inventory = plan_run(session, references)
     outcomes = repositories.recall()
-    values = files.environment(outcomes[0])
+    values = files.environment(outcomes[0], inventory)
     board = new_board(session, plan, inventory)
     board.record_repositories([outcome.as_record() if outcome else None for outcome in outcomes])
     board.finish(state_of(plan), None)
     status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes)
     outdated = files.outdated(inventory, values)
+    if session.store.hub_cache.outdated(inventory):
+        outdated.append("the Hub client's cache")
     found = read_json(session.layout.status)
     if not is_same_outcome(found, status) and not is_newer(found, SCHEMA_VERSION):
         outdated.append(session.layout.status.name)

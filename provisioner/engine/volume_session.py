@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner._version import __version__
 from provisioner.errors import VolumeError, VolumeNotWritableError
+from provisioner.settings.lookup import DEFAULT_ORIGIN
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.free_space import free_bytes
 from provisioner.volume.fs.lock import writer_lock
@@ -73,7 +74,17 @@ class VolumeSession:
             program_version=__version__,
             check_cancelled=self._cancellation.raise_if_requested,
             measures_space=self.measures_space,
+            hub_cache=self.hub_cache,
         )
+
+    @property
+    def hub_cache(self) -> Path | None:
+        """The Hub client's cache in which repositories are shown: what the user set, else a directory on the volume."""
+        settings = self.settings
+        if settings.hub_cache == "off" or self.kind == "object":
+            return None  # links on an object store's mount do not last
+        is_set = settings.hf_home is not None or settings.origins.get("HF_HUB_CACHE", DEFAULT_ORIGIN) != DEFAULT_ORIGIN
+        return settings.hf_hub_cache.absolute() if is_set else self.layout.root / ".cache" / "huggingface" / "hub"
 
     @property
     def measures_space(self) -> bool:

@@ -10,6 +10,7 @@ from provisioner.catalog.size import total
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.catalog.hub_source import Repository
     from provisioner.catalog.license import Policy
     from provisioner.catalog.model import EntryFacts
     from provisioner.catalog.size import Size
@@ -55,6 +56,9 @@ class Receipt:
     """A newer version of the program wrote it: it is never replaced, and nothing of it is removed."""
     entry: EntryFacts | None = None
     """What the source of a reference said of itself; ``None``: a catalog described the data set."""
+
+    repository: Repository | None = None
+    """The repository that was published as it is; ``None``: it is no repository, or something of it was unpacked."""
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ import difflib
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.card import license_of, line_of
-from provisioner.catalog.hub_source import REPOSITORY_WORDS
+from provisioner.catalog.hub_source import REPOSITORY_WORDS, Repository
 from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.weights import weights_note
 from provisioner.errors import AccessDeniedError, NotFoundError, ProvisionerError
@@ -80,7 +80,15 @@ def _listed(hub: HubClient, source: HubSource, commit: str) -> Resolved:
         lambda path: hub.file_url(source.repo, commit, path, source.repo_type),
     )
     check_selected(source.repo, files, {artifact.name for artifact in selected.artifacts})
-    return Resolved("hub", hub.page_url(source.repo, source.repo_type), commit, selected.artifacts, selected.warnings)
+    is_whole = all(artifact.unpack == "none" for artifact in selected.artifacts)
+    return Resolved(
+        "hub",
+        hub.page_url(source.repo, source.repo_type),
+        commit,
+        selected.artifacts,
+        selected.warnings,
+        Repository(source.repo_type, source.repo, source.revision) if is_whole else None,
+    )
 
 
 def _info(hub: HubClient, source: HubSource) -> RepositoryInfo:

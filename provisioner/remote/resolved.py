@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.hub_source import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Resolved:
     artifacts: tuple[Artifact, ...]
     warnings: tuple[str, ...] = ()
     """About what the catalog says of files that the source does not have."""
+    repository: Repository | None = None
+    """The repository, if all that is taken of it is published as it is."""
 
     @property
     def key(self) -> str:

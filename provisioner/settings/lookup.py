@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.settings.setting import Setting
 
 _COMMAND_LINE: Final = "command line"
-_DEFAULT: Final = "default"
+DEFAULT_ORIGIN: Final = "default"
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class Lookup:
     def find(self, setting: Setting[T]) -> Found | None:
         """Return the text that wins; ``None`` when no text was given."""
         found = self._in_overrides(setting) or self._in_environ(setting) or self._in_config(setting)
-        self.origins[setting.name] = found.origin if found else _DEFAULT
+        self.origins[setting.name] = found.origin if found else DEFAULT_ORIGIN
         return found
 
     def _in_overrides(self, setting: Setting[T]) -> Found | None:

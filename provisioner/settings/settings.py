@@ -28,6 +28,7 @@ OnFailure = Literal["fail", "degraded"]
 LicensePolicy = Literal["commercial", "curated", "any"]
 VolumeKind = Literal["auto", "posix", "object"]
 Publish = Literal["link", "dir"]
+HubCacheMode = Literal["auto", "off"]
 Lock = Literal["flock", "external"]
 LogFormat = Literal["text", "json"]
 
@@ -202,6 +203,13 @@ class Settings:
         "use files that are already in the Hub client's cache, identified by their digests",
         default="true",
         config_key="datasets.use_hf_cache",
+    ).required
+    hub_cache: HubCacheMode = Setting(
+        "HUB_CACHE",
+        parsers.one_of(get_args(HubCacheMode)),
+        "`auto`: repositories that are published as they are also appear in the Hub client's cache (`HF_HUB_CACHE`, or a "
+        "directory on the volume if neither it nor `HF_HOME` is set), without a copy; `off`: they do not",
+        default="auto",
     ).required
     hf_hub_offline: bool = Setting(
         "HF_HUB_OFFLINE",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
+    from provisioner.volume.store.hub_cache import HubCache
     from provisioner.volume.store.inventory import StoreReader
     from provisioner.volume.store.layout import VolumeLayout
 
@@ -37,13 +38,15 @@ _OLD_NEW_LINK: Final = re.compile(r"\.([a-z0-9_-]+)\.new")
 class StoreCleaner:
     """Removes versions, leftovers and staged files from one volume."""
 
-    def __init__(self, layout: VolumeLayout, reader: StoreReader) -> None:
+    def __init__(self, layout: VolumeLayout, reader: StoreReader, hub_cache: HubCache) -> None:
         """Take the paths; nothing is read yet.
 
         Args:
             layout: where everything lies.
             reader: what the volume holds.
+            hub_cache: where published repositories are shown too.
         """
+        self._hub_cache = hub_cache
         self._layout = layout
         self._reader = reader
 
@@ -61,6 +64,7 @@ class StoreCleaner:
         if (newer := self._reader.newer_record(dataset, version)) is not None:
             raise newer_record_error(dataset, newer)
         tree = self._reader.tree_of(dataset, version)
+        self._hub_cache.hide(dataset, version)
         with disk_errors(f"removing {dataset} {version}"):
             _unlink(layout.receipt(dataset, version))
         if tree is not None:

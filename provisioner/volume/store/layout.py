@@ -162,6 +162,10 @@ class VolumeLayout:
         """Return the receipt as it is written before the tree is moved; a tree whose own receipt is missing is adopted by it."""
         return self.manifests_of(dataset) / f"{version}.origin"
 
+    def cache_record(self, dataset: str, version: str) -> Path:
+        """Return the file that says where in the Hub client's cache a version is shown."""
+        return self.manifests_of(dataset) / f"{version}.cache"
+
     def version_of_directory(self, dataset: str) -> Path:
         """Return the file that names the version of a published *directory*; a link names it by itself."""
         return self.receipts_of(dataset) / "current"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Receipt
     from provisioner.volume.store.cleanup import StoreCleaner
     from provisioner.volume.store.finding import Finding
+    from provisioner.volume.store.hub_cache import HubCache
     from provisioner.volume.store.inventory import StoreReader
     from provisioner.volume.store.layout import VolumeLayout
     from provisioner.volume.store.manifest import Manifest
@@ -51,6 +52,7 @@ class Publisher:
         published: PublishedNames,
         reader: StoreReader,
         cleaner: StoreCleaner,
+        hub_cache: HubCache,
         *,
         program_version: str,
         check_cancelled: Callable[[], None],
@@ -62,6 +64,7 @@ class Publisher:
             published: what the app reads.
             reader: what the volume holds.
             cleaner: removes a tree that turns out to be wrong.
+            hub_cache: shows published repositories too.
             program_version: noted in receipts.
             check_cancelled: called between pieces of work; ends it by raising.
         """
@@ -69,6 +72,7 @@ class Publisher:
         self._published = published
         self._reader = reader
         self._cleaner = cleaner
+        self._hub_cache = hub_cache
         self._program_version = program_version
         self._check_cancelled = check_cancelled
         self._turn = threading.Lock()
@@ -116,6 +120,8 @@ class Publisher:
         dataset, version = receipt.dataset, receipt.version
         if (newer := self._reader.newer_record(dataset, version)) is not None:
             raise newer_record_error(dataset, newer)
+        # It has links to the files of a tree that is replaced.
+        self._hub_cache.hide(dataset, version)
         make_links(staged, _links_of(manifest, dataset, origins))
         self._check_staged(dataset, staged, manifest, prune=prune)
         for directory in self._record_directories(dataset):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.hub_source import repository_of
 from provisioner.catalog.model import COMMERCIAL, EntryFacts, License
 from provisioner.planning.model import Receipt
 from provisioner.volume.store.json_file import read_json, write_json
@@ -13,6 +14,8 @@ from provisioner.volume.store.newer_records import is_newer
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from provisioner.catalog.hub_source import Repository
 
 RECEIPT_SCHEMA: Final = 1
 
@@ -33,6 +36,7 @@ def receipt_document(receipt: Receipt, program_version: str) -> dict[str, Any]:
         "verified_against": receipt.verified_against,
         "published_at": receipt.published_at,
         "artifacts": dict(receipt.content_ids),
+        **({"repository": asdict(receipt.repository)} if receipt.repository else {}),
         **({"entry": _entry_document(receipt.entry)} if receipt.entry else {}),
     }
 
@@ -74,6 +78,7 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
             published_at=_text(document["published_at"]),
             content_ids={_text(content_id): _text(key) for content_id, key in document["artifacts"].items()},
             entry=_entry(document["entry"]) if "entry" in document else None,
+            repository=_repository(document.get("repository")),
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -105,6 +110,13 @@ def _newer_receipt(document: Mapping[str, Any], dataset: str, version: str) -> R
         published_at=text(document.get("published_at")),
         is_newer=True,
     )
+
+
+def _repository(document: object) -> Repository | None:
+    """Return the repository that a receipt names; ``None``: it names none."""
+    if not isinstance(document, dict):
+        return None
+    return repository_of(document.get("repo_type"), document.get("repo"), document.get("revision"))
 
 
 def _entry_document(entry: EntryFacts) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioner.volume.store.cleanup import StoreCleaner
+from provisioner.volume.store.hub_cache import HubCache
 from provisioner.volume.store.inventory import StoreReader
 from provisioner.volume.store.publish import Publisher
 from provisioner.volume.store.published_names import PublishedNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from provisioner.volume.store.layout import VolumeLayout
     from provisioner.volume.store.published_names import PublishMode
@@ -27,6 +29,7 @@ class Store:
         program_version: str,
         check_cancelled: Callable[[], None],
         measures_space: bool = True,
+        hub_cache: Path | None = None,
     ) -> None:
         """Connect the parts; nothing is read yet.
 
@@ -36,19 +39,23 @@ class Store:
             program_version: noted in receipts.
             check_cancelled: called between pieces of work; ends it by raising.
             measures_space: what the volume's file system says of its free space can be believed.
+            hub_cache: the Hub client's cache in which repositories are shown too; ``None``: in none.
         """
         self.layout = layout
         self.published = PublishedNames(layout, mode)
         """What the app reads."""
         self.reader = StoreReader(layout, self.published, measures_space=measures_space)
         """What the volume holds."""
-        self.cleaner = StoreCleaner(layout, self.reader)
+        self.hub_cache = HubCache(layout, self.reader, hub_cache)
+        """Where published repositories are shown too."""
+        self.cleaner = StoreCleaner(layout, self.reader, self.hub_cache)
         """Removes versions, leftovers and staged files."""
         self.publisher = Publisher(
             layout,
             self.published,
             self.reader,
             self.cleaner,
+            self.hub_cache,
             program_version=program_version,
             check_cancelled=check_cancelled,
         )
