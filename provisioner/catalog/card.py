@@ -36,8 +36,8 @@ _OTHER_SPELLINGS: Final[Mapping[str, str]] = {"pddl": "PDDL-1.0", "odbl": "ODbL-
 """Identifiers of the Hub that differ from those of SPDX."""
 _FORBIDDEN: Final = re.compile(r"cc-by-nc(?:-sa|-nd)?-[0-9]\.[0-9]")
 _UNKNOWN: Final = frozenset({"", "unknown", "none"})
-_SPECIAL: Final = re.compile(r"[`<>\[\]*_#|\\]")
-"""Characters that Markdown or HTML would interpret."""
+_SPECIAL: Final = re.compile(r"[`<>\[\]\\]")
+"""Characters with which Markdown and HTML make links, code and elements."""
 
 
 def line_of(value: object, limit: int = MAX_LINE) -> str:

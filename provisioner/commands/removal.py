@@ -32,19 +32,28 @@ class Item:
     why: str
     size: int
     """Bytes on the device; what other versions share by hard links is freed only with the last of them."""
+    reference: str = ""
+    """What people call the data set, if that is not its id."""
 
     def as_record(self) -> dict[str, Any]:
         """Return the form in which ``--json`` carries it."""
-        return {"dataset": self.dataset or None, "version": self.version or None, "why": self.why, "bytes": self.size}
+        return {
+            "dataset": self.reference or self.dataset or None,
+            "version": self.version or None,
+            "why": self.why,
+            "bytes": self.size,
+        }
 
     def __str__(self) -> str:
-        return f"{' '.join(filter(None, (self.dataset, self.version))) or 'leftovers'}: {self.why}, {format_bytes(self.size)}"
+        named = " ".join(filter(None, (self.reference or self.dataset, self.version))) or "leftovers"
+        return f"{named}: {self.why}, {format_bytes(self.size)}"
 
 
 def version_item(store: Store, dataset: str, version: str, why: str) -> Item:
     """Return the item for one version, with the size of its tree."""
     tree = store.reader.tree_of(dataset, version)
-    return Item(dataset, version, why, used_bytes(tree) if tree else 0)
+    receipt = store.reader.receipt(dataset, version)
+    return Item(dataset, version, why, used_bytes(tree) if tree else 0, receipt.label if receipt else "")
 
 
 def remove_items(

@@ -43,6 +43,19 @@ def test_download_dataset_takes_a_split(shelf: Shelf, volume: Volume) -> None:
     assert shelf.server.log.entries("*train*") == ()
 
 
+def test_download_dataset_takes_a_reference(shelf: Shelf, volume: Volume) -> None:
+    """A reference returns the directory at which it is published, and stands in the summary under its own name."""
+    shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
+    files = {"a.csv": b"x\n1\n"}
+    shelf.server.hub.add_repo("acme/sounds", files)
+    reference = "hf://datasets/acme/sounds"
+    assert volume.root / "datasets" / "acme" / "sounds" == manager(volume).download_dataset(reference)
+    volume.check("acme/sounds", files)
+    summary = manager(volume).get_status_summary()
+    assert (summary["downloaded"], list(summary["datasets"])) == (1, [reference])
+    assert [one["id"] for one in manager(volume).list_available_datasets()] == ["songs", reference]
+
+
 def test_download_phase_gives_all_folders(shelf: Shelf, volume: Volume) -> None:
     """``download_phase`` returns a directory for each data set that is ready, and none for one that was left out."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))

@@ -169,6 +169,16 @@ def test_a_repository_that_changes_between_runs(volume: Volume, hub: HubServer) 
     volume.check("acme/sounds", SOUNDS)
 
 
+def test_a_few_files_of_many(volume: Volume, hub: HubServer) -> None:
+    """Of 10,000 files a glob takes 100: the requests are those of the 100 and of the listing's pages."""
+    many = {f"part-{number // 100:03}/{number:05}.txt": b"%05d" % number for number in range(10_000)}
+    hub.hub.add_repo("acme/many", many)
+    volume.ready("--dataset", "hf://datasets/acme/many/part-007/")
+    volume.check("acme/many", {path: content for path, content in many.items() if path.startswith("part-007/")})
+    assert len(hub.log.entries("*/resolve/*")) == 100
+    assert len(hub.log.entries("/api/*")) == 1 + -(-(10_000 + 100) // hub.page_size)
+
+
 # --- files -------------------------------------------------------------------------------------------------------------
 
 
@@ -224,7 +234,7 @@ def test_verify_repair_and_remove_take_references(volume: Volume, hub: HubServer
     assert [entry.path.rpartition("/")[2] for entry in hub.log.entries("*/resolve/*")] == ["train.csv"]
     volume.ready("verify", "--deep", "acme/sounds")
     assert volume.run("remove", "hf://datasets/acme/other").code == 66
-    volume.ready("remove", DATA)
+    assert volume.ready("remove", DATA).out.startswith(f"removed {DATA}/data/ ")
     assert volume.published == []
     assert records(volume) == {}
     assert not [path for path in volume.private.rglob("*.json") if "acme" in str(path)]

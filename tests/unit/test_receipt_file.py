@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioner.catalog.hub_source import Repository
+from provisioner.catalog.model import EntryFacts, License
 from provisioner.planning.model import Receipt
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.receipt_file import read_receipt, receipt_document
@@ -50,6 +52,60 @@ def test_a_receipt_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_json(path, receipt_document(RECEIPT, "1.0"))
     assert read(path) == RECEIPT
+
+
+ENTRY = EntryFacts(
+    reference="hf://datasets/ann/songs@v1",
+    key="hf://datasets/ann/songs",
+    title="Songs",
+    homepage="https://hub/datasets/ann/songs",
+    license=License("MIT", "mit", "https://spdx.org/licenses/MIT.html", "allowed", "the card", "ann"),
+    description="what is in it",
+    download=7,
+    notes=("one", "two"),
+)
+
+
+def test_a_receipt_of_a_reference_comes_back(tmp_path: Path) -> None:
+    """What the source of a reference said, and the repository, are read back."""
+    path = tmp_path / "r.json"
+    for entry in (ENTRY, replace(ENTRY, download=None, notes=())):
+        receipt = replace(RECEIPT, entry=entry, repository=Repository("model", "ann/songs", "refs/pr/1"))
+        write_json(path, receipt_document(receipt, "1.0"))
+        assert read(path) == receipt
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": "two\nlines"},
+        {"reference": "\x1b[31m"},
+        {"download": -1},
+        {"notes": "one"},
+        {"license": {}},
+        {"license": None},
+        {"license": {"spdx": "MIT", "name": "", "url": "", "commercial": "perhaps", "evidence": "", "attribution": ""}},
+    ],
+    ids=str,
+)
+def test_a_damaged_entry(change: dict[str, Any], tmp_path: Path) -> None:
+    """A receipt whose entry cannot be shown to people, or means nothing, counts as no receipt."""
+    document = receipt_document(replace(RECEIPT, entry=ENTRY), "1.0")
+    document["entry"] |= change
+    write_json(tmp_path / "r.json", document)
+    assert read(tmp_path / "r.json") is None
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [7, {}, {"repo_type": "space", "repo": "a/b", "revision": "main"}, {"repo_type": "model", "repo": "../x", "revision": "main"},
+     {"repo_type": "model", "repo": "a/b", "revision": "../../x"}],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_repository(repository: object, tmp_path: Path) -> None:
+    """A repository that is none is passed over: it only says where the version appears in a cache."""
+    write_json(tmp_path / "r.json", receipt_document(RECEIPT, "1.0") | {"repository": repository})
+    assert read(tmp_path / "r.json") == RECEIPT
 
 
 def test_a_receipt_of_another_version(tmp_path: Path) -> None:
