@@ -142,6 +142,21 @@ class HubSource:
         """Return the source at the commit ``pin``."""
         return replace(self, revision=pin)
 
+    def as_entry(self) -> dict[str, Any]:
+        """Return the source as it is written in a catalog."""
+        return {
+            "kind": "hub",
+            "repo": self.repo,
+            **({"repo_type": self.repo_type} if self.repo_type != "dataset" else {}),
+            "revision": self.revision,
+            **({"include": list(self.include)} if self.include else {}),
+            **({"exclude": list(self.exclude)} if self.exclude else {}),
+            **({"unpack": dict(self.unpack)} if self.unpack else {}),
+            **({"splits": dict(self.splits)} if self.splits else {}),
+            **({"digests": {path: str(digest) for path, digest in self.digests}} if self.digests else {}),
+            **({"size": self.size.value} if self.size is not None and self.size.exact is not None else {}),
+        }
+
     def sized(self, size: Size) -> HubSource:
         """Return the source with the size that the listing of its files states."""
         return replace(self, size=size)

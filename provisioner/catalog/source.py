@@ -68,6 +68,10 @@ class Source(Protocol):
         """Return the source at the state that ``pin`` names; itself where it has no other state."""
         ...
 
+    def as_entry(self) -> dict[str, Any]:
+        """Return the source as it is written under ``sources:`` in a catalog."""
+        ...
+
     def sized(self, size: Size) -> Self:
         """Return the source with the size that its server states, which is no part of its identity."""
         ...

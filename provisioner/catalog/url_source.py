@@ -55,6 +55,20 @@ class UrlFile:
         """Whether its name is known without asking its server; an archive needs none."""
         return bool(self.given_name) or self.unpack != "none" or is_named_by(self.url)
 
+    def as_entry(self) -> dict[str, Any]:
+        """Return the file as it is written in a catalog."""
+        size = self.size or self.stated_size
+        return {
+            "url": self.url,
+            **({"name": self.given_name} if self.given_name else {}),
+            **({"mirrors": list(self.mirrors)} if self.mirrors else {}),
+            **({"size": size.value} if size is not None and size.exact is not None else {}),
+            "digest": str(self.digest) if self.digest else "none",
+            **({"unpack": self.unpack} if self.unpack != "none" else {}),
+            **({"into": self.into} if self.into else {}),
+            **({"split": self.split} if self.split else {}),
+        }
+
     @property
     def identity(self) -> Mapping[str, Any]:
         """What of it decides which bytes end up at which path: neither URL nor mirrors."""
@@ -128,6 +142,10 @@ class UrlSource:
     def pinned(self, pin: str) -> UrlSource:  # noqa: ARG002 - the digests are in the catalog
         """Return the source itself: its digests do not change."""
         return self
+
+    def as_entry(self) -> dict[str, Any]:
+        """Return the source as it is written in a catalog."""
+        return {"kind": "url", "files": [file.as_entry() for file in self.files]}
 
     def sized(self, size: Size) -> UrlSource:
         """Return the source with the size that the server of its file states; itself if it has several files."""

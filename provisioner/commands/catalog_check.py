@@ -18,7 +18,6 @@ from provisioner.errors import DigestMismatchError, ProvisionerError, SizeMismat
 from provisioner.redaction import without_user
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
 
     from provisioner.cancellation import Cancellation
@@ -64,12 +63,6 @@ class SourceCheck:
             "warning": self.warning or None,
             "error": self.error.as_record() if self.error else None,
         }
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options and arguments."""
-    parser.add_argument("action", choices=["check"], help="what to do with the catalog")
-    parser.add_argument("--online", action="store_true", help="ask every source for size, digest, ETag and ranges")
 
 
 def run(request: CommandRequest) -> CommandResult:

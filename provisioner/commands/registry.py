@@ -86,8 +86,8 @@ _ALL: Final = (
     ),
     Command(
         "plan",
-        "show what 'provision' would do and why; writes nothing, makes no request",
-        (VolumeError, AccessDeniedError),
+        "show what 'provision' would do and why; writes nothing, and asks only for references that are not there",
+        (*_HUB, VolumeError),
         "such a run would not be refused",
     ),
     Command(
@@ -99,22 +99,21 @@ _ALL: Final = (
     Command("list", "show the catalog: data sets, splits, phases, sizes, licences", (VolumeError,)),
     Command(
         "catalog",
-        "'catalog check [--online]': check that the catalog is well formed and that its sources exist",
-        _REMOTE,
-        "the catalog is well formed; with --online: every source is as it says",
-        module="catalog_check",
+        "'catalog check [--online]': is it well formed, do its sources exist; 'catalog add REF ...': write entries for it",
+        (*_REMOTE, VolumeNotWritableError, VolumeError),
+        "the catalog is well formed; with --online: every source is as it says; add: the entries were written",
         graceful=True,
     ),
     Command(
         "verify",
-        "'verify [--deep] [ID ...]': compare the published trees with their manifests; changes nothing",
+        "'verify [--deep] [ID or REF ...]': compare the published trees with their manifests; changes nothing",
         (IntegrityError, NotFoundError, VolumeError, TryAgainError),
         "every tree is what its manifest says",
         graceful=True,
     ),
     Command(
         "repair",
-        "'repair [ID ...]': fetch what 'verify --deep' finds wrong, and nothing else",
+        "'repair [ID or REF ...]': fetch what 'verify --deep' finds wrong, and nothing else",
         (*_REMOTE, VolumeNotWritableError, VolumeError),
         "every tree is what its manifest says now",
         graceful=True,
@@ -122,7 +121,7 @@ _ALL: Final = (
     ),
     Command(
         "remove",
-        "'remove ID ... [--dry-run]': remove data sets from the volume",
+        "'remove ID or REF ... [--dry-run]': remove data sets from the volume",
         (NotFoundError, *_VOLUME),
         graceful=True,
     ),

@@ -1,0 +1,85 @@
+"""A catalog entry as text: complete, with comments, for a person to correct; and its place in a catalog's file."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+from provisioner.catalog.schema import VERSION
+from provisioner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from provisioner.catalog.model import DataSet
+
+_TOP: Final = re.compile(r"^datasets:[ \t]*(?:#.*)?$", re.MULTILINE)
+_MAX_ID: Final = 64
+
+
+def id_for(name: str) -> str:
+    """Return the id that a catalog can have for a data set that is published at ``name`` as a reference."""
+    return re.sub(r"[^a-z0-9-]+", "_", name.lower()).strip("_-")[:_MAX_ID] or "dataset"
+
+
+def entry_text(name: str, dataset: DataSet, *, reference: str, found: str, day: str) -> str:
+    """Return the entry of a data set, indented as below ``datasets:``.
+
+    Args:
+        name: the id that it gets.
+        dataset: what is known of it.
+        reference: what it was made of.
+        found: what its source resolved to.
+        day: of the day on which its source was asked, ISO 8601.
+    """
+    terms, size = dataset.license, dataset.unpacked_size
+    lines = [
+        f"{name}:  # made of {reference} on {day}: {found}",
+        f"  title: {_text(dataset.title)}",
+        f"  homepage: {_text(dataset.homepage)}",
+        f"  description: {_text(dataset.description)}  # what is in it",
+        f"  purpose: {_text(dataset.purpose)}  # what you use it for",
+        f"  priority: {dataset.priority}  # 1 to 5: higher is fetched first and left out last",
+        *([f"  unpacked_size: {size.value}"] if size else []),
+        "  license:  # read the terms yourself, and correct what is wrong here",
+        f"    spdx: {_text(terms.spdx)}",
+        f"    name: {_text(terms.name)}",
+        f"    url: {_text(terms.url)}",
+        f"    commercial: {terms.commercial}  # allowed | forbidden | mixed | verify",
+        f"    evidence: {_text(terms.evidence)}",
+        f"    attribution: {_text(terms.attribution)}",
+        "  sources:  # tried in this order",
+    ]
+    for source in dataset.sources:
+        written = yaml.safe_dump([source.as_entry()], sort_keys=False, allow_unicode=True, width=1000)
+        lines += [f"    {line}" for line in written.splitlines()]
+    return "".join(f"  {line}\n" for line in lines)
+
+
+def with_entry(catalog: str | None, entry: str, name: str, file: str) -> str:
+    """Return the text of a catalog with one more entry; everything else in it stays as it is.
+
+    Args:
+        catalog: the text; ``None``: there is none yet, and the entry becomes its only phase.
+        entry: see :func:`entry_text`.
+        name: the id of the entry.
+        file: the catalog's name, for messages.
+
+    Raises:
+        ConfigurationError: the text has no line ``datasets:``.
+    """
+    if catalog is None:
+        return f"version: {VERSION}\ndatasets:\n{entry}phases:\n  minimal: {{datasets: [{name}]}}\n"
+    top = _TOP.search(catalog)
+    if top is None:
+        raise ConfigurationError(
+            f"{file}: there is no line 'datasets:' to which the entry could be added", hint="Add it by hand."
+        )
+    end = top.end() + 1
+    return f"{catalog[:end].rstrip()}\n{entry}{catalog[end:]}"
+
+
+def _text(value: str) -> str:
+    """Return a text as YAML writes it between double quotes."""
+    return json.dumps(value, ensure_ascii=False)

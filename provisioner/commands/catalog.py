@@ -1,0 +1,41 @@
+"""``catalog``: check the catalog, or write entries for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from provisioner.commands import catalog_check
+
+if TYPE_CHECKING:
+    import argparse
+
+    from provisioner.commands.request import CommandRequest
+    from provisioner.commands.result import CommandResult
+
+DESCRIPTION: Final = f"""\
+'catalog check': {catalog_check.DESCRIPTION[:1].lower()}{catalog_check.DESCRIPTION[1:]}
+'catalog add REF ...': ask the sources of references what they hold, and write complete entries for them: on standard output,
+or into a catalog's file. Of a file without a digest the bytes are fetched once to learn it; they stay in staging on the
+volume, where the next 'provision' finds them."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options and arguments."""
+    parser.add_argument("action", choices=["check", "add"], help="what to do with the catalog")
+    parser.add_argument("references", nargs="*", metavar="REF", help="add: entries for these references")
+    parser.add_argument("--online", action="store_true", help="check: ask every source for size, digest, ETag and ranges")
+    parser.add_argument("--id", metavar="ID", help="add: the id of the entry; by default made of the reference's name")
+    parser.add_argument("--to", metavar="FILE", help="add: write into this catalog, which is made if it is not there")
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Execute what was asked for.
+
+    Raises:
+        ProvisionerError: see the modules of both.
+    """
+    if request.options.action == "check":
+        return catalog_check.run(request)
+    from provisioner.commands import catalog_add  # noqa: PLC0415 - it needs clients, 'check' alone does not
+
+    return catalog_add.run(request)
