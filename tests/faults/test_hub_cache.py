@@ -213,6 +213,33 @@ def test_repaired_bytes_are_those_of_the_cache(volume: Volume) -> None:
     check(ask(cache_of(volume), "snapshot", repo_id="acme/sounds", repo_type="dataset"), volume, SOUNDS)
 
 
+def test_a_lost_tree(volume: Volume) -> None:
+    """After its tree was lost and made again a data set takes the space of one copy, and nothing of it outlives ``remove``."""
+    volume.ready("--dataset", DATA)
+    shutil.rmtree(volume.records("store", "acme/sounds"))
+    volume.ready("--dataset", DATA)
+    cache = cache_of(volume)
+    check(ask(cache, "snapshot", repo_id="acme/sounds", repo_type="dataset"), volume, SOUNDS)
+    for path, blob in ((path, path.resolve()) for path in (cache / "datasets--acme--sounds" / "snapshots").rglob("*")):
+        assert path.is_dir() or blob.stat().st_nlink == 2
+    volume.ready("remove", DATA)
+    assert list(cache.iterdir()) == []
+
+
+def test_the_client_verifies_what_it_finds(volume: Volume, hub: HubServer) -> None:
+    """The client's own check of a cached snapshot against the Hub finds every file, and nothing wrong."""
+    volume.ready("--dataset", DATA)
+    script = (
+        "import json, sys; from huggingface_hub import HfApi; found = HfApi().verify_repo_checksums("
+        "'acme/sounds', repo_type='dataset', cache_dir=sys.argv[1]);"
+        "print(json.dumps([found.checked_count, found.mismatches, list(found.missing_paths), list(found.extra_paths)]))"
+    )
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "HF_ENDPOINT": hub.endpoint}
+    command = [sys.executable, "-c", script, str(cache_of(volume))]
+    done = subprocess.run(command, env=environ, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [len(SOUNDS), [], [], []]
+
+
 def test_switched_off(volume: Volume) -> None:
     """``HUB_CACHE=off`` makes no view, and takes one away that is there."""
     volume.ready("--dataset", DATA)

@@ -96,8 +96,8 @@ class HubCache:
         receipt = self._reader.receipt(dataset, version)
         manifest, tree = self._reader.manifest(dataset, version), self._reader.tree_of(dataset, version)
         with disk_errors(f"removing the view of {dataset}"):
-            if receipt and manifest is not None and tree is not None and place is not None and is_directory(place):
-                self._remove_links(place, receipt, manifest, tree)
+            if receipt is not None and manifest is not None and place is not None and is_directory(place):
+                _remove_links(place, receipt.pin, _own_etags(place, manifest, tree, record), manifest)
                 _remove_empty(place, receipt)
             self._layout.cache_record(dataset, version).unlink(missing_ok=True)
         if place is not None and self.directory is not None:
@@ -148,8 +148,9 @@ class HubCache:
             return
         folder = receipt.repository.cache_folder
         place, problem = self.directory / folder, ""
+        foreign: list[str] = []
         try:
-            _make_links(place, receipt.pin, manifest, tree)
+            foreign = _make_links(place, receipt.pin, manifest, tree)
             self._write_reference(receipt, None)
             sync_tree(place, self.directory)
         except (OSError, ProvisionerError) as error:
@@ -160,12 +161,13 @@ class HubCache:
             "folder": folder,
             "commit": receipt.pin,
             "shown": not problem,
+            "foreign": foreign,
         }
         write_json(self._layout.cache_record(dataset, version), record)
         if problem:
             _LOGGER.warning("%s: not shown in the Hub client's cache %s: %s", receipt.label, self.directory, problem)
             with contextlib.suppress(OSError):
-                self._remove_links(place, receipt, manifest, tree)
+                _remove_links(place, receipt.pin, _own_etags(place, manifest, tree, record), manifest)
                 _remove_empty(place, receipt)
 
     def _write_reference(self, receipt: Receipt, inventory: Inventory | None) -> None:
@@ -190,33 +192,52 @@ class HubCache:
         make_directory(path.parent)
         write_atomic(path, receipt.pin.encode())
 
-    # --- removing a view ---------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _remove_links(place: Path, receipt: Receipt, manifest: Manifest, tree: Path) -> None:
-        """Remove the links of a snapshot, and its blobs, as far as they are the files of a version.
+def _own_etags(place: Path, manifest: Manifest, tree: Path | None, record: Mapping[str, Any]) -> frozenset[str]:
+    """Return the blobs in a repository's directory that are ours.
 
-        Raises:
-            OSError: as the system gives it.
-        """
-        snapshot, blobs = place / "snapshots" / receipt.pin, place / "blobs"
-        etags = {entry.path: _etag(entry) for entry in manifest if entry.kind == "file"}
+    Args:
+        place: the repository's directory in the cache.
+        manifest: of the version.
+        tree: its tree: a blob that is the same file as one of it is ours. ``None``: it was lost; then those are ours that
+            were not there before.
+        record: of the view.
+    """
+    blobs = place / "blobs"
+    files = ((entry, _etag(entry)) for entry in manifest if entry.kind == "file")
+    if tree is not None:
         # Several files with the same content have one blob, which is one of them.
-        ours = {etag for path, etag in etags.items() if _is_same_file(blobs / etag, tree / path)}
-        own = {str(snapshot / path) for path in etags}
-        # What the client has linked for another revision stays, and is then its own.
-        used = {target.rpartition("/")[2] for path, target in _links_below(place / "snapshots") if path not in own}
-        for path, etag in etags.items():
-            link = snapshot / path
-            with contextlib.suppress(OSError):
-                if etag in ours and os.readlink(link).rpartition("/")[2] == etag:
-                    link.unlink()
-        for etag in ours - used:
-            (blobs / etag).unlink()
+        return frozenset(etag for entry, etag in files if _is_same_file(blobs / etag, tree / entry.path))
+    foreign = record.get("foreign")
+    known = frozenset(foreign if isinstance(foreign, list) else ())
+    return frozenset(etag for entry, etag in files if etag not in known and _size(blobs / etag) == entry.size)
 
 
-def _make_links(place: Path, commit: str, manifest: Manifest, tree: Path) -> None:
+def _remove_links(place: Path, commit: str, ours: frozenset[str], manifest: Manifest) -> None:
+    """Remove the links of a snapshot to some blobs, and the blobs that no other snapshot needs.
+
+    Raises:
+        OSError: as the system gives it.
+    """
+    snapshot, blobs = place / "snapshots" / commit, place / "blobs"
+    etags = {entry.path: _etag(entry) for entry in manifest if entry.kind == "file"}
+    own = {str(snapshot / path) for path in etags}
+    # What the client has linked for another revision stays, and is then its own.
+    used = {target.rpartition("/")[2] for path, target in _links_below(place / "snapshots") if path not in own}
+    for path, etag in etags.items():
+        link = snapshot / path
+        with contextlib.suppress(OSError):
+            if etag in ours and os.readlink(link).rpartition("/")[2] == etag:
+                link.unlink()
+    for etag in ours - used:
+        (blobs / etag).unlink()
+
+
+def _make_links(place: Path, commit: str, manifest: Manifest, tree: Path) -> list[str]:
     """Link a version's files as blobs, and the blobs as the files of a snapshot; what is there already stays.
+
+    Returns:
+        The blobs that were there already and are not ours.
 
     Raises:
         OSError: as the system gives it: there are no links here, or the cache is on another file system.
@@ -227,6 +248,8 @@ def _make_links(place: Path, commit: str, manifest: Manifest, tree: Path) -> Non
     for directory in (place, blobs, snapshot.parent, snapshot):
         make_plain_directory(directory)
     made: set[str] = set()
+    linked: set[str] = set()
+    foreign: set[str] = set()
     for entry in manifest:
         if entry.kind != "file":
             continue
@@ -235,10 +258,15 @@ def _make_links(place: Path, commit: str, manifest: Manifest, tree: Path) -> Non
             if (above := "/".join(parts[:depth])) not in made:
                 make_plain_directory(snapshot / above)
                 made.add(above)
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(tree / entry.path, blobs / etag, follow_symlinks=False)
+            linked.add(etag)
+        except FileExistsError:
+            if etag not in linked and not _is_same_file(blobs / etag, tree / entry.path):
+                foreign.add(etag)
         with contextlib.suppress(FileExistsError):
             (snapshot / entry.path).symlink_to(f"{'../' * (2 + entry.path.count('/'))}blobs/{etag}")
+    return sorted(foreign)
 
 
 def _etag(entry: Entry) -> str:
@@ -253,6 +281,13 @@ def _is_same_file(path: Path, other: Path) -> bool:
     except OSError:
         return False
     return (facts.st_dev, facts.st_ino) == (others.st_dev, others.st_ino)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return None
 
 
 def _links_below(directory: Path) -> Iterator[tuple[str, str]]:
