@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.size import Size
-from provisioner.engine.fetch import SMALL
+from provisioner.planning.capacity import SMALL
 from provisioner.volume.staging.blob import Blob
 
 if TYPE_CHECKING:
