@@ -17,7 +17,7 @@ from provisioner.engine.references import References
 from provisioner.engine.repository_step import RepositoryStep
 from provisioner.engine.request import missing_data_error
 from provisioner.engine.result import Result, failed_state, fatal_failure, state_of
-from provisioner.engine.run_log import log_end, log_interruption, log_nothing_to_do, log_plan
+from provisioner.engine.run_log import log_end, log_interruption, log_left_out_of_cache, log_nothing_to_do, log_plan
 from provisioner.engine.status_file import StatusFile, new_board
 from provisioner.engine.supervise import deadline, machine_limits, supervise
 from provisioner.engine.view import plan_run, view_volume
@@ -224,6 +224,8 @@ class Run:
         store = self.session.store
         inventory = store.reader.inventory()
         store.hub_cache.update(inventory)
+        if self.session.kind == "object" and self.settings.hub_cache == "auto":
+            log_left_out_of_cache(plan, inventory)
         values = self._app_files.environment(repositories[0], inventory)
         self._app_files.write(inventory, values)
         error = fatal_failure(plan, failures, self.settings) or self._repositories.fatal_error(repositories)

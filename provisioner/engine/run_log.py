@@ -92,6 +92,14 @@ def log_end(
     _LOGGER.info("%s after %s: %s", state.capitalize(), format_duration(seconds), "; ".join(parts), extra=fields)
 
 
+def log_left_out_of_cache(plan: Plan, inventory: Inventory) -> None:
+    """Log which fetched repositories are not in the Hub client's cache, on a mount where links are lost."""
+    receipts = [inventory.receipts.get((step.id, step.recipe.version)) for step in plan.steps if step.action == "fetch"]
+    if labels := [receipt.label for receipt in receipts if receipt is not None and receipt.repository is not None]:
+        reason = "links on an object store's mount do not last"
+        _LOGGER.warning("Not shown in the Hub client's cache, since %s: %s", reason, _listed(labels))
+
+
 def log_interruption(state: RunState, *, seconds: float, fetched_bytes: int) -> None:
     """Log that a run ended before its plan was carried out."""
     kept = f"{format_bytes(fetched_bytes)} had arrived, and what is not published is kept for the next run"

@@ -278,6 +278,18 @@ def test_a_cache_on_another_file_system(volume: Volume) -> None:
         shutil.rmtree(elsewhere, ignore_errors=True)
 
 
+def test_on_an_object_store(volume: Volume) -> None:
+    """On a bucket, whose links do not last, the view is left out, and said so."""
+    bucket = {"VOLUME_KIND": "object", "LOCK": "external"}
+    outcome = volume.ready("--dataset", DATA, **bucket)
+    assert f"Not shown in the Hub client's cache, since links on an object store's mount do not last: {DATA}" in outcome.err
+    assert not (volume.root / ".cache").exists()
+    assert "HF_HUB_CACHE" not in (volume.root / "provision.env").read_text("utf-8")
+    before = volume.snapshot()
+    volume.ready("--dataset", DATA, **bucket)
+    assert volume.snapshot() == before
+
+
 def test_a_directory_of_the_cache_that_leads_elsewhere(volume: Volume, tmp_path: Path) -> None:
     """A link in the place of a repository's directory in the cache is not followed."""
     outside = tmp_path / "outside"

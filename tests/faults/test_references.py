@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.media import noise
 from tests.support.miniature import gzip_bytes, pack_tar
-from tests.support.program import TOKEN
+from tests.support.program import TOKEN, wait_until
 from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
@@ -216,6 +217,28 @@ def test_a_signed_url_is_used_and_not_recorded(volume: Volume, hub: HubServer) -
     texts = [outcome.err, outcome.out, *map(str, volume.root.rglob("*"))]
     texts += [path.read_text("utf-8") for path in volume.root.rglob("*") if path.is_file()]
     assert not [text for text in texts if "s3cret" in text or "c0ffee" in text]
+
+
+def test_an_interrupted_signed_url_leaves_no_secret(volume: Volume, hub: HubServer) -> None:
+    """What is kept of a download that was interrupted says where it came from without its signature, and is resumed."""
+    content = noise("large", 4 << 20)
+    address = hub.add_static("https://files.example.org/large.csv", content).replace("http://", "http://ann:s3cret@")
+    rule = hub.faults.add("stall", path="*large.csv", method="GET", after=2 << 20)
+    process = volume.start("--dataset", f"{address}?X-Amz-Credential=c0ffee")
+    wait_until(lambda: volume.staged_bytes() >= 1 << 20, "bytes in staging")
+    process.send(signal.SIGTERM)
+    assert process.wait().code == 128 + signal.SIGTERM
+    assert rule.fired
+    kept = [path for path in volume.root.rglob("*") if path.is_file()]
+    assert [path.name for path in kept if path.name.startswith("url-") and path.suffix == ".json"]
+    for path in kept:
+        data = path.read_bytes()
+        assert b"s3cret" not in data
+        assert b"c0ffee" not in data
+    hub.faults.clear()
+    hub.log.clear()
+    volume.ready("--dataset", f"{address}?X-Amz-Credential=c0ffee")
+    volume.check("large", {"large.csv": content})
 
 
 # --- what is on a volume -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from provisioner.redaction import without_user
+from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.codings import codings_of
 from provisioner.remote.retry import parse_date
 
@@ -116,9 +116,11 @@ def record_key(url: str, requested: str) -> str:
         url: as the catalog has it.
         requested: what was requested in its place (``URL_REWRITE``), which may hold a password.
     """
-    plain = without_user(url)
-    mirror = without_user(requested)
-    return plain if mirror == plain else f"{plain} by {_hash(mirror)}"
+    plain, mirror = without_user(url), without_user(requested)
+    query = urlsplit(plain).query
+    # It may be a signature; another one may lead to another file.
+    shown = f"{show_url(plain)}?{_hash(query)}" if query else plain
+    return shown if mirror == plain else f"{shown} by {_hash(mirror)}"
 
 
 def _place(url: str) -> str:
