@@ -108,6 +108,20 @@ def refused(text: str) -> ConfigurationError:
     return caught.value
 
 
+def test_models_and_references() -> None:
+    """A source may be a model repository, and a phase may hold references; a malformed one is a mistake of its line."""
+    text = GOOD.replace("revision: main", "repo_type: model", 1).replace(
+        "datasets: [speech]", 'datasets: [speech, "hf://a/b@v1"]', 1
+    )
+    catalog = parse_catalog(text, "c.yaml")
+    assert catalog.datasets["speech"].sources[0].identity["repo_type"] == "model"
+    assert catalog.phases["small"].datasets == ("speech", "hf://a/b@v1")
+    wrong = text.replace("hf://a/b@v1", "hf://a/b@v1/../x")
+    error = refused(wrong)
+    assert error.message.startswith(f"c.yaml:{line_of(wrong, '../x')}: phases.small.datasets[1]: ")
+    assert "is not a glob" in error.message
+
+
 def test_a_good_catalog_is_read_whole() -> None:
     """Every key of a catalog is read into the value that it belongs to."""
     catalog = parse_catalog(GOOD, "c.yaml")
@@ -204,6 +218,7 @@ WRONG = [
     ("owner/speech", "https://hub.example/datasets/owner/speech", "repo: https", f"{HUB}.repo", "not the name", "owner/speech,"),
     ("repo: owner/speech", "repo: ../speech", "repo: ..", f"{HUB}.repo", "not the name of a repository", ""),
     ("repo: owner/speech", "repo: owner/a--b", "repo: owner/a", f"{HUB}.repo", "not the name of a repository", ""),
+    ("revision: main", "repo_type: space", "repo_type", f"{HUB}.repo_type", "is not one of dataset, model", "Known"),
     ("revision: main", "revision: a b", "revision", f"{HUB}.revision", "is not a revision", "commit"),
     ("revision: main", "revision: a/../b", "revision", f"{HUB}.revision", "is not a revision", "commit"),
     ("revision: main", "revision: 1234567", "revision", f"{HUB}.revision", "expected text", "quotes"),
