@@ -6,6 +6,7 @@ Nothing is reused before it is hashed, except for the right files of a damaged v
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.staged_tree import Part, file_entry, not_links
 from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.parallel import BATCH_BYTES, OrderedWork, Pool, batches
 from provisioner.volume.staging.hashing import hash_open_file
-from provisioner.volume.store.tree_check import check_entries
+from provisioner.volume.store.tree_check import is_right
 from provisioner.volume.tree.reader import TreeReader
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_MAX_OPEN: Final = 32
-"""Directories of each tree that are kept open: several trees may be read in turn."""
+_MAX_OPEN: Final = 4
+"""Directories of each tree that each thread keeps open: several trees may be read in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class _Candidate:
     """As :attr:`Part.is_whole`."""
     is_verified: bool
     """Its files were hashed by this run, and are right."""
+
+
+_Found = tuple["Part | None", "_Candidate | None"]
+"""A part that is staged already, or a tree on the volume that has it; neither: it must be fetched."""
+_NOTHING: Final[_Found] = (None, None)
 
 
 class Reuse:
@@ -107,14 +114,52 @@ class Reuse:
         with contextlib.ExitStack() as opened, disk_errors("reusing what is on the volume", self._tree.path):
             new = opened.enter_context(TreeWriter(self._tree.path))
             trees = _OpenTrees(opened)
-            for artifact in resolved.artifacts:
+            found = opened.enter_context(
+                contextlib.closing(self._find_all(resolved.artifacts, candidates, opened, staged=staged))
+            )
+            for artifact, (part, candidate) in zip(resolved.artifacts, found, strict=True):
                 self._check_cancelled()
-                part = self._staged_part(artifact, trees) if staged else None
-                yield artifact, part or self._take_over(artifact, candidates.get(artifact.content_id, ()), trees, new)
+                if part is None and candidate is not None:
+                    yield artifact, self._take_over(artifact, candidate, trees, new)
+                else:
+                    yield artifact, part
+
+    def _find_all(
+        self,
+        artifacts: Sequence[Artifact],
+        candidates: Mapping[str, Sequence[_Candidate]],
+        opened: contextlib.ExitStack,
+        *,
+        staged: bool,
+    ) -> Generator[_Found]:
+        """Yield what the volume has of each artifact; files that are not unpacked are hashed ahead, on all cores."""
+        if not staged and not candidates:
+            yield from itertools.repeat(_NOTHING, len(artifacts))
+            return
+        pool = Pool(lambda: _OpenTrees(opened))
+
+        def find(artifact: Artifact, trees: _OpenTrees, check: Callable[[], None]) -> _Found:
+            check()
+            part = self._staged_part(artifact, trees, check) if staged else None
+            if part is not None:
+                return part, None
+            return None, _first_right(candidates.get(artifact.content_id, ()), trees, check)
+
+        def find_files(batch: Sequence[Artifact], check: Callable[[], None]) -> list[_Found]:
+            with pool.borrow() as trees:
+                return [find(artifact, trees, check) if artifact.unpack == "none" else _NOTHING for artifact in batch]
+
+        runs = batches(artifacts, _bytes_to_hash)
+        work = OrderedWork(find_files, runs, check_cancelled=self._check_cancelled, name="reuse")
+        found = itertools.chain.from_iterable(opened.enter_context(contextlib.closing(work.results())))
+        with pool.borrow() as trees:
+            for artifact, files in zip(artifacts, found, strict=True):
+                # All cores hash the files of one archive.
+                yield files if artifact.unpack == "none" else find(artifact, trees, self._check_cancelled)
 
     # --- parts that an earlier run staged ----------------------------------------------------------------------------
 
-    def _staged_part(self, artifact: Artifact, trees: _OpenTrees) -> Part | None:
+    def _staged_part(self, artifact: Artifact, trees: _OpenTrees, check: Callable[[], None]) -> Part | None:
         if artifact.unpack != "none":
             return self._tree.recorded_part(artifact)
         with contextlib.suppress(OSError):
@@ -122,8 +167,8 @@ class Reuse:
             try:
                 size = os.fstat(handle).st_size
                 if artifact.exact_size in {None, size}:
-                    is_right, sha256 = hash_open_file(handle, artifact, self._check_cancelled)
-                    return Part((file_entry(artifact, size, sha256),), is_whole=True) if is_right else None
+                    is_same, sha256 = hash_open_file(handle, artifact, check)
+                    return Part((file_entry(artifact, size, sha256),), is_whole=True) if is_same else None
             finally:
                 os.close(handle)
         return None
@@ -171,11 +216,8 @@ class Reuse:
             if damage.wrong_paths.isdisjoint(entry.path for entry in its_entries)
         }
 
-    def _take_over(self, artifact: Artifact, candidates: Sequence[_Candidate], trees: _OpenTrees, new: TreeWriter) -> Part | None:
-        """Link an artifact's files from the first tree in which they are right; symbolic links are made at the end."""
-        candidate = next((candidate for candidate in candidates if self._is_right(candidate, trees)), None)
-        if candidate is None:
-            return None
+    def _take_over(self, artifact: Artifact, candidate: _Candidate, trees: _OpenTrees, new: TreeWriter) -> Part:
+        """Link an artifact's files from a tree in which they are right; symbolic links are made at the end."""
         old = trees.reader(candidate.tree)
         for entry in not_links(candidate.entries):
             self._check_cancelled()
@@ -200,18 +242,9 @@ class Reuse:
         if not is_shared:
             self._limits.budget.charge_tree(entry.size)
 
-    def _is_right(self, candidate: _Candidate, trees: _OpenTrees) -> bool:
-        """Hash the files, unless that was done just now, and return whether they are what their tree's manifest says."""
-        if candidate.is_verified:
-            return True
-        with contextlib.suppress(OSError):
-            tree = trees.reader(candidate.tree)
-            return not any(check_entries(tree, candidate.entries, check_cancelled=self._check_cancelled))
-        return False
-
 
 class _OpenTrees:
-    """Trees that are read: many artifacts are single files of the same one."""
+    """Trees that one thread reads: many artifacts are single files of the same one."""
 
     def __init__(self, opened: contextlib.ExitStack) -> None:
         """Let ``opened`` close them."""
@@ -228,6 +261,21 @@ class _OpenTrees:
         if reader is None:
             reader = self._readers[tree] = self._opened.enter_context(TreeReader(tree, max_open=_MAX_OPEN))
         return reader
+
+
+def _first_right(candidates: Sequence[_Candidate], trees: _OpenTrees, check: Callable[[], None]) -> _Candidate | None:
+    """Return the first tree in which all files are what its manifest says: they are hashed, unless that was done just now."""
+    for candidate in candidates:
+        with contextlib.suppress(OSError):
+            if candidate.is_verified or is_right(trees.reader(candidate.tree), candidate.entries, check_cancelled=check):
+                return candidate
+    return None
+
+
+def _bytes_to_hash(artifact: Artifact) -> int:
+    """Return the size of a file that is not unpacked; one of unknown size counts as large."""
+    size = artifact.exact_size if artifact.unpack == "none" else 0
+    return size if size is not None else BATCH_BYTES
 
 
 def _by_artifact(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

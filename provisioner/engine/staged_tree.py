@@ -18,7 +18,7 @@ from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.manifest import Manifest
-from provisioner.volume.store.tree_check import check_entries
+from provisioner.volume.store.tree_check import is_right
 from provisioner.volume.tree.reader import TreeReader
 from provisioner.volume.tree.writer import TreeWriter
 
@@ -124,8 +124,8 @@ class StagedTree:
                     manifest = Manifest.read(lines, str(record))
                 # A run that died while it published may have moved the tree, and another source may have changed it.
                 with TreeReader(self.path) as tree:
-                    is_right = not any(check_entries(tree, not_links(manifest), check_cancelled=self._check_cancelled))
-                if is_right:
+                    has_all = is_right(tree, tuple(not_links(manifest)), check_cancelled=self._check_cancelled)
+                if has_all:
                     return Part(manifest.entries, is_whole)
                 record.unlink()
         return None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner.volume import parallel
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.finding import Finding
 from provisioner.volume.store.manifest import Manifest
-from provisioner.volume.store.tree_check import check_tree
+from provisioner.volume.store.tree_check import check_tree, is_right
+from provisioner.volume.tree.reader import TreeReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,3 +132,82 @@ def test_checking_can_be_ended(tree: Path) -> None:
     manifest = Manifest.of([*THERE, entry_of("large", bytes(8 << 20))])
     with pytest.raises(KeyboardInterrupt):
         check_tree(tree, manifest, deep=True, check_cancelled=cancel_within_the_file)
+
+
+def _damaged(root: Path) -> Manifest:
+    """Make a tree of 600 files, several for each thread, with every tenth one wrong, and return what it should be."""
+    entries = []
+    for number in range(600):
+        path = f"{number % 7}/{number:04}"
+        data = b"%d" % number * (number % 50 + 1)
+        entries.append(entry_of(path, data))
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        if number % 40 == 0:
+            continue
+        (root / path).write_bytes(data[::-1] + b"x" * (number % 30 == 0) if number % 10 == 0 else data)
+    entries.append(entry_of("large", bytes(9 << 20)))
+    (root / "large").write_bytes(bytes((9 << 20) - 1) + b"1")
+    (root / "0/extra").touch()
+    return Manifest.of(entries)
+
+
+@pytest.mark.parametrize("cores", [2, 5])
+def test_all_cores_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int) -> None:
+    """The findings and their order do not depend on the number of cores, and every byte is counted once."""
+    manifest = _damaged(tmp_path)
+    threads: set[str] = set()
+    counts: list[int] = []
+
+    def count(number: int) -> None:
+        threads.add(threading.current_thread().name)
+        counts.append(number)
+
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 1)
+    alone = check_tree(tmp_path, manifest, deep=True, check_cancelled=nothing, advance=count)
+    one_by_one, before = sum(counts), threading.active_count()
+    assert threads == {threading.current_thread().name}
+    assert [finding.path for finding in alone[:-1]] == sorted(finding.path for finding in alone[:-1])
+    assert {finding.problem for finding in alone} == {"missing", "size", "digest", "extra"}
+    monkeypatch.setattr(parallel, "usable_cores", lambda: cores)
+    counts.clear()
+    threads.clear()
+    assert check_tree(tmp_path, manifest, deep=True, check_cancelled=nothing, advance=count) == alone
+    assert threads <= {f"hash-{number}" for number in range(cores)}
+    assert threads
+    assert sum(counts) == one_by_one
+    assert threading.active_count() == before
+
+
+def test_a_file_that_cannot_be_read_is_a_finding_on_all_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the disk for one file is reported for that file, with the others checked."""
+    manifest = _damaged(tmp_path)
+    expected = check_tree(tmp_path, manifest, deep=True, check_cancelled=nothing)
+    read, failures = TreeReader.sha256, 0
+
+    def fail(reader: TreeReader, path: str, *rest: Any) -> str:
+        nonlocal failures
+        if path == "3/0003":
+            failures += 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(reader, path, *rest)
+
+    monkeypatch.setattr(TreeReader, "sha256", fail)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 3)
+    found = check_tree(tmp_path, manifest, deep=True, check_cancelled=nothing)
+    assert failures == 1
+    assert set(found) - set(expected) == {Finding("3/0003", "unreadable", "", os.strerror(errno.EIO))}
+    assert len(found) == len(expected) + 1
+
+
+def test_a_part_of_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of a tree is right if none of its files differs, whichever thread reads it."""
+    manifest = _damaged(tmp_path)
+    wrong = {finding.path for finding in check_tree(tmp_path, manifest, deep=True, check_cancelled=nothing)}
+    right = [entry for entry in manifest if entry.path not in wrong]
+    for cores in (1, 3):
+        monkeypatch.setattr(parallel, "usable_cores", lambda cores=cores: cores)
+        with TreeReader(tmp_path) as tree:
+            assert is_right(tree, right, check_cancelled=nothing)
+            assert is_right(tree, right[:1], check_cancelled=nothing)
+            assert not is_right(tree, manifest.entries, check_cancelled=nothing)
+            assert not is_right(tree, [entry for entry in manifest if entry.path == "large"], check_cancelled=nothing)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from provisioner.volume.archive.workers import ReadAhead, WorkerPool, usable_cores
+from provisioner.volume.archive.workers import ReadAhead, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +19,6 @@ def no_thread_left() -> Iterator[None]:
     before = threading.active_count()
     yield
     assert threading.active_count() == before
-
-
-def test_usable_cores() -> None:
-    """The cores that this process may use are counted, not those of the machine."""
-    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_items_come_in_order_and_then_the_error() -> None:

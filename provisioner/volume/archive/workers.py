@@ -7,10 +7,11 @@ with the next bytes or with the transfer.
 
 from __future__ import annotations
 
-import os
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+
+from provisioner.volume.parallel import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
-def usable_cores() -> int:
-    """Return the number of processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+__all__ = ["ReadAhead", "Task", "WorkerPool", "usable_cores"]
 
 
 class ReadAhead(Generic[T]):

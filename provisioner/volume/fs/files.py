@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1024 * 1024
 """Bytes that are read or written at once; between two such steps, loops check for cancellation."""
+HASHED_AT_ONCE: Final = 256 * 1024
+"""Bytes that are read and hashed at once: enough for the full rate, and little where many threads hash."""
 OPEN_READ: Final[int] = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from provisioner.errors import DigestMismatchError
-from provisioner.volume.fs.files import CHUNK, open_file
+from provisioner.volume.fs.files import HASHED_AT_ONCE, open_file
 from provisioner.volume.staging.content import check_content, looks_like
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def hash_open_file(handle: int, artifact: Artifact, check_cancelled: Callable[[]
         OSError: it cannot be read.
     """
     hasher = Hasher.for_artifact(artifact, os.fstat(handle).st_size)
-    while data := os.read(handle, CHUNK):
+    while data := os.read(handle, HASHED_AT_ONCE):
         check_cancelled()
         hasher.update(data)
     return hasher.matches(artifact), hasher.sha256

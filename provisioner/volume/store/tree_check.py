@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from provisioner.volume.fs.errors import disk_error
+from provisioner.volume.parallel import OrderedWork, Pool, batches
 from provisioner.volume.store.entry import find_entry, has_entry_below, path_key
 from provisioner.volume.store.finding import Finding
 from provisioner.volume.tree.links import link_problem
 from provisioner.volume.tree.reader import TreeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from provisioner.volume.store.entry import Entry
     from provisioner.volume.store.manifest import Manifest
 
+T = TypeVar("T")
+
 _KINDS: Final = ("", "file", "link", "folder", "other")
 """What a name on the disk is; the first: there is no such name."""
+
+
+_MAX_OPEN: Final = 8
+"""Directories that each thread keeps open: files of one directory mostly come one after the other."""
 
 
 def _ignore(_count: int) -> None:
@@ -47,9 +54,9 @@ def check_tree(
     Args:
         root: the tree's directory.
         manifest: what it must hold.
-        deep: also read and hash every file.
-        check_cancelled: called for every name and every MiB; ends the work by raising.
-        advance: called with the number of bytes that were hashed since the last call.
+        deep: also read and hash every file, on all cores.
+        check_cancelled: called for every name and every block that is read, by several threads; ends the work by raising.
+        advance: called with the number of bytes that were hashed since the last call, by several threads.
 
     Raises:
         VolumeError: a directory cannot be listed. A file that cannot be read is a finding.
@@ -61,17 +68,37 @@ def check_tree(
             return [Finding(entry.path, "missing") for entry in manifest]
         except OSError as error:
             raise disk_error(error, f"listing {root}", path=root) from error
-        return _differences(tree, manifest, check_cancelled, advance, deep=deep)
+        kinds, extras = _listed(tree, manifest, check_cancelled)
+        findings = list(_differences(tree, manifest, kinds, check_cancelled, advance, deep=deep))
+    extras.sort(key=lambda item: path_key(item[0]))
+    findings.extend(Finding(path, "extra", "", kind) for path, kind in extras)
+    return findings
 
 
-def _differences(
-    tree: TreeReader,
-    manifest: Manifest,
-    check_cancelled: Callable[[], None],
-    advance: Callable[[int], None],
-    *,
-    deep: bool,
-) -> list[Finding]:
+def is_right(tree: TreeReader, entries: Sequence[Entry], *, check_cancelled: Callable[[], None]) -> bool:
+    """Return whether files and links of a tree are what their entries say: each is looked up, read and hashed, on all cores.
+
+    For a part of a large tree this takes less time than a walk through all of it. Empty directories are looked up too.
+
+    Args:
+        tree: the tree; other readers of it are opened where several threads read.
+        entries: the part of it.
+        check_cancelled: called by several threads; ends the work by raising.
+    """
+
+    def compare(reader: TreeReader, entry: Entry, check: Callable[[], None]) -> Finding | None:
+        check()
+        return _compare(reader, entry, check, _ignore, deep=True)
+
+    if len(entries) == 1:
+        # The part of a file that was not unpacked; there may be very many of them.
+        return compare(tree, entries[0], check_cancelled) is None
+    with contextlib.closing(_findings(tree, entries, lambda entry: entry.size, compare, check_cancelled)) as findings:
+        return next(findings, None) is None
+
+
+def _listed(tree: TreeReader, manifest: Manifest, check_cancelled: Callable[[], None]) -> tuple[bytearray, list[tuple[str, str]]]:
+    """Return what each entry's name is on the disk, by index, and path and kind of all other names."""
     entries = manifest.entries
     # One byte for each entry: a directory may hold half a million names, so the names themselves are not kept.
     kinds = bytearray(len(entries))
@@ -82,40 +109,67 @@ def _differences(
             kinds[index] = _KINDS.index(kind)
         elif kind != "folder" or not has_entry_below(entries, path):
             extras.append((path, kind))
+    return kinds, extras
+
+
+def _differences(
+    tree: TreeReader,
+    manifest: Manifest,
+    kinds: bytes | bytearray,
+    check_cancelled: Callable[[], None],
+    advance: Callable[[int], None],
+    *,
+    deep: bool,
+) -> Iterator[Finding]:
+    """Yield how the entries of a manifest differ from what is at their paths, in their order."""
+    entries = manifest.entries
 
     def target_of(path: str) -> str | None:
         index = find_entry(entries, path)
         return entries[index].target if index >= 0 and entries[index].kind == "link" else None
 
-    findings: list[Finding] = []
-    for number, entry in zip(kinds, entries, strict=True):
-        check_cancelled()
-        kind = _KINDS[number]
+    def compare(reader: TreeReader, item: tuple[int, Entry], check: Callable[[], None]) -> Finding | None:
+        check()
+        kind, entry = _KINDS[item[0]], item[1]
         if not kind:
-            findings.append(Finding(entry.path, "missing"))
-        elif kind != entry.kind:
-            findings.append(Finding(entry.path, "kind", entry.kind, kind))
-        elif kind != "folder":
-            finding = _compare(tree, entry, check_cancelled, advance, deep=deep)
-            if finding is not None:
-                findings.append(finding)
-            elif kind == "link" and (problem := link_problem(entry.path, entry.target, target_of)):
-                findings.append(Finding(entry.path, "outside", "", problem))
-    extras.sort(key=lambda item: path_key(item[0]))
-    findings.extend(Finding(path, "extra", "", kind) for path, kind in extras)
-    return findings
+            return Finding(entry.path, "missing")
+        if kind != entry.kind:
+            return Finding(entry.path, "kind", entry.kind, kind)
+        if kind == "folder":
+            return None
+        finding = _compare(reader, entry, check, advance, deep=deep)
+        if finding is None and kind == "link" and (problem := link_problem(entry.path, entry.target, target_of)):
+            return Finding(entry.path, "outside", "", problem)
+        return finding
+
+    # Without hashing there is nothing that threads could do at the same time.
+    threads = None if deep else 1
+    items = zip(kinds, entries, strict=True)
+    return _findings(tree, items, lambda item: item[1].size, compare, check_cancelled, threads=threads)
 
 
-def check_entries(tree: TreeReader, entries: Iterable[Entry], *, check_cancelled: Callable[[], None]) -> Iterator[Finding]:
-    """Yield how files and links of a tree differ from their entries: each is looked up, read and hashed, in the order given.
+def _findings(
+    tree: TreeReader,
+    items: Iterable[T],
+    size_of: Callable[[T], int],
+    compare: Callable[[TreeReader, T, Callable[[], None]], Finding | None],
+    check_cancelled: Callable[[], None],
+    *,
+    threads: int | None = None,
+) -> Generator[Finding]:
+    """Yield what ``compare`` finds, in the order of the items, which several threads compare; each has a reader of its own."""
+    with contextlib.ExitStack() as opened:
+        readers = Pool(lambda: opened.enter_context(TreeReader(tree.root, max_open=_MAX_OPEN)), tree)
 
-    For a part of a large tree this takes less time than a walk through all of it. Empty directories are looked up too.
-    """
-    for entry in entries:
-        check_cancelled()
-        finding = _compare(tree, entry, check_cancelled, _ignore, deep=True)
-        if finding is not None:
-            yield finding
+        def compare_batch(batch: Sequence[T], check: Callable[[], None]) -> list[Finding]:
+            with readers.borrow() as reader:
+                return [finding for item in batch if (finding := compare(reader, item, check)) is not None]
+
+        runs = batches(items, size_of)
+        work = OrderedWork(compare_batch, runs, check_cancelled=check_cancelled, name="hash", threads=threads)
+        with contextlib.closing(work.results()) as results:
+            for found in results:
+                yield from found
 
 
 def _compare(
@@ -135,7 +189,7 @@ def _compare(
             return Finding(entry.path, "kind", entry.kind, "other")
         if facts.st_size != entry.size:
             return Finding(entry.path, "size", str(entry.size), str(facts.st_size))
-        if deep and (actual := tree.sha256(entry.path, check_cancelled, advance)) != entry.sha256:
+        if deep and (actual := tree.sha256(entry.path, entry.size, check_cancelled, advance)) != entry.sha256:
             return Finding(entry.path, "digest", entry.sha256, actual)
     except FileNotFoundError:
         return Finding(entry.path, "missing")

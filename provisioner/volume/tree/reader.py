@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.volume.fs.directories import HAS_DIR_FD
 from provisioner.volume.fs.errors import disk_error
-from provisioner.volume.fs.files import CHUNK, OPEN_READ
+from provisioner.volume.fs.files import HASHED_AT_ONCE, OPEN_READ
 from provisioner.volume.fs.paths import from_native, to_native
 from provisioner.volume.tree.directories import OpenDirectories
 
@@ -50,21 +50,24 @@ class TreeReader(OpenDirectories):
             raise IsADirectoryError(path)
         return handle
 
-    def sha256(self, path: str, check_cancelled: Callable[[], None], advance: Callable[[int], None]) -> str:
+    def sha256(self, path: str, size: int, check_cancelled: Callable[[], None], advance: Callable[[int], None]) -> str:
         """Return the SHA-256 of a file in hexadecimal digits.
 
         Args:
             path: of the file.
-            check_cancelled: called for every MiB; ends the work by raising.
+            size: bytes that it is expected to have; it is read to its end in any case.
+            check_cancelled: called for every block that is read; ends the work by raising.
             advance: called with the number of bytes that were hashed since the last call.
 
         Raises:
             OSError: see :meth:`open`.
         """
         hasher = hashlib.sha256()
+        # No larger buffer than a small file needs: getting and shrinking one takes longer than hashing it.
+        most = min(size + 1, HASHED_AT_ONCE)
         handle = self.open(path)
         try:
-            while data := os.read(handle, CHUNK):
+            while data := os.read(handle, most):
                 hasher.update(data)
                 advance(len(data))
                 check_cancelled()

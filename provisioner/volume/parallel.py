@@ -1,0 +1,267 @@
+"""The same work on many items, on all cores that this process may use; the results come in the order of the items.
+
+The work is reading and hashing: both release the interpreter's lock, so that threads are enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+import threading
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST_THREADS: Final = 32
+"""Each may have several directories open, and the system's limit of descriptors may be 1,024; no storage reads faster."""
+BATCH_FILES: Final = 64
+BATCH_BYTES: Final = 4 << 20
+"""A thread takes as many files at once: handing over each small one would cost more than reading it."""
+_AHEAD: Final = 16
+"""Items for each thread that may be done before the result of the first is asked for; this bounds the memory."""
+
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_OWN_CGROUPS: Final = Path("/proc/self/cgroup")
+
+
+def usable_cores() -> int:
+    """Return the number of processors that this process may use: what its affinity or its container's quota allows."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, cpu_quota())))
+
+
+def cpu_quota(memberships: Path = _OWN_CGROUPS, cgroups: Path = _CGROUPS) -> float:
+    """Return how many processors' time the process's control groups allow (``docker run --cpus``); infinite: any.
+
+    Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html ("cpu.max") and
+    https://docs.kernel.org/scheduler/sched-bwc.html ("cpu.cfs_quota_us").
+
+    Args:
+        memberships: the file that names the groups, as ``/proc/self/cgroup``.
+        cgroups: where the groups' files are mounted.
+    """
+    try:
+        lines = memberships.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return math.inf
+    quota = math.inf
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroups / controllers if controllers else cgroups
+        # Every group above limits too. In a container the path may be the host's, and the root the container's own group.
+        names = [name for name in path.split("/") if name not in {"", ".", ".."}]
+        groups = [root.joinpath(*names[:depth]) for depth in range(len(names) + 1)]
+        quota = min(quota, *(_group_quota(group) for group in groups))
+    return quota
+
+
+def _group_quota(group: Path) -> float:
+    try:
+        if (unified := group / "cpu.max").exists():
+            quota, period = unified.read_text("ascii").split()
+        else:
+            quota, period = ((group / f"cpu.cfs_{name}_us").read_text("ascii").strip() for name in ("quota", "period"))
+        return int(quota) / int(period) if quota not in {"max", "-1"} else math.inf
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf
+
+
+class _AbandonedError(Exception):
+    """Nobody waits for the result of this call any more."""
+
+
+class OrderedWork(Generic[T, R]):
+    """Calls made by several threads, whose results are yielded in the order of their items.
+
+    Where the system refuses to start a thread, fewer are used; where it allows none, or for a single item, the calls are made
+    on the thread that asks for the results.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[T, Callable[[], None]], R],
+        items: Iterable[T],
+        *,
+        check_cancelled: Callable[[], None],
+        name: str,
+        threads: int | None = None,
+    ) -> None:
+        """Prepare; nothing is called yet.
+
+        Args:
+            call: is given an item, and a function to be called often, which ends the call by raising.
+            items: taken one after the other by whichever thread is free.
+            check_cancelled: raises when the run must end.
+            name: of the threads.
+            threads: how many; ``None``: as many as there are cores.
+        """
+        self._call = call
+        self._items = iter(items)
+        self._check_run = check_cancelled
+        self._name = name
+        self._count = min(threads if threads is not None else usable_cores(), MOST_THREADS)
+        self._changed = threading.Condition()
+        self._taken = 0
+        self._wanted = 0
+        """Index of the result that is yielded next."""
+        self._done: dict[int, tuple[R | None, BaseException | None]] = {}
+        self._exhausted = False
+        self._stopped = False
+        self._threads: list[threading.Thread] = []
+
+    def results(self) -> Generator[R]:
+        """Yield what the call returns for each item; when this generator is closed, none of its threads is left.
+
+        Raises:
+            Exception: what a call raised, in the place of its result.
+        """
+        first = list(itertools.islice(self._items, 2))
+        self._items = itertools.chain(first, self._items)
+        try:
+            if self._count > 1 and len(first) > 1:
+                self._start_threads()
+            if not self._threads:
+                for item in self._items:
+                    yield self._call(item, self._check_run)
+                return
+            while (outcome := self._next_outcome()) is not None:
+                result, error = outcome
+                if error is not None:
+                    raise error
+                yield result  # type: ignore[misc]  # a call's result, which may be None
+        finally:
+            self._stop()
+
+    def _start_threads(self) -> None:
+        for number in range(self._count):
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The system allows no more.
+                break
+            self._threads.append(thread)
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        while self._threads:
+            self._threads.pop().join()
+        self._done.clear()
+
+    def _check(self) -> None:
+        self._check_run()
+        if self._stopped:
+            raise _AbandonedError
+
+    def _next_outcome(self) -> tuple[R | None, BaseException | None] | None:
+        """Wait for the next result or error; ``None``: there is none."""
+        with self._changed:
+            while self._wanted not in self._done:
+                if self._exhausted and self._wanted == self._taken:
+                    return None
+                self._changed.wait()
+            outcome = self._done.pop(self._wanted)
+            self._wanted += 1
+            self._changed.notify_all()
+        return outcome
+
+    def _work(self) -> None:
+        for number, item in iter(self._take, None):
+            result, error = None, None
+            try:
+                result = self._call(item, self._check)
+            except BaseException as caught:  # noqa: BLE001 - raised again where the result is asked for
+                error = caught
+            self._put(number, result, error)
+
+    def _take(self) -> tuple[int, T] | None:
+        """Return the next item with its index; ``None``: there is none, or no more results are wanted."""
+        with self._changed:
+            while not self._stopped and not self._exhausted:
+                if self._taken - self._wanted >= _AHEAD * self._count:
+                    self._changed.wait()
+                    continue
+                try:
+                    item = next(self._items)
+                except StopIteration:
+                    self._end()
+                    return None
+                except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+                    self._done[self._taken] = None, error
+                    self._taken += 1
+                    self._end()
+                    return None
+                self._taken += 1
+                return self._taken - 1, item
+        return None
+
+    def _end(self) -> None:
+        self._exhausted = True
+        self._changed.notify_all()
+
+    def _put(self, number: int, result: R | None, error: BaseException | None) -> None:
+        with self._changed:
+            self._done[number] = result, error
+            if number == self._wanted:
+                self._changed.notify_all()
+
+
+class Pool(Generic[T]):
+    """Objects that one thread uses at a time, such as open directories; safe for several threads."""
+
+    def __init__(self, make: Callable[[], T], *idle: T) -> None:
+        """Start with the ``idle`` ones; ``make`` returns one more."""
+        self._make = make
+        self._idle: SimpleQueue[T] = SimpleQueue()
+        for one in idle:
+            self._idle.put(one)
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[T]:
+        """Lend an object that nobody uses: a new one, or where that cannot be opened, the next that is given back.
+
+        Some must have been idle in the beginning if ``make`` can fail.
+        """
+        try:
+            one = self._idle.get_nowait()
+        except Empty:
+            try:
+                one = self._make()
+            except OSError:
+                one = self._idle.get()
+        try:
+            yield one
+        finally:
+            self._idle.put(one)
+
+
+def batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yield runs of consecutive items that a thread takes at once: several small files, or one that is not small.
+
+    Args:
+        items: in their order.
+        size_of: returns the bytes of one.
+    """
+    run: list[T] = []
+    total = 0
+    for item in items:
+        run.append(item)
+        total += size_of(item)
+        if len(run) >= BATCH_FILES or total >= BATCH_BYTES:
+            yield run
+            run, total = [], 0
+    if run:
+        yield run
