@@ -108,6 +108,12 @@ def tar(archive: Path, target: Path, *, synced: bool = False) -> Command:
     return synced_after(words, target) if synced else Command(words)
 
 
+def sha256sum(volume: Path) -> Command:
+    """Coreutils' ``sha256sum -c``, with the list that this program keeps of each tree."""
+    line = 'cd "$0"/datasets/* && exec sha256sum -c --quiet "$0"/.provisioner/manifests/*/*.sha256'
+    return Command(("bash", "-c", line, str(volume)))
+
+
 def unzip(archive: Path, target: Path) -> Command:
     """``unzip`` of a file that is there; it checks the CRC of each member."""
     return Command(("unzip", "-q", str(archive), "-d", str(target)))

@@ -311,6 +311,41 @@ def whole_phase(bench: Bench) -> Row:
     return Row("phase", title, tuple(entrants), targets, note=note, around=around)
 
 
+def verify_large(bench: Bench) -> Row:
+    """A volume of large files, every byte read and hashed again."""
+    corpus = bench.store.blobs("verify", bench.scale.verify_files, bench.scale.verify_size)
+    return _verify_row(bench, "verify-large", corpus, (Target(0.65, _SHA256SUM),))
+
+
+def verify_small(bench: Bench) -> Row:
+    """The same with files of 100 KiB."""
+    return _verify_row(bench, "verify-small", small(bench), ())
+
+
+def verify_tiny(bench: Bench) -> Row:
+    """The same with files of 4 KiB."""
+    return _verify_row(bench, "verify-tiny", tiny(bench).first(bench.scale.tiny_files), ())
+
+
+_SHA256SUM: Final = "sha256sum -c"
+
+
+def _verify_row(bench: Bench, key: str, corpus: Corpus, targets: tuple[Target, ...]) -> Row:
+    order = ours.from_urls(f"{bench.server.files}/{corpus.name}", corpus.files)
+    filled = order_for(bench, key, order)
+    catalog = ours.catalog(order, bench.work / "catalogs" / f"{key}.json")
+
+    def verify(volume: Path) -> Command:
+        return ours.command(bench.server.hub, catalog, volume, "verify", "--deep")
+
+    def entrant(name: str, start: Callable[[Path], Command]) -> Entrant:
+        return Entrant(name, start, lambda _: None, work_bytes=corpus.size, fresh=False, prepare=filled.start)
+
+    entrants = (entrant(NAME, verify), entrant(_SHA256SUM, peers.sha256sum))
+    size = _size(corpus.files[0].size) if corpus.files[0].size >= 1 << 20 else f"{corpus.files[0].size // 1024} KiB"
+    return Row(key, f"verify --deep of {len(corpus.files):,} × {size}", entrants, targets, files=len(corpus.files))
+
+
 def idle(bench: Bench) -> Row:
     """Nothing to do."""
     entrants = []
@@ -396,6 +431,9 @@ ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
     "tar-disk": tar_disk,
     "zip": zip_bzip2,
     "phase": whole_phase,
+    "verify-large": verify_large,
+    "verify-small": verify_small,
+    "verify-tiny": verify_tiny,
     "idle": idle,
 }
 """By their ids, in the table's order."""

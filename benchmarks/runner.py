@@ -54,7 +54,7 @@ def run_row(bench: Bench, row: Row, repeat: int) -> dict[str, Any]:
 def _run_row(bench: Bench, row: Row, repeat: int) -> dict[str, Any]:
     outcomes = [Outcome(entrant.name, work_bytes=entrant.work_bytes) for entrant in row.entrants]
     for entrant, outcome in zip(row.entrants, outcomes, strict=True):
-        if not entrant.fresh:  # the state to begin with is what the same command leaves
+        if not entrant.fresh:
             _once(bench, entrant, outcome, _folder(bench.memory, row, entrant), counted=False)
     _touch(bench.memory / "touched", min(_TOUCHED, max((entrant.work_bytes for entrant in row.entrants), default=0)))
     pairs = list(zip(row.entrants, outcomes, strict=True))
@@ -101,7 +101,7 @@ def _once(bench: Bench, entrant: Entrant, outcome: Outcome, target: Path, *, cou
     if entrant.fresh or not counted:
         empty(target)
     empty(home)
-    command = entrant.start(target)
+    command = (entrant.start if counted or entrant.prepare is None else entrant.prepare)(target)
     settle()
     asked = bench.server.requests()
     measured = measure.run(command, home, log)

@@ -35,6 +35,8 @@ class Scale:
     wav_size: int = GIB
     tar_files: int = 50_000
     tar_size: int = 2 * KIB
+    verify_files: int = 16
+    verify_size: int = 64 * MIB
     zip_files: int = 2_000
     zip_size: int = 500_000_000
     phase_wav_size: int = 256 * MIB
@@ -56,6 +58,8 @@ QUICK: Final = Scale(
     capped_single_size=10_000_000,
     wav_size=16 * MIB,
     tar_files=500,
+    verify_files=4,
+    verify_size=4 * MIB,
     zip_files=40,
     zip_size=10_000_000,
     phase_wav_size=4 * MIB,
@@ -98,7 +102,9 @@ class Entrant:
     work_bytes: int = 0
     """Bytes it transfers, where that is not the same for all in the row."""
     fresh: bool = True
-    """Whether it begins with an empty directory, or with what the same command left there before the clock started."""
+    """Whether it begins with an empty directory, or with what a command left there before the clock started."""
+    prepare: Callable[[Path], Command] | None = None
+    """Gives that command; ``None``: it is the same one."""
 
 
 class WrongResultError(Exception):
