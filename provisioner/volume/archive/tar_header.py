@@ -69,7 +69,7 @@ def checksum_matches(header: bytes, stated: int) -> bool:
     return stated == unsigned - 256 * sum(byte >= _HIGH_BIT for byte in header[:148] + header[156:])
 
 
-@lru_cache(maxsize=1024)  # the same few modes, times and sizes come again and again
+@lru_cache(maxsize=128)  # the same few modes, times and sizes come again and again
 def parse_number(field: bytes) -> int | None:
     """Return the number in a field: octal digits or, if the first bit is set (GNU), big-endian binary; ``None`` if neither.
 

@@ -6,6 +6,7 @@ Nothing here decides what to do about a difference, and nothing here writes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import stat
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 _KINDS: Final = ("", "file", "link", "folder", "other")
 """What a name on the disk is; the first: there is no such name."""
+_SORTED_AT_ONCE: Final = 256
+"""Names of a tree that are sorted: most of them then follow each other as the entries do, and none has to be searched for."""
 
 
 _MAX_OPEN: Final = 8
@@ -103,12 +106,17 @@ def _listed(tree: TreeReader, manifest: Manifest, check_cancelled: Callable[[], 
     # One byte for each entry: a directory may hold half a million names, so the names themselves are not kept.
     kinds = bytearray(len(entries))
     extras: list[tuple[str, str]] = []
-    for path, kind in tree.names(check_cancelled):
-        index = find_entry(entries, path)
-        if index >= 0:
-            kinds[index] = _KINDS.index(kind)
-        elif kind != "folder" or not has_entry_below(entries, path):
-            extras.append((path, kind))
+    names = tree.names(check_cancelled)
+    following = 0
+    while some := sorted(itertools.islice(names, _SORTED_AT_ONCE), key=lambda item: path_key(item[0])):
+        for path, kind in some:
+            is_next = following < len(entries) and entries[following].path == path
+            index = following if is_next else find_entry(entries, path)
+            if index >= 0:
+                kinds[index] = _KINDS.index(kind)
+                following = index + 1
+            elif kind != "folder" or not has_entry_below(entries, path):
+                extras.append((path, kind))
     return kinds, extras
 
 
