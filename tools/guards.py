@@ -300,6 +300,20 @@ GUARDS: Final = (
         ("tests/faults/test_logins.py", "-k", "interrupted"),
     ),
     Guard(
+        "signature-recorded",
+        "provisioner/remote/http/versions.py",
+        'shown = f"{show_url(plain)}?{_hash(query)}" if query else plain',
+        "shown = plain",
+        ("tests/faults/test_references.py", "-k", "interrupted_signed"),
+    ),
+    Guard(
+        "blob-of-others",
+        "provisioner/volume/store/hub_cache.py",
+        "for etag in ours - used:",
+        "for etag in ours:",
+        ("tests/faults/test_hub_cache.py", "-k", "links_for_itself"),
+    ),
+    Guard(
         "mirror-host",
         "provisioner/remote/rewriting.py",
         "(_ends_host(prefix) or rest",

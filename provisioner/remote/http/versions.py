@@ -116,7 +116,8 @@ def record_key(url: str, requested: str) -> str:
         url: as the catalog has it.
         requested: what was requested in its place (``URL_REWRITE``), which may hold a password.
     """
-    plain, mirror = without_user(url), without_user(requested)
+    plain = without_user(url)
+    mirror = without_user(requested)
     query = urlsplit(plain).query
     # It may be a signature; another one may lead to another file.
     shown = f"{show_url(plain)}?{_hash(query)}" if query else plain
