@@ -112,6 +112,8 @@ def test_environment(engine: Engine, filled: Filled) -> None:
     ours, plain = environment_of(ended.out), environment_of(directly.out)
     plain.pop("PWD")  # the shell's own
     exported = {"DATASETS_DIR": "/data/datasets", "TRACKIO_DATASET_REPO": REPOSITORY, "TRACKIO_DATASET_ID": REPOSITORY}
+    # Some of the data sets are repositories that were published as they are: the app's Hub client finds them here.
+    exported["HF_HUB_CACHE"] = "/data/.cache/huggingface/hub"
     assert ours == {**plain, **exported}
     assert "VIRTUAL_ENV" not in ours
     assert "/opt/provisioner" not in "".join(ours.values())
