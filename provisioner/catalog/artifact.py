@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import quote
 
 from provisioner.redaction import without_user
 
@@ -26,7 +27,7 @@ class Artifact:
     name: str
     """Its file name, or its path in the repository; used in messages, and to find the file in local directories."""
     urls: tuple[str, ...]
-    """Where it can be fetched, in the order in which the URLs are tried."""
+    """Its stated URLs; none for a file of a repository. See :attr:`locations`."""
     size: Size | None
     """Bytes on the wire; ``None``: unknown."""
     digest: Digest | None
@@ -39,15 +40,26 @@ class Artifact:
     """Whether the Hub token is sent with the request (to the Hub's own origin only)."""
     unpacked_size: Size | None = None
     """Bytes after unpacking; ``None``: unknown."""
+    repository_url: str = ""
+    """Of a file of a repository: the URL of the directory that ``name`` is a path in; shared by all of its files."""
     is_named: bool = True
     """Whether ``name`` is the file's own; otherwise its server may state a better one."""
     _content_id: str = field(default="", init=False, repr=False, compare=False)
-    """Computed when it is needed first: it is asked for several times, and kept in the manifest in any case."""
+    """Computed when it is needed first: it is asked for several times."""
+
+    @property
+    def locations(self) -> tuple[str, ...]:
+        """Where it can be fetched, in the order in which the URLs are tried."""
+        # A repository may have very many files, and a URL is longer than all else that is known of one.
+        return self.urls or (f"{self.repository_url}/{quote(self.name)}",)
 
     @property
     def path(self) -> str:
         """The path in the tree of a file that is not unpacked."""
-        name = self.name.rpartition("/")[2]
+        directory, _, name = self.name.rpartition("/")
+        if directory == self.into:
+            # The same object, which takes no memory.
+            return self.name
         return f"{self.into}/{name}" if self.into else name
 
     @property
@@ -55,7 +67,7 @@ class Artifact:
         """An identifier of these bytes, safe as a file name: the digest if it is known, else a hash of the first URL."""
         if self.digest is not None:
             return f"{self.digest.algorithm}-{self.digest.hex}"
-        return f"url-{hashlib.sha256(without_user(self.urls[0]).encode()).hexdigest()[:32]}"
+        return f"url-{hashlib.sha256(without_user(self.locations[0]).encode()).hexdigest()[:32]}"
 
     @property
     def content_id(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -18,7 +19,7 @@ from provisioner.catalog.source import SourceKind
 from provisioner.errors import DigestMismatchError, NotFoundError, SizeMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from provisioner.catalog.artifact import UnpackFormat
     from provisioner.catalog.digest import Digest
@@ -161,12 +162,12 @@ class HubSource:
         """Return the source with the size that the listing of its files states."""
         return replace(self, size=size)
 
-    def select(self, listing: Collection[tuple[str, int, Digest | None]], url_of: Callable[[str], str]) -> SelectedFiles:
+    def select(self, listing: Collection[tuple[str, int, Digest | None]], url: str) -> SelectedFiles:
         """Return the artifacts of the files that the source names.
 
         Args:
             listing: path, size in bytes and digest of every file in the repository.
-            url_of: returns the URL of a path.
+            url: of the directory that the paths are in.
 
         Raises:
             NotFoundError: globs match nothing, or a file whose digest the catalog states is missing.
@@ -194,11 +195,13 @@ class HubSource:
             artifacts.append(
                 Artifact(
                     name=path,
-                    urls=(url_of(path),),
+                    urls=(),
+                    repository_url=url,
                     size=Size(size),
                     digest=digest or listed,
                     unpack=selection.format_of(path),
-                    into=posixpath.dirname(path),
+                    # Many files share a directory.
+                    into=sys.intern(posixpath.dirname(path)),
                     verified_against="catalog" if digest else "listing" if listed else "none",
                     authorized=True,
                 )

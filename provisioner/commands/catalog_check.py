@@ -104,7 +104,7 @@ def _check_files(
     dataset: DataSet, artifacts: Sequence[Artifact], http: HttpClient, cancellation: Cancellation
 ) -> Iterator[SourceCheck]:
     for artifact in artifacts:
-        for url in artifact.urls:
+        for url in artifact.locations:
             cancellation.raise_if_requested()
             yield _check_url(dataset, artifact, url, http, cancellation)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import deque
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.size import total
@@ -32,10 +33,11 @@ from provisioner.units import format_pair
 from provisioner.volume.archive.names import check_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.digest import Digest
     from provisioner.catalog.size import Size
     from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
@@ -144,7 +146,7 @@ class DataSetBuilder:
     def _collect_parts(self, resolved: Resolved) -> dict[str, Part]:
         """Bring every artifact of a source into the staged tree, and return the parts by content id."""
         parts: dict[str, Part] = {}
-        missing: dict[str, list[Artifact]] = {}
+        missing: dict[Digest | str, list[Artifact]] = {}
         staged = self._tree.create()
         inventory = self._reader.inventory(measured=False)
         self._claims.clear()
@@ -152,7 +154,8 @@ class DataSetBuilder:
         with contextlib.closing(self._reuse.parts(resolved, inventory, staged=staged)) as reused:
             for artifact, part in reused:
                 if part is None:
-                    missing.setdefault(artifact.key, []).append(artifact)
+                    # Most files have bytes of their own: no text is made for those that are known by their digest.
+                    missing.setdefault(artifact.digest or artifact.key, []).append(artifact)
                     continue
                 parts[artifact.content_id] = part
                 self._claims.add(part.entries)
@@ -166,10 +169,11 @@ class DataSetBuilder:
                 return self._collect_parts(resolved)
         self._plan_paths(missing)
         check_fits(self._step, [artifacts[0] for artifacts in missing.values()])
-        needed = [NeededFile(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values()]
+        needed = deque(NeededFile(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values())
+        missing.clear()
         self.fetched = tuple(file.artifact.name for file in needed if file.local_copy is None)
         with contextlib.closing(self._files):
-            parts |= self._fetcher.fetch_all(needed)
+            self._fetcher.fetch_all(_taken_from(needed), parts)
         if pointers := self._fetcher.pointers:
             _LOGGER.warning(
                 "%s: %s is a Git LFS pointer%s: the source lists it as it is, and the data are stored elsewhere",
@@ -192,7 +196,7 @@ class DataSetBuilder:
         else:
             self._tree.create(empty=True)
 
-    def _plan_paths(self, missing: Mapping[str, Sequence[Artifact]]) -> None:
+    def _plan_paths(self, missing: Mapping[Digest | str, Sequence[Artifact]]) -> None:
         """Check that the volume can hold the plain files side by side, and let archives know of them.
 
         Raises:
@@ -204,6 +208,12 @@ class DataSetBuilder:
             check_names((artifact.path for artifact in plain), self._tree.path, self._step.recipe.label)
         if len(plain) < len(artifacts):
             self._claims.plan(plain)
+
+
+def _taken_from(files: deque[NeededFile]) -> Iterator[NeededFile]:
+    """Yield files, of which none is kept here: their parts of the tree take memory instead."""
+    while files:
+        yield files.popleft()
 
 
 def _total_size(artifacts: Sequence[Artifact]) -> Size | None:

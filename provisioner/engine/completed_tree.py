@@ -12,7 +12,7 @@ from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -51,13 +51,13 @@ class CompletedTree:
         self._damage = damage
 
     def publish(
-        self, resolved: Resolved, parts: Mapping[str, Part], now: Callable[[], str], *, obsolete_blobs: Collection[str]
+        self, resolved: Resolved, parts: MutableMapping[str, Part], now: Callable[[], str], *, obsolete_blobs: Collection[str]
     ) -> Receipt:
         """Check the tree against its manifest, publish it, and write the receipt.
 
         Args:
             resolved: the source that the parts are from.
-            parts: what each artifact put into the tree, by content id.
+            parts: what each artifact put into the tree, by content id; emptied, since publishing needs memory of its own.
             now: returns the time for the receipt, ISO 8601.
             obsolete_blobs: keys of staged files that are not needed any more.
 
@@ -99,6 +99,7 @@ class CompletedTree:
             entry=dataset.facts,
             repository=self._repository(resolved),
         )
+        parts.clear()
         # Before the tree is synced, so that files which are removed are not written out first.
         self._store.cleaner.clear_blobs(obsolete_blobs)
         # A source that failed half-way, or a run with another catalog, may have left other names in the tree: they are removed.

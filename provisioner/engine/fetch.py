@@ -23,7 +23,7 @@ from provisioner.volume.staging.hashing import checked_sha256
 from provisioner.volume.staging.ranged_file import RangedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -117,13 +117,12 @@ class Fetcher:
         self.pointers: list[str] = []
         """Paths of files that are Git LFS pointers, with the digest that their source states."""
 
-    def fetch_all(self, files: Sequence[NeededFile]) -> dict[str, Part]:
-        """Fetch everything, and return the parts of the tree by content id; the first failure ends it.
+    def fetch_all(self, files: Iterable[NeededFile], parts: dict[str, Part]) -> None:
+        """Fetch everything, and add the parts of the tree to ``parts``, by content id; the first failure ends it.
 
         Raises:
             ProvisionerError: the most telling of the failures.
         """
-        parts: dict[str, Part] = {}
         self.pointers.clear()
         lock = threading.Lock()
 
@@ -138,7 +137,6 @@ class Fetcher:
         # Archives that do not all have space on the volume come one after the other.
         files_at_once = self._transfers.small_files_at_once if self._keeps_archives else lambda: 1
         self._threads.run(map(job_of, files), files_at_once=files_at_once)
-        return parts
 
     @property
     def _keeps_archives(self) -> bool:

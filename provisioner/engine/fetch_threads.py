@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +39,26 @@ class FileJob:
     """It arrives in ranges, and other threads may help."""
 
 
+class _Jobs:
+    """Jobs that are made when they are due: there may be very many."""
+
+    def __init__(self, jobs: Iterable[FileJob] = ()) -> None:
+        self._rest = iter(jobs)
+        self._first = next(self._rest, None)
+
+    def __bool__(self) -> bool:
+        return self._first is not None
+
+    @property
+    def first(self) -> FileJob:
+        assert self._first is not None  # noqa: S101 - the caller has looked
+        return self._first
+
+    def take(self) -> FileJob:
+        first, self._first = self.first, next(self._rest, None)
+        return first
+
+
 class FetchThreads:
     """As many threads as requests are worth while, over all files of one source; more are started when more are."""
 
@@ -55,7 +74,7 @@ class FetchThreads:
         self.label = label
         self._check_run = check_cancelled
         self._changed = threading.Condition()
-        self._jobs: deque[FileJob] = deque()
+        self._jobs = _Jobs()
         self._files_at_once: Callable[[], int] = lambda: 1
         self._running = 0
         """Files that are being fetched."""
@@ -94,7 +113,7 @@ class FetchThreads:
         Raises:
             ProvisionerError: the most telling of the failures.
         """
-        self._jobs = deque(jobs)
+        self._jobs = _Jobs(jobs)
         self._files_at_once = files_at_once
         self._failures.clear()
         if not self._jobs:
@@ -103,6 +122,8 @@ class FetchThreads:
         self._work()
         while self._threads:
             self._threads.pop().join()
+        # They hold on to what the files became.
+        self._jobs = _Jobs()
         if self._failures:
             ours = [error for error in self._failures if isinstance(error, ProvisionerError)]
             raise self._failures[0] if len(ours) < len(self._failures) else error_to_report(ours)
@@ -204,8 +225,8 @@ class FetchThreads:
         shared = next((fetch for fetch in self._shared if fetch.wants_help), None)
         if shared is not None:
             return shared.help
-        if self._jobs and self._running < self._files_at_once() and self._may_start(self._jobs[0]):
-            return self._start(self._jobs.popleft())
+        if self._jobs and self._running < self._files_at_once() and self._may_start(self._jobs.first):
+            return self._start(self._jobs.take())
         return None
 
     def _may_start(self, job: FileJob) -> bool:

@@ -75,10 +75,8 @@ def describe_hub_source(
 
 def _listed(hub: HubClient, source: HubSource, commit: str) -> Resolved:
     files = hub.listing(source.repo, commit, source.repo_type)
-    selected = source.select(
-        [(file.path, file.size, file.digest) for file in files],
-        lambda path: hub.file_url(source.repo, commit, path, source.repo_type),
-    )
+    listing = [(file.path, file.size, file.digest) for file in files]
+    selected = source.select(listing, hub.files_url(source.repo, commit, source.repo_type))
     check_selected(source.repo, files, {artifact.name for artifact in selected.artifacts})
     is_whole = all(artifact.unpack == "none" for artifact in selected.artifacts)
     return Resolved(

@@ -233,8 +233,8 @@ def _form_of(artifact: Artifact) -> FileForm:
 def _fetch_from_any(artifact: Artifact, transfer: _Transfer) -> str:
     """Try the URLs one after the other."""
     errors: list[ProvisionerError] = []
-    for index, url in enumerate(artifact.urls):
-        mirrors = artifact.urls[index + 1 :]
+    for index, url in enumerate(artifact.locations):
+        mirrors = artifact.locations[index + 1 :]
         try:
             return _fetch_from(url, transfer, has_mirrors=bool(mirrors))
         except TRY_NEXT_AFTER as error:

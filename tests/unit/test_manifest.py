@@ -367,3 +367,18 @@ def test_sha256sum_lines_hold_the_name_and_nothing_else(found: list[str]) -> Non
 def test_links_and_directories_have_no_sum() -> None:
     """Links and directories are left out: sha256sum would follow the first and refuse the second."""
     assert list(Manifest.of([Entry("l", "link", target="a"), Entry("d", "folder")]).sha256sum_lines()) == []
+
+
+@pytest.mark.parametrize("artifact", ["0123456789abcdef" * 2, "shape", "ABCD", "abc", ""])
+@pytest.mark.parametrize(
+    "digest", [None, "", "gitsha1:" + "ab" * 20, "sha256:" + "cd" * 32, "gitsha1:" + "AB" * 20, "md5:abc", "text", "x:", ":ab"]
+)
+def test_digests_and_keys_of_its_own_come_out_as_they_were(digest: str | None, artifact: str) -> None:
+    """However an entry keeps the digest of its source and its artifact's key, all of its values are what they were."""
+    entry = Entry("a", "file", 70_000, "ef" * 32, source_digest=digest, artifact=artifact)
+    assert (entry.source_digest, entry.artifact, entry.size, entry.sha256) == (digest, artifact, 70_000, "ef" * 32)
+    manifest = Manifest.of([entry, Entry("b", "file", 3, "12" * 32, source_digest=digest, artifact=artifact)])
+    document = json.loads(b"".join(manifest.json_lines()))
+    assert [found.get("source_digest") for found in document["entries"]] == [digest, digest]
+    assert [document["artifacts"][found["artifact"]] if artifact else "" for found in document["entries"]] == [artifact] * 2
+    assert Manifest.read(manifest.json_lines(), "test") == manifest

@@ -243,7 +243,7 @@ def listed(source: HubSource, *splits: str) -> dict[str, Artifact]:
     """Return what a source selects from the listing, by name."""
     reduced = source.for_splits(splits)
     assert reduced is not None
-    chosen = reduced.select(LISTING, lambda path: f"https://hub/{path}")
+    chosen = reduced.select(LISTING, "https://hub")
     return {artifact.name: artifact for artifact in chosen.artifacts}
 
 
@@ -253,7 +253,7 @@ def test_artifacts_of_the_hub() -> None:
     assert set(found) == {"data/train.tar.gz", "data/test.wav", "README.md"}
     train = found["data/train.tar.gz"]
     assert (train.unpack, train.into, train.size, train.digest) == ("tar.gz", "data", Size(10), digest("1"))
-    assert (train.authorized, train.urls, train.verified_against) == (True, ("https://hub/data/train.tar.gz",), "listing")
+    assert (train.authorized, train.locations, train.verified_against) == (True, ("https://hub/data/train.tar.gz",), "listing")
     assert found["data/test.wav"].path == "data/test.wav"
     assert found["README.md"].verified_against == "none"
 

@@ -181,7 +181,11 @@ class HubClient:
 
     def file_url(self, repo: str, commit: str, path: str, repo_type: RepoType = "dataset") -> str:
         """Return the URL of one file's bytes, before any rewriting; it is requested with :meth:`auth_headers`."""
-        return f"{self.page_url(quote(repo), repo_type)}/resolve/{quote(commit, safe='')}/{quote(path)}"
+        return f"{self.files_url(repo, commit, repo_type)}/{quote(path)}"
+
+    def files_url(self, repo: str, commit: str, repo_type: RepoType = "dataset") -> str:
+        """Return the URL of the directory that all files of a commit are in; it cannot be requested itself."""
+        return f"{self.page_url(quote(repo), repo_type)}/resolve/{quote(commit, safe='')}"
 
     def find_repositories(self, repo_type: RepoType, *, name: str | None = None, owner: str | None = None) -> list[str]:
         """Return the full names of some repositories, without a promise which.

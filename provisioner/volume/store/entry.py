@@ -5,6 +5,7 @@ Paths are bytes: what is not UTF-8 is kept as ``surrogateescape``, and is writte
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,26 +27,36 @@ class SharedFields(NamedTuple):
     target: str
     executable: bool
     source_digest: str | None
+    """Where ``source_bytes`` is not 0, only the algorithm and its colon."""
     artifact: str
+    """Empty where ``artifact_bytes`` is not 0."""
+    source_bytes: int = 0
+    artifact_bytes: int = 0
+    """How many bytes of the entry's own are the source's digest and the artifact's key."""
+
+
+_DIGITS: Final = re.compile(r"(?:[0-9a-f]{2})+")
 
 
 @lru_cache(maxsize=256)
-def _shared(kind: Kind, target: str, executable: bool, source_digest: str | None, artifact: str) -> SharedFields:  # noqa: FBT001
+def _shared(fields: SharedFields) -> SharedFields:
     """Return the same object for equal values, if they were asked for recently: it saves memory."""
-    return SharedFields(kind, target, executable, source_digest, artifact)
+    return fields
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Entry:
     """One file, link or empty directory in a data set's tree.
 
-    A manifest may hold a million entries, so they are kept small: about 130 bytes each, and the path.
+    A manifest may hold a million entries, so they are kept small: about 130 bytes each, or 170 of a file of its own artifact,
+    and the path.
     """
 
     path: str
     """Relative to the data set's root, POSIX separators; bytes that are not UTF-8 as ``surrogateescape``."""
     packed: bytes
-    """Of a file: its SHA-256 (32 bytes), then its size, little-endian, in as few bytes as it takes."""
+    """Of a file: its SHA-256 (32 bytes); the digest of its source and its artifact's key, where ``shared`` says so; then its
+    size, little-endian, in as few bytes as it takes."""
     shared: SharedFields
 
     def __init__(
@@ -80,25 +91,35 @@ class Entry:
             raise ValueError(f"{path!r} is a {kind} of {size} bytes with the sha256 {sha256!r}")
         set_field = object.__setattr__
         set_field(self, "path", path)
-        set_field(self, "packed", digest + size.to_bytes((size.bit_length() + 7) // 8, "little"))
-        set_field(self, "shared", _shared(kind, target, executable, source_digest, artifact))
+        own = b""
+        algorithm, colon, digits = source_digest.partition(":") if source_digest else ("", "", "")
+        if colon and digest and _DIGITS.fullmatch(digits):
+            # A file that is an artifact by itself: no other entry has this digest and this key.
+            own, source_digest = bytes.fromhex(digits), algorithm + colon
+            key = bytes.fromhex(artifact) if _DIGITS.fullmatch(artifact) else b""
+            fields = SharedFields(kind, target, executable, source_digest, "" if key else artifact, len(own), len(key))
+            own += key
+        else:
+            fields = SharedFields(kind, target, executable, source_digest, artifact)
+        set_field(self, "packed", digest + own + size.to_bytes((size.bit_length() + 7) // 8, "little"))
+        set_field(self, "shared", _shared(fields))
 
     def moved(self, path: str, artifact: str) -> Entry:
         """Return the same content under another path, from another artifact."""
-        kind, target, executable, source_digest, _ = self.shared
         return Entry(
             path,
-            kind,
+            self.kind,
             self.size,
             self.sha256,
-            target=target,
-            executable=executable,
-            source_digest=source_digest,
+            target=self.target,
+            executable=self.executable,
+            source_digest=self.source_digest,
             artifact=artifact,
         )
 
     def __repr__(self) -> str:
-        rest = ", ".join(f"{name}={value!r}" for name, value in self.shared._asdict().items() if value)
+        names = "kind", "target", "executable", "source_digest", "artifact"
+        rest = ", ".join(f"{name}={value!r}" for name in names if (value := getattr(self, name)))
         return f"Entry({self.path!r}, {rest}, size={self.size}, sha256={self.sha256!r})"
 
     @property
@@ -109,7 +130,8 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes; 0 for links and directories."""
-        return int.from_bytes(self.packed[DIGEST_BYTES:], "little")
+        shared = self.shared
+        return int.from_bytes(self.packed[DIGEST_BYTES + shared.source_bytes + shared.artifact_bytes :], "little")
 
     @property
     def sha256(self) -> str:
@@ -129,12 +151,19 @@ class Entry:
     @property
     def source_digest(self) -> str | None:
         """The digest of this file in the source's own listing (``gitsha1:…``), where there was one."""
-        return self.shared.source_digest
+        shared = self.shared
+        if not shared.source_bytes:
+            return shared.source_digest
+        return f"{shared.source_digest}{self.packed[DIGEST_BYTES : DIGEST_BYTES + shared.source_bytes].hex()}"
 
     @property
     def artifact(self) -> str:
         """Key of the artifact (downloaded file) that it came from."""
-        return self.shared.artifact
+        shared = self.shared
+        if not shared.artifact_bytes:
+            return shared.artifact
+        begin = DIGEST_BYTES + shared.source_bytes
+        return self.packed[begin : begin + shared.artifact_bytes].hex()
 
 
 # --- the order of paths --------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import VolumeError
-from provisioner.volume.store.entry import DIGEST_BYTES, Entry, entry_key, has_entry_below
+from provisioner.volume.store.entry import Entry, entry_key, has_entry_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -107,29 +107,54 @@ class Manifest:
 
         Artifact keys are long and few, so entries name them by their index in ``artifacts``.
         """
-        artifacts = {
-            key: index for index, key in enumerate(dict.fromkeys(entry.artifact for entry in self.entries if entry.artifact))
-        }
-        head = {"schema_version": SCHEMA_VERSION, "files": self.files, "bytes": self.bytes, "artifacts": list(artifacts)}
-        yield json.dumps(head, separators=(",", ":")).encode("ascii")[:-1] + b"," + _OPENING
+        yield self._json_head()
+        artifacts: dict[str, int] = {}
+        count = 0
         for left, entry in zip(range(len(self.entries) - 1, -1, -1), self.entries, strict=True):
             # By hand: the encoder would need a dictionary for each of what may be a million files.
-            kind, target, executable, source_digest, artifact = entry.shared
+            kind, target, executable = entry.shared[:3]
             line = f'{{"path":{_quoted(entry.path)},"kind":"{kind}"'
             if kind == "file":
-                packed = entry.packed
-                line += f',"size":{int.from_bytes(packed[DIGEST_BYTES:], "little")},"sha256":"{packed[:DIGEST_BYTES].hex()}"'
+                line += f',"size":{entry.size},"sha256":"{entry.sha256}"'
             if target:
                 line += f',"target":{_quoted(target)}'
             if executable:
                 line += ',"executable":true'
-            if source_digest is not None:
+            if (source_digest := entry.source_digest) is not None:
                 line += f',"source_digest":{_quoted(source_digest)}'
-            if artifact:
-                line += f',"artifact":{artifacts[artifact]}'
+            if entry.shared.artifact_bytes or (entry.artifact and entry.artifact not in artifacts):
+                if not entry.shared.artifact_bytes:
+                    artifacts[entry.artifact] = count
+                line += f',"artifact":{count}'
+                count += 1
+            elif entry.artifact:
+                line += f',"artifact":{artifacts[entry.artifact]}'
             line += "},\n" if left else "}\n"
             yield line.encode("ascii")
         yield _CLOSING
+
+    def _json_head(self) -> _Bytes:
+        """Return the first line, with the artifacts' keys in the order in which entries name them first."""
+        head = {"schema_version": SCHEMA_VERSION, "files": self.files, "bytes": self.bytes}
+        line = bytearray(json.dumps(head, separators=(",", ":")).encode("ascii")[:-1])
+        line += b',"artifacts":'
+        separator = b"["
+        for key in self._artifacts():
+            line += separator + _quoted(key).encode("ascii")
+            separator = b","
+        line += b"[" * (separator == b"[") + b"]," + _OPENING
+        return bytes(line)
+
+    def _artifacts(self) -> Iterator[str]:
+        """Yield the keys of all artifacts: that of an entry of its own each time, since no other entry has it."""
+        seen: set[str] = set()
+        for entry in self.entries:
+            key = entry.artifact
+            if entry.shared.artifact_bytes:
+                yield key
+            elif key and key not in seen:
+                seen.add(key)
+                yield key
 
     @classmethod
     def read(cls, lines: Iterable[_Bytes], source: str) -> Manifest:
