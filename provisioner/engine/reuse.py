@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.staged_tree import Part, file_entry, not_links
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.parallel import BATCH_BYTES, OrderedWork, Pool, batches
+from provisioner.volume.parallel import BATCH_BYTES, OrderedWork, Pool, Turns, batches
 from provisioner.volume.staging.hashing import hash_open_file
 from provisioner.volume.store.tree_check import is_right
 from provisioner.volume.tree.reader import TreeReader
@@ -137,6 +137,7 @@ class Reuse:
             yield from itertools.repeat(_NOTHING, len(artifacts))
             return
         pool = Pool(lambda: _OpenTrees(opened))
+        turns = Turns()
 
         def find(artifact: Artifact, trees: _OpenTrees, check: Callable[[], None]) -> _Found:
             check()
@@ -146,7 +147,7 @@ class Reuse:
             return None, _first_right(candidates.get(artifact.content_id, ()), trees, check)
 
         def find_files(batch: Sequence[Artifact], check: Callable[[], None]) -> list[_Found]:
-            with pool.borrow() as trees:
+            with turns.turn([_bytes_to_hash(artifact) for artifact in batch]), pool.borrow() as trees:
                 return [find(artifact, trees, check) if artifact.unpack == "none" else _NOTHING for artifact in batch]
 
         runs = batches(artifacts, _bytes_to_hash)

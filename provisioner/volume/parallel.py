@@ -10,12 +10,13 @@ import itertools
 import math
 import os
 import threading
+import time
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,6 +26,10 @@ MOST_THREADS: Final = 32
 BATCH_FILES: Final = 64
 BATCH_BYTES: Final = 4 << 20
 """A thread takes as many files at once: handing over each small one would cost more than reading it."""
+_SMALL: Final = 32 << 10
+"""Bytes of files, on average, up to which they are small."""
+_WAITING: Final = 1.5
+"""Work waits for a device if it takes as many times the processor's time."""
 _AHEAD: Final = 16
 """Items for each thread that may be done before the result of the first is asked for; this bounds the memory."""
 
@@ -246,6 +251,30 @@ class Pool(Generic[T]):
             yield one
         finally:
             self._idle.put(one)
+
+
+class Turns:
+    """Lets one thread at a time handle small files, unless that turns out to be waiting for a device.
+
+    For a small file most of the time goes into system calls, after each of which a thread waits for the interpreter's lock:
+    with the files in memory, two threads take longer than one. From a disk or over a network, they take less.
+    """
+
+    def __init__(self) -> None:
+        """Begin with one thread at a time."""
+        self._lock = threading.Lock()
+        self._has_waits = False
+
+    @contextlib.contextmanager
+    def turn(self, sizes: Sequence[int]) -> Iterator[None]:
+        """Wait for this thread's turn to handle files of these sizes in bytes, if it needs one."""
+        if self._has_waits or sum(sizes) >= _SMALL * len(sizes):
+            yield
+            return
+        with self._lock:
+            wall, busy = time.perf_counter(), time.thread_time()
+            yield
+            self._has_waits = time.perf_counter() - wall > _WAITING * (time.thread_time() - busy)
 
 
 def batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:

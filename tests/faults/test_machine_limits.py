@@ -41,15 +41,32 @@ def check(volume: Volume, *, is_short: bool) -> None:
     volume.check("alpha", FILES | {"big/big.bin": BIG})
 
 
+def allowing(threads: int) -> tuple[str, ...]:
+    """Return what goes before a command that may have so many threads; the system counts those of a user, and spares root."""
+    user = str(40_000 + os.getpid() % 20_000)
+    rights = (f"--inh-caps={CAPABILITIES}", f"--ambient-caps={CAPABILITIES}")
+    return ("setpriv", "--reuid", user, "--clear-groups", *rights, "prlimit", f"--nproc={threads}:{threads}")
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 5, 6, 8, 12])
 def test_few_threads(full: Volume, threads: int) -> None:
     """A limit of processes (`--pids-limit`, `ulimit -u`), from the one that every process has to as many as are used."""
-    # The system counts all processes of a user, and spares root.
-    user = str(40_000 + os.getpid() % 20_000)
-    rights = (f"--inh-caps={CAPABILITIES}", f"--ambient-caps={CAPABILITIES}")
-    full.under = ("setpriv", "--reuid", user, "--clear-groups", *rights, "prlimit", f"--nproc={threads}:{threads}")
+    full.under = allowing(threads)
     check(full, is_short=threads < 3)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_few_threads_to_verify(full: Volume, threads: int) -> None:
+    """A tree is hashed by as many threads as there may be, and by the one that does the work if there may be no other."""
+    full.ready()
+    full.under = allowing(threads)
+    outcome = full.run("verify", "--deep")
+    assert outcome.code == (0 if threads > 1 else 78), outcome.err
+    if outcome.code:
+        assert "refuses to start another thread" in outcome.err
+    count("faults")
 
 
 @pytest.mark.parametrize("megabytes", [70, 100, 150, 250])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from provisioner.volume import parallel
-from provisioner.volume.parallel import OrderedWork, Pool, batches, cpu_quota, usable_cores
+from provisioner.volume.parallel import OrderedWork, Pool, Turns, batches, cpu_quota, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,6 +176,26 @@ def test_an_object_that_cannot_be_opened_is_waited_for() -> None:
             return one
 
     assert set(work_of(call, 200, threads=4).results()) == {"only one"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "seconds", "is_alone"),
+    [([4096] * 10, 1.2, True), ([4096] * 10, 2.0, False), ([4096, 10 << 20], 1.2, False), ([], 1.2, False)],
+    ids=["small, in memory", "small, on a device", "large", "nothing"],
+)
+def test_small_files_in_memory_are_handled_in_turn(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int], seconds: float, is_alone: bool
+) -> None:
+    """One thread at a time handles small files, unless the first of them took longer than the processor was busy."""
+    walls, busy = iter([0.0, seconds] * 2), iter([0.0, 1.0] * 2)
+    clock = SimpleNamespace(perf_counter=lambda: next(walls), thread_time=lambda: next(busy))
+    monkeypatch.setattr(parallel, "time", clock)
+    turns = Turns()
+    with turns.turn(sizes):
+        pass
+    with turns.turn(sizes):
+        assert turns._lock.locked() == is_alone
+    assert not turns._lock.locked()
 
 
 def test_batches() -> None:

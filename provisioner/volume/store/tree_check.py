@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from provisioner.volume.fs.errors import disk_error
-from provisioner.volume.parallel import OrderedWork, Pool, batches
+from provisioner.volume.parallel import OrderedWork, Pool, Turns, batches
 from provisioner.volume.store.entry import find_entry, has_entry_below, path_key
 from provisioner.volume.store.finding import Finding
 from provisioner.volume.tree.links import link_problem
@@ -170,9 +170,10 @@ def _findings(
         readers = Pool(lambda: opened.enter_context(TreeReader(tree.root, max_open=_MAX_OPEN)), tree)
 
         def compare_batch(batch: Sequence[T], check: Callable[[], None]) -> list[Finding]:
-            with readers.borrow() as reader:
+            with turns.turn([size_of(item) for item in batch]), readers.borrow() as reader:
                 return [finding for item in batch if (finding := compare(reader, item, check)) is not None]
 
+        turns = Turns()
         runs = batches(items, size_of)
         work = OrderedWork(compare_batch, runs, check_cancelled=check_cancelled, name="hash", threads=threads)
         with contextlib.closing(work.results()) as results:
