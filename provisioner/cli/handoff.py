@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.catalog.document import nearest
-from provisioner.commands.registry import LATER_COMMANDS
 from provisioner.errors import AppNotExecutableError, AppNotFoundError, InterruptedBySignal
 
 if TYPE_CHECKING:
@@ -51,11 +50,6 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
                 f"the app {str(candidate)!r} cannot be executed; nothing was fetched",
                 hint="It is a directory." if candidate.is_dir() else f"Make it executable: chmod +x {candidate}",
             )
-    if name in LATER_COMMANDS:
-        raise AppNotFoundError(
-            f"this version has no command {name!r}; nothing was fetched",
-            hint="See '--help' for the commands of this version; to start an app of that name, give its path after '--'.",
-        )
     raise AppNotFoundError(
         f"{name!r} is no command of the provisioner, and no app of that name was found; nothing was fetched",
         hint=f"{nearest(name, sub_commands)} To start an app, give its command line after '--'.",

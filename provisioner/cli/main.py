@@ -106,6 +106,7 @@ def _load_settings(options: argparse.Namespace, environ: Mapping[str, str]) -> S
         "DATA_DIR": options.data_dir,
         "CONFIG_PATH": options.config,
         "CATALOG_PATH": options.catalog,
+        "PROGRESS_PORT": getattr(options, "port", None),
     }
     return load_settings({name: value for name, value in given.items() if value}, environ)
 

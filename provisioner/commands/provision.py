@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.commands.arguments import add_selection
 from provisioner.commands.result import CommandResult
+from provisioner.commands.watched import watched
 from provisioner.engine.installation import in_image
 from provisioner.errors import ConfigurationError, DeadlineError, InterruptedBySignal, ProvisionerError
 from provisioner.volume.fs.directories import make_directory
@@ -42,14 +43,19 @@ def run(request: CommandRequest) -> CommandResult:
     document: dict[str, Any]
     error: ProvisionerError | None
     try:
-        result = Run(
-            settings,
-            request.catalog(),
-            cancellation=request.cancellation,
-            progress=request.progress(),
-            in_image=in_image(),
-            given=request.environ,
-        ).provision()
+        catalog = request.catalog()
+        with watched(request, catalog) as watchers:
+            work = Run(
+                settings,
+                catalog,
+                cancellation=request.cancellation,
+                progress=request.progress(),
+                in_image=in_image(),
+                given=request.environ,
+                on_work=watchers.begin,
+            )
+            watchers.observe = work.observe
+            result = work.provision()
         document, error = {**result.status, "fetched": result.worked}, result.error
         values = result.environment
     except (ConfigurationError, InterruptedBySignal, DeadlineError):

@@ -136,6 +136,12 @@ _ALL: Final = (
     Command("repo", "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub", _HUB),
     Command("init", "ask on a terminal for token, repository, phase and licences; write .env for Compose"),
     Command(
+        "serve",
+        "serve the status page, metrics and health endpoints of the volume until a signal comes",
+        success="it ended by itself",
+        graceful=True,
+    ),
+    Command(
         "healthcheck",
         "for the container's HEALTHCHECK: check that this run is alive, or the app started",
         (TryAgainError,),
@@ -144,6 +150,3 @@ _ALL: Final = (
 )
 
 COMMANDS: Final = {command.name: command for command in _ALL}
-
-LATER_COMMANDS: Final = ("serve",)
-"""Names that are reserved for commands of later versions."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from provisioner.remote.network import Network
     from provisioner.remote.retry import RetryPolicy
     from provisioner.remote.sources import Sources
+    from provisioner.remote.tally import RequestTally
     from provisioner.remote.transfers import Transfers
     from provisioner.settings.settings import Settings
     from provisioner.volume.staging.local_copies import LocalCopies
@@ -80,6 +81,13 @@ class Clients:
                 getattr(self, client).close()
 
     @_Once
+    def tally(self) -> RequestTally:
+        """The counts of all requests."""
+        from provisioner.remote.tally import RequestTally  # noqa: PLC0415 - see the module's docstring
+
+        return RequestTally()
+
+    @_Once
     def network(self) -> Network:
         """What all clients share."""
         import random  # noqa: PLC0415 - see the module's docstring
@@ -93,12 +101,13 @@ class Clients:
         settings, cancellation = self._settings, self._cancellation
         policy = self._policy or RetryPolicy()
         return Network(
-            Retry(policy, pause=cancellation.wait, clock=time.monotonic, random=random.random),
+            Retry(policy, pause=cancellation.wait, clock=time.monotonic, random=random.random, tally=self.tally),
             cancellation,
             Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or ""),
             ca_file=settings.ssl_cert_file,
             rewrite=Rewriting(settings.url_rewrite, settings.logins) if settings.url_rewrite or settings.logins else unchanged,
             offline=settings.hf_hub_offline,
+            tally=self.tally,
         )
 
     @_Once
@@ -132,7 +141,8 @@ class Clients:
         from provisioner.remote.retry import Retry, RetryPolicy  # noqa: PLC0415
 
         policy = self._policy or RetryPolicy(attempts=2, base_seconds=0.5, cap_seconds=1.0, total_seconds=5.0)
-        retry = Retry(policy, pause=self._cancellation.wait, clock=time.monotonic, random=random.random)
+        pause = self._cancellation.wait
+        retry = Retry(policy, pause=pause, clock=time.monotonic, random=random.random, tally=self.tally)
         token = self._settings.hf_token.reveal() if self._settings.hf_token else None
         return HubClient(self._settings.hf_endpoint, token, replace(self.network, retry=retry))
 

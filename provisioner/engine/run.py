@@ -23,10 +23,12 @@ from provisioner.engine.supervise import deadline, machine_limits, supervise
 from provisioner.engine.view import plan_run, view_volume
 from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import LockTimeoutError, ProvisionerError, VolumeError, VolumeNotWritableError
+from provisioner.reporting.observation import Counters, Observation
 from provisioner.volume.fs.mounts import is_persistent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
@@ -53,6 +55,7 @@ class Run:
         progress: Progress,
         in_image: bool = False,
         given: Mapping[str, str] = MappingProxyType({}),
+        on_work: Callable[[Callable[[], Observation]], None] = lambda _observe: None,
     ) -> None:
         """Prepare; nothing is read or written yet.
 
@@ -63,6 +66,8 @@ class Run:
             progress: is told how it gets on.
             in_image: warn of a volume that is not mounted.
             given: the environment of this process; the app's variables that it sets are not changed.
+            on_work: called when it turns out that there is something to do, with what returns the state of the run; it must
+                not wait for anything.
         """
         self.settings = settings
         self.catalog = catalog
@@ -74,6 +79,9 @@ class Run:
         self._cancellation = cancellation
         self._progress = progress
         self._in_image = in_image
+        self._on_work = on_work
+        self._planned: Mapping[str, Any] | None = None
+        """What the status would say if the plan were carried out now."""
         self._begun = time.monotonic()
         self._status: StatusFile | None = None
         """``None``: the plan is not being carried out yet."""
@@ -129,6 +137,17 @@ class Run:
         finally:
             self._progress.close()
 
+    def observe(self) -> Observation:
+        """Return the state of the run; may be called from any thread, and asks neither the volume nor the network."""
+        status, tally = self._status, self.clients.tally
+        counters = Counters(
+            received_bytes=self._progress.moved_bytes,
+            stage_seconds=status.board.stage_seconds() if status else {},
+            requests=tally.requests,
+            retries=tally.retries,
+        )
+        return Observation(status.present() if status else self._planned, counters=counters)
+
     def _record_early_end(self, error: BaseException) -> None:
         """Write why the plan is not carried out to its end, unless that is written; the lock is held."""
         reason = self._cancellation.reason
@@ -145,10 +164,14 @@ class Run:
     def _provision(self) -> Result:
         view = self._view()
         if view.is_satisfied:
+            self._planned = view.status
             log_nothing_to_do(view.plan)
             return view.result()
         self._refuse_downloads(view.plan)
         self.clients.check()
+        board = new_board(self.session, view.plan, view.inventory)
+        self._planned = board.document(used_bytes=view.inventory.kept_bytes, free_bytes=view.inventory.free_bytes)
+        self._on_work(self.observe)
         self._log_warnings()
         if self._ask_for_references(view.plan):
             view = self._view()
@@ -195,7 +218,9 @@ class Run:
 
         log_plan(view.plan)
         self._progress.expect({step.recipe.label: step.to_fetch for step in view.plan.steps if step.action == "fetch"})
-        status = self._status = StatusFile(self.session, new_board(self.session, view.plan, view.inventory))
+        board = new_board(self.session, view.plan, view.inventory)
+        labels = {step.id: step.recipe.label for step in view.plan.steps}
+        status = self._status = StatusFile(self.session, board, self._progress, labels)
         status.open(view.inventory)
         if view.plan.shortfall is not None:
             raise view.plan.shortfall

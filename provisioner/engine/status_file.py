@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.volume_session import now
 from provisioner.errors import ProvisionerError
+from provisioner.reporting.rates import with_rates
 from provisioner.reporting.status import HEARTBEAT_SECONDS, SCHEMA_VERSION, StatusBoard
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.newer_records import is_newer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from provisioner.engine.volume_session import VolumeSession
     from provisioner.planning.model import Inventory, Plan
+    from provisioner.reporting.progress import Progress
     from provisioner.reporting.status import RunState
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,12 +36,14 @@ class StatusFile:
     Two threads write it: the one that works, and the one that answers signals.
     """
 
-    def __init__(self, session: VolumeSession, board: StatusBoard) -> None:
+    def __init__(self, session: VolumeSession, board: StatusBoard, progress: Progress, labels: Mapping[str, str]) -> None:
         """Prepare; nothing is written yet.
 
         Args:
             session: the volume.
             board: what the file will say.
+            progress: the counters of the run.
+            labels: by id of a data set, its name in these counters.
         """
         self.board = board
         self._is_newer = is_newer(read_json(session.layout.status), SCHEMA_VERSION)
@@ -51,7 +55,10 @@ class StatusFile:
         self._writing = threading.Lock()
         self._path = session.layout.status
         self._session = session
+        self._progress = progress
+        self._labels = labels
         self._used_bytes = 0
+        self._free_bytes = session.free_bytes()
         self._written_at = 0.0
 
     def open(self, inventory: Inventory) -> None:
@@ -135,8 +142,14 @@ class StatusFile:
             write_json(self._path, self.document(), durable=False)
 
     def document(self) -> Mapping[str, Any]:
-        """Return what the file says."""
-        return self.board.document(used_bytes=self._used_bytes, free_bytes=self._session.free_bytes())
+        """Return what the file says, with the free space as it is now."""
+        self._free_bytes = self._session.free_bytes()
+        return self.present()
+
+    def present(self) -> Mapping[str, Any]:
+        """Return the same without asking the volume, which may not answer: its free space is as it was last written."""
+        document = self.board.document(used_bytes=self._used_bytes, free_bytes=self._free_bytes)
+        return with_rates(document, self._progress, self._labels)
 
 
 def new_board(session: VolumeSession, plan: Plan, inventory: Inventory) -> StatusBoard:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.remote.dialing import Dialer
 from provisioner.remote.proxies import NO_PROXIES, Proxies
+from provisioner.remote.tally import RequestTally
 from provisioner.remote.tls import SharedTlsContext
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Network:
     """Makes the connections of all clients."""
     tls: SharedTlsContext = field(default_factory=SharedTlsContext)
     """The TLS settings of all clients; use :meth:`tls_context`."""
+    tally: RequestTally = field(default_factory=RequestTally)
+    """Counts the requests of all clients."""
 
     def for_flow(self, cancellation: Cancellation) -> Network:
         """Return the same for a part of the requests, which another cancellation ends as well."""

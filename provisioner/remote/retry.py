@@ -22,6 +22,8 @@ from provisioner.errors import RemoteUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from provisioner.remote.tally import RequestTally
+
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,7 +40,14 @@ class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of fail
     """One attempt failed, and another one may succeed; the only error after which :meth:`Retry.call` tries again."""
 
     def __init__(
-        self, message: str, *, hint: str = "", retry_after: float | None = None, throttled: bool = False, slow: bool = False
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after: float | None = None,
+        throttled: bool = False,
+        slow: bool = False,
+        cause: str = "incomplete",
     ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
@@ -47,6 +56,8 @@ class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of fail
         """The server said "too many requests": every thread that shares the :class:`Retry` waits, not only the caller."""
         self.slow = slow
         """Next to nothing arrived for a long time: that is no progress, and counts as two failures."""
+        self.cause = cause
+        """One of a few words, to count by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,7 @@ class Retry:
         pause: Callable[[float], None],
         clock: Callable[[], float],
         random: Callable[[], float],
+        tally: RequestTally | None = None,
     ) -> None:
         """Start without a wait.
 
@@ -103,11 +115,13 @@ class Retry:
             pause: waits that many seconds; ``Cancellation.wait``, so that a signal ends the wait at once.
             clock: seconds that never go back (``time.monotonic``).
             random: a number in [0, 1) (``random.random``).
+            tally: counts the retries.
         """
         self.policy = policy
         self._pause = pause
         self._clock = clock
         self._random = random
+        self._tally = tally
         self._remote = _Remote()
 
     def pausing(self, pause: Callable[[float], None]) -> Retry:
@@ -152,6 +166,8 @@ class Retry:
                 if failures >= self.policy.attempts or wait > left:
                     raise self._gave_up(name, tries, now - first, wait if wait > left else None, error) from error
                 _LOGGER.warning("%s: %s; asking again in %.1f s", name, error.message, wait)
+                if self._tally is not None:
+                    self._tally.count_retry(error.cause)
                 if error.throttled:
                     with self._remote.lock:
                         self._remote.not_before = max(self._remote.not_before, now + wait)
@@ -254,6 +270,7 @@ def transient_error(host: str, status: int, headers: Mapping[str, str], now: flo
         f"{host} answered {describe_status(status)}",
         retry_after=parse_retry_after(headers, now),
         throttled=status == HTTPStatus.TOO_MANY_REQUESTS,
+        cause=f"http_{status}",
     )
 
 

@@ -64,11 +64,17 @@ def heartbeat_of(document: Mapping[str, Any], now: float) -> Heartbeat:
 
 
 def _age(text: object, now: float) -> float | None:
+    moment = moment_of(text)
+    return None if moment is None else now - moment
+
+
+def moment_of(text: object) -> float | None:
+    """Return a time of a status document in seconds since the epoch; ``None``: it is not one."""
     if not isinstance(text, str):
         return None
     try:
         moment = datetime.fromisoformat(text)
         # A time without a zone is taken for UTC: that is what this program writes.
-        return now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

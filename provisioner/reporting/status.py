@@ -6,9 +6,10 @@ This module only makes the document; the holder of the volume's lock writes it. 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from provisioner._version import __version__
+from provisioner.reporting.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
 RunState = Literal["provisioning", "ready", "partial", "degraded", "failed", "interrupted"]
 DataSetState = Literal["pending", "fetching", "unpacking", "ready", "skipped", "failed"]
 
+RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
+DATASET_STATES: Final[tuple[DataSetState, ...]] = get_args(DataSetState)
+
 SCHEMA_VERSION: Final = 1
 HEARTBEAT_SECONDS: Final = 10.0
 """The longest time between two writes of the status while a run is in progress."""
 STALE_SECONDS: Final = 60.0
 """The age of a status from which its run counts as dead."""
+_STAGES: Final[frozenset[DataSetState]] = frozenset({"fetching", "unpacking"})
+"""States in which a data set is worked on."""
 SUCCESSFUL_STATES: Final[frozenset[RunState]] = frozenset({"ready", "partial"})
 
 
@@ -59,6 +65,7 @@ class StatusBoard:
         self._repository: dict[str, Any] = {"state": "skipped", "repo_id": None, "url": None, "created": False, "error": None}
         self._error: dict[str, str] | None = None
         self._finished_at: str | None = None
+        self._stages = StageTimes()
 
     def record_plan(self, plan: Plan, inventory: Inventory) -> None:
         """Record what a plan says about each data set, and which other data sets are published."""
@@ -86,6 +93,7 @@ class StatusBoard:
         """Record the state of one data set."""
         with self._lock:
             self._datasets[dataset] |= {"state": state, **fields}
+            self._stages.enter(dataset, state if state in _STAGES else None)
 
     def advance(self, dataset: str, count: int) -> None:
         """Add bytes that arrived; negative for bytes that were discarded."""
@@ -96,6 +104,7 @@ class StatusBoard:
         """Record that a data set is published."""
         with self._lock:
             self._datasets[dataset] |= {"error": None, **_published(receipt)}
+            self._stages.enter(dataset, None)
 
     def record_failure(self, dataset: str, error: ProvisionerError) -> None:
         """Record that a data set failed."""
@@ -114,6 +123,11 @@ class StatusBoard:
             self._head["state"] = state
             self._error = error.as_record() if error else None
             self._finished_at = self._now()
+
+    def stage_seconds(self) -> Mapping[str, float]:
+        """Return how long data sets were ``fetching`` and ``unpacking``, over all data sets."""
+        with self._lock:
+            return self._stages.seconds()
 
     def document(self, *, used_bytes: int, free_bytes: int | None) -> dict[str, Any]:
         """Return the content of the status file."""

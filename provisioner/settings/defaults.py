@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+DEFAULT_PORT: Final = 7860
+"""The port of the page where none is set: that of a Space."""
+LAST_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,8 @@ class Surroundings:
     """``HF_HOME``; ``None``: not set."""
     in_space: bool = False
     """Whether ``SPACE_ID`` is set."""
+    space_port: str = ""
+    """``PORT``, which a Space may set; empty: not set."""
 
     def data_dir(self) -> Path:
         """Return the root directory of the volume."""
@@ -39,6 +46,17 @@ class Surroundings:
     def on_failure(self) -> Literal["fail", "degraded"]:
         """Return what a failure does: a Space starts its app all the same."""
         return "degraded" if self.in_space else "fail"
+
+    def progress_port(self) -> int | None:
+        """Return the port of the progress page: a Space must answer on its port while it starts."""
+        if not self.in_space:
+            return None
+        given = int(self.space_port) if re.fullmatch(r"[0-9]{1,5}", self.space_port) else 0
+        return given if 1 <= given <= LAST_PORT else DEFAULT_PORT
+
+    def progress_bind(self) -> str:
+        """Return the address that the page listens on: a container's ports are reached from outside only if published."""
+        return "*" if self.in_image or self.in_space else "127.0.0.1"
 
     def hub_token_path(self) -> Path:
         """Return the path of the file in which the Hub client keeps its login."""

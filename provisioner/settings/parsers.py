@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from provisioner.catalog.document import nearest
 from provisioner.catalog.references import is_reference
 from provisioner.redaction import MASK, redact_urls
+from provisioner.settings.defaults import DEFAULT_PORT, LAST_PORT
 from provisioner.settings.secret import Secret
 from provisioner.settings.written import DOUBLE_QUOTES, QUOTES, invisible_in, unwrapped
 
@@ -139,6 +140,28 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def port_or_off(text: str) -> int | None:
+    """Parse a TCP port, or ``off``, which is ``None``."""
+    if text.lower() in {"off", "none", "false", "0"}:
+        return None
+    number = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
+    if not 1 <= number <= LAST_PORT:
+        raise BadTextError(f"{shown(text)} is not a port", f"Accepted: 1 to {LAST_PORT}, or off; for example {DEFAULT_PORT}.")
+    return number
+
+
+def address(text: str) -> str:
+    """Parse an IP address, or ``*`` for all."""
+    from ipaddress import ip_address  # noqa: PLC0415 - it is seldom set, and a start with nothing to do must not pay for it
+
+    try:
+        return text if text == "*" else str(ip_address(text))
+    except ValueError:
+        raise BadTextError(
+            f"{shown(text)} is not an address", "Accepted: * for all, or an IP address such as 127.0.0.1."
+        ) from None
 
 
 def auto_or(parse: Callable[[str], T]) -> Callable[[str], T | None]:

@@ -64,6 +64,7 @@ def read_settings(
         surroundings,
         hf_home=lookup.given(ATTRIBUTES["hf_home"]),
         in_space=lookup.given(ATTRIBUTES["space_id"]) is not None,
+        space_port=environ.get("PORT", "").strip(),
     )
     values: dict[str, Any] = {
         attribute: lookup.value(setting, surroundings) for attribute, setting in ATTRIBUTES.items() if attribute != "hf_token"

@@ -34,7 +34,7 @@ LogFormat = Literal["text", "json"]
 
 DEFAULT_TERMINATION_LOG: Final = Path("/dev/termination-log")
 """The file that an error is written to as one line of JSON, if ``TERMINATION_LOG`` is not set and this file exists."""
-UNSUPPORTED: Final[Mapping[str, str]] = {"PROGRESS_PORT": "this version has no progress page"}
+UNSUPPORTED: Final[Mapping[str, str]] = {"UI_TOKEN": "the page of this version only shows, and nothing can be changed on it"}
 """Settings that this version accepts and ignores, with the reason."""
 
 _GIGABYTE: Final = 10**9
@@ -338,11 +338,44 @@ class Settings:
         expands="home",
     ).optional
     """``None``: not set, :data:`DEFAULT_TERMINATION_LOG` is used where it exists."""
+    progress_port: int | None = Setting(
+        "PROGRESS_PORT",
+        parsers.port_or_off,
+        "the port of the progress page, which `provision` serves while it works and `serve` at any time; `off`: no page",
+        computed_default=Surroundings.progress_port,
+        default_note="off; `PORT` or 7860 where `SPACE_ID` is set",
+    ).optional
+    """``None``: no page while provisioning."""
+    progress_bind: str = Setting(
+        "PROGRESS_BIND",
+        parsers.address,
+        "the address that the progress page listens on; `*`: all of them",
+        computed_default=Surroundings.progress_bind,
+        default_note="`*` in the image, `127.0.0.1` elsewhere",
+    ).required
+    """An IP address, or ``*``."""
+    progress_hosts: tuple[str, ...] = Setting(
+        "PROGRESS_HOSTS",
+        parsers.names,
+        "host names, separated by commas, under which the progress page is reached, beside addresses, names without a dot, "
+        "names that no public DNS has (`.local`, `.internal`, `.svc`) and the Space's own; requests for any other are refused",
+        computed_default=_nothing,
+        separator=",",
+    ).required
+    metrics_file: Path | None = Setting(
+        "METRICS_FILE",
+        parsers.path,
+        "a file that gets the run's metrics at its end, for the textfile collector of Prometheus' node exporter (`NAME.prom`)",
+        expands="home",
+    ).optional
     space_id: str | None = Setting(
         "SPACE_ID", parsers.plain_text, "set by the Hub in a Space: its name", config_key=None
     ).optional
     space_author_name: str | None = Setting(
         "SPACE_AUTHOR_NAME", parsers.plain_text, "set by the Hub in a Space: its owner", config_key=None
+    ).optional
+    space_host: str | None = Setting(
+        "SPACE_HOST", parsers.plain_text, "set by the Hub in a Space: the name of its host", config_key=None
     ).optional
 
     logins: tuple[str, ...] = field(default=(), repr=False)

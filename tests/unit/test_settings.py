@@ -111,6 +111,26 @@ def test_defaults() -> None:
     assert set(settings.origins.values()) == {"default"}
 
 
+PORTS: list[tuple[dict[str, str], int | None]] = [
+    ({}, None),
+    ({"PORT": "8080"}, None),
+    ({"SPACE_ID": "a/b"}, 7860),
+    ({"SPACE_ID": "a/b", "PORT": "8080"}, 8080),
+    ({"SPACE_ID": "a/b", "PORT": "tcp://10.0.0.1:80"}, 7860),
+    ({"SPACE_ID": "a/b", "PORT": "0"}, 7860),
+    ({"SPACE_ID": "a/b", "PORT": "8080", "PROGRESS_PORT": "9000"}, 9000),
+    ({"SPACE_ID": "a/b", "PROGRESS_PORT": "off"}, None),
+]
+
+
+@pytest.mark.parametrize(("environ", "port"), PORTS)
+def test_the_page_is_off_but_in_a_space(environ: dict[str, str], port: int | None) -> None:
+    """There is a page where a port is set, and in a Space, on the port on which that must answer."""
+    assert read(environ=environ).progress_port == port
+    assert read(environ=environ).progress_bind == ("*" if "SPACE_ID" in environ else "127.0.0.1")
+    assert read(environ=environ, in_image=True).progress_bind == "*"
+
+
 def test_image_has_its_volume_at_data() -> None:
     """In the image the root of the volume is ``/data`` unless it is set."""
     assert read(in_image=True).data_dir == Path("/data")
@@ -214,6 +234,13 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("TERMINATION_LOG", "/t", "termination_log", Path("/t")),
     ("SPACE_ID", "somebody/space", "space_id", "somebody/space"),
     ("SPACE_AUTHOR_NAME", "somebody", "space_author_name", "somebody"),
+    ("SPACE_HOST", "somebody-space.hf.space", "space_host", "somebody-space.hf.space"),
+    ("PROGRESS_PORT", "8080", "progress_port", 8080),
+    ("PROGRESS_PORT", "off", "progress_port", None),
+    ("PROGRESS_BIND", "*", "progress_bind", "*"),
+    ("PROGRESS_BIND", "::1", "progress_bind", "::1"),
+    ("PROGRESS_HOSTS", "data.example.org, b.example", "progress_hosts", ("data.example.org", "b.example")),
+    ("METRICS_FILE", "/var/lib/node_exporter/provisioner.prom", "metrics_file", Path("/var/lib/node_exporter/provisioner.prom")),
 ]
 
 
@@ -596,11 +623,11 @@ def test_config_file_without_values(text: str) -> None:
 
 def test_unused_settings_are_named_only_when_set() -> None:
     """A setting that this version does not support is no error; a note says that it has no effect."""
-    notes = ("PROGRESS_PORT is set: this version has no progress page",)
-    assert read(environ={"PROGRESS_PORT": "7860"}).unused == notes
-    assert read(environ={"PROVISIONER_PROGRESS_PORT": "7860"}).unused == notes
-    assert read(overrides={"PROGRESS_PORT": "7860"}).unused == notes
-    assert read(files={CONFIG: "progress_port: 7860"}).unused == notes
+    notes = ("UI_TOKEN is set: the page of this version only shows, and nothing can be changed on it",)
+    assert read(environ={"UI_TOKEN": "x"}).unused == notes
+    assert read(environ={"PROVISIONER_UI_TOKEN": "x"}).unused == notes
+    assert read(overrides={"UI_TOKEN": "x"}).unused == notes
+    assert read(files={CONFIG: "ui_token: x"}).unused == notes
     assert read(environ={"PORT": "7860", "SPACE_ID": "a/b"}).unused == ()
 
 
@@ -620,7 +647,7 @@ def test_unknown_prefixed_variables_are_warned_about() -> None:
 # --- any input -------------------------------------------------------------------------------------------------------
 
 _names = st.sampled_from(
-    [name for setting in SETTINGS for name in setting.names] + ["HF_TOKEN_FILE", "PROGRESS_PORT", "XDG_CACHE_HOME"]
+    [name for setting in SETTINGS for name in setting.names] + ["HF_TOKEN_FILE", "UI_TOKEN", "PORT", "XDG_CACHE_HOME"]
 )
 _texts = st.one_of(
     st.text(max_size=30),

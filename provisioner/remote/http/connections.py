@@ -13,6 +13,7 @@ from provisioner.errors import ProvisionerError
 from provisioner.remote.http.concurrency import MOST_OF_HOST
 from provisioner.remote.http.flow import CountedResponse
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
+from provisioner.remote.tally import FAILED
 from provisioner.remote.tls import tls_context
 
 if TYPE_CHECKING:
@@ -113,8 +114,11 @@ class Connections:
             pool = self._bare_pool(origin) if is_bare else self._proxied_pool(proxy)
         request = flow.enter(origin, cancellation.raise_if_requested, waits=not urgent)
         try:
-            return CountedResponse(pool.request(url, headers), request)
+            response = pool.request(url, headers)
+            self._network.tally.count(host, response.status)
+            return CountedResponse(response, request)
         except BaseException as error:
+            self._network.tally.count(host, FAILED)
             if isinstance(error, ConnectionRefusedError):
                 request.refused()
             elif not isinstance(error, ProvisionerError):

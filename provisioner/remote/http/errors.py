@@ -116,6 +116,7 @@ def _proxy_not_reached(problem: _Problem, reason: str, proxy: str) -> Transient:
     return Transient(
         f"the proxy {host}: {what}",
         hint="Check HTTP_PROXY and HTTPS_PROXY, and that the proxy runs; hosts that need no proxy belong in NO_PROXY.",
+        cause=problem.name.lower(),
     )
 
 
@@ -153,7 +154,9 @@ def _error_for(problem: _Problem, reason: str, url: str) -> ProvisionerError:
                 hint="Look at HTTP_PROXY and HTTPS_PROXY (user name and password included), or add the host to NO_PROXY.",
             )
         case _:
-            return _transient_for(problem, reason, host)
+            error = _transient_for(problem, reason, host)
+            error.cause = problem.name.lower()
+            return error
 
 
 def _transient_for(problem: _Problem, reason: str, host: str) -> Transient:

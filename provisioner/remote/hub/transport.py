@@ -27,6 +27,7 @@ from provisioner.remote.http.redirects import MAX_REDIRECTS, REDIRECTS
 from provisioner.remote.hub.backend import DialedBackend
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.retry import Transient, transient_error
+from provisioner.remote.tally import FAILED
 from provisioner.remote.urls import login_headers, origin_of
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ class HubTransport(httpx2.BaseTransport):
             finally:
                 response.close()
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            self._network.tally.count(request.url.netloc.decode("ascii"), FAILED)
             raise self._error_for(error, url, proxy) from error
+        self._network.tally.count(request.url.netloc.decode("ascii"), response.status_code)
         return response
 
     def _error_for(self, error: Exception, url: str, proxy: str | None = None) -> ProvisionerError:

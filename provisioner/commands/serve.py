@@ -1,0 +1,114 @@
+"""``serve``: the status page, metrics and health endpoints of a volume, at any time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.commands.result import CommandResult
+from provisioner.errors import ConfigurationError
+from provisioner.reporting.liveness import heartbeat_of
+from provisioner.reporting.observation import Observation
+from provisioner.settings.defaults import DEFAULT_PORT
+from provisioner.volume.store.json_file import absence_of, read_json
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from provisioner.commands.request import CommandRequest
+    from provisioner.web.server import PageServer
+
+_LOGGER = logging.getLogger(__name__)
+
+_WAIT_SECONDS: Final = 3600.0
+_END_SECONDS: Final = 3.0
+
+DESCRIPTION: Final = """\
+Serve the status page of a volume until a signal comes: / the page, /status.json, /events (server-sent), /metrics
+(Prometheus), /healthz (alive) and /readyz (503 until the volume is ready or partial). It only shows; a run in another
+process may work meanwhile. While 'provision' works, it serves the same on PROGRESS_PORT."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options."""
+    parser.add_argument("--port", metavar="PORT", help=f"the port (PROGRESS_PORT; {DEFAULT_PORT} if none is set)")
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Serve until a signal comes.
+
+    Raises:
+        ConfigurationError: the port cannot be used, or a package is missing.
+        InterruptedBySignal: a signal came.
+    """
+    settings = request.settings
+    port = settings.progress_port or DEFAULT_PORT
+    server = _open(request, port)
+    _LOGGER.info("The page of %s is on port %s", settings.data_dir, port)
+    serving = threading.Thread(target=server.run, name="page", daemon=True)
+    serving.start()
+    try:
+        while serving.is_alive():
+            request.cancellation.wait(_WAIT_SECONDS)
+    finally:
+        server.stop()
+        serving.join(_END_SECONDS)
+    return CommandResult()
+
+
+def _open(request: CommandRequest, port: int) -> PageServer:
+    observe = StatusReader(request.session().layout.status).observe
+    catalog = request.catalog()
+    try:
+        from provisioner.web.page import open_page  # noqa: PLC0415 - '--help' does without it
+
+        return open_page(request.settings, port, observe, catalog, request.redactor)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the page needs the package {error.name}, which is not installed",
+            hint="Install what requirements/runtime.lock lists, or 'data-volume-provisioner[page]'.",
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"PROGRESS_PORT: port {port} of {request.settings.progress_bind} cannot be used: {error.strerror}",
+            hint="Stop what uses it, or choose another port with --port.",
+        ) from error
+
+
+class StatusReader:
+    """Reads the status file when it has changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Read nothing yet.
+
+        Args:
+            path: of the status file.
+        """
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._document: Mapping[str, Any] | None = None
+
+    def observe(self) -> Observation:
+        """Return what the file says, and what is to be said of a run without a heartbeat."""
+        seen = self._signature()
+        if seen is None or seen != self._seen:
+            self._document = read_json(self._path)
+            self._seen = seen
+        if self._document is None:
+            return Observation(None, f"{self._path} {absence_of(self._path)}: nothing is known of a run on this volume.")
+        if self._document.get("state") != "provisioning":
+            return Observation(self._document)
+        problem = heartbeat_of(self._document, time.time()).problem
+        return Observation(self._document, f"{problem[:1].upper()}{problem[1:]}." if problem else "")
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        """Return what changes when the file is replaced; ``None``: there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size

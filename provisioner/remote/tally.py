@@ -1,0 +1,56 @@
+"""How many requests were sent, to which host and with which outcome, and why some were repeated."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FAILED: Final = "failed"
+"""The outcome of a request to which no response came."""
+OTHER_HOSTS: Final = "other"
+"""Stands for all hosts after the first :data:`_MOST_HOSTS`: redirects may lead to any number of them."""
+_MOST_HOSTS: Final = 50
+
+
+class RequestTally:
+    """Counts the requests of one run; safe for several threads."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._lock = threading.Lock()
+        self._hosts: set[str] = set()
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._retries: Counter[str] = Counter()
+
+    def count(self, host: str, outcome: int | str) -> None:
+        """Count a request.
+
+        Args:
+            host: with its port, without user and password.
+            outcome: the status of the response, or :data:`FAILED`.
+        """
+        with self._lock:
+            if len(self._hosts) < _MOST_HOSTS:
+                self._hosts.add(host)
+            self._requests[host if host in self._hosts else OTHER_HOSTS, str(outcome)] += 1
+
+    def count_retry(self, cause: str) -> None:
+        """Count a request, or the rest of one, that is sent again, by one of a few words for its cause."""
+        with self._lock:
+            self._retries[cause] += 1
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """The requests so far, by host and outcome."""
+        with self._lock:
+            return dict(self._requests)
+
+    @property
+    def retries(self) -> Mapping[str, int]:
+        """The retries so far, by cause."""
+        with self._lock:
+            return dict(self._retries)

@@ -1,0 +1,45 @@
+"""How long the data sets of a run were fetched and unpacked."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class StageTimes:
+    """The seconds that data sets spent in each stage, over all data sets; the caller excludes other threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with nothing.
+
+        Args:
+            clock: returns seconds since some fixed moment, and never goes back.
+        """
+        self._clock = clock
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._running: dict[str, tuple[str, float]] = {}
+        """By data set: its stage, and since when."""
+
+    def enter(self, dataset: str, stage: str | None) -> None:
+        """Record that a data set enters a stage; ``None``: it leaves the one that it was in."""
+        before, since = self._running.get(dataset, (None, 0.0))
+        if before == stage:
+            return
+        now = self._clock()
+        if before is not None:
+            self._seconds[before] += now - since
+            del self._running[dataset]
+        if stage is not None:
+            self._running[dataset] = (stage, now)
+
+    def seconds(self) -> Mapping[str, float]:
+        """Return the seconds by stage, up to now."""
+        now = self._clock()
+        sums = dict(self._seconds)
+        for stage, since in self._running.values():
+            sums[stage] = sums.get(stage, 0.0) + now - since
+        return sums

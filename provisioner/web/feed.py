@@ -1,0 +1,119 @@
+"""What all readers of the page see: the latest observation, rendered once for all of them.
+
+No reader has a queue. Who reads slowly gets the latest version when the previous one is through, so memory does not grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from provisioner.reporting.observation import Observation
+from provisioner.web.history import History
+from provisioner.web.render import render_main, render_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioner.catalog.model import Catalog
+    from provisioner.redaction import Redactor
+
+_LOGGER = logging.getLogger(__name__)
+
+INTERVAL_SECONDS: Final = 1.0
+"""The time between two looks at the run."""
+_LAST_LOOK_SECONDS: Final = 0.5
+
+
+class Feed:
+    """The latest state of a run; used on the page's event loop alone."""
+
+    def __init__(self, observe: Callable[[], Observation], catalog: Catalog, redactor: Redactor) -> None:
+        """Prepare; nothing is observed yet.
+
+        Args:
+            observe: returns the state of the run; called on a thread of its own, since a volume may not answer.
+            catalog: titles and licences of the data sets.
+            redactor: removes secrets.
+        """
+        self.latest = Observation(None)
+        self.history = History(INTERVAL_SECONDS)
+        self.version = 0
+        """Grows with every change of what is shown."""
+        self.is_closed = False
+        self._observe = observe
+        self._catalog = catalog
+        self._redactor = redactor
+        self._changed = asyncio.Event()
+        self._rendered: dict[str, tuple[int, bytes]] = {}
+
+    async def run(self) -> None:
+        """Observe the run until the task is cancelled."""
+        while True:
+            await self.update()
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def update(self) -> None:
+        """Observe the run now."""
+        try:
+            seen = await asyncio.to_thread(self._observe)
+        except Exception as error:  # noqa: BLE001 - the next look may succeed; what was seen last stays
+            _LOGGER.debug("The progress page could not look at the run: %r", error)
+            return
+        document = self._redactor.redact_value(seen.document) if seen.document is not None else None
+        seen = Observation(document, self._redactor.redact(seen.problem), seen.counters)
+        rate = (document or {}).get("rate_bytes_per_second")
+        if isinstance(rate, (int, float)):
+            self.history.add(rate)
+        if rate is not None or seen != self.latest:
+            self.latest = seen
+            self._wake()
+
+    async def close(self) -> None:
+        """Show how the run ended, and let every reader know that nothing follows."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.update(), _LAST_LOOK_SECONDS)
+        self.is_closed = True
+        self._wake()
+
+    async def changed(self, version: int, seconds: float) -> bool:
+        """Wait until there is another version than this one; return whether there is after at most ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while self.version == version and not self.is_closed:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                return False
+        return True
+
+    def status_json(self) -> bytes:
+        """Return the status document, on one line."""
+        return self._once("json", lambda: json.dumps(self.latest.document))
+
+    def main_html(self) -> bytes:
+        """Return what the page shows, on one line."""
+        return self._once("main", lambda: render_main(self.latest, self.history, self._catalog, time.time()))
+
+    def page_html(self) -> bytes:
+        """Return the whole page."""
+        return render_page(self.latest, self.main_html().decode()).encode()
+
+    def _once(self, name: str, render: Callable[[], str]) -> bytes:
+        """Return the rendered text of this version, which all readers share."""
+        version, text = self._rendered.get(name, (-1, b""))
+        if version != self.version:
+            text = " ".join(render().split("\n")).encode()
+            self._rendered[name] = (self.version, text)
+        return text
+
+    def _wake(self) -> None:
+        self.version += 1
+        self._changed.set()
+        self._changed = asyncio.Event()

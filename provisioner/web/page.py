@@ -1,0 +1,117 @@
+"""The page of a run or of a volume: opened on its port, served, and closed again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioner.catalog.model import Catalog
+    from provisioner.redaction import Redactor
+    from provisioner.reporting.observation import Observation
+    from provisioner.settings.settings import Settings
+    from provisioner.web.server import PageServer
+
+_LOGGER = logging.getLogger(__name__)
+
+_END_SECONDS: Final = 5.0
+"""How long the end of a run waits for its page to close: it closes within two seconds, unless this machine is very busy."""
+
+
+def open_page(
+    settings: Settings, port: int, observe: Callable[[], Observation], catalog: Catalog, redactor: Redactor
+) -> PageServer:
+    """Listen on the page's port, and return the server, which answers once it is run.
+
+    Args:
+        settings: where to listen, and under which names.
+        port: the port.
+        observe: returns what the page shows; called on a thread of its own.
+        catalog: titles and licences.
+        redactor: removes secrets from everything that is shown.
+
+    Raises:
+        ImportError: a package that the page needs is not installed.
+        OSError: the port cannot be used.
+    """
+    from provisioner.web.application import make_application  # noqa: PLC0415 - takes a while, and is done on the page's thread
+    from provisioner.web.feed import Feed  # noqa: PLC0415 - the same
+    from provisioner.web.server import PageServer, listen  # noqa: PLC0415 - the same
+
+    listener = listen(settings.progress_bind, port)
+    feed = Feed(observe, catalog, redactor)
+    hosts = [*settings.progress_hosts, *([settings.space_host] if settings.space_host else [])]
+    app = make_application(feed, hosts=hosts, framed_by_hub=settings.space_id is not None)
+    return PageServer(app, listener, feed.close)
+
+
+class RunPage:
+    """The page of a run, on a thread of its own; whatever happens to it, the run goes on."""
+
+    def __init__(self, settings: Settings, port: int, catalog: Catalog, redactor: Redactor) -> None:
+        """Prepare; nothing listens yet.
+
+        Args:
+            settings: see :func:`open_page`.
+            port: see there.
+            catalog: see there.
+            redactor: see there.
+        """
+        self._settings = settings
+        self._port = port
+        self._catalog = catalog
+        self._redactor = redactor
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._server: PageServer | None = None
+        self._has_ended = False
+
+    def begin(self, observe: Callable[[], Observation]) -> None:
+        """Open the page soon, without waiting for it; a failure is one warning."""
+        with self._lock:
+            if self._has_ended:
+                return
+            self._thread = threading.Thread(target=self._serve, args=(observe,), name="page", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None
+            self._warn("this system allows no more threads")
+
+    def end(self, *, wait: bool) -> None:
+        """Close the page.
+
+        Args:
+            wait: return when the port is free; otherwise the process is about to end.
+        """
+        with self._lock:
+            self._has_ended = True
+            server, thread = self._server, self._thread
+        if server is not None:
+            server.stop()
+        if wait and thread is not None:
+            thread.join(_END_SECONDS)
+            if thread.is_alive():
+                _LOGGER.warning("The progress page does not close; port %s may not be free for the app", self._port)
+
+    def _serve(self, observe: Callable[[], Observation]) -> None:
+        try:
+            server = open_page(self._settings, self._port, observe, self._catalog, self._redactor)
+            with self._lock:
+                self._server = server
+                if self._has_ended:
+                    server.stop()
+            _LOGGER.info("The progress page is on port %s", self._port)
+            server.run()
+        except ImportError as error:
+            self._warn(f"the package {error.name} is not installed")
+        except OSError as error:
+            self._warn(error.strerror or str(error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the run goes on
+            self._warn(repr(error))
+
+    def _warn(self, problem: str) -> None:
+        _LOGGER.warning("PROGRESS_PORT: there is no page on port %s: %s; the run goes on without it", self._port, problem)

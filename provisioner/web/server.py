@@ -1,0 +1,161 @@
+"""The page's server on a thread of its own, with bounds for what readers can cost the run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    from asyncio import Transport
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp
+
+MOST_CONNECTIONS: Final = 128
+HEAD_SECONDS: Final = 10.0
+"""A connection on which no request has come after this time is closed."""
+STALL_SECONDS: Final = 20.0
+"""A connection whose reader takes nothing for this time is closed."""
+_LARGEST_HEAD: Final = 16 << 10
+"""Bytes of a request's line and headers."""
+_BUFFERED: Final = 32 << 10
+"""Bytes that wait for one reader, beside the event that is being sent."""
+_GRACE_SECONDS: Final = 1
+"""How long responses may take to end once the server stops."""
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection, which is closed if its client sends no request, or does not read."""
+
+    transport: Transport
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Begin, unless there are too many connections: then the one that reads slowest makes room, or this one goes."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=_BUFFERED)
+        self._abort_after(HEAD_SECONDS)
+        if len(self.connections) > MOST_CONNECTIONS:
+            stalled = (each for each in self.connections if isinstance(each, BoundedProtocol) and each.is_stalled)
+            next(stalled, self).transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent; once its first request is complete, it has time."""
+        super().data_received(data)
+        if self.cycle is not None and not self.is_stalled:
+            self._cancel_timer()
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether bytes wait for the client to read."""
+        return self.flow is not None and self.flow.write_paused
+
+    def pause_writing(self) -> None:
+        """Give the client some time to read."""
+        super().pause_writing()
+        self._abort_after(STALL_SECONDS)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        self._cancel_timer()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._cancel_timer()
+        super().connection_lost(exc)
+
+    def _abort_after(self, seconds: float) -> None:
+        self._cancel_timer()
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves no connection behind."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._on_stop()
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.transport.abort()
+        await asyncio.sleep(0)  # for the transports to close their sockets
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Args:
+        address: an IP address, or ``*`` for all of this machine.
+        port: 0 for any.
+
+    Raises:
+        OSError: the port is taken, or this user may not use it.
+    """
+    if address == "*":
+        if socket.has_dualstack_ipv6():
+            try:
+                return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+            except OSError:
+                pass  # a machine whose IPv6 is turned off; if the port is taken, the next call says so
+        return socket.create_server(("0.0.0.0", port))  # noqa: S104 - what was asked for
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family)
+
+
+class PageServer:
+    """Serves an application until it is stopped; :meth:`run` and :meth:`stop` are called on different threads."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, on_stop: Callable[[], Awaitable[None]]) -> None:
+        """Prepare.
+
+        Args:
+            app: answers the requests.
+            listener: is closed in the end.
+            on_stop: awaited on the server's event loop when it stops; lets responses that never end, end.
+        """
+        # What a client does wrong is no concern of whoever reads the log.
+        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        self._listener = listener
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="on",
+                loop="asyncio",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                h11_max_incomplete_event_size=_LARGEST_HEAD,
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            ),
+            on_stop,
+        )
+
+    def run(self) -> None:
+        """Serve until :meth:`stop` is called; then the port is free."""
+        try:
+            self._server.run(sockets=[self._listener])
+        finally:
+            self._listener.close()
+
+    def stop(self) -> None:
+        """Stop soon: no new connections, and those that there are end with what they are being sent."""
+        self._server.should_exit = True
