@@ -11,9 +11,9 @@ import pytest
 from provisioner.cancellation import Cancellation
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError, UpstreamChangedError
 from provisioner.redaction import show_url
+from provisioner.remote.http.bandwidth import RateLimiter
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.http.pool import BarePool
-from provisioner.remote.http.rate_limit import RateLimiter
 from provisioner.remote.network import Network
 from tests.support.fake_time import FakeTime
 from tests.support.media import noise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import socket
 import subprocess
-import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +38,11 @@ def space_image(engine: Engine) -> Iterator[str]:
 
 
 def ask(port: int) -> Any:
-    """Ask the app; ``None`` as long as it does not listen."""
+    """Ask the app; ``None`` as long as nobody listens, or the progress page does."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
-            return json.load(answer)
-    except urllib.error.URLError:
+            return None if "X-Provisioner" in answer.headers else json.load(answer)
+    except (OSError, http.client.HTTPException):
         return None
 
 

@@ -30,10 +30,10 @@ from provisioner.errors import (
     SizeMismatchError,
 )
 from provisioner.remote.http import connections
+from provisioner.remote.http.bandwidth import RateLimiter
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.http.codings import FileForm
 from provisioner.remote.http.ranges import RangedFetch
-from provisioner.remote.http.rate_limit import RateLimiter
 from provisioner.remote.hub.client import HubClient
 from provisioner.remote.network import Network
 from provisioner.remote.transfers import Transfers

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from provisioner.remote.http.bandwidth import CHUNK
 from provisioner.remote.http.errors import transport_errors
-from provisioner.remote.http.rate_limit import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from provisioner.cancellation import Cancellation
+    from provisioner.remote.http.bandwidth import RateLimiter
     from provisioner.remote.http.connections import Response
-    from provisioner.remote.http.rate_limit import RateLimiter
 
 
 class BodyReader:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from provisioner.redaction import show_url, without_user
+from provisioner.remote.http.bandwidth import RateLimiter
 from provisioner.remote.http.bodies import BodyReader
 from provisioner.remote.http.codings import FileForm, codings_of
 from provisioner.remote.http.concurrency import Concurrency
@@ -22,7 +23,6 @@ from provisioner.remote.http.file_fetch import FileFetch
 from provisioner.remote.http.flow import Flow
 from provisioner.remote.http.headers import declared_length, range_of, total_size
 from provisioner.remote.http.local_files import is_local, local_size, read_local
-from provisioner.remote.http.rate_limit import RateLimiter
 from provisioner.remote.http.redirects import Requester
 from provisioner.remote.http.refusals import other_size, too_many_bytes
 from provisioner.remote.retry import Transient

@@ -15,7 +15,7 @@ from provisioner.errors import (
     UpstreamChangedError,
 )
 from provisioner.redaction import show_url
-from provisioner.remote.http.rate_limit import CHUNK
+from provisioner.remote.http.bandwidth import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
