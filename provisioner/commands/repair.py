@@ -44,9 +44,11 @@ def run(request: CommandRequest) -> CommandResult:
         progress.close()
     outcomes = sorted(repair.outcomes, key=lambda outcome: (outcome.checked.dataset, not outcome.checked.published))
     failed = [outcome for outcome in repair.outcomes if outcome.error is not None]
-    repaired = sum(1 for outcome in outcomes if outcome.done)
+    withdrawn = sum(1 for outcome in outcomes if outcome.is_withdrawn)
+    repaired = sum(1 for outcome in outcomes if outcome.done) - withdrawn
     lines = [outcome.line for outcome in outcomes]
     summary = f"{repaired} repaired, {len(failed)} not" if repaired or failed else "nothing to repair"
+    summary += f", {withdrawn} withdrawn" if withdrawn else ""
     lines.append(f"{sum(1 for outcome in outcomes if outcome.checked.version)} trees checked by their bytes: {summary}")
     document = {
         "volume": str(session.layout.root),

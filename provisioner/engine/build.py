@@ -148,6 +148,7 @@ class DataSetBuilder:
         parts: dict[str, Part] = {}
         missing: dict[Digest | str, list[Artifact]] = {}
         staged = self._tree.create()
+        self._limits.begin_tree()
         inventory = self._reader.inventory(measured=False)
         self._claims.clear()
         self._progress.begin_fetching(_total_size(resolved.artifacts))
@@ -169,7 +170,8 @@ class DataSetBuilder:
                 return self._collect_parts(resolved)
         self._plan_paths(missing)
         check_fits(self._step, [artifacts[0] for artifacts in missing.values()])
-        needed = deque(NeededFile(tuple(artifacts), self._local_copies.find(artifacts[0])) for artifacts in missing.values())
+        find = self._local_copies.find
+        needed = deque(NeededFile.found(tuple(artifacts), find(artifacts[0])) for artifacts in missing.values())
         missing.clear()
         self.fetched = tuple(file.artifact.name for file in needed if file.local_copy is None)
         with contextlib.closing(self._files):

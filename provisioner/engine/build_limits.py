@@ -64,6 +64,9 @@ class BuildLimits:
             ProvisionerError: the run must end.
         """
         self._volume.claim(self._build, artifacts, check_cancelled)
+
+    def begin_tree(self) -> None:
+        """Count anew what is written for the tree: it is begun."""
         self._build.taken_over = 0
         self.budget.clear_unpacked()
 
@@ -95,7 +98,7 @@ class BuildLimits:
             raise _larger_than_planned(self._recipe.label, f"{manifest.bytes:,} bytes", self._stated)
         if self._volume.limit is None:
             return
-        needed, left = manifest.bytes, self._volume.limit - self._volume.kept_bytes()
+        needed, left = manifest.bytes, self._volume.limit - self._volume.kept_bytes(self._build)
         if needed > left:
             shown, rest = format_pair(needed, max(0, left))
             raise NoRoomError(

@@ -84,7 +84,7 @@ class BuildProgress:
 
     def _show_unpacking(self) -> None:
         """Set the state to ``unpacking``, unless bytes are missing: an archive may be unpacked while it arrives."""
-        if self._status is not None and self._archives and not self._missing:
+        if self._status is not None and self._archives and (self._missing or 0) <= 0:
             self._status.set_state(self._id, "unpacking")
 
     def _bar(self, name: str) -> str:

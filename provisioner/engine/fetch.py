@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.answers import MAX_POINTER, is_pointer
 from provisioner.engine.fetch_threads import FileJob
 from provisioner.engine.unpack import ArrivingArchive
-from provisioner.errors import VolumeFullError
+from provisioner.errors import DigestMismatchError, ProvisionerError, VolumeFullError
 from provisioner.planning.capacity import LARGE, SMALL, most_bytes
 from provisioner.units import format_bytes, format_share
 from provisioner.volume.staging.blob import Blob
@@ -46,7 +46,16 @@ class NeededFile:
     artifacts: tuple[Artifact, ...]
     """At least one; repositories repeat licences and empty files."""
     local_copy: Path | None
-    """A file on this machine with the right digest; ``None``: they must be fetched."""
+    """A file on this machine that had the right digest; ``None``: they must be fetched."""
+    local_facts: tuple[int, ...] = ()
+    """What would be different if that file had been changed since it was hashed."""
+
+    @classmethod
+    def found(cls, artifacts: tuple[Artifact, ...], local_copy: Path | None) -> NeededFile:
+        """Return the bytes that some artifacts need, of which there may be a copy on this machine."""
+        with contextlib.suppress(OSError):
+            return cls(artifacts, local_copy, _facts_of(local_copy) if local_copy is not None else ())
+        return cls(artifacts, None)
 
     @property
     def artifact(self) -> Artifact:
@@ -115,7 +124,7 @@ class Fetcher:
         self._limits = limits
         self._retention = retention
         self.pointers: list[str] = []
-        """Paths of files that are Git LFS pointers, with the digest that their source states."""
+        """Paths of files that are Git LFS pointers although their digest is the one that their source states."""
 
     def fetch_all(self, files: Iterable[NeededFile], parts: dict[str, Part]) -> None:
         """Fetch everything, and add the parts of the tree to ``parts``, by content id; the first failure ends it.
@@ -145,11 +154,24 @@ class Fetcher:
     def _fetch(self, needed: NeededFile) -> dict[str, Part]:
         size = needed.exact_size
         if needed.local_copy is not None:
-            return self._use_local_copy(needed, needed.local_copy)
-        if needed.is_small and size is not None:
-            return self._fetch_small(needed, size)
+            try:
+                return self._use_local_copy(needed, needed.local_copy)
+            except (OSError, ProvisionerError) as error:
+                # It is somebody else's file: it may go, or change, at any time.
+                if isinstance(error, ProvisionerError) and _is_unchanged(needed):
+                    raise
+                self._threads.check_cancelled()
+                path = needed.local_copy
+                _LOGGER.warning("%s: %s cannot be used any more (%s); it is fetched", self._threads.label, path, error)
+                return self._fetch_alone(replace(needed, local_copy=None))
         if size is not None and needed.is_large:
             return self._fetch_in_ranges(needed, size)
+        return self._fetch_alone(needed)
+
+    def _fetch_alone(self, needed: NeededFile) -> dict[str, Part]:
+        """Fetch a file by one connection, whatever its size is."""
+        if needed.is_small and needed.exact_size is not None:
+            return self._fetch_small(needed, needed.exact_size)
         with self._open_blob(needed) as blob:
             self._report_resumed(needed, blob.have)
             parts: dict[str, Part] = {}
@@ -162,17 +184,23 @@ class Fetcher:
 
     def _use_local_copy(self, needed: NeededFile, path: Path) -> dict[str, Part]:
         _LOGGER.info("%s: %s is used, nothing is fetched", self._threads.label, path)
-        self._progress.add_present(path.stat().st_size)
-        parts = self._unpacker.unpack_file(needed.archives, path)
-        if not needed.plain:
-            return parts
-        if needed.is_small:
-            return self._write_small(needed, path.read_bytes())[0]
-        # The tree gets bytes of its own, whatever becomes of the copy.
-        with self._open_blob(needed) as blob:
-            _copy(path, blob, self._threads.check_cancelled)
-            sha256 = blob.seal()
-            return parts | self._move_in(needed, blob, blob.have, sha256)
+
+        def check_unchanged() -> None:
+            if not _is_unchanged(needed):
+                raise DigestMismatchError(f"{path} was changed while it was read")
+
+        size = path.stat().st_size
+        parts = self._unpacker.unpack_file(needed.archives, path, check_unchanged)
+        if needed.plain and needed.is_small:
+            parts |= self._write_small(needed, path.read_bytes())[0]
+        elif needed.plain:
+            # The tree gets bytes of its own, whatever becomes of the copy.
+            with self._open_blob(needed) as blob:
+                _copy(path, blob, self._threads.check_cancelled)
+                sha256 = blob.seal()
+                parts |= self._move_in(needed, blob, blob.have, sha256)
+        self._progress.add_present(size)
+        return parts
 
     def _fetch_small(self, needed: NeededFile, size: int) -> dict[str, Part]:
         parts: dict[str, Part] = {}
@@ -194,16 +222,18 @@ class Fetcher:
     def _fetch_in_ranges(self, needed: NeededFile, size: int) -> dict[str, Part]:
         with self._open_ranged_file(needed, size) as file:
             self._report_resumed(needed, file.have)
-            archives = [ArrivingArchive(self._unpacker, artifact, file) for artifact in needed.archives]
+            archives: list[ArrivingArchive] = []
             parts: dict[str, Part] = {}
 
             def unpack() -> None:
                 # Where the volume can hold it, the next archive arrives while this one is unpacked.
-                waits = self._threads.releasing_connection() if archives and self._keeps_archives else contextlib.nullcontext()
-                with waits:
-                    parts.update({archive.artifact.content_id: archive.part() for archive in archives})
+                if archives and self._keeps_archives:
+                    self._threads.release_connection()
+                parts.update({archive.artifact.content_id: archive.part() for archive in archives})
 
             try:
+                for artifact in needed.archives:
+                    archives.append(ArrivingArchive(self._unpacker, artifact, file))  # noqa: PERF401 - each has a thread to end
                 sha256 = self._transfers.fetch_ranges(needed.artifact, file, self._threads, self._arrived, unpack)
             except BaseException as error:
                 file.end(error)
@@ -277,6 +307,19 @@ def _dropped_if_full(staged: Blob | RangedFile) -> Iterator[None]:
     except VolumeFullError:
         staged.drop()
         raise
+
+
+def _facts_of(path: Path) -> tuple[int, ...]:
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _is_unchanged(needed: NeededFile) -> bool:
+    """Return whether the local copy is still the file that was hashed."""
+    try:
+        return needed.local_copy is not None and _facts_of(needed.local_copy) == needed.local_facts
+    except OSError:
+        return False
 
 
 def _copy(source: Path, blob: Blob, check_cancelled: Callable[[], None]) -> None:

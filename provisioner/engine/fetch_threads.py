@@ -122,14 +122,14 @@ class FetchThreads:
         self._work()
         while self._threads:
             self._threads.pop().join()
-        # They hold on to what the files became.
+        # Each job holds on to what its file became.
         self._jobs = _Jobs()
         if self._failures:
-            ours = [error for error in self._failures if isinstance(error, ProvisionerError)]
-            raise self._failures[0] if len(ours) < len(self._failures) else error_to_report(ours)
+            # What is not ours is a bug, or a limit of the machine: no other source would change that.
+            others = [error for error in self._failures if not isinstance(error, ProvisionerError)]
+            raise others[0] if others else error_to_report([e for e in self._failures if isinstance(e, ProvisionerError)])
 
-    @contextlib.contextmanager
-    def releasing_connection(self) -> Iterator[None]:
+    def release_connection(self) -> None:
         """Let another thread replace the calling one, whose job for a large file uses no connection from here to its end.
 
         If the job needs one after all, because what came is of no use, there is one more for that time.
@@ -142,7 +142,6 @@ class FetchThreads:
                 self._running_large -= 1
                 self._busy -= 1
                 self._changed.notify()
-        yield
 
     @contextlib.contextmanager
     def helping(self, fetch: RangedFetch) -> Iterator[None]:

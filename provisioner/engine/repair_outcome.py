@@ -23,11 +23,13 @@ class Outcome:
     """Names of the artifacts that were fetched."""
     error: ProvisionerError | None = None
     """Why it could not be repaired."""
+    is_withdrawn: bool = False
+    """It could not be repaired, and does not count as a version any more."""
 
     def as_record(self) -> dict[str, Any]:
         """Return the form in which ``--json`` carries it."""
         return self.checked.as_record() | {
-            "repaired": bool(self.done),
+            "repaired": bool(self.done) and not self.is_withdrawn,
             "done": self.done or None,
             "fetched": list(self.fetched),
             "error": self.error.as_record() if self.error else None,
@@ -41,4 +43,4 @@ class Outcome:
             return f"WRONG  {checked.label}: not repaired: {self.error.message}"
         if not self.done:
             return f"ok     {checked.label}: {checked.files:,} files, {format_bytes(checked.size)}"
-        return f"fixed  {checked.label}: {self.done}"
+        return f"{'GONE' if self.is_withdrawn else 'fixed':5}  {checked.label}: {self.done}"

@@ -114,9 +114,7 @@ class Reuse:
         with contextlib.ExitStack() as opened, disk_errors("reusing what is on the volume", self._tree.path):
             new = opened.enter_context(TreeWriter(self._tree.path))
             trees = _OpenTrees(opened)
-            found = opened.enter_context(
-                contextlib.closing(self._find_all(resolved.artifacts, candidates, opened, staged=staged))
-            )
+            found = opened.enter_context(contextlib.closing(self._find_all(resolved.artifacts, candidates, staged=staged)))
             for artifact, (part, candidate) in zip(resolved.artifacts, found, strict=True):
                 self._check_cancelled()
                 if part is None and candidate is not None:
@@ -128,7 +126,6 @@ class Reuse:
         self,
         artifacts: Sequence[Artifact],
         candidates: Mapping[str, Sequence[_Candidate]],
-        opened: contextlib.ExitStack,
         *,
         staged: bool,
     ) -> Generator[_Found]:
@@ -136,7 +133,8 @@ class Reuse:
         if not staged and not candidates:
             yield from itertools.repeat(_NOTHING, len(artifacts))
             return
-        pool = Pool(lambda: _OpenTrees(opened))
+        readers = contextlib.ExitStack()
+        pool = Pool(lambda: _OpenTrees(readers))
         turns = Turns()
 
         def find(artifact: Artifact, trees: _OpenTrees, check: Callable[[], None]) -> _Found:
@@ -152,10 +150,10 @@ class Reuse:
 
         runs = batches(artifacts, _bytes_to_hash)
         work = OrderedWork(find_files, runs, check_cancelled=self._check_cancelled, name="reuse")
-        found = itertools.chain.from_iterable(opened.enter_context(contextlib.closing(work.results())))
-        with pool.borrow() as trees:
-            for artifact, files in zip(artifacts, found, strict=True):
-                # All cores hash the files of one archive.
+        # The threads end before what they read is closed.
+        with readers, contextlib.closing(work.results()) as results, pool.borrow() as trees:
+            for artifact, files in zip(artifacts, itertools.chain.from_iterable(results), strict=True):
+                # Archives are not hashed ahead, since all cores hash the files of one: they have nothing in the results.
                 yield files if artifact.unpack == "none" else find(artifact, trees, self._check_cancelled)
 
     # --- parts that an earlier run staged ----------------------------------------------------------------------------
@@ -199,7 +197,8 @@ class Reuse:
     def _candidates_of_damaged(self, resolved: Resolved, damage: Damage) -> dict[str, list[_Candidate]]:
         """Return the artifacts of the damaged version of which no file is wrong.
 
-        Some may lack files that are the same in another artifact; all artifacts together lack none.
+        A file that two artifacts have in common is recorded under one of them only: one candidate alone may lack it, and all
+        together lack none.
         """
         tree = self._store.reader.tree_of(self._id, self._recipe.version)
         manifest = self._store.reader.manifest(self._id, self._recipe.version)
@@ -207,7 +206,8 @@ class Reuse:
             return {}
         wanted = {artifact.content_id for artifact in resolved.artifacts}
         entries = _by_artifact(entry for entry in manifest if entry.artifact in wanted)
-        if damage.receipt is not None and damage.receipt.pin == resolved.pin:
+        then = damage.receipt
+        if then is not None and resolved.pin and (then.pin, then.source_url) == (resolved.pin, resolved.url):
             # The artifacts are the same as then: one without entries has nothing that the others do not have.
             entries = {content_id: entries.get(content_id, []) for content_id in wanted}
         whole = damage.receipt.content_ids.keys() if damage.receipt is not None else ()

@@ -37,7 +37,7 @@ class Building:
     version: str
     label: str
     keys: frozenset[str] = frozenset()
-    """Of the artifacts that it fetches now, or has fetched from an earlier source: their files in staging are its own."""
+    """Of the current source's artifacts; no other build may fetch them meanwhile."""
     plain_keys: frozenset[str] = frozenset()
     """Of those that become part of the tree as they are."""
     taken_over: int = 0
@@ -110,13 +110,17 @@ class SharedVolume:
             in_use = {key for other in self._builds if other is not build for key in other.keys}
             return frozenset(build.keys | build.earlier_keys) - in_use
 
-    def kept_bytes(self) -> int:
-        """Return the bytes of all versions but those that are built, without what these share with them."""
+    def kept_bytes(self, build: Building | None = None) -> int:
+        """Return the bytes of all versions but those that are built, without what these share with them.
+
+        Args:
+            build: only what this one shares with others is left out; ``None``: what all of them share.
+        """
         receipts = self._store.reader.inventory(measured=False).receipts
         builds = tuple(self._builds)
-        built = {(build.dataset, build.version) for build in builds}
+        built = {(each.dataset, each.version) for each in builds}
         kept = sum(receipt.size for key, receipt in receipts.items() if key not in built)
-        return kept - sum(build.taken_over for build in builds)
+        return kept - sum(each.taken_over for each in builds if build is None or each is build)
 
     def _staged_for_volume(self) -> int:
         """Return the bytes in a staging directory elsewhere that will be on the volume: trees, and files that belong in them."""

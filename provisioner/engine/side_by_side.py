@@ -117,6 +117,10 @@ class SideBySide:
             except RuntimeError as error:
                 _LOGGER.warning("%s: %s: one data set is built after the other", attempt.step.recipe.label, error)
                 self._one_by_one = True
+            except BaseException:
+                # Nobody waits for a step that does not run.
+                self._running.remove(attempt)
+                raise
             else:
                 return
         if len(self._running) > 1:

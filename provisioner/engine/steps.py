@@ -17,6 +17,7 @@ from provisioner.engine.volume_session import now
 from provisioner.errors import (
     TRY_NEXT_AFTER,
     ArchiveTooLargeError,
+    ConfigurationError,
     NoRoomError,
     ProvisionerError,
     TreeTooLargeError,
@@ -104,7 +105,7 @@ class StepRunner:
                 self._cancellation.raise_if_requested()
                 try:
                     resolved = self._clients.sources.resolve(source)
-                except TRY_NEXT_AFTER:
+                except (*TRY_NEXT_AFTER, ConfigurationError):
                     continue
                 added += check_fits(step, resolved.artifacts, added=added)
                 break

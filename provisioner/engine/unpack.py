@@ -58,8 +58,15 @@ class Unpacker:
         self._check_cancelled = check_cancelled
         self._turn = threading.Lock()
 
-    def unpack_file(self, archives: Sequence[Artifact], path: Path) -> dict[str, Part]:
+    def unpack_file(
+        self, archives: Sequence[Artifact], path: Path, check_unchanged: Callable[[], None] = lambda: None
+    ) -> dict[str, Part]:
         """Unpack a verified file, once for each artifact that has its bytes, and return the parts by content id.
+
+        Args:
+            archives: the artifacts.
+            path: of the file.
+            check_unchanged: called when all is read; raises if the file is not what was verified any more.
 
         Raises:
             ProvisionerError: as :meth:`unpack`.
@@ -67,7 +74,7 @@ class Unpacker:
         parts = {}
         for artifact in archives:
             with LocalFile(path, artifact.name.rsplit("/", 1)[-1]) as archive:
-                parts[artifact.content_id] = self.unpack(artifact, archive)
+                parts[artifact.content_id] = self.unpack(artifact, archive, check_unchanged)
         return parts
 
     def unpack(self, artifact: Artifact, archive: Incoming, wait_verified: Callable[[], None] = lambda: None) -> Part:

@@ -128,6 +128,7 @@ class VersionRepairer:
             checked,
             "today's catalog does not describe this version, so that it cannot be fetched; its receipt was removed,"
             " and 'gc' removes the rest",
+            is_withdrawn=True,
         )
 
     def _rebuild(self, checked: Checked, recipe: Recipe) -> Outcome:
@@ -150,7 +151,7 @@ class VersionRepairer:
         finally:
             progress.finish()
         if not builder.fetched:
-            return Outcome(checked, "repaired from what was on the volume, nothing was fetched")
+            return Outcome(checked, "repaired from what was on this machine, nothing was fetched")
         more = f" and {len(builder.fetched) - _MAX_NAMES} more" if len(builder.fetched) > _MAX_NAMES else ""
         names = ", ".join(builder.fetched[:_MAX_NAMES]) + more
         return Outcome(checked, f"fetched {names}; the rest was kept", builder.fetched)

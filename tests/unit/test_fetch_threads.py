@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, cast
 
@@ -108,8 +107,8 @@ def test_a_thread_that_unpacks_is_replaced() -> None:
     threads, next_came = threads_of(1), threading.Event()
 
     def first() -> None:
-        with threads.releasing_connection():
-            assert next_came.wait(PATIENCE)
+        threads.release_connection()
+        assert next_came.wait(PATIENCE)
 
     threads.run([FileJob(first, is_large=True), FileJob(next_came.set, is_large=True)], files_at_once=lambda: 1)
     assert next_came.is_set()
@@ -135,8 +134,7 @@ def test_a_replacement_is_waited_for_only_when_it_runs(monkeypatch: pytest.Monke
         start(thread)
 
     def fetch() -> None:
-        with threads.releasing_connection():
-            pass
+        threads.release_connection()
 
     monkeypatch.setattr(threading.Thread, "start", watched)
     threads.run([FileJob(fetch, is_large=True) for _ in range(8)], files_at_once=lambda: 2)
@@ -162,8 +160,9 @@ def test_a_system_that_allows_few_threads(monkeypatch: pytest.MonkeyPatch, allow
 
     def job(number: int) -> FileJob:
         def fetch() -> None:
-            with threads.releasing_connection() if number % 3 == 0 else contextlib.nullcontext():
-                fetched.append(number)
+            if number % 3 == 0:
+                threads.release_connection()
+            fetched.append(number)
 
         return FileJob(fetch, is_large=number % 3 == 0)
 
@@ -171,6 +170,27 @@ def test_a_system_that_allows_few_threads(monkeypatch: pytest.MonkeyPatch, allow
     threads.run([job(number) for number in range(20)], files_at_once=lambda: 8)
     assert sorted(fetched) == list(range(20))
     assert refused
+
+
+def test_an_error_that_is_not_ours_comes_first() -> None:
+    """What no other source would change is raised, whatever else has failed before it."""
+    threads, both = threads_of(2), threading.Barrier(2)
+
+    def fail_with(error: BaseException) -> Callable[[], None]:
+        def act() -> None:
+            both.wait(PATIENCE)
+            raise error
+
+        return act
+
+    with pytest.raises(MemoryError):
+        threads.run(
+            [
+                FileJob(fail_with(RemoteUnavailableError("gone")), is_large=False),
+                FileJob(fail_with(MemoryError()), is_large=False),
+            ],
+            files_at_once=lambda: 2,
+        )
 
 
 def test_the_first_failure_ends_it() -> None:
