@@ -6,11 +6,13 @@ each other. What is decided without touching either belongs in :mod:`provisioner
 
 In the order of a run:
 
-1. ``installation`` reads settings and catalog; ``request`` turns the settings into a request for the planner.
+1. ``installation`` reads settings and catalog; ``references`` adds what was asked for without an entry; ``request`` turns the
+   settings into a request for the planner.
 2. ``run`` is the story of a whole run. ``volume_session`` is its access to the volume (directories, store, lock), and
    ``clients`` its access to the network. ``supervise`` lets it work on a second thread, so that signals and the deadline are
    answered at once.
-3. ``view`` compares what the volume holds with what was asked for. With nothing to do the run ends here.
+3. ``view`` compares what the volume holds with what was asked for, and ``resumption`` counts what is staged already. With
+   nothing to do the run ends here.
 4. ``repository_step`` makes sure that the user's data-set repositories exist: those of ``repository_requests``, with the first
    files of ``repository_template``.
 5. ``steps`` carries out the plan, several data sets at once where it has space for them: ``side_by_side`` starts them, and
@@ -25,8 +27,8 @@ In the order of a run:
    - ``build_limits`` is charged with every byte before it is written, and refuses what the plan or the volume does not allow.
 
 6. ``status_file`` and ``build_progress`` tell how the run gets on; ``app_files`` writes ``provision.env`` and
-   ``ATTRIBUTION.md``; ``result`` says how the run ended.
+   ``ATTRIBUTION.md``; ``result`` says how the run ended, and ``run_log`` logs it.
 
 Beside a run: ``verification`` compares trees with their manifests, and ``repair`` repairs what it finds, one version at a time
-(``version_repair``, ``repair_outcome``).
+(``version_repair``, ``repair_outcome``); ``learn_digest`` fetches a file of which nobody states a digest, for a catalog entry.
 """

@@ -38,8 +38,8 @@ class BuildLimits:
         self.most_tree_bytes = most_bytes(replace(self._stated, estimate=True)) if self._stated else None
         """How many bytes may be written for the tree, by the size that the catalog states; ``None``: it states none.
 
-        The number speaks of the data set as a whole, by whatever source, with or without what lies beside the data; exact are
-        the sizes of files, of archives and of repositories. So it is taken as an estimate, also where it is not called one.
+        The same number holds for all sources of the data set, which may differ in what lies beside the data. So it gets the
+        margin of an estimate, also where it is not called one.
         """
         self._build = Building(recipe.dataset.id, recipe.version, recipe.label)
         planned = [Bound(self._planned_rest, self._too_large)] if self.most_tree_bytes is not None else []

@@ -63,7 +63,7 @@ class CompletedTree:
 
         Raises:
             BrokenArchiveError: there is no file in it.
-            SizeMismatchError, NoRoomError: it is larger than the catalog says, or than the volume may hold.
+            TreeTooLargeError, NoRoomError: it is larger than the catalog says, or than the volume may hold.
             UnsafeArchiveError: a link leads out of the tree, or out of the directory that its archive was unpacked into.
             VolumeError: the tree is not what was put there, the volume cannot hold all its names, or the volume failed.
         """

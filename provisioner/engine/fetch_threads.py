@@ -60,7 +60,7 @@ class _Jobs:
 
 
 class FetchThreads:
-    """As many threads as requests are worth while, over all files of one source; more are started when more are."""
+    """The threads for the files of one source: more are started while ``connections()`` allows more."""
 
     def __init__(self, connections: Callable[[], int], *, label: str, check_cancelled: Callable[[], None]) -> None:
         """Prepare; no thread is started yet.

@@ -123,7 +123,8 @@ class Repair:
         versions = [version for version in self._store.reader.versions(dataset) if self._is_complete(dataset, version)]
         if len(versions) != 1:
             raise DamagedTreeError(
-                f"{dataset}: {len(versions) or 'none'} of its versions could be published at datasets/{dataset}",
+                f"{dataset}: {len(versions) or 'none'} of its versions could be published at datasets/{dataset}"
+                + (", and nothing says which" if versions else ""),
                 hint="'provision' publishes the one that is asked for, and fetches it if it is not there.",
             )
         self._store.published.switch(dataset, versions[0])

@@ -52,7 +52,7 @@ class StagedTree:
             layout: the volume's directories.
             dataset: its id.
             version: the version that is built.
-            keeps_archives: archives stay in staging until everything is published, so that a record may be lost.
+            keeps_archives: archives stay in staging until the tree is complete, so that a record may be lost until then.
             check_cancelled: raises when the run must end.
         """
         self._staging = layout.staging

@@ -31,7 +31,7 @@ _PATIENCE_SECONDS: Final = 0.2
 
 
 class StatusFile:
-    """The status file of one run, which holds the volume's lock from :meth:`open` until the file is closed.
+    """The status file of one run, which must hold the volume's lock from :meth:`open` to :meth:`close`.
 
     Two threads write it: the one that works, and the one that answers signals.
     """
@@ -49,9 +49,9 @@ class StatusFile:
         self._is_newer = is_newer(read_json(session.layout.status), SCHEMA_VERSION)
         """A newer version of the program wrote the file: it is left alone."""
         self.was_opened = False
-        """The file speaks of this run."""
+        """:meth:`open` has succeeded."""
         self._is_open = False
-        """It does not say yet how the run ended."""
+        """The end of the run is not written yet."""
         self._writing = threading.Lock()
         self._path = session.layout.status
         self._session = session

@@ -61,7 +61,7 @@ def supervise(work: Callable[[], T], cancellation: Cancellation, tick: Callable[
 
 @contextlib.contextmanager
 def machine_limits() -> Iterator[None]:
-    """Raise our error in the block where the machine allows no more threads or no more memory.
+    """Turn the interpreter's errors about threads and memory, in the block, into ours.
 
     Raises:
         ConfigurationError: in place of ``MemoryError``, and of the ``RuntimeError`` about a thread that cannot be started.

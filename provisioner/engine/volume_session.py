@@ -44,7 +44,7 @@ class VolumeSession:
     """One process's access to one volume."""
 
     def __init__(self, settings: Settings, cancellation: Cancellation) -> None:
-        """Read nothing but the mount's kind.
+        """Read the mount's kind and, with a staging directory elsewhere, the volume's identity.
 
         Args:
             settings: what the user asked for.
