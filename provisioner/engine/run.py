@@ -83,6 +83,8 @@ class Run:
         self._planned: Mapping[str, Any] | None = None
         """What the status would say if the plan were carried out now."""
         self._begun = time.monotonic()
+        self._latest: View | None = None
+        """What was found when the volume was looked at last."""
         self._status: StatusFile | None = None
         """``None``: the plan is not being carried out yet."""
 
@@ -181,6 +183,8 @@ class Run:
             with self.session.lock(waits=not view.has_all_data):
                 return self._provision_locked()
         except (VolumeNotWritableError, VolumeError, LockTimeoutError) as error:
+            # What was missing at first may have been published since: by this run, or by the one that holds the lock.
+            view = self._view() if isinstance(error, LockTimeoutError) else self._latest or view
             has_begun = self._status is not None and self._status.was_opened
             if has_begun and not _may_end_well(view, error):
                 raise
@@ -189,6 +193,7 @@ class Run:
     def _provision_locked(self) -> Result:
         view = self._view()
         if view.is_satisfied:
+            self._planned = view.status
             log_nothing_to_do(view.plan, " any more, another run has done it")
             return view.result()
         self._refuse_downloads(view.plan)
@@ -202,7 +207,8 @@ class Run:
             raise
 
     def _view(self) -> View:
-        return view_volume(self.session, self._references, self._repositories, self._app_files)
+        self._latest = view_volume(self.session, self._references, self._repositories, self._app_files)
+        return self._latest
 
     def _view_with_references(self) -> View:
         view = self._view()

@@ -330,6 +330,24 @@ def test_who_has_all_does_not_wait(shelf: Shelf, volume: Volume, hub: HubServer)
     assert busy.wait().code == 0
 
 
+def test_the_other_writer_publishes_what_was_missing(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """A run that gives up waiting for the lock looks again: what it wanted may be there by now."""
+    shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
+    shelf.add("beta", shelf.file("two.tar.gz", some_files("two")))
+    first, second = held_after(hub, "*/one.tar.gz", None), held_after(hub, "*/two.tar.gz", None)
+    busy = volume.start()
+    assert first.wait_reached()
+    assert second.wait_reached()
+    waiting = volume.start(DATASETS="alpha", LOCK_TIMEOUT="4")
+    waiting.wait_line("Waiting for")
+    first.release()
+    outcome = waiting.wait()
+    assert outcome.code == 0, outcome.err
+    assert volume.published == ["alpha"]
+    second.release()
+    assert busy.wait().code == 0
+
+
 def test_only_a_repository_is_missing(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
     """With all data there, a run that lacks only a repository does not wait for the lock, and records nothing without it."""
     shelf.add("alpha", shelf.file("one.tar.gz", some_files("one")))
