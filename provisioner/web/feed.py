@@ -99,17 +99,22 @@ class Feed:
 
     def main_html(self) -> bytes:
         """Return what the page shows, on one line."""
-        return self._once("main", lambda: render_main(self.latest, self.history, self._catalog, time.time()))
+
+        def render() -> str:
+            # A line end would end the data of an event.
+            return " ".join(render_main(self.latest, self.history, self._catalog, time.time()).splitlines())
+
+        return self._once("main", render)
 
     def page_html(self) -> bytes:
         """Return the whole page."""
-        return render_page(self.latest, self.main_html().decode()).encode()
+        return self._once("page", lambda: render_page(self.latest, self.main_html().decode()))
 
     def _once(self, name: str, render: Callable[[], str]) -> bytes:
         """Return the rendered text of this version, which all readers share."""
         version, text = self._rendered.get(name, (-1, b""))
         if version != self.version:
-            text = " ".join(render().split("\n")).encode()
+            text = render().encode()
             self._rendered[name] = (self.version, text)
         return text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 MOST_POINTS: Final = 240
-"""When there are more, each two neighbours become one."""
+"""An even number. When there are more, each two neighbours become one."""
 
 
 class History:
@@ -29,10 +29,11 @@ class History:
         self._pending.append(rate)
         if len(self._pending) < self._samples_per_point:
             return
-        self.rates.append(sum(self._pending) / len(self._pending))
-        self._pending.clear()
-        if len(self.rates) > MOST_POINTS:
-            pairs = zip(self.rates[::2], self.rates[1::2], strict=False)
+        if len(self.rates) == MOST_POINTS:
+            pairs = zip(self.rates[::2], self.rates[1::2], strict=True)
             self.rates = [(one + other) / 2 for one, other in pairs]
             self._samples_per_point *= 2
             self.seconds *= 2
+            return  # what is pending is half of the next point now
+        self.rates.append(sum(self._pending) / len(self._pending))
+        self._pending.clear()

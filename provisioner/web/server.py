@@ -25,6 +25,8 @@ _LARGEST_HEAD: Final = 16 << 10
 """Bytes of a request's line and headers."""
 _BUFFERED: Final = 32 << 10
 """Bytes that wait for one reader, beside the event that is being sent."""
+_KERNEL_BUFFER: Final = 64 << 10
+"""Bytes that the kernel keeps for one reader."""
 _GRACE_SECONDS: Final = 1
 """How long responses may take to end once the server stops."""
 
@@ -42,7 +44,7 @@ class BoundedProtocol(H11Protocol):
         self._abort_after(HEAD_SECONDS)
         if len(self.connections) > MOST_CONNECTIONS:
             stalled = (each for each in self.connections if isinstance(each, BoundedProtocol) and each.is_stalled)
-            next(stalled, self).transport.abort()
+            next(stalled, self).abort()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent; once its first request is complete, it has time."""
@@ -70,9 +72,13 @@ class BoundedProtocol(H11Protocol):
         self._cancel_timer()
         super().connection_lost(exc)
 
+    def abort(self) -> None:
+        """Close the connection at once, with what waits for its client."""
+        self.transport.abort()
+
     def _abort_after(self, seconds: float) -> None:
         self._cancel_timer()
-        self._timer = self.loop.call_later(seconds, self.transport.abort)
+        self._timer = self.loop.call_later(seconds, self.abort)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -92,7 +98,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             if isinstance(connection, BoundedProtocol):
-                connection.transport.abort()
+                connection.abort()
         await asyncio.sleep(0)  # for the transports to close their sockets
 
 
@@ -129,7 +135,10 @@ class PageServer:
             on_stop: awaited on the server's event loop when it stops; lets responses that never end, end.
         """
         # What a client does wrong is no concern of whoever reads the log.
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+        for name in ("uvicorn", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        # Connections inherit it; otherwise the kernel would keep megabytes for each reader that is slow.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
         self._listener = listener
         self._server = _Server(
             uvicorn.Config(
