@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from provisioner.cancellation import Cancellation
 from provisioner.cli.handoff import exec_app, find_app, original_mask
 from provisioner.cli.output import Output
-from provisioner.cli.parser import DEFAULT_COMMAND, parse_options, take_apart
+from provisioner.cli.parser import DEFAULT_COMMAND, AnsweredError, parse_options, take_apart
 from provisioner.cli.signals import listen
 from provisioner.cli.streams import flush_quietly, secure_streams, use_utf8_for_names
 from provisioner.commands.registry import COMMANDS
@@ -53,8 +53,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         with machine_limits():
             _execute(arguments, environ, redactor, output)
         return output.end()
-    except SystemExit as answered:  # --help, --version
-        return int(answered.code or 0) or output.end()
+    except AnsweredError as answered:
+        output.print_help(answered.text)
+        return output.end()
     except KeyboardInterrupt:  # only commands that do not handle signals, such as 'init' while it asks
         return output.report(InterruptedBySignal(signal.SIGINT))
     except ProvisionerError as error:

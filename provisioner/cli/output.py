@@ -41,6 +41,10 @@ class Output:
         self._failure: OSError | None = None
         """Why standard output takes nothing any more."""
 
+    def print_help(self, text: str) -> None:
+        """Print what ``--help`` or ``--version`` asks for, also with ``--json``."""
+        self._write(text)
+
     def print_line(self, text: str) -> None:
         """Print a line for people; with ``--json``, print nothing."""
         if not self.json:

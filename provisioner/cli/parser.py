@@ -56,6 +56,14 @@ class Invocation:
     """The command was written; without one, ``--help`` is about the whole program."""
 
 
+class AnsweredError(SystemExit):
+    """``--help`` or ``--version`` was asked for; ``text`` is what is to be printed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(0)
+        self.text = text
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that raises :class:`UsageError` instead of ending the process."""
 
@@ -69,6 +77,10 @@ class _Parser(argparse.ArgumentParser):
         self.description, self.epilog = self._explain()
         return super().format_help()
 
+    def _print_message(self, message: str, file: object = None) -> NoReturn:  # noqa: ARG002 - as in the class above
+        # argparse would ignore that it cannot be written.
+        raise AnsweredError(message)
+
     def error(self, message: str) -> NoReturn:
         raise self._usage_error(message[:1].upper() + message[1:])
 
@@ -79,7 +91,7 @@ class _Parser(argparse.ArgumentParser):
 
         Raises:
             UsageError: the words cannot be understood; the hint names the option that was probably meant.
-            SystemExit: ``--help`` or ``--version`` was asked for, and was answered.
+            AnsweredError: ``--help`` or ``--version`` was asked for.
         """
         takes_names = any(not action.option_strings for action in self._actions)
         parse = self.parse_known_intermixed_args if takes_names else self.parse_known_args
@@ -155,7 +167,7 @@ def parse_options(invocation: Invocation) -> argparse.Namespace:
 
     Raises:
         UsageError: it cannot be understood.
-        SystemExit: ``--help`` or ``--version`` was asked for, and was answered.
+        AnsweredError: ``--help`` or ``--version`` was asked for.
     """
     command = COMMANDS[invocation.command]
     parser = _command_parser(command) if invocation.explicit else _program_parser()

@@ -320,7 +320,8 @@ class Mixture:
 
     def _build(self, version: str, artifacts: list[Artifact]) -> None:
         recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=version, label=ID, layout="raw")
-        recipe.dataset = SimpleNamespace(id=ID, layout="raw", unpacked_size=None, license=SimpleNamespace(spdx="CC-BY-4.0"))
+        terms = SimpleNamespace(spdx="CC-BY-4.0")
+        recipe.dataset = SimpleNamespace(id=ID, layout="raw", unpacked_size=None, license=terms, facts=None)
         retention = self._random.choice(("at_once", "one_by_one", "streamed"))
         step: Any = SimpleNamespace(recipe=recipe, id=ID, retention=retention, available_bytes=None, download=None)
         resolved = Resolved("url", "", "", tuple({artifact.content_id: artifact for artifact in artifacts}.values()))

@@ -99,7 +99,10 @@ class HubCache:
             if receipt is not None and manifest is not None and place is not None and is_directory(place):
                 _remove_links(place, receipt.pin, _own_etags(place, manifest, tree, record), manifest)
                 _remove_empty(place, receipt)
-            self._layout.cache_record(dataset, version).unlink(missing_ok=True)
+            path = self._layout.cache_record(dataset, version)
+            # A link in the place of the records' directory is not ours to follow.
+            if is_directory(path.parent):
+                path.unlink(missing_ok=True)
         if place is not None and self.directory is not None:
             self._show_again(place.name, dataset, version)
 
@@ -163,7 +166,9 @@ class HubCache:
             "shown": not problem,
             "foreign": foreign,
         }
-        write_json(self._layout.cache_record(dataset, version), record)
+        path = self._layout.cache_record(dataset, version)
+        make_plain_directory(path.parent)
+        write_json(path, record)
         if problem:
             _LOGGER.warning("%s: not shown in the Hub client's cache %s: %s", receipt.label, self.directory, problem)
             with contextlib.suppress(OSError):
