@@ -97,7 +97,8 @@ def _phases(catalog: Catalog) -> list[str]:
         "## Phases and the disk they need\n",
         *_table(["phase", "data sets", "download", "unpacked", "free space for a first run"], rows),
         "The free space is the peak: while a data set is unpacked, the volume holds its archives, its tree, and the trees of the",
-        "data sets before it. With less free space, archives are unpacked one by one, or as they arrive without being stored.",
+        "data sets before it. With more, several data sets are built at the same time (the peak that `plan` shows counts them",
+        "together); with less, archives are unpacked one by one, or as they arrive without being stored.",
         "What still does not fit is skipped, lowest priority first.\n",
     ]
 

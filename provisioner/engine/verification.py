@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.document import nearest
+from provisioner.catalog.references import is_reference
 from provisioner.errors import NotFoundError
 from provisioner.volume.store.finding import Finding
 from provisioner.volume.store.tree_check import check_tree
@@ -189,7 +190,10 @@ def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
     present = store.reader.datasets()
     for name in ids:
         if name not in present:
-            hint = "Versions are checked whole: leave out the split." if ":" in name else nearest(name, present)
+            has_split = ":" in name and not is_reference(name)
+            hint = "Versions are checked whole: leave out the split." if has_split else nearest(name, present)
+            if is_reference(name):
+                hint = "Write it as 'status' shows it, or use its path below datasets/."
             raise NotFoundError(f"{name!r} is not on the volume {store.layout.root}; nothing was done", hint=hint)
     if not present:
         raise NotFoundError(

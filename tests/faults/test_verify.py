@@ -138,6 +138,7 @@ def test_by_name(volume: Volume) -> None:
     assert unknown.code == 66
     assert "Did you mean 'alpha'" in unknown.err
     assert "leave out the split" in volume.run("verify", "alpha:test").err
+    assert "its path below datasets/" in volume.run("verify", "https://files.example.org/other.tar.gz").err
 
 
 def test_a_shared_file_is_wrong_in_each_version(pair: Shelf, volume: Volume) -> None:
