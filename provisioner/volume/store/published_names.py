@@ -173,22 +173,24 @@ class PublishedNames:
 
     def _switch_link(self, dataset: str, version: str) -> bool:
         """Replace the link in one step; ``False``: this volume has no links."""
-        path = self._layout.published(dataset)
-        new = path.with_name(temporary_name())
+        path, target = self._layout.published(dataset), self._layout.link_target(dataset, version)
+        if self.look(dataset).form == "none" and is_directory(path):
+            path.rmdir()  # it is empty, or it would be foreign
         try:
-            new.symlink_to(self._layout.link_target(dataset, version), target_is_directory=True)
+            # Only a link that takes the place of another one is made under a name of its own first.
+            new = path.with_name(temporary_name()) if os.path.lexists(path) else path
+            new.symlink_to(target, target_is_directory=True)
         except OSError as error:
             if error.errno in _NO_LINKS:
                 _LOGGER.info("This volume has no symbolic links: datasets/%s becomes the directory itself", dataset)
                 return False
             raise
-        try:
-            if self.look(dataset).form == "none" and is_directory(path):
-                path.rmdir()  # it is empty, or it would be foreign
-            os.replace(new, path)
-        except OSError:
-            new.unlink()
-            raise
+        if new != path:
+            try:
+                os.replace(new, path)
+            except OSError:
+                new.unlink()
+                raise
         fsync_directory(path.parent)
         if not path.is_dir():
             raise VolumeError(
