@@ -8,16 +8,14 @@ import signal
 import socket
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.media import noise
-from tests.support.page import PageClient, free_port
+from tests.support.page import MB, Held, PageClient, free_port, offer_four
 from tests.support.program import TOKEN, wait_until
-from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,55 +23,19 @@ if TYPE_CHECKING:
 
     from tests.support.hub_server import HubServer
     from tests.support.page import Answer
-    from tests.support.program import Running
     from tests.support.shelf import Shelf
     from tests.support.volume import Volume
 
-MB: Final = 10**6
-OTHERS: Final = ("small", "gone", "closed")
-"""All data sets but the large one."""
 STRICT: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none';"
     " form-action 'none'; frame-ancestors "
 )
 
 
-class Held:
-    """A run that is half through a file, and goes on when it is told to."""
-
-    def __init__(self, volume: Volume, hub: HubServer, *app: str, **settings: str) -> None:
-        """Start it, and wait until it is there and its page answers."""
-        self.gate = hub.faults.gate(hub.faults.add("gate", path="*big.bin", after=2 * MB, gate="half").gate)
-        settings = {"PROGRESS_PORT": str(free_port()), "CONNECTIONS": "4", **settings}
-        self.page = PageClient(int(settings["PROGRESS_PORT"]))
-        self.run: Running = volume.start(*app, **settings)
-        assert self.gate.wait_reached()
-        self.page.wait_up()
-        wait_until(lambda: self.status()["datasets"]["big"]["bytes_done"] == 2 * MB, "half of it is here")
-        others = ["ready", "failed", "skipped"]
-        wait_until(lambda: [self.status()["datasets"][name]["state"] for name in OTHERS] == others, "the others are done")
-
-    def status(self) -> Any:
-        """Return the status document that the page shows."""
-        return self.page.get("/status.json").json
-
-    def metrics(self) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-        """Return the metrics as the official parser reads them: by name, then by labels."""
-        found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
-        for family in text_string_to_metric_families(self.page.get("/metrics").text):
-            for sample in family.samples:
-                found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
-        return found
-
-
 @pytest.fixture
 def shop(shelf: Shelf) -> Shelf:
-    """Return a catalog of four data sets: a small one, a large one, one that is not there, and one that is not allowed."""
-    shelf.add("small", shelf.file("small.tar.gz", some_files("small")), priority=5)
-    shelf.add("big", shelf.raw("big.bin", noise("big", 4 * MB)), priority=2, title="Big <i>& bold</i>", commercial="verify")
-    gone = shelf.raw("gone.bin", b"gone") | {"url": "https://files.example.org/nowhere.bin"}
-    shelf.add("gone", gone, priority=4, optional=True)
-    shelf.add("closed", shelf.raw("closed.bin", b"closed"), commercial="forbidden")
+    """Return a catalog of four data sets that end differently."""
+    offer_four(shelf)
     return shelf
 
 
