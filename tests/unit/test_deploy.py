@@ -1,16 +1,22 @@
-"""The examples for Compose and Kubernetes are right for the catalog and the program that they belong to."""
+"""The examples for Compose, Kubernetes and monitoring are right for the catalog and the program that they belong to."""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from typing import Any, Final
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from provisioner.catalog.parse import parse_catalog
 from provisioner.planning.plan import phase_peak
+from provisioner.reporting.observation import Counters, Observation
 from provisioner.settings.settings import SETTINGS
+from provisioner.web.metrics import exposition
 from tests.support.program import CHECKOUT, REAL_CATALOG
 
 KUBERNETES: Final = CHECKOUT / "deploy" / "kubernetes" / "provisioned-app.yaml"
@@ -58,3 +64,49 @@ def test_compose_passes_on_settings_that_exist() -> None:
     described = yaml.safe_load((CHECKOUT / "compose.yaml").read_text("utf-8"))
     known = {name for setting in SETTINGS for name in setting.names} | {f"{setting.name}_FILE" for setting in SETTINGS}
     assert set(described["services"]["provision"]["environment"]) <= known
+
+
+# --- monitoring -----------------------------------------------------------------------------------------------------------
+
+MONITORING: Final = CHECKOUT / "deploy" / "monitoring"
+METRIC: Final = re.compile(r"\bprovisioner_[a-z_]+")
+
+
+def exposed() -> set[str]:
+    """Return the names of all metrics that a run can have."""
+    record = {"state": "ready", "bytes_done": 1, "bytes_total": 1}
+    amounts = {"bytes_done": 1, "bytes_total": 1, "rate_bytes_per_second": 1, "eta_seconds": 1}
+    times = dict.fromkeys(("started_at", "updated_at", "finished_at"), "2026-01-01T00:00:00Z")
+    volume = {"used_bytes": 1, "free_bytes": 1, "limit_bytes": 1}
+    document = {"state": "ready", "datasets": {"a": record}, "volume": volume, **amounts, **times}
+    counters = Counters(1, {"fetching": 1.0}, {("host", "200"): 1}, {"http_503": 1})
+    text = exposition(Observation(document, counters=counters), "")[0].decode()
+    return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+
+
+def test_every_metric_is_documented_and_has_a_unit() -> None:
+    """docs/operations.md has each metric, and names follow the conventions: base units, `_total` for what only grows."""
+    documented = set(METRIC.findall((CHECKOUT / "docs" / "operations.md").read_text("utf-8")))
+    assert documented == exposed()
+    assert all(re.search(r"_(bytes|seconds|per_second|info|state|datasets|total)$", name) for name in exposed())
+
+
+def test_dashboard_and_alerts_use_metrics_that_there_are() -> None:
+    """The expressions of the dashboard and of the alerts name metrics of the program and no others."""
+    dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text("utf-8"))
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    groups = yaml.safe_load((MONITORING / "alerts.yaml").read_text("utf-8"))["groups"]
+    rules = [rule["expr"] for group in groups for rule in group["rules"]]
+    assert len(rules) == 3
+    for expression in [*expressions, *rules]:
+        names = METRIC.findall(expression)
+        assert names
+        assert set(names) <= exposed(), expression
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool here (Debian's package prometheus)")
+def test_alerts_fire_when_they_should() -> None:
+    """Prometheus' own tool accepts the rules, and they fire in the cases of their test file alone."""
+    for words in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts.test.yaml"]):
+        subprocess.run(["promtool", *words], cwd=MONITORING, check=True, capture_output=True)
