@@ -136,6 +136,12 @@ _ALL: Final = (
     Command("repo", "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub", _HUB),
     Command("init", "ask on a terminal for token, repository, phase and licences; write .env for Compose"),
     Command(
+        "report",
+        "write one HTML page on the last run: what came from where, how long, how fast, what was asked again",
+        (NotFoundError, VolumeError),
+        "the report was written",
+    ),
+    Command(
         "serve",
         "serve the status page, metrics and health endpoints of the volume until a signal comes",
         success="it ended by itself",

@@ -24,7 +24,9 @@ from provisioner.engine.view import plan_run, view_volume
 from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import LockTimeoutError, ProvisionerError, VolumeError, VolumeNotWritableError
 from provisioner.reporting.observation import Counters, Observation
+from provisioner.reporting.run_record import run_record
 from provisioner.volume.fs.mounts import is_persistent
+from provisioner.volume.store.json_file import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,8 +149,18 @@ class Run:
             stage_seconds=status.board.stage_seconds() if status else {},
             requests=tally.requests,
             retries=tally.retries,
+            repeated=tally.repeated,
+            dataset_seconds=status.board.dataset_seconds() if status else {},
         )
-        return Observation(status.present() if status else self._planned, counters=counters)
+        document = status.present() if status else self._planned
+        return Observation(document, counters=counters, throughput=self._progress.throughput())
+
+    def _keep_record(self) -> None:
+        """Write what a report needs to know of this run; without it the run is as good."""
+        try:
+            write_json(self.session.layout.run_record, run_record(self.observe()), durable=False)
+        except ProvisionerError as error:
+            _LOGGER.debug("No record of the run is kept: %s", error.message)
 
     def _record_early_end(self, error: BaseException) -> None:
         """Write why the plan is not carried out to its end, unless that is written; the lock is held."""
@@ -156,6 +168,7 @@ class Run:
         state: RunState = "failed" if reason is None else "interrupted"
         known = reason or (error if isinstance(error, ProvisionerError) else None)
         if self._status is not None and self._status.close_early(state, known):
+            self._keep_record()
             log_interruption(state, seconds=time.monotonic() - self._begun, fetched_bytes=self._progress.moved_bytes)
 
     def _tick(self) -> None:
@@ -265,6 +278,7 @@ class Run:
             store.cleaner.clear_abandoned([step.id for step in plan.steps], time.time())
         inventory = store.reader.inventory()
         status.close(state, error, inventory)
+        self._keep_record()
         log_end(
             state,
             plan,

@@ -167,7 +167,7 @@ class Retry:
                     raise self._gave_up(name, tries, now - first, wait if wait > left else None, error) from error
                 _LOGGER.warning("%s: %s; asking again in %.1f s", name, error.message, wait)
                 if self._tally is not None:
-                    self._tally.count_retry(error.cause)
+                    self._tally.count_retry(name, error.cause)
                 if error.throttled:
                     with self._remote.lock:
                         self._remote.not_before = max(self._remote.not_before, now + wait)

@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from provisioner.redaction import redact_line
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,6 +16,8 @@ FAILED: Final = "failed"
 OTHER_HOSTS: Final = "other"
 """Stands for all hosts after the first :data:`_MOST_HOSTS`: redirects may lead to any number of them."""
 _MOST_HOSTS: Final = 50
+_MOST_REPEATED: Final = 200
+"""Requests that are remembered by name."""
 
 
 class RequestTally:
@@ -25,6 +29,7 @@ class RequestTally:
         self._hosts: set[str] = set()
         self._requests: Counter[tuple[str, str]] = Counter()
         self._retries: Counter[str] = Counter()
+        self._repeated: Counter[tuple[str, str]] = Counter()
 
     def count(self, host: str, outcome: int | str) -> None:
         """Count a request.
@@ -38,10 +43,18 @@ class RequestTally:
                 self._hosts.add(host)
             self._requests[host if host in self._hosts else OTHER_HOSTS, str(outcome)] += 1
 
-    def count_retry(self, cause: str) -> None:
-        """Count a request, or the rest of one, that is sent again, by one of a few words for its cause."""
+    def count_retry(self, what: str, cause: str) -> None:
+        """Count a request, or the rest of one, that is sent again.
+
+        Args:
+            what: names the request, as in messages.
+            cause: one of a few words.
+        """
+        key = redact_line(what), cause
         with self._lock:
             self._retries[cause] += 1
+            if key in self._repeated or len(self._repeated) < _MOST_REPEATED:
+                self._repeated[key] += 1
 
     @property
     def requests(self) -> Mapping[tuple[str, str], int]:
@@ -54,3 +67,9 @@ class RequestTally:
         """The retries so far, by cause."""
         with self._lock:
             return dict(self._retries)
+
+    @property
+    def repeated(self) -> Mapping[tuple[str, str], int]:
+        """The retries so far by request and cause, for the first requests that were repeated."""
+        with self._lock:
+            return dict(self._repeated)

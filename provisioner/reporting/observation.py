@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.reporting.history import Throughput
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
@@ -19,6 +21,8 @@ class Observation:
     """What is to be said before everything else, such as that the run has no heartbeat."""
     counters: Counters | None = None
     """``None``: another process counts, or none does."""
+    throughput: Throughput | None = None
+    """``None``: whoever watches keeps his own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +37,7 @@ class Counters:
     """Requests that were sent, by host and outcome: an HTTP status, or ``failed`` where no response came."""
     retries: Mapping[str, int] = field(default_factory=dict)
     """Requests that were repeated, by cause."""
+    repeated: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """The same by what was asked for and cause; not all of it where that is much."""
+    dataset_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By data set and stage."""

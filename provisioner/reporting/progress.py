@@ -12,12 +12,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from provisioner.reporting.history import History
 from provisioner.units import format_bytes, format_duration, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.catalog.size import Size
+    from provisioner.reporting.history import Throughput
 
 Activity = Literal["fetch", "unpack", "verify"]
 _PREFIXES: Final[dict[Activity, str]] = {"fetch": "", "unpack": "unpacking, ", "verify": "hashing, "}
@@ -106,6 +108,9 @@ class Progress:
         """The latest fetch of each data set, finished ones included; their sum is that of the whole run."""
         self._expected: dict[str, Size | None] = {}
         self._run = _Meter(activity="fetch", total_bytes=0, estimate=False, done_bytes=0, next_line=0.0)
+        self._history = History(SAMPLE_SECONDS)
+        self._last_point = (0.0, 0)
+        """When a point was added to the history, and how much had moved by then."""
 
     def expect(self, sizes: Mapping[str, Size | None]) -> None:
         """Set what the run will fetch by its plan: the size of each data set, ``None`` where it is not known."""
@@ -143,6 +148,7 @@ class Progress:
                 if not self._fetched:
                     self._run.next_line = now + INTERVAL_SECONDS
                     self._run.sample(now)
+                    self._last_point = (now, self._run.moved_bytes)
                 self._fetched[dataset] = meter
 
     def advance(self, dataset: str, count: int, *, moved: bool = True) -> None:
@@ -184,6 +190,11 @@ class Progress:
             self._update_run()
             return self._run.count(self._clock())
 
+    def throughput(self) -> Throughput:
+        """Return how fast the run has transferred so far, from its first fetch on."""
+        with self._lock:
+            return self._history.throughput()
+
     @property
     def moved_bytes(self) -> int:
         """The bytes that the run has transferred so far, those included that were discarded."""
@@ -210,6 +221,10 @@ class Progress:
         if self._fetched:
             self._update_run()
             self._run.sample(now)
+            since, then = self._last_point
+            if now - since >= SAMPLE_SECONDS:
+                self._history.add((self._run.moved_bytes - then) / (now - since))
+                self._last_point = (now, self._run.moved_bytes)
             fetching = any(meter.activity == "fetch" for meter in meters.values())
             # With a single data set, its own line says the same.
             if fetching and len(self._fetched.keys() | self._expected.keys()) > 1:

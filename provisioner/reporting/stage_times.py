@@ -20,7 +20,8 @@ class StageTimes:
             clock: returns seconds since some fixed moment, and never goes back.
         """
         self._clock = clock
-        self._seconds: dict[str, float] = defaultdict(float)
+        self._seconds: dict[tuple[str, str], float] = defaultdict(float)
+        """By data set and stage."""
         self._running: dict[str, tuple[str, float]] = {}
         """By data set: its stage, and since when."""
 
@@ -31,15 +32,22 @@ class StageTimes:
             return
         now = self._clock()
         if before is not None:
-            self._seconds[before] += now - since
+            self._seconds[dataset, before] += now - since
             del self._running[dataset]
         if stage is not None:
             self._running[dataset] = (stage, now)
 
     def seconds(self) -> Mapping[str, float]:
-        """Return the seconds by stage, up to now."""
+        """Return the seconds by stage over all data sets, up to now."""
+        sums: dict[str, float] = defaultdict(float)
+        for (_, stage), seconds in self.by_dataset().items():
+            sums[stage] += seconds
+        return dict(sums)
+
+    def by_dataset(self) -> Mapping[tuple[str, str], float]:
+        """Return the seconds by data set and stage, up to now."""
         now = self._clock()
-        sums = dict(self._seconds)
-        for stage, since in self._running.values():
-            sums[stage] = sums.get(stage, 0.0) + now - since
-        return sums
+        found = dict(self._seconds)
+        for dataset, (stage, since) in self._running.items():
+            found[dataset, stage] = found.get((dataset, stage), 0.0) + now - since
+        return found

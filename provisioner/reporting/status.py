@@ -129,6 +129,11 @@ class StatusBoard:
         with self._lock:
             return self._stages.seconds()
 
+    def dataset_seconds(self) -> Mapping[tuple[str, str], float]:
+        """Return how long each data set was in which of these states."""
+        with self._lock:
+            return self._stages.by_dataset()
+
     def document(self, *, used_bytes: int, free_bytes: int | None) -> dict[str, Any]:
         """Return the content of the status file."""
         with self._lock:

@@ -10,10 +10,11 @@ import contextlib
 import json
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from provisioner.reporting.history import History
 from provisioner.reporting.observation import Observation
-from provisioner.web.history import History
 from provisioner.web.render import render_main, render_page
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.model import Catalog
     from provisioner.redaction import Redactor
+    from provisioner.reporting.history import Throughput
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ class Feed:
             redactor: removes secrets.
         """
         self.latest = Observation(None)
-        self.history = History(INTERVAL_SECONDS)
+        self._history = History(INTERVAL_SECONDS)
+        """Of a run in another process."""
         self.version = 0
         """Grows with every change of what is shown."""
         self.is_closed = False
@@ -65,10 +68,10 @@ class Feed:
             _LOGGER.debug("The progress page could not look at the run: %r", error)
             return
         document = self._redactor.redact_value(seen.document) if seen.document is not None else None
-        seen = Observation(document, self._redactor.redact(seen.problem), seen.counters)
+        seen = replace(seen, document=document, problem=self._redactor.redact(seen.problem))
         rate = (document or {}).get("rate_bytes_per_second")
         if isinstance(rate, (int, float)):
-            self.history.add(rate)
+            self._history.add(rate)
         if rate is not None or seen != self.latest:
             self.latest = seen
             self._wake()
@@ -102,13 +105,17 @@ class Feed:
 
         def render() -> str:
             # A line end would end the data of an event.
-            return " ".join(render_main(self.latest, self.history, self._catalog, time.time()).splitlines())
+            return " ".join(render_main(self.latest, self._throughput, self._catalog, time.time()).splitlines())
 
         return self._once("main", render)
 
     def page_html(self) -> bytes:
         """Return the whole page."""
         return self._once("page", lambda: render_page(self.latest, self.main_html().decode()))
+
+    @property
+    def _throughput(self) -> Throughput:
+        return self.latest.throughput or self._history.throughput()
 
     def _once(self, name: str, render: Callable[[], str]) -> bytes:
         """Return the rendered text of this version, which all readers share."""

@@ -94,16 +94,23 @@ def _details(name: str, record: Mapping[str, Any], dataset: DataSet | None) -> I
         yield "Homepage", link(dataset.homepage, dataset.homepage)
     else:
         yield "Licence", text(record.get("license") or "not known")
-    source = record.get("source")
-    if isinstance(source, dict) and source.get("url"):
-        with contextlib.suppress(ValueError):  # of a damaged status file
-            yield "Source", text(show_url(str(source["url"])))
+    if source := shown_source(record):
+        yield "Source", source
     if record.get("verified_against"):
         yield "Verified against", text(_PROOFS.get(str(record["verified_against"]), str(record["verified_against"])))
     if record.get("path"):
         yield "On the volume", f"<code>{text(record['path'])}</code>"
     if record.get("published_at"):
         yield "Published", text(record["published_at"])
+
+
+def shown_source(record: Mapping[str, Any]) -> str:
+    """Return as HTML where a data set came from; empty: that is not known."""
+    source = record.get("source")
+    with contextlib.suppress(ValueError):  # of a damaged status file
+        if isinstance(source, dict) and source.get("url"):
+            return text(show_url(str(source["url"])))
+    return ""
 
 
 def error_note(error: Mapping[str, Any]) -> str:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from provisioner.catalog.model import Catalog
+    from provisioner.reporting.history import Throughput
     from provisioner.reporting.observation import Observation
-    from provisioner.web.history import History
 
-_HEADLINES: Final = {
+HEADLINES: Final = {
     "provisioning": "Provisioning",
     "ready": "Ready",
     "partial": "Ready in part",
@@ -26,7 +26,7 @@ _HEADLINES: Final = {
     "failed": "Failed",
     "interrupted": "Interrupted",
 }
-_EXPLANATIONS: Final = {
+EXPLANATIONS: Final = {
     "provisioning": "The data sets are being fetched, verified and published.",
     "ready": "All data sets that were asked for are on the volume.",
     "partial": "Some data sets were left out; the others are on the volume.",
@@ -63,7 +63,7 @@ def render_page(observation: Observation, main: str) -> str:
     )
 
 
-def render_main(observation: Observation, history: History, catalog: Catalog, now: float) -> str:
+def render_main(observation: Observation, history: Throughput, catalog: Catalog, now: float) -> str:
     """Return what changes on the page.
 
     Args:
@@ -84,16 +84,16 @@ def _title(document: Mapping[str, Any]) -> str:
     state = str(document.get("state", ""))
     done, total = plain_number(document.get("bytes_done")), plain_number(document.get("bytes_total"))
     share = f"{min(100, int(done * 100 // total))} % " if state == "provisioning" and done is not None and total else ""
-    return f"{share}{_HEADLINES.get(state, 'No run yet')} | data volume"
+    return f"{share}{HEADLINES.get(state, 'No run yet')} | data volume"
 
 
 def _summary(document: Mapping[str, Any], problem: str, now: float) -> Iterator[str]:
     state = str(document.get("state"))
     phase = document.get("phase")
-    yield f'<header class="{escape(_class(state))}"><h1>{text(_HEADLINES.get(state, state))}'
+    yield f'<header class="{escape(_class(state))}"><h1>{text(HEADLINES.get(state, state))}'
     yield f" <span>{text(phase)}</span></h1>" if phase else "</h1>"
     # Announced by screen readers when it changes, which is seldom.
-    yield f'<p role="status">{text(_EXPLANATIONS.get(state, ""))} {text(_census(document))}</p></header>'
+    yield f'<p role="status">{text(EXPLANATIONS.get(state, ""))} {text(_census(document))}</p></header>'
     if problem:
         yield f'<p class="notice">{text(problem)}</p>'
     if isinstance(document.get("error"), dict):
@@ -144,7 +144,7 @@ def _facts(document: Mapping[str, Any], now: float) -> str:
     return f'<section class="facts" aria-label="Volume and run"><dl>{"".join(shown)}</dl></section>'
 
 
-def _throughput(document: Mapping[str, Any], history: History) -> Iterator[str]:
+def _throughput(document: Mapping[str, Any], history: Throughput) -> Iterator[str]:
     if document.get("state") == "provisioning" or history.rates:
         yield '<section class="plot" aria-labelledby="plot"><h2 id="plot">Throughput</h2>'
         yield throughput_plot(history)
@@ -168,4 +168,4 @@ def _datasets(document: Mapping[str, Any], catalog: Catalog) -> Iterator[str]:
 
 
 def _class(state: str) -> str:
-    return f"state-{state}" if state in _HEADLINES else "state-unknown"
+    return f"state-{state}" if state in HEADLINES else "state-unknown"

@@ -8,10 +8,10 @@ import pytest
 
 from provisioner.catalog.size import Size
 from provisioner.remote.tally import OTHER_HOSTS, RequestTally
+from provisioner.reporting.history import MOST_POINTS, History
 from provisioner.reporting.progress import Progress
 from provisioner.reporting.rates import with_rates
 from provisioner.reporting.stage_times import StageTimes
-from provisioner.web.history import MOST_POINTS, History
 
 
 class Clock:
@@ -84,12 +84,14 @@ def test_requests_are_counted_by_host_and_outcome() -> None:
     tally.count("host-0", 503)
     tally.count("host-0", 503)
     tally.count("host-59", "failed")
-    tally.count_retry("http_503")
+    tally.count_retry("https://ann:secret@host/a?token=1", "http_503")
+    tally.count_retry("https://host/a?token=2", "http_503")
     assert tally.requests["host-0", "503"] == 2
     assert tally.requests[OTHER_HOSTS, "200"] == 10
     assert tally.requests[OTHER_HOSTS, "failed"] == 1
     assert len(tally.requests) == 53
-    assert tally.retries == {"http_503": 1}
+    assert tally.retries == {"http_503": 2}
+    assert tally.repeated == {("https://host/a?…", "http_503"): 2}
 
 
 @pytest.mark.parametrize("samples", [1, MOST_POINTS, MOST_POINTS + 1, 10 * MOST_POINTS, 100_000])

@@ -92,6 +92,11 @@ class VolumeLayout:
         return self.private / "repository.json"
 
     @property
+    def run_record(self) -> Path:
+        """What the last run that had something to do has counted, for a report on it."""
+        return self.private / "last-run.json"
+
+    @property
     def receipts(self) -> Path:
         """All receipts, a directory for each data set."""
         return self.private / "receipts"

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 MOST_POINTS: Final = 240
 """An even number. When there are more, each two neighbours become one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """A history at one moment."""
+
+    seconds: float
+    """The length of each period."""
+    rates: tuple[float, ...]
+    """Bytes per second, the oldest first."""
 
 
 class History:
@@ -37,3 +48,7 @@ class History:
             return  # what is pending is half of the next point now
         self.rates.append(sum(self._pending) / len(self._pending))
         self._pending.clear()
+
+    def throughput(self) -> Throughput:
+        """Return what was added so far."""
+        return Throughput(self.seconds, tuple(self.rates))
