@@ -327,3 +327,17 @@ def test_a_response_counts_until_it_is_closed() -> None:
     del response
     gc.collect()
     assert host.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("others", "refused_before", "expected"),
+    [(3, 0, True), (1, 0, True), (0, 0, False), (2, 1, False)],
+    ids=["one too many", "the second", "alone", "refuses everything"],
+)
+def test_who_waits_after_a_refusal(others: int, refused_before: int, expected: bool) -> None:
+    """A host that serves others has refused this request alone; one that refuses everything wants a pause of all."""
+    flow = Flow(Concurrency(None, clock=Clock()))
+    requests = [flow.enter("http://files", lambda: None, waits=False) for _ in range(others + refused_before + 1)]
+    for request in requests[:refused_before]:
+        assert request.answered(429)
+    assert requests[-1].answered(429) is expected

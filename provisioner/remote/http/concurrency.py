@@ -208,23 +208,28 @@ class HostConcurrency:
             self._serving += 1
             self._taken = max(self._taken, self._serving)
 
-    def refused(self) -> None:
+    def refused(self) -> bool:
         """Record that the host refuses a request that is still counted: it takes as many as it serves beside it.
 
         A host that refuses everything, or fewer requests than it has served at once before, has another reason.
+
+        Returns:
+            Whether the host goes on serving the others, as far as is known: then only this request has to wait.
         """
         with self._changed:
             if not (self._adapts and self._has_served):
-                return
+                return False
             self._has_served = False
             served = max(1, self.in_flight - 1)
             if served < self._taken:
                 self._shrink()
-                return
+                return False
+            is_one_too_many = served < self.limit and self.in_flight > 1
             if served < self.limit:
                 self._refusals += 1
                 self.limit = self._most = served
             self._hold(_PAUSE_AFTER_REFUSAL * 2 ** max(0, self._refusals - 1))
+            return is_one_too_many
 
     def failed(self) -> None:
         """Record that a connection has failed: with fewer, others may not."""

@@ -87,7 +87,7 @@ class Connections:
 
     def request(
         self, url: str, headers: Mapping[str, str], flow: Flow, cancellation: Cancellation, *, urgent: bool = False
-    ) -> Response:
+    ) -> CountedResponse:
         """Send a GET request when its host may be sent one more, by the proxy for the URL if there is one.
 
         Args:

@@ -91,13 +91,13 @@ class FlowRequest:
         self._is_open = True
         self._is_served = False
 
-    def answered(self, status: int) -> None:
-        """Record that the host has answered, with this HTTP status."""
+    def answered(self, status: int) -> bool:
+        """Record that the host has answered, with this HTTP status; return whether it refuses this request alone."""
         if status in _BUSY:
-            self._host.refused()
-        else:
-            self._is_served = True
-            self._host.served()
+            return self._host.refused()
+        self._is_served = True
+        self._host.served()
+        return False
 
     def add_bytes(self, count: int) -> None:
         """Count bytes that have arrived."""
@@ -132,7 +132,8 @@ class CountedResponse:
         self.headers: Mapping[str, str] = inner.headers
         self._inner = inner
         self._request = request
-        request.answered(inner.status)
+        self.is_one_too_many = request.answered(inner.status)
+        """The host refuses it because of those that it is answering."""
 
     def read_into(self, view: memoryview) -> int:
         """Read what has arrived into ``view``; see :class:`provisioner.remote.http.connections.Response`."""

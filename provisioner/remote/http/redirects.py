@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.errors import ProvisionerError
     from provisioner.remote.http.connections import Connections, Response
-    from provisioner.remote.http.flow import Flow
+    from provisioner.remote.http.flow import CountedResponse, Flow
     from provisioner.remote.network import Network
 
 MAX_REDIRECTS: Final = 10
@@ -147,7 +147,7 @@ class Requester:
             f"{show_url(url)}: more than {MAX_REDIRECTS} redirects", hint="The server is set up wrongly; try a mirror."
         )
 
-    def _checked_target(self, response: Response, url: str, current: str, *, is_hub: bool) -> str | None:
+    def _checked_target(self, response: CountedResponse, url: str, current: str, *, is_hub: bool) -> str | None:
         """Return where a response redirects to; ``None``: it delivers the file. The response is closed on an error."""
         try:
             self._network.retry.observe(response.headers, time.time())

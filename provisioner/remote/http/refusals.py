@@ -15,6 +15,7 @@ from provisioner.remote.retry import describe_status, transient_error
 
 if TYPE_CHECKING:
     from provisioner.remote.http.connections import Response
+    from provisioner.remote.http.flow import CountedResponse
 
 _DELIVERS: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 """Statuses that the caller interprets: the last one says how large the file is."""
@@ -30,7 +31,7 @@ _OTHER_HOST_HINT: Final = (
 _CHANGED_HINT: Final = "The file was changed upstream, or an error page comes in its place."
 
 
-def check_status(response: Response, url: str, *, is_hub: bool) -> None:
+def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
     """Raise the error for a response whose status says that no file comes.
 
     Args:
@@ -47,6 +48,8 @@ def check_status(response: Response, url: str, *, is_hub: bool) -> None:
         return
     transient = transient_error(urlsplit(url).hostname or "the server", status, dict(response.headers), time.time())
     if transient is not None:
+        # One request less is enough: the others need not wait.
+        transient.throttled = transient.throttled and not response.is_one_too_many
         raise transient
     shown = show_url(url)
     code, message = response.headers.get("X-Error-Code", ""), redact_line(response.headers.get("X-Error-Message", ""))
