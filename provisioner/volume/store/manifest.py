@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,7 +37,7 @@ _SPECIAL: Final = re.compile(rb"[\\\n\r]")
 _ESCAPES: Final = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manifest:
     """All entries of a tree, sorted by the bytes of their paths, no path twice.
 
@@ -79,7 +80,7 @@ class Manifest:
         """Number of files; links and directories do not count."""
         return sum(1 for entry in self.entries if entry.shared.kind == "file")
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Sum of the sizes of all files."""
         return sum(entry.size for entry in self.entries)
