@@ -100,8 +100,8 @@ class PlainFiles:
             tree.directory(path.rpartition("/")[0])
             if moved is None:
                 staged.move_to(lambda source: tree.place(source, path))
-            elif not tree.share_from(tree, moved, path):
-                self._charge(size)
+            else:
+                tree.share_from(tree, moved, path, self._charge)
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[TreeWriter]:

@@ -234,14 +234,11 @@ class Reuse:
 
     def _share(self, old: TreeReader, new: TreeWriter, entry: Entry, *, keeps_other: bool) -> None:
         """Link or copy one file from another tree, which may go when this one takes its place."""
+        charge = self._limits.budget.charge_tree
         if not keeps_other:
-            is_shared = new.link_from(old, entry.path, entry.path)
-        else:
-            is_shared = new.share_from(old, entry.path, entry.path)
-            if is_shared:
-                self._limits.add_taken_over(entry.size)
-        if not is_shared:
-            self._limits.budget.charge_tree(entry.size)
+            new.link_from(old, entry.path, entry.path, charge)
+        elif new.share_from(old, entry.path, entry.path, charge):
+            self._limits.add_taken_over(entry.size)
 
 
 class _OpenTrees:

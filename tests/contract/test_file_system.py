@@ -24,7 +24,7 @@ from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_error, disk_errors
 from provisioner.volume.fs.files import write_all
 from provisioner.volume.fs.free_space import free_bytes
-from provisioner.volume.fs.links import link_or_copy
+from provisioner.volume.fs.links import link_or_copy, share_or_copy
 from provisioner.volume.fs.remove import remove_tree
 from provisioner.volume.fs.tree_size import is_same_filesystem, used_bytes
 
@@ -341,6 +341,28 @@ def test_what_is_there_is_not_replaced(tmp_path: Path, elsewhere: Path) -> None:
         with pytest.raises(FileExistsError):
             link_or_copy(at(tmp_path / "a"), at(target))
         assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("take", [link_or_copy, share_or_copy])
+def test_a_copy_is_charged_before_it_is_made(tmp_path: Path, elsewhere: Path, take: Callable[..., bool]) -> None:
+    """What must not be written is not: nothing is left of it. A link costs nothing, and what is in the way is charged once."""
+    (tmp_path / "a").write_bytes(bytes(5000))
+    charged: list[int] = []
+
+    def refuse(count: int) -> None:
+        charged.append(count)
+        raise VolumeFullError("too much")
+
+    with pytest.raises(VolumeFullError):
+        take(at(tmp_path / "a"), at(elsewhere / "b"), refuse)
+    assert charged == [5000]
+    assert not (elsewhere / "b").exists()
+    assert take(at(tmp_path / "a"), at(tmp_path / "b"), refuse)
+    assert charged == [5000]
+    (elsewhere / "b").write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        take(at(tmp_path / "a"), at(elsewhere / "b"), refuse)
+    assert charged == [5000]
 
 
 # --- asking -------------------------------------------------------------------------------------------------------------

@@ -209,15 +209,13 @@ class MemberWriter:
             return
         if self._record_link(path, entry.moved(path, self._target.artifact), member) and entry.kind == "file":
             try:
-                linked = self._tree.link_from(self._tree, entry.path, path)
+                # Where it has to be copied, it takes space.
+                self._tree.link_from(self._tree, entry.path, path, self._counter.add_bytes)
             except FileNotFoundError as error:
                 reason = f"is a hard link to {quoted(member.target)}, a file of this data set that has not arrived yet"
                 raise self._refused(path, reason) from error
             except OSError as error:
                 raise self._write_error(error, path, entry.size) from error
-            if not linked:
-                # It was copied, and so takes space.
-                self._counter.add_bytes(entry.size)
 
     def _record_link(self, path: str, entry: Entry, member: Member) -> bool:
         """Record what a link puts at ``path``; return ``False`` if it puts nothing there."""

@@ -7,10 +7,13 @@ import errno
 import os
 import stat
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.fs.files import CHUNK, OPEN_NEW, OPEN_READ, write_all
 from provisioner.volume.fs.modes import EXECUTABLE_MODE, FILE_MODE, set_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _NO_HARD_LINKS: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -29,11 +32,20 @@ NameAt = tuple[str, int | None]
 """A name, and the descriptor of the directory that it is in; without one, a path."""
 
 
-def link_or_copy(source: NameAt, target: NameAt) -> bool:
+def _free_of_charge(_count: int) -> None:
+    """Charge nothing."""
+
+
+def link_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] = _free_of_charge) -> bool:
     """Make ``target``, which must not exist, a hard link to ``source``, or a copy where hard links are not possible.
 
     A symbolic link is copied as a link with the same text. A copy of a file keeps the modification time and whether it is
     executable.
+
+    Args:
+        source: what is there.
+        target: the new name.
+        charge: called with the bytes of a copy before it is made; raises if they must not be written.
 
     Returns:
         Whether ``target`` is a hard link, which takes no space.
@@ -56,16 +68,21 @@ def link_or_copy(source: NameAt, target: NameAt) -> bool:
     if stat.S_ISLNK(facts.st_mode):
         os.symlink(os.readlink(old, dir_fd=old_parent), new, dir_fd=new_parent)
     else:
-        _copy(source, target, facts)
+        _copy(source, target, facts, charge)
     return False
 
 
-def share_or_copy(source: NameAt, target: NameAt) -> bool:
+def share_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] = _free_of_charge) -> bool:
     """Make ``target``, which must not exist, have the bytes of ``source``, so that nobody changes both by editing one.
 
     A reflink is a file of its own. Where the file system has none, both become names of one file, which is made read-only;
     where it cannot be (another user owns it), or hard links are not possible, ``target`` is a copy. A symbolic link is copied
     as a link with the same text.
+
+    Args:
+        source: what is there.
+        target: the new name.
+        charge: as for :func:`link_or_copy`.
 
     Returns:
         Whether the bytes are shared, and take no space again.
@@ -75,12 +92,12 @@ def share_or_copy(source: NameAt, target: NameAt) -> bool:
     """
     facts = os.stat(source[0], dir_fd=source[1], follow_symlinks=False)
     if not stat.S_ISREG(facts.st_mode):
-        return link_or_copy(source, target)
+        return link_or_copy(source, target, charge)
     if _reflink(source, target, facts):
         return True
     if _make_read_only(source):
-        return link_or_copy(source, target)
-    _copy(source, target, facts)
+        return link_or_copy(source, target, charge)
+    _copy(source, target, facts, charge)
     return False
 
 
@@ -121,13 +138,14 @@ def _make_read_only(file: NameAt) -> bool:
         os.close(handle)
 
 
-def _copy(source: NameAt, target: NameAt, facts: os.stat_result) -> None:
+def _copy(source: NameAt, target: NameAt, facts: os.stat_result, charge: Callable[[int], None]) -> None:
     mode = EXECUTABLE_MODE if facts.st_mode & stat.S_IXUSR else FILE_MODE
     times = facts.st_mtime_ns, facts.st_mtime_ns
     reader = os.open(source[0], OPEN_READ, dir_fd=source[1])
     try:
         writer = os.open(target[0], OPEN_NEW, mode, dir_fd=target[1])
         try:
+            charge(facts.st_size)
             set_mode(writer, mode)
             while data := os.read(reader, CHUNK):
                 write_all(writer, data)

@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import os
 import stat
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -193,27 +194,43 @@ class TreeWriter(OpenDirectories):
             self._remove(path, name, parent)
             os.replace(source, name, dst_dir_fd=parent)
 
-    def link_from(self, tree: OpenDirectories, source: str, path: str) -> bool:
+    def link_from(
+        self, tree: OpenDirectories, source: str, path: str, charge: Callable[[int], None] = lambda _count: None
+    ) -> bool:
         """Make a name in a directory that exists a hard link to a file of a tree, which may be this one; or else a copy.
+
+        Args:
+            tree: has the file.
+            source: its path there.
+            path: the new name.
+            charge: called with the bytes of a copy before it is made; raises if they must not be written.
 
         Returns:
             Whether it is a hard link, which takes no space.
 
         Raises:
-            OSError: from the system.
+            OSError: from the system. What ``charge`` raises is passed on.
         """
-        return self._take_over(link_or_copy, tree, source, path)
+        return self._take_over(partial(link_or_copy, charge=charge), tree, source, path)
 
-    def share_from(self, tree: OpenDirectories, source: str, path: str) -> bool:
+    def share_from(
+        self, tree: OpenDirectories, source: str, path: str, charge: Callable[[int], None] = lambda _count: None
+    ) -> bool:
         """Share or copy the bytes of a file under a name in an existing directory; editing one does not change the other.
+
+        Args:
+            tree: has the file.
+            source: its path there.
+            path: the new name.
+            charge: as for :meth:`link_from`.
 
         Returns:
             Whether the bytes are shared, and take no space again.
 
         Raises:
-            OSError: from the system.
+            OSError: from the system. What ``charge`` raises is passed on.
         """
-        return self._take_over(share_or_copy, tree, source, path)
+        return self._take_over(partial(share_or_copy, charge=charge), tree, source, path)
 
     def _take_over(self, take: Callable[[NameAt, NameAt], bool], tree: OpenDirectories, source: str, path: str) -> bool:
         name, parent = self.at(path)
