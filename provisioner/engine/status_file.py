@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.volume_session import now
-from provisioner.errors import ProvisionerError
+from provisioner.errors import ProvisionerError, VolumeFullError
 from provisioner.reporting.rates import with_rates
 from provisioner.reporting.status import HEARTBEAT_SECONDS, SCHEMA_VERSION, StatusBoard
 from provisioner.volume.store.json_file import read_json, write_json
@@ -87,6 +87,21 @@ class StatusFile:
             VolumeError: the volume failed.
         """
         with self._writing:
+            self._write(inventory)
+
+    def write_between(self, inventory: Inventory) -> None:
+        """Write the file after a data set has ended, while others may be being built.
+
+        They may have all space at the moment, and make some when they end: that the volume is full is left for the run's end to
+        meet.
+
+        Args:
+            inventory: what the volume holds now.
+
+        Raises:
+            VolumeError: the volume failed otherwise.
+        """
+        with self._writing, contextlib.suppress(VolumeFullError):
             self._write(inventory)
 
     def write_if_due(self) -> None:

@@ -135,7 +135,7 @@ class StepRunner:
         elif error is not None:
             self._record_failure(step, error)
             self._outcomes.failures.append((step, error))
-        self._status.write(self._store.reader.inventory())
+        self._status.write_between(self._store.reader.inventory())
 
     def put_back(self, step: Step) -> None:
         """Record that a step waits again; what it has staged stays until its space is needed."""

@@ -115,6 +115,15 @@ def test_the_device_fails_while_it_is_read(pair: Volume, disk: Mounted) -> None:
     pair.ready("verify", "--deep")
 
 
+def test_no_space_for_the_status_while_data_sets_are_built(pair: Volume, disk: Mounted) -> None:
+    """One data set may have all space for a while: the others are published, and what was not written is written later."""
+    disk.mount("full-for-status")
+    pair.ready()
+    assert disk.fired("full-for-status") == 2
+    assert {name: entry["state"] for name, entry in pair.status["datasets"].items()} == {"alpha": "ready", "beta": "ready"}
+    check_both(pair)
+
+
 @pytest.mark.parametrize("publish", ["link", "dir"])
 def test_a_disk_that_keeps_only_what_was_synced_by_file(pair: Volume, disk: Mounted, hub: HubServer, publish: str) -> None:
     """FUSE is not told of syncfs: every file is synced by itself, and all is there after the mount was taken away."""

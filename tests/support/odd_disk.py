@@ -36,6 +36,7 @@ Quirk = Literal[
     "locks-not-implemented",  # and here with ENOSYS
     "folds-case",  # `a` and `A` are one name
     "keeps-until-fsync",  # what is not fsynced is lost when it is unmounted
+    "full-for-status",  # the status file is written once; two times more there is no space for it, and then there is again
 ]
 Operation = Literal["write", "read", "fsync", "rename", "mkdir", "unlink"]
 
@@ -157,6 +158,10 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
     def rename(self, old: str, new: str) -> int:
         """Rename, over what is there."""
         self._fails("rename")
+        if new.endswith("/dataset_status.json"):
+            written = self._counts["status"] = self._counts.get("status", 0) + 1
+            if written in {2, 3}:
+                self._refuse("full-for-status", errno.ENOSPC)
         if os.path.isdir(self._at(new)):
             self._refuse("no-rename-over-folder", errno.ENOTEMPTY)
         os.rename(self._at(old), self._at(new))
