@@ -252,26 +252,35 @@ def _make_links(place: Path, commit: str, manifest: Manifest, tree: Path) -> lis
     make_directory(place.parent)
     for directory in (place, blobs, snapshot.parent, snapshot):
         make_plain_directory(directory)
-    made: set[str] = set()
+    # As text: there may be many files, and a path as an object costs more than the two links.
+    source, store, view = (f"{os.fspath(directory)}{os.sep}" for directory in (tree, blobs, snapshot))
+    made = {""}
     linked: set[str] = set()
     foreign: set[str] = set()
     for entry in manifest:
         if entry.kind != "file":
             continue
-        etag, parts = _etag(entry), entry.path.split("/")
-        for depth in range(1, len(parts)):
-            if (above := "/".join(parts[:depth])) not in made:
-                make_plain_directory(snapshot / above)
-                made.add(above)
+        etag, path = _etag(entry), entry.path
+        above = path.rpartition("/")[0]
+        if above not in made:
+            _make_above(snapshot, above, made)
         try:
-            os.link(tree / entry.path, blobs / etag, follow_symlinks=False)
+            os.link(source + path, store + etag, follow_symlinks=False)
             linked.add(etag)
         except FileExistsError:
-            if etag not in linked and not _is_same_file(blobs / etag, tree / entry.path):
+            if etag not in linked and not _is_same_file(store + etag, source + path):
                 foreign.add(etag)
         with contextlib.suppress(FileExistsError):
-            (snapshot / entry.path).symlink_to(f"{'../' * (2 + entry.path.count('/'))}blobs/{etag}")
+            os.symlink(f"{'../' * (2 + path.count('/'))}blobs/{etag}", view + path)  # noqa: PTH211 - as above
     return sorted(foreign)
+
+
+def _make_above(snapshot: Path, path: str, made: set[str]) -> None:
+    """Make the directories down to ``path`` in a snapshot that are not among those that were ``made``."""
+    if path not in made:
+        _make_above(snapshot, path.rpartition("/")[0], made)
+        make_plain_directory(snapshot / path)
+        made.add(path)
 
 
 def _etag(entry: Entry) -> str:
@@ -280,7 +289,7 @@ def _etag(entry: Entry) -> str:
     return digits if algorithm == "gitsha1" else entry.sha256
 
 
-def _is_same_file(path: Path, other: Path) -> bool:
+def _is_same_file(path: Path | str, other: Path | str) -> bool:
     try:
         facts, others = os.lstat(path), os.lstat(other)
     except OSError:
