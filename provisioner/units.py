@@ -13,6 +13,11 @@ def format_bytes(count: float) -> str:
     return f"{_figures(count / 1000**exponent, whole=exponent == 0)} {_UNITS[exponent]}"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Return a number of things: ``1 file``, ``1,000 files``; the noun is one that takes an ``s``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def format_pair(count: float, other: float) -> tuple[str, str]:
     """Return two numbers of bytes that are compared: exactly, where three figures would make different numbers the same."""
     texts = format_bytes(count), format_bytes(other)

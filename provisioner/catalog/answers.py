@@ -84,10 +84,10 @@ def hint_for(answer: ServerAnswer) -> str:
         case "pointer":
             return (
                 "The file itself is in the repository's LFS storage: use the URL that downloads it from there,"
-                " or give the pointer's own digest in the catalog if the pointer is what you want."
+                " or state the pointer's own digest if the pointer is what you want."
             )
         case "nothing":
-            return "If the file is empty, say 'size: 0' in the catalog; otherwise use another URL or a mirror."
+            return "If the file is empty, an entry of a catalog can say so with 'size: 0'; otherwise use another URL or a mirror."
         case "page":
             return (
                 "Open the URL in a browser: it may want a login or a confirmation, or the file was moved. Correct the URL or"
@@ -95,7 +95,7 @@ def hint_for(answer: ServerAnswer) -> str:
             )
     return (
         "Read what the server says at this URL, and correct the URL or name a mirror;"
-        " if the document is what you want, give its digest in the catalog."
+        " if the document is what you want, state its digest."
     )
 
 

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.keys import PAGE
+from provisioner.catalog.license import NOT_STATED
 from provisioner.catalog.model import License
 from provisioner.redaction import redact_urls
 
@@ -66,7 +67,7 @@ def license_of(card: Mapping[str, Any], tags: Sequence[str], *, page: str, attri
     if not identifiers:
         return License(
             spdx="NOASSERTION",
-            name="Not stated",
+            name=NOT_STATED,
             url=page,
             commercial="verify",
             evidence="the repository's card states no licence",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.license import NOT_KNOWN
 from provisioner.catalog.model import DataSet, License
 from provisioner.catalog.size import Size
 
@@ -51,7 +52,7 @@ def unknown_license(page: str) -> License:
     """Return the terms of something of which nothing is known; ``page`` is where a person may find them."""
     return License(
         spdx="NOASSERTION",
-        name="Not known",
+        name=NOT_KNOWN,
         url=page,
         commercial="verify",
         evidence="nobody was asked, or the source states no terms",

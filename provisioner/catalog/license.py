@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from provisioner.catalog.model import Commercial, DataSet, EntryFacts
+    from provisioner.catalog.model import Commercial, DataSet, EntryFacts, License
 
 Policy = Literal["commercial", "curated", "any"]
 """``commercial``: only what is marked ``allowed``. ``curated``: everything except what is marked ``forbidden``, with a warning
@@ -26,6 +26,11 @@ MEANINGS: Final[Mapping[Commercial, str]] = {
     "verify": "whether commercial use is allowed is disputed or not confirmed: have it checked",
 }
 """Each mark of the catalog in words."""
+
+NOT_KNOWN: Final = "Not known"
+"""The name of a licence where nobody was asked for it."""
+NOT_STATED: Final = "Not stated"
+"""The name of a licence where the source was asked, and states none."""
 
 
 _ATTRIBUTION_HEAD: Final = """\
@@ -47,6 +52,13 @@ class Verdict:
     """Why, in one sentence without a full stop; for a refusal, with what would change it."""
 
 
+def meaning(terms: License) -> str:
+    """Return what a licence says of commercial use, in words."""
+    if terms.name in {NOT_KNOWN, NOT_STATED}:
+        return "nobody states whether commercial use is allowed: ask the publisher"
+    return MEANINGS[terms.commercial]
+
+
 def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdict:
     """Return whether ``policy`` allows a data set.
 
@@ -56,7 +68,7 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdic
         accepted: ids of data sets whose terms the operator accepted; every policy allows them, without a warning.
     """
     mark = dataset.license.commercial
-    terms = f"{dataset.license.name}: {MEANINGS[mark]}"
+    terms = f"{dataset.license.name}: {meaning(dataset.license)}"
     if not set(dataset.accepted_as).isdisjoint(accepted):
         return Verdict(allowed=True, warning=None, reason=f"accepted by name ({terms})")
     refused = mark != "allowed" if policy == "commercial" else mark == "forbidden" and policy == "curated"
@@ -99,7 +111,7 @@ def attribution_section(dataset: str, entry: DataSet | EntryFacts) -> str:
         f"- Folder: `datasets/{dataset}`",
         f"- Homepage: <{entry.homepage}>",
         f"- Licence: {terms.name} (SPDX `{terms.spdx}`), <{terms.url}>",
-        f"- Commercial use: **{terms.commercial}** ({MEANINGS[terms.commercial]})",
+        f"- Commercial use: **{terms.commercial}** ({meaning(terms)})",
         f"- Evidence: {terms.evidence}",
         f"- Attribution: {terms.attribution or 'none asked for'}",
     ]

@@ -202,6 +202,12 @@ def _split_revision(part: _Part, text: str) -> tuple[str, str]:
 def _hub_reference(
     part: _Part, repo_type: RepoType, repo: str, *, revision: str, glob: str, options: Mapping[str, Sequence[str]]
 ) -> Reference:
+    if ":" in repo:
+        owner, _, part_of_it = repo.partition(":")
+        part.fail(
+            f"{quoted(repo)} is not the name of a repository, and a reference has no ':PART'",
+            f"Choose files by a glob, such as hf://{'datasets/' if repo_type == 'dataset' else ''}{owner}/{part_of_it}/*.",
+        )
     name = _name(part, options)
     globs = [*([glob] if glob else []), *options.get("include", ())]
     exclude = options.get("exclude", ())

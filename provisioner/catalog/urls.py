@@ -94,7 +94,10 @@ def _check_file_name(value: Value, path: str) -> None:
     parts = path.split("/")
     name = parts[-1]
     if not name:
-        value.fail("the URL names a directory, not a file", "Remove the '/' at the end, or give the file a 'name'.")
+        value.fail(
+            "the URL names a directory, not a file",
+            "Name one file: directories cannot be listed. If it is a file all the same, give it a 'name'.",
+        )
     if "\\" in name or not name.isprintable() or "\ufffd" in name:
         value.fail(f"the file's name has an unsafe character: {quoted(name)}", "Rename the file, or give it a 'name'.")
     if "." in parts or ".." in parts:

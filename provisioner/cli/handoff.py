@@ -50,6 +50,13 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
                 f"the app {str(candidate)!r} cannot be executed; nothing was fetched",
                 hint="It is a directory." if candidate.is_dir() else f"Make it executable: chmod +x {candidate}",
             )
+    from provisioner.catalog.references import is_reference  # noqa: PLC0415 - only this mistake needs it
+
+    if is_reference(name):
+        raise AppNotFoundError(
+            f"{name!r} stands where a command or an app's command line begins; nothing was fetched",
+            hint=f"To fetch it, write '--dataset {name}'.",
+        )
     raise AppNotFoundError(
         f"{name!r} is no command of the provisioner, and no app of that name was found; nothing was fetched",
         hint=f"{nearest(name, sub_commands)} To start an app, give its command line after '--'.",

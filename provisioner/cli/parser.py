@@ -98,12 +98,17 @@ class _Parser(argparse.ArgumentParser):
         options, unknown = parse(list(arguments))
         if unknown:
             flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
-            raise self._usage_error(f"Unrecognized arguments: {' '.join(unknown)}", self._nearest_option(flag))
+            guess = self._nearest_option(flag) if flag else self._as_data_set(unknown[0])
+            raise self._usage_error(f"Unrecognized arguments: {' '.join(unknown)}", guess)
         return options
 
     def _nearest_option(self, flag: str) -> str:
         guess = nearest(flag, [name for name in self._option_string_actions if name.startswith("--")]) if flag else ""
         return guess if guess.startswith("Did you mean") else ""
+
+    def _as_data_set(self, word: str) -> str:
+        """Return a hint for a data set that is named without the option that names one."""
+        return f"To name a data set, write '--dataset {word}'." if "--dataset" in self._option_string_actions else ""
 
     def _usage_error(self, message: str, guess: str = "") -> UsageError:
         return UsageError(message, hint=f"{guess} See '{self.prog} --help'.".lstrip())

@@ -16,6 +16,7 @@ from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
 from provisioner.errors import DigestMismatchError, ProvisionerError, SizeMismatchError, error_to_report
 from provisioner.redaction import without_user
+from provisioner.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +75,7 @@ def run(request: CommandRequest) -> CommandResult:
     catalog = request.described_catalog()
     document: dict[str, Any] = {"catalog": str(request.settings.catalog_path), "datasets": len(catalog.datasets), "findings": []}
     if not request.options.online:
-        return CommandResult(document, f"{document['catalog']}: well formed, {document['datasets']} data sets")
+        return CommandResult(document, f"{document['catalog']}: well formed, {format_count(document['datasets'], 'data set')}")
     errors = []
     clients = Clients(request.settings, request.settings.data_dir.absolute(), request.cancellation)
     for check in check_sources(catalog, clients.http, clients.sources, request.cancellation):
@@ -158,7 +159,7 @@ def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellat
         cancellation.raise_if_requested()
         return SourceCheck(dataset.id, where, "", error)
     size = total(artifact.size for artifact in resolved.artifacts)
-    answer = f"{len(resolved.artifacts)} files, {size.value:,} bytes, commit {resolved.pin}"
+    answer = f"{format_count(len(resolved.artifacts), 'file')}, {size.value:,} bytes, commit {resolved.pin}"
     stated = source.size.exact if source.size else None
     if stated is not None and stated != size.value:
         wrong_size = SizeMismatchError(

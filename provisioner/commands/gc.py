@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.arguments import add_dry_run
 from provisioner.commands.removal import Item, removal_result, remove_items, version_item
 from provisioner.errors import ProvisionerError
+from provisioner.units import format_count
 from provisioner.volume.fs.tree_size import used_bytes
 
 if TYPE_CHECKING:
@@ -90,5 +91,5 @@ def _superseded(store: Store, catalog: Catalog) -> list[Item]:
 
 def _leftovers(store: Store, now: float) -> list[Item]:
     size, count = store.cleaner.measure_leftovers(now)
-    why = f"{count} names that interrupted runs left, or that were not touched for a week"
+    why = f"{format_count(count, 'name')} that interrupted runs left, or that nobody touched for a week"
     return [Item("", "", why, size)] if count else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.commands.result import CommandResult
 from provisioner.engine.supervise import deadline, supervise
-from provisioner.units import format_bytes
+from provisioner.units import format_bytes, format_count
 from provisioner.volume.fs.tree_size import used_bytes
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def removal_result(command: str, items: Sequence[Item], *, dry_run: bool) -> Com
     """Return the result of ``command`` for what was removed, or would be."""
     total = sum(item.size for item in items)
     lines = [f"{'would remove' if dry_run else 'removed'} {item}" for item in items]
-    lines.append(f"{command}: {len(items)} items, {format_bytes(total)}" if items else f"{command}: nothing to remove")
+    lines.append(
+        f"{command}: {format_count(len(items), 'item')}, {format_bytes(total)}" if items else f"{command}: nothing to remove"
+    )
     document = {"dry_run": dry_run, "items": [item.as_record() for item in items], "bytes": total}
     return CommandResult(document, "\n".join(lines))

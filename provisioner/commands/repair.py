@@ -10,6 +10,7 @@ from provisioner.engine.clients import Clients
 from provisioner.engine.references import ids_of
 from provisioner.engine.repair import Repair
 from provisioner.engine.supervise import deadline, supervise
+from provisioner.units import format_count
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +50,9 @@ def run(request: CommandRequest) -> CommandResult:
     lines = [outcome.line for outcome in outcomes]
     summary = f"{repaired} repaired, {len(failed)} not" if repaired or failed else "nothing to repair"
     summary += f", {withdrawn} withdrawn" if withdrawn else ""
-    lines.append(f"{sum(1 for outcome in outcomes if outcome.checked.version)} trees checked by their bytes: {summary}")
+    lines.append(
+        f"{format_count(sum(1 for outcome in outcomes if outcome.checked.version), 'tree')} checked by their bytes: {summary}"
+    )
     document = {
         "volume": str(session.layout.root),
         "trees": [outcome.as_record() for outcome in outcomes],

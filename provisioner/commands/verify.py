@@ -10,7 +10,7 @@ from provisioner.engine.references import ids_of
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.engine.verification import Checked, Verifier
 from provisioner.errors import DamagedTreeError
-from provisioner.units import format_bytes
+from provisioner.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +49,7 @@ def run(request: CommandRequest) -> CommandResult:
     how = "by their bytes" if deep else "by names, kinds and sizes; 'verify --deep' also reads them"
     versions = sum(1 for checked in trees if checked.version)
     lines = [line for checked in trees for line in _lines(checked)]
-    lines.append(f"{versions} trees checked {how}: {_findings(count) if count else 'all right'}")
+    lines.append(f"{format_count(versions, 'tree')} checked {how}: {_findings(count) if count else 'all right'}")
     document = {
         "volume": str(settings.data_dir.absolute()),
         "deep": deep,
@@ -61,7 +61,7 @@ def run(request: CommandRequest) -> CommandResult:
 
 def _lines(checked: Checked) -> list[str]:
     if not checked.findings:
-        return [f"ok     {checked.label}: {checked.files:,} files, {format_bytes(checked.size)}"]
+        return [f"ok     {checked.label}: {format_count(checked.files, 'file')}, {format_bytes(checked.size)}"]
     return [f"WRONG  {checked.label}: {finding}" for finding in checked.findings]
 
 

@@ -110,6 +110,6 @@ class BuildLimits:
 def _larger_than_planned(label: str, found: str, stated: Size | None) -> TreeTooLargeError:
     planned = f"{'about ' if stated.estimate else ''}{stated.value:,} bytes" if stated else "less"
     return TreeTooLargeError(
-        f"{label}: it has {found}, and its catalog entry says {planned} (unpacked_size); nothing was published",
-        hint="If the data set has grown, its entry in the catalog needs the new size. A maintainer should correct it.",
+        f"{label}: it has {found}, and its entry says {planned} (unpacked_size); nothing was published",
+        hint="If the data set has grown, its entry needs the new size.",
     )

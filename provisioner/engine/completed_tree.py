@@ -72,7 +72,7 @@ class CompletedTree:
         if not manifest.files:
             raise BrokenArchiveError(
                 f"{label}: there is no file in it; nothing was published",
-                hint="The archive is empty, or its source's globs leave nothing. A maintainer should correct the catalog.",
+                hint="The archive is empty, or the globs leave nothing of it.",
             )
         self._check_size(manifest)
         # Within one archive this is checked while it is unpacked.

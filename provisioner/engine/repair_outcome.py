@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from provisioner.units import format_bytes
+from provisioner.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from provisioner.engine.verification import Checked
@@ -42,5 +42,5 @@ class Outcome:
         if self.error is not None:
             return f"WRONG  {checked.label}: not repaired: {self.error.message}"
         if not self.done:
-            return f"ok     {checked.label}: {checked.files:,} files, {format_bytes(checked.size)}"
+            return f"ok     {checked.label}: {format_count(checked.files, 'file')}, {format_bytes(checked.size)}"
         return f"{'GONE' if self.is_withdrawn else 'fixed':5}  {checked.label}: {self.done}"

@@ -64,7 +64,7 @@ def missing_data_error(settings: Settings, labels: str) -> MissingDataError:
     """Return the error for data sets that are missing where ``AUTO_DOWNLOAD`` forbids fetching them."""
     return MissingDataError(
         f"not on the volume: {labels}; nothing was fetched, since AUTO_DOWNLOAD={settings.auto_download}",
-        hint="Run once with AUTO_DOWNLOAD=true, or choose a phase that is there (see 'status').",
+        hint="Run once with AUTO_DOWNLOAD=true, or ask for what is there (see 'status').",
     )
 
 

@@ -24,7 +24,7 @@ from provisioner.errors import (
     VolumeFullError,
     VolumeNotWritableError,
 )
-from provisioner.units import format_bytes
+from provisioner.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,14 +198,24 @@ class StepRunner:
 
     def _record_published(self, step: Step, receipt: Receipt) -> None:
         self._status.board.record_published(step.id, receipt)
-        proof = {"catalog": "verified against the catalog", "listing": "verified against the Hub's listing"}
         _LOGGER.info(
-            "%s: ready, %s files, %s, %s",
+            "%s: ready, %s, %s, %s",
             step.recipe.label,
-            f"{receipt.files:,}",
+            format_count(receipt.files, "file"),
             format_bytes(receipt.size),
-            proof.get(receipt.verified_against, "NOT verified: the catalog knows no digest"),
+            _proof(step, receipt),
         )
+
+
+def _proof(step: Step, receipt: Receipt) -> str:
+    """Return what the files of a data set were compared with, in words."""
+    match receipt.verified_against:
+        case "catalog":
+            reference = step.recipe.dataset.reference
+            return "verified against the digest that the reference states" if reference else "verified against the catalog"
+        case "listing":
+            return "verified against the Hub's listing"
+    return "NOT verified: no digest of it is known"
 
 
 class _Outcomes:

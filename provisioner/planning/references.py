@@ -101,7 +101,7 @@ def _check_same(reference: Reference, other: DataSet) -> None:
         )
 
 
-def _id_for(reference: Reference, catalog: Catalog, entries: Collection[str], held: Mapping[str, Collection[str]]) -> str:
+def _id_for(reference: Reference, catalog: Catalog, entries: Mapping[str, DataSet], held: Mapping[str, Collection[str]]) -> str:
     """Return the id of a reference: the one that it has on the volume, or the first that is free.
 
     Raises:
@@ -115,7 +115,7 @@ def _id_for(reference: Reference, catalog: Catalog, entries: Collection[str], he
         if name not in held or (reference.is_proven and "" not in held[name]):
             return name
     name = reference.names[0]
-    others = sorted(filter(None, held.get(name, ())))
+    others = [entries[name].label] if name in entries else sorted(filter(None, held.get(name, ())))
     holder = f"the catalog's data set {name}" if name in catalog.datasets else others[0] if others else "another data set"
     raise ConfigurationError(
         f"{reference.text} would be published at datasets/{name}, which is the place of {holder}",

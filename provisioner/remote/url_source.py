@@ -59,7 +59,7 @@ def _named(http: HttpClient, artifact: Artifact) -> Artifact:
         return artifact
     if problem := name_problem(stated):
         _LOGGER.warning(
-            "%s: the server's name for it cannot be used: %s %s; it becomes %s: give it a 'name' in the catalog",
+            "%s: the server's name for it cannot be used: %s %s; it becomes %s; to have another one, state a 'name'",
             show_url(artifact.urls[0]),
             quoted(stated),
             problem,
@@ -97,7 +97,7 @@ def _check_paths(artifacts: Sequence[Artifact]) -> None:
         if artifact.unpack == "none" and (other := seen.setdefault(path.casefold(), url)) != url:
             raise ConfigurationError(
                 f"{show_url(other)} and {show_url(url)} both become {path}, and no server states another name",
-                hint="Give each of them a 'name' in the catalog.",
+                hint="State a 'name' for each of them.",
             )
 
 

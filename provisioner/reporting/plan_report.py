@@ -90,6 +90,8 @@ def plan_text(
     fits = [["an empty volume of", "holds"]]
     fits += [[format_bytes(size), " ".join(fitting(wanted, catalog, rules, size)) or "none of them"] for size in _FITTING_LIMITS]
     lines.append(table(fits, right=(0,), columns=columns))
+    if any(step.action == "fetch" and not step.is_peak_known for step in plan.steps):
+        lines.append(wrapped("Data sets whose size is not known are not among them.", columns))
     notes = _notes(plan)
     if notes:
         lines += ["", *(wrapped(note, columns) for note in notes)]
@@ -165,5 +167,5 @@ def _notes(plan: Plan) -> list[str]:
     if unknown := [step.recipe.label for step in plan.steps if not step.is_peak_known]:
         notes.append(f"Not known before it is fetched: the size of {', '.join(unknown)}. The limits hold while the bytes come.")
     if any(size and size.estimate and not size.at_least for step in plan.steps for size in (step.download, step.unpacked)):
-        notes.append("~ marks an estimate: the catalog does not know the exact number.")
+        notes.append("~ marks an estimate: the exact number is not known.")
     return notes

@@ -59,12 +59,19 @@ def _repositories(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _state(record: Mapping[str, Any]) -> str:
+    """Return the state of a data set, with the reason where it is left out."""
+    if record.get("reason") == "not_in_phase":
+        return "kept (not asked for)"
+    return f"{record.get('state')}" + (f" ({record['reason']})" if record.get("reason") else "")
+
+
 def _datasets(records: Mapping[str, Mapping[str, Any]], columns: int) -> list[str]:
     rows = [["data set", "state", "size", "files", "verified against", "path"]]
     rows += [
         [
             str(name),
-            f"{record.get('state')}" + (f" ({record['reason']})" if record.get("reason") else ""),
+            _state(record),
             _bytes(record),
             _number(record.get("files")),
             str(record.get("verified_against") or "-"),

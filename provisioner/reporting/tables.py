@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.size import Size
 
 _GAP: Final = "  "
+_SHORTEST_NAME: Final = 8
 _LONGEST_NAME: Final = 20
 """Columns of the first column at most, if the table is too wide; a longer name stands on a line of its own."""
 _SHORTEST_TEXT: Final = 12
@@ -36,7 +37,8 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), columns: 
         longest_word = max(display_width(word) for row in rows for word in (row[-1].split() or [""]))
         widths[-1] = max(min(widths[-1], _SHORTEST_TEXT), longest_word, columns - _total([*widths[:-1], 0]))
     if _total(widths) > columns:
-        widths[0] = min(widths[0], _LONGEST_NAME)
+        # Longer names have lines of their own, so this column may be as narrow as it must.
+        widths[0] = min(widths[0], _LONGEST_NAME, max(_SHORTEST_NAME, columns - _total([0, *widths[1:]])))
         widths[-1] = max(widths[-1], columns - _total([*widths[:-1], 0]))
     if _total(widths) > columns:
         return "\n".join(_as_list(rows))

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from provisioner.catalog.license import MEANINGS
+from provisioner.catalog.license import meaning
 from provisioner.redaction import show_url
 from provisioner.units import format_bytes, format_duration, format_share
 
@@ -23,7 +23,7 @@ _REASONS: Final = {
     "not_in_phase": "It is on the volume from an earlier run, and was not asked for now.",
 }
 _PROOFS: Final = {
-    "catalog": "the digests of the catalog",
+    "catalog": "the digest that is stated for it",
     "listing": "the listing of the Hub",
     "none": "nothing: no digest is known",
 }
@@ -53,7 +53,7 @@ def card(name: str, record: Mapping[str, Any], catalog: Catalog) -> str:
         parts.append(error_note(record["error"]))
     if dataset is not None:
         terms = dataset.license
-        parts.append(f'<p class="terms">{text(terms.spdx)}: {text(MEANINGS[terms.commercial])}</p>')
+        parts.append(f'<p class="terms">{text(terms.spdx)}: {text(meaning(terms))}</p>')
     rows = "".join(f"<div><dt>{text(term)}</dt><dd>{value}</dd></div>" for term, value in _details(name, record, dataset))
     parts.append(f"<details><summary>Details<span> of {text(title)}</span></summary><dl>{rows}</dl></details></li>")
     return "".join(parts)

@@ -101,7 +101,7 @@ def test_what_the_page_shows(held: Held) -> None:
     gone = re.search(r'<li id="set-gone".*?</li>', page)
     assert gone is not None
     assert "not found (404 Not Found)" in gone[0]
-    assert "It was moved or removed; check the catalog." in gone[0]
+    assert "It was moved or removed: look for its new address." in gone[0]
     closed = re.search(r'<li id="set-closed".*?</li>', page)
     assert closed is not None
     assert "The licence policy refuses it." in closed[0]

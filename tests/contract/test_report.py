@@ -59,7 +59,7 @@ def test_what_a_report_says(shelf: Shelf, volume: Volume, hub: HubServer) -> Non
     assert answered == len(hub.log.entries())
     assert rule.fired == 2
     assert [row[1:] for row in rows if row[0].endswith("/small.tar.gz")] == [["http_503", "2"]]
-    assert "It was moved or removed; check the catalog." in page
+    assert "It was moved or removed: look for its new address." in page
     assert not re.findall(r'(?:src|href)="', page)
     assert TOKEN not in page
     document = volume.ready("report", "--json").json

@@ -81,7 +81,7 @@ def test_the_page_follows_the_run_into_the_app(browser: Browser, held: Held) -> 
     page = opened(browser, held, errors)
     big = page.locator("#set-big")
     expect(big.locator("progress")).to_have_attribute("value", "50.0")
-    expect(page.locator("#set-gone .hint")).to_have_text("It was moved or removed; check the catalog.")
+    expect(page.locator("#set-gone .hint")).to_have_text("It was moved or removed: look for its new address.")
     expect(page.get_by_role("progressbar", name="Progress of the whole run")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     big.locator("summary").focus()

@@ -116,6 +116,15 @@ def test_the_nearest_option(line: str, option: str) -> None:
     assert caught.value.hint.startswith(f"Did you mean '{option}'?")
 
 
+@pytest.mark.parametrize("line", ["plan nsynth:test", "provision hf://a/b", "provision --phase minimal nsynth"])
+def test_a_data_set_without_its_option(line: str) -> None:
+    """A word where none is wanted is probably a data set: the hint writes it as one."""
+    word = line.rpartition(" ")[2]
+    with pytest.raises(UsageError, match=f"Unrecognized arguments: {word}") as caught:
+        parse_options(take_apart(line.split()))
+    assert f"'--dataset {word}'" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("line", "command"),
     [

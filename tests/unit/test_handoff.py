@@ -127,6 +127,13 @@ def test_children_are_reaped() -> None:
     assert json.loads(replaced(before, sys.executable, "-c", script)) is True
 
 
+def test_a_reference_is_no_app() -> None:
+    """What is probably to be fetched is answered with the option that fetches it."""
+    with pytest.raises(AppNotFoundError) as caught:
+        find_app(["hf://acme/sounds"], {"PATH": ""}, COMMANDS)
+    assert "'--dataset hf://acme/sounds'" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("#!/nowhere/sh\n", "interpreter"), ("just text\n", "neither a program"), ("", "neither a program")]
 )

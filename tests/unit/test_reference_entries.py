@@ -89,8 +89,8 @@ def test_a_receipt_with_a_reference_that_is_none() -> None:
     [
         ((DATA, f"{DATA}@v1"), "two versions of one data set"),
         (("https://h.example/alpha.csv",), "the catalog's data set alpha"),
-        (("https://h.example/x.csv", "https://other.example/x.csv"), "another data set"),
-        ((f"{DATA}#name=mine", f"{MODEL}#name=mine"), "another data set"),
+        (("https://h.example/x.csv", "https://other.example/x.csv"), "the place of https://h.example/x.csv"),
+        ((f"{DATA}#name=mine", f"{MODEL}#name=mine"), f"the place of {DATA}#name=mine"),
         ((f"{DATA}#name=alpha/below",), "another data set"),
     ],
 )

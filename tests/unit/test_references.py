@@ -166,6 +166,7 @@ MALFORMED: list[tuple[str, str]] = [
     ("hf://datasets/o/n@-x", "is not a revision"),
     ("hf://datasets/o--p/n", "is not the name of a repository"),
     ("hf://datasets/../n", "is not the name of a repository"),
+    ("hf://datasets/o/n:train", "a reference has no ':PART'"),
     ("hf://datasets/o/n/../../etc/passwd", "is not a glob"),
     ("hf://datasets/o/n//etc", "is not a glob"),
     ("hf://datasets/o/n/a\\b", "is not a glob"),

@@ -12,6 +12,7 @@ from provisioner.errors import AccessDeniedError, NotFoundError
 from provisioner.remote.hub.repository.ensure import ensure_repository
 from provisioner.remote.proxies import Proxies
 from provisioner.remote.retry import RetryPolicy
+from provisioner.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +91,7 @@ def _listing(step: Step, source: Source, clients: Clients, answers: str) -> Prob
         if len(step.recipe.sources) > 1 or step.recipe.dataset.optional:
             return ProbeResult("hub", "note", f"{step.recipe.label}: {error.message}", error.hint)
         raise
-    return f"{answers}, and lists {len(resolved.artifacts):,} files of {source.name}"
+    return f"{answers}, and lists {format_count(len(resolved.artifacts), 'file')} of {source.name}"
 
 
 def _repositories(settings: Settings, clients: Clients) -> Iterator[ProbeResult]:

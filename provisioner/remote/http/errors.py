@@ -124,7 +124,7 @@ def _error_for(problem: _Problem, reason: str, url: str) -> ProvisionerError:
     host = urlsplit(url).netloc.rpartition("@")[2]
     match problem:
         case _Problem.INVALID_URL:
-            return RemoteRefusedError(f"{show_url(url)}: not a URL that can be asked", hint="Check the catalog.")
+            return RemoteRefusedError(f"{show_url(url)}: not a URL that can be asked", hint="Check how it is written.")
         case _Problem.INVALID_ENDPOINT:
             return ConfigurationError(
                 f"{redact_line(url)} cannot be asked: {reason}",

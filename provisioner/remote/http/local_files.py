@@ -47,7 +47,7 @@ def local_size(url: str, expected: int | None = None) -> int:
     if expected is not None and size != expected:
         raise SizeMismatchError(
             f"{path}: expected {expected:,} bytes, it has {size:,}; nothing of it was used",
-            hint="Put the right file there, or correct the catalog.",
+            hint="Put the right file there, or correct the size that is stated for it.",
         )
     return size
 

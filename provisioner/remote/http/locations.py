@@ -54,7 +54,7 @@ def redirect_target(current: str, location: str) -> str:
     if urlsplit(current).scheme == "https" and scheme == "http":
         raise RemoteRefusedError(
             f"{show_url(current)}: redirects from https to {show_url(target)}; not followed",
-            hint="Name the plain URL in the catalog if that is what you want.",
+            hint="If that is what you want, ask for the plain URL itself.",
         )
     return target
 

@@ -22,11 +22,11 @@ _DELIVERS: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPSta
 _DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _MISSING_CODES: Final = frozenset({"RevisionNotFound", "EntryNotFound"})
-_MOVED_HINT: Final = "It was moved or removed; check the catalog."
+_MOVED_HINT: Final = "It was moved or removed: look for its new address."
 _HUB_HINT: Final = "Accept the data set's conditions on its page and set HF_TOKEN, or check the token and its permissions."
 _OTHER_HOST_HINT: Final = (
     "The host may want a login, or keep automatic downloads out: open the URL in a browser."
-    " Name a mirror of the file in the catalog, or in URL_REWRITE."
+    " A mirror of the file can take its place (URL_REWRITE)."
 )
 _CHANGED_HINT: Final = "The file was changed upstream, or an error page comes in its place."
 
@@ -55,7 +55,7 @@ def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
     code, message = response.headers.get("X-Error-Code", ""), redact_line(response.headers.get("X-Error-Message", ""))
     detail = f"({describe_status(status)})" + (f" ({message})" if message else "")
     if status in _MISSING or code in _MISSING_CODES:
-        hint = "It was moved or removed, or the token may not see it; check the catalog." if is_hub else _MOVED_HINT
+        hint = "It was moved or removed, or the token may not see it." if is_hub else _MOVED_HINT
         raise NotFoundError(f"{shown}: not found {detail}", hint=hint)
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         hint = "Put user name and password into HTTP_PROXY and HTTPS_PROXY."

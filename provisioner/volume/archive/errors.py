@@ -16,7 +16,7 @@ UNSAFE_HINT: Final = (
     "No data set that we know needs this. Do not unpack the archive by hand either before you know where it is from."
 )
 JOIN_HINT: Final = (
-    "Get all parts, join them first, and give the joined file in the catalog (a file: URL will do): 'cat NAME.zip.* > NAME.zip'"
+    "Get all parts, join them first, and ask for the joined file (by a file: URL): 'cat NAME.zip.* > NAME.zip'"
     " for parts that were cut, 'zip -s 0 NAME.zip --out JOINED.zip' for NAME.z01, NAME.z02, …, NAME.zip."
 )
 

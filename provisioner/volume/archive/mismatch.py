@@ -37,7 +37,8 @@ def explained(error: BrokenArchiveError, archive: Incoming, form: UnpackFormat) 
 
 def _hint(kind: Kind) -> str:
     if kind.forms:
-        return f"If that is what the publisher offers, the catalog's entry should say 'unpack: {kind.forms[0]}'."
+        form = kind.forms[0]
+        return f"If that is what the publisher offers, its entry should say 'unpack: {form}' (a reference: '#unpack={form}')."
     if kind.answer is not None:
         return hint_for(kind.answer)
     return "Formats that can be unpacked are zip, tar, tar.gz, tar.bz2, tar.xz and tar.zst: find one of them, or pack it again."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 UNPROVEN_HINT: Final = (
     "Readers of archives differ in what they make of this, and no digest is known that shows whether the bytes are the"
-    " publisher's: give the archive's digest in the catalog, and it is unpacked with a warning; or fetch it again."
+    " publisher's: state the archive's digest, and it is unpacked with a warning; or fetch it again."
 )
 
 

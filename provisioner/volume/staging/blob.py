@@ -181,9 +181,8 @@ class Blob:
     def _too_many(self) -> SizeMismatchError:
         self.restart()
         return SizeMismatchError(
-            f"{self.artifact.name}: more than {self._max_bytes:,} bytes came, and its catalog entry says far less;"
-            " they were dropped",
-            hint="If the file has grown, its entry in the catalog needs the new size. A maintainer should correct it.",
+            f"{self.artifact.name}: more than {self._max_bytes:,} bytes came, and its entry says far less; they were dropped",
+            hint="If the file has grown, its entry needs the new size.",
         )
 
     def seal(self) -> str:

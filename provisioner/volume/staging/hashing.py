@@ -79,7 +79,7 @@ def digest_mismatch(artifact: Artifact, found: str, head: bytes, size: int) -> D
     algorithm = expected.algorithm if expected else "sha256"
     return DigestMismatchError(
         f"{artifact.name}: expected {expected}, got {algorithm}:{found}{looks_like(head, size)}; the bytes were dropped",
-        hint="Bytes were changed on the way or upstream. Start again; if it stays, the catalog needs a correction.",
+        hint="Bytes were changed on the way or upstream. Start again; if it stays, the stated digest is not that of this file.",
     )
 
 

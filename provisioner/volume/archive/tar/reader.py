@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _MAX_TRAILER: Final = 64 * 1024 * 1024
 """Bytes after the end mark: padding to the size of a tape's record, and tapes had records of a MiB at most."""
 
-_NO_TAR_HINT: Final = "If that is what the publisher offers, the catalog's entry should say 'unpack: none'."
+_NO_TAR_HINT: Final = "If that is what the publisher offers, its entry should say 'unpack: none' (a reference: '#unpack=none')."
 
 _EXTENDED_TYPES: Final = b"xgXLKVA"
 _TEXT_TYPES: Final = b"LK"
