@@ -27,16 +27,37 @@ SOUNDS = {
     "audio/a.wav": noise("a", 300_000),
     "audio/same.wav": noise("a", 300_000),
 }
-WEIGHTS = {"config.json": b'{"model_type": "bert"}', "model.safetensors": noise("st", 200_000)}
+WORDS = {"[UNK]": 0, "hello": 1, "world": 2}
+TOKENIZER = {
+    "version": "1.0",
+    "added_tokens": [],
+    "pre_tokenizer": {"type": "Whitespace"},
+    "model": {"type": "WordLevel", "vocab": WORDS, "unk_token": "[UNK]"},
+}
+WEIGHTS = {
+    "config.json": b'{"model_type": "bert", "hidden_size": 24, "num_attention_heads": 2}',
+    "tokenizer.json": json.dumps(TOKENIZER).encode(),
+    "tokenizer_config.json": b'{"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]"}',
+    "model.safetensors": noise("st", 200_000),
+}
+PRETRAINED = ["bert", 24, [2, 1]]
+"""What the configuration and the tokenizer of the model say: its kind, a size, and two words as numbers."""
 
 CLIENT = """
 import json, sys
 from huggingface_hub import hf_hub_download, scan_cache_dir, snapshot_download
 question, arguments = json.loads(sys.argv[1])
-found = {"snapshot": snapshot_download, "file": hf_hub_download}[question](**arguments) if question != "scan" else [
-    [repo.repo_type, repo.repo_id, repo.size_on_disk, len(repo.revisions)] for repo in scan_cache_dir().repos
-]
-print(json.dumps(found))
+
+def pretrained(name):
+    from transformers import AutoConfig, AutoTokenizer
+    config = AutoConfig.from_pretrained(name)
+    return [config.model_type, config.hidden_size, AutoTokenizer.from_pretrained(name)("world hello")["input_ids"]]
+
+def scan():
+    return [[repo.repo_type, repo.repo_id, repo.size_on_disk, len(repo.revisions)] for repo in scan_cache_dir().repos]
+
+answer = {"pretrained": pretrained, "snapshot": snapshot_download, "file": hf_hub_download, "scan": scan}[question]
+print(json.dumps(answer(**arguments)))
 """
 
 
@@ -77,7 +98,7 @@ def used(root: Path) -> int:
 
 
 def test_unchanged_calls_find_repositories_offline(volume: Volume) -> None:
-    """``snapshot_download`` and ``hf_hub_download`` answer offline, by branch and by commit, for data sets and models."""
+    """Offline, downloads answer by branch and by commit, for data sets and models, and ``from_pretrained`` loads a model."""
     volume.ready(DATASETS=f"{DATA},{MODEL}")
     cache = cache_of(volume)
     assert cache == volume.root / ".cache" / "huggingface" / "hub"
@@ -87,6 +108,8 @@ def test_unchanged_calls_find_repositories_offline(volume: Volume) -> None:
     file = ask(cache, "file", repo_id="acme/sounds", repo_type="dataset", filename="data/train/a.csv")
     assert volume.root.__class__(file).read_bytes() == SOUNDS["data/train/a.csv"]
     assert ask(cache, "snapshot", repo_id="acme/tiny", revision="v9") is None
+    assert ask(cache, "pretrained", name="acme/tiny") == PRETRAINED
+    assert ask(cache, "pretrained", name="acme/other") is None
     # The client itself counts each file once, and finds nothing wrong with its cache.
     assert sorted(ask(cache, "scan")) == [
         ["dataset", "acme/sounds", sum(map(len, SOUNDS.values())) - 300_000, 1],
@@ -134,6 +157,7 @@ def test_read_only_and_as_another_user(volume: Volume, tmp_path: Path) -> None:
         cache = place / ".cache" / "huggingface" / "hub"
         check(ask(cache, "snapshot", nobody, repo_id="acme/sounds", repo_type="dataset"), volume, SOUNDS)
         assert ask(cache, "file", nobody, repo_id="acme/tiny", filename="config.json").startswith(str(place))
+        assert ask(cache, "pretrained", nobody, name="acme/tiny") == PRETRAINED
     finally:
         subprocess.run(["umount", str(place)], check=True)
 
