@@ -13,6 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from provisioner.catalog.parse import parse_catalog
+from provisioner.catalog.references import parse_reference
 from provisioner.planning.plan import phase_peak
 from provisioner.reporting.observation import Counters, Observation
 from provisioner.settings.settings import SETTINGS
@@ -64,6 +65,29 @@ def test_compose_passes_on_settings_that_exist() -> None:
     described = yaml.safe_load((CHECKOUT / "compose.yaml").read_text("utf-8"))
     known = {name for setting in SETTINGS for name in setting.names} | {f"{setting.name}_FILE" for setting in SETTINGS}
     assert set(described["services"]["provision"]["environment"]) <= known
+
+
+KUBEFLOW: Final = CHECKOUT / "deploy" / "kubernetes" / "kubeflow-runtime.yaml"
+
+
+def test_kubeflow_asks_for_what_can_be_fetched() -> None:
+    """The references of the TrainJob are understood, and both initializers write to the volume that is mounted."""
+    runtime, job = yaml.safe_load_all(KUBEFLOW.read_text("utf-8"))
+    wanted = job["spec"]["initializer"]
+    references = {role: parse_reference(wanted[role]["storageUri"]) for role in ("dataset", "model")}
+    assert {role: reference.is_model for role, reference in references.items()} == {"dataset": False, "model": True}
+    assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]
+    jobs = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    names = [one["name"] for one in jobs]
+    known = {name for setting in SETTINGS for name in setting.names}
+    for one in jobs:
+        (container,) = one["template"]["spec"]["template"]["spec"]["containers"]
+        assert {before["name"] for before in one.get("dependsOn", ())} <= set(names[: names.index(one["name"])])
+        if container["image"].startswith("provisioner:"):
+            environ = {variable["name"]: variable["value"] for variable in container["env"]}
+            assert set(environ) <= known
+            assert environ["DATA_DIR"] == container["volumeMounts"][0]["mountPath"]
+    assert "STORAGE_URI" in known
 
 
 # --- monitoring -----------------------------------------------------------------------------------------------------------
