@@ -22,7 +22,7 @@ from provisioner.errors import InterruptedBySignal, ProvisionerError
 from provisioner.redaction import Redactor
 from provisioner.reporting.logs import set_up_logging
 from provisioner.settings.parsers import TOKEN_PREFIX
-from provisioner.settings.settings import DEFAULT_TERMINATION_LOG
+from provisioner.settings.settings import DEFAULT_TERMINATION_LOG, UI_TOKEN_VARIABLES
 
 if TYPE_CHECKING:
     import argparse
@@ -71,6 +71,7 @@ def _execute(arguments: Sequence[str], environ: Mapping[str, str], redactor: Red
     output.json = options.json
     settings = _load_settings(options, environ)
     redactor.add(*settings.secrets)
+    environ = {name: value for name, value in environ.items() if name not in UI_TOKEN_VARIABLES}
     output.termination_log = settings.termination_log or DEFAULT_TERMINATION_LOG
     console = set_up_logging(settings.log_format, redactor=redactor)
     # Before the first byte: nothing is fetched for an app that cannot be started.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from provisioner.errors import ConfigurationError
 from provisioner.reporting.liveness import heartbeat_of
 from provisioner.reporting.observation import Observation
 from provisioner.settings.defaults import DEFAULT_PORT
+from provisioner.settings.settings import ATTRIBUTES
 from provisioner.volume.store.json_file import absence_of, read_json
 
 if TYPE_CHECKING:
@@ -20,17 +22,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.commands.request import CommandRequest
+    from provisioner.web.acting.orders import Choices
+    from provisioner.web.acting.routes import Acting
     from provisioner.web.server import PageServer
 
 _LOGGER = logging.getLogger(__name__)
 
 _WAIT_SECONDS: Final = 3600.0
 _END_SECONDS: Final = 3.0
+_REPLACED: Final = (
+    "phase", "datasets", "progress_port", "lock_timeout_seconds", "on_failure", "termination_log", "metrics_file",
+)  # fmt: skip
+"""Settings, by attribute, that what is started from the page does not take from the environment."""
 
 DESCRIPTION: Final = """\
 Serve the status page of a volume until a signal comes: / the page, /status.json, /events (server-sent), /metrics
-(Prometheus), /healthz (alive) and /readyz (503 until the volume is ready or partial). It only shows; a run in another
-process may work meanwhile. While 'provision' works, it serves the same on PROGRESS_PORT."""
+(Prometheus), /healthz (alive) and /readyz (503 until the volume is ready or partial). A run in another process may work
+meanwhile. While 'provision' works, it serves the same on PROGRESS_PORT. It only shows, unless UI_TOKEN is set: whoever signs
+in with it can plan, provision, cancel, verify, repair, remove and gc on the page, one at a time."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +56,8 @@ def run(request: CommandRequest) -> CommandResult:
     """
     settings = request.settings
     port = settings.progress_port or DEFAULT_PORT
-    server = _open(request, port)
+    acting = _acting(request)
+    server = _open(request, port, acting)
     _LOGGER.info("The page of %s is on port %s", settings.data_dir, port)
     serving = threading.Thread(target=server.run, name="page", daemon=True)
     serving.start()
@@ -56,27 +66,70 @@ def run(request: CommandRequest) -> CommandResult:
             request.cancellation.wait(_WAIT_SECONDS)
     finally:
         server.stop()
+        if acting is not None:
+            acting.close()
         serving.join(_END_SECONDS)
     return CommandResult()
 
 
-def _open(request: CommandRequest, port: int) -> PageServer:
+def _open(request: CommandRequest, port: int, acting: Acting | None) -> PageServer:
     observe = StatusReader(request.session().layout.status).observe
     catalog = request.catalog()
     try:
         from provisioner.web.page import open_page  # noqa: PLC0415 - '--help' does without it
 
-        return open_page(request.settings, port, observe, catalog, request.redactor)
+        return open_page(request.settings, port, observe, catalog, request.redactor, acting=acting)
     except ImportError as error:
-        raise ConfigurationError(
-            f"the page needs the package {error.name}, which is not installed",
-            hint="Install what requirements/runtime.lock lists, or 'data-volume-provisioner[page]'.",
-        ) from error
+        raise _missing(error) from error
     except OSError as error:
         raise ConfigurationError(
             f"PROGRESS_PORT: port {port} of {request.settings.progress_bind} cannot be used: {error.strerror}",
             hint="Stop what uses it, or choose another port with --port.",
         ) from error
+
+
+def _missing(error: ImportError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the page needs the package {error.name}, which is not installed",
+        hint="Install what requirements/runtime.lock lists, or 'data-volume-provisioner[page]'.",
+    )
+
+
+def _acting(request: CommandRequest) -> Acting | None:
+    """Return how one acts on the volume from the page; ``None``: without ``UI_TOKEN`` nobody may.
+
+    Raises:
+        ConfigurationError: a package is missing.
+    """
+    settings, options = request.settings, request.options
+    if settings.ui_token is None:
+        return None
+    try:
+        from provisioner.web.acting.routes import Acting  # noqa: PLC0415 - only where it is asked for
+        from provisioner.web.acting.sign_in import SignIn  # noqa: PLC0415 - the same
+        from provisioner.web.acting.worker import Worker  # noqa: PLC0415 - the same
+    except ImportError as error:
+        raise _missing(error) from error
+    given = {"--data-dir": options.data_dir, "--config": options.config, "--catalog": options.catalog}
+    words = [f"{name}={value}" for name, value in given.items() if value]
+    # What is asked for on the page replaces what the environment asks for; a lock that is held is told, not waited for.
+    replaced = {name for attribute in _REPLACED for name in ATTRIBUTES[attribute].names}
+    environ = {name: value for name, value in request.environ.items() if name not in replaced}
+    environ |= {"PROGRESS_PORT": "off", "LOCK_TIMEOUT": "0", "ON_FAILURE": "fail", "TERMINATION_LOG": os.devnull}
+    worker = Worker(words, environ, request.redactor, request.console.write_to_stream)
+    return Acting(SignIn(settings.ui_token.reveal()), worker, lambda: _choices(request))
+
+
+def _choices(request: CommandRequest) -> Choices:
+    from provisioner.web.acting.orders import Choices  # noqa: PLC0415 - see above
+
+    catalog, inventory = request.catalog(), request.session().store.reader.inventory(measured=False)
+    return Choices(
+        phases={phase.name: phase.description for phase in catalog.phases.values()},
+        datasets={dataset.id: dataset.title for dataset in catalog.datasets.values()},
+        present={receipt.dataset: receipt.label for receipt in inventory.receipts.values()},
+        phase=request.settings.phase,
+    )
 
 
 class StatusReader:

@@ -320,7 +320,7 @@ class Run:
             raise missing_data_error(self.settings, ", ".join(missing))
 
     def _log_warnings(self) -> None:
-        for sentence in (*self.settings.warnings, *self.settings.unused):
+        for sentence in self.settings.warnings:
             _LOGGER.warning("%s", sentence)
         root = self.session.layout.root
         if self._in_image and not is_persistent(root):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.document import parse_document
 from provisioner.catalog.mistakes import Mistakes
-from provisioner.settings.settings import SETTINGS, UNSUPPORTED
+from provisioner.settings.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -31,7 +31,7 @@ def parse_config(text: str, file: str) -> Mapping[str, Value]:
     """
     mistakes = Mistakes()
     root = parse_document(text, file, mistakes)
-    keys = {setting.key for setting in SETTINGS if setting.key} | {name.lower() for name in UNSUPPORTED}
+    keys = {setting.key for setting in SETTINGS if setting.key}
     inner = {key.removeprefix(f"{_SECTION}.") for key in keys if key.startswith(f"{_SECTION}.")}
     outer = {key for key in keys if "." not in key}
     secrets = {name.lower() for setting in SETTINGS if setting.secret for name in (setting.name, *setting.other_names)}

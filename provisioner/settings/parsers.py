@@ -31,6 +31,7 @@ _SHOWN: Final = 80
 _LONGEST_PATH: Final = 4096
 _LONGEST_NAME: Final = 255
 """In bytes, as on Linux."""
+_SHORTEST_PASSWORD: Final = 8
 _LONGEST_TOKEN: Final = 8192
 """In characters. Servers refuse longer headers."""
 
@@ -327,6 +328,14 @@ def repository(text: str) -> str:
         hint = "Accepted: NAME or OWNER/NAME of letters, digits, '-', '_' and '.'; 'none' turns it off."
         raise BadTextError(f"{shown(text)} is not the name of a repository", hint)
     return text
+
+
+def password(text: str) -> Secret:
+    """Parse what people type to sign in; the message about an invalid one does not show it."""
+    if len(text) < _SHORTEST_PASSWORD:
+        hint = "Choose a longer one, such as what 'openssl rand -hex 16' prints; an empty file is no token."
+        raise BadTextError(f"fewer than {_SHORTEST_PASSWORD} characters can be guessed", hint)
+    return token(text)
 
 
 def token(text: str) -> Secret:

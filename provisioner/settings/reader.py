@@ -15,7 +15,7 @@ from provisioner.settings.defaults import Surroundings
 from provisioner.settings.lookup import Lookup
 from provisioner.settings.repositories import read_repositories
 from provisioner.settings.setting import PREFIX
-from provisioner.settings.settings import ATTRIBUTES, SETTINGS, UNSUPPORTED, Settings
+from provisioner.settings.settings import ATTRIBUTES, SETTINGS, Settings
 from provisioner.settings.written import unwrapped
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def read_settings(
     """
     known = tuple(setting.name for setting in SETTINGS)
     for name in overrides:
-        if name not in {*known, *UNSUPPORTED}:
+        if name not in known:
             raise ConfigurationError(f"{parsers.shown(name)} is no setting", hint=parsers.guess(name, known))
     _check_names(environ)
     lookup = Lookup(overrides, environ, read_text=read_text, home=home)
@@ -82,7 +82,6 @@ def read_settings(
         dataset_repo_asked=bool(lookup.given(ATTRIBUTES["dataset_repo"])),
         repositories=read_repositories(lookup.config[REPOSITORIES]) if REPOSITORIES in lookup.config else (),
         origins=lookup.origins,
-        unused=tuple(_unsupported(lookup)),
         warnings=(*_unknown_variables(environ), *warnings),
     )
 
@@ -160,21 +159,10 @@ def _read_token(lookup: Lookup, login: Path, *, use_login: bool) -> tuple[Secret
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return a sentence for each variable with our prefix that is not read."""
-    known = tuple(f"{PREFIX}{name}" for name in (*(setting.name for setting in SETTINGS), *UNSUPPORTED))
+    known = tuple(f"{PREFIX}{setting.name}" for setting in SETTINGS)
     files = {f"{PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret}
     return [
         f"{parsers.shown(name)} is set and is no setting. {parsers.guess(name, known)}".rstrip()
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in {*known, *files} and not _INJECTED.fullmatch(name)
     ]
-
-
-def _unsupported(lookup: Lookup) -> list[str]:
-    """Return a sentence for each setting that was given and that this version does not support."""
-    sentences = []
-    for name, reason in UNSUPPORTED.items():
-        texts = [lookup.overrides.get(name), *(lookup.environ.get(variable) for variable in (f"{PREFIX}{name}", name))]
-        value = lookup.config.get(name.lower())
-        if any(text and text.strip() for text in texts) or (value is not None and value.data is not None):
-            sentences.append(f"{name} is set: {reason}")
-    return sentences

@@ -34,8 +34,6 @@ LogFormat = Literal["text", "json"]
 
 DEFAULT_TERMINATION_LOG: Final = Path("/dev/termination-log")
 """The file that an error is written to as one line of JSON, if ``TERMINATION_LOG`` is not set and this file exists."""
-UNSUPPORTED: Final[Mapping[str, str]] = {"UI_TOKEN": "the page of this version only shows, and nothing can be changed on it"}
-"""Settings that this version accepts and ignores, with the reason."""
 
 _GIGABYTE: Final = 10**9
 _MEGABYTE: Final = 10**6
@@ -362,6 +360,15 @@ class Settings:
         computed_default=_nothing,
         separator=",",
     ).required
+    ui_token: Secret | None = Setting(
+        "UI_TOKEN",
+        parsers.password,
+        "with it, one can act on the volume from the page of `serve`: whoever knows it may provision, verify, repair and remove; "
+        "8 characters or more; `UI_TOKEN_FILE` names a file that contains it",
+        default_note="none: the page only shows",
+        config_key=None,
+        secret=True,
+    ).optional
     metrics_file: Path | None = Setting(
         "METRICS_FILE",
         parsers.path,
@@ -386,8 +393,6 @@ class Settings:
     """Whether the user named ``dataset_repo``, so that its failure fails the run."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """By name of a setting, where its value came from: ``command line``, a variable's name, ``file:line`` or ``default``."""
-    unused: tuple[str, ...] = ()
-    """One sentence for each setting that was set and has no effect in this version."""
     warnings: tuple[str, ...] = ()
     """One sentence for each thing that is probably not what the user meant."""
 
@@ -404,11 +409,14 @@ class Settings:
         users = [user_of(url) or "" for url in urls]
         # Without a password the name is the secret: a token.
         passwords = [user.partition(":")[2] or user for user in users]
-        token = self.hf_token.reveal() if self.hf_token else ""
-        return tuple(dict.fromkeys(filter(None, (token, *passwords, *map(unquote, passwords)))))
+        tokens = (token.reveal() for token in (self.hf_token, self.ui_token) if token)
+        return tuple(dict.fromkeys(filter(None, (*tokens, *passwords, *map(unquote, passwords)))))
 
 
 ATTRIBUTES: Final[Mapping[str, Setting[Any]]] = declared_settings(Settings)
 """Every setting that this version has, by its attribute of :class:`Settings`."""
 SETTINGS: Final[tuple[Setting[Any], ...]] = tuple(ATTRIBUTES.values())
 """The same, in the order of the documents."""
+
+UI_TOKEN_VARIABLES: Final = frozenset(f"{name}{end}" for name in ATTRIBUTES["ui_token"].names for end in ("", "_FILE"))
+"""Variables that this process alone may have: neither an app nor a command that the page starts gets them."""

@@ -1,4 +1,4 @@
-"""The routes of the page's server. Each answers GET and HEAD, and none changes anything."""
+"""The routes of the page's server. Each answers GET and HEAD, and none changes anything; acting has routes of its own."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from provisioner.web.acting.routes import Acting
     from provisioner.web.feed import Feed
 
 MOST_STREAMS: Final = 64
@@ -32,13 +33,16 @@ _ASSETS: Final = Path(__file__).parent / "assets"
 _HTML: Final = "text/html; charset=utf-8"
 
 
-def make_application(feed: Feed, *, hosts: Collection[str] = (), framed_by_hub: bool = False) -> ASGIApp:
+def make_application(
+    feed: Feed, *, hosts: Collection[str] = (), framed_by_hub: bool = False, acting: Acting | None = None
+) -> ASGIApp:
     """Return the application.
 
     Args:
         feed: what is shown.
         hosts: see :class:`provisioner.web.guard.Guard`.
         framed_by_hub: see there.
+        acting: how one acts on the volume; ``None``: nobody may.
     """
     pages = _Pages(feed)
 
@@ -59,6 +63,7 @@ def make_application(feed: Feed, *, hosts: Collection[str] = (), framed_by_hub: 
         Route("/provisioner.css", _asset("page.css", "text/css; charset=utf-8")),
         Route("/provisioner.svg", _asset("icon.svg", "image/svg+xml")),
         Route("/provisioner.js", _asset("page.js", "text/javascript; charset=utf-8")),
+        *(acting.routes(lambda: feed.latest.document) if acting else ()),
     ]
     app = Starlette(routes=routes, lifespan=observing)
     # It would redirect to a URL that is made of the request's Host.

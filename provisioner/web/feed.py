@@ -34,13 +34,14 @@ _LAST_LOOK_SECONDS: Final = 0.5
 class Feed:
     """The latest state of a run; used on the page's event loop alone."""
 
-    def __init__(self, observe: Callable[[], Observation], catalog: Catalog, redactor: Redactor) -> None:
+    def __init__(self, observe: Callable[[], Observation], catalog: Catalog, redactor: Redactor, *, acts: bool = False) -> None:
         """Prepare; nothing is observed yet.
 
         Args:
             observe: returns the state of the run; called on a thread of its own, since a volume may not answer.
             catalog: titles and licences of the data sets.
             redactor: removes secrets.
+            acts: the page leads to one on which one can act.
         """
         self.latest = Observation(None)
         self._history = History(INTERVAL_SECONDS)
@@ -51,6 +52,7 @@ class Feed:
         self._observe = observe
         self._catalog = catalog
         self._redactor = redactor
+        self._acts = acts
         self._changed = asyncio.Event()
         self._rendered: dict[str, tuple[int, bytes]] = {}
 
@@ -111,7 +113,7 @@ class Feed:
 
     def page_html(self) -> bytes:
         """Return the whole page."""
-        return self._once("page", lambda: render_page(self.latest, self.main_html().decode()))
+        return self._once("page", lambda: render_page(self.latest, self.main_html().decode(), acts=self._acts))
 
     @property
     def _throughput(self) -> Throughput:

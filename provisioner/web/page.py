@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from provisioner.redaction import Redactor
     from provisioner.reporting.observation import Observation
     from provisioner.settings.settings import Settings
+    from provisioner.web.acting.routes import Acting
     from provisioner.web.server import PageServer
 
 _LOGGER = logging.getLogger(__name__)
@@ -22,7 +23,13 @@ _END_SECONDS: Final = 5.0
 
 
 def open_page(
-    settings: Settings, port: int, observe: Callable[[], Observation], catalog: Catalog, redactor: Redactor
+    settings: Settings,
+    port: int,
+    observe: Callable[[], Observation],
+    catalog: Catalog,
+    redactor: Redactor,
+    *,
+    acting: Acting | None = None,
 ) -> PageServer:
     """Listen on the page's port, and return the server, which answers once it is run.
 
@@ -32,6 +39,7 @@ def open_page(
         observe: returns what the page shows; called on a thread of its own.
         catalog: titles and licences.
         redactor: removes secrets from everything that is shown.
+        acting: how one acts on the volume; ``None``: nobody may.
 
     Raises:
         ImportError: a package that the page needs is not installed.
@@ -42,9 +50,9 @@ def open_page(
     from provisioner.web.server import PageServer, listen  # noqa: PLC0415 - the same
 
     listener = listen(settings.progress_bind, port)
-    feed = Feed(observe, catalog, redactor)
+    feed = Feed(observe, catalog, redactor, acts=acting is not None)
     hosts = [*settings.progress_hosts, *([settings.space_host] if settings.space_host else [])]
-    app = make_application(feed, hosts=hosts, framed_by_hub=settings.space_id is not None)
+    app = make_application(feed, hosts=hosts, framed_by_hub=settings.space_id is not None, acting=acting)
     return PageServer(app, listener, feed.close)
 
 

@@ -39,14 +39,16 @@ _RELOAD_SECONDS: Final = {"provisioning": 5}
 """After how long a page without scripts reloads itself; 30 in other states."""
 
 
-def render_page(observation: Observation, main: str) -> str:
+def render_page(observation: Observation, main: str, *, acts: bool = False) -> str:
     """Return the whole page.
 
     Args:
         observation: what is known of the run.
         main: what :func:`render_main` returned for it.
+        acts: the page leads to one on which one can act.
     """
     document = observation.document or {}
+    way = '<nav><a href="act">Act on this volume</a></nav>\n' if acts else ""
     seconds = _RELOAD_SECONDS.get(str(document.get("state")), 30)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -57,7 +59,7 @@ def render_page(observation: Observation, main: str) -> str:
         '<link rel="icon" href="provisioner.svg">\n'
         '<link rel="stylesheet" href="provisioner.css">\n<script src="provisioner.js" defer></script>\n</head>\n<body>\n'
         '<p id="connection" class="notice" role="alert" hidden></p>\n'
-        f"{main}\n"
+        f"{way}{main}\n"
         '<footer><p>Data-volume provisioner. <a href="status.json">Status as JSON</a> '
         '<a href="metrics">Metrics</a></p></footer>\n</body>\n</html>\n'
     )

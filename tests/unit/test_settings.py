@@ -17,7 +17,7 @@ from provisioner.settings.help import help_text
 from provisioner.settings.reader import read_settings
 from provisioner.settings.secret import Secret
 from provisioner.settings.setting import PREFIX
-from provisioner.settings.settings import SETTINGS, UNSUPPORTED, Settings
+from provisioner.settings.settings import SETTINGS, Settings
 
 HOME = Path("/home/somebody")
 APP = Path("/srv/app")
@@ -107,7 +107,7 @@ def test_defaults() -> None:
     assert settings.layouts == {}
     assert settings.use_hf_cache
     assert settings.space_id is settings.hf_username is settings.space_author_name is None
-    assert settings.unused == settings.warnings == settings.secrets == ()
+    assert settings.warnings == settings.secrets == ()
     assert set(settings.origins.values()) == {"default"}
 
 
@@ -168,7 +168,7 @@ def test_order() -> None:
 
 def test_empty_counts_as_not_set() -> None:
     """An empty variable or override of any name counts as not set, and is no error."""
-    everything = {name: " " for setting in SETTINGS for name in setting.names} | dict.fromkeys(UNSUPPORTED, "")
+    everything = {name: " " for setting in SETTINGS for name in setting.names}
     assert read(environ=everything) == read()
     assert read(overrides={setting.name: "" for setting in SETTINGS}) == read()
     assert read(environ={"PROVISIONER_PHASE": "", "PHASE": "x"}).phase == "x"
@@ -194,6 +194,7 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("PRIORITIES", "ljspeech=5,urmp=1", "priorities", {"ljspeech": 5, "urmp": 1}),
     ("LAYOUTS", "libritts=parquet", "layouts", {"libritts": "parquet"}),
     ("HF_TOKEN", HIDDEN, "hf_token", Secret(HIDDEN)),
+    ("UI_TOKEN", "12345678", "ui_token", Secret("12345678")),
     ("HF_ENDPOINT", "http://hub.local:8080/", "hf_endpoint", "http://hub.local:8080"),
     ("HF_HOME", "~/hub", "hf_home", HOME / "hub"),
     ("HF_HUB_CACHE", "/cache", "hf_hub_cache", Path("/cache")),
@@ -276,6 +277,8 @@ BAD: list[tuple[str, str, str, str]] = [
     ("DEADLINE", "0", "'0' leaves no time at all", "no limit"),
     ("DEADLINE", "nan", "'nan' is not a duration", "30m"),
     ("LICENSE_POLICY", "comercial", "'comercial' is not one of commercial, curated, any", "Did you mean 'commercial'?"),
+    ("UI_TOKEN", "1234567", "fewer than 8 characters can be guessed", "openssl rand"),
+    ("UI_TOKEN", "1234 5678", "character 5 is not allowed in a token", "one line"),
     ("LOG_FORMAT", "xml", "'xml' is not one of text, json", "Accepted: text or json."),
     ("AUTO_DOWNLOAD", "maybe", "'maybe' is not one of true, false, space", "Accepted: true, false or space."),
     ("HF_HUB_OFFLINE", "maybe", "'maybe' is neither true nor false", "true or false"),
@@ -571,7 +574,6 @@ staging_dir: ""
     assert settings.url_rewrite == (("https://a.example", "http://m.local/a"),)
     assert settings.connections == 2
     assert settings.staging_dir is None
-    assert settings.unused == ()
     assert settings.origins["DEADLINE"] == f"{CONFIG}:13"
 
 
@@ -588,6 +590,7 @@ staging_dir: ""
         ("datasets: {max_storage_gb: .inf}", 1, "'Infinity' is not a number of GB", "such as 25"),
         ("lock_timeout: [1]", 1, "lock_timeout: expected text, found a list", ""),
         ("hf_token: abc", 1, "hf_token: a secret does not belong in a config file", "HF_TOKEN_FILE"),
+        ("ui_token: abc", 1, "ui_token: a secret does not belong in a config file", "UI_TOKEN_FILE"),
         ("config_path: x", 1, "config_path: unknown key 'config_path'", ""),
         ("- a", 1, "expected a mapping, found a list", ""),
         ("datasets: []", 1, "datasets: expected a mapping, found a list", ""),
@@ -621,16 +624,6 @@ def test_config_file_without_values(text: str) -> None:
 # --- warnings ---------------------------------------------------------------------------------------
 
 
-def test_unused_settings_are_named_only_when_set() -> None:
-    """A setting that this version does not support is no error; a note says that it has no effect."""
-    notes = ("UI_TOKEN is set: the page of this version only shows, and nothing can be changed on it",)
-    assert read(environ={"UI_TOKEN": "x"}).unused == notes
-    assert read(environ={"PROVISIONER_UI_TOKEN": "x"}).unused == notes
-    assert read(overrides={"UI_TOKEN": "x"}).unused == notes
-    assert read(files={CONFIG: "ui_token: x"}).unused == notes
-    assert read(environ={"PORT": "7860", "SPACE_ID": "a/b"}).unused == ()
-
-
 def test_unknown_prefixed_variables_are_warned_about() -> None:
     """An unknown variable with our prefix causes a warning with the nearest name, unless Kubernetes sets it."""
     environ = {
@@ -647,7 +640,7 @@ def test_unknown_prefixed_variables_are_warned_about() -> None:
 # --- any input -------------------------------------------------------------------------------------------------------
 
 _names = st.sampled_from(
-    [name for setting in SETTINGS for name in setting.names] + ["HF_TOKEN_FILE", "UI_TOKEN", "PORT", "XDG_CACHE_HOME"]
+    [name for setting in SETTINGS for name in setting.names] + ["HF_TOKEN_FILE", "UI_TOKEN_FILE", "PORT", "XDG_CACHE_HOME"]
 )
 _texts = st.one_of(
     st.text(max_size=30),

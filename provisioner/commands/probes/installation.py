@@ -35,7 +35,7 @@ def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Pat
         environ: the environment.
         datasets: the directory that an app is told of.
     """
-    sentences = [*settings.warnings, *settings.unused]
+    sentences = [*settings.warnings]
     known = {name for setting in SETTINGS for name in setting.names} | {f"{setting.name}_FILE" for setting in SETTINGS}
     plain = [setting.name for setting in SETTINGS]
     for name in sorted(environ.keys() - known):

@@ -1,0 +1,127 @@
+"""What can be asked for on the page, and the command lines that show its plan and carry it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from provisioner.redaction import redact_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MOST_REFERENCES: Final = 50
+LONGEST_REFERENCE: Final = 2048
+"""In characters."""
+AUTO: Final = "auto"
+
+
+class BadOrderError(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What there is to choose from."""
+
+    phases: Mapping[str, str]
+    """Names and descriptions."""
+    datasets: Mapping[str, str]
+    """Ids and titles of the catalog."""
+    present: Mapping[str, str]
+    """What the volume holds: ids, and what people call them."""
+    phase: str = ""
+    """The phase that the settings name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Something to do: first its plan is shown, then it is done."""
+
+    action: str
+    title: str
+    plan: tuple[str, ...]
+    """The command that shows what would be done, and changes nothing."""
+    command: tuple[str, ...]
+    selection: Mapping[str, str] = field(default_factory=dict)
+    """Settings that replace those of ``serve``. They are given in the environment: a reference may have a password in it, and
+    everybody on a machine sees its command lines."""
+
+
+Form = dict[str, list[str]]
+
+
+def read_order(form: Form, choices: Choices) -> Order:
+    """Return what a form asks for.
+
+    Raises:
+        BadOrderError: it is not among what there is to choose from.
+    """
+    action = (form.get("action") or [""])[-1]
+    match action:
+        case "provision":
+            return _provision(form, choices)
+        case "verify":
+            ids, deep = _present(form, choices), "deep" in form
+            how = "by its bytes" if deep else "by names, kinds and sizes"
+            words = ("verify", *(("--deep",) if deep else ()), *ids)
+            return Order(action, f"Verify {_named(ids, choices)} {how}", ("verify", *ids), words)
+        case "repair":
+            ids = _present(form, choices)
+            return Order(action, f"Repair {_named(ids, choices)}", ("verify", *ids), ("repair", *ids))
+        case "remove":
+            ids = _present(form, choices)
+            if not ids:
+                raise BadOrderError("Choose at least one data set to remove.")
+            return Order(action, f"Remove {_named(ids, choices)}", ("remove", "--dry-run", *ids), ("remove", *ids))
+        case "gc":
+            return Order(action, "Remove superseded versions and leftovers", ("gc", "--dry-run"), ("gc",))
+        case _:
+            raise BadOrderError("This action is not known.")
+
+
+def _provision(form: Form, choices: Choices) -> Order:
+    if (form.get("what") or [""])[-1] == "phase":
+        phase = (form.get("phase") or [""])[-1]
+        if phase != AUTO and phase not in choices.phases:
+            raise BadOrderError("The catalog has no such phase.")
+        return _provision_order(f"Provision the phase {phase}", {"PHASE": phase})
+    ids = form.get("dataset", [])
+    if unknown := [name for name in ids if name not in choices.datasets]:
+        raise BadOrderError(f"The catalog has no data set {unknown[0][:LONGEST_REFERENCE]!r}.")
+    references = _references("\n".join(form.get("references", [])))
+    names = list(dict.fromkeys([*ids, *references]))
+    if not names:
+        raise BadOrderError("Choose a data set, or write a reference.")
+    return _provision_order(f"Provision {_listed([redact_urls(name) for name in names])}", {"DATASETS": ",".join(names)})
+
+
+def _provision_order(title: str, selection: Mapping[str, str]) -> Order:
+    return Order("provision", title, ("plan",), ("provision",), selection)
+
+
+def _references(text: str) -> list[str]:
+    found = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(found) > MOST_REFERENCES:
+        raise BadOrderError(f"More than {MOST_REFERENCES} references at once are too many.")
+    for line in found:
+        if len(line) > LONGEST_REFERENCE or not line.isprintable():
+            raise BadOrderError(f"This is no reference: {line[:80]!r}.")
+        if "," in line:
+            raise BadOrderError(f"A reference has no comma; write one on each line: {line[:80]!r}.")
+    return found
+
+
+def _present(form: Form, choices: Choices) -> tuple[str, ...]:
+    ids = tuple(dict.fromkeys(form.get("present", [])))
+    if unknown := [name for name in ids if name not in choices.present]:
+        raise BadOrderError(f"The volume does not hold {unknown[0][:LONGEST_REFERENCE]!r}.")
+    return ids
+
+
+def _named(ids: Sequence[str], choices: Choices) -> str:
+    return _listed([choices.present[each] for each in ids]) if ids else "everything on the volume"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"  # noqa: PLR2004
