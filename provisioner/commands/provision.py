@@ -40,6 +40,11 @@ def run(request: CommandRequest) -> CommandResult:
     from provisioner.engine.run import Run  # noqa: PLC0415 - '--help' does without it
 
     settings = request.settings
+    if settings.on_failure == "page" and settings.progress_port is None:
+        raise ConfigurationError(
+            "ON_FAILURE=page, and there is no page: PROGRESS_PORT is off", hint="Set PROGRESS_PORT, such as PROGRESS_PORT=7860."
+        )
+    stays, stayed = settings.on_failure == "page", False
     document: dict[str, Any]
     error: ProvisionerError | None
     try:
@@ -55,7 +60,14 @@ def run(request: CommandRequest) -> CommandResult:
                 on_work=watchers.begin,
             )
             watchers.observe = work.observe
-            result = work.provision()
+            try:
+                result = work.provision()
+            except (ConfigurationError, InterruptedBySignal, DeadlineError):
+                raise
+            except ProvisionerError as failure:
+                stayed = stays and watchers.stay(failure, work.observe, request.cancellation)
+                raise
+            stayed = stays and result.error is not None and watchers.stay(result.error, work.observe, request.cancellation)
         document, error = {**result.status, "fetched": result.worked}, result.error
         values = result.environment
     except (ConfigurationError, InterruptedBySignal, DeadlineError):
@@ -63,7 +75,8 @@ def run(request: CommandRequest) -> CommandResult:
     except ProvisionerError as failure:
         document, error = {"error": failure.as_record()}, failure
         values = {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets"), **_given(request)}
-    if request.cancellation.reason is not None:
+    # A signal that came while the page was up only ended that.
+    if request.cancellation.reason is not None and not stayed:
         raise request.cancellation.reason
     if error is None:
         return CommandResult(document, app_environment=values)

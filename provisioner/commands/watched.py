@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from provisioner.errors import ProvisionerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.commands.request import CommandRequest
     from provisioner.reporting.observation import Observation
     from provisioner.web.page import RunPage
 
 _LOGGER = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
 
 
 class Watchers:
@@ -35,6 +41,39 @@ class Watchers:
         """Open the page, if there is one."""
         if self._page is not None:
             self._page.begin(observe)
+
+    def stay(self, error: ProvisionerError, observe: Callable[[], Observation], cancellation: Cancellation) -> bool:
+        """Keep the page up with a failure until a signal comes; it is opened if the run ended before there was anything to do.
+
+        Args:
+            error: why the run failed.
+            observe: returns the state of the run.
+            cancellation: is requested by the signal.
+
+        Returns:
+            Whether the page was up, so that somebody could see it.
+        """
+        page = self._page
+        if page is None or cancellation.reason is not None:
+            return False
+        if not page.is_open:
+            page.begin(lambda: _failed(observe(), error))
+        if not page.is_open:
+            return False
+        _LOGGER.error("%s%s", error.message, f". {error.hint}" if error.hint else "")
+        _LOGGER.warning(
+            "The page stays up until a signal comes, since ON_FAILURE=page; then the exit code is %d", error.exit_code
+        )
+        with contextlib.suppress(ProvisionerError):
+            while page.is_open:
+                cancellation.wait(_LOOK_SECONDS)
+        return cancellation.reason is not None
+
+
+def _failed(observation: Observation, error: ProvisionerError) -> Observation:
+    """Return the state of a run that failed before it could record that."""
+    document = observation.document or {}
+    return replace(observation, document={**document, "state": "failed", "error": error.as_record()})
 
 
 @contextlib.contextmanager

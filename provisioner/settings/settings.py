@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 AutoDownload = Literal["true", "false", "space"]
 OnShortfall = Literal["skip", "fail"]
-OnFailure = Literal["fail", "degraded"]
+OnFailure = Literal["fail", "degraded", "page"]
 LicensePolicy = Literal["commercial", "curated", "any"]
 VolumeKind = Literal["auto", "posix", "object"]
 Publish = Literal["link", "dir"]
@@ -116,7 +116,8 @@ class Settings:
     on_failure: OnFailure = Setting(
         "ON_FAILURE",
         parsers.one_of(get_args(OnFailure)),
-        "`fail`: try every data set, then exit non-zero; `degraded`: start the app in spite of failures",
+        "`fail`: try every data set, then exit non-zero; `degraded`: start the app in spite of failures; `page`: keep the progress "
+        "page up with what failed and what helps until a signal comes, then exit as with `fail`",
         computed_default=Surroundings.on_failure,
         default_note="`fail`; `degraded` where `SPACE_ID` is set",
     ).required

@@ -89,6 +89,11 @@ class RunPage:
             self._thread = None
             self._warn("this system allows no more threads")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open, or about to be."""
+        return self._thread is not None and self._thread.is_alive()
+
     def end(self, *, wait: bool) -> None:
         """Close the page.
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -402,3 +402,58 @@ def test_serve_needs_its_port(volume: Volume, shop: Shelf) -> None:
         outcome = volume.run("serve", "--port", str(sock.getsockname()[1]))
     assert outcome.code == 78
     assert "cannot be used: Address already in use" in outcome.err
+
+
+# --- ON_FAILURE=page -------------------------------------------------------------------------------------------------------
+
+
+def missing(shelf: Shelf) -> dict[str, Any]:
+    """Return a file that is not there."""
+    return shelf.raw("gone.bin", b"gone") | {"url": "https://files.example.org/nowhere.bin"}
+
+
+def test_a_page_that_stays_with_what_failed(shelf: Shelf, volume: Volume) -> None:
+    """The page shows what failed and what helps until a signal comes; then the exit code is that of the run."""
+    shelf.add("alpha", shelf.raw("alpha.bin", b"alpha"))
+    shelf.add("gone", missing(shelf), priority=5)
+    port = free_port()
+    run = volume.start(ON_FAILURE="page", PROGRESS_PORT=str(port))
+    page = PageClient(port)
+    run.wait_line("stays up until a signal comes")
+    wait_until(lambda: "<h1>Failed" in page.get("/").text, "the page says so")
+    answer = page.get("/")
+    assert "not found (404 Not Found)" in answer.text
+    assert "It was moved or removed: look for its new address." in answer.text
+    assert (page.get("/readyz").status, page.get("/healthz").status) == (503, 200)
+    assert volume.published == ["alpha"]
+    # Nobody waits for the lock of a run that only shows its end.
+    assert volume.run(LOCK_TIMEOUT="0", ON_FAILURE=None).code == 66
+    run.send(signal.SIGTERM)
+    outcome = run.wait()
+    assert outcome.code == 66, outcome.err
+
+
+def test_a_page_that_stays_with_an_early_failure(shelf: Shelf, volume: Volume) -> None:
+    """A run that fails before there is anything to do opens the page for that; Ctrl-C ends it with the run's own code."""
+    shelf.add("alpha", shelf.raw("alpha.bin", b"alpha"))
+    port = free_port()
+    run = volume.start(ON_FAILURE="page", PROGRESS_PORT=str(port), AUTO_DOWNLOAD="false")
+    page = PageClient(port)
+    page.wait_up()
+    wait_until(lambda: "<h1>Failed" in page.get("/").text, "the page says so")
+    assert "AUTO_DOWNLOAD=true" in page.get("/").text
+    run.send(signal.SIGINT)
+    outcome = run.wait()
+    assert outcome.code == 66, outcome.err
+
+
+def test_a_page_that_cannot_stay(shelf: Shelf, volume: Volume) -> None:
+    """Without a page there is nothing to keep up: that is said before the first byte. On a port that is taken nothing waits."""
+    shelf.add("gone", missing(shelf))
+    outcome = volume.run(ON_FAILURE="page")
+    assert outcome.code == 78
+    assert "PROGRESS_PORT" in outcome.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        outcome = volume.run(ON_FAILURE="page", PROGRESS_PORT=str(taken.getsockname()[1]))
+    assert outcome.code == 66
+    assert "there is no page on port" in outcome.err
