@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import ProvisionerError, error_to_report
+from provisioner.log_fields import carried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -158,7 +159,7 @@ class FetchThreads:
     def _start_thread(self) -> bool:
         """Start one more thread; return ``False`` if the system allows no more."""
         self._idle += 1
-        thread = threading.Thread(target=self._work, name=f"fetch-{self.label}", daemon=True)
+        thread = threading.Thread(target=carried(self._work), name=f"fetch-{self.label}", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:

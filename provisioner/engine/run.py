@@ -23,6 +23,7 @@ from provisioner.engine.supervise import deadline, machine_limits, supervise
 from provisioner.engine.view import plan_run, view_volume
 from provisioner.engine.volume_session import VolumeSession
 from provisioner.errors import LockTimeoutError, ProvisionerError, VolumeError, VolumeNotWritableError
+from provisioner.log_fields import describe_run
 from provisioner.reporting.observation import Counters, Observation
 from provisioner.reporting.run_record import run_record
 from provisioner.volume.fs.mounts import is_persistent
@@ -235,6 +236,7 @@ class Run:
         # Most starts have nothing to do, and must not pay for what fetches and unpacks.
         from provisioner.engine.steps import StepRunner  # noqa: PLC0415
 
+        describe_run(self.session.run_id, view.plan.phase)
         log_plan(view.plan)
         self._progress.expect({step.recipe.label: step.to_fetch for step in view.plan.steps if step.action == "fetch"})
         board = new_board(self.session, view.plan, view.inventory)

@@ -24,6 +24,7 @@ from provisioner.errors import (
     VolumeFullError,
     VolumeNotWritableError,
 )
+from provisioner.log_fields import about
 from provisioner.units import format_bytes, format_count
 
 if TYPE_CHECKING:
@@ -115,26 +116,30 @@ class StepRunner:
     def begin(self, step: Step) -> None:
         """Log that a data set is fetched."""
         if step.action == "fetch":
-            _LOGGER.info("%s %s; fetching it", step.recipe.label, step.why)
+            with about(step.recipe.label):
+                _LOGGER.info("%s %s; fetching it", step.recipe.label, step.why)
 
     def carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> None:
         """Adopt, link, or build a data set."""
+        with about(step.recipe.label):
+            self._record_published(step, self._carry_out(step, rank, cancellation))
+
+    def _carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> Receipt:
         if step.action == "link":
             self._store.published.switch(step.id, step.recipe.version)
-            receipt = self._receipt(step)
-        elif step.action == "adopt" and self._adopt(step):
-            receipt = self._receipt(step)
-        else:
-            receipt = self._build(step, rank, cancellation)
-        self._record_published(step, receipt)
+            return self._receipt(step)
+        if step.action == "adopt" and self._adopt(step):
+            return self._receipt(step)
+        return self._build(step, rank, cancellation)
 
     def settle(self, step: Step, error: ProvisionerError | None) -> None:
         """Record how a step ended; an error that concerns the whole run is raised again."""
-        if isinstance(error, NoRoomError):
-            self._leave_out(step, error)
-        elif error is not None:
-            self._record_failure(step, error)
-            self._outcomes.failures.append((step, error))
+        with about(step.recipe.label):
+            if isinstance(error, NoRoomError):
+                self._leave_out(step, error)
+            elif error is not None:
+                self._record_failure(step, error)
+                self._outcomes.failures.append((step, error))
         self._status.write_between(self._store.reader.inventory())
 
     def put_back(self, step: Step) -> None:

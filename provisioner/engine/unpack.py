@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from provisioner.engine.fetch_threads import AbandonedError
 from provisioner.engine.staged_tree import Part
 from provisioner.errors import NOT_THE_FILE, IntegrityError, UpstreamChangedError
+from provisioner.log_fields import carried
 from provisioner.planning.capacity import most_bytes
 from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.manifest import Manifest
@@ -162,7 +163,7 @@ class ArrivingArchive:
         self._failed_version: int | None = None
         """The version of the file that could not be unpacked; another one may come, from another URL."""
         self._is_over = False
-        self._thread = threading.Thread(target=self._run, name=f"unpack-{artifact.name}", daemon=True)
+        self._thread = threading.Thread(target=carried(self._run), name=f"unpack-{artifact.name}", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:

@@ -13,6 +13,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
+from provisioner.log_fields import log_fields
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 
 LOGGER_NAME: Final = "provisioner"
 """The root of our loggers; the logger of each module is below it."""
+
+LONGEST_LINE: Final = 4096
+"""Bytes of a line, its end included: what a pipe writes as a whole, and collectors of logs take as one record."""
+_ELLIPSIS: Final = " […] "
+_SHORTEST_PART: Final = 64
+"""Characters that are left of a text that makes a line too long, at least."""
 
 # Characters that move the cursor or change the colours of a terminal, except line ends and tabs: names come from archives.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -37,14 +45,20 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line, followed by its exception if it has one."""
         level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
-        message = record.getMessage().rstrip("\n")
-        text = f"{self.formatTime(record, self.datefmt)} {level}{message}{_exception(record, self)}"
         # Redacted after formatting, when the text contains the arguments and the exception.
-        return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", self._redactor.redact(text))
+        message = self._redactor.redact(record.getMessage().rstrip("\n").replace("\n", "\\n"))
+        line = _CONTROL.sub(_escaped, f"{self.formatTime(record, self.datefmt)} {level}{message}")
+        exception = _CONTROL.sub(_escaped, self._redactor.redact(_exception(record, self)))
+        return _fitting_text(line, LONGEST_LINE - 1) + "\n".join(
+            _fitting_text(each, LONGEST_LINE - 1) for each in exception.split("\n")
+        )
 
 
 class JsonFormatter(logging.Formatter):
-    """A formatter of one JSON object per line: ``ts``, ``level``, ``message``, and the fields of the caller's ``extra``."""
+    """A formatter of one JSON object per line: ``ts``, ``level``, ``message``, ``run_id``, ``phase``, ``dataset``.
+
+    The last three are there where they are known; the fields of the caller's ``extra`` follow.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -55,10 +69,45 @@ class JsonFormatter(logging.Formatter):
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry: dict[str, Any] = {"ts": time, "level": record.levelname.lower(), "message": record.getMessage().rstrip("\n")}
         entry.update({key: value for key, value in vars(record).items() if key not in _STANDARD_ATTRIBUTES and key not in entry})
+        entry = {**entry, **{key: value for key, value in log_fields().items() if key not in entry}}
         exception = _exception(record, self).lstrip("\n")
         if exception:
             entry["exception"] = exception
-        return json.dumps(self._redactor.redact_value(entry))
+        return _fitting_json(self._redactor.redact_value(entry))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\x{ord(match[0]):02x}"
+
+
+def _shortened(text: str, count: int) -> str:
+    """Return a text without its middle, of ``count`` characters: its beginning says what it is about, its end what is wrong."""
+    kept = max(count, _SHORTEST_PART) - len(_ELLIPSIS)
+    return text if len(text) <= kept + len(_ELLIPSIS) else f"{text[: kept - kept // 2]}{_ELLIPSIS}{text[-(kept // 2) :]}"
+
+
+def _fitting_text(line: str, size: int) -> str:
+    """Return a line that takes at most ``size`` bytes in UTF-8."""
+    count = len(line)
+    while (taken := len(line.encode("utf-8", "backslashreplace"))) > size:
+        count = min(count - 1, count * size // taken)
+        line = _shortened(line, count)
+    return line
+
+
+def _fitting_json(entry: dict[str, Any]) -> str:
+    """Return the entry as a line of ASCII that is not too long: the longest of its texts are shortened."""
+    line = json.dumps(entry)
+    while len(line) >= LONGEST_LINE:
+        name = max(entry, key=lambda key: len(json.dumps(entry[key])))
+        value = entry[name]
+        text = value if isinstance(value, str) else json.dumps(value)
+        if len(text) <= _SHORTEST_PART:
+            return json.dumps({key: entry[key] for key in ("ts", "level", "message")})
+        taken = len(json.dumps(text))
+        entry[name] = _shortened(text, min(len(text) - 1, len(text) * max(0, taken - (len(line) - LONGEST_LINE + 1)) // taken))
+        line = json.dumps(entry)
+    return line
 
 
 _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -116,8 +116,8 @@ class Settings:
     on_failure: OnFailure = Setting(
         "ON_FAILURE",
         parsers.one_of(get_args(OnFailure)),
-        "`fail`: try every data set, then exit non-zero; `degraded`: start the app in spite of failures; `page`: keep the progress "
-        "page up with what failed and what helps until a signal comes, then exit as with `fail`",
+        "`fail`: try every data set, then exit non-zero; `degraded`: start the app in spite of failures; `page`: keep the "
+        "progress page up with what failed and what helps until a signal comes, then exit as with `fail`",
         computed_default=Surroundings.on_failure,
         default_note="`fail`; `degraded` where `SPACE_ID` is set",
     ).required

@@ -141,7 +141,10 @@ def test_the_end_of_a_run(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
     assert re.search(r"left out: beta \(.*forbidden.*\); failed: gamma$", line), line
     assert outcome.err.splitlines()[-1] == line
     volume.ready("remove", "alpha")
-    entry = json.loads(volume.ready(LOG_FORMAT="json").err.splitlines()[-1])
+    entries = [json.loads(line) for line in volume.ready(LOG_FORMAT="json").err.splitlines()]
+    entry = entries[-1]
+    assert {each["dataset"] for each in entries if "dataset" in each} == {"alpha", "gamma"}
+    assert {(each["run_id"], each["phase"]) for each in entries if "alpha" in each["message"]} == {(entry["run_id"], "minimal")}
     assert (entry["event"], entry["state"], entry["published"], entry["failed"]) == ("end", "partial", ["alpha"], ["gamma"])
     assert entry["fetched_bytes"] > 200_000
 

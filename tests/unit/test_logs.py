@@ -7,13 +7,15 @@ import json
 import logging
 import re
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import pytest
 
+from provisioner.log_fields import about, carried, describe_run
 from provisioner.redaction import Redactor
-from provisioner.reporting.logs import ConsoleHandler, set_up_logging
+from provisioner.reporting.logs import LONGEST_LINE, ConsoleHandler, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,9 @@ def _logging_as_before() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in names}
     # After an earlier test pytest has put `warnings` back, and `logging` does not know: capturing again would do nothing.
     logging.captureWarnings(capture=False)
+    describe_run(None, None)
     yield
+    describe_run(None, None)
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -185,3 +189,55 @@ def test_lines_go_through_the_progress_bars() -> None:
     LOG.info("below")
     assert [line[9:] for line in lines] == ["above ***"]
     assert stream.getvalue().endswith("below\n")
+
+
+LONG = {
+    "ascii": "a" * 50_000,
+    "two bytes": "é" * 9_000,
+    "beyond the basic plane": "\U0001f3b5" * 9_000,
+    "no text at all": "\udcff" * 9_000,
+    "line ends": "one\ntwo\r\n" * 2_000,
+    "control characters": "\x1b[2J\x07" * 3_000,
+    "quotes": '"\\' * 9_000,
+    "just too long": "b" * (LONGEST_LINE - 60),
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
+def test_no_line_is_too_long(text: str) -> None:
+    """One event is one line of 4 KiB at most, whose beginning and end are those of the message, without control characters."""
+    message = f"reading {text} failed: the end"
+    for form in ("text", "json"):
+        stream = written(form)
+        LOG.warning("%s", message)
+        LOG.info("%s", "short", extra={"names": [text] * 3, "dataset": text, "count": 3})
+        lines = stream.getvalue().split("\n")
+        assert lines.pop() == ""
+        assert len(lines) == 2
+        for line in lines:
+            assert len(line.encode("utf-8", "backslashreplace")) < LONGEST_LINE
+            assert not re.search(r"[\x00-\x1f\x7f]", line)
+        said = [json.loads(line)["message"] for line in lines] if form == "json" else [line[9:] for line in lines]
+        assert said[0].removeprefix("WARNING ").startswith("reading ")
+        assert said[0].endswith("failed: the end")
+        assert said[1] == "short"
+
+
+def test_what_a_record_is_about() -> None:
+    """JSON lines name the run, its phase, and the data set that a thread works for, also on threads that it starts."""
+    stream = written("json")
+    LOG.info("before")
+    describe_run("20260101T000000Z-abcdef", "minimal")
+    with about("ljspeech"):
+        LOG.info("here")
+        thread = threading.Thread(target=carried(lambda: LOG.info("there")))
+        other = threading.Thread(target=LOG.info, args=("elsewhere",))
+        for each in (thread, other):
+            each.start()
+            each.join()
+        LOG.info("said", extra={"dataset": "urmp"})
+    LOG.info("after")
+    entries = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [entry.get("dataset") for entry in entries] == [None, "ljspeech", "ljspeech", None, "urmp", None]
+    assert "run_id" not in entries[0]
+    assert {(entry["run_id"], entry["phase"]) for entry in entries[1:]} == {("20260101T000000Z-abcdef", "minimal")}
