@@ -151,6 +151,10 @@ docs: $(VENV)/.ready ## update the generated parts of the documents, and the cat
 	@$(BIN)/python -m tools.catalog_schema
 	@$(BIN)/python -m tools.examples_doc
 
+.PHONY: pictures
+pictures: $(VENV)/.ready ## make the pictures of README from real runs, in Chromium
+	@$(BIN)/python -m tools.pictures
+
 .PHONY: format
 format: $(VENV)/.ready ## let the formatter and the linter fix what they can
 	@$(BIN)/ruff check --fix .
