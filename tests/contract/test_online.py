@@ -129,5 +129,5 @@ def test_a_server_without_ranges_is_worth_a_word(shelf: Shelf, volume: Volume) -
 def test_offline_the_catalog_is_only_read(shelf: Shelf, volume: Volume) -> None:
     """Without ``--online`` no request is made."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
-    assert "well formed, 1 data sets" in volume.ready("catalog", "check").out
+    assert "well formed, 1 data set\n" in volume.ready("catalog", "check").out
     assert shelf.server.log.entries() == ()

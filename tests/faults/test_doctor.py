@@ -218,7 +218,7 @@ def test_a_hub_behind_a_mirror(volume: Volume, shelf: Shelf, hub: HubServer, pre
     hub.faults.add("status", path="/", status=403)
     with mirrored(hub, prefix) as endpoint:
         text = volume.ready("doctor", HF_ENDPOINT=endpoint).out
-    assert "answers, and lists 1 files of ann/set@main" in text
+    assert "answers, and lists 1 file of ann/set@main" in text
     assert not hub.log.entries(path="/")
 
 
