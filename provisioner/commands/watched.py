@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 1.0
+_ENDED: Final = frozenset({"failed", "degraded", "interrupted"})
 
 
 class Watchers:
@@ -36,11 +37,13 @@ class Watchers:
         self.observe: Callable[[], Observation] | None = None
         """Returns the state of the run."""
         self._page = page
+        self._failure: ProvisionerError | None = None
+        """Why the run failed, while the page stays up for that."""
 
     def begin(self, observe: Callable[[], Observation]) -> None:
         """Open the page, if there is one."""
         if self._page is not None:
-            self._page.begin(observe)
+            self._page.begin(lambda: self._with_failure(observe()))
 
     def stay(self, error: ProvisionerError, observe: Callable[[], Observation], cancellation: Cancellation) -> bool:
         """Keep the page up with a failure until a signal comes; it is opened if the run ended before there was anything to do.
@@ -56,8 +59,9 @@ class Watchers:
         page = self._page
         if page is None or cancellation.reason is not None:
             return False
+        self._failure = error
         if not page.is_open:
-            page.begin(lambda: _failed(observe(), error))
+            self.begin(observe)
         if not page.is_open:
             return False
         _LOGGER.error("%s%s", error.message, f". {error.hint}" if error.hint else "")
@@ -69,11 +73,12 @@ class Watchers:
                 cancellation.wait(_LOOK_SECONDS)
         return cancellation.reason is not None
 
-
-def _failed(observation: Observation, error: ProvisionerError) -> Observation:
-    """Return the state of a run that failed before it could record that."""
-    document = observation.document or {}
-    return replace(observation, document={**document, "state": "failed", "error": error.as_record()})
+    def _with_failure(self, observation: Observation) -> Observation:
+        """Return the state of the run, also of one that failed before it could record that."""
+        document = observation.document or {}
+        if self._failure is None or document.get("state") in _ENDED:
+            return observation
+        return replace(observation, document={**document, "state": "failed", "error": self._failure.as_record()})
 
 
 @contextlib.contextmanager

@@ -447,6 +447,20 @@ def test_a_page_that_stays_with_an_early_failure(shelf: Shelf, volume: Volume) -
     assert outcome.code == 66, outcome.err
 
 
+def test_a_page_that_stays_while_another_process_writes(held: Held, volume: Volume) -> None:
+    """A run that gave up waiting for the lock says so on its own page; the other one goes on."""
+    port = free_port()
+    run = volume.start(ON_FAILURE="page", PROGRESS_PORT=str(port), LOCK_TIMEOUT="0")
+    page = PageClient(port)
+    page.wait_up()
+    wait_until(lambda: "<h1>Failed" in page.get("/").text, "the page says so")
+    assert "another writer" in page.get("/").text
+    run.send(signal.SIGTERM)
+    assert run.wait().code == 75
+    held.gate.release()
+    assert held.run.wait().code == 0
+
+
 def test_a_page_that_cannot_stay(shelf: Shelf, volume: Volume) -> None:
     """Without a page there is nothing to keep up: that is said before the first byte. On a port that is taken nothing waits."""
     shelf.add("gone", missing(shelf))
