@@ -98,6 +98,11 @@ _ALL: Final = (
     ),
     Command("list", "show the catalog: data sets, splits, phases, sizes, licences", (VolumeError,)),
     Command(
+        "info",
+        "'info ID or REF': show one data set: sizes, licence, sources, digests, and what is here of it",
+        (*_REMOTE, VolumeError),
+    ),
+    Command(
         "catalog",
         "'catalog check [--online]': is it well formed, do its sources exist; 'catalog add REF ...': write entries for it",
         (*_REMOTE, VolumeNotWritableError, VolumeError),

@@ -209,6 +209,8 @@ def test_no_line_is_too_long(text: str) -> None:
     message = f"reading {text} failed: the end"
     for form in ("text", "json"):
         stream = written(form)
+        # What is not text cannot be part of a test report.
+        logging.getLogger().handlers[:] = [each for each in logging.getLogger().handlers if isinstance(each, ConsoleHandler)]
         LOG.warning("%s", message)
         LOG.info("%s", "short", extra={"names": [text] * 3, "dataset": text, "count": 3})
         lines = stream.getvalue().split("\n")

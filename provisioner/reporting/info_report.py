@@ -1,0 +1,149 @@
+"""One data set as text for people, and as JSON values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.catalog.license import judge, meaning
+from provisioner.redaction import show_url
+from provisioner.reporting.tables import size_text, size_value, wrapped
+from provisioner.reporting.text_width import USUAL_COLUMNS
+from provisioner.units import format_bytes, format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.source import Source
+    from provisioner.planning.model import Receipt, Rules, Step
+
+_MOST_FILES: Final = 10
+"""Files of one source that the text names; JSON has all."""
+
+
+def info_document(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Rules) -> dict[str, Any]:
+    """Return what is known of a data set as JSON values.
+
+    Args:
+        step: what ``provision`` would do with it.
+        phases: that have it.
+        receipt: of the published version; ``None``: the volume has none.
+        rules: the licence policy.
+    """
+    dataset = step.recipe.dataset
+    terms, verdict = dataset.license, judge(rules.license_policy, dataset, rules.accept_licenses)
+    return {
+        "id": dataset.id,
+        "reference": dataset.reference.text if dataset.reference else None,
+        "title": dataset.title,
+        "homepage": dataset.homepage,
+        "description": dataset.description,
+        "purpose": dataset.purpose,
+        "priority": step.priority,
+        "optional": dataset.optional,
+        "phases": list(phases),
+        "splits": list(dataset.splits),
+        "layouts": list(dataset.layouts),
+        "license": {
+            "spdx": terms.spdx,
+            "name": terms.name,
+            "url": terms.url,
+            "commercial": terms.commercial,
+            "evidence": terms.evidence,
+            "attribution": terms.attribution,
+            "allowed": verdict.allowed,
+        },
+        "download": size_value(step.to_fetch if receipt is None else step.download),
+        "unpacked": size_value(step.unpacked),
+        "sources": [
+            {
+                "kind": source.kind,
+                "name": _name(source),
+                "layout": source.layout,
+                "splits": list(source.split_names),
+                "files": [_file(artifact) for artifact in source.artifacts] if source.artifacts is not None else None,
+            }
+            for source in dataset.sources
+        ],
+        "notes": list(dataset.notes),
+        "action": step.action,
+        "on_volume": None
+        if receipt is None
+        else {
+            "version": receipt.version,
+            "path": f"datasets/{receipt.dataset}",
+            "files": receipt.files,
+            "bytes": receipt.size,
+            "pin": receipt.pin,
+            "verified_against": receipt.verified_against,
+            "published_at": receipt.published_at,
+        },
+    }
+
+
+def _file(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "name": artifact.name,
+        "urls": [show_url(url) for url in artifact.urls],
+        "size": size_value(artifact.size),
+        "digest": str(artifact.digest) if artifact.digest else None,
+        "unpack": artifact.unpack,
+    }
+
+
+def info_text(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Rules, *, columns: int = USUAL_COLUMNS) -> str:
+    """Return what is known of a data set as text; the arguments are those of :func:`info_document`."""
+    dataset = step.recipe.dataset
+    lines = [wrapped(f"{dataset.label}: {dataset.title}", columns)]
+    lines += [wrapped(dataset.description, columns)] if dataset.description else []
+    lines += ["", *(wrapped(f"{name}: {value}", columns) for name, value in _facts(step, phases, receipt, rules) if value)]
+    for number, source in enumerate(dataset.sources, 1):
+        lines += ["", wrapped(f"Source {number} ({source.kind}): {_name(source)}", columns)]
+        lines += [wrapped(f"  {line}", columns) for line in _source(source)]
+    lines += ["", *(wrapped(f"Note: {note}", columns) for note in dataset.notes)] if dataset.notes else []
+    return "\n".join(lines)
+
+
+def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Rules) -> Iterator[tuple[str, str]]:
+    dataset = step.recipe.dataset
+    terms, verdict = dataset.license, judge(rules.license_policy, dataset, rules.accept_licenses)
+    yield "Homepage", dataset.homepage
+    yield "Purpose", dataset.purpose
+    yield "Phases", ", ".join(phases) or f"none; --dataset {dataset.label} asks for it"
+    yield "Priority", f"{step.priority}{', optional' if dataset.optional else ''}"
+    yield "Splits", ", ".join(dataset.splits)
+    yield "Layouts", ", ".join(dataset.layouts) if len(dataset.layouts) > 1 else ""
+    yield "Download", size_text(step.download)
+    yield "Unpacked", size_text(step.unpacked)
+    yield "Licence", f"{terms.name} (SPDX {terms.spdx}), {terms.url}"
+    yield "Commercial use", f"{terms.commercial}: {meaning(terms)}"
+    yield "Evidence", terms.evidence
+    yield "Attribution", terms.attribution
+    # The terms are stated above; a refusal also says what would change it.
+    yield "Policy", verdict.reason.partition(" (")[0] if verdict.allowed else verdict.reason
+    if receipt is None:
+        yield "On the volume", "no"
+    else:
+        size = f"{format_count(receipt.files, 'file')}, {format_bytes(receipt.size)}"
+        proof = f"verified against: {receipt.verified_against}"
+        yield "On the volume", f"datasets/{receipt.dataset}, {size}, version {receipt.version}, {proof}"
+
+
+def _name(source: Source) -> str:
+    """Return what a source is called, without what may be secret: a URL, or a repository and its revision."""
+    return show_url(source.name) if "://" in source.name else source.name
+
+
+def _source(source: Source) -> Iterator[str]:
+    """Yield lines about the files of a source."""
+    artifacts = source.artifacts
+    if artifacts is None:
+        yield f"{size_text(source.size)}; its listing says which files there are"
+        return
+    for artifact in artifacts[:_MOST_FILES]:
+        how = f", unpacked as {artifact.unpack}" if artifact.unpack != "none" else ""
+        yield f"{artifact.name}: {size_text(artifact.size)}, {artifact.digest or 'no digest is known'}{how}"
+        for mirror in artifact.urls[1:]:
+            yield f"  also at {show_url(mirror)}"
+    if len(artifacts) > _MOST_FILES:
+        yield f"and {format_count(len(artifacts) - _MOST_FILES, 'file')} more"
