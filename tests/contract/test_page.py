@@ -420,6 +420,7 @@ def test_a_page_that_stays_with_what_failed(shelf: Shelf, volume: Volume) -> Non
     run = volume.start(ON_FAILURE="page", PROGRESS_PORT=str(port))
     page = PageClient(port)
     run.wait_line("stays up until a signal comes")
+    page.wait_up()
     wait_until(lambda: "<h1>Failed" in page.get("/").text, "the page says so")
     answer = page.get("/")
     assert "not found (404 Not Found)" in answer.text
