@@ -274,7 +274,7 @@ def test_a_stated_name_that_cannot_be_used(shelf: Shelf, volume: Volume, hub: Hu
     shelf.add("alpha", unnamed(hub, 1, CSV, f'attachment; filename="{name}"'))
     outcome = volume.ready()
     assert "name for it cannot be used" in outcome.err
-    assert "'name' in the catalog" in outcome.err
+    assert "to have another one, state a 'name'" in outcome.err
     volume.check("alpha", {"content": CSV})
     assert {path.name for path in volume.root.parent.iterdir()} >= {volume.root.name}
     assert not list(volume.root.rglob("x.csv"))
@@ -286,5 +286,5 @@ def test_two_files_without_names_of_their_own(shelf: Shelf, volume: Volume, hub:
     shelf.add("alpha", unnamed(hub, 1, CSV, disposition), unnamed(hub, 2, CSV, disposition.lower()))
     outcome = volume.run()
     assert outcome.code == 78, outcome.err
-    assert "Give each of them a 'name'" in outcome.err
+    assert "State a 'name' for each of them" in outcome.err
     assert volume.published == []
