@@ -279,8 +279,10 @@ class Run:
         if not failures:
             store.cleaner.clear_abandoned([step.id for step in plan.steps], time.time())
         inventory = store.reader.inventory()
-        status.close(state, error, inventory)
+        # The status is the last that is written: a run that dies before leaves something to do, and so to tidy up.
+        status.board.finish(state, error)
         self._keep_record()
+        status.close(state, error, inventory)
         log_end(
             state,
             plan,

@@ -122,7 +122,7 @@ class StatusBoard:
         with self._lock:
             self._head["state"] = state
             self._error = error.as_record() if error else None
-            self._finished_at = self._now()
+            self._finished_at = self._finished_at or self._now()
 
     def stage_seconds(self) -> Mapping[str, float]:
         """Return how long data sets were ``fetching`` and ``unpacking``, over all data sets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ MOST_REFERENCES: Final = 50
 LONGEST_REFERENCE: Final = 2048
 """In characters."""
 AUTO: Final = "auto"
+_QUERY: Final = re.compile(r"\?[^#]*")
 
 
 class BadOrderError(Exception):
@@ -93,7 +95,12 @@ def _provision(form: Form, choices: Choices) -> Order:
     names = list(dict.fromkeys([*ids, *references]))
     if not names:
         raise BadOrderError("Choose a data set, or write a reference.")
-    return _provision_order(f"Provision {_listed([redact_urls(name) for name in names])}", {"DATASETS": ",".join(names)})
+    return _provision_order(f"Provision {_listed([_shown(name) for name in names])}", {"DATASETS": ",".join(names)})
+
+
+def _shown(name: str) -> str:
+    """Return an id or a reference for people: without user, password and query."""
+    return _QUERY.sub("", redact_urls(name)) if name.startswith(("http://", "https://")) else name
 
 
 def _provision_order(title: str, selection: Mapping[str, str]) -> Order:
