@@ -46,6 +46,7 @@ ARCHIVE_ENDINGS: Final[Mapping[str, UnpackFormat]] = {
 }
 """How a file is unpacked whose name ends so."""
 
+_QUERY: Final = re.compile(r"\?[^#]*")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _SCHEMES: Final = ("hf", *URL_SCHEMES)
 _SPECIAL_REVISION: Final = re.compile(r"(refs/(?:convert/[\w-]+|pr/\d+))(?:/|$)")
@@ -102,7 +103,9 @@ def parse_reference(text: str, endpoint: str = PUBLIC_HUBS[0]) -> Reference:
     Raises:
         ConfigurationError: it is malformed; neither message nor hint repeats a secret.
     """
-    part = _Part(text, urls.quoted_url(redact_urls(text)), 0, "")
+    # What follows a '?' of a URL may be a secret; of a repository it is a glob.
+    shown = _QUERY.sub("", text) if text.lower().startswith(("http:", "https:")) else text
+    part = _Part(text, urls.quoted_url(redact_urls(shown)), 0, "")
     scheme = _SCHEME.match(text)
     if scheme is None:
         part.fail("is not a reference", f"Begin with one of: {', '.join(f'{name}://' for name in _SCHEMES)}.")

@@ -126,7 +126,9 @@ def _id_for(reference: Reference, catalog: Catalog, entries: Mapping[str, DataSe
 def _renamed(reference: Reference) -> str:
     """Return an example of the reference with a name of its own."""
     name = reference.names[0].rpartition("/")[2]
-    return f"{reference.text}{'&' if '#' in reference.text else '#'}name={name}-2"
+    address, _, written = reference.text.partition("#")
+    options = [option for option in written.split("&") if option and not option.startswith("name=")]
+    return f"{address}#{'&'.join([*options, f'name={name}-2'])}"
 
 
 def _is_in_catalog(name: str, catalog: Catalog) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -100,7 +101,8 @@ def test_one_path_one_data_set(texts: tuple[str, ...], says: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         catalog_of(*texts, base=base)
     assert says in caught.value.message
-    assert "#name=" in caught.value.hint or "&name=" in caught.value.hint
+    (example,) = re.findall(r"such as (\S+)\.$", caught.value.hint)
+    assert parse_reference(example, HUB).names[0].endswith("-2")
 
 
 def test_an_owner_with_the_name_of_a_data_set() -> None:

@@ -228,3 +228,14 @@ def test_a_message_repeats_no_secret() -> None:
 def test_ids_are_no_references(text: str) -> None:
     """An id, with or without a split, is never taken for a reference."""
     assert not is_reference(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["https://h.example/123?k=hidden#bogus=1", "http://h.example/?k=hidden", "HTTPS://h.example/a?k=hidden#x"]
+)
+def test_a_message_shows_no_query(text: str) -> None:
+    """What follows the question mark of a URL may be a secret, whatever its parameters are called."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_reference(text)
+    assert "h.example" in caught.value.message
+    assert "hidden" not in caught.value.message + caught.value.hint
