@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,6 +14,7 @@ from provisioner.catalog.size import Size
 from provisioner.planning.model import Inventory, Request, Rules
 from provisioner.planning.plan import make_plan
 from provisioner.reporting.catalog_report import catalog_document, catalog_text
+from provisioner.reporting.info_report import info_document, info_text
 from provisioner.reporting.plan_report import plan_document, plan_text
 from provisioner.reporting.status_report import status_text
 from provisioner.reporting.tables import size_text, table
@@ -113,3 +115,20 @@ def test_tables_line_up() -> None:
 def test_a_damaged_status_is_shown_as_far_as_it_goes(document: dict[str, object]) -> None:
     """Any status document on the volume is shown without a traceback."""
     assert status_text(document).startswith("State:")
+
+
+@pytest.mark.parametrize("policy", ["curated", "commercial"])
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_known_of_each_data_set(name: str, policy: Literal["curated", "commercial"]) -> None:
+    """The text has what the catalog says, in lines of 80 columns where words allow it; the document is JSON."""
+    rules = Rules(policy)
+    (step,) = make_plan(Request(datasets=((name, ()),)), REAL, EMPTY, rules).steps
+    dataset = REAL.datasets[name]
+    text = info_text(step, ["minimal"], None, rules, columns=80)
+    flat = " ".join(text.split())
+    for words in (dataset.title, dataset.license.evidence, "On the volume: no", *(note for note in dataset.notes)):
+        assert " ".join(words.split()) in flat, words
+    assert all(len(line) <= 80 or len(line.split()) <= 3 for line in text.splitlines())
+    document = json.loads(json.dumps(info_document(step, ["minimal"], None, rules)))
+    assert document["license"]["allowed"] is (policy == "curated" or dataset.license.commercial == "allowed")
+    assert len(document["sources"]) == len(dataset.sources)
