@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
@@ -50,14 +51,22 @@ class Row:
 
 
 def order_for(
-    bench: Bench, key: str, order: Order, name: str = NAME, *, hub: str | None = None, connections: int | None = None
+    bench: Bench,
+    key: str,
+    order: Order,
+    name: str = NAME,
+    *,
+    hub: str | None = None,
+    connections: int | None = None,
+    page: bool = False,
 ) -> Entrant:
-    """Let this program do what an order says, with its default settings but for the number of connections."""
+    """Let this program do what an order says, with its default settings but for the number of connections and the page."""
     catalog = ours.catalog(order, bench.work / "catalogs" / f"{key}.json")
 
     def start(volume: Path) -> Command:
         command = ours.command(hub or bench.server.hub, catalog, volume)
         chosen = {"CONNECTIONS": str(connections)} if connections is not None else {}
+        chosen |= {"PROGRESS_PORT": str(_free_port())} if page else {}
         return replace(command, environment={**command.environment, **chosen})
 
     return Entrant(name, start, lambda volume: ours.check(volume, order.expected), work_bytes=sum(f.size for f in order.expected))
@@ -255,6 +264,17 @@ def _compressed(bench: Bench, archive: Archive, flag: str, at_most: float) -> Ro
     return Row(archive.form.replace(".", "-"), title, tuple(entrants), (Target(at_most, f"curl | tar x{flag}"),))
 
 
+def page(bench: Bench) -> Row:
+    """The same archive with the progress page, and without it."""
+    archive = bench.store.wav_tar(bench.scale.wav_size, "tar.gz")
+    url = f"{bench.server.files}/archives/{archive.file.path}"
+    order = ours.from_url(url, archive.file, unpack=archive.form, members=archive.members)
+    with_page = f"{NAME} with its page"
+    entrants = (order_for(bench, "page", order), order_for(bench, "page", order, with_page, page=True))
+    title = f"{_size(archive.size)} of WAV as {archive.form}, with the progress page"
+    return Row("page", title, entrants, (Target(1.05, NAME, with_page),))
+
+
 def tar_memory(bench: Bench) -> Row:
     """A tar of 50,000 small files, into memory."""
     return _tar_row(bench, "memory", 2.5)
@@ -427,6 +447,7 @@ ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
     "busy-host": busy_host,
     "tar-gz": wav_gz,
     "tar-bz2": wav_bz2,
+    "page": page,
     "tar-memory": tar_memory,
     "tar-disk": tar_disk,
     "zip": zip_bzip2,
@@ -437,6 +458,12 @@ ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
     "idle": idle,
 }
 """By their ids, in the table's order."""
+
+
+def _free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
 
 
 def _flat(file: File) -> File:

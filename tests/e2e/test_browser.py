@@ -1,4 +1,4 @@
-"""The progress page in Chromium, while a real run works: with a script, without one, and into the app that takes its place."""
+"""The pages in Chromium: while a real run works, with a script and without one, into the app that takes its place; and acting."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
+from tests.support.acting import UI_TOKEN
 from tests.support.hub_server import HubServer
-from tests.support.page import Held, free_port, offer_four
+from tests.support.page import Held, PageClient, free_port, offer_four
 from tests.support.program import TOKEN
 
 if TYPE_CHECKING:
@@ -96,6 +98,85 @@ def test_the_page_follows_the_run_into_the_app(browser: Browser, held: Held) -> 
     expect(page.get_by_role("heading", name="The app is here")).to_be_visible(timeout=30_000)
     page.context.close()
     held.run.end()
+
+
+SCHEMES: Final = ("light", "dark")
+
+
+def check_accessible(page: Page) -> None:
+    """Have axe-core look at the page in both colour schemes: it finds nothing, however slight.
+
+    Raises:
+        AssertionError: it found something.
+    """
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{page.url}, {scheme}: {found.generate_report()}"
+
+
+def test_axe_core_finds_what_is_wrong(browser: Browser) -> None:
+    """The check of the pages can fail: text that nobody can read is found."""
+    page = browser.new_page()
+    page.set_content('<html lang="en"><title>Pale</title><main><h1>Pale</h1><p style="color:#ccc">Pale</p></main></html>')
+    with pytest.raises(AssertionError, match="color-contrast"):
+        check_accessible(page)
+    page.close()
+
+
+def test_assistive_technology_is_served(browser: Browser, held: Held) -> None:
+    """axe-core finds nothing on the page of a run, with its details closed and open."""
+    page = opened(browser, held, [])
+    expect(page.locator("#set-gone .hint")).to_be_visible()
+    check_accessible(page)
+    for summary in page.locator("summary").all():
+        summary.click()
+    check_accessible(page)
+    page.context.close()
+
+
+def test_acting_in_the_browser(browser: Browser, shelf: Shelf, volume: Volume) -> None:
+    """By keyboard and mouse: refused without the token, signed in, a data set planned, confirmed, provisioned, and removed."""
+    offer_four(shelf)
+    port = free_port()
+    run = volume.start("serve", f"--port={port}", UI_TOKEN=UI_TOKEN)
+    PageClient(port).wait_up()
+    errors: list[str] = []
+    page = browser.new_context(viewport={"width": 375, "height": 800}).new_page()
+    page.on("console", lambda message: errors.append(message.text))
+    page.goto(f"http://127.0.0.1:{port}/")
+    page.get_by_role("link", name="Act").click()
+    check_accessible(page)
+
+    page.get_by_label("Token").fill("a guess")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not the token")
+    page.get_by_label("Token").fill(UI_TOKEN)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("It holds no data set yet.")).to_be_visible()
+    check_accessible(page)
+
+    page.get_by_role("radio", name="Data sets").check()
+    page.get_by_role("checkbox", name="small").check()
+    page.get_by_role("button", name="Show the plan").click()
+    expect(page.get_by_role("heading", name="Provision small?")).to_be_visible(timeout=30_000)
+    check_accessible(page)
+    assert volume.published == []
+    page.get_by_role("button", name="Provision now").click()
+    expect(page.get_by_text("The volume is ready")).to_be_visible(timeout=30_000)
+    assert volume.published == ["small"]
+    check_accessible(page)
+
+    page.get_by_role("checkbox", name="small").last.check()
+    page.get_by_role("button", name="Remove …").click()
+    expect(page.get_by_role("heading", name="Remove small?")).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Remove now").click()
+    expect(page.get_by_text("It holds no data set yet.")).to_be_visible(timeout=30_000)
+    assert volume.published == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    assert [text for text in errors if "403" not in text] == []
+    page.context.close()
+    run.end()
 
 
 def test_the_page_without_a_script(browser: Browser, held: Held) -> None:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 RELOAD_SECONDS: Final = 3
 """After how long the page reloads itself while something is being done."""
+RELOAD_SOON_SECONDS: Final = 1
+"""The same in the first seconds: most plans need no longer."""
+_SOON_SECONDS: Final = 5.0
 _LINES: Final = 12
 """Lines of the log that are shown while a command runs."""
 _CANCELLED_CODES: Final = frozenset({128 + 15, -15})
@@ -42,7 +45,10 @@ def sign_in_page(problem: str = "") -> str:
     return page(
         "Sign in",
         f'<nav><a href="./">Status</a></nav><h1>Sign in</h1>{note}'
-        '<form class="panel" method="post" action="sign-in"><p><label for="token">Token (<code>UI_TOKEN</code>)</label></p>'
+        '<form class="panel" method="post" action="sign-in">'
+        # A password manager keeps a password under a name.
+        '<input name="username" autocomplete="username" value="data volume" hidden>'
+        '<p><label for="token">Token (<code>UI_TOKEN</code>)</label></p>'
         '<p><input id="token" name="token" type="password" autocomplete="current-password" required autofocus></p>'
         "<p><button>Sign in</button></p></form>",
     )
@@ -64,8 +70,9 @@ def work_page(session: Session, job: Job, document: Mapping[str, Any] | None, no
         document: the status of the volume.
         now: seconds since the epoch.
     """
+    seconds = max(0.0, now - job.started)
     parts = [_top(session), f'<h1>{text(job.title)}</h1><p role="status">']
-    parts.append("It is being cancelled." if job.is_cancelled else f"Running for {format_duration(max(0.0, now - job.started))}.")
+    parts.append("It is being cancelled." if job.is_cancelled else f"Running for {format_duration(seconds)}.")
     parts.append('</p><section class="panel">')
     if job.words[0] == "provision" and document is not None and document.get("state") == "provisioning":
         done, total = document.get("bytes_done"), document.get("bytes_total")
@@ -78,7 +85,8 @@ def work_page(session: Session, job: Job, document: Mapping[str, Any] | None, no
     if not job.is_cancelled:
         parts.append(_form(session, "cancel", '<button class="danger">Cancel</button>'))
     parts.append("</section>")
-    return page(job.title, "".join(parts), reload_seconds=RELOAD_SECONDS)
+    reload_seconds = RELOAD_SOON_SECONDS if seconds < _SOON_SECONDS else RELOAD_SECONDS
+    return page(job.title, "".join(parts), reload_seconds=reload_seconds)
 
 
 def plan_page(session: Session, order: Order, job: Job, key: str, *, may_confirm: bool) -> str:
