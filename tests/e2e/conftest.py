@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.browser import chromium
 from tests.support.containers import Engine
 from tests.support.hub_server import HubServer
 from tests.support.program import TOKEN
@@ -15,6 +16,8 @@ from tests.support.program import TOKEN
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Browser
 
     from tests.support.containers import Box, Ended
     from tests.support.shelf import Miniature
@@ -29,6 +32,13 @@ for id in *; do
     echo "$id"
 done
 """
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return a browser without a window."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="package")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.support.acting import UI_TOKEN
+from tests.support.browser import NEEDS_CHROMIUM, check_accessible
 from tests.support.hub_server import HubServer
 from tests.support.page import Held, PageClient, free_port, offer_four
 from tests.support.program import TOKEN
@@ -24,26 +23,7 @@ if TYPE_CHECKING:
     from tests.support.shelf import Shelf
     from tests.support.volume import Volume
 
-CHROMIUM: Final = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; .ci/machine installs it")
-ARGUMENTS: Final = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return a browser without a window."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
@@ -98,21 +78,6 @@ def test_the_page_follows_the_run_into_the_app(browser: Browser, held: Held) -> 
     expect(page.get_by_role("heading", name="The app is here")).to_be_visible(timeout=30_000)
     page.context.close()
     held.run.end()
-
-
-SCHEMES: Final = ("light", "dark")
-
-
-def check_accessible(page: Page) -> None:
-    """Have axe-core look at the page in both colour schemes: it finds nothing, however slight.
-
-    Raises:
-        AssertionError: it found something.
-    """
-    for scheme in SCHEMES:
-        page.emulate_media(color_scheme=scheme)
-        found = Axe().run(page)
-        assert found.violations_count == 0, f"{page.url}, {scheme}: {found.generate_report()}"
 
 
 def test_axe_core_finds_what_is_wrong(browser: Browser) -> None:

@@ -188,6 +188,7 @@ class Engine:
         env: Mapping[str, str] | None = None,
         expect: Sequence[str] = (),
         image: str = IMAGE,
+        publish: int | None = None,
         **options: Any,
     ) -> Box:
         """Start a container.
@@ -200,6 +201,7 @@ class Engine:
             env: its environment, beside the usual one.
             expect: patterns of the warnings and errors that must come, and of no others.
             image: another image.
+            publish: a port that is published on a free one of this machine; it has a network of its own then.
             options: as the Docker SDK knows them.
         """
         container = DockerContainer(image, env={**self.defaults, **(env or {})}).with_command(list(arguments))
@@ -208,7 +210,9 @@ class Engine:
         for source, place in {**self.mounts, **(mounts or {})}.items():
             target, _, mode = place.partition(":")
             container.with_volume_mapping(str(source), target, mode or "ro")
-        container.with_kwargs(**{"network_mode": "host", **options})
+        if publish is not None:
+            container.with_exposed_ports(publish)
+        container.with_kwargs(**{"network_mode": "bridge" if publish is not None else "host", **options})
         box = Box(container, expect, ours="entrypoint" not in options)
         tally.count("processes")
         self._boxes.append(box)
