@@ -47,7 +47,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     redactor = Redactor()
     redactor.add(*(word for word in arguments if word.startswith(TOKEN_PREFIX)))
-    set_up_logging(redactor=redactor)
+    # What is wrong with the settings is said before all of them are known, in the form that the environment asks for.
+    set_up_logging("json" if environ.get("LOG_FORMAT", "").strip().lower() == "json" else "text", redactor=redactor)
     output = Output(redactor, json="--json" in arguments)
     try:
         with machine_limits():

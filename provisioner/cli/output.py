@@ -61,9 +61,10 @@ class Output:
         """Log an error, record it, and return its exit code."""
         code = exit_code_of(error)
         record = self._redactor.redact_value(error.as_record())
-        _LOGGER.error("[%s] %s", record["reference"], record["message"])
-        if record["hint"]:
-            _LOGGER.error("%s", record["hint"])
+        hint = {"hint": record["hint"]} if record["hint"] else {}
+        _LOGGER.error(
+            "[%s] %s", record["reference"], record["message"], extra={"reference": record["reference"], **hint, "exit_code": code}
+        )
         others = [self._redactor.redact_value(other.as_record()) for other in companions_of(error)]
         for other in others:
             _LOGGER.error("Also: %s", f"{other['message']}. {other['hint']}" if other["hint"] else other["message"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,10 +16,13 @@ from provisioner.volume.fs.directories import make_directory
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from provisioner.commands.request import CommandRequest
 
 _LOGGER = logging.getLogger(__name__)
+
+_NOT_ABOUT_DATA: Final = (ConfigurationError, InterruptedBySignal, DeadlineError)
 
 DESCRIPTION: Final = """\
 Make the volume hold a phase of the catalog, or the data sets that were asked for. What is there already is kept; with
@@ -37,16 +41,53 @@ def run(request: CommandRequest) -> CommandResult:
     Raises:
         ProvisionerError: the run failed, and ``ON_FAILURE`` does not overlook it.
     """
-    from provisioner.engine.run import Run  # noqa: PLC0415 - '--help' does without it
-
     settings = request.settings
     if settings.on_failure == "page" and settings.progress_port is None:
         raise ConfigurationError(
             "ON_FAILURE=page, and there is no page: PROGRESS_PORT is off", hint="Set PROGRESS_PORT, such as PROGRESS_PORT=7860."
         )
-    stays, stayed = settings.on_failure == "page", False
+    ended = _provision(request)
+    # A signal that came while the page was up only ended that.
+    if request.cancellation.reason is not None and not ended.stayed:
+        raise request.cancellation.reason
+    if ended.error is None:
+        return CommandResult(ended.document, app_environment=ended.values)
+    if settings.on_failure != "degraded":
+        raise ended.error
+    _LOGGER.warning("%s. Continuing all the same, since ON_FAILURE=degraded", ended.error.message)
+    if not _given(request):
+        _make_datasets_directory(Path(ended.values["DATASETS_DIR"]))
+    return CommandResult(ended.document, tolerated=ended.error, app_environment=ended.values)
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a run ended."""
+
     document: dict[str, Any]
-    error: ProvisionerError | None
+    """What the command prints as JSON."""
+    values: Mapping[str, str]
+    """What the app's environment gets."""
+    error: ProvisionerError | None = None
+    """What failed, and ``ON_FAILURE`` decides about."""
+    stayed: bool = False
+    """Whether the page stayed up with the failure, until a signal came."""
+
+
+def _provision(request: CommandRequest) -> _Ended:
+    """Carry out the run, with those who watch it.
+
+    Raises:
+        ConfigurationError, InterruptedBySignal, DeadlineError: ``ON_FAILURE`` is about data; the operator did not choose to go
+            on with these.
+    """
+    from provisioner.engine.run import Run  # noqa: PLC0415 - '--help' does without it
+
+    settings = request.settings
+
+    def stay(error: ProvisionerError) -> bool:
+        return settings.on_failure == "page" and watchers.stay(error, work.observe, request.cancellation)
+
     try:
         catalog = request.catalog()
         with watched(request, catalog) as watchers:
@@ -62,30 +103,22 @@ def run(request: CommandRequest) -> CommandResult:
             watchers.observe = work.observe
             try:
                 result = work.provision()
-            except (ConfigurationError, InterruptedBySignal, DeadlineError):
+            except _NOT_ABOUT_DATA:
                 raise
-            except ProvisionerError as failure:
-                stayed = stays and watchers.stay(failure, work.observe, request.cancellation)
-                raise
-            stayed = stays and result.error is not None and watchers.stay(result.error, work.observe, request.cancellation)
-        document, error = {**result.status, "fetched": result.worked}, result.error
-        values = result.environment
-    except (ConfigurationError, InterruptedBySignal, DeadlineError):
-        raise  # ON_FAILURE is about data: the operator did not choose to go on with these
-    except ProvisionerError as failure:
-        document, error = {"error": failure.as_record()}, failure
-        values = {"DATASETS_DIR": str(settings.data_dir.absolute() / "datasets"), **_given(request)}
-    # A signal that came while the page was up only ended that.
-    if request.cancellation.reason is not None and not stayed:
-        raise request.cancellation.reason
-    if error is None:
-        return CommandResult(document, app_environment=values)
-    if settings.on_failure != "degraded":
-        raise error
-    _LOGGER.warning("%s. Continuing all the same, since ON_FAILURE=degraded", error.message)
-    if not _given(request):
-        _make_datasets_directory(Path(values["DATASETS_DIR"]))
-    return CommandResult(document, tolerated=error, app_environment=values)
+            except ProvisionerError as error:
+                return _failed(request, error, stayed=stay(error))
+            stayed = result.error is not None and stay(result.error)
+            return _Ended({**result.status, "fetched": result.worked}, result.environment, result.error, stayed)
+    except _NOT_ABOUT_DATA:
+        raise
+    except ProvisionerError as error:
+        return _failed(request, error)
+
+
+def _failed(request: CommandRequest, error: ProvisionerError, *, stayed: bool = False) -> _Ended:
+    """Return the end of a run that has no result."""
+    values = {"DATASETS_DIR": str(request.settings.data_dir.absolute() / "datasets"), **_given(request)}
+    return _Ended({"error": error.as_record()}, values, error, stayed)
 
 
 def _given(request: CommandRequest) -> dict[str, str]:

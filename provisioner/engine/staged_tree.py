@@ -102,7 +102,7 @@ class StagedTree:
                     tree.remove(path)
 
     def set_aside(self) -> None:
-        """Give the tree, in which something cannot be removed, a name at which it is in nobody's way, and create a new one.
+        """Rename the tree, in which something cannot be removed, out of the way, and create a new one.
 
         Raises:
             VolumeError: the volume failed.

@@ -43,15 +43,18 @@ class TextFormatter(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line, followed by its exception if it has one."""
-        level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
-        # Redacted after formatting, when the text contains the arguments and the exception.
-        message = self._redactor.redact(record.getMessage().rstrip("\n").replace("\n", "\\n"))
-        line = _CONTROL.sub(_escaped, f"{self.formatTime(record, self.datefmt)} {level}{message}")
+        """Return the record as one line, followed by its ``hint`` as another one, and by its exception, if it has them."""
+        lines = [self._line(record, record.getMessage())]
+        if hint := getattr(record, "hint", ""):
+            lines.append(self._line(record, str(hint)))
         exception = _CONTROL.sub(_escaped, self._redactor.redact(_exception(record, self)))
-        return _fitting_text(line, LONGEST_LINE - 1) + "\n".join(
-            _fitting_text(each, LONGEST_LINE - 1) for each in exception.split("\n")
-        )
+        return "\n".join(lines) + "\n".join(_fitting_text(each, LONGEST_LINE - 1) for each in exception.split("\n"))
+
+    def _line(self, record: logging.LogRecord, message: str) -> str:
+        level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
+        # Redacted after formatting, when the text contains the arguments.
+        text = self._redactor.redact(message.rstrip("\n").replace("\n", "\\n"))
+        return _fitting_text(_CONTROL.sub(_escaped, f"{self.formatTime(record, self.datefmt)} {level}{text}"), LONGEST_LINE - 1)
 
 
 class JsonFormatter(logging.Formatter):

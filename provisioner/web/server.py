@@ -58,12 +58,12 @@ class BoundedProtocol(H11Protocol):
         return self.flow is not None and self.flow.write_paused
 
     def pause_writing(self) -> None:
-        """Give the client some time to read."""
+        """Stop writing, and abort the connection if the client does not read in time."""
         super().pause_writing()
         self._abort_after(STALL_SECONDS)
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Write again: the client has read."""
         self._cancel_timer()
         super().resume_writing()
 

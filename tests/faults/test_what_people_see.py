@@ -149,6 +149,16 @@ def test_the_end_of_a_run(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
     assert entry["fetched_bytes"] > 200_000
 
 
+def test_an_error_of_the_settings_has_the_form_of_the_log(volume: Volume) -> None:
+    """What is wrong with the settings is one record with ``LOG_FORMAT=json``, although not all settings are known yet."""
+    outcome = volume.run(LOG_FORMAT="json", CONNECTIONS="many")
+    assert outcome.code == 78
+    (entry,) = [json.loads(line) for line in outcome.err.splitlines()]
+    assert (entry["reference"], entry["exit_code"], entry["level"]) == ("configuration", 78, "error")
+    assert "CONNECTIONS" in entry["message"]
+    assert entry["hint"] == "For example 1, or auto."
+
+
 def test_the_end_of_a_run_that_failed(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
     """A run that failed has its closing line before the error; one that was ended says what had arrived."""
     shelf.add("alpha", shelf.raw("big.bin", noise("big", 3 * MB)))
@@ -325,7 +335,7 @@ def stamped(**ago: float) -> str:
 
 
 HEARTBEATS: Final[dict[str, tuple[Callable[[], str | None], str]]] = {
-    "74 seconds": (lambda: stamped(seconds=74), r"no heartbeat for 7[4-9] s: the run on far has probably ended"),
+    "74 seconds": (lambda: stamped(seconds=74), r"no heartbeat for (7[4-9]|[89]\d) s: the run on far has probably ended"),
     "two days": (lambda: stamped(days=2, hours=3), r"no heartbeat for 2 d 3 h: the run on far has probably ended"),
     "recent": (lambda: stamped(seconds=3), ""),
     "a little ahead": (lambda: stamped(seconds=-20), ""),

@@ -66,6 +66,16 @@ def test_text() -> None:
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
 
 
+def test_a_hint_is_a_line_for_people_and_a_field_for_programs() -> None:
+    """What a user can do belongs to the record of what failed."""
+    stream = written()
+    LOG.error("broken", extra={"hint": "Mend it\nsoon."})
+    assert [line.partition(" ")[2] for line in stream.getvalue().splitlines()] == ["ERROR broken", "ERROR Mend it\\nsoon."]
+    stream = written("json")
+    LOG.error("broken", extra={"hint": "Mend it."})
+    assert json.loads(stream.getvalue())["hint"] == "Mend it."
+
+
 def test_json() -> None:
     """A line is one JSON object that includes the caller's fields, which cannot replace ours."""
     stream = written("json")

@@ -83,7 +83,7 @@ class HttpClient:
     def _use(self, network: Network, flow: Flow) -> None:
         self._network = network
         self.flow = flow
-        """Says how many requests at once are worth while."""
+        """How many requests at once are worth while."""
         self._requester = Requester(network, self._connections, flow, self._authorization)
         self._bodies = BodyReader(network.cancellation, self._rate)
 

@@ -218,17 +218,10 @@ class TreeWriter(OpenDirectories):
     ) -> bool:
         """Share or copy the bytes of a file under a name in an existing directory; editing one does not change the other.
 
-        Args:
-            tree: has the file.
-            source: its path there.
-            path: the new name.
-            charge: as for :meth:`link_from`.
+        The arguments and the errors are those of :meth:`link_from`.
 
         Returns:
             Whether the bytes are shared, and take no space again.
-
-        Raises:
-            OSError: from the system. What ``charge`` raises is passed on.
         """
         return self._take_over(partial(share_or_copy, charge=charge), tree, source, path)
 
