@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGE ?= provisioner:latest
-PHASE ?= minimal
+PHASE ?=
 DATA ?= data
 ARGS ?=
 BENCH ?=
@@ -45,13 +45,13 @@ $(VENV)/.ready: requirements/dev.lock
 venv: $(VENV)/.ready ## make .venv with all requirements, at their locked versions and hashes
 
 .PHONY: provision
-provision: $(VENV)/.ready ## fill $(DATA) with PHASE; in a container if there is a Docker Engine
+provision: $(VENV)/.ready ## fill $(DATA) with PHASE (minimal); in a container if there is a Docker Engine
 ifeq ($(HAS_DOCKER),yes)
 	@docker image inspect $(IMAGE) >/dev/null 2>&1 || $(MAKE) --no-print-directory image
-	@$(BIN)/python -m tools.containerized --image $(IMAGE) --data $(DATA) --phase $(PHASE) $(ARGS)
+	@$(BIN)/python -m tools.containerized --image $(IMAGE) --data $(DATA) $(if $(PHASE),--phase $(PHASE)) $(ARGS)
 else
 	@echo "No Docker Engine: provisioning natively."
-	@$(BIN)/python -m provisioner --data-dir $(DATA) --phase $(PHASE) $(ARGS)
+	@$(BIN)/python -m provisioner --data-dir $(DATA) $(if $(PHASE),--phase $(PHASE)) $(ARGS)
 endif
 
 .PHONY: init
@@ -60,7 +60,7 @@ init: $(VENV)/.ready ## ask for token, repository, phase and licences, and write
 
 .PHONY: plan
 plan: $(VENV)/.ready ## show what 'make provision' would do: sizes, licences, peak disk space, times; writes nothing
-	@$(BIN)/python -m provisioner plan --data-dir $(DATA) --phase $(PHASE) $(ARGS)
+	@$(BIN)/python -m provisioner plan --data-dir $(DATA) $(if $(PHASE),--phase $(PHASE)) $(ARGS)
 
 .PHONY: status
 status: $(VENV)/.ready ## show what $(DATA) holds and how the last run ended

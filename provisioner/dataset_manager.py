@@ -188,7 +188,7 @@ class DatasetManager:
         settings = load_settings({**self._overrides, **overrides}, self._environ)
         return Run(
             settings,
-            load_catalog(settings.catalog_path),
+            load_catalog(settings.catalog_paths),
             cancellation=Cancellation(),
             progress=Progress(),
             given=self._environ,

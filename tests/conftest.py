@@ -80,7 +80,6 @@ def volume(hub: HubServer, tmp_path: Path) -> Iterator[Volume]:
             "HOME": str(home),
             "CATALOG_PATH": str(tmp_path / "catalog.yaml"),
             "TERMINATION_LOG": str(tmp_path / "termination-log"),
-            "PHASE": "minimal",
         },
         hub,
     )

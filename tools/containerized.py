@@ -41,8 +41,11 @@ def command(image: str, data: Path, arguments: Sequence[str], environ: Mapping[s
         if not value:
             continue
         if name.removeprefix(PREFIX) in _FILES:
-            inside = f"/run/host/{name}"
-            words += ["--volume", f"{Path(value).absolute()}:{inside}:ro", "--env", f"{name}={inside}"]
+            # CATALOG_PATH may name several files; an empty path is the image's own catalog.
+            files = {path: f"/run/host/{name}{number or ''}" for number, path in enumerate(value.split(":")) if path}
+            for path, inside in files.items():
+                words += ["--volume", f"{Path(path).absolute()}:{inside}:ro"]
+            words += ["--env", f"{name}={':'.join(files.get(path, '') for path in value.split(':'))}"]
         else:
             words += ["--env", name]
     return [*words, image, *arguments]

@@ -88,6 +88,21 @@ def license_of(card: Mapping[str, Any], tags: Sequence[str], *, page: str, attri
     )
 
 
+def stated_license(spdx: str, page: str) -> License:
+    """Return the terms where a catalog states nothing but the licence's identifier.
+
+    Args:
+        spdx: the identifier, in SPDX's words; ``NOASSERTION``: it states none.
+        page: where a person may find the terms.
+    """
+    identifier = spdx.lower()
+    if identifier in {"noassertion", *_UNKNOWN}:
+        return License("NOASSERTION", NOT_STATED, page, "verify", "the catalog states no licence", "")
+    mark = _mark(identifier)
+    url = f"https://spdx.org/licenses/{_spdx(identifier, {})}.html" if _is_listed([identifier]) else page
+    return License(spdx, spdx, url, mark, f"the catalog says: {spdx}", "")
+
+
 def _mark(identifier: str) -> Commercial:
     if identifier in _ALLOWED or identifier in _OTHER_SPELLINGS:
         return "allowed"

@@ -41,6 +41,24 @@ def filled(value: Value, what: str) -> tuple[Value, ...]:
     return items
 
 
+def named(value: Value, what: str, *, empty: bool = False) -> Mapping[str, Value]:
+    """Return the entries of a mapping whose keys are ids."""
+    entries = value.mapping()
+    if not entries and not empty:
+        value.fail(f"there is no {what} here", f"Name one {what} at least.")
+    for name, entry in entries.items():
+        if not re.fullmatch(ID, name):
+            entry.report(f"{quoted(name)} cannot be the name of a {what}", _id_hint(name))
+    return entries
+
+
+def _id_hint(name: str) -> str:
+    """Return which names are valid, with the valid one nearest to ``name``."""
+    rule = "Use a-z, 0-9, '_' and '-', beginning with a letter or a digit, 64 characters at most."
+    better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:64]
+    return f"{rule} For example {better!r}." if better else rule
+
+
 def word(value: Value, pattern: str, what: str, hint: str) -> str:
     """Return text that matches ``pattern`` as a whole; ``what`` says for the message what it is to be."""
     text = value.text()

@@ -30,6 +30,8 @@ _REVISION: Final = r"(?!.*(\.\.|//))(?!.*[./]$)[A-Za-z0-9_][A-Za-z0-9._/-]*"
 """A branch, a tag, a commit, or a reference such as ``refs/convert/parquet``."""
 
 
+PUBLIC_HUBS: Final = ("https://huggingface.co", "https://hf.co")
+"""Addresses of the public Hub; a reference with one of them means the Hub of ``HF_ENDPOINT``."""
 RepoType = Literal["dataset", "model"]
 """What a repository holds, in the Hub's own word."""
 REPO_TYPES: Final[tuple[RepoType, ...]] = ("dataset", "model")
@@ -104,6 +106,11 @@ class HubSource:
     def name(self) -> str:
         """Repository and revision: ``owner/name@main``."""
         return f"{self.repo}@{self.revision}"
+
+    @property
+    def page(self) -> str:
+        """The repository's page on the public Hub."""
+        return f"{PUBLIC_HUBS[0]}/{'datasets/' if self.repo_type == 'dataset' else ''}{self.repo}"
 
     @property
     def artifacts(self) -> None:

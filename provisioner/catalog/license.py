@@ -78,8 +78,9 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdic
             warning=None,
             reason=f"LICENSE_POLICY={policy} refuses it ({terms}); ACCEPT_LICENSES={dataset.accepted_as[0]} would accept it",
         )
+    where = f" ({dataset.license.url})" if dataset.license.url else ""
     # With "any" the operator asked for no warnings.
-    warning = f"{dataset.label}: {terms} ({dataset.license.url})" if policy == "curated" and mark != "allowed" else None
+    warning = f"{dataset.label}: {terms}{where}" if policy == "curated" and mark != "allowed" else None
     return Verdict(allowed=True, warning=warning, reason=f"LICENSE_POLICY={policy} allows it ({terms})")
 
 
@@ -109,8 +110,8 @@ def attribution_section(dataset: str, entry: DataSet | EntryFacts) -> str:
     lines = [
         f"## {entry.title}\n",
         f"- Folder: `datasets/{dataset}`",
-        f"- Homepage: <{entry.homepage}>",
-        f"- Licence: {terms.name} (SPDX `{terms.spdx}`), <{terms.url}>",
+        *([f"- Homepage: <{entry.homepage}>"] if entry.homepage else []),
+        f"- Licence: {terms.name} (SPDX `{terms.spdx}`){f', <{terms.url}>' if terms.url else ''}",
         f"- Commercial use: **{terms.commercial}** ({meaning(terms)})",
         f"- Evidence: {terms.evidence}",
         f"- Attribution: {terms.attribution or 'none asked for'}",

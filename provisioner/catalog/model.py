@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from provisioner.errors import ProvisionerError
 
 Commercial = Literal["allowed", "forbidden", "mixed", "verify"]
+USUAL_PHASE: Final = "minimal"
+"""The default phase of every catalog that has it."""
 COMMERCIAL: Final[tuple[Commercial, ...]] = ("allowed", "forbidden", "mixed", "verify")
 
 
@@ -141,3 +143,8 @@ class Catalog:
     excluded: Mapping[str, Excluded] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict)
     """The id that each reference has, by the reference as it was written."""
+
+    @property
+    def default_phase(self) -> str:
+        """The phase that is provisioned where nobody chose one."""
+        return USUAL_PHASE if USUAL_PHASE in self.phases else next(iter(self.phases))

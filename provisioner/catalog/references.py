@@ -15,6 +15,7 @@ from provisioner.catalog import fields, hub_source, paths, urls
 from provisioner.catalog.digest import DIGEST_LENGTHS
 from provisioner.catalog.document import Value, nearest, quoted
 from provisioner.catalog.file_names import is_named_by, name_in_url
+from provisioner.catalog.hub_source import PUBLIC_HUBS
 from provisioner.catalog.keys import URL_SCHEMES
 from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import ConfigurationError
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from provisioner.catalog.hub_source import HubSource, RepoType
     from provisioner.catalog.source import Source
 
-PUBLIC_HUBS: Final = ("https://huggingface.co", "https://hf.co")
-"""Addresses of the public Hub; a reference with one of them means the Hub of ``HF_ENDPOINT``."""
 NAME_PATTERN: Final = r"(?!.*\.\.)(?!.*\.(?:/|$))[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}){0,2}"
 """Where a reference may be published below ``datasets/``."""
 ARCHIVE_ENDINGS: Final[Mapping[str, UnpackFormat]] = {

@@ -38,37 +38,36 @@ SPDX: Final = r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*"
 LICENSE: Final = Table(
     "The terms, and the evidence for them.",
     (
-        Key("spdx", pattern(SPDX), "SPDX identifier, LicenseRef-… for others, NOASSERTION where it is not known.", required=True),
-        Key("name", FULL_TEXT, "The licence in words.", required=True),
-        Key("url", pattern(PAGE), "URL of the licence's text.", required=True),
+        Key("spdx", pattern(SPDX), "SPDX identifier, LicenseRef-… for others; by default NOASSERTION: it is not known."),
+        Key("name", FULL_TEXT, "The licence in words; by default its identifier."),
+        Key("url", pattern(PAGE), "URL of the licence's text; by default that of SPDX, or the homepage."),
         Key(
             "commercial",
             {"enum": list(COMMERCIAL)},
-            "May the data be used commercially? mixed: some of them; verify: sources disagree, ask a lawyer.",
-            required=True,
+            "May the data be used commercially? mixed: some of them; verify: sources disagree, ask a lawyer. By default what a"
+            " well-known identifier says, verify for any other.",
         ),
-        Key("evidence", FULL_TEXT, "The evidence for whether commercial use is allowed.", required=True),
-        Key("attribution", TEXT, "Whom to name and cite; empty if the licence does not ask for it.", required=True),
+        Key("evidence", FULL_TEXT, "The evidence for whether commercial use is allowed."),
+        Key("attribution", TEXT, "Whom to name and cite; empty if the licence does not ask for it."),
     ),
 )
 
 DATA_SET: Final = Table(
     "One data set: what it is, what it may be used for, where its bytes are.",
     (
-        Key("title", FULL_TEXT, "Its title.", required=True),
-        Key("homepage", pattern(PAGE), "Where its publisher describes it.", required=True),
+        Key("title", FULL_TEXT, "Its title; by default its id."),
+        Key("homepage", pattern(PAGE), "Where its publisher describes it; by default the page of its first source."),
         Key("description", TEXT, "What is in it."),
         Key("purpose", TEXT, "What it is used for."),
         Key(
             "priority",
             {"type": "integer", "minimum": MIN_PRIORITY, "maximum": MAX_PRIORITY},
-            "1 to 5: higher is fetched first and left out last.",
-            required=True,
+            "1 to 5: higher is fetched first and left out last; by default 3.",
         ),
         Key("unpacked_size", ref("size"), "Bytes of the whole tree in its default layout."),
         Key("optional", TRUTH, "true: its failure makes the run partial, not failed."),
         Key("layout", pattern(ID), "The layout that a phase takes; by default raw."),
-        Key("license", ref("license"), "The terms.", required=True),
+        Key("license", ref("license"), "The terms; by default they are not known."),
         Key("notes", list_of(FULL_TEXT), "What a user of the data should know, one sentence each."),
         Key(
             "sources",
@@ -101,12 +100,11 @@ CATALOG: Final = Table(
     "Data sets, the phases that name them, and excluded data sets.",
     (
         Key("version", {"const": VERSION}, "The version of this format.", required=True),
-        Key("datasets", map_of(ID, ref("dataset"), least=1), "The data sets by id.", required=True),
+        Key("datasets", map_of(ID, ref("dataset"), least=1), "The data sets by id."),
         Key(
             "phases",
             map_of(f"(?!{RESERVED_PHASE}$){ID}", ref("phase"), least=1),
-            "The phases by name.",
-            required=True,
+            "The phases by name; the first one is the default if none is called minimal. By default one: all data sets.",
         ),
         Key("excluded", map_of(ID, ref("excluded")), "Excluded data sets, by id."),
     ),

@@ -32,6 +32,11 @@ class Source(Protocol):
         ...
 
     @property
+    def page(self) -> str:
+        """Where a person looks at it, as far as the catalog alone says that; empty: nowhere."""
+        ...
+
+    @property
     def layout(self) -> str:
         """The layout that it delivers."""
         ...

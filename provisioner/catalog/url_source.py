@@ -97,6 +97,11 @@ class UrlSource:
         return self.files[0].url
 
     @property
+    def page(self) -> str:
+        """The address of the first file, without what may be secret; empty: it is one of this machine."""
+        return show_url(self.files[0].url) if self.files[0].url.startswith("http") else ""
+
+    @property
     def size(self) -> Size | None:
         """Bytes on the wire of all files together."""
         return known_total(file.size or file.stated_size for file in self.files)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import DataSet
 
 _TOP: Final = re.compile(r"^datasets:[ \t]*(?:#.*)?$", re.MULTILINE)
+_ANY_TOP: Final = re.compile(r"^[\"']?datasets\b", re.MULTILINE)
 _MAX_ID: Final = 64
 
 
@@ -37,7 +38,7 @@ def entry_text(name: str, dataset: DataSet, *, reference: str, found: str, day: 
     lines = [
         f"{name}:  # made of {reference} on {day}: {found}",
         f"  title: {_text(dataset.title)}",
-        f"  homepage: {_text(dataset.homepage)}",
+        *([f"  homepage: {_text(dataset.homepage)}"] if _is_page(dataset.homepage) else []),
         f"  description: {_text(dataset.description)}  # what is in it",
         f"  purpose: {_text(dataset.purpose)}  # what you use it for",
         f"  priority: {dataset.priority}  # 1 to 5: higher is fetched first and left out last",
@@ -45,7 +46,7 @@ def entry_text(name: str, dataset: DataSet, *, reference: str, found: str, day: 
         "  license:  # read the terms yourself, and correct what is wrong here",
         f"    spdx: {_text(terms.spdx)}",
         f"    name: {_text(terms.name)}",
-        f"    url: {_text(terms.url)}",
+        *([f"    url: {_text(terms.url)}"] if _is_page(terms.url) else []),
         f"    commercial: {terms.commercial}  # allowed | forbidden | mixed | verify",
         f"    evidence: {_text(terms.evidence)}",
         f"    attribution: {_text(terms.attribution)}",
@@ -57,20 +58,21 @@ def entry_text(name: str, dataset: DataSet, *, reference: str, found: str, day: 
     return "".join(f"  {line}\n" for line in lines)
 
 
-def with_entry(catalog: str | None, entry: str, name: str, file: str) -> str:
+def with_entry(catalog: str | None, entry: str, file: str) -> str:
     """Return the text of a catalog with one more entry; everything else in it stays as it is.
 
     Args:
-        catalog: the text; ``None``: there is none yet, and the entry becomes its only phase.
+        catalog: the text; ``None``: there is none yet.
         entry: see :func:`entry_text`.
-        name: the id of the entry.
         file: the catalog's name, for messages.
 
     Raises:
-        ConfigurationError: the text has no line ``datasets:``.
+        ConfigurationError: the data sets in the text are not below a line ``datasets:``.
     """
     if catalog is None:
-        return f"version: {VERSION}\ndatasets:\n{entry}phases:\n  minimal: {{datasets: [{name}]}}\n"
+        return f"version: {VERSION}\ndatasets:\n{entry}"
+    if not _ANY_TOP.search(catalog):
+        return f"{catalog.rstrip()}\ndatasets:\n{entry}"
     top = _TOP.search(catalog)
     if top is None:
         raise ConfigurationError(
@@ -78,6 +80,10 @@ def with_entry(catalog: str | None, entry: str, name: str, file: str) -> str:
         )
     end = top.end() + 1
     return f"{catalog[:end].rstrip()}\n{entry}{catalog[end:]}"
+
+
+def _is_page(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 def _text(value: str) -> str:

@@ -13,7 +13,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output; logs on standard error")
     parser.add_argument("--data-dir", "--cache-dir", metavar="DIR", help="the volume's root (DATA_DIR)")
     parser.add_argument("--config", metavar="FILE", help="the config file (CONFIG_PATH)")
-    parser.add_argument("--catalog", metavar="FILE", help="the catalog (CATALOG_PATH)")
+    parser.add_argument("--catalog", metavar="FILE", help="the catalog, or several separated by ':' (CATALOG_PATH)")
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

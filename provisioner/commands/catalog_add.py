@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.document import parse_document
 from provisioner.catalog.entries import entry_of
-from provisioner.catalog.parse import parse_catalog
+from provisioner.catalog.parse import NO_CATALOG, parse_catalog
 from provisioner.catalog.references import parse_reference
 from provisioner.catalog.size import Size
 from provisioner.catalog.written_entry import entry_text, id_for, with_entry
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
+from provisioner.engine.installation import load_catalog
 from provisioner.engine.learn_digest import learn_digest
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.errors import ConfigurationError, UsageError
@@ -24,6 +26,7 @@ from provisioner.volume.fs.files import read_named_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from provisioner.catalog.model import Catalog
     from provisioner.commands.request import CommandRequest
     from provisioner.reporting.progress import Progress
 
@@ -63,7 +66,7 @@ def run(request: CommandRequest) -> CommandResult:
     file = Path(request.options.to) if request.options.to else None
     text = "".join(one.text for one in added)
     if file is not None:
-        _write(file, added)
+        _write(file, added, request.settings.catalog_paths)
         text = f"{file}: added {', '.join(one.id for one in added)}; read what is written there of the licence"
     document: dict[str, Any] = {"file": str(file) if file else None, "entries": {one.id: one.text for one in added}}
     return CommandResult(document, text.rstrip("\n"))
@@ -98,12 +101,17 @@ def _add(request: CommandRequest, clients: Clients, written: str, given: str | N
         day=f"{datetime.now(UTC):%Y-%m-%d}",
     )
     # Whatever the source says, only what the parser accepts is written.
-    parse_catalog(with_entry(None, entry, name, show_url(written)), f"the entry of {reference.text}")
+    parse_catalog(with_entry(None, entry, show_url(written)), f"the entry of {reference.text}")
     return _Added(name, entry)
 
 
-def _write(file: Path, added: Sequence[_Added]) -> None:
+def _write(file: Path, added: Sequence[_Added], catalogs: Sequence[Path]) -> None:
     """Add entries to a catalog's file, which is made if there is none.
+
+    Args:
+        file: its path.
+        added: the entries.
+        catalogs: those of the settings; of these, the file is on top of the ones before it.
 
     Raises:
         ConfigurationError: an id is taken, or the file is no catalog.
@@ -115,9 +123,23 @@ def _write(file: Path, added: Sequence[_Added]) -> None:
         text = None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}", hint="Name a catalog, or a file that is not there.") from None
+    names = [path.absolute() for path in catalogs]
+    below = catalogs[: names.index(file.absolute())] if file.absolute() in names else catalogs
+    base = load_catalog(below) if below and text is not None else NO_CATALOG
     for one in added:
-        if text is not None and one.id in {*(catalog := parse_catalog(text, str(file))).datasets, *catalog.excluded}:
+        if text is not None and one.id in _ids(text, str(file), base):
             raise ConfigurationError(f"{file}: there is a data set {one.id!r} already", hint="Give another id with --id.")
-        text = with_entry(text, one.text, one.id, str(file))
-        parse_catalog(text, str(file))
+        text = with_entry(text, one.text, str(file))
+        parse_catalog(text, str(file), base)
     write_atomic(file, (text or "").encode())
+
+
+def _ids(text: str, file: str, base: Catalog) -> set[str]:
+    """Return the ids that a catalog's text itself describes or excludes.
+
+    Raises:
+        ConfigurationError: it is no catalog.
+    """
+    parse_catalog(text, file, base)
+    sections = parse_document(text, file).mapping()
+    return {name for key in ("datasets", "excluded") if key in sections for name in sections[key].mapping()}

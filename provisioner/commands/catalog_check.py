@@ -14,6 +14,7 @@ from provisioner.catalog.file_names import name_problem
 from provisioner.catalog.size import total
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
+from provisioner.engine.installation import catalog_name
 from provisioner.errors import DigestMismatchError, ProvisionerError, SizeMismatchError, error_to_report
 from provisioner.redaction import without_user
 from provisioner.units import format_count
@@ -73,7 +74,8 @@ def run(request: CommandRequest) -> CommandResult:
         ProvisionerError: the catalog is not well formed, or the check was cancelled.
     """
     catalog = request.described_catalog()
-    document: dict[str, Any] = {"catalog": str(request.settings.catalog_path), "datasets": len(catalog.datasets), "findings": []}
+    name = catalog_name(request.settings)
+    document: dict[str, Any] = {"catalog": name, "datasets": len(catalog.datasets), "findings": []}
     if not request.options.online:
         return CommandResult(document, f"{document['catalog']}: well formed, {format_count(document['datasets'], 'data set')}")
     errors = []

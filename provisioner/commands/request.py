@@ -49,7 +49,7 @@ class CommandRequest:
         Raises:
             ConfigurationError: it does not exist, or is not well formed.
         """
-        return load_catalog(self.settings.catalog_path)
+        return load_catalog(self.settings.catalog_paths)
 
     def described_catalog(self, inventory: Inventory | None = None) -> Catalog:
         """Read the catalog, and return it with entries for all references that it, the request or the volume names.

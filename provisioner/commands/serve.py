@@ -128,7 +128,7 @@ def _choices(request: CommandRequest) -> Choices:
         phases={phase.name: phase.description for phase in catalog.phases.values()},
         datasets={dataset.id: dataset.title for dataset in catalog.datasets.values()},
         present={receipt.dataset: receipt.label for receipt in inventory.receipts.values()},
-        phase=request.settings.phase,
+        phase=request.settings.phase or catalog.default_phase,
     )
 
 

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from provisioner.catalog.parse import parse_catalog
+from provisioner.catalog.parse import parse_catalogs
 from provisioner.errors import ConfigurationError
 from provisioner.settings.reader import read_settings
 from provisioner.volume.fs.files import read_named_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from provisioner.catalog.model import Catalog
     from provisioner.settings.settings import Settings
@@ -63,14 +63,23 @@ def _check_relative_paths(paths: Mapping[str, Path | None]) -> None:
                 raise ConfigurationError(problem, hint="Write the whole path, or start in a directory that is there.") from None
 
 
-def load_catalog(path: Path) -> Catalog:
-    """Read a catalog.
+def load_catalog(paths: Sequence[Path]) -> Catalog:
+    """Read the catalog that one or several files describe; a later one adds to the earlier ones and replaces their entries.
 
     Raises:
-        ConfigurationError: the file does not exist, or is not well formed.
+        ConfigurationError: a file does not exist, or is not well formed.
     """
+    return parse_catalogs([(_catalog_text(path), str(path)) for path in paths])
+
+
+def catalog_name(settings: Settings) -> str:
+    """Return what messages call the catalog: its path, or those of its files as ``CATALOG_PATH`` has them."""
+    return ":".join(map(str, settings.catalog_paths))
+
+
+def _catalog_text(path: Path) -> str:
     try:
-        text = read_named_text(path, _LARGEST_CATALOG)
+        return read_named_text(path, _LARGEST_CATALOG)
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigurationError(f"CATALOG_PATH: {path} does not exist", hint="Correct the path, or leave it empty.") from None
     except UnicodeDecodeError:
@@ -78,7 +87,6 @@ def load_catalog(path: Path) -> Catalog:
     except OSError as error:
         hint = "Name a text file that this user may read."
         raise ConfigurationError(f"CATALOG_PATH: {path} cannot be read: {error.strerror}", hint=hint) from None
-    return parse_catalog(text, str(path))
 
 
 def _home(environ: Mapping[str, str]) -> Path:

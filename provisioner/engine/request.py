@@ -21,10 +21,9 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
         ConfigurationError: the catalog does not have a name.
         LicenseRefusedError: the catalog excludes a data set on purpose.
     """
-    if not settings.datasets and settings.phase != "auto" and settings.phase not in catalog.phases:
-        raise ConfigurationError(
-            f"PHASE: {settings.phase!r} is not a phase of the catalog", hint=nearest(settings.phase, [*catalog.phases, "auto"])
-        )
+    phase = settings.phase or catalog.default_phase
+    if not settings.datasets and phase != "auto" and phase not in catalog.phases:
+        raise ConfigurationError(f"PHASE: {phase!r} is not a phase of the catalog", hint=_known_phases(phase, catalog))
     chosen: dict[str, list[str]] = {}
     for written, split in settings.datasets:
         name = catalog.references.get(written, written)
@@ -43,7 +42,7 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
             if not is_reference(name) and "/" not in name:
                 _check_name(catalog, variable, name)
     return Request(
-        phase=None if chosen else settings.phase,
+        phase=None if chosen else phase,
         datasets=tuple((name, tuple(splits)) for name, splits in chosen.items()),
         layouts=settings.layouts,
     )
@@ -66,6 +65,13 @@ def missing_data_error(settings: Settings, labels: str) -> MissingDataError:
         f"not on the volume: {labels}; nothing was fetched, since AUTO_DOWNLOAD={settings.auto_download}",
         hint="Run once with AUTO_DOWNLOAD=true, or ask for what is there (see 'status').",
     )
+
+
+def _known_phases(wanted: str, catalog: Catalog) -> str:
+    """Return a hint with the phase that may be meant, and all that there are."""
+    known = f"Its phases: {', '.join(catalog.phases)}; or auto, the largest that fits."
+    near = nearest(wanted, [*catalog.phases, "auto"])
+    return f"{near} {known}" if near.startswith("Did") else known
 
 
 def _check_name(catalog: Catalog, variable: str, name: str) -> None:

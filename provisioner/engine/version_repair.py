@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.engine.build import DataSetBuilder
 from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.build_progress import BuildProgress
+from provisioner.engine.installation import catalog_name
 from provisioner.engine.repair_outcome import Outcome
 from provisioner.engine.reuse import Damage
 from provisioner.engine.shared_volume import SharedVolume
@@ -119,8 +120,9 @@ class VersionRepairer:
         """
         dataset, version = checked.dataset, checked.version
         if checked.published:
+            catalog = catalog_name(self._session.settings)
             raise DamagedTreeError(
-                f"the catalog {self._session.settings.catalog_path} does not describe this version, so that it cannot be fetched",
+                f"the catalog {catalog} does not describe this version, so that it cannot be fetched",
                 hint="Give the catalog that it came with (--catalog), or 'provision' to have today's version instead.",
             )
         self._store.publisher.remove_receipt(dataset, version)

@@ -191,7 +191,7 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
             return Step(recipe, "skip", priority, verdict.reason, reason="license_policy")
         error: ProvisionerError = LicenseRefusedError(
             f"{recipe.dataset.label}: its licence is refused: {verdict.reason}",
-            hint=f"Read {recipe.dataset.license.url} and, if you may use it, set"
+            hint=f"Read {recipe.dataset.license.url or 'its terms'} and, if you may use it, set"
             f" ACCEPT_LICENSES={recipe.dataset.accepted_as[0]}.",
         )
         return Step(recipe, "refuse", priority, verdict.reason, reason="license_policy", error=error)

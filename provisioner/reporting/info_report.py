@@ -115,7 +115,7 @@ def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Ru
     yield "Layouts", ", ".join(dataset.layouts) if len(dataset.layouts) > 1 else ""
     yield "Download", size_text(step.download)
     yield "Unpacked", size_text(step.unpacked)
-    yield "Licence", f"{terms.name} (SPDX {terms.spdx}), {terms.url}"
+    yield "Licence", f"{terms.name} (SPDX {terms.spdx}){f', {terms.url}' if terms.url else ''}"
     yield "Commercial use", f"{terms.commercial}: {meaning(terms)}"
     yield "Evidence", terms.evidence
     yield "Attribution", terms.attribution

@@ -39,9 +39,9 @@ class Surroundings:
         """Return the path of the config file."""
         return self.app_root / "config" / "config.yaml"
 
-    def catalog_path(self) -> Path:
+    def catalog_paths(self) -> tuple[Path, ...]:
         """Return the path of the catalog that comes with the program."""
-        return self.app_root / "config" / "catalog.yaml"
+        return (self.app_root / "config" / "catalog.yaml",)
 
     def on_failure(self) -> Literal["fail", "degraded"]:
         """Return what a failure does: a Space starts its app all the same."""

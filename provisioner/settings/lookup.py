@@ -153,7 +153,8 @@ class Lookup:
     def _expanded(self, setting: Setting[T], text: str) -> str:
         if not setting.expands:
             return text
-        text = self._home_expanded(text)
+        parts = text.split(setting.separator) if setting.separator else [text]
+        text = setting.separator.join(map(self._home_expanded, parts))
         if setting.expands == "home" and (name := re.search(r"\$(?:\w+|\{\w+\})", text)):
             # A shell would have replaced it; a file of variables and Kubernetes do not.
             hint = "Write the path itself; this setting replaces no variables."

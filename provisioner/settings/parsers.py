@@ -28,6 +28,8 @@ _LARGEST_AMOUNT: Final = 10**18
 """The largest amount that can be set, in bytes."""
 _SHOWN: Final = 80
 """How many characters of an invalid value a message repeats."""
+SHIPPED: Final = Path()
+"""Stands for the catalog that comes with the program, among others."""
 _LONGEST_PATH: Final = 4096
 _LONGEST_NAME: Final = 255
 """In bytes, as on Linux."""
@@ -85,6 +87,14 @@ def path(text: str) -> Path:
     if text.startswith("~"):
         raise BadTextError(f"{shown(text)} names another user's directory", "Write the path itself; only ~/ is replaced.")
     return Path(text)
+
+
+def catalogs(text: str) -> tuple[Path, ...]:
+    """Parse the paths of catalogs, separated by ``:``; an empty one stays :data:`SHIPPED`."""
+    parts = [unwrapped(part) for part in text.split(":")]
+    if again := next((part for part in parts if parts.count(part) > 1), None):
+        raise BadTextError(f"{shown(again)} is named twice", "Name each catalog once; a later one wins.")
+    return tuple(path(part) if part else SHIPPED for part in parts)
 
 
 def _bytes(text: str) -> bytes:

@@ -72,6 +72,8 @@ def read_settings(
     token, warnings = _read_token(lookup, values["hf_token_path"], use_login=not values["hf_hub_disable_implicit_token"])
     if _phase_wins(lookup):
         values["datasets"] = ()
+    (shipped,) = surroundings.catalog_paths()
+    values["catalog_paths"] = tuple(shipped if path == parsers.SHIPPED else path for path in values["catalog_paths"])
     values["dataset_repo"] = values["dataset_repo"] or None
     endpoint = values["hf_endpoint"]
     values["hf_endpoint"] = without_user(endpoint)

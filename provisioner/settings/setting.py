@@ -2,7 +2,7 @@
 
 A dataclass declares each of its settings once, in the line of the attribute that holds the value::
 
-    phase: str = Setting("PHASE", parsers.plain_text, "the phase to provision", default="minimal").required
+    log_format: str = Setting("LOG_FORMAT", parsers.plain_text, "how log lines look", default="text").required
     deadline_seconds: float | None = Setting("DEADLINE", parsers.duration(zero=False), "limit of the run").optional
 
 The type checker sees what the parser returns: ``required`` has that type, ``optional`` may also be ``None``.

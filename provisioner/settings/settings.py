@@ -47,16 +47,18 @@ def _nothing(_: Surroundings) -> tuple[()]:
 class Settings:
     """Everything that was asked for, with the defaults filled in, in the order of the documents."""
 
-    phase: str = Setting(
+    phase: str | None = Setting(
         "PHASE",
         parsers.plain_text,
         "the phase of the catalog to provision, or `auto`: the largest phase that fits the limit and the free space; "
         "if none fits, the smallest, as `ON_SHORTFALL` says",
-        default="minimal",
+        default_note="`minimal`; the first phase of a catalog that has no such phase",
         other_names=("LEMM_DATASET_PHASE",),
         config_key="datasets.phase",
-    ).required
-    """A name that is not yet looked up in the catalog, or ``auto``; without effect where ``datasets`` is not empty."""
+    ).optional
+    """A name that is not yet looked up in the catalog, or ``auto``; ``None``: the catalog's default phase.
+
+    Without effect where ``datasets`` is not empty."""
     datasets: tuple[tuple[str, str | None], ...] = Setting(
         "DATASETS",
         parsers.datasets,
@@ -86,12 +88,14 @@ class Settings:
         config_key=None,
         expands="home",
     ).required
-    catalog_path: Path = Setting(
+    catalog_paths: tuple[Path, ...] = Setting(
         "CATALOG_PATH",
-        parsers.path,
-        "the catalog",
-        computed_default=Surroundings.catalog_path,
-        default_note="`config/catalog.yaml`",
+        parsers.catalogs,
+        "the catalog, or several separated by `:`, of which a later one adds to the earlier ones and replaces their entries; "
+        "an empty path is the shipped catalog, as in `:/srv/site.yaml`",
+        computed_default=Surroundings.catalog_paths,
+        default_note="`config/catalog.yaml`, the shipped one",
+        separator=":",
         expands="home",
     ).required
     auto_download: AutoDownload = Setting(

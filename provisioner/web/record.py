@@ -91,7 +91,8 @@ def _details(name: str, record: Mapping[str, Any], dataset: DataSet | None) -> I
     if dataset is not None:
         terms = dataset.license
         yield "Licence", link(terms.url, terms.name)
-        yield "Homepage", link(dataset.homepage, dataset.homepage)
+        if dataset.homepage:
+            yield "Homepage", link(dataset.homepage, dataset.homepage)
     else:
         yield "Licence", text(record.get("license") or "not known")
     if source := shown_source(record):

@@ -71,6 +71,25 @@ def test_a_catalog_that_people_wrote_keeps_its_comments(volume: Volume, shelf: S
     assert shelf.path.read_text("utf-8") == added
 
 
+def test_a_catalog_on_top_of_the_shipped_one(volume: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """The file of a site may have nothing but phases with data sets of the shipped catalog; a reference is added to it."""
+    hub.hub.add_repo("acme/tiny", FILES)
+    archive = tmp_path / "local.csv"
+    archive.write_bytes(b"1\n")
+    site = tmp_path / "site.yaml"
+    site.write_text("# ours\nversion: 1\nphases:\n  mine: {datasets: [ljspeech]}", "utf-8")
+    volume.settings["CATALOG_PATH"] = f":{site}"
+    volume.ready("catalog", "add", "hf://datasets/acme/tiny", f"file://{archive}", "--to", str(site))
+    assert site.read_text("utf-8").startswith("# ours\nversion: 1\nphases:\n  mine: {datasets: [ljspeech]}\ndatasets:\n")
+    assert list(volume.ready("list", "--json").json["phases"]) == ["minimal", "balanced", "comprehensive", "mine"]
+    assert "10 data sets" in volume.ready("catalog", "check").out
+    volume.ready(DATASETS="acme_tiny,local")
+    volume.check("acme_tiny", FILES)
+    volume.check("local", {"local.csv": b"1\n"})
+    outcome = volume.run("--phase", "mien", "--dry-run")
+    assert (outcome.code, "Did you mean 'mine'? Its phases: minimal, " in outcome.err) == (78, True)
+
+
 def test_on_standard_output(volume: Volume, hub: HubServer) -> None:
     """Without a file the entry is shown, to be pasted below ``datasets:``."""
     hub.hub.add_repo("acme/sounds", FILES)

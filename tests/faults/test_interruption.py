@@ -390,7 +390,7 @@ def test_the_next_writer_is_quick(big: bytes, volume: Volume, hub: HubServer, mo
 
         threading.Thread(target=cancel).start()
     settings = load_settings({}, volume.environ())
-    run = Run(settings, load_catalog(settings.catalog_path), cancellation=cancellation, progress=Progress())
+    run = Run(settings, load_catalog(settings.catalog_paths), cancellation=cancellation, progress=Progress())
     with pytest.raises(ProvisionerError) as caught:
         run.provision()
     assert isinstance(caught.value, VolumeFullError if end == "does not fit" else InterruptedBySignal)

@@ -80,7 +80,7 @@ def test_what_is_found_in_place_of_a_file(
 
     def use() -> None:
         settings = load_settings({}, {"HOME": str(tmp_path), name: str(place)})
-        load_catalog(settings.catalog_path)
+        load_catalog(settings.catalog_paths)
         tls_context(settings.ssl_cert_file)
 
     with pytest.raises(ConfigurationError, match=f"^{name}: "):

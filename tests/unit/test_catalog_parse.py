@@ -185,7 +185,7 @@ WRONG = [
     # data sets
     ("  speech:\n", "  Speech!:\n", "Speech!", "datasets.Speech!", "cannot be the name of a data set", "'speech'"),
     ("  notes:\n    title", "  speech:\n    title", "  speech:\n", "", "stands here a second time", "line 3"),
-    ("    title: Speech\n", "", "  speech:", SPEECH, "the key 'title' is missing", "title:"),
+    ("    sources:\n      - kind: hub\n        layout: parquet\n        repo: owner/notes\n", "", "  notes:\n    title", "datasets.notes", "the key 'sources' is missing", "sources:"),
     ("    title: Speech", "    titel: Speech", "titel", f"{SPEECH}.titel", "unknown key 'titel'", "'title'"),
     ("title: Speech", "title: ' '", "title: ' '", f"{SPEECH}.title", "is empty", ""),
     ("title: Speech", "title: 7", "title: 7", f"{SPEECH}.title", "expected text, found the number 7", "quotes"),
@@ -200,7 +200,7 @@ WRONG = [
     # licence
     ("commercial: allowed", "commercial: alowed", "alowed", f"{SPEECH}.license.commercial", "'alowed' is not one of", "'allowed'"),
     ("spdx: CC-BY-4.0", "spdx: CC BY 4", "CC BY 4", f"{SPEECH}.license.spdx", "not an SPDX identifier", "LicenseRef-"),
-    ("      evidence: its README\n", "", "license:", f"{SPEECH}.license", "the key 'evidence' is missing", "evidence:"),
+    ("evidence: its README", "evidence: ''", "evidence: ''", f"{SPEECH}.license.evidence", "is empty", ""),
     # sizes
     ("size: 90", "size: 54 GB", "54 GB", f"{FILE}.size", "expected a number of bytes, found '54 GB'", "whole bytes"),
     ("size: 90", "size: 1.5", "size: 1.5", f"{FILE}.size", "found the number 1.5", "whole bytes"),

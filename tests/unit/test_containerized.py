@@ -33,3 +33,10 @@ def test_folders_of_this_machine_stay_here() -> None:
     assert "--env" not in line
     assert "/somewhere/data:/data" in line
     assert line[-3:] == ["image", "--phase", "minimal"]
+
+
+def test_each_catalog_is_mounted() -> None:
+    """Several catalogs are mounted each under a name of its own; the empty path stays that of the image's catalog."""
+    line = words({"CATALOG_PATH": ":/srv/site.yaml:/srv/ours.yaml"})
+    assert "/srv/site.yaml:/run/host/CATALOG_PATH1:ro" in line
+    assert "CATALOG_PATH=:/run/host/CATALOG_PATH1:/run/host/CATALOG_PATH2" in line

@@ -69,11 +69,11 @@ def attempt(
 def test_defaults() -> None:
     """Without any input, every setting has the default that the contract states."""
     settings = read()
-    assert settings.phase == "minimal"
+    assert settings.phase is None
     assert settings.datasets == ()
     assert settings.data_dir == Path("data")
     assert settings.config_path == CONFIG
-    assert settings.catalog_path == APP / "config" / "catalog.yaml"
+    assert settings.catalog_paths == (APP / "config" / "catalog.yaml",)
     assert settings.auto_download == "true"
     assert settings.may_download
     assert settings.max_storage_bytes is None
@@ -148,7 +148,7 @@ def test_order() -> None:
         ({"PHASE": "line"}, {}, {}),
     ]
     expected = [
-        ("minimal", "default"),
+        (None, "default"),
         ("config", f"{CONFIG}:1"),
         ("older", "LEMM_DATASET_PHASE"),
         ("plain", "PHASE"),
@@ -180,7 +180,8 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("DATASETS", "ljspeech", "datasets", (("ljspeech", None),)),
     ("DATASETS", " ljspeech , nsynth:test,ljspeech,", "datasets", (("ljspeech", None), ("nsynth", "test"))),
     ("DATA_DIR", "~/data", "data_dir", HOME / "data"),
-    ("CATALOG_PATH", "c.yaml", "catalog_path", Path("c.yaml")),
+    ("CATALOG_PATH", "c.yaml", "catalog_paths", (Path("c.yaml"),)),
+    ("CATALOG_PATH", ":~/c.yaml:/d", "catalog_paths", (APP / "config" / "catalog.yaml", HOME / "c.yaml", Path("/d"))),
     ("AUTO_DOWNLOAD", "false", "auto_download", "false"),
     ("AUTO_DOWNLOAD", "0", "auto_download", "false"),
     ("AUTO_DOWNLOAD", "Space", "auto_download", "space"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.probes.probe import ProbeResult
 from provisioner.engine.app_files import left_out_of_file
+from provisioner.engine.installation import catalog_name
 from provisioner.settings.settings import SETTINGS
 from provisioner.units import format_count
 
@@ -52,7 +53,7 @@ def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Pat
 
 def catalog_summary(settings: Settings, catalog: Catalog) -> str:
     """Return what the catalog holds; that it could be read is the proof."""
-    return f"{settings.catalog_path}: well formed, {format_count(len(catalog.datasets), 'data set')}"
+    return f"{catalog_name(settings)}: well formed, {format_count(len(catalog.datasets), 'data set')}"
 
 
 def probe_clock(status: Mapping[str, object] | None) -> ProbeResult:

@@ -46,7 +46,7 @@ def ask_data(terminal: Terminal, settings: Settings, catalog: Catalog, inventory
                 raise WrongAnswerError("choose a smaller one, or free some space")
         return phase
 
-    phase = terminal.ask("Phase", settings.phase if settings.phase in plans else next(iter(plans)), read)
+    phase = terminal.ask("Phase", settings.phase if settings.phase in plans else catalog.default_phase, read)
     return {"PHASE": phase, **_ask_licenses(terminal, settings, catalog, phase)}
 
 
