@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from provisioner.catalog import fields, paths, urls
 from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.card_parts import PART, files_of_parts
 from provisioner.catalog.document import Value, quoted
 from provisioner.catalog.globs import Globs
 from provisioner.catalog.keys import DIGEST, FORMAT, GLOB, LAYOUT, RELATIVE, SPLIT, Key, Table, list_of, map_of, pattern, ref
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from provisioner.catalog.artifact import UnpackFormat
+    from provisioner.catalog.card_parts import CardPart
     from provisioner.catalog.digest import Digest
 
 _REPO: Final = r"(?!.*(--|\.\.))(?!.*(\.git|[.-])$)(?=.{3,96}$)[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -96,6 +98,8 @@ class HubSource:
     chosen: tuple[str, ...] = ()
     """Names of the splits that it is reduced to; empty: all of it."""
     repo_type: RepoType = "dataset"
+    parts: tuple[str, ...] = ()
+    """Names of the parts of its card that it is reduced to; empty: all of it."""
 
     @property
     def kind(self) -> str:
@@ -135,6 +139,7 @@ class HubSource:
             "digests": {path: str(digest) for path, digest in self.digests},
             # Only where it is not the usual one, so that versions from before there were others stay what they are.
             **({} if self.repo_type == "dataset" else {"repo_type": self.repo_type}),
+            **({"parts": list(self.parts)} if self.parts else {}),
         }
 
     def for_splits(self, splits: Sequence[str]) -> HubSource | None:
@@ -157,6 +162,7 @@ class HubSource:
             "repo": self.repo,
             **({"repo_type": self.repo_type} if self.repo_type != "dataset" else {}),
             "revision": self.revision,
+            **({"parts": list(self.parts)} if self.parts else {}),
             **({"include": list(self.include)} if self.include else {}),
             **({"exclude": list(self.exclude)} if self.exclude else {}),
             **({"unpack": dict(self.unpack)} if self.unpack else {}),
@@ -169,22 +175,27 @@ class HubSource:
         """Return the source with the size that the listing of its files states."""
         return replace(self, size=size)
 
-    def select(self, listing: Collection[tuple[str, int, Digest | None]], url: str) -> SelectedFiles:
+    def select(
+        self, listing: Collection[tuple[str, int, Digest | None]], url: str, card: Sequence[CardPart] = ()
+    ) -> SelectedFiles:
         """Return the artifacts of the files that the source names.
 
         Args:
             listing: path, size in bytes and digest of every file in the repository.
             url: of the directory that the paths are in.
+            card: the parts that the repository's card describes.
 
         Raises:
-            NotFoundError: globs match nothing, or a file whose digest the catalog states is missing.
+            NotFoundError: globs match nothing, the card has no such part, or a file whose digest the catalog states is missing.
             DigestMismatchError: the listing itself says that a file is not the publisher's.
             SizeMismatchError: the catalog states an exact size, and the listing another one.
         """
         where = f"the {REPOSITORY_WORDS[self.repo_type]} {self.repo} at {self.revision}"
         rules = FileRules(self.include, self.exclude, self.unpack, self.splits, self.chosen)
         official, paths = dict(self.digests), [path for path, _, _ in listing]
-        selection = Selection(rules, paths, where)
+        taken = files_of_parts(card, self.parts, paths, where) if self.parts else paths
+        of_part = f"the part {quoted('+'.join(self.parts))} of " if self.parts else ""
+        selection = Selection(rules, taken, of_part + where)
         warnings = selection.warnings + self._check_digests(paths, where)
         artifacts = []
         listed_bytes = 0
@@ -251,6 +262,11 @@ _HUB_SOURCE: Final = Table(
         Key("repo", pattern(_REPO), "owner/name of a repository.", required=True),
         Key("repo_type", {"enum": list(REPO_TYPES)}, "What the repository holds: dataset (by default) or model."),
         Key("revision", pattern(_REVISION), "Branch, tag or commit; by default main."),
+        Key(
+            "parts",
+            list_of(pattern(PART), least=1),
+            "Parts that the card describes under 'configs': CONFIG, SPLIT or CONFIG/SPLIT; by default every file is taken.",
+        ),
         Key("include", list_of(pattern(GLOB), least=1), "Globs of the files to take; by default every file."),
         Key("exclude", list_of(pattern(GLOB)), "Globs of the files to leave out."),
         Key("unpack", map_of(GLOB, FORMAT), "Glob to format; the first that matches counts."),
@@ -274,6 +290,9 @@ def parse_keys(keys: Mapping[str, Value]) -> HubSource:
         entry.attempt(paths.check_glob, glob)
     for path, entry in digests.items():
         entry.attempt(paths.check_relative, path)
+    repo_type = cast("RepoType", keys["repo_type"].attempt(Value.choice, REPO_TYPES)) if "repo_type" in keys else "dataset"
+    if "parts" in keys and repo_type == "model":
+        keys["parts"].report("a model repository has no parts", "Choose files under 'include'.")
     return HubSource(
         repo=keys["repo"].attempt(_repo),
         revision=keys["revision"].attempt(_revision) if "revision" in keys else "main",
@@ -284,7 +303,8 @@ def parse_keys(keys: Mapping[str, Value]) -> HubSource:
         splits=tuple((glob, entry.attempt(fields.split)) for glob, entry in splits.items()),
         digests=tuple((path, entry.attempt(fields.stated_digest)) for path, entry in digests.items()),
         size=fields.optional_size(keys, "size"),
-        repo_type=cast("RepoType", keys["repo_type"].attempt(Value.choice, REPO_TYPES)) if "repo_type" in keys else "dataset",
+        repo_type=repo_type,
+        parts=keys["parts"].attempt(_parts) if "parts" in keys else (),
     )
 
 
@@ -299,6 +319,16 @@ def _include(value: Value) -> tuple[str, ...]:
 
 def _exclude(value: Value) -> tuple[str, ...]:
     return paths.globs(value.items())
+
+
+def _parts(value: Value) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item.attempt(_part) for item in fields.filled(value, "part")))
+
+
+def _part(value: Value) -> str:
+    return fields.word(
+        value, PART, "the name of a part", "Write CONFIG, SPLIT or CONFIG/SPLIT, as the repository's card has them."
+    )
 
 
 def _repo(value: Value) -> str:

@@ -53,6 +53,8 @@ class EntryFacts:
     download: int | None = None
     """Bytes on the wire of all files together; ``None``: unknown."""
     notes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    """Names of the parts that can be asked for, as far as the source describes any."""
 
 
 @dataclass(frozen=True, slots=True)

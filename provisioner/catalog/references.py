@@ -1,7 +1,8 @@
 """References: one line that names a repository or a file, in place of a catalog entry. Parsing asks nobody.
 
 ``hf://datasets/OWNER/NAME[@REVISION][/GLOB]`` and ``hf://OWNER/NAME…`` have the syntax of the Hub client's file system; a Hub's
-web addresses mean the same. ``https:`` and ``file:`` name one file. Behind ``#`` stand options, as in a query.
+web addresses mean the same. ``:PART`` in place of the glob is a part that the repository's card describes.
+``https:`` and ``file:`` name one file. Behind ``#`` stand options, as in a query.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 from provisioner.catalog import fields, hub_source, paths, urls
+from provisioner.catalog.card_parts import PART
 from provisioner.catalog.digest import DIGEST_LENGTHS
 from provisioner.catalog.document import Value, nearest, quoted
 from provisioner.catalog.file_names import is_named_by, name_in_url
@@ -48,7 +50,7 @@ ARCHIVE_ENDINGS: Final[Mapping[str, UnpackFormat]] = {
 _QUERY: Final = re.compile(r"\?[^#]*")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _SCHEMES: Final = ("hf", *URL_SCHEMES)
-_SPECIAL_REVISION: Final = re.compile(r"(refs/(?:convert/[\w-]+|pr/\d+))(?:/|$)")
+_SPECIAL_REVISION: Final = re.compile(r"(refs/(?:convert/[\w-]+|pr/\d+))(?=[/:]|$)")
 """Revisions with a ``/`` that the Hub's client recognises in a path."""
 _PLAIN_IN_OPTION: Final = "*/[]!?@:"
 _HUB_OPTIONS: Final = ("exclude", "include", "name")
@@ -85,6 +87,8 @@ class Reference:
     is_model: bool = False
     is_proven: bool = False
     """Its bytes are known by a digest."""
+    parts: tuple[str, ...] = ()
+    """Names of the parts of a repository; empty: all of it."""
 
 
 def is_reference(text: str) -> bool:
@@ -184,36 +188,70 @@ def _parse_hub(part: _Part, body: str, options: Mapping[str, Sequence[str]]) -> 
     if first in {"datasets", "models"}:
         body = rest
     owner, slash, rest = body.partition("/")
-    found = re.match(r"([^/@]*)(?:@(.*)|/(.*))?$", rest)
-    if not slash or "@" in owner or found is None or not found[1]:
+    name, tail = _split(rest, "/@:")
+    if not slash or "@" in owner or not name:
         part.fail("it names no repository: there must be an owner and a name", _HUB_EXAMPLE)
-    revision, glob = ("main", found[3] or "") if found[2] is None else _split_revision(part, found[2])
-    return _hub_reference(part, repo_type, f"{owner}/{found[1]}", revision=revision, glob=glob, options=options)
+    revision = "main"
+    if tail.startswith("@"):
+        revision, tail = _split_revision(part, tail[1:])
+    parts = tail[1:] if tail.startswith(":") else None
+    glob = "" if parts is not None else tail[1:]
+    return _hub_reference(part, repo_type, f"{owner}/{name}", revision=revision, glob=glob, parts=parts, options=options)
+
+
+def _split(text: str, ends: str) -> tuple[str, str]:
+    """Return what is before the first of some characters, and the rest with that character."""
+    end = next((at for at, character in enumerate(text) if character in ends), len(text))
+    return text[:end], text[end:]
 
 
 def _split_revision(part: _Part, text: str) -> tuple[str, str]:
-    """Return the revision and the glob of what follows ``@``."""
+    """Return the revision that follows ``@``, and what follows it."""
     if special := _SPECIAL_REVISION.match(text):
         return special[1], text[special.end() :]
-    revision, _, glob = text.partition("/")
+    revision, tail = _split(text, "/:")
     if not revision:
         part.fail("there is no revision behind the '@'", "Write a branch, a tag or a commit, or leave the '@' out.")
-    return unquote(revision), glob
+    return unquote(revision), tail
+
+
+def _parts(part: _Part, repo_type: RepoType, repo: str, written: str) -> tuple[str, ...]:
+    """Return the names of the parts that follow ``:``."""
+    if repo_type == "model":
+        part.fail("a model repository has no parts", f"Choose files by a glob, such as hf://{repo}/*.safetensors.")
+    if not written:
+        part.fail("there is no part behind the ':'", "Write the name of a configuration or split, or leave the ':' out.")
+    if "@" in written:
+        part.fail("the revision comes before the part", f"Write hf://datasets/{repo}@REVISION:PART.")
+    found: dict[str, None] = {}
+    for raw in written.split("+"):
+        one = unquote(raw)
+        if not re.fullmatch(PART, one) or not one.isprintable() or not set("[]*?:").isdisjoint(raw):
+            part.fail(
+                f"{quoted(one)} is not the name of a part",
+                "Write CONFIG, SPLIT or CONFIG/SPLIT, several joined by '+', such as :train+test; files are chosen by '/GLOB'.",
+            )
+        found[one] = None
+    return tuple(found)
 
 
 def _hub_reference(
-    part: _Part, repo_type: RepoType, repo: str, *, revision: str, glob: str, options: Mapping[str, Sequence[str]]
+    part: _Part,
+    repo_type: RepoType,
+    repo: str,
+    *,
+    revision: str,
+    glob: str,
+    parts: str | None,
+    options: Mapping[str, Sequence[str]],
 ) -> Reference:
-    if ":" in repo:
-        owner, _, part_of_it = repo.partition(":")
-        part.fail(
-            f"{quoted(repo)} is not the name of a repository, and a reference has no ':PART'",
-            f"Choose files by a glob, such as hf://{'datasets/' if repo_type == 'dataset' else ''}{owner}/{part_of_it}/*.",
-        )
+    """Return what a repository's name with its revision, its glob or parts, and the options means."""
+    chosen = () if parts is None else _parts(part, repo_type, repo, parts)
     name = _name(part, options)
     globs = [*([glob] if glob else []), *options.get("include", ())]
     exclude = options.get("exclude", ())
     values: dict[str, Value] = {"repo": part.of(repo), "revision": part.of(revision), "repo_type": part.of(repo_type)}
+    values |= {"parts": part.of([part.of(one) for one in chosen])} if chosen else {}
     values |= {"include": part.of([part.of(one) for one in globs])} if globs else {}
     values |= {"exclude": part.of([part.of(one) for one in exclude])} if exclude else {}
     source: HubSource = hub_source.parse_keys(values)
@@ -224,7 +262,8 @@ def _hub_reference(
     more = [f"include={quote(value, safe=_PLAIN_IN_OPTION)}" for value in further]
     more += [f"exclude={quote(value, safe=_PLAIN_IN_OPTION)}" for value in exclude]
     more += [f"name={name}"] if name else []
-    text = f"{base}{f'@{written}' if revision != 'main' else ''}{f'/{in_path}' if in_path else ''}"
+    in_path = f":{'+'.join(quote(one, safe='/') for one in chosen)}" if chosen else f"/{in_path}" if in_path else ""
+    text = f"{base}{f'@{written}' if revision != 'main' else ''}{in_path}"
     return Reference(
         text=f"{text}#{'&'.join(more)}" if more else text,
         key=f"{base}#name={name}" if name else base,
@@ -232,6 +271,7 @@ def _hub_reference(
         source=source,
         homepage="",
         is_model=repo_type == "model",
+        parts=chosen,
     )
 
 
@@ -256,6 +296,10 @@ def _parse_page(part: _Part, path: str, options: Mapping[str, Sequence[str]]) ->
     own = segments[1:] if first == "datasets" else segments
     if len(own) < 2 or first in _NO_OWNERS:  # noqa: PLR2004 - owner and name
         part.fail("this page of the Hub is not that of a repository", _HUB_EXAMPLE)
+    parts = None
+    if ":" in own[1]:
+        name, _, parts = "/".join(own[1:]).partition(":")
+        own = [own[0], name]
     repo, page, rest = "/".join(own[:2]), own[2] if own[2:] else "", own[3:]
     revision, glob = "main", ""
     if page in _FILE_PAGES | _REVISION_PAGES and rest:
@@ -263,11 +307,11 @@ def _parse_page(part: _Part, path: str, options: Mapping[str, Sequence[str]]) ->
         special = _SPECIAL_REVISION.match(joined)
         # In an address a '/' of a revision is encoded, unless it is one of those that the Hub knows.
         revision = special[1] if special else rest[0]
-        below = joined[special.end() :] if special else "/".join(rest[1:])
+        below = joined[special.end() + 1 :] if special else "/".join(rest[1:])
         glob = "" if page.startswith("commit") or not below else below if page in _FILE_PAGES else f"{below}/"
     elif page and page not in _OTHER_PAGES | {"tree", "commits"}:
         part.fail("this page of the Hub is not that of a repository, a directory or a file", _HUB_EXAMPLE)
-    return _hub_reference(part, repo_type, repo, revision=revision, glob=glob, options=options)
+    return _hub_reference(part, repo_type, repo, revision=revision, glob=glob, parts=parts, options=options)
 
 
 # --- files -------------------------------------------------------------------------------------------------------------

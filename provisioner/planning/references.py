@@ -94,10 +94,15 @@ def ids_on_volume(names: Iterable[str], receipts: Collection[Receipt], *, endpoi
 
 def _check_same(reference: Reference, other: DataSet) -> None:
     """Refuse a second reference to the same repository or file that wants another version of it."""
-    if other.reference is not None and other.reference.text != reference.text:
+    first = other.reference
+    if first is not None and first.text != reference.text:
+        joined = ""
+        if first.parts and reference.parts:
+            parts = "+".join(part.partition("#")[0].rpartition(":")[2] for part in (first.text, reference.text))
+            joined = f"Name both parts in one reference, such as {first.text.partition('#')[0].rpartition(':')[0]}:{parts}. "
         raise ConfigurationError(
-            f"{other.reference.text} and {reference.text} are two versions of one data set, and would be at one path",
-            hint=f"Give one of them another name, such as {_renamed(reference)}.",
+            f"{first.text} and {reference.text} are two versions of one data set, and would be at one path",
+            hint=f"{joined}{'Or give' if joined else 'Give'} one of them another name, such as {_renamed(reference)}.",
         )
 
 

@@ -7,6 +7,7 @@ import difflib
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.card import license_of, line_of
+from provisioner.catalog.card_parts import part_names, parts_of
 from provisioner.catalog.hub_source import REPOSITORY_WORDS, Repository
 from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.weights import weights_note
@@ -16,8 +17,9 @@ from provisioner.remote.hub.listing import check_selected
 from provisioner.remote.resolved import Resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from provisioner.catalog.card_parts import CardPart
     from provisioner.catalog.hub_source import HubSource, RepoType
     from provisioner.catalog.references import Reference
     from provisioner.remote.hub.client import HubClient, RepositoryInfo
@@ -37,6 +39,9 @@ def resolve_hub_source(hub_client: Callable[[], HubClient], source: HubSource) -
         ProvisionerError: the Hub refused or kept failing, or the repository does not hold what the source names.
     """
     hub = hub_client()
+    if source.parts:
+        info = hub.info(source.repo, source.revision, source.repo_type)
+        return _listed(hub, source, info.commit, parts_of(info.card))
     return _listed(hub, source, hub.resolve(source.repo, source.revision, source.repo_type))
 
 
@@ -55,7 +60,8 @@ def describe_hub_source(
     """
     hub = hub_client()
     info = _info(hub, source)
-    resolved = _listed(hub, source, info.commit)
+    parts = parts_of(info.card) if source.repo_type == "dataset" else ()
+    resolved = _listed(hub, source, info.commit, parts)
     sizes = [artifact.exact_size or 0 for artifact in resolved.artifacts]
     page, owner = resolved.url, source.repo.partition("/")[0]
     title = line_of(info.card.get("pretty_name")) or source.repo
@@ -69,14 +75,15 @@ def describe_hub_source(
         license=license_of(info.card, info.tags, page=page, attribution=named),
         download=sum(sizes),
         notes=(note,) if note else (),
+        parts=part_names(parts),
     )
     return facts, resolved
 
 
-def _listed(hub: HubClient, source: HubSource, commit: str) -> Resolved:
+def _listed(hub: HubClient, source: HubSource, commit: str, parts: Sequence[CardPart] = ()) -> Resolved:
     files = hub.listing(source.repo, commit, source.repo_type)
     listing = [(file.path, file.size, file.digest) for file in files]
-    selected = source.select(listing, hub.files_url(source.repo, commit, source.repo_type))
+    selected = source.select(listing, hub.files_url(source.repo, commit, source.repo_type), parts)
     check_selected(source.repo, files, {artifact.name for artifact in selected.artifacts})
     is_whole = all(artifact.unpack == "none" for artifact in selected.artifacts)
     return Resolved(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from provisioner.catalog.source import Source
     from provisioner.planning.model import Receipt, Rules, Step
 
+_MOST_PARTS: Final = 20
+"""Parts of a repository that the text names; JSON has all."""
 _MOST_FILES: Final = 10
 """Files of one source that the text names; JSON has all."""
 
@@ -43,6 +45,7 @@ def info_document(step: Step, phases: Sequence[str], receipt: Receipt | None, ru
         "optional": dataset.optional,
         "phases": list(phases),
         "splits": list(dataset.splits),
+        "parts": list(dataset.facts.parts) if dataset.facts else [],
         "layouts": list(dataset.layouts),
         "license": {
             "spdx": terms.spdx,
@@ -112,6 +115,8 @@ def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Ru
     yield "Phases", ", ".join(phases) or f"none; --dataset {dataset.label} asks for it"
     yield "Priority", f"{step.priority}{', optional' if dataset.optional else ''}"
     yield "Splits", ", ".join(dataset.splits)
+    parts = dataset.facts.parts if dataset.facts else ()
+    yield "Parts", ", ".join(parts[:_MOST_PARTS]) + (f" and {len(parts) - _MOST_PARTS} more" if len(parts) > _MOST_PARTS else "")
     yield "Layouts", ", ".join(dataset.layouts) if len(dataset.layouts) > 1 else ""
     yield "Download", size_text(step.download)
     yield "Unpacked", size_text(step.unpacked)

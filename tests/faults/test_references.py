@@ -170,6 +170,49 @@ def test_a_repository_that_changes_between_runs(volume: Volume, hub: HubServer) 
     volume.check("acme/sounds", SOUNDS)
 
 
+PARTS = """---
+license: cc-by-4.0
+configs:
+- config_name: default
+  data_files:
+  - {split: train, path: data/train*.csv}
+  - {split: test, path: data/test*.csv}
+---
+"""
+
+
+def test_a_part_of_a_repository(volume: Volume, hub: HubServer) -> None:
+    """A part is what the card says of it: nothing else is fetched, and a start with it there asks nobody."""
+    files = {**SOUNDS, "README.md": PARTS.encode()}
+    hub.hub.add_repo("acme/parts", files)
+    whole = "hf://datasets/acme/parts"
+    document = volume.ready("plan", "--json", "--dataset", f"{whole}:test").json
+    assert document["steps"][0]["download"]["bytes"] == len(files["README.md"]) + len(files["data/test.csv"])
+    volume.ready("--dataset", f"{whole}:test")
+    volume.check("acme/parts", {path: files[path] for path in ("README.md", "data/test.csv")})
+    assert not hub.log.entries("*train.csv")
+    assert not hub.log.entries("*a.wav")
+    assert "Parts: train, test" in volume.ready("info", f"{whole}:test").out
+    hub.log.clear()
+    assert "Nothing to do" in volume.ready("--dataset", f"{whole}:test").err
+    assert hub.log.entries() == ()
+    volume.ready("--dataset", f"{whole}:train+test")
+    volume.check("acme/parts", {path: files[path] for path in ("README.md", "data/train.csv", "data/test.csv")})
+    assert not hub.log.entries("*test.csv")
+    assert "parts: [train]" not in volume.ready("catalog", "add", whole).out
+    assert "\n        parts:\n        - train\n" in volume.ready("catalog", "add", f"{whole}:train").out
+    volume.tree("acme/parts").joinpath("data/train.csv").unlink()
+    volume.ready("repair", whole)
+    volume.check("acme/parts", {path: files[path] for path in ("README.md", "data/train.csv", "data/test.csv")})
+    outcome = volume.run("--dataset", f"{whole}:tets")
+    assert outcome.code == 66
+    assert "has no part 'tets'" in outcome.err
+    assert "Did you mean 'test'? Its parts: train, test." in outcome.err
+    outcome = volume.run(DATASETS=f"{whole}:train,{whole}:test")
+    assert outcome.code == 78
+    assert f"Name both parts in one reference, such as {whole}:train+test." in outcome.err
+
+
 def test_a_few_files_of_many(volume: Volume, hub: HubServer) -> None:
     """Of 10,000 files a glob takes 100: the requests are those of the 100 and of the listing's pages."""
     many = {f"part-{number // 100:03}/{number:05}.txt": b"%05d" % number for number in range(10_000)}

@@ -115,6 +115,12 @@ def test_models_and_references() -> None:
     )
     catalog = parse_catalog(text, "c.yaml")
     assert catalog.datasets["speech"].sources[0].identity["repo_type"] == "model"
+    assert (
+        "a model repository has no parts"
+        in refused(text.replace("repo_type: model", "repo_type: model\n        parts: [x]")).message
+    )
+    parts = parse_catalog(GOOD.replace("revision: main", "parts: [en/train, test]", 1), "c.yaml").datasets["speech"].sources[0]
+    assert parts.identity["parts"] == ["en/train", "test"]
     assert catalog.phases["small"].datasets == ("speech", "hf://a/b@v1")
     wrong = text.replace("hf://a/b@v1", "hf://a/b@v1/../x")
     error = refused(wrong)
@@ -219,6 +225,8 @@ WRONG = [
     ("repo: owner/speech", "repo: ../speech", "repo: ..", f"{HUB}.repo", "not the name of a repository", ""),
     ("repo: owner/speech", "repo: owner/a--b", "repo: owner/a", f"{HUB}.repo", "not the name of a repository", ""),
     ("revision: main", "repo_type: space", "repo_type", f"{HUB}.repo_type", "is not one of dataset, model", "Known"),
+    ("revision: main", "parts: []", "parts", f"{HUB}.parts", "there is no part here", ""),
+    ("revision: main", "parts: [en/train/x]", "parts", f"{HUB}.parts[0]", "is not the name of a part", "CONFIG/SPLIT"),
     ("revision: main", "revision: a b", "revision", f"{HUB}.revision", "is not a revision", "commit"),
     ("revision: main", "revision: a/../b", "revision", f"{HUB}.revision", "is not a revision", "commit"),
     ("revision: main", "revision: 1234567", "revision", f"{HUB}.revision", "expected text", "quotes"),

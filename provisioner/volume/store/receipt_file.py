@@ -121,7 +121,7 @@ def _repository(document: object) -> Repository | None:
 
 def _entry_document(entry: EntryFacts) -> dict[str, Any]:
     document = asdict(entry)
-    return {**document, "notes": list(entry.notes)}
+    return {**document, "notes": list(entry.notes), "parts": list(entry.parts)}
 
 
 def _entry(document: Mapping[str, Any]) -> EntryFacts:
@@ -150,6 +150,7 @@ def _entry(document: Mapping[str, Any]) -> EntryFacts:
         description=_line(document["description"]),
         download=None if document["download"] is None else _count(document["download"]),
         notes=tuple(_line(note) for note in _list(document["notes"])),
+        parts=tuple(_line(part) for part in _list(document.get("parts", []))),
     )
 
 

@@ -1,0 +1,185 @@
+"""The parts that the card of a data-set repository describes under ``configs``: which files belong to which of them.
+
+A card says it as the ``datasets`` library reads it: configurations, in each of them splits, and for each split globs over the
+repository's files. These globs are those of a shell: ``*`` does not match ``/``, and ``**`` stands for any directories. What
+anybody may have written into a card is passed over if it is not of that form.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.catalog.document import nearest, quoted
+from provisioner.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+NAME: Final = r"[^/\x00-\x1f\x7f]{1,128}"
+"""The name of a configuration or of a split."""
+PART: Final = f"{NAME}(?:/{NAME})?"
+"""How a part is called: ``CONFIG``, ``SPLIT`` or ``CONFIG/SPLIT``."""
+_CARD: Final = "README.md"
+"""Belongs to every part: it says what the other files are."""
+_DESCRIPTIONS: Final = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
+"""Belong to the files beside and below them: the library reads transcripts and labels there."""
+_MOST: Final = 2000
+"""Parts of one card, and globs of one part, that are looked at."""
+_MOST_NAMED: Final = 20
+"""Parts that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardPart:
+    """One split of one configuration."""
+
+    config: str
+    split: str
+    """Empty: the card leaves it to the library which files are of which split."""
+    globs: tuple[str, ...]
+    """Over paths in the repository."""
+
+    def is_meant_by(self, name: str) -> bool:
+        """Return whether ``CONFIG/SPLIT``, or the name of its configuration, stands for it."""
+        return name in {self.config, f"{self.config}/{self.split}"}
+
+
+def parts_of(card: Mapping[str, Any]) -> tuple[CardPart, ...]:
+    """Return the parts that a card describes, in its order."""
+    found = []
+    configs = card.get("configs")
+    for config in (configs if isinstance(configs, list) else [])[:_MOST]:
+        if isinstance(config, dict):
+            name = config.get("config_name", "default")
+            found += [part for part in _splits(config, name) if _is_name(name)]
+    return tuple(found[:_MOST])
+
+
+def part_names(parts: Iterable[CardPart]) -> tuple[str, ...]:
+    """Return the names by which parts can be asked for, the shortest for each: its split's, where there is one configuration."""
+    found = tuple(parts)
+    configs = tuple(dict.fromkeys(part.config for part in found))
+    splits = tuple(dict.fromkeys(part.split for part in found if part.split))
+    if len(configs) == 1 and splits:
+        return splits
+    return (*configs, *(split for split in splits if split not in configs))
+
+
+def files_of_parts(parts: Sequence[CardPart], names: Sequence[str], paths: Collection[str], where: str) -> frozenset[str]:
+    """Return the paths of the files that some parts have, with those that describe them.
+
+    Args:
+        parts: those that the card describes.
+        names: of those that are taken: ``CONFIG``, ``SPLIT`` or ``CONFIG/SPLIT``.
+        paths: of all files in the repository.
+        where: names the repository and its revision in messages.
+
+    Raises:
+        NotFoundError: the card has no such part, or there is no file of it.
+    """
+    found: set[str] = set()
+    for name in names:
+        chosen = [part for part in parts if part.is_meant_by(name)] or [part for part in parts if part.split == name]
+        if not chosen:
+            raise NotFoundError(f"{where} has no part {quoted(name)}", hint=_hint(parts, name))
+        files = {path for path in paths if _is_of(path, chosen)}
+        if not files:
+            raise NotFoundError(
+                f"{where} has no file of its part {quoted(name)}",
+                hint="Its card names files that are not there: tell its owner, or choose files by a glob.",
+            )
+        found |= files
+    above = {directory for path in found for directory in _above(path)}
+    return frozenset(
+        path
+        for path in paths
+        if path in found or path == _CARD or (posixpath.basename(path) in _DESCRIPTIONS and posixpath.dirname(path) in above)
+    )
+
+
+def _hint(parts: Sequence[CardPart], name: str) -> str:
+    known = part_names(parts)
+    if not known:
+        return "Its card describes no parts ('configs'): choose files by a glob, such as /data/train*."
+    pairs = [f"{part.config}/{part.split}" for part in parts if part.split]
+    near = nearest(name, [*known, *pairs])
+    listed = ", ".join(known[:_MOST_NAMED])
+    more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+    return f"{near if near.startswith('Did') else ''} Its parts: {listed}{more}.".strip()
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the directories that a path is in, the innermost first; the root is empty."""
+    while path:
+        path = posixpath.dirname(path)
+        yield path
+
+
+# --- what a card says --------------------------------------------------------------------------------------------------
+
+
+def _splits(config: Mapping[str, Any], name: object) -> Iterator[CardPart]:
+    """Yield the parts of one configuration."""
+    directory = config.get("data_dir")
+    base = directory.strip("/") if isinstance(directory, str) else ""
+    files = config.get("data_files")
+    if files is None:
+        yield CardPart(str(name), "", (posixpath.join(base, "**"),))
+    elif isinstance(files, dict):
+        for split, globs in files.items():
+            yield from _part(name, split, globs, base)
+    elif isinstance(files, list) and any(isinstance(one, dict) for one in files):
+        for one in files[:_MOST]:
+            if isinstance(one, dict):
+                yield from _part(name, one.get("split"), one.get("path"), base)
+    else:
+        yield from _part(name, "train", files, base)
+
+
+def _part(name: object, split: object, globs: object, base: str) -> Iterator[CardPart]:
+    if _is_name(split):
+        written = globs if isinstance(globs, list) else [globs]
+        found = tuple(posixpath.join(base, one.removeprefix("./")) for one in written[:_MOST] if isinstance(one, str))
+        yield CardPart(str(name), str(split), found)
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and re.fullmatch(NAME, name) is not None
+
+
+# --- its globs ---------------------------------------------------------------------------------------------------------
+
+
+def _is_of(path: str, parts: Iterable[CardPart]) -> bool:
+    names = path.split("/")
+    return any(_matches(glob.split("/"), names) for part in parts for glob in part.globs)
+
+
+def _matches(segments: Sequence[str], names: Sequence[str]) -> bool:
+    """Return whether a glob names a path; both are given by their segments."""
+    reached = {0}
+    for segment in segments:
+        if segment == "**":
+            first = min(reached)
+            hidden = next((at for at in range(first, len(names)) if _is_hidden(names[at])), len(names))
+            reached = set(range(first, hidden + 1))
+        else:
+            reached = {at + 1 for at in reached if at < len(names) and _names(segment, names[at])}
+        if not reached:
+            return False
+    return len(names) in reached
+
+
+def _names(segment: str, name: str) -> bool:
+    """Return whether one segment of a glob names a file or directory; a hidden one only if it is written so."""
+    if segment == name:
+        return True
+    return (not _is_hidden(name) or _is_hidden(segment)) and re.match(translate(segment), name) is not None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__"))
