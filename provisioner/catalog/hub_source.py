@@ -334,10 +334,13 @@ def _part(value: Value) -> str:
 def _repo(value: Value) -> str:
     repo = value.text()
     if not re.fullmatch(_REPO, repo):
-        found = re.search(r"(?:datasets/)?([\w.-]+/[\w.-]+)/*$", repo)
+        found = re.search(r"(?:datasets/)?([\w.-]+/[\w.-]+?)(?:\.git)?/*$", repo)
+        meant = found[1] if found and re.fullmatch(_REPO, found[1]) else "keithito/lj_speech"
+        strange = next((character for character in repo if not character.isascii()), None)
+        shown = f"{strange!r} (U+{ord(strange):04X}) is in no name on the Hub. " if strange else ""
         value.fail(
             f"{urls.quoted_url(repo)} is not the name of a repository",
-            f"Write owner/name, such as {found.group(1) if found else 'keithito/lj_speech'}, without an address before it.",
+            f"{shown}Write owner/name, such as {meant}, without an address before it.",
         )
     return repo
 

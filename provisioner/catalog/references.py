@@ -47,12 +47,29 @@ ARCHIVE_ENDINGS: Final[Mapping[str, UnpackFormat]] = {
 }
 """How a file is unpacked whose name ends so."""
 
+MAX_LENGTH: Final = 8192
+"""Characters of a reference; a signed URL has two thousand."""
+
 _QUERY: Final = re.compile(r"\?[^#]*")
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/|(hf|https?|file):(?=.*[/\\])", re.IGNORECASE)
+"""Of what is meant as a reference: also where ``//`` is missing, but not of an id with its split."""
+_OPEN_HOST: Final = re.compile(r"(?:hf|https?)://[\w.-]*\.[\w.-]+(?::\d+)?/|hf://", re.IGNORECASE)
+"""How an address begins that has no user before its host: an ``@`` behind that is part of the path."""
 _SCHEMES: Final = ("hf", *URL_SCHEMES)
 _SPECIAL_REVISION: Final = re.compile(r"(refs/(?:convert/[\w-]+|pr/\d+))(?=[/:]|$)")
 """Revisions with a ``/`` that the Hub's client recognises in a path."""
 _PLAIN_IN_OPTION: Final = "*/[]!?@:"
+_HINT_BODIES: Final = {"hf": "datasets/OWNER/NAME", "http": "HOST/FILE", "https": "HOST/FILE", "file": "PATH/FILE"}
+"""How what follows ``://`` looks, for a message."""
+_OBJECT_STORE: Final = "Use the https: address of the object; a signed one is not recorded."
+_REPOSITORY: Final = "Use the https: address of one file of it, such as an archive of a release."
+_OTHER_SCHEMES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("s3", "gs", "gcs", "az", "abfs", "r2", "oss", "cos"), _OBJECT_STORE),
+    **dict.fromkeys(("git", "ssh", "git+https", "git+ssh"), _REPOSITORY),
+    **dict.fromkeys(("huggingface", "hf-dataset", "hf-datasets", "datasets"), "Write hf://datasets/OWNER/NAME."),
+    "hf-model": "Write hf://OWNER/NAME.",
+}
+"""What to write in place of schemes of other tools."""
 _HUB_OPTIONS: Final = ("exclude", "include", "name")
 _FILE_OPTIONS: Final = (*DIGEST_LENGTHS, "into", "name", "unpack")
 _NO_DATA: Final[Mapping[str, str]] = {
@@ -60,6 +77,7 @@ _NO_DATA: Final[Mapping[str, str]] = {
     "buckets": "buckets cannot be fetched by this version",
     "kernels": "kernels are programs, and not data",
 }
+_TYPES: Final = frozenset({"datasets", "models"})
 _NO_OWNERS: Final = frozenset(
     {"blog", "chat", "collections", "docs", "enterprise", "join", "learn", "login", "models", "new", "notifications"}
     | {"organizations", "papers", "posts", "pricing", "search", "settings", "support", "tasks"}
@@ -108,18 +126,23 @@ def parse_reference(text: str, endpoint: str = PUBLIC_HUBS[0]) -> Reference:
     """
     # What follows a '?' of a URL may be a secret; of a repository it is a glob.
     shown = _QUERY.sub("", text) if text.lower().startswith(("http:", "https:")) else text
-    part = _Part(text, urls.quoted_url(redact_urls(shown)), 0, "")
+    in_quotes = quoted if _OPEN_HOST.match(shown) else urls.quoted_url
+    part = _Part(text, in_quotes(redact_urls(shown)), 0, "")
     scheme = _SCHEME.match(text)
     if scheme is None:
         part.fail("is not a reference", f"Begin with one of: {', '.join(f'{name}://' for name in _SCHEMES)}.")
-    if not text.isprintable():
-        part.fail("has a character that cannot be printed", "Write it percent-encoded, such as %0A.")
-    name = scheme[1].lower()
+    if strange := next((character for character in text if not character.isprintable()), None):
+        part.fail(f"it has the character U+{ord(strange):04X}, which cannot be printed", "Remove it; in a URL write it as %0A.")
+    if len(text) > MAX_LENGTH:
+        part.fail(f"it has {len(text)} characters", f"Write at most {MAX_LENGTH}.")
+    name = (scheme[1] or scheme[2]).lower()
     if name not in _SCHEMES:
-        part.fail(f"the scheme {quoted(name)} is not one of {', '.join(_SCHEMES)}", nearest(name, _SCHEMES))
+        near = _OTHER_SCHEMES.get(name) or nearest(name, _SCHEMES)
+        part.fail(f"the scheme {quoted(name)} is not one of {', '.join(_SCHEMES)}", near)
     body, _, fragment = text[len(name) :].partition("#")
     if not body.startswith("://"):
-        part.fail(f"{name}: is not followed by //", f"Write {name}://… .")
+        slashes = ":///" if name == "file" else "://"
+        part.fail(f"{name}: is not followed by //", f"Write {name}{slashes}{_HINT_BODIES[name]}.")
     if name == "hf":
         return _parse_hub(part, body[3:], _options(part, fragment, _HUB_OPTIONS))
     if (path := _path_on_hub(name + body, endpoint)) is not None:
@@ -151,7 +174,12 @@ def _options(part: _Part, fragment: str, known: Sequence[str]) -> dict[str, list
     for item in filter(None, fragment.split("&")):
         key, equals, value = item.partition("=")
         if not equals:
-            part.fail(f"{quoted(item)} behind the '#' is no option", f"Write OPTION=VALUE; options: {', '.join(known)}.")
+            part.fail(f"{quoted(item)} behind the '#' is no option", _meant_option(item, known))
+        if key in {*_HUB_OPTIONS, *_FILE_OPTIONS} - {*known}:
+            what = (
+                "files; of a repository the Hub's listing says it" if key in _FILE_OPTIONS else "repositories, not for one file"
+            )
+            part.fail(f"the option {key!r} is for {what}", f"Options here: {', '.join(known)}.")
         if key not in known:
             part.fail(f"there is no option {quoted(key)}", nearest(key, known))
         if key in found and key not in {"include", "exclude"}:
@@ -161,6 +189,14 @@ def _options(part: _Part, fragment: str, known: Sequence[str]) -> dict[str, list
             part.fail(f"the option {key!r} has a character that cannot be printed", "Write plain text.")
         found.setdefault(key, []).append(text)
     return found
+
+
+def _meant_option(item: str, known: Sequence[str]) -> str:
+    """Return how an option is written, for one without ``=``."""
+    for algorithm, length in DIGEST_LENGTHS.items():
+        if algorithm in known and re.fullmatch(rf"{algorithm}[:-].*|[0-9a-fA-F]{{{length}}}", item):
+            return f"Write {algorithm}=DIGITS."
+    return f"Write OPTION=VALUE; options: {', '.join(known)}."
 
 
 def _name(part: _Part, options: Mapping[str, Sequence[str]]) -> str:
@@ -182,14 +218,18 @@ def _parse_hub(part: _Part, body: str, options: Mapping[str, Sequence[str]]) -> 
     first, _, rest = body.partition("/")
     if first in _NO_DATA:
         part.fail(_NO_DATA[first], _HUB_EXAMPLE)
-    if first in {"dataset", "model"}:
+    if first in {"dataset", "model"} or (first not in _TYPES and first.lower() in _TYPES):
         part.fail(f"{first!r} is the owner of no repository", _HUB_EXAMPLE)
     repo_type: RepoType = "dataset" if first == "datasets" else "model"
-    if first in {"datasets", "models"}:
+    if first in _TYPES:
         body = rest
     owner, slash, rest = body.partition("/")
+    if f"https://{owner}" in PUBLIC_HUBS:
+        part.fail("hf:// is not followed by a host", "Write hf://datasets/OWNER/NAME; HF_ENDPOINT says on which Hub.")
     name, tail = _split(rest, "/@:")
-    if not slash or "@" in owner or not name:
+    if "?" in name:
+        part.fail("a repository has no '?' part", "Options stand behind '#', such as hf://OWNER/NAME#exclude=*.bin.")
+    if not owner or "@" in owner or not slash or not name:
         part.fail("it names no repository: there must be an owner and a name", _HUB_EXAMPLE)
     revision = "main"
     if tail.startswith("@"):
@@ -279,7 +319,9 @@ def _path_on_hub(url: str, endpoint: str) -> str | None:
     """Return the path of a page on a Hub, without its query; ``None``: the URL is another server's, or one of the API."""
     for hub in (endpoint, *PUBLIC_HUBS):
         address = re.sub(r"^https?://(?:[^/@]*@)?(?:www\.)?", "", hub.rstrip("/"))
-        found = re.match(rf"https?://(?:[^/@]*@)?(?:www\.)?{re.escape(address)}(?:/([^?]*))?(?:\?|$)", url, re.IGNORECASE)
+        found = re.match(
+            rf"https?://(?:[^/@]*@)?(?:www\.)?{re.escape(address)}(?::443|:80)?(?:/([^?]*))?(?:\?|$)", url, re.IGNORECASE
+        )
         if found:
             path = (found[1] or "").strip("/")
             return None if path.startswith("api/") else path
@@ -296,10 +338,8 @@ def _parse_page(part: _Part, path: str, options: Mapping[str, Sequence[str]]) ->
     own = segments[1:] if first == "datasets" else segments
     if len(own) < 2 or first in _NO_OWNERS:  # noqa: PLR2004 - owner and name
         part.fail("this page of the Hub is not that of a repository", _HUB_EXAMPLE)
-    parts = None
-    if ":" in own[1]:
-        name, _, parts = "/".join(own[1:]).partition(":")
-        own = [own[0], name]
+    if not {":", "@"}.isdisjoint(own[1]):
+        return _parse_hub(part, path, options)
     repo, page, rest = "/".join(own[:2]), own[2] if own[2:] else "", own[3:]
     revision, glob = "main", ""
     if page in _FILE_PAGES | _REVISION_PAGES and rest:
@@ -311,7 +351,7 @@ def _parse_page(part: _Part, path: str, options: Mapping[str, Sequence[str]]) ->
         glob = "" if page.startswith("commit") or not below else below if page in _FILE_PAGES else f"{below}/"
     elif page and page not in _OTHER_PAGES | {"tree", "commits"}:
         part.fail("this page of the Hub is not that of a repository, a directory or a file", _HUB_EXAMPLE)
-    return _hub_reference(part, repo_type, repo, revision=revision, glob=glob, parts=parts, options=options)
+    return _hub_reference(part, repo_type, repo, revision=revision, glob=glob, parts=None, options=options)
 
 
 # --- files -------------------------------------------------------------------------------------------------------------

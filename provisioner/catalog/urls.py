@@ -18,6 +18,8 @@ _CREDENTIALS: Final = frozenset(
     | {"x-amz-credential", "x-amz-security-token", "x-amz-signature", "x-goog-credential", "x-goog-signature"}
 )
 """Names of query parameters that carry a secret, in lower case."""
+_AUTHORITY: Final = re.compile(r"(?:[^@]*@)*(?:\[[^\]]*\]|[^\[\]]*)(?::\d*)?")
+"""User, host and port; more users than one are refused elsewhere."""
 _NO_SECRETS: Final = "A catalog is no place for secrets: serve the file without them."
 
 
@@ -64,9 +66,13 @@ def file_url(value: Value, *, is_named: bool = False, may_be_signed: bool = Fals
 def _split_url(value: Value, text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        _ = parts.port
+        is_right = parts.port != 0 and _AUTHORITY.fullmatch(parts.netloc) is not None
     except ValueError:
+        is_right = False
+    if not is_right:
         value.fail(f"{quoted_url(text)} is not a URL", "Look at the host and the port.")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", parts.path):
+        value.fail("a '%' of the URL is not followed by two digits", "Write %25 for the character itself.")
     return parts
 
 

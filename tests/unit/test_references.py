@@ -57,6 +57,8 @@ REPOSITORIES: list[tuple[str, str, dict[str, Any]]] = [
     ("hf://datasets/o/n:a%2Cb%20c%2Bd%40e", "hf://datasets/o/n:a%2Cb%20c%2Bd%40e", {"parts": ("a,b c+d@e",)}),
     ("hf://datasets/o/n:train#exclude=*.wav", "hf://datasets/o/n:train#exclude=*.wav",
      {"parts": ("train",), "exclude": ("*.wav",)}),
+    ("https://hub.example/datasets/o/n@v1", "hf://datasets/o/n@v1", {"revision": "v1"}),
+    ("https://hub.example:443/datasets/o/n", "hf://datasets/o/n", {}),
     ("https://hub.example/datasets/o/n:train", "hf://datasets/o/n:train", {"parts": ("train",)}),
     ("https://hub.example/datasets/o/n:en/train", "hf://datasets/o/n:en/train", {"parts": ("en/train",)}),
     # What is no part: a ':' in the path of a file.
@@ -215,6 +217,47 @@ MALFORMED: list[tuple[str, str]] = [
     ("hf://datasets/o/n#name=a&name=b", "stands there twice"),
     ("hf://datasets/o/n x", "is not the name of a repository"),
     ("hf://datasets/o/n\x1b[31m", "cannot be printed"),
+    # Slashes, and what is not decoded.
+    ("hf:datasets/o/n", "hf: is not followed by //"),
+    ("hf:///datasets/o/n", "names no repository"),
+    ("hf://datasets//n", "names no repository"),
+    ("hf://datasets/o//", "names no repository"),
+    ("hf://datasets\\o\\n", "names no repository"),
+    ("hf://datasets/o%2Fn", "names no repository"),
+    ("hf://datasets/o/%2e%2e", "is not the name of a repository"),
+    ("hf://datasets/o/..", "is not the name of a repository"),
+    ("hf://datasets/./n", "is not the name of a repository"),
+    ("hf://datasets/o/n.git", "is not the name of a repository"),
+    ("hf://Datasets/o/n", "owner of no repository"),
+    # Characters that are not what they look like, or like nothing.
+    ("hf://datasets/\u043e/n", "is not the name of a repository"),
+    ("hf://datasets/o/n\u200b", "the character U+200B"),
+    ("hf://datasets/o/n\u202e", "the character U+202E"),
+    ("hf://datasets/o/n\ud800", "the character U+D800"),
+    ("https://h.example/a\tb.csv", "the character U+0009"),
+    ("hf://datasets/o/\uff4e", "is not the name of a repository"),
+    # '@'.
+    ("hf://datasets/o/n@@v1", "'@v1' is not a revision"),
+    ("hf://datasets/o/n@v1@v2", "'v1@v2' is not a revision"),
+    ("hf://datasets/o/n@/x", "no revision behind the '@'"),
+    ("hf://datasets/o@v1/n", "names no repository"),
+    ("hf://ann:pw@o/n", "names no repository"),
+    # A host where none stands, and options that stand elsewhere.
+    ("hf://huggingface.co/datasets/o/n", "not followed by a host"),
+    ("hf://datasets/hf.co/o/n", "not followed by a host"),
+    ("hf://datasets/o/n?revision=v1", "has no '?' part"),
+    ("hf://datasets/o/n##", "is no option"),
+    ("hf://datasets/o/n#=x", "there is no option ''"),
+    ("hf://datasets/o/n#exclude=", "is not a glob"),
+    (f"hf://datasets/o/n#sha256={SHA256}", "the option 'sha256' is for files"),
+    ("https://h.example/x.csv#exclude=a", "the option 'exclude' is for repositories"),
+    (f"https://h.example/x.csv#sha256:{SHA256}", "is no option"),
+    (f"https://h.example/x.csv#{SHA256}", "is no option"),
+    (f"https://h.example/x.csv#sha256={SHA256}&sha256={SHA256}", "stands there twice"),
+    # Very long ones.
+    ("hf://datasets/o/" + "n" * 200, "is not the name of a repository"),
+    ("hf://datasets/o/n/" + "x/" * 5000, "it has 10018 characters"),
+    ("https://h.example/" + "x" * 300 + ".csv", "more than 255 bytes"),
     ("https://hub.example/", "not that of a repository"),
     ("https://hub.example/docs/hub", "not that of a repository"),
     ("https://hub.example/spaces/o/n", "a Space is a program"),
@@ -228,6 +271,24 @@ MALFORMED: list[tuple[str, str]] = [
     ("https:///x.csv", "names no host"),
     ("https://h.example/my table.csv", "has a space"),
     ("https://h.example:port/x.csv", "is not a URL"),
+    ("https://h.example:0/x.csv", "is not a URL"),
+    ("https://h.example:99999/x.csv", "is not a URL"),
+    ("https://[::1/x.csv", "is not a URL"),
+    ("https://[::1]x/x.csv", "is not a URL"),
+    ("https://::1/x.csv", "is not a URL"),
+    ("https://:8080/x.csv", "names no host"),
+    ("https://a@b@h.example/x.csv", "is not the URL of a file"),
+    ("https:h.example/x.csv", "https: is not followed by //"),
+    ("https:\\\\h.example\\x.csv", "https: is not followed by //"),
+    ("https://h.example/%zz.csv", "a '%' of the URL is not followed by two digits"),
+    ("https://h.example/100%.csv", "a '%' of the URL is not followed by two digits"),
+    ("https://h.example/%FF.csv", "unsafe character"),
+    ("https://h.example/\u00fc.csv", "not ASCII"),
+    ("file:/x.csv", "file: is not followed by //"),
+    ("file:///dir/", "names a directory"),
+    ("file:///x.csv?y", "neither a host nor a '?' part"),
+    ("git+https://h.example/x.git", "the scheme 'git+https'"),
+    ("hf-dataset://o/n", "the scheme 'hf-dataset'"),
     ("https://h.example/x.csv#sha256=abc", "a sha256 has 64 digits, found 3"),
     (f"https://h.example/x.csv#sha256={SHA256}&md5={'0' * 32}", "two digests"),
     ("https://h.example/x.csv#sha512=abc", "there is no option 'sha512'"),
@@ -249,7 +310,32 @@ def test_malformed(written: str, problem: str) -> None:
         parse_reference(written, HUB)
     assert problem in caught.value.message
     assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 400
+    assert caught.value.hint.isprintable()
     assert caught.value.hint
+    assert len(caught.value.hint) < 200
+
+
+HINTS: list[tuple[str, str]] = [
+    ("hf:datasets/o/n", "Write hf://datasets/OWNER/NAME."),
+    ("file:/x.csv", "Write file:///PATH/FILE."),
+    ("hf://datasets/\u043e/n", "'\u043e' (U+043E) is in no name on the Hub. "),
+    ("hf://datasets/o/n.git", "Write owner/name, such as o/n,"),
+    ("s3://bucket/x.csv", "Use the https: address of the object"),
+    ("hf-dataset://o/n", "Write hf://datasets/OWNER/NAME."),
+    ("htps://h.example/x.csv", "Did you mean 'https'?"),
+    (f"https://h.example/x.csv#{SHA256}", "Write sha256=DIGITS."),
+    (f"https://h.example/x.csv#md5:{'0' * 32}", "Write md5=DIGITS."),
+    ("hf://datasets/o/n:train@v1", "Write hf://datasets/o/n@REVISION:PART."),
+]
+
+
+@pytest.mark.parametrize(("written", "hint"), HINTS, ids=[row[0] for row in HINTS])
+def test_hints(written: str, hint: str) -> None:
+    """The hint says how it is written, as far as that is known."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_reference(written, HUB)
+    assert caught.value.hint.startswith(hint)
 
 
 def test_a_message_repeats_no_secret() -> None:
@@ -260,7 +346,7 @@ def test_a_message_repeats_no_secret() -> None:
     assert "0123abcd" not in caught.value.message + caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["ljspeech", "nsynth:test", "acme/sounds", "a.b:c"])
+@pytest.mark.parametrize("text", ["ljspeech", "nsynth:test", "acme/sounds", "a.b:c", "hf:train", "file:test", "a/b:c", "x:y/z"])
 def test_ids_are_no_references(text: str) -> None:
     """An id, with or without a split, is never taken for a reference."""
     assert not is_reference(text)
