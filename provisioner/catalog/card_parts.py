@@ -104,7 +104,7 @@ def files_of_parts(parts: Sequence[CardPart], names: Sequence[str], paths: Colle
 def _hint(parts: Sequence[CardPart], name: str) -> str:
     known = part_names(parts)
     if not known:
-        return "Its card describes no parts ('configs'): choose files by a glob, such as /data/train*."
+        return "Its card describes no parts ('configs'): choose files by a glob, such as hf://datasets/OWNER/NAME/data/train*."
     pairs = [f"{part.config}/{part.split}" for part in parts if part.split]
     near = nearest(name, [*known, *pairs])
     listed = ", ".join(known[:_MOST_NAMED])

@@ -35,6 +35,7 @@ def weights_note(files: Iterable[tuple[str, int]]) -> str:
     listed = ", ".join(
         f"*{ending} ({count} file{'' if count == 1 else 's'}, {format_bytes(total)})" for ending, (count, total) in parts
     )
-    # What most apps read stays.
-    other = next(ending for ending, _ in reversed(parts) if ending != ".safetensors")
-    return f"it holds weights in several formats: {listed}; leave one out with #exclude=*{other}"
+    # What most apps read stays, or else what there is most of.
+    kept = ".safetensors" if ".safetensors" in found else parts[0][0]
+    others = "&".join(f"exclude=*{ending}" for ending, _ in parts if ending != kept)
+    return f"it holds weights in several formats: {listed}; leave out what the app does not read, such as with #{others}"

@@ -203,9 +203,12 @@ class StepRunner:
 
     def _record_published(self, step: Step, receipt: Receipt) -> None:
         self._status.board.record_published(step.id, receipt)
+        # The id of a reference is not in its name, and says where it is.
+        where = f" at {self._store.layout.published(step.id)}" if step.recipe.dataset.reference else ""
         _LOGGER.info(
-            "%s: ready, %s, %s, %s",
+            "%s: ready%s, %s, %s, %s",
             step.recipe.label,
+            where,
             format_count(receipt.files, "file"),
             format_bytes(receipt.size),
             _proof(step, receipt),

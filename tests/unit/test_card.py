@@ -99,7 +99,9 @@ def test_formats_of_weights() -> None:
     many = [("a.safetensors", 3 << 20), ("b/b.safetensors", 3 << 20), ("a.bin", 5 << 20), ("x.json", 9 << 20)]
     assert weights_note(many) == (
         "it holds weights in several formats: *.safetensors (2 files, 6.29 MB), *.bin (1 file, 5.24 MB);"
-        " leave one out with #exclude=*.bin"
+        " leave out what the app does not read, such as with #exclude=*.bin"
     )
+    three = [("a.h5", 2 << 20), ("a.bin", 5 << 20), ("a.msgpack", 2 << 20)]
+    assert weights_note(three).endswith("such as with #exclude=*.h5&exclude=*.msgpack")
     assert weights_note([("a.safetensors", 3 << 20), ("training_args.bin", 5000)]) == ""
     assert weights_note([]) == ""

@@ -33,10 +33,6 @@ def rehearse(
     Raises:
         ProvisionerError: the probes were cancelled.
     """
-    if _is_default_phase(settings) and not settings.datasets and settings.phase not in catalog.phases:
-        # Nobody asked for it: a run may be asked for something else on its command line.
-        text = f"no phase is set, and the catalog has no {settings.phase!r}, which is the default"
-        return None, [ProbeResult("plan", "note", text, f"Set PHASE; known: {', '.join(catalog.phases)}.")]
     run = Run(settings, catalog, cancellation=cancellation, progress=Progress(), given=environ)
     try:
         plan = run.rehearse().plan
@@ -44,14 +40,6 @@ def rehearse(
         cancellation.raise_if_requested()
         return None, [ProbeResult("plan", "WRONG", error.message, error.hint, error)]
     return plan, list(_results(plan))
-
-
-def _is_default_phase(settings: Settings) -> bool:
-    """Return whether the phase is that of this program or of the config file that it comes with."""
-    origin = settings.origins.get("PHASE", "")
-    return origin == "default" or (
-        settings.origins.get("CONFIG_PATH") == "default" and origin.startswith(f"{settings.config_path}:")
-    )
 
 
 def _results(plan: Plan) -> Iterator[ProbeResult]:
