@@ -63,11 +63,24 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
     )
 
 
+def relative_paths(command: Sequence[str]) -> list[str]:
+    """Return the words of an app's command line that name a file or directory only in the directory where we are now."""
+    return [word for word in command[1:] if not word.startswith("-") and not Path(word).is_absolute() and _exists(word)]
+
+
+def _exists(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):
+        return False  # too long, or no path at all
+
+
 def exec_app(
     executable: str,
     command: Sequence[str],
     environ: Mapping[str, str],
     *,
+    directory: Path | None = None,
     mask: object,
     umask: int | None,
     received: Callable[[], int | None],
@@ -78,14 +91,18 @@ def exec_app(
         executable: the path that :func:`find_app` returned.
         command: the app's command line.
         environ: the app's whole environment.
+        directory: where the app starts; ``None``: where this process is.
         mask: the signals that were blocked when this process began.
         umask: the file mode mask when this process began; ``None``: it was not changed.
         received: returns the signal that our own handler has received, or ``None``.
 
     Raises:
         InterruptedBySignal: a signal arrived before the app could receive it.
-        AppNotExecutableError: the system refuses to execute it.
+        AppNotExecutableError: the system refuses to execute it, or the directory cannot be entered.
     """
+    if directory is not None:
+        executable = str(Path(executable).absolute())
+        _enter(directory)
     blocked = _block()
     for signum in (received(), *_pending(blocked)):
         if signum is not None:
@@ -111,6 +128,16 @@ def exec_app(
             problem = error.strerror or str(error)
         raise AppNotExecutableError(
             f"the app {executable!r} could not be started: {problem}", hint="Correct the command."
+        ) from error
+
+
+def _enter(directory: Path) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise AppNotExecutableError(
+            f"the app could not be started in {directory}: {error.strerror or error}",
+            hint="APP_WORKDIR=keep starts it where the container does.",
         ) from error
 
 

@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from provisioner.cancellation import Cancellation
-from provisioner.cli.handoff import exec_app, find_app, original_mask
+from provisioner.cli.handoff import exec_app, find_app, original_mask, relative_paths
 from provisioner.cli.output import Output
 from provisioner.cli.parser import DEFAULT_COMMAND, AnsweredError, parse_options, take_apart
 from provisioner.cli.signals import listen
@@ -77,6 +78,9 @@ def _execute(arguments: Sequence[str], environ: Mapping[str, str], redactor: Red
     console = set_up_logging(settings.log_format, redactor=redactor)
     # Before the first byte: nothing is fetched for an app that cannot be started.
     executable = find_app(invocation.app, environ, COMMANDS) if invocation.app else None
+    directory = _directory_of_app(settings)
+    if executable is not None and directory is not None:
+        _warn_of_relative_paths(invocation.app, directory)
 
     command, cancellation = COMMANDS[options.command], Cancellation()
     umask = os.umask(_GROUP_WRITABLE_UMASK) if command.group_writable else None
@@ -95,7 +99,19 @@ def _execute(arguments: Sequence[str], environ: Mapping[str, str], redactor: Red
     output.flush()
     flush_quietly()
     app_environ = {**result.app_environment, **environ}  # what the user has set is never changed
-    exec_app(executable, invocation.app, app_environ, mask=mask, umask=umask, received=received)
+    exec_app(executable, invocation.app, app_environ, directory=directory, mask=mask, umask=umask, received=received)
+
+
+def _directory_of_app(settings: Settings) -> Path | None:
+    """Return where the app starts; ``None``: where this process is."""
+    return settings.data_dir.absolute() / "datasets" if settings.app_workdir == "datasets" else None
+
+
+def _warn_of_relative_paths(command: Sequence[str], directory: Path) -> None:
+    for word in relative_paths(command):
+        _LOGGER.warning(
+            "APP_WORKDIR=datasets: the app starts in %s, where there is no %r: write %s", directory, word, Path(word).absolute()
+        )
 
 
 def _none_received() -> None:

@@ -30,6 +30,7 @@ VolumeKind = Literal["auto", "posix", "object"]
 Publish = Literal["link", "dir"]
 HubCacheMode = Literal["auto", "off"]
 Lock = Literal["flock", "external"]
+AppWorkdir = Literal["keep", "datasets"]
 LogFormat = Literal["text", "json"]
 
 DEFAULT_TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -332,6 +333,13 @@ class Settings:
         parsers.one_of(get_args(LogFormat)),
         "`text` or `json`; progress is shown as bars for text on a terminal, and logged every 10 s otherwise",
         default="text",
+    ).required
+    app_workdir: AppWorkdir = Setting(
+        "APP_WORKDIR",
+        parsers.one_of(get_args(AppWorkdir)),
+        '`datasets`: the app that this program becomes starts in `DATA_DIR/datasets`, so that `load_dataset("OWNER/NAME")` reads '
+        "what is published there; `keep`: it starts where this program did",
+        default="keep",
     ).required
     termination_log: Path | None = Setting(
         "TERMINATION_LOG",

@@ -233,6 +233,7 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("DEADLINE", "6H", "deadline_seconds", 21600.0),
     ("DEADLINE", "1.5h", "deadline_seconds", 5400.0),
     ("LOG_FORMAT", "json", "log_format", "json"),
+    ("APP_WORKDIR", "datasets", "app_workdir", "datasets"),
     ("TERMINATION_LOG", "/t", "termination_log", Path("/t")),
     ("SPACE_ID", "somebody/space", "space_id", "somebody/space"),
     ("SPACE_AUTHOR_NAME", "somebody", "space_author_name", "somebody"),
