@@ -6,17 +6,19 @@ A reference whose version is on the volume is described by its receipt, and nobo
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.references import is_reference, parse_reference
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError
+from provisioner.log_fields import about
 from provisioner.planning.references import ids_on_volume, with_references
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from provisioner.cancellation import Cancellation
-    from provisioner.catalog.model import Catalog, EntryFacts
+    from provisioner.catalog.model import Catalog
     from provisioner.catalog.references import Reference
     from provisioner.engine.clients import Clients
     from provisioner.engine.volume_session import VolumeSession
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from provisioner.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
+
+_ASKED_AT_ONCE: Final = 8
+"""Sources that are asked at the same time: each answer is a few small requests, which mostly wait for the line."""
 
 
 class References:
@@ -73,30 +78,42 @@ class References:
     def ask(self, plan: Plan, clients: Clients, cancellation: Cancellation) -> bool:
         """Ask the sources of the references in a plan of which nothing is known, and return whether there were any.
 
-        What cannot be had is remembered as the reason why its step is refused.
+        Several are asked at once. What cannot be had is remembered as the reason why its step is refused.
 
         Raises:
             ProvisionerError: the run must end.
         """
-        found = False
-        for step in plan.steps:
-            dataset = step.recipe.dataset
-            reference = dataset.reference
-            if reference is None or dataset.facts is not None or reference.text in self._learnt or step.action == "keep":
-                continue
-            found = True
-            cancellation.raise_if_requested()
-            _LOGGER.info("%s: asking for what it holds", reference.text)
-            try:
-                facts = clients.sources.describe(reference)
-            except TRY_NEXT_AFTER as error:
-                cancellation.raise_if_requested()
-                self._learnt[reference.text] = error
-                continue
+        unknown = [
+            reference
+            for step in plan.steps
+            if (reference := step.recipe.dataset.reference) is not None
+            and step.recipe.dataset.facts is None
+            and step.action != "keep"
+            and reference.text not in self._learnt
+        ]
+        if not unknown:
+            return False
+        # Most starts ask nobody, and must not pay for what asks.
+        from provisioner.volume.parallel import OrderedWork  # noqa: PLC0415
+
+        def describe(reference: Reference, check_cancelled: Callable[[], None]) -> EntryFacts | ProvisionerError:
+            check_cancelled()
+            with about(reference.text):
+                _LOGGER.info("%s: asking for what it holds", reference.text)
+                try:
+                    return clients.sources.describe(reference)
+                except TRY_NEXT_AFTER as error:
+                    cancellation.raise_if_requested()
+                    return error
+
+        work = OrderedWork(
+            describe, unknown, check_cancelled=cancellation.raise_if_requested, name="describe", threads=_ASKED_AT_ONCE
+        )
+        for reference, facts in zip(unknown, work.results(), strict=True):
             self._learnt[reference.text] = facts
-            for note in facts.notes:
+            for note in facts.notes if isinstance(facts, EntryFacts) else ():
                 _LOGGER.info("%s: %s", reference.text, note)
-        return found
+        return True
 
 
 def ids_of(names: Sequence[str], session: VolumeSession) -> list[str]:
