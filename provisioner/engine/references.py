@@ -49,18 +49,18 @@ class References:
         self._endpoint = settings.hf_endpoint
         self._learnt: dict[str, EntryFacts | ProvisionerError] = {}
         self._asked: dict[str, Reference] = {}
-        self._add("DATASETS", (name for name, _ in settings.datasets))
+        self._add(settings.datasets_label, (name for name, _ in settings.datasets))
         for phase in catalog.phases.values() if not settings.datasets else ():
-            self._add(f"phases.{phase.name}", phase.own or phase.datasets)
+            self._add(f"phases.{phase.name}: ", phase.own or phase.datasets)
 
-    def _add(self, where: str, names: Iterable[str]) -> None:
+    def _add(self, label: str, names: Iterable[str]) -> None:
         for name in names:
             if not is_reference(name) or name in self._asked:
                 continue
             try:
                 self._asked[name] = parse_reference(name, self._endpoint)
             except ConfigurationError as error:
-                raise ConfigurationError(f"{where}: {error.message}", hint=error.hint) from None
+                raise ConfigurationError(f"{label}{error.message}", hint=error.hint) from None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
     chosen: dict[str, list[str]] = {}
     for written, split in settings.datasets:
         name = catalog.references.get(written, written)
-        _check_name(catalog, "DATASETS", name)
+        _check_name(catalog, settings.datasets_label, name)
         if split is None:
             chosen[name] = []  # all of it, whatever splits are named beside it
         elif chosen.get(name) != []:
@@ -40,7 +40,7 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
         for name in names:
             # What another request names by a reference may stay accepted.
             if not is_reference(name) and "/" not in name:
-                _check_name(catalog, variable, name)
+                _check_name(catalog, f"{variable}: ", name)
     return Request(
         phase=None if chosen else phase,
         datasets=tuple((name, tuple(splits)) for name, splits in chosen.items()),
@@ -74,14 +74,13 @@ def _known_phases(wanted: str, catalog: Catalog) -> str:
     return f"{near} {known}" if near.startswith("Did") else known
 
 
-def _check_name(catalog: Catalog, variable: str, name: str) -> None:
+def _check_name(catalog: Catalog, label: str, name: str) -> None:
     if name in catalog.excluded:
         excluded = catalog.excluded[name]
-        useless = "ACCEPT_LICENSES cannot bring it back. " if variable == "ACCEPT_LICENSES" else ""
+        useless = "ACCEPT_LICENSES cannot bring it back. " if label == "ACCEPT_LICENSES: " else ""
         raise LicenseRefusedError(
-            f"{variable}: {name} ({excluded.title}) is left out of the catalog on purpose:"
-            f" {excluded.reason} ({excluded.license})",
+            f"{label}{name} ({excluded.title}) is left out of the catalog on purpose: {excluded.reason} ({excluded.license})",
             hint=f"{useless}Describe it in a catalog of your own (CATALOG_PATH) if you may use it.",
         )
     if name not in catalog.datasets:
-        raise ConfigurationError(f"{variable}: {name!r} is not in the catalog", hint=nearest(name, catalog.datasets))
+        raise ConfigurationError(f"{label}{name!r} is not in the catalog", hint=nearest(name, catalog.datasets))

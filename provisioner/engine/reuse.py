@@ -208,8 +208,10 @@ class Reuse:
         entries = _by_artifact(entry for entry in manifest if entry.artifact in wanted)
         then = damage.receipt
         if then is not None and resolved.pin and (then.pin, then.source_url) == (resolved.pin, resolved.url):
-            # The artifacts are the same as then: one without entries has nothing that the others do not have.
-            entries = {content_id: entries.get(content_id, []) for content_id in wanted}
+            # The artifacts are the same as then: one without entries has nothing that the others do not have. Without a digest
+            # an artifact is known by its whole URL alone, of which pin and source have no more than the address.
+            known = {artifact.content_id for artifact in resolved.artifacts if artifact.digest is not None}
+            entries |= {content_id: [] for content_id in known - entries.keys()}
         whole = damage.receipt.content_ids.keys() if damage.receipt is not None else ()
         return {
             content_id: [_Candidate(tree, tuple(its_entries), is_whole=content_id in whole, is_verified=True)]

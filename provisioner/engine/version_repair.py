@@ -19,7 +19,7 @@ from provisioner.engine.reuse import Damage
 from provisioner.engine.shared_volume import SharedVolume
 from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.engine.volume_session import now
-from provisioner.errors import ConfigurationError, DamagedTreeError, NotFoundError
+from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, DamagedTreeError, NotFoundError
 from provisioner.planning.capacity import need_of
 from provisioner.planning.model import Step
 from provisioner.planning.recipe import make_recipe
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
+    from provisioner.catalog.references import Reference
     from provisioner.catalog.source import Source
     from provisioner.engine.clients import Clients
     from provisioner.engine.verification import Checked
     from provisioner.engine.volume_session import VolumeSession
+    from provisioner.errors import ProvisionerError
     from provisioner.planning.model import Receipt
     from provisioner.planning.recipe import Recipe
     from provisioner.reporting.progress import Progress
@@ -90,7 +92,12 @@ class VersionRepairer:
             if receipt is not None and manifest is not None:
                 return self._publish_without_extra(checked, receipt, manifest)
         recipe = self._find_recipe(dataset, version)
-        return self._give_up(checked) if recipe is None else self._rebuild(checked, recipe)
+        if recipe is None:
+            return self._give_up(checked)
+        receipt, reference = self._store.reader.receipt(dataset, version), recipe.dataset.reference
+        if receipt is not None and receipt.entry is not None and reference is not None and reference.key != receipt.entry.key:
+            return self._rebuild_without_query(checked, recipe, reference)
+        return self._rebuild(checked, recipe)
 
     def _publish_without_extra(self, checked: Checked, receipt: Receipt, manifest: Manifest) -> Outcome:
         """Publish a tree that is linked from what the manifest names: all of that is right."""
@@ -132,6 +139,24 @@ class VersionRepairer:
             " and 'gc' removes the rest",
             is_withdrawn=True,
         )
+
+    def _rebuild_without_query(self, checked: Checked, recipe: Recipe, reference: Reference) -> Outcome:
+        """Repair a version by an address that is not recorded whole; only a digest shows whether the rest of it is enough.
+
+        Raises:
+            DamagedTreeError: it is not.
+        """
+        failure: ProvisionerError | None = None
+        if reference.is_proven:
+            try:
+                return self._rebuild(checked, recipe)
+            except TRY_NEXT_AFTER as error:
+                self._cancellation.raise_if_requested()
+                failure = error
+        raise DamagedTreeError(
+            f"{reference.text}: its address had a query, which may be a secret and is not recorded, so it cannot be fetched",
+            hint=f"Give the whole reference, such as DATASETS='{reference.homepage}?…', and run 'repair' again.",
+        ) from failure
 
     def _rebuild(self, checked: Checked, recipe: Recipe) -> Outcome:
         receipt = self._store.reader.receipt(checked.dataset, checked.version)

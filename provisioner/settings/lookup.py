@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 from provisioner.errors import ConfigurationError
 from provisioner.settings import parsers
 from provisioner.settings.config_file import text_of
+from provisioner.settings.setting import COMMAND_LINE
 from provisioner.settings.written import problem_of, unwrapped
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from provisioner.settings.defaults import Surroundings
     from provisioner.settings.setting import Setting
 
-_COMMAND_LINE: Final = "command line"
 DEFAULT_ORIGIN: Final = "default"
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Found:
     origin: str
     """``command line``, a variable's name, or ``file:line``."""
     label: str
-    """How a message names the setting."""
+    """How a message names the setting; empty: not at all."""
     rank: int
     """0 for the command line, 1 for the environment, 2 for the config file."""
     value: Value | None = None
@@ -54,7 +54,8 @@ class Found:
         """Raise a ConfigurationError that names the variable, or the file, line and key."""
         if self.value is not None:
             self.value.fail(error.problem, error.hint)
-        raise ConfigurationError(f"{self.label}: {error.problem}", hint=error.hint) from None
+        label = f"{self.label}: " if self.label else ""
+        raise ConfigurationError(f"{label}{error.problem}", hint=error.hint) from None
 
 
 class Lookup:
@@ -112,7 +113,9 @@ class Lookup:
         return found
 
     def _in_overrides(self, setting: Setting[T]) -> Found | None:
-        return _found(setting, Found(self.overrides.get(setting.name, ""), _COMMAND_LINE, setting.name, 0))
+        # Who has written '--dataset' or 'info' need not know of a variable; one that is a list has no other option.
+        label = "" if setting.separator else setting.name
+        return _found(setting, Found(self.overrides.get(setting.name, ""), COMMAND_LINE, label, 0))
 
     def _in_environ(self, setting: Setting[T]) -> Found | None:
         for name in setting.names:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PREFIX: Final = "PROVISIONER_"
 """A variable with this prefix before the name of a setting wins over the plain variable."""
 
+COMMAND_LINE: Final = "command line"
+"""The origin of a value that was given there."""
+
 _METADATA_KEY: Final = "setting"
 
 T = TypeVar("T")

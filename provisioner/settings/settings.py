@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from provisioner.redaction import user_of
 from provisioner.settings import parsers
 from provisioner.settings.defaults import Surroundings
-from provisioner.settings.setting import Setting, declared_settings
+from provisioner.settings.setting import COMMAND_LINE, Setting, declared_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -413,6 +413,12 @@ class Settings:
     def may_download(self) -> bool:
         """Whether bytes may be fetched here; otherwise the volume is only checked."""
         return self.auto_download == "true" or (self.auto_download == "space" and self.space_id is not None)
+
+    @property
+    def datasets_label(self) -> str:
+        """What a message about one of ``datasets`` begins with: where it was written; empty for the command line."""
+        origin = self.origins.get("DATASETS", "DATASETS")
+        return "" if origin == COMMAND_LINE else f"{origin}: "
 
     @property
     def secrets(self) -> tuple[str, ...]:
