@@ -54,7 +54,13 @@ WORKDIR /opt/provisioner/app
 COPY LICENSE entrypoint.py ./
 COPY config config
 COPY provisioner provisioner
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash . \
+# Named by `provisioner --version`; without them it names the version alone.
+ARG COMMIT=""
+ARG BUILD=""
+RUN if [ -n "$COMMIT$BUILD" ]; then \
+        printf '{"commit": "%s", "build": "%s"}\n' "$COMMIT" "$BUILD" >provisioner/build.json; \
+    fi \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash . \
     && chmod -R a+rX,go-w .
 
 # ---- the common part of both images ------------------------------------------------------------------------------------
@@ -84,10 +90,12 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
     CMD ["/opt/provisioner/bin/python", "-I", "/opt/provisioner/app/entrypoint.py", "healthcheck"]
 USER 1000:0
 ARG VERSION=0.1.0
+ARG COMMIT=""
 LABEL org.opencontainers.image.title="provisioner" \
       org.opencontainers.image.description="Fills a volume with the data sets an application needs, verifies every byte, and gets out of the way" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}"
 
 # ---- the two images; the provisioner's code comes last, so that a change of it rebuilds one small layer -----------------
 FROM common AS slim

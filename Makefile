@@ -25,6 +25,8 @@ HAS_DOCKER = $(shell docker info >/dev/null 2>&1 && echo yes)
 # Tests that mount file systems need root.
 WITHOUT_ROOT := $(if $(filter 0,$(shell id -u)),,not root)
 BUILD := docker build --network=host
+# What `provisioner --version` names in the image; a checkout with changes is marked.
+COMMIT = $(shell git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null)
 # In several processes; those that start containers are one group, which one process runs. MATRIX: the document to write.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=10 $(if $(MATRIX),-p tests.support.matrix --matrix $(MATRIX))
 
@@ -162,8 +164,8 @@ format: $(VENV)/.ready ## let the formatter and the linter fix what they can
 
 .PHONY: image
 image: ## build the image (with 'datasets') and its slim variant
-	@$(BUILD) --quiet --target slim --tag $(IMAGE)-slim . >/dev/null
-	@$(BUILD) --quiet --tag $(IMAGE) . >/dev/null
+	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --target slim --tag $(IMAGE)-slim . >/dev/null
+	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --tag $(IMAGE) . >/dev/null
 	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)
 	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)-slim
 

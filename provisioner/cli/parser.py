@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from provisioner._version import __version__
+from provisioner._version import described_version
 from provisioner.catalog.document import nearest
 from provisioner.commands.arguments import add_common
 from provisioner.commands.registry import COMMANDS
@@ -64,7 +64,7 @@ class AnsweredError(SystemExit):
         self.text = text
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser that raises :class:`UsageError` instead of ending the process."""
 
     def __init__(self, prog: str, explain: Callable[[], tuple[str, str]], usage: str | None = None) -> None:
@@ -82,6 +82,11 @@ class _Parser(argparse.ArgumentParser):
         raise AnsweredError(message)
 
     def error(self, message: str) -> NoReturn:
+        """Raise what argparse found wrong.
+
+        Raises:
+            UsageError: always.
+        """
         raise self._usage_error(message[:1].upper() + message[1:])
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -174,21 +179,25 @@ def parse_options(invocation: Invocation) -> argparse.Namespace:
         UsageError: it cannot be understood.
         AnsweredError: ``--help`` or ``--version`` was asked for.
     """
-    command = COMMANDS[invocation.command]
-    parser = _command_parser(command) if invocation.explicit else _program_parser()
-    add_common(parser)
-    command.load().add_arguments(parser)
-    parser.set_defaults(command=command.name)
-    if command.name == DEFAULT_COMMAND:
-        _add_older_flags(parser)
-    options = parser.read(invocation.arguments)
+    options = parser_of(COMMANDS[invocation.command], explicit=invocation.explicit).read(invocation.arguments)
     if options.command == DEFAULT_COMMAND and options.dry_run:
         options.command = "plan"
     return options
 
 
-def _program_parser() -> _Parser:
-    return _Parser("provisioner", _explain_program, usage="provisioner [COMMAND] [OPTIONS] [-- APP ...]")
+def parser_of(command: Command, *, explicit: bool = True) -> Parser:
+    """Return the parser of a command; not ``explicit``: of the program, which has the options of its default command."""
+    parser = _command_parser(command) if explicit else _program_parser()
+    add_common(parser)
+    command.load().add_arguments(parser)
+    parser.set_defaults(command=command.name)
+    if command.name == DEFAULT_COMMAND:
+        _add_older_flags(parser)
+    return parser
+
+
+def _program_parser() -> Parser:
+    return Parser("provisioner", _explain_program, usage="provisioner [COMMAND] [OPTIONS] [-- APP ...]")
 
 
 def _explain_program() -> tuple[str, str]:
@@ -202,9 +211,9 @@ def _explain_program() -> tuple[str, str]:
     )
 
 
-def _command_parser(command: Command) -> _Parser:
+def _command_parser(command: Command) -> Parser:
     """Return the parser of one command; the others are not made, so that a start with nothing to do stays quick."""
-    return _Parser(f"provisioner {command.name}", lambda: (command.load().DESCRIPTION, _exit_codes([command], command.success)))
+    return Parser(f"provisioner {command.name}", lambda: (command.load().DESCRIPTION, _exit_codes([command], command.success)))
 
 
 def _add_older_flags(parser: argparse.ArgumentParser) -> None:
@@ -212,7 +221,8 @@ def _add_older_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_const", dest="command", const="list", help="the same as the command 'list'")
     parser.add_argument("--status", action="store_const", dest="command", const="status", help="the same as the command 'status'")
     parser.set_defaults(check=False)
-    parser.add_argument("--version", action="version", version=__version__)
+    words = "print the version, with its commit and build where they are known"
+    parser.add_argument("--version", action="version", version=described_version(), help=words)
 
 
 def _exit_codes(commands: Iterable[Command], success: str = "done") -> str:

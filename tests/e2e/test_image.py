@@ -160,8 +160,11 @@ def test_help(engine: Engine) -> None:
 
 
 def test_version(engine: Engine) -> None:
-    """`--version` is the package's and the label's."""
-    assert engine.run("--version", network_mode="none").out.strip() == __version__
+    """`--version` is the package's and the label's, and names the commit that the image's label names."""
+    shown = engine.run("--version", network_mode="none").out.strip()
+    assert shown.split(" ")[0] == __version__
+    revision = engine.client.images.get(IMAGE).labels["org.opencontainers.image.revision"]
+    assert (f"commit {revision}" in shown) is bool(revision)
 
 
 def test_plan(engine: Engine, hub: HubServer) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner import __version__
+from provisioner._version import described_version
 from provisioner.cli.main import main
 from provisioner.cli.parser import Invocation, parse_options, take_apart
 from provisioner.commands.registry import COMMANDS
@@ -222,6 +223,24 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     """--version prints the version and nothing else."""
     assert main(["--version"], {}) == 0
     assert capsys.readouterr().out == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (None, ""),
+        ('{"commit": "", "build": ""}', ""),
+        ('{"commit": "1f2e3d4c5b6a"}', " (commit 1f2e3d4c5b6a)"),
+        ('{"commit": "1f2e3d4c5b6a", "build": "42"}', " (commit 1f2e3d4c5b6a, build 42)"),
+        ('{"commit": ', ""),
+    ],
+)
+def test_the_version_names_commit_and_build(content: str | None, shown: str, tmp_path: Path) -> None:
+    """The version of an image or a release names what it was built from; nothing of it is needed."""
+    file = tmp_path / "build.json"
+    if content is not None:
+        file.write_text(content, "utf-8")
+    assert described_version(file) == f"{__version__}{shown}"
 
 
 def test_a_wrong_line_as_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
