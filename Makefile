@@ -141,9 +141,11 @@ check: $(VENV)/.ready ## check style, types, layers, generated documents, Docker
 	@$(BIN)/python -m tools.datasets_doc --check
 	@$(BIN)/python -m tools.settings_doc --check
 	@$(BIN)/python -m tools.catalog_schema --check
+	@$(BIN)/python -m tools.completions --check
+	@$(BIN)/python -m tools.man_page --check
 	@$(BIN)/python -m provisioner catalog check
 	@$(BIN)/hadolint Dockerfile deploy/space/Dockerfile
-	@$(BIN)/shellcheck .ci/run .ci/machine benchmarks/machine
+	@$(BIN)/shellcheck .ci/run .ci/machine benchmarks/machine deploy/shell/provisioner.bash
 	@$(BIN)/yamllint --strict .
 
 .PHONY: docs
@@ -151,6 +153,8 @@ docs: $(VENV)/.ready ## update the generated parts of the documents, and the cat
 	@$(BIN)/python -m tools.datasets_doc
 	@$(BIN)/python -m tools.settings_doc
 	@$(BIN)/python -m tools.catalog_schema
+	@$(BIN)/python -m tools.completions
+	@$(BIN)/python -m tools.man_page
 	@$(BIN)/python -m tools.examples_doc
 
 .PHONY: pictures

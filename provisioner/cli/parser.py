@@ -225,12 +225,16 @@ def _add_older_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=described_version(), help=words)
 
 
-def _exit_codes(commands: Iterable[Command], success: str = "done") -> str:
-    """Return the table of exit codes for ``--help``."""
+def exit_codes(commands: Iterable[Command], success: str = "done") -> list[tuple[str, str]]:
+    """Return the exit codes of some commands, in their order, with their meanings."""
     errors: set[type[ProvisionerError]] = {UsageError, ConfigurationError}
     errors.update(error for command in commands for error in command.errors)
     rows = [("0", success), (str(INTERNAL_ERROR_EXIT_CODE), "a bug of the provisioner, the only case with a traceback")]
     rows += [(str(error.exit_code), error.meaning.replace("`", "")) for error in errors]
     rows.sort(key=lambda row: int(row[0]))
-    rows.append((f"{InterruptedBySignal.exit_code}+N", InterruptedBySignal.meaning))
-    return "\n".join(["Exit codes:", *(f"  {code:>5}  {meaning}" for code, meaning in rows)])
+    return [*rows, (f"{InterruptedBySignal.exit_code}+N", InterruptedBySignal.meaning)]
+
+
+def _exit_codes(commands: Iterable[Command], success: str = "done") -> str:
+    """Return the table of exit codes for ``--help``."""
+    return "\n".join(["Exit codes:", *(f"  {code:>5}  {meaning}" for code, meaning in exit_codes(commands, success))])
