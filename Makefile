@@ -17,6 +17,7 @@ GUARDS ?=
 FAULTS ?=
 TESTS ?= tests
 UPGRADE ?=
+BUILD_ID ?=
 JOBS ?= auto
 MATRIX ?=
 
@@ -172,6 +173,17 @@ image: ## build the image (with 'datasets') and its slim variant
 	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --tag $(IMAGE) . >/dev/null
 	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)
 	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)-slim
+
+.PHONY: packages
+packages: $(VENV)/.ready ## build a wheel and an sdist in dist/
+	@rm -rf dist
+	@printf '{"commit": "%s", "build": "%s"}\n' "$(COMMIT)" "$(BUILD_ID)" >provisioner/build.json
+	@trap 'rm -f provisioner/build.json' EXIT; $(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@ls -l dist
+
+.PHONY: arm64
+arm64: $(VENV)/.ready ## check that every locked package of the image has a wheel for arm64
+	@$(BIN)/python -m tools.arm64
 
 .PHONY: lock
 lock: $(VENV)/.ready ## resolve the requirements again; UPGRADE=--upgrade moves what is not pinned
