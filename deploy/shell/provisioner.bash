@@ -11,7 +11,7 @@ _provisioner() {
         if [[ $skip ]]; then skip=''; continue; fi
         case $word in
             --) command=--; break ;;
-            --cache-dir|--catalog|--config|--data-dir|--dataset|--env-file|--id|--org|--output|--phase|--port|--template|--to) [[ ${COMP_WORDS[i + 1]} == '=' ]] || skip=yes ;;
+            --cache-dir|--catalog|--config|--data-dir|--dataset|--env-file|--format|--id|--org|--output|--phase|--port|--template|--to) [[ ${COMP_WORDS[i + 1]} == '=' ]] || skip=yes ;;
             -*) ;;
             *) command=$word; break ;;
         esac
@@ -21,6 +21,7 @@ _provisioner() {
         --catalog|--config|--env-file|--output|--to) mapfile -t COMPREPLY < <(compgen -f -- "$current"); compopt -o filenames 2>/dev/null; return ;;
         --phase) mapfile -t COMPREPLY < <(compgen -W 'minimal balanced comprehensive auto' -- "$current"); return ;;
         --dataset) mapfile -t COMPREPLY < <(compgen -W 'nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' -- "$current"); return ;;
+        --format) mapfile -t COMPREPLY < <(compgen -W 'text pvc' -- "$current"); return ;;
         --id|--org|--port|--template) return ;;
     esac
     local options='' arguments=''
@@ -32,7 +33,7 @@ _provisioner() {
             options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --list --status --version'
             arguments='' ;;
         plan)
-            options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset'
+            options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --format'
             arguments='' ;;
         status)
             options='-h --help --json --data-dir --cache-dir --config --catalog --check'

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.arguments import add_selection
@@ -9,12 +11,19 @@ from provisioner.commands.result import CommandResult
 from provisioner.engine.request import make_request, make_rules
 from provisioner.engine.run import Run
 from provisioner.engine.supervise import supervise
+from provisioner.planning.model import Inventory
+from provisioner.planning.plan import make_plan
 from provisioner.reporting.plan_report import plan_document, plan_text
 
 if TYPE_CHECKING:
     import argparse
 
+    from provisioner.catalog.model import Catalog
     from provisioner.commands.request import CommandRequest
+    from provisioner.errors import ProvisionerError
+    from provisioner.planning.model import Plan, Request, Rules
+
+_LOGGER = logging.getLogger(__name__)
 
 DESCRIPTION: Final = """\
 Show what 'provision' would do and why: sizes, licences, the peak of disk space, and how long the transfer takes.
@@ -24,6 +33,10 @@ Nothing is written. Only for a reference that the volume does not hold a request
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
     add_selection(parser)
+    words = (
+        "pvc: a PersistentVolumeClaim for Kubernetes with space for this plan on an empty volume, as YAML, or JSON with --json"
+    )
+    parser.add_argument("--format", choices=["text", "pvc"], default="text", help=words)
 
 
 def run(request: CommandRequest) -> CommandResult:
@@ -39,9 +52,29 @@ def run(request: CommandRequest) -> CommandResult:
         planned.clients.close()
     catalog, rules = planned.described_catalog(inventory), make_rules(request.settings)
     wanted = make_request(request.settings, catalog)
-    refusals = [error for error in (plan.shortfall, *(step.error for step in plan.steps)) if error is not None]
+    if getattr(request.options, "format", "text") == "pvc":
+        return _claim(wanted, catalog, rules)
+    refusals = _refusals(plan)
     return CommandResult(
         plan_document(plan, inventory, catalog, wanted, rules),
         plan_text(plan, inventory, catalog, wanted, rules, columns=request.columns),
         refusals[0] if refusals else None,
     )
+
+
+def _claim(wanted: Request, catalog: Catalog, rules: Rules) -> CommandResult:
+    """Return a claim for what was asked for, whatever this machine's volume holds."""
+    from provisioner.reporting.claim import claim_document, claim_notes, claim_text  # noqa: PLC0415 - for '--format pvc' alone
+
+    roomy = make_plan(wanted, catalog, Inventory(), rules)
+    plan = make_plan(wanted, catalog, Inventory(), replace(rules, side_by_side=1))
+    for note in claim_notes(plan):
+        _LOGGER.warning("%s", note)
+    refusals = _refusals(plan)
+    if refusals:
+        return CommandResult(error=refusals[0])
+    return CommandResult(claim_document(plan), claim_text(plan, roomy))
+
+
+def _refusals(plan: Plan) -> list[ProvisionerError]:
+    return [error for error in (plan.shortfall, *(step.error for step in plan.steps)) if error is not None]

@@ -20,7 +20,7 @@ from provisioner.settings.settings import SETTINGS
 from provisioner.web.metrics import exposition
 from tests.support.program import CHECKOUT, REAL_CATALOG
 
-KUBERNETES: Final = CHECKOUT / "deploy" / "kubernetes" / "provisioned-app.yaml"
+KUBERNETES: Final = CHECKOUT / "deploy" / "kubernetes" / "base" / "provisioned-app.yaml"
 CATALOG: Final = parse_catalog(REAL_CATALOG.read_text("utf-8"), "catalog.yaml")
 GIB: Final = 1 << 30
 MARGIN: Final = 1.1
