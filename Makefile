@@ -141,6 +141,7 @@ check: $(VENV)/.ready ## check style, types, layers, generated documents, Docker
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m tools.datasets_doc --check
 	@$(BIN)/python -m tools.settings_doc --check
+	@$(BIN)/python -m tools.training_doc --check
 	@$(BIN)/python -m tools.catalog_schema --check
 	@$(BIN)/python -m tools.completions --check
 	@$(BIN)/python -m tools.man_page --check
@@ -153,6 +154,7 @@ check: $(VENV)/.ready ## check style, types, layers, generated documents, Docker
 docs: $(VENV)/.ready ## update the generated parts of the documents, and the catalog's schema
 	@$(BIN)/python -m tools.datasets_doc
 	@$(BIN)/python -m tools.settings_doc
+	@$(BIN)/python -m tools.training_doc
 	@$(BIN)/python -m tools.catalog_schema
 	@$(BIN)/python -m tools.completions
 	@$(BIN)/python -m tools.man_page

@@ -88,6 +88,7 @@ def _find(store: Store, catalog: Catalog, ids: Sequence[str]) -> list[Item]:
 def _remove(session: VolumeSession, ids: Sequence[str]) -> None:
     store = session.store
     for dataset in ids:
+        store.indexes.remove(dataset)
         store.published.remove(dataset)
         # The versions go last: while there is one, the same command finds the data set and finishes an interrupted removal.
         _remove_from_status(session, dataset)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.engine.app_files import AppFiles
 from provisioner.engine.clients import Clients
+from provisioner.engine.indexes import Indexes
 from provisioner.engine.references import References
 from provisioner.engine.repository_step import RepositoryStep
 from provisioner.engine.request import missing_data_error
@@ -79,6 +80,9 @@ class Run:
         self._references = References(settings, catalog)
         self._repositories = RepositoryStep(settings, self.session.layout.repository, self.clients)
         self._app_files = AppFiles(self.session.layout, catalog, given, hub_cache=self.session.hub_cache)
+        self._indexes = Indexes(
+            self.session.store, is_on=settings.index == "auto", check_cancelled=cancellation.raise_if_requested
+        )
         self._cancellation = cancellation
         self._progress = progress
         self._in_image = in_image
@@ -221,7 +225,7 @@ class Run:
             raise
 
     def _view(self) -> View:
-        self._latest = view_volume(self.session, self._references, self._repositories, self._app_files)
+        self._latest = view_volume(self.session, self._references, self._repositories, self._app_files, self._indexes)
         return self._latest
 
     def _view_with_references(self) -> View:
@@ -270,6 +274,7 @@ class Run:
         store = self.session.store
         inventory = store.reader.inventory()
         store.hub_cache.update(inventory)
+        self._indexes.update(inventory)
         if self.session.kind == "object" and self.settings.hub_cache == "auto":
             log_left_out_of_cache(plan, inventory)
         values = self._app_files.environment(repositories[0], inventory)

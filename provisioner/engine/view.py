@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.engine.app_files import AppFiles
+    from provisioner.engine.indexes import Indexes
     from provisioner.engine.references import References
     from provisioner.engine.repository_step import RepositoryStep
     from provisioner.engine.volume_session import VolumeSession
@@ -56,7 +57,9 @@ class View:
         return Result(self.status["state"], self.plan, self.status, environment=self.environment)
 
 
-def view_volume(session: VolumeSession, references: References, repositories: RepositoryStep, files: AppFiles) -> View:
+def view_volume(
+    session: VolumeSession, references: References, repositories: RepositoryStep, files: AppFiles, indexes: Indexes
+) -> View:
     """Read the volume's records, and plan; no lock is taken, no request is made and nothing is written.
 
     Raises:
@@ -72,6 +75,7 @@ def view_volume(session: VolumeSession, references: References, repositories: Re
     outdated = files.outdated(inventory, values)
     if session.store.hub_cache.outdated(inventory):
         outdated.append("the Hub client's cache")
+    outdated += [f"index/{dataset}" for dataset in indexes.outdated(inventory)]
     found = read_json(session.layout.status)
     if not is_same_outcome(found, status) and not is_newer(found, SCHEMA_VERSION):
         outdated.append(session.layout.status.name)

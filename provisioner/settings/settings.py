@@ -29,6 +29,7 @@ LicensePolicy = Literal["commercial", "curated", "any"]
 VolumeKind = Literal["auto", "posix", "object"]
 Publish = Literal["link", "dir"]
 HubCacheMode = Literal["auto", "off"]
+IndexMode = Literal["auto", "off"]
 Lock = Literal["flock", "external"]
 AppWorkdir = Literal["keep", "datasets"]
 LogFormat = Literal["text", "json"]
@@ -213,6 +214,13 @@ class Settings:
         parsers.one_of(get_args(HubCacheMode)),
         "`auto`: repositories that are published as they are also appear in the Hub client's cache (`HF_HUB_CACHE`, or a "
         "directory on the volume if neither it nor `HF_HOME` is set), without a copy; `off`: they do not",
+        default="auto",
+    ).required
+    index: IndexMode = Setting(
+        "INDEX",
+        parsers.one_of(get_args(IndexMode)),
+        "`auto`: build an index of examples in `index/ID` for each data set whose files have a known form, see "
+        "[training](training.md); `off`: build none, and remove those that are there",
         default="auto",
     ).required
     hf_hub_offline: bool = Setting(

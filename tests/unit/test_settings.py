@@ -201,6 +201,7 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("HF_HUB_CACHE", "/cache", "hf_hub_cache", Path("/cache")),
     ("USE_HF_CACHE", "no", "use_hf_cache", False),
     ("HUB_CACHE", "OFF", "hub_cache", "off"),
+    ("INDEX", "OFF", "index", "off"),
     ("HF_HUB_OFFLINE", "1", "hf_hub_offline", True),
     ("HTTP_PROXY", "proxy.local:3128", "http_proxy", "http://proxy.local:3128"),
     ("HTTPS_PROXY", "http://u:p@proxy.local", "https_proxy", "http://u:p@proxy.local"),

@@ -209,6 +209,7 @@ class StoreCleaner:
                 if path.is_symlink() and (TEMPORARY_NAME.fullmatch(name) or self._is_old_link(path)):
                     yield path
         directories = [layout.private, layout.staging, layout.blobs]
+        directories.append(layout.index_records)
         for parent in (layout.manifests, layout.receipts, layout.store):
             directories += [parent / name for name in _names_if_listable(parent) if is_directory(parent / name)]
         for directory in directories:

@@ -57,6 +57,11 @@ class VolumeLayout:
         return self.root / "datasets"
 
     @property
+    def indexes(self) -> Path:
+        """What is derived from the data sets for an app that wants examples and not files."""
+        return self.root / "index"
+
+    @property
     def private(self) -> Path:
         """Everything that only this program reads and writes."""
         return self.root / ".provisioner"
@@ -111,6 +116,11 @@ class VolumeLayout:
         """All trees, a directory for each data set."""
         return self.private / "store"
 
+    @property
+    def index_records(self) -> Path:
+        """What each index was made from, a file for each data set."""
+        return self.private / "indexes"
+
     def store_of(self, dataset: str) -> Path:
         """Return the directory of one data set's trees."""
         return self.store / directory_name(dataset)
@@ -130,6 +140,18 @@ class VolumeLayout:
     def published(self, dataset: str) -> Path:
         """Return what the app reads: a link to one version's tree, or the tree itself."""
         return self.datasets / dataset
+
+    def index(self, dataset: str) -> Path:
+        """Return the index of one data set."""
+        return self.indexes / dataset
+
+    def index_record(self, dataset: str) -> Path:
+        """Return the record of what one index was made from."""
+        return self.index_records / f"{directory_name(dataset)}.json"
+
+    def incoming_index(self) -> Path:
+        """Return a name for an index while it is written, or on its way out; another one each time."""
+        return self.index_records / f".incoming-{secrets.token_hex(8)}"
 
     def tree(self, dataset: str, version: str) -> Path:
         """Return the directory of one version's tree."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.volume.store.cleanup import StoreCleaner
 from provisioner.volume.store.hub_cache import HubCache
+from provisioner.volume.store.index_files import IndexFiles
 from provisioner.volume.store.inventory import StoreReader
 from provisioner.volume.store.publish import Publisher
 from provisioner.volume.store.published_names import PublishedNames
@@ -48,6 +49,8 @@ class Store:
         """What the volume holds."""
         self.hub_cache = HubCache(layout, self.reader, hub_cache)
         """Where published repositories are shown too."""
+        self.indexes = IndexFiles(layout)
+        """What is derived from published trees."""
         self.cleaner = StoreCleaner(layout, self.reader, self.hub_cache)
         """Removes versions, leftovers and staged files."""
         self.publisher = Publisher(

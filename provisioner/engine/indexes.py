@@ -1,0 +1,175 @@
+"""The indexes of the published data sets: which are missing or old, and how they are made.
+
+An index is derived: what goes wrong with it is a warning, and the data set is as ready as without it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.errors import ProvisionerError, VolumeError
+from provisioner.indexing.registry import FORMAT, VERSIONS
+from provisioner.log_fields import about
+from provisioner.units import format_count
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.remove import remove_leftover
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from provisioner.indexing.build import Summary
+    from provisioner.indexing.registry import Choice
+    from provisioner.planning.model import Inventory, Receipt
+    from provisioner.volume.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+_SCHEMA: Final = 1
+
+
+class Indexes:
+    """The indexes on one volume."""
+
+    def __init__(self, store: Store, *, is_on: bool, check_cancelled: Callable[[], None]) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            store: the volume.
+            is_on: whether there are to be any.
+            check_cancelled: ends the work by raising.
+        """
+        self._store = store
+        self._files = store.indexes
+        self._is_on = is_on
+        self._check_cancelled = check_cancelled
+
+    def outdated(self, inventory: Inventory) -> tuple[str, ...]:
+        """Return the data sets whose index is missing, old, or where none is to be; no tree is looked at.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        published = self._wanted(inventory)
+        surplus = (dataset for dataset in self._files.recorded() if dataset not in published)
+        return (*surplus, *(dataset for dataset, receipt in published.items() if not self._is_right(receipt)))
+
+    def update(self, inventory: Inventory) -> None:
+        """Make what is missing, and remove what is not to be there; the lock is held.
+
+        Raises:
+            ProvisionerError: the run must end.
+        """
+        published = self._wanted(inventory)
+        for dataset in self.outdated(inventory):
+            self._check_cancelled()
+            receipt = published.get(dataset)
+            with about(receipt.label if receipt else dataset):
+                try:
+                    if receipt is None:
+                        self._files.remove(dataset)
+                    else:
+                        self._make(receipt)
+                except ProvisionerError as error:
+                    self._check_cancelled()
+                    _LOGGER.warning("%s: no index: %s", receipt.label if receipt else dataset, error.message)
+
+    def _wanted(self, inventory: Inventory) -> dict[str, Receipt]:
+        """Return the receipts of the data sets that are to have an index, by id."""
+        if not self._is_on:
+            return {}
+        receipts = ((dataset, inventory.receipts[dataset, version]) for dataset, version in inventory.published.items())
+        return {dataset: receipt for dataset, receipt in receipts if not receipt.is_newer}
+
+    def _is_right(self, receipt: Receipt) -> bool:
+        record = self._files.record(receipt.dataset)
+        if record is None or any(record.get(key) != value for key, value in self._source(receipt).items()):
+            return False
+        reader = record.get("reader")
+        if reader is None:
+            return True
+        if VERSIONS.get(reader) != record.get("reader_version"):
+            return False
+        return bool(record.get("problem")) or self._files.is_there(receipt.dataset)
+
+    def _source(self, receipt: Receipt) -> dict[str, Any]:
+        """Return what an index depends on: with another value of any of these it is made anew."""
+        return {
+            "schema_version": _SCHEMA,
+            "format": FORMAT,
+            "root": str(self._store.layout.root),
+            "version": receipt.version,
+            "pin": receipt.pin,
+            "published_at": receipt.published_at,
+            "files": receipt.files,
+            "bytes": receipt.size,
+        }
+
+    def _make(self, receipt: Receipt) -> None:
+        from provisioner.indexing.registry import reader_of  # noqa: PLC0415 - not paid for by a start with nothing to do
+
+        dataset = receipt.dataset
+        tree = self._store.layout.published(dataset)
+        record = self._source(receipt) | {"reader": None}
+        choice = reader_of(tree)
+        if choice is None:
+            self._files.remove(dataset)
+            self._files.write_record(dataset, record)
+            return
+        record |= {"reader": choice.name, "reader_version": VERSIONS[choice.name]}
+        summary, problem = self._build(receipt, choice, tree, record)
+        if problem:
+            self._files.remove(dataset)
+            self._files.write_record(dataset, record | {"problem": problem})
+            _LOGGER.warning("%s: no index: %s; the files are there all the same", receipt.label, problem)
+        elif summary is not None:
+            _log(receipt, summary)
+
+    def _build(self, receipt: Receipt, choice: Choice, tree: Path, record: dict[str, Any]) -> tuple[Summary | None, str]:
+        """Write an index and publish it; return what it holds, or why there is none."""
+        from provisioner.indexing.build import IndexBuilder  # noqa: PLC0415 - as above
+        from provisioner.indexing.card import MARK  # noqa: PLC0415 - as above
+        from provisioner.indexing.model import ReaderError  # noqa: PLC0415 - as above
+        from provisioner.indexing.workers import WorkerLostError  # noqa: PLC0415 - as above
+        from provisioner.volume.parallel import usable_cores  # noqa: PLC0415 - as above
+
+        dataset = receipt.dataset
+        if self._files.is_foreign(dataset, MARK):
+            raise VolumeError(f"index/{dataset} holds something that the provisioner did not put there; it is left alone")
+        target = self._files.begin()
+        try:
+            builder = IndexBuilder(
+                dataset, choice, tree, target, tree, workers=usable_cores(), check_cancelled=self._check_cancelled
+            )
+            facts = {"version of the files": receipt.version, "reader": f"{choice.name} {VERSIONS[choice.name]}"}
+            try:
+                with disk_errors(f"writing the index of {dataset}", target):
+                    summary = builder.build(facts)
+            except WorkerLostError as error:
+                raise VolumeError(str(error), hint="The next run tries again.") from error
+            except ReaderError as error:
+                return None, str(error)
+            if not summary.total:
+                return None, f"it has no example that can be used; {_counted(summary)}"
+            self._files.publish(dataset, target, record | {"rows": summary.rows, "problems": summary.problems})
+        finally:
+            remove_leftover(target)
+        return summary, ""
+
+
+def _log(receipt: Receipt, summary: Summary) -> None:
+    splits = ", ".join(f"{split} {count:,}" for split, count in summary.rows.items())
+    dataset = receipt.dataset
+    _LOGGER.info("%s: index/%s has %s (%s)", receipt.label, dataset, format_count(summary.total, "example"), splits)
+    if summary.problems:
+        _LOGGER.warning(
+            "%s: %s; index/%s/problems.jsonl lists them, and the index leaves them out or says null",
+            receipt.label,
+            _counted(summary),
+            dataset,
+        )
+
+
+def _counted(summary: Summary) -> str:
+    return ", ".join(f"{reason}: {count:,}" for reason, count in sorted(summary.problems.items())) or "nothing is in it"

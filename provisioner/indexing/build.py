@@ -1,0 +1,168 @@
+"""One index: the rows of a tree, written to a directory of its own as ``datasets`` reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Final
+
+from provisioner.indexing.card import card
+from provisioner.indexing.model import Problem, Row
+from provisioner.indexing.rendering import Batch, Place
+from provisioner.indexing.workers import rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from provisioner.indexing.model import Found
+    from provisioner.indexing.registry import Choice
+
+_BATCH: Final = 500
+"""Rows that are rendered at once."""
+PROBLEMS: Final = "problems.jsonl"
+"""What is wrong in the tree, one thing a line."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What an index holds."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    """By split, under the name that ``datasets`` accepts."""
+    problems: dict[str, int] = field(default_factory=dict)
+    """How often each occurs."""
+
+    @property
+    def total(self) -> int:
+        """Rows of all splits."""
+        return sum(self.rows.values())
+
+
+def split_name(published: str) -> str:
+    """Return the name of a split in the index: ``datasets`` accepts letters, digits, ``_`` and ``.`` alone."""
+    parts = "".join(mark if mark.isalnum() or mark == "_" else "." for mark in published).split(".")
+    return ".".join(filter(None, parts)) or "train"
+
+
+class IndexBuilder:
+    """Writes one index."""
+
+    def __init__(
+        self,
+        dataset: str,
+        choice: Choice,
+        tree: Path,
+        target: Path,
+        published: Path,
+        *,
+        workers: int,
+        check_cancelled: Callable[[], None],
+    ) -> None:
+        """Prepare; nothing is read or written yet.
+
+        Args:
+            dataset: its id.
+            choice: the reader that recognizes the tree.
+            tree: the files.
+            target: an empty directory.
+            published: where the app finds the files.
+            workers: processes that read headers.
+            check_cancelled: called for every batch; ends the work by raising.
+        """
+        self._dataset = dataset
+        self._name, self._reader = choice
+        self._tree = tree
+        self._target = target
+        # From index/ID/SPLIT, where ID may have several parts.
+        relative = f"{'../' * (3 + dataset.count('/'))}datasets/{dataset}"
+        self._place = Place(str(tree), str(published), relative)
+        self._workers = workers
+        self._check_cancelled = check_cancelled
+        self._summary = Summary()
+        self._files: dict[str, IO[bytes]] = {}
+        self._rates: set[int] = set()
+        self._labels: dict[str, set[str]] = defaultdict(set)
+        self._open = contextlib.ExitStack()
+
+    def build(self, facts: Mapping[str, str]) -> Summary:
+        """Read the tree, and write everything; without a single row nothing but empty files is left.
+
+        Args:
+            facts: what the card says of where the index is from.
+
+        Raises:
+            ReaderError: the tree cannot be read.
+            WorkerLostError: a process that helped was killed.
+            OSError: the target cannot be written.
+        """
+        with self._open:
+            problems = self._open.enter_context((self._target / PROBLEMS).open("wb"))
+            batches = self._batches(self._reader.read(self._tree), problems)
+            with contextlib.closing(rendered(batches, self._workers)) as results:
+                for batch, lines in results:
+                    self._check_cancelled()
+                    self._file_of(batch.rows[0].split).write(lines.data)
+                    self._summary.rows[split_name(batch.rows[0].split)] += lines.count
+                    self._rates |= lines.rates
+                    for name, values in lines.labels.items():
+                        self._labels[name] |= values
+                    for problem in lines.problems:
+                        self._note(problem, problems)
+        text = card(
+            self._dataset,
+            self._reader,
+            self._summary.rows,
+            labels={name: sorted(values) for name, values in self._labels.items()},
+            rate=next(iter(self._rates)) if len(self._rates) == 1 else None,
+            problems=self._summary.problems,
+            facts=facts,
+        )
+        (self._target / "README.md").write_text(text, "utf-8")
+        if not self._summary.problems:
+            (self._target / PROBLEMS).unlink()
+        return self._summary
+
+    def _batches(self, found: Iterable[Found], problems: IO[bytes]) -> Iterator[Batch]:
+        """Yield the rows of each split in batches; problems are written down."""
+        columns = tuple(column.name for column in self._reader.columns)
+        labels = tuple(column.name for column in self._reader.columns if _is_open_label(column.feature))
+        waiting: dict[str, list[Row]] = defaultdict(list)
+
+        def batch(split: str) -> Batch:
+            return Batch(self._place, self._reader.medium, columns, labels, waiting.pop(split))
+
+        for one in found:
+            if isinstance(one, Problem):
+                self._note(one, problems)
+                continue
+            rows = waiting[one.split]
+            rows.append(one)
+            if len(rows) >= _BATCH:
+                yield batch(one.split)
+        for split in list(waiting):
+            yield batch(split)
+
+    def _file_of(self, split: str) -> IO[bytes]:
+        """Return the open file of a split."""
+        name = split_name(split)
+        if name not in self._files:
+            directory = self._target / name
+            directory.mkdir()
+            self._files[name] = self._open.enter_context((directory / "metadata.jsonl").open("wb"))
+            self._summary.rows[name] = 0
+        return self._files[name]
+
+    def _note(self, problem: Problem, problems: IO[bytes]) -> None:
+        reason = problem.reason
+        self._summary.problems[reason] = self._summary.problems.get(reason, 0) + 1
+        record = {"file": problem.file.encode("utf-8", "backslashreplace").decode(), "problem": reason}
+        problems.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+
+def _is_open_label(feature: Mapping[str, object]) -> bool:
+    """Return whether the values of a column with labels are those that are found."""
+    dtype = feature.get("dtype")
+    return isinstance(dtype, dict) and dtype.get("class_label") == {"names": {}}

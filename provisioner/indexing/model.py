@@ -1,0 +1,78 @@
+"""What a reader yields, and what it says of its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+Medium = Literal["audio", "image", "midi", "none"]
+"""What kind of file an example is; ``none``: rows of tables, without a file of their own."""
+
+
+class Row(NamedTuple):
+    """One example."""
+
+    split: str
+    """As published."""
+    file: str
+    """Its path in the tree."""
+    values: Mapping[str, Any]
+    """By column; a column that is missing is null."""
+
+
+class Problem(NamedTuple):
+    """Something in the tree that cannot be used, or is missing."""
+
+    file: str
+    """A path in the tree, with a line number where there is one: ``metadata.csv:17``."""
+    reason: str
+    """A few words in lower case."""
+
+
+Found = Row | Problem
+
+
+class Column(NamedTuple):
+    """One column of an index."""
+
+    name: str
+    feature: Mapping[str, Any]
+    """Its type, as ``dataset_info`` in the front matter of a card has it."""
+    description: str
+
+
+TEXT: Final = {"dtype": "string"}
+INTEGER: Final = {"dtype": "int64"}
+NUMBER: Final = {"dtype": "float64"}
+TEXTS: Final = {"list": "string"}
+NUMBERS: Final = {"list": "float64"}
+
+
+def label(*names: str) -> dict[str, Any]:
+    """Return the type of a column with few values; without names, they are those that are found."""
+    return {"dtype": {"class_label": {"names": {str(number): name for number, name in enumerate(names)}}}}
+
+
+def records(**fields: str) -> dict[str, Any]:
+    """Return the type of a column with a list of records, whose fields have these types."""
+    return {"list": [{"name": name, "dtype": dtype} for name, dtype in fields.items()]}
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How the trees of one family of data sets become rows."""
+
+    medium: Medium
+    columns: tuple[Column, ...]
+    recognizes: Callable[[Path], bool]
+    """Whether a tree is of this family; looks at a few names only."""
+    read: Callable[[Path], Iterator[Found]]
+    """Yields the rows of a tree in a fixed order; a file of a row need not exist."""
+
+
+class ReaderError(Exception):
+    """A tree cannot be read at all; the message says why."""

@@ -1,0 +1,43 @@
+"""The readers, by name: the first that recognizes a tree reads it.
+
+A start with nothing to do asks only for versions: the modules are imported when a tree is read.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from provisioner.indexing.model import Reader
+
+VERSIONS: Final = {
+    "ljspeech": 1,
+}
+"""By name, which is that of the module too, in the order in which they are asked. A number grows with every change of what a
+reader yields: the indexes that it made are then made anew."""
+FORMAT: Final = 1
+"""Grows when something changes in all indexes, or a reader is added: trees without a reader are then looked at again."""
+
+
+class Choice(NamedTuple):
+    """The reader of one tree."""
+
+    name: str
+    reader: Reader
+
+
+def reader_named(name: str) -> Reader:
+    """Return a reader of :data:`VERSIONS`."""
+    return cast("Reader", importlib.import_module(f"provisioner.indexing.{name}").READER)
+
+
+def reader_of(tree: Path) -> Choice | None:
+    """Return the reader that recognizes a tree; ``None``: none does."""
+    for name in VERSIONS:
+        reader = reader_named(name)
+        if reader.recognizes(tree):
+            return Choice(name, reader)
+    return None

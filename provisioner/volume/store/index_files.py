@@ -1,0 +1,136 @@
+"""Where the index of each data set lies, and the record of what it was made from.
+
+An index appears in one step and is whole, or it is absent: it is written beside, made durable, and renamed. The record is
+written after that, so that a death in between only makes the next run do the work again. Nothing here counts as proof of
+anything: receipts do not know of indexes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.volume.fs.directories import make_plain_directory
+from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import read_file
+from provisioner.volume.fs.modes import DIRECTORY_MODE, FILE_MODE
+from provisioner.volume.fs.remove import remove_leftover
+from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.layout import dataset_of
+from provisioner.volume.store.listing import is_directory, json_names_in
+from provisioner.volume.store.tree_moves import swap_trees
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from provisioner.volume.store.layout import VolumeLayout
+
+_CARD: Final = "README.md"
+
+
+class IndexFiles:
+    """The indexes on one volume."""
+
+    def __init__(self, layout: VolumeLayout) -> None:
+        """Take the paths; nothing is read yet."""
+        self._layout = layout
+
+    def recorded(self) -> tuple[str, ...]:
+        """Return the ids of all data sets with a record.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        return tuple(map(dataset_of, json_names_in(self._layout.index_records)))
+
+    def record(self, dataset: str) -> dict[str, Any] | None:
+        """Return what an index was made from; ``None``: there is no record, or it is damaged."""
+        return read_json(self._layout.index_record(dataset))
+
+    def is_there(self, dataset: str) -> bool:
+        """Return whether a data set has an index."""
+        return (self._layout.index(dataset) / _CARD).is_file()
+
+    def is_foreign(self, dataset: str, mark: str) -> bool:
+        """Return whether something else has the name of an index: it is neither recorded nor has a card with ``mark``."""
+        path = self._layout.index(dataset)
+        if not os.path.lexists(path) or self.record(dataset) is not None:
+            return False
+        try:
+            return mark.encode() not in read_file(path / _CARD)
+        except OSError:
+            return not is_directory(path) or any(path.iterdir())
+
+    def begin(self) -> Path:
+        """Return a new directory to write an index to.
+
+        Raises:
+            VolumeError: it cannot be made.
+        """
+        make_plain_directory(self._layout.index_records)
+        directory = self._layout.incoming_index()
+        make_plain_directory(directory)
+        return directory
+
+    def publish(self, dataset: str, written: Path, record: Mapping[str, Any]) -> None:
+        """Put an index in the place of the one that is there, and record what it was made from.
+
+        Raises:
+            VolumeError: the volume failed; the old index is where it was.
+        """
+        for directory, _, names in os.walk(written):
+            os.chmod(directory, DIRECTORY_MODE)  # noqa: PTH101 - the umask may have taken something away
+            for name in names:
+                os.chmod(os.path.join(directory, name), FILE_MODE)  # noqa: PTH101, PTH118 - the same
+        sync_tree(written)
+        place = self._layout.index(dataset)
+        for parent in reversed(place.relative_to(self._layout.root).parents[:-1]):
+            make_plain_directory(self._layout.root / parent)
+        with disk_errors(f"moving an index to {place}"):
+            if os.path.lexists(place):
+                remove_leftover(swap_trees(written, place, self._layout.incoming_index()))
+            else:
+                os.rename(written, place)
+        fsync_directory(place.parent)
+        self.write_record(dataset, record)
+
+    def write_record(self, dataset: str, record: Mapping[str, Any]) -> None:
+        """Record what an index was made from, or why there is none.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        make_plain_directory(self._layout.index_records)
+        write_json(self._layout.index_record(dataset), record)
+
+    def remove(self, dataset: str) -> None:
+        """Remove an index and its record; nothing happens if there is no record.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        if self.record(dataset) is not None:
+            self.remove_index(dataset)
+        with disk_errors(f"removing the index of {dataset}"):
+            if is_directory(self._layout.index_records):
+                self._layout.index_record(dataset).unlink(missing_ok=True)
+
+    def remove_index(self, dataset: str) -> None:
+        """Remove an index in one step; its record stays.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        place = self._layout.index(dataset)
+        if not os.path.lexists(place):
+            return
+        with disk_errors(f"removing the index of {dataset}"):
+            discarded = self._layout.incoming_index()
+            os.rename(place, discarded)
+        remove_leftover(discarded)
+        for parent in place.relative_to(self._layout.root).parents[:-1]:
+            with contextlib.suppress(OSError):
+                (self._layout.root / parent).rmdir()  # only if it is empty
