@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 VERSIONS: Final = {
     "ljspeech": 1,
+    "nsynth": 1,
+    "libritts": 1,
+    "musicnet": 1,
+    "urmp": 1,
+    "fma": 1,
+    "lakh_midi": 1,
 }
 """By name, which is that of the module too, in the order in which they are asked. A number grows with every change of what a
 reader yields: the indexes that it made are then made anew."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.miniature_rows import expected_rows
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -69,27 +71,72 @@ def test_what_is_not_ours_is_left_alone(mini_volume: Volume) -> None:
     assert mine.exists()
 
 
-def loaded(index: Path, home: Path, split: str) -> Any:
-    """Load an index with ``datasets`` in a process of its own, offline."""
-    code = """
+LOADER = """
 import json, sys
 from datasets import Audio, load_dataset
-data = load_dataset(sys.argv[1], split=sys.argv[2])
-features = repr(data.features)
-rows = list(data.cast_column("audio", Audio(decode=False)))
-json.dump({"features": features, "rows": rows}, sys.stdout)
+found = {}
+for index in sys.argv[1:]:
+    for split, data in load_dataset(index).items():
+        features = data.features
+        labels = {name: features[name].names for name in features if "ClassLabel" in repr(features[name])}
+        if "audio" in features:
+            data = data.cast_column("audio", Audio(decode=False))
+        rows = list(data)
+        found.setdefault(index, {})[split] = {"features": repr(features), "rows": rows, "labels": labels}
+first = next(iter(load_dataset(index, split=split, streaming=True).decode(False)))
+assert first == rows[0], (first, rows[0])
+json.dump(found, sys.stdout)
 """
+"""All splits of some indexes as JSON; the last one is read as a stream too."""
+
+
+def loaded(indexes: list[Path], home: Path) -> Any:
+    """Load indexes with ``datasets`` in a process of its own, offline, with nothing of ours."""
     environ = {"PATH": os.environ["PATH"], "HF_HUB_OFFLINE": "1", "HF_HOME": str(home)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(index), split], env=environ, cwd=home, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-I", "-c", LOADER, *map(str, indexes)]
+    done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def test_datasets_reads_it(spoken: Volume, tmp_path: Path) -> None:
-    """``load_dataset`` with nothing of ours gives typed rows whose audio is the published file."""
-    found = loaded(spoken.root / "index" / "ljspeech", tmp_path, "train")
-    assert "'audio': Audio(sampling_rate=22050" in found["features"]
-    assert len(found["rows"]) == 24
-    for row, expected in zip(found["rows"], rows(spoken, "ljspeech", "train"), strict=True):
-        assert row == expected | {"audio": {"bytes": None, "path": expected["audio"]}}
+TYPES = {
+    "ljspeech": {"audio": "Audio(sampling_rate=22050", "text": "Value('string')", "duration": "Value('float64')"},
+    "nsynth": {"audio": "Audio(sampling_rate=16000", "instrument_family": "ClassLabel", "qualities": "List(Value('string'))"},
+    "libritts": {"audio": "Audio(sampling_rate=24000", "sex": "ClassLabel", "speaker": "Value('int64')"},
+    "musicnet": {"audio": "Audio(sampling_rate=44100", "notes": "List({'start_time': Value('int64')"},
+    "urmp": {"audio": "Audio(sampling_rate=48000", "notes": "List({'onset': Value('float64')", "f0": "List(Value('float64'))"},
+    "fma_small": {"audio": "Audio(sampling_rate=44100", "genre": "ClassLabel", "genres": "List(Value('string'))"},
+    "fma_large": {"audio": "Audio(sampling_rate=44100", "genre": "ClassLabel", "license": "Value('string')"},
+    "lakh_midi": {"midi": "Value('string')", "paths": "List(Value('string'))", "matches": "List({'track_id': Value('string')"},
+}
+"""How the types of some columns begin, as ``datasets`` shows them."""
+
+
+def check_split(index: Path, split: str, found: Any, expected: list[dict[str, Any]]) -> None:
+    """Compare what ``datasets`` gave of a split with what must be there."""
+    for column, kind in TYPES[index.name].items():
+        assert f"'{column}': {kind}" in found["features"], (index, column)
+    for row, right in zip(found["rows"], expected, strict=True):
+        path = row["midi"] if index.name == "lakh_midi" else row["audio"]["path"]
+        assert (index / split / row["file_name"]).samefile(path)
+        assert path.endswith(right["file"])
+        for column, value in right.items():
+            given = row.get(column)
+            if column in found["labels"] and given is not None:
+                given = found["labels"][column][given]
+            assert column == "file" or given == value, (index, column)
+
+
+def test_all_eight_load(mini_volume: Volume, tmp_path: Path) -> None:
+    """``load_dataset`` gives the rows of every split with their types; nothing on the volume changes."""
+    mini_volume.ready(PHASE="comprehensive", DATASET_REPO="none")
+    before = mini_volume.snapshot()
+    indexes = {path.name: path for path in (mini_volume.root / "index").iterdir()}
+    assert sorted(indexes) == sorted(TYPES)
+    found = loaded(list(indexes.values()), tmp_path)
+    assert mini_volume.snapshot() == before
+    for dataset, index in indexes.items():
+        expected = expected_rows(dataset)
+        assert found[str(index)].keys() == expected.keys()
+        for split, rows_of_split in expected.items():
+            check_split(index, split, found[str(index)][split], rows_of_split)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import bz2
 import copy
+import csv
 import hashlib
 import io
 import json
@@ -358,15 +359,18 @@ _NSYNTH_QUALITIES: Final = (
 )  # fmt: skip
 
 
+NSYNTH_SPLITS: Final = (("train", 12, 64000), ("valid", 8, 4000), ("test", 6, 4000))
+"""Name, notes, and samples of each. Full length and noise for train (an archive worth interrupting), short tones for the rest."""
+
+
 def _nsynth() -> list[_Plan]:
     plans = []
-    # Full length and noise for train (an archive worth interrupting), short tones for the rest.
-    for split, notes, frames in (("train", 12, 64000), ("valid", 8, 4000), ("test", 6, 4000)):
+    for split, notes, frames in NSYNTH_SPLITS:
         top = f"nsynth-{split}"
         examples: dict[str, dict[str, Any]] = {}
         files: Files = {}
         for place in range(notes):
-            note = _nsynth_note(f"{top}-{place}")
+            note = nsynth_note(f"{top}-{place}")
             name = note["note_str"]
             examples[name] = note
             files[f"{top}/audio/{name}.wav"] = media.wav(16000, frames, name, noisy=split == "train")
@@ -380,7 +384,8 @@ def _nsynth() -> list[_Plan]:
     return plans
 
 
-def _nsynth_note(seed: str) -> dict[str, Any]:
+def nsynth_note(seed: str) -> dict[str, Any]:
+    """Return what examples.json has of a note."""
     family = media.number(f"{seed} family", 0, len(_NSYNTH_FAMILIES) - 1)
     source = media.number(f"{seed} source", 0, len(_NSYNTH_SOURCES) - 1)
     pitch, velocity = media.number(f"{seed} pitch", 21, 108), (25, 50, 75, 100, 127)[media.number(seed, 0, 4)]
@@ -414,12 +419,19 @@ _SENTENCES: Final = (
 """Texts of our own; the second one opens a quotation that never closes, as some of the real metadata do."""
 
 
+LJ_CLIPS: Final = tuple((f"LJ{chapter:03}-{place:04}", chapter * 100 + place) for chapter in (1, 2) for place in range(1, 13))
+
+
+def sentence(place: int) -> tuple[str, str]:
+    """Return a text, and the same normalized."""
+    return _SENTENCES[place % len(_SENTENCES)]
+
+
 def _ljspeech() -> list[_Plan]:
-    clips = [(f"LJ{chapter:03}-{place:04}", chapter * 100 + place) for chapter in (1, 2) for place in range(1, 13)]
     lines = []
     files: Files = {}
-    for name, place in clips:
-        raw, normalized = _SENTENCES[place % len(_SENTENCES)]
+    for name, place in LJ_CLIPS:
+        raw, normalized = sentence(place)
         lines.append(f"{name}|{raw}|{normalized}\n")
         files[f"LJSpeech-1.1/wavs/{name}.wav"] = media.wav(22050, 22050, name, noisy=place % 2 == 0)
     head = {
@@ -429,7 +441,7 @@ def _ljspeech() -> list[_Plan]:
     return [_Plan("ljspeech", ("data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2",), "tar.bz2", head | files)]
 
 
-_URMP_PIECES: Final = (
+URMP_PIECES: Final = (
     ("01_Jupiter", ("vn", "vc"), ("vn", "vc")),
     ("05_Entertainer", ("tpt", "tpt"), ("tpt", "tpt")),
     # The real file of the trombone is named tpt too.
@@ -437,14 +449,19 @@ _URMP_PIECES: Final = (
 )
 
 
+def urmp_pitches(part: str) -> list[int]:
+    """Return the frequency of each frame of a part; the first four are those of its notes, too."""
+    return [media.number(f"{part} {moment}", 200, 800) for moment in range(40)]
+
+
 def _urmp() -> Files:
     files: Files = {}
-    for piece, parts, named in _URMP_PIECES:
+    for piece, parts, named in URMP_PIECES:
         full = f"{piece}_{'_'.join(parts)}"
         for place, name in enumerate(named, start=1):
             part = f"{place}_{name}_{piece}"
             files[f"{full}/AuSep_{part}.wav"] = media.wav(48000, 4800, part, bits=24)
-            pitches = [media.number(f"{part} {moment}", 200, 800) for moment in range(40)]
+            pitches = urmp_pitches(part)
             files[f"{full}/F0s_{part}.txt"] = "".join(
                 f"{moment * 0.01:.3f}\t{pitch}.000\n" for moment, pitch in enumerate(pitches)
             ).encode()
@@ -458,11 +475,35 @@ def _urmp() -> Files:
     return dict(sorted(files.items()))
 
 
+FMA_TRACKS: Final = tuple(track * 7 for track in range(2, 122))
+FMA_SMALL: Final = 40
+"""How many of these are in the small subset, too."""
+FMA_WITHOUT_AUDIO: Final = (98, 700)
+"""Tracks whose files hold a tag and no sound, as 099134, 108925 and 133297 of the real ones do."""
+_FMA_LICENSES: Final = (
+    ("http://creativecommons.org/licenses/by/4.0/", "Attribution", "CC-BY"),
+    ("http://creativecommons.org/licenses/by-nc/3.0/us/", "Attribution-NonCommercial 3.0 United States", "CC-BY-NC"),
+    ("http://creativecommons.org/publicdomain/zero/1.0/", "CC0 1.0 Universal", "CC0"),
+    ("http://creativecommons.org/licenses/by-nc-sa/3.0/", "Attribution-NonCommercial-ShareAlike", "CC-BY-NC-SA"),
+    ("http://creativecommons.org/licenses/by-nd/3.0/", "Attribution-NoDerivs 3.0 Unported", "CC-BY-ND"),
+    ("http://artlibre.org/licence/lal/en", "Free Art License", None),
+    ("", "Attribution-ShareAlike 3.0 International", "CC-BY-SA"),
+    ("", "", None),
+)
+"""URL as raw_tracks.csv has it, title as tracks.csv has it, and what that is without a version."""
+_FMA_GENRES: Final = {10: "Pop", 21: "Hip-Hop", 38: "Experimental", 76: "Experimental Pop"}
+
+
 def _fma() -> list[_Plan]:
     plans = []
     metadata = _fma_metadata()
-    for dataset, tracks, frames in (("fma_small", range(2, 42), 8), ("fma_large", range(2, 122), 28)):
-        audio = {f"{track * 7 // 100:03}/{track * 7:06}.mp3": media.mp3(frames, str(track)) for track in tracks}
+    for dataset, tracks, frames in (("fma_small", FMA_TRACKS[:FMA_SMALL], 8), ("fma_large", FMA_TRACKS, 28)):
+        audio = {
+            f"{track // 1000:03}/{track:06}.mp3": media.ID3_TAG
+            if track in FMA_WITHOUT_AUDIO
+            else media.mp3(frames, str(track // 7))
+            for track in tracks
+        }
         sums = "".join(f"{hashlib.sha1(content, usedforsecurity=False).hexdigest()}  {path}\n" for path, content in audio.items())
         files = {f"{dataset}/{path}": content for path, content in audio.items()}
         files[f"{dataset}/README.txt"] = b"FMA: A Dataset For Music Analysis (miniature)\n"
@@ -473,13 +514,90 @@ def _fma() -> list[_Plan]:
     return plans
 
 
+def fma_track(track: int) -> dict[str, Any]:
+    """Return what the metadata say of a track; `split`, and the genre's numbers, are not columns of an index."""
+    place = track // 7
+    url, title, name = _FMA_LICENSES[place % len(_FMA_LICENSES)]
+    top = (21, 38, 10)[place % 3]
+    has_top = place % 5 != 0
+    numbers = [top] if has_top else [top, 76]
+    return {
+        "split": ("training", "training", "validation", "test")[place % 4],
+        "genre_numbers": numbers,
+        "id": track,
+        "title": f'Track {track}, "live"' if place % 11 == 0 else f"Track {track}",
+        "artist": f"Björk & Söhne {place % 9}" if place % 9 == 4 else f"Artist {place % 9}",
+        "artist_id": place % 9,
+        "album": None if place % 13 == 0 else f"Album {place % 6}",
+        "album_id": place % 6,
+        "genre": _FMA_GENRES[top] if has_top else None,
+        "genres": [_FMA_GENRES[number] for number in numbers],
+        "license": name,
+        "license_title": title or None,
+        "license_url": url or None,
+        "track_duration": 100 + place,
+        "listens": place * 31,
+        "language": "en" if place % 4 == 0 else None,
+        "date_created": "2008-11-26 01:48:12",
+        "subset": "small" if track in FMA_TRACKS[:FMA_SMALL] else "large" if place % 2 else "medium",
+    }
+
+
+_FMA_HEADINGS: Final = (
+    "album comments", "album date_created", "album date_released", "album engineer", "album favorites", "album id",
+    "album information", "album listens", "album producer", "album tags", "album title", "album tracks", "album type",
+    "artist active_year_begin", "artist active_year_end", "artist associated_labels", "artist bio", "artist comments",
+    "artist date_created", "artist favorites", "artist id", "artist latitude", "artist location", "artist longitude",
+    "artist members", "artist name", "artist related_projects", "artist tags", "artist website", "artist wikipedia_page",
+    "set split", "set subset", "track bit_rate", "track comments", "track composer", "track date_created",
+    "track date_recorded", "track duration", "track favorites", "track genre_top", "track genres", "track genres_all",
+    "track information", "track interest", "track language_code", "track license", "track listens", "track lyricist",
+    "track number", "track publisher", "track tags", "track title",
+)  # fmt: skip
+"""The headings of the real tracks.csv, as fma/utils.py of mdeff/fma reads them."""
+
+
+def _fma_tracks_csv(tracks: Iterable[int]) -> str:
+    """Return tracks.csv as pandas writes a table with two levels of headings: the third line names the index alone."""
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    pairs = [heading.split(" ") for heading in _FMA_HEADINGS]
+    writer.writerow(["", *(upper for upper, _ in pairs)])
+    writer.writerow(["", *(lower for _, lower in pairs)])
+    writer.writerow(["track_id", *("" for _ in pairs)])
+    for track in tracks:
+        facts = fma_track(track)
+        cells = {
+            "album id": facts["album_id"],
+            "album title": facts["album"],
+            "album information": '<p>Two lines,\nand a "quotation"</p>',
+            "artist bio": "long " * 20,
+            "artist id": facts["artist_id"],
+            "artist name": facts["artist"],
+            "set split": facts["split"],
+            "set subset": facts["subset"],
+            "track bit_rate": 256000,
+            "track date_created": facts["date_created"],
+            "track duration": facts["track_duration"],
+            "track genre_top": facts["genre"],
+            "track genres": facts["genre_numbers"],
+            "track genres_all": facts["genre_numbers"],
+            "track language_code": facts["language"],
+            "track license": facts["license_title"],
+            "track listens": facts["listens"],
+            "track tags": "[]",
+            "track title": facts["title"],
+        }
+        writer.writerow([track, *(cells.get(heading) if cells.get(heading) is not None else "" for heading in _FMA_HEADINGS)])
+    return target.getvalue()
+
+
 def _fma_metadata() -> Files:
-    tracks = [track * 7 for track in range(2, 122)]
-    licences = ("Attribution", "Attribution-NonCommercial", "CC0 1.0 Universal")
+    tracks = FMA_TRACKS
     tables = {
-        "tracks.csv": ",track,track,artist\n,title,license,name\ntrack_id,,,\n"
-        + "".join(f"{track},Track {track},{licences[track % 3]},Artist {track % 9}\n" for track in tracks),
-        "genres.csv": "genre_id,#tracks,parent,title,top_level\n21,60,0,Hip-Hop,21\n38,60,0,Experimental,38\n",
+        "tracks.csv": _fma_tracks_csv(tracks),
+        "genres.csv": "genre_id,#tracks,parent,title,top_level\n"
+        + "".join(f"{number},60,0,{title},{number}\n" for number, title in _FMA_GENRES.items()),
         "features.csv": "feature,mfcc\nstatistics,mean\nnumber,01\ntrack_id,\n"
         + "".join(f"{track},-{track}.25\n" for track in tracks),
         "echonest.csv": ",echonest\n,audio_features\n,danceability\ntrack_id,\n"
@@ -488,8 +606,11 @@ def _fma_metadata() -> Files:
         "raw_artists.csv": "artist_id,artist_name\n" + "".join(f"{place},Artist {place}\n" for place in range(9)),
         "raw_echonest.csv": ",echonest\ntrack_id,\n" + "".join(f"{track},0.5\n" for track in tracks[:20]),
         "raw_genres.csv": "genre_id,genre_title\n21,Hip-Hop\n38,Experimental\n",
-        "raw_tracks.csv": "track_id,license_url\n"
-        + "".join(f"{track},https://creativecommons.org/licenses/by/4.0/\n" for track in tracks),
+        "raw_tracks.csv": "track_id,album_id,license_title,license_url,track_title\n"
+        + "".join(
+            f"{track},{track % 6},{fma_track(track)['license_title'] or ''},{fma_track(track)['license_url'] or ''},T\n"
+            for track in tracks
+        ),
     }
     files = {name: text.encode() for name, text in tables.items()}
     files["not_found.pickle"] = pickle.dumps({"audio": [99134], "tracks": [108925, 133297]}, protocol=2)
@@ -498,22 +619,38 @@ def _fma_metadata() -> Files:
     return {f"fma_metadata/{name}": content for name, content in files.items()}
 
 
-_LIBRITTS_SPLITS: Final = (
+LIBRITTS_SPLITS: Final = (
     "dev-clean", "dev-other", "test-clean", "test-other", "train-clean-100", "train-clean-360", "train-other-500",
 )  # fmt: skip
 
 
+LIBRITTS_WITHOUT_TEXT: Final = frozenset({"119_219_000001_000000", "319_419_000000_000000"})
+"""Utterances whose texts are missing, as some of the real ones are: neither a line of the table nor files."""
+LIBRITTS_FILES_ALONE: Final = frozenset({"126_226_000000_000000"})
+"""Utterances that have text files, and no line in the table."""
+LIBRITTS_UNKNOWN: Final = 426
+"""A speaker that the table does not have."""
+
+
+def libritts_utterances(split: str) -> Iterable[tuple[str, int, int, int]]:
+    """Yield id, speaker, chapter and number of each utterance of a split."""
+    first = 100 * (LIBRITTS_SPLITS.index(split) + 1)
+    for speaker in (first + 19, first + 26):
+        for place in range(2):
+            yield f"{speaker}_{speaker + 100}_{place:06}_{0:06}", speaker, speaker + 100, place
+
+
 def _libritts() -> list[_Plan]:
-    speakers = {split: [100 * place + 19, 100 * place + 26] for place, split in enumerate(_LIBRITTS_SPLITS, start=1)}
-    listed = "".join(
-        f"{speaker}\t{'FM'[speaker % 2]}\t{split}\tReader {speaker}\n" for split in speakers for speaker in speakers[split]
-    )
+    speakers = {split: sorted({each[1] for each in libritts_utterances(split)}) for split in LIBRITTS_SPLITS}
+    known = [(speaker, split) for split in speakers for speaker in speakers[split] if speaker != LIBRITTS_UNKNOWN]
+    listed = "".join(f"{speaker}\t{'FM'[speaker % 2]}\t{split}\tReader {speaker}\n" for speaker, split in known)
+    table = "".join(f"{speaker:<5}| {'FM'[speaker % 2]} | {split:<17}| 25.03 | Reader {speaker}\n" for speaker, split in known)
     shared = {
         "LICENSE.txt": "Creative Commons Attribution 4.0 International (CC BY 4.0)\n",
         "NOTE.txt": "Miniature of LibriTTS: the layout is real, the sound is generated.\n",
         "README_librispeech.txt": "1. LibriSpeech\n\nThe corpus that this one is derived from.\n",
         "README_libritts.txt": "LibriTTS Corpus\n\nSegments of read speech at 24 kHz.\n",
-        "SPEAKERS.txt": ";ID |SEX|SUBSET|MINUTES|NAME\n",
+        "SPEAKERS.txt": f";ID  |SEX| SUBSET           |MINUTES| NAME\n{table}",
         "CHAPTERS.txt": ";ID |READER|MINUTES|SUBSET|PROJ.|BOOK ID|CH. TITLE|PROJECT TITLE\n",
         "BOOKS.txt": "1 | A Book | An Author\n",
         "eval_sentences10.tsv": "19_198_000000_000000\tThe clerk wrote twelve lines before noon.\n",
@@ -521,10 +658,10 @@ def _libritts() -> list[_Plan]:
     }
     common = {f"LibriTTS/{name}": text.encode() for name, text in shared.items()}
     plans = []
-    for split in _LIBRITTS_SPLITS:
+    for split in LIBRITTS_SPLITS:
         files: Files = dict(common)
         for speaker in speakers[split]:
-            files |= _libritts_chapter(split, speaker, speaker + 100)
+            files |= _libritts_chapter(split, speaker)
         urls = tuple(
             f"{host}/resources/60/{split}.tar.gz"
             for host in ("www.openslr.org", "us.openslr.org", "openslr.elda.org", "openslr.org")
@@ -533,43 +670,89 @@ def _libritts() -> list[_Plan]:
     return plans
 
 
-def _libritts_chapter(split: str, speaker: int, chapter: int) -> Files:
+def _libritts_chapter(split: str, speaker: int) -> Files:
+    chapter = speaker + 100
     folder = f"LibriTTS/{split}/{speaker}/{chapter}"
     files: Files = {}
     transcript = ""
-    for place in range(2):
-        name = f"{speaker}_{chapter}_{place:06}_{0:06}"
-        raw, normalized = _SENTENCES[(speaker + place) % len(_SENTENCES)]
+    for name, reader, _, place in libritts_utterances(split):
+        if reader != speaker:
+            continue
+        raw, normalized = sentence(speaker + place)
         files[f"{folder}/{name}.wav"] = media.wav(24000, 4800, name)
+        if name in LIBRITTS_WITHOUT_TEXT:
+            continue
         files[f"{folder}/{name}.original.txt"] = raw.encode()
         files[f"{folder}/{name}.normalized.txt"] = normalized.encode()
-        transcript += f"{name}\t{raw}\t{normalized}\n"
+        if name not in LIBRITTS_FILES_ALONE:
+            transcript += f"{name}\t{raw}\t{normalized}\n"
     files[f"{folder}/{speaker}_{chapter}.trans.tsv"] = transcript.encode()
     files[f"{folder}/{speaker}_{chapter}.book.tsv"] = f"1\tA Book\t{chapter}\n".encode()
     return files
 
 
+MUSICNET_RECORDINGS: Final = {"train": (1727, 1728, 1729, 1730, 1733, 1734), "test": (1759, 1819)}
+MUSICNET_WITHOUT_LABELS: Final = 1734
+MUSICNET_NOT_LISTED: Final = 1733
+"""A recording that the table does not have."""
+
+
+def musicnet_facts(name: int) -> dict[str, Any]:
+    """Return the line of a recording in the table."""
+    return {
+        "composer": ("Bach", "Beethoven", "Dvořák")[name % 3],
+        "composition": "Serenade in E-flat major, for winds" if name % 2 else "A Sonata",
+        "movement": "1. Allegro",
+        "ensemble": "Solo Piano",
+        "source": "Museopen",
+        "transcriber": "nobody",
+        "catalog_name": f"OP{name % 100}",
+        "seconds": name % 100,
+    }
+
+
+def musicnet_notes(name: int) -> list[dict[str, Any]]:
+    """Return the labels of a recording."""
+    return [
+        {
+            "start_time": place * 1000,
+            "end_time": place * 1000 + 900,
+            "instrument": (1, 41, 74)[place % 3],
+            "note": media.number(f"{name} {place}", 40, 90),
+            "start_beat": place + 0.5,
+            "end_beat": 0.25,
+            "note_value": ("Quarter", "Dotted Eighth")[place % 2],
+        }
+        for place in range(6)
+    ]
+
+
+def musicnet_score(name: int) -> str:
+    """Return the path of a recording's MIDI file."""
+    return f"musicnet_midis/{musicnet_facts(name)['composer']}/{name}_sonata{name % 100}.mid"
+
+
 def _musicnet() -> list[_Plan]:
-    recordings = {"train": (1727, 1728, 1729, 1730, 1733, 1734), "test": (1759, 1819)}
-    composers = ("Bach", "Beethoven", "Schubert")
-    rows, midis = "", {}
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["id", *musicnet_facts(0)])
+    midis: Files = {}
     audio: Files = {}
-    for split, names in recordings.items():
+    for split, names in MUSICNET_RECORDINGS.items():
         for name in names:
             audio[f"musicnet/{split}_data/{name}.wav"] = media.wav(44100, 8820, str(name))
-            labels = "start_time,end_time,instrument,note,start_beat,end_beat,note_value\n"
-            for place in range(6):
-                note = media.number(f"{name} {place}", 40, 90)
-                labels += f"{place * 1000},{place * 1000 + 900},1,{note},{place}.0,{place + 1}.0,Quarter\n"
-            audio[f"musicnet/{split}_labels/{name}.csv"] = labels.encode()
-            composer = composers[name % 3]
-            rows += f"{name},{composer},A Sonata,1st movement,Solo Piano,Museopen,nobody,OP{name % 100},0\n"
-            midis[f"musicnet_midis/{composer}/{name}_sonata{name % 100}.mid"] = media.midi(str(name), 24)
-    heading = "id,composer,composition,movement,ensemble,source,transcriber,catalog_name,seconds\n"
+            if name != MUSICNET_WITHOUT_LABELS:
+                labels = "".join(",".join(map(str, note.values())) + "\n" for note in musicnet_notes(name))
+                heading = ",".join(musicnet_notes(name)[0])
+                audio[f"musicnet/{split}_labels/{name}.csv"] = f"{heading}\n{labels}".encode()
+            facts = musicnet_facts(name)
+            if name != MUSICNET_NOT_LISTED:
+                writer.writerow([name, *facts.values()])
+            midis[musicnet_score(name)] = media.midi(str(name), 24)
     content: tuple[tuple[str, Format, Files], ...] = (
         ("musicnet.tar.gz", "tar.gz", audio),
         ("musicnet_midis.tar.gz", "tar.gz", midis),
-        ("musicnet_metadata.csv", "none", {"musicnet_metadata.csv": (heading + rows).encode()}),
+        ("musicnet_metadata.csv", "none", {"musicnet_metadata.csv": table.getvalue().encode()}),
     )
     record = "5120004/files"
     return [
@@ -583,16 +766,44 @@ def _musicnet() -> list[_Plan]:
     ]
 
 
+LAKH_BROKEN: Final = b"<html>not found</html>\n"
+"""Some thousands of the real files are no MIDI files."""
+
+
+def lakh_songs() -> Files:
+    """Return the songs of the full collection by their MD5, in the order in which they were made."""
+    songs = [*(media.midi(f"song {place}", 30 + place) for place in range(48)), LAKH_BROKEN]
+    return {hashlib.md5(song, usedforsecurity=False).hexdigest(): song for song in songs}
+
+
+def lakh_paths() -> dict[str, list[str]]:
+    """Return the names under which each song was found; of the last but one nothing is known."""
+    digests = list(lakh_songs())
+    return {
+        digest: [f"{digest[0]}/Señor {place % 5}/Song {place}.mid", f"m/Other/{place}.mid"][: 1 + place % 2]
+        for place, digest in enumerate(digests)
+        if place != len(digests) - 2
+    }
+
+
+def lakh_matches() -> dict[str, list[dict[str, Any]]]:
+    """Return the songs of the Million Song Dataset that each file matches, with the scores."""
+    return {
+        digest: [{"track_id": f"TR{'ABCDEFGHIJKL'[place] * 3}{place:04}128F{place:05}", "score": 0.5 + place / 64}]
+        for place, digest in enumerate(list(lakh_songs())[:12])
+    }
+
+
 def _lakh() -> list[_Plan]:
-    songs = [media.midi(f"song {place}", 30 + place) for place in range(48)]
-    named = {hashlib.md5(song, usedforsecurity=False).hexdigest(): song for song in songs}
+    named = lakh_songs()
+    songs = list(named.values())
     matched = {}
     scores: dict[str, dict[str, float]] = {}
-    for place, (digest, song) in enumerate(list(named.items())[:12]):
-        track = f"TR{'ABCDEFGHIJKL'[place] * 3}{place:04}128F{place:05}"
+    for digest, ((match,), song) in zip(lakh_matches(), zip(lakh_matches().values(), songs, strict=False), strict=False):
+        track = match["track_id"]
         matched[f"{track[2]}/{track[3]}/{track[4]}/{track}/{digest}.mid"] = song
-        scores[track] = {digest: 0.5 + place / 64}
-    paths = {digest: [f"{digest[0]}/Artist {place % 5}/Song {place}.mid"] for place, digest in enumerate(named)}
+        scores[track] = {digest: match["score"]}
+    paths = lakh_paths()
     clean = {
         f"{artist}/Song {place}.mid": songs[place]
         for place, artist in enumerate(("AC-DC", "Björk", "Earth, Wind & Fire", "Señor Coconut", "'Til Tuesday"))

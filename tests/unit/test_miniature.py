@@ -16,13 +16,13 @@ import pytest
 import yaml
 
 from provisioner.catalog.parse import parse_catalog
-from tests.support import miniature
+from tests.support import media, miniature
 
 if TYPE_CHECKING:
     from tests.support.miniature import Collection
 
 REAL = Path(__file__).parents[2] / "config" / "catalog.yaml"
-TREES = "8b7daf5a7d1b"
+TREES = "ec13bf69f64d"
 """Beginning of the digest over all trees. Trees do not depend on a compressor, so it holds for every machine."""
 
 
@@ -161,7 +161,9 @@ class TestContent:
         for path in collection.trees.rglob("*"):
             if path.suffix in starts:
                 seen.add(path.suffix)
-                assert path.read_bytes().startswith(starts[path.suffix]), path
+                content = path.read_bytes()
+                # What is broken in the real ones is broken here.
+                assert content in {miniature.LAKH_BROKEN, media.ID3_TAG} or content.startswith(starts[path.suffix]), path
         assert seen == set(starts)
 
     def test_nsynth(self, collection: Collection) -> None:

@@ -1,0 +1,187 @@
+"""FMA: ``tracks.csv`` has three lines of headings; ``raw_tracks.csv`` has the URL of each track's licence."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.indexing.model import INTEGER, TEXT, TEXTS, Column, Problem, Reader, ReaderError, Row, label
+from provisioner.indexing.tables import csv_records, csv_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from provisioner.indexing.model import Found
+
+_TABLES: Final = "fma_metadata"
+_TRACKS: Final = f"{_TABLES}/tracks.csv"
+_SUBSETS: Final = {
+    "fma_small": ("small",),
+    "fma_medium": ("small", "medium"),
+    "fma_large": ("small", "medium", "large"),
+    "fma_full": ("small", "medium", "large"),
+}
+_COLUMNS: Final = {
+    ("track", "title"): "title",
+    ("artist", "name"): "artist",
+    ("artist", "id"): "artist_id",
+    ("album", "title"): "album",
+    ("album", "id"): "album_id",
+    ("track", "genre_top"): "genre",
+    ("track", "license"): "license_title",
+    ("track", "duration"): "track_duration",
+    ("track", "listens"): "listens",
+    ("track", "language_code"): "language",
+    ("track", "date_created"): "date_created",
+    ("set", "subset"): "subset",
+}
+"""Headings of the first two lines, with the columns that they become."""
+_INTEGERS: Final = ("artist_id", "album_id", "listens", "track_duration")
+_GENRES: Final = ("track", "genres")
+_SPLIT: Final = ("set", "split")
+_URL: Final = re.compile(
+    r"creativecommons\.org/(?:licenses/by((?:-(?:nc|nd|sa))*)|publicdomain/(zero|mark))(?:/|$)", re.IGNORECASE
+)
+_TERMS: Final = ("NC", "ND", "SA")
+_PUBLIC: Final = {"zero": "CC0", "mark": "PDM"}
+
+
+def _tops(tree: Path) -> list[str]:
+    return [top for top in _SUBSETS if (tree / top).is_dir()]
+
+
+def _recognizes(tree: Path) -> bool:
+    return (tree / _TRACKS).is_file() and bool(_tops(tree))
+
+
+def _read(tree: Path) -> Iterator[Found]:
+    genres = _genres(tree)
+    urls = _license_urls(tree)
+    for top in _tops(tree):
+        for one in _tracks(tree, genres):
+            if isinstance(one, Problem):
+                yield one
+                continue
+            track, split, values = one
+            if values["subset"] in _SUBSETS[top]:
+                url = urls.get(track)
+                values |= {"license": license_id(url, values["license_title"]), "license_url": url}
+                yield Row(split, f"{top}/{track // 1000:03}/{track:06}.mp3", values)
+
+
+def _tracks(tree: Path, genres: Mapping[int, str]) -> Iterator[tuple[int, str, dict[str, Any]] | Problem]:
+    """Yield number, split and facts of each track."""
+    rows = csv_rows(tree, _TRACKS)
+    upper, lower, _ = next(rows, []), next(rows, []), next(rows, [])
+    if len(upper) != len(lower):
+        raise ReaderError(f"{_TRACKS} has not the headings of FMA")
+    places = {pair: place for place, pair in enumerate(zip(upper, lower, strict=True))}
+    if _SPLIT not in places or ("set", "subset") not in places:
+        raise ReaderError(f"{_TRACKS} has not the headings of FMA")
+    for number, row in enumerate(rows, 4):
+        if len(row) != len(upper) or not row[0].isdecimal():
+            yield Problem(f"{_TRACKS}:{number}", f"no track, or not {len(upper)} fields")
+            continue
+        values: dict[str, Any] = {"id": int(row[0])}
+        for pair, column in _COLUMNS.items():
+            values[column] = row[places[pair]].strip() or None if pair in places else None
+        for column in _INTEGERS:
+            values[column] = _integer(values[column])
+        numbers = _numbers(row[places[_GENRES]]) if _GENRES in places else None
+        values["genres"] = None if numbers is None else [genres.get(each, str(each)) for each in numbers]
+        yield values["id"], row[places[_SPLIT]].strip() or "training", values
+
+
+def _genres(tree: Path) -> dict[int, str]:
+    name = f"{_TABLES}/genres.csv"
+    if not (tree / name).is_file():
+        return {}
+    found = {}
+    for record in csv_records(tree, name):
+        if not isinstance(record, Problem) and (number := _integer(record.get("genre_id"))) is not None:
+            found[number] = record.get("title", "")
+    return found
+
+
+def _license_urls(tree: Path) -> dict[int, str]:
+    """Return the URL of each track's licence; there are few different ones, and one object for each."""
+    name = f"{_TABLES}/raw_tracks.csv"
+    if not (tree / name).is_file():
+        return {}
+    found: dict[int, str] = {}
+    known: dict[str, str] = {}
+    for record in csv_records(tree, name):
+        if isinstance(record, Problem):
+            continue
+        number, url = _integer(record.get("track_id")), record.get("license_url", "").strip()
+        if number is not None and url:
+            found[number] = known.setdefault(url, url)
+    return found
+
+
+def license_id(url: str | None, title: str | None) -> str | None:
+    """Return a licence without its version: ``CC-BY-NC-SA``, ``CC0``, ``PDM``; ``None``: another one, or unknown.
+
+    The URL counts, and the title where there is no URL. What is not certainly one of these has no name here, so that a
+    condition on names leaves it out.
+    """
+    if url:
+        match = _URL.search(url)
+        if match is None:
+            return None
+        if match[2]:
+            return _PUBLIC[match[2].lower()]
+        named = match[1].upper().split("-")
+        return "-".join(("CC-BY", *(term for term in _TERMS if term in named)))
+    words = re.sub(r"[^a-z0-9]+", "", (title or "").lower())
+    if words.startswith("cc0"):
+        return "CC0"
+    if words.startswith("publicdomainmark"):
+        return "PDM"
+    if not words.removeprefix("creativecommons").startswith("attribution"):
+        return None
+    written = {"NC": "noncommercial", "ND": "noderiv", "SA": "sharealike"}
+    return "-".join(("CC-BY", *(term for term in _TERMS if written[term] in words)))
+
+
+def _integer(text: str | None) -> int | None:
+    try:
+        return int(float(text)) if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _numbers(text: str) -> list[int] | None:
+    """Return a list such as ``[21, 38]``; ``None``: it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, list) and all(type(each) is int for each in found) else None
+
+
+READER: Final = Reader(
+    "audio",
+    (
+        Column("id", INTEGER, "number of the track"),
+        Column("title", TEXT, "title of the track"),
+        Column("artist", TEXT, "name of the artist"),
+        Column("artist_id", INTEGER, "number of the artist"),
+        Column("album", TEXT, "title of the album"),
+        Column("album_id", INTEGER, "number of the album"),
+        Column("genre", label(), "the top genre; null where there are several"),
+        Column("genres", TEXTS, "all genres of the track"),
+        Column("license", TEXT, "CC-BY, CC-BY-SA, CC-BY-NC, CC-BY-ND, CC-BY-NC-SA, CC-BY-NC-ND, CC0 or PDM; null: another one"),
+        Column("license_title", TEXT, "the licence, as tracks.csv has it"),
+        Column("license_url", TEXT, "the licence, as raw_tracks.csv has it"),
+        Column("track_duration", INTEGER, "seconds of the whole track, of which the file is a part"),
+        Column("listens", INTEGER, "how often it was listened to"),
+        Column("language", TEXT, "language code"),
+        Column("date_created", TEXT, "when it was added to the archive"),
+        Column("subset", TEXT, "small, medium or large"),
+    ),
+    _recognizes,
+    _read,
+)

@@ -1,0 +1,128 @@
+"""URMP: a directory for each piece, with the mix, each part by itself, and for each part its notes and frequencies."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.indexing.model import INTEGER, NUMBERS, TEXT, TEXTS, Column, Problem, Reader, ReaderError, Row, records
+from provisioner.indexing.tables import lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from provisioner.indexing.model import Found
+
+_INSTRUMENTS: Final = {
+    "vn": "violin", "va": "viola", "vc": "cello", "db": "double bass", "fl": "flute", "ob": "oboe", "cl": "clarinet",
+    "sax": "saxophone", "bn": "bassoon", "tpt": "trumpet", "hn": "horn", "tbn": "trombone", "tba": "tuba",
+}  # fmt: skip
+_PIECE: Final = re.compile(r"(\d+_[^_]+)((?:_[a-z]+)+)")
+"""Such as ``01_Jupiter_vn_vc``: number and title, and the instrument of each part."""
+_PART: Final = re.compile(r"(AuSep|F0s|Notes)_(\d+)_.*\.(?:wav|txt)")
+
+
+def _pieces(tree: Path) -> list[tuple[str, re.Match[str]]]:
+    # Some copies have a directory around them.
+    tops = [top for top in ("", "Dataset/") if (tree / top).is_dir()]
+    found = [(f"{top}{name}", match) for top in tops for name in os.listdir(tree / top) if (match := _PIECE.fullmatch(name))]
+    return sorted((name, match) for name, match in found if (tree / name).is_dir())
+
+
+def _recognizes(tree: Path) -> bool:
+    return any(
+        name.startswith(("AuSep_", "AuMix_", "Notes_", "Vid_"))
+        for piece, _ in _pieces(tree)[:1]
+        for name in os.listdir(tree / piece)
+    )
+
+
+def _read(tree: Path) -> Iterator[Found]:
+    for piece, match in _pieces(tree):
+        names = sorted(os.listdir(tree / piece))
+        codes = match[2].strip("_").split("_")
+        instruments = [_INSTRUMENTS.get(code, code) for code in codes]
+        common: dict[str, Any] = {"piece": match[1], "instruments": instruments}
+        for kind, column in (("Sco", "score"), ("Vid", "video")):
+            suffix = ".mid" if kind == "Sco" else ".mp4"
+            file = next((name for name in names if name.startswith(f"{kind}_") and name.endswith(suffix)), None)
+            common[column] = f"{piece}/{file}" if file else None
+        yield from _parts(tree, piece, names, codes, common)
+        for name in names:
+            if name.startswith("AuMix_") and name.endswith(".wav"):
+                yield Row("mix", f"{piece}/{name}", common)
+
+
+def _parts(tree: Path, piece: str, names: list[str], codes: list[str], common: dict[str, Any]) -> Iterator[Found]:
+    """Yield the rows of a piece's parts; the instrument is that of the directory, since names of files are wrong in one piece."""
+    files: dict[int, dict[str, str]] = {}
+    for name in names:
+        if part := _PART.fullmatch(name):
+            files.setdefault(int(part[2]), {})[part[1]] = f"{piece}/{name}"
+    if not any("AuSep" in kinds for kinds in files.values()):
+        return  # the split with the tracks was not asked for
+    for number, kinds in sorted(files.items()):
+        if "AuSep" not in kinds:
+            yield Problem(next(iter(kinds.values())), "its audio is missing")
+            continue
+        values = common | {"part": number}
+        if 1 <= number <= len(codes):
+            values["instrument"] = _INSTRUMENTS.get(codes[number - 1], codes[number - 1])
+        for kind in ("Notes", "F0s"):
+            if kind not in kinds:
+                yield Problem(kinds["AuSep"], f"{kind} are missing")
+                continue
+            try:
+                table = _numbers(tree, kinds[kind], 3 if kind == "Notes" else 2)
+            except ReaderError as error:
+                yield Problem(kinds[kind], str(error))
+                continue
+            if kind == "Notes":
+                values["notes"] = [{"onset": onset, "frequency": tone, "duration": length} for onset, tone, length in table]
+            else:
+                values["f0_times"], values["f0"] = [row[0] for row in table], [row[1] for row in table]
+        yield Row("tracks", kinds["AuSep"], values)
+
+
+def _numbers(tree: Path, name: str, width: int) -> list[list[float]]:
+    """Return a table of numbers.
+
+    Raises:
+        ReaderError: the file cannot be read, or is no such table.
+    """
+    table = []
+    for number, line in lines(tree, name):
+        if not line.strip():
+            continue
+        try:
+            row = [float(field) for field in line.split()]
+        except ValueError:
+            row = []
+        if len(row) != width:
+            raise ReaderError(f"line {number} has not {width} numbers")
+        table.append(row)
+    return table
+
+
+READER: Final = Reader(
+    "audio",
+    (
+        Column("piece", TEXT, "number and title, such as 01_Jupiter"),
+        Column("instruments", TEXTS, "the instruments of the piece, in the order of its parts"),
+        Column("part", INTEGER, "number of the part, from 1; null for the mix"),
+        Column("instrument", TEXT, "the instrument of the part; null for the mix"),
+        Column(
+            "notes",
+            records(onset="float64", frequency="float64", duration="float64"),
+            "notes of the part: seconds, hertz, seconds; null for the mix",
+        ),
+        Column("f0_times", NUMBERS, "seconds of the frames of f0; null for the mix"),
+        Column("f0", NUMBERS, "fundamental frequency in hertz, frame by frame, 0 where there is none; null for the mix"),
+        Column("score", TEXT, "the MIDI file of the score, by its path in the data set"),
+        Column("video", TEXT, "the video, by its path in the data set"),
+    ),
+    _recognizes,
+    _read,
+)
