@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from provisioner.indexing.media import BrokenMediaError, audio_facts, check_midi
 from provisioner.indexing.model import Problem, Row
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from provisioner.indexing.model import Medium
+
+# Made once: `json.dumps` would make an encoder for each row.
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Place(NamedTuple):
@@ -58,7 +61,7 @@ def render(batch: Batch) -> Lines:
     for row in batch.rows:
         try:
             record = _record(batch, row, found)
-            line = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            line = _encode(record).encode()
         except FileNotFoundError:
             found.problems.append(Problem(row.file, "missing"))
         except OSError as error:
