@@ -8,6 +8,7 @@ raise its errors.
 ::
 
     ProvisionerError
+    ├── OutdatedError              3
     ├── UsageError                64
     ├── IntegrityError            65  DigestMismatchError, SizeMismatchError, UnexpectedContentError,
     │                             UnsafeArchiveError, BrokenArchiveError, DamagedTreeError
@@ -53,6 +54,14 @@ class ProvisionerError(Exception):
     def as_record(self) -> dict[str, str]:
         """Return the form in which status file, termination log and ``--json`` carry an error."""
         return {"reference": self.reference, "message": self.message, "hint": self.hint}
+
+
+class OutdatedError(ProvisionerError):
+    """A data set has a newer version upstream, and that was asked for (``outdated --check``)."""
+
+    reference = "outdated"
+    exit_code = 3
+    meaning = "`outdated --check`: a newer version exists upstream"
 
 
 class UsageError(ProvisionerError):

@@ -100,6 +100,8 @@ class HubSource:
     repo_type: RepoType = "dataset"
     parts: tuple[str, ...] = ()
     """Names of the parts of its card that it is reduced to; empty: all of it."""
+    commit: str = ""
+    """The commit that the revision is taken for, no part of its identity; empty: the one that the Hub says."""
 
     @property
     def kind(self) -> str:
@@ -154,6 +156,10 @@ class HubSource:
     def pinned(self, pin: str) -> HubSource:
         """Return the source at the commit ``pin``."""
         return replace(self, revision=pin)
+
+    def held_at(self, pin: str) -> HubSource:
+        """Return the source at the commit ``pin``, under the revision as it is written."""
+        return replace(self, commit=pin)
 
     def as_entry(self) -> dict[str, Any]:
         """Return the source as it is written in a catalog."""

@@ -73,6 +73,10 @@ class Source(Protocol):
         """Return the source at the state that ``pin`` names; itself where it has no other state."""
         ...
 
+    def held_at(self, pin: str) -> Self:
+        """Return the source at the state that ``pin`` names, with the same identity; itself where it has no other state."""
+        ...
+
     def as_entry(self) -> dict[str, Any]:
         """Return the source as it is written under ``sources:`` in a catalog."""
         ...

@@ -148,6 +148,10 @@ class UrlSource:
         """Return the source itself: its digests do not change."""
         return self
 
+    def held_at(self, pin: str) -> UrlSource:  # noqa: ARG002 - a server has one state only
+        """Return the source itself."""
+        return self
+
     def as_entry(self) -> dict[str, Any]:
         """Return the source as it is written in a catalog."""
         return {"kind": "url", "files": [file.as_entry() for file in self.files]}

@@ -15,6 +15,7 @@ from provisioner.errors import (
     AppNotFoundError,
     IntegrityError,
     NotFoundError,
+    OutdatedError,
     RemoteRefusedError,
     TryAgainError,
     VolumeError,
@@ -129,6 +130,12 @@ _ALL: Final = (
         "'remove ID or REF ... [--dry-run]': remove data sets from the volume",
         (NotFoundError, *_VOLUME),
         graceful=True,
+    ),
+    Command(
+        "outdated",
+        "'outdated [--check] [ID or REF ...]': ask the sources of what is published whether they have changed since",
+        (OutdatedError, *_HUB, VolumeError),
+        "every source was asked, whatever it said; with --check: nothing is outdated",
     ),
     Command("gc", "'gc [--dry-run]': remove superseded versions and leftovers", _VOLUME, graceful=True),
     Command(

@@ -38,12 +38,13 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.digest import Digest
+    from provisioner.catalog.file_state import FileState
     from provisioner.catalog.size import Size
     from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.reuse import Damage
     from provisioner.engine.staged_tree import Part
-    from provisioner.planning.model import Receipt, Step
+    from provisioner.planning.model import Inventory, Receipt, Step
     from provisioner.remote.resolved import Resolved
     from provisioner.remote.sources import Sources
     from provisioner.remote.transfers import Transfers
@@ -108,6 +109,9 @@ class DataSetBuilder:
             limits=limits,
         )
         self._completed = CompletedTree(recipe, store, self._tree.path, damage=damage, check_size=limits.check_tree)
+        self._transfers = transfers
+        self._origins: dict[str, FileState] = {}
+        """What servers said of files behind URLs, by the artifacts' keys."""
         self.fetched: tuple[str, ...] = ()
         """Names of the artifacts that were not to be had on this machine."""
 
@@ -134,7 +138,9 @@ class DataSetBuilder:
                 self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)
                 parts = self._collect_parts(resolved)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
-                return self._completed.publish(resolved, parts, now, obsolete_blobs=self._limits.obsolete_keys())
+                return self._completed.publish(
+                    resolved, parts, now, origins=self._origins, obsolete_blobs=self._limits.obsolete_keys()
+                )
             except (*TRY_NEXT_AFTER, ConfigurationError) as error:
                 if self._cancellation.reason is not None:
                     raise
@@ -174,6 +180,7 @@ class DataSetBuilder:
         needed = deque(NeededFile.found(tuple(artifacts), find(artifacts[0])) for artifacts in missing.values())
         missing.clear()
         self.fetched = tuple(file.artifact.name for file in needed if file.local_copy is None)
+        asked = [file.artifact for file in needed if file.local_copy is None and file.artifact.urls]
         with contextlib.closing(self._files):
             self._fetcher.fetch_all(_taken_from(needed), parts)
         if pointers := self._fetcher.pointers:
@@ -183,6 +190,8 @@ class DataSetBuilder:
                 min(pointers),
                 f", and so are {len(pointers) - 1:,} more files" if len(pointers) > 1 else "",
             )
+        self._origins = _recorded_origins(resolved.artifacts, inventory)
+        self._origins |= {artifact.key: state for artifact in asked if (state := self._transfers.delivered(artifact))}
         # The claims are as large as the manifest, and publishing needs memory of its own.
         self._claims.clear()
         return parts
@@ -216,6 +225,13 @@ def _taken_from(files: deque[NeededFile]) -> Iterator[NeededFile]:
     """Yield files, of which none is kept here: their parts of the tree take memory instead."""
     while files:
         yield files.popleft()
+
+
+def _recorded_origins(artifacts: Sequence[Artifact], inventory: Inventory) -> dict[str, FileState]:
+    """Return what servers said of files behind URLs that versions on the volume have, by the artifacts' keys."""
+    wanted = {artifact.key for artifact in artifacts if artifact.urls and artifact.digest is not None}
+    receipts = inventory.receipts.values()
+    return {key: state for receipt in receipts for key, state in receipt.origins.items() if key in wanted}
 
 
 def _total_size(artifacts: Sequence[Artifact]) -> Size | None:

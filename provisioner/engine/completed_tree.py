@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.file_state import FileState
     from provisioner.catalog.hub_source import Repository
     from provisioner.engine.reuse import Damage
     from provisioner.engine.staged_tree import Part
@@ -51,7 +52,13 @@ class CompletedTree:
         self._damage = damage
 
     def publish(
-        self, resolved: Resolved, parts: MutableMapping[str, Part], now: Callable[[], str], *, obsolete_blobs: Collection[str]
+        self,
+        resolved: Resolved,
+        parts: MutableMapping[str, Part],
+        now: Callable[[], str],
+        *,
+        origins: Mapping[str, FileState],
+        obsolete_blobs: Collection[str],
     ) -> Receipt:
         """Check the tree against its manifest, publish it, and write the receipt.
 
@@ -59,6 +66,7 @@ class CompletedTree:
             resolved: the source that the parts are from.
             parts: what each artifact put into the tree, by content id; emptied, since publishing needs memory of its own.
             now: returns the time for the receipt, ISO 8601.
+            origins: what servers said of files, by the artifacts' keys.
             obsolete_blobs: keys of staged files that are not needed any more.
 
         Raises:
@@ -98,18 +106,20 @@ class CompletedTree:
             content_ids=_noted_artifacts(resolved.artifacts, parts),
             entry=dataset.facts,
             repository=self._repository(resolved),
+            recipe=self._recipe.base,
+            origins=origins if len(resolved.artifacts) <= MAX_NOTED_FILES else {},
         )
         parts.clear()
         # Before the tree is synced, so that files which are removed are not written out first.
         self._store.cleaner.clear_blobs(obsolete_blobs)
         # A source that failed half-way, or a run with another catalog, may have left other names in the tree: they are removed.
         switch = self._damage is None or self._damage.is_published
-        origins = {
+        names = {
             artifact.content_id: (artifact.name.rpartition("/")[2], artifact.into.count("/") + 1 if artifact.into else 0)
             for artifact in resolved.artifacts
             if artifact.unpack != "none"
         }
-        self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True, origins=origins)
+        self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True, origins=names)
         self._store.cleaner.clear_staging(dataset.id)
         return receipt
 

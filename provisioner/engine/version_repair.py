@@ -190,7 +190,7 @@ class VersionRepairer:
         if receipt is not None and receipt.entry is not None:
             # Each version has its own reference; that of the request may hold what no receipt does, such as a signed URL.
             recorded = recorded_entry(receipt.entry, dataset, self._session.settings.hf_endpoint)
-            is_asked = described is not None and make_recipe(described).version == version
+            is_asked = described is not None and make_recipe(described).version == receipt.asked
             described = described if is_asked else recorded
         if described is None:
             return None
@@ -201,8 +201,8 @@ class VersionRepairer:
         for layout, splits in choices:
             with contextlib.suppress(ConfigurationError, NotFoundError):
                 recipe = make_recipe(described, layout=layout, splits=splits)
-                if recipe.version == version:
-                    return recipe
+                if version in {recipe.version, receipt.version if receipt and receipt.asked == recipe.version else ""}:
+                    return recipe.as_version(version)
         return None
 
     def _plan_step(self, recipe: Recipe, receipt: Receipt | None, wrong: frozenset[str]) -> Step:

@@ -10,12 +10,14 @@ from provisioner.catalog.size import total
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.catalog.file_state import FileState
     from provisioner.catalog.hub_source import Repository
     from provisioner.catalog.license import Policy
     from provisioner.catalog.model import EntryFacts
     from provisioner.catalog.size import Size
     from provisioner.errors import ProvisionerError
     from provisioner.planning.recipe import Recipe
+    from provisioner.planning.upstream import Newer
 
 Retention = Literal["at_once", "one_by_one", "streamed"]
 """How long archives stay on the volume. ``at_once``: all of them until the data set is published; after a kill little is
@@ -59,6 +61,15 @@ class Receipt:
 
     repository: Repository | None = None
     """The repository that was published as it is; ``None``: it is no repository, or something of it was unpacked."""
+    recipe: str = ""
+    """The version of the recipe that it satisfies, where it is a later state of the same source; empty: its own version."""
+    origins: Mapping[str, FileState] = field(default_factory=dict)
+    """What the servers said of files behind URLs when they were fetched, by the artifacts' keys, as far as that is known."""
+
+    @property
+    def asked(self) -> str:
+        """The version of the recipe that it satisfies."""
+        return self.recipe or self.version
 
     @property
     def label(self) -> str:
@@ -96,6 +107,27 @@ class Inventory:
         """Bytes of all trees with a receipt."""
         return sum(receipt.size for receipt in self.receipts.values())
 
+    def satisfying(self, dataset: str, recipe: str, pin: str = "") -> Receipt | None:
+        """Return the receipt that satisfies a recipe: of the published version if that does, else the one published last.
+
+        Args:
+            dataset: its id.
+            recipe: the version of the recipe as it was asked for.
+            pin: what the source must have been; empty: anything.
+        """
+        found = [
+            receipt
+            for (name, _), receipt in self.receipts.items()
+            if name == dataset and receipt.asked == recipe and pin in {"", receipt.pin}
+        ]
+        current = self.published.get(dataset)
+        return max(found, key=lambda receipt: (receipt.version == current, receipt.published_at), default=None)
+
+    def previous(self, dataset: str, version: str) -> Receipt | None:
+        """Return the receipt of what was published before a version, if it is still there: it can be switched to."""
+        others = [receipt for (name, other), receipt in self.receipts.items() if name == dataset and other != version]
+        return max(others, key=lambda receipt: receipt.published_at, default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -106,6 +138,8 @@ class Request:
     """Id and splits of each data set asked for by name; if there are any, ``phase`` is ignored."""
     layouts: Mapping[str, str] = field(default_factory=dict)
     """Layouts chosen instead of the data sets' own."""
+    newer: Mapping[str, Newer] = field(default_factory=dict)
+    """By id, the newer states of published data sets that are to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +186,8 @@ class Step:
     """Bytes of the download that an earlier run left in staging."""
     beside: int = 0
     """How many of the steps directly before this one may be unfinished when it begins: there is space for all of them."""
+    fallback: Receipt | None = None
+    """The published version that a newer state of the same source is to replace: it stays if that cannot be had."""
 
     @property
     def to_fetch(self) -> Size | None:

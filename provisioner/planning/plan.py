@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.model import Catalog, Phase
     from provisioner.planning.capacity import FreeSpace, Need
+    from provisioner.planning.model import Receipt
     from provisioner.planning.recipe import Recipe
+    from provisioner.planning.upstream import Newer
 
 HERE: Final = "is here"
 """Why a data set is kept of which there is nothing else to say."""
@@ -63,7 +65,7 @@ def phase_peak(catalog: Catalog, phase: str) -> int:
 
 def _plan_phase(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
     phase = catalog.phases[wanted.phase] if wanted.phase and not wanted.datasets else None
-    recipes = _wanted_recipes(wanted, catalog, phase)
+    recipes = _wanted_recipes(wanted, catalog, phase, inventory)
     by_name = bool(wanted.datasets)
     ordered = sorted(recipes, key=lambda recipe: -_priority(recipe, rules))
 
@@ -81,10 +83,18 @@ def _plan_phase(wanted: Request, catalog: Catalog, inventory: Inventory, rules: 
     )
 
 
-def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None) -> list[Recipe]:
+def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inventory: Inventory) -> list[Recipe]:
     """Return the recipes for what was asked for, in the order of the request or of the phase."""
     asked = wanted.datasets or tuple((name, ()) for name in (phase.datasets if phase else ()))
-    return [make_recipe(catalog.datasets[name], layout=wanted.layouts.get(name), splits=splits) for name, splits in asked]
+    recipes = [make_recipe(catalog.datasets[name], layout=wanted.layouts.get(name), splits=splits) for name, splits in asked]
+    return [_at_state(recipe, inventory, wanted.newer.get(recipe.dataset.id)) for recipe in recipes]
+
+
+def _at_state(recipe: Recipe, inventory: Inventory, newer: Newer | None) -> Recipe:
+    """Return a recipe for the state of its source that is wanted: a newer one, or the one that the volume has."""
+    held = inventory.satisfying(recipe.dataset.id, recipe.version, newer.pin if newer else "")
+    wanted = recipe.moved(newer) if newer else recipe
+    return wanted.as_version(held.version) if held else wanted
 
 
 def _priority(recipe: Recipe, rules: Rules) -> int:
@@ -148,11 +158,12 @@ def _plan_steps(
     added = peak = 0
     unfinished: list[Footprint] = []
     for recipe in recipes:
-        step = _decide(recipe, inventory, rules, by_name=by_name)
+        fallback = _fallback(recipe, inventory)
+        step = _or_kept(_decide(recipe, inventory, rules, by_name=by_name), fallback)
         if step.action == "fetch":
             need = need_of(recipe, present)
             free = free_space(inventory, rules, evicted_bytes, added)
-            step = _with_retention(step, need, free, by_name=by_name)
+            step = _or_kept(_with_retention(step, need, free, by_name=by_name), fallback)
             if step.action == "fetch":
                 footprint = Footprint(free.peak_on_volume(need, step.peak_bytes), step.peak_bytes, need.tree_bytes, need.reserve)
                 # Without all archives in staging, a kill of several at once would cost more than one of one.
@@ -164,13 +175,29 @@ def _plan_steps(
                 added += need.tree_bytes
                 unfinished = [*unfinished, footprint] if fits_beside else []
                 present |= recipe.content_ids
-            else:
+            elif step.action != "keep":
                 too_large.append(step)
         elif step.writes:
             unfinished = []
         steps.append(step)
     available = free_space(inventory, rules, evicted_bytes)
     return Plan(None, tuple(steps), evict=evict, peak_bytes=peak, shortfall=_shortfall(steps, too_large, available, rules))
+
+
+def _fallback(recipe: Recipe, inventory: Inventory) -> Receipt | None:
+    """Return the receipt of the published version, if that is another state of what is wanted."""
+    held = inventory.receipts.get((recipe.dataset.id, inventory.published.get(recipe.dataset.id, "")))
+    return held if held is not None and held.asked == recipe.asked and held.version != recipe.version else None
+
+
+def _or_kept(step: Step, fallback: Receipt | None) -> Step:
+    """Return a step that replaces a published version; one that keeps it, if the newer one may not or cannot be had."""
+    if fallback is None or step.action in {"keep", "link"}:
+        return step
+    if step.writes:
+        return replace(step, fallback=fallback)
+    recipe, why = step.recipe.as_version(fallback.version), f"is here; the newer version is not taken: {step.why}"
+    return Step(recipe, "keep", step.priority, why, unpacked=Size(fallback.size))
 
 
 def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool) -> Step:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.document import nearest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.model import DataSet
     from provisioner.catalog.source import Source
+    from provisioner.planning.upstream import Newer
 
 VERSION_DIGITS: Final = 16
 """Hexadecimal digits of a version; 64 bits rule out chance for the few versions of one data set."""
@@ -36,6 +37,23 @@ class Recipe:
     sources: tuple[Source, ...]
     """The sources of that layout, reduced to the splits, in the order in which they are tried."""
     version: str
+    base: str = ""
+    """The version of the recipe as it was asked for, where ``version`` is another state of its source; empty: the same."""
+
+    @property
+    def asked(self) -> str:
+        """The version of the recipe as it was asked for."""
+        return self.base or self.version
+
+    def as_version(self, version: str) -> Recipe:
+        """Return the recipe for a version on the volume that satisfies it."""
+        return self if version == self.version else replace(self, version=version, base=self.asked)
+
+    def moved(self, newer: Newer) -> Recipe:
+        """Return the recipe for a newer state of its source: a version of its own, which satisfies this recipe too."""
+        text = f"{self.asked}@{newer.pin}"
+        version = hashlib.sha256(text.encode()).hexdigest()[:VERSION_DIGITS]
+        return replace(self, dataset=newer.dataset, sources=(newer.source,), version=version, base=self.asked)
 
     @property
     def label(self) -> str:

@@ -155,7 +155,7 @@ def _entry(reference: Reference, dataset: str, inventory: Inventory, learnt: Lea
     if isinstance(found, EntryFacts):
         return entry_of(reference, dataset, found)
     plain = entry_of(reference, dataset, problem=found)
-    receipt = inventory.receipts.get((dataset, make_recipe(plain).version))
+    receipt = inventory.satisfying(dataset, make_recipe(plain).version)
     return entry_of(reference, dataset, receipt.entry, found) if receipt and receipt.entry else plain
 
 

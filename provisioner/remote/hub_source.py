@@ -12,6 +12,7 @@ from provisioner.catalog.hub_source import REPOSITORY_WORDS, Repository
 from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.weights import weights_note
 from provisioner.errors import AccessDeniedError, NotFoundError, ProvisionerError
+from provisioner.planning.upstream import News
 from provisioner.remote.hub.errors import NoSuchRevisionError
 from provisioner.remote.hub.listing import check_selected
 from provisioner.remote.resolved import Resolved
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.card_parts import CardPart
     from provisioner.catalog.hub_source import HubSource, RepoType
     from provisioner.catalog.references import Reference
+    from provisioner.planning.model import Receipt
     from provisioner.remote.hub.client import HubClient, RepositoryInfo
 
 _ALIKE: Final = 0.6
@@ -39,10 +41,30 @@ def resolve_hub_source(hub_client: Callable[[], HubClient], source: HubSource) -
         ProvisionerError: the Hub refused or kept failing, or the repository does not hold what the source names.
     """
     hub = hub_client()
+    revision = source.commit or source.revision
     if source.parts:
-        info = hub.info(source.repo, source.revision, source.repo_type)
+        info = hub.info(source.repo, revision, source.repo_type)
         return _listed(hub, source, info.commit, parts_of(info.card))
-    return _listed(hub, source, hub.resolve(source.repo, source.revision, source.repo_type))
+    return _listed(hub, source, hub.resolve(source.repo, revision, source.repo_type))
+
+
+def look_at_hub_source(hub_client: Callable[[], HubClient], source: HubSource, receipt: Receipt) -> News:
+    """Ask the Hub which commit a source's revision is now; nobody is asked where it is a commit itself.
+
+    Args:
+        hub_client: returns the client of the Hub.
+        source: the repository.
+        receipt: of the version that was built from it.
+
+    Raises:
+        ProvisionerError: the Hub refused or kept failing.
+    """
+    found = hub_client().resolve(source.repo, source.revision, source.repo_type)
+    if found == source.revision:
+        return News("current", receipt.pin, found, "the catalog names a commit, which does not change")
+    if found == receipt.pin:
+        return News("current", receipt.pin, found, f"{source.revision} is at the same commit")
+    return News("outdated", receipt.pin, found, f"{source.revision} has moved to another commit", pin=found)
 
 
 def describe_hub_source(
@@ -103,7 +125,7 @@ def _info(hub: HubClient, source: HubSource) -> RepositoryInfo:
         ProvisionerError: the Hub refused or kept failing.
     """
     try:
-        return hub.info(source.repo, source.revision, source.repo_type)
+        return hub.info(source.repo, source.commit or source.revision, source.repo_type)
     except NoSuchRevisionError:
         raise
     except (NotFoundError, AccessDeniedError) as error:

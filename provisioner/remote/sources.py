@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from provisioner.catalog.size import Size
-from provisioner.remote.hub_source import describe_hub_source, resolve_hub_source
-from provisioner.remote.url_source import describe_url_source, resolve_url_source
+from provisioner.remote.hub_source import describe_hub_source, look_at_hub_source, resolve_hub_source
+from provisioner.remote.url_source import describe_url_source, look_at_url_source, resolve_url_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import EntryFacts
     from provisioner.catalog.references import Reference
     from provisioner.catalog.source import Source
+    from provisioner.planning.model import Receipt
+    from provisioner.planning.upstream import News
     from provisioner.remote.http.client import HttpClient
     from provisioner.remote.hub.client import HubClient
     from provisioner.remote.resolved import Resolved
@@ -40,6 +42,10 @@ class Sources:
             "url": partial(resolve_url_source, http_client),
             "hub": partial(resolve_hub_source, hub_client),
         }
+        self._lookers: Mapping[str, Callable[[Any, Receipt], News]] = {
+            "url": partial(look_at_url_source, http_client),
+            "hub": partial(look_at_hub_source, hub_client),
+        }
 
     def resolve(self, source: Source) -> Resolved:
         """Return what a source holds now.
@@ -59,3 +65,11 @@ class Sources:
         source = reference.source if facts.download is None else reference.source.sized(Size(facts.download))
         self._learnt[source] = resolved
         return facts
+
+    def look(self, source: Source, receipt: Receipt) -> News:
+        """Return what a source says now, compared with what it was when a version was built from it.
+
+        Raises:
+            ProvisionerError: the source cannot be asked.
+        """
+        return self._lookers[source.kind](source, receipt)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.file_state import FileState
     from provisioner.errors import ProvisionerError
     from provisioner.remote.http.client import HttpClient
     from provisioner.remote.http.ranges import HelperThreads
@@ -48,6 +49,10 @@ class Transfers:
     def small_files_at_once(self) -> int:
         """Return how many small files are worth fetching at once now."""
         return self._http.flow.small_files_at_once
+
+    def delivered(self, artifact: Artifact) -> FileState | None:
+        """Return what the server said of an artifact when it was fetched; ``None``: it was not, or it is of a repository."""
+        return self._http.delivered(artifact.urls) if artifact.urls else None
 
     def fetch(self, artifact: Artifact, sink: Sink, advance: Callable[[int], None], accept: Callable[[], None] = _accept) -> str:
         """Fetch the rest of an artifact into its sink.

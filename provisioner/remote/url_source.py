@@ -13,20 +13,24 @@ from typing import TYPE_CHECKING
 from provisioner.catalog.document import quoted
 from provisioner.catalog.entries import unknown_license
 from provisioner.catalog.file_names import name_problem
+from provisioner.catalog.file_state import FileState
 from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.size import Size
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError
+from provisioner.planning.upstream import News
 from provisioner.redaction import show_url
 from provisioner.remote.http.local_files import is_local
 from provisioner.remote.resolved import Resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.file_state import Change
     from provisioner.catalog.references import Reference
     from provisioner.catalog.url_source import UrlSource
     from provisioner.errors import ProvisionerError
+    from provisioner.planning.model import Receipt
     from provisioner.remote.http.client import HttpClient
 
 _LOGGER = logging.getLogger(__name__)
@@ -50,6 +54,74 @@ def resolve_url_source(http_client: Callable[[], HttpClient], source: UrlSource)
     pins = [str(artifact.digest) if artifact.digest else f"unverified:{artifact.name}" for artifact in artifacts]
     pin = pins[0] if len(pins) == 1 else f"sha256:{hashlib.sha256(' '.join(pins).encode()).hexdigest()}"
     return Resolved("url", show_url(artifacts[0].urls[0]), pin, artifacts)
+
+
+def look_at_url_source(http_client: Callable[[], HttpClient], source: UrlSource, receipt: Receipt) -> News:
+    """Ask the servers of a source's files for their states, one request a file, and compare them with what was recorded.
+
+    Args:
+        http_client: returns the client for files.
+        source: the URLs.
+        receipt: of the version that was built from them.
+
+    Raises:
+        ProvisionerError: the run must end.
+    """
+    http = http_client()
+    changed, unknown, now = [], [], []
+    error: ProvisionerError | None = None
+    can_be_fetched = True
+    for artifact in source.artifacts:
+        then = receipt.origins.get(artifact.key)
+        try:
+            found = _present_state(http, artifact, then)
+        except TRY_NEXT_AFTER as failure:
+            http.check_cancelled()
+            error = failure
+            unknown.append(f"{artifact.name}: {failure.message}")
+            break  # its other files are mostly on the same host
+        now.append(f"{artifact.name}: {found.text}")
+        result, why = _compare(artifact, then, found)
+        if result == "changed":
+            changed.append(f"{artifact.name}: {why}")
+            can_be_fetched = can_be_fetched and artifact.digest is None and artifact.exact_size in {None, found.size}
+        elif result == "unknown":
+            unknown.append(f"{artifact.name}: {why}")
+    recorded = "; ".join(f"{name}: {state.text}" for name, state in _recorded(source.artifacts, receipt)) or "nothing"
+    text = "; ".join(now)
+    if changed:
+        why = "; ".join(changed)
+        if not can_be_fetched:
+            return News("outdated", recorded, text, f"{why}; the catalog states what the old file is, and must be corrected")
+        pin = f"state:{hashlib.sha256(text.encode()).hexdigest()}" if error is None else ""
+        return News("outdated", recorded, text, why, pin=pin, error=error)
+    if unknown:
+        return News("unknown", recorded, text, "; ".join(unknown), error=error)
+    return News("current", recorded, text, "what the servers say is the same")
+
+
+def _recorded(artifacts: Sequence[Artifact], receipt: Receipt) -> Iterator[tuple[str, FileState]]:
+    for artifact in artifacts:
+        if (state := receipt.origins.get(artifact.key)) is not None:
+            yield artifact.name, state
+
+
+def _present_state(http: HttpClient, artifact: Artifact, then: FileState | None) -> FileState:
+    """Return the present state of a file where it was fetched; where that is not known, at the first of its URLs."""
+    of_then = (url for url in artifact.urls if then is not None and show_url(http.rewritten(url)) == then.url)
+    url = next(of_then, artifact.urls[0])
+    return http.facts(url).state or FileState(show_url(url))
+
+
+def _compare(artifact: Artifact, then: FileState | None, now: FileState) -> tuple[Change, str]:
+    if then is not None:
+        return then.compare(now)
+    if artifact.exact_size is not None and now.size is not None and artifact.exact_size != now.size:
+        return "changed", f"{artifact.exact_size:,} bytes by the catalog, {now.size:,} now"
+    digest = artifact.digest
+    if digest is not None and digest.algorithm == "md5" and now.etag.strip('"') == digest.hex:
+        return "same", "the ETag is its digest"
+    return "unknown", "nothing was recorded when it was fetched: it was here already, or an earlier version of the program did it"
 
 
 def _named(http: HttpClient, artifact: Artifact) -> Artifact:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioner.catalog.file_state import FileState
 from provisioner.catalog.hub_source import Repository
 from provisioner.catalog.model import EntryFacts, License
 from provisioner.planning.model import Receipt
@@ -52,6 +53,17 @@ def test_a_receipt_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_json(path, receipt_document(RECEIPT, "1.0"))
     assert read(path) == RECEIPT
+
+
+def test_a_receipt_of_a_later_state(tmp_path: Path) -> None:
+    """The recipe that it satisfies and what servers said of files are read back; a damaged state of a file is left out."""
+    path = tmp_path / "r.json"
+    origins = {"url-00": FileState("https://x/y", '"1"', "Tue, 14 Nov 2023 22:13:20 GMT", 7), "url-01": FileState("https://x/z")}
+    later = replace(RECEIPT, recipe="fedcba9876543210", origins=origins)
+    document = receipt_document(later, "1.0")
+    write_json(path, {**document, "origins": {**document["origins"], "url-02": {"url": "x"}, "url-03": 1}})
+    assert read(path) == later
+    assert (later.asked, RECEIPT.asked) == (later.recipe, RECEIPT.version)
 
 
 ENTRY = EntryFacts(

@@ -15,22 +15,24 @@ from typing import TYPE_CHECKING
 from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.bandwidth import RateLimiter
 from provisioner.remote.http.bodies import BodyReader
-from provisioner.remote.http.codings import FileForm, codings_of
+from provisioner.remote.http.codings import FileForm
 from provisioner.remote.http.concurrency import Concurrency
 from provisioner.remote.http.connections import Connections
 from provisioner.remote.http.disposition import stated_name
 from provisioner.remote.http.file_fetch import FileFetch
+from provisioner.remote.http.file_states import FileStates, state_of
 from provisioner.remote.http.flow import Flow
-from provisioner.remote.http.headers import declared_length, range_of, total_size
-from provisioner.remote.http.local_files import is_local, local_size, read_local
+from provisioner.remote.http.headers import declared_length, range_of
+from provisioner.remote.http.local_files import is_local, local_size, local_state, read_local
 from provisioner.remote.http.redirects import Requester
 from provisioner.remote.http.refusals import other_size, too_many_bytes
 from provisioner.remote.retry import Transient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from provisioner.cancellation import Cancellation
+    from provisioner.catalog.file_state import FileState
     from provisioner.remote.http.codings import Decoder
     from provisioner.remote.http.connections import Response
     from provisioner.remote.http.redirects import Answer
@@ -52,6 +54,8 @@ class RemoteFacts:
     """Whether a request for a range is answered with that range."""
     name: str | None = None
     """The name that the server states for it, safe or not."""
+    state: FileState | None = None
+    """The same for records, with its date; ``None``: it was asked for in another way."""
 
 
 class HttpClient:
@@ -76,6 +80,7 @@ class HttpClient:
         self._concurrency = Concurrency(connections, clock=time.monotonic)
         self._connections = Connections(network)
         self._authorization = authorization
+        self._states = FileStates()
         pause = network.cancellation.wait
         self._rate = RateLimiter(bytes_per_second, pause=pause, clock=time.monotonic) if bytes_per_second else None
         self._use(network, Flow(self._concurrency))
@@ -208,25 +213,36 @@ class HttpClient:
         """
         requested = self.rewritten(url)
         if is_local(requested):
-            return RemoteFacts(without_user(requested), local_size(requested), None, ranges=True)
+            state = local_state(requested)
+            return RemoteFacts(without_user(requested), state.size, None, ranges=True, state=state)
         return self.retry.call(lambda: show_url(requested), lambda: self._facts(requested, authorized=authorized))
 
     def _facts(self, requested: str, *, authorized: bool) -> RemoteFacts:
         response = self.open(requested, {"Range": "bytes=0-0"}, authorized=authorized).response
         try:
             name = stated_name(response.headers.get("Content-Disposition"))
-            ranges = range_of(response) is not None
-            # Of a form that nobody asked for the size says nothing.
-            size = None if codings_of(response.headers) and not ranges else total_size(response)
-            return RemoteFacts(without_user(requested), size, response.headers.get("ETag"), ranges=ranges, name=name)
+            ranges, state = range_of(response) is not None, state_of(requested, response)
+            etag = response.headers.get("ETag")
+            return RemoteFacts(without_user(requested), state.size, etag, ranges=ranges, name=name, state=state)
         finally:
             response.close()
+
+    def delivered(self, urls: Sequence[str]) -> FileState | None:
+        """Return what the server said of a file when it was fetched from one of these URLs; ``None``: it was not fetched."""
+        requested = [self.rewritten(url) for url in urls]
+        if requested and is_local(requested[0]):
+            return local_state(requested[0])
+        return self._states.latest(requested)
 
     # --- single requests, for transfers in ranges -----------------------------------------------------------------------
 
     def open(self, url: str, headers: Mapping[str, str], *, authorized: bool, urgent: bool = False) -> Answer:
         """Send one request; see :meth:`provisioner.remote.http.redirects.Requester.open`."""
-        return self._requester.open(url, headers, authorized=authorized, urgent=urgent)
+        answer = self._requester.open(url, headers, authorized=authorized, urgent=urgent)
+        if not authorized:
+            # Files of a repository are known by their commit.
+            self._states.record(url, answer.response)
+        return answer
 
     def parts(self, response: Response, url: str) -> Iterator[memoryview]:
         """Yield the body as it arrives; see :meth:`provisioner.remote.http.bodies.BodyReader.parts`."""

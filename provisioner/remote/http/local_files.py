@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from provisioner.catalog.file_state import FileState
 from provisioner.errors import (
     AccessDeniedError,
     NotFoundError,
@@ -50,6 +51,18 @@ def local_size(url: str, expected: int | None = None) -> int:
             hint="Put the right file there, or correct the size that is stated for it.",
         )
     return size
+
+
+def local_state(url: str) -> FileState:
+    """Return the state of a file that can be opened, with its date as a server would write it.
+
+    Raises:
+        ProvisionerError: it cannot be read.
+    """
+    from email.utils import formatdate  # noqa: PLC0415 - most files come from a network
+
+    size = local_size(url)
+    return FileState(show_url(url), modified=formatdate(_path(url).stat().st_mtime, usegmt=True), size=size)
 
 
 def read_local(url: str, check_cancelled: Callable[[], None], *, start: int = 0) -> Iterator[bytes]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.file_state import FileState
 from provisioner.catalog.hub_source import repository_of
 from provisioner.catalog.model import COMMERCIAL, EntryFacts, License
 from provisioner.planning.model import Receipt
@@ -38,6 +40,8 @@ def receipt_document(receipt: Receipt, program_version: str) -> dict[str, Any]:
         "artifacts": dict(receipt.content_ids),
         **({"repository": asdict(receipt.repository)} if receipt.repository else {}),
         **({"entry": _entry_document(receipt.entry)} if receipt.entry else {}),
+        **({"recipe": receipt.recipe} if receipt.recipe else {}),
+        **({"origins": {key: asdict(state) for key, state in receipt.origins.items()}} if receipt.origins else {}),
     }
 
 
@@ -79,6 +83,8 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
             content_ids={_text(content_id): _text(key) for content_id, key in document["artifacts"].items()},
             entry=_entry(document["entry"]) if "entry" in document else None,
             repository=_repository(document.get("repository")),
+            recipe=_text(document.get("recipe", "")),
+            origins=_origins(document.get("origins")),
         )
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -109,6 +115,7 @@ def _newer_receipt(document: Mapping[str, Any], dataset: str, version: str) -> R
         verified_against=text(document.get("verified_against")) or "none",
         published_at=text(document.get("published_at")),
         is_newer=True,
+        recipe=text(document.get("recipe")),
     )
 
 
@@ -117,6 +124,16 @@ def _repository(document: object) -> Repository | None:
     if not isinstance(document, dict):
         return None
     return repository_of(document.get("repo_type"), document.get("repo"), document.get("revision"))
+
+
+def _origins(document: object) -> dict[str, FileState]:
+    """Return what a receipt says of the states of files; what cannot be understood of it is left out: it proves nothing."""
+    found = {}
+    for key, state in document.items() if isinstance(document, dict) else ():
+        with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
+            size = None if state["size"] is None else _count(state["size"])
+            found[_text(key)] = FileState(_line(state["url"]), _line(state["etag"]), _line(state["modified"]), size)
+    return found
 
 
 def _entry_document(entry: EntryFacts) -> dict[str, Any]:

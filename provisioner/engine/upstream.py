@@ -1,0 +1,82 @@
+"""What the sources of published data sets say now: for ``outdated``, and for runs with ``UPDATE=check`` and ``UPDATE=auto``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provisioner.catalog.entries import entry_of
+from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NotFoundError
+from provisioner.planning.recipe import make_recipe
+from provisioner.planning.upstream import Finding, Newer, News
+
+if TYPE_CHECKING:
+    from provisioner.cancellation import Cancellation
+    from provisioner.catalog.model import DataSet
+    from provisioner.catalog.source import Source
+    from provisioner.planning.model import Receipt
+    from provisioner.remote.sources import Sources
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def look_upstream(dataset: DataSet | None, receipt: Receipt, sources: Sources, cancellation: Cancellation) -> Finding:
+    """Ask the source that a published version is from what it is now; what cannot be known is said.
+
+    Args:
+        dataset: its entry; ``None``: no catalog describes it.
+        receipt: of the published version.
+        sources: ask.
+        cancellation: ends the requests.
+
+    Raises:
+        ProvisionerError: the run must end.
+    """
+    source, news = _known_source(dataset, receipt)
+    if source is not None:
+        try:
+            news = sources.look(source, receipt)
+        except TRY_NEXT_AFTER as error:
+            cancellation.raise_if_requested()
+            news = News("unknown", receipt.pin, "", error.message, error=error)
+    newer = Newer(news.pin, dataset, source.held_at(news.pin)) if dataset and source and news.pin else None
+    return Finding(receipt.dataset, receipt.label, receipt.version, receipt.published_at, news, newer)
+
+
+def described_now(newer: Newer, sources: Sources) -> Newer:
+    """Return a newer state with what its source says of itself: a reference is described by that alone.
+
+    Raises:
+        ProvisionerError: the source cannot be asked.
+    """
+    reference = newer.dataset.reference
+    if reference is None:
+        return newer
+    moved = replace(reference, source=reference.source.held_at(newer.pin))
+    dataset = entry_of(moved, newer.dataset.id, sources.describe(moved))
+    return Newer(newer.pin, dataset, dataset.sources[0])
+
+
+def _known_source(dataset: DataSet | None, receipt: Receipt) -> tuple[Source | None, News]:
+    """Return the source that a version is from; ``None``: it need not be asked, or cannot, for the reason in the news."""
+
+    def unknown(why: str) -> tuple[None, News]:
+        return None, News("unknown", receipt.pin, "", why)
+
+    if receipt.is_newer:
+        return unknown("a newer version of this program recorded it")
+    if dataset is None:
+        return unknown("the catalog does not describe it")
+    try:
+        recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits)
+    except (ConfigurationError, NotFoundError) as error:
+        return unknown(error.message)
+    if recipe.version != receipt.asked:
+        found = f"recipe {recipe.version}"
+        why = "the catalog describes another version than this one; 'plan' shows it, and 'provision' makes it"
+        return None, News("outdated", f"recipe {receipt.asked}", found, why)
+    for source in recipe.sources:
+        if source.kind == receipt.source_kind and source.is_at(receipt.source_url):
+            return source, News("unknown", receipt.pin, "", "")
+    return unknown(f"its source, {receipt.source_url}, is not in the catalog any more")

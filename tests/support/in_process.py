@@ -1,0 +1,41 @@
+"""The program in this process: quicker than one of its own, where neither signals nor kills are tested."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from typing import TYPE_CHECKING
+from unittest.mock import patch
+
+from provisioner.cli import main as cli
+from tests.support.program import Outcome
+
+if TYPE_CHECKING:
+    from tests.support.volume import Volume
+
+
+def run(volume: Volume, *arguments: str, **changes: str | None) -> Outcome:
+    """Run a command line on a volume to its end."""
+    out, err = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        # Signal handlers are those of the process that runs the tests.
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            patch.object(cli, "listen", lambda _cancellation: lambda: None),
+        ):
+            code = cli.main(list(arguments), volume.environ(**changes))
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def ready(volume: Volume, *arguments: str, **changes: str | None) -> Outcome:
+    """Run a command line, which must succeed."""
+    outcome = run(volume, *arguments, **changes)
+    assert outcome.code == 0, outcome.err
+    return outcome
