@@ -80,6 +80,7 @@ def volume(hub: HubServer, tmp_path: Path) -> Iterator[Volume]:
             "HOME": str(home),
             "CATALOG_PATH": str(tmp_path / "catalog.yaml"),
             "TERMINATION_LOG": str(tmp_path / "termination-log"),
+            "GC_GRACE": "0",  # what is superseded is removed at once
         },
         hub,
     )

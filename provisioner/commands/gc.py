@@ -6,49 +6,63 @@ it; and of a data set that today's catalog does not describe, nothing is removed
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.arguments import add_dry_run
 from provisioner.commands.removal import Item, removal_result, remove_items, version_item
-from provisioner.errors import ProvisionerError
+from provisioner.engine.volume_session import now
+from provisioner.errors import ProvisionerError, UsageError
+from provisioner.reporting.status import SCHEMA_VERSION as STATUS_SCHEMA
+from provisioner.settings import parsers
 from provisioner.units import format_count
 from provisioner.volume.fs.tree_size import used_bytes
+from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.newer_records import is_newer
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Collection
 
     from provisioner.catalog.model import Catalog
     from provisioner.commands.request import CommandRequest
     from provisioner.commands.result import CommandResult
+    from provisioner.engine.volume_session import VolumeSession
     from provisioner.volume.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)
 
 DESCRIPTION: Final = """\
-Remove versions of data sets that a newer one has replaced, and what runs that were killed left behind. What the app sees
-stays, and so does every data set that the catalog does not describe."""
+Remove versions of data sets that another one has replaced, and what runs that were killed left behind. What the app sees
+stays, and so does every data set that the catalog does not describe. A version that was replaced within the last 7 days
+(GC_GRACE) stays for apps that still read it, and to be switched back to; --older-than says another time."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
     add_dry_run(parser)
+    words = "remove versions that were replaced longer ago than this, such as 0, 12h or 30d, whatever GC_GRACE says"
+    parser.add_argument("--older-than", metavar="DURATION", help=words)
 
 
 def run(request: CommandRequest) -> CommandResult:
     """Remove superseded versions and leftovers.
 
     Raises:
+        UsageError: the time is none.
         ProvisionerError: they could not be removed.
     """
     session, started_at = request.session(), time.time()
     store = session.store
+    written = request.options.older_than
+    before = started_at - (request.settings.gc_grace_seconds if written is None else _duration(written))
 
     def find() -> list[Item]:
-        return _superseded(store, request.described_catalog(store.reader.inventory(measured=False))) + _leftovers(
-            store, started_at
-        )
+        catalog = request.described_catalog(store.reader.inventory(measured=False))
+        return _superseded(store, catalog, before) + _leftovers(store, started_at)
 
     def remove(items: list[Item]) -> None:
         errors = []
@@ -59,6 +73,7 @@ def run(request: CommandRequest) -> CommandResult:
                     store.cleaner.remove(item.dataset, item.version)
                 except ProvisionerError as error:
                     errors.append(error)
+        _forget(session, {item.version for item in items if item.version})
         store.cleaner.clear_leftovers()
         store.cleaner.clear_abandoned((), started_at)
         if errors:
@@ -67,16 +82,55 @@ def run(request: CommandRequest) -> CommandResult:
     return removal_result("gc", remove_items(request, session, find, remove), dry_run=request.options.dry_run)
 
 
-def _superseded(store: Store, catalog: Catalog) -> list[Item]:
-    """Return the versions that are not published while another version of the data set is, and trees without any record."""
+def _duration(text: str) -> float:
+    """Return the seconds that a text says.
+
+    Raises:
+        UsageError: it says none.
+    """
+    try:
+        return parsers.duration(zero=True)(text)
+    except parsers.BadTextError as error:
+        raise UsageError(f"--older-than: {error.problem}", hint=error.hint) from None
+
+
+def _forget(session: VolumeSession, versions: Collection[str]) -> None:
+    """Remove versions from the status file that can no longer be switched back to."""
+    document = read_json(session.layout.status)
+    records = document.get("datasets") if document is not None else None
+    if document is None or is_newer(document, STATUS_SCHEMA) or not isinstance(records, dict):
+        return
+    gone = [
+        record
+        for record in records.values()
+        if isinstance(record, dict) and isinstance(record.get("previous"), dict) and record["previous"].get("version") in versions
+    ]
+    for record in gone:
+        del record["previous"]
+    if gone:
+        write_json(session.layout.status, {**document, "updated_at": now()})
+
+
+def _superseded(store: Store, catalog: Catalog, before: float) -> list[Item]:
+    """Return the versions that are not published while another version of the data set is, and trees without any record.
+
+    Args:
+        store: the volume's trees.
+        catalog: describes the data sets.
+        before: a version with a receipt that was replaced later than this stays, in seconds since the epoch.
+    """
     items = []
     for dataset in store.reader.datasets():
         current = store.published.version(dataset)
         if current is None or store.reader.receipt(dataset, current) is None:
             continue  # which version is to be published again is not known here
+        replaced_at = _times_of_replacement(store, dataset, current)
         for version in store.reader.versions(dataset):
             has_receipt = store.reader.receipt(dataset, version) is not None
             if version == current or (has_receipt and dataset not in catalog.datasets):
+                continue
+            if has_receipt and replaced_at.get(version, 0.0) > before:
+                _LOGGER.info("%s %s was replaced a short time ago: it stays, see GC_GRACE and --older-than", dataset, version)
                 continue
             if (newer := store.reader.newer_record(dataset, version)) is not None:
                 _LOGGER.info("%s was written by a newer version of this program: it stays, with what belongs to it", newer)
@@ -87,6 +141,28 @@ def _superseded(store: Store, catalog: Catalog) -> list[Item]:
         for dataset, version in store.reader.untracked_trees()
     ]
     return items
+
+
+def _times_of_replacement(store: Store, dataset: str, current: str) -> dict[str, float]:
+    """Return when another version took the place of each version that has a receipt, in seconds since the epoch.
+
+    That is when the next one was published; for the newest of them it is when the name was switched last, since there may have
+    been ways back and forth between the two.
+    """
+    receipts = [receipt for version in store.reader.versions(dataset) if (receipt := store.reader.receipt(dataset, version))]
+    others = sorted((one for one in receipts if one.version != current), key=lambda one: one.age_key)
+    times = {one.version: _seconds(after.published_at) for one, after in itertools.pairwise(others)}
+    if others:
+        times[others[-1].version] = store.published.switched_at(dataset) or 0.0
+    return times
+
+
+def _seconds(time_text: str) -> float:
+    """Return a receipt's time in seconds since the epoch; one that cannot be understood is long ago."""
+    try:
+        return datetime.fromisoformat(time_text).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _leftovers(store: Store, now: float) -> list[Item]:

@@ -137,7 +137,12 @@ _ALL: Final = (
         (OutdatedError, *_HUB, VolumeError),
         "every source was asked, whatever it said; with --check: nothing is outdated",
     ),
-    Command("gc", "'gc [--dry-run]': remove superseded versions and leftovers", _VOLUME, graceful=True),
+    Command(
+        "gc",
+        "'gc [--dry-run] [--older-than DURATION]': remove superseded versions and leftovers",
+        _VOLUME,
+        graceful=True,
+    ),
     Command(
         "doctor",
         "try out the volume, the settings, the token and the Hub; say what to fix",

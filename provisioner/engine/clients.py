@@ -133,18 +133,32 @@ class Clients:
     @_Once
     def optional_hub(self) -> HubClient:
         """A client for what nobody asked for by name: it gives up soon, and its waits delay nothing else."""
+        from provisioner.remote.hub.client import HubClient  # noqa: PLC0415 - see the module's docstring
+
+        token = self._settings.hf_token.reveal() if self._settings.hf_token else None
+        return HubClient(self._settings.hf_endpoint, token, self._optional_network)
+
+    @_Once
+    def optional_sources(self) -> Sources:
+        """What asks sources whether they have changed: it gives up soon, as :attr:`optional_hub` does."""
+        from provisioner.remote.http.client import HttpClient  # noqa: PLC0415 - see the module's docstring
+        from provisioner.remote.sources import Sources  # noqa: PLC0415
+
+        return Sources(lambda: self.optional_hub, lambda: HttpClient(self._optional_network, connections=1))
+
+    @_Once
+    def _optional_network(self) -> Network:
+        """What clients share that give up soon."""
         import random  # noqa: PLC0415 - see the module's docstring
         import time  # noqa: PLC0415
         from dataclasses import replace  # noqa: PLC0415
 
-        from provisioner.remote.hub.client import HubClient  # noqa: PLC0415 - see the module's docstring
-        from provisioner.remote.retry import Retry, RetryPolicy  # noqa: PLC0415
+        from provisioner.remote.retry import Retry, RetryPolicy  # noqa: PLC0415 - see the module's docstring
 
         policy = self._policy or RetryPolicy(attempts=2, base_seconds=0.5, cap_seconds=1.0, total_seconds=5.0)
         pause = self._cancellation.wait
         retry = Retry(policy, pause=pause, clock=time.monotonic, random=random.random, tally=self.tally)
-        token = self._settings.hf_token.reveal() if self._settings.hf_token else None
-        return HubClient(self._settings.hf_endpoint, token, replace(self.network, retry=retry))
+        return replace(self.network, retry=retry)
 
     @_Once
     def sources(self) -> Sources:

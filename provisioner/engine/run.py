@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.engine.result import Failure
+    from provisioner.engine.updates import Updates
     from provisioner.engine.view import View
     from provisioner.planning.model import Inventory, Plan
     from provisioner.remote.hub.repository.values import RepositoryOutcome
     from provisioner.reporting.progress import Progress
-    from provisioner.reporting.status import RunState
+    from provisioner.reporting.status import RunState, StatusBoard
     from provisioner.settings.settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ class Run:
         self.session = VolumeSession(settings, cancellation)
         self.clients = Clients(settings, self.session.layout.root, cancellation)
         self._references = References(settings, catalog)
+        self._updates: Updates | None = None
+        """``None``: upstream was not asked whether it has changed."""
         self._repositories = RepositoryStep(settings, self.session.layout.repository, self.clients)
         self._app_files = AppFiles(self.session.layout, catalog, given, hub_cache=self.session.hub_cache)
         self._indexes = Indexes(
@@ -183,13 +186,15 @@ class Run:
 
     def _provision(self) -> Result:
         view = self._view()
+        if self._ask_upstream(view):
+            view = self._view()
         if view.is_satisfied:
             self._planned = view.status
             log_nothing_to_do(view.plan)
             return view.result()
         self._refuse_downloads(view.plan)
         self.clients.check()
-        board = new_board(self.session, view.plan, view.inventory)
+        board = self._new_board(view)
         self._planned = board.document(used_bytes=view.inventory.kept_bytes, free_bytes=view.inventory.free_bytes)
         self._on_work(self.observe)
         self._log_warnings()
@@ -225,8 +230,25 @@ class Run:
             raise
 
     def _view(self) -> View:
-        self._latest = view_volume(self.session, self._references, self._repositories, self._app_files, self._indexes)
+        self._latest = view_volume(
+            self.session, self._references, self._repositories, self._app_files, self._indexes, self._updates
+        )
         return self._latest
+
+    def _new_board(self, view: View) -> StatusBoard:
+        return new_board(self.session, view.plan, view.inventory, self._updates.reported if self._updates else {})
+
+    def _ask_upstream(self, view: View) -> bool:
+        """Ask the sources of what is published whether they have changed, as ``UPDATE`` says; return whether any has."""
+        mode = self.settings.update
+        if mode == "never":
+            return False
+        # Most starts ask nobody, and must not pay for it.
+        from provisioner.engine.updates import Updates  # noqa: PLC0415
+
+        takes = mode == "auto" and self.settings.may_download
+        self._updates = self._updates or Updates(self.clients, self._cancellation, takes=takes)
+        return self._updates.ask(view.plan, view.inventory)
 
     def _view_with_references(self) -> View:
         view = self._view()
@@ -243,7 +265,7 @@ class Run:
         describe_run(self.session.run_id, view.plan.phase)
         log_plan(view.plan)
         self._progress.expect({step.recipe.label: step.to_fetch for step in view.plan.steps if step.action == "fetch"})
-        board = new_board(self.session, view.plan, view.inventory)
+        board = self._new_board(view)
         labels = {step.id: step.recipe.label for step in view.plan.steps}
         status = self._status = StatusFile(self.session, board, self._progress, labels)
         status.open(view.inventory)
@@ -282,8 +304,10 @@ class Run:
         error = fatal_failure(plan, failures, self.settings) or self._repositories.fatal_error(repositories)
         state = failed_state(self.settings) if error else state_of(plan, failures)
         if not failures:
-            store.cleaner.clear_abandoned([step.id for step in plan.steps], time.time())
+            # Of a newer version that could not be had, what has arrived is for the next run.
+            store.cleaner.clear_abandoned([step.id for step in plan.steps if step.fallback is None], time.time())
         inventory = store.reader.inventory()
+        status.board.record_versions(inventory)
         # The status is the last that is written: a run that dies before leaves something to do, and so to tidy up.
         status.board.finish(state, error)
         self._keep_record()

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.volume_session import now
@@ -167,8 +168,10 @@ class StatusFile:
         return with_rates(document, self._progress, self._labels)
 
 
-def new_board(session: VolumeSession, plan: Plan, inventory: Inventory) -> StatusBoard:
-    """Return a status that says what is planned, and what is on the volume."""
+def new_board(
+    session: VolumeSession, plan: Plan, inventory: Inventory, upstream: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> StatusBoard:
+    """Return a status that says what is planned, what is on the volume, and by id what upstream says of that."""
     board = StatusBoard(
         run_id=session.run_id,
         host=session.host,
@@ -177,4 +180,6 @@ def new_board(session: VolumeSession, plan: Plan, inventory: Inventory) -> Statu
         now=now,
     )
     board.record_plan(plan, inventory)
+    for dataset, record in upstream.items():
+        board.record_upstream(dataset, record)
     return board

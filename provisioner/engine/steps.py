@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.build import DataSetBuilder, check_fits
 from provisioner.engine.build_limits import BuildLimits
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from provisioner.reporting.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
+
+_TAKES_SPACE: Final = (VolumeFullError, ArchiveTooLargeError, TreeTooLargeError)
+"""Errors after which what was staged would only take the space of others."""
 
 
 class StepRunner:
@@ -135,12 +138,38 @@ class StepRunner:
     def settle(self, step: Step, error: ProvisionerError | None) -> None:
         """Record how a step ended; an error that concerns the whole run is raised again."""
         with about(step.recipe.label):
-            if isinstance(error, NoRoomError):
+            if error is not None and step.fallback is not None and self._keeps(step, step.fallback, error):
+                pass
+            elif isinstance(error, NoRoomError):
                 self._leave_out(step, error)
             elif error is not None:
                 self._record_failure(step, error)
                 self._outcomes.failures.append((step, error))
         self._status.write_between(self._store.reader.inventory())
+
+    def _keeps(self, step: Step, fallback: Receipt, error: ProvisionerError) -> bool:
+        """Record that the published version stays, since the newer one cannot be had; ``False``: it is not published any more.
+
+        Raises:
+            ProvisionerError: it concerns the whole run.
+        """
+        self._raise_if_fatal(error)
+        if self._store.published.version(step.id) != fallback.version:
+            return False
+        _LOGGER.warning("%s: the newer version is not had: %s; the published one stays", step.recipe.label, error.message)
+        if isinstance(error, _TAKES_SPACE):
+            self._store.cleaner.clear_staging(step.id)
+        self._status.board.record_published(step.id, fallback)
+        failed = {"state": "outdated", "recorded": fallback.pin, "found": None, "error": error.as_record()}
+        self._status.board.record_upstream(step.id, {**failed, "why": "the newer version could not be had"})
+        self._outcomes.keep(step, fallback, error)
+        return True
+
+    def _raise_if_fatal(self, error: ProvisionerError) -> None:
+        """Raise an error again that concerns the whole run."""
+        became_read_only = isinstance(error, VolumeNotWritableError) and not os.access(self._session.layout.private, os.W_OK)
+        if self._cancellation.reason is not None or became_read_only:
+            raise error
 
     def put_back(self, step: Step) -> None:
         """Record that a step waits again; what it has staged stays until its space is needed."""
@@ -160,12 +189,10 @@ class StepRunner:
 
     def _record_failure(self, step: Step, error: ProvisionerError) -> None:
         """Record a data set's failure; one that concerns the whole run is raised again."""
-        became_read_only = isinstance(error, VolumeNotWritableError) and not os.access(self._session.layout.private, os.W_OK)
-        if self._cancellation.reason is not None or became_read_only:
-            raise error
+        self._raise_if_fatal(error)
         _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
         self._status.board.record_failure(step.id, error)
-        if isinstance(error, (VolumeFullError, ArchiveTooLargeError, TreeTooLargeError)):
+        if isinstance(error, _TAKES_SPACE):
             # What it has staged would leave no space for the other data sets.
             self._store.cleaner.clear_staging(step.id)
 
@@ -194,9 +221,14 @@ class StepRunner:
             progress=progress,
         )
         try:
-            return builder.build(now)
+            receipt = builder.build(now)
         finally:
             progress.finish()
+        if (old := step.fallback) is not None:
+            changed = f"{format_count(len(builder.fetched), 'file')} fetched, what else it has was here"
+            _LOGGER.info("%s: updated from %s to %s: %s", step.recipe.label, old.pin, receipt.pin, changed)
+            _LOGGER.info("%s: the version before, %s, stays until 'gc' removes it", step.recipe.label, old.version)
+        return receipt
 
     def _receipt(self, step: Step) -> Receipt:
         return self._store.reader.inventory(measured=False).receipts[step.id, step.recipe.version]
@@ -240,6 +272,12 @@ class _Outcomes:
         skipped = replace(step, action="skip", reason="storage_limit", why=error.message)
         self.plan = replace(self.plan, steps=tuple(skipped if other is step else other for other in self.plan.steps))
         self._left_out.append((step, error))
+
+    def keep(self, step: Step, fallback: Receipt, error: ProvisionerError) -> None:
+        """Record that a published version stays, since the newer one could not be had."""
+        why = f"is here; the newer version could not be had: {error.message}"
+        kept = replace(step, action="keep", recipe=step.recipe.as_version(fallback.version), why=why)
+        self.plan = replace(self.plan, steps=tuple(kept if other is step else other for other in self.plan.steps))
 
     def left_out_if_all(self) -> Sequence[Failure]:
         """Return what was left out, and count it as failed, if nothing else is left."""

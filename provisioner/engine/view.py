@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from provisioner.engine.request import make_request, make_rules
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from provisioner.engine.indexes import Indexes
     from provisioner.engine.references import References
     from provisioner.engine.repository_step import RepositoryStep
+    from provisioner.engine.updates import Updates
     from provisioner.engine.volume_session import VolumeSession
     from provisioner.planning.model import Inventory, Plan
+    from provisioner.planning.upstream import Newer
     from provisioner.remote.hub.repository.values import RepositoryOutcome
 
 
@@ -44,13 +47,14 @@ class View:
     @property
     def is_satisfied(self) -> bool:
         """Whether there is nothing to do at all."""
-        return self.has_all_data and None not in self.repositories and not self.outdated
+        return not self.plan.work and self.has_all_data and None not in self.repositories and not self.outdated
 
     @property
     def has_all_data(self) -> bool:
-        """Whether every data set that was asked for is published: what is missing are repositories and records at most."""
+        """Whether every data set that was asked for is published, if not at its newest state; other things may be missing."""
         plan = self.plan
-        return not (plan.work or plan.shortfall or any(step.error for step in plan.steps))
+        is_missing = any(step.fallback is None for step in plan.work)
+        return not (is_missing or plan.shortfall or any(step.error for step in plan.steps))
 
     def result(self) -> Result:
         """Return the result of a run that finds this and does nothing."""
@@ -58,17 +62,29 @@ class View:
 
 
 def view_volume(
-    session: VolumeSession, references: References, repositories: RepositoryStep, files: AppFiles, indexes: Indexes
+    session: VolumeSession,
+    references: References,
+    repositories: RepositoryStep,
+    files: AppFiles,
+    indexes: Indexes,
+    updates: Updates | None = None,
 ) -> View:
     """Read the volume's records, and plan; no lock is taken, no request is made and nothing is written.
+
+    Args:
+        session: the volume.
+        references: have the catalog, with the entries of references.
+        repositories: what is known of the data-set repositories.
+        files: the files for the app.
+        updates: what upstream has said; ``None``: nobody was asked.
 
     Raises:
         ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
     """
-    plan, inventory = plan_run(session, references)
+    plan, inventory = plan_run(session, references, updates.newer if updates else {})
     outcomes = repositories.recall()
     values = files.environment(outcomes[0], inventory)
-    board = new_board(session, plan, inventory)
+    board = new_board(session, plan, inventory, updates.reported if updates else {})
     board.record_repositories([outcome.as_record() if outcome else None for outcome in outcomes])
     board.finish(state_of(plan), None)
     status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes)
@@ -82,17 +98,21 @@ def view_volume(
     return View(inventory, plan, outcomes, values, status, tuple(outdated))
 
 
-def plan_run(session: VolumeSession, references: References) -> tuple[Plan, Inventory]:
+def plan_run(
+    session: VolumeSession, references: References, newer: Mapping[str, Newer] = MappingProxyType({})
+) -> tuple[Plan, Inventory]:
     """Return what a run would do, and what the volume holds.
 
     Args:
         session: the volume.
         references: have the catalog, with the entries of references.
+        newer: by id, newer states of published data sets that are to be taken.
 
     Raises:
         ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
     """
     inventory = session.store.reader.inventory(references.names)
     catalog = references.catalog(inventory)
-    plan = make_plan(make_request(session.settings, catalog), catalog, inventory, make_rules(session.settings))
+    request = replace(make_request(session.settings, catalog), newer=newer)
+    plan = make_plan(request, catalog, inventory, make_rules(session.settings))
     return with_staged_bytes(plan, session.layout), inventory

@@ -72,6 +72,11 @@ class Receipt:
         return self.recipe or self.version
 
     @property
+    def age_key(self) -> tuple[str, bool]:
+        """What sorts the versions of a data set from the oldest to the newest; of two of one second a later state follows."""
+        return self.published_at, bool(self.recipe)
+
+    @property
     def label(self) -> str:
         """What people call the data set: the reference, or else the id."""
         return self.entry.reference if self.entry else self.dataset
@@ -121,12 +126,12 @@ class Inventory:
             if name == dataset and receipt.asked == recipe and pin in {"", receipt.pin}
         ]
         current = self.published.get(dataset)
-        return max(found, key=lambda receipt: (receipt.version == current, receipt.published_at), default=None)
+        return max(found, key=lambda receipt: (receipt.version == current, receipt.age_key), default=None)
 
     def previous(self, dataset: str, version: str) -> Receipt | None:
         """Return the receipt of what was published before a version, if it is still there: it can be switched to."""
         others = [receipt for (name, other), receipt in self.receipts.items() if name == dataset and other != version]
-        return max(others, key=lambda receipt: receipt.published_at, default=None)
+        return max(others, key=lambda receipt: receipt.age_key, default=None)
 
 
 @dataclass(frozen=True, slots=True)

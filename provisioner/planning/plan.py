@@ -195,7 +195,7 @@ def _or_kept(step: Step, fallback: Receipt | None) -> Step:
     if fallback is None or step.action in {"keep", "link"}:
         return step
     if step.writes:
-        return replace(step, fallback=fallback)
+        return replace(step, fallback=fallback, why="has a newer version upstream")
     recipe, why = step.recipe.as_version(fallback.version), f"is here; the newer version is not taken: {step.why}"
     return Step(recipe, "keep", step.priority, why, unpacked=Size(fallback.size))
 

@@ -76,17 +76,22 @@ class StatusBoard:
                 receipt = inventory.receipts.get((step.id, step.recipe.version))
                 if step.action == "keep" and receipt:
                     record |= _published(receipt)
+                elif step.fallback is not None:
+                    size = step.download.value if step.download and not step.download.at_least else None
+                    record |= _published(step.fallback) | {"bytes_done": 0, "bytes_total": size}
                 elif step.action == "skip":
                     record |= {"state": "skipped", "reason": step.reason}
                 elif step.action == "refuse":
                     record |= {"state": "failed", "reason": step.reason, "error": step.error.as_record() if step.error else None}
                 else:
                     record |= {"bytes_total": step.download.value if step.download and not step.download.at_least else None}
-                self._datasets[step.id] = record
+                version = inventory.published.get(step.id)
+                self._datasets[step.id] = record | (_previous(inventory, step.id, version) if version else {})
                 self._labels[step.id] = dataset.label
             for name in plan.not_in_phase:
                 receipt = inventory.receipts[name, inventory.published[name]]
-                self._datasets[name] = _published(receipt) | {"state": "skipped", "reason": "not_in_phase"}
+                kept = {"state": "skipped", "reason": "not_in_phase"} | _previous(inventory, name, receipt.version)
+                self._datasets[name] = _published(receipt) | kept
                 self._labels[name] = receipt.label
 
     def set_state(self, dataset: str, state: DataSetState, **fields: Any) -> None:  # noqa: ANN401 - JSON values
@@ -105,6 +110,19 @@ class StatusBoard:
         with self._lock:
             self._datasets[dataset] |= {"error": None, **_published(receipt)}
             self._stages.enter(dataset, None)
+
+    def record_upstream(self, dataset: str, record: Mapping[str, Any]) -> None:
+        """Record what the source of a published data set says, where that has changed and is not fetched."""
+        with self._lock:
+            self._datasets[dataset]["upstream"] = dict(record)
+
+    def record_versions(self, inventory: Inventory) -> None:
+        """Record which version of each published data set can be switched back to, as the volume is now."""
+        with self._lock:
+            for dataset, version in inventory.published.items():
+                if (record := self._datasets.get(dataset)) is not None:
+                    record.pop("previous", None)
+                    record |= _previous(inventory, dataset, version)
 
     def record_failure(self, dataset: str, error: ProvisionerError) -> None:
         """Record that a data set failed."""
@@ -163,7 +181,16 @@ def _outcome(document: Mapping[str, Any]) -> object:
         document.get("state"),
         document.get("phase"),
         {
-            name: (record.get("state"), record.get("reason"), record.get("published_at")) if isinstance(record, dict) else None
+            name: (
+                record.get("state"),
+                record.get("reason"),
+                record.get("published_at"),
+                _of(record, "previous", "version"),
+                _of(record, "upstream", "found"),
+                _of(record, "upstream", "error"),
+            )
+            if isinstance(record, dict)
+            else None
             for name, record in datasets.items()
         }
         if isinstance(datasets, dict)
@@ -171,6 +198,20 @@ def _outcome(document: Mapping[str, Any]) -> object:
         (repository.get("state"), repository.get("repo_id")) if isinstance(repository, dict) else None,
         [(one.get("state"), one.get("repo_id")) for one in others if isinstance(one, dict)] if isinstance(others, list) else [],
     )
+
+
+def _of(record: Mapping[str, Any], key: str, inner: str) -> object:
+    """Return a value of a mapping in a record; ``None``: there is none."""
+    value = record.get(key)
+    return value.get(inner) if isinstance(value, dict) else None
+
+
+def _previous(inventory: Inventory, dataset: str, version: str) -> dict[str, Any]:
+    """Return the part of a record about the version before a published one; empty: it is not on the volume."""
+    receipt = inventory.previous(dataset, version)
+    if receipt is None:
+        return {}
+    return {"previous": {"version": receipt.version, "pin": receipt.pin, "published_at": receipt.published_at}}
 
 
 def _pending(license_id: str, layout: str) -> dict[str, Any]:

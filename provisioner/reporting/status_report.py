@@ -82,7 +82,21 @@ def _datasets(records: Mapping[str, Mapping[str, Any]], columns: int) -> list[st
     errors = [
         f"{name}: {record['error'].get('message')}" for name, record in records.items() if isinstance(record.get("error"), dict)
     ]
-    return ["", table(rows, right=(2, 3), columns=columns), *errors]
+    notes = [note for name, record in records.items() for note in _notes(str(name), record)]
+    return ["", table(rows, right=(2, 3), columns=columns), *errors, *(wrapped(note, columns) for note in notes)]
+
+
+def _notes(name: str, record: Mapping[str, Any]) -> list[str]:
+    """Return what upstream says of a data set, and which version was published before."""
+    upstream, previous = record.get("upstream"), record.get("previous")
+    notes = []
+    if isinstance(upstream, dict):
+        error = upstream.get("error")
+        why = error.get("message") if isinstance(error, dict) else upstream.get("why")
+        notes.append(f"{name}: {upstream.get('state')} upstream: {why}")
+    if isinstance(previous, dict):
+        notes.append(f"{name}: the version before, {previous.get('version')} of {previous.get('published_at')}, is still here")
+    return notes
 
 
 def _bytes(record: Mapping[str, Any]) -> str:

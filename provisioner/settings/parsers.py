@@ -203,15 +203,15 @@ def amount(unit: int, unit_name: str) -> Callable[[str], int]:
     return parse
 
 
-_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def duration(*, zero: bool) -> Callable[[str], float]:
     """Return a parser of a duration; the value is in seconds, and 0 is only accepted with ``zero``."""
 
     def parse(text: str) -> float:
-        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smh]?)", text.lower())
-        hint = "Accepted: seconds, or a number with s, m or h, such as 90, 90s, 30m, 6h or 1.5h."
+        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smhd]?)", text.lower())
+        hint = "Accepted: seconds, or a number with s, m, h or d, such as 90, 90s, 30m, 6h, 1.5h or 7d."
         if match is None:
             raise BadTextError(f"{shown(text)} is not a duration", hint)
         seconds = float(match[1]) * _SECONDS[match[2]]

@@ -33,6 +33,7 @@ IndexMode = Literal["auto", "off"]
 Lock = Literal["flock", "external"]
 AppWorkdir = Literal["keep", "datasets"]
 LogFormat = Literal["text", "json"]
+Update = Literal["never", "check", "auto"]
 
 DEFAULT_TERMINATION_LOG: Final = Path("/dev/termination-log")
 """The file that an error is written to as one line of JSON, if ``TERMINATION_LOG`` is not set and this file exists."""
@@ -319,6 +320,20 @@ class Settings:
         parsers.one_of(get_args(Publish)),
         "`link`, or `dir`: publish directories instead of links, for tools that do not follow links",
         default="link",
+    ).required
+    update: Update = Setting(
+        "UPDATE",
+        parsers.one_of(get_args(Update)),
+        "whether a run asks the sources of what is published if they have changed: `never`; `check`: say in the log and the "
+        "status what is outdated; `auto`: build the newer version beside the old one, and switch",
+        default="never",
+    ).required
+    gc_grace_seconds: float = Setting(
+        "GC_GRACE",
+        parsers.duration(zero=True),
+        "how long `gc` leaves a superseded version alone after another one took its name, for apps that still read it "
+        "(seconds, or 90s, 30m, 6h, 7d)",
+        default="7d",
     ).required
     lock: Lock = Setting(
         "LOCK",

@@ -224,6 +224,24 @@ def test_a_switch_where_names_cannot_change_places(
         converges(volume, hub)
 
 
+@pytest.mark.parametrize("part", [0, 2])
+def test_death_of_an_update(shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, part: int) -> None:
+    """Whenever a run dies that takes over what is new upstream: seen is one version or the other; the next run converges."""
+    then = {f"{number}.txt": f"{number}".encode() for number in range(9)}
+    now = then | {"0.txt": b"changed"}
+    shelf.add("songs", sources=[{"kind": "hub", "repo": "ann/songs"}])
+    repo = hub.hub.add_repo("ann/songs", dict(then))
+    volume.ready()
+    repo.commit({"0.txt": b"changed"})
+    volume.settings["UPDATE"] = "auto"
+    for _ in deaths(volume, tmp_path, part):
+        assert seen(volume, "songs") in [then, now]
+        volume.ready()
+        volume.check("songs", now)
+        assert volume.staged() == []
+        assert set(asked(hub)) <= {"0.txt", "main", repo.head.commit}
+
+
 # --- repair ----------------------------------------------------------------------------------------------------------------
 
 OTHER: Final = {"other/more.bin": noise("more", 2000)}

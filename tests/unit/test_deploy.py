@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from provisioner.catalog.parse import parse_catalog
 from provisioner.catalog.references import parse_reference
+from provisioner.cli.parser import parse_options, take_apart
 from provisioner.planning.plan import phase_peak
 from provisioner.reporting.observation import Counters, Observation
 from provisioner.settings.settings import SETTINGS
@@ -65,6 +66,45 @@ def test_compose_passes_on_settings_that_exist() -> None:
     described = yaml.safe_load((CHECKOUT / "compose.yaml").read_text("utf-8"))
     known = {name for setting in SETTINGS for name in setting.names} | {f"{setting.name}_FILE" for setting in SETTINGS}
     assert set(described["services"]["provision"]["environment"]) <= known
+
+
+def test_compose_updates_what_it_provisions() -> None:
+    """The service that updates is the one that provisions, with another setting, and starts with nothing else."""
+    services = yaml.safe_load((CHECKOUT / "compose.yaml").read_text("utf-8"))["services"]
+    update = services["update"]
+    assert (update["extends"], update["profiles"]) == ({"service": "provision"}, ["update"])
+    (name,) = update["environment"]
+    parse = {setting.name: setting.parse for setting in SETTINGS}[name]
+    assert parse(update["environment"][name]) == "auto"
+
+
+UPDATE: Final = KUBERNETES.with_name("update.yaml")
+
+
+def test_the_nightly_job_updates_what_the_application_reads() -> None:
+    """The CronJob has claim, phase, image and user of the Deployment, settings that exist, and removes only after a while."""
+    found = documents()
+    app = found["Deployment"]["spec"]["template"]["spec"]
+    (job,) = yaml.safe_load_all(UPDATE.read_text("utf-8"))
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (provision,), (gc,) = pod["initContainers"], pod["containers"]
+    (wanted,) = app["initContainers"]
+    parsers = {setting.name: setting.parse for setting in SETTINGS}
+    for container in (provision, gc):
+        assert (container["image"], container["securityContext"]) == (wanted["image"], wanted["securityContext"])
+        assert container["volumeMounts"] == wanted["volumeMounts"]
+        for variable in container["env"]:
+            if "value" in variable:
+                parsers[variable["name"]](variable["value"])
+    environ = {one["name"]: one.get("value") for one in provision["env"]}
+    assert environ.pop("UPDATE") == "auto"
+    assert environ == {one["name"]: one.get("value") for one in wanted["env"]}
+    assert pod["volumes"] == [volume for volume in app["volumes"] if volume["name"] == "data"]
+    assert pod["securityContext"] == app["securityContext"]
+    terms = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert terms[0]["labelSelector"]["matchLabels"] == found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert parse_options(take_apart(gc["args"])).command == "gc"
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
 
 
 KUBEFLOW: Final = CHECKOUT / "deploy" / "kubernetes" / "kubeflow-runtime.yaml"

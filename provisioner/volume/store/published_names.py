@@ -109,6 +109,21 @@ class PublishedNames:
         name = self.look(dataset)
         return name.version if name.form in {"link", "dir"} and self._layout.published(dataset).is_dir() else None
 
+    def switched_at(self, dataset: str) -> float | None:
+        """Return when the app's version of a data set was switched last, in seconds since the epoch; ``None``: it has none.
+
+        A link, and the file that names the version of a directory, is made anew with each switch and with nothing else.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        form = self.look(dataset).form
+        if form not in {"link", "dir"}:
+            return None
+        path = self._layout.published(dataset) if form == "link" else self._layout.version_of_directory(dataset)
+        with disk_errors(f"reading {path}"):
+            return os.lstat(path).st_mtime
+
     def is_not_ours(self, dataset: str) -> bool:
         """Return whether something that the provisioner did not put there has a data set's published name.
 
