@@ -144,6 +144,14 @@ _ALL: Final = (
         graceful=True,
     ),
     Command(
+        "export",
+        "'export DIR [ID or REF ...]': a verified copy of published versions, from which other volumes can be filled",
+        (IntegrityError, NotFoundError, *_VOLUME),
+        "all of them can be taken from the directory",
+        graceful=True,
+        group_writable=True,
+    ),
+    Command(
         "doctor",
         "try out the volume, the settings, the token and the Hub; say what to fix",
         (*_HUB, VolumeNotWritableError, VolumeError),

@@ -35,6 +35,8 @@ Quirk = Literal[
     "no-locks",  # flock(2) is answered with ENOLCK
     "locks-not-implemented",  # and here with ENOSYS
     "folds-case",  # `a` and `A` are one name
+    "plain-names",  # a name with a colon, a question mark and the like is refused, as FAT does
+    "small-files",  # no file has 4 GiB or more, as on FAT
     "keeps-until-fsync",  # what is not fsynced is lost when it is unmounted
     "full-for-status",  # the status file is written once; two times more there is no space for it, and then there is again
 ]
@@ -138,8 +140,13 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
 
     # --- names
 
+    def _name(self, path: str) -> None:
+        if not set('<>:"|?*\\').isdisjoint(path.rpartition("/")[2]):
+            self._refuse("plain-names", errno.EINVAL)
+
     def mkdir(self, path: str, mode: int) -> int:
         """Make a directory."""
+        self._name(path)
         self._fails("mkdir")
         os.mkdir(self._at(path), mode)
         return 0
@@ -204,6 +211,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
     def create(self, path: str, mode: int, fi: int | None = None) -> int:
         """Make a file and open it."""
         del fi
+        self._name(path)
         place = self._at(path)
         if self._has("keeps-until-fsync"):
             self._unsynced.add(place)
@@ -232,6 +240,8 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         """Cut or stretch a file."""
         del fh
         place = self._at(path)
+        if length >= 1 << 32:
+            self._refuse("small-files", errno.EFBIG)
         if length not in {0, os.lstat(place).st_size}:
             self._refuse("append-only", errno.EOPNOTSUPP)
         os.truncate(place, length)

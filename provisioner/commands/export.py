@@ -1,0 +1,89 @@
+"""``export``: a verified copy of published versions, from which other volumes can be filled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.commands.result import CommandResult
+from provisioner.engine.references import ids_of
+from provisioner.engine.supervise import deadline, supervise
+from provisioner.engine.verification import known_ids
+from provisioner.engine.volume_session import VolumeSession
+from provisioner.errors import UsageError
+from provisioner.units import format_bytes, format_count
+
+if TYPE_CHECKING:
+    import argparse
+
+    from provisioner.commands.request import CommandRequest
+    from provisioner.engine.export import Exported
+
+DESCRIPTION: Final = """\
+Export published versions to a directory, such as a USB disk or a share: linked where it is on the volume's own file system,
+copied elsewhere, and hashed. The directory is laid out as a volume, and can be named in PEERS. A version that is there
+already is not copied again, and an export that was interrupted is continued."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("directory", metavar="DIR", help="where to export to; made if it is missing")
+    parser.add_argument("ids", nargs="*", metavar="ID|REF", help="these data sets; by default all that are published")
+    parser.add_argument("--copy", action="store_true", help="copy every byte, also where links are possible")
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Export the versions.
+
+    Raises:
+        ProvisionerError: nothing could be exported; why a single version could not be exported is in the result.
+    """
+    from provisioner.engine.export import Export  # noqa: PLC0415 - '--help' does without it
+
+    source, progress, options = request.session(), request.progress(), request.options
+    directory = Path(options.directory).expanduser().absolute()
+    _check_apart(source, directory)
+    ids = known_ids(source.store, ids_of(options.ids, source))
+    settings = replace(request.settings, data_dir=directory, staging_dir=None, max_storage_bytes=None, hub_cache="off")
+    target = VolumeSession(settings, request.cancellation)
+    export = Export(source, target, copies=options.copy, cancellation=request.cancellation, progress=progress)
+    try:
+        with deadline(request.settings.deadline_seconds, request.cancellation):
+            outcomes = supervise(lambda: export.run(ids), request.cancellation, progress.tick)
+    finally:
+        progress.close()
+    outcomes.sort(key=lambda outcome: outcome.receipt.label)
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    document = {
+        "directory": str(directory),
+        "versions": [outcome.as_record() for outcome in outcomes],
+        "failed": len(failed),
+    }
+    lines = [_line(outcome) for outcome in outcomes]
+    done = sum(1 for outcome in outcomes if outcome.how in {"linked", "copied"})
+    lines.append(
+        f"{directory}: {format_count(len(outcomes) - len(failed), 'data set')} can be taken from it, {done} of them new"
+        + (f"; {len(failed)} not exported" if failed else "")
+    )
+    return CommandResult(document, "\n".join(lines), failed[0].error if failed else None)
+
+
+def _check_apart(source: VolumeSession, directory: Path) -> None:
+    """Refuse to export a volume into itself.
+
+    Raises:
+        UsageError: that was asked for.
+    """
+    root, target = source.layout.root.resolve(), directory.resolve()
+    taken = (source.layout.private, source.layout.datasets)
+    if target == root or any(target.is_relative_to(root / path.name) for path in taken):
+        raise UsageError(f"{directory} belongs to the volume itself; nothing was exported", hint="Name another directory.")
+
+
+def _line(outcome: Exported) -> str:
+    receipt = outcome.receipt
+    if outcome.error is not None:
+        return f"FAILED  {receipt.label}: {outcome.error.message}"
+    what = f"{format_count(receipt.files, 'file')}, {format_bytes(receipt.size)}"
+    return f"{outcome.how:<7} {receipt.label} {receipt.version}: {what}"

@@ -1,0 +1,336 @@
+"""``export``: published versions in another directory, laid out as a volume, so that other volumes can be filled from it.
+
+Each version is put together in the directory's own staging, hashed there, and published as on any volume, the receipt last. So
+a killed export is continued, and is never taken for a complete one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provisioner.engine.staged_tree import StagedTree, not_links
+from provisioner.errors import DamagedTreeError, NotFoundError, ProvisionerError, VolumeError, VolumeFullError
+from provisioner.units import format_bytes, format_pair
+from provisioner.volume.archive.names import check_names
+from provisioner.volume.fs.abilities import ORDINARY_SIZE, Probe
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import HASHED_AT_ONCE
+from provisioner.volume.store.manifest import Manifest
+from provisioner.volume.store.tree_check import check_tree
+from provisioner.volume.tree.links import TreeLink, check_links
+from provisioner.volume.tree.reader import TreeReader
+from provisioner.volume.tree.writer import TreeWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.model import Receipt
+    from provisioner.reporting.progress import Progress
+    from provisioner.volume.store.entry import Entry
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What became of one version."""
+
+    receipt: Receipt
+    how: str
+    """``there``: nothing had to be done; ``linked``, ``copied``; empty: it failed."""
+    error: ProvisionerError | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the form in which ``--json`` carries it."""
+        receipt = self.receipt
+        return {
+            "dataset": receipt.label,
+            "version": receipt.version,
+            "files": receipt.files,
+            "bytes": receipt.size,
+            "how": self.how or None,
+            "error": self.error.as_record() if self.error else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A published version that is to be exported."""
+
+    receipt: Receipt
+    tree: Path
+    manifest: Manifest
+
+
+class Export:
+    """One export of a volume's published versions."""
+
+    def __init__(
+        self,
+        source: VolumeSession,
+        target: VolumeSession,
+        *,
+        copies: bool,
+        cancellation: Cancellation,
+        progress: Progress,
+    ) -> None:
+        """Prepare; nothing is read or written yet.
+
+        Args:
+            source: the volume.
+            target: the directory that is exported to.
+            copies: copy every byte, also where links are possible.
+            cancellation: ends the work.
+            progress: is told of bytes.
+        """
+        self._source = source
+        self._target = target
+        self._copies = copies
+        self._check = cancellation.raise_if_requested
+        self._cancellation = cancellation
+        self._progress = progress
+
+    def run(self, ids: Sequence[str]) -> list[Exported]:
+        """Export the published versions of some data sets.
+
+        Returns:
+            What became of each; why a single one failed is in it.
+
+        Raises:
+            ProvisionerError: nothing could be exported, or the run must end.
+        """
+        versions, outcomes = self._choose(ids)
+        self._target.prepare()
+        with self._target.lock():
+            self._target.store.cleaner.clear_leftovers()
+            missing = []
+            for version in versions:
+                if self._is_there(version):
+                    self._publish_again(version)
+                    outcomes.append(Exported(version.receipt, "there"))
+                else:
+                    missing.append(version)
+            refused = self._refused(missing)
+            self._check_space([version for version in missing if version.receipt.dataset not in refused])
+            for version in missing:
+                error = refused.get(version.receipt.dataset)
+                outcomes.append(Exported(version.receipt, "", error) if error else self._export(version))
+        return outcomes
+
+    def _choose(self, ids: Sequence[str]) -> tuple[list[_Version], list[Exported]]:
+        """Return the published versions of data sets, and what is wrong with those that cannot be exported.
+
+        Raises:
+            NotFoundError: one of them has no published version.
+        """
+        store = self._source.store
+        inventory = store.reader.inventory(measured=False)
+        if missing := [name for name in ids if name not in inventory.published]:
+            raise NotFoundError(
+                f"{', '.join(missing)}: {self._source.layout.root} has no complete version of it; nothing was exported",
+                hint="'status' shows what is there; 'provision' completes it.",
+            )
+        versions, failed = [], []
+        for name in ids:
+            version = inventory.published[name]
+            receipt, tree = inventory.receipts[name, version], store.reader.tree_of(name, version)
+            manifest = store.reader.manifest(name, version)
+            if receipt.is_newer or tree is None or manifest is None:
+                error = DamagedTreeError(
+                    f"{receipt.label}: its records are damaged, or of a newer version of this program; it was not exported",
+                    hint=f"'verify {name}' says more, and 'repair {name}' mends it.",
+                )
+                failed.append(Exported(receipt, "", error))
+            else:
+                versions.append(_Version(receipt, tree, manifest))
+        return versions, failed
+
+    # --- what is there already -----------------------------------------------------------------------------------------
+
+    def _is_there(self, version: _Version) -> bool:
+        """Return whether the directory has a version with the same manifest, by its records, names and sizes."""
+        reader, receipt = self._target.store.reader, version.receipt
+        tree = reader.tree_of(receipt.dataset, receipt.version)
+        if tree is None or reader.receipt(receipt.dataset, receipt.version) is None:
+            return False
+        manifest = reader.manifest(receipt.dataset, receipt.version)
+        if manifest is None or not _same(manifest, version.manifest):
+            return False
+        return not check_tree(tree, manifest, deep=False, check_cancelled=self._check)
+
+    def _publish_again(self, version: _Version) -> None:
+        """Let the published name be that of this version."""
+        published, receipt = self._target.store.published, version.receipt
+        if published.version(receipt.dataset) != receipt.version:
+            published.switch(receipt.dataset, receipt.version)
+
+    # --- what the directory cannot hold --------------------------------------------------------------------------------
+
+    def _refused(self, versions: Sequence[_Version]) -> dict[str, ProvisionerError]:
+        """Return why the directory's file system cannot hold data sets, by their ids; nothing of any was written yet."""
+        if not versions:
+            return {}
+        refused: dict[str, ProvisionerError] = {}
+        with Probe(self._target.layout.staging) as probe:
+            for version in versions:
+                self._check()
+                problem = self._problem(version, probe)
+                if problem:
+                    root, label = self._target.layout.root, version.receipt.label
+                    _LOGGER.error("%s: %s cannot hold it: %s", label, root, problem)
+                    refused[version.receipt.dataset] = VolumeError(
+                        f"{label}: {root} cannot hold it: {problem}; nothing of it was written",
+                        hint="Use a directory on another file system, such as ext4, XFS or NTFS; or pack the volume into a tar"
+                        " archive there.",
+                    )
+        return refused
+
+    def _problem(self, version: _Version, probe: Probe) -> str:
+        """Return what of a version the directory's file system cannot hold, in words; empty: it can hold all."""
+        entries = version.manifest.entries
+        link = next((entry.path for entry in entries if entry.kind == "link"), None)
+        if link is not None and not probe.takes_links():
+            return f"{link!r} is a symbolic link, and this file system has none"
+        largest = max(entries, key=lambda entry: entry.size)
+        if largest.size > ORDINARY_SIZE and not probe.takes_size(largest.size):
+            return f"{largest.path!r} has {largest.size:,} bytes, and no file on this file system can have so many"
+        names = dict.fromkeys(itertools.chain.from_iterable(entry.path.split("/") for entry in entries))
+        if wrong := probe.refused_names(names):
+            return f"no file on this file system can be called {wrong[0]!r}"
+        try:
+            check_names((entry.path for entry in entries), self._target.layout.staging, version.receipt.label)
+        except VolumeError as error:
+            return error.message
+        return ""
+
+    def _check_space(self, versions: Sequence[_Version]) -> None:
+        """Raise if the device has not enough space for all that is copied; nothing was written yet.
+
+        Raises:
+            VolumeFullError: it has not.
+        """
+        free = self._target.free_bytes()
+        needed = sum(version.receipt.size for version in versions if not self._links(version))
+        if free is not None and needed > free:
+            shown, left = format_pair(needed, free)
+            raise VolumeFullError(
+                f"{self._target.layout.root}: {shown} are to be copied there, and {left} are free; nothing was copied",
+                hint="Use a larger device, or name the data sets to export.",
+            )
+
+    def _links(self, version: _Version) -> bool:
+        """Return whether files of a version are linked: both are on one device, and copies were not asked for."""
+        with contextlib.suppress(OSError):
+            # Never a link to a device elsewhere: to try it would change the mode of the volume's own file.
+            return not self._copies and os.stat(version.tree).st_dev == os.stat(self._target.layout.staging).st_dev  # noqa: PTH116
+        return False
+
+    # --- one version ---------------------------------------------------------------------------------------------------
+
+    def _export(self, version: _Version) -> Exported:
+        receipt = version.receipt
+        links = self._links(version)
+        _LOGGER.info(
+            "%s: %s %s to %s",
+            receipt.label,
+            "linking" if links else "copying",
+            format_bytes(receipt.size),
+            self._target.layout.root,
+        )
+        try:
+            self._build(version, links=links)
+        except ProvisionerError as error:
+            if self._cancellation.reason is not None or isinstance(error, VolumeFullError):
+                raise
+            _LOGGER.error("%s: not exported: %s", receipt.label, error.message)
+            return Exported(receipt, "", error)
+        finally:
+            self._progress.finish(receipt.label)
+        return Exported(receipt, "linked" if links else "copied")
+
+    def _build(self, version: _Version, *, links: bool) -> None:
+        receipt, store, layout = version.receipt, self._target.store, self._target.layout
+        dataset = receipt.dataset
+        check_links({entry.path: TreeLink(entry.target, dataset) for entry in version.manifest if entry.kind == "link"})
+        staged = StagedTree(layout, dataset, receipt.version, keeps_archives=True, check_cancelled=self._check)
+        staged.create()
+        plain = Manifest(tuple(not_links(version.manifest)))
+        # What an earlier attempt left counts if it hashes right; of what it did not bring every file is missing.
+        self._progress.start(receipt.label, "verify", plain.bytes)
+        findings = check_tree(staged.path, plain, deep=True, check_cancelled=self._check)
+        wrong = {finding.path for finding in findings if finding.problem != "extra"}
+        entries = tuple(entry for entry in plain if entry.path in wrong)
+        self._progress.advance(receipt.label, plain.bytes - sum(entry.size for entry in entries))
+        with disk_errors(f"writing {dataset} to {layout.root}", staged.path):
+            self._fill(version, staged.path, entries, links=links)
+        self._prove(receipt, staged.path, Manifest(entries))
+        store.publisher.publish(receipt, staged.path, version.manifest, prune=True)
+        store.cleaner.clear_staging(dataset)
+
+    def _fill(self, version: _Version, staged: Path, entries: Sequence[Entry], *, links: bool) -> None:
+        """Link or copy files into the staged tree; what is copied is hashed on the way.
+
+        Raises:
+            DamagedTreeError: the volume's own file is wrong.
+            OSError: from the system.
+        """
+        with TreeReader(version.tree) as old, TreeWriter(staged) as new:
+            for entry in entries:
+                self._check()
+                new.directory(entry.path if entry.kind == "folder" else entry.path.rpartition("/")[0])
+                if entry.kind != "file":
+                    continue
+                if links:
+                    new.share_from(old, entry.path, entry.path)
+                else:
+                    self._copy(version.receipt, old, new, entry)
+
+    def _copy(self, receipt: Receipt, old: TreeReader, new: TreeWriter, entry: Entry) -> None:
+        try:
+            mtime = old.stat(entry.path).st_mtime_ns
+            handle = old.open(entry.path)
+        except OSError as error:
+            raise _damaged(receipt, entry.path) from error
+        try:
+            copied = new.file(entry.path, self._blocks(receipt.label, handle), executable=entry.executable, mtime_ns=mtime)
+        finally:
+            os.close(handle)
+        if copied != (entry.size, entry.sha256):
+            raise _damaged(receipt, entry.path)
+
+    def _blocks(self, label: str, handle: int) -> Iterator[bytes]:
+        while data := os.read(handle, HASHED_AT_ONCE):
+            self._check()
+            yield data
+            self._progress.advance(label, len(data))
+
+    def _prove(self, receipt: Receipt, staged: Path, manifest: Manifest) -> None:
+        """Hash what was written, as the directory returns it.
+
+        Raises:
+            DamagedTreeError: it is not what the manifest says.
+        """
+        findings = check_tree(staged, manifest, deep=True, check_cancelled=self._check)
+        found = next((finding for finding in findings if finding.problem != "extra"), None)
+        if found is not None:
+            raise _damaged(receipt, found.path)
+
+
+def _same(one: Manifest, other: Manifest) -> bool:
+    return len(one) == len(other) and all(a == b for a, b in zip(one.json_lines(), other.json_lines(), strict=True))
+
+
+def _damaged(receipt: Receipt, path: str) -> DamagedTreeError:
+    return DamagedTreeError(
+        f"{receipt.label}: {path!r} is not what its manifest says, on this volume or in the copy; it was not exported",
+        hint=f"'verify --deep {receipt.dataset}' says whether the volume's file is wrong, and 'repair' mends it. If it is right,"
+        " the device that was exported to loses data.",
+    )

@@ -1,0 +1,248 @@
+"""Exports: what is in them, what a second one does, what a directory cannot hold, and deaths in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from provisioner.errors import DamagedTreeError, NotFoundError, UsageError, VolumeError
+from provisioner.volume.fs.abilities import Probe
+from tests.support.direct_calls import call, ready
+from tests.support.media import noise
+from tests.support.miniature import gzip_bytes
+from tests.support.odd_disk import Mounted
+from tests.support.shelf import some_files
+from tests.support.tar_members import packed
+from tests.support.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.odd_disk import Quirk
+    from tests.support.shelf import Shelf
+
+    Mount = Callable[..., tuple[Mounted, Path]]
+
+SONGS: Final = some_files("songs", 100_000)
+TUNES: Final = {"tunes.bin": noise("tunes", 50_000)}
+
+
+@pytest.fixture
+def filled(shelf: Shelf, volume: Volume) -> Volume:
+    """Return a volume that holds an archive's tree and a plain file."""
+    shelf.add("songs", shelf.file("songs.tar.gz", SONGS))
+    shelf.add("tunes", shelf.raw("tunes.bin", TUNES["tunes.bin"]))
+    ready(volume)
+    return volume
+
+
+@pytest.fixture
+def copy(filled: Volume, tmp_path: Path) -> Volume:
+    """Return the directory that is exported to, as a volume."""
+    return Volume(tmp_path / "export", filled.settings)
+
+
+def how(volume: Volume, copy: Volume, *words: str) -> dict[str, str]:
+    """Export, and return what was done with each data set."""
+    document = ready(volume, "export", str(copy.root), *words).document
+    assert document is not None
+    return {one["dataset"]: one["how"] for one in document["versions"]}
+
+
+def check_both(copy: Volume) -> None:
+    """Compare an export with what must be in it, and check that it is a complete volume."""
+    copy.check("songs", SONGS)
+    copy.check("tunes", TUNES)
+    assert copy.staged() == []
+    ready(copy, "verify", "--deep")
+
+
+def test_an_export_is_a_volume(filled: Volume, copy: Volume) -> None:
+    """Trees, manifests and receipts are those of the volume; files are linked; a second export does nothing."""
+    assert how(filled, copy) == {"songs": "linked", "tunes": "linked"}
+    check_both(copy)
+    for kind in ("receipts", "manifests"):
+        ours, theirs = (next(each.records(kind, "songs").glob("*.json")).read_bytes() for each in (filled, copy))
+        assert ours == theirs
+    one, other = (each.tree("songs") / "songs/data/noise.bin" for each in (filled, copy))
+    assert one.samefile(other) or one.stat().st_ino != other.stat().st_ino  # a hard link, or a reflink
+    before = copy.snapshot(copy.private / "store")
+    assert how(filled, copy) == {"songs": "there", "tunes": "there"}
+    assert copy.snapshot(copy.private / "store") == before
+
+
+def test_chosen_data_sets_and_copies(filled: Volume, copy: Volume) -> None:
+    """Ids choose what is exported; with --copy every byte is copied; what is exported later is added."""
+    assert how(filled, copy, "songs", "--copy") == {"songs": "copied"}
+    assert copy.published == ["songs"]
+    assert (copy.tree("songs") / "songs/data/noise.bin").stat().st_nlink == 1
+    assert how(filled, copy) == {"songs": "there", "tunes": "linked"}
+    check_both(copy)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ((".",), UsageError),
+        (("datasets/songs",), UsageError),
+        (("../export", "nothing"), NotFoundError),
+    ],
+)
+def test_refusals(filled: Volume, words: tuple[str, ...], error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume is not exported into itself, nor what it does not have; nothing is written."""
+    monkeypatch.chdir(filled.root)
+    before = filled.snapshot()
+    with pytest.raises(error):
+        call(filled, "export", *words)
+    assert filled.snapshot() == before
+    assert not (filled.root.parent / "export").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--copy",)])
+def test_a_damaged_file_is_not_exported(filled: Volume, copy: Volume, words: tuple[str, ...]) -> None:
+    """A flipped byte on the volume is found, the data set is not in the export, and the others are."""
+    path = filled.tree("songs") / "songs/data/noise.bin"
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
+    result = call(filled, "export", str(copy.root), *words)
+    assert isinstance(result.error, DamagedTreeError)
+    assert "noise.bin" in result.error.message
+    assert copy.published == ["tunes"]
+    assert copy.receipts("songs") == []
+
+
+def test_a_version_without_a_receipt_is_not_exported(filled: Volume, copy: Volume) -> None:
+    """Only receipts are believed: a partial version is not exported."""
+    filled.receipts("songs")[0].unlink()
+    with pytest.raises(NotFoundError, match="no complete version"):
+        call(filled, "export", str(copy.root), "songs")
+    assert not copy.root.exists()
+
+
+def test_what_is_wrong_in_the_export_is_replaced(filled: Volume, copy: Volume) -> None:
+    """A file that went missing in the export is exported again, and one of another size as well."""
+    how(filled, copy, "--copy")
+    (copy.tree("songs") / "songs/README").unlink()
+    (copy.tree("tunes") / "tunes.bin").write_bytes(b"short")
+    assert how(filled, copy, "--copy") == {"songs": "copied", "tunes": "copied"}
+    check_both(copy)
+
+
+@pytest.mark.parametrize("gone", ["receipts", "manifests", "datasets"])
+def test_records_that_are_missing_in_the_export(filled: Volume, copy: Volume, gone: str) -> None:
+    """What an interrupted export did not write is written by the next one."""
+    how(filled, copy)
+    for path in copy.records(gone, "songs").iterdir() if gone != "datasets" else [copy.tree("songs")]:
+        path.unlink()
+    how(filled, copy)
+    check_both(copy)
+
+
+@pytest.mark.parametrize("moment", ["the first file", "before the receipt", "before the tree is moved"])
+def test_a_killed_export_is_continued(filled: Volume, copy: Volume, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever an export dies, what it left is no complete version, and the next export completes it."""
+    targets = {
+        "the first file": "provisioner.engine.export.Export._copy",
+        "before the receipt": "provisioner.volume.store.publish.Publisher._write_receipt",
+        "before the tree is moved": "provisioner.volume.store.publish.Publisher._put_in_place",
+    }
+
+    def die(*_arguments: object, **_options: object) -> None:
+        os._exit(128 + signal.SIGKILL)
+
+    pid = os.fork()
+    if not pid:
+        monkeypatch.setattr(targets[moment], die)
+        call(filled, "export", str(copy.root), "--copy")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGKILL
+    assert copy.receipts("songs") == []
+    assert how(filled, copy, "--copy") == {"songs": "copied", "tunes": "copied"}
+    check_both(copy)
+
+
+# --- other file systems ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Iterator[Mount]:
+    """Return what mounts a disk with quirks, and the directory to export to."""
+    disks: list[Mounted] = []
+
+    def mount(*quirks: Quirk) -> tuple[Mounted, Path]:
+        disks.append(Mounted(tmp_path, *quirks))
+        return disks[0], disks[0].place / "export"
+
+    yield mount
+    for disk in disks:
+        disk.close()
+
+
+@pytest.mark.root
+def test_an_export_to_a_disk_without_links(filled: Volume, stick: Mount) -> None:
+    """Without links of any kind, files are copied and data sets are directories; a second export copies nothing."""
+    disk, place = stick("no-symlinks", "no-hardlinks", "folds-case", "plain-names", "small-files")
+    copy = Volume(place, filled.settings)
+    assert how(filled, copy) == {"songs": "copied", "tunes": "copied"}
+    assert not copy.tree("songs").is_symlink()
+    check_both(copy)
+    assert disk.fired("no-symlinks")
+    assert how(filled, copy) == {"songs": "there", "tunes": "there"}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("quirk", "member", "says"),
+    [
+        ("no-symlinks", ("link", "readme"), "symbolic link"),
+        ("plain-names", ("12:30.txt", b"more"), "can be called '12:30.txt'"),
+        ("folds-case", ("README", b"more"), "the same name"),
+    ],
+)
+def test_what_a_disk_cannot_hold(
+    shelf: Shelf, volume: Volume, stick: Mount, *, quirk: Quirk, member: tuple[str, bytes | str], says: str
+) -> None:
+    """It is said before the first byte, nothing of the data set is written, and the others are exported."""
+    archive = packed(("readme", b"text"), member)
+    shelf.add("odd", shelf.raw("odd.tar.gz", gzip_bytes(archive), unpack="tar.gz"))
+    shelf.add("tunes", shelf.raw("tunes.bin", TUNES["tunes.bin"]))
+    ready(volume)
+    disk, place = stick(quirk)
+    copy = Volume(place, volume.settings)
+    result = call(volume, "export", str(place))
+    assert isinstance(result.error, VolumeError)
+    assert says in result.error.message
+    assert disk.fired(quirk)
+    assert copy.published == ["tunes"]
+    assert not copy.records("store", "odd").exists()
+
+
+@pytest.mark.root
+def test_a_file_that_is_too_large(stick: Mount) -> None:
+    """Whether a file system holds more than 4 GiB in a file is tried, and takes no space."""
+    disk, place = stick("small-files")
+    with Probe(place.parent) as probe:
+        assert probe.takes_size((1 << 32) - 1)
+        assert not probe.takes_size(1 << 32)
+    assert disk.fired("small-files")
+    assert os.listdir(place.parent) == []
+
+
+def test_there_is_not_enough_space(filled: Volume, copy: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit is said before the first byte, with both numbers."""
+    monkeypatch.setattr("provisioner.engine.volume_session.VolumeSession.free_bytes", lambda _session: 1000)
+    with pytest.raises(VolumeError, match=r"150 kB .* 1\.00 kB are free; nothing was copied"):
+        call(filled, "export", str(copy.root), "--copy")
+    assert copy.published == []
+
+
+def test_the_command_line(filled: Volume, copy: Volume) -> None:
+    """The process says what it did, for people and as JSON; a data set that is not there is 66."""
+    assert "2 data sets can be taken from it, 2 of them new" in filled.ready("export", str(copy.root)).out
+    document = json.loads(filled.ready("export", str(copy.root), "--json").out)
+    assert [one["how"] for one in document["versions"]] == ["there", "there"]
+    assert filled.run("export", str(copy.root), "nothing").code == 66
