@@ -11,7 +11,7 @@ _provisioner() {
         if [[ $skip ]]; then skip=''; continue; fi
         case $word in
             --) command=--; break ;;
-            --cache-dir|--catalog|--config|--data-dir|--dataset|--env-file|--format|--id|--org|--output|--phase|--port|--template|--to) [[ ${COMP_WORDS[i + 1]} == '=' ]] || skip=yes ;;
+            --cache-dir|--catalog|--config|--data-dir|--dataset|--env-file|--format|--id|--older-than|--org|--output|--phase|--port|--template|--to) [[ ${COMP_WORDS[i + 1]} == '=' ]] || skip=yes ;;
             -*) ;;
             *) command=$word; break ;;
         esac
@@ -22,13 +22,13 @@ _provisioner() {
         --phase) mapfile -t COMPREPLY < <(compgen -W 'minimal balanced comprehensive auto' -- "$current"); return ;;
         --dataset) mapfile -t COMPREPLY < <(compgen -W 'nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' -- "$current"); return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'text pvc' -- "$current"); return ;;
-        --id|--org|--port|--template) return ;;
+        --id|--older-than|--org|--port|--template) return ;;
     esac
     local options='' arguments=''
     case $command in
         '')
             options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --list --status --version'
-            arguments='provision plan status list info catalog verify repair remove gc doctor repo init report serve healthcheck' ;;
+            arguments='provision plan status list info catalog verify repair remove outdated gc export doctor repo init report serve healthcheck' ;;
         provision)
             options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --list --status --version'
             arguments='' ;;
@@ -56,9 +56,15 @@ _provisioner() {
         remove)
             options='-h --help --json --data-dir --cache-dir --config --catalog --dry-run'
             arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;
+        outdated)
+            options='-h --help --json --data-dir --cache-dir --config --catalog --check'
+            arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;
         gc)
-            options='-h --help --json --data-dir --cache-dir --config --catalog --dry-run'
+            options='-h --help --json --data-dir --cache-dir --config --catalog --dry-run --older-than'
             arguments='' ;;
+        export)
+            options='-h --help --json --data-dir --cache-dir --config --catalog --copy'
+            arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;
         doctor)
             options='-h --help --json --data-dir --cache-dir --config --catalog'
             arguments='' ;;

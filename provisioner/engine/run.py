@@ -231,7 +231,12 @@ class Run:
 
     def _view(self) -> View:
         self._latest = view_volume(
-            self.session, self._references, self._repositories, self._app_files, self._indexes, self._updates
+            self.session,
+            self._references,
+            self._repositories,
+            self._app_files,
+            indexes=self._indexes,
+            updates=self._updates,
         )
         return self._latest
 

@@ -66,6 +66,7 @@ def view_volume(
     references: References,
     repositories: RepositoryStep,
     files: AppFiles,
+    *,
     indexes: Indexes,
     updates: Updates | None = None,
 ) -> View:
@@ -76,6 +77,7 @@ def view_volume(
         references: have the catalog, with the entries of references.
         repositories: what is known of the data-set repositories.
         files: the files for the app.
+        indexes: those of what is published.
         updates: what upstream has said; ``None``: nobody was asked.
 
     Raises:
