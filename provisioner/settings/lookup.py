@@ -113,8 +113,8 @@ class Lookup:
         return found
 
     def _in_overrides(self, setting: Setting[T]) -> Found | None:
-        # Who has written '--dataset' or 'info' need not know of a variable; one that is a list has no other option.
-        label = "" if setting.separator else setting.name
+        # Who has written '--dataset' or 'info' need not know of a variable.
+        label = "" if setting.name == "DATASETS" else setting.name
         return _found(setting, Found(self.overrides.get(setting.name, ""), COMMAND_LINE, label, 0))
 
     def _in_environ(self, setting: Setting[T]) -> Found | None:

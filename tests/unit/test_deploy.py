@@ -78,7 +78,7 @@ def test_compose_updates_what_it_provisions() -> None:
     assert parse(update["environment"][name]) == "auto"
 
 
-UPDATE: Final = KUBERNETES.with_name("update.yaml")
+UPDATE: Final = CHECKOUT / "deploy" / "kubernetes" / "overlays" / "update" / "update.yaml"
 
 
 def test_the_nightly_job_updates_what_the_application_reads() -> None:

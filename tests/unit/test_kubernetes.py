@@ -55,7 +55,7 @@ def check(document: dict[str, Any], version: str) -> None:
 
 
 @needs_kubectl
-@pytest.mark.parametrize("name", ["base", "overlays/job", "overlays/monitored", "overlays/restart-rules"])
+@pytest.mark.parametrize("name", ["base", "overlays/job", "overlays/monitored", "overlays/restart-rules", "overlays/update"])
 def test_manifests_are_valid(name: str) -> None:
     """Every version that is named accepts each overlay; rules for restarts need 1.35."""
     documents = rendered(name)
