@@ -17,7 +17,8 @@ class Digest:
     """What a sequence of bytes must hash to; written ``sha256:be1a…``."""
 
     algorithm: str
-    """``sha256``, ``sha1`` or ``md5``; a Hub listing also has ``gitsha1`` (the SHA-1 of a Git blob)."""
+    """``sha256``, ``sha1`` or ``md5``; a Hub's listings also have ``gitsha1`` (the SHA-1 of a Git blob) and ``xet``
+    (of a file in a bucket)."""
     hex: str
     """Lower case."""
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from provisioner.catalog.card_parts import CardPart
     from provisioner.catalog.digest import Digest
 
-_REPO: Final = r"(?!.*(--|\.\.))(?!.*(\.git|[.-])$)(?=.{3,96}$)[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*"
-"""``owner/name``, by the Hub's own rules."""
+NAME: Final = r"(?!.*(--|\.\.))(?!.*(\.git|[.-])$)(?=.{3,96}$)[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*"
+"""``owner/name`` of a repository or a bucket, by the Hub's own rules."""
 _REVISION: Final = r"(?!.*(\.\.|//))(?!.*[./]$)[A-Za-z0-9_][A-Za-z0-9._/-]*"
 """A branch, a tag, a commit, or a reference such as ``refs/convert/parquet``."""
 
@@ -61,7 +61,7 @@ def repository_of(repo_type: object, repo: object, revision: object) -> Reposito
     """Return a repository from what a record says; ``None``: that is none."""
     if repo_type not in REPO_TYPES or not isinstance(repo, str) or not isinstance(revision, str):
         return None
-    if not re.fullmatch(_REPO, repo) or not re.fullmatch(_REVISION, revision):
+    if not re.fullmatch(NAME, repo) or not re.fullmatch(_REVISION, revision):
         return None
     return Repository(repo_type, repo, revision)
 
@@ -265,7 +265,7 @@ _HUB_SOURCE: Final = Table(
     (
         Key("kind", {"const": "hub"}, "What kind of source this is.", required=True),
         LAYOUT,
-        Key("repo", pattern(_REPO), "owner/name of a repository.", required=True),
+        Key("repo", pattern(NAME), "owner/name of a repository.", required=True),
         Key("repo_type", {"enum": list(REPO_TYPES)}, "What the repository holds: dataset (by default) or model."),
         Key("revision", pattern(_REVISION), "Branch, tag or commit; by default main."),
         Key(
@@ -302,8 +302,8 @@ def parse_keys(keys: Mapping[str, Value]) -> HubSource:
     return HubSource(
         repo=keys["repo"].attempt(_repo),
         revision=keys["revision"].attempt(_revision) if "revision" in keys else "main",
-        include=keys["include"].attempt(_include) if "include" in keys else (),
-        exclude=keys["exclude"].attempt(_exclude) if "exclude" in keys else (),
+        include=keys["include"].attempt(include_globs) if "include" in keys else (),
+        exclude=keys["exclude"].attempt(exclude_globs) if "exclude" in keys else (),
         unpack=tuple((glob, entry.attempt(fields.unpack_format)) for glob, entry in unpack.items()),
         layout=fields.layout(keys),
         splits=tuple((glob, entry.attempt(fields.split)) for glob, entry in splits.items()),
@@ -319,11 +319,13 @@ def _entries(keys: Mapping[str, Value], key: str) -> Mapping[str, Value]:
     return keys[key].attempt(Value.mapping) or {} if key in keys else {}
 
 
-def _include(value: Value) -> tuple[str, ...]:
+def include_globs(value: Value) -> tuple[str, ...]:
+    """Return the globs under ``include``, of which there must be one at least."""
     return paths.globs(fields.filled(value, "glob"))
 
 
-def _exclude(value: Value) -> tuple[str, ...]:
+def exclude_globs(value: Value) -> tuple[str, ...]:
+    """Return the globs under ``exclude``."""
     return paths.globs(value.items())
 
 
@@ -339,9 +341,9 @@ def _part(value: Value) -> str:
 
 def _repo(value: Value) -> str:
     repo = value.text()
-    if not re.fullmatch(_REPO, repo):
+    if not re.fullmatch(NAME, repo):
         found = re.search(r"(?:datasets/)?([\w.-]+/[\w.-]+?)(?:\.git)?/*$", repo)
-        meant = found[1] if found and re.fullmatch(_REPO, found[1]) else "keithito/lj_speech"
+        meant = found[1] if found and re.fullmatch(NAME, found[1]) else "keithito/lj_speech"
         strange = next((character for character in repo if not character.isascii()), None)
         shown = f"{strange!r} (U+{ord(strange):04X}) is in no name on the Hub. " if strange else ""
         value.fail(

@@ -1,8 +1,8 @@
 """References: one line that names a repository or a file, in place of a catalog entry. Parsing asks nobody.
 
-``hf://datasets/OWNER/NAME[@REVISION][/GLOB]`` and ``hf://OWNER/NAME…`` have the syntax of the Hub client's file system; a Hub's
-web addresses mean the same. ``:PART`` in place of the glob is a part that the repository's card describes.
-``https:`` and ``file:`` name one file. Behind ``#`` stand options, as in a query.
+``hf://datasets/OWNER/NAME[@REVISION][/GLOB]``, ``hf://OWNER/NAME…`` and ``hf://buckets/OWNER/NAME[/GLOB]`` have the syntax of the
+Hub client's file system; a Hub's web addresses mean the same. ``:PART`` in place of a repository's glob is a part that its card
+describes. ``https:`` and ``file:`` name one file. Behind ``#`` stand options, as in a query.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
-from provisioner.catalog import fields, hub_source, paths, urls
+from provisioner.catalog import bucket_source, fields, hub_source, paths, urls
 from provisioner.catalog.card_parts import PART
 from provisioner.catalog.digest import DIGEST_LENGTHS
 from provisioner.catalog.document import Value, nearest, quoted
@@ -74,7 +74,6 @@ _HUB_OPTIONS: Final = ("exclude", "include", "name")
 _FILE_OPTIONS: Final = (*DIGEST_LENGTHS, "into", "name", "unpack")
 _NO_DATA: Final[Mapping[str, str]] = {
     "spaces": "a Space is a program, and not data",
-    "buckets": "buckets cannot be fetched by this version",
     "kernels": "kernels are programs, and not data",
 }
 _TYPES: Final = frozenset({"datasets", "models"})
@@ -86,7 +85,9 @@ _NO_OWNERS: Final = frozenset(
 _FILE_PAGES: Final = frozenset({"blob", "resolve", "raw", "blame", "edit"})
 _REVISION_PAGES: Final = frozenset({"tree", "commit", "commits"})
 _OTHER_PAGES: Final = frozenset({"activity", "discussions", "embed", "settings", "viewer"})
-_HUB_EXAMPLE: Final = "Write hf://datasets/OWNER/NAME for data, hf://OWNER/NAME for a model."
+_HUB_EXAMPLE: Final = (
+    "Write hf://datasets/OWNER/NAME for data, hf://OWNER/NAME for a model, hf://buckets/OWNER/NAME for a bucket."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,8 @@ def _parse_hub(part: _Part, body: str, options: Mapping[str, Sequence[str]]) -> 
         part.fail(_NO_DATA[first], _HUB_EXAMPLE)
     if first in {"dataset", "model"} or (first not in _TYPES and first.lower() in _TYPES):
         part.fail(f"{first!r} is the owner of no repository", _HUB_EXAMPLE)
+    if first == "buckets":
+        return _parse_bucket(part, rest, options)
     repo_type: RepoType = "dataset" if first == "datasets" else "model"
     if first in _TYPES:
         body = rest
@@ -292,20 +295,12 @@ def _hub_reference(
     exclude = options.get("exclude", ())
     values: dict[str, Value] = {"repo": part.of(repo), "revision": part.of(revision), "repo_type": part.of(repo_type)}
     values |= {"parts": part.of([part.of(one) for one in chosen])} if chosen else {}
-    values |= {"include": part.of([part.of(one) for one in globs])} if globs else {}
-    values |= {"exclude": part.of([part.of(one) for one in exclude])} if exclude else {}
-    source: HubSource = hub_source.parse_keys(values)
+    source: HubSource = hub_source.parse_keys(values | _globs(part, globs, exclude))
     base = f"hf://{'datasets/' if repo_type == 'dataset' else ''}{repo}"
     written = revision if _SPECIAL_REVISION.fullmatch(revision) else quote(revision, safe="")
-    # What would begin the options cannot stand in the path.
-    in_path, further = (glob, globs[1:]) if glob and "#" not in glob else ("", globs)
-    more = [f"include={quote(value, safe=_PLAIN_IN_OPTION)}" for value in further]
-    more += [f"exclude={quote(value, safe=_PLAIN_IN_OPTION)}" for value in exclude]
-    more += [f"name={name}"] if name else []
-    in_path = f":{'+'.join(quote(one, safe='/') for one in chosen)}" if chosen else f"/{in_path}" if in_path else ""
-    text = f"{base}{f'@{written}' if revision != 'main' else ''}{in_path}"
+    at_parts = f":{'+'.join(quote(one, safe='/') for one in chosen)}" if chosen else ""
     return Reference(
-        text=f"{text}#{'&'.join(more)}" if more else text,
+        text=_usual_form(f"{base}{f'@{written}' if revision != 'main' else ''}{at_parts}", glob, globs, exclude, name),
         key=f"{base}#name={name}" if name else base,
         names=(name,) if name else (repo, f"{repo_type}s/{repo}"),
         source=source,
@@ -313,6 +308,64 @@ def _hub_reference(
         is_model=repo_type == "model",
         parts=chosen,
     )
+
+
+def _parse_bucket(part: _Part, body: str, options: Mapping[str, Sequence[str]]) -> Reference:
+    """Return what follows ``hf://buckets/``."""
+    owner, _, rest = body.partition("/")
+    bucket, _, glob = rest.partition("/")
+    if not owner or not bucket:
+        part.fail("it names no bucket: there must be an owner and a name", "Write hf://buckets/OWNER/NAME.")
+    if "@" in owner + bucket:
+        part.fail("a bucket has no revisions, so there is no '@'", f"Write hf://buckets/{owner}/{bucket.partition('@')[0]}.")
+    return _bucket_reference(part, f"{owner}/{bucket}", glob, options)
+
+
+def _parse_bucket_page(part: _Part, segments: Sequence[str], options: Mapping[str, Sequence[str]]) -> Reference:
+    """Return what the address of a bucket's page means, behind ``/buckets/``."""
+    owner, name, *rest = segments
+    page, below = (rest[0], "/".join(rest[1:])) if rest else ("", "")
+    glob = below if page in _FILE_PAGES else f"{below}/" if page == "tree" and below else ""
+    return _bucket_reference(part, f"{owner}/{name}", glob, options)
+
+
+def _bucket_reference(part: _Part, bucket: str, glob: str, options: Mapping[str, Sequence[str]]) -> Reference:
+    name = _name(part, options)
+    globs = [*([glob] if glob else []), *options.get("include", ())]
+    exclude = options.get("exclude", ())
+    base = f"hf://buckets/{bucket}"
+    return Reference(
+        text=_usual_form(base, glob, globs, exclude, name),
+        key=f"{base}#name={name}" if name else base,
+        names=(name,) if name else (bucket, f"buckets/{bucket}"),
+        source=bucket_source.parse_keys({"bucket": part.of(bucket), **_globs(part, globs, exclude)}),
+        homepage="",
+    )
+
+
+def _globs(part: _Part, include: Sequence[str], exclude: Sequence[str]) -> dict[str, Value]:
+    """Return globs as the keys of a source."""
+    values: dict[str, Value] = {"include": part.of([part.of(one) for one in include])} if include else {}
+    return values | ({"exclude": part.of([part.of(one) for one in exclude])} if exclude else {})
+
+
+def _usual_form(base: str, glob: str, globs: Sequence[str], exclude: Sequence[str], name: str) -> str:
+    """Return a reference as people see it.
+
+    Args:
+        base: repository and revision, or bucket.
+        glob: what stands in the path; empty: nothing.
+        globs: all that are included, ``glob`` first.
+        exclude: the globs that are not.
+        name: the name that the user gives; empty: none.
+    """
+    # What would begin the options cannot stand in the path.
+    in_path, further = (glob, globs[1:]) if glob and "#" not in glob else ("", globs)
+    more = [f"include={quote(value, safe=_PLAIN_IN_OPTION)}" for value in further]
+    more += [f"exclude={quote(value, safe=_PLAIN_IN_OPTION)}" for value in exclude]
+    more += [f"name={name}"] if name else []
+    text = f"{base}/{in_path}" if in_path else base
+    return f"{text}#{'&'.join(more)}" if more else text
 
 
 def _path_on_hub(url: str, endpoint: str) -> str | None:
@@ -335,9 +388,11 @@ def _parse_page(part: _Part, path: str, options: Mapping[str, Sequence[str]]) ->
     if first in _NO_DATA:
         part.fail(_NO_DATA[first], _HUB_EXAMPLE)
     repo_type: RepoType = "dataset" if first == "datasets" else "model"
-    own = segments[1:] if first == "datasets" else segments
+    own = segments[1:] if first in {"datasets", "buckets"} else segments
     if len(own) < 2 or first in _NO_OWNERS:  # noqa: PLR2004 - owner and name
         part.fail("this page of the Hub is not that of a repository", _HUB_EXAMPLE)
+    if first == "buckets":
+        return _parse_bucket_page(part, own, options)
     if not {":", "@"}.isdisjoint(own[1]):
         return _parse_hub(part, path, options)
     repo, page, rest = "/".join(own[:2]), own[2] if own[2:] else "", own[3:]

@@ -1,7 +1,7 @@
 """A source as every other module sees it: the same few methods, whatever its kind.
 
-A kind of source is one module here (:mod:`.url_source`, :mod:`.hub_source`), one in :mod:`provisioner.remote`, and one line
-in the registry of each.
+A kind of source is one module here (:mod:`.url_source`, :mod:`.hub_source`, :mod:`.bucket_source`), one in
+:mod:`provisioner.remote`, and one line in the registry of each.
 """
 
 from __future__ import annotations

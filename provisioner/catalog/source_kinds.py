@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from provisioner.catalog import hub_source, url_source
+from provisioner.catalog import bucket_source, hub_source, url_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from provisioner.catalog.document import Value
     from provisioner.catalog.source import Source, SourceKind
 
-SOURCE_KINDS: Final[Mapping[str, SourceKind]] = {kind.name: kind for kind in (hub_source.KIND, url_source.KIND)}
+SOURCE_KINDS: Final[Mapping[str, SourceKind]] = {
+    kind.name: kind for kind in (hub_source.KIND, url_source.KIND, bucket_source.KIND)
+}
 
 
 def parse_source(value: Value) -> Source:

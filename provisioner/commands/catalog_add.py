@@ -80,7 +80,7 @@ def _add(request: CommandRequest, clients: Clients, written: str, given: str | N
     resolved = clients.sources.resolve(source)
     found = resolved.pin
     (first, *others) = resolved.artifacts
-    if first.digest is None and not others:
+    if first.digest is None and not others and source.artifacts is not None:
         session = request.session()
         session.prepare()
         with session.lock():

@@ -161,7 +161,8 @@ def _check_listing(dataset: DataSet, source: Source, sources: Sources, cancellat
         cancellation.raise_if_requested()
         return SourceCheck(dataset.id, where, "", error)
     size = total(artifact.size for artifact in resolved.artifacts)
-    answer = f"{format_count(len(resolved.artifacts), 'file')}, {size.value:,} bytes, commit {resolved.pin}"
+    state = resolved.pin if ":" in resolved.pin else f"commit {resolved.pin}"
+    answer = f"{format_count(len(resolved.artifacts), 'file')}, {size.value:,} bytes, {state}"
     stated = source.size.exact if source.size else None
     if stated is not None and stated != size.value:
         wrong_size = SizeMismatchError(

@@ -164,8 +164,9 @@ class Clients:
     def sources(self) -> Sources:
         """What resolves sources, of every kind."""
         from provisioner.remote.sources import Sources  # noqa: PLC0415 - see the module's docstring
+        from provisioner.volume.staging.xet_hash import can_hash_xet  # noqa: PLC0415
 
-        return Sources(lambda: self.hub, lambda: self.http)
+        return Sources(lambda: self.hub, lambda: self.http, can_hash_xet=can_hash_xet)
 
     @_Once
     def transfers(self) -> Transfers:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from provisioner.catalog.size import Size
+from provisioner.remote.bucket_source import describe_bucket_source, look_at_bucket_source, resolve_bucket_source
 from provisioner.remote.hub_source import describe_hub_source, look_at_hub_source, resolve_hub_source
 from provisioner.remote.url_source import describe_url_source, look_at_url_source, resolve_url_source
 
@@ -25,26 +26,36 @@ if TYPE_CHECKING:
 class Sources:
     """Resolves sources of every kind; the Hub's client is made when the first Hub source is resolved."""
 
-    def __init__(self, hub_client: Callable[[], HubClient], http_client: Callable[[], HttpClient]) -> None:
+    def __init__(
+        self,
+        hub_client: Callable[[], HubClient],
+        http_client: Callable[[], HttpClient],
+        *,
+        can_hash_xet: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Make no request.
 
         Args:
             hub_client: returns the client of the Hub.
             http_client: returns the client for files.
+            can_hash_xet: returns whether the digests of files in buckets can be computed on this machine.
         """
         self._learnt: dict[Source, Resolved] = {}
         """What was found when sources were described, until it is used."""
         self._describers: Mapping[str, Callable[[Reference, Any], tuple[EntryFacts, Resolved]]] = {
             "url": partial(describe_url_source, http_client),
             "hub": partial(describe_hub_source, hub_client),
+            "bucket": partial(describe_bucket_source, hub_client, can_hash_xet),
         }
         self._resolvers: Mapping[str, Callable[[Any], Resolved]] = {
             "url": partial(resolve_url_source, http_client),
             "hub": partial(resolve_hub_source, hub_client),
+            "bucket": partial(resolve_bucket_source, hub_client, can_hash_xet),
         }
         self._lookers: Mapping[str, Callable[[Any, Receipt], News]] = {
             "url": partial(look_at_url_source, http_client),
             "hub": partial(look_at_hub_source, hub_client),
+            "bucket": partial(look_at_bucket_source, hub_client, can_hash_xet),
         }
 
     def resolve(self, source: Source) -> Resolved:

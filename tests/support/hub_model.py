@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RepoKind = Literal["dataset", "model", "space"]
+RepoKind = Literal["dataset", "model", "space", "bucket"]
 Role = Literal["read", "write", "fineGrained"]
 
 LFS_SUFFIXES: Final = frozenset(
@@ -268,7 +268,7 @@ class Repo:
             sha = commit_id or hashlib.sha1(summary.encode(), usedforsecurity=False).hexdigest()
             date = f"2026-01-01T00:{len(self.revisions) // 60 % 60:02}:{len(self.revisions) % 60:02}.000Z"
             revision = Revision(sha, files, message, date, xet=self.xet)
-            self.objects.update((file.sha256, file) for file in files.values() if file.lfs)
+            self.objects.update((file.sha256, file) for file in files.values() if file.lfs or self.kind == "bucket")
             self.revisions[sha] = revision
             self.branches[branch] = sha
             return revision

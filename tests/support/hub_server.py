@@ -49,6 +49,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
+from tests.support import hub_buckets
 from tests.support.faults import FaultBook, Quota, as_rules
 from tests.support.hub_model import (
     LFS_SUFFIXES,
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-_KINDS: Final[dict[str, RepoKind]] = {"datasets": "dataset", "models": "model", "spaces": "space"}
+_KINDS: Final[dict[str, RepoKind]] = {"datasets": "dataset", "models": "model", "spaces": "space", "buckets": "bucket"}
 _LFS_FOLDER: Final = "_lfs"
 _EXPANDED_PAGE: Final = 50
 _HASHED_SIZE: Final = 64 * 1024 * 1024
@@ -269,6 +270,12 @@ class HubServer:
             return self._answer_api(request, segments[1:], token, fault)
         kind: RepoKind = _KINDS.get(segments[0], "model")
         rest = segments[1:] if segments[0] in _KINDS else segments
+        if kind == "bucket" and len(rest) >= 4 and rest[2] == "resolve":
+            _only(request, "GET", "HEAD")
+            bucket = self.hub.find(kind, "/".join(rest[:2]), token)
+            file = hub_buckets.file_of(bucket, "/".join(rest[3:]))
+            headers = hub_buckets.headers_of(request, bucket, file)
+            return Answer.of_bytes(302, b"Found", "text/plain", {**headers, "Location": self._signed_link(request, bucket, file)})
         if len(rest) >= 5 and rest[2] in {"resolve", "raw"}:
             _only(request, "GET", "HEAD")
             return self._answer_file(request, kind, rest, token, fault)
@@ -283,6 +290,8 @@ class HubServer:
             return self._list_repositories(request, _KINDS[segments[0]], token)
         if segments == ["validate-yaml"]:
             return Answer.of_json({"errors": [], "warnings": []})
+        if segments[0] == "buckets":
+            return self._answer_bucket(request, segments[1:], token)
         if len(segments) >= 3 and segments[0] in _KINDS:
             return self._answer_repo(request, segments, token, fault)
         raise Refusal(404, None, f"no such call: {request.path}")
@@ -314,6 +323,29 @@ class HubServer:
                 return _preupload(request, self.hub.writable(kind, repo_id, token))
             case ["commit", branch]:
                 return _commit(request, self.hub.writable(kind, repo_id, token), branch)
+            case _:
+                raise Refusal(404, None, f"no such call: {request.path}")
+
+    def _answer_bucket(self, request: Request, segments: list[str], token: Token | None) -> Answer:
+        if len(segments) == 2 and request.method == "POST":
+            owner, name = segments
+            document = {**request.json(), "name": name, "type": "bucket", **({} if owner == "me" else {"organization": owner})}
+            bucket, created = self.hub.create(document, token)
+            described = {"url": f"{request.base_url}/buckets/{bucket.id}", "name": bucket.id, "id": bucket.id}
+            return Answer.of_json(described if created else {"error": "it exists", **described}, 200 if created else 409)
+        bucket = self.hub.find("bucket", "/".join(segments[:2]), token)
+        match segments[2:]:
+            case []:
+                return Answer.of_json(hub_buckets.info(bucket))
+            case ["tree", *prefix]:
+                items = hub_buckets.tree(bucket, "/".join(prefix), recursive=request.flag("recursive"))
+                page, headers = self._page(request, items, self.page_size)
+                return Answer.of_json(page, headers=headers)
+            case ["paths-info"]:
+                return Answer.of_json(hub_buckets.paths_info(bucket, request.json()["paths"]))
+            case ["auth-check", "write"]:
+                self.hub.writable("bucket", bucket.id, token)
+                return Answer.of_json({})
             case _:
                 raise Refusal(404, None, f"no such call: {request.path}")
 

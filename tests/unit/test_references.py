@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from provisioner.catalog.bucket_source import BucketSource
 from provisioner.catalog.hub_source import HubSource
 from provisioner.catalog.references import is_reference, parse_reference
 from provisioner.catalog.url_source import UrlSource
@@ -27,6 +28,29 @@ def url(text: str) -> UrlSource:
     source = parse_reference(text, HUB).source
     assert isinstance(source, UrlSource)
     return source
+
+
+BUCKETS = [
+    # Written, its usual form, globs.
+    ("hf://buckets/o/n", "hf://buckets/o/n", ()),
+    ("hf://buckets/o/n/", "hf://buckets/o/n", ()),
+    ("hf://buckets/o/n/a/*.csv#include=b%2F&name=x", "hf://buckets/o/n/a/*.csv#include=b/&name=x", ("a/*.csv", "b/")),
+    ("hf://buckets/o/n/a@b.csv", "hf://buckets/o/n/a@b.csv", ("a@b.csv",)),
+    ("https://hub.example/buckets/o/n", "hf://buckets/o/n", ()),
+    ("https://huggingface.co/buckets/o/n/tree/a/b", "hf://buckets/o/n/a/b/", ("a/b/",)),
+    ("https://hub.example/buckets/o/n/resolve/a/b.csv?download=1", "hf://buckets/o/n/a/b.csv", ("a/b.csv",)),
+]
+
+
+@pytest.mark.parametrize(("written", "usual", "globs"), BUCKETS)
+def test_buckets(written: str, usual: str, globs: tuple[str, ...]) -> None:
+    """A bucket by the Hub client's own address, or a browser's; its usual form means the same."""
+    reference = parse_reference(written, HUB)
+    assert reference.text == usual
+    assert parse_reference(usual, HUB).source == reference.source
+    assert isinstance(reference.source, BucketSource)
+    assert (reference.source.bucket, reference.source.include) == ("o/n", globs)
+    assert reference.names in {("o/n", "buckets/o/n"), ("x",)}
 
 
 REPOSITORIES: list[tuple[str, str, dict[str, Any]]] = [
@@ -182,7 +206,10 @@ MALFORMED: list[tuple[str, str]] = [
     ("hf://gpt2", "names no repository"),
     ("hf://dataset/o/n", "owner of no repository"),
     ("hf://spaces/o/n", "a Space is a program"),
-    ("hf://buckets/o/n", "buckets cannot be fetched"),
+    ("hf://buckets/o", "it names no bucket"),
+    ("hf://buckets/o/n@main", "a bucket has no revisions"),
+    ("hf://buckets/o/-n-", "'o/-n-' is not the name of a bucket"),
+    ("https://hub.example/buckets/o", "not that of a repository"),
     ("hf://datasets/o/n@", "no revision behind the '@'"),
     ("hf://datasets/o/n@a..b", "is not a revision"),
     ("hf://datasets/o/n@-x", "is not a revision"),

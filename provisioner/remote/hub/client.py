@@ -17,6 +17,7 @@ from provisioner.catalog.hub_source import REPOSITORY_WORDS
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError
 from provisioner.redaction import redact_line
 from provisioner.remote.hub.access import hub_access
+from provisioner.remote.hub.buckets import HubBuckets
 from provisioner.remote.hub.library import HubLibrary
 from provisioner.remote.hub.listing import checked_listing
 from provisioner.remote.retry import Transient
@@ -90,6 +91,8 @@ class HubClient:
         """
         self._access = hub_access(endpoint, token)
         self._library = HubLibrary(self._access, network, user_agent=user_agent)
+        self.buckets = HubBuckets(self._access, self._library)
+        """The Hub's storage buckets."""
         self._paths: dict[tuple[str, str, str], frozenset[str]] = {}
         """Names of files by type, repository and commit, for the next listing."""
         self._user: Mapping[str, Any] | None = None

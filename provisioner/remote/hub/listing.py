@@ -1,10 +1,11 @@
-"""Listings of repositories; of a file that is taken, path, size and digest must be usable."""
+"""Listings of repositories and buckets; of a file that is taken, path, size and digest must be usable."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.relative_path import path_problem
@@ -13,7 +14,10 @@ from provisioner.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from huggingface_hub import BucketFile
     from huggingface_hub.hf_api import RepoFile
+
+_EMPTY: Final = hashlib.sha256().hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +29,12 @@ class HubFile:
     size: int
     """Bytes."""
     digest: Digest
-    """``sha256`` of a file in LFS, ``gitsha1`` (the SHA-1 of the Git blob) of any other."""
+    """``sha256`` of a file in LFS, ``gitsha1`` (the SHA-1 of the Git blob) of any other; ``xet`` in a bucket."""
     problem: str = ""
     """Why it must not be taken: the predicate of a sentence whose subject is the path; empty: it may be."""
 
 
-def checked_listing(repo: str, files: Iterable[RepoFile]) -> list[HubFile]:
+def checked_listing(repo: str, files: Iterable[RepoFile | BucketFile]) -> list[HubFile]:
     """Return the files of a listing, ordered by path, each with its problem.
 
     What cannot be used does no harm as long as it is not taken, see :func:`check_selected`.
@@ -67,15 +71,26 @@ def check_selected(repo: str, files: Iterable[HubFile], paths: Collection[str]) 
             raise _wrong_listing(repo, file.path, file.problem)
 
 
-def _checked_file(file: RepoFile) -> HubFile:
-    size = file.size if file.lfs is None else file.lfs.size
-    algorithm, digits, length = ("gitsha1", file.blob_id, 40) if file.lfs is None else ("sha256", file.lfs.sha256, 64)
+def _checked_file(file: RepoFile | BucketFile) -> HubFile:
+    lfs = getattr(file, "lfs", None)
+    size: object = file.size if lfs is None else lfs.size
+    algorithm, digits, length = _stated_digest(file)
     problem = path_problem(file.path)
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         problem, size = problem or f"has {size!r} bytes", 0
     if not isinstance(digits, str) or not re.fullmatch(rf"[0-9a-fA-F]{{{length}}}", digits):
         problem, digits = problem or f"has no {algorithm} but {digits!r}", ""
     return HubFile(file.path, size, Digest(algorithm, digits.lower()), problem)
+
+
+def _stated_digest(file: RepoFile | BucketFile) -> tuple[str, object, int]:
+    """Return algorithm, digits and their number of the digest that a listing states."""
+    from huggingface_hub import BucketFile  # noqa: PLC0415 - what asked has imported it
+
+    if isinstance(file, BucketFile):
+        # An empty file has no chunks, and its Xet hash is not always stated.
+        return ("sha256", _EMPTY, 64) if file.size == 0 else ("xet", file.xet_hash, 64)
+    return ("gitsha1", file.blob_id, 40) if file.lfs is None else ("sha256", file.lfs.sha256, 64)
 
 
 def _wrong_listing(repo: str, path: object, problem: str) -> IntegrityError:

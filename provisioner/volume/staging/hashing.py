@@ -29,7 +29,7 @@ class Hasher:
         """Begin with no bytes.
 
         Args:
-            algorithm: of the expected digest: ``sha256``, ``sha1``, ``md5``, ``gitsha1``, or ``None`` where none is known.
+            algorithm: of the expected digest: ``sha256``, ``sha1``, ``md5``, ``gitsha1`` or ``xet``; ``None``: none is known.
             size: number of bytes to come; the hash of a Git blob begins with it.
         """
         self._sha256 = hashlib.sha256()
@@ -37,6 +37,11 @@ class Hasher:
         if algorithm == "gitsha1":
             # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects: "blob", a space, the length, a NUL, the bytes.
             self._expected = hashlib.sha1(f"blob {size or 0}\0".encode(), usedforsecurity=False)
+        elif algorithm == "xet":
+            # Few sources need it.
+            from provisioner.volume.staging.xet_hash import XetHash  # noqa: PLC0415
+
+            self._expected = XetHash()
         elif algorithm not in {None, "sha256"}:
             self._expected = hashlib.new(str(algorithm), usedforsecurity=False)
 

@@ -1,0 +1,99 @@
+"""The Xet hash of bytes that arrive piece by piece: the only digest that a bucket's listing has.
+
+It is computed by the Hub client's library ``hf_xet``, which reads files alone: it is given the end of a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import threading
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_QUIET: Final = {
+    "HF_XET_LOG_DEST": "/dev/null",  # else it keeps a log in the user's cache
+    "HF_XET_SYSTEM_MONITOR_ENABLED": "false",  # else it keeps a descriptor open for each thread of the machine
+    "TOKIO_WORKER_THREADS": "2",
+}
+"""The library's settings, which it reads from the environment when it is first used."""
+_FIRST: Final = threading.Lock()
+
+
+@cache
+def can_hash_xet() -> bool:
+    """Return whether the library is there; it does not exist for every kind of machine."""
+    return importlib.util.find_spec("hf_xet") is not None and Path("/dev/fd").exists()
+
+
+class XetHash:
+    """The hash of all bytes that were handed to :meth:`update`, computed on a thread of its own."""
+
+    def __init__(self) -> None:
+        """Begin with no bytes."""
+        self._reads, self._writes = os.pipe()
+        self._found: list[str | BaseException] = []
+        # A hash that is dropped half-way ends its thread: nothing more comes through the pipe.
+        self._close = weakref.finalize(self, os.close, self._writes)
+        self._thread = threading.Thread(target=_hash, args=(self._reads, self._found), name="xet-hash", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:
+            os.close(self._reads)
+            self._close()
+            raise
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Hash the next bytes."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._writes, rest) :]
+        except BrokenPipeError:
+            self.hexdigest()  # says why nobody reads
+
+    def hexdigest(self) -> str:
+        """Return the hash; no bytes can follow.
+
+        Raises:
+            RuntimeError: the library failed.
+        """
+        self._close()
+        self._thread.join()
+        (found,) = self._found
+        if isinstance(found, str):
+            return found
+        raise RuntimeError(f"hf_xet could not hash a file: {found}") from found
+
+
+def _hash(reads: int, found: list[str | BaseException]) -> None:
+    try:
+        with _quiet():
+            import hf_xet  # noqa: PLC0415 - files of buckets alone need it
+
+            hf_xet.hash_files([])
+        found.append(str(hf_xet.hash_files([f"/dev/fd/{reads}"])[0].hash))
+    except BaseException as error:  # noqa: BLE001 - raised again where the hash is asked for
+        found.append(error)
+    finally:
+        # Whoever still writes learns that nobody reads.
+        os.close(reads)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the library find its settings in the environment; what the user has set of them counts."""
+    with _FIRST:
+        added = {name: value for name, value in _QUIET.items() if name not in os.environ}
+        os.environ.update(added)
+        try:
+            yield
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
