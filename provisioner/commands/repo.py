@@ -117,9 +117,11 @@ def _requests(settings: Settings, options: argparse.Namespace, names: Sequence[s
     if "" in wanted:
         raise UsageError("no repository is named", hint="Give a NAME.")
     private = settings.dataset_repo_private if options.private is None else options.private
-    template = options.template or DEFAULT_TEMPLATE
+    template, kind = options.template or DEFAULT_TEMPLATE, settings.dataset_repo_kind
+    if options.template and kind == "bucket":
+        raise UsageError("a bucket begins empty, so there is no --template", hint="Unset DATASET_REPO_KIND, or leave it out.")
     return tuple(
-        request_for(settings, DeclaredRepository(name, org, private, template), called=f"repo {options.action}")
+        request_for(settings, DeclaredRepository(name, org, private, template), called=f"repo {options.action}", kind=kind)
         for name in wanted
     )
 

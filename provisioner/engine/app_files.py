@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 EXPORTED: Final = ("DATASETS_DIR", "HF_HUB_CACHE", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")
-"""The app's variables; what the user set is not changed."""
+"""The app's variables, also where the user set them; what the user set is not changed."""
 
 
 class AppFiles:
@@ -44,7 +44,7 @@ class AppFiles:
         self._hub_cache = hub_cache
         self._layout = layout
         self._catalog = catalog
-        self._given = {name: given[name] for name in EXPORTED if given.get(name)}
+        self._given = {name: value for name, value in given.items() if value}
 
     def environment(self, repository: RepositoryOutcome | None, inventory: Inventory) -> dict[str, str]:
         """Return the app's variables.
@@ -58,7 +58,7 @@ class AppFiles:
             values["HF_HUB_CACHE"] = str(self._hub_cache)
         if repository is not None:
             values |= environment(repository)
-        return values | self._given
+        return values | {name: self._given[name] for name in (*EXPORTED, *values) if name in self._given}
 
     def outdated(self, inventory: Inventory, values: Mapping[str, str]) -> list[str]:
         """Return the names of the files that are missing or do not say what they should."""

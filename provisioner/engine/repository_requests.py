@@ -10,6 +10,7 @@ from provisioner.remote.hub.repository.values import ASKED_BY_SETTING, Repositor
 from provisioner.settings.repositories import DEFAULT_TEMPLATE, DeclaredRepository
 
 if TYPE_CHECKING:
+    from provisioner.remote.hub.repository.values import Kind
     from provisioner.settings.settings import Settings
 
 
@@ -17,22 +18,30 @@ def requests_of(settings: Settings) -> tuple[RepositoryRequest, ...]:
     """Return the requests for all repositories; the first is for the app's own.
 
     The app's own is that of ``DATASET_REPO`` if the user set it (or turned it off), else the first in the config file, else
-    the default. If the config file describes the repository of ``DATASET_REPO``, that entry is used for it.
+    the default. If the config file describes the repository of ``DATASET_REPO``, that entry is used for it. A bucket for the app
+    (``DATASET_REPO_KIND``) is none of those that the config file describes, which are all of data sets.
     """
-    described = settings.repositories
-    if described and not settings.dataset_repo_asked and settings.dataset_repo:
+    described, kind = settings.repositories, settings.dataset_repo_kind
+    if described and not settings.dataset_repo_asked and settings.dataset_repo and kind == "dataset":
         return tuple(_described(settings, repository) for repository in described)
     own = DeclaredRepository(
         settings.dataset_repo or "", settings.dataset_repo_org, settings.dataset_repo_private, DEFAULT_TEMPLATE
     )
-    same = next((repository for repository in described if _full_name(repository) == _full_name(own)), None)
+    named = described if kind == "dataset" else ()
+    same = next((repository for repository in named if _full_name(repository) == _full_name(own)), None)
     others = [_described(settings, repository) for repository in described if repository is not same]
-    first = _described(settings, same) if same else request_for(settings, own, asked=settings.dataset_repo_asked)
+    first = _described(settings, same) if same else request_for(settings, own, asked=settings.dataset_repo_asked, kind=kind)
     return (first, *others)
 
 
 def request_for(
-    settings: Settings, wanted: DeclaredRepository, *, asked: bool = True, called: str = ASKED_BY_SETTING, declared: bool = False
+    settings: Settings,
+    wanted: DeclaredRepository,
+    *,
+    asked: bool = True,
+    called: str = ASKED_BY_SETTING,
+    declared: bool = False,
+    kind: Kind = "dataset",
 ) -> RepositoryRequest:
     """Return the request for one repository.
 
@@ -42,6 +51,7 @@ def request_for(
         asked: the user named it, so that its failure is the run's.
         called: where the name was given, for messages.
         declared: the config file describes it: what exists is made at least as closed as that says.
+        kind: a data-set repository or a bucket.
     """
     return RepositoryRequest(
         endpoint=settings.hf_endpoint,
@@ -56,6 +66,7 @@ def request_for(
         declared=declared,
         files=partial(load_template, wanted.template),
         called=called,
+        kind=kind,
     )
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_TRACKIO_NOTE: Final = (
+    "trackio warns that it will not keep its data in data sets in future; DATASET_REPO_KIND=bucket makes a bucket instead"
+)
 _OTHERS: Final = "others"
 """The key of ``repository.json`` under which all repositories but the app's own are remembered."""
 
@@ -53,8 +56,11 @@ class RepositoryStep:
         outcomes = tuple(self._recall(request, record, is_first=index == 0) for index, request in enumerate(self._requests))
         if self._may_ask:
             return outcomes
-        note = "data-set repository: not asked for, since only a check was wanted (AUTO_DOWNLOAD)"
-        return tuple(outcome or RepositoryOutcome("skipped", note=note) for outcome in outcomes)
+        note = "not asked for, since only a check was wanted (AUTO_DOWNLOAD)"
+        return tuple(
+            outcome or RepositoryOutcome("skipped", note=f"{request.word}: {note}")
+            for request, outcome in zip(self._requests, outcomes, strict=True)
+        )
 
     def complete(self, recalled: Sequence[RepositoryOutcome | None], *, remember: bool = True) -> tuple[RepositoryOutcome, ...]:
         """Ask the Hub for the repositories of which nothing is known, and remember those that are ready.
@@ -102,6 +108,8 @@ class RepositoryStep:
         outcome = self._ensured(request)
         if outcome.error is None:
             _LOGGER.info("%s", outcome.note)
+            if outcome.export and request is self._requests[0] and request.kind == "dataset":
+                _LOGGER.info(_TRACKIO_NOTE)
         else:
             level = logging.ERROR if request.asked else logging.WARNING
             _LOGGER.log(level, "%s. %s", outcome.note, outcome.error.hint)

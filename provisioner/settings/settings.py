@@ -31,6 +31,7 @@ Publish = Literal["link", "dir"]
 HubCacheMode = Literal["auto", "off"]
 IndexMode = Literal["auto", "off"]
 Lock = Literal["flock", "external"]
+DatasetRepoKind = Literal["dataset", "bucket"]
 AppWorkdir = Literal["keep", "datasets"]
 LogFormat = Literal["text", "json"]
 Update = Literal["never", "check", "auto"]
@@ -284,6 +285,13 @@ class Settings:
     ).optional
     dataset_repo_private: bool = Setting(
         "DATASET_REPO_PRIVATE", parsers.boolean, "create the repository as a private one", default="false"
+    ).required
+    dataset_repo_kind: DatasetRepoKind = Setting(
+        "DATASET_REPO_KIND",
+        parsers.one_of(get_args(DatasetRepoKind)),
+        "`dataset`: a data-set repository; `bucket`: a storage bucket, which the app is told as `TRACKIO_BUCKET_ID`, since "
+        "trackio warns that it will not keep its data in data sets in future",
+        default="dataset",
     ).required
     hf_username: str | None = Setting(
         "HF_USERNAME", parsers.owner, "the user's name on the Hub, used when the Hub cannot be asked"

@@ -70,7 +70,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a mistake
 class Scope:
     """One entity of a fine-grained token, and what it may do there."""
 
-    kind: Literal["user", "org", "dataset", "model"]
+    kind: Literal["user", "org", "dataset", "model", "bucket"]
     name: str
     permissions: frozenset[str] = frozenset({"repo.content.read"})
 

@@ -218,6 +218,7 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("DATASET_REPO", "None", "dataset_repo", None),
     ("DATASET_REPO_ORG", "some-org", "dataset_repo_org", "some-org"),
     ("DATASET_REPO_PRIVATE", "true", "dataset_repo_private", True),
+    ("DATASET_REPO_KIND", "bucket", "dataset_repo_kind", "bucket"),
     ("HF_USERNAME", "somebody", "hf_username", "somebody"),
     ("CONNECTIONS", "1", "connections", 1),
     ("CONNECTIONS", "auto", "connections", None),

@@ -78,3 +78,27 @@ class HubBuckets:
 
         files = self._library.ask(f"the listing of the bucket {bucket}", self.page_url(bucket), ask)
         return checked_listing(bucket, files)
+
+    def create(self, bucket: str, *, private: bool | None) -> None:
+        """Make the bucket ``owner/name``.
+
+        Args:
+            bucket: its full name.
+            private: ``None``: the owner's default.
+
+        Raises:
+            ConflictError: the name is taken.
+            ProvisionerError: as :meth:`info`.
+        """
+
+        def ask(api: HfApi) -> None:
+            from huggingface_hub.errors import HfUriError  # noqa: PLC0415 - the library is imported when it is asked
+
+            try:
+                # `exist_ok` would take a refusal for success when the bucket exists and the token may only read.
+                api.create_bucket(bucket, private=private, exist_ok=False)
+            except HfUriError:
+                # It was made; the library does not understand the URL in the response, which differs behind a mirror.
+                return
+
+        self._library.ask(f"making the bucket {bucket}", self.page_url(bucket), ask)

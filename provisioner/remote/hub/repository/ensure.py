@@ -14,10 +14,11 @@ from provisioner.errors import (
     TryAgainError,
 )
 from provisioner.remote.hub.errors import ConflictError
+from provisioner.remote.hub.repository.bucket import make_bucket_ready
 from provisioner.remote.hub.repository.names import FULL_NAME, owner_and_name, probable_name, user_name
 from provisioner.remote.hub.repository.record import skipped_outcome
-from provisioner.remote.hub.repository.token_rights import rights_of
-from provisioner.remote.hub.repository.values import ASKED_BY_SETTING, outcome_of
+from provisioner.remote.hub.repository.token_rights import no_permission, rights_of
+from provisioner.remote.hub.repository.values import outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,17 +54,18 @@ def ensure_repository(request: RepositoryRequest, hub: HubClient, *, make: bool 
         owner, name = owner_and_name(request)
         repo_id = probable_name(request, owner, name)
         if request.offline:
-            note = "data-set repository: not asked for, because HF_HUB_OFFLINE is set"
+            note = f"{request.word}: not asked for, because HF_HUB_OFFLINE is set"
             return outcome_of(request, "skipped", repo_id, note=note)
         user = hub.whoami()
         repo_id = f"{owner or user_name(user)}/{name}"
-        return _make_ready(request, hub, user, repo_id, make=make)
+        ready = make_bucket_ready if request.kind == "bucket" else _make_ready
+        return ready(request, hub, user, repo_id, make=make)
     except (InterruptedBySignal, DeadlineError):
         raise
     except ProvisionerError as error:
         # A network failure says nothing about the repository, so the application is told its name; a refusal does.
         unknown = isinstance(error, TryAgainError)
-        return outcome_of(request, "failed", repo_id, error=error, note=f"data-set repository: {error.message}", export=unknown)
+        return outcome_of(request, "failed", repo_id, error=error, note=f"{request.word}: {error.message}", export=unknown)
 
 
 def _make_ready(
@@ -71,7 +73,7 @@ def _make_ready(
 ) -> RepositoryOutcome:
     rights = rights_of(user, repo_id)
     if rights.write is False:
-        raise _no_permission(request, hub, rights, repo_id)
+        raise no_permission(request, hub, rights, repo_id)
     try:
         info: RepositoryInfo | None = hub.info(repo_id)
     except NotFoundError as error:
@@ -83,7 +85,7 @@ def _make_ready(
     files: Mapping[str, bytes] = {}
     if missing:
         if rights.create is False:
-            raise _no_permission(request, hub, rights, repo_id)
+            raise no_permission(request, hub, rights, repo_id)
         files = request.files()
         info = _create(request, hub, repo_id)
     # Of two runs that found it missing at the same moment, the one that finds it empty fills it.
@@ -165,7 +167,7 @@ def _check_existing(
     """
     answer = hub.may_write(info.id)
     if answer is False:
-        raise _no_permission(request, hub, rights, info.id)
+        raise no_permission(request, hub, rights, info.id)
     unknown = answer is None and rights.write is None
     warnings = [f"whether the token may write to {info.id} could not be found out"] if unknown else []
     return warnings + _restrict_readers(request, hub, info, make=make)
@@ -195,12 +197,3 @@ def _restrict_readers(request: RepositoryRequest, hub: HubClient, info: Reposito
     if request.gate == "none" and info.gate != "none":
         warnings.append(f"{info.id} is gated, though it is not to be; it is never opened here: {settings_page}")
     return warnings
-
-
-def _no_permission(request: RepositoryRequest, hub: HubClient, rights: TokenRights, repo_id: str) -> AccessDeniedError:
-    problem = rights.problem or f"The Hub says that the token may not write to {repo_id}"
-    remedy = rights.remedy or f"let the token write to {repo_id} (repo.write)"
-    hint = f"At {hub.tokens_page}: {remedy}, and set HF_TOKEN to it."
-    if request.called == ASKED_BY_SETTING:
-        hint += " DATASET_REPO=none does without the repository."
-    return AccessDeniedError(problem, hint=hint)

@@ -19,9 +19,9 @@ RECORD_VERSION: Final = 1
 def skipped_outcome(request: RepositoryRequest) -> RepositoryOutcome | None:
     """Return the outcome of a request without a name or a token; ``None``: it has both."""
     if not request.name:
-        return RepositoryOutcome("skipped", note="no data-set repository is wanted (DATASET_REPO=none)")
+        return RepositoryOutcome("skipped", note=f"no {request.word} is wanted (DATASET_REPO=none)")
     if not request.token:
-        note = f"data-set repository {request.name}: skipped, because there is no token; set HF_TOKEN to have it made"
+        note = f"{request.word} {request.name}: skipped, because there is no token; set HF_TOKEN to have it made"
         return RepositoryOutcome("skipped", note=note)
     return None
 
@@ -49,14 +49,17 @@ def remembered(record: Mapping[str, Any], request: RepositoryRequest) -> Reposit
     repo_id = record.get("repo_id")
     if not isinstance(repo_id, str) or not FULL_NAME.fullmatch(repo_id):
         return None
-    if any(record.get(key) != value for key, value in _request_record(request).items()):
+    if any(record.get(key) != value for key, value in _request_record(request).items()) or (
+        record.get("kind", "dataset") != request.kind
+    ):
         return None
-    note = f"data-set repository {repo_id}: ready, as an earlier run found"
+    note = f"{request.word} {repo_id}: ready, as an earlier run found"
     return outcome_of(request, "ready", repo_id, created=record.get("created") is True, note=note)
 
 
 def _request_record(request: RepositoryRequest) -> dict[str, Any]:
     more: dict[str, Any] = {"gate": request.gate, "declared": True} if request.declared else {}
+    more |= {"kind": request.kind} if request.kind != "dataset" else {}
     return {
         **more,
         "version": RECORD_VERSION,

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provisioner.errors import AccessDeniedError
+from provisioner.remote.hub.repository.values import ASKED_BY_SETTING
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from provisioner.remote.hub.client import HubClient
+    from provisioner.remote.hub.repository.values import Kind, RepositoryRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +27,13 @@ class TokenRights:
     """What the user can do about it, for a hint."""
 
 
-def rights_of(user: Mapping[str, Any], repo_id: str) -> TokenRights:
+def rights_of(user: Mapping[str, Any], repo_id: str, repo_kind: Kind = "dataset") -> TokenRights:
     """Return what a token may do with a repository.
 
     Args:
         user: the Hub's answer to ``whoami``.
         repo_id: the repository's full name.
+        repo_kind: whether it is a bucket.
     """
     owner = repo_id.partition("/")[0]
     name = str(user["name"])
@@ -50,7 +57,7 @@ def rights_of(user: Mapping[str, Any], repo_id: str) -> TokenRights:
         return TokenRights(create=True, write=True)
     if kind != "fineGrained":
         return TokenRights(create=None, write=None)  # an OAuth login, say
-    create, write = _granted(_mapping(access.get("fineGrained")), owner, repo_id)
+    create, write = _granted(_mapping(access.get("fineGrained")), owner, repo_id, repo_kind)
     problem = f"{called} of {name} has no permission to write to {repo_id} (repo.write)"
     if write and not create:
         problem = f"{called} of {name} may write to {repo_id}, but that does not exist, and it may not make it"
@@ -58,7 +65,17 @@ def rights_of(user: Mapping[str, Any], repo_id: str) -> TokenRights:
     return TokenRights(create=create, write=write, problem=problem, remedy=remedy)
 
 
-def _granted(fine: Mapping[str, Any], owner: str, repo_id: str) -> tuple[bool, bool]:
+def no_permission(request: RepositoryRequest, hub: HubClient, rights: TokenRights, repo_id: str) -> AccessDeniedError:
+    """Return the error for a token that may not write to a repository."""
+    problem = rights.problem or f"The Hub says that the token may not write to {repo_id}"
+    remedy = rights.remedy or f"let the token write to {repo_id} (repo.write)"
+    hint = f"At {hub.tokens_page}: {remedy}, and set HF_TOKEN to it."
+    if request.called == ASKED_BY_SETTING:
+        hint += " DATASET_REPO=none does without the repository."
+    return AccessDeniedError(problem, hint=hint)
+
+
+def _granted(fine: Mapping[str, Any], owner: str, repo_id: str, repo_kind: Kind) -> tuple[bool, bool]:
     """Return whether a fine-grained token may make repositories of ``owner``, and whether it may write to ``repo_id``."""
     create = write = "repo.write" in _list(fine.get("global"))
     for scope in map(_mapping, _list(fine.get("scoped"))):
@@ -68,7 +85,7 @@ def _granted(fine: Mapping[str, Any], owner: str, repo_id: str) -> tuple[bool, b
         name = str(entity.get("name")).casefold()
         if entity.get("type") in {"user", "org"} and name == owner.casefold():
             create = write = True
-        elif entity.get("type") == "dataset" and name == repo_id.casefold():
+        elif entity.get("type") == repo_kind and name == repo_id.casefold():
             write = True
     return create, write
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 ASKED_BY_SETTING: Final = "DATASET_REPO"
 
 Gate = Literal["none", "auto", "manual"]
+Kind = Literal["dataset", "bucket"]
+WORDS: Final[dict[Kind, str]] = {"dataset": "data-set repository", "bucket": "bucket"}
+"""What messages call each kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ class RepositoryRequest:
     """Returns the first files of a new repository, by path."""
     called: str = ASKED_BY_SETTING
     """Where the name was given: a setting, or a line of the config file; for messages."""
+    kind: Kind = "dataset"
+    """A bucket has no first files and no gate."""
+
+    @property
+    def word(self) -> str:
+        """What messages call it."""
+        return WORDS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class RepositoryOutcome:
     """What is not as requested, though the repository can be used; one sentence each."""
     export: bool = False
     """Whether the application is told the name."""
+    kind: Kind = "dataset"
 
     def as_record(self) -> dict[str, Any]:
         """Return the form in which the status file carries it."""
@@ -75,6 +86,8 @@ def environment(outcome: RepositoryOutcome) -> dict[str, str]:
     """Return the variables that tell the application its repository; empty if it is not told."""
     if not outcome.export or outcome.repo_id is None:
         return {}
+    if outcome.kind == "bucket":
+        return {"TRACKIO_BUCKET_ID": outcome.repo_id}
     return {"TRACKIO_DATASET_REPO": outcome.repo_id, "TRACKIO_DATASET_ID": outcome.repo_id}
 
 
@@ -90,5 +103,5 @@ def outcome_of(
     export: bool = True,
 ) -> RepositoryOutcome:
     """Return an outcome with the repository's page; ``export`` holds only where the name is known."""
-    url = f"{request.endpoint.rstrip('/')}/datasets/{repo_id}" if repo_id else None
-    return RepositoryOutcome(state, repo_id, url, created, error, note, warnings, export and repo_id is not None)
+    url = f"{request.endpoint.rstrip('/')}/{request.kind}s/{repo_id}" if repo_id else None
+    return RepositoryOutcome(state, repo_id, url, created, error, note, warnings, export and repo_id is not None, request.kind)
