@@ -108,6 +108,24 @@ def test_a_storage_uri_is_a_reference(volume: Volume) -> None:
     volume.check("acme/sounds", SOUNDS)
 
 
+def test_kubeflows_initializers_one_after_the_other(volume: Volume, hub: HubServer) -> None:
+    """Data set and model come to one volume; a retried pod asks nobody; a data set that is taken for a model says so."""
+    hub.hub.add_repo("acme/tiny", MODEL, kind="model")
+    hub.hub.add_repo("acme/table", {"a.csv": b"a\n1\n"})
+    jobs = {"STORAGE_URI": f"{DATA}@main/data/*"}, {"STORAGE_URI": "hf://acme/tiny"}
+    for job in jobs:
+        volume.ready(**job)
+    volume.check("acme/sounds", {path: SOUNDS[path] for path in SOUNDS if path.startswith("data/")})
+    volume.check("acme/tiny", MODEL)
+    hub.log.clear()
+    for job in jobs:
+        volume.ready(**job)
+    assert hub.log.entries() == ()
+    wrong = volume.run(STORAGE_URI="hf://acme/table")
+    assert wrong.code == 77
+    assert "There is a data-set repository of this name: hf://datasets/acme/table" in wrong.err
+
+
 def test_an_address_of_the_hub(volume: Volume, hub: HubServer) -> None:
     """What a browser shows of a directory names its files."""
     volume.ready("--dataset", f"{hub.endpoint}/datasets/acme/sounds/tree/main/data")
