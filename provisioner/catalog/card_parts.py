@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import posixpath
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.document import nearest, quoted
+from provisioner.catalog.globs import Globs
+from provisioner.catalog.keys import SPLIT
 from provisioner.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -81,12 +85,13 @@ def files_of_parts(parts: Sequence[CardPart], names: Sequence[str], paths: Colle
     Raises:
         NotFoundError: the card has no such part, or there is no file of it.
     """
+    listing = _Listing(paths)
     found: set[str] = set()
     for name in names:
         chosen = [part for part in parts if part.is_meant_by(name)] or [part for part in parts if part.split == name]
         if not chosen:
             raise NotFoundError(f"{where} has no part {quoted(name)}", hint=_hint(parts, name))
-        files = {path for path in paths if _is_of(path, chosen)}
+        files = listing.of(chosen)
         if not files:
             raise NotFoundError(
                 f"{where} has no file of its part {quoted(name)}",
@@ -99,6 +104,33 @@ def files_of_parts(parts: Sequence[CardPart], names: Sequence[str], paths: Colle
         for path in paths
         if path in found or path == _CARD or (posixpath.basename(path) in _DESCRIPTIONS and posixpath.dirname(path) in above)
     )
+
+
+def splits_of(parts: Sequence[CardPart], paths: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Return the parts of a card as a catalog has them under ``splits``: glob to name; empty: it cannot say them.
+
+    Of one configuration these are its splits, of several the configurations. In a catalog's globs ``*`` also matches ``/``, and
+    a file has one split; so what they name is compared with what the card says.
+
+    Args:
+        parts: those that the card describes.
+        paths: of all files in the repository.
+    """
+    is_one = len({part.config for part in parts}) == 1
+    globs, listing = Globs(paths), _Listing(paths)
+    found: list[tuple[str, str]] = []
+    files: dict[str, set[str]] = {}
+    for part in parts:
+        name = part.split if is_one else part.config
+        own = listing.of((part,))
+        by_glob = [(glob.removesuffix("**") if glob.endswith("/**") else glob) for glob in part.globs]
+        if not re.fullmatch(SPLIT, name) or not own or own != set().union(*map(globs.matches, by_glob)):
+            return ()
+        found += [(glob, name) for glob in by_glob]
+        files.setdefault(name, set()).update(own)
+    # A file of two splits would be of the first alone.
+    is_told_apart = len(files) > 1 and sum(map(len, files.values())) == len(set().union(*files.values()))
+    return tuple(dict.fromkeys(found)) if is_told_apart else ()
 
 
 def _hint(parts: Sequence[CardPart], name: str) -> str:
@@ -154,13 +186,30 @@ def _is_name(name: object) -> bool:
 # --- its globs ---------------------------------------------------------------------------------------------------------
 
 
-def _is_of(path: str, parts: Iterable[CardPart]) -> bool:
-    names = path.split("/")
-    return any(_matches(glob.split("/"), names) for part in parts for glob in part.globs)
+class _Listing:
+    """The paths of a repository's files, of which each glob looks only at those that begin as it does."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = sorted(paths)
+
+    def of(self, parts: Iterable[CardPart]) -> set[str]:
+        """Return the files that parts have."""
+        return {path for part in parts for glob in part.globs for path in self._matching(glob)}
+
+    def _matching(self, glob: str) -> Iterator[str]:
+        beginning = glob[: next((at for at, character in enumerate(glob) if character in "*?["), len(glob))]
+        segments = glob.split("/")
+        for at in range(bisect_left(self._paths, beginning), len(self._paths)):
+            if not self._paths[at].startswith(beginning):
+                return
+            if _matches(segments, self._paths[at].split("/")):
+                yield self._paths[at]
 
 
 def _matches(segments: Sequence[str], names: Sequence[str]) -> bool:
     """Return whether a glob names a path; both are given by their segments."""
+    if "**" not in segments:
+        return len(segments) == len(names) and all(map(_names, segments, names))
     reached = {0}
     for segment in segments:
         if segment == "**":
@@ -178,7 +227,13 @@ def _names(segment: str, name: str) -> bool:
     """Return whether one segment of a glob names a file or directory; a hidden one only if it is written so."""
     if segment == name:
         return True
-    return (not _is_hidden(name) or _is_hidden(segment)) and re.match(translate(segment), name) is not None
+    return (not _is_hidden(name) or _is_hidden(segment)) and _pattern(segment).match(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _pattern(segment: str) -> re.Pattern[str]:
+    """Return what one segment of a glob means; it is asked for each file of a repository."""
+    return re.compile(translate(segment))
 
 
 def _is_hidden(name: str) -> bool:

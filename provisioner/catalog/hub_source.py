@@ -161,6 +161,10 @@ class HubSource:
         """Return the source at the commit ``pin``, under the revision as it is written."""
         return replace(self, commit=pin)
 
+    def divided(self, splits: Sequence[tuple[str, str]]) -> HubSource:
+        """Return the source with these splits; itself where it takes some of the files only."""
+        return self if self.splits or self.parts or self.include or self.exclude else replace(self, splits=tuple(splits))
+
     def as_entry(self) -> dict[str, Any]:
         """Return the source as it is written in a catalog."""
         return {

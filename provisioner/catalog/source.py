@@ -77,6 +77,10 @@ class Source(Protocol):
         """Return the source at the state that ``pin`` names, with the same identity; itself where it has no other state."""
         ...
 
+    def divided(self, splits: Sequence[tuple[str, str]]) -> Self:
+        """Return the source with the splits that its server describes, by globs; itself where it can have none of these."""
+        ...
+
     def as_entry(self) -> dict[str, Any]:
         """Return the source as it is written under ``sources:`` in a catalog."""
         ...

@@ -152,6 +152,10 @@ class UrlSource:
         """Return the source itself."""
         return self
 
+    def divided(self, splits: Sequence[tuple[str, str]]) -> UrlSource:  # noqa: ARG002 - a server of files describes none
+        """Return the source itself."""
+        return self
+
     def as_entry(self) -> dict[str, Any]:
         """Return the source as it is written in a catalog."""
         return {"kind": "url", "files": [file.as_entry() for file in self.files]}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.card_parts import splits_of
 from provisioner.catalog.document import parse_document
 from provisioner.catalog.entries import entry_of
 from provisioner.catalog.parse import NO_CATALOG, parse_catalog
@@ -91,7 +92,8 @@ def _add(request: CommandRequest, clients: Clients, written: str, given: str | N
         source = dataset.sources[0].sized(Size(first.exact_size or 0))
         found = str(first.digest)
     else:
-        source = source.pinned(resolved.pin)
+        splits = splits_of(resolved.parts, [artifact.name for artifact in resolved.artifacts])
+        source = source.pinned(resolved.pin).divided(splits)
     name = given or id_for(reference.names[0])
     entry = entry_text(
         name,

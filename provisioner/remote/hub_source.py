@@ -115,6 +115,7 @@ def _listed(hub: HubClient, source: HubSource, commit: str, parts: Sequence[Card
         selected.artifacts,
         selected.warnings,
         Repository(source.repo_type, source.repo, source.revision) if is_whole else None,
+        tuple(parts),
     )
 
 

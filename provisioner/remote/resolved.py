@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.card_parts import CardPart
     from provisioner.catalog.hub_source import Repository
 
 
@@ -25,6 +26,8 @@ class Resolved:
     """About what the catalog says of files that the source does not have."""
     repository: Repository | None = None
     """The repository, if all that is taken of it is published as it is."""
+    parts: tuple[CardPart, ...] = ()
+    """The parts that the source describes, where it was asked for them."""
 
     @property
     def key(self) -> str:

@@ -118,7 +118,7 @@ def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Ru
     parts = dataset.facts.parts if dataset.facts else ()
     yield "Parts", ", ".join(parts[:_MOST_PARTS]) + (f" and {len(parts) - _MOST_PARTS} more" if len(parts) > _MOST_PARTS else "")
     yield "Layouts", ", ".join(dataset.layouts) if len(dataset.layouts) > 1 else ""
-    yield "Download", size_text(step.download)
+    yield "Download", size_text(step.download or step.recipe.sources[0].size)
     yield "Unpacked", size_text(step.unpacked)
     yield "Licence", f"{terms.name} (SPDX {terms.spdx}){f', {terms.url}' if terms.url else ''}"
     yield "Commercial use", f"{terms.commercial}: {meaning(terms)}"

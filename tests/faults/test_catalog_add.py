@@ -90,6 +90,21 @@ def test_a_catalog_on_top_of_the_shipped_one(volume: Volume, hub: HubServer, tmp
     assert (outcome.code, "Did you mean 'mine'? Its phases: minimal, " in outcome.err) == (78, True)
 
 
+def test_splits_of_a_card(volume: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """The parts that a card describes are splits of the entry: one of them is provisioned as ``ID:SPLIT``."""
+    card = (
+        b"---\nconfigs:\n- config_name: default\n  data_files: [{split: train, path: a.csv}, {split: test, path: b.txt}]\n---\n"
+    )
+    hub.hub.add_repo("acme/tiny", {**FILES, "README.md": card})
+    del volume.settings["CATALOG_PATH"]
+    file = tmp_path / "new.yaml"
+    volume.ready("catalog", "add", "hf://datasets/acme/tiny", "--id", "tiny", "--to", str(file))
+    (source,) = yaml.safe_load(file.read_text("utf-8"))["datasets"]["tiny"]["sources"]
+    assert source["splits"] == {"a.csv": "train", "b.txt": "test"}
+    volume.ready("--catalog", str(file), "--dataset", "tiny:test")
+    volume.check("tiny", {"README.md": card, "b.txt": FILES["b.txt"]})
+
+
 def test_on_standard_output(volume: Volume, hub: HubServer) -> None:
     """Without a file the entry is shown, to be pasted below ``datasets:``."""
     hub.hub.add_repo("acme/sounds", FILES)

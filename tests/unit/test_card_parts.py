@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner.catalog.card_parts import files_of_parts, part_names, parts_of
+from provisioner.catalog.card_parts import files_of_parts, part_names, parts_of, splits_of
 from provisioner.catalog.hub_source import HubSource
 from provisioner.errors import NotFoundError
 
@@ -129,6 +129,30 @@ def test_the_names_of_parts() -> None:
     assert part_names(parts_of(CARD)) == ("en", "de", "audio", "all.csv", "train", "test")
     assert part_names(parts_of({"configs": [{"config_name": "c"}]})) == ("c",)
     assert part_names(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("configs", "expected"),
+    [
+        ([{"data_files": {"train": "a/*.csv", "test": "b/**"}}], (("a/*.csv", "train"), ("b/", "test"))),
+        # Several configurations are told apart by their names.
+        (
+            [{"config_name": "a", "data_files": {"x": "a/1.csv", "y": "a/2.csv"}}, {"config_name": "b", "data_dir": "b"}],
+            (("a/1.csv", "a"), ("a/2.csv", "a"), ("b/", "b")),
+        ),
+        # What a catalog's globs cannot say: '*' that is to stop at '/', a file of two splits, a name that is no split's.
+        ([{"data_files": {"train": "*.csv", "test": "b/**"}}], ()),
+        ([{"data_files": {"train": "a/*.csv", "test": "a/1.csv"}}], ()),
+        ([{"data_files": {"train": "a/*.csv", "a b": "b/**"}}], ()),
+        ([{"data_files": {"train": "a/*.csv", "test": "gone/*"}}], ()),
+        ([{"data_files": {"train": "a/*.csv"}}], ()),
+        ([], ()),
+    ],
+)
+def test_parts_as_splits_of_a_catalog(configs: list[Any], expected: tuple[tuple[str, str], ...]) -> None:
+    """A card's parts become splits of a catalog only where these mean the same."""
+    paths = ["README.md", "a/1.csv", "a/2.csv", "b/3.csv", "b/c/4.csv", "5.csv"]
+    assert splits_of(parts_of({"configs": configs}), paths) == expected
 
 
 def test_globs_work_within_a_part() -> None:
