@@ -19,6 +19,7 @@ from provisioner.catalog.document import Value, nearest, quoted
 from provisioner.catalog.file_names import is_named_by, name_in_url
 from provisioner.catalog.hub_source import PUBLIC_HUBS
 from provisioner.catalog.keys import URL_SCHEMES
+from provisioner.catalog.reference_hints import OTHER_SCHEMES, meant_option, with_slashes
 from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import ConfigurationError
 from provisioner.redaction import redact_urls, show_url
@@ -59,17 +60,6 @@ _SCHEMES: Final = ("hf", *URL_SCHEMES)
 _SPECIAL_REVISION: Final = re.compile(r"(refs/(?:convert/[\w-]+|pr/\d+))(?=[/:]|$)")
 """Revisions with a ``/`` that the Hub's client recognises in a path."""
 _PLAIN_IN_OPTION: Final = "*/[]!?@:"
-_HINT_BODIES: Final = {"hf": "datasets/OWNER/NAME", "http": "HOST/FILE", "https": "HOST/FILE", "file": "PATH/FILE"}
-"""How what follows ``://`` looks, for a message."""
-_OBJECT_STORE: Final = "Use the https: address of the object; a signed one is not recorded."
-_REPOSITORY: Final = "Use the https: address of one file of it, such as an archive of a release."
-_OTHER_SCHEMES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("s3", "gs", "gcs", "az", "abfs", "r2", "oss", "cos"), _OBJECT_STORE),
-    **dict.fromkeys(("git", "ssh", "git+https", "git+ssh"), _REPOSITORY),
-    **dict.fromkeys(("huggingface", "hf-dataset", "hf-datasets", "datasets"), "Write hf://datasets/OWNER/NAME."),
-    "hf-model": "Write hf://OWNER/NAME.",
-}
-"""What to write in place of schemes of other tools."""
 _HUB_OPTIONS: Final = ("exclude", "include", "name")
 _FILE_OPTIONS: Final = (*DIGEST_LENGTHS, "into", "name", "unpack")
 _NO_DATA: Final[Mapping[str, str]] = {
@@ -138,12 +128,11 @@ def parse_reference(text: str, endpoint: str = PUBLIC_HUBS[0]) -> Reference:
         part.fail(f"it has {len(text)} characters", f"Write at most {MAX_LENGTH}.")
     name = (scheme[1] or scheme[2]).lower()
     if name not in _SCHEMES:
-        near = _OTHER_SCHEMES.get(name) or nearest(name, _SCHEMES)
+        near = OTHER_SCHEMES.get(name) or nearest(name, _SCHEMES)
         part.fail(f"the scheme {quoted(name)} is not one of {', '.join(_SCHEMES)}", near)
     body, _, fragment = text[len(name) :].partition("#")
     if not body.startswith("://"):
-        slashes = ":///" if name == "file" else "://"
-        part.fail(f"{name}: is not followed by //", f"Write {name}{slashes}{_HINT_BODIES[name]}.")
+        part.fail(f"{name}: is not followed by //", with_slashes(name))
     if name == "hf":
         return _parse_hub(part, body[3:], _options(part, fragment, _HUB_OPTIONS))
     if (path := _path_on_hub(name + body, endpoint)) is not None:
@@ -175,7 +164,7 @@ def _options(part: _Part, fragment: str, known: Sequence[str]) -> dict[str, list
     for item in filter(None, fragment.split("&")):
         key, equals, value = item.partition("=")
         if not equals:
-            part.fail(f"{quoted(item)} behind the '#' is no option", _meant_option(item, known))
+            part.fail(f"{quoted(item)} behind the '#' is no option", meant_option(item, known))
         if key in {*_HUB_OPTIONS, *_FILE_OPTIONS} - {*known}:
             what = (
                 "files; of a repository the Hub's listing says it" if key in _FILE_OPTIONS else "repositories, not for one file"
@@ -190,14 +179,6 @@ def _options(part: _Part, fragment: str, known: Sequence[str]) -> dict[str, list
             part.fail(f"the option {key!r} has a character that cannot be printed", "Write plain text.")
         found.setdefault(key, []).append(text)
     return found
-
-
-def _meant_option(item: str, known: Sequence[str]) -> str:
-    """Return how an option is written, for one without ``=``."""
-    for algorithm, length in DIGEST_LENGTHS.items():
-        if algorithm in known and re.fullmatch(rf"{algorithm}[:-].*|[0-9a-fA-F]{{{length}}}", item):
-            return f"Write {algorithm}=DIGITS."
-    return f"Write OPTION=VALUE; options: {', '.join(known)}."
 
 
 def _name(part: _Part, options: Mapping[str, Sequence[str]]) -> str:

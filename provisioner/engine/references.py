@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.model import EntryFacts
+from provisioner.catalog.reference_parts import joined_parts
 from provisioner.catalog.references import is_reference, parse_reference
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError
 from provisioner.log_fields import about
@@ -50,6 +51,7 @@ class References:
         self._learnt: dict[str, EntryFacts | ProvisionerError] = {}
         self._asked: dict[str, Reference] = {}
         self._add(settings.datasets_label, (name for name, _ in settings.datasets))
+        self._asked = joined_parts(self._asked, self._endpoint)
         for phase in catalog.phases.values() if not settings.datasets else ():
             self._add(f"phases.{phase.name}: ", phase.own or phase.datasets)
 

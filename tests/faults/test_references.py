@@ -225,9 +225,12 @@ def test_a_part_of_a_repository(volume: Volume, hub: HubServer) -> None:
     assert outcome.code == 66
     assert "has no part 'tets'" in outcome.err
     assert "Did you mean 'test'? Its parts: train, test." in outcome.err
-    outcome = volume.run(DATASETS=f"{whole}:train,{whole}:test")
-    assert outcome.code == 78
-    assert f"Name both parts in one reference, such as {whole}:train+test." in outcome.err
+    # As of an id, parts that are named one by one are one data set.
+    hub.log.clear()
+    assert "nothing had to be fetched" in volume.ready(DATASETS=f"{whole}:train,{whole}:test").err
+    assert hub.log.entries() == ()
+    outcome = volume.run(DATASETS=f"{whole}:train,{whole}/data/")
+    assert (outcome.code, "are two versions of one data set" in outcome.err) == (78, True)
 
 
 def test_a_few_files_of_many(volume: Volume, hub: HubServer) -> None:

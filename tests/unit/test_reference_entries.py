@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from provisioner.catalog.model import Catalog, EntryFacts, License, Phase
+from provisioner.catalog.reference_parts import joined_parts
 from provisioner.catalog.references import parse_reference
 from provisioner.errors import ConfigurationError, NotFoundError
 from provisioner.planning.model import Inventory, Receipt, Request, Rules
@@ -150,3 +151,31 @@ def test_names_on_a_volume() -> None:
     names = [f"{DATA}@v1/data/", DATA, f"{HUB}/datasets/acme/sounds", f"{DATA}@v2", "alpha", "hf://x", MODEL]
     found = ids_on_volume(names, held.receipts.values(), endpoint=HUB)
     assert found == [*["acme/sounds"] * 4, "alpha", "hf://x", MODEL]
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        (["{d}:a", "{d}:b"], ["{d}:a+b", "{d}:a+b"]),
+        (["{d}:b+c", "hf://acme/m", "{d}:a/x", "{d}:b"], ["{d}:b+c+a/x", "hf://acme/m", "{d}:b+c+a/x", "{d}:b+c+a/x"]),
+        (["{d}:a", "{d}"], ["{d}", "{d}"]),  # the whole has all parts
+        (["{d}@v1:a", "{d}@v1:b#exclude=x"], ["{d}@v1:a", "{d}@v1:b#exclude=x"]),
+        (["{d}@v1:a#exclude=x", "{d}@v1:b#exclude=x"], ["{d}@v1:a+b#exclude=x"] * 2),
+        (["{d}:a", "{d}@v1:a", "{d}/a/"], ["{d}:a", "{d}@v1:a", "{d}/a/"]),
+        (["https://h.example:8080/x.csv", "https://h.example:8080/y.csv"],) * 2,
+    ],
+)
+def test_parts_of_one_request(written: list[str], means: list[str]) -> None:
+    """Parts of one repository are one data set, if nothing else differs; everything else stays as it is."""
+    asked = {one.format(d=DATA): parse_reference(one.format(d=DATA), HUB) for one in written}
+    found = joined_parts(asked, HUB)
+    assert list(found) == list(asked)
+    assert [reference.text for reference in found.values()] == [one.format(d=DATA) for one in means]
+
+
+def test_two_parts_in_phases() -> None:
+    """Two parts of one repository in different phases are two versions; the message says how to name both."""
+    asked = {one: parse_reference(one, HUB) for one in (f"{DATA}:a", f"{DATA}:b")}
+    with pytest.raises(ConfigurationError) as caught:
+        with_references(Catalog({}, {}), asked, Inventory(), {}, endpoint=HUB)
+    assert caught.value.hint.startswith(f"Name both parts in one reference, such as {DATA}:a+b. Or give one")

@@ -1,0 +1,42 @@
+"""Several references of one request to parts of one repository: they are one data set, as ``nsynth:train,nsynth:test`` is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from provisioner.catalog.references import parse_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.catalog.references import Reference
+
+
+def joined_parts(asked: Mapping[str, Reference], endpoint: str) -> dict[str, Reference]:
+    """Return what each reference of one request means, where those to parts of the same repository mean all of these parts.
+
+    With the whole repository among them all mean the whole. Revision and options must be the same.
+
+    Args:
+        asked: by reference as it is written.
+        endpoint: the Hub's address.
+    """
+    groups: dict[tuple[str, str], list[Reference]] = {}
+    for reference in asked.values():
+        groups.setdefault(_without_parts(reference), []).append(reference)
+    return {written: _joined(groups[_without_parts(reference)], endpoint) for written, reference in asked.items()}
+
+
+def _without_parts(reference: Reference) -> tuple[str, str]:
+    """Return a reference as it would be for the whole repository, and its options."""
+    address, mark, options = reference.text.partition("#")
+    return (address.rpartition(":")[0] if reference.parts else address), f"{mark}{options}"
+
+
+def _joined(references: list[Reference], endpoint: str) -> Reference:
+    whole = next((reference for reference in references if not reference.parts), None)
+    if whole is not None or len(references) == 1:
+        return whole or references[0]
+    address, options = _without_parts(references[0])
+    parts = "+".join(reference.text.partition("#")[0].rpartition(":")[2] for reference in references)
+    return parse_reference(f"{address}:{parts}{options}", endpoint)
