@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from provisioner.cancellation import Cancellation
 from provisioner.engine.installation import load_catalog, load_settings
 from provisioner.engine.run import Run
-from provisioner.errors import ConfigurationError, ProvisionerError
+from provisioner.errors import ConfigurationError, NotFoundError, ProvisionerError
+from provisioner.indexing.model import split_name
 from provisioner.reporting.progress import Progress
 from provisioner.volume.store.json_file import read_json
 
@@ -85,6 +86,44 @@ class DatasetManager:
         ready = {name for name, record in result.status["datasets"].items() if record["state"] == "ready"}
         labels = {step.recipe.dataset.label: step.id for step in result.plan.steps}
         return {label: run.session.layout.published(dataset) for label, dataset in labels.items() if label in ready}
+
+    def load(self, dataset: str, split: str | None = None, **options: Any) -> Any:  # noqa: ANN401 - of a library that need not be there
+        """Make sure that a data set is on the volume, and return its examples.
+
+        Args:
+            dataset: as for :meth:`download_dataset`.
+            split: as for ``datasets.load_dataset``; names as published, such as ``train-clean-100``, are understood too.
+            options: for ``datasets.load_dataset``, such as ``streaming=True``.
+
+        Returns:
+            A ``Dataset`` of the library ``datasets``; without a split, a ``DatasetDict``.
+
+        Raises:
+            ConfigurationError: ``datasets`` is not installed, or ``INDEX=off``.
+            NotFoundError: the data set has no index, since no reader knows its files.
+            ProvisionerError: it could not be had.
+        """
+        try:
+            from datasets import load_dataset  # noqa: PLC0415 - not a requirement of this program
+        except ImportError as error:
+            raise ConfigurationError(
+                f"the library 'datasets' cannot be imported here: {error}",
+                hint="Install it (pip install datasets), or read the files: download_dataset returns their directory.",
+            ) from error
+        run = self._run({"DATASETS": dataset})
+        result = _provision(run)
+        _raise_for(result)
+        name = result.plan.steps[0].id
+        index = run.session.layout.index(name)
+        if not run.session.store.indexes.is_there(name):
+            if run.settings.index == "off":
+                raise ConfigurationError(f"{dataset} has no index, since INDEX=off", hint="Unset INDEX.")
+            record = run.session.store.indexes.record(name) or {}
+            raise NotFoundError(
+                f"{dataset} has no index: {record.get('problem') or 'no reader knows its files'}",
+                hint=f"Read the files: they are in {run.session.layout.published(name)}.",
+            )
+        return load_dataset(str(index), split=split and _split_in_index(split), **options)
 
     def list_available_datasets(self) -> list[dict[str, Any]]:
         """Return the catalog.
@@ -222,6 +261,12 @@ def _provision(run: Run) -> Result:
 def _raise_for(result: Result) -> None:
     if result.error is not None:
         raise result.error
+
+
+def _split_in_index(split: str) -> str:
+    """Return an expression such as ``train-clean-100[:10%]+dev-clean`` with the names that splits have in an index."""
+    parts = (part.strip().partition("[") for part in split.split("+"))
+    return "+".join(f"{split_name(name)}{bracket}{rest}" for name, bracket, rest in parts)
 
 
 def _gigabytes(size: int | None) -> float | None:

@@ -91,14 +91,16 @@ class Indexes:
             return True
         if VERSIONS.get(reader) != record.get("reader_version"):
             return False
-        return bool(record.get("problem")) or self._files.is_there(receipt.dataset)
+        if record.get("problem"):
+            return True
+        # Paths in it are absolute.
+        return record.get("root") == str(self._store.layout.root) and self._files.is_there(receipt.dataset)
 
     def _source(self, receipt: Receipt) -> dict[str, Any]:
         """Return what an index depends on: with another value of any of these it is made anew."""
         return {
             "schema_version": _SCHEMA,
             "format": FORMAT,
-            "root": str(self._store.layout.root),
             "version": receipt.version,
             "pin": receipt.pin,
             "published_at": receipt.published_at,
@@ -117,7 +119,7 @@ class Indexes:
             self._files.remove(dataset)
             self._files.write_record(dataset, record)
             return
-        record |= {"reader": choice.name, "reader_version": VERSIONS[choice.name]}
+        record |= {"reader": choice.name, "reader_version": VERSIONS[choice.name], "root": str(self._store.layout.root)}
         summary, problem = self._build(receipt, choice, tree, record)
         if problem:
             self._files.remove(dataset)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
 from provisioner.indexing.card import card
-from provisioner.indexing.model import Problem, Row
+from provisioner.indexing.model import Problem, Row, split_name
 from provisioner.indexing.rendering import Batch, Place
 from provisioner.indexing.workers import rendered
 
@@ -39,12 +39,6 @@ class Summary:
     def total(self) -> int:
         """Rows of all splits."""
         return sum(self.rows.values())
-
-
-def split_name(published: str) -> str:
-    """Return the name of a split in the index: ``datasets`` accepts letters, digits, ``_`` and ``.`` alone."""
-    parts = "".join(mark if mark.isalnum() or mark == "_" else "." for mark in published).split(".")
-    return ".".join(filter(None, parts)) or "train"
 
 
 class IndexBuilder:
@@ -111,6 +105,7 @@ class IndexBuilder:
                         self._labels[name] |= values
                     for problem in lines.problems:
                         self._note(problem, problems)
+        self._summary.rows = dict(sorted(self._summary.rows.items(), key=_place_of_split))
         text = card(
             self._dataset,
             self._reader,
@@ -160,6 +155,13 @@ class IndexBuilder:
         self._summary.problems[reason] = self._summary.problems.get(reason, 0) + 1
         record = {"file": problem.file.encode("utf-8", "backslashreplace").decode(), "problem": reason}
         problems.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+
+
+def _place_of_split(split: tuple[str, int]) -> tuple[int, str]:
+    """Return the key by which splits are sorted: those to train with come first, those to test with last."""
+    name = split[0]
+    places = (place for place, begin in enumerate(("tr", "val", "dev", "")) if name.startswith(begin))
+    return (4 if name.startswith("test") else next(places), name)
 
 
 def _is_open_label(feature: Mapping[str, object]) -> bool:

@@ -76,3 +76,9 @@ class Reader:
 
 class ReaderError(Exception):
     """A tree cannot be read at all; the message says why."""
+
+
+def split_name(published: str) -> str:
+    """Return the name of a split in the index: ``datasets`` accepts letters, digits, ``_`` and ``.`` alone."""
+    parts = "".join(mark if mark.isalnum() or mark == "_" else "." for mark in published).split(".")
+    return ".".join(filter(None, parts)) or "train"

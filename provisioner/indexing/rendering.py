@@ -84,6 +84,9 @@ def render(batch: Batch) -> Lines:
 
 def _record(batch: Batch, row: Row, found: Lines) -> Mapping[str, Any]:
     place, medium, file = batch.place, batch.medium, row.file
+    if "\0" in file or "/../" in f"/{file}":
+        # Names come from tables, which may say anything.
+        raise BrokenMediaError("its name cannot be that of a file of the data set")
     record: dict[str, Any] = {"file_name": f"{place.relative}/{file}"}
     path = f"{place.tree}/{file}"
     if medium != "none":

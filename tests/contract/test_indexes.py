@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner import DatasetManager
+from provisioner.errors import ConfigurationError, NotFoundError
+from tests.faults.test_death import deaths
 from tests.support.miniature_rows import expected_rows
+from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.shelf import Shelf
     from tests.support.volume import Volume
 
 
@@ -140,3 +145,42 @@ def test_all_eight_load(mini_volume: Volume, tmp_path: Path) -> None:
         assert found[str(index)].keys() == expected.keys()
         for split, rows_of_split in expected.items():
             check_split(index, split, found[str(index)][split], rows_of_split)
+
+
+@pytest.mark.parametrize(("split", "rows_of_it"), [("dev-clean", 4), ("dev-clean[:1]+dev.clean[-2:]", 3)])
+def test_load_in_one_call(mini_volume: Volume, split: str, rows_of_it: int) -> None:
+    """``DatasetManager.load`` fetches, and understands splits as they are published."""
+    environ = mini_volume.environ(DATASET_REPO="none")
+    data = DatasetManager(mini_volume.root, environ=environ).load(
+        "libritts:dev-clean", split=split, cache_dir=str(mini_volume.root.parent / "cache")
+    )
+    assert len(data) == rows_of_it
+    assert data.features["sex"].names == ["F", "M"]
+
+
+def test_load_says_what_is_missing(shelf: Shelf, volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ``datasets`` nothing is fetched; a data set without an index has its files."""
+    shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
+    manager = DatasetManager(volume.root, environ=volume.environ())
+    with pytest.raises(NotFoundError, match="songs has no index: no reader knows its files"):
+        manager.load("songs")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    shelf.server.log.clear()
+    with pytest.raises(ConfigurationError, match="cannot be imported") as caught:
+        manager.load("songs")
+    assert "pip install datasets" in caught.value.hint
+    assert shelf.server.log.entries() == ()
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_death_while_it_is_made(spoken: Volume, tmp_path: Path, part: int) -> None:
+    """Killed at any change, a run leaves an index that is whole or none; the next run makes it, and nothing is left over."""
+    index, expected = spoken.root / "index" / "ljspeech", rows(spoken, "ljspeech", "train")
+    shutil.rmtree(index)
+    for _ in deaths(spoken, tmp_path, part, "--dataset", "ljspeech"):
+        if index.exists():
+            assert (index / "README.md").exists()
+            assert rows(spoken, "ljspeech", "train") == expected
+        spoken.ready("--dataset", "ljspeech")
+        assert rows(spoken, "ljspeech", "train") == expected
+        assert [path for path in (spoken.private / "indexes").iterdir() if path.name != "ljspeech.json"] == []

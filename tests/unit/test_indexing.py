@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from provisioner.indexing.build import IndexBuilder
+from provisioner.indexing.fma import license_id
+from provisioner.indexing.media import BrokenMediaError, audio_facts
+from provisioner.indexing.model import ReaderError, split_name
 from provisioner.indexing.registry import reader_of
+from provisioner.indexing.tables import json_members
+from provisioner.indexing.workers import WorkerLostError
+from tests.support.media import ID3_TAG, mp3, wav
 from tests.support.miniature_rows import expected_problems, expected_rows
 
 if TYPE_CHECKING:
@@ -52,3 +58,170 @@ def test_rows_are_what_the_generator_put_in(mini: Miniature, tmp_path: Path, dat
     assert summary.problems == expected_problems(dataset)
     reported = tmp_path / "index" / dataset / "problems.jsonl"
     assert (len(reported.read_text("utf-8").splitlines()) if reported.exists() else 0) == sum(summary.problems.values())
+
+
+WAV = wav(8000, 800, "x")
+
+
+@pytest.mark.parametrize(
+    ("files", "kept", "problems"),
+    [
+        # tables
+        ({"metadata.csv": b"a|one|one\n\nb|two\nc|x|y|z\n"}, ["a"], {"2 fields instead of 3": 1, "4 fields instead of 3": 1}),
+        ({"metadata.csv": b"a|one|one"}, ["a"], {}),
+        ({"metadata.csv": b"\xef\xbb\xbfa|one|one\r\nb|two|two\r\n"}, ["a", "b"], {}),
+        ({"metadata.csv": b"a|\xff|one\n"}, ["a"], {}),
+        ({"metadata.csv": b""}, [], {}),
+        ({"metadata.csv": b"a\x00b|x|y\n../wavs/a|x|y\n"}, [], {"its name cannot be that of a file of the data set": 2}),
+        # files
+        ({"metadata.csv": b"gone|x|y\na|x|y\n"}, ["a"], {"missing": 1}),
+        ({"metadata.csv": b"a|x|y\n", "wavs/a.wav": b""}, [], {"empty": 1}),
+        ({"metadata.csv": b"a|x|y\n", "wavs/a.wav": WAV[:30]}, [], {"ends in its header": 1}),
+        ({"metadata.csv": b"a|x|y\n", "wavs/a.wav": WAV[:-1]}, [], {"ends early": 1}),
+        ({"metadata.csv": b"a|x|y\n", "wavs/a.wav": b"<html>" * 20}, [], {"no WAV file": 1}),
+        ({"metadata.csv": b"a|x|y\n", "wavs/a.wav": wav(8000, 0, "x")}, [], {"holds no audio": 1}),
+        ({"metadata.csv": b"a|x|y\n", "wavs/a.wav/": b""}, [], {"cannot be read: Is a directory": 1}),
+    ],
+)
+def test_what_is_wrong_is_counted(tmp_path: Path, files: dict[str, bytes], kept: list[str], problems: dict[str, int]) -> None:
+    """A line or a file that cannot be used is left out and reported; all others are there."""
+    top = tmp_path / "tree" / "LJSpeech-1.1"
+    for name, content in ({"wavs/a.wav": WAV, "wavs/b.wav": WAV} | files).items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.unlink(missing_ok=True)
+            path.mkdir()
+        else:
+            path.write_bytes(content)
+    summary = build("ljspeech", tmp_path / "tree", tmp_path / "index")
+    assert [row["id"] for row in rows(tmp_path / "index").get("train", [])] == kept
+    assert summary.problems == problems
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no JSON object"),
+        ("[]", "is no JSON object"),
+        ('{"a" 1}', "is no JSON object"),
+        ('{"a": {}', "ends in the middle"),
+        ('{"a": {"b": ', "ends in the middle"),
+        ('{"a": 1 "b": 2}', "is no valid JSON"),
+        ("{1: 2}", "is no JSON object"),
+    ],
+)
+def test_documents_that_are_none(tmp_path: Path, text: str, message: str) -> None:
+    """A document that cannot be read is an error that names it, whatever of it could be read."""
+    (tmp_path / "x.json").write_text(text, "utf-8")
+    with pytest.raises(ReaderError, match=message):
+        list(json_members(tmp_path, "x.json"))
+
+
+def test_documents_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members are the same wherever the pieces of a text end."""
+    document = {"a": 12345, "": {"b": [1, 2.5, "x\u00e9\\"]}, "c": None, "d": -1}
+    (tmp_path / "x.json").write_text(json.dumps(document, indent=2, ensure_ascii=False), "utf-8")
+    for size in (1, 2, 3, 7, 100):
+        monkeypatch.setattr("provisioner.indexing.tables._CHUNK", size)
+        assert list(json_members(tmp_path, "x.json")) == list(document.items())
+    (tmp_path / "y.json").write_text(" { } ", "utf-8")
+    assert list(json_members(tmp_path, "y.json")) == []
+
+
+def xing(frames: int) -> bytes:
+    """Return an MP3 file whose first frame says how many there are."""
+    sound = mp3(4, "x")
+    return ID3_TAG + sound[:36] + b"Xing\0\0\0\x01" + frames.to_bytes(4, "big") + sound[48:]
+
+
+FLAC = b"fLaC\x00\x00\x00\x22" + bytes(10) + ((44100 << 44) | (1 << 41) | (15 << 36) | 88200).to_bytes(8, "big") + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.wav", WAV, (0.1, 8000)),
+        ("a.WAV", wav(44100, 441, "x", bits=24), (0.01, 44100)),
+        ("a.mp3", mp3(8, "x"), (8 * 417 * 8 / 128000, 44100)),
+        ("a.mp3", ID3_TAG + mp3(8, "x"), (8 * 417 * 8 / 128000, 44100)),
+        ("a.mp3", xing(1000), (1000 * 1152 / 44100, 44100)),
+        ("a.flac", FLAC, (2.0, 44100)),
+        ("a.ogg", b"", None),
+        ("a.mp3", ID3_TAG, "holds no audio"),
+        ("a.mp3", b"\xff" * 5000, "no MP3 frame in it"),
+        ("a.mp3", b"", "empty"),
+        ("a.flac", b"fLaC", "ends in its header"),
+        ("a.flac", b"OggS" * 20, "no FLAC file"),
+        ("a.wav", WAV[:12] + b"data" + bytes(4), "its header names no sampling rate"),
+    ],
+)
+def test_headers(tmp_path: Path, name: str, content: bytes, expected: object) -> None:
+    """Duration and sampling rate, or what is wrong."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    try:
+        found: object = audio_facts(str(path))
+    except BrokenMediaError as error:
+        found = str(error)
+    assert found == (pytest.approx(expected) if isinstance(expected, tuple) else expected)
+
+
+@pytest.mark.parametrize(
+    ("url", "title", "expected"),
+    [
+        ("http://creativecommons.org/licenses/by/4.0/", None, "CC-BY"),
+        ("https://creativecommons.org/licenses/by-nc-nd/3.0/us/", None, "CC-BY-NC-ND"),
+        ("http://creativecommons.org/licenses/by-nd-nc/1.0/", None, "CC-BY-NC-ND"),
+        ("http://creativecommons.org/licenses/by-sa/2.5", None, "CC-BY-SA"),
+        ("http://creativecommons.org/licenses/sampling+/1.0/", "Attribution", None),
+        ("http://creativecommons.org/licenses/nc-sampling+/1.0/", None, None),
+        ("http://creativecommons.org/publicdomain/zero/1.0/", None, "CC0"),
+        ("http://creativecommons.org/publicdomain/mark/1.0/", None, "PDM"),
+        ("http://www.freemusicarchive.org/FMA_License", "Attribution", None),
+        ("", "Attribution-Noncommercial-No Derivative Works 3.0 United States", "CC-BY-NC-ND"),
+        (None, "Creative Commons Attribution-NonCommercial-NoDerivatives 4.0", "CC-BY-NC-ND"),
+        (None, "Attribution-ShareAlike 3.0 International", "CC-BY-SA"),
+        (None, "CC0 1.0 Universal", "CC0"),
+        (None, "Public Domain Mark 1.0", "PDM"),
+        (None, "Non-Commercial Sampling Plus", None),
+        (None, "Free Art License", None),
+        (None, None, None),
+    ],
+)
+def test_licenses(url: str | None, title: str | None, expected: str | None) -> None:
+    """What is not certainly a known licence has no name."""
+    assert license_id(url, title) == expected
+
+
+def test_workers_give_the_same(mini: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With processes an index is the same, byte for byte; they are gone afterwards."""
+    tree = mini.collection.tree("fma_large")
+    build("fma_large", tree, tmp_path / "one")
+    monkeypatch.setattr("provisioner.indexing.build._BATCH", 10)
+    build("fma_large", tree, tmp_path / "two", workers=2)
+    contents = [
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in ("one", "two")
+    ]
+    assert contents[0] == contents[1]
+
+
+def test_a_worker_that_is_lost(mini: Miniature, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is killed ends the work with an error, and no process is left."""
+    monkeypatch.setattr("provisioner.indexing.build._BATCH", 10)
+    monkeypatch.setattr("provisioner.indexing.workers._CODE", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(WorkerLostError):
+        build("fma_large", mini.collection.tree("fma_large"), tmp_path / "index", workers=2)
+
+
+def test_splits_have_names_that_are_accepted() -> None:
+    """``-`` and whatever else ``datasets`` refuses becomes a dot."""
+    assert [split_name(name) for name in ("train", "train-clean-100", "a b", "-x-", "é", "")] == [
+        "train",
+        "train.clean.100",
+        "a.b",
+        "x",
+        "é",
+        "train",
+    ]
