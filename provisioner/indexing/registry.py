@@ -21,6 +21,8 @@ VERSIONS: Final = {
     "urmp": 1,
     "fma": 1,
     "lakh_midi": 1,
+    "audio_folder": 1,
+    "image_folder": 1,
 }
 """By name, which is that of the module too, in the order in which they are asked. A number grows with every change of what a
 reader yields: the indexes that it made are then made anew."""

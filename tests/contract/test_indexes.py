@@ -14,6 +14,7 @@ import pytest
 from provisioner import DatasetManager
 from provisioner.errors import ConfigurationError, NotFoundError
 from tests.faults.test_death import deaths
+from tests.support.media import wav
 from tests.support.miniature_rows import expected_rows
 from tests.support.shelf import some_files
 
@@ -184,3 +185,38 @@ def test_death_while_it_is_made(spoken: Volume, tmp_path: Path, part: int) -> No
         spoken.ready("--dataset", "ljspeech")
         assert rows(spoken, "ljspeech", "train") == expected
         assert [path for path in (spoken.private / "indexes").iterdir() if path.name != "ljspeech.json"] == []
+
+
+@pytest.mark.parametrize("publish", ["link", "dir"])
+def test_a_reference_to_audio(shelf: Shelf, volume: Volume, publish: str) -> None:
+    """A repository of audio has an index under its name; a new version replaces it, and removal leaves no directory."""
+    shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
+    shelf.server.hub.add_repo("acme/sounds", {"train/a.wav": wav(8000, 80, "a"), "train/broken.wav": b"", "README.md": b"# x"})
+    volume.settings["PUBLISH"] = publish
+    outcome = volume.ready("--dataset", "hf://datasets/acme/sounds")
+    assert "empty: 1; index/acme/sounds/problems.jsonl lists them" in outcome.err
+    index = volume.root / "index" / "acme" / "sounds"
+    (row,) = rows(volume, "acme/sounds", "train")
+    assert (index / "train" / row["file_name"]).read_bytes() == wav(8000, 80, "a")
+    volume.ready("--dataset", "hf://datasets/acme/sounds@main/train/a.wav")
+    assert rows(volume, "acme/sounds", "train") == [row]
+    assert not (index / "problems.jsonl").exists()
+    volume.ready("remove", "hf://datasets/acme/sounds@main/train/a.wav")
+    assert not index.parent.exists()
+
+
+def test_a_volume_that_cannot_be_written(spoken: Volume) -> None:
+    """A volume that lost its index and cannot be written to is as ready as before, and says so."""
+    shutil.rmtree(spoken.root / "index")
+    (spoken.root / "index").write_text("in the way", "utf-8")
+    outcome = spoken.ready("--dataset", "ljspeech")
+    assert "ljspeech: no index: " in outcome.err
+    assert spoken.status["state"] == "ready"
+
+
+def test_under_another_root(spoken: Volume, tmp_path: Path) -> None:
+    """Paths are absolute: a run on the same volume at another place makes its index anew."""
+    spoken.root.rename(tmp_path / "moved")
+    spoken.root = tmp_path / "moved"
+    spoken.ready("--dataset", "ljspeech")
+    assert all(row["audio"].startswith(f"{tmp_path}/moved/datasets/") for row in rows(spoken, "ljspeech", "train"))

@@ -225,3 +225,36 @@ def test_splits_have_names_that_are_accepted() -> None:
         "é",
         "train",
     ]
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["a.wav", "b.wav", "README"], {"train": [("a.wav", None), ("b.wav", None)]}),
+        (["dog/a.wav", "cat/b.wav"], {"train": [("cat/b.wav", "cat"), ("dog/a.wav", "dog")]}),
+        (["x/dog/a.wav", "cat/b.wav"], {"train": [("cat/b.wav", None), ("x/dog/a.wav", None)]}),
+        (["train/a.wav", "test/b.wav"], {"train": [("train/a.wav", None)], "test": [("test/b.wav", None)]}),
+        (["train/dog/a.wav", "dev/cat/b.wav"], {"train": [("train/dog/a.wav", "dog")], "dev": [("dev/cat/b.wav", "cat")]}),
+        (["a.wav", ".git/x", ".git/y"], {"train": [("a.wav", None)]}),
+        (["a.png", "b.JPG"], {"train": [("a.png", None), ("b.JPG", None)]}),
+        (["a.wav", "b.txt", "c.txt"], None),
+        (["a.csv"], None),
+        ([], None),
+    ],
+)
+def test_other_trees(tmp_path: Path, files: list[str], expected: dict[str, list[tuple[str, str | None]]] | None) -> None:
+    """Audio or images in directories have a row for each file; a tree of something else has no reader."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in files:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(WAV)
+    if expected is None:
+        assert reader_of(tree) is None
+        return
+    build("acme/sounds", tree, tmp_path / "index")
+    found = {split: [(row["file_name"], row["label"]) for row in listed] for split, listed in rows(tmp_path / "index").items()}
+    assert found == {
+        split: [(f"../../../../datasets/acme/sounds/{name}", label) for name, label in listed]
+        for split, listed in expected.items()
+    }

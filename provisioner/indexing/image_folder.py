@@ -1,0 +1,9 @@
+"""Images in directories: any other tree of which half of the files or more are images."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from provisioner.indexing.folders import folder_reader
+
+READER: Final = folder_reader("image")
