@@ -45,8 +45,8 @@ _provisioner() {
             options='-h --help --json --data-dir --cache-dir --config --catalog'
             arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;
         catalog)
-            options='-h --help --json --data-dir --cache-dir --config --catalog --online --id --to'
-            arguments='check add' ;;
+            options='-h --help --json --data-dir --cache-dir --config --catalog --online --id --output --to'
+            arguments='check add pin' ;;
         verify)
             options='-h --help --json --data-dir --cache-dir --config --catalog --deep'
             arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;

@@ -157,7 +157,12 @@ class HubSource:
         """Return the source at the commit ``pin``."""
         return replace(self, revision=pin)
 
-    def held_at(self, pin: str) -> HubSource:
+    @property
+    def stated_pin(self) -> str:
+        """The commit that the revision is taken for."""
+        return self.commit
+
+    def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> HubSource:  # noqa: ARG002 - its listing has them
         """Return the source at the commit ``pin``, under the revision as it is written."""
         return replace(self, commit=pin)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.digest import Digest
     from provisioner.catalog.document import Value
     from provisioner.catalog.keys import Table
     from provisioner.catalog.size import Size
@@ -73,8 +74,18 @@ class Source(Protocol):
         """Return the source at the state that ``pin`` names; itself where it has no other state."""
         ...
 
-    def held_at(self, pin: str) -> Self:
-        """Return the source at the state that ``pin`` names, with the same identity; itself where it has no other state."""
+    @property
+    def stated_pin(self) -> str:
+        """What it resolves to, where that is known without asking; empty: it is not."""
+        ...
+
+    def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> Self:
+        """Return the source at the state that ``pin`` names, with the same identity.
+
+        Args:
+            pin: what it resolved to.
+            digests: by path, those of files for which the catalog states none.
+        """
         ...
 
     def divided(self, splits: Sequence[tuple[str, str]]) -> Self:

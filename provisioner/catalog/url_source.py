@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -44,6 +45,8 @@ class UrlFile:
     """The name that the catalog gives it; empty: that of its URL, or of its server."""
     stated_size: Size | None = None
     """Bytes on the wire as its server states them, where the catalog does not: no part of its identity."""
+    known_digest: Digest | None = None
+    """What pins name where the catalog states none: no part of its identity."""
 
     @property
     def name(self) -> str:
@@ -114,10 +117,10 @@ class UrlSource:
                 name=file.name,
                 urls=(file.url, *file.mirrors),
                 size=file.size or file.stated_size,
-                digest=file.digest,
+                digest=file.digest or file.known_digest,
                 unpack=file.unpack,
                 into=file.into,
-                verified_against="catalog" if file.digest else "none",
+                verified_against="catalog" if file.digest or file.known_digest else "none",
                 unpacked_size=file.unpacked_size,
                 is_named=file.is_named,
             )
@@ -148,9 +151,20 @@ class UrlSource:
         """Return the source itself: its digests do not change."""
         return self
 
-    def held_at(self, pin: str) -> UrlSource:  # noqa: ARG002 - a server has one state only
-        """Return the source itself."""
-        return self
+    @property
+    def stated_pin(self) -> str:
+        """The digest of its file, or one over those of all its files."""
+        return pin_of(self.artifacts)
+
+    def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> UrlSource:  # noqa: ARG002 - a server has one state
+        """Return the source with digests of files for which the catalog states none; they are no part of its identity."""
+        paths = (artifact.path for artifact in self.artifacts)
+        known = digests or {}
+        files = (
+            replace(file, known_digest=known[path]) if path in known and file.unpack == "none" else file
+            for file, path in zip(self.files, paths, strict=True)
+        )
+        return replace(self, files=tuple(files)) if known else self
 
     def divided(self, splits: Sequence[tuple[str, str]]) -> UrlSource:  # noqa: ARG002 - a server of files describes none
         """Return the source itself."""
@@ -163,6 +177,12 @@ class UrlSource:
     def sized(self, size: Size) -> UrlSource:
         """Return the source with the size that the server of its file states; itself if it has several files."""
         return replace(self, files=(replace(self.files[0], stated_size=size),)) if len(self.files) == 1 else self
+
+
+def pin_of(artifacts: Sequence[Artifact]) -> str:
+    """Return what files are together: the digest of one, or one over the digests of several."""
+    pins = [str(artifact.digest) if artifact.digest else f"unverified:{artifact.name}" for artifact in artifacts]
+    return pins[0] if len(pins) == 1 else f"sha256:{hashlib.sha256(' '.join(pins).encode()).hexdigest()}"
 
 
 # --- its entry in a catalog --------------------------------------------------------------------------------------------

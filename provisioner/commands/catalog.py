@@ -1,4 +1,4 @@
-"""``catalog``: check the catalog, or write entries for it."""
+"""``catalog``: check the catalog, write entries for it, or pin what its sources are."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ DESCRIPTION: Final = f"""\
 'catalog check': {catalog_check.DESCRIPTION[:1].lower()}{catalog_check.DESCRIPTION[1:]}
 'catalog add REF ...': ask the sources of references what they hold, and write complete entries for them: on standard output,
 or into a catalog's file. Of a file without a digest the bytes are fetched once to learn it; they stay in staging on the
-volume, where the next 'provision' finds them."""
+volume, where the next 'provision' finds them.
+'catalog pin [ID or REF ...]': write down what every source resolves to (commits, sizes, digests) and, of what is published,
+the digest of its manifest, for PINS: on standard output, or into a file. What is published is pinned as it is."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options and arguments."""
-    parser.add_argument("action", choices=["check", "add"], help="what to do with the catalog")
-    parser.add_argument("references", nargs="*", metavar="REF", help="add: entries for these references")
+    parser.add_argument("action", choices=["check", "add", "pin"], help="what to do with the catalog")
+    parser.add_argument("references", nargs="*", metavar="REF", help="add: entries for these; pin: only these data sets")
     parser.add_argument("--online", action="store_true", help="check: ask every source for size, digest, ETag and ranges")
     parser.add_argument("--id", metavar="ID", help="add: the id of the entry; by default made of the reference's name")
+    parser.add_argument("--output", metavar="FILE", help="pin: write the pins to this file, which is replaced")
     parser.add_argument("--to", metavar="FILE", help="add: write into this catalog, which is made if it is not there")
 
 
@@ -36,6 +39,10 @@ def run(request: CommandRequest) -> CommandResult:
     """
     if request.options.action == "check":
         return catalog_check.run(request)
+    if request.options.action == "pin":
+        from provisioner.commands import catalog_pin  # noqa: PLC0415 - the same
+
+        return catalog_pin.run(request)
     from provisioner.commands import catalog_add  # noqa: PLC0415 - it needs clients, 'check' alone does not
 
     return catalog_add.run(request)

@@ -105,9 +105,9 @@ _ALL: Final = (
     ),
     Command(
         "catalog",
-        "'catalog check [--online]': is it well formed, do its sources exist; 'catalog add REF ...': write entries for it",
+        "'catalog check [--online]': is it well formed, do its sources exist; 'catalog add REF ...'; 'catalog pin [ID ...]'",
         (*_REMOTE, VolumeNotWritableError, VolumeError),
-        "the catalog is well formed; with --online: every source is as it says; add: the entries were written",
+        "the catalog is well formed; with --online: every source is as it says; add, pin: it was written",
         graceful=True,
     ),
     Command(

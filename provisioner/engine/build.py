@@ -15,6 +15,7 @@ from provisioner.engine.completed_tree import CompletedTree
 from provisioner.engine.fetch import Fetcher, NeededFile
 from provisioner.engine.fetch_threads import FetchThreads
 from provisioner.engine.path_claims import PathClaims
+from provisioner.engine.pinning import check_source
 from provisioner.engine.plain_files import PlainFiles
 from provisioner.engine.reuse import Reuse
 from provisioner.engine.staged_tree import StagedTree
@@ -133,6 +134,7 @@ class DataSetBuilder:
         for index, source in enumerate(recipe.sources):
             try:
                 resolved = self._sources.resolve(source)
+                check_source(recipe, source, resolved)
                 for warning in resolved.warnings:
                     _LOGGER.warning("%s: %s", recipe.label, warning)
                 self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)

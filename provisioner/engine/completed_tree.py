@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from provisioner.engine.pinning import check_manifest
 from provisioner.errors import BrokenArchiveError
 from provisioner.planning.model import Receipt
 from provisioner.volume.archive.names import check_names
@@ -73,6 +74,7 @@ class CompletedTree:
             BrokenArchiveError: there is no file in it.
             TreeTooLargeError, NoRoomError: it is larger than the catalog says, or than the volume may hold.
             UnsafeArchiveError: a link leads out of the tree, or out of the directory that its archive was unpacked into.
+            DigestMismatchError: it is not what the pins name.
             VolumeError: the tree is not what was put there, the volume cannot hold all its names, or the volume failed.
         """
         label, dataset = self._recipe.label, self._recipe.dataset
@@ -83,6 +85,8 @@ class CompletedTree:
                 hint="The archive is empty, or the globs leave nothing of it.",
             )
         self._check_size(manifest)
+        if self._damage is None:
+            check_manifest(self._recipe, manifest)
         # Within one archive this is checked while it is unpacked.
         check_names((entry.path for entry in manifest), self._tree, label)
         if self._store.layout.staging_root is not None:

@@ -6,6 +6,7 @@ A reference whose version is on the volume is described by its receipt, and nobo
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.model import EntryFacts
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
+    from provisioner.catalog.pins import Pins
     from provisioner.catalog.references import Reference
     from provisioner.engine.clients import Clients
     from provisioner.engine.volume_session import VolumeSession
@@ -36,17 +38,19 @@ _ASKED_AT_ONCE: Final = 8
 class References:
     """The references that settings and catalog name, with what was learnt of them."""
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, pins: Pins | None = None) -> None:
         """Parse them; nobody is asked.
 
         Args:
             settings: what the user asked for.
             catalog: its phases may name references.
+            pins: at which state their sources are described; ``None``: as they are now.
 
         Raises:
             ConfigurationError: one of them is malformed.
         """
         self._catalog = catalog
+        self._pins = pins
         self._endpoint = settings.hf_endpoint
         self._learnt: dict[str, EntryFacts | ProvisionerError] = {}
         self._asked: dict[str, Reference] = {}
@@ -60,9 +64,16 @@ class References:
             if not is_reference(name) or name in self._asked:
                 continue
             try:
-                self._asked[name] = parse_reference(name, self._endpoint)
+                self._asked[name] = self._at_pin(parse_reference(name, self._endpoint))
             except ConfigurationError as error:
                 raise ConfigurationError(f"{label}{error.message}", hint=error.hint) from None
+
+    def _at_pin(self, reference: Reference) -> Reference:
+        """Return a reference to the state of its source that the pins name."""
+        pin = self._pins.datasets.get(reference.text) if self._pins is not None else None
+        source = reference.source
+        found = pin.of(source.kind, source.name) if pin is not None else None
+        return replace(reference, source=source.held_at(found.pin)) if found is not None else reference
 
     @property
     def names(self) -> tuple[str, ...]:

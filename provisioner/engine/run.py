@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
+    from provisioner.catalog.pins import Pins
     from provisioner.engine.result import Failure
     from provisioner.engine.updates import Updates
     from provisioner.engine.view import View
@@ -78,7 +79,8 @@ class Run:
         self.catalog = catalog
         self.session = VolumeSession(settings, cancellation)
         self.clients = Clients(settings, self.session.layout.root, cancellation)
-        self._references = References(settings, catalog)
+        self._pins = _pins_of(settings)
+        self._references = References(settings, catalog, self._pins)
         self._updates: Updates | None = None
         """``None``: upstream was not asked whether it has changed."""
         self._repositories = RepositoryStep(settings, self.session.layout.repository, self.clients)
@@ -106,8 +108,10 @@ class Run:
         Raises:
             ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
         """
-        plan, inventory = plan_run(self.session, self._references)
-        return plan_run(self.session, self._references) if self._ask_for_references(plan) else (plan, inventory)
+        plan, inventory = plan_run(self.session, self._references, pins=self._pins)
+        if self._ask_for_references(plan):
+            return plan_run(self.session, self._references, pins=self._pins)
+        return plan, inventory
 
     def described_catalog(self, inventory: Inventory) -> Catalog:
         """Return the catalog, with an entry for each reference that was asked for or that the volume holds.
@@ -237,6 +241,7 @@ class Run:
             self._app_files,
             indexes=self._indexes,
             updates=self._updates,
+            pins=self._pins,
         )
         return self._latest
 
@@ -251,7 +256,7 @@ class Run:
         # Most starts ask nobody, and must not pay for it.
         from provisioner.engine.updates import Updates  # noqa: PLC0415
 
-        takes = mode == "auto" and self.settings.may_download
+        takes = mode == "auto" and self.settings.may_download and self._pins is None
         self._updates = self._updates or Updates(self.clients, self._cancellation, takes=takes)
         return self._updates.ask(view.plan, view.inventory)
 
@@ -365,6 +370,19 @@ class Run:
             _LOGGER.warning(
                 "%s is not a mounted volume: what is fetched is gone with the container. Mount one, e.g. -v data:%s", root, root
             )
+
+
+def _pins_of(settings: Settings) -> Pins | None:
+    """Return the pins that alone are accepted; ``None``: there are none.
+
+    Raises:
+        ConfigurationError: their file cannot be read.
+    """
+    if settings.pins is None:
+        return None
+    from provisioner.engine.pinning import load_pins  # noqa: PLC0415 - most starts have none
+
+    return load_pins(settings.pins)
 
 
 def _may_end_well(view: View, error: BaseException) -> bool:

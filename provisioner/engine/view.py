@@ -18,6 +18,7 @@ from provisioner.volume.store.newer_records import is_newer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.catalog.pins import Pins
     from provisioner.engine.app_files import AppFiles
     from provisioner.engine.indexes import Indexes
     from provisioner.engine.references import References
@@ -69,6 +70,7 @@ def view_volume(
     *,
     indexes: Indexes,
     updates: Updates | None = None,
+    pins: Pins | None = None,
 ) -> View:
     """Read the volume's records, and plan; no lock is taken, no request is made and nothing is written.
 
@@ -79,11 +81,12 @@ def view_volume(
         files: the files for the app.
         indexes: those of what is published.
         updates: what upstream has said; ``None``: nobody was asked.
+        pins: what alone is accepted; ``None``: anything.
 
     Raises:
         ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
     """
-    plan, inventory = plan_run(session, references, updates.newer if updates else {})
+    plan, inventory = plan_run(session, references, updates.newer if updates else {}, pins)
     outcomes = repositories.recall()
     values = files.environment(outcomes[0], inventory)
     board = new_board(session, plan, inventory, updates.reported if updates else {})
@@ -101,7 +104,10 @@ def view_volume(
 
 
 def plan_run(
-    session: VolumeSession, references: References, newer: Mapping[str, Newer] = MappingProxyType({})
+    session: VolumeSession,
+    references: References,
+    newer: Mapping[str, Newer] = MappingProxyType({}),
+    pins: Pins | None = None,
 ) -> tuple[Plan, Inventory]:
     """Return what a run would do, and what the volume holds.
 
@@ -109,6 +115,7 @@ def plan_run(
         session: the volume.
         references: have the catalog, with the entries of references.
         newer: by id, newer states of published data sets that are to be taken.
+        pins: what alone is accepted; ``None``: anything.
 
     Raises:
         ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
@@ -116,5 +123,9 @@ def plan_run(
     inventory = session.store.reader.inventory(references.names)
     catalog = references.catalog(inventory)
     request = replace(make_request(session.settings, catalog), newer=newer)
+    if pins is not None:
+        from provisioner.engine.pinning import pinned_data_sets  # noqa: PLC0415 - only with PINS
+
+        request = replace(request, pinned=pinned_data_sets(pins, catalog, inventory, session.store.reader))
     plan = make_plan(request, catalog, inventory, make_rules(session.settings))
     return with_staged_bytes(plan, session.layout), inventory

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import EntryFacts
     from provisioner.catalog.size import Size
     from provisioner.errors import ProvisionerError
+    from provisioner.planning.pinning import Pinned
     from provisioner.planning.recipe import Recipe
     from provisioner.planning.upstream import Newer
 
@@ -145,6 +146,8 @@ class Request:
     """Layouts chosen instead of the data sets' own."""
     newer: Mapping[str, Newer] = field(default_factory=dict)
     """By id, the newer states of published data sets that are to be taken."""
+    pinned: Mapping[str, Pinned] = field(default_factory=dict)
+    """By id, what pins say of data sets, if there are pins; then every data set is here, and nothing newer is taken."""
 
 
 @dataclass(frozen=True, slots=True)

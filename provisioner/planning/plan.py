@@ -14,6 +14,7 @@ from provisioner.catalog.size import Size
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
 from provisioner.planning.capacity import FALSE_REPORT, Footprint, free_space, need_of, space_hint
 from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
+from provisioner.planning.pinning import at_pins
 from provisioner.planning.recipe import make_recipe
 from provisioner.units import format_pair
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from provisioner.catalog.model import Catalog, Phase
+    from provisioner.catalog.pins import DataSetPin
     from provisioner.planning.capacity import FreeSpace, Need
     from provisioner.planning.model import Receipt
     from provisioner.planning.recipe import Recipe
@@ -87,7 +89,12 @@ def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inve
     """Return the recipes for what was asked for, in the order of the request or of the phase."""
     asked = wanted.datasets or tuple((name, ()) for name in (phase.datasets if phase else ()))
     recipes = [make_recipe(catalog.datasets[name], layout=wanted.layouts.get(name), splits=splits) for name, splits in asked]
-    return [_at_state(recipe, inventory, wanted.newer.get(recipe.dataset.id)) for recipe in recipes]
+    return [
+        at_pins(recipe, inventory, wanted.pinned[recipe.dataset.id])
+        if recipe.dataset.id in wanted.pinned
+        else _at_state(recipe, inventory, wanted.newer.get(recipe.dataset.id))
+        for recipe in recipes
+    ]
 
 
 def _at_state(recipe: Recipe, inventory: Inventory, newer: Newer | None) -> Recipe:
@@ -185,7 +192,9 @@ def _plan_steps(
 
 
 def _fallback(recipe: Recipe, inventory: Inventory) -> Receipt | None:
-    """Return the receipt of the published version, if that is another state of what is wanted."""
+    """Return the receipt of the published version, if that is another state of what is wanted, and may stay."""
+    if recipe.pin is not None or recipe.dataset.problem is not None:
+        return None
     held = inventory.receipts.get((recipe.dataset.id, inventory.published.get(recipe.dataset.id, "")))
     return held if held is not None and held.asked == recipe.asked and held.version != recipe.version else None
 
@@ -244,7 +253,19 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         return Step(recipe, "adopt", priority, "has a tree and no receipt: it is hashed", warning=verdict.warning)
     old = inventory.published.get(recipe.dataset.id)
     why = "is missing" if old is None else "is here as another version"
+    if recipe.pin is not None and old is not None:
+        why = f"is not what the pins name: {_pin_of(recipe, inventory, old)} is here, {_pinned(recipe.pin)} is pinned"
     return Step(recipe, "fetch", priority, why, warning=verdict.warning)
+
+
+def _pin_of(recipe: Recipe, inventory: Inventory, version: str) -> str:
+    receipt = inventory.receipts[recipe.dataset.id, version]
+    return receipt.pin if receipt.asked == recipe.asked else f"another recipe ({receipt.asked})"
+
+
+def _pinned(pin: DataSetPin) -> str:
+    names = " or ".join(source.pin for source in pin.sources)
+    return f"{names} with the manifest {pin.manifest}" if pin.manifest else names
 
 
 def _with_retention(step: Step, need: Need, free: FreeSpace, *, by_name: bool) -> Step:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.model import DataSet
+    from provisioner.catalog.pins import DataSetPin
     from provisioner.catalog.source import Source
     from provisioner.planning.upstream import Newer
 
@@ -39,6 +40,8 @@ class Recipe:
     version: str
     base: str = ""
     """The version of the recipe as it was asked for, where ``version`` is another state of its source; empty: the same."""
+    pin: DataSetPin | None = None
+    """What the sources and the tree must be; ``None``: whatever they are now."""
 
     @property
     def asked(self) -> str:
@@ -49,11 +52,14 @@ class Recipe:
         """Return the recipe for a version on the volume that satisfies it."""
         return self if version == self.version else replace(self, version=version, base=self.asked)
 
+    def at_state(self, pin: str) -> Recipe:
+        """Return the recipe for the state of its sources that ``pin`` names: a version of its own, which satisfies it too."""
+        version = hashlib.sha256(f"{self.asked}@{pin}".encode()).hexdigest()[:VERSION_DIGITS]
+        return replace(self, version=version, base=self.asked)
+
     def moved(self, newer: Newer) -> Recipe:
-        """Return the recipe for a newer state of its source: a version of its own, which satisfies this recipe too."""
-        text = f"{self.asked}@{newer.pin}"
-        version = hashlib.sha256(text.encode()).hexdigest()[:VERSION_DIGITS]
-        return replace(self, dataset=newer.dataset, sources=(newer.source,), version=version, base=self.asked)
+        """Return the recipe for a newer state of its source."""
+        return replace(self.at_state(newer.pin), dataset=newer.dataset, sources=(newer.source,))
 
     @property
     def label(self) -> str:

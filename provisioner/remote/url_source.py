@@ -16,6 +16,7 @@ from provisioner.catalog.file_names import name_problem
 from provisioner.catalog.file_state import FileState
 from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.size import Size
+from provisioner.catalog.url_source import pin_of
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError
 from provisioner.planning.upstream import News
 from provisioner.redaction import show_url
@@ -51,9 +52,7 @@ def resolve_url_source(http_client: Callable[[], HttpClient], source: UrlSource)
     if not all(artifact.is_named for artifact in artifacts):
         artifacts = tuple(artifact if artifact.is_named else _named(http_client(), artifact) for artifact in artifacts)
         _check_paths(artifacts)
-    pins = [str(artifact.digest) if artifact.digest else f"unverified:{artifact.name}" for artifact in artifacts]
-    pin = pins[0] if len(pins) == 1 else f"sha256:{hashlib.sha256(' '.join(pins).encode()).hexdigest()}"
-    return Resolved("url", show_url(artifacts[0].urls[0]), pin, artifacts)
+    return Resolved("url", show_url(artifacts[0].urls[0]), pin_of(artifacts), artifacts)
 
 
 def look_at_url_source(http_client: Callable[[], HttpClient], source: UrlSource, receipt: Receipt) -> News:

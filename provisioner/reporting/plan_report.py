@@ -147,6 +147,7 @@ def _totals(plan: Plan, inventory: Inventory, rules: Rules) -> list[str]:
 def _notes(plan: Plan) -> list[str]:
     notes = [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action in {"skip", "refuse", "adopt", "link"}]
     notes += [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action == "keep" and step.why != HERE]
+    notes += [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action == "fetch" and step.recipe.pin]
     notes += [
         f"{step.recipe.label}: optional: if it fails, the phase is partial, not failed"
         for step in plan.steps

@@ -336,6 +336,12 @@ class Settings:
         "status what is outdated; `auto`: build the newer version beside the old one, and switch",
         default="never",
     ).required
+    pins: Path | None = Setting(
+        "PINS",
+        parsers.path,
+        "a file that `catalog pin` has written: nothing but what it names is accepted, whatever `UPDATE` says",
+        expands="home",
+    ).optional
     gc_grace_seconds: float = Setting(
         "GC_GRACE",
         parsers.duration(zero=True),

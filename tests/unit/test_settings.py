@@ -228,6 +228,7 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("STAGING_DIR", "/fast", "staging_dir", Path("/fast")),
     ("PUBLISH", "dir", "publish", "dir"),
     ("UPDATE", "Auto", "update", "auto"),
+    ("PINS", "/config/pins.yaml", "pins", Path("/config/pins.yaml")),
     ("GC_GRACE", "7d", "gc_grace_seconds", 604_800.0),
     ("GC_GRACE", "0", "gc_grace_seconds", 0.0),
     ("LOCK", "external", "lock", "external"),

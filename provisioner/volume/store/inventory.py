@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 from typing import TYPE_CHECKING
@@ -175,6 +176,14 @@ class StoreReader:
             if is_newer_file(path, schema):
                 return path
         return None
+
+    def checksums_digest(self, dataset: str, version: str) -> str:
+        """Return the digest of a version's list for ``sha256sum -c``; empty: it cannot be read."""
+        try:
+            with open_file(self._layout.checksums(dataset, version)) as lines:
+                return f"sha256:{hashlib.file_digest(lines, 'sha256').hexdigest()}"
+        except OSError:
+            return ""
 
     def has_checksums(self, dataset: str, version: str, manifest: Manifest) -> bool:
         """Return whether a version's list for ``sha256sum -c`` is that of ``manifest``."""

@@ -10,6 +10,7 @@ begin; then one entry a line; then the closing brackets.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -102,6 +103,13 @@ class Manifest:
                 name = b"./-"
             escaped = _SPECIAL.sub(lambda found: _ESCAPES[found[0]], name)
             yield b"%s%s  %s\n" % (b"" if escaped == name else b"\\", entry.sha256.encode(), escaped)
+
+    def checksums_digest(self) -> str:
+        """Return the digest of these lines: the same for the same files at the same paths."""
+        hasher = hashlib.sha256()
+        for line in self.sha256sum_lines():
+            hasher.update(line)
+        return f"sha256:{hasher.hexdigest()}"
 
     def json_lines(self) -> Iterator[_Bytes]:
         """Yield the lines of the JSON form: ASCII, one entry a line, without the keys that have their default.

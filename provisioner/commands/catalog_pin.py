@@ -1,0 +1,137 @@
+"""``catalog pin``: write down what every source resolves to, in a file that ``PINS`` can name."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.document import nearest
+from provisioner.catalog.pins import DataSetPin, pins_text, source_pin
+from provisioner.commands.result import CommandResult
+from provisioner.engine.clients import Clients
+from provisioner.engine.references import ids_of
+from provisioner.engine.supervise import deadline, supervise
+from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, ProvisionerError, error_to_report
+from provisioner.planning.pinning import pinned_name
+from provisioner.planning.recipe import make_recipe
+from provisioner.units import format_count
+from provisioner.volume.fs.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.catalog.model import Catalog, DataSet
+    from provisioner.catalog.pins import SourcePin
+    from provisioner.catalog.source import Source
+    from provisioner.commands.request import CommandRequest
+    from provisioner.planning.model import Inventory, Receipt
+    from provisioner.volume.store.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Ask the sources, and write the file.
+
+    Raises:
+        ConfigurationError: a data set is not in the catalog.
+        ProvisionerError: no source of a data set can be asked, or the file cannot be written.
+    """
+    session = request.session()
+    inventory = session.store.reader.inventory(measured=False)
+    catalog = request.described_catalog(inventory)
+    ids = _ids(ids_of(request.options.references, session), catalog)
+    clients = Clients(request.settings, session.layout.root, request.cancellation)
+    pinning = _Pinning(request, inventory, session.store, clients)
+
+    def work() -> dict[str, DataSetPin]:
+        return {catalog.datasets[name].label: pinning.pin(catalog.datasets[name]) for name in ids}
+
+    try:
+        with deadline(request.settings.deadline_seconds, request.cancellation):
+            pins = supervise(work, request.cancellation, lambda: None)
+    finally:
+        clients.close()
+    text, file = pins_text(pins), request.options.output
+    document: dict[str, Any] = {"file": file, "pins": text, "datasets": sorted(pins)}
+    if not file:
+        return CommandResult(document, text.rstrip("\n"))
+    write_atomic(Path(file), text.encode())
+    return CommandResult(
+        document, f"{file}: {format_count(len(pins), 'data set')} pinned; with PINS={file} nothing else is accepted"
+    )
+
+
+def _ids(names: list[str], catalog: Catalog) -> list[str]:
+    """Return the ids of what was named, or of all data sets.
+
+    Raises:
+        ConfigurationError: the catalog does not have one.
+    """
+    found = [catalog.references.get(name, name) for name in names] or list(catalog.datasets)
+    for name in found:
+        if name not in catalog.datasets:
+            raise ConfigurationError(f"{name!r} is not in the catalog", hint=nearest(name, catalog.datasets))
+    return found
+
+
+class _Pinning:
+    """Pins one data set after the other."""
+
+    def __init__(self, request: CommandRequest, inventory: Inventory, store: Store, clients: Clients) -> None:
+        self._layouts = request.settings.layouts
+        self._cancellation = request.cancellation
+        self._inventory = inventory
+        self._reader = store.reader
+        self._clients = clients
+
+    def pin(self, dataset: DataSet) -> DataSetPin:
+        """Return the pin of a data set: a published version is pinned as it is, and not to what its branch is now.
+
+        Raises:
+            ProvisionerError: none of its sources can be asked.
+        """
+        receipt = self._published(dataset)
+        layout = receipt.layout if receipt else self._layouts.get(dataset.id)
+        known = self._known_digests(receipt) if receipt else {}
+        sources: list[SourcePin] = []
+        errors: list[ProvisionerError] = []
+        for source in make_recipe(dataset, layout=layout).sources:
+            self._cancellation.raise_if_requested()
+            is_held = receipt is not None and source.kind == receipt.source_kind and source.is_at(receipt.source_url)
+            held = source.held_at(receipt.pin, known) if receipt is not None and is_held else source
+            try:
+                sources.append(self._pin_source(held))
+            except (*TRY_NEXT_AFTER, ConfigurationError) as error:
+                self._cancellation.raise_if_requested()
+                _LOGGER.warning("%s: %s is not pinned, and so not accepted: %s", dataset.label, source.name, error.message)
+                errors.append(error)
+        if not sources:
+            raise error_to_report(errors)
+        if receipt is None:
+            return DataSetPin(make_recipe(dataset, layout=layout).version, tuple(sources))
+        manifest = self._reader.checksums_digest(receipt.dataset, receipt.version)
+        return DataSetPin(receipt.asked, tuple(sources), manifest)
+
+    def _pin_source(self, source: Source) -> SourcePin:
+        resolved = self._clients.sources.resolve(source)
+        return source_pin(source.kind, pinned_name(source), resolved.pin, resolved.artifacts)
+
+    def _published(self, dataset: DataSet) -> Receipt | None:
+        """Return the receipt of the published version, if the catalog describes that one."""
+        receipt = self._inventory.receipts.get((dataset.id, self._inventory.published.get(dataset.id, "")))
+        if receipt is None or receipt.is_newer:
+            return None
+        try:
+            recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits)
+        except ProvisionerError:
+            return None
+        return receipt if recipe.version == receipt.asked else None
+
+    def _known_digests(self, receipt: Receipt) -> Mapping[str, Digest]:
+        """Return the digests of published files that are as their source has them, by path."""
+        manifest = self._reader.manifest(receipt.dataset, receipt.version)
+        entries = manifest.entries if manifest is not None else ()
+        return {entry.path: Digest("sha256", entry.sha256) for entry in entries if entry.kind == "file" and entry.sha256}

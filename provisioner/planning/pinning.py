@@ -1,0 +1,139 @@
+"""Recipes under pins: nothing is accepted but what they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from provisioner.errors import ConfigurationError, DigestMismatchError
+from provisioner.redaction import show_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from provisioner.catalog.pins import DataSetPin, SourcePin
+    from provisioner.catalog.source import Source
+    from provisioner.planning.model import Inventory, Receipt
+    from provisioner.planning.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What pins say of one data set."""
+
+    file: str
+    """The file of the pins, for messages."""
+    pin: DataSetPin | None
+    """``None``: they do not have it."""
+    accepted: frozenset[str] = frozenset()
+    """The versions on the volume whose list of checksums is the one that the pins name."""
+
+
+def pinned_name(source: Source) -> str:
+    """Return what pins call a source: without what may be secret."""
+    return show_url(source.name) if "://" in source.name else source.name
+
+
+def pin_of_source(pin: DataSetPin, source: Source) -> SourcePin | None:
+    """Return what a pin names of a source; ``None``: it does not name it.
+
+    Files behind URLs may also be some of those that are pinned, as for a split, or be elsewhere: their digests tell.
+    """
+    named = pin.of(source.kind, pinned_name(source))
+    if named is not None or source.artifacts is None:
+        return named
+    paths = {artifact.path for artifact in source.artifacts}
+    return next((one for one in pin.sources if one.kind == source.kind and paths <= one.files.keys()), None)
+
+
+def checks_manifest(pin: DataSetPin, recipe: str) -> bool:
+    """Return whether a pin names the list of checksums of what a recipe makes: that alone then decides."""
+    return bool(pin.manifest) and pin.recipe == recipe
+
+
+def at_pins(recipe: Recipe, inventory: Inventory, pinned: Pinned) -> Recipe:
+    """Return the recipe for what the pins name: a version that is on the volume, or else one to be built.
+
+    What is there and differs stays where it is: the version to be built is another one.
+    """
+    dataset, pin = recipe.dataset.id, pinned.pin
+    held = _best(recipe, inventory, lambda receipt: receipt.version in pinned.accepted)
+    if held is not None:
+        return recipe.as_version(held)
+    try:
+        pin, sources = _sources(recipe, pinned)
+    except (ConfigurationError, DigestMismatchError) as error:
+        refused = replace(recipe.dataset, problem=error)
+        return replace(recipe.at_state(f"not {pinned.file}"), dataset=refused)
+    if not checks_manifest(pin, recipe.version):
+        stated = {source.stated_pin for source in sources if _is_provable(source)}
+        held = _best(recipe, inventory, lambda receipt: receipt.pin in stated)
+        if held is not None:
+            return recipe.as_version(held)
+    wanted = replace(recipe, sources=sources, pin=pin)
+    is_taken = (dataset, recipe.version) in inventory.receipts or (dataset, recipe.version) in inventory.orphans
+    return wanted.at_state(pin.text) if is_taken else wanted
+
+
+def _best(recipe: Recipe, inventory: Inventory, is_pinned: Callable[[Receipt], bool]) -> str | None:
+    """Return the version that satisfies a recipe and its pins: the published one, or else the newest; ``None``: there is none."""
+    dataset = recipe.dataset.id
+    current = inventory.published.get(dataset)
+    held = [
+        receipt
+        for (name, _), receipt in inventory.receipts.items()
+        if name == dataset and receipt.asked == recipe.version and is_pinned(receipt)
+    ]
+    best = max(held, key=lambda receipt: (receipt.version == current, receipt.age_key), default=None)
+    return best.version if best else None
+
+
+def _sources(recipe: Recipe, pinned: Pinned) -> tuple[DataSetPin, tuple[Source, ...]]:
+    """Return the pin of a data set, and its sources as it names them.
+
+    Raises:
+        ConfigurationError: there is no pin that could be held.
+        DigestMismatchError: catalog and pins name different things.
+    """
+    label, file = recipe.dataset.label, pinned.file
+    hint = f"To pin what is there now: provisioner catalog pin {label} --output {file}"
+    if (pin := pinned.pin) is None:
+        raise ConfigurationError(f"{label} has no pin in {file}; nothing of it is accepted", hint=hint)
+    found = [(source, one) for source in recipe.sources if (one := pin_of_source(pin, source)) is not None]
+    if not found:
+        ours = ", ".join(pinned_name(source) for source in recipe.sources)
+        theirs = ", ".join(source.name for source in pin.sources)
+        raise DigestMismatchError(
+            f"{label}: the catalog names {ours}, and {file} names {theirs}; nothing was fetched",
+            hint=f"Use the catalog that was pinned. {hint}",
+        )
+    sources = tuple(_fixed(source, one, label, file) for source, one in found)
+    if not checks_manifest(pin, recipe.version) and not any(map(_is_provable, sources)):
+        raise ConfigurationError(
+            f"{label}: nobody states a digest of its files, and {file} has none either; nothing of it is accepted",
+            hint=f"Provision it without PINS. {hint}",
+        )
+    return pin, sources
+
+
+def _is_provable(source: Source) -> bool:
+    """Return whether it can be told of each file of a source if it is the right one."""
+    return source.artifacts is None or all(artifact.digest is not None for artifact in source.artifacts)
+
+
+def _fixed(source: Source, pin: SourcePin, label: str, file: str) -> Source:
+    """Return a source as a pin names it.
+
+    Raises:
+        DigestMismatchError: the catalog states another digest.
+    """
+    for artifact in source.artifacts or ():
+        wanted = pin.files.get(artifact.path)
+        if wanted is not None and wanted.digest and artifact.digest and wanted.digest != artifact.digest:
+            raise DigestMismatchError(
+                f"{label}: the catalog states {artifact.digest} for {artifact.path}, and {file} names {wanted.digest};"
+                " nothing was fetched",
+                hint="Use the catalog that was pinned, or pin anew.",
+            )
+    digests = {path: one.digest for path, one in pin.files.items() if one.digest is not None}
+    return source.held_at(pin.pin, digests)
