@@ -78,7 +78,7 @@ def test_compose_updates_what_it_provisions() -> None:
     assert parse(update["environment"][name]) == "auto"
 
 
-UPDATE: Final = CHECKOUT / "deploy" / "kubernetes" / "overlays" / "update" / "update.yaml"
+UPDATE: Final = CHECKOUT / "deploy" / "kubernetes" / "overlays" / "update" / "cronjob.yaml"
 
 
 def test_the_nightly_job_updates_what_the_application_reads() -> None:
@@ -91,7 +91,8 @@ def test_the_nightly_job_updates_what_the_application_reads() -> None:
     (wanted,) = app["initContainers"]
     parsers = {setting.name: setting.parse for setting in SETTINGS}
     for container in (provision, gc):
-        assert (container["image"], container["securityContext"]) == (wanted["image"], wanted["securityContext"])
+        assert container["image"] == wanted["image"].partition(":")[0]
+        assert container["securityContext"] == wanted["securityContext"]
         assert container["volumeMounts"] == wanted["volumeMounts"]
         for variable in container["env"]:
             if "value" in variable:

@@ -91,9 +91,11 @@ def test_a_container_is_started_again_for_what_may_pass() -> None:
 
 def pods() -> list[tuple[str, dict[str, Any]]]:
     """Return each file of manifests with its pods' templates."""
-    paths = (KUBERNETES / "base" / "provisioned-app.yaml", KUBERNETES / "overlays" / "job" / "job.yaml")
-    documents = [(path.name, document) for path in paths for document in yaml.safe_load_all(path.read_text("utf-8"))]
-    return [(name, document["spec"]["template"]["spec"]) for name, document in documents if "template" in document["spec"]]
+    names = ("base/provisioned-app.yaml", "overlays/job/job.yaml", "overlays/update/cronjob.yaml")
+    paths = [KUBERNETES / name for name in names]
+    documents = [(path.name, document["spec"]) for path in paths for document in yaml.safe_load_all(path.read_text("utf-8"))]
+    jobs = [(name, spec.get("jobTemplate", {"spec": spec})["spec"]) for name, spec in documents]
+    return [(name, job["template"]["spec"]) for name, job in jobs if "template" in job]
 
 
 @pytest.mark.parametrize(("name", "pod"), pods())
