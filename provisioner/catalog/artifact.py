@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 UnpackFormat = Literal["none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"]
 UNPACK_FORMATS: Final[tuple[UnpackFormat, ...]] = ("none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst")
 
-VerifiedAgainst = Literal["catalog", "listing", "none"]
-"""Where the digest comes from that the bytes are checked against."""
+VerifiedAgainst = Literal["catalog", "listing", "peer", "none"]
+"""Where the digest comes from that the bytes are checked against; ``peer``: the manifest of another volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Artifact:
     def locations(self) -> tuple[str, ...]:
         """Where it can be fetched, in the order in which the URLs are tried."""
         # A repository may have very many files, and a URL is longer than all else that is known of one.
-        return self.urls or (f"{self.repository_url}/{quote(self.name)}",)
+        return self.urls or (f"{self.repository_url}/{quote(self.name, errors='surrogateescape')}",)
 
     @property
     def path(self) -> str:

@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from provisioner.catalog.size import Size
     from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
+    from provisioner.engine.peers import Offer, Peers
     from provisioner.engine.reuse import Damage
     from provisioner.engine.staged_tree import Part
-    from provisioner.planning.model import Inventory, Receipt, Step
+    from provisioner.planning.model import Inventory, Receipt, Retention, Step
     from provisioner.remote.resolved import Resolved
     from provisioner.remote.sources import Sources
     from provisioner.remote.transfers import Transfers
@@ -70,6 +71,8 @@ class DataSetBuilder:
         cancellation: Cancellation,
         progress: BuildProgress,
         damage: Damage | None = None,
+        peers: Peers | None = None,
+        rank: int = 0,
     ) -> None:
         """Prepare; nothing is read or written yet.
 
@@ -83,10 +86,15 @@ class DataSetBuilder:
             cancellation: ends the work.
             progress: is told how it gets on.
             damage: what is wrong with this very version, which is repaired; ``None``: it is not there.
+            peers: other volumes, which are asked before the sources; ``None``: there are none.
+            rank: of the data set among those that are built.
         """
         recipe, check = step.recipe, cancellation.raise_if_requested
-        threads = FetchThreads(transfers.requests_at_once, label=recipe.label, check_cancelled=check)
         self._step = step
+        self._peers = peers
+        self._rank = rank
+        self._damage = damage
+        self._blobs = store.layout.blobs
         self._limits = limits
         self._reader = store.reader
         self._sources = sources
@@ -99,20 +107,11 @@ class DataSetBuilder:
         )
         self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check, limits=limits)
         self._files = PlainFiles(self._tree.path, self._claims, charge=limits.budget.charge_tree)
-        self._fetcher = Fetcher(
-            transfers,
-            threads,
-            Unpacker(self._tree, self._claims, progress, check_cancelled=threads.check_cancelled, limits=limits),
-            self._files,
-            progress,
-            blobs=store.layout.blobs,
-            retention=step.retention,
-            limits=limits,
-        )
         self._completed = CompletedTree(recipe, store, self._tree.path, damage=damage, check_size=limits.check_tree)
         self._transfers = transfers
         self._origins: dict[str, FileState] = {}
         """What servers said of files behind URLs, by the artifacts' keys."""
+        self._fetcher = self._make_fetcher(transfers, retention=step.retention)
         self.fetched: tuple[str, ...] = ()
         """Names of the artifacts that were not to be had on this machine."""
 
@@ -131,6 +130,8 @@ class DataSetBuilder:
     def _build(self, now: Callable[[], str]) -> Receipt:
         recipe = self._step.recipe
         errors: list[ProvisionerError] = []
+        if (receipt := self._build_from_peers(now)) is not None:
+            return receipt
         for index, source in enumerate(recipe.sources):
             try:
                 resolved = self._sources.resolve(source)
@@ -138,7 +139,7 @@ class DataSetBuilder:
                 for warning in resolved.warnings:
                     _LOGGER.warning("%s: %s", recipe.label, warning)
                 self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)
-                parts = self._collect_parts(resolved)
+                parts = self._collect_parts(resolved, self._fetcher)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 return self._completed.publish(
                     resolved, parts, now, origins=self._origins, obsolete_blobs=self._limits.obsolete_keys()
@@ -151,8 +152,64 @@ class DataSetBuilder:
                     _LOGGER.warning("%s: %s; trying the next source", recipe.label, error.message)
         raise error_to_report(errors)
 
-    def _collect_parts(self, resolved: Resolved) -> dict[str, Part]:
-        """Bring every artifact of a source into the staged tree, and return the parts by content id."""
+    def _build_from_peers(self, now: Callable[[], str]) -> Receipt | None:
+        """Return the receipt of the version as the first peer had it that has the whole; ``None``: the sources are needed."""
+        label = self._step.recipe.label
+        for offer in self._peers.offers(self._step.recipe) if self._peers is not None else ():
+            if self._damage is not None and not self._completed.is_of_damaged(offer.manifest):
+                _LOGGER.info("%s: %s has another state of it, of which nothing is used", label, offer.where)
+                continue
+            _LOGGER.info("%s: it is taken from %s", label, offer.where)
+            try:
+                return self._build_from(offer, now)
+            except ProvisionerError as error:
+                # Also where the volume is full: what the peer says of sizes may be false.
+                if self._cancellation.reason is not None:
+                    raise
+                _LOGGER.warning("%s: %s; it is not taken from %s", label, error.message, offer.where)
+        return None
+
+    def _build_from(self, offer: Offer, now: Callable[[], str]) -> Receipt:
+        """Build the version from peers, and publish it.
+
+        Raises:
+            ProvisionerError: none of them has all of it, the volume failed, or the run must end.
+        """
+        assert self._peers is not None  # noqa: S101 - they made the offer
+        resolved = offer.resolved
+        self._limits.check_tree(offer.manifest)
+        self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)
+        transfers = self._peers.transfers(offer, self._step.recipe.label, self._rank, self._cancellation)
+        parts = self._collect_parts(resolved, self._make_fetcher(transfers, retention="at_once"), offer)
+        obsolete = self._limits.obsolete_keys()
+        return self._completed.publish(resolved, parts, now, origins={}, obsolete_blobs=obsolete, manifest=offer.manifest)
+
+    def _make_fetcher(self, transfers: Transfers, *, retention: Retention) -> Fetcher:
+        """Return what brings artifacts into the staged tree."""
+        check = self._cancellation.raise_if_requested
+        threads = FetchThreads(transfers.requests_at_once, label=self._step.recipe.label, check_cancelled=check)
+        unpacker = Unpacker(
+            self._tree, self._claims, self._progress, check_cancelled=threads.check_cancelled, limits=self._limits
+        )
+        return Fetcher(
+            transfers,
+            threads,
+            unpacker,
+            self._files,
+            self._progress,
+            blobs=self._blobs,
+            retention=retention,
+            limits=self._limits,
+        )
+
+    def _collect_parts(self, resolved: Resolved, fetcher: Fetcher, offer: Offer | None = None) -> dict[str, Part]:
+        """Bring every artifact into the staged tree, and return the parts by content id.
+
+        Args:
+            resolved: has the artifacts.
+            fetcher: fetches what is not on this machine.
+            offer: the version of peers whose files they are; ``None``: they are a source's.
+        """
         parts: dict[str, Part] = {}
         missing: dict[Digest | str, list[Artifact]] = {}
         staged = self._tree.create()
@@ -160,7 +217,7 @@ class DataSetBuilder:
         inventory = self._reader.inventory(measured=False)
         self._claims.clear()
         self._progress.begin_fetching(_total_size(resolved.artifacts))
-        with contextlib.closing(self._reuse.parts(resolved, inventory, staged=staged)) as reused:
+        with contextlib.closing(self._reuse.parts(resolved, inventory, staged=staged, offer=offer)) as reused:
             for artifact, part in reused:
                 if part is None:
                     # Most files have bytes of their own: no text is made for those that are known by their digest.
@@ -175,7 +232,7 @@ class DataSetBuilder:
             except (VolumeError, VolumeNotWritableError) as error:
                 _LOGGER.warning("%s; it takes space and is left there, and the tree is begun again", error.message)
                 self._tree.set_aside()
-                return self._collect_parts(resolved)
+                return self._collect_parts(resolved, fetcher, offer)
         self._plan_paths(missing)
         check_fits(self._step, [artifacts[0] for artifacts in missing.values()])
         find = self._local_copies.find
@@ -184,8 +241,8 @@ class DataSetBuilder:
         self.fetched = tuple(file.artifact.name for file in needed if file.local_copy is None)
         asked = [file.artifact for file in needed if file.local_copy is None and file.artifact.urls]
         with contextlib.closing(self._files):
-            self._fetcher.fetch_all(_taken_from(needed), parts)
-        if pointers := self._fetcher.pointers:
+            fetcher.fetch_all(_taken_from(needed), parts)
+        if pointers := fetcher.pointers:
             _LOGGER.warning(
                 "%s: %s is a Git LFS pointer%s: the source lists it as it is, and the data are stored elsewhere",
                 self._step.recipe.label,

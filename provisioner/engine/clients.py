@@ -6,18 +6,20 @@ use, since a start with nothing to do uses none.
 
 from __future__ import annotations
 
+import logging
 import threading
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
+    from provisioner.engine.peers import Peers
     from provisioner.remote.http.client import HttpClient
     from provisioner.remote.hub.client import HubClient
     from provisioner.remote.network import Network
-    from provisioner.remote.retry import RetryPolicy
+    from provisioner.remote.retry import Retry, RetryPolicy
     from provisioner.remote.sources import Sources
     from provisioner.remote.tally import RequestTally
     from provisioner.remote.transfers import Transfers
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_LOGGER = logging.getLogger(__name__)
+
+_LEAST_PROGRESS: Final = 1 << 16
+"""Bytes that such a connection must bring to be worth another one."""
+PEER_WAIT_SECONDS = 0.5
+"""Upper bound of the first wait before somebody is asked again whom nobody asked for by name."""
 
 _CREATING = threading.RLock()
 
@@ -149,16 +158,9 @@ class Clients:
     @_Once
     def _optional_network(self) -> Network:
         """What clients share that give up soon."""
-        import random  # noqa: PLC0415 - see the module's docstring
-        import time  # noqa: PLC0415
-        from dataclasses import replace  # noqa: PLC0415
+        from dataclasses import replace  # noqa: PLC0415 - see the module's docstring
 
-        from provisioner.remote.retry import Retry, RetryPolicy  # noqa: PLC0415 - see the module's docstring
-
-        policy = self._policy or RetryPolicy(attempts=2, base_seconds=0.5, cap_seconds=1.0, total_seconds=5.0)
-        pause = self._cancellation.wait
-        retry = Retry(policy, pause=pause, clock=time.monotonic, random=random.random, tally=self.tally)
-        return replace(self.network, retry=retry)
+        return replace(self.network, retry=self._short_retry())
 
     @_Once
     def sources(self) -> Sources:
@@ -185,6 +187,38 @@ class Clients:
         from provisioner.remote.transfers import Transfers  # noqa: PLC0415 - see the module's docstring
 
         return Transfers(self.http.for_flow(rank, cancellation))
+
+    @_Once
+    def peers(self) -> Peers | None:
+        """The volumes that are asked before the sources; ``None``: there are none."""
+        addresses = self._settings.peers
+        if self._settings.hf_hub_offline and (left_out := [each for each in addresses if "://" in each]):
+            _LOGGER.info("HF_HUB_OFFLINE is set: of the peers only directories are asked, and not %s", ", ".join(left_out))
+            addresses = tuple(each for each in addresses if each not in left_out)
+        if not addresses:
+            return None
+        from provisioner.engine.peers import Peers  # noqa: PLC0415 - see the module's docstring
+        from provisioner.volume.store.layout import VolumeLayout  # noqa: PLC0415
+
+        spool = self._settings.staging_dir or VolumeLayout(self._root).staging
+        return Peers(addresses, lambda: self.peer_http, lambda: self.sources, spool=spool, cancellation=self._cancellation)
+
+    @_Once
+    def peer_http(self) -> HttpClient:
+        """The client for peers: it gives up soon, since there is always something that comes next."""
+        return self.http.with_retry(self._short_retry())
+
+    def _short_retry(self) -> Retry:
+        import random  # noqa: PLC0415 - see the module's docstring
+        import time  # noqa: PLC0415
+
+        from provisioner.remote.retry import Retry, RetryPolicy  # noqa: PLC0415 - see the module's docstring
+
+        policy = self._policy or RetryPolicy(
+            attempts=2, base_seconds=PEER_WAIT_SECONDS, cap_seconds=1.0, total_seconds=5.0, least_progress=_LEAST_PROGRESS
+        )
+        pause = self._cancellation.wait
+        return Retry(policy, pause=pause, clock=time.monotonic, random=random.random, tally=self.tally)
 
     @_Once
     def local_copies(self) -> LocalCopies:

@@ -10,7 +10,9 @@ from provisioner.errors import BrokenArchiveError
 from provisioner.planning.model import Receipt
 from provisioner.volume.archive.names import check_names
 from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.store.manifest import Manifest
+from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
@@ -60,6 +62,7 @@ class CompletedTree:
         *,
         origins: Mapping[str, FileState],
         obsolete_blobs: Collection[str],
+        manifest: Manifest | None = None,
     ) -> Receipt:
         """Check the tree against its manifest, publish it, and write the receipt.
 
@@ -69,6 +72,7 @@ class CompletedTree:
             now: returns the time for the receipt, ISO 8601.
             origins: what servers said of files, by the artifacts' keys.
             obsolete_blobs: keys of staged files that are not needed any more.
+            manifest: that of a peer, all of whose files are in the tree; ``None``: the parts make it.
 
         Raises:
             BrokenArchiveError: there is no file in it.
@@ -78,7 +82,12 @@ class CompletedTree:
             VolumeError: the tree is not what was put there, the volume cannot hold all its names, or the volume failed.
         """
         label, dataset = self._recipe.label, self._recipe.dataset
-        manifest = Manifest.merged(parts[artifact.content_id].entries for artifact in resolved.artifacts)
+        if manifest is not None:
+            complete_peer_tree(self._tree, manifest)
+        is_peers = manifest is not None
+        # Of which artifacts its files are, a peer's word is not believed: no other version takes them over for one.
+        content_ids = {} if is_peers else _noted_artifacts(resolved.artifacts, parts)
+        manifest = manifest or Manifest.merged(parts[artifact.content_id].entries for artifact in resolved.artifacts)
         if not manifest.files:
             raise BrokenArchiveError(
                 f"{label}: there is no file in it; nothing was published",
@@ -105,14 +114,17 @@ class CompletedTree:
             source_kind=resolved.kind,
             source_url=resolved.url,
             pin=resolved.pin,
-            verified_against=next(word for word in ("none", "listing", "catalog") if word in verified),
+            verified_against=next(word for word in ("none", "peer", "listing", "catalog") if word in verified),
             published_at=self._original_time(manifest) or now(),
-            content_ids=_noted_artifacts(resolved.artifacts, parts),
+            content_ids=content_ids,
             entry=dataset.facts,
             repository=self._repository(resolved),
             recipe=self._recipe.base,
             origins=origins if len(resolved.artifacts) <= MAX_NOTED_FILES else {},
         )
+        if self._damage is not None and self._damage.receipt is not None and is_peers:
+            # It has the same manifest as before, and is as proven as it was.
+            receipt = self._damage.receipt
         parts.clear()
         # Before the tree is synced, so that files which are removed are not written out first.
         self._store.cleaner.clear_blobs(obsolete_blobs)
@@ -127,6 +139,12 @@ class CompletedTree:
         self._store.cleaner.clear_staging(dataset.id)
         return receipt
 
+    def is_of_damaged(self, manifest: Manifest) -> bool:
+        """Return whether the damaged version has this manifest: then bytes that fit it are right, whoever has them."""
+        if self._damage is None or self._damage.receipt is None:
+            return False
+        return self._store.reader.manifest(self._recipe.dataset.id, self._recipe.version) == manifest
+
     def _repository(self, resolved: Resolved) -> Repository | None:
         """Return the repository as it was asked for: a repair asks for the commit of that time."""
         original = self._damage.receipt if self._damage is not None else None
@@ -140,6 +158,20 @@ class CompletedTree:
             return self._damage.receipt.published_at
         _LOGGER.warning("%s: it is not what it was: the source has changed since", self._recipe.label)
         return None
+
+
+def complete_peer_tree(tree: Path, manifest: Manifest) -> None:
+    """Add to a tree whose files were fetched from a peer what is no content: empty directories, and modes.
+
+    Raises:
+        VolumeError: the volume failed.
+    """
+    with disk_errors("completing the staged tree", tree), TreeWriter(tree) as writer:
+        for entry in manifest:
+            if entry.kind == "folder":
+                writer.directory(entry.path)
+            elif entry.executable:
+                writer.make_executable(entry.path)
 
 
 def _noted_artifacts(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -> dict[str, str]:

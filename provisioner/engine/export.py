@@ -162,9 +162,9 @@ class Export:
         if tree is None or reader.receipt(receipt.dataset, receipt.version) is None:
             return False
         manifest = reader.manifest(receipt.dataset, receipt.version)
-        if manifest is None or not _same(manifest, version.manifest):
+        if manifest != version.manifest:
             return False
-        return not check_tree(tree, manifest, deep=False, check_cancelled=self._check)
+        return not check_tree(tree, version.manifest, deep=False, check_cancelled=self._check)
 
     def _publish_again(self, version: _Version) -> None:
         """Let the published name be that of this version."""
@@ -322,10 +322,6 @@ class Export:
         found = next((finding for finding in findings if finding.problem != "extra"), None)
         if found is not None:
             raise _damaged(receipt, found.path)
-
-
-def _same(one: Manifest, other: Manifest) -> bool:
-    return len(one) == len(other) and all(a == b for a, b in zip(one.json_lines(), other.json_lines(), strict=True))
 
 
 def _damaged(receipt: Receipt, path: str) -> DamagedTreeError:

@@ -21,16 +21,18 @@ from provisioner.volume.tree.reader import TreeReader
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.engine.build_limits import BuildLimits
+    from provisioner.engine.peers import Offer
     from provisioner.engine.staged_tree import StagedTree
     from provisioner.planning.model import Inventory, Receipt
     from provisioner.planning.recipe import Recipe
     from provisioner.remote.resolved import Resolved
     from provisioner.volume.store.entry import Entry
+    from provisioner.volume.store.manifest import Manifest
     from provisioner.volume.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class _Candidate:
     """As :attr:`Part.is_whole`."""
     is_verified: bool
     """Its files were hashed by this run, and are right."""
+    is_peer: bool = False
+    """It is on another volume."""
 
 
 _Found = tuple["Part | None", "_Candidate | None"]
@@ -99,18 +103,21 @@ class Reuse:
         self._damage = damage
         self._check_cancelled = check_cancelled
 
-    def parts(self, resolved: Resolved, inventory: Inventory, *, staged: bool) -> Generator[tuple[Artifact, Part | None]]:
+    def parts(
+        self, resolved: Resolved, inventory: Inventory, *, staged: bool, offer: Offer | None = None
+    ) -> Generator[tuple[Artifact, Part | None]]:
         """Yield each artifact with its part of the staged tree; ``None``: it must be fetched.
 
         Args:
             resolved: the source's artifacts.
             inventory: the versions on the volume.
             staged: an earlier run left something in the staged tree.
+            offer: the artifacts are the files of this version of peers; ``None``: they are those of a source.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
         """
-        candidates = self._candidates(resolved, inventory)
+        candidates = self._candidates_of_offer(offer, inventory) if offer else self._candidates(resolved, inventory)
         with contextlib.ExitStack() as opened, disk_errors("reusing what is on the volume", self._tree.path):
             new = opened.enter_context(TreeWriter(self._tree.path))
             trees = _OpenTrees(opened)
@@ -183,7 +190,8 @@ class Reuse:
             if (not noted and dataset != self._id) or (dataset, version) == (self._id, self._recipe.version):
                 continue
             tree, manifest = self._store.reader.tree_of(dataset, version), self._store.reader.manifest(dataset, version)
-            if tree is None or manifest is None:
+            if tree is None or manifest is None or receipt.verified_against == "peer":
+                # What an archive becomes is known of that peer's word alone, which is believed for its own recipe only.
                 continue
             # A plain file is an artifact by itself. Of an archive only the receipt tells whether all its files are here.
             entries = _by_artifact(
@@ -194,6 +202,35 @@ class Reuse:
                 found.setdefault(content_id, []).append(candidate)
         return found
 
+    def _candidates_of_offer(self, offer: Offer, inventory: Inventory) -> dict[str, list[_Candidate]]:
+        """Return the trees with the same file at the same path: other versions of the data set, and peers on this device."""
+        found: dict[str, list[_Candidate]] = {}
+        wanted = {artifact.path: artifact for artifact in offer.resolved.artifacts}
+        for tree, manifest, is_verified, is_peer in self._trees_like(offer, inventory):
+            wrong = self._damage.wrong_paths if is_verified and self._damage is not None else ()
+            for entry in manifest:
+                artifact = wanted.get(entry.path)
+                if artifact is None or artifact.digest is None or entry.sha256 != artifact.digest.hex or entry.path in wrong:
+                    continue
+                candidate = _Candidate(tree, (entry,), is_whole=True, is_verified=is_verified, is_peer=is_peer)
+                found.setdefault(artifact.content_id, [candidate])
+        return found
+
+    def _trees_like(self, offer: Offer, inventory: Inventory) -> Iterator[tuple[Path, Manifest, bool, bool]]:
+        """Yield trees, each with its manifest, whether its files were hashed just now, and whether it is a peer's."""
+        reader = self._store.reader
+        own = (self._id, self._recipe.version)
+        for dataset, version in sorted(inventory.receipts, key=lambda key: key != own):
+            is_damaged = (dataset, version) == own
+            if dataset != self._id or (is_damaged and self._damage is None):
+                continue
+            tree, manifest = reader.tree_of(dataset, version), reader.manifest(dataset, version)
+            if tree is not None and manifest is not None:
+                yield tree, manifest, is_damaged, False
+        for each in offer.trees:
+            if each.directory is not None and _is_on_device_of(each.directory, self._tree.path):
+                yield each.directory, offer.manifest, False, True
+
     def _candidates_of_damaged(self, resolved: Resolved, damage: Damage) -> dict[str, list[_Candidate]]:
         """Return the artifacts of the damaged version of which no file is wrong.
 
@@ -202,7 +239,8 @@ class Reuse:
         """
         tree = self._store.reader.tree_of(self._id, self._recipe.version)
         manifest = self._store.reader.manifest(self._id, self._recipe.version)
-        if tree is None or manifest is None:
+        is_proven = damage.receipt is None or damage.receipt.verified_against != "peer"
+        if tree is None or manifest is None or not is_proven:
             return {}
         wanted = {artifact.content_id for artifact in resolved.artifacts}
         entries = _by_artifact(entry for entry in manifest if entry.artifact in wanted)
@@ -226,7 +264,7 @@ class Reuse:
             self._check_cancelled()
             new.directory(entry.path if entry.kind == "folder" else entry.path.rpartition("/")[0])
             if entry.kind == "file":
-                self._share(old, new, entry, keeps_other=not candidate.is_verified)
+                self._share(old, new, entry, candidate)
         if artifact.unpack == "none":
             return Part(candidate.entries, is_whole=True)
         part = Part(candidate.entries, candidate.is_whole)
@@ -234,12 +272,12 @@ class Reuse:
         self._tree.record_part(artifact, part)
         return part
 
-    def _share(self, old: TreeReader, new: TreeWriter, entry: Entry, *, keeps_other: bool) -> None:
+    def _share(self, old: TreeReader, new: TreeWriter, entry: Entry, candidate: _Candidate) -> None:
         """Link or copy one file from another tree, which may go when this one takes its place."""
         charge = self._limits.budget.charge_tree
-        if not keeps_other:
+        if candidate.is_verified:
             new.link_from(old, entry.path, entry.path, charge)
-        elif new.share_from(old, entry.path, entry.path, charge):
+        elif new.share_from(old, entry.path, entry.path, charge) and not candidate.is_peer:
             self._limits.add_taken_over(entry.size)
 
 
@@ -270,6 +308,14 @@ def _first_right(candidates: Sequence[_Candidate], trees: _OpenTrees, check: Cal
             if candidate.is_verified or is_right(trees.reader(candidate.tree), candidate.entries, check_cancelled=check):
                 return candidate
     return None
+
+
+def _is_on_device_of(directory: Path, other: Path) -> bool:
+    """Return whether links are possible; to try one to another device would change the mode of the file there."""
+    try:
+        return directory.stat().st_dev == other.stat().st_dev
+    except OSError:
+        return False
 
 
 def _bytes_to_hash(artifact: Artifact) -> int:

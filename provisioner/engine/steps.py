@@ -105,6 +105,10 @@ class StepRunner:
         for step in self._plan.work:
             if step.action != "fetch" or (step.download is not None and step.download.exact is not None):
                 continue
+            peers = self._clients.peers
+            if peers is not None and (size := peers.size_of(step.recipe)) is not None:
+                added += size
+                continue
             for source in step.recipe.sources:
                 self._cancellation.raise_if_requested()
                 try:
@@ -219,6 +223,8 @@ class StepRunner:
             limits=BuildLimits(self._volume, step.recipe),
             cancellation=cancellation,
             progress=progress,
+            peers=self._clients.peers,
+            rank=rank,
         )
         try:
             receipt = builder.build(now)
@@ -255,6 +261,8 @@ def _proof(step: Step, receipt: Receipt) -> str:
             return "verified against the digest that the reference states" if reference else "verified against the catalog"
         case "listing":
             return "verified against the Hub's listing"
+        case "peer":
+            return "verified against the manifest of a peer"
     return "NOT verified: no digest of it is known"
 
 

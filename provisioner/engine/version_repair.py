@@ -172,6 +172,7 @@ class VersionRepairer:
             cancellation=self._cancellation,
             progress=progress,
             damage=Damage(receipt, wrong, checked.published),
+            peers=self._clients.peers,
         )
         try:
             builder.build(now)

@@ -72,6 +72,8 @@ class RetryPolicy:
     """Upper bound of one wait that the server did not ask for."""
     total_seconds: float = 300.0
     """Bound of one call, waits included, counted from its start or its last progress."""
+    least_progress: int = 1
+    """What is less, in the unit of the work, is no progress: a server may send a byte each time."""
     silent_seconds: float = 30.0
     """Nothing is retried any more when no host has answered at all for so long: then there is no network."""
 
@@ -155,7 +157,7 @@ class Retry:
             except Transient as error:
                 name = what if isinstance(what, str) else what()
                 now = self._clock()
-                if progress and (grown := progress()) > seen:
+                if progress and (grown := progress()) - seen >= self.policy.least_progress:
                     seen = grown
                     if not error.slow:
                         failures, started = 0, now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from provisioner.remote.http.local_files import is_local, local_size, read_local
 from provisioner.remote.http.ranges import RangedFetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.file_state import FileState
@@ -36,11 +37,36 @@ def _accept() -> None:
     """Accept bytes for which there is no further check."""
 
 
+class Locations:
+    """Where artifacts are fetched: at the URLs that are stated for them, in their order."""
+
+    @contextlib.contextmanager
+    def of(self, artifact: Artifact) -> Iterator[Sequence[str]]:
+        """Yield the URLs of an artifact that is fetched in the block.
+
+        Raises:
+            ProvisionerError: there is none any more.
+        """
+        yield artifact.locations
+
+    def failed(self, artifact: Artifact, url: str, error: ProvisionerError, following: str | None) -> None:  # noqa: ARG002
+        """Learn that one URL did not deliver, and which one is asked next."""
+        if following is not None:
+            _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(following))
+
+
 class Transfers:
     """Fetches artifacts with one HTTP client, each by the way that suits its size."""
 
-    def __init__(self, http: HttpClient) -> None:
+    def __init__(self, http: HttpClient, locations: Locations | None = None) -> None:
+        """Prepare.
+
+        Args:
+            http: sends the requests.
+            locations: where artifacts are; ``None``: where they say.
+        """
         self._http = http
+        self._locations = locations or Locations()
 
     def requests_at_once(self) -> int:
         """Return how many requests at once are worth while now."""
@@ -87,7 +113,7 @@ class Transfers:
             advance(-sink.have)
             sink.restart()
 
-        return _fetch_from_any(
+        return self._fetch_from_any(
             artifact,
             _Transfer(
                 run=transfer,
@@ -132,7 +158,7 @@ class Transfers:
         def drop() -> None:
             advance(-(target.restart(None) or 0))
 
-        return _fetch_from_any(
+        return self._fetch_from_any(
             artifact,
             _Transfer(
                 run=transfer,
@@ -167,7 +193,7 @@ class Transfers:
             data = self._http.get(url, size=size, form=form, authorized=artifact.authorized)
             advance(size)
 
-        return _fetch_from_any(
+        return self._fetch_from_any(
             artifact,
             _Transfer(
                 run=transfer,
@@ -182,6 +208,24 @@ class Transfers:
                 is_unpacked=False,
             ),
         )
+
+    def _fetch_from_any(self, artifact: Artifact, transfer: _Transfer) -> str:
+        """Try the URLs one after the other."""
+        errors: list[ProvisionerError] = []
+        with self._locations.of(artifact) as urls:
+            for index, url in enumerate(urls):
+                following = urls[index + 1] if index + 1 < len(urls) else None
+                try:
+                    return _fetch_from(url, transfer, has_mirrors=following is not None)
+                except TRY_NEXT_AFTER as error:
+                    if isinstance(error, NOT_THE_FILE):
+                        if transfer.is_proven:
+                            raise  # every URL has the same bytes
+                        # Nothing of it is for a later run, and its origin is not that of the file.
+                        transfer.drop()
+                    errors.append(error)
+                    self._locations.failed(artifact, url, error, following)
+        raise error_to_report(errors)
 
     def _copy(self, requested: str, target: SealedTarget, advance: Callable[[int], None]) -> None:
         advance(-(target.restart(None) or 0))
@@ -233,25 +277,6 @@ def _form_of(artifact: Artifact) -> FileForm:
     # The format is what the name's ending would say, and is known better.
     name = artifact.name if artifact.unpack == "none" else f"{artifact.name}.{artifact.unpack}"
     return FileForm(name, size=artifact.exact_size, verifiable=artifact.digest is not None)
-
-
-def _fetch_from_any(artifact: Artifact, transfer: _Transfer) -> str:
-    """Try the URLs one after the other."""
-    errors: list[ProvisionerError] = []
-    for index, url in enumerate(artifact.locations):
-        mirrors = artifact.locations[index + 1 :]
-        try:
-            return _fetch_from(url, transfer, has_mirrors=bool(mirrors))
-        except TRY_NEXT_AFTER as error:
-            if isinstance(error, NOT_THE_FILE):
-                if transfer.is_proven:
-                    raise  # every URL has the same bytes
-                # Nothing of it is for a later run, and its origin is not that of the file.
-                transfer.drop()
-            errors.append(error)
-            if mirrors:
-                _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(mirrors[0]))
-    raise error_to_report(errors)
 
 
 def _fetch_from(url: str, transfer: _Transfer, *, has_mirrors: bool) -> str:

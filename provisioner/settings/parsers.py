@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from provisioner.catalog.document import nearest
 from provisioner.catalog.references import is_reference
@@ -317,6 +317,22 @@ def rewrites(text: str) -> tuple[tuple[str, str], ...]:
         if rules.setdefault(prefix, replacement) != replacement:
             raise BadTextError(f"{shown(prefix)} is given twice", "Keep one replacement for each prefix.")
     return tuple(sorted(rules.items(), key=lambda rule: -len(rule[0])))
+
+
+def peers(text: str) -> tuple[str, ...]:
+    """Parse directories and ``http`` addresses of other volumes, separated by ``;``; an address has no slash at its end."""
+    found: list[str] = []
+    for item in filter(None, (unwrapped(part) for part in text.split(";"))):
+        if re.match(r"https?:", item, re.IGNORECASE):
+            url = _checked_url(item, ("http", "https"))
+            if "?" in url or "#" in url:
+                raise BadTextError(f"{shown(item)} is not the address of a volume", "Accepted: a URL without a query.")
+            found.append(url.rstrip("/"))
+        elif re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", item) and not item.startswith("file:///"):
+            raise BadTextError(f"{shown(item)} is no peer", "Accepted: a directory, file:///PATH, or an http or https address.")
+        else:
+            found.append(str(path(unquote(item[len("file://") :]) if item.startswith("file://") else item)))
+    return tuple(dict.fromkeys(found))
 
 
 _HUB_NAME: Final = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", re.ASCII)

@@ -77,9 +77,11 @@ def read_settings(
     values["dataset_repo"] = values["dataset_repo"] or None
     endpoint = values["hf_endpoint"]
     values["hf_endpoint"] = without_user(endpoint)
+    with_login = (endpoint, *values["peers"])
+    values["peers"] = tuple(without_user(peer) for peer in values["peers"])
     return Settings(
         **values,
-        logins=(endpoint,) if user_of(endpoint) else (),
+        logins=tuple(url for url in with_login if user_of(url)),
         hf_token=token,
         dataset_repo_asked=bool(lookup.given(ATTRIBUTES["dataset_repo"])),
         repositories=read_repositories(lookup.config[REPOSITORIES]) if REPOSITORIES in lookup.config else (),

@@ -272,6 +272,16 @@ class Settings:
         may_hold_password=True,
     ).required
     """Pairs of prefix and replacement, the longest prefix first."""
+    peers: tuple[str, ...] = Setting(
+        "PEERS",
+        parsers.peers,
+        "other volumes, or exports of them, that are asked before every source: directories and `http(s)` addresses, separated "
+        "by `;`, such as `/mnt/usb;http://10.0.0.7:7860`; each file is hashed, and believed for what the catalog asks for alone",
+        computed_default=_nothing,
+        separator=";",
+        may_hold_password=True,
+    ).required
+    """Paths of directories, and URLs without a slash at the end and without user and password, see ``logins``."""
     dataset_repo: str | None = Setting(
         "DATASET_REPO",
         parsers.repository,

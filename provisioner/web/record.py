@@ -25,6 +25,7 @@ _REASONS: Final = {
 _PROOFS: Final = {
     "catalog": "the digest that is stated for it",
     "listing": "the listing of the Hub",
+    "peer": "the manifest of another volume",
     "none": "nothing: no digest is known",
 }
 LABELS: Final = {

@@ -213,6 +213,12 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
         "url_rewrite",
         (("https://a.example/b?c=d", "file:///mirror/b"), ("https://a.example", "http://m.local/a")),
     ),
+    (
+        "PEERS",
+        "/mnt/usb; http://u:p@10.0.0.7:7860/ ;file:///mnt/a%20b;/mnt/usb",
+        "peers",
+        ("/mnt/usb", "http://10.0.0.7:7860", "/mnt/a b"),
+    ),
     ("DATASET_REPO", "mine", "dataset_repo", "mine"),
     ("DATASET_REPO", "owner/mine", "dataset_repo", "owner/mine"),
     ("DATASET_REPO", "None", "dataset_repo", None),
@@ -310,6 +316,9 @@ BAD: list[tuple[str, str, str, str]] = [
     ("URL_REWRITE", "https://a.example", "is not a rule to rewrite URLs", "PREFIX=REPLACEMENT"),
     ("URL_REWRITE", "ftp://a=http://b", "'ftp://a' is not a URL", "http://"),
     ("URL_REWRITE", "http://a=http://b;http://a=http://c", "'http://a' is given twice", "one replacement"),
+    ("PEERS", "http://a/?b=c", "is not the address of a volume", "without a query"),
+    ("PEERS", "rsync://a/b", "'rsync://a/b' is no peer", "a directory"),
+    ("PEERS", "http:///x", "is not a URL that can be used here", "http://"),
     ("DATASET_REPO", "a/b/c", "'a/b/c' is not the name of a repository", "OWNER/NAME"),
     ("DATASET_REPO", "../x", "'../x' is not the name of a repository", "OWNER/NAME"),
     ("DATASET_REPO", "x.git", "'x.git' is not the name of a repository", "OWNER/NAME"),
@@ -506,6 +515,7 @@ def test_secrets_are_never_shown() -> None:
         "HF_TOKEN": HIDDEN,
         "HTTPS_PROXY": "http://user:proxy%20password@proxy.local",
         "URL_REWRITE": "https://a=https://u:mirror-password@b",
+        "PEERS": "http://u:peer-password@c",
     }
     settings = read(environ=environ)
     assert settings.hf_token is not None
@@ -517,10 +527,10 @@ def test_secrets_are_never_shown() -> None:
         f"{settings.hf_token:}",
         str(dataclasses.asdict(settings)["hf_token"]),
     ):
-        for secret in (HIDDEN, "proxy%20password", "mirror-password"):
+        for secret in (HIDDEN, "proxy%20password", "mirror-password", "peer-password"):
             assert secret not in text
     assert settings.hf_token.reveal() == HIDDEN
-    assert set(settings.secrets) == {HIDDEN, "proxy%20password", "proxy password", "mirror-password"}
+    assert set(settings.secrets) == {HIDDEN, "proxy%20password", "proxy password", "mirror-password", "peer-password"}
 
 
 def test_secrets_compare_by_their_text() -> None:
@@ -530,7 +540,7 @@ def test_secrets_compare_by_their_text() -> None:
     assert Secret("a") != "a"
 
 
-@pytest.mark.parametrize("name", ["HF_ENDPOINT", "HTTPS_PROXY", "URL_REWRITE"])
+@pytest.mark.parametrize("name", ["HF_ENDPOINT", "HTTPS_PROXY", "PEERS", "URL_REWRITE"])
 def test_wrong_urls_hide_their_password(name: str) -> None:
     """The message about an invalid URL does not show the password in it."""
     error = refused(environ={name: "ftp://user:password-of-mine@host.local"})

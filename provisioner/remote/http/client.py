@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -101,6 +101,12 @@ class HttpClient:
         """
         client = copy(self)
         client._use(self._network.for_flow(cancellation), Flow(self._concurrency, rank))  # noqa: SLF001 - of the same class
+        return client
+
+    def with_retry(self, retry: Retry) -> HttpClient:
+        """Return a client with the connections and the limits of this one, and with another policy for retries."""
+        client = copy(self)
+        client._use(replace(self._network, retry=retry), Flow(self._concurrency))  # noqa: SLF001 - of the same class
         return client
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from provisioner.catalog.file_state import FileState
 from provisioner.errors import (
@@ -95,6 +95,10 @@ def read_local(url: str, check_cancelled: Callable[[], None], *, start: int = 0)
 
 def _path(url: str) -> Path:
     from pathlib import Path  # noqa: PLC0415 - annotations only elsewhere
+
+    if os.name != "nt":
+        # A name need not be UTF-8.
+        return Path(os.fsdecode(unquote_to_bytes(urlsplit(url).path)))
     from urllib.request import url2pathname  # noqa: PLC0415 - it imports an HTTP client that nobody uses
 
     return Path(url2pathname(urlsplit(url).path))

@@ -64,6 +64,11 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
         return None
     if is_newer(document, RECEIPT_SCHEMA) and document.get("dataset", dataset) == dataset:
         return _newer_receipt(document, dataset, version)
+    return parse_receipt(document, dataset, version)
+
+
+def parse_receipt(document: Mapping[str, Any], dataset: str, version: str) -> Receipt | None:
+    """Return the receipt in a document; ``None`` when it is none of this schema, or that of another data set or version."""
     if document.get("schema_version") != RECEIPT_SCHEMA:
         return None
     try:

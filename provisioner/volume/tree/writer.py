@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.fs.atomic import temporary_name
 from provisioner.volume.fs.directories import OPEN_DIRECTORY
-from provisioner.volume.fs.files import OPEN_NEW, Hole, write_all
+from provisioner.volume.fs.files import OPEN_NEW, OPEN_READ, Hole, write_all
 from provisioner.volume.fs.links import NameAt, link_or_copy, share_or_copy
 from provisioner.volume.fs.modes import DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE, set_mode
 from provisioner.volume.fs.paths import to_native
@@ -255,6 +255,21 @@ class TreeWriter(OpenDirectories):
         except FileExistsError:
             self._remove(path, name, parent)
             os.symlink(to_native(target), name, dir_fd=parent)
+
+    def make_executable(self, path: str) -> None:
+        """Let everybody who may read a file execute it, as far as the file system keeps modes.
+
+        Raises:
+            OSError: from the system.
+        """
+        name, parent = self.at(path)
+        handle = os.open(name, OPEN_READ, dir_fd=parent)
+        try:
+            mode = stat.S_IMODE(os.fstat(handle).st_mode)
+            if not mode & stat.S_IXUSR:
+                set_mode(handle, mode | (mode & 0o444) >> 2)
+        finally:
+            os.close(handle)
 
     def remove(self, path: str) -> None:
         """Remove a file, a link, or a directory with all that is in it; what does not exist is no error.

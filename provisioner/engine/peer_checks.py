@@ -1,0 +1,96 @@
+"""What a peer says of a version, compared with what is known without it: recipe, digests of the catalog, the rules of trees."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from provisioner.catalog.artifact import Artifact  # noqa: TC001 - for the reader
+from provisioner.errors import ConfigurationError, IntegrityError
+from provisioner.volume.store.entry import find_entry
+from provisioner.volume.tree.links import TreeLink, check_links
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from provisioner.catalog.source import Source
+    from provisioner.planning.model import Receipt
+    from provisioner.planning.recipe import Recipe
+    from provisioner.remote.sources import Sources
+    from provisioner.volume.store.manifest import Manifest
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_LONGEST_PIN: Final = 200
+
+
+def check_receipt(receipt: Receipt, recipe: Recipe, sources: Sources) -> None:
+    """Compare a peer's receipt with the recipe; nobody is asked.
+
+    Raises:
+        IntegrityError: it cannot be the receipt of this recipe.
+    """
+    if (receipt.layout, receipt.splits) != (recipe.layout, recipe.splits):
+        raise IntegrityError(f"its receipt of {receipt.version} has another layout or other splits than that version")
+    source = next((each for each in recipe.sources if each.kind == receipt.source_kind and each.is_at(receipt.source_url)), None)
+    if source is None:
+        raise IntegrityError("its receipt names a source that the data set does not have")
+    pin = _known_pin(source, sources)
+    if pin not in {None, receipt.pin} or not receipt.pin.isprintable() or len(receipt.pin) > _LONGEST_PIN:
+        raise IntegrityError(f"its receipt says {receipt.pin[:_LONGEST_PIN]!r}, and the source is {pin or 'something else'}")
+
+
+def _known_pin(source: Source, sources: Sources) -> str | None:
+    """Return what a source resolves to, if that is known without asking it."""
+    revision = source.identity.get("revision")
+    if isinstance(revision, str) and _COMMIT.fullmatch(revision):
+        return revision
+    if source.artifacts is None or not all(artifact.is_named for artifact in source.artifacts):
+        return None
+    try:
+        return sources.resolve(source).pin
+    except ConfigurationError:
+        return None
+
+
+def check_manifest(manifest: Manifest, receipt: Receipt, recipe: Recipe) -> None:
+    """Compare a peer's manifest with its receipt, with the digests that the catalog states, and with a tree's own rules.
+
+    Raises:
+        IntegrityError: it does not agree, or describes no tree that may be built.
+    """
+    if not manifest.files or (manifest.files, manifest.bytes) != (receipt.files, receipt.size):
+        raise IntegrityError("its manifest has another number of files or bytes than its receipt")
+    entries = manifest.entries
+    above = ""
+    for entry in entries:
+        directory = entry.path.rpartition("/")[0]
+        if directory == above:
+            continue  # most entries follow one of the same directory
+        above = directory
+        for path in _ancestors(directory):
+            index = find_entry(entries, path)
+            if index >= 0:
+                raise IntegrityError(
+                    f"its manifest has {entry.path!r:.200} below {path!r:.200}, which is a {entries[index].kind}"
+                )
+    check_links({entry.path: TreeLink(entry.target, "its manifest") for entry in entries if entry.kind == "link"})
+    for artifact in _stated_files(receipt, recipe):
+        index = find_entry(entries, artifact.path)
+        if index < 0 or artifact.digest is None or entries[index].sha256 != artifact.digest.hex:
+            raise IntegrityError(f"its manifest does not have {artifact.path!r:.200} with the digest that the catalog states")
+
+
+def _ancestors(directory: str) -> Iterator[str]:
+    while directory:
+        yield directory
+        directory = directory.rpartition("/")[0]
+
+
+def _stated_files(receipt: Receipt, recipe: Recipe) -> Iterator[Artifact]:
+    """Yield the files of the source that are not unpacked and whose SHA-256 the catalog states."""
+    for source in recipe.sources:
+        if source.kind == receipt.source_kind and source.is_at(receipt.source_url):
+            for artifact in source.artifacts or ():
+                if artifact.unpack == "none" and artifact.is_named and artifact.digest and artifact.digest.algorithm == "sha256":
+                    yield artifact
+            return

@@ -1,0 +1,186 @@
+"""Peers: other volumes that may hold a version which is to be built, and are asked before its sources.
+
+A peer is believed for the bytes of a recipe and for nothing else. Whatever is wrong with one costs a line in the log: the next
+peer, and then the sources, are asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.digest import Digest
+from provisioner.catalog.size import Size
+from provisioner.engine.peer_checks import check_manifest, check_receipt
+from provisioner.engine.peer_kinds import DirectoryPeer, WebPeer
+from provisioner.errors import ProvisionerError, TryAgainError
+from provisioner.remote.peers import PeerLocations
+from provisioner.remote.resolved import Resolved
+from provisioner.remote.transfers import Transfers
+from provisioner.volume.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.engine.peer_kinds import Peer, PeerTree
+    from provisioner.planning.model import Receipt
+    from provisioner.planning.recipe import Recipe
+    from provisioner.remote.http.client import HttpClient
+    from provisioner.remote.sources import Sources
+
+_LOGGER = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One version as one or several peers have it: receipt and manifest are checked, the bytes are not."""
+
+    receipt: Receipt
+    manifest: Manifest
+    trees: tuple[PeerTree, ...]
+    """All with the same manifest."""
+
+    @property
+    def where(self) -> str:
+        """The peers, for messages."""
+        return " and ".join(tree.peer.name for tree in self.trees)
+
+    @cached_property
+    def resolved(self) -> Resolved:
+        """The files as artifacts, for what fetches and reuses artifacts."""
+        receipt, base = self.receipt, self.trees[0].url
+        artifacts = (
+            Artifact(
+                name=entry.path,
+                urls=(),
+                size=Size(entry.size),
+                digest=Digest("sha256", entry.sha256),
+                unpack="none",
+                into=entry.path.rpartition("/")[0],
+                verified_against="peer",
+                repository_url=base,
+            )
+            for entry in self.manifest
+            if entry.kind == "file"
+        )
+        return Resolved(receipt.source_kind, receipt.source_url, receipt.pin, tuple(artifacts), repository=receipt.repository)
+
+
+@dataclass(slots=True)
+class _Claim:
+    """What one peer says of a version."""
+
+    receipt: Receipt
+    manifest: Manifest
+    digest: str
+    tree: PeerTree
+
+
+class Peers:
+    """The peers of one run, for all data sets that are built; safe for several threads."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        http: Callable[[], HttpClient],
+        sources: Callable[[], Sources],
+        *,
+        spool: Path,
+        cancellation: Cancellation,
+    ) -> None:
+        """Ask nobody yet.
+
+        Args:
+            addresses: paths of directories, and URLs.
+            http: returns the client for peers, which gives up soon.
+            sources: returns what resolves sources.
+            spool: directory for records while they are read.
+            cancellation: ends the work.
+        """
+        self._http = http
+        self._sources = sources
+        self._cancellation = cancellation
+        check = cancellation.raise_if_requested
+        self._peers: list[Peer] = [
+            WebPeer(each, http, spool) if "://" in each else DirectoryPeer(Path(each).absolute(), check) for each in addresses
+        ]
+        self._lock = threading.Lock()
+
+    def size_of(self, recipe: Recipe) -> int | None:
+        """Return how many bytes a version has, by the first peer that holds it; ``None``: none does."""
+        for peer in tuple(self._peers):
+            receipt = self._attempt(peer, recipe, partial(peer.receipt, recipe.dataset.id, recipe.version))
+            if receipt is not None:
+                return receipt.size
+        return None
+
+    def offers(self, recipe: Recipe) -> Iterator[Offer]:
+        """Yield what peers have of a version: those with the same manifest together, in the order of the settings.
+
+        Raises:
+            ProvisionerError: the run must end.
+        """
+        claims: list[_Claim] = []
+        for peer in tuple(self._peers):
+            claim = self._attempt(peer, recipe, partial(self._claim, peer, recipe))
+            if claim is None:
+                continue
+            if any(claim.digest == other.digest for other in claims):
+                claim.manifest = Manifest()  # it is that one's, and large
+            claims.append(claim)
+        while claims:
+            first = claims[0]
+            same = tuple(claim.tree for claim in claims if claim.digest == first.digest)
+            claims = [claim for claim in claims if claim.digest != first.digest]
+            yield Offer(first.receipt, first.manifest, same)
+
+    def transfers(self, offer: Offer, label: str, rank: int, cancellation: Cancellation) -> Transfers:
+        """Return what fetches the files of an offer.
+
+        Args:
+            offer: the version.
+            label: names the data set in messages.
+            rank: of the data set, see :meth:`provisioner.engine.clients.Clients.transfers_for`.
+            cancellation: ends the requests.
+        """
+        peers = {tree.url: tree.peer for tree in offer.trees}
+
+        def lost(url: str, error: ProvisionerError) -> None:
+            if isinstance(error, TryAgainError):
+                self._leave_out(peers[url])
+
+        return Transfers(self._http().for_flow(rank, cancellation), PeerLocations(label, tuple(peers), lost))
+
+    def _claim(self, peer: Peer, recipe: Recipe) -> _Claim | None:
+        receipt = peer.receipt(recipe.dataset.id, recipe.version)
+        if receipt is None or receipt.is_newer:
+            _LOGGER.info("%s: the peer %s does not have it", recipe.label, peer.name)
+            return None
+        check_receipt(receipt, recipe, self._sources())
+        manifest, digest = peer.manifest(receipt)
+        check_manifest(manifest, receipt, recipe)
+        return _Claim(receipt, manifest, digest, peer.tree(receipt, manifest))
+
+    def _attempt(self, peer: Peer, recipe: Recipe, ask: Callable[[], T]) -> T | None:
+        """Return what a peer answers; ``None``: it failed, which is logged."""
+        try:
+            return ask()
+        except ProvisionerError as error:
+            self._cancellation.raise_if_requested()
+            _LOGGER.warning("%s: the peer %s is not used: %s", recipe.label, peer.name, error.message)
+            if isinstance(error, TryAgainError):
+                self._leave_out(peer)
+            return None
+
+    def _leave_out(self, peer: Peer) -> None:
+        """Ask a peer that cannot be reached no more in this run."""
+        with self._lock:
+            self._peers = [each for each in self._peers if each is not peer]

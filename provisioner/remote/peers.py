@@ -1,0 +1,129 @@
+"""Other volumes as places to fetch from: which of several is asked for a file, and their records.
+
+A peer is never waited for as a source is: there is always something that comes next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import threading
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from provisioner.errors import RemoteUnavailableError, SizeMismatchError
+from provisioner.redaction import show_url
+from provisioner.remote.http.codings import FileForm
+from provisioner.remote.transfers import Locations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.errors import ProvisionerError
+    from provisioner.remote.http.client import HttpClient
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class PeerLocations(Locations):
+    """One tree on several peers: each file is fetched from the one that has least to do. Safe for several threads."""
+
+    def __init__(self, label: str, trees: Sequence[str], lost: Callable[[str, ProvisionerError], None]) -> None:
+        """Begin with all of them.
+
+        Args:
+            label: names the data set in messages.
+            trees: the URLs of the tree's root directory on each peer, without a slash at the end.
+            lost: called with the URL of a tree that is not asked any more, and the reason.
+        """
+        self._label = label
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._pending = dict.fromkeys(trees, 0)
+        """Bytes of the files that each is being asked for."""
+        self._turn = itertools.count()
+
+    @contextlib.contextmanager
+    def of(self, artifact: Artifact) -> Iterator[Sequence[str]]:
+        """Yield the URLs of a file on the peers that are left, the one with least to do first.
+
+        Raises:
+            RemoteUnavailableError: none is left.
+        """
+        size = (artifact.exact_size or 0) + 1
+        with self._lock:
+            turn = next(self._turn)
+            trees = list(self._pending)
+            trees = trees[turn % len(trees) :] + trees[: turn % len(trees)] if trees else trees
+            trees.sort(key=lambda tree: self._pending[tree])
+            if trees:
+                self._pending[trees[0]] += size
+        if not trees:
+            raise RemoteUnavailableError(f"{self._label}: no peer is left that delivers it")
+        path = quote(artifact.name, errors="surrogateescape")
+        try:
+            yield [f"{tree}/{path}" for tree in trees]
+        finally:
+            with self._lock:
+                if trees[0] in self._pending:
+                    self._pending[trees[0]] -= size
+
+    def failed(self, artifact: Artifact, url: str, error: ProvisionerError, following: str | None) -> None:  # noqa: ARG002
+        """Ask a peer that did not deliver a file for no other one of this tree."""
+        with self._lock:
+            tree = next((tree for tree in self._pending if url.startswith(f"{tree}/")), None)
+            if tree is None:
+                return  # another thread was told the same
+            del self._pending[tree]
+        _LOGGER.warning("%s: %s; the peer %s is not asked for more of it", self._label, error.message, show_url(tree))
+        self._lost(tree, error)
+
+
+def fetch_record(http: HttpClient, url: str, file: BinaryIO, limit: int) -> None:
+    """Fetch a record of a peer, whose size is not known, into an empty file.
+
+    Args:
+        http: sends the requests.
+        url: of the record.
+        file: takes the bytes.
+        limit: how many there may be.
+
+    Raises:
+        SizeMismatchError: there are more.
+        ProvisionerError: by what the server said.
+    """
+    # A record is JSON, whatever coding a server sends it in.
+    form = FileForm("record.json", size=None, verifiable=False)
+    http.fetch(url, _RecordSink(file, limit, show_url(url)), size=None, verifiable=False, form=form)
+
+
+class _RecordSink:
+    """Writes what arrives to a file, up to a limit."""
+
+    def __init__(self, file: BinaryIO, limit: int, shown: str) -> None:
+        self._file = file
+        self._limit = limit
+        self._shown = shown
+        self.have = 0
+        self.origin: tuple[str, str] | None = None
+
+    def restart(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self.have = 0
+        self.origin = None
+
+    def record_origin(self, url: str, validator: str | None) -> None:
+        self.origin = (url, validator) if validator else None
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        self.have += len(data)
+        if self.have > self._limit:
+            raise SizeMismatchError(f"{self._shown}: it has more than {self._limit:,} bytes, which no record of its kind has")
+        self._file.write(data)
+
+    def seal(self) -> str:
+        raise NotImplementedError  # its reader checks it
