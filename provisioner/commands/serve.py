@@ -39,12 +39,14 @@ DESCRIPTION: Final = """\
 Serve the status page of a volume until a signal comes: / the page, /status.json, /events (server-sent), /metrics
 (Prometheus), /healthz (alive) and /readyz (503 until the volume is ready or partial). A run in another process may work
 meanwhile. While 'provision' works, it serves the same on PROGRESS_PORT. It only shows, unless UI_TOKEN is set: whoever signs
-in with it can plan, provision, cancel, verify, repair, remove and gc on the page, one at a time."""
+in with it can plan, provision, cancel, verify, repair, remove and gc on the page, one at a time. Other volumes can name it in
+PEERS and take the published versions, unless this is a Space, whose pages everybody reaches, or --no-share is given."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
     parser.add_argument("--port", metavar="PORT", help=f"the port (PROGRESS_PORT; {DEFAULT_PORT} if none is set)")
+    parser.add_argument("--no-share", action="store_true", help="do not let other volumes take published versions")
 
 
 def run(request: CommandRequest) -> CommandResult:
@@ -75,10 +77,12 @@ def run(request: CommandRequest) -> CommandResult:
 def _open(request: CommandRequest, port: int, acting: Acting | None) -> PageServer:
     observe = StatusReader(request.session().layout.status).observe
     catalog = request.catalog()
+    is_shared = request.settings.space_id is None and not request.options.no_share
+    shared = request.session().store if is_shared else None
     try:
         from provisioner.web.page import open_page  # noqa: PLC0415 - '--help' does without it
 
-        return open_page(request.settings, port, observe, catalog, request.redactor, acting=acting)
+        return open_page(request.settings, port, observe, catalog, request.redactor, acting=acting, shared=shared)
     except ImportError as error:
         raise _missing(error) from error
     except OSError as error:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from provisioner.web.acting.routes import Acting
     from provisioner.web.feed import Feed
+    from provisioner.web.sharing import Sharing
 
 MOST_STREAMS: Final = 64
 """Readers of ``/events`` at a time; the page's script asks from time to time where there are more."""
@@ -34,7 +35,12 @@ _HTML: Final = "text/html; charset=utf-8"
 
 
 def make_application(
-    feed: Feed, *, hosts: Collection[str] = (), framed_by_hub: bool = False, acting: Acting | None = None
+    feed: Feed,
+    *,
+    hosts: Collection[str] = (),
+    framed_by_hub: bool = False,
+    acting: Acting | None = None,
+    sharing: Sharing | None = None,
 ) -> ASGIApp:
     """Return the application.
 
@@ -43,6 +49,7 @@ def make_application(
         hosts: see :class:`provisioner.web.guard.Guard`.
         framed_by_hub: see there.
         acting: how one acts on the volume; ``None``: nobody may.
+        sharing: what other volumes can take; ``None``: nothing.
     """
     pages = _Pages(feed)
 
@@ -64,6 +71,7 @@ def make_application(
         Route("/provisioner.svg", _asset("icon.svg", "image/svg+xml")),
         Route("/provisioner.js", _asset("page.js", "text/javascript; charset=utf-8")),
         *(acting.routes(lambda: feed.latest.document) if acting else ()),
+        *(sharing.routes() if sharing else ()),
     ]
     app = Starlette(routes=routes, lifespan=observing)
     # It would redirect to a URL that is made of the request's Host.

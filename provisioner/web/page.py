@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from provisioner.redaction import Redactor
     from provisioner.reporting.observation import Observation
     from provisioner.settings.settings import Settings
+    from provisioner.volume.store.store import Store
     from provisioner.web.acting.routes import Acting
     from provisioner.web.server import PageServer
 
@@ -30,6 +31,7 @@ def open_page(
     redactor: Redactor,
     *,
     acting: Acting | None = None,
+    shared: Store | None = None,
 ) -> PageServer:
     """Listen on the page's port, and return the server, which answers once it is run.
 
@@ -40,6 +42,7 @@ def open_page(
         catalog: titles and licences.
         redactor: removes secrets from everything that is shown.
         acting: how one acts on the volume; ``None``: nobody may.
+        shared: the volume whose published versions other volumes can take; ``None``: none can.
 
     Raises:
         ImportError: a package that the page needs is not installed.
@@ -52,7 +55,12 @@ def open_page(
     listener = listen(settings.progress_bind, port)
     feed = Feed(observe, catalog, redactor, acts=acting is not None)
     hosts = [*settings.progress_hosts, *([settings.space_host] if settings.space_host else [])]
-    app = make_application(feed, hosts=hosts, framed_by_hub=settings.space_id is not None, acting=acting)
+    sharing = None
+    if shared is not None:
+        from provisioner.web.sharing import Sharing  # noqa: PLC0415 - only where it is on
+
+        sharing = Sharing(shared)
+    app = make_application(feed, hosts=hosts, framed_by_hub=settings.space_id is not None, acting=acting, sharing=sharing)
     return PageServer(app, listener, feed.close)
 
 

@@ -1,0 +1,152 @@
+"""The published versions of a volume as files, for other volumes (``PEERS``): what a static web server would send, and no more.
+
+Only records and trees of versions with a receipt are sent, and only regular files in them: no link is followed, and nothing is
+listed. Each file is sent as it is, or one range of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from provisioner.errors import IntegrityError
+from provisioner.volume.fs.paths import from_native
+from provisioner.volume.store.layout import dataset_of, directory_name
+from provisioner.volume.store.listing import is_version
+from provisioner.volume.tree.reader import TreeReader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from starlette.requests import Request
+
+    from provisioner.volume.store.store import Store
+
+_AT_ONCE: Final = 256 << 10
+_RANGE: Final = re.compile(r"bytes=(\d{1,19})-(\d{0,19})", re.ASCII)
+_NOT_FOUND: Final = "no version with a receipt has such a file\n"
+
+
+class Sharing:
+    """Answers for the files of one volume."""
+
+    def __init__(self, store: Store) -> None:
+        """Read nothing yet."""
+        self._layout = store.layout
+        self._reader = store.reader
+        self._published = store.published
+        self._known: dict[tuple[str, str], tuple[int, int]] = {}
+        """Receipts that were read, by directory and version, with what is different when one was replaced."""
+
+    def routes(self) -> list[Route]:
+        """Return the routes, which answer GET and HEAD."""
+        return [Route(f"/{top}/{{path:path}}", self._answer) for top in (self._layout.private.name, self._layout.datasets.name)]
+
+    async def _answer(self, request: Request) -> Response:
+        # A name need not be UTF-8, and what Starlette has decoded is.
+        raw = unquote_to_bytes(request.scope.get("raw_path") or request.scope["path"].encode())
+        path = from_native(os.fsdecode(raw.partition(b"?")[0]))
+        handle = await asyncio.to_thread(self._open, path)
+        if handle is None:
+            return PlainTextResponse(_NOT_FOUND, HTTPStatus.NOT_FOUND)
+        return _file_response(request, handle)
+
+    def _open(self, path: str) -> int | None:
+        """Return the descriptor of the file that is sent for a path; ``None``: there is none."""
+        found = self._place(path.strip("/").split("/"))
+        if found is None:
+            return None
+        directory, name = found
+        try:
+            with TreeReader(directory, max_open=8) as tree:
+                return tree.open(name)
+        except (OSError, IntegrityError):
+            return None
+
+    def _place(self, parts: Sequence[str]) -> tuple[Path, str] | None:
+        """Return the directory that a path is in and the name in it; ``None``: it is nothing that is shared."""
+        layout = self._layout
+        match parts:
+            case [top, "receipts", directory, "current"] if top == layout.private.name:
+                return layout.receipts_of(dataset_of(directory)), "current"
+            case [top, "receipts" | "manifests" as kind, directory, name] if top == layout.private.name:
+                version, _, ending = name.partition(".")
+                is_record = ending == "json" or (kind == "manifests" and ending == "sha256")
+                return (layout.private / kind / directory, name) if is_record and self._has(directory, version) else None
+            case [top, "store", directory, version, *rest] if top == layout.private.name and rest:
+                return (layout.tree(dataset_of(directory), version), "/".join(rest)) if self._has(directory, version) else None
+            case [top, *rest] if top == layout.datasets.name:
+                return self._published_place(rest)
+        return None
+
+    def _has(self, directory: str, version: str) -> bool:
+        """Return whether a version has a receipt; other names are refused before they become part of a path."""
+        dataset = dataset_of(directory)
+        is_plain = directory not in {"", ".", ".."} and directory_name(dataset) == directory and "\0" not in directory
+        if not is_plain or not is_version(version):
+            return False
+        try:
+            facts = self._layout.receipt(dataset, version).stat()
+        except OSError:
+            return False
+        identity = facts.st_ino, facts.st_mtime_ns
+        if self._known.get((directory, version)) != identity:
+            if self._reader.receipt(dataset, version) is None:
+                return False
+            self._known[directory, version] = identity
+        return True
+
+    def _published_place(self, parts: Sequence[str]) -> tuple[Path, str] | None:
+        """Return where a file of a data set is that is published as a directory."""
+        for count in (1, 2):
+            dataset = "/".join(parts[:count])
+            if len(parts) <= count or {"", ".", ".."} & set(parts) or "\0" in dataset:
+                return None
+            name = self._published.look(dataset)
+            if name.form == "dir" and name.version and self._has(directory_name(dataset), name.version):
+                return self._layout.published(dataset), "/".join(parts[count:])
+        return None
+
+
+def _file_response(request: Request, handle: int) -> Response:
+    """Return a response with an open file, or with one range of it; closes the file in the end."""
+    facts = os.fstat(handle)
+    size = facts.st_size
+    etag = f'"{facts.st_ino:x}-{size:x}-{facts.st_mtime_ns:x}"'
+    headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Disposition": "attachment"}
+    start, end, status = 0, size, HTTPStatus.OK
+    wanted = _RANGE.fullmatch(request.headers.get("range", ""))
+    if wanted is not None and request.headers.get("if-range", etag) == etag:
+        start = int(wanted[1])
+        end = min(size, int(wanted[2]) + 1) if wanted[2] else size
+        if start >= size or end <= start:
+            os.close(handle)
+            headers["Content-Range"] = f"bytes */{size}"
+            return PlainTextResponse("", HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
+        status = HTTPStatus.PARTIAL_CONTENT
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        os.close(handle)
+        return Response(None, status, headers, "application/octet-stream")
+    return StreamingResponse(_blocks(handle, start, end), status, headers, "application/octet-stream")
+
+
+async def _blocks(handle: int, start: int, end: int) -> AsyncIterator[bytes]:
+    try:
+        while start < end:
+            data = await asyncio.to_thread(os.pread, handle, min(_AT_ONCE, end - start), start)
+            if not data:
+                return  # it has become shorter; the length that was announced tells the reader
+            yield data
+            start += len(data)
+    finally:
+        os.close(handle)
