@@ -15,7 +15,7 @@ from provisioner.volume.store.store import Store
 from provisioner.web.application import make_application
 from provisioner.web.feed import Feed
 from provisioner.web.sharing import Sharing
-from tests.support.in_process import ready
+from tests.support.direct_calls import ready
 from tests.support.page import PageClient, free_port
 from tests.support.program import wait_until
 from tests.support.shelf import some_files
