@@ -27,10 +27,10 @@ _provisioner() {
     local options='' arguments=''
     case $command in
         '')
-            options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --list --status --version'
+            options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --finish --list --status --version'
             arguments='provision plan status list info catalog verify repair remove outdated gc export doctor repo init report serve healthcheck' ;;
         provision)
-            options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --list --status --version'
+            options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --finish --list --status --version'
             arguments='' ;;
         plan)
             options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --format'

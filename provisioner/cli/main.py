@@ -19,7 +19,7 @@ from provisioner.commands.registry import COMMANDS
 from provisioner.commands.request import CommandRequest
 from provisioner.engine.installation import load_settings
 from provisioner.engine.supervise import machine_limits
-from provisioner.errors import InterruptedBySignal, ProvisionerError
+from provisioner.errors import InterruptedBySignal, ProvisionerError, TryAgainError
 from provisioner.redaction import Redactor
 from provisioner.reporting.logs import set_up_logging
 from provisioner.settings.parsers import TOKEN_PREFIX
@@ -95,6 +95,8 @@ def _execute(arguments: Sequence[str], environ: Mapping[str, str], redactor: Red
         raise result.error
     if executable is None or command.name != DEFAULT_COMMAND:
         return
+    if result.incomplete:
+        raise TryAgainError(f"the app is not started: {result.incomplete}", hint="Start it where 'provision --finish' has run.")
     _LOGGER.info("Starting the app: %s", invocation.app[0])
     output.flush()
     flush_quietly()

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from provisioner.commands.request import CommandRequest
+    from provisioner.engine.result import Result, ShareResult
+    from provisioner.engine.run import Run
+    from provisioner.reporting.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
     add_selection(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan; write nothing")
+    words = "publish what workers with SHARD=i/n have fetched; 75 while shares are missing"
+    parser.add_argument("--finish", action="store_true", help=words)
 
 
 def run(request: CommandRequest) -> CommandResult:
@@ -51,7 +56,7 @@ def run(request: CommandRequest) -> CommandResult:
     if request.cancellation.reason is not None and not ended.stayed:
         raise request.cancellation.reason
     if ended.error is None:
-        return CommandResult(ended.document, app_environment=ended.values)
+        return CommandResult(ended.document, text=ended.incomplete, incomplete=ended.incomplete, app_environment=ended.values)
     if settings.on_failure != "degraded":
         raise ended.error
     _LOGGER.warning("%s. Continuing all the same, since ON_FAILURE=degraded", ended.error.message)
@@ -72,6 +77,8 @@ class _Ended:
     """What failed, and ``ON_FAILURE`` decides about."""
     stayed: bool = False
     """Whether the page stayed up with the failure, until a signal came."""
+    incomplete: str = ""
+    """What is missing although this worker's share is complete; empty: nothing."""
 
 
 def _provision(request: CommandRequest) -> _Ended:
@@ -81,7 +88,8 @@ def _provision(request: CommandRequest) -> _Ended:
         ConfigurationError, InterruptedBySignal, DeadlineError: ``ON_FAILURE`` is about data; the operator did not choose to go
             on with these.
     """
-    from provisioner.engine.run import Run  # noqa: PLC0415 - '--help' does without it
+    from provisioner.engine.result import ShareResult  # noqa: PLC0415 - '--help' does without it
+    from provisioner.engine.run import Run  # noqa: PLC0415 - the same
 
     settings = request.settings
 
@@ -89,24 +97,26 @@ def _provision(request: CommandRequest) -> _Ended:
         return settings.on_failure == "page" and watchers.stay(error, work.observe, request.cancellation)
 
     try:
-        catalog = request.catalog()
+        catalog, progress = request.catalog(), request.progress()
         with watched(request, catalog) as watchers:
             work = Run(
                 settings,
                 catalog,
                 cancellation=request.cancellation,
-                progress=request.progress(),
+                progress=progress,
                 in_image=in_image(),
                 given=request.environ,
                 on_work=watchers.begin,
             )
             watchers.observe = work.observe
             try:
-                result = work.provision()
+                result = _fill(request, work, progress)
             except _NOT_ABOUT_DATA:
                 raise
             except ProvisionerError as error:
                 return _failed(request, error, stayed=stay(error))
+            if isinstance(result, ShareResult):
+                return _Ended(result.as_record(), {}, incomplete=result.text)
             stayed = result.error is not None and stay(result.error)
             return _Ended({**result.status, "fetched": result.worked}, result.environment, result.error, stayed)
     except _NOT_ABOUT_DATA:
@@ -119,6 +129,17 @@ def _failed(request: CommandRequest, error: ProvisionerError, *, stayed: bool = 
     """Return the end of a run that has no result."""
     values = {"DATASETS_DIR": str(request.settings.data_dir.absolute() / "datasets"), **_given(request)}
     return _Ended({"error": error.as_record()}, values, error, stayed)
+
+
+def _fill(request: CommandRequest, run: Run, progress: Progress) -> Result | ShareResult:
+    """Fill the volume, or do this worker's share of it."""
+    shard, finish = request.settings.shard, request.options.finish
+    if not finish and (shard is None or shard[1] == 1):
+        return run.provision()
+    from provisioner.engine.share_run import ShareRun  # noqa: PLC0415 - most runs share nothing
+
+    shares = ShareRun(run, cancellation=request.cancellation, progress=progress)
+    return shares.finish() if finish or shard is None else shares.fetch(*shard)
 
 
 def _given(request: CommandRequest) -> dict[str, str]:

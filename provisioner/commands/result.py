@@ -23,5 +23,7 @@ class CommandResult:
     """Decides the exit code, once the result has been shown."""
     tolerated: ProvisionerError | None = None
     """A failure that ``ON_FAILURE=degraded`` overlooks: it is recorded, and the exit code is 0."""
+    incomplete: str = ""
+    """What is still missing although the command succeeded, so that no app may start; empty: nothing."""
     app_environment: Mapping[str, str] = field(default_factory=dict)
     """Variables for the app that is started next."""

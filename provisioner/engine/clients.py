@@ -224,6 +224,8 @@ class Clients:
     def local_copies(self) -> LocalCopies:
         """Files on this machine that may have the right bytes already."""
         from provisioner.volume.staging.local_copies import LocalCopies  # noqa: PLC0415 - see the module's docstring
+        from provisioner.volume.store.layout import VolumeLayout  # noqa: PLC0415
 
         cache = self._settings.hf_hub_cache if self._settings.use_hf_cache else None
-        return LocalCopies(self._root, cache, self._cancellation.raise_if_requested)
+        shares = VolumeLayout(self._root).shares / "bytes"
+        return LocalCopies(self._root, cache, self._cancellation.raise_if_requested, shares=shares if shares.is_dir() else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import DigestMismatchError, ProvisionerError, VolumeFullError
 from provisioner.planning.capacity import LARGE, SMALL, most_bytes
 from provisioner.units import format_bytes, format_share
+from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.staging.blob import Blob
 from provisioner.volume.staging.hashing import checked_sha256
 from provisioner.volume.staging.ranged_file import RangedFile
@@ -194,9 +196,15 @@ class Fetcher:
         if needed.plain and needed.is_small:
             parts |= self._write_small(needed, path.read_bytes())[0]
         elif needed.plain:
-            # The tree gets bytes of its own, whatever becomes of the copy.
+            # A file that a worker has fetched for this volume goes into the tree. Of any other copy the tree gets bytes of its
+            # own, whatever becomes of it.
+            is_ours = path.is_relative_to(self._blobs.parent / "shares")
+            if is_ours:
+                make_directory(self._blobs)
+                os.replace(path, self._blobs / f"{needed.artifact.key}.part")
             with self._open_blob(needed) as blob:
-                _copy(path, blob, self._threads.check_cancelled)
+                if not is_ours:
+                    _copy(path, blob, self._threads.check_cancelled)
                 sha256 = blob.seal()
                 parts |= self._move_in(needed, blob, blob.have, sha256)
         self._progress.add_present(size)

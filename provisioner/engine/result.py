@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from provisioner.units import format_bytes, format_count
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -31,6 +33,34 @@ class Result:
     """The app's variables."""
     worked: bool = False
     """Something was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShareResult:
+    """How a worker's part ended while others are missing."""
+
+    index: int
+    count: int
+    files: int
+    size: int
+    missing: tuple[int, ...]
+    """The shares that are not complete yet."""
+
+    def as_record(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "share": {"index": self.index, "count": self.count, "files": self.files, "bytes": self.size},
+            "missing": list(self.missing),
+        }
+
+    @property
+    def text(self) -> str:
+        """One sentence for people."""
+        others = ", ".join(map(str, self.missing))
+        return (
+            f"Share {self.index}/{self.count} is complete: {format_count(self.files, 'file')}, {format_bytes(self.size)}."
+            f" Still missing: {others} of {self.count}. The last of them publishes, or 'provision --finish'."
+        )
 
 
 def state_of(plan: Plan, failures: Sequence[Failure] = ()) -> RunState:

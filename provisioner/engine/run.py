@@ -129,7 +129,7 @@ class Run:
         """
         view = self._view_with_references()
         if not view.is_satisfied:
-            self._refuse_downloads(view.plan)
+            self.refuse_downloads(view.plan)
             if view.plan.shortfall is not None:
                 raise view.plan.shortfall
         return view
@@ -196,7 +196,7 @@ class Run:
             self._planned = view.status
             log_nothing_to_do(view.plan)
             return view.result()
-        self._refuse_downloads(view.plan)
+        self.refuse_downloads(view.plan)
         self.clients.check()
         board = self._new_board(view)
         self._planned = board.document(used_bytes=view.inventory.kept_bytes, free_bytes=view.inventory.free_bytes)
@@ -204,7 +204,7 @@ class Run:
         self._log_warnings()
         if self._ask_for_references(view.plan):
             view = self._view()
-            self._refuse_downloads(view.plan)
+            self.refuse_downloads(view.plan)
         try:
             self.session.prepare()
             with self.session.lock(waits=not view.has_all_data):
@@ -223,7 +223,7 @@ class Run:
             self._planned = view.status
             log_nothing_to_do(view.plan, " any more, another run has done it")
             return view.result()
-        self._refuse_downloads(view.plan)
+        self.refuse_downloads(view.plan)
         try:
             with machine_limits():
                 return self._carry_out(view)
@@ -356,7 +356,7 @@ class Run:
         state = failed_state(self.settings) if fatal else view.status["state"]
         return Result(state, view.plan, view.status, fatal, self._app_files.environment(repositories[0], view.inventory))
 
-    def _refuse_downloads(self, plan: Plan) -> None:
+    def refuse_downloads(self, plan: Plan) -> None:
         """Raise an error that names what is missing, where downloads are forbidden."""
         missing = [step.recipe.label for step in plan.steps if step.action == "fetch" or (plan.shortfall and step.reason)]
         if missing and not self.settings.may_download:

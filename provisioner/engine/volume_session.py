@@ -142,19 +142,29 @@ class VolumeSession:
         """
         with contextlib.ExitStack() as held:
             if self.settings.lock != "external":
-                held.enter_context(self._lock_on(self.layout.lock, waits=waits, keep=True))
+                held.enter_context(self.lock_on(self.layout.lock, waits=waits, keep=True))
             if self.layout.staging_root is not None:
                 # A copy of the volume has the same identity, and may share the directory. Where that has no locks, the
                 # volume's own must do.
                 beside = self.layout.staging_root.with_name(f"{self.layout.staging_root.name}.lock")
                 try:
-                    held.enter_context(self._lock_on(beside, waits=waits, keep=False))
+                    held.enter_context(self.lock_on(beside, waits=waits, keep=False))
                 except VolumeError as error:
                     _LOGGER.debug("%s", error.message)
             yield
 
     @contextlib.contextmanager
-    def _lock_on(self, path: Path, *, waits: bool, keep: bool) -> Iterator[None]:
+    def lock_on(self, path: Path, *, waits: bool = True, keep: bool = True) -> Iterator[None]:
+        """Hold a lock of its own while the block runs, as :meth:`lock` does with the volume's.
+
+        Args:
+            path: of the lock file; made if missing.
+            waits: as for :meth:`lock`.
+            keep: leave the lock file where it is afterwards.
+
+        Raises:
+            LockTimeoutError, VolumeNotWritableError, VolumeError: as :meth:`lock`.
+        """
         last_line = -WAIT_LINE_SECONDS
 
         def waiting(holder: str, waited: float) -> None:

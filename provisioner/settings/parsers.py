@@ -224,6 +224,14 @@ def duration(*, zero: bool) -> Callable[[str], float]:
     return parse
 
 
+def share(text: str) -> tuple[int, int]:
+    """Parse a share: its index, counted from 0, and the number of shares."""
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise BadTextError(f"{shown(text)} is not a share", "Write i/n: the first of four is 0/4, the last is 3/4.")
+    return int(match[1]), int(match[2])
+
+
 def names(text: str) -> tuple[str, ...]:
     """Parse names separated by commas; repetitions are dropped, the order is kept."""
     found = tuple(dict.fromkeys(filter(None, (plain_text(unwrapped(name)) for name in text.split(",")))))

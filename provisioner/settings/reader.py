@@ -56,7 +56,7 @@ def read_settings(
         if name not in known:
             raise ConfigurationError(f"{parsers.shown(name)} is no setting", hint=parsers.guess(name, known))
     _check_names(environ)
-    lookup = Lookup(overrides, environ, read_text=read_text, home=home)
+    lookup = Lookup(overrides, _with_share(environ), read_text=read_text, home=home)
     cache_home = environ.get("XDG_CACHE_HOME", "").strip()
     surroundings = Surroundings(home, app_root, in_image, Path(cache_home) if cache_home else None)
     _load_config(lookup, surroundings.config_path())
@@ -88,6 +88,22 @@ def read_settings(
         origins=lookup.origins,
         warnings=(*_unknown_variables(environ), *warnings),
     )
+
+
+def _with_share(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with ``SHARD`` as the index says that Kubernetes or Slurm gives, unless it is set."""
+
+    def value(name: str) -> str:
+        return environ.get(name, "").strip()
+
+    if value("SHARD") or value(f"{PREFIX}SHARD"):
+        return environ
+    if value("JOB_COMPLETION_INDEX") and value("SHARDS"):
+        return {**environ, "SHARD": f"{value('JOB_COMPLETION_INDEX')}/{value('SHARDS')}"}
+    index, lowest, count = value("SLURM_ARRAY_TASK_ID"), value("SLURM_ARRAY_TASK_MIN") or "0", value("SLURM_ARRAY_TASK_COUNT")
+    if index.isascii() and index.isdigit() and lowest.isascii() and lowest.isdigit() and count:
+        return {**environ, "SHARD": f"{max(0, int(index) - int(lowest))}/{count}"}
+    return environ
 
 
 def _check_names(environ: Mapping[str, str]) -> None:

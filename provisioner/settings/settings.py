@@ -372,6 +372,15 @@ class Settings:
         default="6h",
     ).required
     """0: do not wait at all."""
+    shard: tuple[int, int] | None = Setting(
+        "SHARD",
+        parsers.share,
+        "`i/n`: fetch only this share of the plan, counted from 0; the worker that completes the set publishes, or "
+        "`provision --finish`",
+        default_note="none; `JOB_COMPLETION_INDEX` of `SHARDS`, or `SLURM_ARRAY_TASK_ID` of its array",
+        config_key=None,
+    ).optional
+    """Index and number; ``None``: all of the plan."""
     deadline_seconds: float | None = Setting(
         "DEADLINE", parsers.duration(zero=False), "time limit of the whole run (seconds, or 90s, 30m, 6h)"
     ).optional

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 KUBERNETES: Final = CHECKOUT / "deploy" / "kubernetes"
 VERSIONS: Final = ("1.31", "1.33", "1.35", "1.37")
+NEEDS: Final = {"restart-rules": ("1.35", "restartPolicy"), "indexed-job": ("1.29", "backoffLimitPerIndex")}
+"""The first version that has what an overlay uses, and what older versions complain of."""
+OVERLAYS: Final = ("job", "monitored", "restart-rules", "indexed-job", "finish")
 CUSTOM: Final = {"ServiceMonitor"}
 """Kinds that an operator adds; Kubernetes has no schema of them."""
 
@@ -55,13 +58,14 @@ def check(document: dict[str, Any], version: str) -> None:
 
 
 @needs_kubectl
-@pytest.mark.parametrize("name", ["base", "overlays/job", "overlays/monitored", "overlays/restart-rules", "overlays/update"])
+@pytest.mark.parametrize("name", ["base", *(f"overlays/{name}" for name in OVERLAYS)])
 def test_manifests_are_valid(name: str) -> None:
     """Every version that is named accepts each overlay; rules for restarts need 1.35."""
     documents = rendered(name)
     for version in VERSIONS:
-        if name == "overlays/restart-rules" and version < "1.35":
-            with pytest.raises(kubernetes_validate.ValidationError, match="restartPolicy"):
+        since, field = NEEDS.get(name.rpartition("/")[2], ("", ""))
+        if version < since:
+            with pytest.raises(kubernetes_validate.ValidationError, match=field):
                 check(documents["Job"], version)
             continue
         for document in documents.values():
@@ -114,6 +118,19 @@ def test_pods_are_restricted(name: str, pod: dict[str, Any]) -> None:
         if container["name"] == "provision":
             assert {variable["name"] for variable in container["env"]} <= known
             assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+@needs_kubectl
+def test_pods_of_an_indexed_job_are_the_shares() -> None:
+    """Each pod knows the number of pods, which share the claim; the job that publishes uses the claim that is there."""
+    found = rendered("overlays/indexed-job")
+    job, (container,) = found["Job"]["spec"], found["Job"]["spec"]["template"]["spec"]["containers"]
+    shares = next(variable["value"] for variable in container["env"] if variable["name"] == "SHARDS")
+    assert (job["completionMode"], str(job["completions"]), str(job["parallelism"])) == ("Indexed", shares, shares)
+    assert found["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
+    finish = rendered("overlays/finish")
+    assert set(finish) == {"Job"}
+    assert finish["Job"]["spec"]["template"]["spec"]["containers"][0]["args"] == ["provision", "--finish"]
 
 
 @needs_kubectl

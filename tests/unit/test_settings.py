@@ -239,6 +239,8 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("GC_GRACE", "0", "gc_grace_seconds", 0.0),
     ("LOCK", "external", "lock", "external"),
     ("LOCK_TIMEOUT", "0", "lock_timeout_seconds", 0.0),
+    ("SHARD", "0/1", "shard", (0, 1)),
+    ("SHARD", "3/4", "shard", (3, 4)),
     ("DEADLINE", "90", "deadline_seconds", 90.0),
     ("DEADLINE", "90s", "deadline_seconds", 90.0),
     ("DEADLINE", "30m", "deadline_seconds", 1800.0),

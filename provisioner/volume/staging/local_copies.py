@@ -24,14 +24,18 @@ _NOT_SEARCHED: Final = frozenset({"datasets", ".provisioner", "lost+found"})
 class LocalCopies:
     """The files of this machine that may be artifacts; listed at the first question. Safe for several threads."""
 
-    def __init__(self, root: Path, hub_cache: Path | None, check_cancelled: Callable[[], None]) -> None:
+    def __init__(
+        self, root: Path, hub_cache: Path | None, check_cancelled: Callable[[], None], *, shares: Path | None = None
+    ) -> None:
         """Store where to look.
 
         Args:
             root: of the volume; files in it and in its directories are looked at.
             hub_cache: the Hub client's cache (``HF_HUB_CACHE``); ``None``: do not use it.
             check_cancelled: called between blocks that are hashed; raises to end the work.
+            shares: a directory of files that are named by the artifacts' keys, which workers have fetched; ``None``: none.
         """
+        self._shares = shares
         self._root = root
         self._hub_cache = hub_cache
         self._check_cancelled = check_cancelled
@@ -55,6 +59,8 @@ class LocalCopies:
 
     def _candidates(self, artifact: Artifact) -> Iterator[Path]:
         assert artifact.digest is not None  # noqa: S101 - for the type checker
+        if self._shares is not None:
+            yield self._shares / artifact.key
         if self._blobs is None:
             self._blobs = dict(_hub_blobs(self._hub_cache)) if self._hub_cache else {}
         if artifact.digest.hex in self._blobs:

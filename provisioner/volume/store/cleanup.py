@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import ProvisionerError
@@ -19,7 +20,6 @@ from provisioner.volume.store.newer_records import newer_record_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
 
     from provisioner.volume.store.hub_cache import HubCache
     from provisioner.volume.store.inventory import StoreReader
@@ -159,6 +159,11 @@ class StoreCleaner:
                 with contextlib.suppress(FileNotFoundError):
                     if now - os.lstat(directory / name).st_mtime > ABANDONED_SECONDS:
                         yield directory / name
+        # Workers share what they have fetched: all of it counts as touched with the latest of it.
+        shares = self._layout.shares
+        touched = [os.lstat(Path(place)).st_mtime for place, _, _ in os.walk(shares)]
+        if touched and now - max(touched) > ABANDONED_SECONDS:
+            yield shares
 
     # --- what interrupted runs left ------------------------------------------------------------------------------
 

@@ -92,6 +92,11 @@ class VolumeLayout:
         return self.staging / "trees"
 
     @property
+    def shares(self) -> Path:
+        """What workers on several machines have fetched, and which of them has fetched what; on the volume that they share."""
+        return self.private / "staging" / "shares"
+
+    @property
     def repository(self) -> Path:
         """What is remembered of the user's data-set repository."""
         return self.private / "repository.json"

@@ -1,0 +1,77 @@
+"""What workers divide among them: the artifacts of all data sets that a plan fetches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, ProvisionerError, error_to_report
+from provisioner.planning.shares import divide, plan_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.planning.model import Inventory, Plan, Step
+    from provisioner.remote.sources import Sources
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """The artifacts that are divided."""
+
+    artifacts: Mapping[str, tuple[Step, Artifact]]
+    """By key, each with the step that it is for."""
+    sizes: Mapping[str, int]
+    """Bytes of each; 0 where the number is not known."""
+    plan: str
+    """Its identifier."""
+
+    def share(self, index: int, count: int) -> frozenset[str]:
+        """Return the keys of one share."""
+        return divide(self.sizes, count)[index]
+
+    def by_step(self, keys: frozenset[str]) -> list[tuple[Step, list[Artifact]]]:
+        """Return some of the artifacts by the steps that they are for."""
+        found: dict[str, tuple[Step, list[Artifact]]] = {}
+        for key in sorted(keys):
+            step, artifact = self.artifacts[key]
+            found.setdefault(step.id, (step, []))[1].append(artifact)
+        return list(found.values())
+
+
+def steps_to_fetch(plan: Plan) -> list[Step]:
+    """Return the steps of a plan that fetch something."""
+    return [step for step in plan.steps if step.action == "fetch"]
+
+
+def make_division(plan: Plan, inventory: Inventory, sources: Sources, check_cancelled: Callable[[], None]) -> Division | None:
+    """Return what is to be fetched, by the first source of each data set that answers; ``None``: nothing is.
+
+    Bytes of which no digest is known cannot be told from others later: whoever publishes fetches them.
+
+    Raises:
+        ProvisionerError: no source of a data set answers, or the run must end.
+    """
+    steps = steps_to_fetch(plan)
+    if not steps:
+        return None
+    present = {content_id for receipt in inventory.receipts.values() for content_id in receipt.content_ids}
+    found: dict[str, tuple[Step, Artifact]] = {}
+    for step in steps:
+        for artifact in _artifacts_of(step, sources, check_cancelled):
+            if artifact.digest is not None and artifact.content_id not in present:
+                found.setdefault(artifact.key, (step, artifact))
+    sizes = {key: artifact.exact_size or 0 for key, (_, artifact) in found.items()}
+    return Division(found, sizes, plan_id(sizes))
+
+
+def _artifacts_of(step: Step, sources: Sources, check_cancelled: Callable[[], None]) -> Sequence[Artifact]:
+    errors: list[ProvisionerError] = []
+    for source in step.recipe.sources:
+        check_cancelled()
+        try:
+            return sources.resolve(source).artifacts
+        except (*TRY_NEXT_AFTER, ConfigurationError) as error:
+            errors.append(error)
+    raise error_to_report(errors)

@@ -1,0 +1,269 @@
+"""A run on one of several machines that fill one volume: it fetches its share, and publishes once all shares are there.
+
+The volume's lock is not held while bytes are fetched: each worker writes only what is its own. Publishing is an ordinary run,
+under the lock, which finds the bytes on the volume by their digests, hashes them, and fetches nothing but what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from provisioner.catalog.size import Size
+from provisioner.engine.build_progress import BuildProgress
+from provisioner.engine.result import ShareResult
+from provisioner.engine.share_division import make_division, steps_to_fetch
+from provisioner.engine.share_fetch import ShareFetcher
+from provisioner.engine.supervise import deadline, supervise
+from provisioner.engine.volume_session import now
+from provisioner.errors import (
+    ConfigurationError,
+    ProvisionerError,
+    TryAgainError,
+    VolumeFullError,
+    error_to_report,
+)
+from provisioner.planning.capacity import need_of
+from provisioner.reporting.status import HEARTBEAT_SECONDS
+from provisioner.units import format_bytes, format_count, format_pair
+from provisioner.volume.fs.write_budget import device_bound, kept_bound
+from provisioner.volume.store.shares import ShareStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.engine.result import Result
+    from provisioner.engine.run import Run
+    from provisioner.engine.share_division import Division
+    from provisioner.planning.model import Inventory, Plan
+    from provisioner.reporting.progress import Progress
+    from provisioner.volume.store.shares import Recorded
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class ShareRun:
+    """One worker's part of filling a volume, or the end of it."""
+
+    def __init__(self, run: Run, *, cancellation: Cancellation, progress: Progress) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            run: plans, and publishes at the end.
+            cancellation: ends the work.
+            progress: is told how it gets on.
+        """
+        self._run = run
+        self._session = run.session
+        self._settings = run.settings
+        self._cancellation = cancellation
+        self._progress = progress
+        self._store = ShareStore(run.session.layout.shares)
+        self._shown: tuple[str, int, int] | None = None
+        """Plan, index and bytes of the share that is being fetched."""
+        self._next_line = 0.0
+
+    def fetch(self, index: int, count: int) -> Result | ShareResult:
+        """Fetch one share; publish if it is the last that was missing.
+
+        Raises:
+            ConfigurationError: the volume cannot be shared in this way, or is shared by another number of workers.
+            ProvisionerError: not all of the share could be had, or publishing failed.
+        """
+        self._check_settings()
+        with deadline(self._settings.deadline_seconds, self._cancellation):
+            result = supervise(lambda: self._fetch(index, count), self._cancellation, self._tick)
+        if result is None:
+            return self.finish()
+        self._progress.close()
+        return result
+
+    def finish(self) -> Result:
+        """Publish what all shares together have; with nothing to fetch any more, do what an ordinary run does.
+
+        Raises:
+            TryAgainError: shares are missing; nothing was published.
+            ProvisionerError: publishing failed.
+        """
+        self._check_settings()
+        plan = supervise(self._recorded_plan, self._cancellation, lambda: None)
+        result = self._run.provision()
+        if plan is not None and result.error is None:
+            with self._session.lock():
+                self._store.clear(plan)
+        return result
+
+    def _check_settings(self) -> None:
+        settings = self._settings
+        if settings.staging_dir is not None or self._session.kind == "object":
+            raise ConfigurationError(
+                "SHARD: the workers' files must be on the volume that they share, and they are not with STAGING_DIR or on an"
+                " object store's mount",
+                hint="Leave out STAGING_DIR, or let one run fill the volume.",
+            )
+
+    def _recorded_plan(self) -> str | None:
+        """Return the plan whose shares are all there; ``None``: nothing is to be fetched.
+
+        Raises:
+            TryAgainError: shares are missing.
+        """
+        division = self._divide()
+        if division is None:
+            return None
+        plan = self._store.covering(division.sizes)
+        if plan is None:
+            raise _missing_error(self._store.recorded(division.plan))
+        return plan
+
+    def _fetch(self, index: int, count: int) -> ShareResult | None:
+        plan, inventory = self._run.plan()
+        if not steps_to_fetch(plan):
+            return None
+        self._run.refuse_downloads(plan)
+        if plan.shortfall is not None:
+            raise plan.shortfall
+        self._check_space(plan, inventory)
+        division = self._divide()
+        if division is None or self._store.covering(division.sizes) is not None:
+            return None
+        self._session.prepare()
+        self._store.begin(division.plan, count)
+        with self._alone(index, count) as worker:
+            # Another worker with this share, or whoever publishes, may have done it while this one waited.
+            if not steps_to_fetch(self._run.plan()[0]):
+                return None
+            return self._fetch_alone(division, index, count, worker)
+
+    def _fetch_alone(self, division: Division, index: int, count: int, worker: str) -> ShareResult | None:
+        own = division.share(index, count)
+        size = sum(division.sizes[key] for key in own)
+        if index not in self._store.recorded(division.plan).done:
+            _LOGGER.info("Share %d/%d: %s, %s", index, count, format_count(len(own), "file"), format_bytes(size))
+            self._shown = (division.plan, index, size)
+            work = self._store.blobs_of(index, count, worker)
+            self._fetch_own(division, own, work)
+            self._store.record(
+                division.plan,
+                index,
+                {
+                    "schema_version": 1,
+                    "share": [index, count],
+                    "run_id": self._session.run_id,
+                    "host": self._session.host,
+                    "finished_at": now(),
+                    "artifacts": {key: division.sizes[key] for key in sorted(own)},
+                },
+            )
+            self._store.remove_work(work)
+        recorded = self._store.recorded(division.plan)
+        return None if recorded.is_complete else ShareResult(index, count, len(own), size, recorded.missing)
+
+    def _fetch_own(self, division: Division, own: frozenset[str], work: Path) -> None:
+        """Fetch one data set's artifacts after the other's; what fails for one does not keep the others out."""
+        settings, layout = self._settings, self._session.layout
+        bounds = [device_bound(layout.root, f"the volume {layout.root}")] if self._session.measures_space else []
+        if settings.max_storage_bytes is not None:
+            reader = self._session.store.reader
+            bounds.append(kept_bound(settings.max_storage_bytes, lambda: _kept(reader.inventory())))
+        errors: list[ProvisionerError] = []
+        for rank, (step, artifacts) in enumerate(division.by_step(own)):
+            self._cancellation.raise_if_requested()
+            progress = BuildProgress(step.recipe, self._progress)
+            progress.begin_fetching(Size(sum(division.sizes[artifact.key] for artifact in artifacts)))
+            fetcher = ShareFetcher(
+                self._run.clients.transfers_for(rank, self._cancellation),
+                self._store,
+                work,
+                progress,
+                label=step.recipe.label,
+                bounds=bounds,
+                check_cancelled=self._cancellation.raise_if_requested,
+            )
+            try:
+                fetcher.fetch_all(artifacts)
+            except ProvisionerError as error:
+                if self._cancellation.reason is not None:
+                    raise
+                _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
+                errors.append(error)
+            finally:
+                progress.finish()
+        if errors:
+            raise error_to_report(errors)
+
+    @contextlib.contextmanager
+    def _alone(self, index: int, count: int) -> Iterator[str]:
+        """Hold the lock of a share; yield a name for this worker where there are no locks, else nothing.
+
+        Raises:
+            LockTimeoutError: another worker kept the share.
+        """
+        if self._settings.lock == "external":
+            yield self._session.run_id
+            return
+        with self._session.lock_on(self._store.lock_of(index, count)):
+            yield ""
+
+    def _divide(self) -> Division | None:
+        plan, inventory = self._run.plan()
+        return make_division(plan, inventory, self._run.clients.sources, self._cancellation.raise_if_requested)
+
+    def _check_space(self, plan: Plan, inventory: Inventory) -> None:
+        """Check that the volume can hold all archives and all trees at the same time.
+
+        Raises:
+            VolumeFullError: it cannot; nothing was fetched.
+        """
+        needed = sum(need_of(step.recipe).peak_at_once for step in steps_to_fetch(plan))
+        bounds = []
+        if inventory.free_bytes is not None:
+            bounds.append(inventory.free_bytes - inventory.reserved_bytes + inventory.staged_bytes)
+        if self._settings.max_storage_bytes is not None:
+            bounds.append(self._settings.max_storage_bytes - inventory.kept_bytes)
+        if bounds and needed > min(bounds):
+            shown, left = format_pair(needed, max(0, min(bounds)))
+            raise VolumeFullError(
+                f"shares keep all archives on the volume until they are published: {shown} needed, {left} free or allowed;"
+                " nothing was fetched",
+                hint="Enlarge the volume, raise MAX_STORAGE_GB, choose a smaller phase, or let one run fill the volume.",
+            )
+
+    def _tick(self) -> None:
+        self._progress.tick()
+        if self._shown is not None and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + HEARTBEAT_SECONDS
+            plan, index, size = self._shown
+            self._store.show(
+                plan,
+                index,
+                {
+                    "share": index,
+                    "host": self._session.host,
+                    "run_id": self._session.run_id,
+                    "bytes_done": self._progress.moved_bytes,
+                    "bytes_total": size,
+                    "updated_at": now(),
+                },
+            )
+
+
+def _kept(inventory: Inventory) -> int:
+    return inventory.kept_bytes + inventory.staged_bytes
+
+
+def _missing_error(recorded: Recorded) -> TryAgainError:
+    if recorded.count is None:
+        return TryAgainError(
+            "no share of this plan has been begun on this volume; nothing was published",
+            hint="Start the workers with SHARD=i/n and the same settings, or run 'provision' without --finish.",
+        )
+    missing = ", ".join(map(str, recorded.missing))
+    return TryAgainError(
+        f"of {recorded.count} shares these are missing: {missing}; nothing was published",
+        hint="Start the workers of these again; what they had is kept.",
+    )

@@ -1,0 +1,208 @@
+"""What several workers bring to one volume before it is published: verified bytes, and who has brought which.
+
+Each worker writes below a directory of its own, and renames what is complete to a name that says which bytes they are. So a
+share that runs twice at once ends with the same files, whether the file system has locks or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from provisioner.errors import ConfigurationError, ProvisionerError
+from provisioner.volume.fs.atomic import temporary_name, write_new
+from provisioner.volume.fs.directories import make_directory
+from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.remove import remove_leftover
+from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.listing import names_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Which shares of a plan are complete."""
+
+    count: int | None = None
+    """Number of shares; ``None``: no worker has begun."""
+    done: frozenset[int] = frozenset()
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The shares that are not complete."""
+        return tuple(index for index in range(self.count or 0) if index not in self.done)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every share has been recorded."""
+        return self.count is not None and not self.missing
+
+
+class ShareStore:
+    """The shares on one volume."""
+
+    def __init__(self, directory: Path) -> None:
+        """Take the directory; nothing is read or made yet."""
+        self.directory = directory
+        self.bytes = directory / "bytes"
+        """Complete and verified files, each named by its artifact's key."""
+        self._plans = directory / "plans"
+        self._work = directory / "work"
+
+    # --- what a worker does
+
+    def begin(self, plan: str, count: int) -> None:
+        """Note the number of shares, which the first worker decides.
+
+        Raises:
+            ConfigurationError: another worker divides the same plan by another number.
+            VolumeError: the volume failed.
+        """
+        place = self._plans / plan
+        for directory in (self.directory, self.bytes, self._plans, self._work, place):
+            make_directory(directory)
+        found = _create(place / "count.json", {"count": count})
+        if found != count:
+            raise ConfigurationError(
+                f"SHARD: this plan is divided by {count} here, and by {found} on the volume; nothing was changed",
+                hint=f"Start every worker with the same number. To begin again with another, remove {self.directory}.",
+            )
+
+    def lock_of(self, index: int, count: int) -> Path:
+        """Return the lock of one share."""
+        return self._work / f"{index}-of-{count}.lock"
+
+    def blobs_of(self, index: int, count: int, worker: str = "") -> Path:
+        """Return the directory of a worker's partial files; with ``worker``, one that no other worker has."""
+        return self._work / (f"{index}-of-{count}" + (f"-{worker}" if worker else ""))
+
+    def has(self, key: str, size: int) -> bool:
+        """Return whether the bytes of an artifact are there; whoever publishes them hashes them again."""
+        try:
+            return (self.bytes / key).stat(follow_symlinks=False).st_size == size
+        except OSError:
+            return False
+
+    def take(self, key: str, staged: Path) -> None:
+        """Move a complete and verified file here.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        with disk_errors(f"placing {key}", self.bytes):
+            os.replace(staged, self.bytes / key)
+
+    def put(self, key: str, data: bytes, work: Path) -> None:
+        """Write a small verified file here, by way of a worker's own directory.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        temporary = work / temporary_name()
+        write_new(temporary, data)
+        self.take(key, temporary)
+
+    def record(self, plan: str, index: int, document: Mapping[str, Any]) -> None:
+        """Write the record of a share, after everything that it speaks of is durable.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        sync_tree(self.bytes)
+        write_json(self._plans / plan / f"{index}.json", document)
+
+    def show(self, plan: str, index: int, document: Mapping[str, Any]) -> None:
+        """Write how a share gets on, for people; that it cannot be written is no failure of the share."""
+        with contextlib.suppress(ProvisionerError):
+            write_json(self._plans / plan / f"{index}.progress.json", document, durable=False)
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return how each share gets on that has begun, those that are complete included."""
+        found = []
+        for plan in names_in(self._plans):
+            recorded = self.recorded(plan)
+            for index in range(recorded.count or 0):
+                document = read_json(self._plans / plan / f"{index}.progress.json")
+                if document is not None or index in recorded.done:
+                    state = "complete" if index in recorded.done else "fetching"
+                    found.append({**(document or {}), "share": f"{index}/{recorded.count}", "plan": plan, "state": state})
+        return found
+
+    def remove_work(self, blobs: Path) -> None:
+        """Remove a worker's partial files: its share is complete."""
+        remove_leftover(blobs)
+
+    # --- what whoever publishes does
+
+    def recorded(self, plan: str) -> Recorded:
+        """Return which shares of a plan are complete."""
+        place = self._plans / plan
+        count = (read_json(place / "count.json") or {}).get("count")
+        if not isinstance(count, int) or count < 1:
+            return Recorded()
+        return Recorded(count, frozenset(index for index in range(count) if read_json(place / f"{index}.json") is not None))
+
+    def covering(self, keys: Iterable[str]) -> str | None:
+        """Return a plan whose shares are all there and have these artifacts, perhaps beside others; ``None``: there is none.
+
+        A plan is smaller than the one that was divided when a part of it is published already.
+        """
+        wanted = set(keys)
+        for plan in names_in(self._plans):
+            recorded = self.recorded(plan)
+            if recorded.is_complete and wanted <= self._keys_of(plan, recorded):
+                return plan
+        return None
+
+    def _keys_of(self, plan: str, recorded: Recorded) -> set[str]:
+        keys: set[str] = set()
+        for index in recorded.done:
+            artifacts = (read_json(self._plans / plan / f"{index}.json") or {}).get("artifacts")
+            keys.update(artifacts if isinstance(artifacts, dict) else ())
+        return keys
+
+    def clear(self, plan: str) -> None:
+        """Remove a plan's shares: everything is published. Those of other plans stay."""
+        for key in self._keys_of(plan, self.recorded(plan)):
+            with contextlib.suppress(OSError):
+                os.unlink(self.bytes / key)  # noqa: PTH108 - as in the rest of this module
+        remove_leftover(self._plans / plan)
+        with contextlib.suppress(OSError):
+            self._plans.rmdir()
+        if not self._plans.exists():
+            remove_leftover(self.directory)
+
+
+def _create(path: Path, document: Mapping[str, int]) -> int:
+    """Write a file unless it is there, in one step, and return its count.
+
+    Raises:
+        VolumeError: the volume failed.
+    """
+    found = (read_json(path) or {}).get("count")
+    if isinstance(found, int):
+        return found
+    temporary = path.with_name(temporary_name())
+    with disk_errors(f"writing {path}", path):
+        write_new(temporary, json.dumps(document).encode())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:
+            # No hard links here: the rename may replace what another worker wrote at this very moment, and both read it again.
+            if not path.exists():
+                os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108 - as in the rest of this module
+        fsync_directory(path.parent)
+    found = (read_json(path) or {}).get("count")
+    return found if isinstance(found, int) else document["count"]

@@ -1,0 +1,215 @@
+"""Several workers fill one volume, each its share: the end is that of one run, whatever happens to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.faults.test_death import MORTAL
+from tests.support.damage import flip
+from tests.support.media import noise
+from tests.support.program import CHECKOUT, Running
+from tests.support.shelf import some_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.hub_server import HubServer
+    from tests.support.shelf import Miniature, Shelf
+    from tests.support.volume import Volume
+
+
+def fetched(hub: HubServer) -> Counter[str]:
+    """Return how often each file was asked for."""
+    return Counter(entry.path for entry in hub.log.entries(origin="cdn") if entry.method == "GET")
+
+
+@pytest.fixture
+def three(shelf: Shelf, volume: Volume) -> Volume:
+    """Return a volume for a catalog of three data sets: archives and a plain file of 3 MB."""
+    shelf.add("alpha", shelf.file("alpha.tar.gz", some_files("alpha", 40_000)), priority=5)
+    shelf.add(
+        "beta", shelf.file("beta.tar.gz", some_files("beta", 30_000)), shelf.file("more.tar.gz", some_files("more", 20_000))
+    )
+    shelf.add("gamma", shelf.raw("gamma.bin", noise("gamma", 3_000_000)))
+    volume.settings["CATALOG_PATH"] = str(shelf.path)
+    return volume
+
+
+def check_three(volume: Volume) -> None:
+    """Check that all is published, and that nothing is left over."""
+    assert volume.published == ["alpha", "beta", "gamma"]
+    volume.check("alpha", some_files("alpha", 40_000))
+    volume.check("gamma", {"gamma.bin": noise("gamma", 3_000_000)})
+    assert volume.staged() == []
+    assert volume.status["state"] == "ready"
+
+
+def test_the_whole_collection_in_shares(mini_volume: Volume, mini: Miniature, hub: HubServer) -> None:
+    """Three workers fetch each file once between them; the one that completes the set publishes what one run would have."""
+    volume, collection = mini_volume, mini.collection
+    settings = {"PHASE": "comprehensive"}
+    for index in (0, 2):
+        outcome = volume.ready(SHARD=f"{index}/3", **settings)
+        assert f"Share {index}/3 is complete" in outcome.out
+        assert volume.published == []
+    volume.ready(SHARD="1/3", **settings)
+    for dataset in collection.datasets:
+        volume.check(dataset, collection.expected(dataset))
+    assert volume.staged() == []
+    assert volume.status["state"] == "ready"
+    asked = fetched(hub)
+    assert asked
+    assert set(asked.values()) == {1}
+    # There is nothing to do any more, for any worker.
+    before = volume.snapshot()
+    volume.ready("provision", "--finish", **settings)
+    volume.ready(SHARD="0/5", **settings)
+    assert volume.snapshot() == before
+
+
+def test_finish_waits_for_all(three: Volume) -> None:
+    """'--finish' says which shares are missing, and publishes when they are there; any number of times."""
+    first = three.run("provision", "--finish")
+    assert first.code == 75
+    assert "no share of this plan has been begun" in first.err
+    three.ready(SHARD="1/2")
+    second = three.run("provision", "--finish")
+    assert second.code == 75
+    assert "of 2 shares these are missing: 0" in second.err
+    assert three.published == []
+    three.ready(SHARD="0/2")
+    check_three(three)
+
+
+def test_another_number_is_an_error(three: Volume) -> None:
+    """A worker with another number changes nothing, and says both numbers."""
+    three.ready(SHARD="0/2")
+    before = three.snapshot()
+    outcome = three.run(SHARD="0/3")
+    assert outcome.code == 78
+    assert "divided by 3 here, and by 2 on the volume" in outcome.err
+    assert three.snapshot() == before
+
+
+# --- what happens to workers ---------------------------------------------------------------------------------------------
+
+
+def kill_at(volume: Volume, change: int, **settings: str) -> int:
+    """Start a worker that kills itself before a change of the volume, and return its exit code."""
+    said = volume.root.parent / "said"
+    command = [sys.executable, "-c", MORTAL, str(volume.root), str(change), str(said), "", ""]
+    return Running(command, volume.environ(**settings)).wait().code
+
+
+def test_workers_that_are_killed(three: Volume, hub: HubServer) -> None:
+    """Workers are killed at many moments, of their fetches and of publishing; the end is right, and costs a kill each."""
+    kills = 0
+    for shard, moments in (("0/2", (6, 16, 24)), ("1/2", (14, 60))):
+        for change in moments:
+            code = kill_at(three, change, SHARD=shard)
+            assert code in {-signal.SIGKILL, 0}
+            kills += code != 0
+            assert set(three.published) <= {"alpha", "beta", "gamma"}
+        three.ready(SHARD=shard)
+    assert kills >= 4
+    check_three(three)
+    assert max(fetched(hub).values()) <= kills + 1
+
+
+@pytest.mark.parametrize("lock", ["flock", "external"])
+def test_a_share_that_runs_twice_at_once(three: Volume, lock: str) -> None:
+    """The same share twice at the same time, and the one that completes the set too: everything is right, with locks or not."""
+    for shard in ("0/2", "1/2"):
+        # Only publishing needs a lock: with LOCK=external somebody else says who does it.
+        twins = [three.start(SHARD=shard, LOCK=lock if shard == "0/2" else "flock") for _ in range(2)]
+        for twin in twins:
+            outcome = twin.wait()
+            assert outcome.code == 0, outcome.err
+    check_three(three)
+
+
+def test_bytes_that_change_before_they_are_published(three: Volume) -> None:
+    """What a worker has brought is hashed again: a changed byte is fetched anew, and never published."""
+    three.ready(SHARD="0/2")
+    brought = three.private / "staging" / "shares" / "bytes"
+    for name in os.listdir(brought):
+        flip(brought / name, 2000)
+    three.ready(SHARD="1/2")
+    check_three(three)
+
+
+def test_no_app_before_all_is_there(three: Volume) -> None:
+    """An app is not started while shares are missing; the last worker starts it."""
+    waiting = three.run("--", sys.executable, "-c", "print('app')", SHARD="0/2")
+    assert waiting.code == 75
+    assert "the app is not started" in waiting.err
+    assert "print" not in waiting.out
+    started = three.ready("--", sys.executable, "-c", "print('app')", SHARD="1/2")
+    assert started.out.endswith("app\n")
+
+
+def test_what_status_shows(three: Volume) -> None:
+    """'status' shows the workers before anything is published, as text and as JSON; nobody is asked."""
+    document = json.loads(three.ready("--json", SHARD="1/2").out)
+    assert document["missing"] == [0]
+    assert document["share"]["count"] == 2
+    shown = json.loads(three.ready("status", "--json").out)
+    assert [(one["share"], one["state"]) for one in shown["shares"]] == [("1/2", "complete")]
+    assert "Share 1/2: complete" in three.ready("status").out
+    assert three.run("status", "--check").code == 75
+
+
+def test_staging_elsewhere_cannot_be_shared(three: Volume, tmp_path: Path) -> None:
+    """What one machine has in its own STAGING_DIR is of no use to the others."""
+    outcome = three.run(SHARD="0/2", STAGING_DIR=str(tmp_path / "elsewhere"))
+    assert outcome.code == 78
+    assert "SHARD: the workers' files must be on the volume" in outcome.err
+    assert not three.private.exists()
+
+
+def test_all_archives_need_space_at_once(shelf: Shelf, volume: Volume) -> None:
+    """One run has space for one archive after the other's tree, shares have not: they say so before the first byte."""
+    for name in ("one", "two", "three"):
+        shelf.add(name, shelf.file(f"{name}.tar.gz", some_files(name, 40_000)), unpacked_size=40_100)
+    volume.settings |= {"CATALOG_PATH": str(shelf.path), "MAX_STORAGE_GB": "0.0002"}
+    outcome = volume.run(SHARD="0/2")
+    assert outcome.code == 74
+    assert "shares keep all archives on the volume until they are published" in outcome.err
+    assert not volume.private.exists()
+
+
+SBATCH: Final = """\
+#!/bin/bash
+# Runs what is submitted at once, as Slurm would: the tasks of an array one after the other.
+count=1
+for word in "$@"; do
+    case $word in --array=0-*) count=$((${word##*-} + 1)); array=yes ;; esac
+    script=$word
+done
+for ((task = 0; task < count; task++)); do
+    [[ ${array:-} ]] && export SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MIN=0 SLURM_ARRAY_TASK_COUNT=$count
+    SLURM_JOB_ID=7 bash "$script" >&2 || echo "exit $?" >&2
+done
+echo 7
+"""
+
+
+def test_the_scripts_for_slurm(three: Volume, tmp_path: Path) -> None:
+    """The scripts start each share with its index, and the job that publishes; here another program stands for sbatch."""
+    (tmp_path / "sbatch").write_text(SBATCH, "utf-8")
+    (tmp_path / "sbatch").chmod(0o755)
+    script = str(CHECKOUT / "deploy" / "slurm" / "fill.sh")
+    environ = three.environ(PROVISIONER=f"{sys.executable} -m provisioner", PYTHONPATH=str(CHECKOUT))
+    environ["PATH"] = f"{tmp_path}:{environ['PATH']}"
+    outcome = Running(["bash", script, "2"], environ).wait()
+    assert outcome.code == 0, outcome.err
+    assert "exit" not in outcome.err
+    assert "Shares: job 7, 2 tasks" in outcome.out
+    check_three(three)

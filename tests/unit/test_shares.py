@@ -1,0 +1,103 @@
+"""The division of a plan, and the indexes that engines give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provisioner.catalog.parse import parse_catalog
+from provisioner.errors import ConfigurationError
+from provisioner.planning.model import Inventory, Request, Rules
+from provisioner.planning.plan import make_plan
+from provisioner.planning.shares import divide, plan_id
+from provisioner.settings.reader import read_settings
+from tests.support.program import CHECKOUT, REAL_CATALOG
+
+if TYPE_CHECKING:
+    from provisioner.settings.settings import Settings
+
+SIZES = st.dictionaries(st.text("abcdef0123456789", min_size=1, max_size=6), st.integers(0, 1 << 40), max_size=60)
+
+
+@given(SIZES, st.integers(1, 9))
+def test_every_artifact_is_in_one_share(sizes: dict[str, int], count: int) -> None:
+    """The shares are disjoint and complete, the same in whatever order the artifacts come, and so is the plan's identifier."""
+    shares = divide(sizes, count)
+    assert len(shares) == count
+    assert sorted(key for share in shares for key in share) == sorted(sizes)
+    turned = dict(reversed(sizes.items()))
+    assert divide(turned, count) == shares
+    assert plan_id(turned) == plan_id(sizes)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_long_tail_is_balanced(count: int) -> None:
+    """A repository of very many files, whose sizes differ by factors of thousands, is divided to within a percent."""
+    sizes = {f"file-{number}": 400_000_000 // (number + 1) + number % 977 for number in range(20_000)}
+    loads = [sum(sizes[key] for key in share) for share in divide(sizes, count)]
+    assert max(loads) <= 1.01 * sum(loads) / count
+
+
+def test_a_phase_is_as_balanced_as_its_largest_file_allows() -> None:
+    """Of the real catalog no share is larger than the mean and its largest file; a single archive is not divided."""
+    catalog = parse_catalog(REAL_CATALOG.read_text("utf-8"), "catalog.yaml")
+    for phase in catalog.phases:
+        plan = make_plan(Request(phase), catalog, Inventory(), Rules(license_policy="any"))
+        sizes = {
+            artifact.key: artifact.size.value
+            for step in plan.steps
+            for artifact in step.recipe.artifacts or ()
+            if artifact.size is not None
+        }
+        for count in (2, 4):
+            loads = [sum(sizes[key] for key in share) for share in divide(sizes, count)]
+            assert max(loads) <= max(1.1 * sum(loads) / count, *sizes.values())
+
+
+def settings_of(environ: dict[str, str]) -> Settings:
+    """Return the settings of an environment."""
+
+    def read_text(path: Path) -> str:
+        raise FileNotFoundError(path)
+
+    return read_settings({}, environ, read_text=read_text, home=Path("/home/u"), app_root=CHECKOUT)
+
+
+@pytest.mark.parametrize(
+    ("environ", "shard"),
+    [
+        ({}, None),
+        ({"SHARD": "0/4"}, (0, 4)),
+        ({"PROVISIONER_SHARD": "3/4", "SHARD": "0/9"}, (3, 4)),
+        ({"JOB_COMPLETION_INDEX": "2"}, None),
+        ({"JOB_COMPLETION_INDEX": "2", "SHARDS": "4"}, (2, 4)),
+        ({"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "4"}, (2, 4)),
+        ({"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "2"}, (0, 2)),
+        ({"SHARD": "0/1", "SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "2"}, (0, 1)),
+    ],
+)
+def test_the_index_of_an_engine(environ: dict[str, str], shard: tuple[int, int] | None) -> None:
+    """Kubernetes gives an index and no number, Slurm both, with any first index; SHARD wins."""
+    assert settings_of(environ).shard == shard
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SHARD": "4/4"},
+        {"SHARD": "1"},
+        {"SHARD": "0/0"},
+        {"SHARD": "-1/2"},
+        {"JOB_COMPLETION_INDEX": "4", "SHARDS": "4"},
+        {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "4"},
+    ],
+)
+def test_an_index_that_does_not_fit(environ: dict[str, str]) -> None:
+    """An index without its number, or beyond it, is an error that shows how to write it; so are the gaps of a Slurm array."""
+    with pytest.raises(ConfigurationError, match="is not a share") as caught:
+        settings_of(environ)
+    assert "i/n" in caught.value.hint
