@@ -9,15 +9,16 @@
 #   PROVISIONER=/shared/venv/bin/provisioner
 #   PROVISIONER="apptainer run --containall --no-home --bind $DATA_DIR --env-file /shared/provisioner.env provisioner.sif"
 #
-# --containall keeps the node's variables out: with it, the settings and SHARD come from the file and from --env below.
+# With --containall the container sees none of the node's variables but those that the jobs pass on: SHARD, DATA_DIR and PHASE.
+# Other settings are in the file.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 : "${DATA_DIR:?a directory that all nodes share}" "${PROVISIONER:=provisioner}"
 shares=${1:-4}
 export DATA_DIR PROVISIONER
 
-array=$(sbatch --parsable --export=ALL --array="0-$((shares - 1))" shares.sbatch)
+array=$(sbatch --parsable --export=ALL --array="0-$((shares - 1))" "$here/shares.sbatch")
 echo "Shares: job $array, $shares tasks"
 # afterany, not afterok: what is missing is said by the job that publishes, and its exit code is that of the whole.
-finish=$(sbatch --parsable --export=ALL --dependency="afterany:$array" finish.sbatch)
+finish=$(sbatch --parsable --export=ALL --dependency="afterany:$array" "$here/finish.sbatch")
 echo "Publishing: job $finish"
