@@ -78,7 +78,7 @@ _provisioner() {
             options='-h --help --json --data-dir --cache-dir --config --catalog --output'
             arguments='' ;;
         serve)
-            options='-h --help --json --data-dir --cache-dir --config --catalog --port'
+            options='-h --help --json --data-dir --cache-dir --config --catalog --port --no-share'
             arguments='' ;;
         healthcheck)
             options='-h --help --json --data-dir --cache-dir --config --catalog'

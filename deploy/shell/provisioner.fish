@@ -154,6 +154,7 @@ complete -c provisioner -n '__fish_seen_subcommand_from serve' -l data-dir -l ca
 complete -c provisioner -n '__fish_seen_subcommand_from serve' -l config -rF -d 'the config file (CONFIG_PATH)'
 complete -c provisioner -n '__fish_seen_subcommand_from serve' -l catalog -rF -d 'the catalog, or several separated by \':\' (CATALOG_PATH)'
 complete -c provisioner -n '__fish_seen_subcommand_from serve' -l port -x -d 'the port (PROGRESS_PORT; 7860 if none is set)'
+complete -c provisioner -n '__fish_seen_subcommand_from serve' -l no-share -d 'do not let other volumes take published versions'
 complete -c provisioner -n '__fish_seen_subcommand_from healthcheck' -s h -l help -d 'show this help message and exit'
 complete -c provisioner -n '__fish_seen_subcommand_from healthcheck' -l json -d 'print one JSON document on standard output; logs on standard error'
 complete -c provisioner -n '__fish_seen_subcommand_from healthcheck' -l data-dir -l cache-dir -xa '(__fish_complete_directories)' -d 'the volume\'s root (DATA_DIR)'

@@ -94,9 +94,18 @@ class BucketSource:
         """Return the source itself."""
         return self
 
-    def held_at(self, pin: str) -> BucketSource:  # noqa: ARG002 - as above
+    @property
+    def stated_pin(self) -> str:
+        """Nothing: what it holds is known when it has been asked."""
+        return ""
+
+    def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> BucketSource:  # noqa: ARG002 - as above
         """Return the source itself."""
         return self
+
+    def divided(self, splits: Sequence[tuple[str, str]]) -> BucketSource:
+        """Return the source with these splits; itself where it takes some of the files only."""
+        return self if self.splits or self.include or self.exclude else replace(self, splits=tuple(splits))
 
     def as_entry(self) -> dict[str, Any]:
         """Return the source as it is written in a catalog."""
