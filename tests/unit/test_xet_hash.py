@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import hf_xet
 import pytest
 
-from provisioner.volume.staging import xet_hash
 from provisioner.volume.staging.xet_hash import XetHash, can_hash_xet
+from tests.support.program import CHECKOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,11 +66,25 @@ def test_a_library_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         found.hexdigest()
 
 
-def test_its_settings_stay_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the library finds in the environment is not there afterwards, and what the user has set wins."""
-    monkeypatch.setenv("TOKIO_WORKER_THREADS", "1")
-    with xet_hash._quiet():
-        assert os.environ["HF_XET_LOG_DEST"] == "/dev/null"
-        assert os.environ["TOKIO_WORKER_THREADS"] == "1"
-    assert "HF_XET_LOG_DEST" not in os.environ
-    assert os.environ["TOKIO_WORKER_THREADS"] == "1"
+MANY = """
+import os, sys
+os.environ["TOKIO_WORKER_THREADS"] = "1"
+before = dict(os.environ)
+from provisioner.volume.staging.xet_hash import XetHash
+data = bytes(300_000)
+hashes = [XetHash() for _ in range(40)]
+for one in hashes:
+    one.update(data)
+assert len({one.hexdigest() for one in hashes}) == 1
+assert dict(os.environ) == before
+print(len(os.listdir("/dev/fd")))
+"""
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    """Each of many files that arrive at once gets on, and the library's settings, log and descriptors are nobody else's."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", MANY]
+    done = subprocess.run(command, env=environ, cwd=CHECKOUT, capture_output=True, text=True, timeout=30, check=True)
+    assert int(done.stdout) < 30
+    assert list(tmp_path.iterdir()) == []

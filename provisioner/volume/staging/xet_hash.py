@@ -5,25 +5,25 @@ It is computed by the Hub client's library ``hf_xet``, which reads files alone: 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
+import sys
 import threading
 import weakref
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_QUIET: Final = {
+_SETTINGS: Final = {
     "HF_XET_LOG_DEST": "/dev/null",  # else it keeps a log in the user's cache
     "HF_XET_SYSTEM_MONITOR_ENABLED": "false",  # else it keeps a descriptor open for each thread of the machine
+    # Else eight files at most are hashed at once, and the transfers of all others wait for the end of one of these.
+    "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION": "1024",
+    "HF_XET_DATA_INGESTION_BLOCK_SIZE": "131072",  # else each file has a buffer of 8 MiB
     "TOKIO_WORKER_THREADS": "2",
 }
 """The library's settings, which it reads from the environment when it is first used."""
-_FIRST: Final = threading.Lock()
+_SETTING_UP: Final = threading.Lock()
 
 
 @cache
@@ -74,11 +74,7 @@ class XetHash:
 
 def _hash(reads: int, found: list[str | BaseException]) -> None:
     try:
-        with _quiet():
-            import hf_xet  # noqa: PLC0415 - files of buckets alone need it
-
-            hf_xet.hash_files([])
-        found.append(str(hf_xet.hash_files([f"/dev/fd/{reads}"])[0].hash))
+        found.append(str(_library().hash_files([f"/dev/fd/{reads}"])[0].hash))
     except BaseException as error:  # noqa: BLE001 - raised again where the hash is asked for
         found.append(error)
     finally:
@@ -86,14 +82,21 @@ def _hash(reads: int, found: list[str | BaseException]) -> None:
         os.close(reads)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let the library find its settings in the environment; what the user has set of them counts."""
-    with _FIRST:
-        added = {name: value for name, value in _QUIET.items() if name not in os.environ}
-        os.environ.update(added)
+def _library() -> Any:  # noqa: ANN401 - it has no type annotations
+    """Return the library, which has its settings from us."""
+    with _SETTING_UP:
+        if "hf_xet" in sys.modules:
+            return sys.modules["hf_xet"]
+        before = {name: os.environ.get(name) for name in _SETTINGS}
+        os.environ.update(_SETTINGS)
         try:
-            yield
+            import hf_xet  # noqa: PLC0415 - files of buckets alone need it
+
+            hf_xet.hash_files([])
         finally:
-            for name in added:
-                os.environ.pop(name, None)
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+        return hf_xet
