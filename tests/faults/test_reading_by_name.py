@@ -204,3 +204,19 @@ def test_a_directory_that_cannot_be_entered(volume: Volume, hub: HubServer, tmp_
     )  # fmt: skip
     assert outcome.code == 126, outcome.err
     assert "APP_WORKDIR=keep" in outcome.err
+
+
+def test_parts_of_a_repository(volume: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """The card's first configuration as a part is read by the unchanged line; of another part the files must be named."""
+    hub.hub.add_repo("acme/tables", REPOSITORIES["acme/tables"])
+    del volume.settings["CATALOG_PATH"]
+    volume.ready(DATASETS="hf://datasets/acme/tables:small,hf://datasets/acme/tables:large#name=acme/large")
+    questions = [
+        {"path": "acme/tables", "name": "small", "split": "train"},
+        {"path": "acme/large", "name": "large", "split": "train"},
+        {"path": "acme/large", "data_files": "large/*.parquet", "split": "train"},
+    ]
+    first, second, named = answers(tmp_path, questions, volume.root / "datasets", HF_HUB_OFFLINE="1")
+    assert [row["number"] for row in first[1]] == [1, 2, 3]
+    assert second == "DataFilesNotFoundError"
+    assert [row["number"] for row in named[1]] == [5, 6, 7]
