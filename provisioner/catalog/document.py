@@ -108,13 +108,16 @@ class Value:
         if not isinstance(self.data, dict):
             self.fail(f"expected a mapping, found {self.kind}")
         entries: dict[str, Value] = self.data
-        if known is not None:
-            for key, value in entries.items():
-                if key not in known:
-                    value.report(f"unknown key {quoted(key)}", nearest(key, known))
         missing = [key for key in required if key not in entries]
+        meant: set[str] = set()
+        for key, value in entries.items():
+            if known is not None and key not in known:
+                value.report(f"unknown key {quoted(key)}", nearest(key, known))
+                meant.update(difflib.get_close_matches(key.lower(), missing, n=1))
         for key in missing:
-            self.report(f"the key {key!r} is missing", f"Add '{key}:' here.")
+            # A key that was misspelt is one mistake, not two.
+            if key not in meant:
+                self.report(f"the key {key!r} is missing", f"Add '{key}:' here.")
         return entries | {key: replace(self, data=MissingValue()) for key in missing}
 
     def items(self) -> Sequence[Value]:

@@ -179,7 +179,6 @@ excluded: {d: {title: D, license: L, raeson: x}}
           "1.yaml:4: datasets.b.sources[0].unpak: unknown key 'unpak' Did you mean 'unpack'?",
           "1.yaml:4: datasets.b.sources[0].repo: 'b' is not the name of a repository",
           "1.yaml:7: excluded.d.raeson: unknown key 'raeson' Did you mean 'reason'?",
-          "1.yaml:7: excluded.d: the key 'reason' is missing",
           "1.yaml:6: phases.p.datasets[2]: there is no data set 'c'",
           "1.yaml:6: phases.p.datasets[3]: 'songs' is excluded: non-commercial"]),
     ],
