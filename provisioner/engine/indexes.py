@@ -75,6 +75,15 @@ class Indexes:
                     self._check_cancelled()
                     _LOGGER.warning("%s: no index: %s", receipt.label if receipt else dataset, error.message)
 
+    def paths(self, inventory: Inventory) -> dict[str, str]:
+        """Return where the index of each published data set is that has one, relative to the volume."""
+        root = self._store.layout.root
+        return {
+            dataset: self._store.layout.index(dataset).relative_to(root).as_posix()
+            for dataset in self._wanted(inventory)
+            if self._files.record(dataset) is not None and self._files.is_there(dataset)
+        }
+
     def _wanted(self, inventory: Inventory) -> dict[str, Receipt]:
         """Return the receipts of the data sets that are to have an index, by id."""
         if not self._is_on:
@@ -152,6 +161,12 @@ class Indexes:
                 raise VolumeError(str(error), hint="The next run tries again.") from error
             except ReaderError as error:
                 return None, str(error)
+            except ProvisionerError:
+                raise
+            except Exception as error:
+                # Tables may say anything: a reader that fails must not fail the run.
+                _LOGGER.debug("the reader %s failed", choice.name, exc_info=True)
+                return None, f"its reader failed, which is a bug of this program: {type(error).__name__}: {error}"
             if not summary.total:
                 return None, f"it has no example that can be used; {_counted(summary)}"
             self._files.publish(dataset, target, record | {"rows": summary.rows, "problems": summary.problems})

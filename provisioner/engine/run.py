@@ -318,6 +318,7 @@ class Run:
             store.cleaner.clear_abandoned([step.id for step in plan.steps if step.fallback is None], time.time())
         inventory = store.reader.inventory()
         status.board.record_versions(inventory)
+        status.board.record_indexes(self._indexes.paths(inventory))
         # The status is the last that is written: a run that dies before leaves something to do, and so to tidy up.
         status.board.finish(state, error)
         self._keep_record()

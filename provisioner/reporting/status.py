@@ -124,6 +124,14 @@ class StatusBoard:
                     record.pop("previous", None)
                     record |= _previous(inventory, dataset, version)
 
+    def record_indexes(self, paths: Mapping[str, str]) -> None:
+        """Record where the index of each data set is that has one, relative to the volume."""
+        with self._lock:
+            for dataset, record in self._datasets.items():
+                record.pop("index", None)
+                if dataset in paths:
+                    record["index"] = paths[dataset]
+
     def record_failure(self, dataset: str, error: ProvisionerError) -> None:
         """Record that a data set failed."""
         self.set_state(dataset, "failed", error=error.as_record())

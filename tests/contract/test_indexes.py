@@ -13,9 +13,13 @@ import pytest
 
 from provisioner import DatasetManager
 from provisioner.errors import ConfigurationError, NotFoundError
+from provisioner.volume.store.index_files import IndexFiles
+from provisioner.volume.store.layout import VolumeLayout
+from provisioner.volume.store.published_names import PublishedNames
 from tests.faults.test_death import deaths
 from tests.support.media import wav
 from tests.support.miniature_rows import expected_rows
+from tests.support.program import CHECKOUT
 from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
@@ -194,6 +198,7 @@ def test_a_reference_to_audio(shelf: Shelf, volume: Volume, publish: str) -> Non
     shelf.server.hub.add_repo("acme/sounds", {"train/a.wav": wav(8000, 80, "a"), "train/broken.wav": b"", "README.md": b"# x"})
     volume.settings["PUBLISH"] = publish
     outcome = volume.ready("--dataset", "hf://datasets/acme/sounds")
+    assert volume.status["datasets"]["hf://datasets/acme/sounds"]["index"] == "index/acme/sounds"
     assert "empty: 1; index/acme/sounds/problems.jsonl lists them" in outcome.err
     index = volume.root / "index" / "acme" / "sounds"
     (row,) = rows(volume, "acme/sounds", "train")
@@ -220,3 +225,40 @@ def test_under_another_root(spoken: Volume, tmp_path: Path) -> None:
     spoken.root = tmp_path / "moved"
     spoken.ready("--dataset", "ljspeech")
     assert all(row["audio"].startswith(f"{tmp_path}/moved/datasets/") for row in rows(spoken, "ljspeech", "train"))
+
+
+def test_a_reader_that_fails(spoken: Volume) -> None:
+    """A bug of a reader is a warning, and is not met again at each start; the data set is ready."""
+    shutil.rmtree(spoken.root / "index")
+    code = """
+import os, sys
+from provisioner.indexing import ljspeech
+from provisioner.indexing.model import Reader
+def fail(tree):
+    raise KeyError("x")
+    yield
+found = ljspeech.READER
+ljspeech.READER = Reader(found.medium, found.columns, found.recognizes, fail)
+from provisioner.cli.main import main
+sys.exit(main(sys.argv[1:], os.environ))
+"""
+    command = [sys.executable, "-c", code, "--dataset", "ljspeech"]
+    done = subprocess.run(command, env=spoken.environ(), cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "WARNING ljspeech: no index: its reader failed, which is a bug of this program: KeyError: 'x'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Nothing to do" in spoken.ready("--dataset", "ljspeech").err
+
+
+def test_an_index_goes_with_its_version(spoken: Volume) -> None:
+    """What the app reads changes: the index of the other version is gone before that, and comes back at the end of the run."""
+    layout = VolumeLayout(spoken.root)
+    indexes = IndexFiles(layout)
+    published = PublishedNames(layout, "link", indexes)
+    current, other = spoken.version("ljspeech"), "0" * len(spoken.version("ljspeech"))
+    published.switch("ljspeech", current)
+    assert indexes.is_there("ljspeech")
+    layout.tree("ljspeech", other).mkdir()
+    published.switch("ljspeech", other)
+    assert not indexes.is_there("ljspeech")
+    assert "index/ljspeech has 24 examples" in spoken.ready("--dataset", "ljspeech").err

@@ -82,7 +82,8 @@ def test_status_and_records_after_the_whole_collection(mini_volume: Volume, mini
     assert sorted(status["volume"]) == ["free_bytes", "limit_bytes", "used_bytes"]
     assert sorted(status["datasets"]) == collection.datasets
     for name, record in status["datasets"].items():
-        assert list(record) == DATASET_KEYS
+        assert list(record) == [*DATASET_KEYS, "index"]
+        assert record["index"] == f"index/{name}"
         size = collection.tree_size(name)
         assert (record["state"], record["path"], record["error"]) == ("ready", f"datasets/{name}", None)
         assert (record["bytes_done"], record["bytes_total"]) == (size, size)

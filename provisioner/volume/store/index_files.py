@@ -118,6 +118,16 @@ class IndexFiles:
             if is_directory(self._layout.index_records):
                 self._layout.index_record(dataset).unlink(missing_ok=True)
 
+    def remove_other(self, dataset: str, version: str) -> None:
+        """Remove an index that was made from another version: what it names is no longer what the app reads.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        record = self.record(dataset)
+        if record is not None and record.get("version") != version:
+            self.remove(dataset)
+
     def remove_index(self, dataset: str) -> None:
         """Remove an index in one step; its record stays.
 

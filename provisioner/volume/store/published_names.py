@@ -14,7 +14,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from provisioner.errors import VolumeError
+from provisioner.errors import ProvisionerError, VolumeError
 from provisioner.volume.fs.atomic import temporary_name, write_atomic
 from provisioner.volume.fs.directories import make_directory, make_plain_directory
 from provisioner.volume.fs.durable import fsync_directory
@@ -27,6 +27,7 @@ from provisioner.volume.store.tree_moves import swap_trees
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from provisioner.volume.store.index_files import IndexFiles
     from provisioner.volume.store.layout import VolumeLayout
 
 PublishMode = Literal["link", "dir"]
@@ -48,13 +49,15 @@ class PublishedName:
 class PublishedNames:
     """The published names of all data sets on a volume."""
 
-    def __init__(self, layout: VolumeLayout, mode: PublishMode) -> None:
+    def __init__(self, layout: VolumeLayout, mode: PublishMode, indexes: IndexFiles) -> None:
         """Take the paths and the wanted form; nothing is read yet.
 
         Args:
             layout: where everything lies.
             mode: whether the app gets a link or the tree itself.
+            indexes: what is derived from published trees.
         """
+        self._indexes = indexes
         self._layout = layout
         self._mode = mode
 
@@ -145,6 +148,10 @@ class PublishedNames:
             VolumeError: the volume failed.
         """
         make_directory(self._layout.datasets)
+        try:
+            self._indexes.remove_other(dataset, version)
+        except ProvisionerError as error:
+            _LOGGER.warning("%s: its old index stays until the next run: %s", dataset, error.message)
         with disk_errors(f"publishing {dataset}"):
             self._make_parents(dataset)
             if self.wanted_form(dataset) == "link" and self._switch_link(dataset, version):

@@ -43,14 +43,14 @@ class Store:
             hub_cache: the Hub client's cache in which repositories are shown too; ``None``: in none.
         """
         self.layout = layout
-        self.published = PublishedNames(layout, mode)
+        self.indexes = IndexFiles(layout)
+        """What is derived from published trees."""
+        self.published = PublishedNames(layout, mode, self.indexes)
         """What the app reads."""
         self.reader = StoreReader(layout, self.published, measures_space=measures_space)
         """What the volume holds."""
         self.hub_cache = HubCache(layout, self.reader, hub_cache)
         """Where published repositories are shown too."""
-        self.indexes = IndexFiles(layout)
-        """What is derived from published trees."""
         self.cleaner = StoreCleaner(layout, self.reader, self.hub_cache)
         """Removes versions, leftovers and staged files."""
         self.publisher = Publisher(
