@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from provisioner.indexing import workers
 from provisioner.indexing.build import IndexBuilder
 from provisioner.indexing.fma import license_id
 from provisioner.indexing.media import BrokenMediaError, audio_facts
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 DATASETS = ("ljspeech", "nsynth", "libritts", "musicnet", "urmp", "fma_small", "fma_large", "lakh_midi")
 
 
-def build(dataset: str, tree: Path, target: Path, *, workers: int = 1) -> Summary:
+def build(dataset: str, tree: Path, target: Path, *, processes: int = 1) -> Summary:
     """Build the index of a tree."""
     choice = reader_of(tree)
     assert choice is not None
     target.mkdir(parents=True)
-    return IndexBuilder(dataset, choice, tree, target, tree, workers=workers, check_cancelled=lambda: None).build({})
+    return IndexBuilder(dataset, choice, tree, target, tree, workers=processes, check_cancelled=lambda: None).build({})
 
 
 def rows(index: Path) -> dict[str, list[dict[str, Any]]]:
@@ -199,7 +200,7 @@ def test_workers_give_the_same(mini: Miniature, tmp_path: Path, monkeypatch: pyt
     tree = mini.collection.tree("fma_large")
     build("fma_large", tree, tmp_path / "one")
     monkeypatch.setattr("provisioner.indexing.build._BATCH", 10)
-    build("fma_large", tree, tmp_path / "two", workers=2)
+    build("fma_large", tree, tmp_path / "two", processes=2)
     contents = [
         {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
         for name in ("one", "two")
@@ -212,7 +213,17 @@ def test_a_worker_that_is_lost(mini: Miniature, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("provisioner.indexing.build._BATCH", 10)
     monkeypatch.setattr("provisioner.indexing.workers._CODE", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(WorkerLostError):
-        build("fma_large", mini.collection.tree("fma_large"), tmp_path / "index", workers=2)
+        build("fma_large", mini.collection.tree("fma_large"), tmp_path / "index", processes=2)
+
+
+def test_a_worker_ends_with_its_input() -> None:
+    """When the process that started it is gone, so is its end of the pipe, and a worker ends by itself."""
+    process = workers._start()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    assert process.wait(30) == 0
+    process.stdout.close()
 
 
 def test_splits_have_names_that_are_accepted() -> None:
