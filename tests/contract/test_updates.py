@@ -174,6 +174,22 @@ def test_going_back(repo: Repo, shelf: Shelf, volume: Volume, hub: HubServer) ->
     volume.check("songs", FILES)
 
 
+def test_directories(repo: Repo, volume: Volume, hub: HubServer) -> None:
+    """With PUBLISH=dir the two versions change places, and the one before stays in the store, for GC_GRACE from that moment."""
+    volume.settings["PUBLISH"] = "dir"
+    ready(volume)
+    old = volume.current_receipt("songs").stem
+    repo.commit({"data/007.txt": b"changed\n"})
+    hub.log.clear()
+    ready(volume, UPDATE="auto")
+    assert len(hub.log.entries("*/resolve/*")) == 1
+    volume.check("songs", CHANGED)
+    assert record(volume)["previous"]["version"] == old
+    assert "nothing to remove" in ready(volume, "gc", GC_GRACE="1h").out
+    assert f"removed songs {old}" in ready(volume, "gc").out
+    volume.check("songs", CHANGED)
+
+
 def test_a_lost_link_and_a_damaged_file(repo: Repo, volume: Volume) -> None:
     """The newer version is the one that a lost link leads to again, and the one that is repaired, at its own commit."""
     ready(volume)
