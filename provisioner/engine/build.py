@@ -20,6 +20,7 @@ from provisioner.engine.plain_files import PlainFiles
 from provisioner.engine.reuse import Reuse
 from provisioner.engine.staged_tree import StagedTree
 from provisioner.engine.unpack import Unpacker
+from provisioner.engine.upstream import check_states
 from provisioner.errors import (
     TRY_NEXT_AFTER,
     ConfigurationError,
@@ -140,6 +141,7 @@ class DataSetBuilder:
                     _LOGGER.warning("%s: %s", recipe.label, warning)
                 self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)
                 parts = self._collect_parts(resolved, self._fetcher)
+                check_states(recipe, self._origins, resolved.artifacts)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 return self._completed.publish(
                     resolved, parts, now, origins=self._origins, obsolete_blobs=self._limits.obsolete_keys()

@@ -21,6 +21,7 @@ from provisioner.errors import (
     NoRoomError,
     ProvisionerError,
     TreeTooLargeError,
+    UpstreamChangedError,
     VolumeFullError,
     VolumeNotWritableError,
 )
@@ -161,7 +162,8 @@ class StepRunner:
         if self._store.published.version(step.id) != fallback.version:
             return False
         _LOGGER.warning("%s: the newer version is not had: %s; the published one stays", step.recipe.label, error.message)
-        if isinstance(error, _TAKES_SPACE):
+        if isinstance(error, (*_TAKES_SPACE, UpstreamChangedError)):
+            # Files that were changed meanwhile need not belong to those that come next.
             self._store.cleaner.clear_staging(step.id)
         self._status.board.record_published(step.id, fallback)
         failed = {"state": "outdated", "recorded": fallback.pin, "found": None, "error": error.as_record()}

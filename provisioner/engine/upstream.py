@@ -7,15 +7,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.entries import entry_of
-from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NotFoundError
+from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NotFoundError, UpstreamChangedError
 from provisioner.planning.recipe import make_recipe
 from provisioner.planning.upstream import Finding, Newer, News
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from provisioner.cancellation import Cancellation
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.file_state import FileState
     from provisioner.catalog.model import DataSet
     from provisioner.catalog.source import Source
     from provisioner.planning.model import Receipt
+    from provisioner.planning.recipe import Recipe
     from provisioner.remote.sources import Sources
 
 _LOGGER = logging.getLogger(__name__)
@@ -40,7 +45,7 @@ def look_upstream(dataset: DataSet | None, receipt: Receipt, sources: Sources, c
         except TRY_NEXT_AFTER as error:
             cancellation.raise_if_requested()
             news = News("unknown", receipt.pin, "", error.message, error=error)
-    newer = Newer(news.pin, dataset, source.held_at(news.pin)) if dataset and source and news.pin else None
+    newer = Newer(news.pin, dataset, source.held_at(news.pin), news.states) if dataset and source and news.pin else None
     return Finding(receipt.dataset, receipt.label, receipt.version, receipt.published_at, news, newer)
 
 
@@ -56,6 +61,29 @@ def described_now(newer: Newer, sources: Sources) -> Newer:
     moved = replace(reference, source=reference.source.held_at(newer.pin))
     dataset = entry_of(moved, newer.dataset.id, sources.describe(moved))
     return Newer(newer.pin, dataset, dataset.sources[0])
+
+
+def check_states(recipe: Recipe, delivered: Mapping[str, FileState], artifacts: Sequence[Artifact]) -> None:
+    """Raise an error if files were changed after their servers were asked: they need not belong together.
+
+    Args:
+        recipe: what was built.
+        delivered: what the servers said when the files came, by the artifacts' keys.
+        artifacts: the files.
+
+    Raises:
+        UpstreamChangedError: one has changed.
+    """
+    for artifact in artifacts if recipe.states else ():
+        asked, came = recipe.states.get(artifact.key), delivered.get(artifact.key)
+        if asked is None or came is None:
+            continue
+        result, why = asked.compare(came)
+        if result == "changed":
+            raise UpstreamChangedError(
+                f"{recipe.label}: {artifact.name} was changed upstream while it was fetched ({why}); nothing was published",
+                hint="Start again when the publisher has finished.",
+            )
 
 
 def _known_source(dataset: DataSet | None, receipt: Receipt) -> tuple[Source | None, News]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.document import nearest
 from provisioner.errors import ConfigurationError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.file_state import FileState
     from provisioner.catalog.model import DataSet
     from provisioner.catalog.pins import DataSetPin
     from provisioner.catalog.source import Source
@@ -43,6 +44,9 @@ class Recipe:
     pin: DataSetPin | None = None
     """What the sources and the tree must be; ``None``: whatever they are now."""
 
+    states: Mapping[str, FileState] = field(default_factory=dict)
+    """What servers said of files behind URLs before they are fetched, by the artifacts' keys."""
+
     @property
     def asked(self) -> str:
         """The version of the recipe as it was asked for."""
@@ -59,7 +63,7 @@ class Recipe:
 
     def moved(self, newer: Newer) -> Recipe:
         """Return the recipe for a newer state of its source."""
-        return replace(self.at_state(newer.pin), dataset=newer.dataset, sources=(newer.source,))
+        return replace(self.at_state(newer.pin), dataset=newer.dataset, sources=(newer.source,), states=newer.states)
 
     @property
     def label(self) -> str:

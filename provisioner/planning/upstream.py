@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.catalog.file_state import FileState
     from provisioner.catalog.model import DataSet
     from provisioner.catalog.source import Source
     from provisioner.errors import ProvisionerError
@@ -28,6 +31,8 @@ class News:
     """Identifies the newer state; empty: there is none, or it cannot be fetched."""
     error: ProvisionerError | None = None
     """Why the source could not be asked."""
+    states: Mapping[str, FileState] = field(default_factory=dict)
+    """What servers say of files behind URLs, by the artifacts' keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class Newer:
     """With what the source says of itself now."""
     source: Source
     """At that state."""
+    states: Mapping[str, FileState] = field(default_factory=dict)
+    """See :attr:`News.states`: the files that are fetched must be in these."""
 
 
 @dataclass(frozen=True, slots=True)

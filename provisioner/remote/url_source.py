@@ -68,6 +68,7 @@ def look_at_url_source(http_client: Callable[[], HttpClient], source: UrlSource,
     """
     http = http_client()
     changed, unknown, now = [], [], []
+    states = {}
     error: ProvisionerError | None = None
     can_be_fetched = True
     for artifact in source.artifacts:
@@ -80,6 +81,7 @@ def look_at_url_source(http_client: Callable[[], HttpClient], source: UrlSource,
             unknown.append(f"{artifact.name}: {failure.message}")
             break  # its other files are mostly on the same host
         now.append(f"{artifact.name}: {found.text}")
+        states[artifact.key] = found
         result, why = _compare(artifact, then, found)
         if result == "changed":
             changed.append(f"{artifact.name}: {why}")
@@ -93,7 +95,7 @@ def look_at_url_source(http_client: Callable[[], HttpClient], source: UrlSource,
         if not can_be_fetched:
             return News("outdated", recorded, text, f"{why}; the catalog states what the old file is, and must be corrected")
         pin = f"state:{hashlib.sha256(text.encode()).hexdigest()}" if error is None else ""
-        return News("outdated", recorded, text, why, pin=pin, error=error)
+        return News("outdated", recorded, text, why, pin=pin, error=error, states=states)
     if unknown:
         return News("unknown", recorded, text, "; ".join(unknown), error=error)
     return News("current", recorded, text, "what the servers say is the same")

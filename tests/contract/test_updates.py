@@ -228,6 +228,25 @@ def test_a_file_without_a_digest(shelf: Shelf, volume: Volume, hub: HubServer, n
     assert len(hub.log.entries()) == 2
 
 
+def test_a_change_while_files_are_fetched(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """Files without digests that change after they were asked about are not mixed: nothing is published, and later all is."""
+    files = [f"https://files.example.org/{name}.csv" for name in ("a", "b")]
+    for url in files:
+        hub.add_static(url, b"one\n")
+    shelf.add("notes", *({"url": url, "digest": "none"} for url in files))
+    ready(volume)
+    for url in files:
+        hub.add_static(url, b"two\n")
+    hub.faults.add("change", path="*/b.csv", since=2)
+    outcome = ready(volume, UPDATE="auto")
+    assert "b.csv was changed upstream while it was fetched" in outcome.err
+    volume.check("notes", {"a.csv": b"one\n", "b.csv": b"one\n"})
+    assert volume.staged() == []
+    hub.faults.clear()
+    ready(volume, UPDATE="auto")
+    volume.check("notes", {"a.csv": b"two\n", "b.csv": b"two\n"})
+
+
 def test_a_reference(repo: Repo, volume: Volume) -> None:
     """A reference is updated as a data set of the catalog is, with what its repository says of itself now."""
     volume.settings["DATASETS"] = "hf://datasets/ann/songs"
