@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.errors import DamagedTreeError, NotFoundError, ProvisionerError, VolumeError, VolumeFullError
+from provisioner.planning.versions_list import versions_document
 from provisioner.units import format_bytes, format_pair
 from provisioner.volume.archive.names import check_names
 from provisioner.volume.fs.abilities import ORDINARY_SIZE, Probe
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import HASHED_AT_ONCE
+from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.tree_check import check_tree
 from provisioner.volume.tree.links import TreeLink, check_links
@@ -123,7 +125,16 @@ class Export:
             for version in missing:
                 error = refused.get(version.receipt.dataset)
                 outcomes.append(Exported(version.receipt, "", error) if error else self._export(version))
+            self._list_versions([version.receipt.dataset for version in versions])
         return outcomes
+
+    def _list_versions(self, datasets: Sequence[str]) -> None:
+        """Write down which versions the directory has, for those who reach it through a web server."""
+        inventory = self._target.store.reader.inventory(measured=False)
+        for dataset in datasets:
+            path, document = self._target.layout.versions_list(dataset), versions_document(inventory, dataset)
+            if document["versions"] and read_json(path) != document:
+                write_json(path, document)
 
     def _choose(self, ids: Sequence[str]) -> tuple[list[_Version], list[Exported]]:
         """Return the published versions of data sets, and what is wrong with those that cannot be exported.

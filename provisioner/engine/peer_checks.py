@@ -29,6 +29,8 @@ def check_receipt(receipt: Receipt, recipe: Recipe, sources: Sources) -> None:
     Raises:
         IntegrityError: it cannot be the receipt of this recipe.
     """
+    if receipt.asked != recipe.asked:
+        raise IntegrityError(f"its receipt of {receipt.version} is of another recipe")
     if (receipt.layout, receipt.splits) != (recipe.layout, recipe.splits):
         raise IntegrityError(f"its receipt of {receipt.version} has another layout or other splits than that version")
     source = next((each for each in recipe.sources if each.kind == receipt.source_kind and each.is_at(receipt.source_url)), None)

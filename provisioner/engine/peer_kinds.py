@@ -11,10 +11,11 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from urllib.parse import quote
 
 from provisioner.errors import IntegrityError, NotFoundError, VolumeError
+from provisioner.planning.versions_list import listed_version
 from provisioner.redaction import show_url
 from provisioner.remote.peers import fetch_record
 from provisioner.volume.fs.directories import make_directory
@@ -22,6 +23,7 @@ from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import LARGEST_RECORD, open_file
 from provisioner.volume.store.inventory import StoreReader
 from provisioner.volume.store.layout import VolumeLayout
+from provisioner.volume.store.listing import is_version
 from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.published_names import PublishedNames
 from provisioner.volume.store.receipt_file import parse_receipt
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from provisioner.planning.model import Receipt
+    from provisioner.planning.recipe import Recipe
     from provisioner.remote.http.client import HttpClient
 
 _LARGEST_RECEIPT: Final = 16 << 20
@@ -63,8 +66,8 @@ class Peer(Protocol):
         """What it is called in messages."""
         ...
 
-    def receipt(self, dataset: str, version: str) -> Receipt | None:
-        """Return the receipt of a version; ``None``: it has none.
+    def receipt(self, recipe: Recipe) -> Receipt | None:
+        """Return the receipt of the version that satisfies a recipe, the published one first; ``None``: it has none.
 
         Raises:
             ProvisionerError: it cannot be asked.
@@ -106,15 +109,17 @@ class DirectoryPeer:
         self._reader = StoreReader(self._layout, PublishedNames(self._layout, "link"), measures_space=False)
         self._check_cancelled = check_cancelled
 
-    def receipt(self, dataset: str, version: str) -> Receipt | None:
-        """Return the receipt of a version; ``None``: it has none.
+    def receipt(self, recipe: Recipe) -> Receipt | None:
+        """Return the receipt of the version that satisfies a recipe, the published one first; ``None``: it has none.
 
         Raises:
             NotFoundError: the directory is not there.
         """
         if not self._layout.private.is_dir():
             raise NotFoundError(f"{self._root} is no volume, or is not mounted")
-        return self._reader.receipt(dataset, version)
+        dataset = recipe.dataset.id
+        later = None if recipe.base else self._reader.inventory(measured=False).satisfying(dataset, recipe.version)
+        return later or self._reader.receipt(dataset, recipe.version)
 
     def manifest(self, receipt: Receipt) -> tuple[Manifest, str]:
         """Return a version's manifest, and the SHA-256 of its file.
@@ -161,17 +166,29 @@ class WebPeer:
         self._http = http
         self._spool = spool
 
-    def receipt(self, dataset: str, version: str) -> Receipt | None:
-        """Return the receipt of a version; ``None``: it has none.
+    def receipt(self, recipe: Recipe) -> Receipt | None:
+        """Return the receipt of the version that satisfies a recipe, the published one first; ``None``: it has none.
 
         Raises:
             ProvisionerError: the server cannot be asked.
         """
-        with contextlib.suppress(NotFoundError, ValueError, RecursionError):
-            with self._record(self._layout.receipt(dataset, version), _LARGEST_RECEIPT) as file:
-                document = json.loads(file.read())
-            # Some servers answer every request with a page.
-            return parse_receipt(document, dataset, version) if isinstance(document, dict) else None
+        dataset = recipe.dataset.id
+        listed = None
+        if not recipe.base and (versions := self._document(self._layout.versions_list(dataset))) is not None:
+            listed = listed_version(versions, recipe.version)
+        for version in dict.fromkeys((listed, recipe.version)):
+            if version is not None and is_version(version):
+                document = self._document(self._layout.receipt(dataset, version))
+                receipt = parse_receipt(document, dataset, version) if document is not None else None
+                if receipt is not None:
+                    return receipt
+        return None
+
+    def _document(self, path: Path) -> dict[str, Any] | None:
+        """Return a small record; ``None``: there is none. Some servers answer every request with a page."""
+        with contextlib.suppress(NotFoundError, ValueError, RecursionError), self._record(path, _LARGEST_RECEIPT) as file:
+            document = json.loads(file.read())
+            return document if isinstance(document, dict) else None
         return None
 
     def manifest(self, receipt: Receipt) -> tuple[Manifest, str]:

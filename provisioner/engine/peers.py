@@ -117,7 +117,7 @@ class Peers:
     def size_of(self, recipe: Recipe) -> int | None:
         """Return how many bytes a version has, by the first peer that holds it; ``None``: none does."""
         for peer in tuple(self._peers):
-            receipt = self._attempt(peer, recipe, partial(peer.receipt, recipe.dataset.id, recipe.version))
+            receipt = self._attempt(peer, recipe, partial(peer.receipt, recipe))
             if receipt is not None:
                 return receipt.size
         return None
@@ -160,7 +160,7 @@ class Peers:
         return Transfers(self._http().for_flow(rank, cancellation), PeerLocations(label, tuple(peers), lost))
 
     def _claim(self, peer: Peer, recipe: Recipe) -> _Claim | None:
-        receipt = peer.receipt(recipe.dataset.id, recipe.version)
+        receipt = peer.receipt(recipe)
         if receipt is None or receipt.is_newer:
             _LOGGER.info("%s: the peer %s does not have it", recipe.label, peer.name)
             return None

@@ -10,13 +10,14 @@ import asyncio
 import os
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from provisioner.errors import IntegrityError
+from provisioner.planning.versions_list import versions_document
 from provisioner.volume.fs.paths import from_native
 from provisioner.volume.store.layout import dataset_of, directory_name
 from provisioner.volume.store.listing import is_version
@@ -54,10 +55,20 @@ class Sharing:
         # A name need not be UTF-8, and what Starlette has decoded is.
         raw = unquote_to_bytes(request.scope.get("raw_path") or request.scope["path"].encode())
         path = from_native(os.fsdecode(raw.partition(b"?")[0]))
+        versions = await asyncio.to_thread(self._versions, path.strip("/").split("/"))
+        if versions is not None:
+            return JSONResponse(versions)
         handle = await asyncio.to_thread(self._open, path)
         if handle is None:
             return PlainTextResponse(_NOT_FOUND, HTTPStatus.NOT_FOUND)
         return _file_response(request, handle)
+
+    def _versions(self, parts: Sequence[str]) -> dict[str, Any] | None:
+        """Return the list of a data set's versions, if that is what a path stands for."""
+        match parts:
+            case [top, "receipts", directory, "versions"] if top == self._layout.private.name:
+                return versions_document(self._reader.inventory(measured=False), dataset_of(directory))
+        return None
 
     def _open(self, path: str) -> int | None:
         """Return the descriptor of the file that is sent for a path; ``None``: there is none."""

@@ -202,6 +202,10 @@ class VolumeLayout:
         """Return the file that names the version of a published *directory*; a link names it by itself."""
         return self.receipts_of(dataset) / "current"
 
+    def versions_list(self, dataset: str) -> Path:
+        """Return the list of one data set's versions in an export, for those who cannot list its directories."""
+        return self.receipts_of(dataset) / "versions"
+
     def staged_tree(self, dataset: str, version: str) -> Path:
         """Return the directory in which a version's tree is put together."""
         return self.staged_trees_of(dataset) / version / "tree"

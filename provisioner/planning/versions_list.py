@@ -1,0 +1,36 @@
+"""The versions of one data set on a volume, as a document for volumes that cannot list its directories.
+
+A recipe's own version is known beforehand. Later states of its source, which satisfy it as well, are versions that only the
+volume knows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from provisioner.planning.model import Inventory
+
+_SCHEMA: Final = 1
+
+
+def versions_document(inventory: Inventory, dataset: str) -> dict[str, Any]:
+    """Return the versions of a data set, the published one first, then those that were published last."""
+    receipts = [receipt for (name, _), receipt in inventory.receipts.items() if name == dataset]
+    current = inventory.published.get(dataset)
+    receipts.sort(key=lambda receipt: (receipt.version == current, receipt.age_key), reverse=True)
+    return {
+        "schema_version": _SCHEMA,
+        "versions": [{"version": receipt.version, "recipe": receipt.asked, "pin": receipt.pin} for receipt in receipts],
+    }
+
+
+def listed_version(document: Mapping[str, Any], recipe: str) -> str | None:
+    """Return the first version in such a document that satisfies a recipe; ``None``: there is none, or it is no such document."""
+    versions = document.get("versions")
+    for each in versions if isinstance(versions, list) else ():
+        if isinstance(each, dict) and each.get("recipe") == recipe and isinstance(version := each.get("version"), str):
+            return version
+    return None
