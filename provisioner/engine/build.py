@@ -15,7 +15,7 @@ from provisioner.engine.completed_tree import CompletedTree
 from provisioner.engine.fetch import Fetcher, NeededFile
 from provisioner.engine.fetch_threads import FetchThreads
 from provisioner.engine.path_claims import PathClaims
-from provisioner.engine.pinning import check_source
+from provisioner.engine.pinning import check_manifest, check_source
 from provisioner.engine.plain_files import PlainFiles
 from provisioner.engine.reuse import Reuse
 from provisioner.engine.staged_tree import StagedTree
@@ -31,6 +31,7 @@ from provisioner.errors import (
     error_to_report,
 )
 from provisioner.planning.capacity import space_hint
+from provisioner.planning.pinning import checks_manifest
 from provisioner.units import format_pair
 from provisioner.volume.archive.names import check_names
 
@@ -156,13 +157,20 @@ class DataSetBuilder:
 
     def _build_from_peers(self, now: Callable[[], str]) -> Receipt | None:
         """Return the receipt of the version as the first peer had it that has the whole; ``None``: the sources are needed."""
-        label = self._step.recipe.label
-        for offer in self._peers.offers(self._step.recipe) if self._peers is not None else ():
+        recipe, label = self._step.recipe, self._step.recipe.label
+        if self._peers is None:
+            return None
+        if self._damage is None and recipe.pin is not None and not checks_manifest(recipe.pin, recipe.asked):
+            _LOGGER.info("%s: no peer is asked, since the pins do not name its manifest", label)
+            return None
+        for offer in self._peers.offers(recipe):
             if self._damage is not None and not self._completed.is_of_damaged(offer.manifest):
                 _LOGGER.info("%s: %s has another state of it, of which nothing is used", label, offer.where)
                 continue
             _LOGGER.info("%s: it is taken from %s", label, offer.where)
             try:
+                if self._damage is None:
+                    check_manifest(recipe, offer.manifest)
                 return self._build_from(offer, now)
             except ProvisionerError as error:
                 # Also where the volume is full: what the peer says of sizes may be false.

@@ -84,6 +84,9 @@ class CompletedTree:
         label, dataset = self._recipe.label, self._recipe.dataset
         if manifest is not None:
             complete_peer_tree(self._tree, manifest)
+            if self._recipe.pin is not None and self._damage is None:
+                # The pins prove its files, and not which artifact each of them is from.
+                manifest = manifest.without_artifacts()
         is_peers = manifest is not None
         # Of which artifacts its files are, a peer's word is not believed: no other version takes them over for one.
         content_ids = {} if is_peers else _noted_artifacts(resolved.artifacts, parts)
@@ -114,7 +117,9 @@ class CompletedTree:
             source_kind=resolved.kind,
             source_url=resolved.url,
             pin=resolved.pin,
-            verified_against=next(word for word in ("none", "peer", "listing", "catalog") if word in verified),
+            verified_against="catalog"
+            if is_peers and self._recipe.pin is not None
+            else next(word for word in ("none", "peer", "listing", "catalog") if word in verified),
             published_at=self._original_time(manifest) or now(),
             content_ids=content_ids,
             entry=dataset.facts,

@@ -23,6 +23,15 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _LONGEST_PIN: Final = 200
 
 
+def wanted_state(recipe: Recipe) -> str | None:
+    """Return the pin that what satisfies a recipe must have; empty: any; ``None``: only the very version will do."""
+    states = {source.identity.get("revision") for source in recipe.sources}
+    state = states.pop() if len(states) == 1 else None
+    if isinstance(state, str) and _COMMIT.fullmatch(state):
+        return state
+    return None if recipe.base else ""
+
+
 def check_receipt(receipt: Receipt, recipe: Recipe, sources: Sources) -> None:
     """Compare a peer's receipt with the recipe; nobody is asked.
 

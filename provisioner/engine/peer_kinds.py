@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from urllib.parse import quote
 
+from provisioner.engine.peer_checks import wanted_state
 from provisioner.errors import IntegrityError, NotFoundError, VolumeError
 from provisioner.planning.versions_list import listed_version
 from provisioner.redaction import show_url
@@ -117,9 +118,10 @@ class DirectoryPeer:
         """
         if not self._layout.private.is_dir():
             raise NotFoundError(f"{self._root} is no volume, or is not mounted")
-        dataset = recipe.dataset.id
-        later = None if recipe.base else self._reader.inventory(measured=False).satisfying(dataset, recipe.version)
-        return later or self._reader.receipt(dataset, recipe.version)
+        dataset, state, found = recipe.dataset.id, wanted_state(recipe), None
+        if state is not None:
+            found = self._reader.inventory(measured=False).satisfying(dataset, recipe.asked, state)
+        return found or self._reader.receipt(dataset, recipe.version)
 
     def manifest(self, receipt: Receipt) -> tuple[Manifest, str]:
         """Return a version's manifest, and the SHA-256 of its file.
@@ -172,10 +174,9 @@ class WebPeer:
         Raises:
             ProvisionerError: the server cannot be asked.
         """
-        dataset = recipe.dataset.id
-        listed = None
-        if not recipe.base and (versions := self._document(self._layout.versions_list(dataset))) is not None:
-            listed = listed_version(versions, recipe.version)
+        dataset, state, listed = recipe.dataset.id, wanted_state(recipe), None
+        if state is not None and (versions := self._document(self._layout.versions_list(dataset))) is not None:
+            listed = listed_version(versions, recipe.asked, state)
         for version in dict.fromkeys((listed, recipe.version)):
             if version is not None and is_version(version):
                 document = self._document(self._layout.receipt(dataset, version))

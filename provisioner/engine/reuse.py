@@ -240,8 +240,8 @@ class Reuse:
         tree = self._store.reader.tree_of(self._id, self._recipe.version)
         manifest = self._store.reader.manifest(self._id, self._recipe.version)
         is_proven = damage.receipt is None or damage.receipt.verified_against != "peer"
-        if tree is None or manifest is None or not is_proven:
-            return {}
+        if tree is None or manifest is None or not is_proven or any(e.kind == "file" and not e.artifact for e in manifest):
+            return {}  # which artifact a file is from is not known, or on a peer's word alone
         wanted = {artifact.content_id for artifact in resolved.artifacts}
         entries = _by_artifact(entry for entry in manifest if entry.artifact in wanted)
         then = damage.receipt

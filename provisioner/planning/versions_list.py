@@ -27,10 +27,16 @@ def versions_document(inventory: Inventory, dataset: str) -> dict[str, Any]:
     }
 
 
-def listed_version(document: Mapping[str, Any], recipe: str) -> str | None:
-    """Return the first version in such a document that satisfies a recipe; ``None``: there is none, or it is no such document."""
+def listed_version(document: Mapping[str, Any], recipe: str, pin: str = "") -> str | None:
+    """Return the first version in such a document that satisfies a recipe; ``None``: there is none, or it is no such document.
+
+    Args:
+        document: as it came.
+        recipe: the version of the recipe as it was asked for.
+        pin: what the source must have been; empty: anything.
+    """
     versions = document.get("versions")
     for each in versions if isinstance(versions, list) else ():
-        if isinstance(each, dict) and each.get("recipe") == recipe and isinstance(version := each.get("version"), str):
-            return version
+        if isinstance(each, dict) and each.get("recipe") == recipe and pin in {"", each.get("pin")}:
+            return version if isinstance(version := each.get("version"), str) else None
     return None

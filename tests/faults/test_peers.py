@@ -373,6 +373,32 @@ def test_a_manifest_that_flips_with_its_file(shelf: Shelf, site: Site, caplog: p
     assert len(site.hub.log.entries("*files.example.org/large.bin")) == 1
 
 
+@pytest.mark.parametrize("lies", [False, True])
+def test_pins_prove_what_a_peer_has(site: Site, caplog: pytest.LogCaptureFixture, tmp_path: Path, lies: bool) -> None:
+    """With the manifest's digest in the pins the peer needs no trust: one that flips a file and its manifest is found out."""
+    pins = str(tmp_path / "pins.yaml")
+    ready(site.peer, "catalog", "pin", "--output", pins)
+    if lies:
+        readme = site.peer.private / "store/songs" / site.peer.version("songs") / "songs/README"
+        flip(readme)
+        digest = hashlib.sha256(readme.read_bytes()).hexdigest()
+        entry = next(index for index, name in enumerate(sorted(SONGS)) if name == "songs/README")
+        rewritten(site.manifest, lambda found: found["entries"][entry].update(sha256=digest))
+    site.hub.log.clear()
+    ready(site.volume, PEERS=site.address, PINS=pins)
+    site.check()
+    assert site.proof == "catalog"
+    assert len(site.hub.log.entries("*songs.tar.gz")) == int(lies)
+    assert any("the pins name" in line for line in warnings(caplog)) == lies
+    before = site.volume.snapshot()
+    ready(site.volume, PINS=pins)
+    assert site.volume.snapshot() == before
+    (site.volume.tree("songs") / "songs/README").chmod(0o644)
+    (site.volume.tree("songs") / "songs/README").write_bytes(b"wrong\n")
+    ready(site.volume, "repair")
+    site.check()
+
+
 def flip(path: Path) -> None:
     """Change one byte of a file."""
     data = path.read_bytes()

@@ -86,6 +86,15 @@ class Manifest:
         """Sum of the sizes of all files."""
         return sum(entry.size for entry in self.entries)
 
+    def without_artifacts(self) -> Manifest:
+        """Return the same tree, without what is said of where its files are from."""
+        return Manifest(
+            tuple(
+                Entry(each.path, each.kind, each.size, each.sha256, target=each.target, executable=each.executable)
+                for each in self.entries
+            )
+        )
+
     def __len__(self) -> int:
         return len(self.entries)
 
