@@ -228,4 +228,10 @@ class Clients:
 
         cache = self._settings.hf_hub_cache if self._settings.use_hf_cache else None
         shares = VolumeLayout(self._root).shares / "bytes"
-        return LocalCopies(self._root, cache, self._cancellation.raise_if_requested, shares=shares if shares.is_dir() else None)
+        return LocalCopies(
+            self._root,
+            cache,
+            self._cancellation.raise_if_requested,
+            shares=shares if shares.is_dir() else None,
+            further=self._settings.search_dirs,
+        )

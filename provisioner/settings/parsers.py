@@ -327,6 +327,11 @@ def rewrites(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(rules.items(), key=lambda rule: -len(rule[0])))
 
 
+def directories(text: str) -> tuple[Path, ...]:
+    """Parse paths of directories, separated by ``:``, which need not exist."""
+    return tuple(dict.fromkeys(path(part) for part in map(unwrapped, text.split(":")) if part))
+
+
 def peers(text: str) -> tuple[str, ...]:
     """Parse directories and ``http`` addresses of other volumes, separated by ``;``; an address has no slash at its end."""
     found: list[str] = []

@@ -282,6 +282,15 @@ class Settings:
         may_hold_password=True,
     ).required
     """Paths of directories, and URLs without a slash at the end and without user and password, see ``logins``."""
+    search_dirs: tuple[Path, ...] = Setting(
+        "SEARCH_DIRS",
+        parsers.directories,
+        "directories, separated by `:`, whose files are used where they have the digest that is asked for, whatever they are "
+        "called: archives that were downloaded by hand, another tool's cache",
+        computed_default=_nothing,
+        separator=":",
+        expands="home",
+    ).required
     dataset_repo: str | None = Setting(
         "DATASET_REPO",
         parsers.repository,

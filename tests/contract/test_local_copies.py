@@ -49,6 +49,29 @@ def copies(root: Path, cache: Path | None = None) -> LocalCopies:
     return LocalCopies(root, cache, lambda: None)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "found"),
+    [
+        ("f.zip", 5000, True),
+        ("deep/er/f.zip", 5000, True),
+        ("f (1).zip", 200_000, True),  # as a browser calls it
+        ("0a1b2c", 200_000, True),  # as another tool's cache does
+        ("f (1).zip", 5000, False),  # too small to be told by its size
+    ],
+)
+def test_in_directories_that_the_user_names(root: Path, tmp_path: Path, name: str, size: int, found: bool) -> None:
+    """A file is found by its name, or by its size if that tells it; its digest decides, and what is wrong is passed over."""
+    content = noise("further", size)
+    path = tmp_path / "downloads" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    (tmp_path / "downloads" / "wrong").write_bytes(bytes(size))
+    digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+    wanted = Artifact("f.zip", ("https://x/f",), Size(size), digest, "none", "", "catalog")
+    copies = LocalCopies(root, None, lambda: None, further=(tmp_path / "nowhere", tmp_path / "downloads"))
+    assert copies.find(wanted) == (path if found else None)
+
+
 @pytest.mark.parametrize("place", ["f.zip", "downloads/f.zip"])
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_left_beside_the_data_sets(root: Path, place: str, algorithm: str) -> None:

@@ -213,6 +213,7 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
         "url_rewrite",
         (("https://a.example/b?c=d", "file:///mirror/b"), ("https://a.example", "http://m.local/a")),
     ),
+    ("SEARCH_DIRS", "/downloads:~/Downloads:/downloads", "search_dirs", (Path("/downloads"), HOME / "Downloads")),
     (
         "PEERS",
         "/mnt/usb; http://u:p@10.0.0.7:7860/ ;file:///mnt/a%20b;/mnt/usb",

@@ -1,4 +1,4 @@
-"""Files that are already on this machine: in the Hub client's cache, or left beside ``datasets/`` by an older tool.
+"""Files that are already on this machine: in the Hub client's cache, beside ``datasets/``, or where the user says.
 
 A file counts only after its digest was compared. Nothing that is found is changed or removed.
 """
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Final
 from provisioner.volume.staging.hashing import hash_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
 
 _LEFTOVER_DEPTH: Final = 2
+_FURTHER_DEPTH: Final = 16
+_TELLING_SIZE: Final = 64 << 10
+"""Bytes: of smaller files very many may have the same size, and each would be hashed."""
 _NOT_SEARCHED: Final = frozenset({"datasets", ".provisioner", "lost+found"})
 
 
@@ -25,7 +28,13 @@ class LocalCopies:
     """The files of this machine that may be artifacts; listed at the first question. Safe for several threads."""
 
     def __init__(
-        self, root: Path, hub_cache: Path | None, check_cancelled: Callable[[], None], *, shares: Path | None = None
+        self,
+        root: Path,
+        hub_cache: Path | None,
+        check_cancelled: Callable[[], None],
+        *,
+        shares: Path | None = None,
+        further: Sequence[Path] = (),
     ) -> None:
         """Store where to look.
 
@@ -34,7 +43,10 @@ class LocalCopies:
             hub_cache: the Hub client's cache (``HF_HUB_CACHE``); ``None``: do not use it.
             check_cancelled: called between blocks that are hashed; raises to end the work.
             shares: a directory of files that are named by the artifacts' keys, which workers have fetched; ``None``: none.
+            further: directories whose files may have any name (``SEARCH_DIRS``).
         """
+        self._further = further
+        self._found: _Found | None = None
         self._shares = shares
         self._root = root
         self._hub_cache = hub_cache
@@ -71,6 +83,36 @@ class LocalCopies:
                 leftovers.setdefault(path.name, []).append(path)
             self._leftovers = leftovers
         yield from self._leftovers.get(posixpath.basename(artifact.name), ())
+        if self._further:
+            if self._found is None:
+                self._found = _Found(self._further, self._check_cancelled)
+            yield from self._found.like(artifact)
+
+
+class _Found:
+    """The files of the directories that the user named, by name and by size; listed once."""
+
+    def __init__(self, directories: Sequence[Path], check_cancelled: Callable[[], None]) -> None:
+        self._by_name: dict[str, list[Path]] = {}
+        self._by_size: dict[int, list[Path]] = {}
+        for directory in directories:
+            for path in _files_below(directory, _FURTHER_DEPTH):
+                check_cancelled()
+                self._by_name.setdefault(path.name, []).append(path)
+                try:
+                    size = path.stat().st_size
+                except OSError:
+                    continue  # it may go at any time
+                if size >= _TELLING_SIZE:
+                    self._by_size.setdefault(size, []).append(path)
+
+    def like(self, artifact: Artifact) -> Iterator[Path]:
+        """Yield the files with an artifact's name, then those that only have its size: browsers rename what they save."""
+        named = self._by_name.get(posixpath.basename(artifact.name), ())
+        yield from named
+        for path in self._by_size.get(artifact.exact_size or -1, ()):
+            if path not in named:
+                yield path
 
 
 def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
