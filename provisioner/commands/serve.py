@@ -12,9 +12,11 @@ from provisioner.commands.result import CommandResult
 from provisioner.errors import ConfigurationError
 from provisioner.reporting.liveness import heartbeat_of
 from provisioner.reporting.observation import Observation
+from provisioner.reporting.shares import with_shares
 from provisioner.settings.defaults import DEFAULT_PORT
 from provisioner.settings.settings import ATTRIBUTES
 from provisioner.volume.store.json_file import absence_of, read_json
+from provisioner.volume.store.shares import ShareStore
 
 if TYPE_CHECKING:
     import argparse
@@ -75,7 +77,8 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _open(request: CommandRequest, port: int, acting: Acting | None) -> PageServer:
-    observe = StatusReader(request.session().layout.status).observe
+    layout = request.session().layout
+    observe = StatusReader(layout.status, ShareStore(layout.shares)).observe
     catalog = request.catalog()
     is_shared = request.settings.space_id is None and not request.options.no_share
     shared = request.session().store if is_shared else None
@@ -139,13 +142,15 @@ def _choices(request: CommandRequest) -> Choices:
 class StatusReader:
     """Reads the status file when it has changed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shares: ShareStore) -> None:
         """Read nothing yet.
 
         Args:
             path: of the status file.
+            shares: have the records of workers.
         """
         self._path = path
+        self._shares = shares
         self._seen: tuple[int, int, int] | None = None
         self._document: Mapping[str, Any] | None = None
 
@@ -155,12 +160,13 @@ class StatusReader:
         if seen is None or seen != self._seen:
             self._document = read_json(self._path)
             self._seen = seen
-        if self._document is None:
+        document = with_shares(self._document, self._shares.shown())
+        if document is None:
             return Observation(None, f"{self._path} {absence_of(self._path)}: nothing is known of a run on this volume.")
-        if self._document.get("state") != "provisioning":
-            return Observation(self._document)
-        problem = heartbeat_of(self._document, time.time()).problem
-        return Observation(self._document, f"{problem[:1].upper()}{problem[1:]}." if problem else "")
+        if document.get("state") != "provisioning":
+            return Observation(document)
+        problem = heartbeat_of(document, time.time()).problem
+        return Observation(document, f"{problem[:1].upper()}{problem[1:]}." if problem else "")
 
     def _signature(self) -> tuple[int, int, int] | None:
         """Return what changes when the file is replaced; ``None``: there is none."""

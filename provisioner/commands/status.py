@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands.result import CommandResult
 from provisioner.errors import NotFoundError, TryAgainError
 from provisioner.reporting.liveness import heartbeat_of
+from provisioner.reporting.shares import shares_text, with_shares
 from provisioner.reporting.status import SUCCESSFUL_STATES
-from provisioner.reporting.status_report import shares_text, status_text
+from provisioner.reporting.status_report import status_text
 from provisioner.volume.store.json_file import absence_of, read_json
 from provisioner.volume.store.shares import ShareStore
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import argparse
 
     from provisioner.commands.request import CommandRequest
-    from provisioner.errors import ProvisionerError
 
 DESCRIPTION: Final = "Show what the volume holds and how the last run ended, from dataset_status.json on the volume."
 
@@ -35,12 +35,8 @@ def run(request: CommandRequest) -> CommandResult:
     """
     layout = request.session().layout
     path, shares = layout.status, ShareStore(layout.shares).shown()
-    document = read_json(path)
-    error: ProvisionerError | None = None
-    if document is None and shares:
-        unpublished = TryAgainError("workers fetch their shares, and nothing is published yet", hint="See 'status' for them.")
-        error = unpublished if request.options.check else None
-        return CommandResult({"state": "provisioning", "shares": shares}, shares_text(shares), error)
+    written = read_json(path)
+    document = with_shares(written, shares)
     if document is None:
         raise NotFoundError(
             f"{path} {absence_of(path)}: nothing is known of a run on this volume",
@@ -49,11 +45,11 @@ def run(request: CommandRequest) -> CommandResult:
     state = str(document.get("state"))  # the file may hold anything
     heartbeat = heartbeat_of(document, time.time()) if state == "provisioning" else None
     shown = {**document, "heartbeat": heartbeat.as_record()} if heartbeat else document
+    error = None
     if request.options.check and state not in SUCCESSFUL_STATES:
         kind = TryAgainError if state in {"provisioning", "interrupted"} else NotFoundError
         problem = f"; {heartbeat.problem}" if heartbeat and heartbeat.problem else ""
         error = kind(f"the volume is not ready: its state is {state!r}{problem}", hint="See 'status' for what is missing.")
-    text = status_text(document, columns=request.columns, heartbeat=heartbeat)
-    if shares:
-        shown, text = {**shown, "shares": shares}, f"{text}\n\n{shares_text(shares)}"
-    return CommandResult(shown, text, error)
+    parts = [status_text(document, columns=request.columns, heartbeat=heartbeat)] if written is not None else []
+    parts += [shares_text(shares)] if shares else []
+    return CommandResult(shown, "\n\n".join(parts), error)

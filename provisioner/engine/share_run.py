@@ -145,6 +145,7 @@ class ShareRun:
         if index not in self._store.recorded(division.plan).done:
             _LOGGER.info("Share %d/%d: %s, %s", index, count, format_count(len(own), "file"), format_bytes(size))
             self._shown = (division.plan, index, size)
+            self._show(*self._shown)
             work = self._store.blobs_of(index, count, worker)
             self._fetch_own(division, own, work)
             self._store.record(
@@ -237,19 +238,13 @@ class ShareRun:
         self._progress.tick()
         if self._shown is not None and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + HEARTBEAT_SECONDS
-            plan, index, size = self._shown
-            self._store.show(
-                plan,
-                index,
-                {
-                    "share": index,
-                    "host": self._session.host,
-                    "run_id": self._session.run_id,
-                    "bytes_done": self._progress.moved_bytes,
-                    "bytes_total": size,
-                    "updated_at": now(),
-                },
-            )
+            self._show(*self._shown)
+
+    def _show(self, plan: str, index: int, size: int) -> None:
+        """Write how this worker gets on, for 'status' and the page."""
+        done = min(size, self._progress.moved_bytes)
+        who = {"host": self._session.host, "run_id": self._session.run_id}
+        self._store.show(plan, index, {**who, "bytes_done": done, "bytes_total": size, "updated_at": now()})
 
 
 def _kept(inventory: Inventory) -> int:

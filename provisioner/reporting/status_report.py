@@ -9,7 +9,7 @@ from provisioner.reporting.text_width import USUAL_COLUMNS
 from provisioner.units import format_bytes, format_share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from provisioner.reporting.liveness import Heartbeat
 
@@ -43,17 +43,6 @@ def status_text(document: Mapping[str, Any], *, columns: int = USUAL_COLUMNS, he
     if isinstance(error, dict):
         lines += ["", f"Error [{error.get('reference')}]: {error.get('message')}", f"{error.get('hint')}"]
     return "\n".join(lines)
-
-
-def shares_text(shares: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line for each worker that fetches a share, or has."""
-    return "\n".join(f"Share {one.get('share')}: {one.get('state')}{_worker(one)}" for one in shares)
-
-
-def _worker(share: Mapping[str, Any]) -> str:
-    if "host" not in share:
-        return ""
-    return f", {_size(share.get('bytes_done'))} of {_size(share.get('bytes_total'))}, {share['host']}, {share.get('updated_at')}"
 
 
 def _repositories(document: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from provisioner._version import __version__
 from provisioner.reporting.liveness import moment_of
+from provisioner.reporting.shares import share_done
 from provisioner.reporting.status import DATASET_STATES, RUN_STATES, SUCCESSFUL_STATES
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class _RunCollector(Collector):
             yield from self._of_the_run()
             datasets = document.get("datasets")
             yield from _of_the_datasets(datasets if isinstance(datasets, dict) else {})
+            yield from _of_the_shares(document.get("shares"))
         volume = document.get("volume")
         for key, text in _OF_THE_VOLUME.items():
             yield from _gauge(f"provisioner_volume_{key}", text, volume.get(key) if isinstance(volume, dict) else None)
@@ -114,6 +116,20 @@ def _of_the_datasets(datasets: Mapping[str, Any]) -> Iterator[Metric]:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 family.add_metric([dataset], value)
         yield family
+
+
+def _of_the_shares(found: object) -> Iterator[Metric]:
+    """Yield the bytes of each share, where several machines fill the volume together."""
+    shares = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if not shares:
+        return
+    done = GaugeMetricFamily("provisioner_share_done_bytes", "Bytes of a share that are here.", labels=["share"])
+    size = GaugeMetricFamily("provisioner_share_size_bytes", "Bytes of a share.", labels=["share"])
+    for one in shares:
+        done.add_metric([str(one.get("share"))], share_done(one))
+        size.add_metric([str(one.get("share"))], share_done({**one, "state": "complete"}))
+    yield done
+    yield size
 
 
 def _of_the_counters(counters: Counters) -> Iterator[Metric]:

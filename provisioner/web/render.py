@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.reporting.liveness import moment_of
+from provisioner.reporting.shares import share_done, share_line
 from provisioner.reporting.status import DATASET_STATES
 from provisioner.units import format_bytes, format_duration
 from provisioner.web.plot import throughput_plot
@@ -78,7 +79,12 @@ def render_main(observation: Observation, history: Throughput, catalog: Catalog,
     if document is None:
         sections = ["<h1>No run yet</h1>", f"<p>{text(observation.problem) or 'Nothing is known of a run on this volume.'}</p>"]
     else:
-        sections = [*_summary(document, observation.problem, now), *_throughput(document, history), *_datasets(document, catalog)]
+        sections = [
+            *_summary(document, observation.problem, now),
+            *_shares(document),
+            *_throughput(document, history),
+            *_datasets(document, catalog),
+        ]
     return f'<main id="main" data-title="{escape(_title(document or {}))}">{"".join(sections)}</main>'
 
 
@@ -144,6 +150,22 @@ def _facts(document: Mapping[str, Any], now: float) -> str:
         shown.append(f"<div><dt>Repository for logs of the app</dt><dd>{name} ({text(repository.get('state'))})</dd></div>")
     shown.append(f"<div><dt>Run</dt><dd>{text(document.get('run_id'))} on {text(document.get('host'))}</dd></div>")
     return f'<section class="facts" aria-label="Volume and run"><dl>{"".join(shown)}</dl></section>'
+
+
+def _shares(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the machines that fill the volume together, while they do."""
+    found = document.get("shares")
+    shares = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if shares:
+        yield '<section aria-labelledby="shares"><h2 id="shares">Shares</h2><ul class="cards">'
+        for share in shares:
+            state = "ready" if share.get("state") == "complete" else "fetching"
+            name = f"Share {share.get('share')}"
+            badge = f'<span class="badge">{text("Complete" if state == "ready" else LABELS[state])}</span>'
+            bar = progress_bar(name, share_done(share), share.get("bytes_total")) if state == "fetching" else ""
+            yield f'<li class="card state-{state}"><div class="head"><h3>{text(name)}</h3>{badge}</div>{bar}'
+            yield f'<p class="line">{text(share_line(share))}</p></li>'
+        yield "</ul></section>"
 
 
 def _throughput(document: Mapping[str, Any], history: Throughput) -> Iterator[str]:

@@ -162,6 +162,7 @@ def test_what_status_shows(three: Volume) -> None:
     assert document["share"]["count"] == 2
     shown = json.loads(three.ready("status", "--json").out)
     assert [(one["share"], one["state"]) for one in shown["shares"]] == [("1/2", "complete")]
+    assert (shown["state"], shown["bytes_done"]) == ("provisioning", document["share"]["bytes"])
     assert "Share 1/2: complete" in three.ready("status").out
     assert three.run("status", "--check").code == 75
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,12 @@ from provisioner.errors import ConfigurationError
 from provisioner.planning.model import Inventory, Request, Rules
 from provisioner.planning.plan import make_plan
 from provisioner.planning.shares import divide, plan_id
+from provisioner.reporting.history import Throughput
+from provisioner.reporting.observation import Observation
+from provisioner.reporting.shares import shares_text, with_shares
 from provisioner.settings.reader import read_settings
+from provisioner.web.metrics import exposition
+from provisioner.web.render import render_main
 from tests.support.program import CHECKOUT, REAL_CATALOG
 
 if TYPE_CHECKING:
@@ -101,3 +106,42 @@ def test_an_index_that_does_not_fit(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="is not a share") as caught:
         settings_of(environ)
     assert "i/n" in caught.value.hint
+
+
+FIRST: Final = {"share": "0/2", "host": "one", "updated_at": "2026-11-27T08:00:00Z"}
+SECOND: Final = {"share": "1/2", "host": "<two>", "updated_at": "2026-11-27T08:01:00Z"}
+WORKERS: Final = [
+    {**FIRST, "state": "complete", "bytes_done": 10, "bytes_total": 4000},
+    {**SECOND, "state": "fetching", "bytes_done": 1000, "bytes_total": 4000},
+]
+
+
+def test_records_of_workers_are_one_status() -> None:
+    """Before a run has published anything the workers' sums are the status; afterwards they are beside it."""
+    merged = with_shares(None, WORKERS)
+    assert merged is not None
+    assert {key: merged[key] for key in ("state", "host", "updated_at", "bytes_done", "bytes_total")} == {
+        "state": "provisioning",
+        "host": "<two>, one",
+        "updated_at": "2026-11-27T08:01:00Z",
+        "bytes_done": 5000,
+        "bytes_total": 8000,
+    }
+    assert with_shares({"state": "ready"}, WORKERS) == {"state": "ready", "shares": WORKERS}
+    assert with_shares({"state": "ready"}, []) == {"state": "ready"}
+    assert with_shares(None, []) is None
+    assert shares_text(WORKERS).splitlines()[0] == "Share 0/2: complete, 4.00 kB, one, 2026-11-27T08:00:00Z"
+
+
+def test_page_and_metrics_show_the_workers() -> None:
+    """The page has a bar for each worker that fetches, with its host as text; metrics have the bytes of each."""
+    observation = Observation(with_shares(None, WORKERS))
+    catalog = parse_catalog(REAL_CATALOG.read_text("utf-8"), "catalog.yaml")
+    page = render_main(observation, Throughput(1.0, ()), catalog, 0.0)
+    assert 'Share 1/2</h3><span class="badge">Fetching' in page
+    assert "&lt;two&gt;" in page
+    assert page.count("<progress") == 2
+    lines = exposition(observation, "")[0].decode().splitlines()
+    assert 'provisioner_share_done_bytes{share="0/2"} 4000.0' in lines
+    assert 'provisioner_share_done_bytes{share="1/2"} 1000.0' in lines
+    assert "provisioner_fetch_done_bytes 5000.0" in lines

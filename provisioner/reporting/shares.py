@@ -1,0 +1,52 @@
+"""The workers that fetch shares of one volume, merged into its status: each has a record of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from provisioner.units import format_bytes, format_share
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def with_shares(document: Mapping[str, Any] | None, shares: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return a status document with the workers' records; where no run has written one yet, their sums are the status.
+
+    Args:
+        document: what the status file says; ``None``: there is none.
+        shares: a record for each worker that has begun.
+    """
+    if not shares or document is not None:
+        return {**document, "shares": list(shares)} if shares and document is not None else document
+    return {
+        "state": "provisioning",
+        "host": ", ".join(sorted({str(one["host"]) for one in shares if "host" in one})),
+        "updated_at": max((str(one["updated_at"]) for one in shares if "updated_at" in one), default=None),
+        "bytes_done": sum(map(share_done, shares)),
+        "bytes_total": sum(_number(one.get("bytes_total")) for one in shares),
+        "datasets": {},
+        "shares": list(shares),
+    }
+
+
+def share_done(share: Mapping[str, Any]) -> int:
+    """Return the bytes of a share that are there."""
+    return _number(share.get("bytes_total" if share.get("state") == "complete" else "bytes_done"))
+
+
+def shares_text(shares: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each worker."""
+    return "\n".join(f"Share {one.get('share')}: {one.get('state')}, {share_line(one)}" for one in shares)
+
+
+def share_line(share: Mapping[str, Any]) -> str:
+    """Return how much of a share is there, where, and when that was so."""
+    done, total = share_done(share), _number(share.get("bytes_total"))
+    parts = [format_share(done, total) if done < total else format_bytes(done)]
+    parts += [str(share[key]) for key in ("host", "updated_at") if key in share]
+    return ", ".join(parts)
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
