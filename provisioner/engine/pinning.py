@@ -86,6 +86,6 @@ def check_manifest(recipe: Recipe, manifest: Manifest) -> None:
         return
     if (found := manifest.checksums_digest()) != pin.manifest:
         raise DigestMismatchError(
-            f"{recipe.label}: the manifest of what was built is {found}, and the pins name {pin.manifest}; it was not published",
+            f"{recipe.label}: its manifest is {found}, and the pins name {pin.manifest}; it was not published",
             hint="The source, or what this version of the program makes of it, is not what was pinned. Pin anew if it is right.",
         )

@@ -129,7 +129,7 @@ def test_another_commit_is_there(repo: Repo, volume: Volume, hub: HubServer, pin
     [
         ("4 gitsha1:", "5 gitsha1:", 65, "as 4 gitsha1:"),
         ("a.txt: 4", "c.txt: 4", 65, "which the pins do not name"),
-        ("manifest: sha256:", "manifest: sha256:0", 65, "the manifest of what was built is sha256:"),
+        ("manifest: sha256:", "manifest: sha256:0", 65, "songs: its manifest is sha256:"),
         ('name: "ann/songs@main"', "name: ann/others", 65, "the catalog names ann/songs@main, and"),
         ("\n  songs:", "\n  other:", 78, "songs has no pin in"),
         ("version: 1", "version: 2", 78, "version 2 of the format is not known"),
