@@ -22,6 +22,7 @@ from provisioner.remote.peers import fetch_record
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import LARGEST_RECORD, open_file
+from provisioner.volume.store.index_files import IndexFiles
 from provisioner.volume.store.inventory import StoreReader
 from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.listing import is_version
@@ -107,7 +108,9 @@ class DirectoryPeer:
         self.name = str(root)
         self._root = root
         self._layout = VolumeLayout(root)
-        self._reader = StoreReader(self._layout, PublishedNames(self._layout, "link"), measures_space=False)
+        self._reader = StoreReader(
+            self._layout, PublishedNames(self._layout, "link", IndexFiles(self._layout)), measures_space=False
+        )
         self._check_cancelled = check_cancelled
 
     def receipt(self, recipe: Recipe) -> Receipt | None:
