@@ -28,7 +28,7 @@ _provisioner() {
     case $command in
         '')
             options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --finish --list --status --version'
-            arguments='provision plan status list info catalog verify repair remove outdated gc export doctor repo init report serve healthcheck' ;;
+            arguments='provision plan status list info catalog verify repair remove outdated gc adopt export doctor repo init report serve healthcheck' ;;
         provision)
             options='-h --help --json --data-dir --cache-dir --config --catalog --phase --dataset --dry-run --finish --list --status --version'
             arguments='' ;;
@@ -62,6 +62,9 @@ _provisioner() {
         gc)
             options='-h --help --json --data-dir --cache-dir --config --catalog --dry-run --older-than'
             arguments='' ;;
+        adopt)
+            options='-h --help --json --data-dir --cache-dir --config --catalog'
+            arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;
         export)
             options='-h --help --json --data-dir --cache-dir --config --catalog --copy'
             arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;

@@ -144,6 +144,14 @@ _ALL: Final = (
         graceful=True,
     ),
     Command(
+        "adopt",
+        "'adopt ID PATH ...': build a data set from files that were downloaded or unpacked by hand",
+        (*_REMOTE, VolumeNotWritableError, VolumeError),
+        "the data set is ready",
+        graceful=True,
+        group_writable=True,
+    ),
+    Command(
         "export",
         "'export DIR [ID or REF ...]': a verified copy of published versions, from which other volumes can be filled",
         (IntegrityError, NotFoundError, *_VOLUME),

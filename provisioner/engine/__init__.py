@@ -29,6 +29,10 @@ In the order of a run:
 6. ``status_file`` and ``build_progress`` tell how the run gets on; ``app_files`` writes ``provision.env`` and
    ``ATTRIBUTION.md``; ``result`` says how the run ended, and ``run_log`` logs it.
 
-Beside a run: ``verification`` compares trees with their manifests, and ``repair`` repairs what it finds, one version at a time
-(``version_repair``, ``repair_outcome``); ``learn_digest`` fetches a file of which nobody states a digest, for a catalog entry.
+   Before the sources, ``build`` asks other volumes: ``peers`` has what they offer, each of the ``peer_kinds`` reads the records
+   of one, and ``peer_checks`` compares them with what is known without it. A peer's files are fetched and reused as artifacts.
+
+Beside a run: ``export`` puts published versions where other volumes can take them; ``verification`` compares trees with their
+manifests, and ``repair`` repairs what it finds, one version at a time (``version_repair``, ``repair_outcome``);
+``learn_digest`` fetches a file of which nobody states a digest, for a catalog entry.
 """

@@ -163,6 +163,7 @@ def test_every_command_takes_the_common_options(command: str) -> None:
     line = [
         command,
         *(["check"] if command in {"catalog", "repo"} else []),
+        *(["alpha", "path"] if command == "adopt" else []),
         *(["alpha"] if command in {"export", "info", "remove"} else []),
         "--json",
         "--data-dir",

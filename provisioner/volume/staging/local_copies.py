@@ -5,6 +5,7 @@ A file counts only after its digest was compared. Nothing that is found is chang
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
+
+_LOGGER = logging.getLogger(__name__)
 
 _LEFTOVER_DEPTH: Final = 2
 _FURTHER_DEPTH: Final = 16
@@ -65,6 +68,8 @@ class LocalCopies:
                     continue
                 if hash_file(path, artifact, self._check_cancelled)[0]:
                     return path
+                if artifact.unpack != "none":
+                    _LOGGER.warning("%s: it is not %s, whose digest is %s: not used", path, artifact.name, artifact.digest)
             except OSError:
                 continue  # a file that cannot be read is of no use
         return None
@@ -96,7 +101,7 @@ class _Found:
         self._by_name: dict[str, list[Path]] = {}
         self._by_size: dict[int, list[Path]] = {}
         for directory in directories:
-            for path in _files_below(directory, _FURTHER_DEPTH):
+            for path in (directory,) if directory.is_file() else _files_below(directory, _FURTHER_DEPTH):
                 check_cancelled()
                 self._by_name.setdefault(path.name, []).append(path)
                 try:
@@ -107,8 +112,13 @@ class _Found:
                     self._by_size.setdefault(size, []).append(path)
 
     def like(self, artifact: Artifact) -> Iterator[Path]:
-        """Yield the files with an artifact's name, then those that only have its size: browsers rename what they save."""
-        named = self._by_name.get(posixpath.basename(artifact.name), ())
+        """Yield the files with an artifact's name, then those that only have its size: browsers rename what they save.
+
+        Of files with the same name, those come first that also are in the same directories.
+        """
+        named = self._by_name.get(posixpath.basename(artifact.name), [])
+        if len(named) > 1:
+            named = sorted(named, key=lambda path: not path.as_posix().endswith(f"/{artifact.name}"))
         yield from named
         for path in self._by_size.get(artifact.exact_size or -1, ()):
             if path not in named:

@@ -1,0 +1,50 @@
+"""``adopt``: build a data set from files that somebody has downloaded or unpacked by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from provisioner.commands import provision
+from provisioner.errors import NotFoundError, UsageError
+from provisioner.settings import parsers
+
+if TYPE_CHECKING:
+    import argparse
+
+    from provisioner.commands.request import CommandRequest
+    from provisioner.commands.result import CommandResult
+
+DESCRIPTION: Final = """\
+Build a data set from files that are on this machine already: archives that were downloaded with a browser, another tool's
+cache, or a tree that an older tool unpacked. A file is used if its digest is right, whatever its name is: the catalog's or the
+listing's digest for archives and files, that of a peer's manifest (PEERS) for the files of an unpacked tree. What is not there
+is fetched; with HF_HUB_OFFLINE nothing is. The files themselves stay as they are."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's arguments."""
+    parser.add_argument("dataset_id", metavar="ID[:SPLIT]|REF", help="the data set")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and directories with files at any depth")
+    parser.set_defaults(finish=False, dry_run=False)
+
+
+def run(request: CommandRequest) -> CommandResult:
+    """Build the data set as ``provision`` does, with these files at hand.
+
+    Raises:
+        UsageError: the data set's name cannot be understood.
+        NotFoundError: one of the paths is not there.
+        ProvisionerError: the run failed.
+    """
+    paths = tuple(Path(path).expanduser().absolute() for path in request.options.paths)
+    for path in paths:
+        if not path.exists():
+            raise NotFoundError(f"{path} is not there; nothing was done", hint="Give files, or directories that have them.")
+    try:
+        datasets = parsers.datasets(request.options.dataset_id)
+    except parsers.BadTextError as error:
+        raise UsageError(error.problem, hint=error.hint) from None
+    settings = replace(request.settings, datasets=datasets, search_dirs=(*paths, *request.settings.search_dirs), shard=None)
+    return provision.run(replace(request, settings=settings))
