@@ -143,7 +143,8 @@ def exposed() -> set[str]:
     amounts = {"bytes_done": 1, "bytes_total": 1, "rate_bytes_per_second": 1, "eta_seconds": 1}
     times = dict.fromkeys(("started_at", "updated_at", "finished_at"), "2026-01-01T00:00:00Z")
     volume = {"used_bytes": 1, "free_bytes": 1, "limit_bytes": 1}
-    document = {"state": "ready", "datasets": {"a": record}, "volume": volume, **amounts, **times}
+    shares = [{"share": "0/1", **amounts}]
+    document = {"state": "ready", "datasets": {"a": record}, "volume": volume, "shares": shares, **amounts, **times}
     counters = Counters(1, {"fetching": 1.0}, {("host", "200"): 1}, {"http_503": 1})
     text = exposition(Observation(document, counters=counters), "")[0].decode()
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
