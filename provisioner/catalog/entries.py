@@ -10,7 +10,7 @@ from provisioner.catalog.size import Size
 
 if TYPE_CHECKING:
     from provisioner.catalog.model import EntryFacts
-    from provisioner.catalog.references import Reference
+    from provisioner.catalog.written_reference import Reference
     from provisioner.errors import ProvisionerError
 
 PRIORITY: Final = 3

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.catalog.references import Reference
     from provisioner.catalog.size import Size
     from provisioner.catalog.source import Source
+    from provisioner.catalog.written_reference import Reference
     from provisioner.errors import ProvisionerError
 
 Commercial = Literal["allowed", "forbidden", "mixed", "verify"]

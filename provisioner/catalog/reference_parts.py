@@ -9,7 +9,7 @@ from provisioner.catalog.references import parse_reference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from provisioner.catalog.references import Reference
+    from provisioner.catalog.written_reference import Reference
 
 
 def joined_parts(asked: Mapping[str, Reference], endpoint: str) -> dict[str, Reference]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.catalog.pins import Pins
-    from provisioner.catalog.references import Reference
+    from provisioner.catalog.written_reference import Reference
     from provisioner.engine.clients import Clients
     from provisioner.engine.volume_session import VolumeSession
     from provisioner.errors import ProvisionerError

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
-    from provisioner.catalog.references import Reference
     from provisioner.catalog.source import Source
+    from provisioner.catalog.written_reference import Reference
     from provisioner.engine.clients import Clients
     from provisioner.engine.verification import Checked
     from provisioner.engine.volume_session import VolumeSession

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from provisioner.catalog.model import Catalog, DataSet
-    from provisioner.catalog.references import Reference
+    from provisioner.catalog.written_reference import Reference
     from provisioner.errors import ProvisionerError
     from provisioner.planning.model import Inventory, Receipt
 

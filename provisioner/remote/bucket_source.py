@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from provisioner.catalog.bucket_source import BucketSource
-    from provisioner.catalog.references import Reference
+    from provisioner.catalog.written_reference import Reference
     from provisioner.planning.model import Receipt
     from provisioner.remote.hub.client import HubClient
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.card_parts import CardPart
     from provisioner.catalog.hub_source import HubSource, RepoType
-    from provisioner.catalog.references import Reference
+    from provisioner.catalog.written_reference import Reference
     from provisioner.planning.model import Receipt
     from provisioner.remote.hub.client import HubClient, RepositoryInfo
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from provisioner.catalog.model import EntryFacts
-    from provisioner.catalog.references import Reference
     from provisioner.catalog.source import Source
+    from provisioner.catalog.written_reference import Reference
     from provisioner.planning.model import Receipt
     from provisioner.planning.upstream import News
     from provisioner.remote.http.client import HttpClient

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.file_state import Change
-    from provisioner.catalog.references import Reference
     from provisioner.catalog.url_source import UrlSource
+    from provisioner.catalog.written_reference import Reference
     from provisioner.errors import ProvisionerError
     from provisioner.planning.model import Receipt
     from provisioner.remote.http.client import HttpClient

@@ -1,0 +1,92 @@
+"""What all forms of references have in common: what they are parsed into, their options, and how their mistakes are said."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import unquote
+
+from provisioner.catalog.digest import DIGEST_LENGTHS
+from provisioner.catalog.document import Value, nearest, quoted
+from provisioner.catalog.reference_hints import meant_option
+from provisioner.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from provisioner.catalog.source import Source
+
+NAME_PATTERN: Final = r"(?!.*\.\.)(?!.*\.(?:/|$))[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}){0,2}"
+"""Where a reference may be published below ``datasets/``."""
+HUB_OPTIONS: Final = ("exclude", "include", "name")
+FILE_OPTIONS: Final = (*DIGEST_LENGTHS, "into", "name", "unpack")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What one line names, as a source of a catalog entry."""
+
+    text: str
+    """The reference in its usual form, without secrets: what people see. The same text means the same recipe."""
+    key: str
+    """What it names, whatever the revision, the files of a repository and the digest are."""
+    names: tuple[str, ...]
+    """Where it may be published below ``datasets/``, the preferred place first."""
+    source: Source
+    homepage: str
+    """Where a person looks at it; empty: on the Hub, whose address is not known here."""
+    is_model: bool = False
+    is_proven: bool = False
+    """Its bytes are known by a digest."""
+    parts: tuple[str, ...] = ()
+    """Names of the parts of a repository; empty: all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReference(Value):
+    """A reference, or a value in it: its mistakes name the reference in place of a line of a file."""
+
+    def of(self, data: object) -> WrittenReference:
+        """Return another value of the same reference."""
+        return WrittenReference(data, self.file, 0, "")
+
+    def fail(self, problem: str, hint: str = "") -> NoReturn:
+        """Raise an error about this reference.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(f"{self.file}: {problem}", hint=hint)
+
+
+def options_of(part: WrittenReference, fragment: str, known: Sequence[str]) -> dict[str, list[str]]:
+    """Return the options behind ``#``, each with its values."""
+    found: dict[str, list[str]] = {}
+    for item in filter(None, fragment.split("&")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            part.fail(f"{quoted(item)} behind the '#' is no option", meant_option(item, known))
+        if key in {*HUB_OPTIONS, *FILE_OPTIONS} - {*known}:
+            what = "files; of a repository the Hub's listing says it" if key in FILE_OPTIONS else "repositories, not for one file"
+            part.fail(f"the option {key!r} is for {what}", f"Options here: {', '.join(known)}.")
+        if key not in known:
+            part.fail(f"there is no option {quoted(key)}", nearest(key, known))
+        if key in found and key not in {"include", "exclude"}:
+            part.fail(f"the option {key!r} stands there twice", "Keep one of them.")
+        text = unquote(value)
+        if not text.isprintable():
+            part.fail(f"the option {key!r} has a character that cannot be printed", "Write plain text.")
+        found.setdefault(key, []).append(text)
+    return found
+
+
+def stated_name(part: WrittenReference, options: Mapping[str, Sequence[str]]) -> str:
+    """Return the name that the user gives; empty: none."""
+    name = options["name"][0] if "name" in options else ""
+    if "name" in options and not re.fullmatch(NAME_PATTERN, name):
+        part.fail(
+            f"{quoted(name)} cannot be the name of a directory below datasets/",
+            "Use letters, digits, '.', '_' and '-', and '/' between two parts, such as name=speech or name=acme/speech.",
+        )
+    return name
