@@ -34,7 +34,7 @@ CASES: Final = [
     ("provisioner --data-dir plan sta", "status"),
     ("provisioner status --che", "--check"),
     ("provisioner --json verify --de", "--deep"),
-    ("provisioner catalog ", "check add"),
+    ("provisioner catalog ", "check add pin"),
     ("provisioner catalog check --on", "--online"),
     ("provisioner verify ", IDS),
     ("provisioner remove ljspeech fma_l", "fma_large"),
