@@ -25,6 +25,7 @@ from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.shared_volume import SharedVolume
 from provisioner.errors import InterruptedBySignal, VolumeError
 from provisioner.planning.model import Receipt
+from provisioner.planning.recipe import Recipe
 from provisioner.remote.hub.listing import checked_listing
 from provisioner.remote.resolved import Resolved
 from provisioner.volume.fs.atomic import temporary_name
@@ -134,9 +135,10 @@ def _builder(
     """Return an empty volume, and what builds the data set of one source there."""
     root.mkdir()
     shop = make(root)
-    recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=FIRST, label="alpha", layout="raw")
     terms = SimpleNamespace(spdx="CC-BY-4.0")
-    recipe.dataset = SimpleNamespace(id="alpha", layout="raw", unpacked_size=None, license=terms, facts=None)
+    dataset: Any = SimpleNamespace(id="alpha", label="alpha", layout="raw", unpacked_size=None, license=terms, facts=None)
+    sources_of_it: Any = ("one",)
+    recipe = Recipe(dataset, "raw", (), sources_of_it, FIRST)
     step: Any = SimpleNamespace(recipe=recipe, id="alpha", retention="one_by_one", available_bytes=None, download=None)
     sources: Any = SimpleNamespace(resolve=resolve)
     fetches: Any = SimpleNamespace(requests_at_once=lambda: 2, small_files_at_once=lambda: 2, **transfers)

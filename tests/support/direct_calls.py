@@ -12,6 +12,7 @@ from provisioner.commands.request import CommandRequest
 from provisioner.engine.installation import load_settings
 from provisioner.redaction import Redactor
 from provisioner.reporting.logs import ConsoleHandler
+from tests.support.in_process import release_hub
 
 if TYPE_CHECKING:
     from provisioner.commands.result import CommandResult
@@ -32,7 +33,10 @@ def call(volume: Volume, *arguments: str, **changes: str | None) -> CommandResul
         ConsoleHandler(sys.stderr),
         show=lambda _line: None,
     )
-    return COMMANDS[options.command].load().run(request)
+    try:
+        return COMMANDS[options.command].load().run(request)
+    finally:
+        release_hub()
 
 
 def ready(volume: Volume, *arguments: str, **changes: str | None) -> CommandResult:

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from provisioner.cli import main as cli
+from provisioner.remote.hub.library import HubLibrary
 from tests.support.program import Outcome
 
 if TYPE_CHECKING:
     from tests.support.volume import Volume
+
+
+def release_hub() -> None:
+    """Give the Hub's library its own client back: a process of its own would have ended, with what it changed."""
+    if HubLibrary._active is not None:
+        HubLibrary._active.close()
 
 
 def run(volume: Volume, *arguments: str, **changes: str | None) -> Outcome:
@@ -29,6 +36,8 @@ def run(volume: Volume, *arguments: str, **changes: str | None) -> Outcome:
         ):
             code = cli.main(list(arguments), volume.environ(**changes))
     finally:
+        if HubLibrary._active is not None:
+            HubLibrary._active.close()
         root.handlers[:] = handlers
         root.setLevel(level)
     return Outcome(code, out.getvalue(), err.getvalue())
