@@ -81,7 +81,7 @@ class Indexes:
         return {
             dataset: self._store.layout.index(dataset).relative_to(root).as_posix()
             for dataset in self._wanted(inventory)
-            if self._files.record(dataset) is not None and self._files.is_there(dataset)
+            if self._files.was_made(dataset) and self._files.is_there(dataset)
         }
 
     def _wanted(self, inventory: Inventory) -> dict[str, Receipt]:

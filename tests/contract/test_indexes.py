@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,8 +24,6 @@ from tests.support.program import CHECKOUT
 from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.shelf import Shelf
     from tests.support.volume import Volume
 
@@ -79,6 +78,38 @@ def test_what_is_not_ours_is_left_alone(mini_volume: Volume) -> None:
     assert mine.read_text("utf-8") == "mine"
     mini_volume.ready("remove", "ljspeech")
     assert mine.exists()
+
+
+@pytest.mark.parametrize("above", ["index", "index/owner"])
+def test_a_link_above_an_index_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture, above: str) -> None:
+    """Where somebody has put a link to another directory, what is there stays when the index is removed."""
+    layout = VolumeLayout(tmp_path / "volume")
+    indexes = IndexFiles(layout)
+    indexes.write_record("owner/name", {"version": "0" * 16, "reader": "ljspeech"})
+    elsewhere = tmp_path / "elsewhere"
+    mine = elsewhere / Path("index/owner/name").relative_to(above) / "README.md"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine", "utf-8")
+    (layout.root / above).parent.mkdir(exist_ok=True)
+    (layout.root / above).symlink_to(elsewhere)
+    indexes.remove("owner/name")
+    assert mine.read_text("utf-8") == "mine"
+    assert indexes.record("owner/name") is None
+    assert f"{layout.root / above} is a link" in caplog.text
+
+
+@pytest.mark.parametrize("record", [{"reader": None}, {"reader": "ljspeech", "problem": "no text"}], ids=["none", "failed"])
+def test_what_was_put_where_no_index_was_made_is_left_alone(tmp_path: Path, record: dict[str, Any]) -> None:
+    """A record that says why there is no index is no reason to remove what somebody has put at its path since."""
+    layout = VolumeLayout(tmp_path)
+    indexes = IndexFiles(layout)
+    indexes.write_record("songs", {"version": "0" * 16, **record})
+    mine = layout.index("songs") / "README.md"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine", "utf-8")
+    assert indexes.is_foreign("songs", "made by the provisioner")
+    indexes.remove("songs")
+    assert mine.read_text("utf-8") == "mine"
 
 
 LOADER = """

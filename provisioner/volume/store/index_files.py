@@ -8,6 +8,7 @@ anything: receipts do not know of indexes.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from provisioner.volume.store.layout import VolumeLayout
 
+_LOGGER = logging.getLogger(__name__)
 _CARD: Final = "README.md"
 
 
@@ -50,6 +52,11 @@ class IndexFiles:
         """Return what an index was made from; ``None``: there is no record, or it is damaged."""
         return read_json(self._layout.index_record(dataset))
 
+    def was_made(self, dataset: str) -> bool:
+        """Return whether an index was put at its path by this program; a record may also say why there is none."""
+        record = self.record(dataset)
+        return record is not None and record.get("reader") is not None and not record.get("problem")
+
     def is_there(self, dataset: str) -> bool:
         """Return whether a data set has an index."""
         return (self._layout.index(dataset) / _CARD).is_file()
@@ -57,7 +64,7 @@ class IndexFiles:
     def is_foreign(self, dataset: str, mark: str) -> bool:
         """Return whether something else has the name of an index: it is neither recorded nor has a card with ``mark``."""
         path = self._layout.index(dataset)
-        if not os.path.lexists(path) or self.record(dataset) is not None:
+        if not os.path.lexists(path) or self.was_made(dataset):
             return False
         try:
             return mark.encode() not in read_file(path / _CARD)
@@ -107,12 +114,12 @@ class IndexFiles:
         write_json(self._layout.index_record(dataset), record)
 
     def remove(self, dataset: str) -> None:
-        """Remove an index and its record; nothing happens if there is no record.
+        """Remove an index and its record; only what the record says was made is removed.
 
         Raises:
             VolumeError: the volume failed.
         """
-        if self.record(dataset) is not None:
+        if self.was_made(dataset):
             self.remove_index(dataset)
         with disk_errors(f"removing the index of {dataset}"):
             if is_directory(self._layout.index_records):
@@ -135,12 +142,16 @@ class IndexFiles:
             VolumeError: the volume failed.
         """
         place = self._layout.index(dataset)
+        parents = [self._layout.root / parent for parent in place.relative_to(self._layout.root).parents[:-1]]
+        if (link := next((parent for parent in parents if parent.is_symlink()), None)) is not None:
+            _LOGGER.warning("%s is a link, and what it leads to is not the provisioner's: nothing was removed there", link)
+            return
         if not os.path.lexists(place):
             return
         with disk_errors(f"removing the index of {dataset}"):
             discarded = self._layout.incoming_index()
             os.rename(place, discarded)
         remove_leftover(discarded)
-        for parent in place.relative_to(self._layout.root).parents[:-1]:
+        for parent in parents:
             with contextlib.suppress(OSError):
-                (self._layout.root / parent).rmdir()  # only if it is empty
+                parent.rmdir()  # only if it is empty
