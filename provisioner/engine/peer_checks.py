@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.artifact import Artifact  # noqa: TC001 - for the reader
 from provisioner.errors import ConfigurationError, IntegrityError
-from provisioner.volume.store.entry import find_entry
+from provisioner.volume.store.entry import find_entry, has_entry_below
 from provisioner.volume.tree.links import TreeLink, check_links
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _LONGEST_PIN: Final = 200
+_LONGEST_PATH: Final = 4095
+"""Characters of a path, or of a link's target: no program can open a longer one by its name."""
 
 
 def wanted_state(recipe: Recipe) -> str | None:
@@ -72,29 +75,17 @@ def check_manifest(manifest: Manifest, receipt: Receipt, recipe: Recipe) -> None
     if not manifest.files or (manifest.files, manifest.bytes) != (receipt.files, receipt.size):
         raise IntegrityError("its manifest has another number of files or bytes than its receipt")
     entries = manifest.entries
-    above = ""
-    for entry in entries:
-        directory = entry.path.rpartition("/")[0]
-        if directory == above:
-            continue  # most entries follow one of the same directory
-        above = directory
-        for path in _ancestors(directory):
-            index = find_entry(entries, path)
-            if index >= 0:
-                raise IntegrityError(
-                    f"its manifest has {entry.path!r:.200} below {path!r:.200}, which is a {entries[index].kind}"
-                )
+    for entry, following in itertools.zip_longest(entries, entries[1:]):
+        if max(len(entry.path), len(entry.target)) > _LONGEST_PATH:
+            raise IntegrityError(f"its manifest has a path of more than {_LONGEST_PATH:,} characters, {entry.path!r:.200}")
+        # All names between a name and those below it begin with it.
+        if following is not None and following.path.startswith(entry.path) and has_entry_below(entries, entry.path):
+            raise IntegrityError(f"its manifest has something below {entry.path!r:.200}, which is a {entry.kind}")
     check_links({entry.path: TreeLink(entry.target, "its manifest") for entry in entries if entry.kind == "link"})
     for artifact in _stated_files(receipt, recipe):
         index = find_entry(entries, artifact.path)
         if index < 0 or artifact.digest is None or entries[index].sha256 != artifact.digest.hex:
             raise IntegrityError(f"its manifest does not have {artifact.path!r:.200} with the digest that the catalog states")
-
-
-def _ancestors(directory: str) -> Iterator[str]:
-    while directory:
-        yield directory
-        directory = directory.rpartition("/")[0]
 
 
 def _stated_files(receipt: Receipt, recipe: Recipe) -> Iterator[Artifact]:
