@@ -55,6 +55,8 @@ class Sharing:
         # A name need not be UTF-8, and what Starlette has decoded is.
         raw = unquote_to_bytes(request.scope.get("raw_path") or request.scope["path"].encode())
         path = from_native(os.fsdecode(raw.partition(b"?")[0]))
+        if "\0" in path:
+            return PlainTextResponse(_NOT_FOUND, HTTPStatus.NOT_FOUND)
         versions = await asyncio.to_thread(self._versions, path.strip("/").split("/"))
         if versions is not None:
             return JSONResponse(versions)
@@ -86,7 +88,7 @@ class Sharing:
         """Return the directory that a path is in and the name in it; ``None``: it is nothing that is shared."""
         layout = self._layout
         match parts:
-            case [top, "receipts", directory, "current"] if top == layout.private.name:
+            case [top, "receipts", directory, "current"] if top == layout.private.name and _is_plain(directory):
                 return layout.receipts_of(dataset_of(directory)), "current"
             case [top, "receipts" | "manifests" as kind, directory, name] if top == layout.private.name:
                 version, _, ending = name.partition(".")
@@ -101,8 +103,7 @@ class Sharing:
     def _has(self, directory: str, version: str) -> bool:
         """Return whether a version has a receipt; other names are refused before they become part of a path."""
         dataset = dataset_of(directory)
-        is_plain = directory not in {"", ".", ".."} and directory_name(dataset) == directory and "\0" not in directory
-        if not is_plain or not is_version(version):
+        if not _is_plain(directory) or not is_version(version):
             return False
         try:
             facts = self._layout.receipt(dataset, version).stat()
@@ -119,12 +120,17 @@ class Sharing:
         """Return where a file of a data set is that is published as a directory."""
         for count in (1, 2):
             dataset = "/".join(parts[:count])
-            if len(parts) <= count or {"", ".", ".."} & set(parts) or "\0" in dataset:
+            if len(parts) <= count or {"", ".", ".."} & set(parts):
                 return None
             name = self._published.look(dataset)
             if name.form == "dir" and name.version and self._has(directory_name(dataset), name.version):
                 return self._layout.published(dataset), "/".join(parts[count:])
         return None
+
+
+def _is_plain(directory: str) -> bool:
+    """Return whether a text may be the name of a data set's private directories."""
+    return directory not in {"", ".", ".."} and directory_name(dataset_of(directory)) == directory
 
 
 def _file_response(request: Request, handle: int) -> Response:

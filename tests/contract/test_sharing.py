@@ -79,6 +79,7 @@ def test_what_is_not_sent(filled: Volume, client: TestClient, tmp_path: Path) ->
     (filled.private / "staging" / "staged").write_bytes(b"staged")
     (filled.private / "store/songs" / ("0" * 16)).mkdir()
     (filled.private / "store/songs" / ("0" * 16) / "partial").write_bytes(b"partial")
+    (filled.private / "current").write_bytes(b"of no data set")
     store = f".provisioner/store/songs/{version}"
     for path in (
         ".provisioner/lock",
@@ -104,6 +105,8 @@ def test_what_is_not_sent(filled: Volume, client: TestClient, tmp_path: Path) ->
         f".provisioner/store/%2e%2e/songs/{version}/songs/README",
         f".provisioner/receipts/songs/../songs/{version}.json",
         ".provisioner/receipts/../lock/current",
+        ".provisioner/receipts/%2e%2e/current",
+        ".provisioner/receipts/a%00b/current",
         "datasets/../dataset_status.json",
         "datasets/%2e%2e/x/y",
     ):
