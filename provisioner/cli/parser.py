@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -36,6 +37,8 @@ _EPILOG: Final = """\
 no command begins the app's command line: the volume is filled, then this process becomes the app.
 
 """
+_HANGING: Final = re.compile(r" +(?:\S+  +)?")
+"""How far the second line of an indented one is indented: below the text, if a word stands before it as in a table."""
 _SETTINGS_HEADING: Final = """
 
 Settings (environment variables, each also as PROVISIONER_NAME; the command line comes first, then the environment, the
@@ -64,11 +67,32 @@ class AnsweredError(SystemExit):
         self.text = text
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Breaks descriptions to the width of the terminal, and keeps their paragraphs and tables."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:  # noqa: ARG002 - nothing here is in a group
+        import textwrap  # noqa: PLC0415 - for '--help' alone
+
+        lines: list[str] = []
+        for line in text.splitlines():
+            if lines and line and lines[-1] and not line.startswith(" ") and not lines[-1].startswith(" "):
+                lines[-1] += f" {line}"
+            else:
+                lines.append(line)
+        broken = []
+        for line in lines:
+            found = _HANGING.match(line)
+            hanging = " " * (found.end() if found else 0)
+            wrapped = textwrap.wrap(line, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
+            broken += wrapped or [""]
+        return "\n".join(broken)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises :class:`UsageError` instead of ending the process."""
 
     def __init__(self, prog: str, explain: Callable[[], tuple[str, str]], usage: str | None = None) -> None:
-        super().__init__(prog, usage, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+        super().__init__(prog, usage, formatter_class=_Formatter, allow_abbrev=False)
         self._explain = explain
         """Returns the texts before and after the options; called for ``--help`` alone."""
 

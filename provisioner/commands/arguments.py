@@ -32,7 +32,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 def add_ids(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments that name data sets on the volume."""
     words = "these data sets, by id or reference; by default all that are on the volume"
-    parser.add_argument("ids", nargs="*", metavar="ID|REF", help=words)
+    parser.add_argument("ids", nargs="*", default=[], metavar="ID|REF", help=words)
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:

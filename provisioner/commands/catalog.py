@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 DESCRIPTION: Final = f"""\
 'catalog check': {catalog_check.DESCRIPTION[:1].lower()}{catalog_check.DESCRIPTION[1:]}
+
 'catalog add REF ...': ask the sources of references what they hold, and write complete entries for them: on standard output,
 or into a catalog's file. Of a file without a digest the bytes are fetched once to learn it; they stay in staging on the
 volume, where the next 'provision' finds them.
+
 'catalog pin [ID or REF ...]': write down what every source resolves to (commits, sizes, digests) and, of what is published,
 the digest of its manifest, for PINS: on standard output, or into a file. What is published is pinned as it is."""
 
@@ -24,7 +26,9 @@ the digest of its manifest, for PINS: on standard output, or into a file. What i
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options and arguments."""
     parser.add_argument("action", choices=["check", "add", "pin"], help="what to do with the catalog")
-    parser.add_argument("references", nargs="*", metavar="REF", help="add: entries for these; pin: only these data sets")
+    parser.add_argument(
+        "references", nargs="*", default=[], metavar="REF", help="add: entries for these; pin: only these data sets"
+    )
     parser.add_argument("--online", action="store_true", help="check: ask every source for size, digest, ETag and ranges")
     parser.add_argument("--id", metavar="ID", help="add: the id of the entry; by default made of the reference's name")
     parser.add_argument("--output", metavar="FILE", help="pin: write the pins to this file, which is replaced")

@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action", choices=["create", "list", "check"], help="create what is missing; list what exists; check without a change"
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="NAME or OWNER/NAME; by default what 'provision' would create")
+    words = "NAME or OWNER/NAME; by default what 'provision' would create"
+    parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=words)
     parser.add_argument("--org", metavar="ORG", help="the organization that owns a plain NAME (DATASET_REPO_ORG)")
     visibility = parser.add_mutually_exclusive_group()
     visibility.add_argument("--private", action="store_const", const=True, dest="private", help="make a new repository private")

@@ -222,7 +222,7 @@ class Settings:
         "INDEX",
         parsers.one_of(get_args(IndexMode)),
         "`auto`: build an index of examples in `index/ID` for each data set whose files have a known form, see "
-        "[training](training.md); `off`: build none, and remove those that are there",
+        "docs/training.md; `off`: build none, and remove those that are there",
         default="auto",
     ).required
     hf_hub_offline: bool = Setting(

@@ -117,6 +117,12 @@ def test_the_nearest_option(line: str, option: str) -> None:
     assert caught.value.hint.startswith(f"Did you mean '{option}'?")
 
 
+def test_what_is_required() -> None:
+    """A missing argument is named, without those that may be left out."""
+    with pytest.raises(UsageError, match=r"required: DIR$"):
+        parse_options(take_apart(["export"]))
+
+
 @pytest.mark.parametrize("line", ["plan nsynth:test", "provision hf://a/b", "provision --phase minimal nsynth"])
 def test_a_data_set_without_its_option(line: str) -> None:
     """A word where none is wanted is probably a data set: the hint writes it as one."""
@@ -178,13 +184,15 @@ def test_every_command_takes_the_common_options(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["", *sorted(COMMANDS)])
-def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The help of every command has its options and exit codes, and exits with 0."""
+def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The help of every command has its options and exit codes, fits a usual terminal, and exits with 0."""
+    monkeypatch.setenv("COLUMNS", "80")
     assert main([*command.split(), "--help"], {}) == 0
     out = capsys.readouterr().out
     assert "--json" in out
     assert "--data-dir" in out
     assert re.search(r"^ +64  wrong command line$", out, re.MULTILINE)
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
