@@ -20,18 +20,19 @@ or into a catalog's file. Of a file without a digest the bytes are fetched once 
 volume, where the next 'provision' finds them.
 
 'catalog pin [ID or REF ...]': write down what every source resolves to (commits, sizes, digests) and, of what is published,
-the digest of its manifest, for PINS: on standard output, or into a file. What is published is pinned as it is."""
+the digest of its manifest, for PINS: on standard output, or into a file. What is published is pinned as it is.
+A file that is there is replaced; if data sets are named, it keeps what it says of all others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options and arguments."""
     parser.add_argument("action", choices=["check", "add", "pin"], help="what to do with the catalog")
     parser.add_argument(
-        "references", nargs="*", default=[], metavar="REF", help="add: entries for these; pin: only these data sets"
+        "references", nargs="*", default=[], metavar="ID|REF", help="add: entries for these references; pin: these data sets"
     )
     parser.add_argument("--online", action="store_true", help="check: ask every source for size, digest, ETag and ranges")
     parser.add_argument("--id", metavar="ID", help="add: the id of the entry; by default made of the reference's name")
-    parser.add_argument("--output", metavar="FILE", help="pin: write the pins to this file, which is replaced")
+    parser.add_argument("--output", metavar="FILE", help="pin: write the pins to this file")
     parser.add_argument("--to", metavar="FILE", help="add: write into this catalog, which is made if it is not there")
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.document import nearest
 from provisioner.catalog.pins import DataSetPin, pins_text, source_pin
+from provisioner.catalog.references import is_reference
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
-from provisioner.engine.references import ids_of
+from provisioner.engine.pinning import load_pins
+from provisioner.engine.references import References, ids_of
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, ProvisionerError, error_to_report
 from provisioner.planning.pinning import pinned_name
@@ -36,13 +39,18 @@ def run(request: CommandRequest) -> CommandResult:
     """Ask the sources, and write the file.
 
     Raises:
-        ConfigurationError: a data set is not in the catalog.
+        ConfigurationError: a data set is not in the catalog, or a reference or the file is not well formed.
         ProvisionerError: no source of a data set can be asked, or the file cannot be written.
     """
     session = request.session()
     inventory = session.store.reader.inventory(measured=False)
-    catalog = request.described_catalog(inventory)
-    ids = _ids(ids_of(request.options.references, session), catalog)
+    names, file = request.options.references, request.options.output
+    # A reference that is named need neither be on the volume nor be asked for elsewhere.
+    asked = tuple((name, None) for name in names if is_reference(name)) or request.settings.datasets
+    catalog = References(replace(request.settings, datasets=asked), request.catalog()).catalog(inventory)
+    ids = _ids(ids_of(names, session), catalog)
+    # With names, the file keeps what it says of all others.
+    kept = load_pins(Path(file)).datasets if names and file and Path(file).exists() else {}
     clients = Clients(request.settings, session.layout.root, request.cancellation)
     pinning = _Pinning(request, inventory, session.store, clients)
 
@@ -54,13 +62,15 @@ def run(request: CommandRequest) -> CommandResult:
             pins = supervise(work, request.cancellation, lambda: None)
     finally:
         clients.close()
-    text, file = pins_text(pins), request.options.output
+    text = pins_text({**kept, **pins})
     document: dict[str, Any] = {"file": file, "pins": text, "datasets": sorted(pins)}
     if not file:
         return CommandResult(document, text.rstrip("\n"))
     write_atomic(Path(file), text.encode())
+    others = len(kept.keys() - pins.keys())
+    also = f", {others:,} as before" if others else ""
     return CommandResult(
-        document, f"{file}: {format_count(len(pins), 'data set')} pinned; with PINS={file} nothing else is accepted"
+        document, f"{file}: {format_count(len(pins), 'data set')} pinned{also}\nWith PINS={file} nothing else is accepted."
     )
 
 

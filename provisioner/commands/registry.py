@@ -105,7 +105,7 @@ _ALL: Final = (
     ),
     Command(
         "catalog",
-        "'catalog check [--online]': is it well formed, do its sources exist; 'catalog add REF ...'; 'catalog pin [ID ...]'",
+        "'catalog check [--online]': is it well formed, do its sources exist; 'catalog add REF ...'; 'catalog pin ...'",
         (*_REMOTE, VolumeNotWritableError, VolumeError),
         "the catalog is well formed; with --online: every source is as it says; add, pin: it was written",
         graceful=True,

@@ -224,6 +224,25 @@ def test_a_reference(repo: Repo, volume: Volume, pins: str) -> None:
     assert run(volume, PINS=pins, DATASETS="drums").code == 78
 
 
+def test_pinning_one_more(repo: Repo, volume: Volume, pins: str) -> None:
+    """What a message says pins the data set that had no pin, a reference too, and no other pin is lost."""
+    ready(volume, "catalog", "pin", "songs", "--output", pins)
+    first = read(pins)["songs"]
+    for name in ("drums", "hf://datasets/ann/songs"):
+        outcome = run(volume, PINS=pins, DATASETS=name)
+        assert outcome.code == 78
+        assert f"catalog pin {name} --output {pins}" in outcome.err
+        ready(volume, "catalog", "pin", name, "--output", pins)
+        ready(volume, PINS=pins, DATASETS=name)
+    assert set(read(pins)) == {"drums", "songs", "hf://datasets/ann/songs"}
+    assert read(pins)["songs"] == first
+    repo.commit({"a.txt": b"other\n"})
+    ready(volume, "catalog", "pin", "songs", "--output", pins)
+    assert read(pins)["songs"] != first
+    ready(volume, "catalog", "pin", "--output", pins)
+    assert set(read(pins)) == {"drums", "songs", "hf://datasets/ann/songs"}  # all of the catalog, and what is on the volume
+
+
 def test_names_that_yaml_could_misread(shelf: Shelf, volume: Volume, pins: str) -> None:
     """Whatever files are called, they are the same when the pins are read."""
     names = ["yes", "1e3", "ab: c", "#x", "'", '"', "- x", "{a}", "ä/ö.txt", " x ", "0x1f", "~", "2026-01-01"]
