@@ -192,6 +192,14 @@ class RemoteUnavailableError(TryAgainError):
     reference = "remote-unavailable"
 
 
+class OfflineError(RemoteUnavailableError):
+    """The remote was not asked, since ``HF_HUB_OFFLINE`` is set."""
+
+    def __init__(self, what: str) -> None:
+        hint = "Unset HF_HUB_OFFLINE, or name a directory that has the data in PEERS or SEARCH_DIRS."
+        super().__init__(f"{what}: not asked, since HF_HUB_OFFLINE is set", hint=hint)
+
+
 class UpstreamChangedError(RemoteUnavailableError):
     """A file was changed upstream while it was fetched, several times."""
 

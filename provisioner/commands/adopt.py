@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.commands import provision
 from provisioner.errors import NotFoundError, UsageError
 from provisioner.settings import parsers
+from provisioner.settings.setting import COMMAND_LINE
 
 if TYPE_CHECKING:
     import argparse
@@ -46,5 +47,11 @@ def run(request: CommandRequest) -> CommandResult:
         datasets = parsers.datasets(request.options.dataset_id)
     except parsers.BadTextError as error:
         raise UsageError(error.problem, hint=error.hint) from None
-    settings = replace(request.settings, datasets=datasets, search_dirs=(*paths, *request.settings.search_dirs), shard=None)
+    settings = replace(
+        request.settings,
+        datasets=datasets,
+        search_dirs=(*paths, *request.settings.search_dirs),
+        shard=None,
+        origins={**request.settings.origins, "DATASETS": COMMAND_LINE},
+    )
     return provision.run(replace(request, settings=settings))

@@ -130,7 +130,7 @@ def _superseded(store: Store, catalog: Catalog, before: float) -> list[Item]:
             if version == current or (has_receipt and dataset not in catalog.datasets):
                 continue
             if has_receipt and replaced_at.get(version, 0.0) > before:
-                _LOGGER.info("%s %s was replaced a short time ago: it stays, see GC_GRACE and --older-than", dataset, version)
+                _LOGGER.info("%s %s stays: it was replaced too recently, see GC_GRACE and --older-than", dataset, version)
                 continue
             if (newer := store.reader.newer_record(dataset, version)) is not None:
                 _LOGGER.info("%s was written by a newer version of this program: it stays, with what belongs to it", newer)

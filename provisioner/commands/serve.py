@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.commands.result import CommandResult
-from provisioner.errors import ConfigurationError
+from provisioner.errors import ConfigurationError, InterruptedBySignal
 from provisioner.reporting.liveness import heartbeat_of
 from provisioner.reporting.observation import Observation
 from provisioner.reporting.shares import with_shares
@@ -68,6 +68,9 @@ def run(request: CommandRequest) -> CommandResult:
     try:
         while serving.is_alive():
             request.cancellation.wait(_WAIT_SECONDS)
+    except InterruptedBySignal as error:
+        error.hint = ""  # nothing is left undone
+        raise
     finally:
         server.stop()
         if acting is not None:

@@ -185,7 +185,10 @@ class Fetcher:
             return parts | self._move_in(needed, blob, blob.have, sha256)
 
     def _use_local_copy(self, needed: NeededFile, path: Path) -> dict[str, Part]:
-        _LOGGER.info("%s: %s is used, nothing is fetched", self._threads.label, path)
+        is_share = path.is_relative_to(self._blobs.parent / "shares")
+        # Whoever publishes uses every file that the workers have fetched for this volume: that is no news.
+        level = logging.DEBUG if is_share else logging.INFO
+        _LOGGER.log(level, "%s: %s is used, nothing is fetched", self._threads.label, path)
 
         def check_unchanged() -> None:
             if not _is_unchanged(needed):
@@ -196,14 +199,12 @@ class Fetcher:
         if needed.plain and needed.is_small:
             parts |= self._write_small(needed, path.read_bytes())[0]
         elif needed.plain:
-            # A file that a worker has fetched for this volume goes into the tree. Of any other copy the tree gets bytes of its
-            # own, whatever becomes of it.
-            is_ours = path.is_relative_to(self._blobs.parent / "shares")
-            if is_ours:
+            # A file of a share goes into the tree. Of any other copy the tree gets bytes of its own, whatever becomes of it.
+            if is_share:
                 make_directory(self._blobs)
                 os.replace(path, self._blobs / f"{needed.artifact.key}.part")
             with self._open_blob(needed) as blob:
-                if not is_ours:
+                if not is_share:
                     _copy(path, blob, self._threads.check_cancelled)
                 sha256 = blob.seal()
                 parts |= self._move_in(needed, blob, blob.have, sha256)

@@ -181,7 +181,7 @@ def _log(receipt: Receipt, summary: Summary) -> None:
     _LOGGER.info("%s: index/%s has %s (%s)", receipt.label, dataset, format_count(summary.total, "example"), splits)
     if summary.problems:
         _LOGGER.warning(
-            "%s: %s; index/%s/problems.jsonl lists them, and the index leaves them out or says null",
+            "%s: the index leaves out, or has null for, what cannot be used (%s): see index/%s/problems.jsonl",
             receipt.label,
             _counted(summary),
             dataset,

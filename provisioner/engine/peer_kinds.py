@@ -120,7 +120,7 @@ class DirectoryPeer:
             NotFoundError: the directory is not there.
         """
         if not self._layout.private.is_dir():
-            raise NotFoundError(f"{self._root} is no volume, or is not mounted")
+            raise NotFoundError("it is no volume, or is not mounted")
         dataset, state, found = recipe.dataset.id, wanted_state(recipe), None
         if state is not None:
             found = self._reader.inventory(measured=False).satisfying(dataset, recipe.asked, state)

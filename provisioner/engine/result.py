@@ -56,10 +56,10 @@ class ShareResult:
     @property
     def text(self) -> str:
         """One sentence for people."""
-        others = ", ".join(map(str, self.missing))
+        others = ", ".join(f"{index}/{self.count}" for index in self.missing)
         return (
             f"Share {self.index}/{self.count} is complete: {format_count(self.files, 'file')}, {format_bytes(self.size)}."
-            f" Still missing: {others} of {self.count}. The last of them publishes, or 'provision --finish'."
+            f" Still missing: {others}. The last one publishes, or 'provision --finish'."
         )
 
 

@@ -257,8 +257,8 @@ def _missing_error(recorded: Recorded) -> TryAgainError:
             "no share of this plan has been begun on this volume; nothing was published",
             hint="Start the workers with SHARD=i/n and the same settings, or run 'provision' without --finish.",
         )
-    missing = ", ".join(map(str, recorded.missing))
+    missing = ", ".join(f"{index}/{recorded.count}" for index in recorded.missing)
     return TryAgainError(
-        f"of {recorded.count} shares these are missing: {missing}; nothing was published",
-        hint="Start the workers of these again; what they had is kept.",
+        f"these shares are missing: {missing}; nothing was published",
+        hint=f"Start the worker of each, as with SHARD={recorded.missing[0]}/{recorded.count}; what it had is kept.",
     )

@@ -11,6 +11,7 @@ from provisioner.errors import (
     NOT_THE_FILE,
     TRY_NEXT_AFTER,
     DigestMismatchError,
+    OfflineError,
     UnexpectedContentError,
     UpstreamChangedError,
     error_to_report,
@@ -51,7 +52,7 @@ class Locations:
 
     def failed(self, artifact: Artifact, url: str, error: ProvisionerError, following: str | None) -> None:  # noqa: ARG002
         """Learn that one URL did not deliver, and which one is asked next."""
-        if following is not None:
+        if following is not None and not isinstance(error, OfflineError):
             _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(following))
 
 

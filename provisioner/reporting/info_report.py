@@ -121,7 +121,7 @@ def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Ru
     yield "Download", size_text(step.download or step.recipe.sources[0].size)
     yield "Unpacked", size_text(step.unpacked)
     yield "Licence", f"{terms.name} (SPDX {terms.spdx}){f', {terms.url}' if terms.url else ''}"
-    yield "Commercial use", f"{terms.commercial}: {meaning(terms)}"
+    yield "Commercial use", terms.commercial if terms.commercial == "allowed" else f"{terms.commercial}: {meaning(terms)}"
     yield "Evidence", terms.evidence
     yield "Attribution", terms.attribution
     # The terms are stated above; a refusal also says what would change it.
@@ -143,7 +143,8 @@ def _source(source: Source) -> Iterator[str]:
     """Yield lines about the files of a source."""
     artifacts = source.artifacts
     if artifacts is None:
-        yield f"{size_text(source.size)}; its listing says which files there are"
+        size = "size not stated" if source.size is None or source.size.is_unknown else size_text(source.size)
+        yield f"{size}; its listing says which files there are"
         return
     for artifact in artifacts[:_MOST_FILES]:
         how = f", unpacked as {artifact.unpack}" if artifact.unpack != "none" else ""

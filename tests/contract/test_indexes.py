@@ -230,7 +230,7 @@ def test_a_reference_to_audio(shelf: Shelf, volume: Volume, publish: str) -> Non
     volume.settings["PUBLISH"] = publish
     outcome = volume.ready("--dataset", "hf://datasets/acme/sounds")
     assert volume.status["datasets"]["hf://datasets/acme/sounds"]["index"] == "index/acme/sounds"
-    assert "empty: 1; index/acme/sounds/problems.jsonl lists them" in outcome.err
+    assert "(empty: 1): see index/acme/sounds/problems.jsonl" in outcome.err
     index = volume.root / "index" / "acme" / "sounds"
     (row,) = rows(volume, "acme/sounds", "train")
     assert (index / "train" / row["file_name"]).read_bytes() == wav(8000, 80, "a")

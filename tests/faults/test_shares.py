@@ -82,7 +82,7 @@ def test_finish_waits_for_all(three: Volume) -> None:
     three.ready(SHARD="1/2")
     second = three.run("provision", "--finish")
     assert second.code == 75
-    assert "of 2 shares these are missing: 0" in second.err
+    assert "these shares are missing: 0/2" in second.err
     assert three.published == []
     three.ready(SHARD="0/2")
     check_three(three)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from provisioner._version import __version__
-from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, RemoteUnavailableError
+from provisioner.errors import AccessDeniedError, NotFoundError, OfflineError, RemoteRefusedError
 from provisioner.redaction import show_url, user_of, with_user, without_user
 from provisioner.remote.http.chain_cookies import ChainCookies
 from provisioner.remote.http.errors import transport_errors
@@ -86,10 +86,7 @@ class Requester:
         """
         network = self._network
         if network.offline:
-            raise RemoteUnavailableError(
-                f"{show_url(url)}: not asked, since HF_HUB_OFFLINE is set",
-                hint="Unset HF_HUB_OFFLINE, or put the data on the volume beforehand.",
-            )
+            raise OfflineError(show_url(url))
         sent = {**_HEADERS, **headers}
         if authorized:
             sent.update(self._authorization(without_user(url)))

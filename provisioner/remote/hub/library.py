@@ -6,7 +6,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from provisioner.errors import RemoteUnavailableError
+from provisioner.errors import OfflineError
 from provisioner.remote.hub.errors import translated
 from provisioner.remote.retry import Transient
 from provisioner.remote.urls import origin_of
@@ -98,9 +98,7 @@ class HubLibrary:
 
     def _api(self, what: str) -> HfApi:
         if self._network.offline:
-            raise RemoteUnavailableError(
-                f"{what}: not asked, because HF_HUB_OFFLINE is set", hint="Unset HF_HUB_OFFLINE, or bring the data another way."
-            )
+            raise OfflineError(what)
         token = self._access.checked_token() if self._access.token else None
         from huggingface_hub import HfApi, constants, set_client_factory  # noqa: PLC0415 - as above
 
