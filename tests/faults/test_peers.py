@@ -324,7 +324,10 @@ MANIFESTS: Final[dict[str, tuple[Callable[[dict[str, Any]], object], str]]] = {
         "below 'songs', which is a link",
     ),
     "a path without end": (lambda found: first(found).update(path="a/" * 200_000 + "x"), "a path of more than 4,095"),
-    "a link without end": (lambda found: add_entry(found, path="a", kind="link", target="x/" * 200_000), "a path of more than 4,095"),
+    "a link without end": (
+        lambda found: add_entry(found, path="a", kind="link", target="x/" * 200_000),
+        "a path of more than 4,095",
+    ),
     "another size": (lambda found: first(found).update(size=10**12), "another number of files or bytes"),
     "a file less": (lambda found: found["entries"].pop(), "another number of files or bytes"),
     "no files": (lambda found: found["entries"].clear(), "another number of files or bytes"),
