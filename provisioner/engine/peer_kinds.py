@@ -32,19 +32,26 @@ from provisioner.volume.store.receipt_file import parse_receipt
 from provisioner.volume.store.tree_check import check_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
     from provisioner.planning.model import Receipt
     from provisioner.planning.recipe import Recipe
     from provisioner.remote.http.client import HttpClient
 
-_LARGEST_RECEIPT: Final = 16 << 20
+_LARGEST_RECEIPT: Final = 4 << 20
+"""Of a receipt, or of a list of versions: read at once, a document takes up to 25 times its bytes."""
 _LARGEST_NAME: Final = 1 << 10
 _BYTES_OF_FILE: Final = 1 << 10
 """What a manifest has for each file at most, on average, beside :data:`_BYTES_OF_OTHERS`."""
 _BYTES_OF_OTHERS: Final = 64 << 20
 """What it has for links and empty directories at most, of which the receipt does not tell the number."""
+_LONGEST_LINE: Final = 128 << 10
+"""Bytes of an entry of a manifest, of which each character of a path or link may take twelve."""
+_BYTES_OF_KEY: Final = 80
+"""What the first line of a manifest has for each file at most, beside :data:`_LONGEST_LINE`."""
+_MOST_BRACKETS: Final = 100
+"""In the first line of a manifest, whose own form has three: each more may be a list that takes 20 times its bytes."""
 _IN_MEMORY: Final = 4 << 20
 """Bytes of a record that are kept in memory; a larger one is in a file without a name while it is read."""
 
@@ -135,7 +142,7 @@ class DirectoryPeer:
         path = self._layout.manifest(receipt.dataset, receipt.version)
         try:
             with open_file(path) as file:
-                return _read_manifest(file, str(path))
+                return _read_manifest(file, str(path), receipt.files)
         except OSError as error:
             raise IntegrityError(f"{path}: {error.strerror or error}") from error
 
@@ -205,7 +212,7 @@ class WebPeer:
         path = self._layout.manifest(receipt.dataset, receipt.version)
         limit = min(LARGEST_RECORD, _BYTES_OF_OTHERS + receipt.files * _BYTES_OF_FILE)
         with self._record(path, limit) as file:
-            return _read_manifest(file, self._url(path))
+            return _read_manifest(file, self._url(path), receipt.files)
 
     def tree(self, receipt: Receipt, manifest: Manifest) -> PeerTree:  # noqa: ARG002 - nothing is listed
         """Return where a version's tree is: in the store, or published as a directory.
@@ -234,8 +241,13 @@ class WebPeer:
         return f"{self._address}/{quote(path.as_posix(), errors='surrogateescape')}"
 
 
-def _read_manifest(lines: Iterable[bytes], source: str) -> tuple[Manifest, str]:
+def _read_manifest(file: BinaryIO, source: str, files: int) -> tuple[Manifest, str]:
     """Return the manifest in an open file, and the SHA-256 of the file.
+
+    Args:
+        file: is read line by line, and none that is longer than a manifest's own.
+        source: the file's name, for messages.
+        files: how many it has, by the receipt.
 
     Raises:
         IntegrityError: it is none.
@@ -243,9 +255,17 @@ def _read_manifest(lines: Iterable[bytes], source: str) -> tuple[Manifest, str]:
     hasher = hashlib.sha256()
 
     def hashed() -> Iterator[bytes]:
-        for line in lines:
+        limit = min(LARGEST_RECORD, _LONGEST_LINE + files * _BYTES_OF_KEY)
+        line = file.readline(limit + 1)
+        if line.count(b"[") + line.count(b"{") > _MOST_BRACKETS:
+            raise ValueError("its first line holds more than a manifest's")
+        while line:
+            if len(line) > limit:
+                raise ValueError(f"it has a line of more than {limit:,} bytes")
             hasher.update(line)
             yield line
+            limit = _LONGEST_LINE
+            line = file.readline(limit + 1)
 
     try:
         manifest = Manifest.read(hashed(), show_url(source) if "://" in source else source)

@@ -323,11 +323,13 @@ MANIFESTS: Final[dict[str, tuple[Callable[[dict[str, Any]], object], str]]] = {
         lambda found: add_entry(found, path="songs", kind="link", target="."),
         "below 'songs', which is a link",
     ),
-    "a path without end": (lambda found: first(found).update(path="a/" * 200_000 + "x"), "a path of more than 4,095"),
+    "a path without end": (lambda found: first(found).update(path="a/" * 4_000 + "x"), "more than 4,095"),
     "a link without end": (
-        lambda found: add_entry(found, path="a", kind="link", target="x/" * 200_000),
-        "a path of more than 4,095",
+        lambda found: add_entry(found, path="a", kind="link", target="x/" * 4_000),
+        "more than 4,095",
     ),
+    "lists in lists": (lambda found: found.update(artifacts=[[]] * 200), "its first line holds more"),
+    "a line without end": (lambda found: first(found).update(more="x" * 200_000), "a line of more than"),
     "another size": (lambda found: first(found).update(size=10**12), "another number of files or bytes"),
     "a file less": (lambda found: found["entries"].pop(), "another number of files or bytes"),
     "no files": (lambda found: found["entries"].clear(), "another number of files or bytes"),
@@ -338,6 +340,8 @@ RECEIPTS: Final[dict[str, tuple[Callable[[dict[str, Any]], object], str]]] = {
     "another pin": (lambda found: found["source"].update(pin=f"sha256:{'0' * 64}"), "its receipt says"),
     "another layout": (lambda found: found.update(layout="parquet"), "another layout"),
     "a split": (lambda found: found.update(splits=["train"]), "another layout or other splits"),
+    "files without number": (lambda found: found.update(files=10**4000), "another number of files or bytes"),
+    "a receipt of 5 MB": (lambda found: found.update(more="x" * 5_000_000), "more than 4,194,304 bytes"),
     "10 TB": (lambda found: found.update(bytes=10**13), "another number of files or bytes"),
 }
 
