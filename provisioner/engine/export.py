@@ -110,6 +110,7 @@ class Export:
             ProvisionerError: nothing could be exported, or the run must end.
         """
         versions, outcomes = self._choose(ids)
+        self._refuse_links()
         self._target.prepare()
         with self._target.lock():
             self._target.store.cleaner.clear_leftovers()
@@ -127,6 +128,20 @@ class Export:
                 outcomes.append(Exported(version.receipt, "", error) if error else self._export(version))
             self._list_versions([version.receipt.dataset for version in versions])
         return outcomes
+
+    def _refuse_links(self) -> None:
+        """Raise if a directory of names, records or trees is a link: what it leads to is somewhere else.
+
+        Raises:
+            VolumeError: one of them is; nothing was written.
+        """
+        layout = self._target.layout
+        for path in (layout.datasets, layout.private, layout.receipts, layout.manifests, layout.store):
+            if path.is_symlink():
+                raise VolumeError(
+                    f"{path} is a link out of the directory that is exported to; nothing was written",
+                    hint="Remove the link, or export to another directory.",
+                )
 
     def _list_versions(self, datasets: Sequence[str]) -> None:
         """Write down which versions the directory has, for those who reach it through a web server."""

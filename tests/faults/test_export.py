@@ -103,6 +103,21 @@ def test_refusals(filled: Volume, words: tuple[str, ...], error: type[Exception]
     assert not (filled.root.parent / "export").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["datasets", ".provisioner", ".provisioner/receipts", ".provisioner/manifests", ".provisioner/store"]
+)
+def test_nothing_is_written_through_a_link(filled: Volume, copy: Volume, tmp_path: Path, name: str) -> None:
+    """A link in the directory that is exported to does not lead the export out of it."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = copy.root / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(VolumeError, match="is a link out of the directory"):
+        call(filled, "export", str(copy.root))
+    assert list(elsewhere.iterdir()) == []
+
+
 @pytest.mark.parametrize("words", [(), ("--copy",)])
 def test_a_damaged_file_is_not_exported(filled: Volume, copy: Volume, words: tuple[str, ...]) -> None:
     """A flipped byte on the volume is found, the data set is not in the export, and the others are."""
