@@ -43,6 +43,16 @@ def test_an_archive(archive: bytes, volume: Volume, hub: HubServer, tmp_path: Pa
     assert path.read_bytes() == archive
 
 
+def test_a_small_file_that_is_named(shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """Of small files in a directory only those with the right name are hashed; one that is named itself always is."""
+    shelf.add("note", shelf.raw("note.txt", b"a note\n"))
+    path = tmp_path / "note (1).txt"
+    path.write_bytes(b"a note\n")
+    ready(volume, "adopt", "note", str(path), HF_HUB_OFFLINE="1")
+    volume.check("note", {"note.txt": b"a note\n"})
+    assert hub.log.entries() == ()
+
+
 def test_an_archive_that_is_wrong(archive: bytes, volume: Volume, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file with the right name and size and other bytes is not used, and that is said; what is right is fetched."""
     path = tmp_path / "songs.tar.gz"

@@ -101,14 +101,15 @@ class _Found:
         self._by_name: dict[str, list[Path]] = {}
         self._by_size: dict[int, list[Path]] = {}
         for directory in directories:
-            for path in (directory,) if directory.is_file() else _files_below(directory, _FURTHER_DEPTH):
+            is_named = directory.is_file()
+            for path in (directory,) if is_named else _files_below(directory, _FURTHER_DEPTH):
                 check_cancelled()
                 self._by_name.setdefault(path.name, []).append(path)
                 try:
                     size = path.stat().st_size
                 except OSError:
                     continue  # it may go at any time
-                if size >= _TELLING_SIZE:
+                if is_named or size >= _TELLING_SIZE:
                     self._by_size.setdefault(size, []).append(path)
 
     def like(self, artifact: Artifact) -> Iterator[Path]:
