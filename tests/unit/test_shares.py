@@ -18,6 +18,7 @@ from provisioner.reporting.history import Throughput
 from provisioner.reporting.observation import Observation
 from provisioner.reporting.shares import shares_text, with_shares
 from provisioner.settings.reader import read_settings
+from provisioner.volume.store.shares import Recorded, ShareStore
 from provisioner.web.metrics import exposition
 from provisioner.web.render import render_main
 from tests.support.program import CHECKOUT, REAL_CATALOG
@@ -145,3 +146,11 @@ def test_page_and_metrics_show_the_workers() -> None:
     assert 'provisioner_share_done_bytes{share="0/2"} 4000.0' in lines
     assert 'provisioner_share_done_bytes{share="1/2"} 1000.0' in lines
     assert "provisioner_fetch_done_bytes 5000.0" in lines
+
+
+@pytest.mark.parametrize("count", ["1000000000000", "true", "0"])
+def test_a_damaged_number_of_shares(tmp_path: Path, count: str) -> None:
+    """A number that no worker can have written counts as none: nobody looks for so many records."""
+    (tmp_path / "plans" / "one").mkdir(parents=True)
+    (tmp_path / "plans" / "one" / "count.json").write_text(f'{{"count": {count}}}')
+    assert ShareStore(tmp_path).recorded("one") == Recorded()

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import ConfigurationError, ProvisionerError
 from provisioner.volume.fs.atomic import temporary_name, write_new
@@ -24,6 +24,10 @@ from provisioner.volume.store.listing import names_in
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+
+_MOST_SHARES: Final = 999_999
+"""As many as ``SHARD`` takes; a file that says more is damaged, and nobody looks for so many records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ class ShareStore:
         """Return which shares of a plan are complete."""
         place = self._plans / plan
         count = (read_json(place / "count.json") or {}).get("count")
-        if not isinstance(count, int) or count < 1:
+        if type(count) is not int or not 1 <= count <= _MOST_SHARES:
             return Recorded()
         return Recorded(count, frozenset(index for index in range(count) if read_json(place / f"{index}.json") is not None))
 
