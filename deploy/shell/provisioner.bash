@@ -46,7 +46,7 @@ _provisioner() {
             arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;
         catalog)
             options='-h --help --json --data-dir --cache-dir --config --catalog --online --id --output --to'
-            arguments='check add pin nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;
+            arguments='check add pin' ;;
         verify)
             options='-h --help --json --data-dir --cache-dir --config --catalog --deep'
             arguments='nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' ;;

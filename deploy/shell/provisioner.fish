@@ -78,7 +78,6 @@ complete -c provisioner -n '__fish_seen_subcommand_from catalog' -l id -x -d 'ad
 complete -c provisioner -n '__fish_seen_subcommand_from catalog' -l output -rF -d 'pin: write the pins to this file'
 complete -c provisioner -n '__fish_seen_subcommand_from catalog' -l to -rF -d 'add: write into this catalog, which is made if it is not there'
 complete -c provisioner -n '__fish_seen_subcommand_from catalog' -a 'check add pin' -d 'what to do with the catalog'
-complete -c provisioner -n '__fish_seen_subcommand_from catalog' -a 'nsynth ljspeech urmp fma_small libritts musicnet fma_large lakh_midi' -d 'add: entries for these references; pin: these data sets'
 complete -c provisioner -n '__fish_seen_subcommand_from verify' -s h -l help -d 'show this help message and exit'
 complete -c provisioner -n '__fish_seen_subcommand_from verify' -l json -d 'print one JSON document on standard output; logs on standard error'
 complete -c provisioner -n '__fish_seen_subcommand_from verify' -l data-dir -l cache-dir -xa '(__fish_complete_directories)' -d 'the volume\'s root (DATA_DIR)'

@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options and arguments."""
     parser.add_argument("action", choices=["check", "add", "pin"], help="what to do with the catalog")
     parser.add_argument(
-        "references", nargs="*", default=[], metavar="ID|REF", help="add: entries for these references; pin: these data sets"
+        "references",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="add: references; pin: ids or references, instead of all data sets",
     )
     parser.add_argument("--online", action="store_true", help="check: ask every source for size, digest, ETag and ranges")
     parser.add_argument("--id", metavar="ID", help="add: the id of the entry; by default made of the reference's name")
