@@ -180,7 +180,7 @@ def _log(receipt: Receipt, summary: Summary) -> None:
     dataset = receipt.dataset
     _LOGGER.info("%s: index/%s has %s (%s)", receipt.label, dataset, format_count(summary.total, "example"), splits)
     if summary.problems:
-        _LOGGER.warning(
+        _LOGGER.info(
             "%s: the index leaves out, or has null for, what cannot be used (%s): see index/%s/problems.jsonl",
             receipt.label,
             _counted(summary),
