@@ -12,6 +12,7 @@ from tests.support.program import CHECKOUT
 
 if TYPE_CHECKING:
     from tests.support.containers import Engine
+    from tests.support.hub_model import RepoKind
     from tests.support.hub_server import HubServer
 
 pytestmark = pytest.mark.docker
@@ -27,8 +28,9 @@ def test_the_lines_of_readme(engine: Engine, hub: HubServer) -> None:
     lines = LINE.findall((CHECKOUT / "README.md").read_text("utf-8"))
     assert len(lines) == 2
     for written, reference, place in lines:
-        kind, repo = ("dataset", reference[14:]) if "hf://datasets/" in reference else ("model", reference[5:])
-        hub.hub.add_repo(repo, FILES, repo_type=kind)
+        kind: RepoKind = "dataset" if "hf://datasets/" in reference else "model"
+        repo = reference.removeprefix("hf://").removeprefix("datasets/")
+        hub.hub.add_repo(repo, FILES, kind=kind)
         volume = engine.volume()
         # Without the catalog and the phase that other containers have here.
         ended = engine.run(*shlex.split(written), volume=volume, env={"PHASE": "", "CATALOG_PATH": "", "DATASET_REPO": "none"})
