@@ -38,7 +38,7 @@ from provisioner.engine.build import DataSetBuilder
 from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.shared_volume import SharedVolume
 from provisioner.errors import ProvisionerError
-from provisioner.planning.recipe import VERSION_DIGITS
+from provisioner.planning.recipe import VERSION_DIGITS, Recipe
 from provisioner.remote.resolved import Resolved
 from provisioner.volume.fs import durable
 from provisioner.volume.store.layout import VolumeLayout
@@ -87,6 +87,10 @@ class _Shelf:
     @staticmethod
     def small_files_at_once() -> int:
         return 2
+
+    @staticmethod
+    def delivered(_artifact: Artifact) -> None:
+        """Return nothing: no server said anything of a file."""
 
     def fetch_small(self, artifact: Artifact, _size: int, accept: Callable[[bytes], str], _advance: object) -> str:
         return accept(self._contents[artifact.urls[0]])
@@ -319,9 +323,10 @@ class Mixture:
         return "published"
 
     def _build(self, version: str, artifacts: list[Artifact]) -> None:
-        recipe: Any = SimpleNamespace(sources=["one"], splits=(), version=version, label=ID, layout="raw")
         terms = SimpleNamespace(spdx="CC-BY-4.0")
-        recipe.dataset = SimpleNamespace(id=ID, layout="raw", unpacked_size=None, license=terms, facts=None)
+        dataset: Any = SimpleNamespace(id=ID, label=ID, layout="raw", unpacked_size=None, license=terms, facts=None)
+        only: Any = ("one",)
+        recipe = Recipe(dataset, "raw", (), only, version)
         retention = self._random.choice(("at_once", "one_by_one", "streamed"))
         step: Any = SimpleNamespace(recipe=recipe, id=ID, retention=retention, available_bytes=None, download=None)
         resolved = Resolved("url", "", "", tuple({artifact.content_id: artifact for artifact in artifacts}.values()))
