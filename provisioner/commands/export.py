@@ -76,7 +76,7 @@ def _check_apart(source: VolumeSession, directory: Path) -> None:
         UsageError: that was asked for.
     """
     root, target = source.layout.root.resolve(), directory.resolve()
-    taken = (source.layout.private, source.layout.datasets)
+    taken = (source.layout.private, source.layout.datasets, source.layout.indexes)
     if target == root or any(target.is_relative_to(root / path.name) for path in taken):
         raise UsageError(f"{directory} belongs to the volume itself; nothing was exported", hint="Name another directory.")
 

@@ -90,6 +90,7 @@ def test_chosen_data_sets_and_copies(filled: Volume, copy: Volume) -> None:
     [
         ((".",), UsageError),
         (("datasets/songs",), UsageError),
+        (("index/songs",), UsageError),
         (("../export", "nothing"), NotFoundError),
     ],
 )
