@@ -88,6 +88,10 @@ class _Formatter(argparse.HelpFormatter):
         return "\n".join(broken)
 
 
+_ABOUT_ALL: Final = (" list", " status")
+"""Ends of the command lines that show all data sets."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that raises :class:`UsageError` instead of ending the process."""
 
@@ -136,8 +140,10 @@ class Parser(argparse.ArgumentParser):
         return guess if guess.startswith("Did you mean") else ""
 
     def _as_data_set(self, word: str) -> str:
-        """Return a hint for a data set that is named without the option that names one."""
-        return f"To name a data set, write '--dataset {word}'." if "--dataset" in self._option_string_actions else ""
+        """Return a hint for a data set that is named where none may stand."""
+        if "--dataset" in self._option_string_actions:
+            return f"To name a data set, write '--dataset {word}'."
+        return f"One data set is shown by 'info {word}'." if self.prog.endswith(_ABOUT_ALL) else ""
 
     def _usage_error(self, message: str, guess: str = "") -> UsageError:
         return UsageError(message, hint=f"{guess} See '{self.prog} --help'.".lstrip())

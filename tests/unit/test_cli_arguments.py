@@ -123,13 +123,22 @@ def test_what_is_required() -> None:
         parse_options(take_apart(["export"]))
 
 
-@pytest.mark.parametrize("line", ["plan nsynth:test", "provision hf://a/b", "provision --phase minimal nsynth"])
-def test_a_data_set_without_its_option(line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("plan nsynth:test", "--dataset nsynth:test"),
+        ("provision hf://a/b", "--dataset hf://a/b"),
+        ("provision --phase minimal nsynth", "--dataset nsynth"),
+        ("list nsynth", "info nsynth"),
+        ("status nsynth", "info nsynth"),
+    ],
+)
+def test_a_data_set_without_its_option(line: str, hint: str) -> None:
     """A word where none is wanted is probably a data set: the hint writes it as one."""
     word = line.rpartition(" ")[2]
     with pytest.raises(UsageError, match=f"Unrecognized arguments: {word}") as caught:
         parse_options(take_apart(line.split()))
-    assert f"'--dataset {word}'" in caught.value.hint
+    assert f"'{hint}'" in caught.value.hint
 
 
 @pytest.mark.parametrize(
