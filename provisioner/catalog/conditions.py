@@ -1,0 +1,217 @@
+"""Conditions on the columns of an index, as ``where`` of a part has them; :mod:`.condition_parser` reads them.
+
+A value that is missing (null) is equal to null alone, and neither smaller nor larger than anything. There are two truth values
+only, so that ``not`` takes exactly what a condition leaves.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+
+from provisioner.catalog.document import nearest, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Kind = Literal["text", "number", "truth", "list", "other"]
+"""What the values of a column are; ``list``: texts or numbers; ``other``: nothing that can be compared."""
+Scalar = str | int | float | bool | None
+
+ORDERED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class ConditionError(Exception):
+    """A condition is malformed, or does not fit the columns."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        """Remember what is wrong, and what to do about it."""
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A column compared with a value."""
+
+    column: str
+    comparison: str
+    value: Scalar
+
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a row fulfils it."""
+        found = values.get(self.column)
+        if self.comparison in {"==", "!="}:
+            return (_is_same(found, self.value)) is (self.comparison == "==")
+        return kind_of(found) == kind_of(self.value) and ORDERED[self.comparison](found, self.value)
+
+    def tests(self) -> tuple[Test, ...]:
+        """Return the tests of columns in it."""
+        return (self,)
+
+    def __str__(self) -> str:
+        """Return it in its usual form."""
+        return f"{self.column} {self.comparison} {shown(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A column that has one of several values."""
+
+    column: str
+    values: tuple[Scalar, ...]
+
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a row fulfils it."""
+        found = values.get(self.column)
+        return any(_is_same(found, value) for value in self.values)
+
+    def tests(self) -> tuple[Test, ...]:
+        """Return the tests of columns in it."""
+        return (self,)
+
+    def __str__(self) -> str:
+        """Return it in its usual form."""
+        return f"{self.column} in ({', '.join(map(shown, self.values))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """A column whose list has a value."""
+
+    column: str
+    value: Scalar
+
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a row fulfils it."""
+        found = values.get(self.column)
+        return isinstance(found, (list, tuple)) and any(_is_same(one, self.value) for one in found)
+
+    def tests(self) -> tuple[Test, ...]:
+        """Return the tests of columns in it."""
+        return (self,)
+
+    def __str__(self) -> str:
+        """Return it in its usual form."""
+        return f"{shown(self.value)} in {self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite of a condition."""
+
+    inner: Condition
+
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a row fulfils it."""
+        return not self.inner.matches(values)
+
+    def tests(self) -> tuple[Test, ...]:
+        """Return the tests of columns in it."""
+        return self.inner.tests()
+
+    def __str__(self) -> str:
+        """Return it in its usual form."""
+        return f"not ({self.inner})" if isinstance(self.inner, Several) else f"not {self.inner}"
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Several conditions, of which all or any must hold."""
+
+    word: Literal["and", "or"]
+    inner: tuple[Condition, ...]
+
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a row fulfils it."""
+        return (all if self.word == "and" else any)(one.matches(values) for one in self.inner)
+
+    def tests(self) -> tuple[Test, ...]:
+        """Return the tests of columns in it."""
+        return tuple(test for one in self.inner for test in one.tests())
+
+    def __str__(self) -> str:
+        """Return it in its usual form."""
+        # "and" binds first. Without needless parentheses it is not nested deeper than it was written.
+        return f" {self.word} ".join(
+            f"({one})" if isinstance(one, Several) and (self.word, one.word) != ("or", "and") else str(one) for one in self.inner
+        )
+
+
+Test = Compare | OneOf | Contains
+Condition = Compare | OneOf | Contains | Not | Several
+
+
+def check_columns(condition: Condition, columns: Mapping[str, Kind]) -> None:
+    """Refuse a condition on columns that are not there, or with values that they cannot have.
+
+    Args:
+        condition: what is asked.
+        columns: by name, what their values are.
+
+    Raises:
+        ConditionError: a column is not there, or has values of another kind.
+    """
+    for test in condition.tests():
+        kind = columns.get(test.column)
+        if kind is None:
+            raise ConditionError(f"there is no column {quoted(test.column)}", nearest(test.column, columns))
+        values = test.values if isinstance(test, OneOf) else (test.value,)
+        if isinstance(test, Contains):
+            if kind != "list":
+                _fail(test, kind, f"Write {test.column} == {shown(test.value)}.")
+            continue
+        for value in values:
+            if value is None or kind_of(value) == kind:
+                continue
+            if kind == "list":
+                _fail(test, kind, f"Write the value before the column: {shown(value)} in {test.column}.")
+            quotes = f"Write '{shown(value)}', between quotes." if kind == "text" else ""
+            _fail(test, kind, quotes)
+
+
+def _fail(test: Test, kind: Kind, hint: str) -> NoReturn:
+    raise ConditionError(f"the column {quoted(test.column)} has {_KINDS[kind]}, which {quoted(str(test))} does not fit", hint)
+
+
+_KINDS: Final[Mapping[Kind, str]] = {
+    "text": "texts",
+    "number": "numbers",
+    "truth": "true or false",
+    "list": "lists",
+    "other": "records",
+}
+
+
+def kind_of(value: object) -> Kind:
+    """Return what a value is; ``other``: it is null, or cannot be compared."""
+    match value:
+        case bool():
+            return "truth"
+        case int() | float():
+            return "number"
+        case str():
+            return "text"
+        case _:
+            return "other"
+
+
+def _is_same(found: object, value: Scalar) -> bool:
+    """Return whether two values are equal; ``1`` is not ``true``."""
+    return found is None if value is None else kind_of(found) == kind_of(value) and found == value
+
+
+def shown(value: Scalar) -> str:
+    """Return a value as it is written in a condition."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return f'"{value}"' if "'" in value else f"'{value}'"
+    return repr(value)

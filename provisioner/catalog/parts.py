@@ -1,0 +1,173 @@
+"""Parts by rule: which examples of a data set are taken, and which files of its tree are left out with the others.
+
+A rule is a small value. What it takes depends on it and on the data set alone: on no clock, no listing's order and no machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+from fnmatch import translate
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from provisioner.catalog.condition_parser import parse_condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from provisioner.catalog.conditions import Condition
+
+SPLIT_COLUMN: Final = "split"
+"""A column that every row has for conditions: the split that it belongs to."""
+
+
+class Example(NamedTuple):
+    """One row of an index, as far as a rule looks at it."""
+
+    path: str
+    """Of its file, in the tree."""
+    size: int
+    """Bytes of that file."""
+    values: Mapping[str, Any]
+
+
+class Chosen(NamedTuple):
+    """What a rule does with the examples of a data set."""
+
+    taken: frozenset[str]
+    """Paths of the examples that belong to the part."""
+    left_out: frozenset[str]
+    """Paths of those that do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartRule:
+    """What a part is made of. All that is stated must hold; ``limit`` and ``bytes`` then take some of what is left."""
+
+    include: tuple[str, ...] = ()
+    """Globs over the paths of the tree; empty: every file."""
+    exclude: tuple[str, ...] = ()
+    where: str = ""
+    """A condition on the columns of the index, in its usual form; empty: none."""
+    limit: int | None = None
+    """The most examples."""
+    bytes: int | None = None
+    """The most bytes of the examples' files together."""
+    seed: int = 0
+    """Which examples ``limit`` and ``bytes`` take."""
+    text: str = field(default="", compare=False)
+    """What stands behind the data set's name: ``:tiny``, or ``?limit=100&seed=1``."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its part of a recipe, as JSON values: the same for rules that are written differently and mean the same."""
+        found: dict[str, Any] = {}
+        if self.include:
+            found["include"] = sorted(set(self.include))
+        if self.exclude:
+            found["exclude"] = sorted(set(self.exclude))
+        if self.where:
+            found["where"] = self.where
+        if self.limit is not None:
+            found["limit"] = self.limit
+        if self.bytes is not None:
+            found["bytes"] = self.bytes
+        return found | ({"seed": self.seed} if self.takes_some else {})
+
+    @property
+    def takes_some(self) -> bool:
+        """Whether it takes a number of examples, and not all that fit."""
+        return self.limit is not None or self.bytes is not None
+
+    @property
+    def is_by_path(self) -> bool:
+        """Whether paths alone decide: nothing must be read to know what it takes."""
+        return not self.where and not self.takes_some
+
+    @property
+    def condition(self) -> Condition | None:
+        """The condition under ``where``."""
+        return parse_condition(self.where) if self.where else None
+
+    @property
+    def words(self) -> str:
+        """What it takes, for people: ``where license in ('CC-BY'), at most 100 examples (seed 1)``."""
+        found = [f"{word} {', '.join(globs)}" for word, globs in (("only", self.include), ("not", self.exclude)) if globs]
+        found += [f"where {self.where}"] if self.where else []
+        found += [f"at most {self.limit:,} examples"] if self.limit is not None else []
+        found += [f"at most {self.bytes:,} bytes of examples"] if self.bytes is not None else []
+        return ", ".join(found) + (f" (seed {self.seed})" if self.takes_some else "")
+
+    def matches_path(self, path: str) -> bool:
+        """Return whether ``include`` and ``exclude`` leave a file of the tree in the part."""
+        is_in = not self.include or any(_names(glob, path) for glob in self.include)
+        return is_in and not any(_names(glob, path) for glob in self.exclude)
+
+    def narrowed(self, other: PartRule) -> PartRule:
+        """Return the part of this part that another rule takes, whose ``include``, ``limit`` and ``bytes`` replace its own.
+
+        Raises:
+            ConditionError: both conditions together are too long, or nested too deeply.
+        """
+        wheres = [one for one in (self.where, other.where) if one]
+        takes = other if other.takes_some else self
+        return PartRule(
+            include=other.include or self.include,
+            exclude=self.exclude + other.exclude,
+            where=str(parse_condition(" and ".join(f"({one})" for one in wheres))) if wheres else "",
+            limit=takes.limit,
+            bytes=takes.bytes,
+            seed=takes.seed,
+            text=self.text + other.text,
+        )
+
+    def named(self, name: str) -> PartRule:
+        """Return the rule as the part of a catalog that is called so."""
+        return replace(self, text=f":{name}")
+
+
+def choose(rule: PartRule, examples: Iterable[Example]) -> Chosen:
+    """Return which examples a rule takes, whatever order they come in.
+
+    An example may have several rows: one that fulfils the condition is enough. Of those that fit, the smallest hashes of seed
+    and path are taken: a higher limit takes the same ones and more.
+    """
+    condition = rule.condition
+    sizes: dict[str, int] = {}
+    fitting: set[str] = set()
+    for path, size, values in examples:
+        sizes[path] = size
+        if rule.matches_path(path) and (condition is None or condition.matches(values)):
+            fitting.add(path)
+    taken = frozenset(_some(rule, fitting, sizes) if rule.takes_some else fitting)
+    return Chosen(taken, frozenset(sizes.keys() - taken))
+
+
+def _some(rule: PartRule, paths: Iterable[str], sizes: Mapping[str, int]) -> Iterable[str]:
+    left = rule.bytes
+    for number, path in enumerate(sorted(paths, key=lambda path: (_place(rule.seed, path), path))):
+        if rule.limit is not None and number >= rule.limit:
+            return
+        if left is not None:
+            left -= sizes[path]
+            if left < 0:
+                return
+        yield path
+
+
+def _place(seed: int, path: str) -> bytes:
+    return hashlib.sha256(f"{seed}\n{path}".encode("utf-8", "surrogateescape")).digest()
+
+
+def _names(glob: str, path: str) -> bool:
+    """Return whether a glob names a file: by its path, or by that of a directory that it is below."""
+    return glob == path or _pattern(glob).match(path) is not None
+
+
+@cache
+def _pattern(glob: str) -> re.Pattern[str]:
+    plain = glob.removeprefix("./").rstrip("/")
+    below = translate(f"{plain}/*")
+    return re.compile(below if glob.endswith("/") else f"{translate(plain)}|{below}")

@@ -1,0 +1,131 @@
+"""Rules of parts as people write them: under ``parts`` of a catalog, and behind ``?`` in a request."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Final
+from urllib.parse import unquote
+
+from provisioner.catalog.condition_parser import parse_condition
+from provisioner.catalog.conditions import ConditionError
+from provisioner.catalog.document import Value, quoted
+from provisioner.catalog.fields import filled
+from provisioner.catalog.keys import BYTES, FULL_TEXT, GLOB, MAX_SIZE, SPLIT, Key, Table, list_of, pattern
+from provisioner.catalog.parts import PartRule
+from provisioner.catalog.paths import globs
+from provisioner.catalog.written_reference import WrittenReference
+
+MAX_LIMIT: Final = 10**12
+"""Examples; more than any data set has."""
+_COUNT: Final = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
+_SEED: Final = {"type": "integer", "minimum": 0, "maximum": MAX_SIZE}
+
+PART: Final = Table(
+    "A part of a data set by rule: all that is stated must hold; 'limit' and 'bytes' then take some of what is left.",
+    (
+        Key("include", list_of(pattern(GLOB), least=1), "Globs over the paths of the tree; by default every file."),
+        Key("exclude", list_of(pattern(GLOB)), "Globs of the files to leave out."),
+        Key("where", FULL_TEXT, "A condition on the columns of the index, such as license in ('CC-BY', 'CC0')."),
+        Key("limit", _COUNT, "The most examples."),
+        Key("bytes", {**BYTES, "minimum": 1}, "The most bytes of the examples' files together."),
+        Key("seed", _SEED, "Which examples 'limit' and 'bytes' take; by default 0."),
+    ),
+)
+_SEVERAL: Final = frozenset({"include", "exclude"})
+_NUMBERS: Final = frozenset({"limit", "bytes", "seed"})
+PART_NAME: Final = SPLIT
+"""Names of parts are like those of splits, since they stand in the same place."""
+
+
+def parse_part(value: Value) -> PartRule:
+    """Return a rule as a catalog describes it.
+
+    Raises:
+        ConfigurationError: it is not well formed.
+    """
+    keys = value.mapping(PART.names)
+    rule = PartRule(
+        include=keys["include"].attempt(_included) if "include" in keys else (),
+        exclude=keys["exclude"].attempt(_excluded) if "exclude" in keys else (),
+        where=keys["where"].attempt(_condition) if "where" in keys else "",
+        limit=keys["limit"].attempt(Value.integer, 1, MAX_LIMIT) if "limit" in keys else None,
+        bytes=keys["bytes"].attempt(Value.integer, 1, MAX_SIZE) if "bytes" in keys else None,
+        seed=keys["seed"].attempt(Value.integer, 0, MAX_SIZE) if "seed" in keys else 0,
+    )
+    if not keys.keys() & {"include", "exclude", "where", "limit", "bytes"}:
+        value.report("the part has no rule", "Write include, exclude, where, limit or bytes.")
+    return rule
+
+
+def parse_query(query: str, written: WrittenReference) -> PartRule:
+    """Return the rule behind ``?``: ``limit=1000&seed=7&where=instrument_family=='bass'``.
+
+    Characters may be percent-encoded. Between quotes and parentheses ``&`` may stand as it is.
+
+    Args:
+        query: what follows the ``?``.
+        written: the whole request, which errors name.
+
+    Raises:
+        ConfigurationError: it is not well formed.
+    """
+    found: dict[str, list[str]] = {}
+    for item in filter(None, split_outside_quotes(query, "&")):
+        key, equals, text = item.partition("=")
+        if not equals or not text:
+            written.fail(f"{quoted(item)} behind the '?' is no rule", "Write KEY=VALUE, such as limit=1000.")
+        if key in found and key not in _SEVERAL:
+            written.fail(f"{key!r} stands there twice", "Keep one of them.")
+        found.setdefault(key, []).append(unquote(text))
+    if not found:
+        written.fail("there is no rule behind the '?'", "Write one, such as ?limit=1000&seed=7, or leave the '?' out.")
+
+    def value(key: str, texts: list[str]) -> WrittenReference:
+        here = WrittenReference(None, f"{written.file}: {key}", 0, "")
+        if key in _SEVERAL:
+            return here.of([here.of(text) for text in texts])
+        is_number = key in _NUMBERS and re.fullmatch(r"[0-9]{1,20}", texts[0])
+        return here.of(int(texts[0]) if is_number else texts[0])
+
+    rule = parse_part(written.of({key: value(key, texts) for key, texts in found.items()}))
+    text = "&".join(f"{key}={one}" for key, texts in sorted(found.items()) for one in texts)
+    return replace(rule, text=f"?{text}")
+
+
+def _included(value: Value) -> tuple[str, ...]:
+    return globs(filled(value, "glob"))
+
+
+def _excluded(value: Value) -> tuple[str, ...]:
+    return globs(value.items())
+
+
+def _condition(value: Value) -> str:
+    """Return a condition in its usual form."""
+    try:
+        return str(parse_condition(value.text()))
+    except ConditionError as error:
+        value.fail(error.problem, error.hint)
+
+
+def split_outside_quotes(text: str, separator: str) -> list[str]:
+    """Return the pieces of a text between separators that stand neither between quotes nor between parentheses.
+
+    A quote that has no partner, or a parenthesis that is not closed, is no quote and no parenthesis.
+    """
+    pieces, begin, at = [], 0, 0
+    depth = 0
+    while at < len(text):
+        mark = text[at]
+        if mark in "'\"" and (end := text.find(mark, at + 1)) >= 0:
+            at = end
+        elif mark == "(":
+            depth += 1
+        elif mark == ")":
+            depth = max(0, depth - 1)
+        elif mark == separator and not depth:
+            pieces.append(text[begin:at])
+            begin = at + 1
+        at += 1
+    return [*pieces, text[begin:]]
