@@ -18,7 +18,7 @@ raise its errors.
     ├── VolumeError               74  VolumeFullError (NoRoomError)
     ├── TryAgainError             75  RemoteUnavailableError, LockTimeoutError, DeadlineError
     ├── AccessDeniedError         77  LicenseRefusedError
-    ├── ConfigurationError        78
+    ├── ConfigurationError        78  PartError
     ├── AppNotExecutableError    126
     ├── AppNotFoundError         127
     └── InterruptedBySignal      128 + N
@@ -241,6 +241,12 @@ class ConfigurationError(ProvisionerError):
         super().__init__(message, hint=hint)
         self.others = tuple(others)
         """Further mistakes of the same file, in its order."""
+
+
+class PartError(ConfigurationError):
+    """The rule of a part does not fit the data set, or takes nothing of it."""
+
+    reference = "part-rule"
 
 
 class AppNotExecutableError(ProvisionerError):

@@ -11,6 +11,7 @@ from provisioner.catalog.digest import DIGEST_LENGTHS
 from provisioner.catalog.document import quoted
 from provisioner.catalog.file_names import is_named_by, name_in_url
 from provisioner.catalog.url_source import UrlFile, UrlSource
+from provisioner.catalog.written_parts import parse_options
 from provisioner.catalog.written_reference import NAME_PATTERN, Reference, stated_name
 from provisioner.redaction import redact_urls, show_url
 
@@ -54,7 +55,8 @@ def parse_file(part: WrittenReference, url: str, options: Mapping[str, Sequence[
     more = [f"{digest.algorithm}={digest.hex}"] if digest else []
     more += [f"unpack={unpack}"] if unpack != _format_of(file_name) else []
     more += [f"into={quote(into)}"] if into else []
-    more += [f"name={name}"] if given else []
+    rule, rule_options = parse_options(options, part)
+    more += [*rule_options, *([f"name={name}"] if given else [])]
     shown = show_url(url)
     return Reference(
         text=f"{shown}#{'&'.join(more)}" if more else shown,
@@ -63,6 +65,7 @@ def parse_file(part: WrittenReference, url: str, options: Mapping[str, Sequence[
         source=UrlSource((UrlFile(url, digest=digest, unpack=unpack, into=into),)),
         homepage=shown,
         is_proven=digest is not None,
+        rule=rule,
     )
 
 

@@ -10,6 +10,7 @@ from provisioner.catalog import bucket_source, hub_source
 from provisioner.catalog.card_parts import PART
 from provisioner.catalog.document import Value, quoted
 from provisioner.catalog.hub_source import PUBLIC_HUBS
+from provisioner.catalog.written_parts import parse_options
 from provisioner.catalog.written_reference import Reference, stated_name
 
 if TYPE_CHECKING:
@@ -121,17 +122,21 @@ def _hub_reference(
     values: dict[str, Value] = {"repo": part.of(repo), "revision": part.of(revision), "repo_type": part.of(repo_type)}
     values |= {"parts": part.of([part.of(one) for one in chosen])} if chosen else {}
     source: HubSource = hub_source.parse_keys(values | _globs(part, globs, exclude))
+    rule, rule_options = parse_options(options, part)
     base = f"hf://{'datasets/' if repo_type == 'dataset' else ''}{repo}"
     written = revision if _SPECIAL_REVISION.fullmatch(revision) else quote(revision, safe="")
     at_parts = f":{'+'.join(quote(one, safe='/') for one in chosen)}" if chosen else ""
     return Reference(
-        text=_usual_form(f"{base}{f'@{written}' if revision != 'main' else ''}{at_parts}", glob, globs, exclude, name),
+        text=_usual_form(
+            f"{base}{f'@{written}' if revision != 'main' else ''}{at_parts}", glob, globs, exclude, [*rule_options, *_named(name)]
+        ),
         key=f"{base}#name={name}" if name else base,
         names=(name,) if name else (repo, f"{repo_type}s/{repo}"),
         source=source,
         homepage="",
         is_model=repo_type == "model",
         parts=chosen,
+        rule=rule,
     )
 
 
@@ -158,14 +163,21 @@ def _bucket_reference(part: WrittenReference, bucket: str, glob: str, options: M
     name = stated_name(part, options)
     globs = [*([glob] if glob else []), *options.get("include", ())]
     exclude = options.get("exclude", ())
+    rule, rule_options = parse_options(options, part)
     base = f"hf://buckets/{bucket}"
     return Reference(
-        text=_usual_form(base, glob, globs, exclude, name),
+        text=_usual_form(base, glob, globs, exclude, [*rule_options, *_named(name)]),
         key=f"{base}#name={name}" if name else base,
         names=(name,) if name else (bucket, f"buckets/{bucket}"),
         source=bucket_source.parse_keys({"bucket": part.of(bucket), **_globs(part, globs, exclude)}),
         homepage="",
+        rule=rule,
     )
+
+
+def _named(name: str) -> list[str]:
+    """Return the option with the name that the user gives, if any."""
+    return [f"name={name}"] if name else []
 
 
 def _globs(part: WrittenReference, include: Sequence[str], exclude: Sequence[str]) -> dict[str, Value]:
@@ -174,7 +186,7 @@ def _globs(part: WrittenReference, include: Sequence[str], exclude: Sequence[str
     return values | ({"exclude": part.of([part.of(one) for one in exclude])} if exclude else {})
 
 
-def _usual_form(base: str, glob: str, globs: Sequence[str], exclude: Sequence[str], name: str) -> str:
+def _usual_form(base: str, glob: str, globs: Sequence[str], exclude: Sequence[str], others: Sequence[str]) -> str:
     """Return a reference as people see it.
 
     Args:
@@ -182,13 +194,13 @@ def _usual_form(base: str, glob: str, globs: Sequence[str], exclude: Sequence[st
         glob: what stands in the path; empty: nothing.
         globs: all that are included, ``glob`` first.
         exclude: the globs that are not.
-        name: the name that the user gives; empty: none.
+        others: all other options, in their usual form.
     """
     # What would begin the options cannot stand in the path.
     in_path, further = (glob, globs[1:]) if glob and "#" not in glob else ("", globs)
     more = [f"include={quote(value, safe=_PLAIN_IN_OPTION)}" for value in further]
     more += [f"exclude={quote(value, safe=_PLAIN_IN_OPTION)}" for value in exclude]
-    more += [f"name={name}"] if name else []
+    more += others
     text = f"{base}/{in_path}" if in_path else base
     return f"{text}#{'&'.join(more)}" if more else text
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from provisioner.catalog.model import Commercial, DataSet, EntryFacts, License
+    from provisioner.catalog.parts import PartRule
 
 Policy = Literal["commercial", "curated", "any"]
 """``commercial``: only what is marked ``allowed``. ``curated``: everything except what is marked ``forbidden``, with a warning
@@ -84,32 +85,35 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdic
     return Verdict(allowed=True, warning=warning, reason=f"LICENSE_POLICY={policy} allows it ({terms})")
 
 
-def attribution_text(datasets: Iterable[DataSet], others: Sequence[str] = ()) -> str:
+def attribution_text(datasets: Iterable[DataSet], others: Sequence[str] = (), rules: Mapping[str, PartRule] | None = None) -> str:
     """Return ``ATTRIBUTION.md`` for the data sets on a volume, in the order given.
 
     Args:
         datasets: those that the catalog describes.
         others: the sections of those that it does not describe.
+        rules: by id, the rule of those of which a part is there.
     """
     parts = [_ATTRIBUTION_HEAD]
-    parts += [attribution_section(dataset.id, dataset) for dataset in datasets]
+    parts += [attribution_section(dataset.id, dataset, (rules or {}).get(dataset.id)) for dataset in datasets]
     parts += others
     if len(parts) == 1:
         parts.append("There is no data set on this volume yet.\n")
     return "\n".join(parts)
 
 
-def attribution_section(dataset: str, entry: DataSet | EntryFacts) -> str:
+def attribution_section(dataset: str, entry: DataSet | EntryFacts, rule: PartRule | None = None) -> str:
     """Return what ``ATTRIBUTION.md`` says of one data set.
 
     Args:
         dataset: its id.
         entry: what is known of it.
+        rule: of the part that is there; ``None``: all of it, or splits of it.
     """
     terms = entry.license
     lines = [
         f"## {entry.title}\n",
         f"- Folder: `datasets/{dataset}`",
+        *([f"- Part: `{rule.words}`"] if rule else []),
         *([f"- Homepage: <{entry.homepage}>"] if entry.homepage else []),
         f"- Licence: {terms.name} (SPDX `{terms.spdx}`){f', <{terms.url}>' if terms.url else ''}",
         f"- Commercial use: **{terms.commercial}** ({meaning(terms)})",

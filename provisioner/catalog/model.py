@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from provisioner.catalog.parts import PartRule
     from provisioner.catalog.size import Size
     from provisioner.catalog.source import Source
     from provisioner.catalog.written_reference import Reference
@@ -55,6 +56,8 @@ class EntryFacts:
     notes: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     """Names of the parts that can be asked for, as far as the source describes any."""
+    taken: int | None = None
+    """Bytes of the files that the reference's rule takes; ``None``: it has none, or the listing alone does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class DataSet:
     layout: str = "raw"
     notes: tuple[str, ...] = ()
     """What a user of the data should know, one sentence each."""
+    parts: Mapping[str, PartRule] = field(default_factory=dict)
+    """Parts by rule that can be asked for, by name."""
     reference: Reference | None = None
     """What the entry was made of; ``None``: it is written in a catalog."""
     facts: EntryFacts | None = None

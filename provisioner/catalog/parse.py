@@ -8,12 +8,13 @@ mapping may have, :mod:`.fields`, :mod:`.paths` and :mod:`.urls` check single va
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from provisioner.catalog import schema
 from provisioner.catalog.card import stated_license
-from provisioner.catalog.document import Value, parse_document
+from provisioner.catalog.document import Value, parse_document, quoted
 from provisioner.catalog.entries import PRIORITY
 from provisioner.catalog.fields import filled, layout, line, named, optional_line, optional_size, word
 from provisioner.catalog.mistakes import Mistakes
@@ -21,10 +22,12 @@ from provisioner.catalog.model import COMMERCIAL, Catalog, Commercial, DataSet, 
 from provisioner.catalog.phases import parse_phases
 from provisioner.catalog.source_kinds import parse_source
 from provisioner.catalog.urls import page_url
+from provisioner.catalog.written_parts import PART_NAME, parse_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from provisioner.catalog.parts import PartRule
     from provisioner.catalog.source import Source
 
 _EVERYTHING: Final = "all"
@@ -120,7 +123,22 @@ def _dataset(value: Value, name: str) -> DataSet:
         optional=keys["optional"].attempt(Value.boolean) if "optional" in keys else False,
         layout=own_layout,
         notes=keys["notes"].attempt(_lines) if "notes" in keys else (),
+        parts=keys["parts"].attempt(_parts, sources) if "parts" in keys else {},
     )
+
+
+def _parts(value: Value, sources: Sequence[Source | None]) -> dict[str, PartRule]:
+    splits = {name for source in sources if source is not None for name in source.split_names}
+    found: dict[str, PartRule] = {}
+    for name, entry in value.mapping().items():
+        if not re.fullmatch(PART_NAME, name):
+            entry.report(f"{quoted(name)} cannot be the name of a part", "Use letters, digits, '.', '_' and '-', such as tiny.")
+        elif name in splits:
+            entry.report(f"{name!r} is a split of this data set", "Give the part another name.")
+        else:
+            rule: PartRule | None = entry.attempt(parse_part)
+            found |= {name: rule.named(name)} if rule is not None else {}
+    return found
 
 
 def _priority(value: Value) -> int:

@@ -26,6 +26,7 @@ from provisioner.catalog.keys import (
 )
 from provisioner.catalog.model import COMMERCIAL
 from provisioner.catalog.source_kinds import SOURCE_KINDS
+from provisioner.catalog.written_parts import PART, PART_NAME
 
 VERSION: Final = 1
 """The version of the format that this program reads."""
@@ -68,6 +69,7 @@ DATA_SET: Final = Table(
         Key("optional", TRUTH, "true: its failure makes the run partial, not failed."),
         Key("layout", pattern(ID), "The layout that a phase takes; by default raw."),
         Key("license", ref("license"), "The terms; by default they are not known."),
+        Key("parts", map_of(PART_NAME, ref("part")), "Parts by rule that can be asked for as ID:PART, by name."),
         Key("notes", list_of(FULL_TEXT), "What a user of the data should know, one sentence each."),
         Key(
             "sources",
@@ -122,6 +124,7 @@ def json_schema() -> dict[str, Any]:
             "license": LICENSE.form(),
             **{name: table.form() for kind in SOURCE_KINDS.values() for name, table in kind.definitions.items()},
             "source": {"oneOf": [kind.table.form() for kind in SOURCE_KINDS.values()]},
+            "part": PART.form(),
             "dataset": DATA_SET.form(),
             "phase": PHASE.form(),
             "excluded": EXCLUDED.form(),

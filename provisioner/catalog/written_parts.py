@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote
 
 from provisioner.catalog.condition_parser import parse_condition
 from provisioner.catalog.conditions import ConditionError
@@ -14,7 +14,10 @@ from provisioner.catalog.fields import filled
 from provisioner.catalog.keys import BYTES, FULL_TEXT, GLOB, MAX_SIZE, SPLIT, Key, Table, list_of, pattern
 from provisioner.catalog.parts import PartRule
 from provisioner.catalog.paths import globs
-from provisioner.catalog.written_reference import WrittenReference
+from provisioner.catalog.written_reference import PART_OPTIONS, WrittenReference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 MAX_LIMIT: Final = 10**12
 """Examples; more than any data set has."""
@@ -34,6 +37,8 @@ PART: Final = Table(
 )
 _SEVERAL: Final = frozenset({"include", "exclude"})
 _NUMBERS: Final = frozenset({"limit", "bytes", "seed"})
+_PLAIN: Final = "'(),=<>!"
+"""Characters that need no encoding behind ``#``."""
 PART_NAME: Final = SPLIT
 """Names of parts are like those of splits, since they stand in the same place."""
 
@@ -81,16 +86,37 @@ def parse_query(query: str, written: WrittenReference) -> PartRule:
     if not found:
         written.fail("there is no rule behind the '?'", "Write one, such as ?limit=1000&seed=7, or leave the '?' out.")
 
-    def value(key: str, texts: list[str]) -> WrittenReference:
+    rule = parse_part(_values(found, written))
+    text = "&".join(f"{key}={one}" for key, texts in sorted(found.items()) for one in texts)
+    return replace(rule, text=f"?{text}")
+
+
+def parse_options(options: Mapping[str, Sequence[str]], written: WrittenReference) -> tuple[PartRule | None, list[str]]:
+    """Return the rule among the options of a reference, and its options in their usual form; ``None``: there is none.
+
+    The globs of a reference choose files of its source, and are no part of the rule.
+
+    Raises:
+        ConfigurationError: it is not well formed.
+    """
+    found = {key: options[key] for key in PART_OPTIONS if key in options}
+    if not found:
+        return None, []
+    rule = parse_part(_values(found, written))
+    return rule, [f"{key}={quote(str(value), safe=_PLAIN)}" for key, value in rule.identity.items()]
+
+
+def _values(found: Mapping[str, Sequence[str]], written: WrittenReference) -> WrittenReference:
+    """Return texts by key as the values of a mapping, as a catalog would have them."""
+
+    def value(key: str, texts: Sequence[str]) -> WrittenReference:
         here = WrittenReference(None, f"{written.file}: {key}", 0, "")
         if key in _SEVERAL:
             return here.of([here.of(text) for text in texts])
         is_number = key in _NUMBERS and re.fullmatch(r"[0-9]{1,20}", texts[0])
         return here.of(int(texts[0]) if is_number else texts[0])
 
-    rule = parse_part(written.of({key: value(key, texts) for key, texts in found.items()}))
-    text = "&".join(f"{key}={one}" for key, texts in sorted(found.items()) for one in texts)
-    return replace(rule, text=f"?{text}")
+    return written.of({key: value(key, texts) for key, texts in found.items()})
 
 
 def _included(value: Value) -> tuple[str, ...]:

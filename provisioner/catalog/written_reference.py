@@ -15,12 +15,15 @@ from provisioner.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from provisioner.catalog.parts import PartRule
     from provisioner.catalog.source import Source
 
 NAME_PATTERN: Final = r"(?!.*\.\.)(?!.*\.(?:/|$))[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}){0,2}"
 """Where a reference may be published below ``datasets/``."""
-HUB_OPTIONS: Final = ("exclude", "include", "name")
-FILE_OPTIONS: Final = (*DIGEST_LENGTHS, "into", "name", "unpack")
+PART_OPTIONS: Final = ("bytes", "limit", "seed", "where")
+"""Which examples are taken, see :mod:`provisioner.catalog.written_parts`."""
+HUB_OPTIONS: Final = ("exclude", "include", "name", *PART_OPTIONS)
+FILE_OPTIONS: Final = (*DIGEST_LENGTHS, "into", "name", "unpack", *PART_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Reference:
     """Its bytes are known by a digest."""
     parts: tuple[str, ...] = ()
     """Names of the parts of a repository; empty: all of it."""
+    rule: PartRule | None = None
+    """Which examples are taken; ``None``: all."""
 
 
 @dataclass(frozen=True, slots=True)

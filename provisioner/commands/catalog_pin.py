@@ -135,7 +135,7 @@ class _Pinning:
         if receipt is None or receipt.is_newer:
             return None
         try:
-            recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits)
+            recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits, rule=receipt.rule)
         except ProvisionerError:
             return None
         return receipt if recipe.version == receipt.asked else None

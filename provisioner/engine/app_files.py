@@ -91,13 +91,15 @@ class AppFiles:
             for name, version in sorted(inventory.published.items())
             if name not in self._catalog.datasets
         ]
-        return attribution_text((self._catalog.datasets[name] for name in ids), others).encode()
+        receipts = {name: inventory.receipts[name, version] for name, version in inventory.published.items()}
+        rules = {name: receipt.rule for name, receipt in receipts.items() if receipt.rule is not None}
+        return attribution_text((self._catalog.datasets[name] for name in ids), others, rules).encode()
 
 
 def _section(receipt: Receipt) -> str:
     """Return what ``ATTRIBUTION.md`` says of a data set that today's catalog does not describe."""
     if receipt.entry is not None:
-        return attribution_section(receipt.dataset, receipt.entry)
+        return attribution_section(receipt.dataset, receipt.entry, receipt.rule)
     return (
         f"## {receipt.dataset}\n\n- Folder: `datasets/{receipt.dataset}`\n- Source: <{receipt.source_url}>\n"
         f"- Licence: SPDX `{receipt.license}`, by the catalog that it came with; today's does not list it\n"

@@ -24,6 +24,7 @@ from provisioner.engine.upstream import check_states
 from provisioner.errors import (
     TRY_NEXT_AFTER,
     ConfigurationError,
+    PartError,
     ProvisionerError,
     StatedTooLargeError,
     VolumeError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.size import Size
     from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
+    from provisioner.engine.part_choice import PartChoice
     from provisioner.engine.peers import Offer, Peers
     from provisioner.engine.reuse import Damage
     from provisioner.engine.staged_tree import Part
@@ -111,6 +113,7 @@ class DataSetBuilder:
         self._files = PlainFiles(self._tree.path, self._claims, charge=limits.budget.charge_tree)
         self._completed = CompletedTree(recipe, store, self._tree.path, damage=damage, check_size=limits.check_tree)
         self._transfers = transfers
+        self._choice = self._part_choice(store)
         self._origins: dict[str, FileState] = {}
         """What servers said of files behind URLs, by the artifacts' keys."""
         self._fetcher = self._make_fetcher(transfers, retention=step.retention)
@@ -141,19 +144,57 @@ class DataSetBuilder:
                 for warning in resolved.warnings:
                     _LOGGER.warning("%s: %s", recipe.label, warning)
                 self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)
-                parts = self._collect_parts(resolved, self._fetcher)
+                resolved, parts = self._collect(resolved)
                 check_states(recipe, self._origins, resolved.artifacts)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 return self._completed.publish(
                     resolved, parts, now, origins=self._origins, obsolete_blobs=self._limits.obsolete_keys()
                 )
             except (*TRY_NEXT_AFTER, ConfigurationError) as error:
-                if self._cancellation.reason is not None:
+                # Of every other source the rule of a part would say the same.
+                if self._cancellation.reason is not None or isinstance(error, PartError):
                     raise
                 errors.append(error)
                 if index + 1 < len(recipe.sources):
                     _LOGGER.warning("%s: %s; trying the next source", recipe.label, error.message)
         raise error_to_report(errors)
+
+    def _collect(self, resolved: Resolved) -> tuple[Resolved, dict[str, Part]]:
+        """Bring a source into the staged tree; return what is taken of it, and its parts by content id.
+
+        Raises:
+            PartError: the rule of the part does not fit it.
+            ProvisionerError: it does not have all of it, the volume failed, or the run must end.
+        """
+        choice = self._choice
+        if choice is None:
+            return resolved, self._collect_parts(resolved, self._fetcher)
+        first = choice.begin(resolved)
+        parts = self._collect_parts(first, self._fetcher)
+        if choice.is_decided:
+            resolved = first
+        else:
+            fetched = self.fetched
+            choice.decide(resolved, parts)
+            resolved = choice.reduced(resolved)
+            if resolved.artifacts != first.artifacts:
+                parts = self._collect_parts(resolved, self._fetcher)
+                self.fetched = tuple(dict.fromkeys((*fetched, *self.fetched)))
+        choice.prune(resolved.artifacts, parts)
+        return resolved, parts
+
+    def _part_choice(self, store: Store) -> PartChoice | None:
+        """Return what applies the rule of the part; ``None``: all of the data set is taken."""
+        recipe = self._step.recipe
+        if recipe.rule is None:
+            return None
+        from provisioner.engine.part_choice import PartChoice, check_rule  # noqa: PLC0415 - most data sets are taken whole
+
+        check_rule(recipe.rule, recipe.label)
+        manifest = store.reader.manifest(recipe.dataset.id, recipe.version) if self._damage is not None else None
+        known = frozenset(entry.path for entry in manifest) if manifest is not None else None
+        check = self._cancellation.raise_if_requested
+        return PartChoice(recipe.rule, recipe.label, self._tree, known=known, check_cancelled=check)
 
     def _build_from_peers(self, now: Callable[[], str]) -> Receipt | None:
         """Return the receipt of the version as the first peer had it that has the whole; ``None``: the sources are needed."""

@@ -125,6 +125,7 @@ class CompletedTree:
             entry=dataset.facts,
             repository=self._repository(resolved),
             recipe=self._recipe.base,
+            rule=self._recipe.rule,
             origins=origins if len(resolved.artifacts) <= MAX_NOTED_FILES else {},
         )
         if self._damage is not None and self._damage.receipt is not None and is_peers:

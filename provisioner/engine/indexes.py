@@ -151,9 +151,17 @@ class Indexes:
         target = self._files.begin()
         try:
             builder = IndexBuilder(
-                dataset, choice, tree, target, tree, workers=usable_cores(), check_cancelled=self._check_cancelled
+                dataset,
+                choice,
+                tree,
+                target,
+                tree,
+                workers=usable_cores(),
+                check_cancelled=self._check_cancelled,
+                is_part=receipt.rule is not None,
             )
             facts = {"version of the files": receipt.version, "reader": f"{choice.name} {VERSIONS[choice.name]}"}
+            facts |= {"part": f"`{receipt.rule.words}`"} if receipt.rule else {}
             try:
                 with disk_errors(f"writing the index of {dataset}", target):
                     summary = builder.build(facts)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from provisioner.catalog.document import nearest
+from provisioner.catalog.conditions import ConditionError
+from provisioner.catalog.document import nearest, quoted
 from provisioner.catalog.references import is_reference
+from provisioner.catalog.written_parts import parse_query
+from provisioner.catalog.written_reference import WrittenReference
 from provisioner.errors import ConfigurationError, LicenseRefusedError, MissingDataError
 from provisioner.planning.model import Request, Rules
 
 if TYPE_CHECKING:
-    from provisioner.catalog.model import Catalog
+    from provisioner.catalog.model import Catalog, DataSet
+    from provisioner.catalog.parts import PartRule
     from provisioner.settings.settings import Settings
 
 
@@ -25,9 +29,18 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
     if not settings.datasets and phase != "auto" and phase not in catalog.phases:
         raise ConfigurationError(f"PHASE: {phase!r} is not a phase of the catalog", hint=_known_phases(phase, catalog))
     chosen: dict[str, list[str]] = {}
-    for written, split in settings.datasets:
+    rules: dict[str, PartRule] = {}
+    for written, part in settings.datasets:
         name = catalog.references.get(written, written)
         _check_name(catalog, settings.datasets_label, name)
+        split, rule = _part_of(catalog.datasets[name], part, settings.datasets_label)
+        if name in rules or (rule is not None and name in chosen):
+            raise ConfigurationError(
+                f"{settings.datasets_label}{name} is asked for twice, once by a rule: both would be at one path",
+                hint="Ask for one part of a data set at a time; describe what both take as one rule.",
+            )
+        if rule is not None:
+            rules[name] = rule
         if split is None:
             chosen[name] = []  # all of it, whatever splits are named beside it
         elif chosen.get(name) != []:
@@ -44,8 +57,26 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
     return Request(
         phase=None if chosen else phase,
         datasets=tuple((name, tuple(splits)) for name, splits in chosen.items()),
+        rules=rules,
         layouts=settings.layouts,
     )
+
+
+def _part_of(dataset: DataSet, part: str | None, label: str) -> tuple[str | None, PartRule | None]:
+    """Return the split that a part names, and its rule: that of the catalog, narrowed by what stands behind ``?``.
+
+    Raises:
+        ConfigurationError: the rule is not well formed, or too long together with that of the catalog.
+    """
+    name, mark, query = (part or "").partition("?")
+    written = f"{dataset.id}:{part}" if name else f"{dataset.id}{part}"
+    rule = parse_query(query, WrittenReference(written, f"{label}{quoted(written)}", 0, "")) if mark else None
+    if not name or name not in dataset.parts:
+        return name or None, rule
+    try:
+        return None, dataset.parts[name].narrowed(rule) if rule else dataset.parts[name]
+    except ConditionError as error:
+        raise ConfigurationError(f"{label}{quoted(written)}: {error.problem}", hint=error.hint) from error
 
 
 def make_rules(settings: Settings) -> Rules:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from provisioner.engine.part_choice import first_artifacts
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, ProvisionerError, error_to_report
 from provisioner.planning.shares import divide, plan_id
 
@@ -71,7 +72,7 @@ def _artifacts_of(step: Step, sources: Sources, check_cancelled: Callable[[], No
     for source in step.recipe.sources:
         check_cancelled()
         try:
-            return sources.resolve(source).artifacts
+            return first_artifacts(step.recipe.rule, sources.resolve(source).artifacts)
         except (*TRY_NEXT_AFTER, ConfigurationError) as error:
             errors.append(error)
     raise error_to_report(errors)

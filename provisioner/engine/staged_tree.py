@@ -6,9 +6,10 @@ Both survive the death of a run: the next one hashes what is recorded, and reuse
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import write_atomic
@@ -17,6 +18,7 @@ from provisioner.volume.fs.durable import sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.store.entry import Entry
+from provisioner.volume.store.json_file import read_json
 from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.tree_check import is_right
 from provisioner.volume.tree.reader import TreeReader
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.volume.store.layout import VolumeLayout
+
+_CHOICE: Final = "choice.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,26 @@ class StagedTree:
         if not self._keeps_archives:
             sync_tree(self.path)
         write_atomic(self._record(artifact, is_whole=part.is_whole), Manifest(part.entries).json_lines())
+
+    def record_choice(self, source: str, left_out: Collection[str]) -> None:
+        """Record which examples a part leaves out: a later run needs no more of the source than this one did.
+
+        Args:
+            source: the key of the resolved source that was looked at.
+            left_out: paths of examples.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        write_atomic(self._records / _CHOICE, json.dumps({"source": source, "left_out": sorted(left_out)}).encode())
+
+    def recorded_choice(self, source: str) -> frozenset[str] | None:
+        """Return which examples an earlier run left out; ``None``: none got so far with this source."""
+        found = read_json(self._records / _CHOICE) or {}
+        paths = found.get("left_out")
+        if found.get("source") != source or not isinstance(paths, list):
+            return None
+        return frozenset(path for path in paths if isinstance(path, str))
 
     def _record(self, artifact: Artifact, *, is_whole: bool) -> Path:
         return self._records / f"{artifact.content_id}{'' if is_whole else '-shared'}.json"

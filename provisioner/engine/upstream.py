@@ -97,7 +97,7 @@ def _known_source(dataset: DataSet | None, receipt: Receipt) -> tuple[Source | N
     if dataset is None:
         return unknown("the catalog does not describe it")
     try:
-        recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits)
+        recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits, rule=receipt.rule)
     except (ConfigurationError, NotFoundError) as error:
         return unknown(error.message)
     if recipe.version != receipt.asked:

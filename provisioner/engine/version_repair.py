@@ -195,13 +195,14 @@ class VersionRepairer:
             described = described if is_asked else recorded
         if described is None:
             return None
-        choices = [(receipt.layout, receipt.splits)] if receipt else []
-        # Without a receipt, each layout is tried whole and by single splits.
+        choices = [(receipt.layout, receipt.splits, receipt.rule)] if receipt else []
+        # Without a receipt, each layout is tried whole, by single splits and by the parts that the catalog names.
         for layout in described.layouts if receipt is None else ():
-            choices += [(layout, ()), *((layout, (split,)) for split in described.splits_of(layout))]
-        for layout, splits in choices:
+            choices += [(layout, (), None), *((layout, (split,), None) for split in described.splits_of(layout))]
+            choices += [(layout, (), rule) for rule in described.parts.values()]
+        for layout, splits, rule in choices:
             with contextlib.suppress(ConfigurationError, NotFoundError):
-                recipe = make_recipe(described, layout=layout, splits=splits)
+                recipe = make_recipe(described, layout=layout, splits=splits, rule=rule)
                 if version in {recipe.version, receipt.version if receipt and receipt.asked == recipe.version else ""}:
                     return recipe.as_version(version)
         return None

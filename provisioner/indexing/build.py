@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
@@ -54,6 +55,7 @@ class IndexBuilder:
         *,
         workers: int,
         check_cancelled: Callable[[], None],
+        is_part: bool = False,
     ) -> None:
         """Prepare; nothing is read or written yet.
 
@@ -65,6 +67,7 @@ class IndexBuilder:
             published: where the app finds the files.
             workers: processes that read headers.
             check_cancelled: called for every batch; ends the work by raising.
+            is_part: the tree has a part of the examples that its tables name: those that are not there are none of it.
         """
         self._dataset = dataset
         self._name, self._reader = choice
@@ -75,6 +78,7 @@ class IndexBuilder:
         self._place = Place(str(tree), str(published), relative)
         self._workers = workers
         self._check_cancelled = check_cancelled
+        self._is_part = is_part
         self._summary = Summary()
         self._files: dict[str, IO[bytes]] = {}
         self._rates: set[int] = set()
@@ -133,12 +137,18 @@ class IndexBuilder:
             if isinstance(one, Problem):
                 self._note(one, problems)
                 continue
+            if self._is_part and not self._is_there(one.file):
+                continue
             rows = waiting[one.split]
             rows.append(one)
             if len(rows) >= _BATCH:
                 yield batch(one.split)
         for split in list(waiting):
             yield batch(split)
+
+    def _is_there(self, file: str) -> bool:
+        """Return whether a row has a file in the tree; names come from tables, which may say anything."""
+        return "\0" not in file and os.path.lexists(f"{self._tree}/{file}")
 
     def _file_of(self, split: str) -> IO[bytes]:
         """Return the open file of a split."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.size import Size, known_total
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.parts import PartRule
     from provisioner.planning.model import Inventory, Retention, Rules
     from provisioner.planning.recipe import Recipe
 
@@ -193,6 +194,26 @@ def need_of(recipe: Recipe, present: Collection[str] = ()) -> Need:
         recipe: the data set as asked for.
         present: content ids of artifacts whose files are linked from trees on the volume; they cost no download.
     """
+    whole = _need_of_splits(recipe, present)
+    return whole if recipe.rule is None else _need_of_part(recipe, recipe.rule, whole)
+
+
+def _need_of_part(recipe: Recipe, rule: PartRule, whole: Need) -> Need:
+    """Return what a part needs: until its examples are known, all that is unpacked takes space."""
+    facts = recipe.dataset.facts
+    if facts is not None and facts.taken is not None:
+        taken = Size(facts.taken, estimate=rule.takes_some)
+        return Need(taken, taken, taken.value, taken.value, taken.value)
+    if whole.unpacked is None or rule.bytes is None:
+        # No more than the whole; how much less is known when the tables are there.
+        unpacked = replace(whole.unpacked, estimate=True) if whole.unpacked else None
+    else:
+        unpacked = Size(min(whole.unpacked.value, rule.bytes), estimate=True)
+    return replace(whole, unpacked=unpacked)
+
+
+def _need_of_splits(recipe: Recipe, present: Collection[str]) -> Need:
+    """Return what all examples of the splits need."""
     if recipe.artifacts is not None:
         return _need_of_artifacts(recipe, recipe.artifacts, present)
     size = next((source.size for source in recipe.sources if source.size), None)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.hub_source import Repository
     from provisioner.catalog.license import Policy
     from provisioner.catalog.model import EntryFacts
+    from provisioner.catalog.parts import PartRule
     from provisioner.catalog.size import Size
     from provisioner.errors import ProvisionerError
     from provisioner.planning.pinning import Pinned
@@ -66,6 +67,8 @@ class Receipt:
     """The version of the recipe that it satisfies, where it is a later state of the same source; empty: its own version."""
     origins: Mapping[str, FileState] = field(default_factory=dict)
     """What the servers said of files behind URLs when they were fetched, by the artifacts' keys, as far as that is known."""
+    rule: PartRule | None = None
+    """Which examples of the splits it has; ``None``: all."""
 
     @property
     def asked(self) -> str:
@@ -142,6 +145,8 @@ class Request:
     phase: str | None = None
     datasets: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Id and splits of each data set asked for by name; if there are any, ``phase`` is ignored."""
+    rules: Mapping[str, PartRule] = field(default_factory=dict)
+    """By id, which examples are taken of a data set asked for by name."""
     layouts: Mapping[str, str] = field(default_factory=dict)
     """Layouts chosen instead of the data sets' own."""
     newer: Mapping[str, Newer] = field(default_factory=dict)

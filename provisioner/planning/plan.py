@@ -88,7 +88,10 @@ def _plan_phase(wanted: Request, catalog: Catalog, inventory: Inventory, rules: 
 def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inventory: Inventory) -> list[Recipe]:
     """Return the recipes for what was asked for, in the order of the request or of the phase."""
     asked = wanted.datasets or tuple((name, ()) for name in (phase.datasets if phase else ()))
-    recipes = [make_recipe(catalog.datasets[name], layout=wanted.layouts.get(name), splits=splits) for name, splits in asked]
+    recipes = [
+        make_recipe(catalog.datasets[name], layout=wanted.layouts.get(name), splits=splits, rule=wanted.rules.get(name))
+        for name, splits in asked
+    ]
     return [
         at_pins(recipe, inventory, wanted.pinned[recipe.dataset.id])
         if recipe.dataset.id in wanted.pinned

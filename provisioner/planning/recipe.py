@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.file_state import FileState
     from provisioner.catalog.model import DataSet
+    from provisioner.catalog.parts import PartRule
     from provisioner.catalog.pins import DataSetPin
     from provisioner.catalog.source import Source
     from provisioner.planning.upstream import Newer
@@ -41,6 +42,8 @@ class Recipe:
     version: str
     base: str = ""
     """The version of the recipe as it was asked for, where ``version`` is another state of its source; empty: the same."""
+    rule: PartRule | None = None
+    """Which examples of these splits are taken; ``None``: all."""
     pin: DataSetPin | None = None
     """What the sources and the tree must be; ``None``: whatever they are now."""
 
@@ -68,7 +71,8 @@ class Recipe:
     @property
     def label(self) -> str:
         """The name by which a user asks for it: ``nsynth:test``."""
-        return f"{self.dataset.label}:{'+'.join(self.splits)}" if self.splits else self.dataset.label
+        label = f"{self.dataset.label}:{'+'.join(self.splits)}" if self.splits else self.dataset.label
+        return f"{label}{self.rule.text}" if self.rule else label
 
     @property
     def artifacts(self) -> tuple[Artifact, ...] | None:
@@ -81,13 +85,16 @@ class Recipe:
         return frozenset(artifact.content_id for source in self.sources for artifact in source.artifacts or ())
 
 
-def make_recipe(dataset: DataSet, *, layout: str | None = None, splits: Sequence[str] = ()) -> Recipe:
+def make_recipe(
+    dataset: DataSet, *, layout: str | None = None, splits: Sequence[str] = (), rule: PartRule | None = None
+) -> Recipe:
     """Return the recipe for one layout and some splits of a data set.
 
     Args:
         dataset: what the catalog says.
         layout: the layout to take; ``None``: the data set's own.
         splits: names of splits; empty: all of it.
+        rule: takes some of the examples; ``None``: the rule of the data set's reference, if it has one.
 
     Raises:
         NotFoundError: the data set has no such split.
@@ -101,20 +108,26 @@ def make_recipe(dataset: DataSet, *, layout: str | None = None, splits: Sequence
     known = dataset.splits_of(layout)
     for split in splits:
         if split not in known:
+            names = (*known, *dataset.parts)
             raise NotFoundError(
-                f"{dataset.label} has no split {split!r}" + (f" in the layout {layout!r}" if layout != dataset.layout else ""),
-                hint=nearest(split, known) if known else f"{dataset.label} is not divided: ask for '{dataset.label}'.",
+                f"{dataset.label} has no {'split or part' if dataset.parts else 'split'} {split!r}"
+                + (f" in the layout {layout!r}" if layout != dataset.layout else ""),
+                hint=nearest(split, names) if names else f"{dataset.label} is not divided: ask for '{dataset.label}'.",
             )
     chosen = tuple(split for split in known if split in splits)
     if len(chosen) == len(known):
         chosen = ()  # all of them by name is the whole
     if chosen:
         sources = tuple(reduced for source in sources if (reduced := source.for_splits(chosen)) is not None)
-    return Recipe(dataset, layout, chosen, sources, _version(layout, sources))
+    if rule is None and dataset.reference is not None:
+        rule = dataset.reference.rule
+    return Recipe(dataset, layout, chosen, sources, _version(layout, sources, rule), rule=rule)
 
 
-def _version(layout: str, sources: Sequence[Source]) -> str:
+def _version(layout: str, sources: Sequence[Source], rule: PartRule | None) -> str:
     """Return the hash of a recipe; a change here makes every volume fetch everything again."""
     document = {"recipe": 1, "layout": layout, "sources": [source.identity for source in sources]}
+    if rule is not None:
+        document["part"] = rule.identity
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:VERSION_DIGITS]

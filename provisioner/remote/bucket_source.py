@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.entries import unknown_license
+from provisioner.catalog.examples import bytes_taken
 from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.weights import weights_note
 from provisioner.planning.upstream import News
@@ -101,5 +102,6 @@ def describe_bucket_source(
         license=unknown_license(resolved.url),
         download=sum(sizes),
         notes=(note,) if note else (),
+        taken=bytes_taken(reference.rule, resolved.artifacts) if reference.rule else None,
     )
     return facts, resolved

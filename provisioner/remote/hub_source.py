@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.card import license_of, line_of
 from provisioner.catalog.card_parts import part_names, parts_of
+from provisioner.catalog.examples import bytes_taken
 from provisioner.catalog.hub_source import REPOSITORY_WORDS, Repository
 from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.weights import weights_note
@@ -98,6 +99,7 @@ def describe_hub_source(
         download=sum(sizes),
         notes=(note,) if note else (),
         parts=part_names(parts),
+        taken=bytes_taken(reference.rule, resolved.artifacts) if reference.rule else None,
     )
     return facts, resolved
 

@@ -27,6 +27,7 @@ def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
                 "optional": dataset.optional,
                 "phases": [phase.name for phase in catalog.phases.values() if dataset.id in phase.datasets],
                 "splits": list(dataset.splits),
+                "parts": {name: rule.identity for name, rule in dataset.parts.items()},
                 "layouts": list(dataset.layouts),
                 "license": {
                     "spdx": dataset.license.spdx,
@@ -72,7 +73,7 @@ def catalog_text(catalog: Catalog, inventory: Inventory, *, columns: int = USUAL
                 size_text(dataset.unpacked_size),
                 dataset.license.commercial,
                 "yes" if dataset.id in inventory.published else "no",
-                " ".join(dataset.splits) or "-",
+                " ".join((*dataset.splits, *dataset.parts)) or "-",
             ]
         )
     by_phase = [["phase", "download", "data sets"]]

@@ -60,6 +60,7 @@ def _step_document(step: Step) -> dict[str, Any]:
         "dataset": dataset.label,
         "path": f"datasets/{step.id}",
         "splits": list(step.recipe.splits),
+        "part": step.recipe.rule.identity if step.recipe.rule else None,
         "layout": step.recipe.layout,
         "version": step.recipe.version,
         "action": step.action,
@@ -154,6 +155,11 @@ def _notes(plan: Plan) -> list[str]:
         if plan.phase and step.writes and step.recipe.dataset.optional
     ]
     notes += [f"{step.recipe.label}: {_SPACE_NOTES[step.retention]}" for step in plan.steps if step.retention in _SPACE_NOTES]
+    notes += [
+        f"{step.recipe.label}: a part by rule: {step.recipe.rule.words}; its size is an upper bound until its examples are known"
+        for step in plan.steps
+        if step.recipe.rule is not None and step.writes
+    ]
     if most := max((step.beside for step in plan.steps), default=0):
         notes.append(
             f"Up to {most + 1} data sets are fetched and unpacked at the same time, and the peak counts them together. With less"

@@ -66,14 +66,14 @@ class Settings:
     datasets: tuple[tuple[str, str | None], ...] = Setting(
         "DATASETS",
         parsers.datasets,
-        "data sets, splits or references to provision instead of a phase, such as `ljspeech,nsynth:test` or "
-        "`hf://datasets/openslr/librispeech_asr@main`",
+        "data sets, splits, parts or references to provision instead of a phase, such as `ljspeech,nsynth:test`, "
+        "`nsynth:train?limit=1000` or `hf://datasets/openslr/librispeech_asr@main`",
         computed_default=_nothing,
         other_names=("STORAGE_URI",),
         config_key="datasets.select",
         separator=",",
     ).required
-    """Pairs of id or reference, and split (``None``: the whole data set); empty where a phase was asked for."""
+    """Pairs of id or reference, and split or part (``None``: the whole data set); empty where a phase was asked for."""
     data_dir: Path = Setting(
         "DATA_DIR",
         parsers.path,

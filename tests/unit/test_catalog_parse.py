@@ -161,6 +161,17 @@ def test_a_good_catalog_is_read_whole() -> None:
     assert catalog.excluded["songs"].reason == "non-commercial"
 
 
+def test_parts() -> None:
+    """Parts by rule are read with their names; what means the same has the same identity."""
+    parts = "    parts: {free: {where: \"l  IN ('CC0','CC-BY')\"}, tiny: {include: ['*.wav'], limit: 5, bytes: 90, seed: 3}}\n"
+    found = parse_catalog(GOOD.replace("    priority: 5\n", f"    priority: 5\n{parts}"), "c.yaml").datasets["speech"].parts
+    assert {name: rule.identity for name, rule in found.items()} == {
+        "free": {"where": "l in ('CC0', 'CC-BY')"},
+        "tiny": {"include": ["*.wav"], "limit": 5, "bytes": 90, "seed": 3},
+    }
+    assert found["tiny"].text == ":tiny"
+
+
 def test_the_order_of_phases_does_not_matter() -> None:
     """A phase may extend one that is defined after it."""
     text = re.sub(
@@ -292,6 +303,17 @@ WRONG = [
     ("extends: small", "extends: large", "extends", "phases.large.extends", "in a circle: large → large", ""),
     ("    description: one voice", "    extends: large", "extends: large", "phases.small.extends", "small → large → small", ""),
     ("  small:\n", "  auto:\n", "auto:", "phases.auto", "cannot be called 'auto'", "PHASE=auto"),
+    # parts by rule
+    ("    priority: 5\n", "    priority: 5\n    parts: {tiny: {limt: 5}}\n", "parts:", "datasets.speech.parts.tiny.limt", "unknown key 'limt'", "'limit'"),
+    ("    priority: 5\n", "    priority: 5\n    parts: {tiny: {limit: 0}}\n", "parts:", "datasets.speech.parts.tiny.limit", "expected a whole number from 1", ""),
+    ("    priority: 5\n", "    priority: 5\n    parts: {tiny: {seed: 1}}\n", "parts:", "datasets.speech.parts.tiny", "the part has no rule", "limit"),
+    ("    priority: 5\n", "    priority: 5\n    parts: {tiny: {where: 'a = 1'}}\n", "parts:", "datasets.speech.parts.tiny.where", "'=' at character 3", "Write =="),
+    ("    priority: 5\n", "    priority: 5\n    parts: {tiny: {include: []}}\n", "parts:", "datasets.speech.parts.tiny.include", "there is no glob here", ""),
+    ("    priority: 5\n", "    priority: 5\n    parts: {tiny: {exclude: [../x]}}\n", "parts:", "datasets.speech.parts.tiny.exclude[0]", "is not a glob", ""),
+    ("    priority: 5\n", "    priority: 5\n    parts: {train: {limit: 5}}\n", "parts:", "datasets.speech.parts.train", "is a split of this data set", "another name"),
+    ("    priority: 5\n", "    priority: 5\n    parts: {'a b': {limit: 5}}\n", "parts:", "datasets.speech.parts.a b", "cannot be the name of a part", ""),
+    ("    priority: 5\n", "    priority: 5\n    parts: {tiny: 5}\n", "parts:", "datasets.speech.parts.tiny", "expected a mapping", ""),
+    ("    priority: 5\n", "    priority: 5\n    parts: []\n", "parts:", "datasets.speech.parts", "expected a mapping", ""),
     # excluded
     ("  songs:\n", "  notes:\n", "  notes:\n    title: Songs", "excluded.notes", "listed as a data set too, on line 39", "Keep one"),
     ("    reason: non-commercial\n", "", "  songs:", "excluded.songs", "the key 'reason' is missing", ""),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from provisioner.catalog.file_state import FileState
 from provisioner.catalog.hub_source import Repository
 from provisioner.catalog.model import EntryFacts, License
+from provisioner.catalog.parts import PartRule
 from provisioner.planning.model import Receipt
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.receipt_file import read_receipt, receipt_document
@@ -53,6 +54,22 @@ def test_a_receipt_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write_json(path, receipt_document(RECEIPT, "1.0"))
     assert read(path) == RECEIPT
+
+
+def test_a_receipt_of_a_part(tmp_path: Path) -> None:
+    """The rule of a part is read back; a receipt with a damaged one is none: nobody knows what its tree has."""
+    path = tmp_path / "r.json"
+    rule = PartRule(include=("a/*",), where="x in ('a', 'b')", limit=5, seed=2, text=":tiny")
+    document = receipt_document(replace(RECEIPT, rule=rule), "1.0")
+    write_json(path, document)
+    found = read(path)
+    assert found == replace(RECEIPT, rule=rule)
+    assert found is not None
+    assert found.rule is not None
+    assert (found.rule.text, found.rule.identity) == (":tiny", rule.identity)
+    for damage in ({"where": "x = 1"}, {"limit": "5"}, {"include": "a"}, {"text": "\n"}):
+        write_json(path, {**document, "part": {**document["part"], **damage}})
+        assert read(path) is None
 
 
 def test_a_receipt_of_a_later_state(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.hub_source import HubSource
 from provisioner.catalog.model import DataSet, License
+from provisioner.catalog.parts import PartRule
 from provisioner.catalog.size import Size
 from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import ConfigurationError, DigestMismatchError, NotFoundError
+from provisioner.planning.capacity import need_of
 from provisioner.planning.recipe import make_recipe
 
 TERMS = License("CC-BY-4.0", "CC BY 4.0", "https://example.org", "allowed", "evidence", "")
@@ -76,6 +78,25 @@ BASE = UrlSource((file("a.zip", unpack="zip"),))
 def changed(**fields: Any) -> UrlSource:
     """Return the base source with a changed file."""
     return UrlSource((replace(BASE.files[0], **fields),))
+
+
+def test_a_rule_makes_a_version() -> None:
+    """A part by rule is a version of its own, whatever it is called, and without a rule the version is what it was."""
+    files = UrlSource((file("a.zip", unpack="zip"),))
+    rule = PartRule(where="a == 1", limit=5)
+    part = version(files, rule=rule)
+    assert part == version(files, rule=rule.named("tiny")) != version(files)
+    assert part == version(files, rule=replace(rule, seed=0)) != version(files, rule=replace(rule, seed=1))
+    assert version(files, rule=PartRule(exclude=("a", "b"))) == version(files, rule=PartRule(exclude=("b", "a", "b")))
+    assert make_recipe(data_set(files), rule=rule.named("tiny")).label == "alpha:tiny"
+
+
+def test_a_part_needs_no_more_than_the_whole() -> None:
+    """A part is planned with the peak of the whole, since all is unpacked before it is chosen, and a tree of its bytes."""
+    whole = need_of(make_recipe(data_set(BASE, unpacked_size=Size(1000))))
+    part = need_of(make_recipe(data_set(BASE, unpacked_size=Size(1000)), rule=PartRule(bytes=100)))
+    assert part.peaks == whole.peaks
+    assert part.unpacked == Size(100, estimate=True)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.condition_parser import parse_condition
+from provisioner.catalog.conditions import ConditionError
 from provisioner.catalog.file_state import FileState
 from provisioner.catalog.hub_source import repository_of
 from provisioner.catalog.model import COMMERCIAL, EntryFacts, License
+from provisioner.catalog.parts import PartRule
 from provisioner.planning.model import Receipt
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.newer_records import is_newer
@@ -41,6 +44,7 @@ def receipt_document(receipt: Receipt, program_version: str) -> dict[str, Any]:
         **({"repository": asdict(receipt.repository)} if receipt.repository else {}),
         **({"entry": _entry_document(receipt.entry)} if receipt.entry else {}),
         **({"recipe": receipt.recipe} if receipt.recipe else {}),
+        **({"part": {"text": receipt.rule.text, **receipt.rule.identity}} if receipt.rule else {}),
         **({"origins": {key: asdict(state) for key, state in receipt.origins.items()}} if receipt.origins else {}),
     }
 
@@ -89,9 +93,10 @@ def parse_receipt(document: Mapping[str, Any], dataset: str, version: str) -> Re
             entry=_entry(document["entry"]) if "entry" in document else None,
             repository=_repository(document.get("repository")),
             recipe=_text(document.get("recipe", "")),
+            rule=_rule(document["part"]) if "part" in document else None,
             origins=_origins(document.get("origins")),
         )
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, ConditionError):
         return None
     return receipt if (receipt.dataset, receipt.version) == (dataset, version) else None
 
@@ -131,6 +136,24 @@ def _repository(document: object) -> Repository | None:
     return repository_of(document.get("repo_type"), document.get("repo"), document.get("revision"))
 
 
+def _rule(document: Mapping[str, Any]) -> PartRule:
+    """Return the rule of a part.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError, ConditionError: it is damaged.
+    """
+    where = _line(document.get("where", ""))
+    return PartRule(
+        include=tuple(_line(glob) for glob in _list(document.get("include", []))),
+        exclude=tuple(_line(glob) for glob in _list(document.get("exclude", []))),
+        where=str(parse_condition(where)) if where else "",
+        limit=_count(document["limit"]) if "limit" in document else None,
+        bytes=_count(document["bytes"]) if "bytes" in document else None,
+        seed=_count(document.get("seed", 0)),
+        text=_line(document["text"]),
+    )
+
+
 def _origins(document: object) -> dict[str, FileState]:
     """Return what a receipt says of the states of files; what cannot be understood of it is left out: it proves nothing."""
     found = {}
@@ -143,6 +166,8 @@ def _origins(document: object) -> dict[str, FileState]:
 
 def _entry_document(entry: EntryFacts) -> dict[str, Any]:
     document = asdict(entry)
+    if entry.taken is None:
+        del document["taken"]
     return {**document, "notes": list(entry.notes), "parts": list(entry.parts)}
 
 
@@ -173,6 +198,7 @@ def _entry(document: Mapping[str, Any]) -> EntryFacts:
         download=None if document["download"] is None else _count(document["download"]),
         notes=tuple(_line(note) for note in _list(document["notes"])),
         parts=tuple(_line(part) for part in _list(document.get("parts", []))),
+        taken=None if document.get("taken") is None else _count(document["taken"]),
     )
 
 

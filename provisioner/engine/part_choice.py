@@ -1,0 +1,291 @@
+"""Which files of a data set belong to the part that was asked for: known from paths, from a listing, or from its tables.
+
+What can be left out before it is fetched is not fetched. Archives and tables come first where a rule needs them; what they hold
+besides the part is unpacked into staging, and never published.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.catalog.conditions import ConditionError, check_columns
+from provisioner.catalog.document import nearest, quoted
+from provisioner.catalog.examples import file_examples, is_medium, medium_of
+from provisioner.catalog.parts import SPLIT_COLUMN, Example, choose
+from provisioner.engine.staged_tree import Part
+from provisioner.errors import PartError
+from provisioner.units import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+
+    from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.conditions import Kind
+    from provisioner.catalog.parts import PartRule
+    from provisioner.engine.staged_tree import StagedTree
+    from provisioner.indexing.model import Reader
+    from provisioner.remote.resolved import Resolved
+
+_LOGGER = logging.getLogger(__name__)
+
+_BY_NAME: Final = frozenset({"audio_folder", "image_folder"})
+"""Readers that know a tree by the names of its files alone: here all of these are listed, whether they were fetched or not."""
+_NEEDS_HEADERS: Final = frozenset({"duration", "sampling_rate"})
+"""Columns of an index that come from the files themselves."""
+_MIDI: Final = (".mid", ".midi")
+
+
+class PartChoice:
+    """Applies the rule of one part while it is built."""
+
+    def __init__(
+        self, rule: PartRule, label: str, tree: StagedTree, *, known: frozenset[str] | None, check_cancelled: Callable[[], None]
+    ) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            rule: of the part.
+            label: names the part.
+            tree: where it is built.
+            known: all paths of the part, where it is built again to be repaired; ``None``: they are to be found out.
+            check_cancelled: raises when the run must end.
+        """
+        self._rule = rule
+        self._label = label
+        self._tree = tree
+        self._known = known
+        self._check_cancelled = check_cancelled
+        self._left_out: frozenset[str] | None = None
+
+    def begin(self, resolved: Resolved) -> Resolved:
+        """Return a source with what has to be fetched first; nothing else is needed where :attr:`is_decided` holds then.
+
+        Raises:
+            PartError: there is nothing in it that the rule could take.
+        """
+        if self._known is not None or self._rule.is_by_path:
+            self._left_out = frozenset()
+        else:
+            self._left_out = self._tree.recorded_choice(resolved.key)
+        if self._left_out is not None:
+            return self.reduced(resolved)
+        if not any(artifact.unpack != "none" or _is_example(artifact.path) for artifact in resolved.artifacts):
+            raise PartError(
+                f"{self._label}: it has no audio, image or MIDI files and no archives, so nothing can be chosen by where, limit"
+                " or bytes; nothing was fetched",
+                hint="Choose files by include and exclude.",
+            )
+        return replace(resolved, artifacts=first_artifacts(self._rule, resolved.artifacts))
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known which examples are left out."""
+        return self._left_out is not None
+
+    def decide(self, resolved: Resolved, parts: Mapping[str, Part]) -> None:
+        """Find out which examples are left out, and record it.
+
+        Args:
+            resolved: the whole source.
+            parts: what is in the staged tree: all that :meth:`begin` has named.
+
+        Raises:
+            PartError: the rule does not fit the data set, or takes nothing of it.
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        sizes = {entry.path: entry.size for part in parts.values() for entry in part.entries if entry.kind == "file"}
+        here = frozenset(sizes)
+        for artifact in resolved.artifacts:
+            if artifact.unpack == "none" and artifact.path not in sizes:
+                sizes[artifact.path] = artifact.exact_size or 0
+        chosen = choose(self._rule, self._examples(sizes, here))
+        count = len(chosen.taken) + len(chosen.left_out)
+        if not chosen.taken:
+            raise PartError(
+                f"{self._label}: the rule takes none of its {format_count(count, 'example')}; nothing was published",
+                hint=f"The rule: {self._rule.words}.",
+            )
+        _LOGGER.info("%s: %s of %s belong to the part", self._label, f"{len(chosen.taken):,}", format_count(count, "example"))
+        self._left_out = chosen.left_out
+        self._tree.record_choice(resolved.key, chosen.left_out)
+
+    def reduced(self, resolved: Resolved) -> Resolved:
+        """Return a source with the archives, and of all other files those that belong to the part.
+
+        Raises:
+            PartError: nothing belongs to it.
+        """
+        artifacts = tuple(one for one in resolved.artifacts if one.unpack != "none" or self.keeps(one.path))
+        if not artifacts:
+            raise self._nothing()
+        return replace(resolved, artifacts=artifacts)
+
+    def keeps(self, path: str) -> bool:
+        """Return whether a file of the tree belongs to the part, once that is decided."""
+        if self._known is not None:
+            return path in self._known
+        return path not in (self._left_out or ()) and self._rule.matches_path(path)
+
+    def prune(self, artifacts: Sequence[Artifact], parts: MutableMapping[str, Part]) -> None:
+        """Take what does not belong to the part out of what archives have brought; the files go when the tree is published.
+
+        Raises:
+            PartError: nothing is left.
+            VolumeError: the volume failed.
+        """
+        for artifact in artifacts:
+            part = parts[artifact.content_id]
+            if artifact.unpack == "none":
+                continue
+            removed = {entry.path for entry in part.entries if not self.keeps(entry.path)}
+            removed |= {
+                entry.path for entry in part.entries if entry.kind == "link" and _leads_to(entry.path, entry.target, removed)
+            }
+            if not removed:
+                continue
+            kept = Part(tuple(entry for entry in part.entries if entry.path not in removed), is_whole=False)
+            parts[artifact.content_id] = kept
+            # Should this run be killed while files are removed, the rest is still what the archive has brought.
+            self._tree.record_part(artifact, kept)
+        if not any(entry.kind == "file" for part in parts.values() for entry in part.entries):
+            raise self._nothing()
+
+    def _nothing(self) -> PartError:
+        return PartError(
+            f"{self._label}: the rule takes no file of it; nothing was published", hint=f"The rule: {self._rule.words}."
+        )
+
+    # --- rows
+
+    def _examples(self, sizes: Mapping[str, int], here: frozenset[str]) -> Iterator[Example]:
+        """Yield the examples among the files whose sizes are given.
+
+        Raises:
+            PartError: nothing knows the examples of this data set, or the rule does not fit them.
+        """
+        # Most data sets are taken whole, and need none of the readers.
+        from provisioner.indexing.model import ReaderError, Row  # noqa: PLC0415
+        from provisioner.indexing.registry import reader_of  # noqa: PLC0415
+
+        found = reader_of(self._tree.path)
+        if found is None or found.name in _BY_NAME:
+            yield from self._examples_by_name(sizes)
+            return
+        needed = self._check(found.reader, found.name)
+        try:
+            for row in found.reader.read(self._tree.path):
+                if isinstance(row, Row) and row.file in sizes:
+                    self._check_cancelled()
+                    values = {**row.values, SPLIT_COLUMN: row.split}
+                    if needed:
+                        values |= self._header(row.file, here)
+                    yield Example(row.file, sizes[row.file], values)
+        except ReaderError as error:
+            raise PartError(f"{self._label}: its examples cannot be read: {error}; nothing was published") from error
+
+    def _examples_by_name(self, sizes: Mapping[str, int]) -> Iterator[Example]:
+        medium = medium_of(sizes)
+        if medium is None:
+            raise PartError(
+                f"{self._label}: no reader of this program knows its examples, so nothing can be chosen by where, limit or bytes;"
+                " nothing was published",
+                hint="Choose files by include and exclude.",
+            )
+        self._check_columns({"label": "text"}, f"a directory of {medium} files")
+        for split, path, name in file_examples(sorted(sizes), medium):
+            yield Example(path, sizes[path], {"label": name, SPLIT_COLUMN: split})
+
+    def _check(self, reader: Reader, name: str) -> bool:
+        """Refuse a condition that does not fit a reader's columns; return whether it needs the headers of files."""
+        from provisioner.indexing.card import all_columns  # noqa: PLC0415 - as above
+
+        self._check_columns({column.name: kind_of_feature(column.feature) for column in all_columns(reader)}, name)
+        condition = self._rule.condition
+        return condition is not None and not _NEEDS_HEADERS.isdisjoint(test.column for test in condition.tests())
+
+    def _check_columns(self, columns: Mapping[str, Kind], what: str) -> None:
+        if (condition := self._rule.condition) is None:
+            return
+        try:
+            check_columns(condition, {**columns, SPLIT_COLUMN: "text"})
+        except ConditionError as error:
+            raise PartError(f"{self._label}: where: {error.problem} ({what}); nothing was published", hint=error.hint) from error
+
+    def _header(self, file: str, here: frozenset[str]) -> dict[str, Any]:
+        """Return what the header of a file says.
+
+        Raises:
+            PartError: the file is not here, since it is to be chosen before it is fetched.
+        """
+        from provisioner.indexing.media import BrokenMediaError, audio_facts  # noqa: PLC0415 - as above
+
+        if file not in here:
+            raise PartError(
+                f"{self._label}: where: duration and sampling_rate are read from files, and of this source only the files of the"
+                " part are fetched; nothing was published",
+                hint="Choose by a column of its tables, or take the whole data set.",
+            )
+        try:
+            facts = audio_facts(f"{self._tree.path}/{file}")
+        except (OSError, BrokenMediaError):
+            return {}
+        return {"duration": facts.duration, "sampling_rate": facts.sampling_rate} if facts else {}
+
+
+def first_artifacts(rule: PartRule | None, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """Return what is fetched before it is known which examples a part has: archives and tables; without a rule, everything."""
+    if rule is None:
+        return tuple(artifacts)
+
+    def is_first(artifact: Artifact) -> bool:
+        if artifact.unpack != "none":
+            return True
+        # Without a condition no table is needed that is not wanted.
+        is_wanted = bool(rule.where) or rule.matches_path(artifact.path)
+        return is_wanted and (rule.is_by_path or not _is_example(artifact.path))
+
+    return tuple(filter(is_first, artifacts))
+
+
+def check_rule(rule: PartRule, label: str) -> None:
+    """Refuse a condition on a column that no data set's index has, before anything is fetched.
+
+    Raises:
+        PartError: there is no such column.
+    """
+    if (condition := rule.condition) is None:
+        return
+    from provisioner.indexing.card import all_columns  # noqa: PLC0415 - few requests have a condition
+    from provisioner.indexing.registry import VERSIONS, reader_named  # noqa: PLC0415 - the same
+
+    known = {column.name for name in VERSIONS for column in all_columns(reader_named(name))} | {SPLIT_COLUMN}
+    for test in condition.tests():
+        if test.column not in known:
+            raise PartError(
+                f"{label}: where: no index has a column {quoted(test.column)}; nothing was fetched",
+                hint=nearest(test.column, known),
+            )
+
+
+def kind_of_feature(feature: Mapping[str, Any]) -> Kind:
+    """Return what the values of a column are for conditions."""
+    if "list" in feature:
+        return "list" if isinstance(feature["list"], str) else "other"
+    dtype = feature.get("dtype")
+    if isinstance(dtype, dict) or dtype == "string":
+        return "text"
+    if dtype == "bool":
+        return "truth"
+    return "number" if dtype in {"int64", "float64"} else "other"
+
+
+def _is_example(path: str) -> bool:
+    return is_medium(path) or path.lower().endswith(_MIDI)
+
+
+def _leads_to(path: str, target: str, removed: Iterable[str]) -> bool:
+    """Return whether a symbolic link leads to something that is removed."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target)) in removed

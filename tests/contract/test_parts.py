@@ -1,0 +1,131 @@
+"""Parts by rule, end to end: what is published, indexed and fetched, and that a part is a version like any other."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.media import wav
+from tests.support.shelf import some_files
+
+if TYPE_CHECKING:
+    from tests.support.shelf import Shelf
+    from tests.support.volume import Volume
+
+
+def rows(volume: Volume, dataset: str) -> list[dict[str, Any]]:
+    """Return all rows of an index."""
+    tables = sorted((volume.root / "index" / dataset).glob("*/metadata.jsonl"))
+    return [json.loads(line) for table in tables for line in table.read_text("utf-8").splitlines()]
+
+
+def sounds(volume: Volume, dataset: str) -> list[str]:
+    """Return the names of the audio files in a tree."""
+    return sorted(path.name for path in (volume.root / "datasets" / dataset).rglob("*.wav"))
+
+
+def test_condition_and_limit_on_an_archive(mini_volume: Volume) -> None:
+    """Of NSynth's splits that are archives, the examples that fulfil the condition are published, at most as many as wanted."""
+    mini_volume.settings["DATASET_REPO"] = "none"
+    mini_volume.ready("--dataset", "nsynth:train")
+    whole = rows(mini_volume, "nsynth")
+    family = whole[0]["instrument_family"]
+    asked = f"nsynth:train?limit=3&seed=7&where=instrument_family=='{family}'"
+    outcome = mini_volume.ready("--dataset", asked)
+    part = rows(mini_volume, "nsynth")
+    assert len(part) == min(3, sum(row["instrument_family"] == family for row in whole))
+    assert {row["instrument_family"] for row in part} == {family}
+    assert sounds(mini_volume, "nsynth") == sorted(row["file_name"].rpartition("/")[2] for row in part)
+    assert "taken over" in outcome.err  # the whole was there: nothing is fetched
+    assert not list((mini_volume.root / "index" / "nsynth").glob("problems*"))
+    assert f"where instrument_family == '{family}'" in (mini_volume.root / "ATTRIBUTION.md").read_text("utf-8")
+    assert mini_volume.ready("--dataset", asked).err.count("Nothing to do") == 1
+    mini_volume.ready("verify", "--deep")
+
+
+def test_limit(mini_volume: Volume) -> None:
+    """A part fetched onto an empty volume is the same as one that is made of a whole that is there."""
+    mini_volume.settings["DATASET_REPO"] = "none"
+    mini_volume.ready("--dataset", "ljspeech?limit=5")
+    first = sounds(mini_volume, "ljspeech")
+    assert len(first) == 5 == len(rows(mini_volume, "ljspeech"))
+    mini_volume.ready("--dataset", "ljspeech")
+    assert len(sounds(mini_volume, "ljspeech")) == 24
+    mini_volume.ready("remove", "ljspeech")
+    mini_volume.ready("--dataset", "ljspeech")
+    mini_volume.ready("--dataset", "ljspeech?limit=5")
+    assert sounds(mini_volume, "ljspeech") == first
+    mini_volume.ready("--dataset", "ljspeech?limit=6")
+    assert set(first) < set(sounds(mini_volume, "ljspeech"))
+
+
+def test_only_the_part_of_a_repository_is_fetched(shelf: Shelf, volume: Volume) -> None:
+    """Of a repository with 300 recordings 1 % are fetched: below 3 % of its bytes are requested."""
+    shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
+    data = {f"data/{number:03}.wav": wav(16000, 4000, str(number)) for number in range(300)}
+    shelf.server.hub.add_repo("acme/sounds", {"README.md": b"# Sounds\n", **data})
+    reference = "hf://datasets/acme/sounds#limit=3&seed=1"
+    plan = json.loads(volume.ready("plan", "--json", "--dataset", reference).out)
+    shelf.server.log.clear()
+    volume.ready("--dataset", reference)
+    names = sounds(volume, "acme/sounds")
+    assert len(names) == 3 == len(rows(volume, "acme/sounds"))
+    sent = sum(entry.bytes_sent for entry in shelf.server.log.entries("*/resolve/*"))
+    assert sent < 0.03 * sum(map(len, data.values()))
+    assert plan["download"]["bytes"] == sum(len(data[f"data/{name}"]) for name in names) + len(b"# Sounds\n")
+    assert "Nothing to do" in volume.ready("--dataset", reference).err
+    assert "acme/sounds" in volume.ready("outdated").out
+    (volume.root / "datasets" / "acme" / "sounds" / "data" / names[0]).unlink()
+    volume.ready("repair")
+    assert sounds(volume, "acme/sounds") == names
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("songs?where=pich==60", "no index has a column 'pich'; nothing was fetched"),
+        ("songs?limit=5", "no reader of this program knows its examples"),
+        ("songs?include=nothing/*", "the rule takes no file of it"),
+        ("songs:tiny", "songs has no split or part 'tiny'"),
+        ("songs:small,songs?limit=1", "songs is asked for twice, once by a rule"),
+        ("songs:small?limit=x", "limit: expected a whole number"),
+        ("hf://datasets/acme/sounds#where=label=='x'&limit=1", "the rule takes none of its 3 examples"),
+        ("hf://datasets/acme/sounds#where=pitch==1", "there is no column 'pitch'"),
+        ("hf://datasets/acme/sounds#where=label==1", "the column 'label' has texts"),
+        ("hf://datasets/acme/tables#limit=1", "it has no audio, image or MIDI files and no archives"),
+        ("hf://datasets/acme/sounds?limit=1", "Options stand behind '#'"),
+    ],
+)
+def test_rules_that_do_not_fit(shelf: Shelf, volume: Volume, asked: str, said: str) -> None:
+    """A rule that is malformed, does not fit, or takes nothing is an error that says so, and nothing is published."""
+    shelf.add("songs", shelf.file("songs.tar.gz", {"a/x.txt": b"x", "b/y.txt": b"y"}), parts={"small": {"include": ["a/*"]}})
+    shelf.server.hub.add_repo("acme/sounds", {f"data/{number}.wav": wav(16000, 400, str(number)) for number in range(3)})
+    shelf.server.hub.add_repo("acme/tables", {"a.csv": b"x", "b.csv": b"y"})
+    outcome = volume.run("--dataset", asked)
+    assert outcome.code in {66, 78}
+    assert said in outcome.err
+    assert not (volume.root / "datasets").exists() or not list((volume.root / "datasets").iterdir())
+
+
+def test_a_part_that_the_catalog_names(shelf: Shelf, volume: Volume) -> None:
+    """A part by globs is published alone, named everywhere, and then the whole, the part again and a repair need no more."""
+    files = {"a/x.txt": b"x", "a/y.txt": b"why", "b/y.txt": b"y"}
+    shelf.add("songs", shelf.file("songs.tar.gz", files), parts={"small": {"include": ["a/*"], "exclude": ["*x.txt"]}})
+    outcome = volume.ready("--dataset", "songs:small")
+    volume.check("songs", {"a/y.txt": b"why"})
+    assert "songs:small: ready" in outcome.err
+    assert "small" in volume.ready("list").out
+    assert "- Part: `only a/*, not *x.txt`" in (volume.root / "ATTRIBUTION.md").read_text("utf-8")
+    (volume.root / "datasets" / "songs" / "a" / "y.txt").write_bytes(b"who")
+    volume.ready("repair")
+    volume.check("songs", {"a/y.txt": b"why"})
+    volume.ready("--dataset", "songs")
+    volume.check("songs", files)
+    shelf.server.log.clear()
+    volume.ready("gc", "--older-than", "0")
+    volume.ready("--dataset", "songs:small")
+    volume.check("songs", {"a/y.txt": b"why"})
+    assert not shelf.server.log.entries("*songs.tar.gz")
+    volume.ready("verify", "--deep")
