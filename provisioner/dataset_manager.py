@@ -55,7 +55,7 @@ class DatasetManager:
         """Make sure that a data set is on the volume.
 
         Args:
-            dataset: its id, ``ID:SPLIT``, or a reference such as ``hf://datasets/OWNER/NAME``.
+            dataset: its id, ``ID:PART``, or a reference such as ``hf://datasets/OWNER/NAME``.
 
         Returns:
             The directory to read.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _TOP: Final = re.compile(r"^datasets:[ \t]*(?:#.*)?$", re.MULTILINE)
 _ANY_TOP: Final = re.compile(r"^[\"']?datasets\b", re.MULTILINE)
 _MAX_ID: Final = 64
+_PART: Final = "part"
+"""What the rule of a reference is called as a part of an entry."""
 
 
 def id_for(name: str) -> str:
@@ -43,6 +45,7 @@ def entry_text(name: str, dataset: DataSet, *, reference: str, found: str, day: 
         f"  purpose: {_text(dataset.purpose)}  # what you use it for",
         f"  priority: {dataset.priority}  # 1 to 5: higher is fetched first and left out last",
         *([f"  unpacked_size: {size.value}"] if size else []),
+        *_part_lines(name, dataset),
         "  license:  # read the terms yourself, and correct what is wrong here",
         f"    spdx: {_text(terms.spdx)}",
         f"    name: {_text(terms.name)}",
@@ -56,6 +59,15 @@ def entry_text(name: str, dataset: DataSet, *, reference: str, found: str, day: 
         written = yaml.safe_dump([source.as_entry()], sort_keys=False, allow_unicode=True, width=1000)
         lines += [f"    {line}" for line in written.splitlines()]
     return "".join(f"  {line}\n" for line in lines)
+
+
+def _part_lines(name: str, dataset: DataSet) -> list[str]:
+    """Return the rule of the reference as a part of the entry: of the whole data set no rule can be stated."""
+    rule = dataset.reference.rule if dataset.reference else None
+    if rule is None:
+        return []
+    written = yaml.safe_dump({_PART: rule.identity}, sort_keys=False, allow_unicode=True, width=1000)
+    return [f"  parts:  # ask for it as {name}:{_PART}", *(f"    {line}" for line in written.splitlines())]
 
 
 def with_entry(catalog: str | None, entry: str, file: str) -> str:

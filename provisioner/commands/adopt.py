@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands import provision
 from provisioner.errors import NotFoundError, UsageError
-from provisioner.settings import parsers
+from provisioner.settings.dataset_list import datasets as parse_datasets
+from provisioner.settings.parsers import BadTextError
 from provisioner.settings.setting import COMMAND_LINE
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ is fetched; with HF_HUB_OFFLINE nothing is. The files themselves stay as they ar
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument("dataset_id", metavar="ID[:SPLIT]|REF", help="the data set")
+    parser.add_argument("dataset_id", metavar="ID[:PART]|REF", help="the data set")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and directories with files at any depth")
     parser.set_defaults(finish=False, dry_run=False)
 
@@ -44,8 +45,8 @@ def run(request: CommandRequest) -> CommandResult:
         if not path.exists():
             raise NotFoundError(f"{path} is not there; nothing was done", hint="Give files, or directories that have them.")
     try:
-        datasets = parsers.datasets(request.options.dataset_id)
-    except parsers.BadTextError as error:
+        datasets = parse_datasets(request.options.dataset_id)
+    except BadTextError as error:
         raise UsageError(error.problem, hint=error.hint) from None
     settings = replace(
         request.settings,

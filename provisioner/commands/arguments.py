@@ -21,7 +21,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phase", metavar="PHASE", help="a phase of the catalog, or 'auto' (PHASE)")
     parser.add_argument(
         "--dataset",
-        metavar="ID[:SPLIT]|REF",
+        metavar="ID[:PART]|REF",
         action="append",
         default=[],
         help="this data set instead of a phase: an id of the catalog, or a reference such as hf://datasets/OWNER/NAME,"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.conditions import Kind
     from provisioner.catalog.parts import PartRule
     from provisioner.engine.staged_tree import StagedTree
-    from provisioner.indexing.model import Reader
+    from provisioner.indexing.model import Medium, Reader
     from provisioner.remote.resolved import Resolved
 
 _LOGGER = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class PartChoice:
         self._known = known
         self._check_cancelled = check_cancelled
         self._left_out: frozenset[str] | None = None
+        self._medium: Medium = "none"
+        """What the examples of the data set are, as far as a reader knows it."""
 
     def begin(self, resolved: Resolved) -> Resolved:
         """Return a source with what has to be fetched first; nothing else is needed where :attr:`is_decided` holds then.
@@ -109,8 +111,10 @@ class PartChoice:
                 hint=f"The rule: {self._rule.words}.",
             )
         _LOGGER.info("%s: %s of %s belong to the part", self._label, f"{len(chosen.taken):,}", format_count(count, "example"))
-        self._left_out = chosen.left_out
-        self._tree.record_choice(resolved.key, chosen.left_out)
+        # Of a file without a row nothing is known: neither its licence nor anything else that a condition asks for.
+        known = chosen.taken | chosen.left_out
+        self._left_out = chosen.left_out | {path for path in sizes if path not in known and self._is_example(path)}
+        self._tree.record_choice(resolved.key, self._left_out)
 
     def reduced(self, resolved: Resolved) -> Resolved:
         """Return a source with the archives, and of all other files those that belong to the part.
@@ -158,6 +162,12 @@ class PartChoice:
             f"{self._label}: the rule takes no file of it; nothing was published", hint=f"The rule: {self._rule.words}."
         )
 
+    def _is_example(self, path: str) -> bool:
+        """Return whether a file is of the kind that the data set's examples are."""
+        if self._medium == "midi":
+            return path.lower().endswith(_MIDI)
+        return self._medium != "none" and is_medium(path, self._medium)
+
     # --- rows
 
     def _examples(self, sizes: Mapping[str, int], here: frozenset[str]) -> Iterator[Example]:
@@ -174,6 +184,7 @@ class PartChoice:
         if found is None or found.name in _BY_NAME:
             yield from self._examples_by_name(sizes)
             return
+        self._medium = found.reader.medium
         needed = self._check(found.reader, found.name)
         try:
             for row in found.reader.read(self._tree.path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from urllib.parse import unquote
 
 from provisioner.redaction import user_of
-from provisioner.settings import parsers
+from provisioner.settings import dataset_list, parsers
 from provisioner.settings.defaults import Surroundings
 from provisioner.settings.setting import COMMAND_LINE, Setting, declared_settings
 
@@ -65,7 +65,7 @@ class Settings:
     Without effect where ``datasets`` is not empty."""
     datasets: tuple[tuple[str, str | None], ...] = Setting(
         "DATASETS",
-        parsers.datasets,
+        dataset_list.datasets,
         "data sets, splits, parts or references to provision instead of a phase, such as `ljspeech,nsynth:test`, "
         "`nsynth:train?limit=1000` or `hf://datasets/openslr/librispeech_asr@main`",
         computed_default=_nothing,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.faults.test_death import deaths
 from tests.support.media import wav
 from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.shelf import Shelf
     from tests.support.volume import Volume
 
@@ -129,3 +133,78 @@ def test_a_part_that_the_catalog_names(shelf: Shelf, volume: Volume) -> None:
     volume.check("songs", {"a/y.txt": b"why"})
     assert not shelf.server.log.entries("*songs.tar.gz")
     volume.ready("verify", "--deep")
+
+
+TABLE = "".join(f"LJ001-{number:04}|text {number}|text {number}\n" for number in range(12))
+SPEECH = {
+    "LJSpeech-1.1/metadata.csv": TABLE.encode(),
+    **{f"LJSpeech-1.1/wavs/LJ001-{number:04}.wav": wav(16000, 400, str(number)) for number in range(12)},
+    "LJSpeech-1.1/wavs/LJ001-9999.wav": wav(16000, 400, "no line in the table has it"),
+}
+CHOSEN = "where=id!='LJ001-0003'&limit=4"
+
+
+def is_the_part(volume: Volume, dataset: str) -> bool:
+    """Show that what the app sees is the whole part or nothing; return which."""
+    names = sounds(volume, dataset)
+    assert len(names) in {0, 4}
+    assert not {"LJ001-0003.wav", "LJ001-9999.wav"} & set(names)
+    return bool(names)
+
+
+@pytest.mark.parametrize("form", ["archive", "files"])
+def test_killed(shelf: Shelf, volume: Volume, tmp_path: Path, form: str) -> None:
+    """Killed at any change, a run leaves the whole part or none of it; the next one makes it, and nothing is left over."""
+    shelf.add("speech", shelf.file("speech.tar.gz", SPEECH))
+    shelf.server.hub.add_repo("acme/speech", SPEECH)
+    asked, dataset = (
+        ("speech?" + CHOSEN, "speech") if form == "archive" else (f"hf://datasets/acme/speech#{CHOSEN}", "acme/speech")
+    )
+    volume.root.mkdir()
+    for _ in deaths(volume, tmp_path, 0, "--dataset", asked):
+        is_the_part(volume, dataset)
+        volume.ready("--dataset", asked)
+        assert is_the_part(volume, dataset)
+        assert volume.staged() == []
+
+
+def test_from_an_export(shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
+    """A part is exported, and taken from there by another volume, as any version; no source is asked."""
+    shelf.add("speech", shelf.file("speech.tar.gz", SPEECH))
+    asked, site = f"speech?{CHOSEN}", tmp_path / "site"
+    volume.ready("--dataset", asked)
+    first = sounds(volume, "speech")
+    volume.ready("export", str(site))
+    other = replace(volume, root=tmp_path / "other")
+    shelf.server.log.clear()
+    other.ready("--dataset", asked, PEERS=str(site))
+    assert sounds(other, "speech") == first
+    assert shelf.server.log.entries("*speech*") == ()
+    assert [row["id"] for row in rows(other, "speech")] == [name.removesuffix(".wav") for name in first]
+    outcome = other.run("--dataset", "speech?limit=5", PEERS=str(site))
+    assert outcome.code == 0  # another part is not what the export has
+    assert shelf.server.log.entries("*speech.tar.gz")
+
+
+def test_in_shares(shelf: Shelf, volume: Volume) -> None:
+    """Workers fetch what is needed to know the part; whoever publishes fetches the rest of it, and nothing else."""
+    shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
+    shelf.server.hub.add_repo("acme/speech", SPEECH)
+    settings = {"DATASETS": f"songs,hf://datasets/acme/speech#{CHOSEN}"}
+    volume.ready(SHARD="0/2", **settings)
+    volume.ready(SHARD="1/2", **settings)
+    assert is_the_part(volume, "acme/speech")
+    fetched = {entry.path.rpartition("/")[2] for entry in shelf.server.log.entries("*.wav")}
+    assert fetched <= {*sounds(volume, "acme/speech")}
+
+
+def test_as_a_catalog_entry(shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
+    """``catalog add`` writes the rule of a reference as a part of the entry, which is then the same part."""
+    shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
+    shelf.server.hub.add_repo("acme/speech", SPEECH)
+    volume.ready("--dataset", f"hf://datasets/acme/speech#{CHOSEN}")
+    first = sounds(volume, "acme/speech")
+    site = tmp_path / "site.yaml"
+    volume.ready("catalog", "add", f"hf://datasets/acme/speech#{CHOSEN}", "--id", "speech", "--to", str(site))
+    volume.ready("--dataset", "speech:part", CATALOG_PATH=str(site))
+    assert sounds(volume, "speech") == first
