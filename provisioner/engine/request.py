@@ -85,6 +85,7 @@ def make_rules(settings: Settings) -> Rules:
         license_policy=settings.license_policy,
         accept_licenses=frozenset(settings.accept_licenses),
         limit_bytes=settings.max_storage_bytes,
+        budget_bytes=settings.budget_bytes,
         fail_on_shortfall=settings.on_shortfall == "fail",
         priorities=settings.priorities,
     )

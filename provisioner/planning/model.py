@@ -163,6 +163,8 @@ class Rules:
     accept_licenses: frozenset[str] = frozenset()
     limit_bytes: int | None = None
     """For everything on the volume, staging included; ``None``: no limit."""
+    budget_bytes: int | None = None
+    """For the examples of all data sets together, each of which gives a part; ``None``: each is taken whole."""
     fail_on_shortfall: bool = False
     side_by_side: int = 4
     """Data sets that may be built at once, at most: each holds its paths in memory, and is incomplete after a kill."""

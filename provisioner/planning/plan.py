@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.catalog.license import judge
 from provisioner.catalog.size import Size
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
+from provisioner.planning.budget import within_budget
 from provisioner.planning.capacity import FALSE_REPORT, Footprint, free_space, need_of, space_hint
 from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 from provisioner.planning.pinning import at_pins
@@ -67,7 +68,7 @@ def phase_peak(catalog: Catalog, phase: str) -> int:
 
 def _plan_phase(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
     phase = catalog.phases[wanted.phase] if wanted.phase and not wanted.datasets else None
-    recipes = _wanted_recipes(wanted, catalog, phase, inventory)
+    recipes = _wanted_recipes(wanted, catalog, phase, inventory, rules)
     by_name = bool(wanted.datasets)
     ordered = sorted(recipes, key=lambda recipe: -_priority(recipe, rules))
 
@@ -85,7 +86,7 @@ def _plan_phase(wanted: Request, catalog: Catalog, inventory: Inventory, rules: 
     )
 
 
-def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inventory: Inventory) -> list[Recipe]:
+def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inventory: Inventory, rules: Rules) -> list[Recipe]:
     """Return the recipes for what was asked for, in the order of the request or of the phase."""
     asked = wanted.datasets or tuple((name, ()) for name in (phase.datasets if phase else ()))
     recipes = [
@@ -96,7 +97,7 @@ def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inve
         at_pins(recipe, inventory, wanted.pinned[recipe.dataset.id])
         if recipe.dataset.id in wanted.pinned
         else _at_state(recipe, inventory, wanted.newer.get(recipe.dataset.id))
-        for recipe in recipes
+        for recipe in within_budget(recipes, rules)
     ]
 
 

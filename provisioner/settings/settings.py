@@ -115,6 +115,13 @@ class Settings:
         "upper limit of all that the provisioner keeps on the volume, in GB (10^9 bytes)",
         config_key="datasets.max_storage_gb",
     ).optional
+    budget_bytes: int | None = Setting(
+        "BUDGET_GB",
+        parsers.amount(_GIGABYTE, "GB (10^9 bytes)"),
+        "take of each data set a part, so that the examples of all together have so many GB (10^9 bytes): shares by priority, "
+        "[chosen by a rule](usage.md#selecting-data)",
+        config_key="datasets.budget_gb",
+    ).optional
     on_shortfall: OnShortfall = Setting(
         "ON_SHORTFALL",
         parsers.one_of(get_args(OnShortfall)),

@@ -208,3 +208,16 @@ def test_as_a_catalog_entry(shelf: Shelf, volume: Volume, tmp_path: Path) -> Non
     volume.ready("catalog", "add", f"hf://datasets/acme/speech#{CHOSEN}", "--id", "speech", "--to", str(site))
     volume.ready("--dataset", "speech:part", CATALOG_PATH=str(site))
     assert sounds(volume, "speech") == first
+
+
+def test_a_budget(mini_volume: Volume) -> None:
+    """With a budget each data set gives a part, in the size that the plan names, and a second start does nothing."""
+    mini_volume.settings |= {"DATASET_REPO": "none", "PHASE": "minimal", "BUDGET_GB": "0.002"}
+    plan = json.loads(mini_volume.ready("plan", "--json").out)
+    shares = {step["dataset"]: step["part"]["bytes"] for step in plan["steps"] if step["part"]}
+    assert shares
+    mini_volume.ready()
+    for dataset, share in shares.items():
+        tree = mini_volume.root / "datasets" / dataset
+        assert 0 < sum(path.stat().st_size for path in tree.rglob("*.wav")) <= share
+    assert "Nothing to do" in mini_volume.ready().err

@@ -198,6 +198,7 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("AUTO_DOWNLOAD", "false", "auto_download", "false"),
     ("AUTO_DOWNLOAD", "0", "auto_download", "false"),
     ("AUTO_DOWNLOAD", "Space", "auto_download", "space"),
+    ("BUDGET_GB", "20", "budget_bytes", 20_000_000_000),
     ("MAX_STORAGE_GB", "25", "max_storage_bytes", 25 * 10**9),
     ("MAX_STORAGE_GB", "0.5", "max_storage_bytes", 500_000_000),
     ("MAX_STORAGE_GB", "2.748572632", "max_storage_bytes", 2_748_572_632),
