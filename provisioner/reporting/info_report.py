@@ -68,6 +68,7 @@ def info_document(step: Step, phases: Sequence[str], receipt: Receipt | None, ru
             }
             for source in dataset.sources
         ],
+        "rules": {name: rule.identity for name, rule in dataset.parts.items()},
         "notes": list(dataset.notes),
         "action": step.action,
         "on_volume": None
@@ -80,6 +81,7 @@ def info_document(step: Step, phases: Sequence[str], receipt: Receipt | None, ru
             "pin": receipt.pin,
             "verified_against": receipt.verified_against,
             "published_at": receipt.published_at,
+            "part": receipt.rule.words if receipt.rule else None,
         },
     }
 
@@ -115,6 +117,8 @@ def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Ru
     yield "Phases", ", ".join(phases) or f"none; --dataset {dataset.label} asks for it"
     yield "Priority", f"{step.priority}{', optional' if dataset.optional else ''}"
     yield "Splits", ", ".join(dataset.splits)
+    for name, rule in dataset.parts.items():
+        yield f"Part {name}", rule.words
     parts = dataset.facts.parts if dataset.facts else ()
     yield "Parts", ", ".join(parts[:_MOST_PARTS]) + (f" and {len(parts) - _MOST_PARTS} more" if len(parts) > _MOST_PARTS else "")
     yield "Layouts", ", ".join(dataset.layouts) if len(dataset.layouts) > 1 else ""
@@ -131,7 +135,8 @@ def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Ru
     else:
         size = f"{format_count(receipt.files, 'file')}, {format_bytes(receipt.size)}"
         proof = f"verified against: {receipt.verified_against}"
-        yield "On the volume", f"datasets/{receipt.dataset}, {size}, version {receipt.version}, {proof}"
+        part = f", a part: {receipt.rule.words}" if receipt.rule else ""
+        yield "On the volume", f"datasets/{receipt.dataset}{part}, {size}, version {receipt.version}, {proof}"
 
 
 def _name(source: Source) -> str:

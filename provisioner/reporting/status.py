@@ -249,4 +249,5 @@ def _published(receipt: Receipt) -> dict[str, Any]:
         "bytes_total": receipt.size,
         "files": receipt.files,
         "published_at": receipt.published_at,
+        **({"part": receipt.rule.words} if receipt.rule else {}),
     }

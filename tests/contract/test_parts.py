@@ -221,3 +221,31 @@ def test_a_budget(mini_volume: Volume) -> None:
         tree = mini_volume.root / "datasets" / dataset
         assert 0 < sum(path.stat().st_size for path in tree.rglob("*.wav")) <= share
     assert "Nothing to do" in mini_volume.ready().err
+
+
+def test_newer_states_and_pins(shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
+    """A branch that moved is taken over as the same part; with pins the part is that of the commit which they name."""
+    shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
+    repo = shelf.server.hub.add_repo("acme/speech", SPEECH)
+    reference = f"hf://datasets/acme/speech#{CHOSEN}"
+    volume.ready("--dataset", reference)
+    first = sounds(volume, "acme/speech")
+    usual = "hf://datasets/acme/speech#where=id%20!=%20'LJ001-0003'&limit=4&seed=0"
+    assert volume.status["datasets"][usual]["part"].startswith("where id != 'LJ001-0003', at most 4 examples")
+    pins = tmp_path / "pins.yaml"
+    volume.ready("catalog", "pin", "--output", str(pins))
+    more = {
+        "LJSpeech-1.1/metadata.csv": (TABLE + "LJ001-0100|new|new\n").encode(),
+        "LJSpeech-1.1/wavs/LJ001-0100.wav": wav(16000, 400, "new"),
+    }
+    repo.commit(more)
+    assert "newer" in volume.ready("outdated").out
+    shelf.server.log.clear()
+    volume.ready("--dataset", reference, UPDATE="auto")
+    assert is_the_part(volume, "acme/speech")
+    assert volume.tree("acme/speech").joinpath("LJSpeech-1.1/metadata.csv").read_text() == TABLE + "LJ001-0100|new|new\n"
+    assert len(shelf.server.log.entries("*.wav")) <= 1  # what both states share is linked
+    other = replace(volume, root=tmp_path / "other")
+    other.ready("--dataset", reference, PINS=str(pins))
+    assert sounds(other, "acme/speech") == first
+    assert other.tree("acme/speech").joinpath("LJSpeech-1.1/metadata.csv").read_text() == TABLE
