@@ -7,8 +7,7 @@ only, so that ``not`` takes exactly what a condition leaves.
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
 
 from provisioner.catalog.document import nearest, quoted
 
@@ -37,8 +36,7 @@ class ConditionError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(NamedTuple):
     """A column compared with a value."""
 
     column: str
@@ -61,8 +59,7 @@ class Compare:
         return f"{self.column} {self.comparison} {shown(self.value)}"
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(NamedTuple):
     """A column that has one of several values."""
 
     column: str
@@ -82,8 +79,7 @@ class OneOf:
         return f"{self.column} in ({', '.join(map(shown, self.values))})"
 
 
-@dataclass(frozen=True, slots=True)
-class Contains:
+class Contains(NamedTuple):
     """A column whose list has a value."""
 
     column: str
@@ -103,8 +99,7 @@ class Contains:
         return f"{shown(self.value)} in {self.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(NamedTuple):
     """The opposite of a condition."""
 
     inner: Condition
@@ -122,8 +117,7 @@ class Not:
         return f"not ({self.inner})" if isinstance(self.inner, Several) else f"not {self.inner}"
 
 
-@dataclass(frozen=True, slots=True)
-class Several:
+class Several(NamedTuple):
     """Several conditions, of which all or any must hold."""
 
     word: Literal["and", "or"]

@@ -12,8 +12,6 @@ from fnmatch import translate
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from provisioner.catalog.condition_parser import parse_condition
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -89,7 +87,11 @@ class PartRule:
     @property
     def condition(self) -> Condition | None:
         """The condition under ``where``."""
-        return parse_condition(self.where) if self.where else None
+        if not self.where:
+            return None
+        from provisioner.catalog.condition_parser import parse_condition  # noqa: PLC0415 - a start with nothing to do has no use for it
+
+        return parse_condition(self.where)
 
     @property
     def words(self) -> str:
@@ -111,6 +113,8 @@ class PartRule:
         Raises:
             ConditionError: both conditions together are too long, or nested too deeply.
         """
+        from provisioner.catalog.condition_parser import parse_condition  # noqa: PLC0415 - as above
+
         wheres = [one for one in (self.where, other.where) if one]
         takes = other if other.takes_some else self
         return PartRule(

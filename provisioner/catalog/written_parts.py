@@ -7,17 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
-from provisioner.catalog.condition_parser import parse_condition
-from provisioner.catalog.conditions import ConditionError
 from provisioner.catalog.document import Value, quoted
 from provisioner.catalog.fields import filled
 from provisioner.catalog.keys import BYTES, FULL_TEXT, GLOB, MAX_SIZE, SPLIT, Key, Table, list_of, pattern
-from provisioner.catalog.parts import PartRule
 from provisioner.catalog.paths import globs
 from provisioner.catalog.written_reference import PART_OPTIONS, WrittenReference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from provisioner.catalog.parts import PartRule
 
 MAX_LIMIT: Final = 10**12
 """Examples; more than any data set has."""
@@ -49,6 +48,9 @@ def parse_part(value: Value) -> PartRule:
     Raises:
         ConfigurationError: it is not well formed.
     """
+    # Most catalogs and requests have none.
+    from provisioner.catalog.parts import PartRule  # noqa: PLC0415
+
     keys = value.mapping(PART.names)
     rule = PartRule(
         include=keys["include"].attempt(_included) if "include" in keys else (),
@@ -129,6 +131,9 @@ def _excluded(value: Value) -> tuple[str, ...]:
 
 def _condition(value: Value) -> str:
     """Return a condition in its usual form."""
+    from provisioner.catalog.condition_parser import parse_condition  # noqa: PLC0415 - as above
+    from provisioner.catalog.conditions import ConditionError  # noqa: PLC0415 - the same
+
     try:
         return str(parse_condition(value.text()))
     except ConditionError as error:

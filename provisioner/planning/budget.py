@@ -19,14 +19,17 @@ _DIGITS: Final = 4
 """Of a share, the digits that are not 0: it is read by people."""
 
 
-def within_budget(recipes: Sequence[Recipe], rules: Rules) -> list[Recipe]:
+def within_budget(recipes: Sequence[Recipe], rules: Rules, budget: int) -> list[Recipe]:
     """Return the recipes, of which those that are larger than their share of the budget are parts of so many bytes.
 
     A share is proportional to the priority. What a small data set leaves of its own is divided among the others. References,
     parts that were asked for and what the licence policy refuses stay as they are, and count for nothing.
+
+    Args:
+        recipes: of all data sets, whole.
+        rules: licences and priorities.
+        budget: bytes for all together.
     """
-    if rules.budget_bytes is None:
-        return list(recipes)
     counted = [
         recipe
         for recipe in recipes
@@ -36,7 +39,7 @@ def within_budget(recipes: Sequence[Recipe], rules: Rules) -> list[Recipe]:
     ]
     sizes = {recipe.dataset.id: unpacked.value if (unpacked := need_of(recipe).unpacked) else None for recipe in counted}
     weights = {recipe.dataset.id: rules.priorities.get(recipe.dataset.id, recipe.dataset.priority) for recipe in counted}
-    shares = divide_bytes(rules.budget_bytes, sizes, weights)
+    shares = divide_bytes(budget, sizes, weights)
     return [_part(recipe, shares[recipe.dataset.id]) if recipe.dataset.id in shares else recipe for recipe in recipes]
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from provisioner.catalog.license import judge
 from provisioner.catalog.size import Size
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
-from provisioner.planning.budget import within_budget
 from provisioner.planning.capacity import FALSE_REPORT, Footprint, free_space, need_of, space_hint
 from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 from provisioner.planning.pinning import at_pins
@@ -93,11 +92,15 @@ def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inve
         make_recipe(catalog.datasets[name], layout=wanted.layouts.get(name), splits=splits, rule=wanted.rules.get(name))
         for name, splits in asked
     ]
+    if rules.budget_bytes is not None:
+        from provisioner.planning.budget import within_budget  # noqa: PLC0415 - most plans have no budget
+
+        recipes = within_budget(recipes, rules, rules.budget_bytes)
     return [
         at_pins(recipe, inventory, wanted.pinned[recipe.dataset.id])
         if recipe.dataset.id in wanted.pinned
         else _at_state(recipe, inventory, wanted.newer.get(recipe.dataset.id))
-        for recipe in within_budget(recipes, rules)
+        for recipe in recipes
     ]
 
 

@@ -6,12 +6,9 @@ import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.catalog.condition_parser import parse_condition
-from provisioner.catalog.conditions import ConditionError
 from provisioner.catalog.file_state import FileState
 from provisioner.catalog.hub_source import repository_of
 from provisioner.catalog.model import COMMERCIAL, EntryFacts, License
-from provisioner.catalog.parts import PartRule
 from provisioner.planning.model import Receipt
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.newer_records import is_newer
@@ -21,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.hub_source import Repository
+    from provisioner.catalog.parts import PartRule
 
 RECEIPT_SCHEMA: Final = 1
 
@@ -96,7 +94,7 @@ def parse_receipt(document: Mapping[str, Any], dataset: str, version: str) -> Re
             rule=_rule(document["part"]) if "part" in document else None,
             origins=_origins(document.get("origins")),
         )
-    except (KeyError, TypeError, AttributeError, ValueError, ConditionError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return None
     return receipt if (receipt.dataset, receipt.version) == (dataset, version) else None
 
@@ -140,18 +138,35 @@ def _rule(document: Mapping[str, Any]) -> PartRule:
     """Return the rule of a part.
 
     Raises:
-        KeyError, TypeError, AttributeError, ValueError, ConditionError: it is damaged.
+        KeyError, TypeError, AttributeError, ValueError: it is damaged.
     """
+    from provisioner.catalog.parts import PartRule  # noqa: PLC0415 - few receipts have one
+
     where = _line(document.get("where", ""))
     return PartRule(
         include=tuple(_line(glob) for glob in _list(document.get("include", []))),
         exclude=tuple(_line(glob) for glob in _list(document.get("exclude", []))),
-        where=str(parse_condition(where)) if where else "",
+        where=_condition(where) if where else "",
         limit=_count(document["limit"]) if "limit" in document else None,
         bytes=_count(document["bytes"]) if "bytes" in document else None,
         seed=_count(document.get("seed", 0)),
         text=_line(document["text"]),
     )
+
+
+def _condition(text: str) -> str:
+    """Return a condition in its usual form.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    from provisioner.catalog.condition_parser import parse_condition  # noqa: PLC0415 - few receipts have one
+    from provisioner.catalog.conditions import ConditionError  # noqa: PLC0415 - the same
+
+    try:
+        return str(parse_condition(text))
+    except ConditionError as error:
+        raise ValueError from error
 
 
 def _origins(document: object) -> dict[str, FileState]:
