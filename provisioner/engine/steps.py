@@ -19,6 +19,7 @@ from provisioner.errors import (
     ArchiveTooLargeError,
     ConfigurationError,
     NoRoomError,
+    PartError,
     ProvisionerError,
     TreeTooLargeError,
     UpstreamChangedError,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_TAKES_SPACE: Final = (VolumeFullError, ArchiveTooLargeError, TreeTooLargeError)
+_TAKES_SPACE: Final = (VolumeFullError, ArchiveTooLargeError, TreeTooLargeError, PartError)
 """Errors after which what was staged would only take the space of others."""
 
 

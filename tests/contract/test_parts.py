@@ -249,3 +249,14 @@ def test_newer_states_and_pins(shelf: Shelf, volume: Volume, tmp_path: Path) -> 
     other.ready("--dataset", reference, PINS=str(pins))
     assert sounds(other, "acme/speech") == first
     assert other.tree("acme/speech").joinpath("LJSpeech-1.1/metadata.csv").read_text() == TABLE
+
+
+def test_a_corrected_rule(shelf: Shelf, volume: Volume) -> None:
+    """After a rule that takes nothing, what was unpacked is removed and the archive stays: the next rule fetches nothing."""
+    shelf.add("speech", shelf.file("speech.tar.gz", SPEECH))
+    assert "takes none of its 12 examples" in volume.run("--dataset", "speech?where=id=='nobody'").err
+    assert not list((volume.private / "staging").rglob("*.wav"))
+    shelf.server.log.clear()
+    volume.ready("--dataset", "speech?limit=2")
+    assert len(sounds(volume, "speech")) == 2
+    assert not shelf.server.log.entries("*speech.tar.gz")
