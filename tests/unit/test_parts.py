@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provisioner.catalog.parts import Example, PartRule, choose
+from provisioner.catalog.references import parse_reference
 from provisioner.catalog.written_parts import parse_query, split_outside_quotes
 from provisioner.catalog.written_reference import WrittenReference
 from provisioner.errors import ConfigurationError
@@ -162,3 +163,42 @@ def test_narrowed() -> None:
     both = part.narrowed(_query("where=b==1&limit=5"))
     assert both.identity == {"exclude": ["x"], "where": "(a == 1 or a == 2) and b == 1", "limit": 5, "seed": 0}
     assert both.text == ":tiny?limit=5&where=b==1"
+
+
+@pytest.mark.parametrize(
+    ("reference", "usual"),
+    [
+        ("hf://datasets/o/n#limit=5", "hf://datasets/o/n#limit=5&seed=0"),
+        ("hf://datasets/o/n:train#limit=5&seed=2", "hf://datasets/o/n:train#limit=5&seed=2"),
+        ("hf://datasets/o/n#exclude=*.txt&bytes=7", "hf://datasets/o/n#exclude=*.txt&bytes=7&seed=0"),
+        (
+            "https://huggingface.co/datasets/o/n#where=l in ('a','b%26c')",
+            "hf://datasets/o/n#where=l%20in%20('a',%20'b%26c')",
+        ),
+        ("hf://buckets/o/n#limit=5&name=x", "hf://buckets/o/n#limit=5&seed=0&name=x"),
+        ("https://a.org/x.zip#limit=5&into=d", "https://a.org/x.zip#into=d&limit=5&seed=0"),
+    ],
+)
+def test_references(reference: str, usual: str) -> None:
+    """A reference has its rule among its options, and its usual form, which receipts keep, means the same."""
+    found = parse_reference(reference)
+    assert found.text == usual
+    assert found.rule is not None
+    assert parse_reference(usual) == found
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("limit=x", "limit: expected a whole number"),
+        ("seed=3", "the part has no rule"),
+        ("where=a = 1", "where: '=' at character 3"),
+        ("limit=1&limit=2", "stands there twice"),
+    ],
+)
+def test_malformed_options(options: str, problem: str) -> None:
+    """A rule behind ``#`` that is malformed is refused, with the reference and the key."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_reference(f"hf://datasets/o/n#{options}")
+    assert problem in caught.value.message
+    assert "hf://datasets/o/n" in caught.value.message
