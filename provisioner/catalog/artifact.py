@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 UnpackFormat = Literal["none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"]
 UNPACK_FORMATS: Final[tuple[UnpackFormat, ...]] = ("none", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst")
 
-VerifiedAgainst = Literal["catalog", "listing", "peer", "none"]
-"""Where the digest comes from that the bytes are checked against; ``peer``: the manifest of another volume."""
+VerifiedAgainst = Literal["catalog", "listing", "peer", "archive", "none"]
+"""Where the digest comes from that the bytes are checked against; ``peer``: the manifest of another volume.
+
+``archive``: of an archive only some members were fetched, and each has the size and the CRC-32 that its index states.
+"""
 
 
 @dataclass(frozen=True, slots=True)

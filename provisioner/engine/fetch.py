@@ -22,6 +22,7 @@ from provisioner.units import format_bytes, format_share
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.staging.blob import Blob
 from provisioner.volume.staging.hashing import checked_sha256
+from provisioner.volume.staging.partial_file import PartialFile
 from provisioner.volume.staging.ranged_file import RangedFile
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from provisioner.engine.unpack import Unpacker
     from provisioner.planning.model import Retention
     from provisioner.remote.transfers import Transfers
+    from provisioner.volume.archive.target import Choose
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ class Fetcher:
         blobs: Path,
         retention: Retention,
         limits: BuildLimits,
+        choose: Callable[[Artifact], Choose | None] = lambda _artifact: None,
     ) -> None:
         """Prepare.
 
@@ -116,7 +119,9 @@ class Fetcher:
             blobs: the directory of partial files, which a later run resumes.
             retention: how many archives the volume can hold beside the tree.
             limits: is charged with all bytes that are written.
+            choose: returns which files of an archive are wanted; ``None``: all.
         """
+        self._choose = choose
         self._transfers = transfers
         self._threads = threads
         self._unpacker = unpacker
@@ -179,7 +184,7 @@ class Fetcher:
             parts: dict[str, Part] = {}
 
             def unpack() -> None:
-                parts.update(self._unpacker.unpack_file(needed.archives, blob.path))
+                parts.update(self._unpacker.unpack_file(needed.archives, blob.path, choose=self._choose(needed.artifact)))
 
             sha256 = self._transfers.fetch(needed.artifact, blob, self._arrived, unpack)
             return parts | self._move_in(needed, blob, blob.have, sha256)
@@ -195,7 +200,7 @@ class Fetcher:
                 raise DigestMismatchError(f"{path} was changed while it was read")
 
         size = path.stat().st_size
-        parts = self._unpacker.unpack_file(needed.archives, path, check_unchanged)
+        parts = self._unpacker.unpack_file(needed.archives, path, check_unchanged, choose=self._choose(needed.artifact))
         if needed.plain and needed.is_small:
             parts |= self._write_small(needed, path.read_bytes())[0]
         elif needed.plain:
@@ -242,7 +247,8 @@ class Fetcher:
 
             try:
                 for artifact in needed.archives:
-                    archives.append(ArrivingArchive(self._unpacker, artifact, file))  # noqa: PERF401 - each has a thread to end
+                    choose = self._choose(artifact)
+                    archives.append(ArrivingArchive(self._unpacker, artifact, file, choose))
                 sha256 = self._transfers.fetch_ranges(needed.artifact, file, self._threads, self._arrived, unpack)
             except BaseException as error:
                 file.end(error)
@@ -275,7 +281,17 @@ class Fetcher:
         """Open the file that the ranges go to: on the disk, or a window in memory where the disk cannot hold the archive."""
         artifact, threads = needed.artifact, self._threads
         is_one_archive = len(needed.artifacts) == len(needed.archives) == 1
-        if self._retention == "streamed" and is_one_archive:
+        file: RangedFile
+        if is_one_archive and artifact.unpack == "zip" and self._choose(artifact) is not None:
+            file = PartialFile.in_staging(
+                self._blobs,
+                artifact,
+                size,
+                check_cancelled=threads.check_cancelled,
+                connections=threads.connections,
+                charge=self._charge_of(needed),
+            )
+        elif self._retention == "streamed" and is_one_archive:
             file = RangedFile.in_memory(artifact, size, check_cancelled=threads.check_cancelled, connections=threads.connections)
         else:
             file = RangedFile.on_disk(

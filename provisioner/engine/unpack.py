@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.path_claims import PathClaims
     from provisioner.engine.staged_tree import StagedTree
+    from provisioner.volume.archive.target import Choose
     from provisioner.volume.staging.incoming import Incoming
     from provisioner.volume.staging.ranged_file import RangedFile
     from provisioner.volume.staging.ranged_file_reader import RangedFileReader
@@ -60,7 +61,12 @@ class Unpacker:
         self._turn = threading.Lock()
 
     def unpack_file(
-        self, archives: Sequence[Artifact], path: Path, check_unchanged: Callable[[], None] = lambda: None
+        self,
+        archives: Sequence[Artifact],
+        path: Path,
+        check_unchanged: Callable[[], None] = lambda: None,
+        *,
+        choose: Choose | None = None,
     ) -> dict[str, Part]:
         """Unpack a verified file, once for each artifact that has its bytes, and return the parts by content id.
 
@@ -68,6 +74,7 @@ class Unpacker:
             archives: the artifacts.
             path: of the file.
             check_unchanged: called when all is read; raises if the file is not what was verified any more.
+            choose: as for :meth:`unpack`.
 
         Raises:
             ProvisionerError: as :meth:`unpack`.
@@ -75,16 +82,29 @@ class Unpacker:
         parts = {}
         for artifact in archives:
             with LocalFile(path, artifact.name.rsplit("/", 1)[-1]) as archive:
-                parts[artifact.content_id] = self.unpack(artifact, archive, check_unchanged)
+                # The bytes of a file are compared with the digest, if there is one, by whoever brings it.
+                parts[artifact.content_id] = self.unpack(
+                    artifact, archive, check_unchanged, is_proven=artifact.digest is not None, choose=choose
+                )
         return parts
 
-    def unpack(self, artifact: Artifact, archive: Incoming, wait_verified: Callable[[], None] = lambda: None) -> Part:
+    def unpack(
+        self,
+        artifact: Artifact,
+        archive: Incoming,
+        wait_verified: Callable[[], None] = lambda: None,
+        *,
+        is_proven: bool,
+        choose: Choose | None = None,
+    ) -> Part:
         """Unpack an archive, and record it.
 
         Args:
             artifact: says what it is, and where in the tree it belongs.
             archive: its bytes, which may still be arriving.
             wait_verified: returns when all bytes are verified; before that nothing that came out is recorded.
+            is_proven: all bytes are compared with a known digest, at the latest in ``wait_verified``.
+            choose: which of its files are wanted; ``None``: all.
 
         Raises:
             IntegrityError: it is broken or unsafe, unpacks to more than was planned, or has another file at a path that is taken.
@@ -107,12 +127,12 @@ class Unpacker:
                         artifact.into,
                         existing=self._claims.settle(),
                         artifact=artifact.content_id,
-                        # The bytes are compared with it by whoever brings them, at the latest in wait_verified.
-                        proven=artifact.digest is not None,
+                        proven=is_proven,
                     ),
                     check_cancelled=self._check_cancelled,
                     advance=lambda count: self._advance(artifact, count),
                     limits=Limits(max_bytes=most_bytes(artifact.unpacked_size), charge=self._limits.budget.reserve_tree),
+                    choose=choose,
                 )
             finally:
                 self._progress.end_unpacking(artifact.name)
@@ -120,7 +140,7 @@ class Unpacker:
             wait_verified()
             if result.oddities:
                 _LOGGER.warning("%s is odd, and was unpacked as common readers do: %s", artifact.name, result.oddities)
-            part = Part(Manifest.of(result.entries).entries, is_whole=not result.shared)
+            part = Part(Manifest.of(result.entries).entries, is_whole=result.is_whole and not result.shared)
             del result
             self._claims.add(part.entries)
             self._tree.record_part(artifact, part)
@@ -146,15 +166,17 @@ class Unpacker:
 class ArrivingArchive:
     """An archive that is unpacked while it arrives, on a thread of its own."""
 
-    def __init__(self, unpacker: Unpacker, artifact: Artifact, file: RangedFile) -> None:
+    def __init__(self, unpacker: Unpacker, artifact: Artifact, file: RangedFile, choose: Choose | None = None) -> None:
         """Start the thread.
 
         Args:
             unpacker: unpacks it.
             artifact: what it is.
             file: where its ranges arrive.
+            choose: which of its files are wanted; ``None``: all.
         """
         self.artifact = artifact
+        self._choose = choose
         self._unpacker = unpacker
         self._file = file
         self._changed = threading.Condition()
@@ -200,11 +222,13 @@ class ArrivingArchive:
 
     def _unpack(self, reader: RangedFileReader) -> Part:
         try:
-            return self._unpacker.unpack(self.artifact, reader, reader.wait_sealed)
+            return self._unpacker.unpack(
+                self.artifact, reader, reader.wait_sealed, is_proven=self._file.is_proven, choose=self._choose
+            )
         except UpstreamChangedError:
             raise
         except NOT_THE_FILE as error:
-            if self.artifact.digest is not None:
+            if self._file.is_proven:
                 self._wait_for_digest(reader)
                 raise
             # No digest will tell whether these are the right bytes. Another URL may have others.

@@ -143,7 +143,8 @@ class Transfers:
         Raises:
             ProvisionerError: as :meth:`fetch`.
         """
-        form, verifiable = _form_of(artifact), artifact.digest is not None
+        verifiable = target.is_proven
+        form = _form_of(artifact, verifiable=verifiable)
 
         def transfer(url: str) -> None:
             target.recover()
@@ -274,10 +275,11 @@ class _Transfer:
         return sha256
 
 
-def _form_of(artifact: Artifact) -> FileForm:
+def _form_of(artifact: Artifact, *, verifiable: bool | None = None) -> FileForm:
     # The format is what the name's ending would say, and is known better.
     name = artifact.name if artifact.unpack == "none" else f"{artifact.name}.{artifact.unpack}"
-    return FileForm(name, size=artifact.exact_size, verifiable=artifact.digest is not None)
+    is_verifiable = artifact.digest is not None if verifiable is None else verifiable
+    return FileForm(name, size=artifact.exact_size, verifiable=is_verifiable)
 
 
 def _fetch_from(url: str, transfer: _Transfer, *, has_mirrors: bool) -> str:

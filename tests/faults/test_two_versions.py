@@ -27,11 +27,9 @@ from provisioner.volume.staging import (
     arrival_window,
     claims,
     journal,
-    ordered_hash,
     piece_file,
     piece_memory,
     pieces,
-    ranged_file,
 )
 from provisioner.volume.staging.blob import Blob
 from provisioner.volume.staging.hashing import checked_sha256
@@ -55,7 +53,7 @@ REQUESTS: Final = 400
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut files into pieces of 1 KiB, and stop the clock of the responses."""
-    for module in (arrival_window, claims, journal, ordered_hash, piece_file, piece_memory, pieces, ranged_file):
+    for module in (arrival_window, claims, journal, piece_file, piece_memory, pieces):
         monkeypatch.setattr(module, "PIECE", PIECE)
     monkeypatch.setattr(claims, "LARGEST_RANGE", 8 * PIECE)
     monkeypatch.setattr(claims, "SMALLEST_RANGE", 2 * PIECE)

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
 
@@ -55,6 +56,9 @@ class Arriving:
                 self._changed.wait()
                 self._waiting -= 1
             return self._data[offset : min(offset + count, self._here)]
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Do nothing."""
 
     def release(self, offset: int) -> None:
         """Note it; it never goes back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from provisioner.volume.archive.limits import MAX_MEMBERS, Limits
-from provisioner.volume.archive.target import Unpacked, UnpackTarget
+from provisioner.volume.archive.target import Choose, Unpacked, UnpackTarget
 from provisioner.volume.archive.unpack import unpack
 from provisioner.volume.tree.links import TreeLink, make_links
 from provisioner.volume.tree.taken import TakenPaths
@@ -37,6 +37,7 @@ def unpack_into(
     max_bytes: int | None = None,
     max_members: int = MAX_MEMBERS,
     proven: bool = False,
+    choose: Choose | None = None,
 ) -> Unpacked:
     """Unpack ``archive`` into ``root/into``, make its links as if no other archive followed, and return what came out."""
     taken = TakenPaths((existing or {}).values())
@@ -44,7 +45,7 @@ def unpack_into(
         taken.plan(path, path)
     target = UnpackTarget(root, into, taken, artifact, proven)
     limits = Limits(max_bytes, max_members)
-    done = unpack(archive, form, target, check_cancelled=check_cancelled, advance=advance, limits=limits)
+    done = unpack(archive, form, target, check_cancelled=check_cancelled, advance=advance, limits=limits, choose=choose)
     depth = into.count("/") + 1 if into else 0
     make_links(
         root,

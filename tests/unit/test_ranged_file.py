@@ -58,6 +58,8 @@ def artifact(content: bytes | None = CONTENT) -> Artifact:
 class NoBytes:
     """A store of pieces that keeps no bytes."""
 
+    piece = PIECE
+
     def __init__(self, held: bytes) -> None:
         self.held = bytearray(held)
         self.origin: tuple[str, str] | None = None

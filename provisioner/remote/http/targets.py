@@ -114,6 +114,11 @@ class SealedTarget(RangeTarget, Protocol):
     """A file that arrives in ranges and is checked at its end."""
 
     @property
+    def is_proven(self) -> bool:
+        """Whether all of it is compared with a known digest before anything of it is used."""
+        ...
+
+    @property
     def resumed(self) -> bool:
         """Whether some of it was there before this run."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.volume.store.entry import Entry
+
+
+Choose = Callable[[Mapping[str, int]], Callable[[str], bool]]
+"""A choice of an archive's files: given path and size of each, where the archive has an index (a tar has none, and gives an empty
+mapping), it returns which paths are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +53,5 @@ class Unpacked:
     """Paths at which an earlier artifact of the data set had put the same; they are not among the entries."""
     oddities: str = ""
     """What is odd about the archive although it was accepted, for one warning; empty for most archives."""
+    is_whole: bool = True
+    """Whether every member was taken."""

@@ -15,6 +15,7 @@ dropped.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import BrokenArchiveError, IntegrityError
@@ -22,6 +23,7 @@ from provisioner.volume.archive.decompress import open_tar
 from provisioner.volume.archive.limits import Limits
 from provisioner.volume.archive.member_writer import MemberWriter
 from provisioner.volume.archive.mismatch import explained
+from provisioner.volume.archive.names import MemberNames
 from provisioner.volume.archive.oddities import Oddities
 from provisioner.volume.archive.tar.reader import read_tar
 from provisioner.volume.archive.zip.reader import read_zip
@@ -30,11 +32,11 @@ from provisioner.volume.fs.errors import disk_error
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     from provisioner.catalog.artifact import UnpackFormat
     from provisioner.volume.archive.member import Member
-    from provisioner.volume.archive.target import Unpacked, UnpackTarget
+    from provisioner.volume.archive.target import Choose, Unpacked, UnpackTarget
     from provisioner.volume.staging.incoming import Incoming
 
 _DEFAULT_LIMITS: Final = Limits()
@@ -48,6 +50,7 @@ def unpack(
     check_cancelled: Callable[[], None],
     advance: Callable[[int], None],
     limits: Limits = _DEFAULT_LIMITS,
+    choose: Choose | None = None,
 ) -> Unpacked:
     """Unpack ``archive`` and return what came out of it. Its symbolic links are checked, and not made.
 
@@ -61,6 +64,8 @@ def unpack(
         check_cancelled: called for every member and at least once for every MiB, in any thread; raises to end the work.
         advance: called with the number of bytes of file content that were unpacked since the last call, in any thread.
         limits: how much may come out.
+        choose: which members are written, by the paths in the data set's directory that they become; ``None``: all are. Of the
+            others the names are judged, and nothing is read where the format allows it (zip).
 
     Raises:
         BrokenArchiveError: it cannot be read to its end, or contradicts its own checksums.
@@ -77,13 +82,15 @@ def unpack(
     except OSError as error:
         raise disk_error(error, f"unpacking {archive.name}", path=target.root) from error
     oddities = Oddities(archive.name, proven=target.proven)
-    with tree, contextlib.closing(_members(archive, form, oddities, check_cancelled, limits)) as members:
+    choice = None if choose is None else _Choice(choose, archive, target)
+    with tree, contextlib.closing(_members(archive, form, oddities, check_cancelled, limits, choice)) as members:
         writer = MemberWriter(tree, archive, target, limits, oddities, check_cancelled=check_cancelled, advance=advance)
         try:
             for member in members:
                 check_cancelled()
                 writer.add(member)
-            return writer.finish()
+            done = writer.finish()
+            return done if choice is None else replace(done, is_whole=not choice.has_left_out)
         except IntegrityError as error:
             # If an earlier member is wrong, too, that one is reported, whichever thread was faster.
             writer.wait()
@@ -94,13 +101,45 @@ def unpack(
             writer.close()
 
 
-def _members(
-    archive: Incoming, form: UnpackFormat, oddities: Oddities, check_cancelled: Callable[[], None], limits: Limits
+class _Choice:
+    """A choice by the names in the archive; a name that is not accepted is an error, chosen or not."""
+
+    def __init__(self, choose: Choose, archive: Incoming, target: UnpackTarget) -> None:
+        self._choose = choose
+        # What is odd about a name is noted by whoever writes the member.
+        self._names = MemberNames(archive.name, target.into, Oddities(archive.name, proven=target.proven))
+        self.has_left_out = False
+
+    def __call__(self, sizes: Mapping[str, int]) -> Callable[[str], bool]:
+        """Return which names are taken, given the size of each where the archive has an index."""
+        taken = self._choose({self._names.path(name): size for name, size in sizes.items()})
+
+        def is_taken(name: str) -> bool:
+            is_in = taken(self._names.path(name))
+            self.has_left_out = self.has_left_out or not is_in
+            return is_in
+
+        return is_taken
+
+
+def _members(  # noqa: PLR0917 - private, and each is handed on
+    archive: Incoming,
+    form: UnpackFormat,
+    oddities: Oddities,
+    check_cancelled: Callable[[], None],
+    limits: Limits,
+    choose: Choose | None,
 ) -> Generator[Member, None, None]:
     if form == "zip":
-        yield from read_zip(archive, oddities, check_cancelled, limits.max_members)
+        yield from read_zip(archive, oddities, check_cancelled, limits.max_members, choose)
     elif form == "none":
         raise ValueError("not an archive")
     else:
         with open_tar(archive, form, oddities) as stream:
-            yield from read_tar(stream, archive.name, oddities, check_cancelled)
+            chosen = choose({}) if choose is not None else None
+            for member in read_tar(stream, archive.name, oddities, check_cancelled):
+                if chosen is None or chosen(member.name):
+                    yield member
+                    continue
+                for _ in member.blocks:
+                    check_cancelled()

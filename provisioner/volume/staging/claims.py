@@ -19,14 +19,21 @@ SMALLEST_RANGE: Final = 4 * PIECE
 class ClaimedPieces:
     """Which pieces need not be fetched, because they are complete or being fetched. The caller holds the lock."""
 
-    def __init__(self, held: bytearray, *, connections: Callable[[], int], window: int | None) -> None:
+    def __init__(
+        self, held: bytearray, *, connections: Callable[[], int], window: int | None, piece: int, on_demand: bool = False
+    ) -> None:
         """Begin with the pieces that are complete.
 
         Args:
             held: one byte for each piece, 1 where it is complete.
             connections: returns how many may fetch at the same time now; decides how long ranges are.
             window: bytes that may be present at the same time; ``None``: all.
+            piece: bytes of a piece.
+            on_demand: only those pieces are fetched that somebody wants.
         """
+        self._piece = piece
+        self._asked = bytearray(len(held)) if on_demand else None
+        """One byte for each piece: 1 where somebody has wanted it; ``None``: all are fetched."""
         self._connections = connections
         self._window = window
         self._wanted: int | None = None
@@ -36,20 +43,52 @@ class ClaimedPieces:
     def restart(self, held: bytearray) -> None:
         """Begin again with a new version of the file."""
         self._wanted = None
+        if self._asked is not None:
+            self._asked = bytearray(len(held))
         self.reset(held)
 
     def reset(self, held: bytearray) -> None:
         """Forget all claims; only the complete pieces count as claimed."""
         self._claimed = bytearray(held)
+        if self._asked is not None:
+            for piece, asked in enumerate(self._asked):
+                if not asked:
+                    self._claimed[piece] = 1
+        self._has_all = False
+        """One connection fetches the whole."""
         self.unclaimed = self._claimed.count(0)
         """Number of pieces that are neither complete nor being fetched."""
         self._cursor = 0
         """All pieces before this one are claimed."""
 
-    def want(self, piece: int) -> None:
-        """Make a piece that is not being fetched the next to be claimed: a reader waits for it."""
+    def want(self, piece: int, end: int, held: bytearray) -> None:
+        """Make a piece that is not being fetched the next to be claimed: a reader waits for it.
+
+        Args:
+            piece: its number.
+            end: number of the piece after the last one that the reader needs now.
+            held: one byte for each piece, 1 where it is complete.
+        """
+        self.ask(piece, end, held)
         if not self._claimed[piece]:
             self._wanted = piece
+
+    def ask(self, start: int, end: int, held: bytearray) -> None:
+        """Let the pieces from ``start`` up to ``end`` be fetched, where only those are that somebody wants."""
+        if self._asked is None:
+            return
+        for piece in range(start, end):
+            if not self._asked[piece]:
+                self._asked[piece] = 1
+                if not (held[piece] or self._has_all):
+                    self._claimed[piece] = 0
+                    self.unclaimed += 1
+        self._cursor = min(self._cursor, start)
+
+    def lacks(self, held: bytearray) -> bool:
+        """Return whether a piece that somebody wanted is not complete."""
+        wanted = self._asked if self._asked is not None else b"\1" * len(held)
+        return bool(int.from_bytes(wanted, "little") & ~int.from_bytes(held, "little"))
 
     def claim(self, bound: int) -> tuple[int, int] | None:
         """Claim some pieces.
@@ -66,9 +105,10 @@ class ClaimedPieces:
         # Each connection takes a share of what is left, so that all of them end at about the same time.
         shares = 2 * self._connections()
         if self._window is not None:
-            count = max(1, self._window // shares // PIECE)
+            count = max(1, self._window // shares // self._piece)
         else:
-            count = max(1, min(LARGEST_RANGE, max(SMALLEST_RANGE, self.unclaimed * PIECE // shares)) // PIECE)
+            share = max(SMALLEST_RANGE, self.unclaimed * self._piece // shares)
+            count = max(1, min(LARGEST_RANGE, share) // self._piece)
         last = min(start + count, bound, len(self._claimed))
         end = start
         while end < last and not self._claimed[end]:
@@ -92,13 +132,15 @@ class ClaimedPieces:
 
     def claim_all(self) -> None:
         """Claim all pieces."""
+        self._has_all = True
         self._claimed = bytearray(b"\1") * len(self._claimed)
         self.unclaimed = 0
 
     def give_back(self, start: int, end: int, held: bytearray) -> None:
         """Make the pieces from ``start`` up to ``end`` free again, except for those that are complete."""
+        self._has_all = False
         for piece in range(start, end):
-            if not held[piece] and self._claimed[piece]:
+            if not held[piece] and self._claimed[piece] and (self._asked is None or self._asked[piece]):
                 self._claimed[piece] = 0
                 self.unclaimed += 1
         self._cursor = min(self._cursor, start)
@@ -106,6 +148,11 @@ class ClaimedPieces:
 
 class ClaimedFile(Protocol):
     """The file that claims write to."""
+
+    @property
+    def piece(self) -> int:
+        """Bytes of a piece."""
+        ...
 
     @property
     def size(self) -> int:
@@ -153,14 +200,14 @@ class Claim:
             UpstreamChangedError: the file was dropped meanwhile, because it had changed at its source.
             VolumeFullError, VolumeError: the volume failed.
         """
-        view = memoryview(data)
+        view, length = memoryview(data), self._file.piece
         while view:
-            piece = self.position // PIECE
-            part = view[: (piece + 1) * PIECE - self.position]
+            piece = self.position // length
+            part = view[: (piece + 1) * length - self.position]
             self._file.write(self, part)
             self._crc = zlib.crc32(part, self._crc)
             self.position += len(part)
-            if self.position % PIECE == 0 or self.position == self._file.size:
+            if self.position % length == 0 or self.position == self._file.size:
                 self._file.complete(self, piece, self._crc)
                 self._completed = self.position
                 self._crc = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from provisioner.volume.fs.errors import disk_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -35,6 +36,17 @@ class Incoming(Protocol):
 
         Raises:
             ProvisionerError: the bytes will never arrive: the transfer or the disk has failed, or the run must end.
+        """
+        ...
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Announce that these ranges will be read: where only what is read is fetched, all of them are fetched at once.
+
+        Args:
+            spans: index of the first byte and after the last one of each range, in their order.
+
+        Raises:
+            ProvisionerError: as :meth:`read_at`.
         """
         ...
 
@@ -91,6 +103,9 @@ class LocalFile:
             return os.pread(self._file, count, offset)
         except OSError as error:
             raise disk_error(error, f"reading the archive {self.name}", path=self._path) from error
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Do nothing: all of it is here."""
 
     def release(self, offset: int) -> None:
         """Do nothing: the file stays on the disk."""

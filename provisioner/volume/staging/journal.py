@@ -42,10 +42,17 @@ class JournalContent(NamedTuple):
 class Journal:
     """The journal beside a file of pieces; open for appending after :meth:`open` or :meth:`replace`."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        """Open nothing yet; ``size`` is the number of bytes of the whole file."""
+    def __init__(self, path: Path, size: int, piece: int = 0) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: of the journal.
+            size: bytes of the whole file.
+            piece: bytes of a piece; 0: the usual number.
+        """
         self.path = path
         self._size = size
+        self._piece = piece or PIECE
         self._file = -1
 
     def read(self) -> JournalContent | None:
@@ -55,7 +62,7 @@ class Journal:
             header = json.loads(line) if end else None
         except (OSError, ValueError, RecursionError):
             return None
-        expected = (_VERSION, self._size, PIECE)
+        expected = (_VERSION, self._size, self._piece)
         if not isinstance(header, dict) or (header.get("version"), header.get("size"), header.get("piece")) != expected:
             return None
         url, validator = header.get("url"), header.get("validator")
@@ -69,7 +76,7 @@ class Journal:
         Raises:
             VolumeError: the volume failed.
         """
-        header: dict[str, str | int] = {"version": _VERSION, "size": self._size, "piece": PIECE}
+        header: dict[str, str | int] = {"version": _VERSION, "size": self._size, "piece": self._piece}
         if origin is not None:
             header["url"], header["validator"] = origin
         packed = b"".join(_RECORD.pack(piece, crc) for piece, crc in records)

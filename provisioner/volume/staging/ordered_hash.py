@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from provisioner.errors import VolumeError
 from provisioner.volume.staging.hashing import Hasher
-from provisioner.volume.staging.pieces import PIECE, length_of_piece
+from provisioner.volume.staging.pieces import length_of_piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ class OrderedHash:
         self._artifact = artifact
         self._size = size
         self._pieces = pieces
+        self._piece = pieces.piece
         self._state = state
         self._advanced = advanced
         self._hasher = Hasher.for_artifact(artifact, size)
@@ -78,7 +79,7 @@ class OrderedHash:
         try:
             while (work := self._next_piece()) is not None:
                 hasher, piece = work
-                data = self._pieces.read(piece * PIECE, length_of_piece(piece, self._size))
+                data = self._pieces.read(piece * self._piece, length_of_piece(piece, self._size, self._piece))
                 hasher.update(data)
                 self._advance(hasher, piece, len(data))
         except BaseException as error:  # noqa: BLE001 - raised again in the threads that wait for the hash
@@ -88,7 +89,7 @@ class OrderedHash:
         """Wait for the next piece to hash; return ``None`` when the thread must stop."""
         with self._state.condition:
             while not self._stopped:
-                piece = self._position // PIECE
+                piece = self._position // self._piece
                 if self._position < self._size and self._pieces.held[piece]:
                     return self._hasher, piece
                 self._state.condition.wait()
@@ -98,7 +99,7 @@ class OrderedHash:
         with self._state.condition:
             if hasher is not self._hasher:
                 return  # the file was dropped while the piece was hashed
-            if count != length_of_piece(piece, self._size):
+            if count != length_of_piece(piece, self._size, self._piece):
                 raise VolumeError(f"{self._artifact.name}: what was written of it is not there any more")
             self._position += count
             self._advanced(self._position)

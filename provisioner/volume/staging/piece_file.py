@@ -31,6 +31,7 @@ class PieceFile:
         *,
         check_cancelled: Callable[[], None],
         charge: Callable[[int], None] = lambda _count: None,
+        piece: int = 0,
     ) -> None:
         """Open what an earlier run left, and count those pieces whose content has the CRC-32 that the journal says.
 
@@ -40,15 +41,17 @@ class PieceFile:
             size: bytes of the whole file.
             check_cancelled: called for every piece that is read; raises to end the work.
             charge: called with the number of bytes before they are written; raises if they must not be.
+            piece: bytes of a piece; 0: the usual number.
 
         Raises:
             VolumeError: the volume failed.
         """
+        self.piece = piece or PIECE
         self.path = directory / f"{key}.part"
-        self._journal = Journal(directory / f"{key}.journal", size)
+        self._journal = Journal(directory / f"{key}.journal", size, self.piece)
         self._size = size
         self._charge = charge
-        self.held = bytearray(number_of_pieces(size))
+        self.held = bytearray(number_of_pieces(size, self.piece))
         self._crcs = array("I", bytes(4 * len(self.held)))
         self.origin: tuple[str, str] | None = None
         with disk_errors("staging", self.path):
@@ -99,7 +102,7 @@ class PieceFile:
         """
         with disk_errors("staging", self.path):
             self.path.with_suffix(".json").unlink(missing_ok=True)
-        whole = len(self.held) if length == self._size else length // PIECE
+        whole = len(self.held) if length == self._size else length // self.piece
         self._replace_journal()
         for piece in range(whole):
             check_cancelled()
@@ -108,9 +111,9 @@ class PieceFile:
 
     def _read_piece(self, piece: int) -> bytes | None:
         """Return the bytes of a piece; ``None`` if the file ends before the piece does."""
-        expected = length_of_piece(piece, self._size)
+        expected = length_of_piece(piece, self._size, self.piece)
         with disk_errors("staging", self.path):
-            data = _pread(self._file, expected, piece * PIECE)
+            data = _pread(self._file, expected, piece * self.piece)
         return data if len(data) == expected else None
 
     def _replace_journal(self) -> None:

@@ -16,6 +16,7 @@ class PieceMemory:
 
     def __init__(self, size: int) -> None:
         """Begin with no pieces; ``size`` is the number of bytes of the whole file."""
+        self.piece = PIECE
         self._size = size
         self._pieces: dict[int, bytearray] = {}
         self.held = bytearray(number_of_pieces(size))

@@ -10,21 +10,42 @@ if TYPE_CHECKING:
 
 PIECE: Final = 1 << 20
 """Bytes of a piece: what the death of the process costs at most for each connection."""
+_SMALL_PIECE: Final = 1 << 14
+"""Bytes of a piece of a file of which only parts are fetched: what each part costs in bytes that nobody asked for, on average."""
+_MOST_SMALL_PIECES: Final = 1 << 21
+"""Each takes some bytes of memory; a file with more of them has larger ones."""
 
 
-def number_of_pieces(size: int) -> int:
-    """Return how many pieces a file of ``size`` bytes has."""
-    return -(-size // PIECE)
+def number_of_pieces(size: int, length: int = 0) -> int:
+    """Return how many pieces a file of ``size`` bytes has; ``length`` is that of a piece, 0 for the usual one."""
+    return -(-size // (length or PIECE))
 
 
-def length_of_piece(piece: int, size: int) -> int:
-    """Return the number of bytes of a piece in a file of ``size`` bytes; only the last one may be shorter than the others."""
-    return min(PIECE, size - piece * PIECE)
+def length_of_piece(piece: int, size: int, length: int = 0) -> int:
+    """Return the number of bytes of a piece; only the last one may be shorter than the others.
+
+    Args:
+        piece: its number.
+        size: bytes of the whole file.
+        length: bytes of a piece; 0: the usual number.
+    """
+    length = length or PIECE
+    return min(length, size - piece * length)
+
+
+def small_piece(size: int) -> int:
+    """Return the length of the pieces of a file of ``size`` bytes of which only parts are fetched."""
+    length = _SMALL_PIECE
+    while number_of_pieces(size, length) > _MOST_SMALL_PIECES:
+        length *= 2
+    return length
 
 
 class Pieces(Protocol):
     """A store of a file's pieces; several threads may write and read at once, as long as no two writes overlap."""
 
+    piece: int
+    """Bytes of a piece."""
     held: bytearray
     """One byte for each piece: 1 where it is complete, else 0."""
     origin: tuple[str, str] | None

@@ -6,7 +6,7 @@ on its way. A piece that a reader waits for and that is not being fetched (the i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from provisioner.catalog.answers import HEAD
 from provisioner.errors import RemoteUnavailableError, UnexpectedContentError, UpstreamChangedError
@@ -17,12 +17,12 @@ from provisioner.volume.staging.hashing import digest_mismatch
 from provisioner.volume.staging.ordered_hash import OrderedHash
 from provisioner.volume.staging.piece_file import PieceFile
 from provisioner.volume.staging.piece_memory import PieceMemory
-from provisioner.volume.staging.pieces import PIECE, length_of_piece, number_of_pieces
+from provisioner.volume.staging.pieces import length_of_piece, number_of_pieces
 from provisioner.volume.staging.ranged_file_reader import RangedFileReader
 from provisioner.volume.staging.transfer_state import TransferState, WritesInProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -40,6 +40,9 @@ class DirectFetch(Protocol):
 
 class RangedFile:
     """One large artifact on its way in; safe for several threads."""
+
+    on_demand: ClassVar[bool] = False
+    """Only those ranges arrive that somebody reads."""
 
     def __init__(
         self,
@@ -63,20 +66,24 @@ class RangedFile:
         """
         self.artifact = artifact
         self.size = size
-        if artifact.digest is None and pieces.origin is None:
+        self.piece = pieces.piece
+        """Bytes of a piece."""
+        if not self.is_proven and pieces.origin is None:
             # Nothing could tell later whether the bytes so far and those to come are of one version.
             pieces.restart()
         self._pieces = pieces
         self._state = TransferState(check_cancelled)
         self._writes = WritesInProgress()
         self._window = ArrivalWindow(window)
-        self._claims = ClaimedPieces(pieces.held, connections=connections, window=window)
+        self._claims = ClaimedPieces(
+            pieces.held, connections=connections, window=window, piece=self.piece, on_demand=self.on_demand
+        )
         self._hash = OrderedHash(artifact, size, pieces, self._state, advanced=self._hashed)
         self._version = 0
         """Counts the versions of the file: one more each time that everything is dropped."""
         self._sealed = False
         self._fetch_directly: DirectFetch | None = None
-        self.have = sum(length_of_piece(piece, size) for piece, held in enumerate(pieces.held) if held)
+        self.have = sum(length_of_piece(piece, size, self.piece) for piece, held in enumerate(pieces.held) if held)
         """Bytes of complete pieces."""
         self.resumed = self.have > 0
         """Whether some of the bytes are from an earlier run; if the whole is wrong, they may be the reason."""
@@ -134,6 +141,11 @@ class RangedFile:
         return self._version
 
     @property
+    def is_proven(self) -> bool:
+        """Whether all bytes are compared with a known digest before anything of them is used."""
+        return self.artifact.digest is not None
+
+    @property
     def is_whole(self) -> bool:
         """Whether every piece is complete."""
         return self.have == self.size
@@ -172,7 +184,7 @@ class RangedFile:
                     return None
                 if (claimed := self._claims.claim(self._bound())) is not None:
                     start, end = claimed
-                    return Claim(self, self._version, start * PIECE, min(end * PIECE, self.size))
+                    return Claim(self, self._version, start * self.piece, min(end * self.piece, self.size))
                 if not wait and not (self._claims.unclaimed and self._window.limit):
                     return None
                 self._state.wait()
@@ -248,7 +260,7 @@ class RangedFile:
             ProvisionerError: the volume or the transfer has failed, or the run must end.
         """
         with self._state.condition:
-            while claim.version == self._version and claim.position // PIECE >= self._bound():
+            while claim.version == self._version and claim.position // self.piece >= self._bound():
                 self._state.raise_failure()
                 self._state.wait()
             self._check_version(claim.version)
@@ -271,7 +283,7 @@ class RangedFile:
         with self._state.condition:
             self._check_version(claim.version)
             self._pieces.complete(piece, crc)
-            self.have += length_of_piece(piece, self.size)
+            self.have += length_of_piece(piece, self.size, self.piece)
             self._state.condition.notify_all()
             if piece == 0:
                 self._head = self._pieces.read(0, HEAD)
@@ -282,7 +294,8 @@ class RangedFile:
         """Let other connections fetch what a claim has not completed."""
         with self._state.condition:
             if claim.version == self._version:
-                self._claims.give_back(claim.position // PIECE, number_of_pieces(claim.end), self._pieces.held)
+                first, end = claim.position // self.piece, number_of_pieces(claim.end, self.piece)
+                self._claims.give_back(first, end, self._pieces.held)
                 self._state.condition.notify_all()
 
     def _bound(self) -> int:
@@ -366,7 +379,7 @@ class RangedFile:
 
     def read(self, version: int, offset: int, count: int) -> bytes:
         """Return bytes of a version of the file as soon as they have arrived; see :meth:`RangedFileReader.read_at`."""
-        piece = offset // PIECE
+        piece = offset // self.piece
         with self._state.condition:
             while True:
                 self._check_version(version)
@@ -379,17 +392,21 @@ class RangedFile:
                 elif self._pieces.held[piece]:
                     return self._read_held(piece, offset, count)
                 else:
-                    self._claims.want(piece)
+                    end = number_of_pieces(min(offset + count, self.size), self.piece)
+                    self._claims.want(piece, end, self._pieces.held)
                 self._state.raise_end()
                 self._state.wait()
         return fetch(offset, min(count, self.size - offset))
 
+    def expect(self, version: int, spans: Iterable[tuple[int, int]]) -> None:
+        """Do nothing: all of it arrives in any case."""
+
     def _read_held(self, piece: int, offset: int, count: int) -> bytes:
         """Return bytes of a complete piece and, where the file is on the disk, of complete pieces right after it."""
-        end = (piece + 1) * PIECE
+        end = (piece + 1) * self.piece
         if self._window.limit is None:
-            while end < offset + count and end < self.size and self._pieces.held[end // PIECE]:
-                end += PIECE
+            while end < offset + count and end < self.size and self._pieces.held[end // self.piece]:
+                end += self.piece
         return self._pieces.read(offset, min(count, end - offset, self.size - offset))
 
     def release(self, version: int, offset: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from provisioner.volume.staging.ranged_file import RangedFile
 
 
@@ -27,6 +29,14 @@ class RangedFileReader:
             ProvisionerError: the transfer has failed, or the run must end.
         """
         return self._file.read(self.version, offset, count)
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Announce which ranges will be read.
+
+        Raises:
+            UpstreamChangedError: the file was changed upstream meanwhile.
+        """
+        self._file.expect(self.version, spans)
 
     def release(self, offset: int) -> None:
         """Announce that no byte before ``offset`` will be read again."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from provisioner.volume.archive.oddities import Oddities
+    from provisioner.volume.archive.target import Choose
+    from provisioner.volume.archive.zip.end import IndexLocation
     from provisioner.volume.archive.zip.entry import ZipEntry
     from provisioner.volume.staging.incoming import Incoming
 
@@ -39,8 +41,22 @@ _MAX_DEFLATE_RATIO: Final = 1040
 _OWNER_EXECUTES: Final = 0o100
 
 
-def read_zip(archive: Incoming, oddities: Oddities, check_cancelled: Callable[[], None], max_members: int) -> Iterator[Member]:
+def read_zip(
+    archive: Incoming,
+    oddities: Oddities,
+    check_cancelled: Callable[[], None],
+    max_members: int,
+    choose: Choose | None = None,
+) -> Iterator[Member]:
     """Yield the members of a zip archive by ascending offset; with their position, if its index has another order.
+
+    Args:
+        archive: its bytes.
+        oddities: is told what is odd, and raises if that cannot be accepted.
+        check_cancelled: called for every entry of the index; raises to end the work.
+        max_members: how many members there may be.
+        choose: given name and size of each file, returns which names are yielded. Of the others only the index is read. It may
+            raise for a name that makes the archive unsafe. ``None``: all are yielded.
 
     Raises:
         BrokenArchiveError: truncated, damaged, contradicting its own index, with members that its index does not list, or odd
@@ -56,19 +72,41 @@ def read_zip(archive: Incoming, oddities: Oddities, check_cancelled: Callable[[]
     content = ContentReader(archive, gaps, oddities)
     index = ZipIndex(archive, location, gaps, oddities, check_cancelled=check_cancelled)
     gaps.check_behind(location.behind)
+    chosen: Callable[[str], bool] | None = None
+    if choose is not None:
+        chosen = choose({entry.name: entry.size for _, entry in index.entries() if not entry.is_directory})
+        entries = _placed_entries(index, location, archive)
+        archive.expect([(entry.offset, limit) for _, entry, limit in entries if chosen(entry.name)])
+    is_first = True
+    for number, entry, limit in _placed_entries(index, location, archive):
+        is_chosen = chosen is None or chosen(entry.name)
+        if is_first and is_chosen:
+            gaps.check_before(entry.offset)
+        is_first = False
+        if is_chosen:
+            yield _placed(number, _member(entry, limit, content, archive.name, oddities))
+    if is_first:
+        gaps.check_before(location.offset)
+
+
+def _placed_entries(index: ZipIndex, location: IndexLocation, archive: Incoming) -> Iterator[tuple[int | None, ZipEntry, int]]:
+    """Yield the number of each entry if the order is another one, the entry, and where the next member or the index begins.
+
+    Raises:
+        BrokenArchiveError: a member is not before the index.
+        UnsafeArchiveError: it claims bytes of the next one.
+    """
     pending: tuple[int | None, ZipEntry] | None = None
     for number, entry in index.entries():
         if entry.offset >= location.offset:
             raise broken_archive(archive.name, f"{quoted(entry.name)} is not where the index says")
-        if pending is None:
-            gaps.check_before(entry.offset)
-        else:
-            yield _placed(pending[0], _member(pending[1], entry.offset, content, archive.name, oddities))
+        if pending is not None:
+            _check_space(pending[1], entry.offset, archive.name)
+            yield (*pending, entry.offset)
         pending = number, entry
-    if pending is None:
-        gaps.check_before(location.offset)
-    else:
-        yield _placed(pending[0], _member(pending[1], location.offset, content, archive.name, oddities))
+    if pending is not None:
+        _check_space(pending[1], location.offset, archive.name)
+        yield (*pending, location.offset)
 
 
 def _placed(number: int | None, member: Member) -> Member:
@@ -79,7 +117,7 @@ def _placed(number: int | None, member: Member) -> Member:
 
 def _member(entry: ZipEntry, limit: int, content: ContentReader, archive: str, oddities: Oddities) -> Member:
     """Return one member; ``limit`` is where the next one begins."""
-    entry = _with_true_sizes(entry, limit, archive, oddities)
+    entry = _with_true_sizes(entry, limit, oddities)
     if entry.is_name_guessed:
         entry = _with_known_name(entry, limit, content, oddities)
     name = entry.name
@@ -124,18 +162,23 @@ def _check_method(entry: ZipEntry, archive: str) -> None:
         )
 
 
-def _with_true_sizes(entry: ZipEntry, limit: int, archive: str, oddities: Oddities) -> ZipEntry:
-    """Check that a member ends where the next one begins; some writers state sizes that are wrong by 4 GiB.
+def _check_space(entry: ZipEntry, limit: int, archive: str) -> None:
+    """Check that a member ends before the next one begins, as far as the index says; some sizes are wrong by 4 GiB.
 
     Members that share bytes are how a small archive unpacks to petabytes.
     """
+    space, packed_size = limit - entry.offset - LOCAL_HEADER.size, entry.packed_size
+    if packed_size > space and (packed_size <= MAX_32_BITS or packed_size & MAX_32_BITS > space):
+        raise unsafe_archive(
+            archive, f"its members overlap: {quoted(entry.name)} claims more bytes than there are before the next"
+        )
+
+
+def _with_true_sizes(entry: ZipEntry, limit: int, oddities: Oddities) -> ZipEntry:
+    """Return the entry with its true sizes: some writers state sizes that are wrong by 4 GiB."""
     space = limit - entry.offset - LOCAL_HEADER.size
     packed_size, size = entry.packed_size, entry.size
     if packed_size > space:
-        if packed_size <= MAX_32_BITS or packed_size & MAX_32_BITS > space:
-            raise unsafe_archive(
-                archive, f"its members overlap: {quoted(entry.name)} claims more bytes than there are before the next"
-            )
         packed_size, size = packed_size & MAX_32_BITS, size & MAX_32_BITS
     if entry.method == STORED and not (size - packed_size) & MAX_32_BITS:
         size = packed_size
