@@ -10,7 +10,7 @@ from provisioner.indexing.model import INTEGER, TEXT, TEXTS, Column, Problem, Re
 from provisioner.indexing.tables import csv_records, csv_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from provisioner.indexing.model import Found
@@ -49,6 +49,7 @@ _PUBLIC: Final = {"zero": "CC0", "mark": "PDM"}
 
 
 def _tops(tree: Path) -> list[str]:
+    """Return the directories with audio."""
     return [top for top in _SUBSETS if (tree / top).is_dir()]
 
 
@@ -57,17 +58,26 @@ def _recognizes(tree: Path) -> bool:
 
 
 def _read(tree: Path) -> Iterator[Found]:
+    return _rows(tree, _tops(tree))
+
+
+def _read_tables(tree: Path, files: Collection[str]) -> Iterator[Found]:
+    tops = {path.partition("/")[0] for path in files}
+    return _rows(tree, [top for top in _SUBSETS if top in tops])
+
+
+def _rows(tree: Path, tops: Iterable[str]) -> Iterator[Found]:
     genres = _genres(tree)
-    urls = _license_urls(tree)
-    for top in _tops(tree):
+    known = _raw_facts(tree)
+    for top in tops:
         for one in _tracks(tree, genres):
             if isinstance(one, Problem):
                 yield one
                 continue
             track, split, values = one
             if values["subset"] in _SUBSETS[top]:
-                url = urls.get(track)
-                values |= {"license": license_id(url, values["license_title"]), "license_url": url}
+                url, page = known.get(track, (None, None))
+                values |= {"license": license_id(url, values["license_title"]), "license_url": url, "track_url": page}
                 yield Row(split, f"{top}/{track // 1000:03}/{track:06}.mp3", values)
 
 
@@ -105,19 +115,19 @@ def _genres(tree: Path) -> dict[int, str]:
     return found
 
 
-def _license_urls(tree: Path) -> dict[int, str]:
-    """Return the URL of each track's licence; there are few different ones, and one object for each."""
+def _raw_facts(tree: Path) -> dict[int, tuple[str | None, str | None]]:
+    """Return the URLs of each track's licence and of its page; there are few licences, and one object for each."""
     name = f"{_TABLES}/raw_tracks.csv"
     if not (tree / name).is_file():
         return {}
-    found: dict[int, str] = {}
+    found: dict[int, tuple[str | None, str | None]] = {}
     known: dict[str, str] = {}
     for record in csv_records(tree, name):
         if isinstance(record, Problem):
             continue
         number, url = _integer(record.get("track_id")), record.get("license_url", "").strip()
-        if number is not None and url:
-            found[number] = known.setdefault(url, url)
+        if number is not None:
+            found[number] = known.setdefault(url, url) or None, record.get("track_url", "").strip() or None
     return found
 
 
@@ -176,6 +186,7 @@ READER: Final = Reader(
         Column("license", TEXT, "CC-BY, CC-BY-SA, CC-BY-NC, CC-BY-ND, CC-BY-NC-SA, CC-BY-NC-ND, CC0 or PDM; null: another one"),
         Column("license_title", TEXT, "the licence, as tracks.csv has it"),
         Column("license_url", TEXT, "the licence, as raw_tracks.csv has it"),
+        Column("track_url", TEXT, "the track's page, as raw_tracks.csv has it"),
         Column("track_duration", INTEGER, "seconds of the whole track, of which the file is a part"),
         Column("listens", INTEGER, "how often it was listened to"),
         Column("language", TEXT, "language code"),
@@ -184,4 +195,5 @@ READER: Final = Reader(
     ),
     _recognizes,
     _read,
+    _read_tables,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
 Medium = Literal["audio", "image", "midi", "none"]
@@ -72,6 +72,8 @@ class Reader:
     """Whether a tree is of this family; looks at a few names only."""
     read: Callable[[Path], Iterator[Found]]
     """Yields the rows of a tree in a fixed order; a file of a row need not exist."""
+    read_tables: Callable[[Path, Collection[str]], Iterator[Found]] | None = None
+    """Yields the same rows when only the tables are there, given the paths that the tree will have; ``None``: it cannot."""
 
 
 class ReaderError(Exception):

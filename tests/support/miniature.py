@@ -489,6 +489,14 @@ _FMA_LICENSES: Final = (
     ("http://artlibre.org/licence/lal/en", "Free Art License", None),
     ("", "Attribution-ShareAlike 3.0 International", "CC-BY-SA"),
     ("", "", None),
+    (
+        "http://creativecommons.org/licenses/by-nc-nd/4.0/",
+        "Attribution-NonCommercial-NoDerivatives (aka Music Sharing) 3.0 International",
+        "CC-BY-NC-ND",
+    ),
+    ("http://creativecommons.org/licenses/sampling+/1.0/", "Sampling+", None),
+    ("http://creativecommons.org/publicdomain/mark/1.0/", "Public Domain Mark 1.0", "PDM"),
+    ("http://freemusicarchive.org/FMA_Sound_Recording_Common_Law", "FMA-Limited: Download Only", None),
 )
 """URL as raw_tracks.csv has it, title as tracks.csv has it, and what that is without a version."""
 _FMA_GENRES: Final = {10: "Pop", 21: "Hip-Hop", 38: "Experimental", 76: "Experimental Pop"}
@@ -535,6 +543,7 @@ def fma_track(track: int) -> dict[str, Any]:
         "license": name,
         "license_title": title or None,
         "license_url": url or None,
+        "track_url": f"http://freemusicarchive.org/music/Artist_{place % 9}/Album/Track_{track}",
         "track_duration": 100 + place,
         "listens": place * 31,
         "language": "en" if place % 4 == 0 else None,
@@ -592,6 +601,30 @@ def _fma_tracks_csv(tracks: Iterable[int]) -> str:
     return target.getvalue()
 
 
+_FMA_RAW_HEADINGS: Final = (
+    "track_id", "album_id", "album_title", "album_url", "artist_id", "artist_name", "artist_url", "artist_website",
+    "license_image_file", "license_image_file_large", "license_parent_id", "license_title", "license_url", "tags",
+    "track_bit_rate", "track_comments", "track_composer", "track_copyright_c", "track_copyright_p", "track_date_created",
+    "track_date_recorded", "track_disc_number", "track_duration", "track_explicit", "track_explicit_notes", "track_favorites",
+    "track_file", "track_genres", "track_image_file", "track_information", "track_instrumental", "track_interest",
+    "track_language_code", "track_listens", "track_lyricist", "track_number", "track_publisher", "track_title", "track_url",
+)  # fmt: skip
+"""The headings of the real raw_tracks.csv, which is what the site's interface answered, as creation.py of mdeff/fma stored it."""
+
+
+def _fma_raw_tracks_csv(tracks: Iterable[int]) -> str:
+    target = io.StringIO()
+    writer = csv.DictWriter(target, _FMA_RAW_HEADINGS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for track in tracks:
+        facts = fma_track(track)
+        same = {name: facts[name] for name in ("artist_id", "album_id", "license_title", "license_url", "track_url")}
+        artist = {"artist_name": facts["artist"], "track_title": facts["title"], "album_title": facts["album"]}
+        genres = [{"genre_id": str(number), "genre_title": _FMA_GENRES[number]} for number in facts["genre_numbers"]]
+        writer.writerow({"track_id": track, **same, **artist, "track_genres": genres, "tags": "[]"})
+    return target.getvalue()
+
+
 def _fma_metadata() -> Files:
     tracks = FMA_TRACKS
     tables = {
@@ -606,11 +639,7 @@ def _fma_metadata() -> Files:
         "raw_artists.csv": "artist_id,artist_name\n" + "".join(f"{place},Artist {place}\n" for place in range(9)),
         "raw_echonest.csv": ",echonest\ntrack_id,\n" + "".join(f"{track},0.5\n" for track in tracks[:20]),
         "raw_genres.csv": "genre_id,genre_title\n21,Hip-Hop\n38,Experimental\n",
-        "raw_tracks.csv": "track_id,album_id,license_title,license_url,track_title\n"
-        + "".join(
-            f"{track},{track % 6},{fma_track(track)['license_title'] or ''},{fma_track(track)['license_url'] or ''},T\n"
-            for track in tracks
-        ),
+        "raw_tracks.csv": _fma_raw_tracks_csv(tracks),
     }
     files = {name: text.encode() for name, text in tables.items()}
     files["not_found.pickle"] = pickle.dumps({"audio": [99134], "tracks": [108925, 133297]}, protocol=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from provisioner.indexing.build import IndexBuilder
 from provisioner.indexing.fma import license_id
 from provisioner.indexing.media import BrokenMediaError, audio_facts
 from provisioner.indexing.model import ReaderError, split_name
-from provisioner.indexing.registry import reader_of
+from provisioner.indexing.registry import TABLES, reader_named, reader_of
 from provisioner.indexing.tables import json_members
 from provisioner.indexing.workers import WorkerLostError
 from tests.support.media import ID3_TAG, mp3, wav
@@ -177,6 +178,8 @@ def test_headers(tmp_path: Path, name: str, content: bytes, expected: object) ->
         ("http://creativecommons.org/licenses/by-sa/2.5", None, "CC-BY-SA"),
         ("http://creativecommons.org/licenses/sampling+/1.0/", "Attribution", None),
         ("http://creativecommons.org/licenses/nc-sampling+/1.0/", None, None),
+        (None, "Attribution-NonCommercial-NoDerivatives (aka Music Sharing) 3.0 International", "CC-BY-NC-ND"),
+        ("http://freemusicarchive.org/FMA_Sound_Recording_Common_Law", "FMA-Limited: Download Only", None),
         ("http://creativecommons.org/publicdomain/zero/1.0/", None, "CC0"),
         ("http://creativecommons.org/publicdomain/mark/1.0/", None, "PDM"),
         ("http://www.freemusicarchive.org/FMA_License", "Attribution", None),
@@ -269,3 +272,14 @@ def test_other_trees(tmp_path: Path, files: list[str], expected: dict[str, list[
         split: [(f"../../../../datasets/acme/sounds/{name}", label) for name, label in listed]
         for split, listed in expected.items()
     }
+
+
+def test_fma_by_its_tables_alone(mini: Miniature, tmp_path: Path) -> None:
+    """The tables of FMA say which tracks there are before any of them is there: the same rows as of the whole tree."""
+    whole = mini.collection.tree("fma_small")
+    shutil.copytree(whole / "fma_metadata", tmp_path / "fma_metadata")
+    reader = reader_named(TABLES["fma_metadata"])
+    assert reader.read_tables is not None
+    files = {path.relative_to(whole).as_posix() for path in (whole / "fma_small").rglob("*") if path.is_file()}
+    assert list(reader.read_tables(tmp_path, files)) == list(reader.read(whole))
+    assert list(reader.read_tables(tmp_path, {"fma_metadata/tracks.csv"})) == []
