@@ -31,7 +31,7 @@ from provisioner.errors import (
     VolumeNotWritableError,
     error_to_report,
 )
-from provisioner.planning.capacity import space_hint
+from provisioner.planning.capacity import can_come_in_part, space_hint
 from provisioner.planning.pinning import checks_manifest
 from provisioner.units import format_pair
 from provisioner.volume.archive.names import check_names
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from provisioner.remote.resolved import Resolved
     from provisioner.remote.sources import Sources
     from provisioner.remote.transfers import Transfers
+    from provisioner.volume.archive.target import Choose
     from provisioner.volume.staging.local_copies import LocalCopies
     from provisioner.volume.store.store import Store
 
@@ -170,7 +171,13 @@ class DataSetBuilder:
         if choice is None:
             return resolved, self._collect_parts(resolved, self._fetcher)
         first = choice.begin(resolved)
+        fetched: tuple[str, ...] = ()
+        if (tables := choice.tables(first)) is not None:
+            self._collect_parts(tables, self._fetcher)
+            choice.use_tables()
+            fetched = self.fetched
         parts = self._collect_parts(first, self._fetcher)
+        self.fetched = tuple(dict.fromkeys((*fetched, *self.fetched)))
         if choice.is_decided:
             resolved = first
         else:
@@ -251,7 +258,16 @@ class DataSetBuilder:
             blobs=self._blobs,
             retention=retention,
             limits=self._limits,
+            choose=self._choose,
         )
+
+    def _choose(self, artifact: Artifact) -> Choose | None:
+        """Return which files of an archive are taken, as far as that is known; ``None``: all of them."""
+        return self._choice.chooser(artifact) if self._choice is not None else None
+
+    def _comes_in_part(self, artifact: Artifact) -> bool:
+        """Return whether only some of an archive is fetched, where its server allows it."""
+        return can_come_in_part(artifact) and self._choose(artifact) is not None
 
     def _collect_parts(self, resolved: Resolved, fetcher: Fetcher, offer: Offer | None = None) -> dict[str, Part]:
         """Bring every artifact into the staged tree, and return the parts by content id.
@@ -267,7 +283,8 @@ class DataSetBuilder:
         self._limits.begin_tree()
         inventory = self._reader.inventory(measured=False)
         self._claims.clear()
-        self._progress.begin_fetching(_total_size(resolved.artifacts))
+        in_part = any(self._comes_in_part(artifact) for artifact in resolved.artifacts)
+        self._progress.begin_fetching(None if in_part else _total_size(resolved.artifacts))
         with contextlib.closing(self._reuse.parts(resolved, inventory, staged=staged, offer=offer)) as reused:
             for artifact, part in reused:
                 if part is None:
@@ -285,7 +302,7 @@ class DataSetBuilder:
                 self._tree.set_aside()
                 return self._collect_parts(resolved, fetcher, offer)
         self._plan_paths(missing)
-        check_fits(self._step, [artifacts[0] for artifacts in missing.values()])
+        check_fits(self._step, [one[0] for one in missing.values() if not self._comes_in_part(one[0])])
         find = self._local_copies.find
         needed = deque(NeededFile.found(tuple(artifacts), find(artifacts[0])) for artifacts in missing.values())
         missing.clear()

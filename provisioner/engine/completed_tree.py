@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.pinning import check_manifest
 from provisioner.errors import BrokenArchiveError
+from provisioner.planning.capacity import can_come_in_part
 from provisioner.planning.model import Receipt
 from provisioner.volume.archive.names import check_names
 from provisioner.volume.fs.directories import make_directory
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
-    from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.artifact import Artifact, VerifiedAgainst
     from provisioner.catalog.file_state import FileState
     from provisioner.catalog.hub_source import Repository
     from provisioner.engine.reuse import Damage
@@ -105,7 +106,7 @@ class CompletedTree:
             # The tree is copied there, to another file system.
             make_directory(self._store.layout.store)
             check_names((entry.path for entry in manifest), self._store.layout.store, label)
-        verified = {artifact.verified_against for artifact in resolved.artifacts}
+        verified = {self._proof(artifact, parts.get(artifact.content_id)) for artifact in resolved.artifacts}
         receipt = Receipt(
             dataset=dataset.id,
             version=self._recipe.version,
@@ -119,7 +120,7 @@ class CompletedTree:
             pin=resolved.pin,
             verified_against="catalog"
             if is_peers and self._recipe.pin is not None
-            else next(word for word in ("none", "peer", "listing", "catalog") if word in verified),
+            else next(word for word in ("none", "archive", "peer", "listing", "catalog") if word in verified),
             published_at=self._original_time(manifest) or now(),
             content_ids=content_ids,
             entry=dataset.facts,
@@ -144,6 +145,11 @@ class CompletedTree:
         self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True, origins=names)
         self._store.cleaner.clear_staging(dataset.id)
         return receipt
+
+    def _proof(self, artifact: Artifact, part: Part | None) -> VerifiedAgainst:
+        """Return what the bytes of an artifact were compared with; of a part of an archive the digest says nothing."""
+        is_part = self._recipe.rule is not None and part is not None and not part.is_whole and can_come_in_part(artifact)
+        return "archive" if is_part and artifact.verified_against != "none" else artifact.verified_against
 
     def is_of_damaged(self, manifest: Manifest) -> bool:
         """Return whether the damaged version has this manifest: then bytes that fit it are right, whoever has them."""

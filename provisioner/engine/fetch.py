@@ -17,7 +17,7 @@ from provisioner.catalog.answers import MAX_POINTER, is_pointer
 from provisioner.engine.fetch_threads import FileJob
 from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import DigestMismatchError, ProvisionerError, VolumeFullError
-from provisioner.planning.capacity import LARGE, SMALL, most_bytes
+from provisioner.planning.capacity import LARGE, SMALL, can_come_in_part, most_bytes
 from provisioner.units import format_bytes, format_share
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.staging.blob import Blob
@@ -282,7 +282,7 @@ class Fetcher:
         artifact, threads = needed.artifact, self._threads
         is_one_archive = len(needed.artifacts) == len(needed.archives) == 1
         file: RangedFile
-        if is_one_archive and artifact.unpack == "zip" and self._choose(artifact) is not None:
+        if is_one_archive and can_come_in_part(artifact) and self._choose(artifact) is not None:
             file = PartialFile.in_staging(
                 self._blobs,
                 artifact,

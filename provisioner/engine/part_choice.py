@@ -16,6 +16,7 @@ from provisioner.catalog.document import nearest, quoted
 from provisioner.catalog.examples import file_examples, is_medium, medium_of
 from provisioner.catalog.parts import SPLIT_COLUMN, Example, choose
 from provisioner.engine.staged_tree import Part
+from provisioner.engine.table_choice import NEEDS_HEADERS, TableChoice, tables_among
 from provisioner.errors import PartError
 from provisioner.units import format_count
 
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
     from provisioner.engine.staged_tree import StagedTree
     from provisioner.indexing.model import Medium, Reader
     from provisioner.remote.resolved import Resolved
+    from provisioner.volume.archive.target import Choose
 
 _LOGGER = logging.getLogger(__name__)
 
 _BY_NAME: Final = frozenset({"audio_folder", "image_folder"})
 """Readers that know a tree by the names of its files alone: here all of these are listed, whether they were fetched or not."""
-_NEEDS_HEADERS: Final = frozenset({"duration", "sampling_rate"})
-"""Columns of an index that come from the files themselves."""
 _MIDI: Final = (".mid", ".midi")
 
 
@@ -61,6 +61,9 @@ class PartChoice:
         self._left_out: frozenset[str] | None = None
         self._medium: Medium = "none"
         """What the examples of the data set are, as far as a reader knows it."""
+        self._tables: dict[str, str] = {}
+        """The content ids of archives of tables, with the reader of each."""
+        self._by_tables: TableChoice | None = None
 
     def begin(self, resolved: Resolved) -> Resolved:
         """Return a source with what has to be fetched first; nothing else is needed where :attr:`is_decided` holds then.
@@ -81,6 +84,29 @@ class PartChoice:
                 hint="Choose files by include and exclude.",
             )
         return replace(resolved, artifacts=first_artifacts(self._rule, resolved.artifacts))
+
+    def tables(self, resolved: Resolved) -> Resolved | None:
+        """Return a source with the tables that decide which files of its archives are taken; ``None``: there are none."""
+        self._tables, self._by_tables = {}, None
+        if not self.is_decided:
+            self._tables = tables_among(self._rule, resolved.artifacts)
+        if not self._tables:
+            return None
+        found = tuple(artifact for artifact in resolved.artifacts if artifact.content_id in self._tables)
+        return replace(resolved, artifacts=found)
+
+    def use_tables(self) -> None:
+        """Choose by the tables, which are in the staged tree."""
+        reader = next(iter(self._tables.values()))
+        self._by_tables = TableChoice(self._rule, self._label, self._tree.path, reader, check_cancelled=self._check_cancelled)
+
+    def chooser(self, artifact: Artifact) -> Choose | None:
+        """Return which files of an archive are taken, as far as that is known before it is unpacked; ``None``: it is not."""
+        if self.is_decided:
+            return lambda _sizes: self.keeps
+        if self._by_tables is None or artifact.content_id in self._tables:
+            return None
+        return self._by_tables.choose
 
     @property
     def is_decided(self) -> bool:
@@ -104,7 +130,8 @@ class PartChoice:
             if artifact.unpack == "none" and artifact.path not in sizes:
                 sizes[artifact.path] = artifact.exact_size or 0
         chosen = choose(self._rule, self._examples(sizes, here))
-        count = len(chosen.taken) + len(chosen.left_out)
+        earlier = self._by_tables.left_out if self._by_tables is not None else set()
+        count = len(chosen.taken) + len(chosen.left_out | earlier)
         if not chosen.taken:
             raise PartError(
                 f"{self._label}: the rule takes none of its {format_count(count, 'example')}; nothing was published",
@@ -113,7 +140,8 @@ class PartChoice:
         _LOGGER.info("%s: %s of %s belong to the part", self._label, f"{len(chosen.taken):,}", format_count(count, "example"))
         # Of a file without a row nothing is known: neither its licence nor anything else that a condition asks for.
         known = chosen.taken | chosen.left_out
-        self._left_out = chosen.left_out | {path for path in sizes if path not in known and self._is_example(path)}
+        unknown = {path for path in sizes if path not in known and self._is_example(path)}
+        self._left_out = chosen.left_out | unknown | earlier
         self._tree.record_choice(resolved.key, self._left_out)
 
     def reduced(self, resolved: Resolved) -> Resolved:
@@ -215,7 +243,7 @@ class PartChoice:
 
         self._check_columns({column.name: kind_of_feature(column.feature) for column in all_columns(reader)}, name)
         condition = self._rule.condition
-        return condition is not None and not _NEEDS_HEADERS.isdisjoint(test.column for test in condition.tests())
+        return condition is not None and not NEEDS_HEADERS.isdisjoint(test.column for test in condition.tests())
 
     def _check_columns(self, columns: Mapping[str, Kind], what: str) -> None:
         if (condition := self._rule.condition) is None:

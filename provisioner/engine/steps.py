@@ -266,6 +266,8 @@ def _proof(step: Step, receipt: Receipt) -> str:
             return "verified against the Hub's listing"
         case "peer":
             return "verified against the manifest of a peer"
+        case "archive":
+            return "each file checked against the archive's own index, since only a part of the archive was fetched"
     return "NOT verified: no digest of it is known"
 
 

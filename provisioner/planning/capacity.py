@@ -253,6 +253,11 @@ def _is_streamable(artifact: Artifact) -> bool:
     return artifact.unpack != "none" and artifact.exact_size is not None and artifact.exact_size >= LARGE
 
 
+def can_come_in_part(artifact: Artifact) -> bool:
+    """Return whether single members of an archive can be fetched, and that is worth while: the whole is proven by its digest."""
+    return artifact.unpack == "zip" and artifact.exact_size is not None and artifact.exact_size >= LARGE
+
+
 def stated_size(recipe: Recipe) -> Size | None:
     """Return the tree's size as the catalog states it, which is that of the data set's own layout."""
     return recipe.dataset.unpacked_size if recipe.layout == recipe.dataset.layout else None
