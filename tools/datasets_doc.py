@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.catalog.license import MEANINGS, judge
+from provisioner.catalog.license import MEANINGS, commercial_part, judge
 from provisioner.catalog.parse import parse_catalog
 from provisioner.catalog.size import Size, total
 from provisioner.planning.capacity import need_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.digest import Digest
     from provisioner.catalog.hub_source import HubSource
     from provisioner.catalog.model import Catalog, DataSet
+    from provisioner.catalog.parts import PartRule
     from provisioner.catalog.url_source import UrlSource
 
 CATALOG: Final = ROOT / "config" / "catalog.yaml"
@@ -114,11 +115,29 @@ def _overview(catalog: Catalog) -> list[str]:
                 written(need.download),
                 written(need.unpacked),
                 dataset.license.commercial,
-                "yes" if judge("commercial", dataset, ()).allowed else "no",
+                _accepted(dataset),
             ]
         )
     head = ["data set", "priority", "download", "unpacked", "commercial use", "accepted by `LICENSE_POLICY=commercial`"]
     return ["## Overview\n", *_table(head, rows)]
+
+
+def _accepted(dataset: DataSet) -> str:
+    """Return what the strictest policy makes of a data set."""
+    if judge("commercial", dataset, ()).allowed:
+        return "yes"
+    part = commercial_part("commercial", dataset, ())
+    return f"its part `{part.text.removeprefix(':')}`" if part is not None else "no"
+
+
+def _part(name: str, rule: PartRule) -> str:
+    """Return a line about a part by rule."""
+    words = rule.words
+    if rule.commercial:
+        words += f"; commercial use: **{rule.commercial}**"
+    if rule.download and rule.unpacked_size:
+        words += f"; download {written(rule.download)}, unpacked {written(rule.unpacked_size)}"
+    return f"- Part `{name}`: {words}"
 
 
 def _dataset(dataset: DataSet) -> list[str]:
@@ -138,6 +157,7 @@ def _dataset(dataset: DataSet) -> list[str]:
         f"- Evidence: {terms.evidence}",
         f"- Attribution: {terms.attribution or 'none asked for'}",
     ]
+    lines += [_part(name, rule) for name, rule in dataset.parts.items()]
     lines += [f"- Note: {note}" for note in dataset.notes]
     lines += ["", "Sources, in the order in which they are tried:\n"]
     for number, source in enumerate(dataset.sources, 1):

@@ -60,16 +60,32 @@ def meaning(terms: License) -> str:
     return MEANINGS[terms.commercial]
 
 
-def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdict:
+def commercial_part(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> PartRule | None:
+    """Return the part that a policy takes in place of a whole data set; ``None``: there is none, or the whole may be taken.
+
+    Args:
+        policy: the operator's choice.
+        dataset: what the catalog says of it.
+        accepted: ids of data sets whose terms the operator accepted.
+    """
+    if policy != "commercial" or dataset.license.commercial == "allowed" or not set(dataset.accepted_as).isdisjoint(accepted):
+        return None
+    return next((rule for rule in dataset.parts.values() if rule.commercial == "allowed"), None)
+
+
+def judge(policy: Policy, dataset: DataSet, accepted: Collection[str], rule: PartRule | None = None) -> Verdict:
     """Return whether ``policy`` allows a data set.
 
     Args:
         policy: the operator's choice.
         dataset: what the catalog says of it.
         accepted: ids of data sets whose terms the operator accepted; every policy allows them, without a warning.
+        rule: of the part that is taken; ``None``: all of it.
     """
-    mark = dataset.license.commercial
+    mark = (rule.commercial if rule else None) or dataset.license.commercial
     terms = f"{dataset.license.name}: {meaning(dataset.license)}"
+    if rule is not None and rule.commercial:
+        terms = f"of its part {rule.words}: {MEANINGS[rule.commercial]}"
     if not set(dataset.accepted_as).isdisjoint(accepted):
         return Verdict(allowed=True, warning=None, reason=f"accepted by name ({terms})")
     refused = mark != "allowed" if policy == "commercial" else mark == "forbidden" and policy == "curated"
@@ -85,38 +101,57 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> Verdic
     return Verdict(allowed=True, warning=warning, reason=f"LICENSE_POLICY={policy} allows it ({terms})")
 
 
-def attribution_text(datasets: Iterable[DataSet], others: Sequence[str] = (), rules: Mapping[str, PartRule] | None = None) -> str:
+def attribution_text(
+    datasets: Iterable[DataSet],
+    others: Sequence[str] = (),
+    rules: Mapping[str, PartRule] | None = None,
+    credits_by_id: Mapping[str, str] | None = None,
+) -> str:
     """Return ``ATTRIBUTION.md`` for the data sets on a volume, in the order given.
 
     Args:
         datasets: those that the catalog describes.
         others: the sections of those that it does not describe.
         rules: by id, the rule of those of which a part is there.
+        credits_by_id: whom to name for each file, as lines of Markdown, where files have terms of their own.
     """
     parts = [_ATTRIBUTION_HEAD]
-    parts += [attribution_section(dataset.id, dataset, (rules or {}).get(dataset.id)) for dataset in datasets]
+    for dataset in datasets:
+        rule = (rules or {}).get(dataset.id)
+        # A receipt has the rule alone.
+        mark = next((part.commercial for part in dataset.parts.values() if part == rule), None)
+        section = attribution_section(dataset.id, dataset, rule, mark)
+        if each := (credits_by_id or {}).get(dataset.id):
+            section += f"- Artist, title and licence of each file that is here:\n\n{each}"
+        parts.append(section)
     parts += others
     if len(parts) == 1:
         parts.append("There is no data set on this volume yet.\n")
     return "\n".join(parts)
 
 
-def attribution_section(dataset: str, entry: DataSet | EntryFacts, rule: PartRule | None = None) -> str:
+def attribution_section(
+    dataset: str, entry: DataSet | EntryFacts, rule: PartRule | None = None, mark: Commercial | None = None
+) -> str:
     """Return what ``ATTRIBUTION.md`` says of one data set.
 
     Args:
         dataset: its id.
         entry: what is known of it.
         rule: of the part that is there; ``None``: all of it, or splits of it.
+        mark: what the catalog says of this part's commercial use; ``None``: nothing.
     """
     terms = entry.license
+    use = f"**{terms.commercial}** ({meaning(terms)})"
+    if mark is not None:
+        use = f"**{mark}** for this part ({MEANINGS[mark]}); for all of it: {terms.commercial}"
     lines = [
         f"## {entry.title}\n",
         f"- Folder: `datasets/{dataset}`",
         *([f"- Part: `{rule.words}`"] if rule else []),
         *([f"- Homepage: <{entry.homepage}>"] if entry.homepage else []),
         f"- Licence: {terms.name} (SPDX `{terms.spdx}`){f', <{terms.url}>' if terms.url else ''}",
-        f"- Commercial use: **{terms.commercial}** ({meaning(terms)})",
+        f"- Commercial use: {use}",
         f"- Evidence: {terms.evidence}",
         f"- Attribution: {terms.attribution or 'none asked for'}",
     ]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from provisioner.catalog.conditions import Condition
+    from provisioner.catalog.model import Commercial
+    from provisioner.catalog.size import Size
 
 SPLIT_COLUMN: Final = "split"
 """A column that every row has for conditions: the split that it belongs to."""
@@ -55,6 +57,12 @@ class PartRule:
     """The most bytes of the examples' files together."""
     seed: int = 0
     """Which examples ``limit`` and ``bytes`` take."""
+    commercial: Commercial | None = field(default=None, compare=False)
+    """Whether what it takes may be used commercially; ``None``: what holds of the whole data set."""
+    download: Size | None = field(default=None, compare=False)
+    """Bytes on the wire, where only what it takes is fetched; ``None``: unknown."""
+    unpacked_size: Size | None = field(default=None, compare=False)
+    """Bytes of its tree; ``None``: unknown."""
     text: str = field(default="", compare=False)
     """What stands behind the data set's name: ``:tiny``, or ``?limit=100&seed=1``."""
 
@@ -124,6 +132,9 @@ class PartRule:
             limit=takes.limit,
             bytes=takes.bytes,
             seed=takes.seed,
+            commercial=self.commercial,
+            download=self.download,
+            unpacked_size=self.unpacked_size,
             text=self.text + other.text,
         )
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote, unquote
 
 from provisioner.catalog.document import Value, quoted
-from provisioner.catalog.fields import filled
-from provisioner.catalog.keys import BYTES, FULL_TEXT, GLOB, MAX_SIZE, SPLIT, Key, Table, list_of, pattern
+from provisioner.catalog.fields import filled, optional_size
+from provisioner.catalog.keys import BYTES, FULL_TEXT, GLOB, MAX_SIZE, SPLIT, Key, Table, list_of, pattern, ref
+from provisioner.catalog.model import COMMERCIAL
 from provisioner.catalog.paths import globs
 from provisioner.catalog.written_reference import PART_OPTIONS, WrittenReference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from provisioner.catalog.model import Commercial
     from provisioner.catalog.parts import PartRule
 
 MAX_LIMIT: Final = 10**12
@@ -32,9 +34,17 @@ PART: Final = Table(
         Key("limit", _COUNT, "The most examples."),
         Key("bytes", {**BYTES, "minimum": 1}, "The most bytes of the examples' files together."),
         Key("seed", _SEED, "Which examples 'limit' and 'bytes' take; by default 0."),
+        Key(
+            "commercial",
+            {"enum": list(COMMERCIAL)},
+            "Whether what it takes may be used commercially; where 'allowed', LICENSE_POLICY=commercial takes it for the whole.",
+        ),
+        Key("download", ref("size"), "Bytes on the wire, where only what it takes is fetched."),
+        Key("unpacked_size", ref("size"), "Bytes of its tree."),
     ),
 )
 _SEVERAL: Final = frozenset({"include", "exclude"})
+_OF_CATALOG: Final = frozenset({"commercial", "download", "unpacked_size"})
 _NUMBERS: Final = frozenset({"limit", "bytes", "seed"})
 _PLAIN: Final = "'(),=<>!"
 """Characters that need no encoding behind ``#``."""
@@ -59,6 +69,9 @@ def parse_part(value: Value) -> PartRule:
         limit=keys["limit"].attempt(Value.integer, 1, MAX_LIMIT) if "limit" in keys else None,
         bytes=keys["bytes"].attempt(Value.integer, 1, MAX_SIZE) if "bytes" in keys else None,
         seed=keys["seed"].attempt(Value.integer, 0, MAX_SIZE) if "seed" in keys else 0,
+        commercial=cast("Commercial", keys["commercial"].attempt(Value.choice, COMMERCIAL)) if "commercial" in keys else None,
+        download=optional_size(keys, "download"),
+        unpacked_size=optional_size(keys, "unpacked_size"),
     )
     if not keys.keys() & {"include", "exclude", "where", "limit", "bytes"}:
         value.report("the part has no rule", "Write include, exclude, where, limit or bytes.")
@@ -82,6 +95,8 @@ def parse_query(query: str, written: WrittenReference) -> PartRule:
         key, equals, text = item.partition("=")
         if not equals or not text:
             written.fail(f"{quoted(item)} behind the '?' is no rule", "Write KEY=VALUE, such as limit=1000.")
+        if key in _OF_CATALOG:
+            written.fail(f"{key!r} is said of a part in a catalog alone", "Leave it out.")
         if key in found and key not in _SEVERAL:
             written.fail(f"{key!r} stands there twice", "Keep one of them.")
         found.setdefault(key, []).append(unquote(text))

@@ -93,7 +93,12 @@ class AppFiles:
         ]
         receipts = {name: inventory.receipts[name, version] for name, version in inventory.published.items()}
         rules = {name: receipt.rule for name, receipt in receipts.items() if receipt.rule is not None}
-        return attribution_text((self._catalog.datasets[name] for name in ids), others, rules).encode()
+        each = {name: self._credits(name, inventory.published[name]) for name in rules}
+        return attribution_text((self._catalog.datasets[name] for name in ids), others, rules, each).encode()
+
+    def _credits(self, dataset: str, version: str) -> str:
+        data = _read(self._layout.credits(dataset, version))
+        return data.decode("utf-8", "replace") if data else ""
 
 
 def _section(receipt: Receipt) -> str:

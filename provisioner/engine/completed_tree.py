@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from provisioner.engine.credits import write_credits
 from provisioner.engine.pinning import check_manifest
 from provisioner.errors import BrokenArchiveError
 from provisioner.planning.capacity import can_come_in_part
@@ -132,6 +133,7 @@ class CompletedTree:
         if self._damage is not None and self._damage.receipt is not None and is_peers:
             # It has the same manifest as before, and is as proven as it was.
             receipt = self._damage.receipt
+        write_credits(self._store.layout, self._recipe, self._tree, manifest)
         parts.clear()
         # Before the tree is synced, so that files which are removed are not written out first.
         self._store.cleaner.clear_blobs(obsolete_blobs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from provisioner.catalog.license import judge
+from provisioner.catalog.license import commercial_part, judge
 from provisioner.catalog.parts import PartRule
 from provisioner.planning.capacity import need_of
 from provisioner.planning.recipe import make_recipe
@@ -23,7 +23,8 @@ def within_budget(recipes: Sequence[Recipe], rules: Rules, budget: int) -> list[
     """Return the recipes, of which those that are larger than their share of the budget are parts of so many bytes.
 
     A share is proportional to the priority. What a small data set leaves of its own is divided among the others. References,
-    parts that were asked for and what the licence policy refuses stay as they are, and count for nothing.
+    parts that were asked for and what the licence policy refuses stay as they are, and count for nothing. Of a part that the
+    policy takes in place of the whole, the share is taken.
 
     Args:
         recipes: of all data sets, whole.
@@ -33,9 +34,9 @@ def within_budget(recipes: Sequence[Recipe], rules: Rules, budget: int) -> list[
     counted = [
         recipe
         for recipe in recipes
-        if recipe.rule is None
+        if recipe.rule in {None, commercial_part(rules.license_policy, recipe.dataset, rules.accept_licenses)}
         and recipe.dataset.reference is None
-        and judge(rules.license_policy, recipe.dataset, rules.accept_licenses).allowed
+        and judge(rules.license_policy, recipe.dataset, rules.accept_licenses, recipe.rule).allowed
     ]
     sizes = {recipe.dataset.id: unpacked.value if (unpacked := need_of(recipe).unpacked) else None for recipe in counted}
     weights = {recipe.dataset.id: rules.priorities.get(recipe.dataset.id, recipe.dataset.priority) for recipe in counted}
@@ -71,4 +72,5 @@ def _rounded(share: int) -> int:
 
 def _part(recipe: Recipe, share: int) -> Recipe:
     rule = PartRule(bytes=share, text=f"?bytes={share}")
+    rule = recipe.rule.narrowed(rule) if recipe.rule is not None else rule
     return make_recipe(recipe.dataset, layout=recipe.layout, splits=recipe.splits, rule=rule)

@@ -204,6 +204,10 @@ def _need_of_part(recipe: Recipe, rule: PartRule, whole: Need) -> Need:
     if facts is not None and facts.taken is not None:
         taken = Size(facts.taken, estimate=rule.takes_some)
         return Need(taken, taken, taken.value, taken.value, taken.value)
+    if rule.download is not None and rule.unpacked_size is not None:
+        # A narrower rule takes less: it is not known how much.
+        both = rule.download.value + rule.unpacked_size.value
+        return Need(rule.download, rule.unpacked_size, both, both, both)
     if whole.unpacked is None or rule.bytes is None:
         # No more than the whole; how much less is known when the tables are there.
         unpacked = replace(whole.unpacked, estimate=True) if whole.unpacked else None

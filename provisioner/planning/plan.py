@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.catalog.license import judge
+from provisioner.catalog.license import commercial_part, judge
 from provisioner.catalog.size import Size
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
 from provisioner.planning.capacity import FALSE_REPORT, Footprint, free_space, need_of, space_hint
@@ -21,7 +21,8 @@ from provisioner.units import format_pair
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from provisioner.catalog.model import Catalog, Phase
+    from provisioner.catalog.model import Catalog, DataSet, Phase
+    from provisioner.catalog.parts import PartRule
     from provisioner.catalog.pins import DataSetPin
     from provisioner.planning.capacity import FreeSpace, Need
     from provisioner.planning.model import Receipt
@@ -89,7 +90,12 @@ def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inve
     """Return the recipes for what was asked for, in the order of the request or of the phase."""
     asked = wanted.datasets or tuple((name, ()) for name in (phase.datasets if phase else ()))
     recipes = [
-        make_recipe(catalog.datasets[name], layout=wanted.layouts.get(name), splits=splits, rule=wanted.rules.get(name))
+        make_recipe(
+            catalog.datasets[name],
+            layout=wanted.layouts.get(name),
+            splits=splits,
+            rule=_rule_for(wanted, catalog.datasets[name], rules),
+        )
         for name, splits in asked
     ]
     if rules.budget_bytes is not None:
@@ -102,6 +108,15 @@ def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inve
         else _at_state(recipe, inventory, wanted.newer.get(recipe.dataset.id))
         for recipe in recipes
     ]
+
+
+def _rule_for(wanted: Request, dataset: DataSet, rules: Rules) -> PartRule | None:
+    """Return which examples are taken: those that were asked for, of the part that the licence policy takes of the whole."""
+    asked = wanted.rules.get(dataset.id)
+    part = commercial_part(rules.license_policy, dataset, rules.accept_licenses)
+    if part is None or (asked is not None and asked.commercial == "allowed"):
+        return asked
+    return part.narrowed(asked) if asked is not None else part
 
 
 def _at_state(recipe: Recipe, inventory: Inventory, newer: Newer | None) -> Recipe:
@@ -220,8 +235,11 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
     """Decide one data set by everything but its size."""
     key = (recipe.dataset.id, recipe.version)
     priority = _priority(recipe, rules)
-    verdict = judge(rules.license_policy, recipe.dataset, rules.accept_licenses)
+    verdict = judge(rules.license_policy, recipe.dataset, rules.accept_licenses, recipe.rule)
     receipt = inventory.receipts.get(key)
+    warning = verdict.warning
+    if rules.license_policy == "commercial" and recipe.rule is not None and recipe.rule.commercial == "allowed":
+        warning = _taken_in_part(recipe, recipe.rule)
     if recipe.dataset.problem is not None and receipt is None:
         return Step(recipe, "refuse", priority, recipe.dataset.problem.message, error=recipe.dataset.problem)
     is_published = receipt is not None and inventory.published.get(recipe.dataset.id) == recipe.version
@@ -240,7 +258,7 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         return Step(recipe, "refuse", priority, verdict.reason, reason="license_policy", error=error)
     if is_published:
         why = "is here, recorded by a newer version of this program" if receipt and receipt.is_newer else HERE
-        return Step(recipe, "keep", priority, why, warning=verdict.warning, unpacked=unpacked)
+        return Step(recipe, "keep", priority, why, warning=warning, unpacked=unpacked)
     if recipe.dataset.id in inventory.foreign:
         error = VolumeError(
             f"datasets/{recipe.dataset.id} holds something that the provisioner did not put there; it was left alone",
@@ -255,14 +273,22 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         )
         return Step(recipe, "refuse", priority, "a newer version of the program recorded it", error=error)
     if receipt:
-        return Step(recipe, "link", priority, "is here, its link is missing or old", warning=verdict.warning, unpacked=unpacked)
+        return Step(recipe, "link", priority, "is here, its link is missing or old", warning=warning, unpacked=unpacked)
     if key in inventory.orphans:
-        return Step(recipe, "adopt", priority, "has a tree and no receipt: it is hashed", warning=verdict.warning)
+        return Step(recipe, "adopt", priority, "has a tree and no receipt: it is hashed", warning=warning)
     old = inventory.published.get(recipe.dataset.id)
     why = "is missing" if old is None else "is here as another version"
     if recipe.pin is not None and old is not None:
         why = f"is not what the pins name: {_pin_of(recipe, inventory, old)} is here, {_pinned(recipe.pin)} is pinned"
-    return Step(recipe, "fetch", priority, why, warning=verdict.warning)
+    return Step(recipe, "fetch", priority, why, warning=warning)
+
+
+def _taken_in_part(recipe: Recipe, rule: PartRule) -> str:
+    """Return the sentence about a data set of which the licence policy takes only a part."""
+    return (
+        f"{recipe.dataset.label}: LICENSE_POLICY=commercial takes only the part that may be used commercially ({rule.words});"
+        f" ACCEPT_LICENSES={recipe.dataset.accepted_as[0]} would take all of it"
+    )
 
 
 def _pin_of(recipe: Recipe, inventory: Inventory, version: str) -> str:

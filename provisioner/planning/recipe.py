@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.file_state import FileState
-    from provisioner.catalog.model import DataSet
+    from provisioner.catalog.model import Commercial, DataSet
     from provisioner.catalog.parts import PartRule
     from provisioner.catalog.pins import DataSetPin
     from provisioner.catalog.source import Source
@@ -73,6 +73,11 @@ class Recipe:
         """The name by which a user asks for it: ``nsynth:test``."""
         label = f"{self.dataset.label}:{'+'.join(self.splits)}" if self.splits else self.dataset.label
         return f"{label}{self.rule.text}" if self.rule else label
+
+    @property
+    def commercial(self) -> Commercial:
+        """Whether what it takes may be used commercially."""
+        return (self.rule.commercial if self.rule else None) or self.dataset.license.commercial
 
     @property
     def artifacts(self) -> tuple[Artifact, ...] | None:

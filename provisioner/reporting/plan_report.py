@@ -68,7 +68,7 @@ def _step_document(step: Step) -> dict[str, Any]:
         "reason": step.reason,
         "priority": step.priority,
         "optional": dataset.optional,
-        "license": {"spdx": dataset.license.spdx, "name": dataset.license.name, "commercial": dataset.license.commercial},
+        "license": {"spdx": dataset.license.spdx, "name": dataset.license.name, "commercial": step.recipe.commercial},
         "warning": step.warning,
         "download": size_value(step.to_fetch),
         "staged_bytes": step.staged_bytes,
@@ -111,7 +111,7 @@ def _steps_table(plan: Plan, columns: int) -> str:
             size_text(step.to_fetch) if step.action not in {"keep", "link", "adopt"} else "-",
             size_text(step.unpacked),
             _peak_text(step),
-            step.recipe.dataset.license.commercial,
+            step.recipe.commercial,
             # The prefix of identifiers that SPDX does not list says nothing to a reader.
             step.recipe.dataset.license.spdx.removeprefix("LicenseRef-"),
         ]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.catalog.model import Catalog, Phase
+from provisioner.catalog.parts import PartRule
 from provisioner.planning.budget import divide_bytes
 from provisioner.planning.model import Inventory, Request, Rules
 from provisioner.planning.plan import make_plan
@@ -72,3 +73,17 @@ def test_a_plan_within_a_budget() -> None:
     ]
     plain = make_plan(Request("all"), catalog, Inventory(), replace(rules, budget_bytes=None))
     assert [step.recipe.label for step in plain.steps] == ["alpha", "beta", "gamma"]
+
+
+def test_the_part_that_the_licence_policy_takes() -> None:
+    """Of the part that the policy takes in place of the whole, the share is taken."""
+    part = PartRule(where="license == 'CC0'", commercial="allowed", text=":free")
+    mixed = replace(data_set("mixed", 1000 * MEGABYTE, 1000 * MEGABYTE, commercial="mixed"), parts={"free": part})
+    rules = Rules(license_policy="commercial", budget_bytes=100 * MEGABYTE)
+    (step,) = make_plan(
+        Request("all"), Catalog({"mixed": mixed}, {"all": Phase("all", "", ("mixed",))}), Inventory(), rules
+    ).steps
+    assert step.recipe.label == "mixed:free?bytes=100000000"
+    assert step.recipe.rule is not None
+    assert step.recipe.rule.where == part.where
+    assert step.action == "fetch"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.hub_source import HubSource
 from provisioner.catalog.model import Catalog, DataSet, License, Phase
+from provisioner.catalog.parts import PartRule
 from provisioner.catalog.size import Size, total
 from provisioner.catalog.url_source import UrlFile, UrlSource
 from provisioner.errors import LicenseRefusedError, NotFoundError, VolumeError, VolumeFullError
@@ -23,6 +24,7 @@ from provisioner.planning.recipe import Recipe, make_recipe
 if TYPE_CHECKING:
     from random import Random
 
+    from provisioner.catalog.license import Policy
     from provisioner.catalog.model import Commercial
 
 MEGABYTE = 10**6
@@ -478,3 +480,37 @@ def test_any_plan(shelf: Catalog, free: int, limit: int | None, fail: bool) -> N
         taken = sum(step.unpacked.value for step in first.work if step.unpacked)
         second = plan_of(replace(after(first, Inventory()), free_bytes=free - taken), rules, shelf=shelf)
         assert {step.id for step in second.work} & {step.id for step in first.work} == set()
+
+
+@pytest.mark.parametrize(
+    ("policy", "accepted", "label", "action", "commercial"),
+    [
+        ("commercial", (), "mixed:free", "fetch", "allowed"),
+        ("commercial", ("mixed",), "mixed", "fetch", "mixed"),
+        ("curated", (), "mixed", "fetch", "mixed"),
+        ("any", (), "mixed", "fetch", "mixed"),
+    ],
+)
+def test_the_policy_takes_a_part(policy: Policy, accepted: tuple[str, ...], label: str, action: str, commercial: str) -> None:
+    """Where the policy would refuse a data set that has a part which may be used, that part is taken, and the plan says so."""
+    free = PartRule(where="license == 'CC0'", commercial="allowed", download=Size(7), unpacked_size=Size(9), text=":free")
+    mixed = replace(data_set("mixed", 100, 100, commercial="mixed"), parts={"free": free})
+    rules = Rules(license_policy=policy, accept_licenses=frozenset(accepted))
+    (step,) = make_plan(
+        Request("all"), Catalog({"mixed": mixed}, {"all": Phase("all", "", ("mixed",))}), Inventory(), rules
+    ).steps
+    assert (step.recipe.label, step.action, step.recipe.commercial) == (label, action, commercial)
+    assert ("takes only the part" in (step.warning or "")) == (label == "mixed:free")
+    assert step.download == (Size(7) if label == "mixed:free" else Size(100))
+
+
+def test_a_part_of_ones_own_is_narrowed() -> None:
+    """A rule that the user writes is no verdict on licences: under the policy it narrows the part that may be used."""
+    free = PartRule(where="license == 'CC0'", commercial="allowed", text=":free")
+    mixed = replace(data_set("mixed", 100, 100, commercial="mixed"), parts={"free": free})
+    wanted = Request(datasets=(("mixed", ()),), rules={"mixed": PartRule(where="year > 2000", limit=5, text="?limit=5")})
+    (step,) = make_plan(wanted, Catalog({"mixed": mixed}, {}), Inventory(), Rules(license_policy="commercial")).steps
+    assert step.action == "fetch"
+    assert step.recipe.rule is not None
+    assert step.recipe.rule.limit == 5
+    assert {test.column for test in step.recipe.rule.condition.tests()} == {"license", "year"}  # type: ignore[union-attr]

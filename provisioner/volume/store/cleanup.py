@@ -77,7 +77,7 @@ class StoreCleaner:
                 discarded = tree
             remove_leftover(discarded)
         with disk_errors(f"removing {dataset} {version}"):
-            for path in (layout.checksums, layout.pending_receipt, layout.manifest):
+            for path in (layout.checksums, layout.pending_receipt, layout.credits, layout.manifest):
                 _unlink(path(dataset, version))
 
     # --- what is staged ------------------------------------------------------------------------------------------

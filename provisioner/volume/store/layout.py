@@ -186,6 +186,10 @@ class VolumeLayout:
         """Return one version's manifest for ``sha256sum -c`` in the tree."""
         return self.manifests_of(dataset) / f"{version}.sha256"
 
+    def credits(self, dataset: str, version: str) -> Path:
+        """Return whom to name for each file of a version whose files have terms of their own: lines of Markdown."""
+        return self.manifests_of(dataset) / f"{version}.credits"
+
     def receipt(self, dataset: str, version: str) -> Path:
         """Return one version's receipt: written last, the proof that the version is complete."""
         return self.receipts_of(dataset) / f"{version}.json"

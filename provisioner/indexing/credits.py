@@ -1,0 +1,56 @@
+"""Whom to name for each file, where every file of a data set has terms of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.indexing.model import Row
+from provisioner.indexing.registry import reader_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+_NEEDED: Final = frozenset({"title", "artist", "license"})
+_MARKS: Final = re.compile(r"([\\`*_\[\]<>#|])")
+
+
+def credits_of(tree: Path, files: Collection[str]) -> Iterator[str]:
+    """Yield a line of Markdown for each example: artist, title, licence, page and file.
+
+    Nothing comes of a data set whose index has no columns for these.
+
+    Args:
+        tree: the data set.
+        files: paths of its files; what the tables have besides is left out.
+
+    Raises:
+        ReaderError: its tables cannot be read.
+    """
+    found = reader_of(tree)
+    if found is None or not {column.name for column in found.reader.columns} >= _NEEDED:
+        return
+    for row in found.reader.read(tree):
+        if isinstance(row, Row) and row.file in files:
+            yield _line(row.file, row.values)
+
+
+def _line(file: str, values: Mapping[str, Any]) -> str:
+    title, artist = (_plain(values.get(name)) or f"unknown {name}" for name in ("title", "artist"))
+    terms = _plain(values.get("license_title") or values.get("license")) or "licence not stated"
+    short = values.get("license")
+    link = _address(values.get("license_url"))
+    page = _address(values.get("track_url"))
+    named = f"{terms} ({short})" if short and values.get("license_title") else terms
+    return f"- {artist}: {title}. {named}{f', <{link}>' if link else ''}.{f' <{page}>,' if page else ''} `{file}`"
+
+
+def _plain(text: str | None) -> str:
+    """Return a text as one line in which no mark of Markdown counts."""
+    return _MARKS.sub(r"\\\1", " ".join((text or "").split()))
+
+
+def _address(url: str | None) -> str:
+    """Return a URL that can stand between angle brackets; empty: it cannot."""
+    return url if url and re.fullmatch(r"https?://[!-;=?-~]+", url) else ""

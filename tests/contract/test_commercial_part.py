@@ -1,0 +1,79 @@
+"""FMA under LICENSE_POLICY=commercial: the tracks that may be used commercially, with whom to name for each."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+import pytest
+
+from tests.support import miniature
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.shelf import Miniature
+    from tests.support.volume import Volume
+
+RULE: Final = {"where": "license in ('CC-BY', 'CC-BY-SA', 'CC0')", "commercial": "allowed"}
+
+
+def commercial(metadata: Path, top: str) -> set[str]:
+    """Return the paths of the tracks that may be used commercially, computed from the metadata by pandas."""
+    tracks = pd.read_csv(metadata / "tracks.csv", index_col=0, header=[0, 1])
+    urls = pd.read_csv(metadata / "raw_tracks.csv", index_col="track_id")["license_url"].reindex(tracks.index)
+    by_url = urls.str.contains(r"creativecommons\.org/(?:licenses/by(?:-sa)?|publicdomain/zero)/", na=False)
+    titles = tracks["track", "license"].fillna("")
+    by_title = urls.isna() & titles.str.fullmatch(r"(?:CC0.*|Attribution(?:-ShareAlike)?(?: [\d.]+.*)?)")
+    is_in = tracks["set", "subset"].isin(["small"] if top == "fma_small" else ["small", "medium", "large"])
+    return {f"{top}/{track // 1000:03}/{track:06}.mp3" for track in tracks.index[(by_url | by_title) & is_in]}
+
+
+def tracks_in(tree: Path) -> set[str]:
+    """Return the paths of the tracks in a tree."""
+    return {path.relative_to(tree).as_posix() for path in tree.rglob("*.mp3")}
+
+
+@pytest.mark.parametrize("dataset", ["fma_small", "fma_large"])
+def test_the_part_is_what_the_metadata_say(mini_volume: Volume, mini: Miniature, dataset: str) -> None:
+    """The policy takes the commercial part in place of the whole, says so, and every track of it is attributed."""
+    mini_volume.settings |= {"LICENSE_POLICY": "commercial", "DATASET_REPO": "none"}
+    plan = json.loads(mini_volume.ready("plan", "--json", "--dataset", dataset).out)
+    assert plan["steps"][0]["license"]["commercial"] == "allowed"
+    assert "takes only the part that may be used commercially" in plan["steps"][0]["warning"]
+    outcome = mini_volume.ready("--dataset", dataset)
+    assert "LICENSE_POLICY=commercial takes only the part" in outcome.err
+    tree = mini_volume.tree(dataset)
+    expected = commercial(mini.collection.tree(dataset) / "fma_metadata", dataset)
+    assert tracks_in(tree) == expected
+    assert (tree / "fma_metadata" / "tracks.csv").is_file()
+    assert RULE["where"] in mini_volume.status["datasets"][dataset]["part"]
+    attribution = (mini_volume.root / "ATTRIBUTION.md").read_text("utf-8")
+    for path in expected:
+        facts = miniature.fma_track(int(path[-10:-4]))
+        (line,) = [line for line in attribution.splitlines() if f"`{path}`" in line]
+        assert facts["title"] in line
+        assert facts["artist"] in line
+        assert facts["license"] in line
+    assert len([line for line in attribution.splitlines() if ".mp3`" in line]) == len(expected)
+    assert mini_volume.ready("--dataset", f"{dataset}:commercial").err.count("Nothing to do") == 1
+    mini_volume.ready("remove", dataset)
+    assert not list((mini_volume.private / "manifests").rglob("*.credits"))
+
+
+def test_an_accepted_licence_takes_the_whole(mini_volume: Volume, mini: Miniature) -> None:
+    """Whoever accepts the terms of the whole gets the whole, whatever the policy."""
+    mini_volume.settings |= {"LICENSE_POLICY": "commercial", "DATASET_REPO": "none", "ACCEPT_LICENSES": "fma_small"}
+    mini_volume.ready("--dataset", "fma_small")
+    assert tracks_in(mini_volume.tree("fma_small")) == tracks_in(mini.collection.tree("fma_small"))
+
+
+def test_a_rule_narrows_the_commercial_part(mini_volume: Volume, mini: Miniature) -> None:
+    """What else is asked for by rule is taken of what the policy allows."""
+    mini_volume.settings |= {"LICENSE_POLICY": "commercial", "DATASET_REPO": "none"}
+    mini_volume.ready("--dataset", "fma_large?limit=5&seed=3")
+    expected = commercial(mini.collection.tree("fma_large") / "fma_metadata", "fma_large")
+    found = tracks_in(mini_volume.tree("fma_large"))
+    assert len(found) == 5
+    assert found < expected
