@@ -46,6 +46,8 @@ def run(request: CommandRequest) -> CommandResult:
     phases = [phase.name for phase in catalog.phases.values() if dataset.id in phase.datasets]
     receipt = inventory.receipts.get((dataset.id, inventory.published.get(dataset.id, "")))
     rules = make_rules(request.settings)
+    index = inventory.indexes.get(dataset.id)
     return CommandResult(
-        info_document(step, phases, receipt, rules), info_text(step, phases, receipt, rules, columns=request.columns)
+        info_document(step, phases, receipt, index, rules),
+        info_text(step, phases, receipt, index, rules, columns=request.columns),
     )

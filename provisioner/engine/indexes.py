@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.errors import ProvisionerError, VolumeError
 from provisioner.indexing.registry import FORMAT, VERSIONS
 from provisioner.log_fields import about
-from provisioner.units import format_count
+from provisioner.units import format_bytes, format_count
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
+from provisioner.volume.fs.tree_size import content_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,17 +33,19 @@ _SCHEMA: Final = 1
 class Indexes:
     """The indexes on one volume."""
 
-    def __init__(self, store: Store, *, is_on: bool, check_cancelled: Callable[[], None]) -> None:
+    def __init__(self, store: Store, *, is_on: bool, limit: int | None, check_cancelled: Callable[[], None]) -> None:
         """Prepare; nothing is read yet.
 
         Args:
             store: the volume.
             is_on: whether there are to be any.
+            limit: bytes that may be kept on the volume, trees and indexes (``MAX_STORAGE_GB``); ``None``: any number.
             check_cancelled: ends the work by raising.
         """
         self._store = store
         self._files = store.indexes
         self._is_on = is_on
+        self._limit = limit
         self._check_cancelled = check_cancelled
 
     def outdated(self, inventory: Inventory) -> tuple[str, ...]:
@@ -53,7 +56,8 @@ class Indexes:
         """
         published = self._wanted(inventory)
         surplus = (dataset for dataset in self._files.recorded() if dataset not in published)
-        return (*surplus, *(dataset for dataset, receipt in published.items() if not self._is_right(receipt)))
+        left = self._left(inventory)
+        return (*surplus, *(dataset for dataset, receipt in published.items() if not self._is_right(receipt, left)))
 
     def update(self, inventory: Inventory) -> None:
         """Make what is missing, and remove what is not to be there; the lock is held.
@@ -62,27 +66,23 @@ class Indexes:
             ProvisionerError: the run must end.
         """
         published = self._wanted(inventory)
+        left = self._left(inventory)
         for dataset in self.outdated(inventory):
             self._check_cancelled()
             receipt = published.get(dataset)
+            if left is not None and dataset in inventory.indexes:
+                left += inventory.indexes[dataset].size  # it goes, whatever comes
             with about(receipt.label if receipt else dataset):
                 try:
                     if receipt is None:
                         self._files.remove(dataset)
                     else:
-                        self._make(receipt)
+                        self._make(receipt, left)
                 except ProvisionerError as error:
                     self._check_cancelled()
                     _LOGGER.warning("%s: no index: %s", receipt.label if receipt else dataset, error.message)
-
-    def paths(self, inventory: Inventory) -> dict[str, str]:
-        """Return where the index of each published data set is that has one, relative to the volume."""
-        root = self._store.layout.root
-        return {
-            dataset: self._store.layout.index(dataset).relative_to(root).as_posix()
-            for dataset in self._wanted(inventory)
-            if self._files.was_made(dataset) and self._files.is_there(dataset)
-        }
+            if left is not None and self._files.was_made(dataset):
+                left -= content_bytes(self._store.layout.index(dataset))
 
     def _wanted(self, inventory: Inventory) -> dict[str, Receipt]:
         """Return the receipts of the data sets that are to have an index, by id."""
@@ -91,7 +91,11 @@ class Indexes:
         receipts = ((dataset, inventory.receipts[dataset, version]) for dataset, version in inventory.published.items())
         return {dataset: receipt for dataset, receipt in receipts if not receipt.is_newer}
 
-    def _is_right(self, receipt: Receipt) -> bool:
+    def _left(self, inventory: Inventory) -> int | None:
+        """Return how many bytes the limit leaves for indexes; ``None``: any number."""
+        return None if self._limit is None else self._limit - inventory.kept_bytes
+
+    def _is_right(self, receipt: Receipt, left: int | None) -> bool:
         record = self._files.record(receipt.dataset)
         if record is None or any(record.get(key) != value for key, value in self._source(receipt).items()):
             return False
@@ -101,7 +105,9 @@ class Indexes:
         if VERSIONS.get(reader) != record.get("reader_version"):
             return False
         if record.get("problem"):
-            return True
+            # Where it was the limit that left too little, there may be more now.
+            before = record.get("left")
+            return before is None or (left is not None and left <= before)
         # Paths in it are absolute.
         return record.get("root") == str(self._store.layout.root) and self._files.is_there(receipt.dataset)
 
@@ -117,8 +123,10 @@ class Indexes:
             "bytes": receipt.size,
         }
 
-    def _make(self, receipt: Receipt) -> None:
-        from provisioner.indexing.registry import reader_of  # noqa: PLC0415 - not paid for by a start with nothing to do
+    def _make(self, receipt: Receipt, left: int | None) -> None:
+        # Not paid for by a start with nothing to do.
+        from provisioner.indexing.model import IndexTooLargeError  # noqa: PLC0415
+        from provisioner.indexing.registry import reader_of  # noqa: PLC0415
 
         dataset = receipt.dataset
         tree = self._store.layout.published(dataset)
@@ -129,7 +137,12 @@ class Indexes:
             self._files.write_record(dataset, record)
             return
         record |= {"reader": choice.name, "reader_version": VERSIONS[choice.name], "root": str(self._store.layout.root)}
-        summary, problem = self._build(receipt, choice, tree, record)
+        try:
+            summary, problem = self._build(receipt, choice, tree, record, left)
+        except IndexTooLargeError:
+            shown = format_bytes(max(0, left or 0))
+            summary, problem = None, f"it needs more than the {shown} that MAX_STORAGE_GB leaves"
+            record |= {"left": left}
         if problem:
             self._files.remove(dataset)
             self._files.write_record(dataset, record | {"problem": problem})
@@ -137,11 +150,13 @@ class Indexes:
         elif summary is not None:
             _log(receipt, summary)
 
-    def _build(self, receipt: Receipt, choice: Choice, tree: Path, record: dict[str, Any]) -> tuple[Summary | None, str]:
-        """Write an index and publish it; return what it holds, or why there is none."""
+    def _build(
+        self, receipt: Receipt, choice: Choice, tree: Path, record: dict[str, Any], most: int | None
+    ) -> tuple[Summary | None, str]:
+        """Write an index of at most so many bytes and publish it; return what it holds, or why there is none."""
         from provisioner.indexing.build import IndexBuilder  # noqa: PLC0415 - as above
         from provisioner.indexing.card import MARK  # noqa: PLC0415 - as above
-        from provisioner.indexing.model import ReaderError  # noqa: PLC0415 - as above
+        from provisioner.indexing.model import IndexTooLargeError, ReaderError  # noqa: PLC0415 - as above
         from provisioner.indexing.workers import WorkerLostError  # noqa: PLC0415 - as above
         from provisioner.volume.parallel import usable_cores  # noqa: PLC0415 - as above
 
@@ -157,6 +172,7 @@ class Indexes:
                 target,
                 tree,
                 workers=usable_cores(),
+                most_bytes=most,
                 check_cancelled=self._check_cancelled,
                 is_part=receipt.rule is not None,
             )
@@ -169,7 +185,7 @@ class Indexes:
                 raise VolumeError(str(error), hint="The next run tries again.") from error
             except ReaderError as error:
                 return None, str(error)
-            except ProvisionerError:
+            except (ProvisionerError, IndexTooLargeError):
                 raise
             except Exception as error:
                 # Tables may say anything: a reader that fails must not fail the run.

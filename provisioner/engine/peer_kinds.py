@@ -115,9 +115,8 @@ class DirectoryPeer:
         self.name = str(root)
         self._root = root
         self._layout = VolumeLayout(root)
-        self._reader = StoreReader(
-            self._layout, PublishedNames(self._layout, "link", IndexFiles(self._layout)), measures_space=False
-        )
+        indexes = IndexFiles(self._layout)
+        self._reader = StoreReader(self._layout, PublishedNames(self._layout, "link", indexes), indexes, measures_space=False)
         self._check_cancelled = check_cancelled
 
     def receipt(self, recipe: Recipe) -> Receipt | None:

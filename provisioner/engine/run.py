@@ -86,7 +86,10 @@ class Run:
         self._repositories = RepositoryStep(settings, self.session.layout.repository, self.clients)
         self._app_files = AppFiles(self.session.layout, catalog, given, hub_cache=self.session.hub_cache)
         self._indexes = Indexes(
-            self.session.store, is_on=settings.index == "auto", check_cancelled=cancellation.raise_if_requested
+            self.session.store,
+            is_on=settings.index == "auto",
+            limit=settings.max_storage_bytes,
+            check_cancelled=cancellation.raise_if_requested,
         )
         self._cancellation = cancellation
         self._progress = progress
@@ -318,7 +321,7 @@ class Run:
             store.cleaner.clear_abandoned([step.id for step in plan.steps if step.fallback is None], time.time())
         inventory = store.reader.inventory()
         status.board.record_versions(inventory)
-        status.board.record_indexes(self._indexes.paths(inventory))
+        status.board.record_indexes(inventory)
         # The status is the last that is written: a run that dies before leaves something to do, and so to tidy up.
         status.board.finish(state, error)
         self._keep_record()

@@ -111,16 +111,16 @@ class SharedVolume:
             return frozenset(build.keys | build.earlier_keys) - in_use
 
     def kept_bytes(self, build: Building | None = None) -> int:
-        """Return the bytes of all versions but those that are built, without what these share with them.
+        """Return the bytes of all indexes, and of all versions but those that are built, without what these share with them.
 
         Args:
             build: only what this one shares with others is left out; ``None``: what all of them share.
         """
-        receipts = self._store.reader.inventory(measured=False).receipts
+        inventory = self._store.reader.inventory(measured=False)
         builds = tuple(self._builds)
         built = {(each.dataset, each.version) for each in builds}
-        kept = sum(receipt.size for key, receipt in receipts.items() if key not in built)
-        return kept - sum(each.taken_over for each in builds if build is None or each is build)
+        kept = sum(receipt.size for key, receipt in inventory.receipts.items() if key not in built)
+        return inventory.index_bytes + kept - sum(each.taken_over for each in builds if build is None or each is build)
 
     def _staged_for_volume(self) -> int:
         """Return the bytes in a staging directory elsewhere that will be on the volume: trees, and files that belong in them."""

@@ -91,7 +91,7 @@ def view_volume(
     values = files.environment(outcomes[0], inventory)
     board = new_board(session, plan, inventory, updates.reported if updates else {})
     board.record_repositories([outcome.as_record() if outcome else None for outcome in outcomes])
-    board.record_indexes(indexes.paths(inventory))
+    board.record_indexes(inventory)
     board.finish(state_of(plan), None)
     status = board.document(used_bytes=inventory.kept_bytes + inventory.staged_bytes, free_bytes=inventory.free_bytes)
     outdated = files.outdated(inventory, values)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
 from provisioner.indexing.card import card
-from provisioner.indexing.model import Problem, Row, split_name
+from provisioner.indexing.model import IndexTooLargeError, Problem, Row, split_name
 from provisioner.indexing.rendering import Batch, Place
 from provisioner.indexing.workers import rendered
 
@@ -54,6 +54,7 @@ class IndexBuilder:
         published: Path,
         *,
         workers: int,
+        most_bytes: int | None = None,
         check_cancelled: Callable[[], None],
         is_part: bool = False,
     ) -> None:
@@ -66,6 +67,7 @@ class IndexBuilder:
             target: an empty directory.
             published: where the app finds the files.
             workers: processes that read headers.
+            most_bytes: that the rows may have; ``None``: any number.
             check_cancelled: called for every batch; ends the work by raising.
             is_part: the tree has a part of the examples that its tables name: those that are not there are none of it.
         """
@@ -77,6 +79,8 @@ class IndexBuilder:
         relative = f"{'../' * (3 + dataset.count('/'))}datasets/{dataset}"
         self._place = Place(str(tree), str(published), relative)
         self._workers = workers
+        self._most_bytes = most_bytes
+        self._size = 0
         self._check_cancelled = check_cancelled
         self._is_part = is_part
         self._summary = Summary()
@@ -93,6 +97,7 @@ class IndexBuilder:
 
         Raises:
             ReaderError: the tree cannot be read.
+            IndexTooLargeError: the rows have more bytes than they may have.
             WorkerLostError: a process that helped was killed.
             OSError: the target cannot be written.
         """
@@ -102,6 +107,9 @@ class IndexBuilder:
             with contextlib.closing(rendered(batches, self._workers)) as results:
                 for batch, lines in results:
                     self._check_cancelled()
+                    self._size += len(lines.data)
+                    if self._most_bytes is not None and self._size > self._most_bytes:
+                        raise IndexTooLargeError
                     self._file_of(batch.rows[0].split).write(lines.data)
                     self._summary.rows[split_name(batch.rows[0].split)] += lines.count
                     self._rates |= lines.rates

@@ -80,6 +80,10 @@ class ReaderError(Exception):
     """A tree cannot be read at all; the message says why."""
 
 
+class IndexTooLargeError(Exception):
+    """An index would be larger than it may be."""
+
+
 def split_name(published: str) -> str:
     """Return the name of a split in the index: ``datasets`` accepts letters, digits, ``_`` and ``.`` alone."""
     parts = "".join(mark if mark.isalnum() or mark == "_" else "." for mark in published).split(".")

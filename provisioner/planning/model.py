@@ -87,6 +87,20 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """The index of a published data set, as it is on the volume."""
+
+    rows: Mapping[str, int]
+    """By split."""
+    size: int
+    """Bytes of its files."""
+
+    def as_record(self, dataset: str) -> dict[str, object]:
+        """Return where it is, relative to the volume, and its rows, as JSON values."""
+        return {"path": f"index/{dataset}", "rows": dict(self.rows), "bytes": self.size}
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """What a volume holds, by its receipts; that their trees exist was checked, the contents of the trees were not."""
 
@@ -100,6 +114,8 @@ class Inventory:
     """Data set and version of records that a newer version of the program wrote and that do not prove a tree."""
     foreign: frozenset[str] = frozenset()
     """Data sets at whose published path there is something that the provisioner did not create."""
+    indexes: Mapping[str, IndexFacts] = field(default_factory=dict)
+    """By data set."""
     staged_bytes: int = 0
     """Bytes that are in staging already: they are part of what a plan needs."""
     free_bytes: int | None = None
@@ -113,8 +129,13 @@ class Inventory:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of all trees with a receipt."""
-        return sum(receipt.size for receipt in self.receipts.values())
+        """Bytes of all trees with a receipt, and of all indexes."""
+        return sum(receipt.size for receipt in self.receipts.values()) + self.index_bytes
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of all indexes."""
+        return sum(index.size for index in self.indexes.values())
 
     def satisfying(self, dataset: str, recipe: str, pin: str = "") -> Receipt | None:
         """Return the receipt that satisfies a recipe: of the published version if that does, else the one published last.

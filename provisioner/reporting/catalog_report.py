@@ -37,6 +37,7 @@ def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
                 "download": size_value(_download(catalog, dataset.id)),
                 "unpacked": size_value(dataset.unpacked_size),
                 "on_volume": inventory.published.get(dataset.id),
+                "index": inventory.indexes[dataset.id].as_record(dataset.id) if dataset.id in inventory.indexes else None,
             }
             for dataset in catalog.datasets.values()
         },

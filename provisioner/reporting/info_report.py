@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.source import Source
-    from provisioner.planning.model import Receipt, Rules, Step
+    from provisioner.planning.model import IndexFacts, Receipt, Rules, Step
 
 _MOST_PARTS: Final = 20
 """Parts of a repository that the text names; JSON has all."""
@@ -23,13 +23,16 @@ _MOST_FILES: Final = 10
 """Files of one source that the text names; JSON has all."""
 
 
-def info_document(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Rules) -> dict[str, Any]:
+def info_document(
+    step: Step, phases: Sequence[str], receipt: Receipt | None, index: IndexFacts | None, rules: Rules
+) -> dict[str, Any]:
     """Return what is known of a data set as JSON values.
 
     Args:
         step: what ``provision`` would do with it.
         phases: that have it.
         receipt: of the published version; ``None``: the volume has none.
+        index: of that version; ``None``: there is none.
         rules: the licence policy.
     """
     dataset = step.recipe.dataset
@@ -82,6 +85,7 @@ def info_document(step: Step, phases: Sequence[str], receipt: Receipt | None, ru
             "verified_against": receipt.verified_against,
             "published_at": receipt.published_at,
             "part": receipt.rule.words if receipt.rule else None,
+            "index": index.as_record(receipt.dataset) if index else None,
         },
     }
 
@@ -96,12 +100,21 @@ def _file(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def info_text(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Rules, *, columns: int = USUAL_COLUMNS) -> str:
+def info_text(
+    step: Step,
+    phases: Sequence[str],
+    receipt: Receipt | None,
+    index: IndexFacts | None,
+    rules: Rules,
+    *,
+    columns: int = USUAL_COLUMNS,
+) -> str:
     """Return what is known of a data set as text; the arguments are those of :func:`info_document`."""
     dataset = step.recipe.dataset
     lines = [wrapped(f"{dataset.label}: {dataset.title}", columns)]
     lines += [wrapped(dataset.description, columns)] if dataset.description else []
-    lines += ["", *(wrapped(f"{name}: {value}", columns) for name, value in _facts(step, phases, receipt, rules) if value)]
+    facts = _facts(step, phases, receipt, index, rules)
+    lines += ["", *(wrapped(f"{name}: {value}", columns) for name, value in facts if value)]
     for number, source in enumerate(dataset.sources, 1):
         lines += ["", wrapped(f"Source {number} ({source.kind}): {_name(source)}", columns)]
         lines += [wrapped(f"  {line}", columns) for line in _source(source)]
@@ -109,7 +122,9 @@ def info_text(step: Step, phases: Sequence[str], receipt: Receipt | None, rules:
     return "\n".join(lines)
 
 
-def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Rules) -> Iterator[tuple[str, str]]:
+def _facts(
+    step: Step, phases: Sequence[str], receipt: Receipt | None, index: IndexFacts | None, rules: Rules
+) -> Iterator[tuple[str, str]]:
     dataset = step.recipe.dataset
     terms, verdict = dataset.license, judge(rules.license_policy, dataset, rules.accept_licenses)
     yield "Homepage", dataset.homepage
@@ -137,6 +152,15 @@ def _facts(step: Step, phases: Sequence[str], receipt: Receipt | None, rules: Ru
         proof = f"verified against: {receipt.verified_against}"
         part = f", a part: {receipt.rule.words}" if receipt.rule else ""
         yield "On the volume", f"datasets/{receipt.dataset}{part}, {size}, version {receipt.version}, {proof}"
+        if index is not None:
+            yield "Index", ", ".join([f"index/{receipt.dataset}", *_rows(index)])
+
+
+def _rows(index: IndexFacts) -> Iterator[str]:
+    """Yield how many examples there are, and in which split, where they are counted."""
+    if index.rows:
+        splits = ", ".join(f"{split} {count:,}" for split, count in index.rows.items())
+        yield f"{format_count(sum(index.rows.values()), 'example')} ({splits})"
 
 
 def _name(source: Source) -> str:

@@ -124,13 +124,14 @@ class StatusBoard:
                     record.pop("previous", None)
                     record |= _previous(inventory, dataset, version)
 
-    def record_indexes(self, paths: Mapping[str, str]) -> None:
-        """Record where the index of each data set is that has one, relative to the volume."""
+    def record_indexes(self, inventory: Inventory) -> None:
+        """Record where the index of each data set is that has one, relative to the volume, and its rows by split."""
         with self._lock:
             for dataset, record in self._datasets.items():
                 record.pop("index", None)
-                if dataset in paths:
-                    record["index"] = paths[dataset]
+                record.pop("index_rows", None)
+                if (found := inventory.indexes.get(dataset)) is not None:
+                    record |= {"index": f"index/{dataset}", "index_rows": dict(found.rows)}
 
     def record_failure(self, dataset: str, error: ProvisionerError) -> None:
         """Record that a data set failed."""

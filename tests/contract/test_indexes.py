@@ -19,9 +19,11 @@ from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.published_names import PublishedNames
 from tests.faults.test_death import deaths
 from tests.support.media import wav
+from tests.support.miniature import NSYNTH_SPLITS
 from tests.support.miniature_rows import expected_rows
 from tests.support.program import CHECKOUT
 from tests.support.shelf import some_files
+from tests.support.volume import files_under
 
 if TYPE_CHECKING:
     from tests.support.shelf import Shelf
@@ -66,6 +68,30 @@ def test_it_comes_stays_and_goes(spoken: Volume) -> None:
     spoken.ready("remove", "ljspeech")
     assert not index.exists()
     assert not os.listdir(spoken.private / "indexes")
+
+
+def test_it_is_named_and_counted(spoken: Volume) -> None:
+    """Its rows are in ``info`` and ``list``, its bytes count for the limit, and it comes only if the limit has space for it."""
+    index = spoken.root / "index" / "ljspeech"
+    size = sum(path.stat().st_size for path in files_under(index))
+    facts = {"path": "index/ljspeech", "rows": {"train": 24}, "bytes": size}
+    assert "Index: index/ljspeech, 24 examples (train 24)" in spoken.ready("info", "ljspeech").out
+    assert spoken.ready("info", "ljspeech", "--json").json["on_volume"]["index"] == facts
+    listed = spoken.ready("list", "--json").json["datasets"]
+    assert (listed["ljspeech"]["index"], listed["nsynth"]["index"]) == (facts, None)
+    used = spoken.status["volume"]["used_bytes"]
+    assert used - size == spoken.status["datasets"]["ljspeech"]["bytes_done"]
+
+    shutil.rmtree(index)
+    tight = {"MAX_STORAGE_GB": f"{(used - size + 100) / 10**9:.9f}"}
+    assert (
+        "no index: it needs more than the 100 B that MAX_STORAGE_GB leaves" in spoken.ready("--dataset", "ljspeech", **tight).err
+    )
+    assert not index.exists()
+    assert spoken.status["state"] == "ready"
+    assert "Nothing to do" in spoken.ready("--dataset", "ljspeech", **tight).err
+    roomy = {"MAX_STORAGE_GB": f"{used / 10**9:.9f}"}
+    assert "index/ljspeech has 24 examples" in spoken.ready("--dataset", "ljspeech", **roomy).err
 
 
 def test_what_is_not_ours_is_left_alone(mini_volume: Volume) -> None:
@@ -239,6 +265,30 @@ def test_a_reference_to_audio(shelf: Shelf, volume: Volume, publish: str) -> Non
     assert not (index / "problems.jsonl").exists()
     volume.ready("remove", "hf://datasets/acme/sounds@main/train/a.wav")
     assert not index.parent.exists()
+
+
+def test_on_a_bucket(mini_volume: Volume) -> None:
+    """Where trees are published as directories and nothing is linked, an index is made, replaced and left alone as elsewhere."""
+    mini_volume.settings |= {"VOLUME_KIND": "object", "LOCK": "external", "DATASET_REPO": "none"}
+    mini_volume.ready("--dataset", "nsynth:test")
+    found = rows(mini_volume, "nsynth", "test")
+    assert len(found) == 6
+    assert not mini_volume.tree("nsynth").is_symlink()
+    assert all((mini_volume.root / "index/nsynth/test" / row["file_name"]).samefile(row["audio"]) for row in found)
+    assert "Nothing to do" in mini_volume.ready("--dataset", "nsynth:test").err
+    mini_volume.ready("--dataset", "nsynth:test", "--dataset", "nsynth:valid")
+    assert rows(mini_volume, "nsynth", "test") == found
+    assert len(rows(mini_volume, "nsynth", "valid")) == 8
+
+
+def test_of_shares(mini_volume: Volume) -> None:
+    """A share makes no index; the one that publishes does."""
+    mini_volume.settings |= {"DATASET_REPO": "none", "DATASETS": "nsynth"}
+    mini_volume.ready(SHARD="0/2")
+    assert not (mini_volume.root / "index").exists()
+    mini_volume.ready(SHARD="1/2")
+    mini_volume.ready("provision", "--finish")
+    assert [len(rows(mini_volume, "nsynth", split)) for split, _, _ in NSYNTH_SPLITS] == [notes for _, notes, _ in NSYNTH_SPLITS]
 
 
 def test_a_volume_that_cannot_be_written(spoken: Volume) -> None:

@@ -16,8 +16,10 @@ import pytest
 from tests.support.hub_model import StoredFile
 from tests.support.media import noise
 from tests.support.miniature import gzip_bytes, pack_tar
+from tests.support.miniature_rows import expected_rows
 from tests.support.program import TOKEN
 from tests.support.shelf import some_files
+from tests.support.volume import files_under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,8 +84,9 @@ def test_status_and_records_after_the_whole_collection(mini_volume: Volume, mini
     assert sorted(status["volume"]) == ["free_bytes", "limit_bytes", "used_bytes"]
     assert sorted(status["datasets"]) == collection.datasets
     for name, record in status["datasets"].items():
-        assert list(record) == [*DATASET_KEYS, "index"]
+        assert list(record) == [*DATASET_KEYS, "index", "index_rows"]
         assert record["index"] == f"index/{name}"
+        assert record["index_rows"] == {split: len(rows) for split, rows in expected_rows(name).items()}
         size = collection.tree_size(name)
         assert (record["state"], record["path"], record["error"]) == ("ready", f"datasets/{name}", None)
         assert (record["bytes_done"], record["bytes_total"]) == (size, size)
@@ -91,7 +94,8 @@ def test_status_and_records_after_the_whole_collection(mini_volume: Volume, mini
         assert sorted(record["source"]) == ["kind", "pin", "url"]
         assert record["verified_against"] == ("listing" if name == "urmp" else "catalog")
         assert TIME.fullmatch(record["published_at"])
-    assert status["volume"]["used_bytes"] == sum(map(collection.tree_size, collection.datasets))
+    indexes = sum(path.stat().st_size for path in files_under(volume.root / "index"))
+    assert status["volume"]["used_bytes"] == sum(map(collection.tree_size, collection.datasets)) + indexes
     assert status["dataset_repo"] == {
         "state": "ready",
         "repo_id": "ann/trackio-experiments",

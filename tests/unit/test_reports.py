@@ -124,11 +124,11 @@ def test_what_is_known_of_each_data_set(name: str, policy: Literal["curated", "c
     rules = Rules(policy)
     (step,) = make_plan(Request(datasets=((name, ()),)), REAL, EMPTY, rules).steps
     dataset = REAL.datasets[name]
-    text = info_text(step, ["minimal"], None, rules, columns=80)
+    text = info_text(step, ["minimal"], None, None, rules, columns=80)
     flat = " ".join(text.split())
     for words in (dataset.title, dataset.license.evidence, "On the volume: no", *(note for note in dataset.notes)):
         assert " ".join(words.split()) in flat, words
     assert all(len(line) <= 80 or len(line.split()) <= 3 for line in text.splitlines())
-    document = json.loads(json.dumps(info_document(step, ["minimal"], None, rules)))
+    document = json.loads(json.dumps(info_document(step, ["minimal"], None, None, rules)))
     assert document["license"]["allowed"] is (policy == "curated" or dataset.license.commercial == "allowed")
     assert len(document["sources"]) == len(dataset.sources)

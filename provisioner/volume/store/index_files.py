@@ -12,12 +12,14 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.planning.model import IndexFacts
 from provisioner.volume.fs.directories import make_plain_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import read_file
 from provisioner.volume.fs.modes import DIRECTORY_MODE, FILE_MODE
 from provisioner.volume.fs.remove import remove_leftover
+from provisioner.volume.fs.tree_size import content_bytes
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.layout import dataset_of
 from provisioner.volume.store.listing import is_directory, json_names_in
@@ -47,6 +49,21 @@ class IndexFiles:
             VolumeError: the volume cannot be read.
         """
         return tuple(map(dataset_of, json_names_in(self._layout.index_records)))
+
+    def all(self) -> dict[str, IndexFacts]:
+        """Return what each data set with an index has.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        found = {}
+        for dataset in self.recorded():
+            if self.was_made(dataset) and self.is_there(dataset):
+                rows = (self.record(dataset) or {}).get("rows")
+                counts = rows.items() if isinstance(rows, dict) else ()
+                by_split = {str(split): count for split, count in counts if isinstance(count, int)}
+                found[dataset] = IndexFacts(by_split, content_bytes(self._layout.index(dataset)))
+        return found
 
     def record(self, dataset: str) -> dict[str, Any] | None:
         """Return what an index was made from; ``None``: there is no record, or it is damaged."""

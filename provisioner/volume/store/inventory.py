@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
+    from provisioner.volume.store.index_files import IndexFiles
     from provisioner.volume.store.layout import VolumeLayout
     from provisioner.volume.store.published_names import PublishedNames
 
@@ -32,17 +33,21 @@ _LOGGER = logging.getLogger(__name__)
 class StoreReader:
     """The versions on one volume, with their trees and records."""
 
-    def __init__(self, layout: VolumeLayout, published: PublishedNames, *, measures_space: bool = True) -> None:
+    def __init__(
+        self, layout: VolumeLayout, published: PublishedNames, indexes: IndexFiles, *, measures_space: bool = True
+    ) -> None:
         """Take the paths; nothing is read yet.
 
         Args:
             layout: where everything lies.
             published: what the app reads.
+            indexes: what is derived from that.
             measures_space: what the volume's file system says of its free space can be believed.
         """
         self._measures_space = measures_space
         self._layout = layout
         self._published = published
+        self._indexes = indexes
 
     def inventory(self, others: Iterable[str] = (), *, measured: bool = True) -> Inventory:
         """Return what is there: a version counts when it has a valid receipt and a tree, whose content is not looked at.
@@ -81,6 +86,7 @@ class StoreReader:
             orphans=frozenset(key for key in orphans if key not in newer),
             newer=frozenset(newer),
             foreign=frozenset(foreign),
+            indexes=self._indexes.all(),
             staged_bytes=0 if is_elsewhere else staged,
             free_bytes=space.free if space else None,
             reserved_bytes=space.reserve if space else 0,

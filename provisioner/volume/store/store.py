@@ -47,7 +47,7 @@ class Store:
         """What is derived from published trees."""
         self.published = PublishedNames(layout, mode, self.indexes)
         """What the app reads."""
-        self.reader = StoreReader(layout, self.published, measures_space=measures_space)
+        self.reader = StoreReader(layout, self.published, self.indexes, measures_space=measures_space)
         """What the volume holds."""
         self.hub_cache = HubCache(layout, self.reader, hub_cache)
         """Where published repositories are shown too."""
