@@ -19,7 +19,7 @@ SUFFIXES: Final[dict[FileMedium, frozenset[str]]] = {
     "image": frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}),
 }
 _ALL: Final = frozenset().union(*SUFFIXES.values())
-_SPLITS: Final = frozenset({"train", "training", "valid", "validation", "val", "dev", "test", "testing"})
+SPLITS: Final = frozenset({"train", "training", "valid", "validation", "val", "dev", "test", "testing"})
 
 
 class FileExample(NamedTuple):
@@ -59,10 +59,10 @@ def file_examples(paths: Collection[str], medium: FileMedium) -> Iterator[FileEx
     places = {path.rpartition("/")[0] for path in files}
     labels = {place.rpartition("/")[2] for place in places}
     has_labels = len(labels) > 1 and len({place.count("/") for place in places}) == 1 and "" not in places
-    has_labels = has_labels and not any(name.lower() in _SPLITS for name in labels)
+    has_labels = has_labels and not any(name.lower() in SPLITS for name in labels)
     for path in files:
         directories = path.split("/")[:-1]
-        split = next((part for part in directories if part.lower() in _SPLITS), "train")
+        split = next((part for part in directories if part.lower() in SPLITS), "train")
         yield FileExample(split, path, directories[-1] if has_labels else None)
 
 

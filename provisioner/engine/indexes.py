@@ -191,7 +191,7 @@ class Indexes:
                 # Tables may say anything: a reader that fails must not fail the run.
                 _LOGGER.debug("the reader %s failed", choice.name, exc_info=True)
                 return None, f"its reader failed, which is a bug of this program: {type(error).__name__}: {error}"
-            if not summary.total:
+            if not summary.total and not summary.tables:
                 return None, f"it has no example that can be used; {_counted(summary)}"
             self._files.publish(dataset, target, record | {"rows": summary.rows, "problems": summary.problems})
         finally:
@@ -202,6 +202,9 @@ class Indexes:
 def _log(receipt: Receipt, summary: Summary) -> None:
     splits = ", ".join(f"{split} {count:,}" for split, count in summary.rows.items())
     dataset = receipt.dataset
+    if summary.tables:
+        _LOGGER.info("%s: index/%s names %s", receipt.label, dataset, format_count(len(summary.tables), "table"))
+        return
     _LOGGER.info("%s: index/%s has %s (%s)", receipt.label, dataset, format_count(summary.total, "example"), splits)
     if summary.problems:
         _LOGGER.info(

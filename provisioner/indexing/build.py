@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Final
 
-from provisioner.indexing.card import card
+from provisioner.indexing.card import card, card_of_tables
 from provisioner.indexing.model import IndexTooLargeError, Problem, Row, split_name
 from provisioner.indexing.rendering import Batch, Place
 from provisioner.indexing.workers import rendered
@@ -35,6 +35,8 @@ class Summary:
     """By split, under the name that ``datasets`` accepts."""
     problems: dict[str, int] = field(default_factory=dict)
     """How often each occurs."""
+    tables: tuple[str, ...] = ()
+    """Names of the tables whose files have the rows; these are not counted."""
 
     @property
     def total(self) -> int:
@@ -75,9 +77,9 @@ class IndexBuilder:
         self._name, self._reader = choice
         self._tree = tree
         self._target = target
-        # From index/ID/SPLIT, where ID may have several parts.
-        relative = f"{'../' * (3 + dataset.count('/'))}datasets/{dataset}"
-        self._place = Place(str(tree), str(published), relative)
+        # From index/ID, where ID may have several parts; rows are in index/ID/SPLIT.
+        self._top = f"{'../' * (2 + dataset.count('/'))}datasets/{dataset}"
+        self._place = Place(str(tree), str(published), f"../{self._top}")
         self._workers = workers
         self._most_bytes = most_bytes
         self._size = 0
@@ -101,6 +103,11 @@ class IndexBuilder:
             WorkerLostError: a process that helped was killed.
             OSError: the target cannot be written.
         """
+        if self._reader.describe is not None:
+            front = self._reader.describe(self._tree, self._top)
+            self._summary.tables = tuple(config["config_name"] for config in front["configs"])
+            (self._target / "README.md").write_text(card_of_tables(self._dataset, front, facts), "utf-8")
+            return self._summary
         with self._open:
             problems = self._open.enter_context((self._target / PROBLEMS).open("wb"))
             batches = self._batches(self._reader.read(self._tree), problems)

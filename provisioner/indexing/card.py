@@ -25,6 +25,7 @@ _MEDIA: Final[Mapping[Medium, tuple[Column, ...]]] = {
     ),
     "image": (Column("image", {"dtype": "image"}, "the file, for `datasets`: its absolute path"),),
     "midi": (Column("midi", TEXT, "the file: its absolute path"),),
+    "table": (),
     "none": (),
 }
 
@@ -66,11 +67,7 @@ def card(
         "dataset_info": {"features": [_feature(column, labels, rate) for column in columns]},
     }
     lines = [
-        "---",
-        MARK,
-        yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip(),
-        "---",
-        "",
+        *_front(front),
         f"# Index of {dataset}",
         "",
         "Derived from the files of the data set; it is made anew when they change, and nothing that is changed here stays.",
@@ -88,6 +85,35 @@ def card(
         *(f"| `{column.name}` | {column.description} |" for column in columns),
     ]
     return "\n".join(lines) + "\n"
+
+
+def card_of_tables(dataset: str, front: Mapping[str, Any], facts: Mapping[str, str]) -> str:
+    """Return the text of ``README.md`` for a data set whose files have the rows.
+
+    Args:
+        dataset: its id.
+        front: names these files.
+        facts: where the index is from.
+    """
+    configs = [config["config_name"] for config in front["configs"]]
+    names = [f', "{name}"' for name in configs] if len(configs) > 1 else [""]
+    lines = [
+        *_front(front),
+        f"# Index of {dataset}",
+        "",
+        "Names the tables of the data set; it is made anew when they change, and nothing that is changed here stays.",
+        "",
+        "```python",
+        *(f'load_dataset(".../index/{dataset}"{name})' for name in names),
+        "```",
+        "",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _front(front: Mapping[str, Any]) -> list[str]:
+    return ["---", MARK, yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True).rstrip(), "---", ""]
 
 
 def _feature(column: Column, labels: Mapping[str, Sequence[str]], rate: int | None) -> dict[str, Any]:

@@ -21,13 +21,13 @@ def folder_reader(medium: FileMedium) -> Reader:
 
     def recognizes(tree: Path) -> bool:
         count = fitting = 0
-        for name in _files(tree):
+        for name in visible_files(tree):
             count += 1
             fitting += is_medium(name, medium)
         return fitting > 0 and 2 * fitting >= count
 
     def read(tree: Path) -> Iterator[Found]:
-        for split, path, name in file_examples(list(_files(tree)), medium):
+        for split, path, name in file_examples(list(visible_files(tree)), medium):
             yield Row(split, path, {"label": name})
 
     return Reader(
@@ -38,7 +38,7 @@ def folder_reader(medium: FileMedium) -> Reader:
     )
 
 
-def _files(tree: Path) -> Iterator[str]:
+def visible_files(tree: Path) -> Iterator[str]:
     """Yield the paths of all files in the order of their names, but of none that is hidden."""
     for directory, directories, names in os.walk(tree):
         directories[:] = sorted(name for name in directories if not name.startswith("."))

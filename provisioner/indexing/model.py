@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
-Medium = Literal["audio", "image", "midi", "none"]
-"""What kind of file an example is; ``none``: rows of tables, without a file of their own."""
+Medium = Literal["audio", "image", "midi", "table", "none"]
+"""What kind of file an example is; ``table``: the files have the rows; ``none``: rows without a file of their own."""
 
 
 class Row(NamedTuple):
@@ -74,6 +74,8 @@ class Reader:
     """Yields the rows of a tree in a fixed order; a file of a row need not exist."""
     read_tables: Callable[[Path, Collection[str]], Iterator[Found]] | None = None
     """Yields the same rows when only the tables are there, given the paths that the tree will have; ``None``: it cannot."""
+    describe: Callable[[Path, str], Mapping[str, Any]] | None = None
+    """Where the files of the tree have the rows: returns the front matter that names them, by their paths from the index."""
 
 
 class ReaderError(Exception):

@@ -23,12 +23,13 @@ VERSIONS: Final = {
     "lakh_midi": 1,
     "audio_folder": 1,
     "image_folder": 1,
+    "table_files": 1,
 }
 """By name, which is that of the module too, in the order in which they are asked. A number grows with every change of what a
 reader yields: the indexes that it made are then made anew."""
 TABLES: Final = {"fma_metadata": "fma"}
 """The readers that need nothing but tables to say which files are examples, by the name of the archive of these tables."""
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Grows when something changes in all indexes, or a reader is added: trees without a reader are then looked at again."""
 
 

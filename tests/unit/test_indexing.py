@@ -252,7 +252,7 @@ def test_splits_have_names_that_are_accepted() -> None:
         (["a.wav", ".git/x", ".git/y"], {"train": [("a.wav", None)]}),
         (["a.png", "b.JPG"], {"train": [("a.png", None), ("b.JPG", None)]}),
         (["a.wav", "b.txt", "c.txt"], None),
-        (["a.csv"], None),
+        (["a.json"], None),
         ([], None),
     ],
 )
