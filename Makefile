@@ -146,7 +146,7 @@ check: $(VENV)/.ready ## check style, types, layers, generated documents, Docker
 	@$(BIN)/python -m tools.completions --check
 	@$(BIN)/python -m tools.man_page --check
 	@$(BIN)/python -m provisioner catalog check
-	@$(BIN)/hadolint Dockerfile deploy/space/Dockerfile deploy/export-image/Dockerfile
+	@$(BIN)/hadolint Dockerfile examples/Dockerfile deploy/space/Dockerfile deploy/export-image/Dockerfile
 	@$(BIN)/shellcheck .ci/run .ci/machine benchmarks/machine deploy/shell/provisioner.bash deploy/slurm/*
 	@$(BIN)/yamllint --strict .
 

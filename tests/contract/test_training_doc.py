@@ -9,13 +9,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.support.program import CHECKOUT
+from tests.support.torch import NEEDS_TORCH, PYTHON
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.volume import Volume
 
-EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", (CHECKOUT / "docs" / "training.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+WITH_TORCH = [example for example in EXAMPLES if "import torch" in example]
 CHECKS = """
 assert speech.features["audio"].sampling_rate == 22050
 assert len(notes) == len(paths) == 8, (len(notes), len(paths))
@@ -24,19 +26,35 @@ assert all(row["instrument_family"] == family.str2int("bass") for row in bass.re
 assert set(free["license"]) == {"CC-BY"}, set(free["license"])
 assert hours > 0
 assert (len(samples), len(onsets)) == (8820 * 2, 6), (len(samples), len(onsets))
+assert [(subset, count) for subset, count, _ in lengths] == [("dev-clean", 4)], lengths
 """
 """What the names in the examples must stand for."""
+CHECKS_WITH_TORCH = """
+assert spectra.shape == (4, 257, 32), spectra.shape
+assert pitches.shape == (4,)
+"""
+
+
+def run(volume: Volume, home: Path, python: str, *code: str) -> None:
+    """Run code in a process with nothing of ours and without a network."""
+    environ = {"PATH": os.environ["PATH"], "HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "cache")}
+    text = "\n".join(["import os", *code]).replace("/data/", f"{volume.root}/")
+    done = subprocess.run([python, "-I", "-c", text], env=environ, cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_examples_run(mini_volume: Volume, tmp_path: Path) -> None:
-    """All examples one after the other, in a process with nothing of ours and without a network."""
-    text = (CHECKOUT / "docs" / "training.md").read_text("utf-8")
-    examples = EXAMPLE.findall(text)
-    assert len(examples) == 4
-    mini_volume.ready("--dataset", "ljspeech", "--dataset", "nsynth", "--dataset", "fma_small", "--dataset", "musicnet")
-    code = "\n".join(["import os", *examples, CHECKS]).replace("/data/", f"{mini_volume.root}/")
-    environ = {"PATH": os.environ["PATH"], "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    """All examples one after the other, but for those with PyTorch."""
+    examples = [example for example in EXAMPLES if example not in WITH_TORCH]
+    assert len(examples) == 5
+    named = ("ljspeech", "nsynth:valid", "fma_small", "musicnet", "libritts:dev-clean")
+    mini_volume.ready(DATASETS=",".join(named), DATASET_REPO="none")
+    run(mini_volume, tmp_path, sys.executable, *examples, CHECKS)
+
+
+@NEEDS_TORCH
+def test_the_example_with_torch_runs(mini_volume: Volume, tmp_path: Path) -> None:
+    """It needs no other library."""
+    (example,) = WITH_TORCH
+    mini_volume.ready(DATASETS="nsynth:valid", DATASET_REPO="none")
+    run(mini_volume, tmp_path, PYTHON, example, CHECKS_WITH_TORCH)

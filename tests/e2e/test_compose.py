@@ -10,6 +10,7 @@ import yaml
 from tests.e2e.test_fill import ALL
 from tests.support.containers import IMAGE, Project, check_worries
 from tests.support.program import CHECKOUT, TOKEN
+from tests.support.torch import NEEDS_TORCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,8 +21,19 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 COMPOSE_FILE: Final = CHECKOUT / "compose.yaml"
-OVERRIDE: Final = {"services": {"provision": {"network_mode": "host"}}}
-"""The server under test listens on loopback; everything else is as it is in the project's file."""
+TRAINING: Final = {
+    "entrypoint": ["/usr/bin/python3"],
+    "user": "1000:0",
+    "volumes": [
+        "/usr/bin:/usr/bin:ro",
+        "/usr/lib:/usr/lib:ro",
+        "/etc/alternatives:/etc/alternatives:ro",
+        f"{CHECKOUT}/examples:/srv:ro",
+    ],
+}
+OVERRIDE: Final = {"services": {"provision": {"network_mode": "host"}, "train-tts": TRAINING, "train-notes": TRAINING}}
+"""The server under test listens on loopback, and the machine's own PyTorch stands in for the image with it, which could not be
+built without a mirror of Debian; everything else is as it is in the project's file."""
 
 
 @pytest.fixture
@@ -112,6 +124,21 @@ def test_failure_starts_no_app(project: Callable[..., Project], hub: HubServer) 
     assert 'service "provision" didn\'t complete successfully: exit 66' in started.err
     assert stack.wait("provision").code == 66
     assert stack.service("app").attrs["State"]["Status"] == "created"
+
+
+@NEEDS_TORCH
+def test_training(project: Callable[..., Project]) -> None:
+    """With the profile, both programs learn from what was provisioned, on a read-only volume; without it there is neither."""
+    assert not [name for name in project().command("config", "--services").out.split() if name.startswith("train")]
+    stack = project(DATASETS="ljspeech,nsynth", TRAINING_IMAGE=IMAGE, TRAINING_SECONDS="1", COMPOSE_PROFILES="training")
+    started = stack.up()
+    assert started.code == 0, started.err
+    for name in ("train-tts", "train-notes"):
+        ended = stack.wait(name)
+        assert ended.code == 0, ended.err
+        assert ended.out.startswith("step 1: loss ")
+        (mount,) = (one for one in stack.service(name).attrs["Mounts"] if one["Destination"] == "/data")
+        assert mount["RW"] is False
 
 
 def test_command(project: Callable[..., Project], hub: HubServer) -> None:

@@ -14,6 +14,7 @@ from provisioner import __version__
 from tests.e2e.test_fill import ALL
 from tests.e2e.test_handoff import APP
 from tests.support.containers import IMAGE, PROGRAM
+from tests.support.miniature import NSYNTH_SPLITS
 from tests.support.program import CHECKOUT, TOKEN
 
 if TYPE_CHECKING:
@@ -133,12 +134,41 @@ def test_app_has_datasets(engine: Engine, filled: Filled) -> None:
     assert engine.shell("! command -v pip && ! python3 -c 'import datasets'", image=SLIM).code == 0
 
 
-def test_slim_image_fills_a_volume(station: Station, hub: HubServer) -> None:
-    """The slim image provisions as the other does."""
+LOADER: Final = """
+import sys; from datasets import Audio, disable_progress_bars, load_dataset; disable_progress_bars()
+try:
+    import provisioner
+except ImportError:
+    pass
+else:
+    sys.exit("ours is here")
+for name in ("ljspeech", "nsynth"):
+    for split, rows in load_dataset(f"/data/index/{name}").items():
+        sounds = [open(one["path"], "rb").read(4) for one in rows.cast_column("audio", Audio(decode=False))["audio"]]
+        print(name, split, rows.features["audio"].sampling_rate, len(rows), sounds.count(b"RIFF"))
+"""
+
+
+def test_indexes_load(engine: Engine, filled: Filled) -> None:
+    """An environment with `datasets` alone, as a user who owns nothing, from a read-only mount and without a network."""
+    command = f"HF_HUB_OFFLINE=1 HF_HOME=$HOME/huggingface exec python -I -c '{LOADER}'"
+    ended = engine.shell(command, volume=filled.volume, read_only_volume=True, user="4711:4711", network_mode="none")
+    assert ended.code == 0, ended.err
+    found = [f"nsynth {split} 16000 {count} {count}" for split, count, _ in NSYNTH_SPLITS]
+    assert sorted(ended.out.splitlines()) == sorted(["ljspeech train 22050 24 24", *found])
+
+
+def test_slim_image_fills_a_volume(station: Station, hub: HubServer, filled: Filled) -> None:
+    """The slim image provisions as the other does, indexes included."""
     volume = station.engine.volume()
     assert station.engine.run(volume=volume, image=SLIM, env={"PHASE": "minimal"}).code == 0
     assert hub.log.entries(origin="cdn")
-    station.check(volume, "fma_small", "ljspeech", "nsynth", "urmp")
+    names = ("fma_small", "ljspeech", "nsynth", "urmp")
+    station.check(volume, *names)
+    lines = f"cd /data/index && sha256sum $(find {' '.join(names)} -name '*.jsonl' | sort)"
+    mine, theirs = (station.engine.shell(lines, volume=each).out for each in (volume, filled.volume))
+    assert mine == theirs
+    assert len(mine.splitlines()) > len(names)
 
 
 def test_sizes(engine: Engine) -> None:
