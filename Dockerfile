@@ -44,8 +44,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/app \
     && /opt/app/bin/pip install \
         --disable-pip-version-check --no-compile --no-deps --require-hashes --requirement app.lock \
-    && rm -r /opt/app/lib/python3*/site-packages/pandas/tests /opt/app/lib/python3*/site-packages/pyarrow/tests \
-        /opt/app/lib/python3*/site-packages/pyarrow/include \
+    && find /opt/app/lib -type d \( -name tests -o -path '*/pyarrow/include' \) -prune -exec rm -r {} + \
     && /opt/app/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/app/lib
 
 # The provisioner's code. It is below /opt, since applications use /app and /srv.

@@ -22,6 +22,8 @@ CHECKS = """
 assert speech.features["audio"].sampling_rate == 22050
 assert len(notes) == len(paths) == 8, (len(notes), len(paths))
 assert all(os.path.isfile(path) for path in paths), paths
+assert (samples_of_first.shape, str(samples_of_first.dtype)) == ((4000,), "float32")
+assert 0.1 < abs(samples_of_first).max() <= 1
 assert all(row["instrument_family"] == family.str2int("bass") for row in bass.remove_columns("audio"))
 assert set(free["license"]) == {"CC-BY"}, set(free["license"])
 assert hours > 0
@@ -46,7 +48,7 @@ def run(volume: Volume, home: Path, python: str, *code: str) -> None:
 def test_the_examples_run(mini_volume: Volume, tmp_path: Path) -> None:
     """All examples one after the other, but for those with PyTorch."""
     examples = [example for example in EXAMPLES if example not in WITH_TORCH]
-    assert len(examples) == 5
+    assert len(examples) == 6
     named = ("ljspeech", "nsynth:valid", "fma_small", "musicnet", "libritts:dev-clean")
     mini_volume.ready(DATASETS=",".join(named), DATASET_REPO="none")
     run(mini_volume, tmp_path, sys.executable, *examples, CHECKS)
