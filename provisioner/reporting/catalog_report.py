@@ -56,7 +56,7 @@ def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
 
 
 def catalog_text(catalog: Catalog, inventory: Inventory, *, columns: int = USUAL_COLUMNS) -> str:
-    """Return the catalog as text: data sets, phases, and what is excluded from it.
+    """Return the catalog as text: data sets, phases, the indexes that there are, and what is excluded from it.
 
     Args:
         catalog: what should exist.
@@ -87,6 +87,13 @@ def catalog_text(catalog: Catalog, inventory: Inventory, *, columns: int = USUAL
         for phase in catalog.phases.values()
     ]
     lines = [table(rows, right=(2, 3), columns=columns), "", table(by_phase, right=(1,), columns=columns)]
+    indexed = [["index", "examples", "splits"]]
+    for dataset in catalog.datasets.values():
+        if (index := inventory.indexes.get(dataset.id)) is not None:
+            splits = ", ".join(f"{split} {count:,}" for split, count in index.rows.items())
+            indexed.append([f"index/{dataset.id}", f"{sum(index.rows.values()):,}" if index.rows else "-", splits or "-"])
+    if len(indexed) > 1:
+        lines += ["", table(indexed, right=(1,), columns=columns)]
     if catalog.excluded:
         left_out = [["left out", "why"]]
         left_out += [[one.id, f"{one.title}: {one.reason} ({one.license})"] for one in catalog.excluded.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,8 @@ def test_it_is_named_and_counted(spoken: Volume) -> None:
     facts = {"path": "index/ljspeech", "rows": {"train": 24}, "bytes": size}
     assert "Index: index/ljspeech, 24 examples (train 24)" in spoken.ready("info", "ljspeech").out
     assert spoken.ready("info", "ljspeech", "--json").json["on_volume"]["index"] == facts
+    text = spoken.ready("list").out
+    assert re.search(r"\nindex +examples +splits\nindex/ljspeech +24 +train 24\n", text), text
     listed = spoken.ready("list", "--json").json["datasets"]
     assert (listed["ljspeech"]["index"], listed["nsynth"]["index"]) == (facts, None)
     used = spoken.status["volume"]["used_bytes"]
