@@ -58,8 +58,9 @@ class IndexFiles:
         """
         found = {}
         for dataset in self.recorded():
-            if self.was_made(dataset) and self.is_there(dataset):
-                rows = (self.record(dataset) or {}).get("rows")
+            record = self.record(dataset)
+            if _says_made(record) and self.is_there(dataset):
+                rows = (record or {}).get("rows")
                 counts = rows.items() if isinstance(rows, dict) else ()
                 by_split = {str(split): count for split, count in counts if isinstance(count, int)}
                 found[dataset] = IndexFacts(by_split, content_bytes(self._layout.index(dataset)))
@@ -71,8 +72,7 @@ class IndexFiles:
 
     def was_made(self, dataset: str) -> bool:
         """Return whether an index was put at its path by this program; a record may also say why there is none."""
-        record = self.record(dataset)
-        return record is not None and record.get("reader") is not None and not record.get("problem")
+        return _says_made(self.record(dataset))
 
     def is_there(self, dataset: str) -> bool:
         """Return whether a data set has an index."""
@@ -172,3 +172,7 @@ class IndexFiles:
         for parent in parents:
             with contextlib.suppress(OSError):
                 parent.rmdir()  # only if it is empty
+
+
+def _says_made(record: Mapping[str, Any] | None) -> bool:
+    return record is not None and record.get("reader") is not None and not record.get("problem")
