@@ -111,12 +111,13 @@ class BucketSource:
         """Return the source as it is written in a catalog."""
         return {
             "kind": "bucket",
+            **({"layout": self.layout} if self.layout != "raw" else {}),
             "bucket": self.bucket,
             **({"include": list(self.include)} if self.include else {}),
             **({"exclude": list(self.exclude)} if self.exclude else {}),
             **({"unpack": dict(self.unpack)} if self.unpack else {}),
             **({"splits": dict(self.splits)} if self.splits else {}),
-            **({"size": self.size.value} if self.size is not None and self.size.exact is not None else {}),
+            **({"size": self.size.written} if self.size is not None else {}),
         }
 
     def sized(self, size: Size) -> BucketSource:

@@ -6,6 +6,7 @@ Nothing is guessed from names: a licence identifier that says nothing certain of
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.keys import PAGE
@@ -16,7 +17,7 @@ from provisioner.redaction import redact_urls
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from provisioner.catalog.model import Commercial
+    from provisioner.catalog.model import Commercial, EntryFacts
 
 MAX_LINE: Final = 200
 """Characters of one text of a card that are kept."""
@@ -101,6 +102,34 @@ def stated_license(spdx: str, page: str) -> License:
     mark = _mark(identifier)
     url = f"https://spdx.org/licenses/{_spdx(identifier, {})}.html" if _is_listed([identifier]) else page
     return License(spdx, spdx, url, mark, f"the catalog says: {spdx}", "")
+
+
+def facts_of_peer(facts: EntryFacts, peer: str) -> EntryFacts:
+    """Return what another volume says of a reference, as texts that are harmless; the verdict on its licence is ours.
+
+    Args:
+        facts: those of its receipt.
+        peer: its name, which stands in the evidence.
+    """
+    said = facts.license
+    ours = stated_license(line_of(said.spdx), "").commercial
+    terms = License(
+        spdx=line_of(said.spdx) or "NOASSERTION",
+        name=line_of(said.name) or NOT_STATED,
+        url=_link(said.url),
+        commercial=said.commercial if ours == "allowed" or said.commercial == "forbidden" else ours,
+        evidence=line_of(f"as the peer {peer} has recorded it, since the source cannot be asked: {said.evidence}"),
+        attribution=line_of(said.attribution),
+    )
+    return replace(
+        facts,
+        title=line_of(facts.title) or facts.reference,
+        homepage=_link(facts.homepage),
+        description=line_of(facts.description),
+        license=terms,
+        notes=tuple(filter(None, map(line_of, facts.notes[:10]))),
+        parts=tuple(part for part in facts.parts[:1000] if part == line_of(part)),
+    )
 
 
 def _mark(identifier: str) -> Commercial:

@@ -174,6 +174,7 @@ class HubSource:
         """Return the source as it is written in a catalog."""
         return {
             "kind": "hub",
+            **({"layout": self.layout} if self.layout != "raw" else {}),
             "repo": self.repo,
             **({"repo_type": self.repo_type} if self.repo_type != "dataset" else {}),
             "revision": self.revision,
@@ -183,7 +184,7 @@ class HubSource:
             **({"unpack": dict(self.unpack)} if self.unpack else {}),
             **({"splits": dict(self.splits)} if self.splits else {}),
             **({"digests": {path: str(digest) for path, digest in self.digests}} if self.digests else {}),
-            **({"size": self.size.value} if self.size is not None and self.size.exact is not None else {}),
+            **({"size": self.size.written} if self.size is not None else {}),
         }
 
     def sized(self, size: Size) -> HubSource:

@@ -25,6 +25,11 @@ class Size:
         return None if self.estimate or self.at_least else self.value
 
     @property
+    def written(self) -> int | dict[str, int | bool]:
+        """The size as it stands in a catalog."""
+        return {"value": self.value, "estimate": True} if self.estimate else self.value
+
+    @property
     def is_unknown(self) -> bool:
         """Whether nothing at all is known."""
         return self.at_least and not self.value

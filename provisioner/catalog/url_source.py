@@ -65,11 +65,12 @@ class UrlFile:
             "url": self.url,
             **({"name": self.given_name} if self.given_name else {}),
             **({"mirrors": list(self.mirrors)} if self.mirrors else {}),
-            **({"size": size.value} if size is not None and size.exact is not None else {}),
+            **({"size": size.written} if size is not None else {}),
             "digest": str(self.digest) if self.digest else "none",
             **({"unpack": self.unpack} if self.unpack != "none" else {}),
             **({"into": self.into} if self.into else {}),
             **({"split": self.split} if self.split else {}),
+            **({"unpacked_size": self.unpacked_size.written} if self.unpacked_size is not None else {}),
         }
 
     @property
@@ -172,7 +173,8 @@ class UrlSource:
 
     def as_entry(self) -> dict[str, Any]:
         """Return the source as it is written in a catalog."""
-        return {"kind": "url", "files": [file.as_entry() for file in self.files]}
+        files = [file.as_entry() for file in self.files]
+        return {"kind": "url", **({"layout": self.layout} if self.layout != "raw" else {}), "files": files}
 
     def sized(self, size: Size) -> UrlSource:
         """Return the source with the size that the server of its file states; itself if it has several files."""

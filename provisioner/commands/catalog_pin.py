@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from provisioner.catalog.digest import Digest
 from provisioner.catalog.document import nearest
 from provisioner.catalog.pins import DataSetPin, pins_text, source_pin
 from provisioner.catalog.references import is_reference
 from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
-from provisioner.engine.pinning import load_pins
+from provisioner.engine.pinning import known_digests, load_pins
 from provisioner.engine.references import References, ids_of
 from provisioner.engine.supervise import deadline, supervise
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, ProvisionerError, error_to_report
@@ -23,8 +22,6 @@ from provisioner.units import format_count
 from provisioner.volume.fs.atomic import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from provisioner.catalog.model import Catalog, DataSet
     from provisioner.catalog.pins import SourcePin
     from provisioner.catalog.source import Source
@@ -105,7 +102,7 @@ class _Pinning:
         """
         receipt = self._published(dataset)
         layout = receipt.layout if receipt else self._layouts.get(dataset.id)
-        known = self._known_digests(receipt) if receipt else {}
+        known = known_digests(self._reader.manifest(receipt.dataset, receipt.version)) if receipt else {}
         sources: list[SourcePin] = []
         errors: list[ProvisionerError] = []
         for source in make_recipe(dataset, layout=layout).sources:
@@ -139,9 +136,3 @@ class _Pinning:
         except ProvisionerError:
             return None
         return receipt if recipe.version == receipt.asked else None
-
-    def _known_digests(self, receipt: Receipt) -> Mapping[str, Digest]:
-        """Return the digests of published files that are as their source has them, by path."""
-        manifest = self._reader.manifest(receipt.dataset, receipt.version)
-        entries = manifest.entries if manifest is not None else ()
-        return {entry.path: Digest("sha256", entry.sha256) for entry in entries if entry.kind == "file" and entry.sha256}

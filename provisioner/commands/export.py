@@ -47,7 +47,14 @@ def run(request: CommandRequest) -> CommandResult:
     ids = known_ids(source.store, ids_of(options.ids, source))
     settings = replace(request.settings, data_dir=directory, staging_dir=None, max_storage_bytes=None, hub_cache="off")
     target = VolumeSession(settings, request.cancellation)
-    export = Export(source, target, copies=options.copy, cancellation=request.cancellation, progress=progress)
+    export = Export(
+        source,
+        target,
+        catalog=request.described_catalog(source.store.reader.inventory(measured=False)),
+        copies=options.copy,
+        cancellation=request.cancellation,
+        progress=progress,
+    )
     try:
         with deadline(request.settings.deadline_seconds, request.cancellation):
             outcomes = supervise(lambda: export.run(ids), request.cancellation, progress.tick)

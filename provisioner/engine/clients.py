@@ -152,8 +152,10 @@ class Clients:
         """What asks sources whether they have changed: it gives up soon, as :attr:`optional_hub` does."""
         from provisioner.remote.http.client import HttpClient  # noqa: PLC0415 - see the module's docstring
         from provisioner.remote.sources import Sources  # noqa: PLC0415
+        from provisioner.volume.staging.xet_hash import can_hash_xet  # noqa: PLC0415
 
-        return Sources(lambda: self.optional_hub, lambda: HttpClient(self._optional_network, connections=1))
+        http = HttpClient(self._optional_network, connections=1)
+        return Sources(lambda: self.optional_hub, lambda: http, can_hash_xet=can_hash_xet)
 
     @_Once
     def _optional_network(self) -> Network:

@@ -13,6 +13,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from provisioner.engine.export_records import write_export_records
 from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.errors import DamagedTreeError, NotFoundError, ProvisionerError, VolumeError, VolumeFullError
 from provisioner.planning.versions_list import versions_document
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
+    from provisioner.catalog.model import Catalog
     from provisioner.engine.volume_session import VolumeSession
     from provisioner.planning.model import Receipt
     from provisioner.reporting.progress import Progress
@@ -80,6 +82,7 @@ class Export:
         source: VolumeSession,
         target: VolumeSession,
         *,
+        catalog: Catalog,
         copies: bool,
         cancellation: Cancellation,
         progress: Progress,
@@ -89,12 +92,14 @@ class Export:
         Args:
             source: the volume.
             target: the directory that is exported to.
+            catalog: describes the data sets, those of references too.
             copies: copy every byte, also where links are possible.
             cancellation: ends the work.
             progress: is told of bytes.
         """
         self._source = source
         self._target = target
+        self._catalog = catalog
         self._copies = copies
         self._check = cancellation.raise_if_requested
         self._cancellation = cancellation
@@ -127,6 +132,7 @@ class Export:
                 error = refused.get(version.receipt.dataset)
                 outcomes.append(Exported(version.receipt, "", error) if error else self._export(version))
             self._list_versions([version.receipt.dataset for version in versions])
+            write_export_records(self._catalog, self._target)
         return outcomes
 
     def _refuse_links(self) -> None:

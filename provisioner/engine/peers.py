@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from provisioner.catalog.artifact import Artifact
+from provisioner.catalog.card import facts_of_peer
 from provisioner.catalog.digest import Digest
+from provisioner.catalog.entries import entry_of
 from provisioner.catalog.size import Size
 from provisioner.engine.peer_checks import check_manifest, check_receipt
 from provisioner.engine.peer_kinds import DirectoryPeer, WebPeer
-from provisioner.errors import ProvisionerError, TryAgainError
+from provisioner.errors import IntegrityError, ProvisionerError, TryAgainError
+from provisioner.planning.recipe import make_recipe
 from provisioner.remote.peers import PeerLocations
 from provisioner.remote.resolved import Resolved
 from provisioner.remote.transfers import Transfers
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from provisioner.cancellation import Cancellation
+    from provisioner.catalog.model import EntryFacts
+    from provisioner.catalog.written_reference import Reference
     from provisioner.engine.peer_kinds import Peer, PeerTree
     from provisioner.planning.model import Receipt
     from provisioner.planning.recipe import Recipe
@@ -120,6 +125,28 @@ class Peers:
             receipt = self._attempt(peer, recipe, partial(peer.receipt, recipe))
             if receipt is not None:
                 return receipt.size
+        return None
+
+    def facts(self, reference: Reference) -> EntryFacts | None:
+        """Return what the first peer that holds a reference recorded of it; ``None``: none does.
+
+        Raises:
+            ProvisionerError: the run must end.
+        """
+        recipe = make_recipe(entry_of(reference, reference.names[0]))
+
+        def ask(peer: Peer) -> EntryFacts | None:
+            receipt = peer.receipt(recipe)
+            if receipt is None or receipt.entry is None:
+                return None
+            check_receipt(receipt, recipe, self._sources())
+            if (receipt.entry.reference, receipt.entry.key) != (reference.text, reference.key):
+                raise IntegrityError("its receipt is of another reference")
+            return facts_of_peer(receipt.entry, peer.name)
+
+        for peer in tuple(self._peers):
+            if (found := self._attempt(peer, recipe, partial(ask, peer))) is not None:
+                return found
         return None
 
     def offers(self, recipe: Recipe) -> Iterator[Offer]:

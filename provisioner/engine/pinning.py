@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from provisioner.catalog.digest import Digest
 from provisioner.catalog.pins import parse_pins
 from provisioner.errors import ConfigurationError, DigestMismatchError
 from provisioner.planning.pinning import Pinned, checks_manifest, pin_of_source, pinned_name
@@ -59,6 +60,12 @@ def pinned_data_sets(pins: Pins, catalog: Catalog, inventory: Inventory, reader:
         ]
         found[dataset.id] = Pinned(pins.file, pin, frozenset(accepted))
     return found
+
+
+def known_digests(manifest: Manifest | None) -> dict[str, Digest]:
+    """Return the digests of published files, by path: those that are not from an archive are as their source has them."""
+    entries = manifest.entries if manifest is not None else ()
+    return {entry.path: Digest("sha256", entry.sha256) for entry in entries if entry.kind == "file" and entry.sha256}
 
 
 def check_source(recipe: Recipe, source: Source, resolved: Resolved) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.catalog.model import EntryFacts
 from provisioner.catalog.reference_parts import joined_parts
 from provisioner.catalog.references import is_reference, parse_reference
-from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError
+from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, TryAgainError
 from provisioner.log_fields import about
 from provisioner.planning.references import ids_on_volume, with_references
 
@@ -114,7 +114,7 @@ class References:
             with about(reference.text):
                 _LOGGER.info("%s: asking for what it holds", reference.text)
                 try:
-                    return clients.sources.describe(reference)
+                    return _described(reference, clients)
                 except TRY_NEXT_AFTER as error:
                     cancellation.raise_if_requested()
                     return error
@@ -127,6 +127,25 @@ class References:
             for note in facts.notes if isinstance(facts, EntryFacts) else ():
                 _LOGGER.info("%s: %s", reference.text, note)
         return True
+
+
+def _described(reference: Reference, clients: Clients) -> EntryFacts:
+    """Ask the source of a reference what it says of itself, or where it does not answer, a peer what it has recorded of that.
+
+    Raises:
+        ProvisionerError: neither says anything, or the run must end.
+    """
+    if clients.peers is None:
+        return clients.sources.describe(reference)
+    try:
+        # Without a network there is a peer: its answer is not to wait for that of a source which never comes.
+        return clients.optional_sources.describe(reference)
+    except TryAgainError as error:
+        facts = clients.peers.facts(reference)
+        if facts is None:
+            return clients.sources.describe(reference)
+        _LOGGER.info("%s: %s; what a peer has recorded of it is used", reference.text, error.message)
+        return facts
 
 
 def ids_of(names: Sequence[str], session: VolumeSession) -> list[str]:

@@ -57,7 +57,7 @@ def test_the_document(volume: Volume, hub: HubServer, mini: Miniature, tmp_path:
     shutil.rmtree(tmp_path / "workstation")
     hub.log.clear()
     said = run(cluster, tmp_path / "cluster", environ, "unshare", "--net")
-    assert "verified against the manifest of a peer" in said
+    assert "verified against the catalog" in said
     assert hub.log.entries() == ()
     for name in ("nsynth", "ljspeech", "urmp", "fma_small"):
         found = tmp_path / "cluster" / "volume" / "datasets" / name

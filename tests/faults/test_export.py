@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -9,7 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from provisioner.errors import DamagedTreeError, NotFoundError, UsageError, VolumeError
+from provisioner.catalog.parse import parse_catalog
+from provisioner.engine.pinning import load_pins
+from provisioner.errors import (
+    DamagedTreeError,
+    LicenseRefusedError,
+    NotFoundError,
+    RemoteUnavailableError,
+    UsageError,
+    VolumeError,
+)
 from provisioner.volume.fs.abilities import Probe
 from tests.support.direct_calls import call, ready
 from tests.support.media import noise
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.hub_server import HubServer
     from tests.support.odd_disk import Quirk
     from tests.support.shelf import Shelf
 
@@ -179,6 +190,139 @@ def test_a_killed_export_is_continued(filled: Volume, copy: Volume, moment: str,
     assert copy.receipts("songs") == []
     assert how(filled, copy, "--copy") == {"songs": "copied", "tunes": "copied"}
     check_both(copy)
+
+
+# --- what it carries beside the versions ---------------------------------------------------------------------------------------
+
+
+def carried(copy: Volume) -> dict[str, str]:
+    """Return the settings that name what an export carries."""
+    return {
+        "PEERS": str(copy.root),
+        "PINS": str(copy.private / "pins.yaml"),
+        "CATALOG_PATH": str(copy.private / "catalog.yaml"),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def test_the_other_side_needs_no_catalog(filled: Volume, copy: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """With the export's own entries and pins a volume is filled without a request, and is verified against the pins."""
+    how(filled, copy)
+    hub.log.clear()
+    other = Volume(tmp_path / "other", filled.settings)
+    ready(other, PHASE="minimal", **carried(copy))
+    other.check("songs", SONGS)
+    other.check("tunes", TUNES)
+    assert hub.log.entries() == ()
+    assert {one["verified_against"] for one in other.status["datasets"].values()} == {"catalog"}
+    before = other.snapshot(other.private / "store")
+    ready(other, PHASE="exported", **carried(copy) | {"PEERS": ""})
+    assert other.published == ["songs", "tunes"]
+    assert other.snapshot(other.private / "store") == before
+
+
+def test_pins_of_an_export_are_demanded(filled: Volume, copy: Volume, tmp_path: Path) -> None:
+    """A file that was changed in the export, with its manifest, is not what the pins name, which came by another way."""
+    how(filled, copy, "--copy")
+    pins = tmp_path / "pins.yaml"
+    pins.write_bytes((copy.private / "pins.yaml").read_bytes())
+    manifest = next(copy.records("manifests", "songs").glob("*.json"))
+    (copy.tree("songs") / "songs/README").write_bytes(b"wrong\n")
+    wrong, right = hashlib.sha256(b"wrong\n").hexdigest(), hashlib.sha256(SONGS["songs/README"]).hexdigest()
+    manifest.write_bytes(manifest.read_bytes().replace(right.encode(), wrong.encode()))
+    other = Volume(tmp_path / "other", filled.settings)
+    with pytest.raises(RemoteUnavailableError):
+        call(other, DATASETS="songs", **carried(copy) | {"PINS": str(pins)})
+    assert other.published == []
+
+
+def test_records_of_several_exports(filled: Volume, copy: Volume, shelf: Shelf) -> None:
+    """Each export adds its entries; those of before stay without this catalog; phases name what is there."""
+    how(filled, copy, "songs")
+    first = (copy.private / "catalog.yaml").read_text("utf-8")
+    assert "(here without tunes)" in first
+    del shelf.document["datasets"]["songs"]
+    shelf.document["phases"]["minimal"]["datasets"] = ["tunes"]
+    shelf.write()
+    how(filled, copy, "tunes")
+    catalog = parse_catalog((copy.private / "catalog.yaml").read_text("utf-8"), "export")
+    assert sorted(catalog.datasets) == ["songs", "tunes"]
+    assert catalog.phases["exported"].datasets == ("songs", "tunes")
+    assert catalog.phases["minimal"].datasets == ("tunes",)
+    assert sorted(load_pins(copy.private / "pins.yaml").datasets) == ["songs", "tunes"]
+    (copy.private / "catalog.yaml").write_text("nonsense: [", "utf-8")
+    how(filled, copy, "tunes")
+    assert sorted(parse_catalog((copy.private / "catalog.yaml").read_text("utf-8"), "export").datasets) == ["tunes"]
+
+
+def test_an_entry_that_describes_another_version(filled: Volume, copy: Volume, shelf: Shelf) -> None:
+    """If the catalog was changed since, it does not describe what is exported: the export has no false entry of it."""
+    shelf.document["phases"]["minimal"]["datasets"].remove("tunes")
+    shelf.add("tunes", shelf.raw("tunes-2.bin", b"other"))
+    how(filled, copy)
+    assert sorted(parse_catalog((copy.private / "catalog.yaml").read_text("utf-8"), "export").datasets) == ["songs"]
+
+
+# --- references -------------------------------------------------------------------------------------------------------------
+
+
+SOUNDS: Final = {"README.md": b"---\nlicense: cc-by-4.0\npretty_name: Sounds\n---\n", "a.csv": b"x\n1\n"}
+REFERENCE: Final = "hf://datasets/acme/sounds"
+
+
+@pytest.fixture
+def sounds(volume: Volume, copy: Volume, hub: HubServer) -> Volume:
+    """Return an export that holds a repository which only a reference names."""
+    hub.hub.add_repo("acme/sounds", SOUNDS)
+    ready(volume, DATASETS=REFERENCE)
+    how(volume, copy, REFERENCE)
+    hub.log.clear()
+    return copy
+
+
+@pytest.mark.parametrize("what", ["the peer alone", "with the export's catalog and pins", "by its phase"])
+def test_a_reference_without_a_network(sounds: Volume, hub: HubServer, tmp_path: Path, what: str) -> None:
+    """Licence, title and attribution are what the export's receipt has, and that they are is said."""
+    settings = {"PEERS": str(sounds.root), "HF_HUB_OFFLINE": "1"} if what == "the peer alone" else carried(sounds)
+    other = Volume(tmp_path / "other", sounds.settings)
+    ready(other, **settings | ({"PHASE": "exported"} if what == "by its phase" else {"DATASETS": REFERENCE}))
+    other.check("acme/sounds", SOUNDS)
+    assert hub.log.entries() == ()
+    record = other.status["datasets"][REFERENCE]
+    assert (record["license"], record["state"]) == ("CC-BY-4.0", "ready")
+    assert record["verified_against"] == ("peer" if what == "the peer alone" else "catalog")
+    attribution = (other.root / "ATTRIBUTION.md").read_text("utf-8")
+    assert "## Sounds" in attribution
+    assert f"as the peer {sounds.root} has recorded it" in attribution
+
+
+def test_a_source_that_answers_is_believed(sounds: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """Where the source can be asked, it says what the licence is, and the peer's record of that is not used."""
+    receipt = sounds.current_receipt("acme/sounds")
+    receipt.write_bytes(receipt.read_bytes().replace(b"CC-BY-4.0", b"CC0-1.0"))
+    other = Volume(tmp_path / "other", sounds.settings, hub)
+    ready(other, DATASETS=REFERENCE, PEERS=str(sounds.root))
+    assert other.status["datasets"][REFERENCE]["license"] == "CC-BY-4.0"
+    assert hub.log.entries("*/resolve/*") == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        (b'"spdx":"CC-BY-4.0"', b'"spdx":"Strange-1.0"', LicenseRefusedError),
+        (b'"key":"hf', b'"key":"hg', RemoteUnavailableError),
+    ],
+)
+def test_a_record_that_is_not_believed(sounds: Volume, tmp_path: Path, old: bytes, new: bytes, error: type[Exception]) -> None:
+    """Whether a licence allows commercial use is not for a peer to say; nor is a record of something else of any use."""
+    receipt = sounds.current_receipt("acme/sounds")
+    compact = json.dumps(json.loads(receipt.read_bytes()), separators=(",", ":")).encode()
+    assert old in compact
+    receipt.write_bytes(compact.replace(old, new))
+    other = Volume(tmp_path / "other", sounds.settings)
+    settings = {"PEERS": str(sounds.root), "HF_HUB_OFFLINE": "1", "LICENSE_POLICY": "commercial"}
+    with pytest.raises(error):
+        call(other, DATASETS=REFERENCE, **settings)
 
 
 # --- other file systems ---------------------------------------------------------------------------------------------------

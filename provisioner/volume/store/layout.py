@@ -107,6 +107,16 @@ class VolumeLayout:
         return self.private / "last-run.json"
 
     @property
+    def exported_catalog(self) -> Path:
+        """The entries of what an export holds."""
+        return self.private / "catalog.yaml"
+
+    @property
+    def exported_pins(self) -> Path:
+        """The pins of what an export holds."""
+        return self.private / "pins.yaml"
+
+    @property
     def receipts(self) -> Path:
         """All receipts, a directory for each data set."""
         return self.private / "receipts"

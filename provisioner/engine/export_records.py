@@ -1,0 +1,139 @@
+"""What an export carries beside its versions: their catalog entries, and pins.
+
+With both, the other side needs no catalog of its own, and can demand the very bytes that were exported. Nobody is asked for them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from provisioner.catalog.model import Phase
+from provisioner.catalog.parse import NO_CATALOG, parse_catalog
+from provisioner.catalog.pins import DataSetPin, SourcePin, listing_digest, pins_text, source_pin
+from provisioner.catalog.written_catalog import catalog_text, phase_part
+from provisioner.engine.pinning import known_digests, load_pins
+from provisioner.errors import ConfigurationError, ProvisionerError
+from provisioner.planning.pinning import pinned_name
+from provisioner.planning.recipe import make_recipe
+from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.files import LARGEST_RECORD, read_named_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from provisioner.catalog.model import Catalog, DataSet
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.model import Receipt
+    from provisioner.planning.recipe import Recipe
+    from provisioner.volume.store.manifest import Manifest
+
+_LOGGER = logging.getLogger(__name__)
+
+_EVERYTHING: Final = "exported"
+"""The phase of all that an export holds."""
+
+
+def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
+    """Write the entries and the pins of all that an export holds; of what the catalog does not describe, those of before stay.
+
+    Args:
+        catalog: describes the data sets, those of references too.
+        target: the export; its lock is held.
+
+    Raises:
+        VolumeError: the volume failed.
+    """
+    layout, reader = target.layout, target.store.reader
+    before, pins_before = _entries_in(layout.exported_catalog), _pins_in(layout.exported_pins)
+    inventory = reader.inventory(measured=False)
+    entries: dict[str, DataSet] = {}
+    pins: dict[str, DataSetPin] = {}
+    whole: set[str] = set()
+    for name, version in sorted(inventory.published.items()):
+        receipt = inventory.receipts[name, version]
+        found = _described(receipt, catalog) or _described(receipt, before)
+        if found is None:
+            _LOGGER.warning("%s: the catalog does not describe what was exported: the export has no entry of it", receipt.label)
+        else:
+            entries[name] = found.dataset
+            if not receipt.splits and receipt.layout == found.dataset.layout:
+                whole.add(name)
+        label = found.dataset.label if found is not None else receipt.label
+        digest = reader.checksums_digest(name, version)
+        pin = _pin(found, receipt, reader.manifest(name, version), digest) if found is not None and digest else None
+        pin = pin or pins_before.get(label)
+        if pin is not None:
+            pins[label] = pin
+    _write(layout.exported_pins, pins_text(pins) if pins else "")
+    _write(layout.exported_catalog, _text(entries, whole, before, catalog))
+
+
+def _described(receipt: Receipt, catalog: Catalog) -> Recipe | None:
+    """Return the recipe of a version as a catalog has it; ``None``: it does not describe that one."""
+    dataset = catalog.datasets.get(receipt.dataset)
+    if dataset is None or receipt.is_newer:
+        return None
+    try:
+        recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits)
+    except ProvisionerError:
+        return None
+    return recipe if recipe.version == receipt.asked else None
+
+
+def _pin(recipe: Recipe, receipt: Receipt, manifest: Manifest | None, digest: str) -> DataSetPin | None:
+    """Return the pin of a version: its list of checksums decides, and of its source the state is named."""
+    for source in recipe.sources:
+        if source.kind == receipt.source_kind and source.is_at(receipt.source_url):
+            held = source.held_at(receipt.pin, known_digests(manifest))
+            name, pin, artifacts = pinned_name(source), held.stated_pin or receipt.pin, held.artifacts
+            # What a repository lists is not known here, and need not be: its commit is.
+            pinned = (
+                source_pin(source.kind, name, pin, artifacts)
+                if artifacts is not None and all(artifact.is_named for artifact in artifacts)
+                else SourcePin(source.kind, name, pin, 0, listing_digest(()))
+            )
+            return DataSetPin(receipt.asked, (pinned,), digest)
+    return None
+
+
+def _text(entries: Mapping[str, DataSet], whole: set[str], before: Catalog, catalog: Catalog) -> str:
+    """Return the catalog of an export; empty: it describes nothing."""
+    written = [entry for entry in entries.values() if entry.reference is None]
+    names = {name: entry.label for name, entry in entries.items()}
+    known = {**before.phases, **catalog.phases}
+    everything = Phase(_EVERYTHING, "all of this export", tuple(sorted(whole)))
+    known = {name: phase for name, phase in known.items() if name != _EVERYTHING} | {_EVERYTHING: everything}
+    parts = [part for phase in known.values() if (part := phase_part(phase, names, entries)) is not None]
+    return catalog_text(written, parts) if written or parts else ""
+
+
+def _entries_in(path: Path) -> Catalog:
+    """Return the catalog that an earlier export wrote; an empty one, if there is none."""
+    try:
+        return parse_catalog(read_named_text(path, LARGEST_RECORD), str(path))
+    except FileNotFoundError:
+        return NO_CATALOG
+    except (OSError, ValueError, ConfigurationError) as error:
+        _LOGGER.warning("%s is written anew: %s", path, error)
+        return NO_CATALOG
+
+
+def _pins_in(path: Path) -> Mapping[str, DataSetPin]:
+    """Return the pins that an earlier export wrote."""
+    try:
+        return load_pins(path).datasets if path.exists() else {}
+    except ConfigurationError as error:
+        _LOGGER.warning("%s is written anew: %s", path, error.message)
+        return {}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a record, unless it is there already; an empty one is none."""
+    try:
+        is_there = text and path.read_bytes() == text.encode()
+    except OSError:
+        is_there = False
+    if text and not is_there:
+        write_atomic(path, text.encode())
