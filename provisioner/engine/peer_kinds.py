@@ -6,27 +6,36 @@ Behind HTTP every path is known beforehand, so that any static web server will d
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import itertools
 import json
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from urllib.parse import quote
 
+from provisioner.engine.peer_bounds import (
+    LARGEST_NAME,
+    LARGEST_RECEIPT,
+    LARGEST_RECEIPTS,
+    MOST_VERSIONS,
+    largest_manifest,
+    read_manifest,
+)
 from provisioner.engine.peer_checks import wanted_state
-from provisioner.errors import IntegrityError, NotFoundError, VolumeError
+from provisioner.errors import IntegrityError, NotFoundError
+from provisioner.planning.model import Inventory
 from provisioner.planning.versions_list import listed_version
 from provisioner.redaction import show_url
 from provisioner.remote.peers import fetch_record
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
-from provisioner.volume.fs.files import LARGEST_RECORD, open_file
+from provisioner.volume.fs.files import open_file
 from provisioner.volume.store.index_files import IndexFiles
 from provisioner.volume.store.inventory import StoreReader
 from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.listing import is_version
-from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.published_names import PublishedNames
 from provisioner.volume.store.receipt_file import parse_receipt
 from provisioner.volume.store.tree_check import check_tree
@@ -38,20 +47,8 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Receipt
     from provisioner.planning.recipe import Recipe
     from provisioner.remote.http.client import HttpClient
+    from provisioner.volume.store.manifest import Manifest
 
-_LARGEST_RECEIPT: Final = 4 << 20
-"""Of a receipt, or of a list of versions: read at once, a document takes up to 25 times its bytes."""
-_LARGEST_NAME: Final = 1 << 10
-_BYTES_OF_FILE: Final = 1 << 10
-"""What a manifest has for each file at most, on average, beside :data:`_BYTES_OF_OTHERS`."""
-_BYTES_OF_OTHERS: Final = 64 << 20
-"""What it has for links and empty directories at most, of which the receipt does not tell the number."""
-_LONGEST_LINE: Final = 128 << 10
-"""Bytes of an entry of a manifest, of which each character of a path or link may take twelve."""
-_BYTES_OF_KEY: Final = 80
-"""What the first line of a manifest has for each file at most, beside :data:`_LONGEST_LINE`."""
-_MOST_BRACKETS: Final = 100
-"""In the first line of a manifest, whose own form has three: each more may be a list that takes 20 times its bytes."""
 _IN_MEMORY: Final = 4 << 20
 """Bytes of a record that are kept in memory; a larger one is in a file without a name while it is read."""
 
@@ -83,8 +80,8 @@ class Peer(Protocol):
         """
         ...
 
-    def manifest(self, receipt: Receipt) -> tuple[Manifest, str]:
-        """Return a version's manifest, and the SHA-256 of its file.
+    def manifest(self, receipt: Receipt, most: int) -> tuple[Manifest, str]:
+        """Return a version's manifest, which may have ``most`` entries, and the SHA-256 of its file.
 
         Raises:
             IntegrityError: it is none.
@@ -116,7 +113,8 @@ class DirectoryPeer:
         self._root = root
         self._layout = VolumeLayout(root)
         indexes = IndexFiles(self._layout)
-        self._reader = StoreReader(self._layout, PublishedNames(self._layout, "link", indexes), indexes, measures_space=False)
+        self._published = PublishedNames(self._layout, "link", indexes)
+        self._reader = StoreReader(self._layout, self._published, indexes, measures_space=False)
         self._check_cancelled = check_cancelled
 
     def receipt(self, recipe: Recipe) -> Receipt | None:
@@ -129,11 +127,48 @@ class DirectoryPeer:
             raise NotFoundError("it is no volume, or is not mounted")
         dataset, state, found = recipe.dataset.id, wanted_state(recipe), None
         if state is not None:
-            found = self._reader.inventory(measured=False).satisfying(dataset, recipe.asked, state)
-        return found or self._reader.receipt(dataset, recipe.version)
+            found = self._held(recipe).satisfying(dataset, recipe.asked, state)
+        return found or self._record(dataset, recipe.version)[0]
 
-    def manifest(self, receipt: Receipt) -> tuple[Manifest, str]:
-        """Return a version's manifest, and the SHA-256 of its file.
+    def _held(self, recipe: Recipe) -> Inventory:
+        """Return the versions that satisfy a recipe, and which of them is published.
+
+        Raises:
+            IntegrityError: there are more receipts than are read.
+        """
+        dataset, receipts, left = recipe.dataset.id, {}, LARGEST_RECEIPTS
+        try:
+            with os.scandir(self._layout.receipts_of(dataset)) as listing:
+                names = [entry.name for entry in itertools.islice(listing, MOST_VERSIONS + 1)]
+        except OSError:
+            names = []
+        for version in (name.removesuffix(".json") for name in names):
+            self._check_cancelled()
+            receipt, size = self._record(dataset, version) if is_version(version) else (None, 0)
+            left -= size
+            if receipt is not None and receipt.asked == recipe.asked and self._reader.tree_of(dataset, version) is not None:
+                receipts[dataset, version] = receipt
+        if left < 0 or len(names) > MOST_VERSIONS:
+            raise IntegrityError(f"it has too many receipts of {dataset}")
+        current = self._published.look(dataset).version
+        return Inventory(receipts, {dataset: current} if current and (dataset, current) in receipts else {})
+
+    def _record(self, dataset: str, version: str) -> tuple[Receipt | None, int]:
+        """Return a receipt, and how many bytes it has; ``None``: there is none, or it is damaged.
+
+        Raises:
+            IntegrityError: it is larger than any receipt.
+        """
+        try:
+            size = self._layout.receipt(dataset, version).stat().st_size
+        except OSError:
+            return None, 0
+        if size > LARGEST_RECEIPT:
+            raise IntegrityError(f"its receipt of {version} has more than {LARGEST_RECEIPT:,} bytes")
+        return self._reader.receipt(dataset, version), size
+
+    def manifest(self, receipt: Receipt, most: int) -> tuple[Manifest, str]:
+        """Return a version's manifest, which may have ``most`` entries, and the SHA-256 of its file.
 
         Raises:
             IntegrityError: it is none.
@@ -141,7 +176,7 @@ class DirectoryPeer:
         path = self._layout.manifest(receipt.dataset, receipt.version)
         try:
             with open_file(path) as file:
-                return _read_manifest(file, str(path), receipt.files)
+                return read_manifest(file, str(path), receipt, most)
         except OSError as error:
             raise IntegrityError(f"{path}: {error.strerror or error}") from error
 
@@ -154,7 +189,7 @@ class DirectoryPeer:
         tree = self._reader.tree_of(receipt.dataset, receipt.version)
         if tree is None:
             raise IntegrityError(f"{self._root} has the receipt of {receipt.dataset} {receipt.version} and no tree")
-        findings = check_tree(tree, manifest, deep=False, check_cancelled=self._check_cancelled)
+        findings = check_tree(tree, manifest, deep=False, check_cancelled=self._check_cancelled, most_extras=0)
         if findings:
             raise IntegrityError(f"{tree} is not what its manifest says ({findings[0]})")
         return PeerTree(self, tree.absolute().as_uri(), tree)
@@ -196,22 +231,21 @@ class WebPeer:
 
     def _document(self, path: Path) -> dict[str, Any] | None:
         """Return a small record; ``None``: there is none. Some servers answer every request with a page."""
-        with contextlib.suppress(NotFoundError, ValueError, RecursionError), self._record(path, _LARGEST_RECEIPT) as file:
+        with contextlib.suppress(NotFoundError, ValueError, RecursionError), self._record(path, LARGEST_RECEIPT) as file:
             document = json.loads(file.read())
             return document if isinstance(document, dict) else None
         return None
 
-    def manifest(self, receipt: Receipt) -> tuple[Manifest, str]:
-        """Return a version's manifest, and the SHA-256 of its file.
+    def manifest(self, receipt: Receipt, most: int) -> tuple[Manifest, str]:
+        """Return a version's manifest, which may have ``most`` entries, and the SHA-256 of its file.
 
         Raises:
             IntegrityError: it is none.
             ProvisionerError: the server cannot be asked.
         """
         path = self._layout.manifest(receipt.dataset, receipt.version)
-        limit = min(LARGEST_RECORD, _BYTES_OF_OTHERS + receipt.files * _BYTES_OF_FILE)
-        with self._record(path, limit) as file:
-            return _read_manifest(file, self._url(path), receipt.files)
+        with self._record(path, largest_manifest(receipt)) as file:
+            return read_manifest(file, self._url(path), receipt, most)
 
     def tree(self, receipt: Receipt, manifest: Manifest) -> PeerTree:  # noqa: ARG002 - nothing is listed
         """Return where a version's tree is: in the store, or published as a directory.
@@ -221,7 +255,7 @@ class WebPeer:
         """
         layout, dataset, version = self._layout, receipt.dataset, receipt.version
         path = layout.tree(dataset, version)
-        with contextlib.suppress(NotFoundError), self._record(layout.version_of_directory(dataset), _LARGEST_NAME) as file:
+        with contextlib.suppress(NotFoundError), self._record(layout.version_of_directory(dataset), LARGEST_NAME) as file:
             if file.read().strip() == version.encode():
                 path = layout.published(dataset)
         return PeerTree(self, self._url(path))
@@ -238,36 +272,3 @@ class WebPeer:
 
     def _url(self, path: Path) -> str:
         return f"{self._address}/{quote(path.as_posix(), errors='surrogateescape')}"
-
-
-def _read_manifest(file: BinaryIO, source: str, files: int) -> tuple[Manifest, str]:
-    """Return the manifest in an open file, and the SHA-256 of the file.
-
-    Args:
-        file: is read line by line, and none that is longer than a manifest's own.
-        source: the file's name, for messages.
-        files: how many it has, by the receipt.
-
-    Raises:
-        IntegrityError: it is none.
-    """
-    hasher = hashlib.sha256()
-
-    def hashed() -> Iterator[bytes]:
-        limit = min(LARGEST_RECORD, _LONGEST_LINE + files * _BYTES_OF_KEY)
-        line = file.readline(limit + 1)
-        if line.count(b"[") + line.count(b"{") > _MOST_BRACKETS:
-            raise ValueError("its first line holds more than a manifest's")
-        while line:
-            if len(line) > limit:
-                raise ValueError(f"it has a line of more than {limit:,} bytes")
-            hasher.update(line)
-            yield line
-            limit = _LONGEST_LINE
-            line = file.readline(limit + 1)
-
-    try:
-        manifest = Manifest.read(hashed(), show_url(source) if "://" in source else source)
-    except VolumeError as error:
-        raise IntegrityError(error.message) from error
-    return manifest, hasher.hexdigest()

@@ -18,6 +18,7 @@ from provisioner.catalog.card import facts_of_peer
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.entries import entry_of
 from provisioner.catalog.size import Size
+from provisioner.engine.peer_bounds import check_extent, most_entries
 from provisioner.engine.peer_checks import check_manifest, check_receipt
 from provisioner.engine.peer_kinds import DirectoryPeer, WebPeer
 from provisioner.errors import IntegrityError, ProvisionerError, TryAgainError
@@ -192,7 +193,8 @@ class Peers:
             _LOGGER.info("%s: the peer %s does not have it", recipe.label, peer.name)
             return None
         check_receipt(receipt, recipe, self._sources())
-        manifest, digest = peer.manifest(receipt)
+        check_extent(receipt, recipe)
+        manifest, digest = peer.manifest(receipt, most_entries(recipe))
         check_manifest(manifest, receipt, recipe)
         return _Claim(receipt, manifest, digest, peer.tree(receipt, manifest))
 

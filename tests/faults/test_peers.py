@@ -340,7 +340,7 @@ RECEIPTS: Final[dict[str, tuple[Callable[[dict[str, Any]], object], str]]] = {
     "another pin": (lambda found: found["source"].update(pin=f"sha256:{'0' * 64}"), "its receipt says"),
     "another layout": (lambda found: found.update(layout="parquet"), "another layout"),
     "a split": (lambda found: found.update(splits=["train"]), "another layout or other splits"),
-    "files without number": (lambda found: found.update(files=10**4000), "another number of files or bytes"),
+    "files without number": (lambda found: found.update(files=10**4000), "another number of files than can be"),
     "a receipt of 5 MB": (lambda found: found.update(more="x" * 5_000_000), "more than 4,194,304 bytes"),
     "10 TB": (lambda found: found.update(bytes=10**13), "another number of files or bytes"),
 }
@@ -490,12 +490,71 @@ def test_servers_that_fail(
 
 def test_an_endless_list(site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A manifest that has more bytes than it can have is given up in the middle."""
-    monkeypatch.setattr("provisioner.engine.peer_kinds._BYTES_OF_OTHERS", 100)
-    monkeypatch.setattr("provisioner.engine.peer_kinds._BYTES_OF_FILE", 1)
+    monkeypatch.setattr("provisioner.engine.peer_bounds._BYTES_OF_OTHERS", 100)
+    monkeypatch.setattr("provisioner.engine.peer_bounds._BYTES_OF_FILE", 1)
     ready(site.volume, PEERS=site.address)
     site.check()
     assert site.proof == "catalog"
     assert any("which no record of its kind has" in line for line in warnings(caplog))
+
+
+def many(count: int, kind: str, **fields: Any) -> Callable[[dict[str, Any]], object]:
+    """Return what adds entries of one kind to a manifest."""
+    added = [{"path": f"zz/{number:05}", "kind": kind, **fields} for number in range(count)]
+    return lambda found: found["entries"].extend(added)
+
+
+def more_receipts(site: Site) -> None:
+    """Put very many receipts beside the one that is asked for."""
+    for number in range(1_001):
+        (site.receipt.parent / f"{number:016x}.json").write_bytes(b"{}")
+
+
+def many_names(site: Site) -> None:
+    """Put very many directories into the peer's tree."""
+    for number in range(600):
+        (site.peer.tree("songs").resolve() / f"{number}").mkdir()
+
+
+ENDLESS: Final[dict[str, tuple[Callable[[Site], object], str]]] = {
+    "files": (lambda site: rewritten(site.receipt, lambda found: found.update(files=2_000_000)), "there may be 1,000,000"),
+    "bytes": (
+        lambda site: rewritten(site.receipt, lambda found: found.update(bytes=10**12)),
+        "more bytes than the catalog allows",
+    ),
+    "empty directories": (lambda site: rewritten(site.manifest, many(500, "folder")), "it has more than"),
+    "links": (lambda site: rewritten(site.manifest, many(500, "link", target="x")), "it has more than"),
+    "entries of files": (
+        lambda site: rewritten(site.manifest, many(500, "file", size=0, sha256="0" * 64)),
+        "it has more than",
+    ),
+    "receipts": (more_receipts, "too many receipts"),
+    "a receipt": (lambda site: rewritten(site.receipt, lambda found: found.update(more="x" * 5_000_000)), "more than 4,194,304"),
+    "names in the tree": (
+        many_names,
+        "is not what its manifest says",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["directory", "web"])
+def test_peers_without_end(
+    shelf: Shelf, site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """However much a peer says that it has, it is left at the first number that cannot be; the source is used."""
+    shelf.document["datasets"]["songs"]["unpacked_size"] = sum(map(len, SONGS.values()))
+    shelf.write()
+    monkeypatch.setattr("provisioner.engine.peer_bounds._OTHER_ENTRIES", 100)
+    for name, (lie, says) in ENDLESS.items():
+        if kind == "web" and name in {"receipts", "names in the tree"}:
+            continue  # nothing is listed
+        site.again()
+        caplog.clear()
+        lie(site)
+        ready(site.volume, PEERS=site.address if kind == "web" else str(site.peer.root))
+        site.check_from_source()
+        (line,) = warnings(caplog)
+        assert says in line, name
 
 
 def test_one_of_two_peers_fails(site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

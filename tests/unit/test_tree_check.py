@@ -58,6 +58,21 @@ def test_a_tree_as_it_should_be(tree: Path, *, deep: bool) -> None:
     assert check_tree(tree, THERE, deep=deep, check_cancelled=nothing) == []
 
 
+def test_names_without_end(tree: Path) -> None:
+    """Where no other names may be, the walk ends soon after the first of them, however many there are."""
+    for number in range(1_000):
+        (tree / f"other{number}").mkdir()
+    seen = 0
+
+    def count() -> None:
+        nonlocal seen
+        seen += 1
+
+    found = check_tree(tree, THERE, deep=False, check_cancelled=count, most_extras=0)
+    assert {finding.problem for finding in found} == {"extra"}
+    assert seen < 600
+
+
 def test_a_tree_that_is_not_there_misses_everything(tmp_path: Path) -> None:
     """A tree that does not exist has a finding for each entry; it is not an error."""
     found = check_tree(tmp_path / "no", THERE, deep=False, check_cancelled=nothing)

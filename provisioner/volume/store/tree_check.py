@@ -47,6 +47,7 @@ def check_tree(
     deep: bool,
     check_cancelled: Callable[[], None],
     advance: Callable[[int], None] = _ignore,
+    most_extras: int | None = None,
 ) -> list[Finding]:
     """Return the differences between the tree at ``root`` and ``manifest``; none when they are the same.
 
@@ -60,6 +61,7 @@ def check_tree(
         deep: also read and hash every file, on all cores.
         check_cancelled: called for every name and every block that is read, by several threads; ends the work by raising.
         advance: called with the number of bytes that were hashed since the last call, by several threads.
+        most_extras: of more names that the manifest does not have, only these are found, and nothing else is compared.
 
     Raises:
         VolumeError: a directory cannot be listed. A file that cannot be read is a finding.
@@ -71,8 +73,9 @@ def check_tree(
             return [Finding(entry.path, "missing") for entry in manifest]
         except OSError as error:
             raise disk_error(error, f"listing {root}", path=root) from error
-        kinds, extras = _listed(tree, manifest, check_cancelled)
-        findings = list(_differences(tree, manifest, kinds, check_cancelled, advance, deep=deep))
+        kinds, extras = _listed(tree, manifest, check_cancelled, most_extras)
+        is_too_much = most_extras is not None and len(extras) > most_extras
+        findings = [] if is_too_much else list(_differences(tree, manifest, kinds, check_cancelled, advance, deep=deep))
     extras.sort(key=lambda item: path_key(item[0]))
     findings.extend(Finding(path, "extra", "", kind) for path, kind in extras)
     return findings
@@ -100,8 +103,10 @@ def is_right(tree: TreeReader, entries: Sequence[Entry], *, check_cancelled: Cal
         return next(findings, None) is None
 
 
-def _listed(tree: TreeReader, manifest: Manifest, check_cancelled: Callable[[], None]) -> tuple[bytearray, list[tuple[str, str]]]:
-    """Return what each entry's name is on the disk, by index, and path and kind of all other names."""
+def _listed(
+    tree: TreeReader, manifest: Manifest, check_cancelled: Callable[[], None], most_extras: int | None
+) -> tuple[bytearray, list[tuple[str, str]]]:
+    """Return what each entry's name is on the disk, by index, and path and kind of all other names, or of too many of them."""
     entries = manifest.entries
     # One byte for each entry: a directory may hold half a million names, so the names themselves are not kept.
     kinds = bytearray(len(entries))
@@ -117,6 +122,8 @@ def _listed(tree: TreeReader, manifest: Manifest, check_cancelled: Callable[[], 
                 following = index + 1
             elif kind != "folder" or not has_entry_below(entries, path):
                 extras.append((path, kind))
+        if most_extras is not None and len(extras) > most_extras:
+            break
     return kinds, extras
 
 
