@@ -309,7 +309,8 @@ class DataSetBuilder:
         self.fetched = tuple(file.artifact.name for file in needed if file.local_copy is None)
         asked = [file.artifact for file in needed if file.local_copy is None and file.artifact.urls]
         with contextlib.closing(self._files):
-            fetcher.fetch_all(_taken_from(needed), parts)
+            tree = resolved.artifacts if offer is not None else ()
+            fetcher.fetch_all(_taken_from(needed), parts, tree=tree, count=len(needed))
         if pointers := fetcher.pointers:
             _LOGGER.warning(
                 "%s: %s is a Git LFS pointer%s: the source lists it as it is, and the data are stored elsewhere",

@@ -11,9 +11,10 @@ import logging
 import os
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.answers import MAX_POINTER, is_pointer
+from provisioner.engine.bundles import Bundle, bundled
 from provisioner.engine.fetch_threads import FileJob
 from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import DigestMismatchError, ProvisionerError, VolumeFullError
@@ -26,7 +27,7 @@ from provisioner.volume.staging.partial_file import PartialFile
 from provisioner.volume.staging.ranged_file import RangedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from provisioner.volume.archive.target import Choose
 
 _LOGGER = logging.getLogger(__name__)
+
+_LEAST_FOR_BUNDLES: Final = 64
+"""Files: of fewer, peers are not asked whether they send many by one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +137,16 @@ class Fetcher:
         self.pointers: list[str] = []
         """Paths of files that are Git LFS pointers although their digest is the one that their source states."""
 
-    def fetch_all(self, files: Iterable[NeededFile], parts: dict[str, Part]) -> None:
+    def fetch_all(
+        self, files: Iterable[NeededFile], parts: dict[str, Part], *, tree: Sequence[Artifact] = (), count: int = 0
+    ) -> None:
         """Fetch everything, and add the parts of the tree to ``parts``, by content id; the first failure ends it.
+
+        Args:
+            files: what is needed.
+            parts: takes what came.
+            tree: all files of the tree, if these are files of a peer's tree, in its order.
+            count: how many are needed.
 
         Raises:
             ProvisionerError: the most telling of the failures.
@@ -142,17 +154,21 @@ class Fetcher:
         self.pointers.clear()
         lock = threading.Lock()
 
-        def job_of(needed: NeededFile) -> FileJob:
+        def job_of(needed: NeededFile | Bundle) -> FileJob:
             def fetch() -> None:
-                fetched = self._fetch(needed)
+                fetched = self._fetch_bundle(needed) if isinstance(needed, Bundle) else self._fetch(needed)
                 with lock:
                     parts.update(fetched)
 
-            return FileJob(fetch, needed.is_large)
+            return FileJob(fetch, not isinstance(needed, Bundle) and needed.is_large)
+
+        wanted: Iterable[NeededFile | Bundle] = files
+        if tree and count >= _LEAST_FOR_BUNDLES and self._transfers.offers_bundles():
+            wanted = bundled(files, tree)
 
         # Archives that do not all have space on the volume come one after the other.
         files_at_once = self._transfers.small_files_at_once if self._keeps_archives else lambda: 1
-        self._threads.run(map(job_of, files), files_at_once=files_at_once)
+        self._threads.run(map(job_of, wanted), files_at_once=files_at_once)
 
     @property
     def _keeps_archives(self) -> bool:
@@ -174,6 +190,29 @@ class Fetcher:
         if size is not None and needed.is_large:
             return self._fetch_in_ranges(needed, size)
         return self._fetch_alone(needed)
+
+    def _fetch_bundle(self, bundle: Bundle) -> dict[str, Part]:
+        """Fetch many small files by one request; each that did not come so, or is not what it must be, by itself."""
+        start = bundle.start
+        data = self._transfers.fetch_bundle(start, bundle.end)
+        parts: dict[str, Part] = {}
+        left: list[NeededFile] = []
+        arrived = 0
+        for position, needed in bundle.files:
+            self._threads.check_cancelled()
+            if data is None:
+                left.append(needed)
+                continue
+            content = data[position - start : position - start + (needed.exact_size or 0)]
+            try:
+                parts.update(self._write_small(needed, content)[0])
+                arrived += len(content)
+            except DigestMismatchError:
+                left.append(needed)
+        self._progress.add_arrived(arrived)
+        for needed in left:
+            parts.update(self._fetch_alone(needed))
+        return parts
 
     def _fetch_alone(self, needed: NeededFile) -> dict[str, Part]:
         """Fetch a file by one connection, whatever its size is."""

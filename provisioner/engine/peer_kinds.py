@@ -62,6 +62,8 @@ class PeerTree:
     """Of the tree's root directory, without a slash at the end."""
     directory: Path | None = None
     """The tree's root, where the peer is a directory."""
+    joined: str = ""
+    """The URL of all its files one after the other, which a peer may offer; empty: it cannot."""
 
 
 class Peer(Protocol):
@@ -257,8 +259,8 @@ class WebPeer:
         path = layout.tree(dataset, version)
         with contextlib.suppress(NotFoundError), self._record(layout.version_of_directory(dataset), LARGEST_NAME) as file:
             if file.read().strip() == version.encode():
-                path = layout.published(dataset)
-        return PeerTree(self, self._url(path))
+                return PeerTree(self, self._url(layout.published(dataset)))
+        return PeerTree(self, self._url(path), joined=self._url(layout.joined_files(dataset, version)))
 
     @contextlib.contextmanager
     def _record(self, path: Path, limit: int) -> Iterator[BinaryIO]:

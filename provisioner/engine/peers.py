@@ -23,9 +23,8 @@ from provisioner.engine.peer_checks import check_manifest, check_receipt
 from provisioner.engine.peer_kinds import DirectoryPeer, WebPeer
 from provisioner.errors import IntegrityError, ProvisionerError, TryAgainError
 from provisioner.planning.recipe import make_recipe
-from provisioner.remote.peers import PeerLocations
+from provisioner.remote.peers import PeerLocations, PeerTransfers
 from provisioner.remote.resolved import Resolved
-from provisioner.remote.transfers import Transfers
 from provisioner.volume.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from provisioner.planning.recipe import Recipe
     from provisioner.remote.http.client import HttpClient
     from provisioner.remote.sources import Sources
+    from provisioner.remote.transfers import Transfers
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -185,7 +185,9 @@ class Peers:
             if isinstance(error, TryAgainError):
                 self._leave_out(peers[url])
 
-        return Transfers(self._http().for_flow(rank, cancellation), PeerLocations(label, tuple(peers), lost))
+        joined = {tree.url: tree.joined for tree in offer.trees if tree.joined}
+        http, locations = self._http().for_flow(rank, cancellation), PeerLocations(label, tuple(peers), lost)
+        return PeerTransfers(http, locations, joined, offer.manifest.bytes)
 
     def _claim(self, peer: Peer, recipe: Recipe) -> _Claim | None:
         receipt = peer.receipt(recipe)

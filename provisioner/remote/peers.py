@@ -12,13 +12,13 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from provisioner.errors import RemoteUnavailableError, SizeMismatchError
+from provisioner.errors import TRY_NEXT_AFTER, RemoteUnavailableError, SizeMismatchError
 from provisioner.redaction import show_url
 from provisioner.remote.http.codings import FileForm
-from provisioner.remote.transfers import Locations
+from provisioner.remote.transfers import Locations, Transfers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from provisioner.catalog.artifact import Artifact
@@ -53,22 +53,32 @@ class PeerLocations(Locations):
         Raises:
             RemoteUnavailableError: none is left.
         """
-        size = (artifact.exact_size or 0) + 1
+        with self.chosen((artifact.exact_size or 0) + 1) as trees:
+            if not trees:
+                raise RemoteUnavailableError(f"{self._label}: no peer is left that delivers it")
+            path = quote(artifact.name, errors="surrogateescape")
+            yield [f"{tree}/{path}" for tree in trees]
+
+    @contextlib.contextmanager
+    def chosen(self, size: int, among: Collection[str] | None = None) -> Iterator[Sequence[str]]:
+        """Yield the URLs of the trees that are left, the one first that is asked for so many bytes more in the block.
+
+        Args:
+            size: bytes.
+            among: these trees alone; ``None``: all.
+        """
         with self._lock:
             turn = next(self._turn)
-            trees = list(self._pending)
+            trees = [tree for tree in self._pending if among is None or tree in among]
             trees = trees[turn % len(trees) :] + trees[: turn % len(trees)] if trees else trees
             trees.sort(key=lambda tree: self._pending[tree])
             if trees:
                 self._pending[trees[0]] += size
-        if not trees:
-            raise RemoteUnavailableError(f"{self._label}: no peer is left that delivers it")
-        path = quote(artifact.name, errors="surrogateescape")
         try:
-            yield [f"{tree}/{path}" for tree in trees]
+            yield trees
         finally:
             with self._lock:
-                if trees[0] in self._pending:
+                if trees and trees[0] in self._pending:
                     self._pending[trees[0]] -= size
 
     def failed(self, artifact: Artifact, url: str, error: ProvisionerError, following: str | None) -> None:  # noqa: ARG002
@@ -80,6 +90,59 @@ class PeerLocations(Locations):
             del self._pending[tree]
         _LOGGER.warning("%s: %s; the peer %s is not asked for more of it", self._label, error.message, show_url(tree))
         self._lost(tree, error)
+
+
+class PeerTransfers(Transfers):
+    """Fetches the files of one tree from several peers: small ones many by one request, from those that offer it."""
+
+    def __init__(self, http: HttpClient, locations: PeerLocations, joined: Mapping[str, str], total: int) -> None:
+        """Ask nobody yet.
+
+        Args:
+            http: sends the requests.
+            locations: the peers.
+            joined: for the URL of each tree that of all its files, one after the other in the order of the manifest.
+            total: how many bytes they are.
+        """
+        super().__init__(http, locations)
+        self._peers = locations
+        self._may_offer = dict(joined)
+        self._total = total
+
+    def offers_bundles(self) -> bool:
+        """Return whether a peer is left that sends many files by one request: each is asked once."""
+        for tree, url in tuple(self._may_offer.items()):
+            try:
+                facts = self._http.facts(url)
+                is_offered = facts.ranges and facts.size == self._total
+            except TRY_NEXT_AFTER:
+                self._http.check_cancelled()
+                is_offered = False
+            if not is_offered:
+                del self._may_offer[tree]
+        return bool(self._may_offer)
+
+    def fetch_bundle(self, start: int, end: int) -> bytes | None:
+        """Return some of the bytes of all files; ``None``: no peer sends them so any more.
+
+        Args:
+            start: position of the first one.
+            end: position behind the last one.
+
+        Raises:
+            ProvisionerError: the run must end.
+        """
+        while joined := dict(self._may_offer):
+            with self._peers.chosen(end - start, joined) as trees:
+                if not trees:
+                    return None
+                try:
+                    return self._http.get_range(joined[trees[0]], start, end, self._total)
+                except TRY_NEXT_AFTER as error:
+                    self._http.check_cancelled()
+                    _LOGGER.info("%s; its files are asked for one by one", error.message)
+                    self._may_offer.pop(trees[0], None)
+        return None
 
 
 def fetch_record(http: HttpClient, url: str, file: BinaryIO, limit: int) -> None:

@@ -77,6 +77,14 @@ class Transfers:
         """Return how many small files are worth fetching at once now."""
         return self._http.flow.small_files_at_once
 
+    def offers_bundles(self) -> bool:
+        """Return whether many files can be had by one request."""
+        return False
+
+    def fetch_bundle(self, start: int, end: int) -> bytes | None:
+        """Return some of the bytes of all files, one after the other; ``None``: they cannot be had so."""
+        raise NotImplementedError
+
     def delivered(self, artifact: Artifact) -> FileState | None:
         """Return what the server said of an artifact when it was fetched; ``None``: it was not, or it is of a repository."""
         return self._http.delivered(artifact.urls) if artifact.urls else None

@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote_to_bytes
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -22,6 +22,7 @@ from provisioner.volume.fs.paths import from_native
 from provisioner.volume.store.layout import dataset_of, directory_name
 from provisioner.volume.store.listing import is_version
 from provisioner.volume.tree.reader import TreeReader
+from provisioner.web.joined_files import JoinedTrees
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from provisioner.volume.store.store import Store
+    from provisioner.web.joined_files import JoinedFiles
 
-_AT_ONCE: Final = 256 << 10
+_AT_ONCE: Final = 1 << 20
 _RANGE: Final = re.compile(r"bytes=(\d{1,19})-(\d{0,19})", re.ASCII)
 _NOT_FOUND: Final = "no version with a receipt has such a file\n"
 
@@ -44,6 +46,7 @@ class Sharing:
         self._layout = store.layout
         self._reader = store.reader
         self._published = store.published
+        self._joined = JoinedTrees()
         self._known: dict[tuple[str, str], tuple[int, int]] = {}
         """Receipts that were read, by directory and version, with what is different when one was replaced."""
 
@@ -57,6 +60,9 @@ class Sharing:
         path = from_native(os.fsdecode(raw.partition(b"?")[0]))
         if "\0" in path:
             return PlainTextResponse(_NOT_FOUND, HTTPStatus.NOT_FOUND)
+        joined = await asyncio.to_thread(self._joined_files, path.strip("/").split("/"))
+        if joined is not None:
+            return _content_response(request, joined, joined.size, joined.etag)
         versions = await asyncio.to_thread(self._versions, path.strip("/").split("/"))
         if versions is not None:
             return JSONResponse(versions)
@@ -70,6 +76,16 @@ class Sharing:
         match parts:
             case [top, "receipts", directory, "versions"] if top == self._layout.private.name:
                 return versions_document(self._reader.inventory(measured=False), dataset_of(directory))
+        return None
+
+    def _joined_files(self, parts: Sequence[str]) -> JoinedFiles | None:
+        """Return the files of a version one after the other, if that is what a path stands for."""
+        match parts:
+            case [top, "store", directory, name] if top == self._layout.private.name and name.endswith(".files"):
+                version = name.removesuffix(".files")
+                tree = self._layout.tree(dataset_of(directory), version)
+                if self._has(directory, version) and tree.is_dir():
+                    return self._joined.of(tree, self._layout.manifest(dataset_of(directory), version))
         return None
 
     def _open(self, path: str) -> int | None:
@@ -136,8 +152,37 @@ def _is_plain(directory: str) -> bool:
 def _file_response(request: Request, handle: int) -> Response:
     """Return a response with an open file, or with one range of it; closes the file in the end."""
     facts = os.fstat(handle)
-    size = facts.st_size
-    etag = f'"{facts.st_ino:x}-{size:x}-{facts.st_mtime_ns:x}"'
+    etag = f'"{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"'
+    return _content_response(request, _OpenFile(handle), facts.st_size, etag)
+
+
+class _Content(Protocol):
+    """Bytes that are sent."""
+
+    def read(self, start: int, count: int) -> bytes:
+        """Return some of them, up to ``count``; nothing: there are no more."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...
+
+
+class _OpenFile:
+    """An open file."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def read(self, start: int, count: int) -> bytes:
+        return os.pread(self._handle, count, start)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def _content_response(request: Request, content: _Content, size: int, etag: str) -> Response:
+    """Return a response with all bytes, or with one range of them; closes what they are from in the end."""
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Disposition": "attachment"}
     start, end, status = 0, size, HTTPStatus.OK
     wanted = _RANGE.fullmatch(request.headers.get("range", ""))
@@ -145,25 +190,25 @@ def _file_response(request: Request, handle: int) -> Response:
         start = int(wanted[1])
         end = min(size, int(wanted[2]) + 1) if wanted[2] else size
         if start >= size or end <= start:
-            os.close(handle)
+            content.close()
             headers["Content-Range"] = f"bytes */{size}"
             return PlainTextResponse("", HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers)
         status = HTTPStatus.PARTIAL_CONTENT
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
     if request.method == "HEAD":
-        os.close(handle)
+        content.close()
         return Response(None, status, headers, "application/octet-stream")
-    return StreamingResponse(_blocks(handle, start, end), status, headers, "application/octet-stream")
+    return StreamingResponse(_blocks(content, start, end), status, headers, "application/octet-stream")
 
 
-async def _blocks(handle: int, start: int, end: int) -> AsyncIterator[bytes]:
+async def _blocks(content: _Content, start: int, end: int) -> AsyncIterator[bytes]:
     try:
         while start < end:
-            data = await asyncio.to_thread(os.pread, handle, min(_AT_ONCE, end - start), start)
+            data = await asyncio.to_thread(content.read, start, min(_AT_ONCE, end - start))
             if not data:
                 return  # it has become shorter; the length that was announced tells the reader
             yield data
             start += len(data)
     finally:
-        os.close(handle)
+        content.close()

@@ -68,6 +68,27 @@ def test_what_is_sent(filled: Volume, client: TestClient) -> None:
     assert client.post(url).status_code == 405
 
 
+def test_all_files_one_after_the_other(filled: Volume, client: TestClient, tmp_path: Path) -> None:
+    """All files of a version are sent as one, in the order of its manifest; what is wrong in the tree ends the response early."""
+    version = filled.version("songs")
+    url, content = f"/.provisioner/store/songs/{version}.files", b"".join(SONGS[name] for name in sorted(SONGS))
+    whole = client.get(url)
+    assert whole.content == content
+    for start, end in ((0, 1), (3, len(content) - 3), (5, 9), (6, len(content))):
+        part = client.get(url, headers={"Range": f"bytes={start}-{end - 1}", "If-Range": whole.headers["etag"]})
+        assert (part.status_code, part.content) == (206, content[start:end])
+    assert client.head(url).headers["content-length"] == str(len(content))
+    tree = filled.private / "store/songs" / version
+    (tmp_path / "secret").write_bytes(SONGS["songs/data/noise.bin"])
+    (tree / "songs/data/noise.bin").unlink()
+    (tree / "songs/data/noise.bin").symlink_to(tmp_path / "secret")
+    assert client.get(url).content == SONGS["songs/README"]
+    (tree / "songs/README").unlink()
+    assert client.get(url).content == b""
+    for wrong in (f"songs/{'0' * 16}.files", "songs/x.files", f"../songs/{version}.files", f"other/{version}.files"):
+        assert client.get(httpx_url(f".provisioner/store/{wrong}")).status_code == 404
+
+
 def test_what_is_not_sent(filled: Volume, client: TestClient, tmp_path: Path) -> None:
     """Nothing outside of versions with a receipt: no lock, no staging, no status, nothing above, nothing behind a link."""
     version = filled.version("songs")

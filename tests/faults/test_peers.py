@@ -557,6 +557,111 @@ def test_peers_without_end(
         assert says in line, name
 
 
+# --- many files by one request --------------------------------------------------------------------------------------------------
+
+
+MANY: Final = {f"notes/{number:03}.txt": f"note {number}\n".encode() * (number % 5 + 1) for number in range(200)}
+LAST: Final = noise("last", 2_000_000)
+
+
+@pytest.fixture
+def many_files(shelf: Shelf, site: Site) -> bytes:
+    """Return the small files of a data set one after the other, as a peer may offer them."""
+    shelf.add("notes", shelf.file("notes.tar.gz", MANY | {"notes/zz.bin": LAST}))
+    for each in (site.peer, site.volume):
+        each.settings["DATASETS"] = "notes"
+    ready(site.peer)
+    site.hub.log.clear()
+    return b"".join(content for _, content in sorted(MANY.items())) + LAST
+
+
+def joined(site: Site) -> Path:
+    """Return where a peer behind a static server has all files of the notes one after the other."""
+    return site.peer.private / f"store/notes/{site.peer.version('notes')}.files"
+
+
+def check_notes(site: Site, *, fetched: int, proof: str = "peer") -> None:
+    """Show that the notes are right, and how many of their files came by a request of their own."""
+    site.volume.check("notes", MANY | {"notes/zz.bin": LAST})
+    ready(site.volume, "verify", "--deep")
+    assert len(site.hub.log.entries("*/store/notes/*/notes/*")) == fetched
+    assert json.loads(site.volume.current_receipt("notes").read_bytes())["verified_against"] == proof
+
+
+@pytest.mark.parametrize("kind", ["serve", "a static server with them", "a static server"])
+def test_small_files_come_by_one_request(site: Site, many_files: bytes, kind: str) -> None:
+    """Where a peer offers it, all small files come by one request; a static server sends each, and is asked once for more."""
+    address = site.address
+    if kind == "serve":
+        port = free_port()
+        site.peer.start("serve", "--port", str(port))
+        wait_until(PageClient(port).is_up, "the page is up")
+        address = f"http://127.0.0.1:{port}"
+    elif kind == "a static server with them":
+        joined(site).write_bytes(many_files)
+    ready(site.volume, PEERS=address)
+    check_notes(site, fetched={"serve": 0, "a static server": len(MANY) + 1}.get(kind, 1))
+    if kind != "serve":
+        assert len(site.hub.log.entries("*.files")) == 1 + (kind != "a static server")
+    site.peer.close()
+
+
+def test_what_is_there_is_not_fetched_with_the_others(site: Site, many_files: bytes) -> None:
+    """Of files that an earlier run has staged nothing is fetched again, but for what lies between two that are needed."""
+    joined(site).write_bytes(many_files)
+    ready(site.volume, PEERS=site.address)
+    version = site.volume.version("notes")
+    staged = site.volume.private / "staging/trees/notes" / version / "tree"
+    staged.parent.mkdir(parents=True)
+    (site.volume.private / "store/notes" / version).rename(staged)
+    for record in (site.volume.private / "receipts/notes", site.volume.private / "manifests/notes"):
+        shutil.rmtree(record)
+    (site.volume.root / "datasets/notes").unlink()
+    for number in range(100):
+        (staged / f"notes/{number:03}.txt").unlink()
+    site.hub.log.clear()
+    ready(site.volume, PEERS=site.address)
+    check_notes(site, fetched=0)
+    needed = sum(len(MANY[name]) for name in sorted(MANY)[:100])
+    assert sum(entry.bytes_sent for entry in site.hub.log.entries("*.files")) == 1 + needed
+
+
+@pytest.mark.parametrize(
+    ("lie", "fetched", "proof"),
+    [
+        ("a flipped byte", 2, "peer"),
+        ("all bytes", len(MANY) + 1, "peer"),
+        ("a byte less", len(MANY) + 1, "peer"),
+        ("a byte more", len(MANY) + 1, "peer"),
+        ("it ends early", len(MANY) + 1, "peer"),
+        ("errors of the server", len(MANY) + 1, "peer"),
+        ("no range", len(MANY) + 1, "peer"),
+    ],
+)
+def test_bundles_that_lie(  # noqa: PLR0917
+    site: Site, many_files: bytes, monkeypatch: pytest.MonkeyPatch, lie: str, fetched: int, proof: str
+) -> None:
+    """What does not come right with the others is asked for by itself: each file is hashed, however it came."""
+    monkeypatch.setattr("provisioner.engine.clients.PEER_WAIT_SECONDS", 0.01)
+    changed = {
+        "a flipped byte": many_files[:500] + bytes([many_files[500] ^ 1]) + many_files[501:],
+        "all bytes": bytes(len(many_files)),
+        "a byte less": many_files[:-1],
+        "a byte more": many_files + b"x",
+    }
+    joined(site).write_bytes(changed.get(lie, many_files))
+    rule = None
+    if lie == "it ends early":
+        rule = site.hub.faults.add("close", path="*.files", after=100)
+    elif lie == "errors of the server":
+        rule = site.hub.faults.add("status", path="*.files", status=500)
+    elif lie == "no range":
+        rule = site.hub.faults.add("ignore_range", path="*.files")
+    ready(site.volume, PEERS=site.address)
+    assert rule is None or rule.fired
+    check_notes(site, fetched=fetched, proof=proof)
+
+
 def test_one_of_two_peers_fails(site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What one peer does not deliver comes from the other; no source is asked."""
     second = tmp_path / "sites" / "second.example.org"

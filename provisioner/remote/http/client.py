@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from provisioner.errors import RemoteRefusedError
 from provisioner.redaction import show_url, without_user
 from provisioner.remote.http.bandwidth import RateLimiter
 from provisioner.remote.http.bodies import BodyReader
@@ -210,6 +211,36 @@ class HttpClient:
         if len(data) < size:
             raise other_size(requested, size, len(data), response)
         return bytes(data)
+
+    def get_range(self, url: str, start: int, end: int, total: int) -> bytes:
+        """Return one range of a file.
+
+        Args:
+            url: ``http`` or ``https``.
+            start: position of its first byte.
+            end: position behind its last byte.
+            total: exact number of bytes of the file.
+
+        Raises:
+            RemoteRefusedError: the server sends something else.
+            ProvisionerError: by what the server said.
+        """
+        requested = self.rewritten(url)
+
+        def get() -> bytes:
+            response = self.open(requested, {"Range": f"bytes={start}-{end - 1}"}, authorized=False).response
+            try:
+                found = range_of(response)
+                if found is None or (found.start, found.end, found.total) != (start, end, total):
+                    raise RemoteRefusedError(f"{show_url(requested)}: it does not send the range that was asked for")
+                data = self._bodies.at_most(response, requested, end - start)
+            finally:
+                response.close()
+            if len(data) != end - start:
+                raise Transient(f"the connection brought {len(data):,} of {end - start:,} bytes")
+            return data
+
+        return self.retry.call(lambda: show_url(requested), get)
 
     def facts(self, url: str, *, authorized: bool = False) -> RemoteFacts:
         """Return what a server says of a file, by a request for its first byte.

@@ -172,6 +172,10 @@ class VolumeLayout:
         """Return the directory of one version's tree."""
         return self.store_of(dataset) / version
 
+    def joined_files(self, dataset: str, version: str) -> Path:
+        """Return where a volume that is served has all files of a version one after the other; on the disk nothing is there."""
+        return self.store_of(dataset) / f"{version}.files"
+
     def discarded(self, dataset: str, version: str) -> Path:
         """Return a name for a version's tree while it is removed: another one each time, since it may not go."""
         return self.store_of(dataset) / f".discarded-{version}-{secrets.token_hex(4)}"
