@@ -9,7 +9,7 @@ from provisioner.commands.result import CommandResult
 from provisioner.engine.clients import Clients
 from provisioner.engine.references import ids_of
 from provisioner.engine.supervise import deadline, supervise
-from provisioner.engine.upstream import look_upstream
+from provisioner.engine.upstream import look_at_all
 from provisioner.errors import NotFoundError, OutdatedError, error_to_report
 from provisioner.reporting.outdated_report import outdated_document, outdated_text
 from provisioner.units import format_count
@@ -52,10 +52,8 @@ def run(request: CommandRequest) -> CommandResult:
 
     def look() -> list[Finding]:
         receipts = [inventory.receipts[name, inventory.published[name]] for name in names]
-        return [
-            look_upstream(catalog.datasets.get(receipt.dataset), receipt, clients.sources, request.cancellation)
-            for receipt in receipts
-        ]
+        published = [(catalog.datasets.get(receipt.dataset), receipt) for receipt in receipts]
+        return look_at_all(published, clients.sources, request.cancellation)
 
     try:
         with deadline(request.settings.deadline_seconds, request.cancellation):

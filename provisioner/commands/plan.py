@@ -27,7 +27,8 @@ _LOGGER = logging.getLogger(__name__)
 
 DESCRIPTION: Final = """\
 Show what 'provision' would do and why: sizes, licences, the peak of disk space, and how long the transfer takes.
-Nothing is written. Only for a reference that the volume does not hold a request is made: its source says what it holds."""
+Nothing is written. Only for a reference that the volume does not hold a request is made: its source says what it holds.
+With UPDATE=check or auto the sources of what the volume holds are asked, too: what has changed is in the plan."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +57,8 @@ def run(request: CommandRequest) -> CommandResult:
         return _claim(wanted, catalog, rules)
     refusals = _refusals(plan)
     return CommandResult(
-        plan_document(plan, inventory, catalog, wanted, rules),
-        plan_text(plan, inventory, catalog, wanted, rules, columns=request.columns),
+        plan_document(plan, inventory, catalog, wanted, rules, planned.outdated),
+        plan_text(plan, inventory, catalog, wanted, rules, planned.outdated, columns=request.columns),
         refusals[0] if refusals else None,
     )
 

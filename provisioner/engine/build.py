@@ -318,7 +318,7 @@ class DataSetBuilder:
                 min(pointers),
                 f", and so are {len(pointers) - 1:,} more files" if len(pointers) > 1 else "",
             )
-        self._origins = _recorded_origins(resolved.artifacts, inventory)
+        self._origins = _recorded_origins(resolved.artifacts, inventory) | self._reuse.unchanged
         self._origins |= {artifact.key: state for artifact in asked if (state := self._transfers.delivered(artifact))}
         # The claims are as large as the manifest, and publishing needs memory of its own.
         self._claims.clear()

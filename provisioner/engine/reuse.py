@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.catalog.file_state import FileState
     from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.peers import Offer
     from provisioner.engine.staged_tree import StagedTree
@@ -65,6 +66,8 @@ class _Candidate:
     """Its files were hashed by this run, and are right."""
     is_peer: bool = False
     """It is on another volume."""
+    state: FileState | None = None
+    """What the server said of the file when it was fetched, and says now; ``None``: its digest tells that it is the same."""
 
 
 _Found = tuple["Part | None", "_Candidate | None"]
@@ -102,6 +105,8 @@ class Reuse:
         self._tree = tree
         self._damage = damage
         self._check_cancelled = check_cancelled
+        self.unchanged: dict[str, FileState] = {}
+        """The states of files without digests that were taken over since their servers say that they are unchanged, by keys."""
 
     def parts(
         self, resolved: Resolved, inventory: Inventory, *, staged: bool, offer: Offer | None = None
@@ -125,6 +130,8 @@ class Reuse:
             for artifact, (part, candidate) in zip(resolved.artifacts, found, strict=True):
                 self._check_cancelled()
                 if part is None and candidate is not None:
+                    if candidate.state is not None:
+                        self.unchanged[artifact.key] = candidate.state
                     yield artifact, self._take_over(artifact, candidate, trees, new)
                 else:
                     yield artifact, part
@@ -185,6 +192,7 @@ class Reuse:
         """Return the trees that have files of the artifacts, by content id: the damaged version comes first."""
         wanted = {artifact.content_id for artifact in resolved.artifacts if artifact.digest is not None}
         found = self._candidates_of_damaged(resolved, self._damage) if self._damage is not None else {}
+        found |= self._candidates_unchanged(resolved, inventory)
         for (dataset, version), receipt in inventory.receipts.items():
             noted = wanted & receipt.content_ids.keys()
             if (not noted and dataset != self._id) or (dataset, version) == (self._id, self._recipe.version):
@@ -200,6 +208,31 @@ class Reuse:
             for content_id, its_entries in entries.items():
                 candidate = _Candidate(tree, tuple(its_entries), is_whole=True, is_verified=False)
                 found.setdefault(content_id, []).append(candidate)
+        return found
+
+    def _candidates_unchanged(self, resolved: Resolved, inventory: Inventory) -> dict[str, list[_Candidate]]:
+        """Return files of other versions of the data set that have no digest, if their servers say now what they said then.
+
+        Of an archive it is not recorded whether all that it holds is among the files of its version.
+        """
+        states, found = self._recipe.states, dict[str, list[_Candidate]]()
+        wanted = {
+            artifact.path: artifact
+            for artifact in resolved.artifacts
+            if artifact.digest is None and artifact.unpack == "none" and artifact.key in states
+        }
+        for (dataset, version), receipt in inventory.receipts.items() if wanted else ():
+            same = {
+                path: receipt.origins[artifact.key]
+                for path, artifact in wanted.items()
+                if artifact.key in receipt.origins and receipt.origins[artifact.key].compare(states[artifact.key])[0] == "same"
+            }
+            if not same or dataset != self._id or (tree := self._store.reader.tree_of(dataset, version)) is None:
+                continue
+            for entry in self._store.reader.manifest(dataset, version) or ():
+                if entry.path in same and entry.artifact == wanted[entry.path].content_id:
+                    candidate = _Candidate(tree, (entry,), is_whole=True, is_verified=False, state=same[entry.path])
+                    found.setdefault(entry.artifact, []).append(candidate)
         return found
 
     def _candidates_of_offer(self, offer: Offer, inventory: Inventory) -> dict[str, list[_Candidate]]:

@@ -106,15 +106,23 @@ class Run:
     def plan(self) -> tuple[Plan, Inventory]:
         """Return what :meth:`provision` would do, and what the volume holds.
 
-        A request is made only for references that the volume does not hold.
+        A request is made only for references that the volume does not hold, and with ``UPDATE`` for what it holds.
 
         Raises:
             ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
         """
-        plan, inventory = plan_run(self.session, self._references, pins=self._pins)
+        plan, inventory = self._plan()
         if self._ask_for_references(plan):
-            return plan_run(self.session, self._references, pins=self._pins)
-        return plan, inventory
+            plan, inventory = self._plan()
+        return self._plan() if self._ask_upstream(plan, inventory) else (plan, inventory)
+
+    def _plan(self) -> tuple[Plan, Inventory]:
+        return plan_run(self.session, self._references, self._updates.newer if self._updates else {}, self._pins)
+
+    @property
+    def outdated(self) -> Mapping[str, Mapping[str, Any]]:
+        """By id, what the sources of published data sets say that have changed, and are not fetched anew."""
+        return self._updates.reported if self._updates else {}
 
     def described_catalog(self, inventory: Inventory) -> Catalog:
         """Return the catalog, with an entry for each reference that was asked for or that the volume holds.
@@ -125,12 +133,14 @@ class Run:
         return self._references.catalog(inventory)
 
     def rehearse(self) -> View:
-        """Return what :meth:`provision` would find; nothing is written, and a request is made only for new references.
+        """Return what :meth:`provision` would find; nothing is written, and requests are those of :meth:`plan`.
 
         Raises:
             ProvisionerError: what a run would refuse before its first byte.
         """
         view = self._view_with_references()
+        if self._ask_upstream(view.plan, view.inventory):
+            view = self._view()
         if not view.is_satisfied:
             self.refuse_downloads(view.plan)
             if view.plan.shortfall is not None:
@@ -193,7 +203,7 @@ class Run:
 
     def _provision(self) -> Result:
         view = self._view()
-        if self._ask_upstream(view):
+        if self._ask_upstream(view.plan, view.inventory):
             view = self._view()
         if view.is_satisfied:
             self._planned = view.status
@@ -251,7 +261,7 @@ class Run:
     def _new_board(self, view: View) -> StatusBoard:
         return new_board(self.session, view.plan, view.inventory, self._updates.reported if self._updates else {})
 
-    def _ask_upstream(self, view: View) -> bool:
+    def _ask_upstream(self, plan: Plan, inventory: Inventory) -> bool:
         """Ask the sources of what is published whether they have changed, as ``UPDATE`` says; return whether any has."""
         mode = self.settings.update
         if mode == "never":
@@ -261,7 +271,7 @@ class Run:
 
         takes = mode == "auto" and self.settings.may_download and self._pins is None
         self._updates = self._updates or Updates(self.clients, self._cancellation, takes=takes)
-        return self._updates.ask(view.plan, view.inventory)
+        return self._updates.ask(plan, inventory)
 
     def _view_with_references(self) -> View:
         view = self._view()

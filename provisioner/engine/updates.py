@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from provisioner.engine.upstream import described_now, look_upstream
+from provisioner.engine.upstream import described_now, look_at_all
 from provisioner.errors import TRY_NEXT_AFTER
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ class Updates:
         if self._was_asked:
             return False
         self._was_asked = True
-        for step in plan.steps:
-            if step.action == "keep":
-                receipt = inventory.receipts[step.id, step.recipe.version]
-                sources = self._clients.optional_sources
-                self._take_in(look_upstream(step.recipe.dataset, receipt, sources, self._cancellation))
+        kept = [step.recipe for step in plan.steps if step.action == "keep"]
+        published = [(recipe.dataset, inventory.receipts[recipe.dataset.id, recipe.version]) for recipe in kept]
+        if published:
+            for finding in look_at_all(published, self._clients.optional_sources, self._cancellation):
+                self._take_in(finding)
         return bool(self.newer or self.reported)
 
     def _take_in(self, finding: Finding) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.entries import entry_of
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, NotFoundError, UpstreamChangedError
+from provisioner.log_fields import about
 from provisioner.planning.recipe import make_recipe
 from provisioner.planning.upstream import Finding, Newer, News
+from provisioner.volume.parallel import OrderedWork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.artifact import Artifact
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from provisioner.remote.sources import Sources
 
 _LOGGER = logging.getLogger(__name__)
+
+_ASKED_AT_ONCE: Final = 8
+"""Sources that are asked at the same time: each answer is a small request, which mostly waits for the line."""
 
 
 def look_upstream(dataset: DataSet | None, receipt: Receipt, sources: Sources, cancellation: Cancellation) -> Finding:
@@ -47,6 +52,29 @@ def look_upstream(dataset: DataSet | None, receipt: Receipt, sources: Sources, c
             news = News("unknown", receipt.pin, "", error.message, error=error)
     newer = Newer(news.pin, dataset, source.held_at(news.pin), news.states) if dataset and source and news.pin else None
     return Finding(receipt.dataset, receipt.label, receipt.version, receipt.published_at, news, newer)
+
+
+def look_at_all(
+    published: Sequence[tuple[DataSet | None, Receipt]], sources: Sources, cancellation: Cancellation
+) -> list[Finding]:
+    """Ask the sources of several published versions, some at once; the findings are in the order of the versions.
+
+    Args:
+        published: each version's entry, see :func:`look_upstream`, and its receipt.
+        sources: ask.
+        cancellation: ends the requests.
+
+    Raises:
+        ProvisionerError: the run must end.
+    """
+
+    def look(version: tuple[DataSet | None, Receipt], check_cancelled: Callable[[], None]) -> Finding:
+        check_cancelled()
+        with about(version[1].label):
+            return look_upstream(*version, sources, cancellation)
+
+    check = cancellation.raise_if_requested
+    return list(OrderedWork(look, published, check_cancelled=check, name="look", threads=_ASKED_AT_ONCE).results())
 
 
 def described_now(newer: Newer, sources: Sources) -> Newer:

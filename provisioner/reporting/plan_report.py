@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.size import Size
@@ -11,6 +12,8 @@ from provisioner.reporting.text_width import USUAL_COLUMNS
 from provisioner.units import format_bytes, format_duration, format_share
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from provisioner.catalog.model import Catalog
     from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 
@@ -32,11 +35,18 @@ _SPACE_NOTES: Final = {
 }
 
 
-def plan_document(plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Request, rules: Rules) -> dict[str, Any]:
-    """Return a plan as JSON values."""
+def plan_document(  # noqa: PLR0917 - as :func:`plan_text`
+    plan: Plan,
+    inventory: Inventory,
+    catalog: Catalog,
+    wanted: Request,
+    rules: Rules,
+    outdated: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return a plan as JSON values; ``outdated`` is what is known of newer states that are not fetched, by id."""
     return {
         "phase": plan.phase,
-        "steps": [_step_document(step) for step in plan.steps],
+        "steps": [{**_step_document(step), "upstream": outdated.get(step.id)} for step in plan.steps],
         "download": size_value(plan.download),
         "unpacked": size_value(plan.unpacked),
         "peak_bytes": plan.peak_bytes,
@@ -81,8 +91,15 @@ def _step_document(step: Step) -> dict[str, Any]:
     }
 
 
-def plan_text(
-    plan: Plan, inventory: Inventory, catalog: Catalog, wanted: Request, rules: Rules, *, columns: int = USUAL_COLUMNS
+def plan_text(  # noqa: PLR0917 - a plan, and all that it was made from
+    plan: Plan,
+    inventory: Inventory,
+    catalog: Catalog,
+    wanted: Request,
+    rules: Rules,
+    outdated: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    *,
+    columns: int = USUAL_COLUMNS,
 ) -> str:
     """Return a plan as text: what is done and why, the sizes and times, and which data sets fit on volumes of other sizes."""
     what = f"the phase {plan.phase}" if plan.phase else "the data sets that were named"
@@ -93,7 +110,7 @@ def plan_text(
     lines.append(table(fits, right=(0,), columns=columns))
     if any(step.action == "fetch" and not step.is_peak_known for step in plan.steps):
         lines.append(wrapped("Data sets whose size is not known are not among them.", columns))
-    notes = _notes(plan)
+    notes = _notes(plan, outdated)
     if notes:
         lines += ["", *(wrapped(note, columns) for note in notes)]
     if plan.shortfall:
@@ -145,10 +162,16 @@ def _totals(plan: Plan, inventory: Inventory, rules: Rules) -> list[str]:
     ]
 
 
-def _notes(plan: Plan) -> list[str]:
+def _notes(plan: Plan, outdated: Mapping[str, Mapping[str, Any]]) -> list[str]:
     notes = [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action in {"skip", "refuse", "adopt", "link"}]
     notes += [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action == "keep" and step.why != HERE]
     notes += [f"{step.recipe.label}: {step.why}" for step in plan.steps if step.action == "fetch" and step.recipe.pin]
+    notes += [f"{step.recipe.label}: {step.why}; {step.fallback.pin} is here" for step in plan.steps if step.fallback]
+    notes += [
+        f"{step.recipe.label}: is outdated: {outdated[step.id]['why']}; UPDATE=auto fetches it"
+        for step in plan.steps
+        if step.id in outdated
+    ]
     notes += [
         f"{step.recipe.label}: optional: if it fails, the phase is partial, not failed"
         for step in plan.steps

@@ -228,6 +228,49 @@ def test_a_file_without_a_digest(shelf: Shelf, volume: Volume, hub: HubServer, n
     assert len(hub.log.entries()) == 2
 
 
+def test_one_file_of_several_without_digests(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """The others are unchanged by what their servers say: they are linked from the version before, and so on after that."""
+    contents = {f"{name}.csv": f"{name}\n".encode() for name in "abcd"}
+    urls = {name: f"https://files.example.org/{name}" for name in contents}
+    for name, content in contents.items():
+        hub.add_static(urls[name], content)
+    shelf.add("notes", *({"url": url, "digest": "none"} for url in urls.values()))
+    ready(volume)
+    for changed in ("b.csv", "c.csv"):
+        contents[changed] = f"{changed} has changed\n".encode()
+        hub.add_static(urls[changed], contents[changed])
+        hub.log.clear()
+        old = volume.tree("notes").resolve()
+        outcome = ready(volume, UPDATE="auto")
+        assert "1 file fetched" in outcome.err
+        # Each is asked for its first byte; one is fetched.
+        assert sorted(entry.path for entry in hub.log.entries() if not entry.range) == [f"/files.example.org/{changed}"]
+        volume.check("notes", contents)
+        assert (old / "a.csv").stat().st_ino == (volume.tree("notes") / "a.csv").stat().st_ino
+        assert record(volume, "notes")["verified_against"] == "none"
+    (volume.tree("notes") / "a.csv").unlink()
+    ready(volume, "repair")
+    volume.check("notes", contents)
+
+
+def test_the_plan_of_an_update(repo: Repo, volume: Volume) -> None:
+    """``plan`` says what has changed upstream, and with UPDATE=auto what is fetched; nothing is written."""
+    ready(volume)
+    then = repo.head.commit
+    repo.commit({"data/007.txt": b"changed\n"})
+    before = volume.snapshot()
+    assert "outdated" not in ready(volume, "plan").out
+    text = " ".join(ready(volume, "plan", UPDATE="check").out.split())
+    assert "songs: is outdated: main has moved to another commit; UPDATE=auto fetches it" in text
+    (step,) = ready(volume, "plan", "--json", UPDATE="check").json["steps"]
+    assert (step["action"], step["upstream"]["state"], step["upstream"]["recorded"]) == ("keep", "outdated", then)
+    text = " ".join(ready(volume, "plan", UPDATE="auto").out.split())
+    assert f"songs: has a newer version upstream; {then} is here" in text
+    (step,) = ready(volume, "plan", "--json", UPDATE="auto").json["steps"]
+    assert (step["action"], step["upstream"]) == ("fetch", None)
+    assert volume.snapshot() == before
+
+
 def test_a_change_while_files_are_fetched(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
     """Files without digests that change after they were asked about are not mixed: nothing is published, and later all is."""
     files = [f"https://files.example.org/{name}.csv" for name in ("a", "b")]

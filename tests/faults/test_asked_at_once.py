@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.direct_calls import ready
 from tests.support.program import PATIENCE
 
 if TYPE_CHECKING:
@@ -48,6 +49,23 @@ def test_eight_at_once(volume: Volume, hub: HubServer) -> None:
     assert ["set-03" in line for line in outcome.errors()] == [True]
     states = [record["state"] for record in volume.status["datasets"].values()]
     assert (states.count("ready"), len(states)) == (COUNT - len(MISSING), COUNT), states
+
+
+def test_eight_at_once_whether_they_have_changed(volume: Volume, hub: HubServer) -> None:
+    """``outdated`` has eight questions on their way before the first answer; its findings are in the order of the names."""
+    there = [name for number, name in enumerate(NAMES) if number not in MISSING]
+    volume.settings["DATASETS"] = ",".join(f"hf://datasets/{name}" for name in there)
+    ready(volume)
+    hub.log.clear()
+    hub.faults.add("hold", path="/api/datasets/acme/set-*/revision/main", gate="questions")
+    run = volume.start("outdated", "--json")
+    gate = hub.faults.gate("questions")
+    assert gate.wait_reached(PATIENCE, AT_ONCE)
+    assert len(hub.log.entries("/api/datasets/acme/set-*")) == AT_ONCE
+    gate.release()
+    outcome = run.wait()
+    assert outcome.code == 0, outcome.err
+    assert [one["dataset"] for one in outcome.json["datasets"]] == [f"hf://datasets/{name}" for name in there]
 
 
 def test_a_signal_while_they_are_asked(volume: Volume, hub: HubServer) -> None:
