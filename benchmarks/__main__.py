@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import disk, facts, limits, plot, report, series
+from benchmarks import disk, facts, limits, neighbours, plot, report, rows, series
 from benchmarks.data import Store
-from benchmarks.rows import ROWS, add_repos
+from benchmarks.rows import add_repos
 from benchmarks.runner import run_row
 from benchmarks.server import Server
 from benchmarks.work import QUICK, ROOT, Bench, Scale
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RESULTS: Final = ROOT / "docs" / "performance.json"
 PAGE: Final = ROOT / "docs" / "performance.md"
 PLOTS: Final[dict[str, Callable[[list[dict[str, Any]]], str]]] = {"files": plot.by_files, "bytes": plot.by_bytes}
+ROWS: Final = {**rows.ROWS, **neighbours.ROWS}
 PARTS: Final = (*ROWS, "memory", "room", "growth", "curves")
 
 
@@ -94,8 +95,8 @@ def _part(bench: Bench, name: str, document: dict[str, Any], options: argparse.N
     say(f"{time.strftime('%H:%M:%S')} {name}")
     if name in ROWS:
         found = run_row(bench, ROWS[name](bench), options.repeat)
-        rows = [row for row in document["rows"] if row["id"] != name]
-        document["rows"] = sorted([*rows, found], key=lambda row: list(ROWS).index(row["id"]))
+        others = [row for row in document["rows"] if row["id"] != name]
+        document["rows"] = sorted([*others, found], key=lambda row: list(ROWS).index(row["id"]))
     elif name == "curves":
         document["curves"] = {"files": series.by_files(bench, options.repeat), "bytes": series.by_bytes(bench, options.repeat)}
     else:

@@ -20,6 +20,7 @@ _TOOLS: Final = {
     "nginx": ("nginx", "-v"),
     "curl": ("curl", "--version"),
     "aria2c": ("aria2c", "--version"),
+    "rsync": ("rsync", "--version"),
     "tar": ("tar", "--version"),
     "gzip": ("gzip", "--version"),
     "bzip2": ("bzip2", "--help"),

@@ -108,6 +108,11 @@ def tar(archive: Path, target: Path, *, synced: bool = False) -> Command:
     return synced_after(words, target) if synced else Command(words)
 
 
+def rsync(source: str, target: Path, *, checksum: bool = False) -> Command:
+    """``rsync -a`` from its own daemon."""
+    return Command(("rsync", "-a", *(("--checksum",) if checksum else ()), source, f"{target}/"))
+
+
 def sha256sum(volume: Path) -> Command:
     """Coreutils' ``sha256sum -c``, with the list that this program keeps of each tree."""
     line = 'cd "$0"/datasets/* && exec sha256sum -c --quiet "$0"/.provisioner/manifests/*/*.sha256'

@@ -66,7 +66,7 @@ def order_for(
     def start(volume: Path) -> Command:
         command = ours.command(hub or bench.server.hub, catalog, volume)
         chosen = {"CONNECTIONS": str(connections)} if connections is not None else {}
-        chosen |= {"PROGRESS_PORT": str(_free_port())} if page else {}
+        chosen |= {"PROGRESS_PORT": str(free_port())} if page else {}
         return replace(command, environment={**command.environment, **chosen})
 
     return Entrant(name, start, lambda volume: ours.check(volume, order.expected), work_bytes=sum(f.size for f in order.expected))
@@ -140,7 +140,7 @@ def large_file(bench: Bench) -> Row:
         Target(1.0, "aria2c -x8 --checksum", f"{NAME} (URL)"),
     )
     note = "hf download, curl and kserve-storage hash nothing"
-    return Row("large", f"{_size(file.size)}, from the Hub or a URL, hashed", entrants, targets, note=note)
+    return Row("large", f"{size_text(file.size)}, from the Hub or a URL, hashed", entrants, targets, note=note)
 
 
 def capped(bench: Bench) -> Row:
@@ -154,8 +154,8 @@ def capped(bench: Bench) -> Row:
         peer_for("kserve-storage", partial(peers.kserve, slow), (_flat(only(single)),), 1),
         peer_for("pooch", partial(_pooch, slow, _flat(only(single))), (_flat(only(single)),), 1),
     )
-    note = f"tools with one connection on {_size(only(single).size)}: the rates compare, not the times"
-    title = f"{_size(only(big).size)} from a host capped at 20 MB/s a connection and 8 connections"
+    note = f"tools with one connection on {size_text(only(single).size)}: the rates compare, not the times"
+    title = f"{size_text(only(big).size)} from a host capped at 20 MB/s a connection and 8 connections"
     return Row("capped", title, entrants, (Target(at_least_rate=0.9 * 160e6),), note=note)
 
 
@@ -206,7 +206,7 @@ def far_large(bench: Bench) -> Row:
     rate = 8 * FAR_RATE
     targets = (Target(0.5, "hf download"), Target(ours=f"{NAME}, 8", at_least_rate=0.9 * rate))
     around = partial(server.far, round_trip=ROUND_TRIP, rate=FAR_RATE)
-    return Row("far-large", f"{_size(file.size)} from 80 ms away, 20 MB/s a connection", entrants, targets, around=around)
+    return Row("far-large", f"{size_text(file.size)} from 80 ms away, 20 MB/s a connection", entrants, targets, around=around)
 
 
 def far_list(bench: Bench) -> Row:
@@ -260,7 +260,7 @@ def _compressed(bench: Bench, archive: Archive, flag: str, at_most: float) -> Ro
             peer_for("kserve-storage", partial(peers.kserve, url), archive.members, 1),
             peer_for("pooch", lambda target: peers.pooch(url, archive.file, target, unpack=True), archive.members, 1),
         ]
-    title = f"{_size(archive.size)} of WAV as {archive.form} ({_size(archive.file.size)}), fetched, hashed and unpacked"
+    title = f"{size_text(archive.size)} of WAV as {archive.form} ({size_text(archive.file.size)}), fetched, hashed and unpacked"
     return Row(archive.form.replace(".", "-"), title, tuple(entrants), (Target(at_most, f"curl | tar x{flag}"),))
 
 
@@ -271,7 +271,7 @@ def page(bench: Bench) -> Row:
     order = ours.from_url(url, archive.file, unpack=archive.form, members=archive.members)
     with_page = f"{NAME} with its page"
     entrants = (order_for(bench, "page", order), order_for(bench, "page", order, with_page, page=True))
-    title = f"{_size(archive.size)} of WAV as {archive.form}, with the progress page"
+    title = f"{size_text(archive.size)} of WAV as {archive.form}, with the progress page"
     return Row("page", title, entrants, (Target(1.05, NAME, with_page),))
 
 
@@ -310,7 +310,7 @@ def zip_bzip2(bench: Bench) -> Row:
         _alone(path, archive),
         peer_for("unzip", partial(peers.unzip, path), archive.members),
     )
-    title = f"zip with {len(archive.members):,} bzip2 members, {_size(archive.size)} ({_size(archive.file.size)})"
+    title = f"zip with {len(archive.members):,} bzip2 members, {size_text(archive.size)} ({size_text(archive.file.size)})"
     return Row("zip", title, entrants, (Target(0.6, "unzip"), Target(0.6, "unzip", _ALONE)))
 
 
@@ -322,8 +322,8 @@ def whole_phase(bench: Bench) -> Row:
     slow, notes = bench.store.blobs("slow", 1, scale.phase_slow_size), small(bench)
     entrants = phase.entrants(bench, speech, sounds, slow, notes)
     title = (
-        f"a phase: tar.bz2 ({_size(speech.size)}), zip with bzip2 ({_size(sounds.size)}), {_size(only(slow).size)} from a host"
-        f" that gives {phase.SLOW_CONNECTIONS * phase.SLOW_RATE // 10**6} MB/s, {len(notes.files):,} small files"
+        f"a phase: tar.bz2 ({size_text(speech.size)}), zip with bzip2 ({size_text(sounds.size)}), {size_text(only(slow).size)}"
+        f" from a host that gives {phase.SLOW_CONNECTIONS * phase.SLOW_RATE // 10**6} MB/s, {len(notes.files):,} small files"
     )
     around = partial(bench.server.far, round_trip=0.02, rate=phase.SLOW_RATE, most=phase.SLOW_CONNECTIONS)
     targets = (Target(1.15, f"{phase.WIRE} | {phase.PROCESSOR}"),)
@@ -362,7 +362,7 @@ def _verify_row(bench: Bench, key: str, corpus: Corpus, targets: tuple[Target, .
         return Entrant(name, start, lambda _: None, work_bytes=corpus.size, fresh=False, prepare=filled.start)
 
     entrants = (entrant(NAME, verify), entrant(_SHA256SUM, peers.sha256sum))
-    size = _size(corpus.files[0].size) if corpus.files[0].size >= 1 << 20 else f"{corpus.files[0].size // 1024} KiB"
+    size = size_text(corpus.files[0].size) if corpus.files[0].size >= 1 << 20 else f"{corpus.files[0].size // 1024} KiB"
     return Row(key, f"verify --deep of {len(corpus.files):,} × {size}", entrants, targets, files=len(corpus.files))
 
 
@@ -460,7 +460,7 @@ ROWS: Final[dict[str, Callable[[Bench], Row]]] = {
 """By their ids, in the table's order."""
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
@@ -479,7 +479,7 @@ def _pooch(url: str, file: File, target: Path) -> Command:
     return peers.pooch(url, file, target)
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
     """Say a size as its reader would: round binary numbers as such, others in decimal units."""
     for unit, name in ((1024**3, "GiB"), (1024**2, "MiB")):
         if count % unit == 0:
