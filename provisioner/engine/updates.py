@@ -44,7 +44,7 @@ class Updates:
         """By id, what the status says of data sets that are outdated and stay as they are."""
 
     def ask(self, plan: Plan, inventory: Inventory) -> bool:
-        """Ask the sources of what a plan keeps, unless that was done, and return whether anything was found.
+        """Ask the sources of what a plan keeps or links, unless that was done, and return whether anything was found.
 
         Raises:
             ProvisionerError: the run must end.
@@ -52,7 +52,8 @@ class Updates:
         if self._was_asked:
             return False
         self._was_asked = True
-        kept = [step.recipe for step in plan.steps if step.action == "keep"]
+        # A run that died after it had switched the name, and before it wrote the receipt, has left a name to be made anew.
+        kept = [step.recipe for step in plan.steps if step.action in {"keep", "link"}]
         published = [(recipe.dataset, inventory.receipts[recipe.dataset.id, recipe.version]) for recipe in kept]
         if published:
             for finding in look_at_all(published, self._clients.optional_sources, self._cancellation):

@@ -174,6 +174,20 @@ def test_going_back(repo: Repo, shelf: Shelf, volume: Volume, hub: HubServer) ->
     volume.check("songs", FILES)
 
 
+def test_a_death_between_the_name_and_the_receipt(repo: Repo, volume: Volume, hub: HubServer) -> None:
+    """The next run takes the newer version over that is there, and does not go back to the one before first."""
+    ready(volume)
+    repo.commit({"data/007.txt": b"changed\n"})
+    ready(volume, UPDATE="auto")
+    new = volume.version("songs")
+    volume.current_receipt("songs").unlink()
+    hub.log.clear()
+    ready(volume, UPDATE="auto")
+    assert (volume.version("songs"), hub.log.entries("*/resolve/*")) == (new, ())
+    volume.check("songs", CHANGED)
+    ready(volume, "verify", "--deep")
+
+
 def test_directories(repo: Repo, volume: Volume, hub: HubServer) -> None:
     """With PUBLISH=dir the two versions change places, and the one before stays in the store, for GC_GRACE from that moment."""
     volume.settings["PUBLISH"] = "dir"
