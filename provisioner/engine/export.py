@@ -306,6 +306,15 @@ class Export:
         self._prove(receipt, staged.path, Manifest(entries))
         store.publisher.publish(receipt, staged.path, version.manifest, prune=True)
         store.cleaner.clear_staging(dataset)
+        if not self._is_there(version):
+            # There are drivers that lose what is in a directory when it is renamed.
+            store.published.remove(dataset)
+            store.cleaner.remove(dataset, receipt.version)
+            raise VolumeError(
+                f"{receipt.label}: {layout.root} does not hold what was written there and hashed before it got its name; it was"
+                " not exported",
+                hint="Export to another device or file system, and pack what must be on this one into a tar archive there.",
+            )
 
     def _fill(self, version: _Version, staged: Path, entries: Sequence[Entry], *, links: bool) -> None:
         """Link or copy files into the staged tree; what is copied is hashed on the way.

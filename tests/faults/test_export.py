@@ -21,6 +21,7 @@ from provisioner.errors import (
     VolumeError,
 )
 from provisioner.volume.fs.abilities import Probe
+from provisioner.volume.store.publish import Publisher
 from tests.support.direct_calls import call, ready
 from tests.support.media import noise
 from tests.support.miniature import gzip_bytes
@@ -390,6 +391,24 @@ def test_a_file_that_is_too_large(stick: Mount) -> None:
         assert not probe.takes_size(1 << 32)
     assert disk.fired("small-files")
     assert os.listdir(place.parent) == []
+
+
+def test_a_disk_that_loses_what_is_renamed(filled: Volume, copy: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some drivers for FAT empty a directory that is renamed: that is noticed, and no receipt says that it is there."""
+    put_in_place = Publisher._put_in_place
+
+    def lose(self: Publisher, dataset: str, version: str, staged: Path) -> None:
+        put_in_place(self, dataset, version, staged)
+        (copy.private / "store/songs" / version / "songs/README").unlink(missing_ok=True)
+
+    monkeypatch.setattr(Publisher, "_put_in_place", lose)
+    result = call(filled, "export", str(copy.root), "--copy")
+    assert isinstance(result.error, VolumeError)
+    assert "does not hold what was written there" in result.error.message
+    assert (copy.receipts("songs"), copy.published) == ([], ["tunes"])
+    monkeypatch.undo()
+    how(filled, copy)
+    check_both(copy)
 
 
 def test_there_is_not_enough_space(filled: Volume, copy: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
