@@ -19,7 +19,7 @@ UNPACK_FORMATS: Final[tuple[UnpackFormat, ...]] = ("none", "zip", "tar", "tar.gz
 VerifiedAgainst = Literal["catalog", "listing", "peer", "archive", "none"]
 """Where the digest comes from that the bytes are checked against; ``peer``: the manifest of another volume.
 
-``archive``: of an archive only some members were fetched, and each has the size and the CRC-32 that its index states.
+``archive``: the whole archive was not fetched, and each of its files has the size and the CRC-32 that its index states.
 """
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 DESCRIPTION: Final = """\
 Build a data set from files that are on this machine already: archives that were downloaded with a browser, another tool's
 cache, or a tree that an older tool unpacked. A file is used if its digest is right, whatever its name is: the catalog's or the
-listing's digest for archives and files, that of a peer's manifest (PEERS) for the files of an unpacked tree. What is not there
-is fetched; with HF_HUB_OFFLINE nothing is. The files themselves stay as they are."""
+listing's digest for archives and files, that of a peer's manifest (PEERS) for the files of an unpacked tree. Without a peer,
+the files of a tree are compared with the sizes and CRC-32 in the index of a zip, which is all that is fetched of it; 'status'
+says so. What is not there is fetched; with HF_HUB_OFFLINE nothing is. The files themselves stay as they are."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,7 @@ def run(request: CommandRequest) -> CommandResult:
         request.settings,
         datasets=datasets,
         search_dirs=(*paths, *request.settings.search_dirs),
+        adopts_trees=True,
         shard=None,
         origins={**request.settings.origins, "DATASETS": COMMAND_LINE},
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provisioner.catalog.size import total
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.digest import Digest
     from provisioner.catalog.file_state import FileState
     from provisioner.catalog.size import Size
+    from provisioner.engine.adoption import TreeAdopter
     from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.part_choice import PartChoice
@@ -146,6 +148,7 @@ class DataSetBuilder:
                     _LOGGER.warning("%s: %s", recipe.label, warning)
                 self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)
                 resolved, parts = self._collect(resolved)
+                resolved = self._as_proven(resolved)
                 check_states(recipe, self._origins, resolved.artifacts)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 return self._completed.publish(
@@ -202,6 +205,16 @@ class DataSetBuilder:
         known = frozenset(entry.path for entry in manifest) if manifest is not None else None
         check = self._cancellation.raise_if_requested
         return PartChoice(recipe.rule, recipe.label, self._tree, known=known, check_cancelled=check)
+    def _as_proven(self, resolved: Resolved) -> Resolved:
+        """Return a source with what its files were compared with: those of archives that were not fetched, with a CRC-32."""
+        adopted = self._fetcher.adopted
+        if not adopted:
+            return resolved
+        artifacts = tuple(
+            replace(artifact, verified_against="archive") if artifact.content_id in adopted else artifact
+            for artifact in resolved.artifacts
+        )
+        return replace(resolved, artifacts=artifacts)
 
     def _build_from_peers(self, now: Callable[[], str]) -> Receipt | None:
         """Return the receipt of the version as the first peer had it that has the whole; ``None``: the sources are needed."""
@@ -259,6 +272,7 @@ class DataSetBuilder:
             retention=retention,
             limits=self._limits,
             choose=self._choose,
+            adopter=self._make_adopter(transfers, unpacker, threads.check_cancelled),
         )
 
     def _choose(self, artifact: Artifact) -> Choose | None:
@@ -268,6 +282,14 @@ class DataSetBuilder:
     def _comes_in_part(self, artifact: Artifact) -> bool:
         """Return whether only some of an archive is fetched, where its server allows it."""
         return can_come_in_part(artifact) and self._choose(artifact) is not None
+
+    def _make_adopter(self, transfers: Transfers, unpacker: Unpacker, check: Callable[[], None]) -> TreeAdopter | None:
+        """Return what looks for the files of archives in trees that the user names; ``None``: there are none."""
+        if not self._local_copies.has_trees or self._choice is not None:
+            return None
+        from provisioner.engine.adoption import TreeAdopter  # noqa: PLC0415 - few runs have such trees
+
+        return TreeAdopter(transfers, unpacker, self._local_copies.named_like, check_cancelled=check)
 
     def _collect_parts(self, resolved: Resolved, fetcher: Fetcher, offer: Offer | None = None) -> dict[str, Part]:
         """Bring every artifact into the staged tree, and return the parts by content id.

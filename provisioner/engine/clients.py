@@ -236,4 +236,5 @@ class Clients:
             self._cancellation.raise_if_requested,
             shares=shares if shares.is_dir() else None,
             further=self._settings.search_dirs,
+            has_trees=self._settings.adopts_trees,
         )

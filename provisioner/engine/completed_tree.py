@@ -194,5 +194,9 @@ def _noted_artifacts(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -
     return {
         artifact.content_id: artifact.key
         for artifact in artifacts
-        if artifact.digest is not None and parts[artifact.content_id].is_whole and (with_files or artifact.unpack != "none")
+        # What only a CRC-32 tells to be from an archive is not taken over as that archive.
+        if artifact.digest is not None
+        and artifact.verified_against != "archive"
+        and parts[artifact.content_id].is_whole
+        and (with_files or artifact.unpack != "none")
     }

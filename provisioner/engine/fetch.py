@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
+    from provisioner.engine.adoption import TreeAdopter
     from provisioner.engine.build_limits import BuildLimits
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.fetch_threads import FetchThreads
@@ -111,6 +112,7 @@ class Fetcher:
         retention: Retention,
         limits: BuildLimits,
         choose: Callable[[Artifact], Choose | None] = lambda _artifact: None,
+        adopter: TreeAdopter | None = None,
     ) -> None:
         """Prepare.
 
@@ -124,6 +126,7 @@ class Fetcher:
             retention: how many archives the volume can hold beside the tree.
             limits: is charged with all bytes that are written.
             choose: returns which files of an archive are wanted; ``None``: all.
+            adopter: looks for what archives hold in trees that are here; ``None``: there are none.
         """
         self._choose = choose
         self._transfers = transfers
@@ -134,6 +137,9 @@ class Fetcher:
         self._blobs = blobs
         self._limits = limits
         self._retention = retention
+        self._adopter = adopter
+        self.adopted: set[str] = set()
+        """Content ids of archives whose files were here, as far as a CRC-32 tells."""
         self.pointers: list[str] = []
         """Paths of files that are Git LFS pointers although their digest is the one that their source states."""
 
@@ -152,6 +158,7 @@ class Fetcher:
             ProvisionerError: the most telling of the failures.
         """
         self.pointers.clear()
+        self.adopted.clear()
         lock = threading.Lock()
 
         def job_of(needed: NeededFile | Bundle) -> FileJob:
@@ -187,6 +194,12 @@ class Fetcher:
                 path = needed.local_copy
                 _LOGGER.warning("%s: %s cannot be used any more (%s); it is fetched", self._threads.label, path, error)
                 return self._fetch_alone(replace(needed, local_copy=None))
+        if self._adopter is not None and len(needed.archives) == 1 and not needed.plain:
+            (archive,) = needed.archives
+            if (part := self._adopter.adopt(archive)) is not None:
+                self.adopted.add(archive.content_id)
+                self._progress.add_present(size or 0)
+                return {archive.content_id: part}
         if size is not None and needed.is_large:
             return self._fetch_in_ranges(needed, size)
         return self._fetch_alone(needed)

@@ -272,7 +272,9 @@ class Reuse:
         """
         tree = self._store.reader.tree_of(self._id, self._recipe.version)
         manifest = self._store.reader.manifest(self._id, self._recipe.version)
-        is_proven = damage.receipt is None or damage.receipt.verified_against != "peer"
+        # Of a part the archive's index is all that there is to compare with; of a whole archive there is its digest.
+        doubtful = {"peer"} if self._recipe.rule is not None else {"peer", "archive"}
+        is_proven = damage.receipt is None or damage.receipt.verified_against not in doubtful
         if tree is None or manifest is None or not is_proven or any(e.kind == "file" and not e.artifact for e in manifest):
             return {}  # which artifact a file is from is not known, or on a peer's word alone
         wanted = {artifact.content_id for artifact in resolved.artifacts}

@@ -267,7 +267,7 @@ def _proof(step: Step, receipt: Receipt) -> str:
         case "peer":
             return "verified against the manifest of a peer"
         case "archive":
-            return "each file checked against the archive's own index, since only a part of the archive was fetched"
+            return "compared with the sizes and CRC-32 of the archive's index, since the whole archive was not fetched"
     return "NOT verified: no digest of it is known"
 
 

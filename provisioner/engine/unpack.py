@@ -16,7 +16,7 @@ from provisioner.volume.staging.incoming import LocalFile
 from provisioner.volume.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from provisioner.engine.path_claims import PathClaims
     from provisioner.engine.staged_tree import StagedTree
     from provisioner.volume.archive.target import Choose
+    from provisioner.volume.archive.member import Member
     from provisioner.volume.staging.incoming import Incoming
     from provisioner.volume.staging.ranged_file import RangedFile
     from provisioner.volume.staging.ranged_file_reader import RangedFileReader
@@ -88,6 +89,19 @@ class Unpacker:
                 )
         return parts
 
+    def unpack_listed(self, artifact: Artifact, archive: Incoming, members: Iterable[Member]) -> Part:
+        """Write the members of an archive whose content is elsewhere; nothing is recorded, since no digest proves them.
+
+        Args:
+            artifact: says what it is, and where in the tree it belongs.
+            archive: its name and size.
+            members: what its index has, with their content.
+
+        Raises:
+            IntegrityError, ProvisionerError: as :meth:`unpack`.
+        """
+        return self.unpack(artifact, archive, is_proven=False, members=members)
+
     def unpack(
         self,
         artifact: Artifact,
@@ -96,6 +110,7 @@ class Unpacker:
         *,
         is_proven: bool,
         choose: Choose | None = None,
+        members: Iterable[Member] | None = None,
     ) -> Part:
         """Unpack an archive, and record it.
 
@@ -105,6 +120,7 @@ class Unpacker:
             wait_verified: returns when all bytes are verified; before that nothing that came out is recorded.
             is_proven: all bytes are compared with a known digest, at the latest in ``wait_verified``.
             choose: which of its files are wanted; ``None``: all.
+            members: see :meth:`unpack_listed`.
 
         Raises:
             IntegrityError: it is broken or unsafe, unpacks to more than was planned, or has another file at a path that is taken.
@@ -133,6 +149,7 @@ class Unpacker:
                     advance=lambda count: self._advance(artifact, count),
                     limits=Limits(max_bytes=most_bytes(artifact.unpacked_size), charge=self._limits.budget.reserve_tree),
                     choose=choose,
+                    members=members,
                 )
             finally:
                 self._progress.end_unpacking(artifact.name)
@@ -143,7 +160,8 @@ class Unpacker:
             part = Part(Manifest.of(result.entries).entries, is_whole=result.is_whole and not result.shared)
             del result
             self._claims.add(part.entries)
-            self._tree.record_part(artifact, part)
+            if members is None:
+                self._tree.record_part(artifact, part)
         return part
 
     @contextlib.contextmanager

@@ -12,6 +12,7 @@ from provisioner.errors import (
     TRY_NEXT_AFTER,
     DigestMismatchError,
     OfflineError,
+    RemoteRefusedError,
     UnexpectedContentError,
     UpstreamChangedError,
     error_to_report,
@@ -76,6 +77,27 @@ class Transfers:
     def small_files_at_once(self) -> int:
         """Return how many small files are worth fetching at once now."""
         return self._http.flow.small_files_at_once
+
+    def size_of(self, artifact: Artifact) -> int:
+        """Return how many bytes an artifact has, by the first of its URLs if nobody has stated it.
+
+        Raises:
+            RemoteRefusedError: it is no file on a server of HTTP, or the server does not say.
+            ProvisionerError: by what the server said.
+        """
+        url = artifact.locations[0]
+        if is_local(self._http.rewritten(url)):
+            raise RemoteRefusedError(f"{show_url(url)}: it is on this machine, and read as a whole")
+        size = artifact.exact_size
+        if size is None:
+            size = self._http.facts(url, authorized=artifact.authorized).size
+        if size is None:
+            raise RemoteRefusedError(f"{show_url(url)}: the server does not say its size")
+        return size
+
+    def fetch_range(self, artifact: Artifact, start: int, end: int, total: int) -> bytes:
+        """Return one range of an artifact from the first of its URLs, see :meth:`HttpClient.get_range`."""
+        return self._http.get_range(artifact.locations[0], start, end, total, authorized=artifact.authorized)
 
     def offers_bundles(self) -> bool:
         """Return whether many files can be had by one request."""

@@ -478,6 +478,8 @@ class Settings:
     """Whether the user named ``dataset_repo``, so that its failure fails the run."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """By name of a setting, where its value came from: ``command line``, a variable's name, ``file:line`` or ``default``."""
+    adopts_trees: bool = False
+    """Whether files of ``search_dirs`` may stand for what an archive holds, by their sizes and CRC-32: ``adopt`` asks for it."""
     warnings: tuple[str, ...] = ()
     """One sentence for each thing that is probably not what the user meant."""
 

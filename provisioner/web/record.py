@@ -26,7 +26,7 @@ _PROOFS: Final = {
     "catalog": "the digest that is stated for it",
     "listing": "the listing of the Hub",
     "peer": "the manifest of another volume",
-    "archive": "the index of the archive that they are a part of",
+    "archive": "sizes and CRC-32 in the index of the archive, which was not fetched whole",
     "none": "nothing: no digest is known",
 }
 LABELS: Final = {

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -14,6 +18,7 @@ from tests.support.volume import Volume
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.faults import Kind
     from tests.support.hub_server import HubServer
     from tests.support.shelf import Shelf
 
@@ -80,6 +85,112 @@ def test_a_tree_that_an_older_tool_unpacked(volume: Volume, hub: HubServer, tmp_
     volume.check("songs", SONGS)
     assert [entry.path.rpartition("/")[2] for entry in hub.log.entries("*/store/*")] == ["README"]
     assert hub.log.entries("*files.example.org*") == ()
+
+
+# --- a tree and the index of its zip ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Unpacked:
+    """A zip on a server, and a tree that another tool unpacked of it."""
+
+    volume: Volume
+    hub: HubServer
+    tree: Path
+    size: int
+
+    def sent(self) -> int:
+        """Return how many bytes of the archive were sent since the log was cleared."""
+        return sum(entry.bytes_sent for entry in self.hub.log.entries("*songs.zip"))
+
+    @property
+    def proof(self) -> str:
+        """What the version was verified against."""
+        return str(json.loads(self.volume.current_receipt("songs").read_bytes())["verified_against"])
+
+
+@pytest.fixture
+def unpacked(shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path) -> Unpacked:
+    """Return a zip of 2 MB on a server, and its files in a directory."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.mkdir("songs/empty")
+        for number, (name, data) in enumerate(ZIPPED.items()):
+            archive.writestr(name, data, zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED)
+    for name, data in ZIPPED.items():
+        path = tmp_path / "old" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    shelf.add("songs", shelf.raw("songs.zip", content.getvalue(), unpack="zip", into="here"))
+    return Unpacked(volume, hub, tmp_path / "old", len(content.getvalue()))
+
+
+ZIPPED: Final = some_files("songs", 2_000_000) | {f"songs/{number}.txt": f"{number}\n".encode() for number in range(9)}
+PLACED: Final = {f"here/{name}": content for name, content in ZIPPED.items()}
+
+
+def test_a_tree_is_compared_with_the_index_of_its_zip(unpacked: Unpacked, tmp_path: Path) -> None:
+    """Its files are used, a fraction of the archive is fetched, and the tree is what the archive would have become."""
+    volume = unpacked.volume
+    ready(volume, "adopt", "songs", str(unpacked.tree))
+    volume.check("songs", PLACED)
+    assert unpacked.proof == volume.status["datasets"]["songs"]["verified_against"] == "archive"
+    assert 0 < unpacked.sent() < unpacked.size / 3
+    other = Volume(tmp_path / "other", volume.settings, unpacked.hub)
+    ready(other, DATASETS="songs")
+    ours, theirs = (next(each.records("manifests", "songs").glob("*.sha256")).read_bytes() for each in (volume, other))
+    assert ours == theirs
+    assert (volume.tree("songs") / "here/songs/empty").is_dir()
+    assert (unpacked.tree / "songs/README").stat().st_nlink == 1
+    # It is repaired from the archive, and is then proven.
+    damaged = volume.tree("songs") / "here/songs/3.txt"
+    damaged.write_bytes(b"x\n")
+    unpacked.hub.log.clear()
+    ready(volume, "repair", "songs")
+    assert unpacked.sent() >= unpacked.size
+    assert unpacked.proof == "catalog"
+    volume.check("songs", PLACED)
+
+
+@pytest.mark.parametrize("wrong", ["a flipped byte", "another size", "a missing file", "SEARCH_DIRS alone"])
+def test_a_tree_that_is_not_what_the_zip_holds(unpacked: Unpacked, wrong: str) -> None:
+    """No file is believed for its name: the archive is fetched, and the version is proven by its digest."""
+    path = unpacked.tree / "songs/3.txt"
+    if wrong == "a flipped byte":
+        path.write_bytes(b"4\n")
+    elif wrong == "another size":
+        path.write_bytes(b"3")
+    elif wrong == "a missing file":
+        path.unlink()
+    if wrong == "SEARCH_DIRS alone":
+        ready(unpacked.volume, DATASETS="songs", SEARCH_DIRS=str(unpacked.tree))
+    else:
+        ready(unpacked.volume, "adopt", "songs", str(unpacked.tree))
+    unpacked.volume.check("songs", PLACED)
+    assert unpacked.proof == "catalog"
+
+
+@pytest.mark.parametrize("fault", ["ignore_range", "status", "close", "flip"])
+def test_an_index_that_does_not_come(unpacked: Unpacked, fault: Kind) -> None:
+    """A server that sends no ranges, fails, or sends a damaged index costs a line; the archive is fetched."""
+    settings: dict[str, Any] = {"status": {"status": 404}, "close": {"after": 10}, "flip": {"offset": unpacked.size - 60}}.get(
+        fault, {}
+    )
+    rule = unpacked.hub.faults.add(fault, path="*songs.zip", first=1, **settings)
+    ready(unpacked.volume, "adopt", "songs", str(unpacked.tree))
+    assert rule.fired
+    unpacked.volume.check("songs", PLACED)
+
+
+def test_nobody_else_takes_such_a_tree_for_the_archive(unpacked: Unpacked, shelf: Shelf) -> None:
+    """Another data set of the same archive fetches it: that the tree is what it holds, only a CRC-32 has said."""
+    ready(unpacked.volume, "adopt", "songs", str(unpacked.tree))
+    (entry,) = shelf.document["datasets"]["songs"]["sources"][0]["files"]
+    shelf.add("more", entry, shelf.raw("plain.bin", b"plain"))
+    unpacked.hub.log.clear()
+    ready(unpacked.volume, DATASETS="more")
+    assert unpacked.sent() >= unpacked.size
+    unpacked.volume.check("more", PLACED | {"plain.bin": b"plain"})
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ class HttpClient:
             raise other_size(requested, size, len(data), response)
         return bytes(data)
 
-    def get_range(self, url: str, start: int, end: int, total: int) -> bytes:
+    def get_range(self, url: str, start: int, end: int, total: int, *, authorized: bool = False) -> bytes:
         """Return one range of a file.
 
         Args:
@@ -220,6 +220,7 @@ class HttpClient:
             start: position of its first byte.
             end: position behind its last byte.
             total: exact number of bytes of the file.
+            authorized: as for :meth:`fetch`.
 
         Raises:
             RemoteRefusedError: the server sends something else.
@@ -228,7 +229,7 @@ class HttpClient:
         requested = self.rewritten(url)
 
         def get() -> bytes:
-            response = self.open(requested, {"Range": f"bytes={start}-{end - 1}"}, authorized=False).response
+            response = self.open(requested, {"Range": f"bytes={start}-{end - 1}"}, authorized=authorized).response
             try:
                 found = range_of(response)
                 if found is None or (found.start, found.end, found.total) != (start, end, total):

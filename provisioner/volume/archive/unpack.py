@@ -32,7 +32,7 @@ from provisioner.volume.fs.errors import disk_error
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from provisioner.catalog.artifact import UnpackFormat
     from provisioner.volume.archive.member import Member
@@ -51,6 +51,7 @@ def unpack(
     advance: Callable[[int], None],
     limits: Limits = _DEFAULT_LIMITS,
     choose: Choose | None = None,
+    members: Iterable[Member] | None = None,
 ) -> Unpacked:
     """Unpack ``archive`` and return what came out of it. Its symbolic links are checked, and not made.
 
@@ -66,6 +67,7 @@ def unpack(
         limits: how much may come out.
         choose: which members are written, by the paths in the data set's directory that they become; ``None``: all are. Of the
             others the names are judged, and nothing is read where the format allows it (zip).
+        members: those of the archive, if their content is elsewhere; ``None``: they are read from it.
 
     Raises:
         BrokenArchiveError: it cannot be read to its end, or contradicts its own checksums.
@@ -83,10 +85,10 @@ def unpack(
         raise disk_error(error, f"unpacking {archive.name}", path=target.root) from error
     oddities = Oddities(archive.name, proven=target.proven)
     choice = None if choose is None else _Choice(choose, archive, target)
-    with tree, contextlib.closing(_members(archive, form, oddities, check_cancelled, limits, choice)) as members:
+    with tree, contextlib.closing(_members(archive, form, oddities, check_cancelled, limits, choice)) as own:
         writer = MemberWriter(tree, archive, target, limits, oddities, check_cancelled=check_cancelled, advance=advance)
         try:
-            for member in members:
+            for member in own if members is None else members:
                 check_cancelled()
                 writer.add(member)
             done = writer.finish()

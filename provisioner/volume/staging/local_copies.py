@@ -38,6 +38,7 @@ class LocalCopies:
         *,
         shares: Path | None = None,
         further: Sequence[Path] = (),
+        has_trees: bool = False,
     ) -> None:
         """Store where to look.
 
@@ -47,7 +48,9 @@ class LocalCopies:
             check_cancelled: called between blocks that are hashed; raises to end the work.
             shares: a directory of files that are named by the artifacts' keys, which workers have fetched; ``None``: none.
             further: directories whose files may have any name (``SEARCH_DIRS``).
+            has_trees: their files may be those that archives hold, too.
         """
+        self.has_trees = has_trees
         self._further = further
         self._found: _Found | None = None
         self._shares = shares
@@ -73,6 +76,12 @@ class LocalCopies:
             except OSError:
                 continue  # a file that cannot be read is of no use
         return None
+
+    def named_like(self, path: str) -> list[Path]:
+        """Return the files of those directories with the last name of a path: first those that are in the same directories."""
+        if self._found is None:
+            self._found = _Found(self._further, self._check_cancelled)
+        return self._found.named_like(path)
 
     def _candidates(self, artifact: Artifact) -> Iterator[Path]:
         assert artifact.digest is not None  # noqa: S101 - for the type checker
@@ -117,13 +126,16 @@ class _Found:
 
         Of files with the same name, those come first that also are in the same directories.
         """
-        named = self._by_name.get(posixpath.basename(artifact.name), [])
-        if len(named) > 1:
-            named = sorted(named, key=lambda path: not path.as_posix().endswith(f"/{artifact.name}"))
+        named = self.named_like(artifact.name)
         yield from named
         for path in self._by_size.get(artifact.exact_size or -1, ()):
             if path not in named:
                 yield path
+
+    def named_like(self, path: str) -> list[Path]:
+        """Return the files with the last name of a path: first those that are in the same directories."""
+        named = self._by_name.get(posixpath.basename(path), [])
+        return sorted(named, key=lambda one: not one.as_posix().endswith(f"/{path}")) if len(named) > 1 else named
 
 
 def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
