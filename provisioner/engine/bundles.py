@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from provisioner.planning.capacity import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,8 +26,8 @@ _LARGEST_GAP: Final = 16 << 10
 class Bundle:
     """Some files that are needed, and where they are among the bytes of all files of the tree."""
 
-    files: tuple[tuple[int, NeededFile], ...]
-    """Each with the position of its first byte."""
+    files: tuple[tuple[int, int, NeededFile], ...]
+    """Each with the positions of its first byte and behind its last byte."""
 
     @property
     def start(self) -> int:
@@ -36,8 +37,7 @@ class Bundle:
     @property
     def end(self) -> int:
         """The position behind the last byte."""
-        position, last = self.files[-1]
-        return position + (last.exact_size or 0)
+        return self.files[-1][1]
 
 
 def bundled(files: Iterable[NeededFile], artifacts: Sequence[Artifact]) -> Iterator[Bundle | NeededFile]:
@@ -45,36 +45,39 @@ def bundled(files: Iterable[NeededFile], artifacts: Sequence[Artifact]) -> Itera
 
     Args:
         files: those that are needed, in the order of the tree.
-        artifacts: all files of the tree, in its order.
+        artifacts: all files of the tree, in its order; none is unpacked.
     """
-    waiting: list[tuple[int, NeededFile]] = []
-    end = 0
-    for position, file in _positions(files, artifacts):
-        if file.local_copy is not None or not file.is_small:
+    waiting: list[tuple[int, int, NeededFile]] = []
+    last = 0
+    for start, end, file in _places(files, artifacts):
+        if end - start > SMALL or file.local_copy is not None:
             yield file
             continue
-        size = file.exact_size or 0
-        begins = position - end > _LARGEST_GAP or position + size - (waiting[0][0] if waiting else 0) > _MOST_BYTES
-        if waiting and (begins or len(waiting) >= _MOST_FILES):
+        if waiting and (start - last > _LARGEST_GAP or end - waiting[0][0] > _MOST_BYTES or len(waiting) >= _MOST_FILES):
             yield from _closed(waiting)
             waiting = []
-        waiting.append((position, file))
-        end = position + size
+        waiting.append((start, end, file))
+        last = end
     yield from _closed(waiting)
 
 
-def _closed(waiting: list[tuple[int, NeededFile]]) -> Iterator[Bundle | NeededFile]:
+def _closed(waiting: list[tuple[int, int, NeededFile]]) -> Iterator[Bundle | NeededFile]:
     if len(waiting) >= LEAST_FILES:
         yield Bundle(tuple(waiting))
     else:
-        yield from (file for _, file in waiting)
+        yield from (file for _, _, file in waiting)
 
 
-def _positions(files: Iterable[NeededFile], artifacts: Sequence[Artifact]) -> Iterator[tuple[int, NeededFile]]:
-    """Yield each file with the position of its first byte among those of all files."""
-    ends = itertools.accumulate(artifact.exact_size or 0 for artifact in artifacts)
-    places = zip(artifacts, ends, strict=True)
+def _places(files: Iterable[NeededFile], artifacts: Sequence[Artifact]) -> Iterator[tuple[int, int, NeededFile]]:
+    """Yield each file with the positions of its first byte and behind its last byte, among the bytes of all files."""
+    rest = iter(artifacts)
+    start = 0
     for file in files:
-        wanted = file.artifact
-        end = next(end for artifact, end in places if artifact is wanted)
-        yield end - (wanted.exact_size or 0), file
+        wanted = file.artifacts[0]
+        for artifact in rest:
+            end = start + (artifact.exact_size or 0)
+            if artifact is wanted:
+                yield start, end, file
+                start = end
+                break
+            start = end

@@ -211,12 +211,12 @@ class Fetcher:
         parts: dict[str, Part] = {}
         left: list[NeededFile] = []
         arrived = 0
-        for position, needed in bundle.files:
+        for first, end, needed in bundle.files:
             self._threads.check_cancelled()
             if data is None:
                 left.append(needed)
                 continue
-            content = data[position - start : position - start + (needed.exact_size or 0)]
+            content = data[first - start : end - start]
             try:
                 parts.update(self._write_small(needed, content)[0])
                 arrived += len(content)
