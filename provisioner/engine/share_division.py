@@ -32,6 +32,10 @@ class Division:
         """Return the keys of one share."""
         return divide(self.sizes, count)[index]
 
+    def bytes_of_shares(self, count: int) -> list[int]:
+        """Return the bytes of each share."""
+        return [sum(self.sizes[key] for key in share) for share in divide(self.sizes, count)]
+
     def by_step(self, keys: frozenset[str]) -> list[tuple[Step, list[Artifact]]]:
         """Return some of the artifacts by the steps that they are for."""
         found: dict[str, tuple[Step, list[Artifact]]] = {}

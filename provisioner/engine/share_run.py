@@ -132,7 +132,7 @@ class ShareRun:
         if division is None or self._store.covering(division.sizes) is not None:
             return None
         self._session.prepare()
-        self._store.begin(division.plan, count)
+        self._store.begin(division.plan, division.bytes_of_shares(count))
         with self._alone(index, count) as worker:
             # Another worker with this share, or whoever publishes, may have done it while this one waited.
             if not steps_to_fetch(self._run.plan()[0]):

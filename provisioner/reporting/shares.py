@@ -15,7 +15,7 @@ def with_shares(document: Mapping[str, Any] | None, shares: Sequence[Mapping[str
 
     Args:
         document: what the status file says; ``None``: there is none.
-        shares: a record for each worker that has begun.
+        shares: a record for each share, whether a worker has begun it or not.
     """
     if not shares or document is not None:
         return {**document, "shares": list(shares)} if shares and document is not None else document
@@ -36,8 +36,10 @@ def share_done(share: Mapping[str, Any]) -> int:
 
 
 def shares_text(shares: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line for each worker."""
-    return "\n".join(f"Share {one.get('share')}: {one.get('state')}, {share_line(one)}" for one in shares)
+    """Return a line for each share that a worker has begun, and one that names the others."""
+    lines = [f"Share {one.get('share')}: {one.get('state')}, {share_line(one)}" for one in shares if not _is_missing(one)]
+    missing = ", ".join(str(one.get("share")) for one in shares if _is_missing(one))
+    return "\n".join([*lines, f"Shares that no worker has begun: {missing}"] if missing else lines)
 
 
 def share_line(share: Mapping[str, Any]) -> str:
@@ -46,6 +48,10 @@ def share_line(share: Mapping[str, Any]) -> str:
     parts = [format_share(done, total) if done < total else format_bytes(done)]
     parts += [str(share[key]) for key in ("host", "updated_at") if key in share]
     return ", ".join(parts)
+
+
+def _is_missing(share: Mapping[str, Any]) -> bool:
+    return share.get("state") == "missing"
 
 
 def _number(value: object) -> int:

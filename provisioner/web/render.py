@@ -159,7 +159,7 @@ def _shares(document: Mapping[str, Any]) -> Iterator[str]:
     if shares:
         yield '<section aria-labelledby="shares"><h2 id="shares">Shares</h2><ul class="cards">'
         for share in shares:
-            state = "ready" if share.get("state") == "complete" else "fetching"
+            state = {"complete": "ready", "missing": "pending"}.get(str(share.get("state")), "fetching")
             name = f"Share {share.get('share')}"
             badge = f'<span class="badge">{text("Complete" if state == "ready" else LABELS[state])}</span>'
             bar = progress_bar(name, share_done(share), share.get("bytes_total")) if state == "fetching" else ""

@@ -161,9 +161,12 @@ def test_what_status_shows(three: Volume) -> None:
     assert document["missing"] == [0]
     assert document["share"]["count"] == 2
     shown = json.loads(three.ready("status", "--json").out)
-    assert [(one["share"], one["state"]) for one in shown["shares"]] == [("1/2", "complete")]
+    assert [(one["share"], one["state"]) for one in shown["shares"]] == [("0/2", "missing"), ("1/2", "complete")]
     assert (shown["state"], shown["bytes_done"]) == ("provisioning", document["share"]["bytes"])
-    assert "Share 1/2: complete" in three.ready("status").out
+    assert shown["bytes_total"] > shown["bytes_done"]
+    text = three.ready("status").out
+    assert "Share 1/2: complete" in text
+    assert "no worker has begun: 0/2" in text
     assert three.run("status", "--check").code == 75
 
 

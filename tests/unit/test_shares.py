@@ -134,6 +134,28 @@ def test_records_of_workers_are_one_status() -> None:
     assert shares_text(WORKERS).splitlines()[0] == "Share 0/2: complete, 4.00 kB, one, 2026-11-27T08:00:00Z"
 
 
+def test_shares_that_nobody_has_begun(tmp_path: Path) -> None:
+    """They are in the status with their sizes, named in one line of 'status', and shown on the page as waiting."""
+    store = ShareStore(tmp_path)
+    store.begin("plan", [4000, 3000, 2000])
+    store.show("plan", 1, {"bytes_done": 1000, "bytes_total": 3000, "host": "one"})
+    shown = store.shown()
+    assert [(one["share"], one["state"], one["bytes_done"], one["bytes_total"]) for one in shown] == [
+        ("0/3", "missing", 0, 4000),
+        ("1/3", "fetching", 1000, 3000),
+        ("2/3", "missing", 0, 2000),
+    ]
+    merged = with_shares(None, shown)
+    assert merged is not None
+    assert (merged["bytes_done"], merged["bytes_total"]) == (1000, 9000)
+    assert shares_text(shown).splitlines() == [
+        "Share 1/3: fetching, 1.00 of 3.00 kB (33 %), one",
+        "Shares that no worker has begun: 0/3, 2/3",
+    ]
+    page = render_main(Observation(merged), Throughput(1.0, ()), parse_catalog(REAL_CATALOG.read_text("utf-8"), "c"), 0.0)
+    assert 'Share 0/3</h3><span class="badge">Waiting' in page
+
+
 def test_page_and_metrics_show_the_workers() -> None:
     """The page has a bar for each worker that fetches, with its host as text; metrics have the bytes of each."""
     observation = Observation(with_shares(None, WORKERS))
@@ -154,3 +176,11 @@ def test_a_damaged_number_of_shares(tmp_path: Path, count: str) -> None:
     (tmp_path / "plans" / "one").mkdir(parents=True)
     (tmp_path / "plans" / "one" / "count.json").write_text(f'{{"count": {count}}}')
     assert ShareStore(tmp_path).recorded("one") == Recorded()
+    assert ShareStore(tmp_path).shown() == []
+
+
+def test_a_damaged_number_names_no_missing_shares(tmp_path: Path) -> None:
+    """A number without the sizes of as many shares lists nothing as missing."""
+    (tmp_path / "plans" / "one").mkdir(parents=True)
+    (tmp_path / "plans" / "one" / "count.json").write_text('{"count": 900, "bytes": [1, 2]}')
+    assert ShareStore(tmp_path).shown() == []

@@ -22,7 +22,7 @@ from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.listing import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -62,8 +62,12 @@ class ShareStore:
 
     # --- what a worker does
 
-    def begin(self, plan: str, count: int) -> None:
-        """Note the number of shares, which the first worker decides.
+    def begin(self, plan: str, sizes: Sequence[int]) -> None:
+        """Note the shares of a plan, whose number the first worker decides.
+
+        Args:
+            plan: its identifier.
+            sizes: bytes of each share.
 
         Raises:
             ConfigurationError: another worker divides the same plan by another number.
@@ -72,10 +76,10 @@ class ShareStore:
         place = self._plans / plan
         for directory in (self.directory, self.bytes, self._plans, self._work, place):
             make_directory(directory)
-        found = _create(place / "count.json", {"count": count})
-        if found != count:
+        found = _create(place / "count.json", {"count": len(sizes), "bytes": list(sizes)})
+        if found != len(sizes):
             raise ConfigurationError(
-                f"SHARD: this plan is divided by {count} here, and by {found} on the volume; nothing was changed",
+                f"SHARD: this plan is divided by {len(sizes)} here, and by {found} on the volume; nothing was changed",
                 hint=f"Start every worker with the same number. To begin again with another, remove {self.directory}.",
             )
 
@@ -128,16 +132,24 @@ class ShareStore:
             write_json(self._plans / plan / f"{index}.progress.json", document, durable=False)
 
     def shown(self) -> list[dict[str, Any]]:
-        """Return how each share gets on that has begun, those that are complete included."""
+        """Return how each share gets on: it is ``complete``, ``fetching``, or ``missing`` where no worker has begun it."""
         found = []
         for plan in names_in(self._plans):
-            recorded = self.recorded(plan)
+            recorded, sizes = self.recorded(plan), self._sizes_of(plan)
             for index in range(recorded.count or 0):
                 document = read_json(self._plans / plan / f"{index}.progress.json")
-                if document is not None or index in recorded.done:
-                    state = "complete" if index in recorded.done else "fetching"
-                    found.append({**(document or {}), "share": f"{index}/{recorded.count}", "plan": plan, "state": state})
+                state = "complete" if index in recorded.done else "fetching" if document is not None else "missing"
+                # A damaged number of shares is not taken for so many that are missing.
+                if state != "missing" or len(sizes) == recorded.count:
+                    size = {"bytes_done": 0, "bytes_total": sizes[index]} if len(sizes) == recorded.count else {}
+                    share = {"share": f"{index}/{recorded.count}", "plan": plan, "state": state}
+                    found.append({**size, **(document or {}), **share})
         return found
+
+    def _sizes_of(self, plan: str) -> list[int]:
+        """Return the bytes of each share; nothing where they were not written, or are damaged."""
+        sizes = (read_json(self._plans / plan / "count.json") or {}).get("bytes")
+        return sizes if isinstance(sizes, list) and all(type(size) is int and size >= 0 for size in sizes) else []
 
     def remove_work(self, blobs: Path) -> None:
         """Remove a worker's partial files: its share is complete."""
@@ -184,7 +196,7 @@ class ShareStore:
             remove_leftover(self.directory)
 
 
-def _create(path: Path, document: Mapping[str, int]) -> int:
+def _create(path: Path, document: Mapping[str, Any]) -> int:
     """Write a file unless it is there, in one step, and return its count.
 
     Raises:
@@ -209,4 +221,4 @@ def _create(path: Path, document: Mapping[str, int]) -> int:
                 os.unlink(temporary)  # noqa: PTH108 - as in the rest of this module
         fsync_directory(path.parent)
     found = (read_json(path) or {}).get("count")
-    return found if isinstance(found, int) else document["count"]
+    return found if isinstance(found, int) else int(document["count"])
