@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import kubernetes_validate
@@ -23,6 +24,7 @@ from provisioner.errors import (
     UsageError,
 )
 from provisioner.settings.settings import SETTINGS
+from provisioner.volume.store.environment_file import environment_lines
 from tests.support.program import CHECKOUT, REAL_CATALOG
 
 if TYPE_CHECKING:
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
 
 KUBERNETES: Final = CHECKOUT / "deploy" / "kubernetes"
 VERSIONS: Final = ("1.31", "1.33", "1.35", "1.37")
-NEEDS: Final = {"restart-rules": ("1.35", "restartPolicy"), "indexed-job": ("1.29", "backoffLimitPerIndex")}
+NEEDS: Final = {
+    "restart-rules": ("1.35", "restartPolicy"),
+    "indexed-job": ("1.29", "backoffLimitPerIndex"),
+    "env-file": ("1.35", "fileKeyRef"),
+}
 """The first version that has what an overlay uses, and what older versions complain of."""
-OVERLAYS: Final = ("job", "monitored", "restart-rules", "indexed-job", "finish")
+OVERLAYS: Final = ("job", "monitored", "restart-rules", "indexed-job", "finish", "env-file", "node-local")
 CUSTOM: Final = {"ServiceMonitor"}
 """Kinds that an operator adds; Kubernetes has no schema of them."""
 
@@ -60,13 +66,13 @@ def check(document: dict[str, Any], version: str) -> None:
 @needs_kubectl
 @pytest.mark.parametrize("name", ["base", *(f"overlays/{name}" for name in OVERLAYS)])
 def test_manifests_are_valid(name: str) -> None:
-    """Every version that is named accepts each overlay; rules for restarts need 1.35."""
+    """Every version that is named accepts each overlay; rules for restarts and variables from a file need 1.35."""
     documents = rendered(name)
     for version in VERSIONS:
         since, field = NEEDS.get(name.rpartition("/")[2], ("", ""))
         if version < since:
             with pytest.raises(kubernetes_validate.ValidationError, match=field):
-                check(documents["Job"], version)
+                check(documents.get("Job") or documents["Deployment"], version)
             continue
         for document in documents.values():
             check(document, version)
@@ -131,6 +137,67 @@ def test_pods_of_an_indexed_job_are_the_shares() -> None:
     finish = rendered("overlays/finish")
     assert set(finish) == {"Job"}
     assert finish["Job"]["spec"]["template"]["spec"]["containers"][0]["args"] == ["provision", "--finish"]
+
+
+def test_variables_of_the_app_are_from_a_file(tmp_path: Path) -> None:
+    """The app reads keys of the file that the last init container writes, with the values of provision.env in single quotes."""
+    text = yaml.safe_load((KUBERNETES / "overlays" / "env-file" / "kustomization.yaml").read_text("utf-8"))
+    writing, reading = (yaml.safe_load(patch["patch"]) for patch in text["patches"])
+    container = writing[0]["value"]
+    place = next(mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly"))
+    keys = [change["value"] for change in reading if change["path"].endswith("/env/-")]
+    assert {key["name"] for key in keys} == {"DATASETS_DIR", "TRACKIO_DATASET_REPO"}
+    for key in keys:
+        reference = key["valueFrom"]["fileKeyRef"]
+        assert reference["volumeName"] == writing[1]["value"]["name"]
+        assert f"{place}/{reference['path']}" in container["command"][-1]
+        assert reference["key"] == key["name"]
+    values = {"DATASETS_DIR": "/data/datasets", "TRACKIO_DATASET_REPO": "ann/logs_1-2"}
+    (tmp_path / "provision.env").write_bytes(b"# a comment\n" + environment_lines(values))
+    shell, options, script = container["command"]
+    here = script.replace("/data/", f"{tmp_path}/").replace(f"{place}/", f"{tmp_path}/")
+    subprocess.run([shell, options, here], check=True)
+    written = (tmp_path / "app.env").read_text("utf-8").splitlines()
+    assert written == [f"{name}='{value}'" for name, value in values.items()]
+
+
+def daemon_set() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the DaemonSet for volumes of the nodes, and its Service."""
+    text = (KUBERNETES / "overlays" / "node-local" / "datasets.yaml").read_text("utf-8")
+    daemons, service = yaml.safe_load_all(text)
+    return daemons, service
+
+
+def test_nodes_fill_each_other() -> None:
+    """Peers of a pod are the ready pods behind the Service; only the mode of the node's directory is changed as root."""
+    daemons, service = daemon_set()
+    template = daemons["spec"]["template"]
+    directory, wait, provision = template["spec"]["initContainers"]
+    (serve,) = template["spec"]["containers"]
+    assert service["spec"]["selector"] == template["metadata"]["labels"] == daemons["spec"]["selector"]["matchLabels"]
+    (port,) = service["spec"]["ports"]
+    peers = f"http://{service['metadata']['name']}:{port['port']}"
+    for container in (wait, provision):
+        assert next(variable["value"] for variable in container["env"] if variable["name"] == "PEERS") == peers
+    assert (serve["readinessProbe"]["httpGet"]["path"], serve["args"][-1]) == ("/readyz", str(port["targetPort"]))
+    assert "publishNotReadyAddresses" not in service["spec"]
+    assert daemons["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1}
+    for container in (directory, wait, provision, serve):
+        context = container["securityContext"]
+        assert (context["capabilities"], context["allowPrivilegeEscalation"]) == ({"drop": ["ALL"]}, False)
+        assert context["readOnlyRootFilesystem"] is True
+        assert context.get("runAsUser") == (0 if container is directory else None)
+
+
+@pytest.mark.parametrize("node", ["the source", "another"])
+def test_only_the_source_does_not_wait_for_a_peer(node: str, tmp_path: Path) -> None:
+    """The script of the init container ends at once on the source's node, and elsewhere when a peer answers."""
+    wait = daemon_set()[0]["spec"]["template"]["spec"]["initContainers"][1]
+    assert wait["command"][:3] == ["/opt/provisioner/bin/python", "-I", "-c"]
+    if node == "another":
+        (tmp_path / "readyz").touch()
+    environ = {"NODE": node, "SOURCE_NODE": "the source", "PEERS": tmp_path.as_uri()}
+    subprocess.run([sys.executable, "-I", "-c", wait["command"][3]], env=environ, check=True, timeout=30)
 
 
 @needs_kubectl
