@@ -136,6 +136,7 @@ class ShareRun:
         with self._alone(index, count) as worker:
             # Another worker with this share, or whoever publishes, may have done it while this one waited.
             if not steps_to_fetch(self._run.plan()[0]):
+                self._store.remove_unused()
                 return None
             return self._fetch_alone(division, index, count, worker)
 

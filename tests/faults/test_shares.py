@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+import yaml
 
+from provisioner.planning.shares import divide
 from tests.faults.test_death import MORTAL
 from tests.support.damage import flip
 from tests.support.media import noise
@@ -18,8 +22,6 @@ from tests.support.program import CHECKOUT, Running
 from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.hub_server import HubServer
     from tests.support.shelf import Miniature, Shelf
     from tests.support.volume import Volume
@@ -121,6 +123,55 @@ def test_workers_that_are_killed(three: Volume, hub: HubServer) -> None:
     assert kills >= 4
     check_three(three)
     assert max(fetched(hub).values()) <= kills + 1
+
+
+def share_of_each(volume: Volume, count: int) -> dict[str, int]:
+    """Return the share that each file is in, by its name on the server."""
+    datasets = yaml.safe_load(Path(volume.settings["CATALOG_PATH"]).read_text("utf-8"))["datasets"].values()
+    files = [file for dataset in datasets for source in dataset["sources"] for file in source["files"]]
+    keys = {file["digest"].replace(":", "-"): file for file in files}
+    shares = divide({key: file["size"] for key, file in keys.items()}, count)
+    return {keys[key]["url"].removeprefix("https:/"): index for index, share in enumerate(shares) for key in share}
+
+
+ROUNDS: Final = int(os.environ.get("SHARE_ROUNDS", "6"))
+SEED: Final = int(os.environ.get("SEED", "1"))
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_workers_as_an_engine_may_treat_them(three: Volume, hub: HubServer, number: int) -> None:
+    """Killed at random, run twice, started late or with another number: the end is right, and each kill costs a fetch at most."""
+    source = random.Random(f"{SEED}, shares, {number}")  # noqa: S311 - the same rounds for the same seed
+    count = source.choice([2, 3])
+    order = source.sample(range(count), count)
+    first = source.randrange(1, count + 1)
+    kills = Counter[int]()
+    for group in filter(None, (order[:first], order[first:])):
+        for index in group:
+            if not kills or source.random() < 0.6:
+                code = kill_at(three, source.randrange(4, 70 if kills else 24), SHARD=f"{index}/{count}")
+                assert code in {-signal.SIGKILL, 0}
+                kills[index] += code != 0
+        begun = list((three.private / "staging" / "shares").glob("plans/*/count.json"))
+        if begun and source.random() < 0.5:
+            wrong = three.run(SHARD=f"0/{count + source.choice([1, 2])}")
+            # Where all shares are there, nothing is divided any more: any worker publishes.
+            assert wrong.code == (0 if three.published else 78), wrong.err
+            assert three.published == [] or group[-1] == order[-1]
+        started = [three.start(SHARD=f"{index}/{count}") for index in group for _ in range(source.choice([1, 1, 2]))]
+        for worker in started:
+            outcome = worker.wait()
+            assert outcome.code == 0, outcome.err
+        if group[-1] != order[-1]:
+            assert three.published == []
+    assert kills.total() >= 1
+    three.ready("provision", "--finish")
+    check_three(three)
+    asked = fetched(hub)
+    shares = share_of_each(three, count)
+    assert set(asked) == set(shares)
+    for name, index in shares.items():
+        assert asked[name] <= kills[index] + 1, (name, asked, kills)
 
 
 @pytest.mark.parametrize("lock", ["flock", "external"])

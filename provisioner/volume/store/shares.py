@@ -190,6 +190,10 @@ class ShareStore:
             with contextlib.suppress(OSError):
                 os.unlink(self.bytes / key)  # noqa: PTH108 - as in the rest of this module
         remove_leftover(self._plans / plan)
+        self.remove_unused()
+
+    def remove_unused(self) -> None:
+        """Remove what is left where there is no plan: a worker that waited makes its lock again after all was removed."""
         with contextlib.suppress(OSError):
             self._plans.rmdir()
         if not self._plans.exists():
