@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
@@ -20,6 +20,9 @@ from provisioner.reporting.observation import Counters, Observation
 from provisioner.settings.settings import SETTINGS
 from provisioner.web.metrics import exposition
 from tests.support.program import CHECKOUT, REAL_CATALOG
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KUBERNETES: Final = CHECKOUT / "deploy" / "kubernetes" / "base" / "provisioned-app.yaml"
 CATALOG: Final = parse_catalog(REAL_CATALOG.read_text("utf-8"), "catalog.yaml")
@@ -76,6 +79,42 @@ def test_compose_updates_what_it_provisions() -> None:
     (name,) = update["environment"]
     parse = {setting.name: setting.parse for setting in SETTINGS}[name]
     assert parse(update["environment"][name]) == "auto"
+
+
+PRE_START: Final = CHECKOUT / "deploy" / "compose" / "pre-start.yaml"
+STEP_KEYS: Final = {"command", "image", "user", "privileged", "working_dir", "environment", "per_replica"}
+"""What the Compose specification knows of a step of `pre_start`."""
+
+
+def test_a_step_before_the_app_fills_its_volume() -> None:
+    """The step of `pre_start` is what Compose 5.3 knows, sets settings that exist, and may write to the app's volume."""
+    service = yaml.safe_load(PRE_START.read_text("utf-8"))["services"]["app"]
+    (step,) = service["pre_start"]
+    assert step.keys() <= STEP_KEYS
+    assert parse_options(take_apart(step["command"])).command == "provision"
+    assert step["environment"].keys() <= {name for setting in SETTINGS for name in setting.names}
+    assert "data:/data" in service["volumes"]
+    assert "environment" not in service
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="no Docker command here")
+def test_compose_accepts_the_files(tmp_path: Path) -> None:
+    """The Compose that is installed accepts compose.yaml; and the file with `pre_start` if it is 5.3, else without that part."""
+    version = subprocess.run(["docker", "compose", "version", "--short"], capture_output=True, text=True, check=False).stdout
+    if not (match := re.match(r"v?(\d+)\.(\d+)", version)):
+        pytest.skip("no Compose here")
+
+    def problem(path: Path) -> str:
+        command = ["docker", "compose", "--file", str(path), "config", "--quiet"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path).stderr
+
+    knows = (int(match[1]), int(match[2])) >= (5, 3)
+    assert problem(CHECKOUT / "compose.yaml") == ""
+    assert problem(PRE_START) == "" if knows else "pre_start" in problem(PRE_START)
+    document = yaml.safe_load(PRE_START.read_text("utf-8"))
+    del document["services"]["app"]["pre_start"]
+    (tmp_path / "without.yaml").write_text(yaml.safe_dump(document), "utf-8")
+    assert problem(tmp_path / "without.yaml") == ""
 
 
 UPDATE: Final = CHECKOUT / "deploy" / "kubernetes" / "overlays" / "update" / "cronjob.yaml"
