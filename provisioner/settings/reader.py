@@ -91,7 +91,7 @@ def read_settings(
 
 
 def _with_share(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with ``SHARD`` as the index says that Kubernetes or Slurm gives, unless it is set."""
+    """Return the environment with ``SHARD`` as the index says that an engine gives, unless it is set."""
 
     def value(name: str) -> str:
         return environ.get(name, "").strip()
@@ -100,10 +100,20 @@ def _with_share(environ: Mapping[str, str]) -> Mapping[str, str]:
         return environ
     if value("JOB_COMPLETION_INDEX") and value("SHARDS"):
         return {**environ, "SHARD": f"{value('JOB_COMPLETION_INDEX')}/{value('SHARDS')}"}
+    if value("SWARM_TASK_SLOT") and value("SHARDS"):
+        return {**environ, "SHARD": f"{_index_of_slot(value('SWARM_TASK_SLOT'))}/{value('SHARDS')}"}
     index, lowest, count = value("SLURM_ARRAY_TASK_ID"), value("SLURM_ARRAY_TASK_MIN") or "0", value("SLURM_ARRAY_TASK_COUNT")
     if index.isascii() and index.isdigit() and lowest.isascii() and lowest.isdigit() and count:
         return {**environ, "SHARD": f"{max(0, int(index) - int(lowest))}/{count}"}
     return environ
+
+
+def _index_of_slot(slot: str) -> str:
+    """Return the index of a task of a replicated job in Swarm, whose slots count from 0.
+
+    For slot 0 the template ``{{.Task.Slot}}`` gives the node's identifier, 25 letters and digits, since it takes 0 for none.
+    """
+    return "0" if re.fullmatch(r"[0-9a-z]{25}", slot) else slot
 
 
 def _check_names(environ: Mapping[str, str]) -> None:

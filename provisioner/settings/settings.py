@@ -393,7 +393,7 @@ class Settings:
         parsers.share,
         "`i/n`: fetch only this share of the plan, counted from 0; the worker that completes the set publishes, or "
         "`provision --finish`",
-        default_note="none; `JOB_COMPLETION_INDEX` of `SHARDS`, or `SLURM_ARRAY_TASK_ID` of its array",
+        default_note="none; `JOB_COMPLETION_INDEX` or `SWARM_TASK_SLOT` of `SHARDS`, or `SLURM_ARRAY_TASK_ID` of its array",
         config_key=None,
     ).optional
     """Index and number; ``None``: all of the plan."""

@@ -7,11 +7,13 @@ needs to be set up: the daemons run as this user, on loopback, with their state 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,7 @@ from tests.support.shelf import some_files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tests.support.hub_server import HubServer
     from tests.support.shelf import Shelf
     from tests.support.volume import Volume
 
@@ -54,6 +57,10 @@ SlurmctldPort={ports[0]}
 NodeName=one NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cores} RealMemory=2000
 NodeName=two NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cores} RealMemory=2000
 PartitionName=all Nodes=one,two Default=YES State=UP MaxTime=INFINITE
+PartitionName=local Nodes=one,two State=UP MaxTime=INFINITE
+Prolog={scratch}/prolog
+PrologFlags=Alloc
+BatchStartTimeout=120
 """
 
 
@@ -88,6 +95,9 @@ def slurm(tmp_path: Path) -> Iterator[Mapping[str, str]]:
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     config = CONFIG.format(user=user, plugins=plugins, scratch=scratch, ports=free_ports(3), cores=os.cpu_count())
     (scratch / "slurm.conf").write_text(config, "utf-8")
+    script = CHECKOUT / "deploy" / "slurm" / "prolog.sh"
+    (scratch / "prolog").write_text(f"#!/bin/bash\nNODE_CONFIG={scratch}/node.env exec bash {script}\n", "utf-8")
+    (scratch / "prolog").chmod(0o755)
     environ = {"PATH": f"{SEARCHED}:{os.environ['PATH']}", "SLURM_CONF": str(scratch / "slurm.conf")}
     if str(PREFIX) != "/":
         environ["LD_LIBRARY_PATH"] = f"{libraries}:{plugins}"
@@ -122,8 +132,23 @@ def wait(condition: object, scratch: Path) -> None:
         time.sleep(0.2)
 
 
-def test_an_array_and_its_end(slurm: Mapping[str, str], shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
-    """Two tasks fetch a share each, on two nodes; when both have ended, all is published and the last job has nothing to do."""
+def fill_nodes(slurm: Mapping[str, str], environ: Mapping[str, str], volume: Volume, scratch: Path) -> list[Volume]:
+    """Let a job start on both nodes, whose prolog fills a volume of each; return these."""
+    settings = {name: value for name, value in environ.items() if name not in {"DATA_DIR", *slurm}} | {
+        "PATH": environ["PATH"],
+        "SHARED_DIR": str(volume.root),
+        "PARTITIONS": "local",
+    }
+    lines = [f"{name}={shlex.quote(value)}" for name, value in settings.items()]
+    (scratch / "node.env").write_text("\n".join([*lines, f"LOCAL_DIR={scratch}/local-$SLURMD_NODENAME", ""]), "utf-8")
+    command = ["sbatch", "--partition=local", "--nodes=2", "--output=/dev/null", "--wrap=true"]
+    subprocess.run(command, env=dict(environ), check=True, capture_output=True)
+    wait(lambda: asked(slurm, "squeue", "--noheader") == "", scratch)
+    return [replace(volume, root=scratch / f"local-{name}") for name in ("one", "two")]
+
+
+def test_an_array_and_its_end(slurm: Mapping[str, str], hub: HubServer, shelf: Shelf, volume: Volume, tmp_path: Path) -> None:
+    """Two tasks fetch a share each, and when both have ended, all is published; then a prolog fills a volume on each node."""
     for name in ("alpha", "beta", "gamma"):
         shelf.add(name, shelf.file(f"{name}.tar.gz", some_files(name, 40_000)))
     environ = {
@@ -141,3 +166,9 @@ def test_an_array_and_its_end(slurm: Mapping[str, str], shelf: Shelf, volume: Vo
         volume.check(name, some_files(name, 40_000))
     assert volume.staged() == []
     assert volume.status["state"] == "ready"
+    # A volume of each node: from the one that they share, without a request.
+    hub.log.clear()
+    for local in fill_nodes(slurm, environ, volume, tmp_path / "slurm"):
+        assert local.published == ["alpha", "beta", "gamma"]
+        assert {record["verified_against"] for record in local.status["datasets"].values()} == {"peer"}
+    assert not hub.log.entries()

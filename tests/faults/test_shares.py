@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -238,6 +239,37 @@ def test_all_archives_need_space_at_once(shelf: Shelf, volume: Volume) -> None:
     assert outcome.code == 74
     assert "shares keep all archives on the volume until they are published" in outcome.err
     assert not volume.private.exists()
+
+
+def test_nodes_that_a_prolog_fills(three: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """The prolog of two nodes: the shared volume is filled once, and each node's own from it; never a failure for Slurm."""
+    config = tmp_path / "node.env"
+    command = ["bash", str(CHECKOUT / "deploy" / "slurm" / "prolog.sh")]
+
+    def prolog(node: str, **slurm: str) -> str:
+        environ = three.environ(DATA_DIR=None, NODE_CONFIG=str(config), SLURMD_NODENAME=node, PYTHONPATH=str(CHECKOUT), **slurm)
+        outcome = Running(command, environ).wait()
+        assert outcome.code == 0
+        return outcome.err
+
+    assert "cannot be read" in prolog("one")
+    config.write_text(
+        f"PROVISIONER='{sys.executable} -m provisioner'\nSHARED_DIR={three.root}\nLOG_FILE={tmp_path}/log\n"
+        f"LOCAL_DIR={tmp_path}/$SLURMD_NODENAME\nPARTITIONS='gpu large'\n"
+    )
+    assert prolog("one", SLURM_JOB_PARTITION="other") == ""
+    assert not (tmp_path / "one").exists()
+    # A job may be an array of its own, which is not one of shares.
+    array = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "8", "SLURM_JOB_PARTITION": "large"}
+    for node in ("one", "two"):
+        assert prolog(node, **array) == ""
+        local = replace(three, root=tmp_path / node)
+        check_three(local)
+        assert {one["verified_against"] for one in local.status["datasets"].values()} == {"peer"}
+    check_three(three)
+    assert set(fetched(hub).values()) == {1}
+    config.write_text(config.read_text() + "DATASETS=none\n")
+    assert "was not filled (exit code 78)" in prolog("one", **array)
 
 
 SBATCH: Final = """\

@@ -81,13 +81,19 @@ def settings_of(environ: dict[str, str]) -> Settings:
         ({"PROVISIONER_SHARD": "3/4", "SHARD": "0/9"}, (3, 4)),
         ({"JOB_COMPLETION_INDEX": "2"}, None),
         ({"JOB_COMPLETION_INDEX": "2", "SHARDS": "4"}, (2, 4)),
+        ({"SWARM_TASK_SLOT": "2"}, None),
+        ({"SWARM_TASK_SLOT": "3", "SHARDS": "4"}, (3, 4)),
+        ({"SWARM_TASK_SLOT": "x1k2h1u8i3c0mzz7kq9w4t5ab", "SHARDS": "4"}, (0, 4)),
         ({"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "4"}, (2, 4)),
         ({"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "2"}, (0, 2)),
         ({"SHARD": "0/1", "SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "2"}, (0, 1)),
     ],
 )
 def test_the_index_of_an_engine(environ: dict[str, str], shard: tuple[int, int] | None) -> None:
-    """Kubernetes gives an index and no number, Slurm both, with any first index; SHARD wins."""
+    """Kubernetes and Swarm give an index and no number, Slurm both, with any first index; SHARD wins.
+
+    For the first task of a job Swarm gives the node's identifier in place of the slot 0.
+    """
     assert settings_of(environ).shard == shard
 
 
@@ -99,6 +105,8 @@ def test_the_index_of_an_engine(environ: dict[str, str], shard: tuple[int, int] 
         {"SHARD": "0/0"},
         {"SHARD": "-1/2"},
         {"JOB_COMPLETION_INDEX": "4", "SHARDS": "4"},
+        {"SWARM_TASK_SLOT": "4", "SHARDS": "4"},
+        {"SWARM_TASK_SLOT": "{{.Task.Slot}}", "SHARDS": "4"},
         {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "4"},
     ],
 )
