@@ -25,7 +25,9 @@ MATRIX ?=
 HAS_DOCKER = $(shell docker info >/dev/null 2>&1 && echo yes)
 # Tests that mount file systems need root.
 WITHOUT_ROOT := $(if $(filter 0,$(shell id -u)),,not root)
-BUILD := docker build --network=host
+BUILD = SOURCE_DATE_EPOCH=$(EPOCH) docker build --network=host
+# The time of the images: that of the commit. Two builds of one commit have one digest.
+EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # What `provisioner --version` names in the image; a checkout with changes is marked.
 COMMIT = $(shell git describe --always --dirty --exclude '*' --abbrev=12 2>/dev/null)
 # In several processes; those that start containers are one group, which one process runs. MATRIX: the document to write.
@@ -170,11 +172,17 @@ format: $(VENV)/.ready ## let the formatter and the linter fix what they can
 	@$(BIN)/ruff format .
 
 .PHONY: image
-image: ## build the image (with 'datasets') and its slim variant
+image: ## build the image (with 'datasets'), its slim variant, and /opt/provisioner with a Python of its own
 	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --target slim --tag $(IMAGE)-slim . >/dev/null
+	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --target portable --tag $(IMAGE)-portable . >/dev/null
 	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --tag $(IMAGE) . >/dev/null
-	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)
-	@docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)-slim
+	@for suffix in "" -slim -portable; do \
+	  docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)$$suffix; \
+	done
+
+.PHONY: reproducible
+reproducible: $(VENV)/.ready ## build each image twice without a cache, and compare the digests
+	@$(BIN)/python -m tools.reproducible
 
 .PHONY: packages
 packages: $(VENV)/.ready ## build a wheel and an sdist in dist/

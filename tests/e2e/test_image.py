@@ -6,9 +6,12 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from provisioner import __version__
 from tests.e2e.test_fill import ALL
@@ -16,6 +19,7 @@ from tests.e2e.test_handoff import APP
 from tests.support.containers import IMAGE, PROGRAM
 from tests.support.miniature import NSYNTH_SPLITS
 from tests.support.program import CHECKOUT, TOKEN
+from tools.reproducible import build, differences
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 SLIM: Final = f"{IMAGE}-slim"
+BASE: Final = "python:3.13-slim-trixie"
 EACH = pytest.mark.parametrize("image", [IMAGE, SLIM], ids=["full", "slim"])
 SECOND: Final = 1_000_000_000
 OFTEN: Final = {"interval": SECOND // 2, "timeout": 10 * SECOND, "start_period": 60 * SECOND, "retries": 1}
@@ -172,10 +177,57 @@ def test_slim_image_fills_a_volume(station: Station, hub: HubServer, filled: Fil
 
 
 def test_sizes(engine: Engine) -> None:
-    """The slim image is less than half of the full one, which adds what the app's libraries need and no more."""
-    full, slim = (engine.client.images.get(image).attrs["Size"] for image in (IMAGE, SLIM))
-    assert slim < full / 2
-    assert full - slim < 314_000_000
+    """The images add at most 38 and 357 MB to their base, with which they were 154 and 473 MB."""
+    full, slim, base = (engine.client.images.get(image).attrs["Size"] for image in (IMAGE, SLIM, BASE))
+    assert slim - base <= 38_000_000
+    assert full - base <= 357_000_000
+
+
+def canonical(package: str) -> str:
+    """Return ``NAME==VERSION`` with the name as indexes of packages write it."""
+    name, _, version = package.partition("==")
+    return f"{canonicalize_name(name)}=={version}"
+
+
+def locked(name: str) -> set[str]:
+    """Return the packages of a lock for the image's Python on this machine."""
+    text = (CHECKOUT / "requirements" / name).read_text("utf-8")
+    found = [Requirement(line.rstrip(" \\")) for line in text.splitlines() if re.match(r"\w", line)]
+    python = {"python_version": "3.13", "python_full_version": "3.13.0"}
+    return {f"{one.name}{one.specifier}" for one in found if one.marker is None or one.marker.evaluate(python)}
+
+
+@pytest.mark.parametrize(
+    ("python", "lock"), [("/opt/provisioner/bin/python", "runtime.lock"), ("/opt/app/bin/python", "app.lock")]
+)
+def test_what_is_installed_is_what_is_locked(engine: Engine, python: str, lock: str) -> None:
+    """The records of packages, from which a scanner makes the SBOM, are those of the lock; the app has pip beside them."""
+    script = "import importlib.metadata as m; print(*(f'{one.name}=={one.version}' for one in m.distributions()), sep='\\n')"
+    listed = engine.shell(f'{python} -I -c "{script}"').out.split()
+    found, wanted = ({canonical(one) for one in packages} for packages in (listed, locked(lock)))
+    assert wanted <= found
+    assert {one.partition("==")[0] for one in found - wanted} == ({"pip"} if lock == "app.lock" else set())
+
+
+@EACH
+def test_no_package_of_the_system_is_added(engine: Engine, image: str) -> None:
+    """What dpkg lists is what it lists in the base image."""
+    lists = [engine.shell("dpkg-query --show", image=one).out for one in (image, BASE)]
+    assert lists[0]
+    assert lists[0] == lists[1]
+
+
+def test_another_build_has_the_same_digest(engine: Engine) -> None:
+    """The slim image, built again without any cache, has the same content in every layer, and the same configuration."""
+    image = engine.client.images.get(SLIM)
+    epoch = int(datetime.fromisoformat(image.attrs["Created"]).timestamp())
+    arguments = {"COMMIT": image.labels["org.opencontainers.image.revision"]}
+    again = build("slim", epoch, arguments)
+    try:
+        assert again == image.id, differences(str(image.id), again)[:20]
+    finally:
+        if again != image.id:
+            engine.client.images.remove(again)
 
 
 # --- its commands ----------------------------------------------------------------------------------------------------------
