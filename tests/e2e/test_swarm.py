@@ -25,6 +25,7 @@ pytestmark = pytest.mark.docker
 
 STACK: Final = CHECKOUT / "deploy" / "swarm" / "shares.yaml"
 SHARDS: Final = 3
+BRIDGE: Final = "docker_gwbridge"
 
 
 def docker(*words: str | Path, **environ: str) -> str:
@@ -41,6 +42,7 @@ def swarm() -> Iterator[str]:
     """Let this engine be a Swarm on loopback, and yield a name for a stack; afterwards it is none again."""
     if docker("info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive":
         pytest.skip("this engine is part of a Swarm already")
+    networks = docker("network", "ls", "--format", "{{.Name}}").split()
     docker("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377")
     name = f"test-{secrets.token_hex(4)}"
     try:
@@ -52,6 +54,9 @@ def swarm() -> Iterator[str]:
         volume = f"{name}_data"
         wait_until(lambda: not docker("container", "ls", "--all", "--quiet", "--filter", f"volume={volume}"), "they are gone")
         docker("volume", "rm", "--force", volume)
+        # The bridge that a Swarm makes on a node stays otherwise.
+        if BRIDGE not in networks:
+            docker("network", "rm", BRIDGE)
 
 
 @pytest.fixture
