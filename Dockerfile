@@ -89,7 +89,7 @@ FROM builder AS system
 COPY --from=provisioner-environment /layer/ /
 RUN mkdir -p /layer/usr/local/bin \
     && SOURCE_DATE_EPOCH=1577836800 useradd --uid 1000 --gid 0 --no-create-home --home-dir /tmp --no-log-init user \
-    && cp --parents --preserve=mode /etc/passwd /etc/shadow /layer \
+    && cp --parents --preserve=mode,ownership /etc/passwd /etc/shadow /layer \
     && install --directory --owner=1000 --group=0 --mode=2775 /layer/data \
     && ln -s /dev/shm /layer/usr/tmp \
     && ln -s /opt/provisioner/bin/provisioner /layer/usr/local/bin/provisioner \

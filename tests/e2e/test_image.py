@@ -122,6 +122,10 @@ def test_our_files_are_not_ours_to_change(engine: Engine, image: str) -> None:
     not_ours = "! -type l ! -type c ! -path '/*/tmp' ! -path '/*/lock'"
     found = engine.shell(f"find {places} -xdev -writable {not_ours} -print 2>&- || true", image=image)
     assert found.out.split() == ["/data"]
+    # What the base has is as it was, but for the entry of the user.
+    facts = "stat -c '%n %a %u:%g' / /etc /etc/passwd /etc/shadow /opt /usr /usr/local /usr/local/bin"
+    ours, theirs = (engine.shell(facts, image=one, user="0").out for one in (image, BASE))
+    assert ours == theirs
 
 
 def test_app_has_datasets(engine: Engine, filled: Filled) -> None:
