@@ -93,6 +93,7 @@ def _remove(session: VolumeSession, ids: Sequence[str]) -> None:
         # The versions go last: while there is one, the same command finds the data set and finishes an interrupted removal.
         _remove_from_status(session, dataset)
         store.cleaner.clear_abandoned((dataset,), time.time())
+        store.cleaner.remove_lock(dataset)
         for version in store.reader.versions(dataset):
             store.cleaner.remove(dataset, version)
     store.cleaner.clear_leftovers()

@@ -6,6 +6,7 @@ look is needed because another run may have done the work while this one waited 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from types import MappingProxyType
@@ -17,8 +18,8 @@ from provisioner.engine.indexes import Indexes
 from provisioner.engine.references import References
 from provisioner.engine.repository_step import RepositoryStep
 from provisioner.engine.request import missing_data_error
-from provisioner.engine.result import Result, failed_state, fatal_failure, state_of
-from provisioner.engine.run_log import log_end, log_interruption, log_left_out_of_cache, log_nothing_to_do, log_plan
+from provisioner.engine.result import Result, failed_state
+from provisioner.engine.run_log import log_end, log_interruption, log_nothing_to_do, log_plan
 from provisioner.engine.status_file import StatusFile, new_board
 from provisioner.engine.supervise import deadline, machine_limits, supervise
 from provisioner.engine.view import plan_run, view_volume
@@ -31,15 +32,15 @@ from provisioner.volume.fs.mounts import is_persistent
 from provisioner.volume.store.json_file import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import Catalog
     from provisioner.catalog.pins import Pins
-    from provisioner.engine.result import Failure
     from provisioner.engine.updates import Updates
     from provisioner.engine.view import View
+    from provisioner.engine.writers import Writers
     from provisioner.planning.model import Inventory, Plan
     from provisioner.remote.hub.repository.values import RepositoryOutcome
     from provisioner.reporting.progress import Progress
@@ -94,6 +95,7 @@ class Run:
         self._cancellation = cancellation
         self._progress = progress
         self._in_image = in_image
+        self._needs_whole = False
         self._on_work = on_work
         self._planned: Mapping[str, Any] | None = None
         """What the status would say if the plan were carried out now."""
@@ -147,8 +149,11 @@ class Run:
                 raise view.plan.shortfall
         return view
 
-    def provision(self) -> Result:
+    def provision(self, *, needs_whole: bool = False) -> Result:
         """Make the volume hold what was asked for.
+
+        Args:
+            needs_whole: no other run may write to the volume meanwhile.
 
         Returns:
             How it ended; data sets that failed are in it, not raised.
@@ -156,6 +161,7 @@ class Run:
         Raises:
             ProvisionerError: nothing could be done at all, or the run was told to stop.
         """
+        self._needs_whole = needs_whole
         try:
             with deadline(self.settings.deadline_seconds, self._cancellation):
                 return supervise(self._provision, self._cancellation, self._tick)
@@ -220,8 +226,7 @@ class Run:
             self.refuse_downloads(view.plan)
         try:
             self.session.prepare()
-            with self.session.lock(waits=not view.has_all_data):
-                return self._provision_locked()
+            return self._provision_beside_others(view) or self._provision_alone(view)
         except (VolumeNotWritableError, VolumeError, LockTimeoutError) as error:
             # What was missing at first may have been published since: by this run, or by the one that holds the lock.
             view = self._view() if isinstance(error, LockTimeoutError) else self._latest or view
@@ -230,8 +235,27 @@ class Run:
                 raise
             return self._finish_without_writing(view, error)
 
-    def _provision_locked(self) -> Result:
-        view = self._view()
+    def _provision_beside_others(self, view: View) -> Result | None:
+        """Do what is to be done while other runs may do the same; ``None``: that needs the whole volume."""
+        if view.has_all_data or self._needs_whole or not self.session.allows_several_writers:
+            return None
+        from provisioner.engine.shared_writer import SharedWriter  # noqa: PLC0415 - a start with nothing to do has no need of it
+
+        with self.session.lock(shared=True), contextlib.closing(SharedWriter(self.session, self._cancellation)) as writers:
+            view = self._view()
+            while not view.is_satisfied and writers.are_at_work_on(view.plan.work):
+                writers.wait(view.plan.work)
+                view = self._view()
+            return None if view.plan.evict else self._provision_locked(view, writers)
+
+    def _provision_alone(self, view: View) -> Result:
+        """Do what is to be done while no other run writes to the volume."""
+        from provisioner.engine.writers import SoleWriter  # noqa: PLC0415 - as above
+
+        with self.session.lock(waits=not view.has_all_data):
+            return self._provision_locked(self._view(), SoleWriter())
+
+    def _provision_locked(self, view: View, writers: Writers) -> Result:
         if view.is_satisfied:
             self._planned = view.status
             log_nothing_to_do(view.plan, " any more, another run has done it")
@@ -239,7 +263,7 @@ class Run:
         self.refuse_downloads(view.plan)
         try:
             with machine_limits():
-                return self._carry_out(view)
+                return self._carry_out(view, writers)
         except BaseException as error:
             if not _may_end_well(view, error):
                 # Now, while the lock is held: the next writer writes the same file.
@@ -281,8 +305,9 @@ class Run:
         """Ask the sources of references of which a plan knows nothing; return whether there were any."""
         return self.settings.may_download and self._references.ask(plan, self.clients, self._cancellation)
 
-    def _carry_out(self, view: View) -> Result:
+    def _carry_out(self, view: View, writers: Writers) -> Result:
         # Most starts have nothing to do, and must not pay for what fetches and unpacks.
+        from provisioner.engine.conclusion import Conclusion  # noqa: PLC0415
         from provisioner.engine.steps import StepRunner  # noqa: PLC0415
 
         describe_run(self.session.run_id, view.plan.phase)
@@ -290,52 +315,31 @@ class Run:
         self._progress.expect({step.recipe.label: step.to_fetch for step in view.plan.steps if step.action == "fetch"})
         board = self._new_board(view)
         labels = {step.id: step.recipe.label for step in view.plan.steps}
-        status = self._status = StatusFile(self.session, board, self._progress, labels)
-        status.open(view.inventory)
-        if view.plan.shortfall is not None:
-            raise view.plan.shortfall
-        repositories = self._repositories.complete(view.repositories)
+        status = self._status = StatusFile(self.session, board, self._progress, labels, writers)
+        with writers.entering() as is_alone:
+            status.open(view.inventory)
+            if view.plan.shortfall is not None:
+                raise view.plan.shortfall
+            if is_alone:
+                self.session.store.cleaner.clear_leftovers()
+        repositories = self._complete_repositories(view, writers)
         status.board.record_repositories([outcome.as_record() for outcome in repositories])
-        cleaner = self.session.store.cleaner
-        cleaner.clear_leftovers()
-        for dataset, version in view.plan.evict:
-            _LOGGER.info("%s: the superseded version %s is removed, since its space is needed", dataset, version)
-            try:
-                cleaner.remove(dataset, version)
-            except ProvisionerError as error:
-                _LOGGER.warning("%s: %s is not removed: %s", dataset, version, error.message)
+        self._evict(view.plan)
         runner = StepRunner(
-            view.plan, self.session, self.clients, status, progress=self._progress, cancellation=self._cancellation
+            view.plan, self.session, self.clients, status, writers, progress=self._progress, cancellation=self._cancellation
         )
         if self.settings.on_shortfall == "fail":
             runner.check_all_fit()
         plan, failures = runner.run()
-        return self._finish(plan, failures, repositories, status)
-
-    def _finish(
-        self, plan: Plan, failures: Sequence[Failure], repositories: Sequence[RepositoryOutcome], status: StatusFile
-    ) -> Result:
-        """Write the records, and clear what is left in staging."""
-        store = self.session.store
-        inventory = store.reader.inventory()
-        store.hub_cache.update(inventory)
-        self._indexes.update(inventory)
-        if self.session.kind == "object" and self.settings.hub_cache == "auto":
-            log_left_out_of_cache(plan, inventory)
-        values = self._app_files.environment(repositories[0], inventory)
-        self._app_files.write(inventory, values)
-        error = fatal_failure(plan, failures, self.settings) or self._repositories.fatal_error(repositories)
-        state = failed_state(self.settings) if error else state_of(plan, failures)
-        if not failures:
-            # Of a newer version that could not be had, what has arrived is for the next run.
-            store.cleaner.clear_abandoned([step.id for step in plan.steps if step.fallback is None], time.time())
-        inventory = store.reader.inventory()
-        status.board.record_versions(inventory)
-        status.board.record_indexes(inventory)
-        # The status is the last that is written: a run that dies before leaves something to do, and so to tidy up.
-        status.board.finish(state, error)
-        self._keep_record()
-        status.close(state, error, inventory)
+        conclusion = Conclusion(
+            self.session, self._repositories, self._app_files, self._indexes, status, keep_record=self._keep_record
+        )
+        with writers.holding("finish"):
+            values = conclusion.write_derived(plan, repositories)
+        with writers.leaving() as is_alone:
+            state, error, inventory = conclusion.write_outcome(
+                plan, failures, repositories, tidies_up=is_alone, had_others=not writers.is_sole
+            )
         log_end(
             state,
             plan,
@@ -343,13 +347,26 @@ class Run:
             inventory,
             seconds=time.monotonic() - self._begun,
             fetched_bytes=self._progress.moved_bytes,
-            served_by=self._served_by,
+            served_by=self.clients.http.rewritten,
         )
         return Result(state, plan, status.document(), error, values, worked=True)
 
-    def _served_by(self, url: str) -> str:
-        """Return the URL that is asked in place of a source's own."""
-        return self.clients.http.rewritten(url)
+    def _complete_repositories(self, view: View, writers: Writers) -> tuple[RepositoryOutcome, ...]:
+        """Ask for the repositories of which nothing is known, one run at a time."""
+        if None not in view.repositories:
+            return self._repositories.complete(view.repositories)
+        with writers.holding("repository"):
+            return self._repositories.complete(view.repositories if writers.is_sole else self._repositories.recall())
+
+    def _evict(self, plan: Plan) -> None:
+        """Remove the superseded versions whose space the plan needs; no other run writes to the volume."""
+        cleaner = self.session.store.cleaner
+        for dataset, version in plan.evict:
+            _LOGGER.info("%s: the superseded version %s is removed, since its space is needed", dataset, version)
+            try:
+                cleaner.remove(dataset, version)
+            except ProvisionerError as error:
+                _LOGGER.warning("%s: %s is not removed: %s", dataset, version, error.message)
 
     def _finish_without_writing(self, view: View, error: ProvisionerError) -> Result:
         """Return the result of a run that may not write to the volume, if all data are there.

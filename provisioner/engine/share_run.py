@@ -91,7 +91,7 @@ class ShareRun:
         """
         self._check_settings()
         plan = supervise(self._recorded_plan, self._cancellation, lambda: None)
-        result = self._run.provision()
+        result = self._run.provision(needs_whole=plan is not None)
         if plan is not None and result.error is None:
             with self._session.lock():
                 self._store.clear(plan)

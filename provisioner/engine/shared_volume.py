@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from provisioner.engine.writers import SoleWriter
 from provisioner.planning.capacity import is_held_in_memory
 from provisioner.volume.fs.tree_size import content_bytes
 from provisioner.volume.fs.write_budget import SharedBounds, device_bound, kept_bound
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.engine.volume_session import VolumeSession
+    from provisioner.engine.writers import Writers
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -49,8 +51,14 @@ class Building:
 class SharedVolume:
     """The space of one volume and the files in its staging, for all builds of a run; safe for several threads."""
 
-    def __init__(self, session: VolumeSession) -> None:
-        """Measure nothing yet."""
+    def __init__(self, session: VolumeSession, writers: Writers | None = None) -> None:
+        """Measure nothing yet.
+
+        Args:
+            session: the volume.
+            writers: the other runs that fill it; ``None``: there are none.
+        """
+        self._writers = writers or SoleWriter()
         self._store = session.store
         self._layout = session.layout
         self.limit = session.settings.max_storage_bytes
@@ -98,7 +106,9 @@ class SharedVolume:
             build.earlier_keys |= build.keys
             build.keys = build.plain_keys = frozenset()
             self._changed.notify_all()
-            while any(keys & other.keys for other in self._builds if other is not build):
+            while any(keys & other.keys for other in self._builds if other is not build) or not self._writers.claim(
+                build.dataset, keys
+            ):
                 self._changed.wait(_POLL_SECONDS)
                 check_cancelled()
             build.keys = keys
@@ -108,7 +118,9 @@ class SharedVolume:
         """Return the keys of artifacts whose files in staging are of no use once a build is complete."""
         with self._changed:
             in_use = {key for other in self._builds if other is not build for key in other.keys}
-            return frozenset(build.keys | build.earlier_keys) - in_use
+            # Those of other sources may be what another run fetches by now.
+            earlier = build.earlier_keys if self._writers.is_sole else set()
+            return frozenset(build.keys | earlier) - in_use
 
     def kept_bytes(self, build: Building | None = None) -> int:
         """Return the bytes of all indexes, and of all versions but those that are built, without what these share with them.
@@ -135,8 +147,9 @@ class SharedVolume:
         """Remove what interrupted runs have staged of other data sets: the plan counts on its space."""
         builds = tuple(self._builds)
         keys = {key for build in builds for key in build.keys | build.earlier_keys}
-        if not self._store.cleaner.clear_other_staging({build.dataset for build in builds}, keys):
-            return False
+        with self._writers.others_kept() as (datasets, others_keys):
+            if not self._store.cleaner.clear_other_staging({*datasets, *(build.dataset for build in builds)}, keys | others_keys):
+                return False
         _LOGGER.info(
             "%s: what was staged of other data sets is removed, since its space is needed",
             ", ".join(build.label for build in builds),

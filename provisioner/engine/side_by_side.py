@@ -10,7 +10,7 @@ import logging
 import threading
 from bisect import insort
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from provisioner.errors import ProvisionerError, StatedTooLargeError, VolumeFullError
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Step
 
 _LOGGER = logging.getLogger(__name__)
+
+
+_POLL_SECONDS: Final = 0.2
+"""How often a step is tried again that other runs keep from being started, while others are being carried out."""
 
 
 class GivenUpError(ProvisionerError):
@@ -44,6 +48,18 @@ class Attempt:
 
 class StepWork(Protocol):
     """What is done with steps."""
+
+    def may_begin(self, step: Step) -> bool:
+        """Return whether a step can be started now: no other run has its data set. Called on the caller's thread."""
+        ...
+
+    def wait(self, steps: Sequence[Step]) -> None:
+        """Wait a little for other runs, which have all of these; called on the caller's thread. Raise to end."""
+        ...
+
+    def had_company(self, step: Step) -> bool:
+        """Return whether other runs were at work beside a step; called on the caller's thread."""
+        ...
 
     def begin(self, step: Step) -> None:
         """Announce a step; called on the caller's thread, in the order in which steps are started."""
@@ -91,25 +107,39 @@ class SideBySide:
         try:
             while self._pending or self._running:
                 self._cancellation.raise_if_requested()
-                while self._pending and self._may_start(self._pending[0]):
-                    self._start(self._pending.pop(0))
-                self._deal_with(self._next_ended())
+                has_others = self._start_all()
+                if not self._running:
+                    self._work.wait([attempt.step for attempt in self._pending])
+                elif (ended := self._next_ended(_POLL_SECONDS if has_others else None)) is not None:
+                    self._deal_with(ended)
         except BaseException as error:
             self._end_all(error)
             raise
 
-    def _may_start(self, attempt: Attempt) -> bool:
-        if not self._running:
-            return True
-        first = attempt.rank - attempt.step.beside
-        return not self._one_by_one and all(other.rank >= first for other in self._running)
+    def _start_all(self) -> bool:
+        """Start what may be started now, by rank; return whether there is something that other runs keep from that."""
+        has_others = False
+        for attempt in tuple(self._pending):
+            if not self._may_start(attempt):
+                break
+            if self._work.may_begin(attempt.step):
+                self._pending.remove(attempt)
+                if not self._start(attempt):
+                    break
+            else:
+                has_others = True
+        return has_others
 
-    def _start(self, attempt: Attempt) -> None:
+    def _may_start(self, attempt: Attempt) -> bool:
+        return not self._running or (not self._one_by_one and all(_fit_beside(attempt, other) for other in self._running))
+
+    def _start(self, attempt: Attempt) -> bool:
+        """Start a step; return whether another one may be started now."""
         self._work.begin(attempt.step)
         self._running.append(attempt)
         for other in self._running:
             other.had_company = len(self._running) > 1 or other.had_company
-        may_have_company = bool(self._pending) and self._pending[0].step.beside > 0 and not self._one_by_one
+        may_have_company = any(other.step.beside > 0 for other in self._pending) and not self._one_by_one
         if len(self._running) > 1 or may_have_company:
             thread = threading.Thread(target=self._run, args=(attempt,), name=f"build-{attempt.step.id}", daemon=True)
             try:
@@ -122,12 +152,13 @@ class SideBySide:
                 self._running.remove(attempt)
                 raise
             else:
-                return
+                return True
         if len(self._running) > 1:
             self._running.remove(attempt)
             insort(self._pending, attempt)
         else:
             self._run(attempt)
+        return False
 
     def _run(self, attempt: Attempt) -> None:
         try:
@@ -143,9 +174,11 @@ class SideBySide:
                 self._ended.append(attempt)
                 self._changed.notify_all()
 
-    def _next_ended(self) -> Attempt:
+    def _next_ended(self, seconds: float | None) -> Attempt | None:
+        """Return the most important step that has ended; ``None``: none has for so many seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ended)
+            if not self._changed.wait_for(lambda: self._ended, seconds):
+                return None
             attempt = min(self._ended)
             self._ended.remove(attempt)
         self._running.remove(attempt)
@@ -156,7 +189,11 @@ class SideBySide:
         if error is not None and not isinstance(error, ProvisionerError):
             raise error
         self._cancellation.raise_if_requested()
-        lacks_space = attempt.had_company and isinstance(error, VolumeFullError) and not isinstance(error, StatedTooLargeError)
+        lacks_space = (
+            isinstance(error, VolumeFullError)
+            and not isinstance(error, StatedTooLargeError)
+            and (attempt.had_company or self._work.had_company(attempt.step))
+        )
         if error is None or not (lacks_space or attempt.is_given_up):
             self._work.settle(attempt.step, error)
             return
@@ -183,6 +220,12 @@ class SideBySide:
                 attempt.cancellation.request(reason)
         with self._changed:
             self._changed.wait_for(lambda: len(self._ended) == len(self._running))
+
+
+def _fit_beside(attempt: Attempt, other: Attempt) -> bool:
+    """Return whether the plan has space for two steps at once."""
+    first, second = min(attempt, other), max(attempt, other)
+    return second.rank - second.step.beside <= first.rank
 
 
 def _making_way(step: Step) -> GivenUpError:

@@ -13,7 +13,7 @@ from provisioner.engine.volume_session import now
 from provisioner.errors import ProvisionerError, VolumeFullError
 from provisioner.reporting.rates import with_rates
 from provisioner.reporting.status import HEARTBEAT_SECONDS, SCHEMA_VERSION, StatusBoard
-from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.json_file import read_json
 from provisioner.volume.store.newer_records import is_newer
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from provisioner.engine.volume_session import VolumeSession
+    from provisioner.engine.writers import Writers
     from provisioner.planning.model import Inventory, Plan
     from provisioner.reporting.progress import Progress
     from provisioner.reporting.status import RunState
@@ -32,12 +33,19 @@ _PATIENCE_SECONDS: Final = 0.2
 
 
 class StatusFile:
-    """The status file of one run, which must hold the volume's lock from :meth:`open` to :meth:`close`.
+    """The status file of one run, which must hold the volume's lock, alone or with others, from :meth:`open` to :meth:`close`.
 
     Two threads write it: the one that works, and the one that answers signals.
     """
 
-    def __init__(self, session: VolumeSession, board: StatusBoard, progress: Progress, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        session: VolumeSession,
+        board: StatusBoard,
+        progress: Progress,
+        labels: Mapping[str, str],
+        writers: Writers,
+    ) -> None:
         """Prepare; nothing is written yet.
 
         Args:
@@ -45,7 +53,9 @@ class StatusFile:
             board: what the file will say.
             progress: the counters of the run.
             labels: by id of a data set, its name in these counters.
+            writers: the other runs that write the file.
         """
+        self._writers = writers
         self.board = board
         self._is_newer = is_newer(read_json(session.layout.status), SCHEMA_VERSION)
         """A newer version of the program wrote the file: it is left alone."""
@@ -112,7 +122,7 @@ class StatusFile:
         try:
             if self._is_open:
                 with contextlib.suppress(ProvisionerError):
-                    self._write()
+                    self._write(seconds=0.0)
         finally:
             self._writing.release()
 
@@ -140,7 +150,7 @@ class StatusFile:
             if was_open:
                 self.board.finish(state, error)
                 with contextlib.suppress(ProvisionerError):
-                    self._write()
+                    self._write(seconds=_PATIENCE_SECONDS)
             return was_open
         finally:
             self._writing.release()
@@ -150,20 +160,24 @@ class StatusFile:
         with self._writing:
             self._is_open = False
 
-    def _write(self, inventory: Inventory | None = None) -> None:
+    def _write(self, inventory: Inventory | None = None, *, seconds: float | None = None) -> None:
+        """Write the file; ``seconds``: how long to wait for other runs that write it."""
         if inventory is not None:
             self._used_bytes = inventory.kept_bytes + inventory.staged_bytes
-        self._written_at = time.monotonic()
-        if not self._is_newer:
-            write_json(self._path, self.document(), durable=False)
+        before, self._written_at = self._written_at, time.monotonic()
+        if not self._is_newer and not self._writers.write_status(self._path, self.document(), seconds=seconds):
+            self._written_at = before
 
     def document(self) -> Mapping[str, Any]:
         """Return what the file says, with the free space as it is now."""
         self._free_bytes = self._session.free_bytes()
-        return self.present()
+        return self._own()
 
     def present(self) -> Mapping[str, Any]:
-        """Return the same without asking the volume, which may not answer: its free space is as it was last written."""
+        """Return the same without asking the volume, which may not answer: what that says is as it was last written."""
+        return self._writers.merged(self._own())
+
+    def _own(self) -> Mapping[str, Any]:
         document = self.board.document(used_bytes=self._used_bytes, free_bytes=self._free_bytes)
         return with_rates(document, self._progress, self._labels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from dataclasses import replace
@@ -27,6 +28,7 @@ from provisioner.errors import (
     VolumeNotWritableError,
 )
 from provisioner.log_fields import about
+from provisioner.planning.capacity import space_hint
 from provisioner.units import format_bytes, format_count
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from provisioner.engine.result import Failure
     from provisioner.engine.status_file import StatusFile
     from provisioner.engine.volume_session import VolumeSession
+    from provisioner.engine.writers import Writers
     from provisioner.planning.model import Plan, Receipt, Step
     from provisioner.reporting.progress import Progress
 
@@ -55,6 +58,7 @@ class StepRunner:
         session: VolumeSession,
         clients: Clients,
         status: StatusFile,
+        writers: Writers,
         *,
         progress: Progress,
         cancellation: Cancellation,
@@ -66,13 +70,19 @@ class StepRunner:
             session: the volume.
             clients: fetch what is missing.
             status: is written after every step.
+            writers: the other runs that fill the volume.
             progress: is told of bytes.
             cancellation: ends the run.
         """
         self._session = session
         self._settings = session.settings
         self._store = session.store
-        self._volume = SharedVolume(session)
+        self._writers = writers
+        self._taken: dict[str, Step] = {}
+        """The steps that were begun, as they fit into the space that was left."""
+        self._by_others: dict[str, Receipt] = {}
+        """What another run has published since the plan was made."""
+        self._volume = SharedVolume(session, writers)
         self._clients = clients
         self._status = status
         self._progress = progress
@@ -122,18 +132,48 @@ class StepRunner:
 
     # --- what is done with each step, see :class:`provisioner.engine.side_by_side.StepWork`
 
+    def may_begin(self, step: Step) -> bool:
+        """Take a data set, unless another run has it; look whether it was published meanwhile."""
+        taken = self._writers.take(step)
+        if taken is None:
+            return False
+        self._taken[step.id] = taken
+        if not self._writers.is_sole and self._store.published.version(step.id) == step.recipe.version:
+            receipt = self._store.reader.receipt(step.id, step.recipe.version)
+            if receipt is not None:
+                self._by_others[step.id] = receipt
+        return True
+
+    def wait(self, steps: Sequence[Step]) -> None:
+        """Wait for the runs that have the data sets which are left."""
+        self._writers.wait(steps)
+
+    def had_company(self, step: Step) -> bool:
+        """Return whether another run was building something beside a step."""
+        return self._writers.had_company(step.id)
+
     def begin(self, step: Step) -> None:
         """Log that a data set is fetched."""
-        if step.action == "fetch":
+        if step.action == "fetch" and step.id not in self._by_others:
             with about(step.recipe.label):
                 _LOGGER.info("%s %s; fetching it", step.recipe.label, step.why)
 
     def carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> None:
         """Adopt, link, or build a data set."""
         with about(step.recipe.label):
-            self._record_published(step, self._carry_out(step, rank, cancellation))
+            if (receipt := self._by_others.get(step.id)) is not None:
+                self._status.board.record_published(step.id, receipt)
+                self._progress.finish(step.recipe.label)
+                _LOGGER.info("%s: another run has published it", step.recipe.label)
+                return
+            # Where the Hub client's cache shows this very version, other versions of the repository share what is there.
+            is_shown = self._session.layout.cache_record(step.id, step.recipe.version).exists()
+            with self._writers.holding("finish") if is_shown else contextlib.nullcontext():
+                self._record_published(step, self._carry_out(self._taken[step.id], rank, cancellation))
 
     def _carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> Receipt:
+        if step.action == "skip":
+            raise NoRoomError(f"{step.recipe.label} {step.why}; other runs have used the space", hint=space_hint(step.recipe))
         if step.action == "link":
             self._store.published.switch(step.id, step.recipe.version)
             return self._receipt(step)
@@ -152,6 +192,8 @@ class StepRunner:
                 self._record_failure(step, error)
                 self._outcomes.failures.append((step, error))
         self._status.write_between(self._store.reader.inventory())
+        # Who waits for it finds in the status how it ended.
+        self._writers.release(step.id)
 
     def _keeps(self, step: Step, fallback: Receipt, error: ProvisionerError) -> bool:
         """Record that the published version stays, since the newer one cannot be had; ``False``: it is not published any more.
@@ -181,6 +223,7 @@ class StepRunner:
     def put_back(self, step: Step) -> None:
         """Record that a step waits again; what it has staged stays until its space is needed."""
         self._status.board.set_state(step.id, "pending", bytes_done=0)
+        self._writers.release(step.id, retry_alone=True)
 
     def _leave_out(self, step: Step, error: NoRoomError) -> None:
         """Skip a data set of a phase that does not fit; one that was asked for has failed."""

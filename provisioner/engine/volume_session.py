@@ -22,7 +22,7 @@ from provisioner.settings.lookup import DEFAULT_ORIGIN
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.free_space import free_bytes
 from provisioner.volume.fs.lock import writer_lock
-from provisioner.volume.fs.mounts import kind_of
+from provisioner.volume.fs.mounts import has_one_kernel, kind_of
 from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.volume_identity import new_identity, read_identity, write_identity
 
@@ -91,6 +91,13 @@ class VolumeSession:
         """Whether what the volume's file system says of its free space can be believed: a bucket has no size."""
         return self.kind != "object"
 
+    @property
+    def allows_several_writers(self) -> bool:
+        """Whether runs that build different data sets may work at the same time; otherwise each has the whole volume."""
+        if self.settings.lock != "flock" or self.kind != "posix" or self.layout.staging_root is not None:
+            return False
+        return has_one_kernel(self.layout.root)
+
     def free_bytes(self) -> int | None:
         """Return how many bytes the volume has free; ``None``: that is not known."""
         return free_bytes(self.layout.root) if self.measures_space else None
@@ -130,11 +137,12 @@ class VolumeSession:
         make_directory(self.layout.staging)
 
     @contextlib.contextmanager
-    def lock(self, *, waits: bool = True) -> Iterator[None]:
+    def lock(self, *, waits: bool = True, shared: bool = False) -> Iterator[None]:
         """Hold the volume's lock while the block runs: no other process writes meanwhile.
 
         Args:
             waits: wait for another writer, as long as ``LOCK_TIMEOUT``; otherwise not at all.
+            shared: others may hold it in this way too; only where :attr:`allows_several_writers`.
 
         Raises:
             LockTimeoutError: another writer kept the lock.
@@ -142,7 +150,7 @@ class VolumeSession:
         """
         with contextlib.ExitStack() as held:
             if self.settings.lock != "external":
-                held.enter_context(self.lock_on(self.layout.lock, waits=waits, keep=True))
+                held.enter_context(self.lock_on(self.layout.lock, waits=waits, shared=shared))
             if self.layout.staging_root is not None:
                 # A copy of the volume has the same identity, and may share the directory. Where that has no locks, the
                 # volume's own must do.
@@ -154,13 +162,14 @@ class VolumeSession:
             yield
 
     @contextlib.contextmanager
-    def lock_on(self, path: Path, *, waits: bool = True, keep: bool = True) -> Iterator[None]:
+    def lock_on(self, path: Path, *, waits: bool = True, keep: bool = True, shared: bool = False) -> Iterator[None]:
         """Hold a lock of its own while the block runs, as :meth:`lock` does with the volume's.
 
         Args:
             path: of the lock file; made if missing.
             waits: as for :meth:`lock`.
             keep: leave the lock file where it is afterwards.
+            shared: as for :meth:`lock`.
 
         Raises:
             LockTimeoutError, VolumeNotWritableError, VolumeError: as :meth:`lock`.
@@ -174,17 +183,21 @@ class VolumeSession:
                 left = self.settings.lock_timeout_seconds - waited
                 _LOGGER.info("Waiting for %s: %.0f s so far, giving up in %.0f s", holder, waited, left)
 
-        holder = {"run_id": self.run_id, "host": self.host, "pid": os.getpid(), "since": now()}
         timeout = self.settings.lock_timeout_seconds if waits else 0.0
         with writer_lock(
             path,
-            holder=holder,
+            holder=self.holder(),
             timeout_seconds=timeout,
             cancellation=self._cancellation,
             waiting=waiting,
             keep=keep,
+            shared=shared,
         ):
             yield
+
+    def holder(self) -> dict[str, str | int]:
+        """Return what a lock file says of this run."""
+        return {"run_id": self.run_id, "host": self.host, "pid": os.getpid(), "since": now()}
 
 
 def now() -> str:

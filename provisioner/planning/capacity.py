@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.parts import PartRule
-    from provisioner.planning.model import Inventory, Retention, Rules
+    from provisioner.planning.model import Inventory, Retention, Rules, Step
     from provisioner.planning.recipe import Recipe
 
 SMALL: Final = 1 << 20
@@ -178,6 +178,16 @@ def free_space(inventory: Inventory, rules: Rules, evicted_bytes: int, added_byt
     volume = max(0, min(bounds)) - added_bytes if bounds else None
     is_full = inventory.free_bytes == 0 or inventory.staging_free_bytes == 0
     return FreeSpace(volume, inventory.staging_free_bytes, inventory.is_staging_elsewhere, is_full)
+
+
+def space_of(step: Step) -> int | None:
+    """Return how many bytes a step may need on the volume at any moment; ``None``: that is not known."""
+    if step.action != "fetch":
+        return 0
+    if step.download is None or step.download.at_least:
+        return None
+    is_known = step.unpacked is not None and not step.unpacked.at_least
+    return step.peak_bytes + (0 if is_known else _UNPACKING_FACTOR * step.download.value)
 
 
 def space_hint(recipe: Recipe) -> str:

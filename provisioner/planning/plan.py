@@ -134,6 +134,21 @@ def _lacks_space(plan: Plan) -> bool:
     return any(step.reason == "storage_limit" for step in plan.steps)
 
 
+def fitted(step: Step, inventory: Inventory, rules: Rules, taken: int) -> Step:
+    """Return a step as it is carried out in the space that is left now, skipped where it does not fit.
+
+    Args:
+        step: of a plan that was made before.
+        inventory: what the volume holds now.
+        rules: their limit counts.
+        taken: bytes that others may need while the step is carried out.
+    """
+    if step.action != "fetch":
+        return step
+    present = {content_id for receipt in inventory.receipts.values() for content_id in receipt.content_ids}
+    return _with_retention(step, need_of(step.recipe, present), free_space(inventory, rules, 0, taken), by_name=False)
+
+
 # --- eviction of superseded versions -------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from provisioner._version import __version__
 from provisioner.reporting.stage_times import StageTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from provisioner.errors import ProvisionerError
     from provisioner.planning.model import Inventory, Plan, Receipt
@@ -88,11 +88,7 @@ class StatusBoard:
                 version = inventory.published.get(step.id)
                 self._datasets[step.id] = record | (_previous(inventory, step.id, version) if version else {})
                 self._labels[step.id] = dataset.label
-            for name in plan.not_in_phase:
-                receipt = inventory.receipts[name, inventory.published[name]]
-                kept = {"state": "skipped", "reason": "not_in_phase"} | _previous(inventory, name, receipt.version)
-                self._datasets[name] = _published(receipt) | kept
-                self._labels[name] = receipt.label
+            self._record_kept(plan.not_in_phase, inventory)
 
     def set_state(self, dataset: str, state: DataSetState, **fields: Any) -> None:  # noqa: ANN401 - JSON values
         """Record the state of one data set."""
@@ -123,6 +119,18 @@ class StatusBoard:
                 if (record := self._datasets.get(dataset)) is not None:
                     record.pop("previous", None)
                     record |= _previous(inventory, dataset, version)
+
+    def record_others(self, inventory: Inventory) -> None:
+        """Record the data sets that other runs have published since the plan was made, and that are not part of it."""
+        with self._lock:
+            self._record_kept([name for name in sorted(inventory.published) if name not in self._datasets], inventory)
+
+    def _record_kept(self, names: Iterable[str], inventory: Inventory) -> None:
+        for name in names:
+            receipt = inventory.receipts[name, inventory.published[name]]
+            kept = {"state": "skipped", "reason": "not_in_phase"} | _previous(inventory, name, receipt.version)
+            self._datasets[name] = _published(receipt) | kept
+            self._labels[name] = receipt.label
 
     def record_indexes(self, inventory: Inventory) -> None:
         """Record where the index of each data set is that has one, relative to the volume, and its rows by split."""

@@ -60,7 +60,7 @@ def test_holders_that_are_killed_one_after_the_other(shelf: Shelf, volume: Volum
     for number in range(1, 6):
         assert hub.faults.gate(f"at-{number}").wait_reached()
         wait_until(partial(_has, volume, number * 40_000), "it is on the disk")
-        living.pop(json.loads((volume.private / "lock").read_bytes())["pid"]).end()
+        living.pop(json.loads((volume.private / "locks" / "datasets" / "alpha").read_bytes())["pid"]).end()
         hub.faults.gate(f"at-{number}").release()
     assert len(living) == 1
     assert living.popitem()[1].wait().code == 0

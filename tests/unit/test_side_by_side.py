@@ -22,7 +22,7 @@ from provisioner.errors import (
 from tests.support.program import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from provisioner.planning.model import Step
 
@@ -47,6 +47,18 @@ class Work:
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
         self.on_settled: Callable[[str], None] = lambda _name: None
+
+    def may_begin(self, _step: Step) -> bool:
+        """Let every step be started: there is no other run."""
+        return True
+
+    def wait(self, _steps: Sequence[Step]) -> None:
+        """Never be called."""
+        raise AssertionError
+
+    def had_company(self, _step: Step) -> bool:
+        """Know of no other run."""
+        return False
 
     def begin(self, step: Step) -> None:
         """Know the step."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.errors import LockTimeoutError, VolumeError, VolumeNotWritableError
 from provisioner.volume.fs.files import open_file
+from provisioner.volume.fs.modes import FILE_MODE, set_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
 
 POLL_SECONDS: Final = 0.2
+_SHORT_POLL_SECONDS: Final = 0.02
 _HOLDER_BYTES: Final = 4096
+_HELD_ELSEWHERE: Final = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
+_OPEN_LOCK: Final[int] = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @contextlib.contextmanager
@@ -35,6 +39,7 @@ def writer_lock(
     cancellation: Cancellation,
     waiting: Callable[[str, float], None],
     keep: bool = True,
+    shared: bool = False,
 ) -> Iterator[None]:
     """Hold the volume's lock while the block runs.
 
@@ -45,6 +50,7 @@ def writer_lock(
         cancellation: ends the wait.
         keep: leave the lock file where it is afterwards; otherwise it is removed while the lock is still held.
         waiting: called before each further attempt with a description of the holder and the seconds waited so far.
+        shared: exclude only those who do not share it; the file is left as it is, see :func:`sign`.
 
     Raises:
         LockTimeoutError: another writer kept the lock.
@@ -53,14 +59,18 @@ def writer_lock(
     """
     import filelock  # noqa: PLC0415 - off the warm path: a run with nothing to do never gets here
 
-    def write_holder(descriptor: int) -> None:
-        text = json.dumps(dict(holder)).encode()[:_HOLDER_BYTES]
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, text)
-
-    lock = filelock.FileLock(
-        path, mode=0o664, thread_local=False, fallback_to_soft=False, preserve_lock_file=True, on_acquired=write_holder
-    )
+    lock: filelock.FileLock | _SharedLock
+    if shared:
+        lock = _SharedLock(path)
+    else:
+        lock = filelock.FileLock(
+            path,
+            mode=FILE_MODE,
+            thread_local=False,
+            fallback_to_soft=False,
+            preserve_lock_file=True,
+            on_acquired=lambda descriptor: _write_holder(descriptor, holder),
+        )
     begun = time.monotonic()
     while True:
         cancellation.raise_if_requested()
@@ -87,6 +97,104 @@ def writer_lock(
             with contextlib.suppress(OSError):
                 os.unlink(path)  # noqa: PTH108
         lock.release()
+
+
+class _SharedLock:
+    """A lock that several processes hold at once, with the methods of ``filelock`` that are needed here."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, timeout: float) -> None:  # noqa: ARG002 - as filelock has it; who waits does so himself
+        """Take the lock at once, or raise ``Timeout``."""
+        import filelock  # noqa: PLC0415 - as above
+
+        self._descriptor = _try_lock(self._path, shared=True)
+        if self._descriptor is None:
+            raise filelock.Timeout(str(self._path))
+
+    def release(self) -> None:
+        """Release it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
+def try_lock(path: Path) -> int | None:
+    """Take a lock of its own without waiting; the file is made if missing, and stays. See :func:`sign`.
+
+    Returns:
+        A descriptor, with which the lock ends when it is closed; ``None``: another process, or another part of this one, has it.
+
+    Raises:
+        VolumeNotWritableError, VolumeError: as :func:`writer_lock`.
+    """
+    try:
+        return _try_lock(path, shared=False)
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+@contextlib.contextmanager
+def short_lock(path: Path, *, seconds: float | None = None, cancellation: Cancellation | None = None) -> Iterator[bool]:
+    """Hold a lock around a short piece of work; yield ``False`` if another process kept it.
+
+    Args:
+        path: of the lock file.
+        seconds: how long to wait; ``None``: any time.
+        cancellation: ends the wait; ``None``: nothing does.
+
+    Raises:
+        VolumeNotWritableError, VolumeError: as :func:`writer_lock`.
+        ProvisionerError: the wait was ended.
+    """
+    begun = time.monotonic()
+    while (descriptor := try_lock(path)) is None:
+        if seconds is not None and time.monotonic() - begun >= seconds:
+            yield False
+            return
+        if cancellation is None:
+            time.sleep(_SHORT_POLL_SECONDS)
+        else:
+            cancellation.wait(_SHORT_POLL_SECONDS)
+    try:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def sign(path: Path, holder: Mapping[str, Any]) -> None:
+    """Write into a lock file who works under the lock, for those who wait; several processes may share it."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, _OPEN_LOCK)
+        try:
+            _write_holder(descriptor, holder)
+        finally:
+            os.close(descriptor)
+
+
+def _try_lock(path: Path, *, shared: bool) -> int | None:
+    import fcntl  # noqa: PLC0415 - not on Windows, where the volume has one lock alone
+
+    try:
+        descriptor = os.open(path, _OPEN_LOCK | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    except FileExistsError:
+        descriptor = os.open(path, _OPEN_LOCK)
+    else:
+        set_mode(descriptor, FILE_MODE)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in _HELD_ELSEWHERE:
+            return None
+        raise
+    return descriptor
+
+
+def _write_holder(descriptor: int, holder: Mapping[str, Any]) -> None:
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps(dict(holder)).encode()[:_HOLDER_BYTES])
 
 
 def describe_holder(path: Path) -> str:

@@ -18,6 +18,7 @@ _TABLE: Final = Path("/proc/self/mountinfo")
 _OBJECT_STORES: Final = re.compile(
     r"fuse\.(hf-mount\S*|s3fs|mount-s3|mountpoint-s3|gcsfuse|goofys|geesefs|blobfuse2?|rclone|ossfs|cosfs)"
 )
+_ONE_KERNEL: Final = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "bcachefs", "tmpfs", "overlay"})
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -28,6 +29,15 @@ def kind_of(path: Path) -> Literal["posix", "object"]:
         return "posix"
     _, kind, source = found
     return "object" if _OBJECT_STORES.fullmatch(kind) or source.startswith("hf-mount") else "posix"
+
+
+def has_one_kernel(path: Path) -> bool:
+    """Return whether all processes that see the file system of a path see it by the same kernel, as far as that is known.
+
+    Then a lock holds between all of them, and whoever takes it sees what the last holder has written.
+    """
+    found = _mount_of(path)
+    return found is not None and found[1] in _ONE_KERNEL
 
 
 def is_fuse(path: Path) -> bool:

@@ -80,6 +80,11 @@ class StoreCleaner:
             for path in (layout.checksums, layout.pending_receipt, layout.credits, layout.manifest):
                 _unlink(path(dataset, version))
 
+    def remove_lock(self, dataset: str) -> None:
+        """Remove the lock of a data set, all of which is being removed: who has the lock of the whole volume holds it too."""
+        with contextlib.suppress(OSError):
+            self._layout.lock_of(dataset).unlink(missing_ok=True)
+
     # --- what is staged ------------------------------------------------------------------------------------------
 
     def clear_staging(self, dataset: str | None = None, version: str | None = None) -> None:
@@ -213,7 +218,7 @@ class StoreCleaner:
                 path = directory / name
                 if path.is_symlink() and (TEMPORARY_NAME.fullmatch(name) or self._is_old_link(path)):
                     yield path
-        directories = [layout.private, layout.staging, layout.blobs]
+        directories = [layout.private, layout.writers, layout.staging, layout.blobs]
         directories.append(layout.index_records)
         for parent in (layout.manifests, layout.receipts, layout.store):
             directories += [parent / name for name in _names_if_listable(parent) if is_directory(parent / name)]

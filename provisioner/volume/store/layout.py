@@ -72,6 +72,16 @@ class VolumeLayout:
         return self.private / "lock"
 
     @property
+    def locks(self) -> Path:
+        """The locks for parts of the volume, where several runs fill it at once."""
+        return self.private / "locks"
+
+    @property
+    def writers(self) -> Path:
+        """The records of the runs that fill the volume now."""
+        return self.private / "writers"
+
+    @property
     def identity(self) -> Path:
         """The name that tells this volume from others which share a ``STAGING_DIR``; made when it is first needed."""
         return self.private / "volume-id"
@@ -139,6 +149,10 @@ class VolumeLayout:
     def store_of(self, dataset: str) -> Path:
         """Return the directory of one data set's trees."""
         return self.store / directory_name(dataset)
+
+    def lock_of(self, dataset: str) -> Path:
+        """Return the lock of one data set: who holds it builds and publishes it."""
+        return self.locks / "datasets" / directory_name(dataset)
 
     def receipts_of(self, dataset: str) -> Path:
         """Return the directory of one data set's receipts."""

@@ -1,0 +1,109 @@
+"""The end of a run that had something to do: what is derived from the published data sets, tidying up, and the status."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from provisioner.engine.result import failed_state, fatal_failure, state_of
+from provisioner.engine.run_log import log_left_out_of_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from provisioner.engine.app_files import AppFiles
+    from provisioner.engine.indexes import Indexes
+    from provisioner.engine.repository_step import RepositoryStep
+    from provisioner.engine.result import Failure
+    from provisioner.engine.status_file import StatusFile
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.errors import ProvisionerError
+    from provisioner.planning.model import Inventory, Plan
+    from provisioner.remote.hub.repository.values import RepositoryOutcome
+    from provisioner.reporting.status import RunState
+
+
+class Conclusion:
+    """Writes the records of one run after its last step."""
+
+    def __init__(
+        self,
+        session: VolumeSession,
+        repositories: RepositoryStep,
+        app_files: AppFiles,
+        indexes: Indexes,
+        status: StatusFile,
+        *,
+        keep_record: Callable[[], None],
+    ) -> None:
+        """Prepare; nothing is written yet.
+
+        Args:
+            session: the volume.
+            repositories: know which failure of a repository counts.
+            app_files: those for the app.
+            indexes: of what is published.
+            status: is written last.
+            keep_record: writes what a report needs to know of the run.
+        """
+        self._session = session
+        self._store = session.store
+        self._repositories = repositories
+        self._app_files = app_files
+        self._indexes = indexes
+        self._status = status
+        self._keep_record = keep_record
+
+    def write_derived(self, plan: Plan, repositories: Sequence[RepositoryOutcome]) -> dict[str, str]:
+        """Write what is derived from all that is published now, whoever published it; return the app's variables.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        inventory = self._store.reader.inventory()
+        self._store.hub_cache.update(inventory)
+        self._indexes.update(inventory)
+        if self._session.kind == "object" and self._session.settings.hub_cache == "auto":
+            log_left_out_of_cache(plan, inventory)
+        values = self._app_files.environment(repositories[0], inventory)
+        self._app_files.write(inventory, values)
+        return values
+
+    def write_outcome(
+        self,
+        plan: Plan,
+        failures: Sequence[Failure],
+        repositories: Sequence[RepositoryOutcome],
+        *,
+        tidies_up: bool,
+        had_others: bool,
+    ) -> tuple[RunState, ProvisionerError | None, Inventory]:
+        """Clear what is left in staging, and write how the run ended.
+
+        Args:
+            plan: with what turned out not to fit.
+            failures: of its steps.
+            repositories: what became of them.
+            tidies_up: no other run is at work on the volume.
+            had_others: others may have been, and have been killed.
+
+        Raises:
+            ProvisionerError: the volume failed.
+        """
+        settings = self._session.settings
+        error = fatal_failure(plan, failures, settings) or self._repositories.fatal_error(repositories)
+        state = failed_state(settings) if error else state_of(plan, failures)
+        if tidies_up and had_others:
+            self._store.cleaner.clear_leftovers()
+        if tidies_up and not failures:
+            # Of a newer version that could not be had, what has arrived is for the next run.
+            self._store.cleaner.clear_abandoned([step.id for step in plan.steps if step.fallback is None], time.time())
+        inventory = self._store.reader.inventory()
+        self._status.board.record_others(inventory)
+        self._status.board.record_versions(inventory)
+        self._status.board.record_indexes(inventory)
+        # The status is the last that is written: a run that dies before leaves something to do, and so to tidy up.
+        self._status.board.finish(state, error)
+        self._keep_record()
+        self._status.close(state, error, inventory)
+        return state, error, inventory

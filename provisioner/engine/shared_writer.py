@@ -1,0 +1,318 @@
+"""One of several runs that fill a volume at the same time: it takes data sets that no other has, and heeds what others need."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.engine.request import make_rules
+from provisioner.engine.volume_session import WAIT_LINE_SECONDS
+from provisioner.errors import LockTimeoutError, ProvisionerError
+from provisioner.planning.capacity import space_of
+from provisioner.planning.plan import fitted
+from provisioner.reporting.merged_status import is_building, merged_status
+from provisioner.volume.fs.lock import POLL_SECONDS, describe_holder, short_lock, sign, try_lock
+from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.writer_records import BuildRecord, WriterRecords
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.engine.volume_session import VolumeSession
+    from provisioner.planning.model import Step
+
+_LOGGER = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS: Final = 2.0
+"""How long a run that must end waits for the short lock."""
+
+
+class SharedWriter:
+    """One of several writers; the volume's lock is held together with the others."""
+
+    is_sole = False
+
+    def __init__(self, session: VolumeSession, cancellation: Cancellation) -> None:
+        """Make the directories of locks and records; nothing is taken yet.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        self._session = session
+        self._layout = session.layout
+        self._cancellation = cancellation
+        self._records = WriterRecords(session.layout, session.run_id, cancellation)
+        self._records.prepare()
+        self._held: dict[str, int] = {}
+        """The descriptors of data sets' locks."""
+        self._taken: dict[str, Step] = {}
+        """The steps as they fit."""
+        self._company: dict[str, tuple[bool, int]] = {}
+        """By data set, whether others were building when it was taken, and how many changes by others there had been."""
+        self._own_changes = 0
+        self._refused: dict[str, int] = {}
+        """By data set, the number of changes at which there was no space for it."""
+        self._alone: set[str] = set()
+        self._others: list[dict[str, Any]] = []
+        self._met_others = False
+        self._waiting_since: float | None = None
+        self._next_line = 0.0
+
+    # --- joining, leaving and what all do
+
+    @contextlib.contextmanager
+    def entering(self) -> Iterator[bool]:
+        """Become one of the writers; yield whether there is no other while the block runs.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        with self._members():
+            with self._records.turn():
+                self._records.enter()
+                is_alone = not self._records.others()
+                self._met_others = not is_alone
+            sign(self._layout.lock, self._session.holder())
+            yield is_alone
+
+    @contextlib.contextmanager
+    def leaving(self) -> Iterator[bool]:
+        """Cease to be one after the block; yield whether there is no other while it runs.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        with self._members():
+            with self._records.turn():
+                is_alone = not self._records.others()
+            yield is_alone
+            self.close()
+
+    @contextlib.contextmanager
+    def _members(self) -> Iterator[None]:
+        with short_lock(self._layout.locks / "members", cancellation=self._cancellation):
+            yield
+
+    @contextlib.contextmanager
+    def holding(self, what: str) -> Iterator[None]:
+        """Keep all others from doing the same while the block runs.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        with short_lock(self._layout.locks / what, cancellation=self._cancellation):
+            yield
+
+    def close(self) -> None:
+        """Release everything that is held, and remove the records of this run."""
+        with contextlib.suppress(ProvisionerError), self._records.turn(seconds=_PATIENCE_SECONDS):
+            self._records.leave()
+        for descriptor in self._held.values():
+            os.close(descriptor)
+        self._held.clear()
+
+    def write_status(self, path: Path, document: Mapping[str, Any], *, seconds: float | None = None) -> bool:
+        """Write the status file, merged of this run's status and those of the others.
+
+        Returns:
+            ``False`` if others kept it from being written for so many seconds.
+
+        Raises:
+            VolumeError: the volume failed.
+            ProvisionerError: the run must end.
+        """
+        with self._records.turn(seconds=seconds) as has_turn:
+            if not has_turn:
+                return False
+            self._records.put_status(document)
+            others = self._others = self._records.statuses()
+            self._met_others = self._met_others or bool(others)
+            is_last = not others and document["state"] != "provisioning"
+            before = read_json(path) if self._met_others and not is_last else None
+            write_json(path, merged_status(document, others, before), durable=False)
+        return True
+
+    def merged(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return this run's status merged with those of the others as they were found last; nothing is read."""
+        return merged_status(document, self._others)
+
+    # --- one data set
+
+    def take(self, step: Step) -> Step | None:
+        """Begin with a data set unless another run has it, or there is no space beside what others build.
+
+        Returns:
+            The step as it fits into the space that is left now; ``None``: it must wait.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        if step.id in self._held:
+            return self._taken[step.id]
+        lock = self._layout.lock_of(step.id)
+        if (descriptor := try_lock(lock)) is None:
+            return None
+        try:
+            taken = self._take(step)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if taken is None:
+            os.close(descriptor)
+            return None
+        sign(lock, self._session.holder())
+        self._held[step.id] = descriptor
+        self._taken[step.id] = taken
+        self._waiting_since = None
+        return taken
+
+    def _take(self, step: Step) -> Step | None:
+        while True:
+            with self._records.turn():
+                others = self._records.other_builds()
+                changes = self._records.changes()
+                self._met_others = self._met_others or bool(others)
+                if not others and not self._met_others:
+                    self._begin(step, has_company=False)
+                    return step
+            if self._refused.get(step.id) == changes:
+                return None
+            # It takes time, and is not done while others wait for their turn.
+            fit = self._fit(step, others)
+            with self._records.turn():
+                self._records.others()
+                if changes != self._records.changes():
+                    continue
+                if fit is None:
+                    self._refused[step.id] = changes
+                else:
+                    self._begin(fit, has_company=bool(others))
+                return fit
+
+    def _fit(self, step: Step, others: Mapping[str, BuildRecord]) -> Step | None:
+        """Return the step as it fits beside what this run and others build, if all of that gets as large as planned."""
+        builds = (*others.values(), *self._records.builds().values())
+        if not builds:
+            return fitted(step, self._session.store.reader.inventory(), make_rules(self._session.settings), 0)
+        spaces = [build.space for build in builds if build.space is not None]
+        is_bounded = self._session.measures_space or self._session.settings.max_storage_bytes is not None
+        if step.id in self._alone or (is_bounded and (len(spaces) < len(builds) or space_of(step) is None)):
+            return None
+        fit = fitted(step, self._session.store.reader.inventory(), make_rules(self._session.settings), sum(spaces))
+        return fit if fit.action == step.action else None
+
+    def _begin(self, step: Step, *, has_company: bool) -> None:
+        self._put(step.id, BuildRecord(None if step.id in self._alone else space_of(step)))
+        self._company[step.id] = (has_company, self._others_changes())
+
+    def _put(self, dataset: str, build: BuildRecord | None) -> None:
+        self._records.put(dataset, build)
+        self._own_changes += 1
+
+    def _others_changes(self) -> int:
+        return self._records.changes() - self._own_changes
+
+    def release(self, dataset: str, *, retry_alone: bool = False) -> None:
+        """Leave a data set to others; with ``retry_alone`` it is taken again only when no other is being built."""
+        if retry_alone:
+            self._alone.add(dataset)
+        descriptor = self._held.pop(dataset, None)
+        if descriptor is None:
+            return
+        try:
+            with self._records.turn():
+                self._put(dataset, None)
+        finally:
+            os.close(descriptor)
+
+    def had_company(self, dataset: str) -> bool:
+        """Return whether others were building anything since a data set was taken.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        had, changes = self._company[dataset]
+        with self._records.turn():
+            return had or self._others_changes() != changes
+
+    # --- waiting
+
+    def are_at_work_on(self, steps: Sequence[Step]) -> bool:
+        """Return whether others have all of some data sets; of none, whether one of them is about to end.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        if not steps:
+            with self._records.turn():
+                return any(not is_building(document) for document in self._records.statuses())
+        for step in steps:
+            if (descriptor := try_lock(self._layout.lock_of(step.id))) is not None:
+                os.close(descriptor)
+                return False
+        return True
+
+    def wait(self, steps: Sequence[Step]) -> None:
+        """Wait a little for those who have these data sets, and say so from time to time.
+
+        Raises:
+            LockTimeoutError: they have kept them longer than ``LOCK_TIMEOUT``.
+            ProvisionerError: the run must end.
+        """
+        moment = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = self._next_line = moment
+        waited, timeout = moment - self._waiting_since, self._session.settings.lock_timeout_seconds
+        names = ", ".join(step.recipe.label for step in steps) or "the records of the volume"
+        holder = self._describe_holder(steps[0]) if steps else describe_holder(self._layout.lock)
+        if waited >= timeout:
+            kept = f"kept {names} for {timeout:.0f} s" if timeout else f"has {names}"
+            raise LockTimeoutError(
+                f"another writer {kept}: {holder}; nothing of that was changed",
+                hint="Start again later, or raise LOCK_TIMEOUT. A writer that was killed holds nothing.",
+            )
+        if moment >= self._next_line:
+            self._next_line = moment + WAIT_LINE_SECONDS
+            _LOGGER.info("Waiting for %s: %.0f s so far, giving up in %.0f s; %s", holder, waited, timeout - waited, names)
+        self._cancellation.wait(min(POLL_SECONDS, timeout - waited))
+
+    def _describe_holder(self, step: Step) -> str:
+        """Return who has a data set, or that there is no space for it now."""
+        lock = self._layout.lock_of(step.id)
+        if (descriptor := try_lock(lock)) is None:
+            return describe_holder(lock)
+        os.close(descriptor)
+        return "the space that other writers may need"
+
+    # --- staged files
+
+    def claim(self, dataset: str, keys: Collection[str]) -> bool:
+        """Claim the staged files of artifacts for a data set, in place of those claimed before, unless others have them.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        with self._records.turn():
+            taken = {key for build in self._records.other_builds().values() for key in build.keys}
+            is_free = taken.isdisjoint(keys)
+            own = self._records.builds()[dataset]
+            wanted = frozenset(keys) if is_free else frozenset()
+            if own.keys != wanted:
+                self._put(dataset, BuildRecord(own.space, wanted))
+        return is_free
+
+    @contextlib.contextmanager
+    def others_kept(self) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
+        """Yield the data sets, and the keys of artifacts, whose staged files others need; nobody begins with more meanwhile.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        with self._records.turn():
+            builds = self._records.other_builds()
+            yield frozenset(builds), frozenset(key for build in builds.values() for key in build.keys)

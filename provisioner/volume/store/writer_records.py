@@ -1,0 +1,202 @@
+"""What the runs that fill one volume at the same time tell each other: their status, and what each of them is building.
+
+Each run has records of its own, which count as long as it holds a lock of its own: a run that was killed says nothing any more.
+Everything is read and written under one short lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from provisioner.volume.fs.directories import make_plain_directory
+from provisioner.volume.fs.lock import short_lock, try_lock
+from provisioner.volume.store.json_file import read_json, write_json
+from provisioner.volume.store.listing import names_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from provisioner.cancellation import Cancellation
+    from provisioner.volume.store.layout import VolumeLayout
+
+_LOCK: Final = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRecord:
+    """One data set that a run is building."""
+
+    space: int | None
+    """Bytes that it needs at most; ``None``: not known, and it has the volume to itself."""
+    keys: frozenset[str] = frozenset()
+    """Of the artifacts whose files in staging are its own meanwhile."""
+
+
+class WriterRecords:
+    """The records of one run, and those of the others."""
+
+    def __init__(self, layout: VolumeLayout, run_id: str, cancellation: Cancellation) -> None:
+        """Take the paths; nothing is read or made yet.
+
+        Args:
+            layout: where everything lies.
+            run_id: names the records of this run.
+            cancellation: ends the wait for the short lock.
+        """
+        self._layout = layout
+        self._directory = layout.writers
+        self._run_id = run_id
+        self._cancellation = cancellation
+        self._own_threads = threading.Lock()
+        self._lock: int | None = None
+        self._builds: dict[str, BuildRecord] = {}
+
+    @contextlib.contextmanager
+    def turn(self, *, seconds: float | None = None) -> Iterator[bool]:
+        """Hold the short lock, as all other methods need it; yield whether it could be had.
+
+        Args:
+            seconds: how long to wait, whatever ends the run meanwhile; ``None``: until the run ends.
+
+        Raises:
+            VolumeError: the volume failed.
+            ProvisionerError: the run must end.
+        """
+        if not self._own_threads.acquire(timeout=-1 if seconds is None else seconds):
+            yield False
+            return
+        try:
+            cancellation = self._cancellation if seconds is None else None
+            with short_lock(self._layout.locks / "records", seconds=seconds, cancellation=cancellation) as has_turn:
+                yield has_turn
+        finally:
+            self._own_threads.release()
+
+    def prepare(self) -> None:
+        """Make the directories of records and locks.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        for directory in (self._layout.locks, self._layout.lock_of("id").parent, self._layout.locks / "writers", self._directory):
+            make_plain_directory(directory)
+
+    # --- this run
+
+    def enter(self) -> None:
+        """Let the records of this run count from now on.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        self._lock = try_lock(self._lock_of(self._run_id))
+
+    def leave(self) -> None:
+        """Remove the records of this run; without the short lock others remove them."""
+        if self._lock is None:
+            return
+        self._remove(self._run_id)
+        os.close(self._lock)
+        self._lock = None
+
+    def put(self, dataset: str, build: BuildRecord | None) -> None:
+        """Record what this run is building of a data set; ``None``: nothing any more.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        if build is None:
+            self._builds.pop(dataset, None)
+        else:
+            self._builds[dataset] = build
+        document = {name: {"space": record.space, "keys": sorted(record.keys)} for name, record in self._builds.items()}
+        write_json(self._builds_of(self._run_id), document, durable=False)
+        self._count_change()
+
+    def builds(self) -> Mapping[str, BuildRecord]:
+        """Return what this run is building."""
+        return dict(self._builds)
+
+    def put_status(self, document: Mapping[str, Any]) -> None:
+        """Record the status of this run.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        if self._lock is not None:
+            write_json(self._status_of(self._run_id), document, durable=False)
+
+    # --- the others
+
+    def others(self) -> tuple[str, ...]:
+        """Return the names of the other runs that are alive, and remove the records of those that are not.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        alive = []
+        for name in names_in(self._layout.locks / "writers"):
+            if not name.endswith(_LOCK) or (run_id := name.removesuffix(_LOCK)) == self._run_id:
+                continue
+            descriptor = try_lock(self._lock_of(run_id))
+            if descriptor is None:
+                alive.append(run_id)
+                continue
+            try:
+                self._remove(run_id)
+            finally:
+                os.close(descriptor)
+            self._count_change()
+        return tuple(alive)
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return the statuses of the other runs that are alive.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        documents = (read_json(self._status_of(run_id)) for run_id in self.others())
+        return [document for document in documents if document is not None]
+
+    def other_builds(self) -> dict[str, BuildRecord]:
+        """Return what the other runs are building, by id of the data set.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        found = {}
+        for run_id in self.others():
+            for dataset, record in (read_json(self._builds_of(run_id)) or {}).items():
+                if isinstance(record, dict):
+                    space, keys = record.get("space"), record.get("keys")
+                    found[dataset] = BuildRecord(
+                        space if isinstance(space, int) else None, frozenset(keys if isinstance(keys, list) else ())
+                    )
+        return found
+
+    def changes(self) -> int:
+        """Return how often any run has recorded, or ended, the building of a data set."""
+        count = (read_json(self._directory / "changes.json") or {}).get("count")
+        return count if isinstance(count, int) else 0
+
+    def _count_change(self) -> None:
+        write_json(self._directory / "changes.json", {"count": self.changes() + 1}, durable=False)
+
+    def _remove(self, run_id: str) -> None:
+        for path in (self._status_of(run_id), self._builds_of(run_id), self._lock_of(run_id)):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _lock_of(self, run_id: str) -> Path:
+        return self._layout.locks / "writers" / f"{run_id}{_LOCK}"
+
+    def _status_of(self, run_id: str) -> Path:
+        return self._directory / f"{run_id}.json"
+
+    def _builds_of(self, run_id: str) -> Path:
+        return self._directory / f"{run_id}.builds.json"
