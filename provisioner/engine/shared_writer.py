@@ -14,7 +14,7 @@ from provisioner.errors import LockTimeoutError, ProvisionerError
 from provisioner.planning.capacity import space_of
 from provisioner.planning.plan import fitted
 from provisioner.reporting.merged_status import is_building, merged_status
-from provisioner.volume.fs.lock import POLL_SECONDS, describe_holder, short_lock, sign, try_lock
+from provisioner.volume.fs.lock import POLL_SECONDS, check_held, describe_holder, short_lock, sign, try_lock
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.writer_records import BuildRecord, WriterRecords
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_LEAST_PATIENCE_SECONDS: Final = 60.0
+"""How long locks are waited for that nobody holds for long, also with a short ``LOCK_TIMEOUT``."""
 _PATIENCE_SECONDS: Final = 2.0
 """How long a run that must end waits for the short lock."""
 
@@ -46,7 +48,8 @@ class SharedWriter:
         self._session = session
         self._layout = session.layout
         self._cancellation = cancellation
-        self._records = WriterRecords(session.layout, session.run_id, cancellation)
+        self._patience = max(_LEAST_PATIENCE_SECONDS, session.settings.lock_timeout_seconds)
+        self._records = WriterRecords(session.layout, session.run_id, patience=self._patience, cancellation=cancellation)
         self._records.prepare()
         self._held: dict[str, int] = {}
         """The descriptors of data sets' locks."""
@@ -72,7 +75,7 @@ class SharedWriter:
         Raises:
             ProvisionerError: the volume failed, or the run must end.
         """
-        with self._members():
+        with self.holding("members"):
             with self._records.turn():
                 self._records.enter()
                 is_alone = not self._records.others()
@@ -87,16 +90,11 @@ class SharedWriter:
         Raises:
             ProvisionerError: the volume failed, or the run must end.
         """
-        with self._members():
+        with self.holding("members"):
             with self._records.turn():
                 is_alone = not self._records.others()
             yield is_alone
             self.close()
-
-    @contextlib.contextmanager
-    def _members(self) -> Iterator[None]:
-        with short_lock(self._layout.locks / "members", cancellation=self._cancellation):
-            yield
 
     @contextlib.contextmanager
     def holding(self, what: str) -> Iterator[None]:
@@ -105,7 +103,9 @@ class SharedWriter:
         Raises:
             ProvisionerError: the volume failed, or the run must end.
         """
-        with short_lock(self._layout.locks / what, cancellation=self._cancellation):
+        lock = self._layout.locks / what
+        with short_lock(lock, seconds=self._patience, cancellation=self._cancellation) as is_held:
+            check_held(is_held, lock, self._patience)
             yield
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 _PROGRESS: Final = {"skipped": 0, "pending": 1, "failed": 2, "ready": 3, "fetching": 4, "unpacking": 5}
 """How far a data set is, by its state."""
+_UNFINISHED: Final = ("pending", "fetching", "unpacking")
 _HEAD: Final = ("run_id", "host", "phase", "started_at")
 _SUMS: Final = ("bytes_done", "bytes_total", "rate_bytes_per_second")
 
@@ -50,7 +51,7 @@ def merged_status(
 
 def is_building(document: Mapping[str, Any]) -> bool:
     """Return whether a run still has to do with any data set, by its status."""
-    return any(record.get("state") in {"pending", "fetching", "unpacking"} for record in _datasets_of(document).values())
+    return any(record.get("state") in _UNFINISHED for record in _datasets_of(document).values())
 
 
 def _merged_datasets(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from provisioner.cancellation import Cancellation
 from provisioner.errors import InterruptedBySignal, LockTimeoutError, VolumeError, VolumeNotWritableError
-from provisioner.volume.fs.lock import describe_holder, writer_lock
+from provisioner.volume.fs.lock import describe_holder, short_lock, sign, try_lock, writer_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,10 +52,16 @@ def other(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def lock(
-    path: Path, *, timeout: float = 30.0, cancellation: Cancellation | None = None, waiting: Any = lambda _who, _waited: None
+    path: Path,
+    *,
+    timeout: float = 30.0,
+    cancellation: Cancellation | None = None,
+    waiting: Any = lambda _who, _waited: None,
+    shared: bool = False,
 ) -> Any:
     """Ask for the lock on behalf of :data:`HOLDER`."""
-    return writer_lock(path, holder=HOLDER, timeout_seconds=timeout, cancellation=cancellation or Cancellation(), waiting=waiting)
+    cancellation = cancellation or Cancellation()
+    return writer_lock(path, holder=HOLDER, timeout_seconds=timeout, cancellation=cancellation, waiting=waiting, shared=shared)
 
 
 def is_free(path: Path) -> bool:
@@ -196,3 +203,63 @@ def test_no_kernel_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(VolumeError, match="no working kernel lock") as caught, lock(path):
             pytest.fail("there was no lock")
     assert "LOCK=external" in caught.value.hint
+
+
+# --- a lock that several hold, and locks of parts ------------------------------------------------------------------------
+
+
+def test_several_share_it(path: Path) -> None:
+    """Any number of writers share the lock; who wants it alone waits for all of them, and says who signed it."""
+    with lock(path, shared=True):
+        with lock(path, shared=True):
+            sign(path, HOLDER)
+            assert not is_free(path)
+        with pytest.raises(LockTimeoutError, match=f"another writer has the volume: {DESCRIPTION}"), lock(path, timeout=0):
+            pass
+    with lock(path, timeout=0):
+        assert not is_free(path)
+
+
+def test_who_has_it_alone_is_no_sharer(path: Path, other: subprocess.Popen[bytes]) -> None:
+    """A process that has the lock for itself, as every older version takes it, keeps out who would share it; a kill frees it."""
+    with pytest.raises(LockTimeoutError, match="run run-2 on host there"), lock(path, timeout=0, shared=True):
+        pass
+    other.kill()
+    with lock(path, shared=True):
+        assert describe_holder(path).startswith("run run-2")  # who shares a lock does not sign it
+
+
+def test_a_part_has_one_holder(path: Path) -> None:
+    """A lock that is taken without waiting has one holder, in one process too, until its descriptor is closed."""
+    descriptor = try_lock(path)
+    assert descriptor is not None
+    assert try_lock(path) is None
+    assert path.stat().st_mode & 0o777 == 0o664
+    assert not os.get_inheritable(descriptor)
+    with short_lock(path, seconds=0.0) as is_held:
+        assert not is_held
+    os.close(descriptor)
+    with short_lock(path, seconds=0.0) as is_held:
+        assert is_held
+        assert try_lock(path) is None
+
+
+def test_a_cancelled_wait_for_a_short_lock(path: Path) -> None:
+    """Cancellation ends the wait for a short lock as well."""
+    cancellation = Cancellation()
+    descriptor = try_lock(path)
+    assert descriptor is not None
+    cancellation.request(InterruptedBySignal(signal.SIGTERM))
+    with pytest.raises(InterruptedBySignal), short_lock(path, seconds=30.0, cancellation=cancellation):
+        pass
+    os.close(descriptor)
+
+
+def test_a_part_that_cannot_be_locked(tmp_path: Path) -> None:
+    """A directory, or a link, in the place of a lock is an error of the volume."""
+    with pytest.raises((VolumeError, VolumeNotWritableError)):
+        try_lock(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises((VolumeError, VolumeNotWritableError)):
+        try_lock(tmp_path / "link")
+    assert not (tmp_path / "elsewhere").exists()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from provisioner.volume.fs import mounts
-from provisioner.volume.fs.mounts import is_persistent, kind_of
+from provisioner.volume.fs.mounts import has_one_kernel, is_persistent, kind_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +52,32 @@ def test_kinds(
     assert kind_of(volume) == expected
     assert kind_of(volume / "deep" / "below") == expected
     assert kind_of(tmp_path / "volume-2") == "posix"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("ext4", True),
+        ("xfs", True),
+        ("btrfs", True),
+        ("overlay", True),
+        ("nfs4", False),
+        ("cifs", False),
+        ("ceph", False),
+        ("virtiofs", False),
+        ("9p", False),
+        ("fuse.sshfs", False),
+        ("fuseblk", False),
+        ("what nobody knows", False),
+    ],
+)
+def test_which_locks_all_writers_see(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, expected: bool) -> None:
+    """Only of file systems of one machine is it known that every writer sees a lock, and what was written before it."""
+    volume = tmp_path / "volume"
+    table(monkeypatch, tmp_path, ROOT, line(volume, kind.replace(" ", "-")))
+    assert has_one_kernel(volume / "below") == expected
+    monkeypatch.setattr(mounts, "_TABLE", tmp_path / "missing")
+    assert not has_one_kernel(volume)
 
 
 @pytest.mark.parametrize("name", ["with space", "tab\there", "back\\slash", "ü", "line\nfeed"])

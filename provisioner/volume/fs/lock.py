@@ -136,12 +136,12 @@ def try_lock(path: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def short_lock(path: Path, *, seconds: float | None = None, cancellation: Cancellation | None = None) -> Iterator[bool]:
+def short_lock(path: Path, *, seconds: float, cancellation: Cancellation | None = None) -> Iterator[bool]:
     """Hold a lock around a short piece of work; yield ``False`` if another process kept it.
 
     Args:
         path: of the lock file.
-        seconds: how long to wait; ``None``: any time.
+        seconds: how long to wait.
         cancellation: ends the wait; ``None``: nothing does.
 
     Raises:
@@ -150,7 +150,7 @@ def short_lock(path: Path, *, seconds: float | None = None, cancellation: Cancel
     """
     begun = time.monotonic()
     while (descriptor := try_lock(path)) is None:
-        if seconds is not None and time.monotonic() - begun >= seconds:
+        if time.monotonic() - begun >= seconds:
             yield False
             return
         if cancellation is None:
@@ -161,6 +161,19 @@ def short_lock(path: Path, *, seconds: float | None = None, cancellation: Cancel
         yield True
     finally:
         os.close(descriptor)
+
+
+def check_held(is_held: bool, path: Path, seconds: float) -> None:  # noqa: FBT001 - what short_lock yields
+    """Raise an error if a short lock could not be had.
+
+    Raises:
+        LockTimeoutError: another process kept it for so many seconds.
+    """
+    if not is_held:
+        raise LockTimeoutError(
+            f"another writer kept {path} for {seconds:.0f} s, which is held only for a short time; it may be stopped",
+            hint="Look for a run that is paused or hangs, and end it: a writer that was killed holds nothing.",
+        )
 
 
 def sign(path: Path, holder: Mapping[str, Any]) -> None:

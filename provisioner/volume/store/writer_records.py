@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.volume.fs.directories import make_plain_directory
-from provisioner.volume.fs.lock import short_lock, try_lock
+from provisioner.volume.fs.lock import check_held, short_lock, try_lock
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.listing import names_in
 
@@ -40,17 +40,19 @@ class BuildRecord:
 class WriterRecords:
     """The records of one run, and those of the others."""
 
-    def __init__(self, layout: VolumeLayout, run_id: str, cancellation: Cancellation) -> None:
+    def __init__(self, layout: VolumeLayout, run_id: str, *, patience: float, cancellation: Cancellation) -> None:
         """Take the paths; nothing is read or made yet.
 
         Args:
             layout: where everything lies.
             run_id: names the records of this run.
+            patience: seconds after which another process has kept the short lock for too long.
             cancellation: ends the wait for the short lock.
         """
         self._layout = layout
         self._directory = layout.writers
         self._run_id = run_id
+        self._patience = patience
         self._cancellation = cancellation
         self._own_threads = threading.Lock()
         self._lock: int | None = None
@@ -61,9 +63,10 @@ class WriterRecords:
         """Hold the short lock, as all other methods need it; yield whether it could be had.
 
         Args:
-            seconds: how long to wait, whatever ends the run meanwhile; ``None``: until the run ends.
+            seconds: how long to wait, whatever ends the run meanwhile; ``None``: as long as this run has patience.
 
         Raises:
+            LockTimeoutError: this run has no more patience.
             VolumeError: the volume failed.
             ProvisionerError: the run must end.
         """
@@ -71,9 +74,14 @@ class WriterRecords:
             yield False
             return
         try:
-            cancellation = self._cancellation if seconds is None else None
-            with short_lock(self._layout.locks / "records", seconds=seconds, cancellation=cancellation) as has_turn:
-                yield has_turn
+            lock = self._layout.locks / "records"
+            if seconds is not None:
+                with short_lock(lock, seconds=seconds) as has_turn:
+                    yield has_turn
+            else:
+                with short_lock(lock, seconds=self._patience, cancellation=self._cancellation) as has_turn:
+                    check_held(has_turn, lock, self._patience)
+                    yield True
         finally:
             self._own_threads.release()
 
@@ -175,7 +183,8 @@ class WriterRecords:
                 if isinstance(record, dict):
                     space, keys = record.get("space"), record.get("keys")
                     found[dataset] = BuildRecord(
-                        space if isinstance(space, int) else None, frozenset(keys if isinstance(keys, list) else ())
+                        space if isinstance(space, int) else None,
+                        frozenset(key for key in (keys if isinstance(keys, list) else ()) if isinstance(key, str)),
                     )
         return found
 
