@@ -243,8 +243,7 @@ class Run:
 
         with self.session.lock(shared=True), contextlib.closing(SharedWriter(self.session, self._cancellation)) as writers:
             view = self._view()
-            while not view.is_satisfied and writers.are_at_work_on(view.plan.work):
-                writers.wait(view.plan.work)
+            while not view.is_satisfied and writers.wait_for_any(view.plan.work):
                 view = self._view()
             return None if view.plan.evict else self._provision_locked(view, writers)
 

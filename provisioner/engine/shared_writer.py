@@ -242,12 +242,23 @@ class SharedWriter:
 
     # --- waiting
 
-    def are_at_work_on(self, steps: Sequence[Step]) -> bool:
-        """Return whether others have all of some data sets; of none, whether one of them is about to end.
+    def wait_for_any(self, steps: Sequence[Step]) -> bool:
+        """Wait until others have not all of some data sets, or without any until none of them is about to end.
+
+        Returns:
+            Whether there was something to wait for: then the volume has changed.
 
         Raises:
+            LockTimeoutError: they have kept them longer than ``LOCK_TIMEOUT``.
             ProvisionerError: the volume failed, or the run must end.
         """
+        if not self._are_at_work_on(steps):
+            return False
+        while self._are_at_work_on(steps):
+            self.wait(steps)
+        return True
+
+    def _are_at_work_on(self, steps: Sequence[Step]) -> bool:
         if not steps:
             with self._records.turn():
                 return any(not is_building(document) for document in self._records.statuses())

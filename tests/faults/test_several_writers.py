@@ -274,24 +274,35 @@ def test_sizes_that_are_wrong(shelf: Shelf, volume: Volume, hub: HubServer) -> N
     assert volume.published == ["one", "two"]
 
 
-def test_one_file_of_two_data_sets(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """A file that two data sets have in common is fetched by one run; the other waits for it, and takes it over."""
+@pytest.mark.parametrize("end", ["published", "killed"])
+def test_one_file_of_two_data_sets(shelf: Shelf, volume: Volume, hub: HubServer, end: str) -> None:
+    """A file that two data sets have in common is fetched by one run; the other waits for it, and takes over what there is."""
     content = noise("shared", 3_000_000)
     shared = shelf.raw("shared.bin", content)
-    shelf.add("one", shared, shelf.file("one.tar.gz", some_files("one")))
+    shelf.add("one", shared)
     shelf.add("two", shared, shelf.file("two.tar.gz", some_files("two")))
     gate = held(hub, "*/shared.bin", 1_000_000)
     first = volume.start(DATASETS="one")
     assert gate.wait_reached()
+    wait_until(lambda: volume.staged_bytes() == 1_000_000, "what has arrived is on the disk")
     second = volume.start(DATASETS="two")
     second.wait_line("two is missing; fetching it")
     wait_until(lambda: len(volume.status.get("writers", ())) == 2, "the second is at work")
     assert "/files.example.org/two.tar.gz" not in fetched(hub)
-    gate.release()
-    all_end_well(first, second)
-    assert set(fetched(hub).values()) == {1}
-    for name in ("one", "two"):
-        volume.check(name, {"shared.bin": content} | some_files(name))
+    if end == "killed":
+        first.send(signal.SIGKILL)
+        assert first.wait().code == -signal.SIGKILL
+        hub.faults.clear()
+        all_end_well(second)
+        assert [entry.range for entry in hub.log.entries("*/shared.bin")] == [None, "bytes=1000000-"]
+    else:
+        gate.release()
+        all_end_well(first, second)
+        assert set(fetched(hub).values()) == {1}
+    volume.check("two", {"shared.bin": content} | some_files("two"))
+    volume.ready()
+    volume.check("one", {"shared.bin": content})
+    assert len(hub.log.entries("*/shared.bin")) == (2 if end == "killed" else 1)
     assert volume.staged() == []
 
 
