@@ -112,6 +112,8 @@ class SharedWriter:
         """Release everything that is held, and remove the records of this run."""
         with contextlib.suppress(ProvisionerError), self._records.turn(seconds=_PATIENCE_SECONDS):
             self._records.leave()
+        # Also where the short lock could not be had: this process may live on, and would count as a writer.
+        self._records.leave()
         for descriptor in self._held.values():
             os.close(descriptor)
         self._held.clear()
