@@ -38,6 +38,7 @@ class Guard:
 _WHAT_COMES: Final = "tests/faults/test_what_comes.py"
 _RANGES: Final = "tests/faults/test_range_faults.py"
 _ZIPS: Final = "tests/faults/test_zip_oddities.py"
+_WRITERS: Final = "tests/faults/test_several_writers.py"
 _HOSTILE: Final = "tests/faults/test_archive_hostile.py"
 GUARDS: Final = (
     Guard(
@@ -169,15 +170,15 @@ GUARDS: Final = (
     Guard(
         "beside",
         "provisioner/engine/side_by_side.py",
-        "first = attempt.rank - attempt.step.beside",
-        "first = 0",
+        "second.rank - second.step.beside <= first.rank",
+        "True",
         ("tests/unit/test_side_by_side.py", "-k", "window"),
     ),
     Guard(
         "in-common",
         "provisioner/engine/shared_volume.py",
-        "while any(keys & other.keys for other in self._builds if other is not build):",
-        "while False:",
+        "any(keys & other.keys for other in self._builds if other is not build) or ",
+        "",
         ("tests/faults/test_side_by_side.py", "-k", "in_common"),
     ),
     Guard(
@@ -220,13 +221,34 @@ GUARDS: Final = (
         "provisioner/volume/fs/lock.py",
         "            lock.acquire(timeout=0)\n",
         "",
+        (f"{_WRITERS}::test_who_needs_the_whole_volume",),
+    ),
+    Guard(
+        "data-set-lock",
+        "provisioner/volume/fs/lock.py",
+        "fcntl.LOCK_SH if shared else fcntl.LOCK_EX",
+        "fcntl.LOCK_SH",
         ("tests/faults/test_many.py",),
+    ),
+    Guard(
+        "space-of-others",
+        "provisioner/engine/shared_writer.py",
+        "make_rules(self._session.settings), sum(spaces))",
+        "make_rules(self._session.settings), 0)",
+        (f"{_WRITERS}::test_space_that_another_needs",),
+    ),
+    Guard(
+        "staged-files-of-others",
+        "provisioner/engine/shared_writer.py",
+        "is_free = taken.isdisjoint(keys)",
+        "is_free = True",
+        (f"{_WRITERS}::test_one_file_of_two_data_sets",),
     ),
     Guard(
         "leftovers",
         "provisioner/volume/store/cleanup.py",
-        "directories = [layout.private, layout.staging, layout.blobs]",
-        "directories = [layout.private, layout.staging]",
+        "directories = [layout.private, layout.writers, layout.staging, layout.blobs]",
+        "directories = [layout.private, layout.writers, layout.staging]",
         ("tests/faults/test_byte_kills.py",),
     ),
     Guard(
