@@ -61,6 +61,8 @@ class SharedWriter:
         self._refused: dict[str, int] = {}
         """By data set, the number of changes at which there was no space for it."""
         self._alone: set[str] = set()
+        self._lacks_files: set[str] = set()
+        """Data sets that had to wait for files which another run fetches."""
         self._others: list[dict[str, Any]] = []
         self._met_others = False
         self._waiting_since: float | None = None
@@ -317,6 +319,9 @@ class SharedWriter:
             wanted = frozenset(keys) if is_free else frozenset()
             if own.keys != wanted:
                 self._put(dataset, BuildRecord(own.space, wanted))
+        if not is_free and dataset not in self._lacks_files:
+            self._lacks_files.add(dataset)
+            _LOGGER.info("%s: waiting for files that another run is fetching for another data set", dataset)
         return is_free
 
     @contextlib.contextmanager

@@ -286,8 +286,7 @@ def test_one_file_of_two_data_sets(shelf: Shelf, volume: Volume, hub: HubServer,
     assert gate.wait_reached()
     wait_until(lambda: volume.staged_bytes() == 1_000_000, "what has arrived is on the disk")
     second = volume.start(DATASETS="two")
-    second.wait_line("two is missing; fetching it")
-    wait_until(lambda: len(volume.status.get("writers", ())) == 2, "the second is at work")
+    second.wait_line("two: waiting for files that another run is fetching")
     assert "/files.example.org/two.tar.gz" not in fetched(hub)
     if end == "killed":
         first.send(signal.SIGKILL)
