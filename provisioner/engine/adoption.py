@@ -136,5 +136,8 @@ class _RemoteIndex:
         at = offset - number * _BLOCK
         return block[at : at + count]
 
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Do nothing: each block is fetched when it is read."""
+
     def release(self, offset: int) -> None:
         """Do nothing: it is small."""

@@ -205,6 +205,7 @@ class DataSetBuilder:
         known = frozenset(entry.path for entry in manifest) if manifest is not None else None
         check = self._cancellation.raise_if_requested
         return PartChoice(recipe.rule, recipe.label, self._tree, known=known, check_cancelled=check)
+
     def _as_proven(self, resolved: Resolved) -> Resolved:
         """Return a source with what its files were compared with: those of archives that were not fetched, with a CRC-32."""
         adopted = self._fetcher.adopted

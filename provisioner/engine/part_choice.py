@@ -194,7 +194,7 @@ class PartChoice:
         """Return whether a file is of the kind that the data set's examples are."""
         if self._medium == "midi":
             return path.lower().endswith(_MIDI)
-        return self._medium != "none" and is_medium(path, self._medium)
+        return self._medium in ("audio", "image") and is_medium(path, self._medium)
 
     # --- rows
 
@@ -209,7 +209,8 @@ class PartChoice:
         from provisioner.indexing.registry import reader_of  # noqa: PLC0415
 
         found = reader_of(self._tree.path)
-        if found is None or found.name in _BY_NAME:
+        if found is None or found.name in _BY_NAME or found.reader.medium == "table":
+            # Rows of tables are no files that could be left out.
             yield from self._examples_by_name(sizes)
             return
         self._medium = found.reader.medium

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.engine.path_claims import PathClaims
     from provisioner.engine.staged_tree import StagedTree
-    from provisioner.volume.archive.target import Choose
     from provisioner.volume.archive.member import Member
+    from provisioner.volume.archive.target import Choose
     from provisioner.volume.staging.incoming import Incoming
     from provisioner.volume.staging.ranged_file import RangedFile
     from provisioner.volume.staging.ranged_file_reader import RangedFileReader

@@ -180,4 +180,4 @@ def _card(tree: Path) -> Mapping[str, Any]:
     return front if isinstance(front, dict) else {}
 
 
-READER: Final = Reader("table", (), _recognizes, lambda _tree: iter(()), _describe)
+READER: Final = Reader("table", (), _recognizes, lambda _tree: iter(()), describe=_describe)
