@@ -180,7 +180,7 @@ EXAMPLES: list[tuple[str, str, str, object]] = [
     ("DATASETS", "ljspeech", "datasets", (("ljspeech", None),)),
     (
         "DATASETS",
-        "nsynth:train?limit=5&where=x in ('a','b, c') , ljspeech?limit=1,\"urmp\"",
+        "nsynth:train?limit=5&where=x in ('a','b, c') , ljspeech?limit=1,urmp",
         "datasets",
         (("nsynth", "train?limit=5&where=x in ('a','b, c')"), ("ljspeech", "?limit=1"), ("urmp", None)),
     ),
