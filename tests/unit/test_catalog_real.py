@@ -213,7 +213,7 @@ BEYOND_SCHEMA = (
     # What a pattern for a single value cannot express.
     *("stands here a second time", "own layout", "is not unpacked", "in a circle", "→", "has no data set", "a second time"),
     *("there is no data set", "there is no phase", "listed as a data set too", "excluded: ", "lands", "cannot be printed"),
-    "a '[' is not closed",
+    *("a '[' is not closed", "the part has no rule", "at character", "is a split of this data set"),
     *("is not a URL", "'#'", "'..' part", "unsafe character", "more than 255", "names a directory", "neither a host"),
 )
 
