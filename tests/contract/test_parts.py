@@ -69,7 +69,8 @@ def test_only_the_part_of_a_repository_is_fetched(shelf: Shelf, volume: Volume) 
     """Of a repository with 300 recordings 1 % are fetched: below 3 % of its bytes are requested."""
     shelf.add("songs", shelf.file("songs.tar.gz", some_files("songs")))
     data = {f"data/{number:03}.wav": wav(16000, 4000, str(number)) for number in range(300)}
-    shelf.server.hub.add_repo("acme/sounds", {"README.md": b"# Sounds\n", **data})
+    texts = {"README.md": b"# Sounds\n", "metadata.csv": b"file_name,text\ndata/000.wav,a\n"}
+    shelf.server.hub.add_repo("acme/sounds", texts | data)
     reference = "hf://datasets/acme/sounds#limit=3&seed=1"
     plan = json.loads(volume.ready("plan", "--json", "--dataset", reference).out)
     shelf.server.log.clear()
@@ -78,7 +79,7 @@ def test_only_the_part_of_a_repository_is_fetched(shelf: Shelf, volume: Volume) 
     assert len(names) == 3 == len(rows(volume, "acme/sounds"))
     sent = sum(entry.bytes_sent for entry in shelf.server.log.entries("*/resolve/*"))
     assert sent < 0.03 * sum(map(len, data.values()))
-    assert plan["download"]["bytes"] == sum(len(data[f"data/{name}"]) for name in names) + len(b"# Sounds\n")
+    assert plan["download"]["bytes"] == sum(len(data[f"data/{name}"]) for name in names) + sum(map(len, texts.values()))
     assert "Nothing to do" in volume.ready("--dataset", reference).err
     assert "acme/sounds" in volume.ready("outdated").out
     (volume.root / "datasets" / "acme" / "sounds" / "data" / names[0]).unlink()
