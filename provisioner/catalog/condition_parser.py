@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.conditions import Condition, Scalar
 
 MAX_LENGTH: Final = 4000
-"""Characters of a condition."""
+"""Characters of a condition, and of its usual form."""
 MAX_DEPTH: Final = 40
 """Parentheses and ``not`` around a test."""
 
@@ -47,7 +47,16 @@ def parse_condition(text: str) -> Condition:
     Raises:
         ConditionError: it is malformed, too long, or nested too deeply.
     """
-    return _Parser(text).parse()
+    _check_length(text)
+    found = _Parser(text).parse()
+    # Its usual form, which has more blanks, is what is kept and parsed again.
+    _check_length(str(found))
+    return found
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_LENGTH:
+        raise ConditionError(f"the condition has {len(text)} characters", f"Write at most {MAX_LENGTH}.")
 
 
 class _Token(NamedTuple):
@@ -63,8 +72,6 @@ class _Parser:
     """Parses one condition."""
 
     def __init__(self, text: str) -> None:
-        if len(text) > MAX_LENGTH:
-            raise ConditionError(f"the condition has {len(text)} characters", f"Write at most {MAX_LENGTH}.")
         self._tokens = _tokens(text)
         self._at = 0
         self._depth = 0

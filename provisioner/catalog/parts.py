@@ -12,6 +12,8 @@ from fnmatch import translate
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from provisioner.errors import PartError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -116,19 +118,27 @@ class PartRule:
         return is_in and not any(_names(glob, path) for glob in self.exclude)
 
     def narrowed(self, other: PartRule) -> PartRule:
-        """Return the part of this part that another rule takes, whose ``include``, ``limit`` and ``bytes`` replace its own.
+        """Return the part of this part that another rule takes, whose ``limit`` and ``bytes`` replace its own.
 
         Raises:
-            ConditionError: both conditions together are too long, or nested too deeply.
+            PartError: both choose files by ``include``, or their conditions are too much together.
         """
         from provisioner.catalog.condition_parser import parse_condition  # noqa: PLC0415 - as above
+        from provisioner.catalog.conditions import ConditionError  # noqa: PLC0415 - as above
 
+        both = f"the part {self.text!r} narrowed by {other.text!r}"
+        if self.include and other.include:
+            raise PartError(f"{both}: both choose files by include", hint="Leave files out by exclude.")
         wheres = [one for one in (self.where, other.where) if one]
+        try:
+            where = str(parse_condition(" and ".join(f"({one})" for one in wheres))) if wheres else ""
+        except ConditionError as error:
+            raise PartError(f"{both}: {error.problem}", hint=error.hint) from error
         takes = other if other.takes_some else self
         return PartRule(
             include=other.include or self.include,
             exclude=self.exclude + other.exclude,
-            where=str(parse_condition(" and ".join(f"({one})" for one in wheres))) if wheres else "",
+            where=where,
             limit=takes.limit,
             bytes=takes.bytes,
             seed=takes.seed,

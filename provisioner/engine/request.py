@@ -72,14 +72,7 @@ def _part_of(dataset: DataSet, part: str | None, label: str) -> tuple[str | None
     rule = parse_query(query, WrittenReference(written, f"{label}{quoted(written)}", 0, "")) if mark else None
     if not name or name not in dataset.parts:
         return name or None, rule
-    if rule is None:
-        return None, dataset.parts[name]
-    from provisioner.catalog.conditions import ConditionError  # noqa: PLC0415 - few requests narrow a part
-
-    try:
-        return None, dataset.parts[name].narrowed(rule)
-    except ConditionError as error:
-        raise ConfigurationError(f"{label}{quoted(written)}: {error.problem}", hint=error.hint) from error
+    return None, dataset.parts[name].narrowed(rule) if rule else dataset.parts[name]
 
 
 def make_rules(settings: Settings) -> Rules:

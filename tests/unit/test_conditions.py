@@ -104,6 +104,7 @@ def test_condition(text: str, *, is_true: bool) -> None:
         ("a == 1e999", "'1e999'", ""),
         ("not " * (MAX_DEPTH + 1) + "a == 1", "nested too deeply", str(MAX_DEPTH)),
         ("(" * 1000 + "a == 1", "nested too deeply", str(MAX_DEPTH)),
+        (f"a in ({','.join(map(str, range(1000)))})", "the condition has 4", str(MAX_LENGTH)),
         ("a == 1 or " * MAX_LENGTH, "characters", str(MAX_LENGTH)),
     ],
 )

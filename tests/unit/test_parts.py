@@ -13,7 +13,7 @@ from provisioner.catalog.parts import Example, PartRule, choose
 from provisioner.catalog.references import parse_reference
 from provisioner.catalog.written_parts import parse_query, split_outside_quotes
 from provisioner.catalog.written_reference import WrittenReference
-from provisioner.errors import ConfigurationError
+from provisioner.errors import ConfigurationError, PartError
 
 if TYPE_CHECKING:
     import random
@@ -163,6 +163,17 @@ def test_narrowed() -> None:
     both = part.narrowed(_query("where=b==1&limit=5"))
     assert both.identity == {"exclude": ["x"], "where": "(a == 1 or a == 2) and b == 1", "limit": 5, "seed": 0}
     assert both.text == ":tiny?limit=5&where=b==1"
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"), [("include=b/*", "both choose files by include"), (f"where=a=='{'x' * 3980}'", "the condition has 4")]
+)
+def test_a_part_cannot_be_widened(query: str, problem: str) -> None:
+    """A part that includes files is not asked for other ones: a rule behind it takes some of it, and nothing else."""
+    with pytest.raises(PartError) as caught:
+        PartRule(include=("a/*",), where="b == 1 or b == 2").named("free").narrowed(_query(query))
+    assert problem in caught.value.message
+    assert "the part ':free' narrowed by" in caught.value.message
 
 
 @pytest.mark.parametrize(
