@@ -261,3 +261,11 @@ def test_a_corrected_rule(shelf: Shelf, volume: Volume) -> None:
     volume.ready("--dataset", "speech?limit=2")
     assert len(sounds(volume, "speech")) == 2
     assert not shelf.server.log.entries("*speech.tar.gz")
+
+
+def test_what_globs_leave_out_of_an_archive_is_not_written(shelf: Shelf, volume: Volume) -> None:
+    """An archive whose tree is larger than the limit gives a part by globs, which is not."""
+    large = {f"large/{number}.bin": bytes(1_000_000) for number in range(8)}
+    shelf.add("songs", shelf.file("songs.tar.gz", {"small/a.txt": b"a"} | large), unpacked_size={"value": 1000, "estimate": True})
+    volume.ready("--dataset", "songs?include=small/*", MAX_STORAGE_GB="0.001")
+    volume.check("songs", {"small/a.txt": b"a"})
