@@ -306,8 +306,9 @@ class DataSetBuilder:
         self._limits.begin_tree()
         inventory = self._reader.inventory(measured=False)
         self._claims.clear()
-        in_part = any(self._comes_in_part(artifact) for artifact in resolved.artifacts)
-        self._progress.begin_fetching(None if in_part else _total_size(resolved.artifacts))
+        rule = self._step.recipe.rule
+        in_part = rule is not None and any(self._comes_in_part(artifact) for artifact in resolved.artifacts)
+        self._progress.begin_fetching(rule.download if rule and in_part else _total_size(resolved.artifacts))
         with contextlib.closing(self._reuse.parts(resolved, inventory, staged=staged, offer=offer)) as reused:
             for artifact, part in reused:
                 if part is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provisioner.engine.part_choice import first_artifacts
+from provisioner.engine.table_choice import fetched_by_members
 from provisioner.errors import TRY_NEXT_AFTER, ConfigurationError, ProvisionerError, error_to_report
 from provisioner.planning.shares import divide, plan_id
 
@@ -76,7 +77,10 @@ def _artifacts_of(step: Step, sources: Sources, check_cancelled: Callable[[], No
     for source in step.recipe.sources:
         check_cancelled()
         try:
-            return first_artifacts(step.recipe.rule, sources.resolve(source).artifacts)
+            rule, artifacts = step.recipe.rule, sources.resolve(source).artifacts
+            # Whoever publishes fetches their members: no worker fetches the whole for them.
+            in_part = fetched_by_members(rule, artifacts)
+            return [one for one in first_artifacts(rule, artifacts) if one.content_id not in in_part]
         except (*TRY_NEXT_AFTER, ConfigurationError) as error:
             errors.append(error)
     raise error_to_report(errors)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.catalog.examples import is_medium
 from provisioner.catalog.parts import SPLIT_COLUMN, Example, choose
 from provisioner.errors import PartError
+from provisioner.planning.capacity import can_come_in_part
 from provisioner.units import format_count
 
 if TYPE_CHECKING:
@@ -101,6 +102,17 @@ def tables_among(rule: PartRule, artifacts: Sequence[Artifact]) -> dict[str, str
     if condition is not None and not NEEDS_HEADERS.isdisjoint(test.column for test in condition.tests()):
         return {}
     return found if found and is_known else {}
+
+
+def fetched_by_members(rule: PartRule | None, artifacts: Sequence[Artifact]) -> frozenset[str]:
+    """Return the content ids of the archives of which a rule takes single members, as far as their servers allow it."""
+    if rule is None:
+        return frozenset()
+    tables = {} if rule.is_by_path else tables_among(rule, artifacts)
+    if not (tables or rule.is_by_path):
+        return frozenset()
+    found = (artifact.content_id for artifact in artifacts if can_come_in_part(artifact))
+    return frozenset(content_id for content_id in found if content_id not in tables)
 
 
 def _stem(artifact: Artifact) -> str:

@@ -141,3 +141,12 @@ def test_a_zip_of_a_repository(shelf: Shelf, volume: Volume, archives: dict[str,
     sent = sum(entry.bytes_sent for entry in shelf.server.log.entries("*") if entry.range)
     assert 0 < sent < 0.05 * len(archives["fma_large.zip"])
     assert all(entry.bytes_sent < 1_000_000 for entry in shelf.server.log.entries("*"))
+
+
+def test_shares_leave_the_archive_to_who_publishes(large: Volume, shelf: Shelf, archives: dict[str, bytes]) -> None:
+    """Workers do not fetch a large archive of which a part needs some members; the run that publishes fetches these."""
+    for index in (0, 1):
+        large.ready("--dataset", "tracks:free", SHARD=f"{index}/2")
+    large.ready("provision", "--finish", "--dataset", "tracks:free")
+    assert tracks_in(large) == expected_tracks()
+    assert audio_sent(shelf) < 0.4 * len(archives["fma_large.zip"])

@@ -121,6 +121,7 @@ def test_query(query: str, expected: dict[str, Any]) -> None:
         ("limit=", "'limit=' behind the '?'", ""),
         ("limt=5", "unknown key 'limt'", "'limit'"),
         ("limit=5&limit=6", "'limit' stands there twice", ""),
+        ("limit=5&commercial=allowed", "'commercial' is said of a part in a catalog alone", "Leave it out"),
         ("limit=many", "limit: expected a whole number, found text", ""),
         ("limit=0", "limit: expected a whole number from 1", ""),
         ("limit=-1", "limit: expected a whole number", ""),
