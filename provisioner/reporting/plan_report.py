@@ -179,7 +179,8 @@ def _notes(plan: Plan, outdated: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
     notes += [f"{step.recipe.label}: {_SPACE_NOTES[step.retention]}" for step in plan.steps if step.retention in _SPACE_NOTES]
     notes += [
-        f"{step.recipe.label}: a part by rule: {step.recipe.rule.words}; its size is an upper bound until its examples are known"
+        f"{step.recipe.label}: a part by rule: {step.recipe.rule.words}; its size is"
+        f" {'that of the catalog' if step.recipe.rule.download else 'an upper bound until its examples are known'}"
         for step in plan.steps
         if step.recipe.rule is not None and step.writes
     ]
