@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from provisioner.catalog.schema import VERSION
+from provisioner.catalog.written_parts import part_entry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from provisioner.catalog.model import DataSet, License, Phase
-    from provisioner.catalog.parts import PartRule
 
 _HEAD: Final = """\
 # The entries of the data sets in this export, and the phases as far as they are in it: written by 'provisioner export'.
@@ -68,14 +68,9 @@ def _entry(dataset: DataSet) -> dict[str, Any]:
         **({"layout": dataset.layout} if dataset.layout != "raw" else {}),
         "license": _license(dataset.license),
         **({"notes": list(dataset.notes)} if dataset.notes else {}),
-        **({"parts": {name: _part(rule) for name, rule in dataset.parts.items()}} if dataset.parts else {}),
+        **({"parts": {name: part_entry(rule) for name, rule in dataset.parts.items()}} if dataset.parts else {}),
         "sources": [source.as_entry() for source in dataset.sources],
     }
-
-
-def _part(rule: PartRule) -> dict[str, Any]:
-    stated = {"commercial": rule.commercial, "download": rule.download, "unpacked_size": rule.unpacked_size}
-    return rule.identity | {key: getattr(value, "written", value) for key, value in stated.items() if value is not None}
 
 
 def _license(terms: License) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote, unquote
 
 from provisioner.catalog.document import Value, quoted
@@ -76,6 +76,22 @@ def parse_part(value: Value) -> PartRule:
     if not keys.keys() & {"include", "exclude", "where", "limit", "bytes"}:
         value.report("the part has no rule", "Write include, exclude, where, limit or bytes.")
     return rule
+
+
+def part_entry(rule: PartRule) -> dict[str, Any]:
+    """Return a rule as it is written under ``parts:`` in a catalog."""
+    found: dict[str, Any] = {
+        "include": list(rule.include),
+        "exclude": list(rule.exclude),
+        "where": rule.where,
+        "limit": rule.limit,
+        "bytes": rule.bytes,
+        "seed": rule.seed,
+        "commercial": rule.commercial,
+        "download": rule.download.written if rule.download is not None else None,
+        "unpacked_size": rule.unpacked_size.written if rule.unpacked_size is not None else None,
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def parse_query(query: str, written: WrittenReference) -> PartRule:

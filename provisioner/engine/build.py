@@ -212,7 +212,9 @@ class DataSetBuilder:
         if not adopted:
             return resolved
         artifacts = tuple(
-            replace(artifact, verified_against="archive") if artifact.content_id in adopted else artifact
+            replace(artifact, verified_against="archive")
+            if artifact.content_id in adopted and artifact.verified_against != "none"
+            else artifact
             for artifact in resolved.artifacts
         )
         return replace(resolved, artifacts=artifacts)
@@ -286,7 +288,7 @@ class DataSetBuilder:
 
     def _make_adopter(self, transfers: Transfers, unpacker: Unpacker, check: Callable[[], None]) -> TreeAdopter | None:
         """Return what looks for the files of archives in trees that the user names; ``None``: there are none."""
-        if not self._local_copies.has_trees or self._choice is not None:
+        if not self._local_copies.has_trees:
             return None
         from provisioner.engine.adoption import TreeAdopter  # noqa: PLC0415 - few runs have such trees
 

@@ -58,7 +58,9 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
             _LOGGER.warning("%s: the catalog does not describe what was exported: the export has no entry of it", receipt.label)
         else:
             entries[name] = found.dataset
-            if not receipt.splits and receipt.layout == found.dataset.layout:
+            # What a phase names is the whole data set, or what a reference itself says.
+            is_part = bool(receipt.splits) or (receipt.rule is not None and found.dataset.reference is None)
+            if not is_part and receipt.layout == found.dataset.layout:
                 whole.add(name)
         label = found.dataset.label if found is not None else receipt.label
         digest = reader.checksums_digest(name, version)
@@ -76,7 +78,7 @@ def _described(receipt: Receipt, catalog: Catalog) -> Recipe | None:
     if dataset is None or receipt.is_newer:
         return None
     try:
-        recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits)
+        recipe = make_recipe(dataset, layout=receipt.layout, splits=receipt.splits, rule=receipt.rule)
     except ProvisionerError:
         return None
     return recipe if recipe.version == receipt.asked else None

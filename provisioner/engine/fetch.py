@@ -196,7 +196,8 @@ class Fetcher:
                 return self._fetch_alone(replace(needed, local_copy=None))
         if self._adopter is not None and len(needed.archives) == 1 and not needed.plain:
             (archive,) = needed.archives
-            if (part := self._adopter.adopt(archive)) is not None:
+            # Of a part the same index decides which members are fetched, and they are fewer.
+            if self._choose(archive) is None and (part := self._adopter.adopt(archive)) is not None:
                 self.adopted.add(archive.content_id)
                 self._progress.add_present(size or 0)
                 return {archive.content_id: part}

@@ -73,8 +73,8 @@ def most_entries(recipe: Recipe) -> int:
 
 
 def _number_of_files(receipt: Receipt, recipe: Recipe) -> int | None:
-    """Return how many files a version has, where the catalog names each of them and nothing is unpacked."""
-    for source in recipe.sources:
+    """Return how many files a version has, where the catalog names each of them, nothing is unpacked, and no rule takes some."""
+    for source in recipe.sources if recipe.rule is None else ():
         if source.kind == receipt.source_kind and source.is_at(receipt.source_url):
             artifacts = source.artifacts
             is_plain = artifacts is not None and all(artifact.unpack == "none" for artifact in artifacts)

@@ -256,6 +256,20 @@ def test_records_of_several_exports(filled: Volume, copy: Volume, shelf: Shelf) 
     assert sorted(parse_catalog((copy.private / "catalog.yaml").read_text("utf-8"), "export").datasets) == ["tunes"]
 
 
+def test_a_part_by_rule(filled: Volume, copy: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """A part is exported with its entry and its pin; the phase of everything does not name it, since it would mean the whole."""
+    part = {"DATASETS": "songs?include=songs/README"}
+    ready(filled, **part)
+    how(filled, copy)
+    catalog = parse_catalog((copy.private / "catalog.yaml").read_text("utf-8"), "export")
+    assert (sorted(catalog.datasets), catalog.phases["exported"].datasets) == (["songs", "tunes"], ("tunes",))
+    hub.log.clear()
+    other = Volume(tmp_path / "other", filled.settings)
+    ready(other, **carried(copy) | part)
+    other.check("songs", {"songs/README": SONGS["songs/README"]})
+    assert hub.log.entries() == ()
+
+
 def test_an_entry_that_describes_another_version(filled: Volume, copy: Volume, shelf: Shelf) -> None:
     """If the catalog was changed since, it does not describe what is exported: the export has no false entry of it."""
     shelf.document["phases"]["minimal"]["datasets"].remove("tunes")

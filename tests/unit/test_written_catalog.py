@@ -17,6 +17,9 @@ datasets:
     optional: true
     layout: parquet
     notes: ["one: two", "'quoted'"]
+    parts:
+      tiny: {limit: 100, seed: 7, commercial: allowed, download: 5}
+      some: {include: ["a/*"], exclude: ["a/b"], where: "license in ('CC-BY', 'CC0')", bytes: 9, unpacked_size: 8}
     license: {spdx: NOASSERTION, commercial: verify}
     sources:
       - kind: url
