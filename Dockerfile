@@ -44,7 +44,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && site=$(echo /opt/provisioner/lib/python3*/site-packages) \
     && rm -r "$site"/yaml/_yaml.* "$site"/fsspec/tests \
     && /opt/provisioner/bin/python -m compileall -q -f --invalidation-mode unchecked-hash "$site" \
-        -x 'huggingface_hub/(cli|inference|serialization|_sandbox|_webhooks)|fsspec/|tqdm/contrib|packaging/licenses|click/testing|starlette/testclient|urllib3/contrib/(emscripten|pyopenssl)|uvicorn/protocols/websockets|anyio/(pytest|_backends/_trio)|httpx2/websockets|filelock/(_soft_rw|asyncio)' \
+        -x 'huggingface_hub/(cli|inference|serialization|_sandbox|_webhooks)|fsspec/|tqdm/contrib|packaging/licenses|click/testing|starlette/testclient|urllib3/contrib/(emscripten|pyopenssl)|uvicorn/protocols/websockets|anyio/(pytest|_backends/_trio)|httpx2/websockets|filelock/(_soft_rw|_read_write|_strict|asyncio)|backports/zstd/(zipfile|_cffi|tarfile)' \
     && echo /opt/provisioner/app >"$site"/provisioner.pth \
     && printf '#!/bin/sh\nexec /opt/provisioner/bin/python -I /opt/provisioner/app/entrypoint.py "$@"\n' >/opt/provisioner/bin/provisioner \
     && chmod 755 /opt/provisioner/bin/provisioner \

@@ -187,6 +187,30 @@ def test_sizes(engine: Engine) -> None:
     assert full - base <= 357_000_000
 
 
+EVERYTHING: Final = """
+import importlib, os, pkgutil, sys
+import provisioner, filelock, hf_xet, huggingface_hub, inflate64, isal.igzip, backports.zstd, urllib3, yaml
+import prometheus_client, starlette.applications, starlette.responses, uvicorn.lifespan.off, uvicorn.protocols.http.h11_impl
+for module in pkgutil.walk_packages(provisioner.__path__, "provisioner."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+huggingface_hub.HfApi()
+for module in list(sys.modules.values()):
+    cached = getattr(module, "__cached__", None)
+    if cached and cached.startswith("/opt/") and not os.path.exists(cached):
+        print(cached)
+print("looked at", len(sys.modules))
+"""
+
+
+def test_what_is_imported_has_bytecode(engine: Engine) -> None:
+    """Nothing that the program imports is compiled at each start: only parts that it never imports have no bytecode."""
+    ended = engine.run("-I", "-c", EVERYTHING, image=SLIM, entrypoint=["/opt/provisioner/bin/python"])
+    assert ended.code == 0, ended.err
+    (line,) = ended.out.splitlines()
+    assert int(line.rpartition(" ")[2]) > 400
+
+
 def canonical(package: str) -> str:
     """Return ``NAME==VERSION`` with the name as indexes of packages write it."""
     name, _, version = package.partition("==")
