@@ -237,7 +237,7 @@ class Run:
 
     def _provision_beside_others(self, view: View) -> Result | None:
         """Do what is to be done while other runs may do the same; ``None``: that needs the whole volume."""
-        if view.has_all_data or self._needs_whole or not self.session.allows_several_writers:
+        if view.has_all_data or view.plan.shortfall or self._needs_whole or not self.session.allows_several_writers:
             return None
         from provisioner.engine.shared_writer import SharedWriter  # noqa: PLC0415 - a start with nothing to do has no need of it
 
@@ -245,7 +245,7 @@ class Run:
             view = self._view()
             while not view.is_satisfied and writers.wait_for_any(view.plan.work):
                 view = self._view()
-            return None if view.plan.evict else self._provision_locked(view, writers)
+            return None if view.plan.evict or view.plan.shortfall else self._provision_locked(view, writers)
 
     def _provision_alone(self, view: View) -> Result:
         """Do what is to be done while no other run writes to the volume."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.engine.request import make_rules
 from provisioner.engine.volume_session import WAIT_LINE_SECONDS
-from provisioner.errors import LockTimeoutError, ProvisionerError
+from provisioner.errors import LockTimeoutError, ProvisionerError, VolumeFullError
 from provisioner.planning.capacity import space_of
 from provisioner.planning.plan import fitted
 from provisioner.reporting.merged_status import is_building, merged_status
@@ -58,6 +58,8 @@ class SharedWriter:
         self._company: dict[str, tuple[bool, int]] = {}
         """By data set, whether others were building when it was taken, and how many changes by others there had been."""
         self._own_changes = 0
+        self._is_unwritten = False
+        """There was no space for a record, which is written when there is."""
         self._refused: dict[str, int] = {}
         """By data set, the number of changes at which there was no space for it."""
         self._alone: set[str] = set()
@@ -133,6 +135,9 @@ class SharedWriter:
         with self._records.turn(seconds=seconds) as has_turn:
             if not has_turn:
                 return False
+            if self._is_unwritten:
+                self._records.write_builds()
+                self._is_unwritten = False
             self._records.put_status(document)
             others = self._others = self._records.statuses()
             self._met_others = self._met_others or bool(others)
@@ -158,6 +163,15 @@ class SharedWriter:
         """
         if step.id in self._held:
             return self._taken[step.id]
+        try:
+            return self._lock(step)
+        except VolumeFullError:
+            # Not even a lock or a record can be written, until one of those that are being built has ended.
+            if not self._held:
+                raise
+            return None
+
+    def _lock(self, step: Step) -> Step | None:
         lock = self._layout.lock_of(step.id)
         if (descriptor := try_lock(lock)) is None:
             return None
@@ -215,8 +229,15 @@ class SharedWriter:
         self._company[step.id] = (has_company, self._others_changes())
 
     def _put(self, dataset: str, build: BuildRecord | None) -> None:
-        self._records.put(dataset, build)
+        """Record what this run builds; on a full volume later, unless there is somebody who must know of it now."""
         self._own_changes += 1
+        try:
+            self._records.put(dataset, build)
+        except VolumeFullError:
+            self._is_unwritten = True
+            if build is not None and self._records.others():
+                self._records.forget(dataset)
+                raise
 
     def _others_changes(self) -> int:
         return self._records.changes() - self._own_changes
@@ -242,7 +263,7 @@ class SharedWriter:
         """
         had, changes = self._company[dataset]
         with self._records.turn():
-            return had or self._others_changes() != changes
+            return had or self._others_changes() > changes
 
     # --- waiting
 

@@ -473,10 +473,11 @@ def test_a_volume_without_room_for_names(shelf: Shelf, volume: Volume) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.usefixtures("pair")
-def test_nothing_fits(volume: Volume, hub: HubServer) -> None:
+def test_nothing_fits(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
     """No data set fits: 74 with needed and free, before the first byte, whatever ON_SHORTFALL says."""
-    with mounted(volume.root, "-t", "tmpfs", "-o", "size=8k", "tmpfs"):
+    for name in ("alpha", "beta"):
+        shelf.add(name, shelf.raw(f"{name}.bin", noise(name, 200_000)))
+    with mounted(volume.root, "-t", "tmpfs", "-o", "size=128k", "tmpfs"):
         refused(volume.run(), 74, "[volume-full]", "needed", "free")
     assert hub.log.entries() == ()
 

@@ -13,7 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.errors import LockTimeoutError, VolumeError, VolumeNotWritableError
+from provisioner.errors import LockTimeoutError, VolumeError, VolumeFullError, VolumeNotWritableError
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.fs.modes import FILE_MODE, set_mode
 
@@ -225,6 +225,10 @@ def _refusal(path: Path, error: BaseException) -> Exception:
         return VolumeNotWritableError(
             f"{path}: {os.strerror(error.errno)}",
             hint="The volume must be writable for this user or for group 0; see 'docs/troubleshooting.md'.",
+        )
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return VolumeFullError(
+            f"{path}: {os.strerror(error.errno)}", hint="Give the volume more space, or remove data sets from it."
         )
     return VolumeError(
         f"{path}: this volume has no working kernel lock ({error}); nothing was changed",

@@ -122,6 +122,18 @@ class WriterRecords:
             self._builds.pop(dataset, None)
         else:
             self._builds[dataset] = build
+        self.write_builds()
+
+    def forget(self, dataset: str) -> None:
+        """Take back what could not be recorded."""
+        self._builds.pop(dataset, None)
+
+    def write_builds(self) -> None:
+        """Write what this run is building.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
         document = {name: {"space": record.space, "keys": sorted(record.keys)} for name, record in self._builds.items()}
         write_json(self._builds_of(self._run_id), document, durable=False)
         self._count_change()
