@@ -53,10 +53,12 @@ def verdicts(row: Mapping[str, Any]) -> Iterator[tuple[str, str, bool | None]]:
             found = f"{mine['wall_seconds']:.2f} s, {requests or 'no'} request{'s' if (requests or 0) > 1 else ''}"
             yield wanted, found, mine["wall_seconds"] < target["at_most_seconds"] and not requests
         else:
-            peers = [by_name[name] for name in target["peer"].split(" | ")]
+            # The name of a peer may be a pipeline itself.
+            names = [target["peer"]] if target["peer"] in by_name else target["peer"].split(" | ")
+            peers = [by_name[name] for name in names]
             peer = max(peers, key=lambda one: math.inf if one["failure"] else one["wall_seconds"])
-            names = peer["name"] if len(peers) == 1 else f"the longer of {' and '.join(one['name'] for one in peers)}"
-            wanted = f"{who}at most {_factor(target['at_most'])} × {names}"
+            compared = peer["name"] if len(peers) == 1 else f"the longer of {' and '.join(names)}"
+            wanted = f"{who}at most {_factor(target['at_most'])} × {compared}"
             if mine["failure"] or peer["failure"]:
                 yield wanted, "failed" if mine["failure"] else "the peer failed", False if mine["failure"] else None
                 continue

@@ -103,6 +103,13 @@ def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
             None,
         ),
         ([_entrant("provisioner", 0, failure="no"), _entrant("peer", 1)], _target(at_most=1, peer="peer"), "failed", False),
+        ([_entrant("provisioner", 1), _entrant("curl | tar xz", 4)], _target(at_most=1, peer="curl | tar xz"), "0.25 ×", True),
+        (
+            [_entrant("provisioner", 4), _entrant("the wire", 2), _entrant("the processor", 4)],
+            _target(at_most=1.15, peer="the wire | the processor"),
+            "1.00 ×",
+            True,
+        ),
         ([_entrant("provisioner", 5)], _target(at_least_rate=144e6), "200 MB/s", True),
         ([_entrant("provisioner", 0.1)], _target(at_most_seconds=0.15), "0.10 s, no request", True),
         ([_entrant("provisioner", 0.1, requests=1)], _target(at_most_seconds=0.15), "0.10 s, 1 request", False),
