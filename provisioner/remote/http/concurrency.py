@@ -2,8 +2,8 @@
 
 The law is that of congestion control, with requests in place of packets (Chiu and Jain, 1989; RFC 5681, section 3.1; RFC 9438
 for the search from below). A host begins with a few requests. While each doubling brings clearly more bytes and responses a
-second, the limit doubles; where it does not, the limit goes back and a little more is tried again later. Where responses are
-short, the first growth is to four times as many. A request that is
+second, the limit doubles (where responses are short, it becomes four times as large); where it does not, the limit goes back and
+a little more is tried again later. A request that is
 refused while others are served (429, 503, a refused connection) says how many the host takes: that is kept, and one more is
 tried only after a pause that doubles each time. Connections that fail shrink the limit by a quarter.
 
@@ -31,9 +31,9 @@ MOST_OF_ALL: Final = 128
 START: Final = 4
 """Requests to a host of which nothing is known yet."""
 
-_FIRST_GROWTH: Final = 4
-"""Where responses are short: each growth takes a round trip to judge, and files that small leave the line empty meanwhile."""
 _GROWTH: Final = 2
+_SHORT_GROWTH: Final = 4
+"""Where responses are short: each growth takes a round trip to judge, and files that small leave the line empty meanwhile."""
 _LATER_GROWTH: Final = 1.25
 """After a pause, since more has brought nothing before."""
 _GAIN: Final = 0.3
@@ -142,7 +142,6 @@ class HostConcurrency:
         self._before: tuple[int, float] | None = None
         """The limit before it grew, and the work a second that it brought; ``None``: it has not grown."""
         self._has_second_chance = True
-        self._has_grown = False
         self._begin_round(clock())
 
     def is_in_use(self) -> bool:
@@ -307,11 +306,9 @@ class HostConcurrency:
                 return
         if self.limit >= MOST_OF_HOST:
             return
+        factor: float = _SHORT_GROWTH if seconds < _ROUND_SECONDS else _GROWTH
         if self._held_until > -math.inf:
-            factor: float = _LATER_GROWTH
-        else:
-            factor = _FIRST_GROWTH if seconds < _ROUND_SECONDS and not self._has_grown else _GROWTH
-        self._has_grown = True
+            factor = _LATER_GROWTH
         grown = max(self.limit + 1, int(self.limit * factor))
         if grown > self._most:
             # One more than it took when it last refused, after a pause.
