@@ -347,6 +347,7 @@ class Run:
             seconds=time.monotonic() - self._begun,
             fetched_bytes=self._progress.moved_bytes,
             served_by=self.clients.http.rewritten,
+            by_others=runner.by_others,
         )
         return Result(state, plan, status.document(), error, values, worked=True)
 

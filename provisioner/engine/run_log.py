@@ -10,7 +10,7 @@ from provisioner.planning.plan import HERE
 from provisioner.units import format_bytes, format_duration, format_share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from provisioner.engine.result import Failure
     from provisioner.planning.model import Inventory, Plan
@@ -59,6 +59,7 @@ def log_end(
     seconds: float,
     fetched_bytes: int,
     served_by: Callable[[str], str],
+    by_others: Collection[str] = (),
 ) -> None:
     """Log how a run ended: its state, what was published, what was fetched and from where, what was left out or failed.
 
@@ -70,15 +71,18 @@ def log_end(
         seconds: how long it took.
         fetched_bytes: what came from the network.
         served_by: returns the URL that is asked in place of a source's own.
+        by_others: ids of the data sets that another run published meanwhile.
     """
     failed = [step.recipe.label for step, _ in failures]
-    done = [step for step in plan.work if step.recipe.label not in failed]
+    done = [step for step in plan.work if step.recipe.label not in failed and step.id not in by_others]
+    others = [step.recipe.label for step in plan.work if step.id in by_others]
     receipts = [inventory.receipts.get((step.id, step.recipe.version)) for step in done if step.action == "fetch"]
     hosts = dict.fromkeys(_host_of(served_by(receipt.source_url)) for receipt in receipts if receipt is not None)
     left_out = _left_out(plan, failed)
     nothing = "nothing was fetched" if failed else "nothing had to be fetched"
     parts = [_fetched(fetched_bytes, seconds, [host for host in hosts if host]) if fetched_bytes else nothing]
     parts += [f"published: {_listed(step.recipe.label for step in done)}"] if done else []
+    parts += [f"published by another run: {_listed(others)}"] if others else []
     parts += [f"left out: {_listed(left_out)}"] if left_out else []
     parts += [f"failed: {_listed(failed)}"] if failed else []
     fields: dict[str, Any] = {
@@ -124,7 +128,7 @@ def _download_of(plan: Plan) -> str:
         text = f"{'at least ' if size.at_least else 'about ' if size.estimate else ''}{format_bytes(size.value)} to fetch"
     if staged:
         share = format_share(staged, size.value + staged, estimate=size.estimate)
-        text += f"; an earlier run did not finish: {share} are here already"
+        text += f"; of a run that has not finished, {share} are here already"
     return text
 
 

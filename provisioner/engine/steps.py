@@ -32,7 +32,7 @@ from provisioner.planning.capacity import space_hint
 from provisioner.units import format_bytes, format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from provisioner.cancellation import Cancellation
     from provisioner.engine.clients import Clients
@@ -151,6 +151,11 @@ class StepRunner:
     def had_company(self, step: Step) -> bool:
         """Return whether another run was building something beside a step."""
         return self._writers.had_company(step.id)
+
+    @property
+    def by_others(self) -> Collection[str]:
+        """The ids of what another run has published since the plan was made."""
+        return self._by_others.keys()
 
     def begin(self, step: Step) -> None:
         """Log that a data set is fetched."""

@@ -69,6 +69,8 @@ def test_a_copy_that_changes(tmp_path: Path, change: Callable[[Path], None], unp
     class Found:
         """The copies, one of which changes when all are looked at."""
 
+        has_trees = False
+
         def find(self, _: Artifact) -> Path:
             return copy
 

@@ -173,7 +173,7 @@ def _peaks_of_archives(root: Path, count: int) -> tuple[int, int]:
         digest = Digest("sha256", hashlib.sha256(path.read_bytes()).hexdigest())
         artifacts.append(Artifact(path.name, ("https://example.org/",), None, digest, "tar", "", "catalog"))
         found[path.name] = path
-    local_copies = SimpleNamespace(find=lambda artifact: found[artifact.name])
+    local_copies = SimpleNamespace(find=lambda artifact: found[artifact.name], has_trees=False)
     shop, builder = _builder(root / "volume", lambda *_: Resolved("url", "", "", tuple(artifacts)), local_copies)
     tracemalloc.start()
     try:
@@ -225,7 +225,9 @@ def _fetch_small(artifact: Artifact, size: int, accept: Callable[[bytes], str], 
 
 def _peak_of_a_repository(root: Path, count: int) -> int:
     """Return the most bytes of memory that listing, fetching and publishing the files of a repository take."""
-    _, builder = _builder(root, lambda _: _resolved(count), SimpleNamespace(find=lambda _: None), fetch_small=_fetch_small)
+    _, builder = _builder(
+        root, lambda _: _resolved(count), SimpleNamespace(find=lambda _: None, has_trees=False), fetch_small=_fetch_small
+    )
     tracemalloc.start()
     try:
         receipt = builder.build(lambda: "2026-01-01T00:00:00Z")

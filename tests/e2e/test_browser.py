@@ -51,7 +51,7 @@ def held(shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path) -> Iterat
 def opened(browser: Browser, held: Held, errors: list[str], *, script: bool = True) -> Page:
     """Return the page in a tab of its own; what the browser complains of is added to ``errors``."""
     page = browser.new_context(java_script_enabled=script, viewport={"width": 375, "height": 800}).new_page()
-    page.on("console", lambda message: errors.append(message.text))
+    page.on("console", lambda message: errors.append(message.text) if message.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"http://127.0.0.1:{held.page.port}/")
     return page
@@ -108,7 +108,7 @@ def test_acting_in_the_browser(browser: Browser, shelf: Shelf, volume: Volume) -
     PageClient(port).wait_up()
     errors: list[str] = []
     page = browser.new_context(viewport={"width": 375, "height": 800}).new_page()
-    page.on("console", lambda message: errors.append(message.text))
+    page.on("console", lambda message: errors.append(message.text) if message.type in {"error", "warning"} else None)
     page.goto(f"http://127.0.0.1:{port}/")
     page.get_by_role("link", name="Act").click()
     check_accessible(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def test_stopped_in_the_middle(station: Station, hub: HubServer) -> None:
 
 
 def test_two_at_once(station: Station, hub: HubServer) -> None:
-    """Two containers on one volume: the second says for whom it waits, each artifact is requested once, both exit 0."""
+    """Two containers on one volume fill different data sets; the second waits for the last of the first, and says for whom."""
     volume = station.engine.volume()
     gate = station.gate(hub, "nsynth-train.jsonwav.tar.gz")
     first = station.engine.start(volume=volume)
@@ -89,8 +90,8 @@ def test_two_at_once(station: Station, hub: HubServer) -> None:
     assert first.status()["run_id"] in line
     hub.faults.gate(gate).release()
     assert [first.wait().code, second.wait().code] == [0, 0]
-    assert "Nothing to do any more" in second.logs[1]
-    assert first.status()["run_id"] in line
+    assert "nsynth: another run has published it" in second.logs[1]
+    assert re.search(r"Ready .*; published: .*fma_large; published by another run: nsynth$", second.logs[1], re.MULTILINE)
     asked = Counter(entry.path for entry in hub.log.entries(origin="cdn", method="GET"))
     assert asked
     assert set(asked.values()) == {1}

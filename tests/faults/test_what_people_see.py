@@ -116,7 +116,7 @@ def test_an_interrupted_run_is_carried_on(shelf: Shelf, volume: Volume, hub: Hub
     whole = step["download"]["bytes"] + step["staged_bytes"]
     assert whole in {3 * MB, 3_500_000, 4 * MB, 20 * MB} or case == "an archive"
     done = volume.ready()
-    assert re.search(rf"To do: one; .* to fetch; an earlier run did not finish: {here} are here already", done.err), done.err
+    assert re.search(rf"To do: one; .* to fetch; of a run that has not finished, {here} are here already", done.err), done.err
     assert re.search(rf"big\.bin is resumed: {resumed}.* are here already", done.err), done.err
 
 

@@ -331,7 +331,7 @@ class Mixture:
         step: Any = SimpleNamespace(recipe=recipe, id=ID, retention=retention, available_bytes=None, download=None)
         resolved = Resolved("url", "", "", tuple({artifact.content_id: artifact for artifact in artifacts}.values()))
         sources: Any = SimpleNamespace(resolve=lambda *_: resolved)
-        local_copies: Any = SimpleNamespace(find=lambda _: None)
+        local_copies: Any = SimpleNamespace(find=lambda _: None, has_trees=False)
         anything: Any = _NoProgress()
         shelf: Any = _Shelf(self._contents)
         session: Any = SimpleNamespace(
