@@ -94,7 +94,7 @@ def _part(bench: Bench, name: str, document: dict[str, Any], options: argparse.N
     """Measure one part, and put it in the place of an older one."""
     say(f"{time.strftime('%H:%M:%S')} {name}")
     if name in ROWS:
-        found = run_row(bench, ROWS[name](bench), options.repeat)
+        found = run_row(bench, ROWS[name](bench), options.repeat) | {"commit": document["commit"]}
         others = [row for row in document["rows"] if row["id"] != name]
         document["rows"] = sorted([*others, found], key=lambda row: list(ROWS).index(row["id"]))
     elif name == "curves":

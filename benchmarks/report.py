@@ -79,6 +79,11 @@ def _machine(document: Mapping[str, Any]) -> str:
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
         f"- {run}; commit `{document['commit']}`, {document['date']}",
     ]
+    earlier: dict[str, list[str]] = {}
+    for row in document["rows"]:
+        if (commit := row.get("commit", document["commit"])) != document["commit"]:
+            earlier.setdefault(commit, []).append(row["id"])
+    lines += [f"- measured at commit `{commit}`: {', '.join(names)}" for commit, names in earlier.items()]
     if document["quick"]:
         lines.append("- **Small sizes, to try the harness: these figures say nothing.**")
     return "\n".join(lines)

@@ -123,6 +123,7 @@ def test_verdicts(entrants: list[dict[str, Any]], target: dict[str, Any], found:
 
 def test_the_page_is_filled_between_its_marks() -> None:
     """All parts are put in their places, twice the same; a page without a place is refused."""
+    row = _row([_entrant("provisioner", 1), _entrant("peer", 4)], _target(at_most=0.5, peer="peer"))
     document = {
         "machine": {
             "cores": 2,
@@ -138,7 +139,7 @@ def test_the_page_is_filled_between_its_marks() -> None:
         "quick": False,
         "commit": "abc",
         "date": "2026-01-01",
-        "rows": [_row([_entrant("provisioner", 1), _entrant("peer", 4)], _target(at_most=0.5, peer="peer"))],
+        "rows": [row],
         "curves": {},
         "limits": [{"part": "room", "title": "zip", "wanted": "little", "found": "less", "kept": True, "values": {}}],
     }
@@ -146,6 +147,10 @@ def test_the_page_is_filled_between_its_marks() -> None:
     once = report.with_tables(page, document)
     assert "| work | at most 0.5 × peer | 0.25 × | kept |" in once
     assert "room for the tree alone: zip" in once
+    assert "measured at" not in once
+    row["commit"] = "earlier"
+    assert "- measured at commit `earlier`: x" in report.with_tables(page, document)
+    row["commit"] = "abc"
     assert report.with_tables(once, document) == once
     with pytest.raises(ValueError, match="no one place for machine"):
         report.with_tables("", document)
