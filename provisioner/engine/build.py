@@ -152,7 +152,7 @@ class DataSetBuilder:
                 check_states(recipe, self._origins, resolved.artifacts)
                 # Once one source has given the whole, what is staged of those before it is of no use either.
                 return self._completed.publish(
-                    resolved, parts, now, origins=self._origins, obsolete_blobs=self._limits.obsolete_keys()
+                    resolved, parts, now, origins=self._origins, clear_obsolete=self._limits.clear_obsolete
                 )
             except (*TRY_NEXT_AFTER, ConfigurationError) as error:
                 # Of every other source the rule of a part would say the same.
@@ -255,8 +255,9 @@ class DataSetBuilder:
         self._limits.begin_source(resolved.artifacts, self._cancellation.raise_if_requested)
         transfers = self._peers.transfers(offer, self._step.recipe.label, self._rank, self._cancellation)
         parts = self._collect_parts(resolved, self._make_fetcher(transfers, retention="at_once"), offer)
-        obsolete = self._limits.obsolete_keys()
-        return self._completed.publish(resolved, parts, now, origins={}, obsolete_blobs=obsolete, manifest=offer.manifest)
+        return self._completed.publish(
+            resolved, parts, now, origins={}, clear_obsolete=self._limits.clear_obsolete, manifest=offer.manifest
+        )
 
     def _make_fetcher(self, transfers: Transfers, *, retention: Retention) -> Fetcher:
         """Return what brings artifacts into the staged tree."""

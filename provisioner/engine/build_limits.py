@@ -70,9 +70,13 @@ class BuildLimits:
         self._build.taken_over = 0
         self.budget.clear_unpacked()
 
-    def obsolete_keys(self) -> frozenset[str]:
-        """Return the keys of artifacts whose files in staging are of no use once the version is complete."""
-        return self._volume.obsolete_keys(self._build)
+    def clear_obsolete(self) -> None:
+        """Remove the files in staging that are of no use any more: the version is complete.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
+        self._volume.clear_obsolete(self._build)
 
     def _planned_rest(self) -> int | None:
         """Return how many bytes more may come out of archives by the size that the catalog states."""

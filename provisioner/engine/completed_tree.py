@@ -17,7 +17,7 @@ from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
     from provisioner.catalog.artifact import Artifact, VerifiedAgainst
@@ -63,7 +63,7 @@ class CompletedTree:
         now: Callable[[], str],
         *,
         origins: Mapping[str, FileState],
-        obsolete_blobs: Collection[str],
+        clear_obsolete: Callable[[], None],
         manifest: Manifest | None = None,
     ) -> Receipt:
         """Check the tree against its manifest, publish it, and write the receipt.
@@ -73,7 +73,7 @@ class CompletedTree:
             parts: what each artifact put into the tree, by content id; emptied, since publishing needs memory of its own.
             now: returns the time for the receipt, ISO 8601.
             origins: what servers said of files, by the artifacts' keys.
-            obsolete_blobs: keys of staged files that are not needed any more.
+            clear_obsolete: removes staged files that are not needed any more.
             manifest: that of a peer, all of whose files are in the tree; ``None``: the parts make it.
 
         Raises:
@@ -136,7 +136,7 @@ class CompletedTree:
         write_credits(self._store.layout, self._recipe, self._tree, manifest)
         parts.clear()
         # Before the tree is synced, so that files which are removed are not written out first.
-        self._store.cleaner.clear_blobs(obsolete_blobs)
+        clear_obsolete()
         # A source that failed half-way, or a run with another catalog, may have left other names in the tree: they are removed.
         switch = self._damage is None or self._damage.is_published
         names = {

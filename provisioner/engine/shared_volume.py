@@ -114,13 +114,19 @@ class SharedVolume:
             build.keys = keys
             build.plain_keys = frozenset(key for key, is_plain in plain.items() if is_plain)
 
-    def obsolete_keys(self, build: Building) -> frozenset[str]:
-        """Return the keys of artifacts whose files in staging are of no use once a build is complete."""
+    def clear_obsolete(self, build: Building) -> None:
+        """Remove what is staged of a complete build's files, and of the sources tried before, unless others fetch it by now.
+
+        Raises:
+            ProvisionerError: the volume failed, or the run must end.
+        """
         with self._changed:
             in_use = {key for other in self._builds if other is not build for key in other.keys}
-            # Those of other sources may be what another run fetches by now.
-            earlier = build.earlier_keys if self._writers.is_sole else set()
-            return frozenset(build.keys | earlier) - in_use
+            if build.earlier_keys <= build.keys:
+                self._store.cleaner.clear_blobs(build.keys - in_use)
+                return
+            with self._writers.others_kept() as (_, kept):
+                self._store.cleaner.clear_blobs((build.keys | build.earlier_keys) - in_use - kept)
 
     def kept_bytes(self, build: Building | None = None) -> int:
         """Return the bytes of all indexes, and of all versions but those that are built, without what these share with them.
