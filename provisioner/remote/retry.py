@@ -54,6 +54,8 @@ class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of fail
         """Seconds that the server asked us to wait; ``None``: it did not say."""
         self.throttled = throttled
         """The server said "too many requests": every thread that shares the :class:`Retry` waits, not only the caller."""
+        self.crowded = False
+        """The host refused this request because of those that it is answering: that is no failure, and only time bounds it."""
         self.slow = slow
         """Next to nothing arrived for a long time: that is no progress, and counts as two failures."""
         self.cause = cause
@@ -161,9 +163,9 @@ class Retry:
                     seen = grown
                     if not error.slow:
                         failures, started = 0, now
-                failures += 2 if error.slow else 1
+                failures += 2 if error.slow else 0 if error.crowded else 1
                 self._check_silence(name, error, first, now)
-                wait = self._wait(failures, error)
+                wait = self._wait(max(1, failures), error)
                 left = self.policy.total_seconds - (now - started)
                 if failures >= self.policy.attempts or wait > left:
                     raise self._gave_up(name, tries, now - first, wait if wait > left else None, error) from error

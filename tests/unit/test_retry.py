@@ -93,6 +93,20 @@ def test_total_time_is_bounded() -> None:
         time.retry(RetryPolicy(attempts=100, total_seconds=100, silent_seconds=math.inf)).call("it", action)
 
 
+def test_one_request_too_many_is_no_failure() -> None:
+    """A host that serves others may refuse a request more often than attempts are allowed; only time bounds it."""
+    crowded = Transient("429", retry_after=1.0)
+    crowded.crowded = True
+    policy = RetryPolicy(attempts=2, base_seconds=1, total_seconds=30)
+    time, action = FakeTime(), Script(*[crowded] * 9, "done")
+    assert (time.retry(policy).call("it", action), action.tries) == ("done", 10)
+    time = FakeTime()
+    retry = time.retry(policy, random=0.0)
+    retry.note_answer()
+    with pytest.raises(RemoteUnavailableError, match="asked 31 times over 30 s"):
+        retry.call("it", Script(crowded))
+
+
 def test_the_servers_wish_is_honoured() -> None:
     """It waits at least as long as the server asks, even beyond the cap."""
     time, action = FakeTime(), Script(Transient("429", retry_after=60), "done")

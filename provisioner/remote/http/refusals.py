@@ -49,6 +49,7 @@ def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
     transient = transient_error(urlsplit(url).hostname or "the server", status, dict(response.headers), time.time())
     if transient is not None:
         # One request less is enough: the others need not wait.
+        transient.crowded = response.is_one_too_many
         transient.throttled = transient.throttled and not response.is_one_too_many
         raise transient
     shown = show_url(url)
