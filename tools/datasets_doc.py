@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.catalog.license import MEANINGS, commercial_part, judge
+from provisioner.catalog.license import MEANINGS, commercial_part, judge, marked
 from provisioner.catalog.parse import parse_catalog
 from provisioner.catalog.size import Size, total
 from provisioner.planning.capacity import need_of
@@ -153,7 +153,7 @@ def _dataset(dataset: DataSet) -> list[str]:
         f"- Unpacked: {written(need.unpacked)}",
         f"- Splits: {', '.join(f'`{name}`' for name in dataset.splits) or 'none'}",
         f"- Licence: [{terms.name}]({terms.url}), SPDX `{terms.spdx}`",
-        f"- Commercial use: **{terms.commercial}** ({MEANINGS[terms.commercial]})",
+        f"- Commercial use: {marked(terms.commercial, MEANINGS[terms.commercial])}",
         f"- Evidence: {terms.evidence}",
         f"- Attribution: {terms.attribution or 'none asked for'}",
     ]

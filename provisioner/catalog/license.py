@@ -73,6 +73,11 @@ def commercial_part(policy: Policy, dataset: DataSet, accepted: Collection[str])
     return next((rule for rule in dataset.parts.values() if rule.commercial == "allowed"), None)
 
 
+def marked(mark: Commercial, words: str) -> str:
+    """Return a mark as Markdown, with its meaning in words where it does not speak for itself."""
+    return f"**{mark}**" if mark in {"allowed", "forbidden"} else f"**{mark}** ({words})"
+
+
 def judge(policy: Policy, dataset: DataSet, accepted: Collection[str], rule: PartRule | None = None) -> Verdict:
     """Return whether ``policy`` allows a data set.
 
@@ -142,9 +147,9 @@ def attribution_section(
         mark: what the catalog says of this part's commercial use; ``None``: nothing.
     """
     terms = entry.license
-    use = f"**{terms.commercial}** ({meaning(terms)})"
+    use = marked(terms.commercial, meaning(terms))
     if mark is not None:
-        use = f"**{mark}** for this part ({MEANINGS[mark]}); for all of it: {terms.commercial}"
+        use = f"{marked(mark, MEANINGS[mark])} for this part; for all of it: {terms.commercial}"
     lines = [
         f"## {entry.title}\n",
         f"- Folder: `datasets/{dataset}`",

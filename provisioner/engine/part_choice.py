@@ -137,7 +137,10 @@ class PartChoice:
                 f"{self._label}: the rule takes none of its {format_count(count, 'example')}; nothing was published",
                 hint=f"The rule: {self._rule.words}.",
             )
-        _LOGGER.info("%s: %s of %s belong to the part", self._label, f"{len(chosen.taken):,}", format_count(count, "example"))
+        if self._by_tables is None:
+            # Otherwise it was said before the archive was opened.
+            taken = f"{len(chosen.taken):,}"
+            _LOGGER.info("%s: %s of %s belong to the part", self._label, taken, format_count(count, "example"))
         # Of a file without a row nothing is known: neither its licence nor anything else that a condition asks for.
         known = chosen.taken | chosen.left_out
         unknown = {path for path in sizes if path not in known and self._is_example(path)}

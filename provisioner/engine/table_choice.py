@@ -60,7 +60,7 @@ class TableChoice:
             left_out = {path for path in sizes if path in chosen.left_out or (is_medium(path) and path not in chosen.taken)}
             self.left_out |= left_out
             count = len(chosen.taken) + len(left_out)
-            _LOGGER.info("%s: %s of %s are taken", self._label, f"{len(chosen.taken):,}", format_count(count, "example"))
+            _LOGGER.info("%s: %s of %s belong to the part", self._label, f"{len(chosen.taken):,}", format_count(count, "example"))
 
         def is_taken(path: str) -> bool:
             if path in chosen.taken:

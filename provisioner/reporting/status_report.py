@@ -87,9 +87,9 @@ def _datasets(records: Mapping[str, Mapping[str, Any]], columns: int) -> list[st
 
 
 def _notes(name: str, record: Mapping[str, Any]) -> list[str]:
-    """Return what upstream says of a data set, and which version was published before."""
+    """Return which part of a data set is there, what upstream says of it, and which version was published before."""
     upstream, previous = record.get("upstream"), record.get("previous")
-    notes = []
+    notes = [f"{name}: a part: {record['part']}"] if record.get("part") else []
     if isinstance(upstream, dict):
         error = upstream.get("error")
         why = error.get("message") if isinstance(error, dict) else upstream.get("why")
