@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote, unquote
 
-from provisioner.catalog.document import Value, quoted
+from provisioner.catalog.document import Value, nearest, quoted
 from provisioner.catalog.fields import filled, optional_size
 from provisioner.catalog.keys import BYTES, FULL_TEXT, GLOB, MAX_SIZE, SPLIT, Key, Table, list_of, pattern, ref
 from provisioner.catalog.model import COMMERCIAL
@@ -111,6 +111,9 @@ def parse_query(query: str, written: WrittenReference) -> PartRule:
         key, equals, text = item.partition("=")
         if not equals or not text:
             written.fail(f"{quoted(item)} behind the '?' is no rule", "Write KEY=VALUE, such as limit=1000.")
+        if key not in PART.names:
+            asked = [name for name in sorted(PART.names) if name not in _OF_CATALOG]
+            written.fail(f"{quoted(key)} is no rule", nearest(key, asked))
         if key in _OF_CATALOG:
             written.fail(f"{key!r} is said of a part in a catalog alone", "Leave it out.")
         if key in found and key not in _SEVERAL:

@@ -198,9 +198,10 @@ class DataSetBuilder:
         recipe = self._step.recipe
         if recipe.rule is None:
             return None
-        from provisioner.engine.part_choice import PartChoice, check_rule  # noqa: PLC0415 - most data sets are taken whole
+        from provisioner.engine.part_choice import PartChoice  # noqa: PLC0415 - most data sets are taken whole
+        from provisioner.engine.rule_check import check_rule  # noqa: PLC0415 - the same
 
-        check_rule(recipe.rule, recipe.label)
+        check_rule(recipe.rule, recipe.dataset.id, recipe.label)
         manifest = store.reader.manifest(recipe.dataset.id, recipe.version) if self._damage is not None else None
         known = frozenset(entry.path for entry in manifest) if manifest is not None else None
         check = self._cancellation.raise_if_requested

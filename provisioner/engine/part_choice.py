@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.conditions import ConditionError, check_columns
-from provisioner.catalog.document import nearest, quoted
 from provisioner.catalog.examples import file_examples, is_medium, medium_of
 from provisioner.catalog.parts import SPLIT_COLUMN, Example, choose
+from provisioner.engine.rule_check import kind_of_feature
 from provisioner.engine.staged_tree import Part
 from provisioner.engine.table_choice import NEEDS_HEADERS, TableChoice, tables_among
 from provisioner.errors import PartError
@@ -291,38 +291,6 @@ def first_artifacts(rule: PartRule | None, artifacts: Sequence[Artifact]) -> tup
         return is_wanted and (rule.is_by_path or not _is_example(artifact.path))
 
     return tuple(filter(is_first, artifacts))
-
-
-def check_rule(rule: PartRule, label: str) -> None:
-    """Refuse a condition on a column that no data set's index has, before anything is fetched.
-
-    Raises:
-        PartError: there is no such column.
-    """
-    if (condition := rule.condition) is None:
-        return
-    from provisioner.indexing.card import all_columns  # noqa: PLC0415 - few requests have a condition
-    from provisioner.indexing.registry import VERSIONS, reader_named  # noqa: PLC0415 - the same
-
-    known = {column.name for name in VERSIONS for column in all_columns(reader_named(name))} | {SPLIT_COLUMN}
-    for test in condition.tests():
-        if test.column not in known:
-            raise PartError(
-                f"{label}: where: no index has a column {quoted(test.column)}; nothing was fetched",
-                hint=nearest(test.column, known),
-            )
-
-
-def kind_of_feature(feature: Mapping[str, Any]) -> Kind:
-    """Return what the values of a column are for conditions."""
-    if "list" in feature:
-        return "list" if isinstance(feature["list"], str) else "other"
-    dtype = feature.get("dtype")
-    if isinstance(dtype, dict) or dtype == "string":
-        return "text"
-    if dtype == "bool":
-        return "truth"
-    return "number" if dtype in {"int64", "float64"} else "other"
 
 
 def _is_example(path: str) -> bool:

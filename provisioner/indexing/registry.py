@@ -27,6 +27,8 @@ VERSIONS: Final = {
 }
 """By name, which is that of the module too, in the order in which they are asked. A number grows with every change of what a
 reader yields: the indexes that it made are then made anew."""
+GENERIC: Final = ("audio_folder", "image_folder", "table_files")
+"""Those that any tree may be for."""
 TABLES: Final = {"fma_metadata": "fma"}
 """The readers that need nothing but tables to say which files are examples, by the name of the archive of these tables."""
 FORMAT: Final = 2
