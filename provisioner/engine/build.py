@@ -19,6 +19,7 @@ from provisioner.engine.path_claims import PathClaims
 from provisioner.engine.pinning import check_manifest, check_source
 from provisioner.engine.plain_files import PlainFiles
 from provisioner.engine.reuse import Reuse
+from provisioner.engine.run_log import labelled
 from provisioner.engine.staged_tree import StagedTree
 from provisioner.engine.unpack import Unpacker
 from provisioner.engine.upstream import check_states
@@ -160,7 +161,7 @@ class DataSetBuilder:
                     raise
                 errors.append(error)
                 if index + 1 < len(recipe.sources):
-                    _LOGGER.warning("%s: %s; trying the next source", recipe.label, error.message)
+                    _LOGGER.warning("%s; trying the next source", labelled(recipe.label, error))
         raise error_to_report(errors)
 
     def _collect(self, resolved: Resolved) -> tuple[Resolved, dict[str, Part]]:
@@ -241,7 +242,7 @@ class DataSetBuilder:
                 # Also where the volume is full: what the peer says of sizes may be false.
                 if self._cancellation.reason is not None:
                     raise
-                _LOGGER.warning("%s: %s; it is not taken from %s", label, error.message, offer.where)
+                _LOGGER.warning("%s; it is not taken from %s", labelled(label, error), offer.where)
         return None
 
     def _build_from(self, offer: Offer, now: Callable[[], str]) -> Receipt:

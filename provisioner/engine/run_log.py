@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from provisioner.engine.result import Failure
+    from provisioner.errors import ProvisionerError
     from provisioner.planning.model import Inventory, Plan
     from provisioner.reporting.status import RunState
 
@@ -20,6 +21,11 @@ _LOGGER = logging.getLogger(__name__)
 
 _SHOWN: Final = 12
 """Names that a line lists; of more the rest is counted."""
+
+
+def labelled(label: str, error: ProvisionerError) -> str:
+    """Return an error's message, which begins with the data set's name once."""
+    return error.message if error.message.startswith((f"{label}: ", f"{label} ")) else f"{label}: {error.message}"
 
 
 def log_plan(plan: Plan) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from provisioner.catalog.size import Size
 from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.result import ShareResult
+from provisioner.engine.run_log import labelled
 from provisioner.engine.share_division import make_division, steps_to_fetch
 from provisioner.engine.share_fetch import ShareFetcher
 from provisioner.engine.supervise import deadline, supervise
@@ -191,7 +192,7 @@ class ShareRun:
             except ProvisionerError as error:
                 if self._cancellation.reason is not None:
                     raise
-                _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
+                _LOGGER.error("%s%s", labelled(step.recipe.label, error), f". {error.hint}" if error.hint else "")
                 errors.append(error)
             finally:
                 progress.finish()

@@ -12,6 +12,7 @@ from provisioner.engine.build import DataSetBuilder, check_fits
 from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.build_progress import BuildProgress
 from provisioner.engine.request import missing_data_error
+from provisioner.engine.run_log import labelled
 from provisioner.engine.shared_volume import SharedVolume
 from provisioner.engine.side_by_side import SideBySide
 from provisioner.engine.volume_session import now
@@ -234,7 +235,7 @@ class StepRunner:
         """Skip a data set of a phase that does not fit; one that was asked for has failed."""
         self._store.cleaner.clear_staging(step.id)
         if self._settings.datasets or self._settings.on_shortfall == "fail":
-            _LOGGER.error("%s: %s", step.recipe.label, error.message)
+            _LOGGER.error("%s", labelled(step.recipe.label, error))
             self._status.board.record_failure(step.id, error)
             self._outcomes.failures.append((step, error))
         else:
@@ -245,7 +246,7 @@ class StepRunner:
     def _record_failure(self, step: Step, error: ProvisionerError) -> None:
         """Record a data set's failure; one that concerns the whole run is raised again."""
         self._raise_if_fatal(error)
-        _LOGGER.error("%s: %s%s", step.recipe.label, error.message, f". {error.hint}" if error.hint else "")
+        _LOGGER.error("%s%s", labelled(step.recipe.label, error), f". {error.hint}" if error.hint else "")
         self._status.board.record_failure(step.id, error)
         if isinstance(error, _TAKES_SPACE):
             # What it has staged would leave no space for the other data sets.
