@@ -127,6 +127,7 @@ def test_failure_starts_no_app(project: Callable[..., Project], hub: HubServer) 
 
 
 @NEEDS_TORCH
+@pytest.mark.usefixtures("hub")  # without the faults of the test before
 def test_training(project: Callable[..., Project]) -> None:
     """With the profile, both programs learn from what was provisioned, on a read-only volume; without it there is neither."""
     assert not [name for name in project().command("config", "--services").out.split() if name.startswith("train")]
