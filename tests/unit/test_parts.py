@@ -119,7 +119,7 @@ def test_query(query: str, expected: dict[str, Any]) -> None:
         ("", "no rule behind the '?'", "?limit=1000"),
         ("limit", "'limit' behind the '?'", "KEY=VALUE"),
         ("limit=", "'limit=' behind the '?'", ""),
-        ("limt=5", "unknown key 'limt'", "'limit'"),
+        ("limt=5", "'limt' is no rule", "'limit'"),
         ("limit=5&limit=6", "'limit' stands there twice", ""),
         ("limit=5&commercial=allowed", "'commercial' is said of a part in a catalog alone", "Leave it out"),
         ("limit=many", "limit: expected a whole number, found text", ""),

@@ -323,7 +323,7 @@ BAD: list[tuple[str, str, str, str]] = [
     ("DATASETS", "nsynth:", "'nsynth:' is not a data set", "ID:PART"),
     ("DATASETS", ",", "',' names nothing", "commas"),
     ("DATASETS", "nsynth?", "there is no rule behind the '?'", "?limit=1000"),
-    ("DATASETS", "nsynth:train?limt=5", "unknown key 'limt'", "'limit'"),
+    ("DATASETS", "nsynth:train?limt=5", "'limt' is no rule", "'limit'"),
     ("DATASETS", "a,nsynth?limit=x", "limit: expected a whole number", ""),
     ("DATASETS", "nsynth?where=pitch=5", "'=' at character 6", "=="),
     ("DATASETS", "nsynth?where=x in ('a',b", "'b' at character 11", "'b'"),
