@@ -240,8 +240,8 @@ GUARDS: Final = (
     Guard(
         "staged-files-of-others",
         "provisioner/engine/shared_writer.py",
-        "is_free = taken.isdisjoint(keys)",
-        "is_free = True",
+        "if not build.keys.isdisjoint(keys)), None)",
+        "if build is None), None)",
         (f"{_WRITERS}::test_one_file_of_two_data_sets",),
     ),
     Guard(

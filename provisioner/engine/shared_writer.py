@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.engine.request import make_rules
-from provisioner.engine.volume_session import WAIT_LINE_SECONDS
-from provisioner.errors import LockTimeoutError, ProvisionerError, VolumeFullError
+from provisioner.engine.waiting import Wait
+from provisioner.errors import ProvisionerError, VolumeFullError
 from provisioner.planning.capacity import space_of
 from provisioner.planning.plan import fitted
 from provisioner.reporting.merged_status import is_building, merged_status
@@ -63,12 +62,12 @@ class SharedWriter:
         self._refused: dict[str, int] = {}
         """By data set, the number of changes at which there was no space for it."""
         self._alone: set[str] = set()
-        self._lacks_files: set[str] = set()
-        """Data sets that had to wait for files which another run fetches."""
+        self._lacks_files: dict[str, Wait] = {}
+        """The data sets that wait for files which another run fetches."""
         self._others: list[dict[str, Any]] = []
         self._met_others = False
-        self._waiting_since: float | None = None
-        self._next_line = 0.0
+        self._waiting: Wait | None = None
+        """For data sets that other runs have."""
 
     # --- joining, leaving and what all do
 
@@ -186,7 +185,7 @@ class SharedWriter:
         sign(lock, self._session.holder())
         self._held[step.id] = descriptor
         self._taken[step.id] = taken
-        self._waiting_since = None
+        self._waiting = None
         return taken
 
     def _take(self, step: Step) -> Step | None:
@@ -246,6 +245,7 @@ class SharedWriter:
         """Leave a data set to others; with ``retry_alone`` it is taken again only when no other is being built."""
         if retry_alone:
             self._alone.add(dataset)
+        self._lacks_files.pop(dataset, None)
         descriptor = self._held.pop(dataset, None)
         if descriptor is None:
             return
@@ -300,22 +300,10 @@ class SharedWriter:
             LockTimeoutError: they have kept them longer than ``LOCK_TIMEOUT``.
             ProvisionerError: the run must end.
         """
-        moment = time.monotonic()
-        if self._waiting_since is None:
-            self._waiting_since = self._next_line = moment
-        waited, timeout = moment - self._waiting_since, self._session.settings.lock_timeout_seconds
         names = ", ".join(step.recipe.label for step in steps) or "the records of the volume"
         holder = self._describe_holder(steps[0]) if steps else describe_holder(self._layout.lock)
-        if waited >= timeout:
-            kept = f"kept {names} for {timeout:.0f} s" if timeout else f"has {names}"
-            raise LockTimeoutError(
-                f"another writer {kept}: {holder}; nothing of that was changed",
-                hint="Start again later, or raise LOCK_TIMEOUT. A writer that was killed holds nothing.",
-            )
-        if moment >= self._next_line:
-            self._next_line = moment + WAIT_LINE_SECONDS
-            _LOGGER.info("Waiting for %s: %.0f s so far, giving up in %.0f s; %s", holder, waited, timeout - waited, names)
-        self._cancellation.wait(min(POLL_SECONDS, timeout - waited))
+        self._waiting = self._waiting or Wait(self._session.settings.lock_timeout_seconds)
+        self._cancellation.wait(min(POLL_SECONDS, self._waiting.go_on(holder, names)))
 
     def _describe_holder(self, step: Step) -> str:
         """Return who has a data set, or that there is no space for it now."""
@@ -331,19 +319,26 @@ class SharedWriter:
         """Claim the staged files of artifacts for a data set, in place of those claimed before, unless others have them.
 
         Raises:
+            LockTimeoutError: they have had them longer than ``LOCK_TIMEOUT``.
             ProvisionerError: the volume failed, or the run must end.
         """
         with self._records.turn():
-            taken = {key for build in self._records.other_builds().values() for key in build.keys}
-            is_free = taken.isdisjoint(keys)
+            others = self._records.other_builds()
+            owner = next((other for other, build in others.items() if not build.keys.isdisjoint(keys)), None)
             own = self._records.builds()[dataset]
-            wanted = frozenset(keys) if is_free else frozenset()
+            wanted = frozenset(keys) if owner is None else frozenset()
             if own.keys != wanted:
                 self._put(dataset, BuildRecord(own.space, wanted))
-        if not is_free and dataset not in self._lacks_files:
-            self._lacks_files.add(dataset)
-            _LOGGER.info("%s: waiting for files that another run is fetching for another data set", dataset)
-        return is_free
+        if owner is None:
+            self._lacks_files.pop(dataset, None)
+            return True
+        label = self._taken[dataset].recipe.label
+        if dataset not in self._lacks_files:
+            self._lacks_files[dataset] = Wait(self._session.settings.lock_timeout_seconds)
+            _LOGGER.info("%s: waiting for files that another run is fetching for another data set", label)
+        holder = describe_holder(self._layout.lock_of(owner))
+        self._lacks_files[dataset].go_on(holder, f"files that {label} needs")
+        return False
 
     @contextlib.contextmanager
     def others_kept(self) -> Iterator[tuple[frozenset[str], frozenset[str]]]:

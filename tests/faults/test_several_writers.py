@@ -305,6 +305,26 @@ def test_one_file_of_two_data_sets(shelf: Shelf, volume: Volume, hub: HubServer,
     assert volume.staged() == []
 
 
+def test_one_file_that_another_keeps_for_too_long(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
+    """A run that needs a file which another run fetches for another data set names that run, and gives up after LOCK_TIMEOUT."""
+    shared = shelf.raw("shared.bin", noise("shared", 3_000_000))
+    shelf.add("one", shared)
+    shelf.add("two", shared, shelf.file("two.tar.gz", some_files("two")))
+    gate = held(hub, "*/shared.bin", 1_000_000)
+    first = volume.start(DATASETS="one")
+    assert gate.wait_reached()
+    outcome = volume.run(DATASETS="two", LOCK_TIMEOUT="1")
+    assert outcome.code == 75
+    assert f"process {first.pid}" in outcome.err
+    assert "another writer kept files that two needs for 1 s" in outcome.err
+    assert volume.status["state"] == "provisioning"
+    gate.release()
+    all_end_well(first)
+    volume.ready()
+    assert volume.published == ["one", "two"]
+    assert set(fetched(hub).values()) == {1}
+
+
 # --- what belongs to the volume ------------------------------------------------------------------------------------------
 
 
