@@ -139,7 +139,7 @@ class StepRunner:
         if taken is None:
             return False
         self._taken[step.id] = taken
-        if not self._writers.is_sole and self._store.published.version(step.id) == step.recipe.version:
+        if not self._writers.is_sole and self._store.published.version_in_wanted_form(step.id) == step.recipe.version:
             receipt = self._store.reader.receipt(step.id, step.recipe.version)
             if receipt is not None:
                 self._by_others[step.id] = receipt

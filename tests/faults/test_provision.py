@@ -386,13 +386,16 @@ def test_published_as_folders(pair: Shelf, volume: Volume, hub: HubServer) -> No
 @pytest.mark.usefixtures("pair")
 @pytest.mark.parametrize(("first", "second"), [("link", "dir"), ("dir", "link")])
 def test_the_form_of_publishing_may_change(volume: Volume, hub: HubServer, first: str, second: str) -> None:
-    """PUBLISH may change from links to directories and back: the data stay published, and nothing is fetched again."""
+    """PUBLISH=dir turns links into directories, which stay when it changes back; nothing is fetched, nor done at the next run."""
     volume.ready(PUBLISH=first)
     hub.log.clear()
-    volume.ready(PUBLISH=second)
+    changed = volume.ready(PUBLISH=second)
     volume.check("alpha", some_files("alpha"))
     volume.check("beta", some_files("beta"))
     assert hub.log.entries() == ()
+    assert "another run" not in changed.err
+    assert not any(volume.tree(name).is_symlink() for name in ("alpha", "beta"))
+    assert "Nothing to do" in volume.ready(PUBLISH=second).err
 
 
 @pytest.fixture

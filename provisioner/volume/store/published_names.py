@@ -112,6 +112,14 @@ class PublishedNames:
         name = self.look(dataset)
         return name.version if name.form in {"link", "dir"} and self._layout.published(dataset).is_dir() else None
 
+    def version_in_wanted_form(self, dataset: str) -> str | None:
+        """Return the version that the app reads, if it is published in the form that is wanted now.
+
+        Raises:
+            VolumeError: the volume cannot be read.
+        """
+        return self.version(dataset) if self.look(dataset).form == self.wanted_form(dataset) else None
+
     def switched_at(self, dataset: str) -> float | None:
         """Return when the app's version of a data set was switched last, in seconds since the epoch; ``None``: it has none.
 
