@@ -201,7 +201,7 @@ class Export:
     def _publish_again(self, version: _Version) -> None:
         """Let the published name be that of this version."""
         published, receipt = self._target.store.published, version.receipt
-        if published.version(receipt.dataset) != receipt.version:
+        if published.version_in_wanted_form(receipt.dataset) != receipt.version:
             published.switch(receipt.dataset, receipt.version)
 
     # --- what the directory cannot hold --------------------------------------------------------------------------------

@@ -108,6 +108,8 @@ class Inventory:
     """By data set and version; only receipts whose tree exists."""
     published: Mapping[str, str] = field(default_factory=dict)
     """Data set to its published version; only where the tree exists."""
+    other_form: frozenset[str] = frozenset()
+    """Data sets of these that are published in another form than ``PUBLISH`` asks for now."""
     orphans: frozenset[tuple[str, str]] = frozenset()
     """Data set and version of trees that have a manifest and no receipt."""
     newer: frozenset[tuple[str, str]] = frozenset()

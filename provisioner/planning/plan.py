@@ -257,11 +257,11 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         warning = _taken_in_part(recipe, recipe.rule)
     if recipe.dataset.problem is not None and receipt is None:
         return Step(recipe, "refuse", priority, recipe.dataset.problem.message, error=recipe.dataset.problem)
-    is_published = receipt is not None and inventory.published.get(recipe.dataset.id) == recipe.version
+    is_here = receipt is not None and inventory.published.get(recipe.dataset.id) == recipe.version
     unpacked = Size(receipt.size) if receipt else None
     if not verdict.allowed:
         # What is already there stays: it was allowed when it was fetched, and nothing is removed unasked.
-        if is_published:
+        if is_here:
             return Step(recipe, "keep", priority, f"is here; its licence is refused today: {verdict.reason}", unpacked=unpacked)
         if not by_name:
             return Step(recipe, "skip", priority, verdict.reason, reason="license_policy")
@@ -271,7 +271,7 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
             f" ACCEPT_LICENSES={recipe.dataset.accepted_as[0]}.",
         )
         return Step(recipe, "refuse", priority, verdict.reason, reason="license_policy", error=error)
-    if is_published:
+    if is_here and recipe.dataset.id not in inventory.other_form:
         why = "is here, recorded by a newer version of this program" if receipt and receipt.is_newer else HERE
         return Step(recipe, "keep", priority, why, warning=warning, unpacked=unpacked)
     if recipe.dataset.id in inventory.foreign:
@@ -288,7 +288,8 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         )
         return Step(recipe, "refuse", priority, "a newer version of the program recorded it", error=error)
     if receipt:
-        return Step(recipe, "link", priority, "is here, its link is missing or old", warning=warning, unpacked=unpacked)
+        why = "is here, in another form than PUBLISH asks for" if is_here else "is here, its link is missing or old"
+        return Step(recipe, "link", priority, why, warning=warning, unpacked=unpacked)
     if key in inventory.orphans:
         return Step(recipe, "adopt", priority, "has a tree and no receipt: it is hashed", warning=warning)
     old = inventory.published.get(recipe.dataset.id)

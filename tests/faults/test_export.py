@@ -88,6 +88,16 @@ def test_an_export_is_a_volume(filled: Volume, copy: Volume) -> None:
     assert copy.snapshot(copy.private / "store") == before
 
 
+def test_an_export_as_directories(filled: Volume, copy: Volume) -> None:
+    """With PUBLISH=dir what an earlier export published as links becomes directories, and nothing is copied again."""
+    how(filled, copy)
+    assert copy.tree("songs").is_symlink()
+    filled.settings["PUBLISH"] = "dir"
+    assert set(how(filled, copy).values()) == {"there"}
+    assert not copy.tree("songs").is_symlink()
+    check_both(copy)
+
+
 def test_chosen_data_sets_and_copies(filled: Volume, copy: Volume) -> None:
     """Ids choose what is exported; with --copy every byte is copied; what is exported later is added."""
     assert how(filled, copy, "songs", "--copy") == {"songs": "copied"}

@@ -398,6 +398,18 @@ def test_the_form_of_publishing_may_change(volume: Volume, hub: HubServer, first
     assert "Nothing to do" in volume.ready(PUBLISH=second).err
 
 
+@pytest.mark.usefixtures("pair")
+def test_what_is_published_in_the_other_form(volume: Volume) -> None:
+    """A run with PUBLISH=dir that is asked for one data set loses none that is there as a link, and reading commands know all."""
+    volume.ready()
+    volume.ready(PUBLISH="dir", DATASETS="alpha")
+    assert volume.status["datasets"]["beta"]["reason"] == "not_in_phase"
+    assert all(f"datasets/{name}`" in (volume.root / "ATTRIBUTION.md").read_text("utf-8") for name in ("alpha", "beta"))
+    assert [volume.tree(name).is_symlink() for name in ("alpha", "beta")] == [False, True]
+    assert volume.ready("outdated", "--json", PUBLISH="dir").json["current"] == 2
+    volume.ready("export", str(volume.root.parent / "export"), PUBLISH="dir")
+
+
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
     """Return a directory on a file system of its own."""

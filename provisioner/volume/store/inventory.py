@@ -64,18 +64,21 @@ class StoreReader:
         newer = {key for key in orphans | self._treeless() if self.newer_record(*key) is not None}
         published: dict[str, str] = {}
         foreign: set[str] = set()
+        other_form: set[str] = set()
         for dataset in itertools.chain(names_in(self._layout.datasets), sorted(self._nested(receipts, others))):
             name = self._published.look(dataset)
             if name.form == "foreign":
                 foreign.add(dataset)
             elif (
-                name.form == self._published.wanted_form(dataset)
+                name.form in {"link", "dir"}
                 and name.version
                 and (dataset, name.version) in receipts
                 # Through the link: where `datasets` itself is a link, its text is right and the app still finds nothing.
                 and self._layout.published(dataset).is_dir()
             ):
                 published[dataset] = name.version
+                if name.form != self._published.wanted_form(dataset):
+                    other_form.add(dataset)
         is_elsewhere = self._layout.staging_root is not None
         staged = content_bytes(self._layout.staging) if measured else 0
         space = device_space(self._layout.root) if self._measures_space else None
@@ -83,6 +86,7 @@ class StoreReader:
         return Inventory(
             receipts=receipts,
             published=published,
+            other_form=frozenset(other_form),
             orphans=frozenset(key for key in orphans if key not in newer),
             newer=frozenset(newer),
             foreign=frozenset(foreign),
