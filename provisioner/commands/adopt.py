@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from provisioner.commands import provision
+from provisioner.commands.arguments import path_text
 from provisioner.errors import NotFoundError, UsageError
 from provisioner.settings.dataset_list import datasets as parse_datasets
 from provisioner.settings.parsers import BadTextError
@@ -29,7 +30,7 @@ says so. What is not there is fetched; with HF_HUB_OFFLINE nothing is. The files
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     parser.add_argument("dataset_id", metavar="ID[:PART]|REF", help="the data set")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, and directories with files at any depth")
+    parser.add_argument("paths", nargs="+", type=path_text, metavar="PATH", help="files, and directories with files at any depth")
     parser.set_defaults(finish=False, dry_run=False)
 
 

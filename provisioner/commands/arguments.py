@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+
+
+def path_text(text: str) -> str:
+    """Return a path as it was written, which must not be empty: a variable that is not set would stand for this directory.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty.
+    """
+    if not text.strip():
+        raise ArgumentTypeError("the path is empty")
+    return text
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

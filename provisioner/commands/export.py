@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.commands.arguments import path_text
 from provisioner.commands.result import CommandResult
 from provisioner.engine.references import ids_of
 from provisioner.engine.supervise import deadline, supervise
@@ -28,7 +29,7 @@ already is not copied again, and an export that was interrupted is continued."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument("directory", metavar="DIR", help="where to export to; made if it is missing")
+    parser.add_argument("directory", type=path_text, metavar="DIR", help="where to export to; made if it is missing")
     parser.add_argument("ids", nargs="*", default=[], metavar="ID|REF", help="these data sets; by default all that are published")
     parser.add_argument("--copy", action="store_true", help="copy every byte, also where links are possible")
 

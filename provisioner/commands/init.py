@@ -9,6 +9,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Final
 
+from provisioner.commands.arguments import path_text
 from provisioner.commands.env_file import check_writable, merged, read_env_file, with_earlier_answers, write_private
 from provisioner.commands.questions.account import ask_account
 from provisioner.commands.questions.data import ask_data
@@ -34,7 +35,7 @@ confirmed, create the repository and write them to .env for Compose. Without tha
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
-    parser.add_argument("--env-file", metavar="FILE", default=".env", help="the file to write (default: .env)")
+    parser.add_argument("--env-file", type=path_text, metavar="FILE", default=".env", help="the file to write (default: .env)")
 
 
 def run(request: CommandRequest) -> CommandResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from provisioner.commands.arguments import path_text
 from provisioner.commands.result import CommandResult
 from provisioner.errors import NotFoundError, VolumeError
 from provisioner.volume.store.json_file import absence_of, read_json
@@ -21,7 +22,7 @@ took, how fast it was, what failed, and what was asked again. With --json: the s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options."""
-    parser.add_argument("--output", metavar="FILE", help="write it to this file instead of standard output")
+    parser.add_argument("--output", type=path_text, metavar="FILE", help="write it to this file instead of standard output")
 
 
 def run(request: CommandRequest) -> CommandResult:

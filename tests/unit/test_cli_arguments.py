@@ -117,6 +117,13 @@ def test_the_nearest_option(line: str, option: str) -> None:
     assert caught.value.hint.startswith(f"Did you mean '{option}'?")
 
 
+@pytest.mark.parametrize("line", [["export", ""], ["adopt", "x", "a", " "], ["report", "--output", ""], ["init", "--env-file="]])
+def test_an_empty_path(line: list[str]) -> None:
+    """A path that is empty, such as that of a variable which is not set, does not stand for the current directory."""
+    with pytest.raises(UsageError, match="the path is empty"):
+        parse_options(take_apart(line))
+
+
 def test_what_is_required() -> None:
     """A missing argument is named, without those that may be left out."""
     with pytest.raises(UsageError, match=r"required: DIR$"):
