@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Final, Protocol
+
+from isal import isal_zlib
 
 from provisioner.volume.staging.pieces import PIECE
 
@@ -205,7 +206,7 @@ class Claim:
             piece = self.position // length
             part = view[: (piece + 1) * length - self.position]
             self._file.write(self, part)
-            self._crc = zlib.crc32(part, self._crc)
+            self._crc = isal_zlib.crc32(part, self._crc)
             self.position += len(part)
             if self.position % length == 0 or self.position == self._file.size:
                 self._file.complete(self, piece, self._crc)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import zlib
 from array import array
 from typing import TYPE_CHECKING, Final
+
+from isal import isal_zlib
 
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.errors import disk_errors
@@ -91,7 +92,7 @@ class PieceFile:
         for piece, crc in content.records.items():
             check_cancelled()
             # A piece that is not there must not count because its record has the CRC-32 of no bytes.
-            if piece < len(self.held) and (data := self._read_piece(piece)) is not None and zlib.crc32(data) == crc:
+            if piece < len(self.held) and (data := self._read_piece(piece)) is not None and isal_zlib.crc32(data) == crc:
                 self.held[piece], self._crcs[piece] = 1, crc
         self._journal.open()
 
@@ -107,7 +108,7 @@ class PieceFile:
         for piece in range(whole):
             check_cancelled()
             if (data := self._read_piece(piece)) is not None:
-                self.complete(piece, zlib.crc32(data))
+                self.complete(piece, isal_zlib.crc32(data))
 
     def _read_piece(self, piece: int) -> bytes | None:
         """Return the bytes of a piece; ``None`` if the file ends before the piece does."""
