@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.artifact import Artifact
     from provisioner.engine.fetch import NeededFile
 
-LEAST_FILES: Final = 16
+LEAST_FILES: Final = 2
 """Of fewer, each is asked for by itself."""
 _MOST_FILES: Final = 2_000
 _MOST_BYTES: Final = 1 << 20

@@ -3,11 +3,12 @@
 Whether a retry may succeed is known by an error's type: an action raises :class:`Transient`. Every other error is permanent
 and passes through at once. Attempts and time are both bounded, the waits grow with full jitter, the wait that a server asks
 for (``Retry-After``, ``RateLimit``) is kept within these bounds, and a server that says "too many requests" slows down every
-thread that shares the :class:`Retry`.
+thread that asks the same host.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
@@ -21,6 +22,7 @@ from provisioner.errors import RemoteUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from provisioner.remote.tally import RequestTally
 
@@ -53,9 +55,11 @@ class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of fail
         self.retry_after = retry_after
         """Seconds that the server asked us to wait; ``None``: it did not say."""
         self.throttled = throttled
-        """The server said "too many requests": every thread that shares the :class:`Retry` waits, not only the caller."""
+        """The server said "too many requests": every thread that asks the same host waits, not only the caller."""
         self.crowded = False
         """The host refused this request because of those that it is answering: that is no failure, and only time bounds it."""
+        self.while_waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+        """Open while the caller waits: what it leaves unused meanwhile can be used by others."""
         self.slow = slow
         """Next to nothing arrived for a long time: that is no progress, and counts as two failures."""
         self.cause = cause
@@ -92,8 +96,8 @@ class _Remote:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.not_before = -math.inf
-        """When the next request may be sent, since the remote asked to wait."""
+        self.not_before: dict[str, float] = {}
+        """When the next request may be sent to each host that has asked to wait."""
         self.answered = False
         """A host has answered, whatever it said."""
         self.silent_since: float | None = None
@@ -134,13 +138,22 @@ class Retry:
         other._pause = pause  # noqa: SLF001 - of the same class
         return other
 
-    def call(self, what: str | Callable[[], str], action: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
+    def call(
+        self,
+        what: str | Callable[[], str],
+        action: Callable[[], T],
+        *,
+        host: str = "",
+        progress: Callable[[], int] | None = None,
+    ) -> T:
         """Call ``action`` until it succeeds, fails permanently, or a bound is reached, and return its result.
 
         Args:
             what: names the request in messages, such as ``the listing of acme/songs``; a function is called when there is a
                 message.
             action: one attempt; raises :class:`Transient` if another one may succeed.
+            host: which is asked first, as :func:`provisioner.remote.urls.host_of` names it; requests to one that has said
+                "too many requests" wait, and those to others do not.
             progress: returns a number that grows with the work done (bytes that arrived). When it grew since the last
                 failure, attempts and time are counted anew: a long transfer over a poor line is not a failing one.
 
@@ -148,7 +161,7 @@ class Retry:
             RemoteUnavailableError: still failing at a bound; says how often and how long it was tried.
             ProvisionerError: what else ``action`` or the pause raises.
         """
-        self._wait_for_throttling()
+        self._wait_for_throttling(host)
         first = started = self._clock()
         failures = tries = 0
         seen = progress() if progress else 0
@@ -173,27 +186,33 @@ class Retry:
                 if self._tally is not None:
                     self._tally.count_retry(name, error.cause)
                 if error.throttled:
-                    with self._remote.lock:
-                        self._remote.not_before = max(self._remote.not_before, now + wait)
-            self._pause(wait)
-            self._wait_for_throttling()
+                    self._hold(host, now + wait)
+                waiting = error.while_waiting
+            with waiting():
+                self._pause(wait)
+            self._wait_for_throttling(host)
 
     def note_answer(self) -> None:
         """Remember that a host has answered, whatever it said: there is a network."""
         self._remote.answered = True
 
-    def observe(self, headers: Mapping[str, str], now: float) -> None:
-        """Delay the next request of every thread if a response says that nothing is left of the server's limit.
+    def observe(self, headers: Mapping[str, str], now: float, host: str = "") -> None:
+        """Delay the next request of every thread to a host if a response says that nothing is left of its limit.
 
         Args:
             headers: of the response; names in any case.
             now: seconds since the epoch.
+            host: which was asked first.
         """
         self.note_answer()
         limit = headers.get("RateLimit")
         if limit is not None and (seconds := parse_retry_after({"RateLimit": limit}, now)):
-            with self._remote.lock:
-                self._remote.not_before = max(self._remote.not_before, self._clock() + min(seconds, self.policy.total_seconds))
+            self._hold(host, self._clock() + min(seconds, self.policy.total_seconds))
+
+    def _hold(self, host: str, until: float) -> None:
+        """Send a host no request before ``until``."""
+        with self._remote.lock:
+            self._remote.not_before[host] = max(self._remote.not_before.get(host, -math.inf), until)
 
     def _check_silence(self, what: str, error: Transient, begun: float, now: float) -> None:
         """Raise if no host has answered since the first request: asking on would only repeat that."""
@@ -216,11 +235,10 @@ class Retry:
         # Never earlier than the server said, and not all threads in the same instant.
         return error.retry_after + self._random() * self.policy.base_seconds
 
-    def _wait_for_throttling(self) -> None:
-        """Wait until no throttling is in force; another thread may prolong it in the meantime."""
-        while True:
-            with self._remote.lock:
-                remaining = self._remote.not_before - self._clock()
+    def _wait_for_throttling(self, host: str) -> None:
+        """Wait until a host may be sent requests again; another thread may prolong it in the meantime."""
+        while (until := self._remote.not_before.get(host)) is not None:
+            remaining = until - self._clock()
             if remaining <= 0:
                 return
             self._pause(remaining + self._random() * self.policy.base_seconds)

@@ -20,6 +20,11 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
 
 
+def host_of(url: str) -> str:
+    """Return the host of an absolute URL, with its port where that is written, and without a user."""
+    return url.split("/", 3)[2].rpartition("@")[2]
+
+
 def login_headers(url: str) -> dict[str, str]:
     """Return the headers with the user and password of a URL; none where it has none."""
     user = user_of(url)

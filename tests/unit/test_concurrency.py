@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 from dataclasses import dataclass, field
@@ -77,7 +78,7 @@ class Simulated:
             if len(self._requests) >= self.most:
                 self.refusals += 1
                 self.host.refused()
-                self.host.leave(begun, answered=True)
+                self.host.leave(begun, answered=True, refused=True)
                 return
             self._requests.append(Request(begun, self.latency, self.size))
 
@@ -140,6 +141,38 @@ def test_a_host_that_takes_few(most: int) -> None:
     few.run(600)
     assert few.refusals <= 5
     assert set(few.limits[len(few.limits) // 2 :]) <= {most, most + 1}
+
+
+@pytest.mark.parametrize("served", [1, 2, 3, 4])
+@pytest.mark.parametrize("begun_at_once", [8, 16])
+def test_several_refusals_at_once(served: int, begun_at_once: int) -> None:
+    """Of requests that were sent together, a host serves some: the others are refused one by one, and none stops the run."""
+    clock = Clock()
+    concurrency = Concurrency(None, clock=clock)
+    host, flow = concurrency.host("http://host"), Flow(concurrency)
+    host.limit = begun_at_once
+    responses = [flow.enter("http://host", lambda: None, waits=True) for _ in range(begun_at_once)]
+    assert not any(each.answered(200) for each in responses[:served])
+    assert [each.answered(429) for each in responses[served:]] == [True] * (begun_at_once - served)
+    for each in responses[served:]:
+        each.end(answered=True)
+    assert host.limit == served
+    # While they wait to be sent again, their places are used; nothing more is sent to this host.
+    with contextlib.ExitStack() as waiting:
+        for each in responses[served:]:
+            waiting.enter_context(each.deferred())
+        assert flow.requests_at_once == flow.small_files_at_once == begun_at_once
+    assert flow.requests_at_once == flow.small_files_at_once == served
+    for each in responses[:served]:
+        each.end(answered=True)
+    # One refusal, however many there were: the first pause is the shortest.
+    for _ in range(2):
+        busy = [flow.enter("http://host", lambda: None, waits=True) for _ in range(served)]
+        clock.now += 31
+        for each in busy:
+            each.answered(200)
+            each.end(answered=True)
+    assert host.limit == served + 1
 
 
 def test_a_host_that_refuses_everything_for_a_while() -> None:

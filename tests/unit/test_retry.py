@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,9 @@ from provisioner.cancellation import Cancellation
 from provisioner.errors import InterruptedBySignal, NotFoundError, ProvisionerError, RemoteUnavailableError
 from provisioner.remote.retry import Retry, RetryPolicy, Transient, describe_status, parse_retry_after, transient_error
 from tests.support.fake_time import FakeTime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = 1_700_000_000.0
 """Tue, 14 Nov 2023 22:13:20 GMT."""
@@ -169,6 +174,48 @@ def test_after_an_answer_the_usual_bounds_hold() -> None:
 
     with pytest.raises(RemoteUnavailableError, match="asked 6 times"):
         retry.call("it", silent)
+
+
+@pytest.mark.parametrize(("host", "waits"), [("songs.example", True), ("files.example", False), ("songs.example:8080", False)])
+@pytest.mark.parametrize("by_header", [True, False])
+def test_a_host_that_is_throttled_slows_down_no_other(host: str, waits: bool, by_header: bool) -> None:
+    """Requests to the host that asked to wait do so, by a status or by what its header says is left; those to others do not."""
+    time = FakeTime()
+    asked: list[float] = []
+
+    def pause(seconds: float) -> None:
+        if not asked:
+            # While whoever was told so waits, another one comes.
+            asked.append(0.0)
+            asked[0] = retry.call("other", time.clock, host=host)
+        time.pause(seconds)
+
+    retry = Retry(RetryPolicy(), pause=pause, clock=time.clock, random=lambda: 0.0)
+    begin = time.clock()
+    if by_header:
+        retry.observe({"RateLimit": '"resolvers";r=0;t=7'}, NOW, "songs.example")
+        retry.call("it", Script("done"), host="songs.example")
+    else:
+        retry.call("it", Script(Transient("429", retry_after=7.0, throttled=True), "done"), host="songs.example")
+    assert asked == [begin + (7 if waits else 0)]
+
+
+def test_what_is_open_while_a_request_waits() -> None:
+    """It is opened for each wait after such a failure, closed before the next attempt, and not opened for other failures."""
+    time = FakeTime()
+    events: list[str] = []
+
+    @contextlib.contextmanager
+    def waiting() -> Iterator[None]:
+        events.append("open")
+        yield
+        events.append(f"closed after {time.waits[-1]:.0f} s")
+
+    crowded = Transient("429", retry_after=2)
+    crowded.while_waiting = waiting
+    action = Script(crowded, Transient("503", retry_after=5), crowded, "done")
+    assert time.retry(random=0.0).call("it", action) == "done"
+    assert events == ["open", "closed after 2 s", "open", "closed after 2 s"]
 
 
 def test_throttling_slows_down_everybody() -> None:

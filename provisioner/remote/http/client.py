@@ -10,7 +10,7 @@ import time
 from copy import copy
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from provisioner.errors import RemoteRefusedError
 from provisioner.redaction import show_url, without_user
@@ -28,6 +28,7 @@ from provisioner.remote.http.local_files import is_local, local_size, local_stat
 from provisioner.remote.http.redirects import Requester
 from provisioner.remote.http.refusals import other_size, too_many_bytes
 from provisioner.remote.retry import Transient
+from provisioner.remote.urls import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from provisioner.remote.http.targets import Sink
     from provisioner.remote.network import Network
     from provisioner.remote.retry import Retry
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,11 @@ class HttpClient:
             local_size(requested, size)
             return b"".join(read_local(requested, self.check_cancelled))
         form = form or FileForm(url.partition("?")[0], size=size, verifiable=False)
-        return self.retry.call(lambda: show_url(requested), lambda: self._get(requested, size, form, authorized=authorized))
+        return self._call(requested, lambda: self._get(requested, size, form, authorized=authorized))
+
+    def _call(self, requested: str, action: Callable[[], T]) -> T:
+        """Return what an action returns, after as many attempts as the policy allows."""
+        return self.retry.call(lambda: show_url(requested), action, host=host_of(requested))
 
     def _get(self, requested: str, size: int, form: FileForm, *, authorized: bool) -> bytes:
         response = self.open(requested, {}, authorized=authorized).response
@@ -241,7 +249,7 @@ class HttpClient:
                 raise Transient(f"the connection brought {len(data):,} of {end - start:,} bytes")
             return data
 
-        return self.retry.call(lambda: show_url(requested), get)
+        return self._call(requested, get)
 
     def facts(self, url: str, *, authorized: bool = False) -> RemoteFacts:
         """Return what a server says of a file, by a request for its first byte.
@@ -253,7 +261,7 @@ class HttpClient:
         if is_local(requested):
             state = local_state(requested)
             return RemoteFacts(without_user(requested), state.size, None, ranges=True, state=state)
-        return self.retry.call(lambda: show_url(requested), lambda: self._facts(requested, authorized=authorized))
+        return self._call(requested, lambda: self._facts(requested, authorized=authorized))
 
     def _facts(self, requested: str, *, authorized: bool) -> RemoteFacts:
         response = self.open(requested, {"Range": "bytes=0-0"}, authorized=authorized).response

@@ -16,13 +16,14 @@ lowest rank are sent first, so that a flow gets what those before it leave.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MOST_OF_HOST: Final = 64
 """Requests to one host at once, at most."""
@@ -131,10 +132,14 @@ class HostConcurrency:
         self._samples = 0
         self.worthwhile_for_small_files = MOST_OF_HOST
         self._refusals = 0
+        self.deferred = 0
+        """Requests that it has refused beside others, and that wait to be sent again."""
         self._has_served = True
         """It has served a request since it refused one."""
         self._serving = 0
         """Requests of which it is sending the body."""
+        self._refused = 0
+        """Requests that it has refused and that have not ended yet."""
         self._taken = 0
         """The most that it has served at once."""
         self._held_until = -math.inf
@@ -185,13 +190,14 @@ class HostConcurrency:
             with self._changed:
                 self._end_round()
 
-    def leave(self, begun: float, *, answered: bool, served: bool = False, rank: int = 0) -> None:
+    def leave(self, begun: float, *, answered: bool, served: bool = False, refused: bool = False, rank: int = 0) -> None:
         """Record the end of a request.
 
         Args:
             begun: what :meth:`enter` returned.
             answered: the host has sent a response, whatever it said.
             served: :meth:`served` was called for it.
+            refused: :meth:`refused` was called for it.
             rank: of the flow that sent it.
         """
         with self._changed:
@@ -200,6 +206,7 @@ class HostConcurrency:
             self.in_flight -= 1
             self._in_flight_of[rank] -= 1
             self._serving -= served
+            self._refused -= refused
             if answered:
                 self._responses += 1
                 self._sample(now - begun)
@@ -223,19 +230,34 @@ class HostConcurrency:
             Whether the host goes on serving the others, as far as is known: then only this request has to wait.
         """
         with self._changed:
-            if not (self._adapts and self._has_served):
+            self._refused += 1
+            if not (self._adapts and (self._has_served or self._serving)):
                 return False
+            is_first = self._has_served
             self._has_served = False
-            served = max(1, self.in_flight - 1)
+            others = self.in_flight - self._refused
+            served = max(1, others)
             if served < self._taken:
                 self._shrink()
                 return False
-            is_one_too_many = served < self.limit and self.in_flight > 1
+            is_one_too_many = others > 0 and served < self.limit
             if served < self.limit:
-                self._refusals += 1
+                # Of requests that were sent at the same time, several may be refused: that is one refusal.
+                self._refusals += is_first
                 self.limit = self._most = served
             self._hold(_PAUSE_AFTER_REFUSAL * 2 ** max(0, self._refusals - 1))
             return is_one_too_many
+
+    @contextlib.contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Count a request that was refused, and waits in the block to be sent again."""
+        with self._changed:
+            self.deferred += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.deferred -= 1
 
     def failed(self) -> None:
         """Record that a connection has failed: with fewer, others may not."""

@@ -14,6 +14,7 @@ from provisioner.remote.http.headers import range_of
 from provisioner.remote.http.refusals import other_size
 from provisioner.remote.http.versions import Agreement, version_of
 from provisioner.remote.retry import Transient
+from provisioner.remote.urls import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,9 @@ class DirectRanges:
         Raises:
             ProvisionerError: by what the server said.
         """
-        return self._client.retry.call(lambda: show_url(self._requested), lambda: self._attempt(offset, count))
+        return self._client.retry.call(
+            lambda: show_url(self._requested), lambda: self._attempt(offset, count), host=host_of(self._requested)
+        )
 
     def _attempt(self, offset: int, count: int) -> bytes:
         record = self._known_record()

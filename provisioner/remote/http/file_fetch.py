@@ -13,6 +13,7 @@ from provisioner.remote.http.local_files import is_local, local_size, read_local
 from provisioner.remote.http.refusals import other_size, too_many_bytes
 from provisioner.remote.http.versions import Agreement, condition_for, record_key, version_of
 from provisioner.remote.retry import Transient
+from provisioner.remote.urls import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,9 @@ class FileFetch:
         if is_local(self._requested):
             self._copy()
             return
-        self._client.retry.call(lambda: show_url(self._requested), self._attempt, progress=lambda: self._most)
+        self._client.retry.call(
+            lambda: show_url(self._requested), self._attempt, host=host_of(self._requested), progress=lambda: self._most
+        )
 
     @property
     def _record(self) -> str | None:

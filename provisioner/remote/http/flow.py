@@ -10,6 +10,7 @@ from provisioner.remote.http.concurrency import MOST_OF_ALL, START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from provisioner.remote.http.concurrency import Concurrency, HostConcurrency
     from provisioner.remote.http.connections import Response
@@ -62,14 +63,17 @@ class Flow:
         if fixed is not None:
             return fixed
         hosts = self._hosts_in_use()
-        return min(MOST_OF_ALL, sum(host.limit_for(self._rank) for host in hosts)) if hosts else START
+        # Those that wait to be sent again leave their places to others.
+        at_once = sum(host.limit_for(self._rank) + host.deferred for host in hosts)
+        return min(MOST_OF_ALL, at_once) if hosts else START
 
     @property
     def small_files_at_once(self) -> int:
         """How many small files at once are worth while now: each host that has a part in them takes some of the time."""
         fixed = self._concurrency.fixed
         worthwhile = sum(
-            min(host.worthwhile_for_small_files, fixed or host.limit_for(self._rank)) for host in self._hosts_in_use()
+            min(host.worthwhile_for_small_files, fixed or host.limit_for(self._rank)) + host.deferred
+            for host in self._hosts_in_use()
         )
         return min(self.requests_at_once, worthwhile) if worthwhile else self.requests_at_once
 
@@ -80,7 +84,7 @@ class Flow:
 class FlowRequest:
     """One request that has been sent, or is about to be; its end is recorded once."""
 
-    __slots__ = ("_begun", "_concurrency", "_host", "_is_open", "_is_served", "_rank")
+    __slots__ = ("_begun", "_concurrency", "_host", "_is_open", "_is_refused", "_is_served", "_rank")
 
     def __init__(self, concurrency: Concurrency, host: HostConcurrency, begun: float, rank: int) -> None:
         """Take what :meth:`Flow.enter` has counted."""
@@ -90,10 +94,12 @@ class FlowRequest:
         self._rank = rank
         self._is_open = True
         self._is_served = False
+        self._is_refused = False
 
     def answered(self, status: int) -> bool:
         """Record that the host has answered, with this HTTP status; return whether it refuses this request alone."""
         if status in _BUSY:
+            self._is_refused = True
             return self._host.refused()
         self._is_served = True
         self._host.served()
@@ -105,7 +111,12 @@ class FlowRequest:
 
     def refused(self) -> None:
         """Record that the host refuses the connection."""
+        self._is_refused = True
         self._host.refused()
+
+    def deferred(self) -> AbstractContextManager[None]:
+        """Open a block in which this request, which the host has refused, waits to be sent again."""
+        return self._host.deferring()
 
     def failed(self) -> None:
         """Record that the connection has failed."""
@@ -120,7 +131,7 @@ class FlowRequest:
         if self._is_open:
             self._is_open = False
             self._concurrency.leave()
-            self._host.leave(self._begun, answered=answered, served=self._is_served, rank=self._rank)
+            self._host.leave(self._begun, answered=answered, served=self._is_served, refused=self._is_refused, rank=self._rank)
 
 
 class CountedResponse:
@@ -134,6 +145,8 @@ class CountedResponse:
         self._request = request
         self.is_one_too_many = request.answered(inner.status)
         """The host refuses it because of those that it is answering."""
+        self.while_waiting = request.deferred if self.is_one_too_many else contextlib.nullcontext
+        """Opens a block in which it waits to be sent again."""
 
     def read_into(self, view: memoryview) -> int:
         """Read what has arrived into ``view``; see :class:`provisioner.remote.http.connections.Response`."""

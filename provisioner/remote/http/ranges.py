@@ -31,6 +31,7 @@ from provisioner.remote.http.refusals import other_size, too_many_bytes
 from provisioner.remote.http.remembered_redirect import RememberedRedirect
 from provisioner.remote.http.versions import Agreement, condition_for, record_key, version_of
 from provisioner.remote.retry import Transient
+from provisioner.remote.urls import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -211,7 +212,7 @@ class RangedFetch:
         with self._turn:
             while self._helpers:
                 self._turn.wait()
-        self._retry.call(lambda: show_url(self._requested), self._attempt_whole)
+        self._retry.call(lambda: show_url(self._requested), self._attempt_whole, host=host_of(self._requested))
 
     def _left_to_helpers(self, before: int) -> bool:
         """Wait while helpers make progress; return whether more than ``before`` bytes have arrived.
@@ -244,7 +245,12 @@ class RangedFetch:
 
     def _fetch_range(self, claim: RangeClaim) -> None:
         with self._released_on_error(claim):
-            self._retry.call(lambda: show_url(self._requested), lambda: self._attempt(claim), progress=lambda: claim.position)
+            self._retry.call(
+                lambda: show_url(self._requested),
+                lambda: self._attempt(claim),
+                host=host_of(self._requested),
+                progress=lambda: claim.position,
+            )
 
     @contextlib.contextmanager
     def _released_on_error(self, claim: RangeClaim) -> Iterator[None]:

@@ -15,7 +15,7 @@ from provisioner.remote.http.headers import declared_length
 from provisioner.remote.http.local_files import is_local
 from provisioner.remote.http.locations import redirect_target
 from provisioner.remote.http.refusals import check_status
-from provisioner.remote.urls import login_headers, origin_of
+from provisioner.remote.urls import host_of, login_headers, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,7 +147,7 @@ class Requester:
     def _checked_target(self, response: CountedResponse, url: str, current: str, *, is_hub: bool) -> str | None:
         """Return where a response redirects to; ``None``: it delivers the file. The response is closed on an error."""
         try:
-            self._network.retry.observe(response.headers, time.time())
+            self._network.retry.observe(response.headers, time.time(), host_of(url))
             location = response.headers.get("Location") if response.status in REDIRECTS else None
             # One without a value leads nowhere; to curl as well, the response is then what there is.
             if location and location.strip():

@@ -51,6 +51,7 @@ def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
         # One request less is enough: the others need not wait.
         transient.crowded = response.is_one_too_many
         transient.throttled = transient.throttled and not response.is_one_too_many
+        transient.while_waiting = response.while_waiting
         raise transient
     shown = show_url(url)
     code, message = response.headers.get("X-Error-Code", ""), redact_line(response.headers.get("X-Error-Message", ""))

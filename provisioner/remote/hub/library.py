@@ -80,7 +80,7 @@ class HubLibrary:
 
         subject = SUBJECT.set(what)
         try:
-            return self._network.retry.call(what, attempt)
+            return self._network.retry.call(what, attempt, host=self._access.host)
         finally:
             SUBJECT.reset(subject)
 

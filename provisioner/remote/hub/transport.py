@@ -28,7 +28,7 @@ from provisioner.remote.hub.backend import DialedBackend
 from provisioner.remote.network import CONNECT_SECONDS, STALL_SECONDS
 from provisioner.remote.retry import Transient, transient_error
 from provisioner.remote.tally import FAILED
-from provisioner.remote.urls import login_headers, origin_of
+from provisioner.remote.urls import host_of, login_headers, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -80,7 +80,7 @@ class HubTransport(httpx2.BaseTransport):
             ProvisionerError: see :meth:`provisioner.remote.retry.Retry.call`; never an exception of the HTTP library.
         """
         what = SUBJECT.get() or f"{request.method} {redact_line(str(request.url))}"
-        return self._network.retry.call(what, lambda: self._try(request))
+        return self._network.retry.call(what, lambda: self._try(request), host=host_of(str(request.url)))
 
     def close(self) -> None:
         """Close all connections."""
