@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from provisioner.web.zero_copy import ZeroCopyApp
+
 if TYPE_CHECKING:
     from asyncio import Transport
     from collections.abc import Awaitable, Callable
@@ -36,10 +38,12 @@ class BoundedProtocol(H11Protocol):
 
     transport: Transport
     _timer: asyncio.TimerHandle | None = None
+    _zero_copy: ZeroCopyApp
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many connections: then the one that reads slowest makes room, or this one goes."""
         super().connection_made(transport)
+        self.app = self._zero_copy = ZeroCopyApp(self.app, self, STALL_SECONDS)
         transport.set_write_buffer_limits(high=_BUFFERED)
         self._abort_after(HEAD_SECONDS)
         if len(self.connections) > MOST_CONNECTIONS:
@@ -55,7 +59,7 @@ class BoundedProtocol(H11Protocol):
     @property
     def is_stalled(self) -> bool:
         """Whether bytes wait for the client to read."""
-        return self.flow is not None and self.flow.write_paused
+        return (self.flow is not None and self.flow.write_paused) or self._zero_copy.is_stalled
 
     def pause_writing(self) -> None:
         """Stop writing, and abort the connection if the client does not read in time."""
@@ -71,6 +75,7 @@ class BoundedProtocol(H11Protocol):
         """End."""
         self._cancel_timer()
         super().connection_lost(exc)
+        self._zero_copy.connection_lost()
 
     def abort(self) -> None:
         """Close the connection at once, with what waits for its client."""

@@ -23,12 +23,14 @@ from provisioner.volume.store.layout import dataset_of, directory_name
 from provisioner.volume.store.listing import is_version
 from provisioner.volume.tree.reader import TreeReader
 from provisioner.web.joined_files import JoinedTrees
+from provisioner.web.zero_copy import ZERO_COPY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from provisioner.volume.store.store import Store
     from provisioner.web.joined_files import JoinedFiles
@@ -172,13 +174,13 @@ class _OpenFile:
     """An open file."""
 
     def __init__(self, handle: int) -> None:
-        self._handle = handle
+        self.handle = handle
 
     def read(self, start: int, count: int) -> bytes:
-        return os.pread(self._handle, count, start)
+        return os.pread(self.handle, count, start)
 
     def close(self) -> None:
-        os.close(self._handle)
+        os.close(self.handle)
 
 
 def _content_response(request: Request, content: _Content, size: int, etag: str) -> Response:
@@ -199,7 +201,35 @@ def _content_response(request: Request, content: _Content, size: int, etag: str)
     if request.method == "HEAD":
         content.close()
         return Response(None, status, headers, "application/octet-stream")
+    if isinstance(content, _OpenFile):
+        return _FileResponse(content, start, end, status, headers)
     return StreamingResponse(_blocks(content, start, end), status, headers, "application/octet-stream")
+
+
+class _FileResponse(Response):
+    """A response with bytes of an open file, which the kernel sends where the server can have it do so."""
+
+    def __init__(self, content: _OpenFile, start: int, end: int, status: HTTPStatus, headers: dict[str, str]) -> None:
+        super().__init__(None, status, headers, "application/octet-stream")
+        self._content = content
+        self._start = start
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if ZERO_COPY not in scope.get("extensions", {}):
+            blocks = _blocks(self._content, self._start, self._end)
+            response = StreamingResponse(blocks, self.status_code)
+            response.raw_headers = self.raw_headers
+            await response(scope, receive, send)
+            return
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if self._start < self._end:
+                file, count = self._content.handle, self._end - self._start
+                await send({"type": ZERO_COPY, "file": file, "offset": self._start, "count": count, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._content.close()
 
 
 async def _blocks(content: _Content, start: int, end: int) -> AsyncIterator[bytes]:
