@@ -51,7 +51,7 @@ GUARDS: Final = (
     Guard(
         "piece-crc",
         "provisioner/volume/staging/piece_file.py",
-        "and zlib.crc32(data) == crc:",
+        "and isal_zlib.crc32(data) == crc:",
         ":",
         (f"{_RANGES}::test_a_piece_that_a_power_cut_took_is_fetched_alone",),
     ),
