@@ -123,9 +123,7 @@ def attribution_text(
     parts = [_ATTRIBUTION_HEAD]
     for dataset in datasets:
         rule = (rules or {}).get(dataset.id)
-        # A receipt has the rule alone.
-        mark = next((part.commercial for part in dataset.parts.values() if part == rule), None)
-        section = attribution_section(dataset.id, dataset, rule, mark)
+        section = attribution_section(dataset.id, dataset, rule, _mark_of(dataset, rule))
         if each := (credits_by_id or {}).get(dataset.id):
             section += f"- Artist, title and licence of each file that is here:\n\n{each}"
         parts.append(section)
@@ -133,6 +131,15 @@ def attribution_text(
     if len(parts) == 1:
         parts.append("There is no data set on this volume yet.\n")
     return "\n".join(parts)
+
+
+def _mark_of(dataset: DataSet, rule: PartRule | None) -> Commercial | None:
+    """Return what the catalog says of a part's commercial use; ``None``: nothing. A receipt has the rule alone."""
+    parts = [part for part in dataset.parts.values() if part.commercial is not None]
+    found = next((part.commercial for part in parts if part == rule), None)
+    if found is None and rule is not None and any(part.commercial == "allowed" and rule.is_within(part) for part in parts):
+        return "allowed"
+    return found
 
 
 def attribution_section(

@@ -71,6 +71,9 @@ def _rounded(share: int) -> int:
 
 
 def _part(recipe: Recipe, share: int) -> Recipe:
-    rule = PartRule(bytes=share, text=f"?bytes={share}")
-    rule = recipe.rule.narrowed(rule) if recipe.rule is not None else rule
+    # Of a part that takes some examples, the first of those: others need not have its licence.
+    part = recipe.rule or PartRule()
+    count = share if part.bytes is None else min(share, part.bytes)
+    rule = PartRule(limit=part.limit, bytes=count, seed=part.seed, text=f"?bytes={count}")
+    rule = part.narrowed(rule) if recipe.rule is not None else rule
     return make_recipe(recipe.dataset, layout=recipe.layout, splits=recipe.splits, rule=rule)
