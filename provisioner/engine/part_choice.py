@@ -7,11 +7,12 @@ besides the part is unpacked into staging, and never published.
 from __future__ import annotations
 
 import logging
-import posixpath
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.catalog.conditions import ConditionError, check_columns
+from provisioner.catalog.document import quoted
 from provisioner.catalog.examples import file_examples, is_medium, medium_of
 from provisioner.catalog.parts import SPLIT_COLUMN, Example, choose
 from provisioner.engine.rule_check import kind_of_feature
@@ -21,7 +22,8 @@ from provisioner.errors import PartError
 from provisioner.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.catalog.conditions import Kind
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
     from provisioner.indexing.model import Medium, Reader
     from provisioner.remote.resolved import Resolved
     from provisioner.volume.archive.target import Choose
+    from provisioner.volume.store.entry import Entry
 
 _LOGGER = logging.getLogger(__name__)
 
 _BY_NAME: Final = frozenset({"audio_folder", "image_folder"})
 """Readers that know a tree by the names of its files alone: here all of these are listed, whether they were fetched or not."""
 _MIDI: Final = (".mid", ".midi")
+_MOST_LINKS: Final = 40
+"""How many links Linux follows for one path."""
 
 
 class PartChoice:
@@ -103,6 +108,9 @@ class PartChoice:
     def chooser(self, artifact: Artifact) -> Choose | None:
         """Return which files of an archive are taken, as far as that is known before it is unpacked; ``None``: it is not."""
         if self.is_decided:
+            # Of a tar a later name may have the content of one that is left out: then all of it is unpacked first.
+            if artifact.unpack != "zip" and (self._known is not None or not self._rule.is_by_path):
+                return None
             return lambda _sizes: self.keeps
         if self._by_tables is None or artifact.content_id in self._tables:
             return None
@@ -171,22 +179,43 @@ class PartChoice:
             PartError: nothing is left.
             VolumeError: the volume failed.
         """
+        keeps = self._keeps_all(part for artifact in artifacts if (part := parts.get(artifact.content_id)) is not None)
         for artifact in artifacts:
             part = parts[artifact.content_id]
             if artifact.unpack == "none":
                 continue
-            removed = {entry.path for entry in part.entries if not self.keeps(entry.path)}
-            removed |= {
-                entry.path for entry in part.entries if entry.kind == "link" and _leads_to(entry.path, entry.target, removed)
-            }
-            if not removed:
+            entries = tuple(entry for entry in part.entries if keeps(entry))
+            if len(entries) == len(part.entries):
                 continue
-            kept = Part(tuple(entry for entry in part.entries if entry.path not in removed), is_whole=False)
+            kept = Part(entries, is_whole=False)
             parts[artifact.content_id] = kept
             # Should this run be killed while files are removed, the rest is still what the archive has brought.
             self._tree.record_part(artifact, kept)
         if not any(entry.kind == "file" for part in parts.values() for entry in part.entries):
             raise self._nothing()
+
+    def _keeps_all(self, parts: Iterable[Part]) -> Callable[[Entry], bool]:
+        """Return whether an entry of the whole tree belongs to the part: a link only if it leads to something that does."""
+        links: dict[str, str] = {}
+        others: list[str] = []
+        for entry in chain.from_iterable(part.entries for part in parts):
+            if not self.keeps(entry.path):
+                continue
+            if entry.kind == "link":
+                links.setdefault(entry.path, entry.target)
+            else:
+                others.append(entry.path)
+        # What is repaired has the links that its manifest names.
+        dangling = leading_nowhere(links, others) if links and self._known is None else frozenset()
+        if dangling:
+            _LOGGER.info(
+                "%s: %s left out, since %s to nothing in the part, such as %s",
+                self._label,
+                "a link is" if len(dangling) == 1 else f"{len(dangling):,} links are",
+                "it leads" if len(dangling) == 1 else "they lead",
+                quoted(min(dangling)),
+            )
+        return lambda entry: self.keeps(entry.path) and (entry.kind != "link" or entry.path not in dangling)
 
     def _nothing(self) -> PartError:
         return PartError(
@@ -297,6 +326,56 @@ def _is_example(path: str) -> bool:
     return is_medium(path) or path.lower().endswith(_MIDI)
 
 
-def _leads_to(path: str, target: str, removed: Iterable[str]) -> bool:
-    """Return whether a symbolic link leads to something that is removed."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target)) in removed
+def leading_nowhere(links: Mapping[str, str], others: Iterable[str]) -> AbstractSet[str]:
+    """Return the symbolic links of a tree that lead to nothing in it.
+
+    Args:
+        links: the text of each, by its path.
+        others: paths of files and of empty directories.
+    """
+    others = tuple(others)
+    left = dict(links)
+    while True:
+        there = _with_directories(left, others)
+        nowhere = [path for path in left if not _leads_somewhere(path, left, there)]
+        if not nowhere:
+            return links.keys() - left.keys()
+        # A directory that had nothing but these is gone as well.
+        for path in nowhere:
+            del left[path]
+
+
+def _with_directories(links: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Return the files and directories of a tree; no links."""
+    there = {"", *others}
+    for path in chain(links, others):
+        above = path.rpartition("/")[0]
+        while above not in there:
+            there.add(above)
+            above = above.rpartition("/")[0]
+    return there
+
+
+def _leads_somewhere(path: str, links: Mapping[str, str], there: Collection[str]) -> bool:
+    """Follow a path as the system does: name by name, and each link from the directory that it is in."""
+    left, at, followed = path.split("/")[::-1], "", 0
+    while left:
+        name = left.pop()
+        if name == "..":
+            if not at:
+                return False
+            at = at.rpartition("/")[0]
+            continue
+        if name in {"", "."}:
+            continue
+        below = f"{at}/{name}" if at else name
+        if (target := links.get(below)) is not None:
+            followed += 1
+            if followed > _MOST_LINKS or target.startswith("/"):
+                return False
+            left += target.split("/")[::-1]
+        elif below in there:
+            at = below
+        else:
+            return False
+    return True

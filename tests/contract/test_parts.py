@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import pytest
 from tests.faults.test_death import deaths
 from tests.support.media import wav
 from tests.support.shelf import some_files
+from tests.support.tar_members import file, hard, packed, tar
+from tests.support.zips import Part, packed_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +115,88 @@ def test_rules_that_do_not_fit(shelf: Shelf, volume: Volume, asked: str, said: s
     assert outcome.code in {66, 78}
     assert said in outcome.err
     assert not (volume.root / "datasets").exists() or not list((volume.root / "datasets").iterdir())
+
+
+LINKS: dict[str, str] = {
+    "kept": "keep/a.txt",
+    "to_left_out": "drop/b.txt",
+    "keep/up": "../drop/b.txt",
+    "keep/up_kept": "../keep/a.txt",
+    "chain": "to_left_out",
+    "chain_of_chain": "chain",
+    "chain_kept": "kept",
+    "folder": "drop",
+    "folder_kept": "keep",
+    "through": "folder/b.txt",
+    "through_kept": "folder_kept/a.txt",
+    "through_out": "folder_kept/../drop/b.txt",
+    "half": "both/x.txt",
+    "half_folder": "both",
+    "never": "nothing/at/all",
+}
+"""Links of an archive with the directories ``keep``, ``drop`` and ``both``, of which a part has the first."""
+KEPT: set[str] = {"kept", "keep/up_kept", "chain_kept", "folder_kept", "through_kept", "half_folder"}
+"""Those that lead to something in the part."""
+
+
+@pytest.mark.parametrize("how", ["tar", "zip", "two archives", "known before it is opened"])
+def test_links_of_a_part(shelf: Shelf, volume: Volume, how: str) -> None:
+    """A link that leads to nothing in the part is left out, however it gets there, and stays so when the part is repaired."""
+    files = {"keep/a.txt": b"a", "drop/b.txt": b"b", "both/x.txt": b"x", "both/y.txt": b"y"}
+    members: list[tuple[str, bytes | str]] = [*files.items(), *LINKS.items()]
+    rule = {"exclude": ["drop/", "*x.txt"]}
+    if how == "zip":
+        content = packed_zip(
+            *(Part(name.encode(), data) for name, data in files.items()),
+            *(Part(name.encode(), text.encode(), attributes=(stat.S_IFLNK | 0o777) << 16) for name, text in LINKS.items()),
+        )
+        shelf.add("songs", shelf.raw("songs.zip", content, unpack="zip"), parts={"small": rule})
+    elif how == "two archives":
+        shelf.add(
+            "songs",
+            shelf.raw("one.tar", packed(*members[:1], *members[4:]), unpack="tar"),
+            shelf.raw("two.tar", packed(*members[1:4]), unpack="tar"),
+            parts={"small": rule},
+        )
+    else:
+        shelf.add("songs", shelf.raw("songs.tar", packed(*members), unpack="tar"), parts={"small": rule})
+    if how == "known before it is opened":
+        volume.ready("--dataset", "songs")
+    outcome = volume.ready("--dataset", "songs:small")
+    tree = volume.root / "datasets" / "songs"
+
+    def found() -> set[str]:
+        return {path.relative_to(tree.resolve()).as_posix() for path in tree.resolve().rglob("*") if path.is_symlink()}
+
+    assert found() == KEPT
+    assert all((tree / name).exists() for name in KEPT)
+    assert f"{len(LINKS) - len(KEPT)} links are left out, since they lead to nothing in the part" in outcome.err
+    volume.ready("verify", "--deep")
+    (tree / "keep" / "a.txt").unlink()
+    (tree / "kept").unlink()
+    volume.ready("repair")
+    assert found() == KEPT
+    volume.ready("verify", "--deep")
+    assert "Nothing to do" in volume.ready("--dataset", "songs:small").err
+
+
+def test_hard_links_of_a_part(shelf: Shelf, volume: Volume) -> None:
+    """A file with two names is kept by the one that belongs to the part; where its content is left out, that is said."""
+    for dataset, first, second in (("songs", "keep/h.wav", "drop/b.wav"), ("other", "drop/b.wav", "keep/h.wav")):
+        content = tar(file(first, wav(16000, 400, "h")), hard(second, first))
+        shelf.add(dataset, shelf.raw(f"{dataset}.tar", content, unpack="tar"))
+        volume.ready("--dataset", f"{dataset}?limit=1&where=label=='keep'")
+        path = volume.root / "datasets" / dataset / "keep" / "h.wav"
+        assert path.read_bytes() == wav(16000, 400, "h")
+        assert not (volume.root / "datasets" / dataset / "drop").exists()
+        path.unlink()
+        volume.ready("repair")
+        assert path.read_bytes() == wav(16000, 400, "h")
+        volume.ready("verify", "--deep")
+    volume.ready("--dataset", "songs?exclude=drop/")
+    refused = volume.run("--dataset", "other?exclude=drop/")
+    assert refused.code == 78
+    assert "'keep/h.wav' belongs to the part and is another name of 'drop/b.wav', which does not" in refused.err
 
 
 def test_a_part_that_the_catalog_names(shelf: Shelf, volume: Volume) -> None:

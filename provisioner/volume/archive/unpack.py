@@ -18,8 +18,9 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.errors import BrokenArchiveError, IntegrityError
+from provisioner.errors import BrokenArchiveError, IntegrityError, PartError
 from provisioner.volume.archive.decompress import open_tar
+from provisioner.volume.archive.errors import quoted
 from provisioner.volume.archive.limits import Limits
 from provisioner.volume.archive.member_writer import MemberWriter
 from provisioner.volume.archive.mismatch import explained
@@ -141,6 +142,12 @@ def _members(  # noqa: PLR0917 - private, and each is handed on
             chosen = choose({}) if choose is not None else None
             for member in read_tar(stream, archive.name, oddities, check_cancelled):
                 if chosen is None or chosen(member.name):
+                    if chosen is not None and member.kind == "hardlink" and not chosen(member.target):
+                        raise PartError(
+                            f"{archive.name}: {quoted(member.name)} belongs to the part and is another name of"
+                            f" {quoted(member.target)}, which does not",
+                            hint="Take both into the part, or neither.",
+                        )
                     yield member
                     continue
                 for _ in member.blocks:
