@@ -12,15 +12,29 @@ DIGEST_LENGTHS: Final[Mapping[str, int]] = {"sha256": 64, "sha1": 40, "md5": 32}
 """Digest algorithms that a catalog may name, with the number of hexadecimal digits of each."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Digest:
     """What a sequence of bytes must hash to; written ``sha256:be1a…``."""
 
     algorithm: str
     """``sha256``, ``sha1`` or ``md5``; a Hub's listings also have ``gitsha1`` (the SHA-1 of a Git blob) and ``xet``
     (of a file in a bucket)."""
-    hex: str
-    """Lower case."""
+    raw: bytes
+    """Its bytes, which take less memory than digits: there may be very many files."""
+
+    def __init__(self, algorithm: str, digits: str) -> None:
+        """Take the digest that is written with these hexadecimal digits.
+
+        Raises:
+            ValueError: these are none.
+        """
+        object.__setattr__(self, "algorithm", algorithm)
+        object.__setattr__(self, "raw", bytes.fromhex(digits))
+
+    @property
+    def hex(self) -> str:
+        """Its hexadecimal digits, in lower case."""
+        return self.raw.hex()
 
     def __str__(self) -> str:
         """Return it as a catalog writes it."""

@@ -302,7 +302,7 @@ class Reuse:
                 self._share(old, new, entry, candidate)
         if artifact.unpack == "none":
             return Part(candidate.entries, is_whole=True)
-        part = Part(candidate.entries, candidate.is_whole)
+        part = Part(candidate.entries, is_whole=candidate.is_whole)
         _LOGGER.info("%s: %s is taken over from %s", self._recipe.label, artifact.name, candidate.tree)
         self._tree.record_part(artifact, part)
         return part

@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import write_atomic
@@ -34,14 +33,31 @@ if TYPE_CHECKING:
 _CHOICE: Final = "choice.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one artifact puts into the tree."""
+class Part(tuple[Entry, ...]):
+    """What one artifact puts into the tree: its entries, sorted as in a manifest.
 
-    entries: tuple[Entry, ...]
-    """Sorted, as in a manifest."""
-    is_whole: bool
+    A tuple, since there may be as many parts as files, and an object around it would take as much memory again.
+    """
+
+    __slots__ = ()
+    is_whole: ClassVar[bool] = True
     """All that the artifact holds is among the entries; otherwise some of it is the same as in an earlier artifact."""
+
+    def __new__(cls, entries: Iterable[Entry], *, is_whole: bool) -> Part:  # noqa: PYI034 - by a class of its own
+        """Return the part that some entries are."""
+        return super().__new__(Part if is_whole else _SharedPart, entries)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries."""
+        return self
+
+
+class _SharedPart(Part):
+    """A part that does not have all that the artifact holds."""
+
+    __slots__ = ()
+    is_whole: ClassVar[bool] = False
 
 
 class StagedTree:
@@ -130,7 +146,7 @@ class StagedTree:
                 with TreeReader(self.path) as tree:
                     has_all = is_right(tree, tuple(not_links(manifest)), check_cancelled=self._check_cancelled)
                 if has_all:
-                    return Part(manifest.entries, is_whole)
+                    return Part(manifest.entries, is_whole=is_whole)
                 record.unlink()
         return None
 
