@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_NODES: Final = 100_000
-"""The most values that a document may have with its aliases expanded: a few lines of aliases can stand for billions."""
+MAX_REPEATED: Final = 100_000
+"""The most values that aliases may add to those that are written out: a few lines of them can stand for billions."""
 MAX_DEPTH: Final = 50
 """The deepest nesting of a document; a catalog needs seven levels."""
 
@@ -224,15 +224,20 @@ class _Converter:
         self._loader = loader
         self._file = file
         self._mistakes = mistakes
-        self._count = 0
+        self._seen: set[int] = set()
+        """The nodes of the text, by identity."""
+        self._repeated = 0
+        """Values that aliases have added to those that are written out."""
 
     def convert(self, node: yaml.Node, key: str, ancestors: tuple[yaml.Node, ...]) -> Value:
         """Return the value of ``node``, which is at ``key``, inside the nodes ``ancestors``."""
         line = node.start_mark.line + 1
         here = Value(None, self._file, line, key, self._mistakes)
-        self._count += 1
-        if self._count > MAX_NODES:
-            here.fail(f"more than {MAX_NODES} values, aliases written out", "Use fewer aliases.")
+        if id(node) in self._seen:
+            self._repeated += 1
+            if self._repeated > MAX_REPEATED:
+                here.fail(f"its aliases repeat more than {MAX_REPEATED:,} values", "Use fewer aliases.")
+        self._seen.add(id(node))
         if any(node is one for one in ancestors):
             here.fail("an alias that contains itself")
         if len(ancestors) > MAX_DEPTH:

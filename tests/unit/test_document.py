@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.catalog.document import MAX_DEPTH, MAX_NODES, Value, nearest, parse_document, quoted
+from provisioner.catalog.document import MAX_DEPTH, MAX_REPEATED, Value, nearest, parse_document, quoted
 from provisioner.errors import ConfigurationError
 
 
@@ -110,7 +110,15 @@ def test_aliases_cannot_multiply_without_end() -> None:
     """Ten lines of aliases that stand for ten thousand million values are refused quickly."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
-    assert f"more than {MAX_NODES} values" in refused("\n".join(lines)).message
+    assert f"its aliases repeat more than {MAX_REPEATED:,} values" in refused("\n".join(lines)).message
+
+
+def test_a_long_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written out is as long as its author wants: only what aliases add is bounded."""
+    monkeypatch.setattr("provisioner.catalog.document.MAX_REPEATED", 10)
+    assert len(parse_document(f"[{', '.join(['x'] * 500)}]", "f").items()) == 500
+    assert len(parse_document("[&a [x, y], *a, *a, *a]", "f").items()) == 4
+    assert "its aliases repeat more than 10 values" in refused("[&a [x, y], *a, *a, *a, *a]").message
 
 
 def test_an_alias_may_be_used_twice() -> None:
