@@ -59,6 +59,12 @@ class PeerLocations(Locations):
             path = quote(artifact.name, errors="surrogateescape")
             yield [f"{tree}/{path}" for tree in trees]
 
+    def companions(self, artifact: Artifact, url: str) -> Sequence[str]:
+        """Return the URLs of a large file on the other peers that are left: all of them send ranges of it."""
+        path = quote(artifact.name, errors="surrogateescape")
+        with self._lock:
+            return [other for tree in self._pending if (other := f"{tree}/{path}") != url]
+
     @contextlib.contextmanager
     def chosen(self, size: int, among: Collection[str] | None = None) -> Iterator[Sequence[str]]:
         """Yield the URLs of the trees that are left, the one first that is asked for so many bytes more in the block.

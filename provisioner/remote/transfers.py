@@ -51,6 +51,10 @@ class Locations:
         """
         yield artifact.locations
 
+    def companions(self, artifact: Artifact, url: str) -> Sequence[str]:  # noqa: ARG002
+        """Return the URLs from which ranges of a large file come as well while it is fetched from ``url``."""
+        return ()
+
     def failed(self, artifact: Artifact, url: str, error: ProvisionerError, following: str | None) -> None:  # noqa: ARG002
         """Learn that one URL did not deliver, and which one is asked next."""
         if following is not None and not isinstance(error, OfflineError):
@@ -175,17 +179,44 @@ class Transfers:
         """
         verifiable = target.is_proven
         form = _form_of(artifact, verifiable=verifiable)
+        companions: Sequence[str] = ()
+        is_wrong, latest = False, ""
 
         def transfer(url: str) -> None:
+            nonlocal companions, latest
+            latest = url
             target.recover()
             requested = self._http.rewritten(url)
             if is_local(requested):
                 self._copy(requested, target, advance)
                 return
+            companions = () if is_wrong else self._locations.companions(artifact, url)
             fetch = RangedFetch(
-                self._http, url, target, form=form, verifiable=verifiable, authorized=artifact.authorized, advance=advance
+                self._http,
+                url,
+                target,
+                form=form,
+                verifiable=verifiable,
+                authorized=artifact.authorized,
+                advance=advance,
+                companions=companions,
             )
             fetch.run(helpers)
+
+        def seal() -> str:
+            nonlocal is_wrong
+            arrived = target.have
+            try:
+                return target.seal()
+            except DigestMismatchError as error:
+                is_wrong = True
+                if not companions:
+                    raise
+                # Nobody knows who sent what is wrong: from now on one is asked at a time.
+                advance(-arrived)
+                _LOGGER.warning("%s; it came from several places, so it is fetched once more from one", error.message)
+                transfer(latest)
+                return target.seal()
 
         def drop() -> None:
             advance(-(target.restart(None) or 0))
@@ -194,7 +225,7 @@ class Transfers:
             artifact,
             _Transfer(
                 run=transfer,
-                seal=target.seal,
+                seal=seal,
                 accept=accept,
                 drop=drop,
                 have=lambda: target.have,

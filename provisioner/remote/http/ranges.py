@@ -25,6 +25,7 @@ from provisioner.errors import (
     UpstreamChangedError,
 )
 from provisioner.redaction import show_url
+from provisioner.remote.http.companions import Companions
 from provisioner.remote.http.direct_ranges import DirectRanges
 from provisioner.remote.http.headers import declared_length, range_of, total_size, total_size_of_unsatisfied
 from provisioner.remote.http.refusals import other_size, too_many_bytes
@@ -34,7 +35,7 @@ from provisioner.remote.retry import Transient
 from provisioner.remote.urls import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from provisioner.remote.http.client import HttpClient
@@ -73,6 +74,7 @@ class RangedFetch:
         verifiable: bool,
         authorized: bool,
         advance: Callable[[int], None],
+        companions: Sequence[str] = (),
     ) -> None:
         """Make no request.
 
@@ -85,8 +87,10 @@ class RangedFetch:
                 every response must have a validator.
             authorized: send the user's credentials, to the origin of ``url`` alone.
             advance: told each number of bytes that arrived; negative when some were dropped.
+            companions: further URLs of the same bytes, from which ranges come as well where ``verifiable``.
         """
         self._client = client
+        self._companions = Companions(client, companions if verifiable else (), target.size)
         self._retry = client.retry
         self._requested = client.rewritten(url)
         self._key = record_key(url, self._requested)
@@ -169,7 +173,7 @@ class RangedFetch:
         try:
             while not self._is_whole_only and (claim := self._target.claim(wait=False)) is not None:
                 try:
-                    self._fetch_range(claim)
+                    self._fetch_range_from_any(claim)
                 except (UpstreamChangedError, _NoRangesError):
                     # Whoever leads finds it out as well.
                     if self._is_whole_only or self._changes > MAX_CHANGES or not self._ranges:
@@ -251,6 +255,17 @@ class RangedFetch:
                 host=host_of(self._requested),
                 progress=lambda: claim.position,
             )
+
+    def _fetch_range_from_any(self, claim: RangeClaim) -> None:
+        """Fetch a range from the URL, or from the companion that has least to do."""
+        with self._companions.turn(self._helpers + 1) as companion:
+            if companion is None:
+                self._fetch_range(claim)
+                return
+            with self._released_on_error(claim):
+                self._companions.fetch(companion, claim, self._write)
+            if claim.position < claim.end and (dropped := claim.give_back()):
+                self._advance(-dropped)
 
     @contextlib.contextmanager
     def _released_on_error(self, claim: RangeClaim) -> Iterator[None]:
