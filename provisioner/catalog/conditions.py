@@ -50,6 +50,10 @@ class Compare(NamedTuple):
             return (_is_same(found, self.value)) is (self.comparison == "==")
         return kind_of(found) == kind_of(self.value) and ORDERED[self.comparison](found, self.value)
 
+    def demands(self) -> tuple[Condition, ...]:
+        """Return conditions of which all hold where it holds, and the other way round."""
+        return (self,)
+
     def tests(self) -> tuple[Test, ...]:
         """Return the tests of columns in it."""
         return (self,)
@@ -69,6 +73,10 @@ class OneOf(NamedTuple):
         """Return whether a row fulfils it."""
         found = values.get(self.column)
         return any(_is_same(found, value) for value in self.values)
+
+    def demands(self) -> tuple[Condition, ...]:
+        """Return conditions of which all hold where it holds, and the other way round."""
+        return (self,)
 
     def tests(self) -> tuple[Test, ...]:
         """Return the tests of columns in it."""
@@ -90,6 +98,10 @@ class Contains(NamedTuple):
         found = values.get(self.column)
         return isinstance(found, (list, tuple)) and any(_is_same(one, self.value) for one in found)
 
+    def demands(self) -> tuple[Condition, ...]:
+        """Return conditions of which all hold where it holds, and the other way round."""
+        return (self,)
+
     def tests(self) -> tuple[Test, ...]:
         """Return the tests of columns in it."""
         return (self,)
@@ -107,6 +119,10 @@ class Not(NamedTuple):
     def matches(self, values: Mapping[str, Any]) -> bool:
         """Return whether a row fulfils it."""
         return not self.inner.matches(values)
+
+    def demands(self) -> tuple[Condition, ...]:
+        """Return conditions of which all hold where it holds, and the other way round."""
+        return (self,)
 
     def tests(self) -> tuple[Test, ...]:
         """Return the tests of columns in it."""
@@ -126,6 +142,10 @@ class Several(NamedTuple):
     def matches(self, values: Mapping[str, Any]) -> bool:
         """Return whether a row fulfils it."""
         return (all if self.word == "and" else any)(one.matches(values) for one in self.inner)
+
+    def demands(self) -> tuple[Condition, ...]:
+        """Return conditions of which all hold where it holds, and the other way round."""
+        return tuple(each for one in self.inner for each in one.demands()) if self.word == "and" else (self,)
 
     def tests(self) -> tuple[Test, ...]:
         """Return the tests of columns in it."""

@@ -98,8 +98,7 @@ class Value:
         Raises:
             ConfigurationError: always.
         """
-        # A part that stands in a reference has no line.
-        where = f"{self.file}:{self.line}" if self.line else self.file
+        where = f"{self.file}:{self.line}"
         if isinstance(self.data, MissingValue):
             raise ReportedError(f"{where}: {problem}")
         raise ConfigurationError(f"{where}: {self.key}: {problem}" if self.key else f"{where}: {problem}", hint=hint)

@@ -73,12 +73,40 @@ def commercial_part(policy: Policy, dataset: DataSet, accepted: Collection[str])
     return next((rule for rule in dataset.parts.values() if rule.commercial == "allowed"), None)
 
 
+def mark_of(dataset: DataSet, rule: PartRule | None, layout: str = "", splits: Collection[str] = ()) -> Commercial | None:
+    """Return what the catalog says of the commercial use of a part; ``None``: what holds of the whole data set.
+
+    A verdict on a part of the catalog holds for its examples: those of its layout, and of all splits where it takes a number.
+
+    Args:
+        dataset: what the catalog says of it.
+        rule: of the part that is taken; ``None``: all of it.
+        layout: of the tree; empty: the data set's own.
+        splits: those that are taken; empty: all.
+    """
+    if rule is None or layout not in {"", dataset.layout}:
+        return None
+    marks = [
+        part.commercial
+        for part in dataset.parts.values()
+        if part.commercial is not None and not (splits and part.takes_some) and part.covers(rule)
+    ]
+    # What is forbidden of more is forbidden of less, whatever else the catalog says.
+    return next((mark for mark in ("forbidden", "allowed") if mark in marks), next(iter(marks), None))
+
+
 def marked(mark: Commercial, words: str) -> str:
     """Return a mark as Markdown, with its meaning in words where it does not speak for itself."""
     return f"**{mark}**" if mark in {"allowed", "forbidden"} else f"**{mark}** ({words})"
 
 
-def judge(policy: Policy, dataset: DataSet, accepted: Collection[str], rule: PartRule | None = None) -> Verdict:
+def judge(
+    policy: Policy,
+    dataset: DataSet,
+    accepted: Collection[str],
+    rule: PartRule | None = None,
+    of_part: Commercial | None = None,
+) -> Verdict:
     """Return whether ``policy`` allows a data set.
 
     Args:
@@ -86,11 +114,14 @@ def judge(policy: Policy, dataset: DataSet, accepted: Collection[str], rule: Par
         dataset: what the catalog says of it.
         accepted: ids of data sets whose terms the operator accepted; every policy allows them, without a warning.
         rule: of the part that is taken; ``None``: all of it.
+        of_part: what the catalog says of this part's commercial use; ``None``: nothing.
     """
-    mark = (rule.commercial if rule else None) or dataset.license.commercial
+    mark = of_part or dataset.license.commercial
     terms = f"{dataset.license.name}: {meaning(dataset.license)}"
-    if rule is not None and rule.commercial:
-        terms = f"of its part {rule.words}: {MEANINGS[rule.commercial]}"
+    if rule is not None and of_part:
+        terms = f"of its part {rule.words}: {MEANINGS[of_part]}"
+    elif part := next((part for part in dataset.parts.values() if rule is not None and part.commercial == "allowed"), None):
+        terms += f"; it is allowed for the examples of {dataset.label}{part.text}, and this may take others"
     if not set(dataset.accepted_as).isdisjoint(accepted):
         return Verdict(allowed=True, warning=None, reason=f"accepted by name ({terms})")
     refused = mark != "allowed" if policy == "commercial" else mark == "forbidden" and policy == "curated"
@@ -110,6 +141,7 @@ def attribution_text(
     datasets: Iterable[DataSet],
     others: Sequence[str] = (),
     rules: Mapping[str, PartRule] | None = None,
+    marks: Mapping[str, Commercial | None] | None = None,
     credits_by_id: Mapping[str, str] | None = None,
 ) -> str:
     """Return ``ATTRIBUTION.md`` for the data sets on a volume, in the order given.
@@ -118,12 +150,13 @@ def attribution_text(
         datasets: those that the catalog describes.
         others: the sections of those that it does not describe.
         rules: by id, the rule of those of which a part is there.
+        marks: by id, what the catalog says of the commercial use of these parts.
         credits_by_id: whom to name for each file, as lines of Markdown, where files have terms of their own.
     """
     parts = [_ATTRIBUTION_HEAD]
     for dataset in datasets:
         rule = (rules or {}).get(dataset.id)
-        section = attribution_section(dataset.id, dataset, rule, _mark_of(dataset, rule))
+        section = attribution_section(dataset.id, dataset, rule, (marks or {}).get(dataset.id))
         if each := (credits_by_id or {}).get(dataset.id):
             section += f"- Artist, title and licence of each file that is here:\n\n{each}"
         parts.append(section)
@@ -131,15 +164,6 @@ def attribution_text(
     if len(parts) == 1:
         parts.append("There is no data set on this volume yet.\n")
     return "\n".join(parts)
-
-
-def _mark_of(dataset: DataSet, rule: PartRule | None) -> Commercial | None:
-    """Return what the catalog says of a part's commercial use; ``None``: nothing. A receipt has the rule alone."""
-    parts = [part for part in dataset.parts.values() if part.commercial is not None]
-    found = next((part.commercial for part in parts if part == rule), None)
-    if found is None and rule is not None and any(part.commercial == "allowed" and rule.is_within(part) for part in parts):
-        return "allowed"
-    return found
 
 
 def attribution_section(

@@ -118,10 +118,9 @@ class PartRule:
         return is_in and not any(_names(glob, path) for glob in self.exclude)
 
     def narrowed(self, other: PartRule) -> PartRule:
-        """Return the part of this part that another rule takes, whose ``limit`` and ``bytes`` replace its own.
+        """Return this part with another rule, whose ``limit`` and ``bytes`` replace its own.
 
-        What the catalog says of this part is kept where all that is taken certainly belongs to it: a higher limit, or another
-        seed, takes other examples. A mark that is not in their favour is kept in any case.
+        What the catalog says of the part is kept only if no other examples are taken.
 
         Raises:
             PartError: both choose files by ``include``, or their conditions are too much together.
@@ -138,55 +137,50 @@ class PartRule:
         except ConditionError as error:
             raise PartError(f"{both}: {error.problem}", hint=error.hint) from error
         takes = other if other.takes_some else self
-        rule = PartRule(
+        found = PartRule(
             include=other.include or self.include,
             exclude=self.exclude + other.exclude,
             where=where,
             limit=takes.limit,
             bytes=takes.bytes,
             seed=takes.seed,
-            commercial=self.commercial,
-            download=self.download,
-            unpacked_size=self.unpacked_size,
             text=self.text + other.text,
         )
-        if rule.is_within(self):
-            return rule
-        mark = self.commercial if self.commercial != "allowed" else None
-        return replace(rule, commercial=mark, download=None, unpacked_size=None)
+        if not self.covers(found):
+            return found
+        return replace(found, commercial=self.commercial, download=self.download, unpacked_size=self.unpacked_size)
 
-    def is_within(self, part: PartRule) -> bool:
-        """Return whether all that it takes certainly belongs to another part, whatever the data set holds."""
-        own, others = _conjuncts(self.condition), _conjuncts(part.condition)
-        if not (others <= own and set(part.exclude) <= set(self.exclude)):
-            return False
-        if part.include and not (self.include and set(self.include) <= set(part.include)):
-            return False
-        if not part.takes_some:
-            return True
-        # Some of the first that fit: the same must fit, and come in the same order.
-        fits_the_same = own == others and set(self.exclude) == set(part.exclude) and set(self.include) == set(part.include)
+    def covers(self, other: PartRule) -> bool:
+        """Return whether another rule of the same tree certainly takes no example that this one does not take.
+
+        A number of examples covers only the first ones of the same examples in the same order: of other ones, also of fewer,
+        other ones come first.
+        """
+        if self.takes_some:
+            return (
+                (set(self.include), set(self.exclude), self.where, self.seed)
+                == (set(other.include), set(other.exclude), other.where, other.seed)
+                and _is_within(self.limit, other.limit)
+                and _is_within(self.bytes, other.bytes)
+            )
         return (
-            fits_the_same
-            and self.seed == part.seed
-            and (part.limit is None or (self.limit is not None and self.limit <= part.limit))
-            and (part.bytes is None or (self.bytes is not None and self.bytes <= part.bytes))
+            (not self.include or set(self.include) == set(other.include))
+            and set(self.exclude) <= set(other.exclude)
+            and self._demands() <= other._demands()
         )
+
+    def _demands(self) -> set[str]:
+        """Return the conditions that must all hold."""
+        condition = self.condition
+        return set() if condition is None else {str(one) for one in condition.demands()}
 
     def named(self, name: str) -> PartRule:
         """Return the rule as the part of a catalog that is called so."""
         return replace(self, text=f":{name}")
 
 
-def _conjuncts(condition: Condition | None) -> frozenset[str]:
-    """Return the conditions, in their usual form, of which each must hold."""
-    from provisioner.catalog.conditions import Several  # noqa: PLC0415 - a start with nothing to do has no use for it
-
-    if condition is None:
-        return frozenset()
-    if isinstance(condition, Several) and condition.word == "and":
-        return frozenset().union(*(_conjuncts(one) for one in condition.inner))
-    return frozenset({str(condition)})
+def _is_within(bound: int | None, number: int | None) -> bool:
+    return bound is None or (number is not None and number <= bound)
 
 
 def choose(rule: PartRule, examples: Iterable[Example]) -> Chosen:

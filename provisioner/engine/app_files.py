@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from provisioner.catalog.license import attribution_section, attribution_text
+from provisioner.catalog.license import attribution_section, attribution_text, mark_of
 from provisioner.remote.hub.repository.values import environment
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
@@ -94,7 +94,12 @@ class AppFiles:
         receipts = {name: inventory.receipts[name, version] for name, version in inventory.published.items()}
         rules = {name: receipt.rule for name, receipt in receipts.items() if receipt.rule is not None}
         each = {name: self._credits(name, inventory.published[name]) for name in rules}
-        return attribution_text((self._catalog.datasets[name] for name in ids), others, rules, each).encode()
+        marks = {
+            name: mark_of(self._catalog.datasets[name], rule, receipts[name].layout, receipts[name].splits)
+            for name, rule in rules.items()
+            if name in self._catalog.datasets
+        }
+        return attribution_text((self._catalog.datasets[name] for name in ids), others, rules, marks, each).encode()
 
     def _credits(self, dataset: str, version: str) -> str:
         data = _read(self._layout.credits(dataset, version))

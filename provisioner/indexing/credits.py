@@ -13,10 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NEEDED: Final = frozenset({"title", "artist", "license"})
-_MARKS: Final = re.compile(r"([\\`*_\[\]<>#|&~!$])|^([-+=])|^(\d{1,9})([.)])")
-"""What Markdown reads as something else than text: anywhere, or at the beginning of a line."""
-_INVISIBLE: Final = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and symbols that show nothing, beside those that are no letters."""
+_MARKS: Final = re.compile(r"([\\`*_\[\]<>#|])")
 
 
 def credits_of(tree: Path, files: Collection[str]) -> Iterator[str]:
@@ -50,13 +47,8 @@ def _line(file: str, values: Mapping[str, Any]) -> str:
 
 
 def _plain(text: str | None) -> str:
-    """Return a text as one line in which no mark of Markdown counts, and nothing that is not seen or turns what is seen."""
-    line = " ".join("".join(each if _is_seen(each) or each.isspace() else "\ufffd" for each in text or "").split())
-    return _MARKS.sub(lambda found: f"{found[3]}\\{found[4]}" if found[3] else f"\\{found[0]}", line)
-
-
-def _is_seen(character: str) -> bool:
-    return character.isprintable() and character not in _INVISIBLE
+    """Return a text as one line in which no mark of Markdown counts."""
+    return _MARKS.sub(r"\\\1", " ".join((text or "").split()))
 
 
 def _address(url: str | None) -> str:

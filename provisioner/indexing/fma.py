@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.indexing.creative_commons import license_id
 from provisioner.indexing.model import INTEGER, TEXT, TEXTS, Column, Problem, Reader, ReaderError, Row, label
 from provisioner.indexing.tables import csv_records, csv_rows
 
@@ -41,6 +41,11 @@ _COLUMNS: Final = {
 _INTEGERS: Final = ("artist_id", "album_id", "listens", "track_duration")
 _GENRES: Final = ("track", "genres")
 _SPLIT: Final = ("set", "split")
+_URL: Final = re.compile(
+    r"creativecommons\.org/(?:licenses/by((?:-(?:nc|nd|sa))*)|publicdomain/(zero|mark))(?:/|$)", re.IGNORECASE
+)
+_TERMS: Final = ("NC", "ND", "SA")
+_PUBLIC: Final = {"zero": "CC0", "mark": "PDM"}
 
 
 def _tops(tree: Path) -> list[str]:
@@ -124,6 +129,31 @@ def _raw_facts(tree: Path) -> dict[int, tuple[str | None, str | None]]:
         if number is not None:
             found[number] = known.setdefault(url, url) or None, record.get("track_url", "").strip() or None
     return found
+
+
+def license_id(url: str | None, title: str | None) -> str | None:
+    """Return a licence without its version: ``CC-BY-NC-SA``, ``CC0``, ``PDM``; ``None``: another one, or unknown.
+
+    The URL counts, and the title where there is no URL. What is not certainly one of these has no name here, so that a
+    condition on names leaves it out.
+    """
+    if url:
+        match = _URL.search(url)
+        if match is None:
+            return None
+        if match[2]:
+            return _PUBLIC[match[2].lower()]
+        named = match[1].upper().split("-")
+        return "-".join(("CC-BY", *(term for term in _TERMS if term in named)))
+    words = re.sub(r"[^a-z0-9]+", "", (title or "").lower())
+    if words.startswith("cc0"):
+        return "CC0"
+    if words.startswith("publicdomainmark"):
+        return "PDM"
+    if not words.removeprefix("creativecommons").startswith("attribution"):
+        return None
+    written = {"NC": "noncommercial", "ND": "noderiv", "SA": "sharealike"}
+    return "-".join(("CC-BY", *(term for term in _TERMS if written[term] in words)))
 
 
 def _integer(text: str | None) -> int | None:

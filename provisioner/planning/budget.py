@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.license import commercial_part, judge
@@ -36,7 +37,7 @@ def within_budget(recipes: Sequence[Recipe], rules: Rules, budget: int) -> list[
         for recipe in recipes
         if recipe.rule in {None, commercial_part(rules.license_policy, recipe.dataset, rules.accept_licenses)}
         and recipe.dataset.reference is None
-        and judge(rules.license_policy, recipe.dataset, rules.accept_licenses, recipe.rule).allowed
+        and judge(rules.license_policy, recipe.dataset, rules.accept_licenses, recipe.rule, recipe.commercial_part).allowed
     ]
     sizes = {recipe.dataset.id: unpacked.value if (unpacked := need_of(recipe).unpacked) else None for recipe in counted}
     weights = {recipe.dataset.id: rules.priorities.get(recipe.dataset.id, recipe.dataset.priority) for recipe in counted}
@@ -71,9 +72,10 @@ def _rounded(share: int) -> int:
 
 
 def _part(recipe: Recipe, share: int) -> Recipe:
-    # Of a part that takes some examples, the first of those: others need not have its licence.
-    part = recipe.rule or PartRule()
-    count = share if part.bytes is None else min(share, part.bytes)
-    rule = PartRule(limit=part.limit, bytes=count, seed=part.seed, text=f"?bytes={count}")
-    rule = part.narrowed(rule) if recipe.rule is not None else rule
+    own = recipe.rule or PartRule()
+    # The first examples of a part are those of its own seed and limit; asked for by hand, the text means the same.
+    rule = PartRule(bytes=share if own.bytes is None else min(share, own.bytes), limit=own.limit, seed=own.seed)
+    written = {key: value for key, value in rule.identity.items() if key != "seed" or value}
+    rule = replace(rule, text=f"?{'&'.join(f'{key}={value}' for key, value in sorted(written.items()))}")
+    rule = own.narrowed(rule) if recipe.rule is not None else rule
     return make_recipe(recipe.dataset, layout=recipe.layout, splits=recipe.splits, rule=rule)

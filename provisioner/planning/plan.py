@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from provisioner.catalog.license import commercial_part, judge
+from provisioner.catalog.license import commercial_part, judge, mark_of
 from provisioner.catalog.size import Size
 from provisioner.errors import LicenseRefusedError, ProvisionerError, VolumeError, VolumeFullError
 from provisioner.planning.capacity import FALSE_REPORT, Footprint, free_space, need_of, space_hint
@@ -114,8 +114,10 @@ def _rule_for(wanted: Request, dataset: DataSet, rules: Rules) -> PartRule | Non
     """Return which examples are taken: those that were asked for, of the part that the licence policy takes of the whole."""
     asked = wanted.rules.get(dataset.id)
     part = commercial_part(rules.license_policy, dataset, rules.accept_licenses)
-    if part is None or (asked is not None and asked.commercial == "allowed"):
+    if part is None or (asked is not None and mark_of(dataset, asked) == "allowed"):
         return asked
+    if asked is not None and asked.text.partition("?")[0] == part.text:
+        return asked  # it takes other examples of that part, and is refused
     return part.narrowed(asked) if asked is not None else part
 
 
@@ -250,10 +252,10 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
     """Decide one data set by everything but its size."""
     key = (recipe.dataset.id, recipe.version)
     priority = _priority(recipe, rules)
-    verdict = judge(rules.license_policy, recipe.dataset, rules.accept_licenses, recipe.rule)
+    verdict = judge(rules.license_policy, recipe.dataset, rules.accept_licenses, recipe.rule, recipe.commercial_part)
     receipt = inventory.receipts.get(key)
     warning = verdict.warning
-    if rules.license_policy == "commercial" and recipe.rule is not None and recipe.rule.commercial == "allowed":
+    if rules.license_policy == "commercial" and recipe.rule is not None and recipe.commercial_part == "allowed":
         warning = _taken_in_part(recipe, recipe.rule)
     if recipe.dataset.problem is not None and receipt is None:
         return Step(recipe, "refuse", priority, recipe.dataset.problem.message, error=recipe.dataset.problem)

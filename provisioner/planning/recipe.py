@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.document import nearest
+from provisioner.catalog.license import mark_of
 from provisioner.errors import ConfigurationError, NotFoundError
 
 if TYPE_CHECKING:
@@ -77,7 +78,12 @@ class Recipe:
     @property
     def commercial(self) -> Commercial:
         """Whether what it takes may be used commercially."""
-        return (self.rule.commercial if self.rule else None) or self.dataset.license.commercial
+        return self.commercial_part or self.dataset.license.commercial
+
+    @property
+    def commercial_part(self) -> Commercial | None:
+        """What the catalog says of the commercial use of this part; ``None``: nothing, or it is no part by rule."""
+        return mark_of(self.dataset, self.rule, self.layout, self.splits)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...] | None:

@@ -87,18 +87,3 @@ def test_the_part_that_the_licence_policy_takes() -> None:
     assert step.recipe.rule is not None
     assert step.recipe.rule.where == part.where
     assert step.action == "fetch"
-
-
-@pytest.mark.parametrize(("count", "share"), [(None, 100_000_000), (30_000_000, 30_000_000), (999_000_000, 100_000_000)])
-def test_a_part_that_takes_some_examples(count: int | None, share: int) -> None:
-    """Of these the first are taken, and no others: its licence need not be that of the rest."""
-    part = PartRule(limit=200, bytes=count, seed=7, commercial="allowed", text=":free")
-    mixed = replace(data_set("mixed", 1000 * MEGABYTE, 1000 * MEGABYTE, commercial="mixed"), parts={"free": part})
-    rules = Rules(license_policy="commercial", budget_bytes=100 * MEGABYTE)
-    (step,) = make_plan(
-        Request("all"), Catalog({"mixed": mixed}, {"all": Phase("all", "", ("mixed",))}), Inventory(), rules
-    ).steps
-    rule = step.recipe.rule
-    assert rule is not None
-    assert (rule.limit, rule.bytes, rule.seed, rule.commercial) == (200, share, 7, "allowed")
-    assert step.action == "fetch"

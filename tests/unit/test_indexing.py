@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.indexing import workers
 from provisioner.indexing.build import IndexBuilder
-from provisioner.indexing.creative_commons import license_id
+from provisioner.indexing.fma import license_id
 from provisioner.indexing.media import BrokenMediaError, audio_facts
 from provisioner.indexing.model import ReaderError, split_name
 from provisioner.indexing.registry import TABLES, reader_named, reader_of
@@ -191,55 +191,6 @@ def test_headers(tmp_path: Path, name: str, content: bytes, expected: object) ->
         (None, "Non-Commercial Sampling Plus", None),
         (None, "Free Art License", None),
         (None, None, None),
-        # Addresses that only contain one of a licence.
-        ("https://evil.example/creativecommons.org/licenses/by/4.0/", None, None),
-        ("https://evil.example/?u=http://creativecommons.org/licenses/by/4.0/", None, None),
-        ("https://creativecommons.org.evil.example/licenses/by/4.0/", None, None),
-        ("https://notcreativecommons.org/licenses/by/4.0/", None, None),
-        ("https://creativecommons.org@evil.example/licenses/by/4.0/", None, None),
-        ("https://evil.example@creativecommons.org/licenses/by/4.0/", None, None),
-        ("ftp://creativecommons.org/licenses/by/4.0/", None, None),
-        ("https://creativecommons.org/about/licenses/by/4.0/", None, None),
-        ("https://creativecommons.org/licenses/by/../by-nc/4.0/", None, None),
-        ("https://creativecommons.org/licenses/by/4.0/noncommercial", None, None),
-        ("https://creativecommons.org/licenses/by-xx/4.0/", None, None),
-        ("https://creativecommons.org/licenses/bynd/4.0/", None, None),
-        ("see http://creativecommons.org/licenses/by/4.0/", None, None),
-        ("http://[creativecommons.org/licenses/by/4.0/", None, None),
-        # Addresses as they are also written.
-        ("HTTPS://WWW.CreativeCommons.org/licenses/BY/4.0/legalcode.en", None, "CC-BY"),
-        ("creativecommons.org/licenses/by/3.0/de/deed.de", None, "CC-BY"),
-        ("//creativecommons.org/licenses/by-sa/2.5/scotland/", None, "CC-BY-SA"),
-        ("https://creativecommons.org/licenses/by/4.0/?ref=chooser#about", None, "CC-BY"),
-        ("https://creativecommons.org/licenses/by", None, "CC-BY"),
-        # Titles: every word is known, or nothing is.
-        (None, "Attribution Non Commercial 3.0", "CC-BY-NC"),
-        (None, "Attribution-NC 3.0 International", "CC-BY-NC"),
-        (None, "CC BY-NC-ND 4.0", "CC-BY-NC-ND"),
-        (None, "Attribution (not for commercial use)", None),
-        (None, "Attribution, personal use only", None),
-        (None, "Attribution Uncommercial 3.0", None),
-        (None, "Attribution-NonComercial 3.0", None),
-        (None, "Attribution Sampling+ 1.0", None),
-        (None, "Attribution 3.0 Unported or All Rights Reserved", None),
-        (None, "Attributions", None),
-        (None, "CC0 for the cover, Attribution-NonCommercial for the music", None),
-        (None, "Public Domain", None),
-        (None, "Attribution", "CC-BY"),
-        (None, "Attribution 3.0 UK: England & Wales", "CC-BY"),
-        (None, "Creative Commons Attribution-Share Alike 2.5 Brazil License", "CC-BY-SA"),
-        # Both, and they do not agree.
-        ("http://creativecommons.org/licenses/by/4.0/", "Attribution-NonCommercial 4.0 International", None),
-        ("http://creativecommons.org/licenses/by/4.0/", "Attribution, but no commercial use", None),
-        ("http://creativecommons.org/licenses/by/4.0/", "BY NC (mine)", None),
-        ("http://creativecommons.org/licenses/by/4.0/", "FMA-Limited: Download Only", None),
-        ("http://creativecommons.org/licenses/by/4.0/", "All Rights Reserved", None),
-        ("http://creativecommons.org/publicdomain/zero/1.0/", "Attribution-NonCommercial", None),
-        ("http://creativecommons.org/licenses/by-nc/4.0/", "Attribution", None),
-        # Both, and the title adds nothing.
-        ("http://creativecommons.org/licenses/by/4.0/", "Attribution 4.0 International", "CC-BY"),
-        ("http://creativecommons.org/licenses/by/4.0/", "see the page of the album", "CC-BY"),
-        ("http://creativecommons.org/licenses/by-nc/4.0/", "CC something non-commercial", "CC-BY-NC"),
     ],
 )
 def test_licenses(url: str | None, title: str | None, expected: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,15 +11,12 @@ from hypothesis import strategies as st
 
 from provisioner.catalog.parts import Example, PartRule, choose
 from provisioner.catalog.references import parse_reference
-from provisioner.catalog.size import Size
 from provisioner.catalog.written_parts import parse_query, split_outside_quotes
 from provisioner.catalog.written_reference import WrittenReference
 from provisioner.errors import ConfigurationError, PartError
 
 if TYPE_CHECKING:
     import random
-
-    from provisioner.catalog.model import Commercial
 
 EXAMPLES = [
     Example(f"{split}/{number:03}.wav", 10 + number, {"split": split, "n": number}) for split in "ab" for number in range(30)
@@ -161,91 +158,12 @@ def test_split_outside_quotes(text: str, pieces: list[str]) -> None:
     assert split_outside_quotes(text, ",") == pieces
 
 
-@pytest.mark.parametrize("text", ["seed=3", "limit=0", "limit=1000000000000000000000", "where=", "bytes=x"])
-def test_a_rule_in_a_reference_has_no_line(text: str) -> None:
-    """A message about what stands in a reference names the reference, and no line of a file."""
-    with pytest.raises(ConfigurationError) as caught:
-        _query(text)
-    assert ":0" not in caught.value.message
-    assert text in caught.value.message
-
-
 def test_narrowed() -> None:
     """A part can be narrowed further: both conditions hold, and the further limit counts."""
     part = PartRule(exclude=("x",), where="a == 1 or a == 2", limit=50, seed=3).named("tiny")
     both = part.narrowed(_query("where=b==1&limit=5"))
     assert both.identity == {"exclude": ["x"], "where": "(a == 1 or a == 2) and b == 1", "limit": 5, "seed": 0}
     assert both.text == ":tiny?limit=5&where=b==1"
-
-
-_WHERES: Final = ("", "a == 1", "a == 1 and b == 1", "b == 1 and a == 1", "a == 1 or b == 1", "not a == 1", "a in (1, 2)")
-_RULES: Final = st.builds(
-    PartRule,
-    include=st.sampled_from([(), ("d0/*",), ("d1/*",), ("d0/*", "d1/*")]),
-    exclude=st.sampled_from([(), ("*.x",), ("d1/*",), ("*.x", "d1/*")]),
-    where=st.sampled_from(_WHERES),
-    limit=st.sampled_from([None, 1, 2, 5]),
-    bytes=st.sampled_from([None, 3, 8]),
-    seed=st.sampled_from([0, 1]),
-)
-_EXAMPLES: Final = [
-    Example(f"d{number % 3}/{number}.{'x' if number % 2 else 'y'}", 1 + number % 3, {"a": number % 4, "b": number % 5 // 2})
-    for number in range(24)
-]
-
-
-@given(part=_RULES, rule=_RULES)
-@settings(max_examples=400)
-def test_what_is_certainly_within_a_part(part: PartRule, rule: PartRule) -> None:
-    """A rule that is within a part takes no example beside it, and one that narrows a part keeps its mark only then."""
-    allowed = replace(part, commercial="allowed", text=":free")
-    if rule.is_within(allowed):
-        assert choose(rule, _EXAMPLES).taken <= choose(allowed, _EXAMPLES).taken
-    assert part.is_within(part)
-    try:
-        narrowed = allowed.narrowed(rule)
-    except PartError:
-        assert part.include
-        assert rule.include
-        return
-    if narrowed.commercial == "allowed":
-        assert choose(narrowed, _EXAMPLES).taken <= choose(allowed, _EXAMPLES).taken
-
-
-@pytest.mark.parametrize(
-    ("part", "query", "mark"),
-    [
-        ("limit=2", "limit=2", "allowed"),
-        ("limit=2", "limit=1", "allowed"),
-        ("limit=2", "limit=1000", None),
-        ("limit=2", "limit=2&seed=1", None),
-        ("limit=2&seed=7", "limit=1", None),
-        ("limit=2&seed=7", "limit=1&seed=7", "allowed"),
-        ("limit=2", "bytes=1", None),
-        ("limit=2", "bytes=1&limit=2", "allowed"),
-        ("bytes=500", "limit=1", None),
-        ("bytes=500", "bytes=501", None),
-        ("bytes=500", "bytes=499&limit=1", "allowed"),
-        ("limit=2", "where=a==1", None),
-        ("limit=2", "exclude=*.x", None),
-        ("limit=2", "include=*.x", None),
-        ("where=a==1", "where=b==1&limit=9", "allowed"),
-        ("where=a==1", "bytes=9&seed=4&exclude=*.x&include=d/*", "allowed"),
-        ("exclude=*.x", "limit=9", "allowed"),
-        ("include=d/*", "limit=9", "allowed"),
-        ("where=a==1&limit=2", "where=a==1&limit=2", "allowed"),
-    ],
-)
-def test_the_mark_of_a_part_that_is_narrowed(part: str, query: str, mark: str | None) -> None:
-    """What the catalog allows of a part holds of what certainly belongs to it; sizes that it states hold no further either."""
-    free = replace(_query(part), commercial="allowed", download=Size(5), unpacked_size=Size(7)).named("free")
-    asked = free.narrowed(_query(query))
-    assert asked.commercial == mark
-    assert (asked.download, asked.unpacked_size) == ((Size(5), Size(7)) if mark else (None, None))
-    # What speaks against a part is not lost by asking for more of it.
-    doubts: tuple[Commercial, ...] = ("forbidden", "mixed", "verify")
-    for doubt in doubts:
-        assert replace(_query(part), commercial=doubt).narrowed(_query(query)).commercial == doubt
 
 
 @pytest.mark.parametrize(

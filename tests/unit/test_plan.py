@@ -504,17 +504,6 @@ def test_the_policy_takes_a_part(policy: Policy, accepted: tuple[str, ...], labe
     assert step.download == (Size(7) if label == "mixed:free" else Size(100))
 
 
-@pytest.mark.parametrize(("count", "action"), [(1, "fetch"), (2, "fetch"), (3, "refuse")])
-def test_a_part_that_may_be_used_is_not_widened(count: int, action: str) -> None:
-    """The verdict on a part is for its examples: whoever asks for others by its name is refused before anything is fetched."""
-    few = PartRule(limit=2, commercial="allowed", text=":few")
-    mixed = replace(data_set("mixed", 100, 100, commercial="mixed"), parts={"few": few})
-    wanted = Request(datasets=(("mixed", ()),), rules={"mixed": few.narrowed(PartRule(limit=count, text=f"?limit={count}"))})
-    (step,) = make_plan(wanted, Catalog({"mixed": mixed}, {}), Inventory(), Rules(license_policy="commercial")).steps
-    assert step.action == action
-    assert (step.error is not None and step.error.exit_code == 77) == (action == "refuse")
-
-
 def test_a_part_of_ones_own_is_narrowed() -> None:
     """A rule that the user writes is no verdict on licences: under the policy it narrows the part that may be used."""
     free = PartRule(where="license == 'CC0'", commercial="allowed", text=":free")
