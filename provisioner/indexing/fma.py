@@ -42,9 +42,30 @@ _INTEGERS: Final = ("artist_id", "album_id", "listens", "track_duration")
 _GENRES: Final = ("track", "genres")
 _SPLIT: Final = ("set", "split")
 _URL: Final = re.compile(
-    r"creativecommons\.org/(?:licenses/by((?:-(?:nc|nd|sa))*)|publicdomain/(zero|mark))(?:/|$)", re.IGNORECASE
+    r"https?://(?:www\.)?creativecommons\.org/(?:licenses/by((?:-(?:nc|nd|sa))*)|publicdomain/(zero|mark))"
+    r"(?:/[0-9.]+(?:/(?!\.)[a-z.]+)?)?/?(?:(?:deed|legalcode)(?:\.[a-z_-]+)?)?",
+    re.IGNORECASE | re.ASCII,
 )
-_TERMS: Final = ("NC", "ND", "SA")
+"""The whole of a licence's address: version, jurisdiction and page are free, and nothing else is."""
+_TITLE: Final = re.compile(
+    r"(?:creative commons )?(?:cc )?attribution((?: (?:non ?commercial|no ?deriv(?:ative)?s?(?: works)?|share ?alike))*)"
+    r"(?: aka music sharing)?(?: [0-9](?: [0-9])?)?"
+    r"(?: (?:international|unported|generic|argentina|australia|austria|belgium|brazil|bulgaria|canada|chile|china mainland"
+    r"|colombia|costa rica|croatia|czech republic|denmark|ecuador|estonia|finland|france|germany|greece|guatemala|hong kong"
+    r"|hungary|india|ireland|israel|italy|japan|korea|luxembourg|macedonia|malaysia|malta|mexico|netherlands|new zealand"
+    r"|norway|peru|philippines|poland|portugal|puerto rico|romania|serbia|singapore|slovenia|south africa|south korea|spain"
+    r"|sweden|switzerland|taiwan|thailand|uk england wales|uk scotland|united states|us|vietnam))?"
+)
+"""A title in lower case whose words are separated by single blanks; behind the version stands the jurisdiction."""
+_HINTS: Final = {
+    "NC": re.compile(r"commercial|\bnc\b", re.IGNORECASE),
+    "ND": re.compile(r"deriv|\bnd\b", re.IGNORECASE),
+    "SA": re.compile(r"share.?alike|\bsa\b", re.IGNORECASE),
+}
+"""What names a term in a title that is none of the known ones."""
+_PUBLIC_TITLE: Final = re.compile(r"(?:(cc0)|public domain (mark))(?: 1 0)?(?: universal)?(?: public domain dedication)?")
+_WORDS: Final = {"NC": "noncommercial", "ND": "noderiv", "SA": "sharealike"}
+"""Terms of a licence in their usual order, with what titles call them, without blanks and marks."""
 _PUBLIC: Final = {"zero": "CC0", "mark": "PDM"}
 
 
@@ -135,25 +156,42 @@ def license_id(url: str | None, title: str | None) -> str | None:
     """Return a licence without its version: ``CC-BY-NC-SA``, ``CC0``, ``PDM``; ``None``: another one, or unknown.
 
     The URL counts, and the title where there is no URL. What is not certainly one of these has no name here, so that a
-    condition on names leaves it out.
+    condition on names leaves it out; nor has a track whose URL and title contradict each other.
     """
-    if url:
-        match = _URL.search(url)
-        if match is None:
-            return None
-        if match[2]:
-            return _PUBLIC[match[2].lower()]
-        named = match[1].upper().split("-")
-        return "-".join(("CC-BY", *(term for term in _TERMS if term in named)))
-    words = re.sub(r"[^a-z0-9]+", "", (title or "").lower())
-    if words.startswith("cc0"):
-        return "CC0"
-    if words.startswith("publicdomainmark"):
-        return "PDM"
-    if not words.removeprefix("creativecommons").startswith("attribution"):
+    by_title = _by_title(title or "")
+    if not url:
+        return by_title
+    by_url = _by_url(url)
+    if by_title is not None:
+        return by_url if by_url == by_title else None
+    # A title that nobody knows says nothing, unless it names terms that the URL has not.
+    named = {term for term, pattern in _HINTS.items() if pattern.search(title or "")}
+    return by_url if named <= set((by_url or "").split("-")) else None
+
+
+def _by_url(url: str) -> str | None:
+    match = _URL.fullmatch(url)
+    if match is None:
         return None
-    written = {"NC": "noncommercial", "ND": "noderiv", "SA": "sharealike"}
-    return "-".join(("CC-BY", *(term for term in _TERMS if written[term] in words)))
+    return _PUBLIC[match[2].lower()] if match[2] else _named(match[1].upper().split("-"))
+
+
+def _by_title(title: str) -> str | None:
+    words = " ".join(re.findall(r"[^\W_]+", title.lower()))
+    if public := _PUBLIC_TITLE.fullmatch(words):
+        return "CC0" if public[1] else "PDM"
+    match = _TITLE.fullmatch(words)
+    if match is None:
+        return None
+    return _named([term for term, word in _WORDS.items() if word in _joined(match[1])])
+
+
+def _named(terms: Collection[str]) -> str:
+    return "-".join(("CC-BY", *(term for term in _WORDS if term in terms)))
+
+
+def _joined(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.lower())
 
 
 def _integer(text: str | None) -> int | None:
