@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.catalog.keys import PAGE
 from provisioner.catalog.license import NOT_STATED
 from provisioner.catalog.model import License
+from provisioner.catalog.plain_text import plain_line
 from provisioner.redaction import redact_urls
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def line_of(value: object, limit: int = MAX_LINE) -> str:
     """Return a text from a card as one harmless line of ``limit`` characters at most; empty for anything but a text."""
     if not isinstance(value, str):
         return ""
-    text = "".join(character for character in " ".join(value[: 20 * limit].split()) if character.isprintable())
+    text = plain_line(value[: 20 * limit])
     text = " ".join(_SPECIAL.sub(" ", redact_urls(text)).split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from provisioner.catalog.plain_text import code_span
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -184,7 +186,7 @@ def attribution_section(
     lines = [
         f"## {entry.title}\n",
         f"- Folder: `datasets/{dataset}`",
-        *([f"- Part: `{rule.words}`"] if rule else []),
+        *([f"- Part: {code_span(rule.words)}"] if rule else []),
         *([f"- Homepage: <{entry.homepage}>"] if entry.homepage else []),
         f"- Licence: {terms.name} (SPDX `{terms.spdx}`){f', <{terms.url}>' if terms.url else ''}",
         f"- Commercial use: {use}",

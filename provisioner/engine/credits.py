@@ -41,5 +41,10 @@ def write_credits(layout: VolumeLayout, recipe: Recipe, tree: Path, manifest: Ma
         _LOGGER.warning("%s: ATTRIBUTION.md does not name whose files these are: %s", recipe.label, error)
         return
     path = layout.credits(recipe.dataset.id, recipe.version)
+    if not lines:
+        # The tables may belong to no part: what was written when they were there still holds of this version.
+        if recipe.commercial_part == "allowed" and not path.exists():
+            _LOGGER.warning("%s: ATTRIBUTION.md does not name whose files these are: no table here says it", recipe.label)
+        return
     make_directory(path.parent)
     write_atomic(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.catalog.plain_text import code_span, markdown_line
 from provisioner.indexing.model import Row
 from provisioner.indexing.registry import reader_of
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NEEDED: Final = frozenset({"title", "artist", "license"})
-_MARKS: Final = re.compile(r"([\\`*_\[\]<>#|])")
 
 
 def credits_of(tree: Path, files: Collection[str]) -> Iterator[str]:
@@ -37,18 +37,13 @@ def credits_of(tree: Path, files: Collection[str]) -> Iterator[str]:
 
 
 def _line(file: str, values: Mapping[str, Any]) -> str:
-    title, artist = (_plain(values.get(name)) or f"unknown {name}" for name in ("title", "artist"))
-    terms = _plain(values.get("license_title") or values.get("license")) or "licence not stated"
-    short = values.get("license")
+    title, artist = (markdown_line(values.get(name) or "") or f"unknown {name}" for name in ("title", "artist"))
+    terms = markdown_line(values.get("license_title") or values.get("license") or "") or "licence not stated"
+    short = markdown_line(values.get("license") or "")
     link = _address(values.get("license_url"))
     page = _address(values.get("track_url"))
     named = f"{terms} ({short})" if short and values.get("license_title") else terms
-    return f"- {artist}: {title}. {named}{f', <{link}>' if link else ''}.{f' <{page}>,' if page else ''} `{file}`"
-
-
-def _plain(text: str | None) -> str:
-    """Return a text as one line in which no mark of Markdown counts."""
-    return _MARKS.sub(r"\\\1", " ".join((text or "").split()))
+    return f"- {artist}: {title}. {named}{f', <{link}>' if link else ''}.{f' <{page}>,' if page else ''} {code_span(file)}"
 
 
 def _address(url: str | None) -> str:

@@ -19,7 +19,7 @@ VERSIONS: Final = {
     "libritts": 1,
     "musicnet": 1,
     "urmp": 1,
-    "fma": 2,
+    "fma": 3,
     "lakh_midi": 1,
     "audio_folder": 1,
     "image_folder": 1,
