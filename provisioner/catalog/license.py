@@ -134,8 +134,9 @@ def judge(
             reason=f"LICENSE_POLICY={policy} refuses it ({terms}); ACCEPT_LICENSES={dataset.accepted_as[0]} would accept it",
         )
     where = f" ({dataset.license.url})" if dataset.license.url else ""
+    accept = f"; ACCEPT_LICENSES={dataset.accepted_as[0]} accepts it without this warning"
     # With "any" the operator asked for no warnings.
-    warning = f"{dataset.label}: {terms}{where}" if policy == "curated" and mark != "allowed" else None
+    warning = f"{dataset.label}: {terms}{where}{accept}" if policy == "curated" and mark != "allowed" else None
     return Verdict(allowed=True, warning=warning, reason=f"LICENSE_POLICY={policy} allows it ({terms})")
 
 

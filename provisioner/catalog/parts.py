@@ -117,10 +117,10 @@ class PartRule:
         is_in = not self.include or any(_names(glob, path) for glob in self.include)
         return is_in and not any(_names(glob, path) for glob in self.exclude)
 
-    def narrowed(self, other: PartRule) -> PartRule:
+    def narrowed(self, other: PartRule, *, of: str = "") -> PartRule:
         """Return this part with another rule, whose ``limit`` and ``bytes`` replace its own.
 
-        What the catalog says of the part is kept only if no other examples are taken.
+        What the catalog says of the part is kept only if no other examples are taken. Errors name the data set ``of``.
 
         Raises:
             PartError: both choose files by ``include``, or their conditions are too much together.
@@ -128,7 +128,7 @@ class PartRule:
         from provisioner.catalog.condition_parser import parse_condition  # noqa: PLC0415 - as above
         from provisioner.catalog.conditions import ConditionError  # noqa: PLC0415 - as above
 
-        both = f"the part {self.text!r} narrowed by {other.text!r}"
+        both = f"{f'{of}: ' if of else ''}the part {self.text!r} narrowed by {other.text!r}"
         if self.include and other.include:
             raise PartError(f"{both}: both choose files by include", hint="Leave files out by exclude.")
         wheres = [one for one in (self.where, other.where) if one]

@@ -149,7 +149,7 @@ def _values(found: Mapping[str, Sequence[str]], written: WrittenReference) -> Wr
         here = WrittenReference(None, f"{written.file}: {key}", 0, "")
         if key in _SEVERAL:
             return here.of([here.of(text) for text in texts])
-        is_number = key in _NUMBERS and re.fullmatch(r"[0-9]{1,20}", texts[0])
+        is_number = key in _NUMBERS and re.fullmatch(r"[0-9]{1,4000}", texts[0])
         return here.of(int(texts[0]) if is_number else texts[0])
 
     return written.of({key: value(key, texts) for key, texts in found.items()})

@@ -72,7 +72,7 @@ def _part_of(dataset: DataSet, part: str | None, label: str) -> tuple[str | None
     rule = parse_query(query, WrittenReference(written, f"{label}{quoted(written)}", 0, "")) if mark else None
     if not name or name not in dataset.parts:
         return name or None, rule
-    return None, dataset.parts[name].narrowed(rule) if rule else dataset.parts[name]
+    return None, dataset.parts[name].narrowed(rule, of=dataset.label) if rule else dataset.parts[name]
 
 
 def make_rules(settings: Settings) -> Rules:

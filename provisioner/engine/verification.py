@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -190,8 +191,11 @@ def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
     present = store.reader.datasets()
     for name in ids:
         if name not in present:
-            has_split = ":" in name and not is_reference(name)
-            hint = "Versions are checked whole: leave out the split." if has_split else nearest(name, present)
+            has_part = (":" in name or "?" in name) and not is_reference(name)
+            hint = nearest(name, present)
+            if has_part:
+                whole = re.split("[:?]", name)[0]
+                hint = f"It takes data sets as they are here: leave out the split, part and rules, and write {whole!r}."
             if is_reference(name):
                 hint = "Write it as 'status' shows it, or use its path below datasets/."
             raise NotFoundError(f"{name!r} is not on the volume {store.layout.root}; nothing was done", hint=hint)

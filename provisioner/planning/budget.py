@@ -77,5 +77,5 @@ def _part(recipe: Recipe, share: int) -> Recipe:
     rule = PartRule(bytes=share if own.bytes is None else min(share, own.bytes), limit=own.limit, seed=own.seed)
     written = {key: value for key, value in rule.identity.items() if key != "seed" or value}
     rule = replace(rule, text=f"?{'&'.join(f'{key}={value}' for key, value in sorted(written.items()))}")
-    rule = own.narrowed(rule) if recipe.rule is not None else rule
+    rule = own.narrowed(rule, of=recipe.dataset.label) if recipe.rule is not None else rule
     return make_recipe(recipe.dataset, layout=recipe.layout, splits=recipe.splits, rule=rule)

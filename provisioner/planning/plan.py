@@ -118,7 +118,7 @@ def _rule_for(wanted: Request, dataset: DataSet, rules: Rules) -> PartRule | Non
         return asked
     if asked is not None and asked.text.partition("?")[0] == part.text:
         return asked  # it takes other examples of that part, and is refused
-    return part.narrowed(asked) if asked is not None else part
+    return part.narrowed(asked, of=dataset.label) if asked is not None else part
 
 
 def _at_state(recipe: Recipe, inventory: Inventory, newer: Newer | None) -> Recipe:

@@ -77,3 +77,28 @@ def test_a_rule_narrows_the_commercial_part(mini_volume: Volume, mini: Miniature
     found = tracks_in(mini_volume.tree("fma_large"))
     assert len(found) == 5
     assert found < expected
+
+
+def test_a_repair_without_the_tables_keeps_whom_to_name(mini_volume: Volume) -> None:
+    """Each track stays attributed when a part without its tables is repaired."""
+    mini_volume.settings |= {"LICENSE_POLICY": "commercial", "DATASET_REPO": "none"}
+    mini_volume.ready("--dataset", "fma_small?exclude=fma_metadata/")
+    attribution = mini_volume.root / "ATTRIBUTION.md"
+    before = attribution.read_text("utf-8")
+    (track,) = sorted(mini_volume.tree("fma_small").rglob("*.mp3"))[:1]
+    assert f"{track.name}`" in before
+    track.resolve().unlink()
+    mini_volume.ready("repair", "fma_small")
+    assert track.is_file()
+    assert attribution.read_text("utf-8") == before
+
+
+def test_narrowed_it_is_marked_everywhere(mini_volume: Volume) -> None:
+    """Plan and ATTRIBUTION.md say the same of a part of the commercial part."""
+    mini_volume.settings |= {"LICENSE_POLICY": "commercial", "DATASET_REPO": "none"}
+    mini_volume.ready("--dataset", "fma_small?limit=3")
+    plan = json.loads(mini_volume.ready("plan", "--json", "--dataset", "fma_small?limit=3").out)
+    assert plan["steps"][0]["license"]["commercial"] == "allowed"
+    assert "- Commercial use: **allowed** for this part; for all of it: mixed" in (mini_volume.root / "ATTRIBUTION.md").read_text(
+        "utf-8"
+    )

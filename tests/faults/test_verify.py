@@ -137,7 +137,8 @@ def test_by_name(volume: Volume) -> None:
     unknown = volume.run("verify", "alfa")
     assert unknown.code == 66
     assert "Did you mean 'alpha'" in unknown.err
-    assert "leave out the split" in volume.run("verify", "alpha:test").err
+    for part in ("alpha:test", "alpha:test?limit=3", "alpha?limit=3"):
+        assert "leave out the split, part and rules, and write 'alpha'" in volume.run("verify", part).err
     assert "its path below datasets/" in volume.run("verify", "https://files.example.org/other.tar.gz").err
 
 

@@ -47,6 +47,7 @@ def test_each_policy_for_each_mark(policy: Policy, commercial: Commercial, *, al
             "speech: CC BY 4.0: commercial use" if commercial == "mixed" else "speech: CC BY 4.0: whether"
         )
         assert "https://example.org/licence" in verdict.warning
+        assert verdict.warning.count("ACCEPT_LICENSES=speech accepts it") == 1
 
 
 @pytest.mark.parametrize("policy", POLICIES)

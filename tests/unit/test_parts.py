@@ -172,9 +172,9 @@ def test_narrowed() -> None:
 def test_a_part_cannot_be_widened(query: str, problem: str) -> None:
     """A part that includes files is not asked for other ones: a rule behind it takes some of it, and nothing else."""
     with pytest.raises(PartError) as caught:
-        PartRule(include=("a/*",), where="b == 1 or b == 2").named("free").narrowed(_query(query))
+        PartRule(include=("a/*",), where="b == 1 or b == 2").named("free").narrowed(_query(query), of="songs")
     assert problem in caught.value.message
-    assert "the part ':free' narrowed by" in caught.value.message
+    assert "songs: the part ':free' narrowed by" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,7 @@ def test_references(reference: str, usual: str) -> None:
     ("options", "problem"),
     [
         ("limit=x", "limit: expected a whole number"),
+        (f"limit={10**21}", "limit: expected a whole number from 1 to 1000000000000, found 1000000000000000000000"),
         ("seed=3", "the part has no rule"),
         ("where=a = 1", "where: '=' at character 3"),
         ("limit=1&limit=2", "stands there twice"),
