@@ -105,13 +105,13 @@ def _rows(tree: Path, tops: Iterable[str]) -> Iterator[Found]:
 def _tracks(tree: Path, genres: Mapping[int, str]) -> Iterator[tuple[int, str, dict[str, Any]] | Problem]:
     """Yield number, split and facts of each track."""
     rows = csv_rows(tree, _TRACKS)
-    upper, lower, _ = next(rows, []), next(rows, []), next(rows, [])
+    upper, lower, _ = (next(rows, (0, []))[1] for _ in range(3))
     if len(upper) != len(lower):
         raise ReaderError(f"{_TRACKS} has not the headings of FMA")
     places = {pair: place for place, pair in enumerate(zip(upper, lower, strict=True))}
     if _SPLIT not in places or ("set", "subset") not in places:
         raise ReaderError(f"{_TRACKS} has not the headings of FMA")
-    for number, row in enumerate(rows, 4):
+    for number, row in rows:
         if len(row) != len(upper) or not row[0].isdecimal():
             yield Problem(f"{_TRACKS}:{number}", f"no track, or not {len(upper)} fields")
             continue

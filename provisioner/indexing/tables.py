@@ -53,8 +53,10 @@ def separated(tree: Path, name: str, separator: str, width: int) -> Iterator[Seq
             yield Problem(f"{name}:{number}", f"{len(fields)} fields instead of {width}")
 
 
-def csv_rows(tree: Path, name: str) -> Iterator[list[str]]:
-    """Yield the rows of a CSV file with quoting, its headings included; a field may have any length and several lines.
+def csv_rows(tree: Path, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file with quoting, its headings included, each with the number of its first line.
+
+    A field may have any length and several lines.
 
     Raises:
         ReaderError: the file cannot be read.
@@ -62,7 +64,10 @@ def csv_rows(tree: Path, name: str) -> Iterator[list[str]]:
     csv.field_size_limit(min(sys.maxsize, (1 << 31) - 1))
     try:
         with (tree / name).open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            yield from csv.reader(file)
+            first = 1
+            for row in (reader := csv.reader(file)):
+                yield first, row
+                first = reader.line_num + 1
     except (OSError, csv.Error) as error:
         raise ReaderError(f"{name} cannot be read: {error}") from error
 
@@ -74,8 +79,8 @@ def csv_records(tree: Path, name: str) -> Iterator[dict[str, str] | Problem]:
         ReaderError: the file cannot be read.
     """
     rows = csv_rows(tree, name)
-    headings = next(rows, [])
-    for number, row in enumerate(rows, 2):
+    _, headings = next(rows, (1, []))
+    for number, row in rows:
         if len(row) == len(headings):
             yield dict(zip(headings, row, strict=True))
         elif row:

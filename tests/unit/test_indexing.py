@@ -12,9 +12,9 @@ from provisioner.indexing import workers
 from provisioner.indexing.build import IndexBuilder
 from provisioner.indexing.fma import license_id
 from provisioner.indexing.media import BrokenMediaError, audio_facts
-from provisioner.indexing.model import ReaderError, split_name
+from provisioner.indexing.model import Problem, ReaderError, split_name
 from provisioner.indexing.registry import TABLES, reader_named, reader_of
-from provisioner.indexing.tables import json_members
+from provisioner.indexing.tables import csv_records, csv_rows, json_members
 from provisioner.indexing.workers import WorkerLostError
 from tests.support.media import ID3_TAG, mp3, wav
 from tests.support.miniature_rows import expected_problems, expected_rows
@@ -321,3 +321,11 @@ def test_fma_by_its_tables_alone(mini: Miniature, tmp_path: Path) -> None:
     files = {path.relative_to(whole).as_posix() for path in (whole / "fma_small").rglob("*") if path.is_file()}
     assert list(reader.read_tables(tmp_path, files)) == list(reader.read(whole))
     assert list(reader.read_tables(tmp_path, {"fma_metadata/tracks.csv"})) == []
+
+
+def test_lines_of_tables_are_those_of_the_file(tmp_path: Path) -> None:
+    """A problem names the line on which its row begins, also where a row before it has several lines."""
+    (tmp_path / "t.csv").write_text('a,b\n"x\ny\nz",1\n\nbad\n"1\n2",3,4\n5,6\n')
+    found = [one for one in csv_records(tmp_path, "t.csv") if isinstance(one, Problem)]
+    assert [one.file for one in found] == ["t.csv:6", "t.csv:7"]
+    assert [number for number, _ in csv_rows(tmp_path, "t.csv")] == [1, 2, 5, 6, 7, 9]
