@@ -98,7 +98,8 @@ class Value:
         Raises:
             ConfigurationError: always.
         """
-        where = f"{self.file}:{self.line}"
+        # A part that stands in a reference has no line.
+        where = f"{self.file}:{self.line}" if self.line else self.file
         if isinstance(self.data, MissingValue):
             raise ReportedError(f"{where}: {problem}")
         raise ConfigurationError(f"{where}: {self.key}: {problem}" if self.key else f"{where}: {problem}", hint=hint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -156,6 +156,49 @@ def test_malformed_query(query: str, problem: str, hint: str) -> None:
 def test_split_outside_quotes(text: str, pieces: list[str]) -> None:
     """A comma between quotes or parentheses separates nothing."""
     assert split_outside_quotes(text, ",") == pieces
+
+
+@pytest.mark.parametrize("text", ["seed=3", "limit=0", "limit=1000000000000000000000", "where=", "bytes=x"])
+def test_a_rule_in_a_reference_has_no_line(text: str) -> None:
+    """A message about what stands in a reference names the reference, and no line of a file."""
+    with pytest.raises(ConfigurationError) as caught:
+        _query(text)
+    assert ":0" not in caught.value.message
+    assert text in caught.value.message
+
+
+_WHERES: Final = ("", "a == 1", "a == 1 and b == 1", "b == 1 and a == 1", "a == 1 or b == 1", "not a == 1", "a in (1, 2)")
+_RULES: Final = st.builds(
+    PartRule,
+    include=st.sampled_from([(), ("d0/*",), ("d1/*",), ("d0/*", "d1/*")]),
+    exclude=st.sampled_from([(), ("*.x",), ("d1/*",), ("*.x", "d1/*")]),
+    where=st.sampled_from(_WHERES),
+    limit=st.sampled_from([None, 1, 2, 5]),
+    bytes=st.sampled_from([None, 3, 8]),
+    seed=st.sampled_from([0, 1]),
+)
+_EXAMPLES: Final = [
+    Example(f"d{number % 3}/{number}.{'x' if number % 2 else 'y'}", 1 + number % 3, {"a": number % 4, "b": number % 5 // 2})
+    for number in range(24)
+]
+
+
+@given(part=_RULES, rule=_RULES)
+@settings(max_examples=400)
+def test_what_is_certainly_within_a_part(part: PartRule, rule: PartRule) -> None:
+    """A rule that is within a part takes no example beside it, and one that narrows a part keeps its mark only then."""
+    allowed = replace(part, commercial="allowed", text=":free")
+    if allowed.covers(rule):
+        assert choose(rule, _EXAMPLES).taken <= choose(allowed, _EXAMPLES).taken
+    assert part.covers(part)
+    try:
+        narrowed = allowed.narrowed(rule)
+    except PartError:
+        assert part.include
+        assert rule.include
+        return
+    if narrowed.commercial == "allowed":
+        assert choose(narrowed, _EXAMPLES).taken <= choose(allowed, _EXAMPLES).taken
 
 
 def test_narrowed() -> None:
