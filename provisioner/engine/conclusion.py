@@ -65,6 +65,17 @@ class Conclusion:
         self._indexes.update(inventory)
         if self._session.kind == "object" and self._session.settings.hub_cache == "auto":
             log_left_out_of_cache(plan, inventory)
+        return self._write_app_files(inventory, repositories)
+
+    def write_app_files(self, repositories: Sequence[RepositoryOutcome]) -> None:
+        """Write the app's variables and whom to name for what is published now, where the run ends before its last step.
+
+        Raises:
+            ProvisionerError: the volume failed.
+        """
+        self._write_app_files(self._store.reader.inventory(measured=False), repositories)
+
+    def _write_app_files(self, inventory: Inventory, repositories: Sequence[RepositoryOutcome]) -> dict[str, str]:
         values = self._app_files.environment(repositories[0], inventory)
         self._app_files.write(inventory, values)
         return values

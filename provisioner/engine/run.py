@@ -329,10 +329,16 @@ class Run:
         )
         if self.settings.on_shortfall == "fail":
             runner.check_all_fit()
-        plan, failures = runner.run()
         conclusion = Conclusion(
             self.session, self._repositories, self._app_files, self._indexes, status, keep_record=self._keep_record
         )
+        try:
+            plan, failures = runner.run()
+        except ProvisionerError:
+            # The run ends here, and what it has published stays: whoever uses it must find whom to name.
+            with contextlib.suppress(ProvisionerError), writers.holding("finish"):
+                conclusion.write_app_files(repositories)
+            raise
         with writers.holding("finish"):
             values = conclusion.write_derived(plan, repositories)
         with writers.leaving() as is_alone:

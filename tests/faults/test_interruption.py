@@ -215,6 +215,22 @@ def test_a_signal(  # noqa: PLR0917 - fixtures and a table
     resumes(volume, hub, big)
 
 
+@pytest.mark.parametrize("how", ["signal", "deadline"])
+def test_what_a_run_has_published_is_named(shelf: Shelf, volume: Volume, hub: HubServer, how: str) -> None:
+    """A run that ends before its last step leaves ATTRIBUTION.md with what it has published until then."""
+    shelf.add("small", shelf.file("small.tar.gz", some_files("small")), priority=5)
+    shelf.add("big", shelf.raw("big.bin", noise("big", 2 * ARRIVED)), priority=1)
+    held_after(hub, "*/big.bin", ARRIVED)
+    changes = {"DEADLINE": "3"} if how == "deadline" else {}
+    run = volume.start(**changes)
+    run.wait_line("small: ready")
+    if how != "deadline":
+        run.send(signal.SIGTERM)
+    assert run.wait().code == (75 if how == "deadline" else 143)
+    assert "datasets/small" in (volume.root / "ATTRIBUTION.md").read_text("utf-8")
+    assert volume.status["state"] == "interrupted"
+
+
 def test_a_second_signal_ends_at_once(shelf: Shelf, volume: Volume) -> None:
     """When a run is stuck in the system, a second signal ends it at once, without tidying up."""
     pipe = shelf.path.with_name("pipe")
