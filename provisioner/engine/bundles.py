@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LEAST_FILES: Final = 2
 """Of fewer, each is asked for by itself."""
 _MOST_FILES: Final = 2_000
-_MOST_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 19
 """Of one bundle, which is held in memory."""
 _LARGEST_GAP: Final = 16 << 10
 """Bytes of files between two of a bundle that are not needed, and fetched all the same."""
