@@ -66,6 +66,8 @@ class ZeroCopyApp:
         scope.setdefault("extensions", {})[ZERO_COPY] = {}
 
         async def send_or_copy(message: Message) -> None:
+            if self._protocol.transport.is_closing():
+                return  # nobody reads it, and after a request that was refused meanwhile it must not be sent
             if message["type"] == ZERO_COPY:
                 await self._copy(message["file"], message.get("offset", 0), message["count"])
             else:
@@ -92,8 +94,6 @@ class ZeroCopyApp:
             count: bytes.
         """
         protocol, transport = self._protocol, self._protocol.transport
-        if transport.is_closing():
-            return
         # Its framing counts them; the bytes themselves come from elsewhere.
         protocol.conn.send_with_data_passthrough(h11.Data(data=_Length(count)))  # type: ignore[arg-type]
         if not await self._flushed():

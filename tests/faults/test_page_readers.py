@@ -76,6 +76,7 @@ class HeldRun:
         assert outcome.code == 0, outcome.err
         assert "uvicorn" not in outcome.err
         assert "Traceback" not in outcome.err
+        assert "failed to answer" not in outcome.err
         return outcome.err
 
 
@@ -166,6 +167,16 @@ REQUESTS: Final[dict[str, tuple[bytes, frozenset[int]]]] = {
         b"POST /events HTTP/1.1\r\n%sTransfer-Encoding: chunked\r\n\r\n%s" % (_HOST, b"F4240\r\n" + b"a" * MB + b"\r\n0\r\n\r\n"),
         frozenset({405}),
     ),
+    "a chunk that is none": (b"GET / HTTP/1.1\r\n%sTransfer-Encoding: chunked\r\n\r\nZZ\r\n" % _HOST, frozenset({400})),
+    "a chunk that is none, to what never ends": (
+        b"GET /events HTTP/1.1\r\n%sTransfer-Encoding: chunked\r\n\r\nZZ\r\n" % _HOST,
+        frozenset({400}),
+    ),
+    "a request behind one that is none": (
+        b"GET / HTTP/1.1\r\n%s\r\nGET\r\n\r\n" % _HOST,
+        frozenset({200, 400}),
+    ),
+    "a length that is none": (b"GET / HTTP/1.1\r\n%sContent-Length: x\r\n\r\n" % _HOST, frozenset({400})),
     "a body of which nothing comes": (b"POST / HTTP/1.1\r\n%sContent-Length: 1000000\r\n\r\n" % _HOST, frozenset({405})),
     "two lengths": (b"POST / HTTP/1.1\r\n%sContent-Length: 1\r\nContent-Length: 2\r\n\r\n" % _HOST, frozenset({400})),
     "..": (b"GET /../../../../etc/passwd HTTP/1.1\r\n%s\r\n" % _HOST, frozenset({404})),
