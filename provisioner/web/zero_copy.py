@@ -119,10 +119,10 @@ class ZeroCopyApp:
         """Wait until what was written before is with the kernel; return ``False`` if the connection is lost."""
         protocol, transport = self._protocol, self._protocol.transport
         low, high = transport.get_write_buffer_limits()
+        # The transport pauses the protocol at once if anything waits, and lets it go on when nothing does.
         transport.set_write_buffer_limits(high=0)
         try:
-            if transport.get_write_buffer_size():
-                protocol.pause_writing()
+            if protocol.flow.write_paused:
                 await protocol.flow.drain()
         finally:
             transport.set_write_buffer_limits(high=high, low=low)

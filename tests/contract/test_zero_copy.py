@@ -115,6 +115,20 @@ def test_parts_of_a_file(port: int) -> None:
             assert answer.read() == CONTENT[start:end]
 
 
+def test_requests_one_behind_the_other(port: int) -> None:
+    """What a header has to wait for is sent before it: the reader is slower than the server, which has all requests at once."""
+    asked_for = [(0, 700_000), (5, 6), (1_000_000, 4_000_000), (0, len(CONTENT))]
+    with asked(port, *asked_for[0]) as sock:
+        for start, end in asked_for[1:]:
+            sock.sendall(f"GET /?{start}-{end} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        stream = sock.makefile("rb")
+        for start, end in asked_for:
+            assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
+            while stream.readline() != b"\r\n":
+                pass
+            assert stream.read(end - start) == CONTENT[start:end]
+
+
 def test_several_readers_at_once(port: int) -> None:
     """One that reads slowly holds up nobody else."""
     with asked(port, 0, len(CONTENT)) as slow:
