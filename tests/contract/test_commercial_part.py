@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from tests.support import miniature
+from tests.support.media import wav
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.shelf import Miniature
+    from tests.support.hub_server import HubServer
+    from tests.support.shelf import Miniature, Shelf
     from tests.support.volume import Volume
 
 RULE: Final = {"where": "license in ('CC-BY', 'CC-BY-SA', 'CC0')", "commercial": "allowed"}
@@ -102,3 +104,39 @@ def test_narrowed_it_is_marked_everywhere(mini_volume: Volume) -> None:
     assert "- Commercial use: **allowed** for this part; for all of it: mixed" in (mini_volume.root / "ATTRIBUTION.md").read_text(
         "utf-8"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ("songs:few", 0),
+        ("songs:few?limit=1", 0),
+        ("songs:few?limit=2", 0),
+        ("songs:few?limit=1000", 77),
+        ("songs:few?limit=2&seed=5", 77),
+        ("songs:few?bytes=999999999", 77),
+        ("songs:few?where=label=='b'", 77),
+        ("songs:few?exclude=a/", 77),
+        ("songs?limit=1", 0),
+        ("songs?limit=9", 77),
+        ("songs", 0),
+    ],
+)
+def test_a_part_of_a_few_examples(shelf: Shelf, volume: Volume, hub: HubServer, asked: str, code: int) -> None:
+    """A verdict on two examples is none on others: who asks for those is refused before anything of the data is requested."""
+    songs = {f"{folder}/{number}.wav": wav(16000, 400, f"{folder}{number}") for folder in "ab" for number in range(5)}
+    few = {"limit": 2, "commercial": "allowed"}
+    shelf.add("songs", shelf.file("songs.tar.gz", songs), commercial="mixed", parts={"few": few})
+    outcome = volume.run("--dataset", asked, LICENSE_POLICY="commercial")
+    assert outcome.code == code, outcome.err
+    tree = volume.root / "datasets" / "songs"
+    found = {path.relative_to(tree).as_posix() for path in tree.rglob("*.wav")}
+    if code:
+        assert not found
+        assert not hub.log.entries("*songs.tar.gz")
+        assert "ACCEPT_LICENSES=songs" in outcome.err
+    else:
+        assert 1 <= len(found) <= 2
+        assert "**allowed** for this part" in (volume.root / "ATTRIBUTION.md").read_text("utf-8")
+        volume.ready("--dataset", "songs:few", LICENSE_POLICY="commercial")
+        assert found <= {path.relative_to(tree).as_posix() for path in tree.rglob("*.wav")}
