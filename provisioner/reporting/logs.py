@@ -29,8 +29,11 @@ _ELLIPSIS: Final = " […] "
 _SHORTEST_PART: Final = 64
 """Characters that are left of a text that makes a line too long, at least."""
 
-# Characters that move the cursor or change the colours of a terminal, except line ends and tabs: names come from archives.
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Names come from archives. Except line ends and tabs: characters that move the cursor or change the colours of a terminal, that
+# turn the direction of writing, that end a line for some readers, or that are not seen.
+_CONTROL: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
 
 # --- formatting ---------------------------------------------------------------------------------------------
 
@@ -80,7 +83,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def _escaped(match: re.Match[str]) -> str:
-    return f"\\x{ord(match[0]):02x}"
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"  # noqa: PLR2004 - as Python writes them
 
 
 def _shortened(text: str, count: int) -> str:

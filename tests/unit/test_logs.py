@@ -139,6 +139,24 @@ def test_names_do_not_control_the_terminal() -> None:
     assert stream.getvalue().endswith("unpacked a\\x1b[2Jb\\x0dc\\x9b1m\td\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("pay\u202eslx.exe", "pay\\u202eslx.exe"),
+        ("a\u2066b\u2069", "a\\u2066b\\u2069"),
+        ("a\u200bb\ufeffc\xadd", "a\\u200bb\\ufeffc\\xadd"),
+        ("one\u2028two\u0085three", "one\\u2028two\\x85three"),
+        ("\u200f\u061c", "\\u200f\\u061c"),
+        ("Bjo\u0308rk, \u6771\u4eac, caf\u00e9", "Bjo\u0308rk, \u6771\u4eac, caf\u00e9"),
+    ],
+)
+def test_names_hide_nothing(name: str, shown: str) -> None:
+    """What would turn a line around, end it, or not be seen is written as an escape; letters of all scripts stay."""
+    stream = written()
+    LOG.info("unpacked %s", name)
+    assert stream.getvalue().endswith(f"unpacked {shown}\n")
+
+
 def test_libraries_log_through_our_handler() -> None:
     """Libraries log from WARNING on, some only errors, and their own handlers are ignored."""
     stream = written()
