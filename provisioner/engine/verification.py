@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 3
-"""How often a version is checked again that another process replaced during the check."""
+"""How often a version is checked that another process replaces or moves during the check, and how often a name is looked at."""
+_PAUSE_SECONDS: Final = 0.2
+"""Before a published name is looked at again: a run that switches it may have taken it away for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,15 @@ class Checked:
 class Verifier:
     """Checks the versions on one volume."""
 
-    def __init__(self, store: Store, *, deep: bool, check_cancelled: Callable[[], None], progress: Progress) -> None:
+    def __init__(  # noqa: D417 - `pause` is for tests
+        self,
+        store: Store,
+        *,
+        deep: bool,
+        check_cancelled: Callable[[], None],
+        progress: Progress,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         """Take what checking needs; nothing is read yet.
 
         Args:
@@ -84,6 +95,7 @@ class Verifier:
         self._deep = deep
         self._check_cancelled = check_cancelled
         self._progress = progress
+        self._pause = pause
 
     def check(self, ids: Sequence[str] = ()) -> Iterator[Checked]:
         """Yield the results for all data sets on the volume, or for some.
@@ -101,15 +113,9 @@ class Verifier:
         Raises:
             VolumeError: the volume cannot be read.
         """
-        current = self._store.published.version(dataset)
-        versions = self._store.reader.versions(dataset)
-        path = f"datasets/{dataset}"
-        if self._store.published.is_not_ours(dataset):
-            words = "is something that the provisioner did not put there"
-            yield Checked(dataset, "", published=False, findings=(Finding(path, "foreign", actual=words),))
-        elif current is None and versions:
-            words = "none of the versions on the volume is published"
-            yield Checked(dataset, "", published=False, findings=(Finding(path, "not-shown", actual=words),))
+        current, versions, finding = self._look_at_name(dataset)
+        if finding is not None:
+            yield Checked(dataset, "", published=False, findings=(finding,))
         for version in versions:
             if version != current and not self._layout.receipt(dataset, version).exists():
                 # Without a receipt the version does not count, and is hashed before it is published.
@@ -121,8 +127,24 @@ class Verifier:
             if checked is not None:
                 yield checked
 
+    def _look_at_name(self, dataset: str) -> tuple[str | None, Sequence[str], Finding | None]:
+        """Return which version is published, all versions, and what is wrong with the published name, if it stays so."""
+        path, published = f"datasets/{dataset}", self._store.published
+        for attempt in range(_ATTEMPTS):
+            current, versions, finding = published.version(dataset), self._store.reader.versions(dataset), None
+            if published.is_not_ours(dataset):
+                finding = Finding(path, "foreign", actual="is something that the provisioner did not put there")
+            elif current is None and versions:
+                finding = Finding(path, "not-shown", actual="none of the versions on the volume is published")
+            if finding is None:
+                break
+            if attempt + 1 < _ATTEMPTS:
+                self._pause(_PAUSE_SECONDS)
+                self._check_cancelled()
+        return current, versions, finding
+
     def check_version(self, dataset: str, version: str, *, published: bool) -> Checked | None:
-        """Return the result for one version; ``None``: another process removed it meanwhile.
+        """Return the result for one version; ``None``: another process removed it meanwhile, or does not leave it in its place.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -131,15 +153,18 @@ class Verifier:
             before = self.identity_of(dataset, version)
             checked = replace(self._check(dataset, version, published=published), identity=before)
             if not checked.findings or before == self.identity_of(dataset, version):
-                break
+                return checked
             if version not in self._store.reader.versions(dataset):
                 return None
-        return checked
+        _LOGGER.warning("%s %s: not checked: another process replaces or moves it again and again", dataset, version)
+        return None
 
     def identity_of(self, dataset: str, version: str) -> object:
-        """Return a value that is another one when another process replaced a version."""
-        paths = [self._layout.receipt(dataset, version), self._layout.manifest(dataset, version)]
-        return [_identity(path) for path in (*paths, self._store.reader.tree_of(dataset, version)) if path is not None]
+        """Return a value that is another one when another process has replaced a version, or has moved its tree."""
+        tree = self._store.reader.tree_of(dataset, version)
+        # A tree that is moved is the same directory: what was looked up in it by its path was not there.
+        paths = (self._layout.receipt(dataset, version), self._layout.manifest(dataset, version), tree)
+        return str(tree), [_identity(path) for path in paths if path is not None]
 
     def _check(self, dataset: str, version: str, *, published: bool) -> Checked:
         findings: list[Finding] = []
