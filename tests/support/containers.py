@@ -43,7 +43,9 @@ PROGRAM: Final = ["/opt/provisioner/bin/python", "-I", "/opt/provisioner/app/ent
 PATIENCE: Final = 60
 """Seconds after which something that should have happened never will."""
 _WORRY: Final = re.compile(r"^\d\d:\d\d:\d\d (?:WARNING|ERROR|CRITICAL) |Traceback|Exception (?:ignored|in thread)", re.MULTILINE)
-LICENCE_NOTE: Final = r"WARNING \w+: .*commercial use is allowed.* \(https://\S+\)$"
+LICENCE_NOTE: Final = (
+    r"WARNING \w+: .*commercial use is allowed.* \(https://\S+\); ACCEPT_LICENSES=\w+ accepts it without this warning$"
+)
 """What the catalog says of licences; always allowed."""
 
 
