@@ -83,10 +83,19 @@ def _check_apart(source: VolumeSession, directory: Path) -> None:
     Raises:
         UsageError: that was asked for.
     """
-    root, target = source.layout.root.resolve(), directory.resolve()
-    taken = (source.layout.private, source.layout.datasets, source.layout.indexes)
-    if target == root or any(target.is_relative_to(root / path.name) for path in taken):
+    layout, target = source.layout, directory.resolve()
+    taken = (layout.private, layout.datasets, layout.indexes)
+    # The same directory may have several paths: a volume that is mounted twice, a bind mount.
+    if _is_same(target, layout.root) or any(_is_same(above, path) for above in (target, *target.parents) for path in taken):
         raise UsageError(f"{directory} belongs to the volume itself; nothing was exported", hint="Name another directory.")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Return whether two paths, of which each may lead nowhere, are or would be of one directory."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return one == other.resolve()
 
 
 def _line(outcome: Exported) -> str:

@@ -136,13 +136,13 @@ class Export:
         return outcomes
 
     def _refuse_links(self) -> None:
-        """Raise if a directory of names, records or trees is a link: what it leads to is somewhere else.
+        """Raise if a directory of names, records, trees or staging is a link: what it leads to is somewhere else.
 
         Raises:
             VolumeError: one of them is; nothing was written.
         """
         layout = self._target.layout
-        for path in (layout.datasets, layout.private, layout.receipts, layout.manifests, layout.store):
+        for path in (layout.datasets, layout.private, layout.receipts, layout.manifests, layout.store, layout.staging):
             if path.is_symlink():
                 raise VolumeError(
                     f"{path} is a link out of the directory that is exported to; nothing was written",

@@ -23,6 +23,7 @@ from provisioner.units import format_bytes, format_share
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.staging.blob import Blob
 from provisioner.volume.staging.hashing import checked_sha256
+from provisioner.volume.staging.local_copies import file_facts
 from provisioner.volume.staging.partial_file import PartialFile
 from provisioner.volume.staging.ranged_file import RangedFile
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Retention
     from provisioner.remote.transfers import Transfers
     from provisioner.volume.archive.target import Choose
+    from provisioner.volume.staging.local_copies import LocalCopy
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -60,11 +62,9 @@ class NeededFile:
     """What would be different if that file had been changed since it was hashed."""
 
     @classmethod
-    def found(cls, artifacts: tuple[Artifact, ...], local_copy: Path | None) -> NeededFile:
+    def found(cls, artifacts: tuple[Artifact, ...], copy: LocalCopy | None) -> NeededFile:
         """Return the bytes that some artifacts need, of which there may be a copy on this machine."""
-        with contextlib.suppress(OSError):
-            return cls(artifacts, local_copy, _facts_of(local_copy) if local_copy is not None else ())
-        return cls(artifacts, None)
+        return cls(artifacts, None) if copy is None else cls(artifacts, copy.path, copy.facts)
 
     @property
     def artifact(self) -> Artifact:
@@ -387,15 +387,10 @@ def _dropped_if_full(staged: Blob | RangedFile) -> Iterator[None]:
         raise
 
 
-def _facts_of(path: Path) -> tuple[int, ...]:
-    facts = path.stat()
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-
-
 def _is_unchanged(needed: NeededFile) -> bool:
     """Return whether the local copy is still the file that was hashed."""
     try:
-        return needed.local_copy is not None and _facts_of(needed.local_copy) == needed.local_facts
+        return needed.local_copy is not None and file_facts(needed.local_copy) == needed.local_facts
     except OSError:
         return False
 

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.staged_tree import Part, file_entry, not_links
@@ -41,6 +41,9 @@ _LOGGER = logging.getLogger(__name__)
 _MAX_OPEN: Final = 4
 """Directories of each tree that each thread keeps open: several trees may be read in turn."""
 
+_CHANGED_BY_LINK: Final = 4
+"""Where in :func:`_facts` that begins which a further link to a file changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:
@@ -66,6 +69,8 @@ class _Candidate:
     """Its files were hashed by this run, and are right."""
     is_peer: bool = False
     """It is on another volume."""
+    seen: tuple[int, ...] = ()
+    """What the system said of a peer's file before it was hashed; others may change it at any time."""
     state: FileState | None = None
     """What the server said of the file when it was fetched, and says now; ``None``: its digest tells that it is the same."""
 
@@ -292,14 +297,22 @@ class Reuse:
             if damage.wrong_paths.isdisjoint(entry.path for entry in its_entries)
         }
 
-    def _take_over(self, artifact: Artifact, candidate: _Candidate, trees: _OpenTrees, new: TreeWriter) -> Part:
-        """Link an artifact's files from a tree in which they are right; symbolic links are made at the end."""
+    def _take_over(self, artifact: Artifact, candidate: _Candidate, trees: _OpenTrees, new: TreeWriter) -> Part | None:
+        """Link an artifact's files from a tree in which they are right; symbolic links are made at the end.
+
+        Returns:
+            The part; ``None``: a peer's file was changed after it was hashed, and must be fetched.
+        """
         old = trees.reader(candidate.tree)
         for entry in not_links(candidate.entries):
             self._check_cancelled()
             new.directory(entry.path if entry.kind == "folder" else entry.path.rpartition("/")[0])
             if entry.kind == "file":
                 self._share(old, new, entry, candidate)
+                if candidate.is_peer and not self._has_hashed_bytes(entry, candidate, trees):
+                    new.remove(entry.path)
+                    _LOGGER.warning("%s: %r was changed in %s while it was taken", self._recipe.label, entry.path, candidate.tree)
+                    return None
         if artifact.unpack == "none":
             return Part(candidate.entries, is_whole=True)
         part = Part(candidate.entries, is_whole=candidate.is_whole)
@@ -314,6 +327,15 @@ class Reuse:
             new.link_from(old, entry.path, entry.path, charge)
         elif new.share_from(old, entry.path, entry.path, charge) and not candidate.is_peer:
             self._limits.add_taken_over(entry.size)
+
+    def _has_hashed_bytes(self, entry: Entry, candidate: _Candidate, trees: _OpenTrees) -> bool:
+        """Return whether the file that was taken from a peer is the one that was hashed; if that is not plain, it is hashed."""
+        ours = trees.reader(self._tree.path)
+        taken = _facts(ours, entry.path)
+        is_link = taken[:_CHANGED_BY_LINK] == candidate.seen[:_CHANGED_BY_LINK]
+        if is_link or _facts(trees.reader(candidate.tree), entry.path) == candidate.seen:
+            return True
+        return is_right(ours, (entry,), check_cancelled=self._check_cancelled)
 
 
 class _OpenTrees:
@@ -340,9 +362,17 @@ def _first_right(candidates: Sequence[_Candidate], trees: _OpenTrees, check: Cal
     """Return the first tree in which all files are what its manifest says: they are hashed, unless that was done just now."""
     for candidate in candidates:
         with contextlib.suppress(OSError):
-            if candidate.is_verified or is_right(trees.reader(candidate.tree), candidate.entries, check_cancelled=check):
-                return candidate
+            reader = trees.reader(candidate.tree)
+            seen = _facts(reader, candidate.entries[0].path) if candidate.is_peer else ()
+            if candidate.is_verified or is_right(reader, candidate.entries, check_cancelled=check):
+                return replace(candidate, seen=seen) if candidate.is_peer else candidate
     return None
+
+
+def _facts(tree: TreeReader, path: str) -> tuple[int, ...]:
+    """Return what is different if a file was changed, or another one was put in its place; a further link changes the last."""
+    facts = tree.stat(path)
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _is_on_device_of(directory: Path, other: Path) -> bool:

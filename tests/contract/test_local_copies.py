@@ -49,6 +49,12 @@ def copies(root: Path, cache: Path | None = None) -> LocalCopies:
     return LocalCopies(root, cache, lambda: None)
 
 
+def found_by(copies: LocalCopies, artifact: Artifact) -> Path | None:
+    """Return where a copy of an artifact is."""
+    copy = copies.find(artifact)
+    return copy and copy.path
+
+
 @pytest.mark.parametrize(
     ("name", "size", "found"),
     [
@@ -56,6 +62,7 @@ def copies(root: Path, cache: Path | None = None) -> LocalCopies:
         ("deep/er/f.zip", 5000, True),
         ("f (1).zip", 200_000, True),  # as a browser calls it
         ("0a1b2c", 200_000, True),  # as another tool's cache does
+        ("datasets/audio/f.zip", 5000, True),  # only the volume's own directory of this name has trees
         ("f (1).zip", 5000, False),  # too small to be told by its size
     ],
 )
@@ -69,7 +76,7 @@ def test_in_directories_that_the_user_names(root: Path, tmp_path: Path, name: st
     digest = Digest("sha256", hashlib.sha256(content).hexdigest())
     wanted = Artifact("f.zip", ("https://x/f",), Size(size), digest, "none", "", "catalog")
     copies = LocalCopies(root, None, lambda: None, further=(tmp_path / "nowhere", tmp_path / "downloads"))
-    assert copies.find(wanted) == (path if found else None)
+    assert found_by(copies, wanted) == (path if found else None)
 
 
 @pytest.mark.parametrize("place", ["f.zip", "downloads/f.zip"])
@@ -79,8 +86,8 @@ def test_left_beside_the_data_sets(root: Path, place: str, algorithm: str) -> No
     path = root / place
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(CONTENT)
-    assert copies(root).find(artifact(algorithm=algorithm)) == path
-    assert copies(root).find(artifact("d/e/f.zip", algorithm=algorithm)) == path
+    assert found_by(copies(root), artifact(algorithm=algorithm)) == path
+    assert found_by(copies(root), artifact("d/e/f.zip", algorithm=algorithm)) == path
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,7 @@ def test_not_searched(root: Path, place: str) -> None:
     path = root / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(CONTENT)
-    assert copies(root).find(artifact()) is None
+    assert found_by(copies(root), artifact()) is None
 
 
 def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
@@ -99,7 +106,7 @@ def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
     (tmp_path / "outside.zip").write_bytes(CONTENT)
     (root / "f.zip").symlink_to(tmp_path / "outside.zip")
     (root / "folder").symlink_to(tmp_path)
-    assert copies(root).find(artifact()) is None
+    assert found_by(copies(root), artifact()) is None
 
 
 def test_the_right_one_of_several(root: Path) -> None:
@@ -107,28 +114,28 @@ def test_the_right_one_of_several(root: Path) -> None:
     (root / "f.zip").write_bytes(CONTENT[::-1])
     (root / "d").mkdir()
     (root / "d" / "f.zip").write_bytes(CONTENT)
-    assert copies(root).find(artifact()) == root / "d" / "f.zip"
+    assert found_by(copies(root), artifact()) == root / "d" / "f.zip"
 
 
 def test_wrong_bytes_and_no_digest(root: Path) -> None:
     """A name and a size are not enough: without a matching digest no file is used."""
     (root / "f.zip").write_bytes(CONTENT[::-1])
-    assert copies(root).find(artifact()) is None
+    assert found_by(copies(root), artifact()) is None
     (root / "f.zip").write_bytes(CONTENT)
-    assert copies(root).find(artifact(algorithm=None)) is None
+    assert found_by(copies(root), artifact(algorithm=None)) is None
 
 
 def test_an_unknown_size(root: Path) -> None:
     """Where the size is unknown, the digest alone decides."""
     (root / "f.zip").write_bytes(CONTENT)
-    assert copies(root).find(artifact(size=None)) == root / "f.zip"
+    assert found_by(copies(root), artifact(size=None)) == root / "f.zip"
 
 
 def test_nothing_to_search(tmp_path: Path) -> None:
     """A volume or a cache that does not exist is no error, and neither is a FIFO in its place."""
-    assert copies(tmp_path / "nothing", tmp_path / "nothing").find(artifact()) is None
+    assert found_by(copies(tmp_path / "nothing", tmp_path / "nothing"), artifact()) is None
     os.mkfifo(tmp_path / "f.zip")
-    assert copies(tmp_path, tmp_path / "f.zip").find(artifact()) is None
+    assert found_by(copies(tmp_path, tmp_path / "f.zip"), artifact()) is None
 
 
 def blob(cache: Path, name: str) -> Path:
@@ -145,8 +152,8 @@ def test_in_the_hub_clients_cache(root: Path, tmp_path: Path, algorithm: str) ->
     wanted = artifact(algorithm=algorithm)
     assert wanted.digest is not None
     path = blob(tmp_path / "cache", wanted.digest.hex)
-    assert copies(root, tmp_path / "cache").find(wanted) == path
-    assert copies(root).find(wanted) is None
+    assert found_by(copies(root, tmp_path / "cache"), wanted) == path
+    assert found_by(copies(root), wanted) is None
 
 
 def test_a_damaged_or_partial_blob(root: Path, tmp_path: Path) -> None:
@@ -155,9 +162,9 @@ def test_a_damaged_or_partial_blob(root: Path, tmp_path: Path) -> None:
     assert wanted.digest is not None
     path = blob(tmp_path / "cache", wanted.digest.hex)
     path.write_bytes(CONTENT[::-1])
-    assert copies(root, tmp_path / "cache").find(wanted) is None
+    assert found_by(copies(root, tmp_path / "cache"), wanted) is None
     path.rename(path.with_name(f"{path.name}.incomplete"))
-    assert copies(root, tmp_path / "cache").find(wanted) is None
+    assert found_by(copies(root, tmp_path / "cache"), wanted) is None
 
 
 DOWNLOAD = """
@@ -181,12 +188,12 @@ def test_what_the_real_client_left(root: Path, tmp_path: Path, hub: HubServer) -
     }
     command = [sys.executable, "-c", DOWNLOAD, hub.endpoint, "a.wav", "notes.txt"]
     subprocess.run(command, env=environ, check=True, capture_output=True)
-    found = copies(root, cache).find(artifact("a.wav"))
+    found = found_by(copies(root, cache), artifact("a.wav"))
     assert found is not None
     assert found.read_bytes() == CONTENT
     digest = Digest("gitsha1", StoredFile.of("notes.txt", small).blob_id)
     note = Artifact("notes.txt", ("https://x",), Size(5), digest, "none", "", "listing")
-    found = copies(root, cache).find(note)
+    found = found_by(copies(root, cache), note)
     assert found is not None
     assert found.read_bytes() == small
 

@@ -29,6 +29,7 @@ from provisioner.planning.recipe import Recipe
 from provisioner.remote.hub.listing import checked_listing
 from provisioner.remote.resolved import Resolved
 from provisioner.volume.fs.atomic import temporary_name
+from provisioner.volume.staging.local_copies import LocalCopy, file_facts
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.layout import VolumeLayout
 from provisioner.volume.store.manifest import Manifest
@@ -172,7 +173,7 @@ def _peaks_of_archives(root: Path, count: int) -> tuple[int, int]:
                 tar.addfile(info, io.BytesIO(b"%08d" % number))
         digest = Digest("sha256", hashlib.sha256(path.read_bytes()).hexdigest())
         artifacts.append(Artifact(path.name, ("https://example.org/",), None, digest, "tar", "", "catalog"))
-        found[path.name] = path
+        found[path.name] = LocalCopy(path, file_facts(path))
     local_copies = SimpleNamespace(find=lambda artifact: found[artifact.name], has_trees=False)
     shop, builder = _builder(root / "volume", lambda *_: Resolved("url", "", "", tuple(artifacts)), local_copies)
     tracemalloc.start()

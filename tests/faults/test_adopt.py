@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from provisioner.errors import NotFoundError, RemoteUnavailableError, UsageError
+from provisioner.volume.staging.hashing import hash_file
 from tests.support.direct_calls import call, ready
+from tests.support.miniature import gzip_bytes, pack_tar
 from tests.support.shelf import some_files
 from tests.support.volume import Volume
 
@@ -68,6 +70,31 @@ def test_an_archive_that_is_wrong(archive: bytes, volume: Volume, tmp_path: Path
     assert any(f"{path}: it is not songs.tar.gz" in record.getMessage() for record in caplog.records)
     ready(volume, "adopt", "songs", str(path))
     volume.check("songs", SONGS)
+
+
+@pytest.mark.parametrize("unpack", ["tar", "tar.gz", "none"])
+def test_a_file_that_changes_while_it_is_hashed(  # noqa: PLR0917
+    shelf: Shelf, volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, unpack: str
+) -> None:
+    """What is used is what was hashed: of bytes that change behind the hash nothing is published, and the source is asked."""
+    content = gzip_bytes(pack_tar(SONGS)) if unpack == "tar.gz" else pack_tar(SONGS)
+    shelf.add("songs", shelf.raw("songs.bin", content, unpack=unpack))
+    path = tmp_path / "songs.bin"
+    path.write_bytes(content)
+    changes: list[int] = []
+
+    def hash_and_change(file: Path, *more: Any) -> tuple[bool, str]:
+        result = hash_file(file, *more)
+        if file == path:
+            changes.append(content.index(SONGS["songs/data/noise.bin"][:64]) if unpack != "tar.gz" else len(content) // 2)
+            path.write_bytes(content[: changes[0]] + b"changed" + content[changes[0] + 7 :])
+        return result
+
+    monkeypatch.setattr("provisioner.volume.staging.local_copies.hash_file", hash_and_change)
+    ready(volume, "adopt", "songs", str(path))
+    assert len(changes) == 1
+    volume.check("songs", {"songs.bin": content} if unpack == "none" else SONGS)
+    assert any(f"{path} cannot be used any more" in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.usefixtures("archive")

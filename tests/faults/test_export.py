@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -126,19 +127,42 @@ def test_refusals(filled: Volume, words: tuple[str, ...], error: type[Exception]
     assert not (filled.root.parent / "export").exists()
 
 
+@pytest.mark.parametrize("where", ["", ".provisioner/export", "datasets", "export"])
+def test_the_volume_by_another_path(filled: Volume, tmp_path: Path, where: str) -> None:
+    """A volume that is mounted twice is recognised: it is no copy of itself."""
+    (filled.root / where).mkdir(parents=True, exist_ok=True)
+    second = tmp_path / "second"
+    second.mkdir()
+    before = filled.snapshot()
+    if subprocess.run(["mount", "--bind", str(filled.root), str(second)], check=False).returncode:
+        pytest.skip("only root can mount")
+    try:
+        assert (second / "datasets").samefile(filled.root / "datasets")
+        if where == "export":
+            ready(filled, "export", str(second / where))
+            assert (filled.root / where / "datasets" / "songs").is_dir()
+        else:
+            with pytest.raises(UsageError, match="belongs to the volume itself"):
+                call(filled, "export", str(second / where))
+            assert filled.snapshot() == before
+    finally:
+        subprocess.run(["umount", str(second)], check=True)
+
+
 @pytest.mark.parametrize(
-    "name", ["datasets", ".provisioner", ".provisioner/receipts", ".provisioner/manifests", ".provisioner/store"]
+    "name", ["datasets", *(f".provisioner{name}" for name in ("", "/receipts", "/manifests", "/store", "/staging"))]
 )
 def test_nothing_is_written_through_a_link(filled: Volume, copy: Volume, tmp_path: Path, name: str) -> None:
-    """A link in the directory that is exported to does not lead the export out of it."""
+    """A link in the directory that is exported to does not lead the export out of it; nothing is tried out there either."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     link = copy.root / name
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(elsewhere)
+    before = filled.snapshot(elsewhere)
     with pytest.raises(VolumeError, match="is a link out of the directory"):
         call(filled, "export", str(copy.root))
-    assert list(elsewhere.iterdir()) == []
+    assert filled.snapshot(elsewhere) == before
 
 
 @pytest.mark.parametrize("words", [(), ("--copy",)])

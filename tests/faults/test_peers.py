@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from provisioner.errors import RemoteUnavailableError
+from provisioner.volume.store.tree_check import is_right
 from tests.support.direct_calls import call, ready
 from tests.support.media import noise
 from tests.support.miniature import gzip_bytes
@@ -24,9 +25,11 @@ from tests.support.tar_members import packed
 from tests.support.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from provisioner.volume.store.entry import Entry
+    from provisioner.volume.tree.reader import TreeReader
     from tests.support.faults import Kind
     from tests.support.hub_server import HubServer
     from tests.support.shelf import Shelf
@@ -445,6 +448,40 @@ def test_trees_that_lie(site: Site, caplog: pytest.LogCaptureFixture, monkeypatc
         ready(site.volume, PEERS=site.address if kind == "web" else str(site.peer.root))
         site.check_from_source()
         assert any("peer" in line for line in warnings(caplog)), name
+
+
+@pytest.mark.parametrize("how", ["another file", "a copy of another file", "the same bytes"])
+def test_a_file_that_changes_after_it_was_hashed(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What is taken from a directory is what was hashed there: a file that was replaced meanwhile is noticed."""
+    place = site.peer.private / "store/songs" / site.peer.version("songs") / "songs/data/noise.bin"
+    changes: list[bytes] = []
+
+    def replaced(reader: TreeReader, entries: Sequence[Entry], *, check_cancelled: Callable[[], None]) -> bool:
+        result = is_right(reader, entries, check_cancelled=check_cancelled)
+        if entries[0].path == "songs/data/noise.bin" and not changes:
+            data, facts = place.read_bytes(), place.stat()
+            changes.append(data if how == "the same bytes" else bytes([data[0] ^ 1]) + data[1:])
+            other = place.with_name("other")
+            other.write_bytes(changes[0])
+            os.utime(other, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+            other.replace(place)
+        return result
+
+    monkeypatch.setattr("provisioner.engine.reuse.is_right", replaced)
+    if how != "another file":
+        monkeypatch.setattr("provisioner.volume.fs.links._make_read_only", lambda _file: False)
+        monkeypatch.setattr("provisioner.volume.fs.links._reflink", lambda *_: False)
+    ready(site.volume, PEERS=str(site.peer.root))
+    assert len(changes) == 1
+    if how == "the same bytes":
+        site.check()
+        assert (site.from_sources(), site.proof) == (0, "peer")
+    else:
+        site.check_from_source()
+        assert any("was changed in" in line for line in warnings(caplog))
+        ready(site.volume, "verify", "--deep")
 
 
 SERVERS: Final[dict[str, tuple[Kind, dict[str, Any]]]] = {

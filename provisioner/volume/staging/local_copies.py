@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from provisioner.volume.staging.hashing import hash_file
 
@@ -24,7 +24,28 @@ _LEFTOVER_DEPTH: Final = 2
 _FURTHER_DEPTH: Final = 16
 _TELLING_SIZE: Final = 64 << 10
 """Bytes: of smaller files very many may have the same size, and each would be hashed."""
-_NOT_SEARCHED: Final = frozenset({"datasets", ".provisioner", "lost+found"})
+_NOT_SEARCHED: Final = frozenset({".provisioner", "lost+found"})
+_NOT_SEARCHED_ON_VOLUME: Final = _NOT_SEARCHED | {"datasets"}
+_SIZE: Final = 2
+"""Of what :func:`file_facts` returns."""
+
+
+class LocalCopy(NamedTuple):
+    """A file that had the right digest when it was hashed."""
+
+    path: Path
+    facts: tuple[int, ...]
+    """See :func:`file_facts`; they were read before the file was hashed, so that a change during the hashing shows, too."""
+
+
+def file_facts(path: Path) -> tuple[int, ...]:
+    """Return what is different if a file was changed, or another one was put in its place.
+
+    Raises:
+        OSError: it is not there.
+    """
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 class LocalCopies:
@@ -60,17 +81,17 @@ class LocalCopies:
         self._blobs: dict[str, Path] | None = None
         self._leftovers: dict[str, list[Path]] | None = None
 
-    def find(self, artifact: Artifact) -> Path | None:
+    def find(self, artifact: Artifact) -> LocalCopy | None:
         """Return a file with the artifact's size and digest; ``None`` if there is none, or if no digest is known."""
         if artifact.digest is None:
             return None
         for path in self._candidates(artifact):
             try:
-                size = path.stat().st_size
-                if artifact.exact_size not in {None, size}:
+                facts = file_facts(path)
+                if artifact.exact_size not in {None, facts[_SIZE]}:
                     continue
                 if hash_file(path, artifact, self._check_cancelled)[0]:
-                    return path
+                    return LocalCopy(path, facts)
                 if artifact.unpack != "none":
                     _LOGGER.warning("%s: it is not %s, whose digest is %s: not used", path, artifact.name, artifact.digest)
             except OSError:
@@ -93,7 +114,7 @@ class LocalCopies:
             yield self._blobs[artifact.digest.hex]
         if self._leftovers is None:
             leftovers: dict[str, list[Path]] = {}
-            for path in _files_below(self._root, _LEFTOVER_DEPTH):
+            for path in _files_below(self._root, _LEFTOVER_DEPTH, _NOT_SEARCHED_ON_VOLUME):
                 leftovers.setdefault(path.name, []).append(path)
             self._leftovers = leftovers
         yield from self._leftovers.get(posixpath.basename(artifact.name), ())
@@ -160,7 +181,7 @@ def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
                 yield blob, blobs / blob
 
 
-def _files_below(directory: Path, depth: int) -> Iterator[Path]:
+def _files_below(directory: Path, depth: int, left_out: frozenset[str] = _NOT_SEARCHED) -> Iterator[Path]:
     try:
         with os.scandir(directory) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -169,5 +190,5 @@ def _files_below(directory: Path, depth: int) -> Iterator[Path]:
     for entry in found:
         if entry.is_file(follow_symlinks=False):
             yield directory / entry.name
-        elif depth > 1 and entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_SEARCHED:
-            yield from _files_below(directory / entry.name, depth - 1)
+        elif depth > 1 and entry.is_dir(follow_symlinks=False) and entry.name not in left_out:
+            yield from _files_below(directory / entry.name, depth - 1, left_out)
