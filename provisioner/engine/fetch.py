@@ -21,7 +21,7 @@ from provisioner.errors import DigestMismatchError, ProvisionerError, VolumeFull
 from provisioner.planning.capacity import LARGE, SMALL, can_come_in_part, most_bytes
 from provisioner.units import format_bytes, format_share
 from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.staging.blob import Blob
+from provisioner.volume.staging.blob import Blob, copy_file
 from provisioner.volume.staging.hashing import checked_sha256
 from provisioner.volume.staging.local_copies import file_facts
 from provisioner.volume.staging.partial_file import PartialFile
@@ -263,7 +263,7 @@ class Fetcher:
                 os.replace(path, self._blobs / f"{needed.artifact.key}.part")
             with self._open_blob(needed) as blob:
                 if not is_share:
-                    _copy(path, blob, self._threads.check_cancelled)
+                    copy_file(path, blob, self._threads.check_cancelled)
                 sha256 = blob.seal()
                 parts |= self._move_in(needed, blob, blob.have, sha256)
         self._progress.add_present(size)
@@ -393,11 +393,3 @@ def _is_unchanged(needed: NeededFile) -> bool:
         return needed.local_copy is not None and file_facts(needed.local_copy) == needed.local_facts
     except OSError:
         return False
-
-
-def _copy(source: Path, blob: Blob, check_cancelled: Callable[[], None]) -> None:
-    blob.restart()
-    with source.open("rb", buffering=0) as file:
-        while data := file.read(1 << 20):
-            check_cancelled()
-            blob.write(data)

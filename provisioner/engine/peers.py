@@ -22,6 +22,7 @@ from provisioner.engine.peer_bounds import check_extent, most_entries
 from provisioner.engine.peer_checks import check_manifest, check_receipt
 from provisioner.engine.peer_kinds import DirectoryPeer, WebPeer
 from provisioner.errors import IntegrityError, ProvisionerError, TryAgainError
+from provisioner.planning.pinning import checks_manifest
 from provisioner.planning.recipe import make_recipe
 from provisioner.remote.peers import PeerLocations, PeerTransfers
 from provisioner.remote.resolved import Resolved
@@ -127,6 +128,25 @@ class Peers:
             if receipt is not None:
                 return receipt.size
         return None
+
+    def holds(self, recipe: Recipe) -> bool:
+        """Return whether a peer says that it has a version, and may be believed; its manifest and its tree are not read.
+
+        Raises:
+            ProvisionerError: the run must end.
+        """
+        if recipe.pin is not None and not checks_manifest(recipe.pin, recipe.asked):
+            return False
+
+        def ask(peer: Peer) -> bool:
+            receipt = peer.receipt(recipe)
+            if receipt is None or receipt.is_newer:
+                return False
+            check_receipt(receipt, recipe, self._sources())
+            check_extent(receipt, recipe)
+            return True
+
+        return any(self._attempt(peer, recipe, partial(ask, peer)) for peer in tuple(self._peers))
 
     def facts(self, reference: Reference) -> EntryFacts | None:
         """Return what the first peer that holds a reference recorded of it; ``None``: none does.

@@ -51,15 +51,16 @@ def steps_to_fetch(plan: Plan) -> list[Step]:
     return [step for step in plan.steps if step.action == "fetch"]
 
 
-def make_division(plan: Plan, inventory: Inventory, sources: Sources, check_cancelled: Callable[[], None]) -> Division | None:
-    """Return what is to be fetched, by the first source of each data set that answers; ``None``: nothing is.
+def make_division(
+    steps: Sequence[Step], inventory: Inventory, sources: Sources, check_cancelled: Callable[[], None]
+) -> Division | None:
+    """Return what is to be fetched for some steps, by the first source of each that answers; ``None``: there are none.
 
     Bytes of which no digest is known cannot be told from others later: whoever publishes fetches them.
 
     Raises:
         ProvisionerError: no source of a data set answers, or the run must end.
     """
-    steps = steps_to_fetch(plan)
     if not steps:
         return None
     present = {content_id for receipt in inventory.receipts.values() for content_id in receipt.content_ids}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from provisioner.engine.fetch_threads import FetchThreads, FileJob
+from provisioner.errors import IntegrityError
 from provisioner.planning.capacity import LARGE, is_held_in_memory
 from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.write_budget import Budget, SharedBounds
-from provisioner.volume.staging.blob import Blob
+from provisioner.volume.staging.blob import Blob, copy_file
 from provisioner.volume.staging.hashing import checked_sha256
 from provisioner.volume.staging.ranged_file import RangedFile
 
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from provisioner.engine.build_progress import BuildProgress
     from provisioner.remote.transfers import Transfers
     from provisioner.volume.fs.write_budget import Bound
+    from provisioner.volume.staging.local_copies import LocalCopy
     from provisioner.volume.store.shares import ShareStore
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class ShareFetcher:
@@ -35,6 +40,7 @@ class ShareFetcher:
         *,
         label: str,
         bounds: Sequence[Bound],
+        find: Callable[[Artifact], LocalCopy | None],
         check_cancelled: Callable[[], None],
     ) -> None:
         """Prepare.
@@ -46,12 +52,15 @@ class ShareFetcher:
             progress: is told of bytes.
             label: names the data set.
             bounds: limits of what may be written.
+            find: returns a file on this machine that has an artifact's bytes.
             check_cancelled: raises when the run must end.
         """
         self._transfers = transfers
         self._store = store
         self._work = work
         self._progress = progress
+        self._find = find
+        self._label = label
         self._charge = Budget(label, SharedBounds(staged=bounds)).charge_staged
         self._threads = FetchThreads(transfers.requests_at_once, label=label, check_cancelled=check_cancelled)
 
@@ -72,12 +81,37 @@ class ShareFetcher:
         size = artifact.exact_size
         if size is not None and self._store.has(artifact.key, size):
             self._progress.add_present(size)
+        elif self._is_here(artifact):
+            pass
         elif size is not None and is_held_in_memory(artifact):
             self._fetch_small(artifact, size)
         elif size is not None and _is_large(artifact):
             self._fetch_in_ranges(artifact, size)
         else:
             self._fetch_alone(artifact)
+
+    def _is_here(self, artifact: Artifact) -> bool:
+        """Return whether a file of this machine has the bytes: it is copied, since whoever publishes may not see it."""
+        copy = self._find(artifact)
+        if copy is None:
+            return False
+        path = copy.path
+        if path.parent == self._store.bytes:
+            self._progress.add_present(path.stat().st_size)
+            return True
+        with Blob(self._work, artifact, check_cancelled=self._threads.check_cancelled, charge=self._charge) as blob:
+            try:
+                copy_file(path, blob, self._threads.check_cancelled)
+                blob.seal()
+            except (OSError, IntegrityError) as error:
+                self._threads.check_cancelled()
+                blob.drop()
+                _LOGGER.warning("%s: %s cannot be used any more (%s); it is fetched", self._label, path, error)
+                return False
+            _LOGGER.info("%s: %s is used, nothing is fetched", self._label, path)
+            self._progress.add_present(blob.have)
+            blob.move_to(lambda staged: self._store.take(artifact.key, staged))
+            return True
 
     def _fetch_small(self, artifact: Artifact, size: int) -> None:
         def accept(data: bytes) -> str:

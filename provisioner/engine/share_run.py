@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from provisioner.engine.result import Result
     from provisioner.engine.run import Run
     from provisioner.engine.share_division import Division
-    from provisioner.planning.model import Inventory, Plan
+    from provisioner.planning.model import Inventory, Plan, Step
     from provisioner.reporting.progress import Progress
     from provisioner.volume.store.shares import Recorded
 
@@ -64,6 +64,8 @@ class ShareRun:
         self._cancellation = cancellation
         self._progress = progress
         self._store = ShareStore(run.session.layout.shares)
+        self._peers_hold: dict[tuple[str, str], bool] = {}
+        """By data set and version: peers were asked once, so that all that this worker does is of one plan."""
         self._shown: tuple[str, int, int] | None = None
         """Plan, index and bytes of the share that is being fetched."""
         self._next_line = 0.0
@@ -130,7 +132,10 @@ class ShareRun:
             raise plan.shortfall
         self._check_space(plan, inventory)
         division = self._divide()
-        if division is None or self._store.covering(division.sizes) is not None:
+        if division is None:
+            # Peers hold all of it: there are no shares, and one worker alone publishes, also where there are no locks.
+            return None if index == 0 else ShareResult(index, count, 0, 0, (0,))
+        if self._store.covering(division.sizes) is not None:
             return None
         self._session.prepare()
         self._store.begin(division.plan, division.bytes_of_shares(count))
@@ -185,6 +190,7 @@ class ShareRun:
                 progress,
                 label=step.recipe.label,
                 bounds=bounds,
+                find=self._run.clients.local_copies.find,
                 check_cancelled=self._cancellation.raise_if_requested,
             )
             try:
@@ -214,7 +220,22 @@ class ShareRun:
 
     def _divide(self) -> Division | None:
         plan, inventory = self._run.plan()
-        return make_division(plan, inventory, self._run.clients.sources, self._cancellation.raise_if_requested)
+        steps = self._steps_to_divide(plan)
+        return make_division(steps, inventory, self._run.clients.sources, self._cancellation.raise_if_requested)
+
+    def _steps_to_divide(self, plan: Plan) -> list[Step]:
+        """Return the steps whose files are fetched in shares: what a peer holds, whoever publishes takes from there."""
+        steps, peers = steps_to_fetch(plan), self._run.clients.peers
+        if peers is None or not steps:
+            return steps
+        self._session.prepare()
+        for recipe in (step.recipe for step in steps):
+            key = recipe.dataset.id, recipe.version
+            if key not in self._peers_hold:
+                self._peers_hold[key] = peers.holds(recipe)
+                if self._peers_hold[key]:
+                    _LOGGER.info("%s: a peer has it: it is not divided, and whoever publishes takes it from there", recipe.label)
+        return [step for step in steps if not self._peers_hold[step.recipe.dataset.id, step.recipe.version]]
 
     def _check_space(self, plan: Plan, inventory: Inventory) -> None:
         """Check that the volume can hold all archives and all trees at the same time.
@@ -222,7 +243,7 @@ class ShareRun:
         Raises:
             VolumeFullError: it cannot; nothing was fetched.
         """
-        needed = sum(need_of(step.recipe).peak_at_once for step in steps_to_fetch(plan))
+        needed = sum(need_of(step.recipe).peak_at_once for step in self._steps_to_divide(plan))
         bounds = []
         if inventory.free_bytes is not None:
             bounds.append(inventory.free_bytes - inventory.reserved_bytes + inventory.staged_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -21,11 +22,11 @@ from tests.support.damage import flip
 from tests.support.media import noise
 from tests.support.program import CHECKOUT, Running
 from tests.support.shelf import some_files
+from tests.support.volume import Volume
 
 if TYPE_CHECKING:
     from tests.support.hub_server import HubServer
     from tests.support.shelf import Miniature, Shelf
-    from tests.support.volume import Volume
 
 
 def fetched(hub: HubServer) -> Counter[str]:
@@ -300,3 +301,75 @@ def test_the_scripts_for_slurm(three: Volume, tmp_path: Path) -> None:
     assert "exit" not in outcome.err
     assert "Shares: job 7, 2 tasks" in outcome.out
     check_three(three)
+
+
+# --- what peers and the workers' machines have already ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def peer(three: Volume, hub: HubServer, tmp_path: Path) -> Volume:
+    """Return another volume, which a web server serves, that has everything but one data set; nobody was asked since."""
+    peer = Volume(tmp_path / "sites" / "peer.example.org", three.settings, hub)
+    peer.ready(DATASETS="alpha,gamma")
+    hub.add_archives(tmp_path / "sites")
+    hub.log.clear()
+    return peer
+
+
+@pytest.mark.parametrize("kind", ["directory", "web"])
+def test_what_a_peer_has_is_not_divided(three: Volume, peer: Volume, hub: HubServer, kind: str) -> None:
+    """Workers fetch what no peer has; whoever publishes takes the rest from the peer, and no source is asked for that."""
+    peers = str(peer.root) if kind == "directory" else f"{hub.static_url}/{peer.root.name}"
+    assert "Share 0/2 is complete: 1 file" in three.ready(SHARD="0/2", PEERS=peers).out
+    waiting = three.run("provision", "--finish", PEERS=peers)
+    assert (waiting.code, "these shares are missing: 1/2" in waiting.err) == (75, True)
+    three.ready(SHARD="1/2", PEERS=peers)
+    check_three(three)
+    asked = [entry.path.rpartition("/")[2] for entry in hub.log.entries("*files.example.org*")]
+    assert sorted(asked) == ["beta.tar.gz", "more.tar.gz"]
+    three.ready("verify", "--deep")
+
+
+@pytest.mark.parametrize("lock", ["flock", "external"])
+def test_a_peer_has_everything(three: Volume, peer: Volume, hub: HubServer, lock: str) -> None:
+    """There is nothing to divide: the first worker publishes, the others leave that to it, and no source is asked."""
+    peer.ready()
+    hub.log.clear()
+    settings = {"PEERS": str(peer.root), "HF_HUB_OFFLINE": "1", "LOCK": lock}
+    assert "Still missing: 0/2" in three.ready(SHARD="1/2", **settings).out
+    assert three.published == []
+    three.ready(SHARD="0/2", **settings)
+    check_three(three)
+    before = three.snapshot()
+    three.ready(SHARD="1/2", **settings)
+    assert three.snapshot() == before
+    assert hub.log.entries() == ()
+
+
+def test_a_peer_fails_whoever_publishes(three: Volume, peer: Volume, hub: HubServer) -> None:
+    """What was left to a peer that has lost it comes from the sources."""
+    settings = {"PEERS": str(peer.root)}
+    three.ready(SHARD="0/2", **settings)
+    flip(peer.tree("gamma") / "gamma.bin")
+    shutil.rmtree(peer.tree("alpha").resolve())
+    three.ready(SHARD="1/2", **settings)
+    check_three(three)
+    assert {path.rpartition("/")[2]: count for path, count in fetched(hub).items()} == dict.fromkeys(
+        ("alpha.tar.gz", "beta.tar.gz", "more.tar.gz", "gamma.bin"), 1
+    )
+
+
+@pytest.mark.parametrize("name", ["alpha.tar.gz", "gamma.bin"])
+def test_files_that_one_worker_has(three: Volume, hub: HubServer, tmp_path: Path, name: str) -> None:
+    """What a worker's machine has of its share is not fetched; whoever publishes needs not see that machine's files."""
+    found = tmp_path / "downloads" / name
+    found.parent.mkdir()
+    content = hub.static_files[f"files.example.org/{name}"]
+    assert isinstance(content, bytes)
+    for index in range(2):
+        found.write_bytes(content)
+        three.ready(SHARD=f"{index}/2", SEARCH_DIRS=str(found.parent))
+        found.unlink()
+    check_three(three)
+    asked = Counter(path.rpartition("/")[2] for path in fetched(hub).elements())
+    assert asked == Counter({"alpha.tar.gz", "beta.tar.gz", "more.tar.gz", "gamma.bin"} - {name})

@@ -242,6 +242,20 @@ class Blob:
             self._origin_path.unlink(missing_ok=True)
 
 
+def copy_file(source: Path, blob: Blob, check_cancelled: Callable[[], None]) -> None:
+    """Write a file of this machine into a blob, from its beginning.
+
+    Raises:
+        OSError: it cannot be read.
+        ProvisionerError: the blob cannot be written, or the work must end.
+    """
+    blob.restart()
+    with source.open("rb", buffering=0) as file:
+        while data := file.read(1 << 20):
+            check_cancelled()
+            blob.write(data)
+
+
 def _read_into(descriptor: int, buffer: memoryview) -> int:
     data = os.read(descriptor, len(buffer))
     buffer[: len(data)] = data
