@@ -138,7 +138,7 @@ def test_the_whole_conversation(hub: HubServer, desk: Desk) -> None:
         rf"Name of the data-set repository.*\[{NAME}\]: ", "a--b"
     )
     assert "is not the name of a repository" in terminal.answer(r"Name of the data-set repository.*: ", "my-logs")
-    terminal.answer(r"Owner: ann or lab or club \[ann\]: ", "bob")
+    terminal.answer(r"Owner: ann, lab or club \[ann\]: ", "bob")
     assert "no member of 'bob'" in terminal.answer(r"Owner.*: ", "lab")
     terminal.answer(r"Visibility.*\[public\]: ", "secret")
     assert "is not one of public, private" in terminal.answer(r"Visibility.*: ", "private")
@@ -177,6 +177,24 @@ def test_what_it_writes_is_enough(desk: Desk) -> None:
     assert desk.volume.published == ["free"]
     assert desk.volume.status["datasets"]["odd"]["reason"] == "license_policy"
     assert desk.volume.status["dataset_repo"]["repo_id"] == f"ann/{NAME}"
+
+
+def test_a_declined_licence_says_which_part_is_taken_all_the_same(desk: Desk, shelf: Shelf) -> None:
+    """Of a data set with a part that may be used commercially, `init` says that this part is taken, not that all is left out."""
+    part = {"free": {"include": ["mixed/data/*"], "commercial": "allowed"}}
+    shelf.add("mixed", shelf.file("mixed.tar.gz", some_files("mixed")), commercial="mixed", parts=part)
+    terminal = desk.start()
+    for question, text in (*ANSWERS, ("Phase", ""), ("Accept the licence of odd", "n"), ("Accept the licence of mixed", "n")):
+        terminal.answer(rf"{question}[^\n]*\[[^\n]*\]: ", text)
+    came = terminal.answer(GO, "")
+    assert "Left out: odd.\r\n" in came
+    assert "Of mixed only the part that may be used commercially is taken: mixed:free.\r\n" in came
+    assert terminal.end() == 0
+    script = f"set -a; . ./.env; set +a; exec {sys.executable} -m provisioner --json"
+    environ = desk.volume.environ(PHASE=None, PYTHONPATH=str(CHECKOUT))
+    done = subprocess.run(["sh", "-c", script], env=environ, cwd=desk.directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert desk.volume.published == ["free", "mixed"]
 
 
 def test_a_repository_that_cannot_be_made(hub: HubServer, desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from provisioner.catalog.license import commercial_part
 from provisioner.commands.questions.terminal import WrongAnswerError, reader_of
 from provisioner.engine.request import make_rules
 from provisioner.planning.model import Request
@@ -63,6 +64,7 @@ def _plans(settings: Settings, catalog: Catalog, inventory: Inventory) -> dict[s
 def _ask_licenses(terminal: Terminal, settings: Settings, catalog: Catalog, phase: str) -> dict[str, str]:
     accepted: list[str] = []
     declined: list[str] = []
+    parts: dict[str, str] = {}
     for name in catalog.phases[phase].datasets:
         dataset = catalog.datasets[name]
         name, terms = dataset.accepted_as[0], dataset.license  # noqa: PLW2901 - a reference is accepted as itself
@@ -70,7 +72,12 @@ def _ask_licenses(terminal: Terminal, settings: Settings, catalog: Catalog, phas
             continue
         terminal.say(f"{name} ({dataset.title}): {terms.name}, commercial use: {terms.commercial}. {terms.evidence} {terms.url}")
         was_accepted = name in settings.accept_licenses
-        (accepted if terminal.confirm(f"Accept the licence of {name}?", default=was_accepted) else declined).append(name)
+        if terminal.confirm(f"Accept the licence of {name}?", default=was_accepted):
+            accepted.append(name)
+            continue
+        declined.append(name)
+        if (part := commercial_part("commercial", dataset, ())) is not None:
+            parts[name] = part.text
     variables = {}
     # What was accepted for another phase stays so.
     earlier = [name for name in settings.accept_licenses if not ambiguous_names({"ACCEPT_LICENSES": name})]
@@ -80,5 +87,8 @@ def _ask_licenses(terminal: Terminal, settings: Settings, catalog: Catalog, phas
     if declined:
         # `curated` would only warn of most of them, and fetch them.
         variables["LICENSE_POLICY"] = "commercial"
-        terminal.say(f"Left out: {', '.join(declined)}.")
+        if left_out := [name for name in declined if name not in parts]:
+            terminal.say(f"Left out: {', '.join(left_out)}.")
+        for name, words in parts.items():
+            terminal.say(f"Of {name} only the part that may be used commercially is taken: {name}{words}.")
     return variables

@@ -75,16 +75,17 @@ def create_repository(terminal: Terminal, account: Account, answer: RepositoryAn
 def _ask_organization(terminal: Terminal, account: Account) -> str | None:
     own = str(account.user.get("name") or "yourself")
     organizations = account.organizations
+    owners = [own, *organizations]
 
     def read(text: str) -> str | None:
         if text.casefold() == own.casefold():
             return None
         if account.user and text.casefold() not in {one.casefold() for one in organizations}:
-            raise WrongAnswerError(f"the token's user is no member of {text!r}: {', '.join([own, *organizations])}")
+            raise WrongAnswerError(f"the token's user is no member of {text!r}: {', '.join(owners)}")
         return reader_of(parsers.owner)(text)
 
     default = account.settings.dataset_repo_org
-    question = f"Owner: {' or '.join([own, *organizations])}"
+    question = f"Owner: {' or '.join(filter(None, [', '.join(owners[:-1]), owners[-1]]))}"
     return terminal.ask(question, default if default in organizations else own, read)
 
 
