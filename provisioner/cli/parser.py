@@ -117,6 +117,16 @@ class Parser(argparse.ArgumentParser):
         """
         raise self._usage_error(message[:1].upper() + message[1:])
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Raise an error with the known words, and the nearest one, where ``value`` is none of them."""
+        known = tuple(map(str, action.choices or ()))
+        if known and value not in known:
+            option = f"{action.option_strings[-1]}: " if action.option_strings else ""
+            guess = nearest(str(value), known)
+            raise self._usage_error(
+                f"{option}{value!r} is none of {', '.join(known)}", guess if guess.startswith("Did you mean") else ""
+            )
+
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse ``arguments``, all of which must be known.
 

@@ -26,7 +26,7 @@ A file that is there is replaced; if data sets are named, it keeps what it says 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options and arguments."""
-    parser.add_argument("action", choices=["check", "add", "pin"], help="what to do with the catalog")
+    parser.add_argument("action", choices=["check", "add", "pin"], metavar="check|add|pin", help="what to do with the catalog")
     parser.add_argument(
         "references",
         nargs="*",

@@ -38,9 +38,8 @@ and no volume."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's options and arguments."""
-    parser.add_argument(
-        "action", choices=["create", "list", "check"], help="create what is missing; list what exists; check without a change"
-    )
+    words = "create what is missing; list what exists; check without a change"
+    parser.add_argument("action", choices=["create", "list", "check"], metavar="create|list|check", help=words)
     words = "NAME or OWNER/NAME; by default what 'provision' would create"
     parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=words)
     parser.add_argument("--org", metavar="ORG", help="the organization that owns a plain NAME (DATASET_REPO_ORG)")
