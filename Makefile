@@ -25,7 +25,7 @@ MATRIX ?=
 HAS_DOCKER = $(shell docker info >/dev/null 2>&1 && echo yes)
 # Tests that mount file systems need root.
 WITHOUT_ROOT := $(if $(filter 0,$(shell id -u)),,not root)
-BUILD = SOURCE_DATE_EPOCH=$(EPOCH) docker build --network=host
+BUILD = SOURCE_DATE_EPOCH=$(EPOCH) docker build --network=host --build-arg COMMIT=$(COMMIT)
 # The time of the images: that of the commit. Two builds of one commit have one digest.
 EPOCH = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # What `provisioner --version` names in the image; a checkout with changes is marked.
@@ -35,7 +35,7 @@ PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations=10 $(if
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  make provision PHASE=balanced DATA=./data      make plan PHASE=comprehensive      make test TESTS=tests/unit"
 
@@ -173,9 +173,9 @@ format: $(VENV)/.ready ## let the formatter and the linter fix what they can
 
 .PHONY: image
 image: ## build the image (with 'datasets'), its slim variant, and /opt/provisioner with a Python of its own
-	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --target slim --tag $(IMAGE)-slim . >/dev/null
-	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --target portable --tag $(IMAGE)-portable . >/dev/null
-	@$(BUILD) --quiet --build-arg COMMIT=$(COMMIT) --tag $(IMAGE) . >/dev/null
+	@$(BUILD) --quiet --target slim --tag $(IMAGE)-slim . >/dev/null
+	@$(BUILD) --quiet --target portable --tag $(IMAGE)-portable . >/dev/null
+	@$(BUILD) --quiet --tag $(IMAGE) . >/dev/null
 	@for suffix in "" -slim -portable; do \
 	  docker image ls --format '{{.Repository}}:{{.Tag}}  {{.Size}}' $(IMAGE)$$suffix; \
 	done

@@ -117,6 +117,14 @@ def test_every_action_has_a_version(workflow: dict[str, Any]) -> None:
             assert step["with"]["persist-credentials"] is False
 
 
+def test_make_help_lists_every_described_target() -> None:
+    """`make help` lists each target that has a description, whatever characters are in its name."""
+    described = re.findall(r"^([^\s:#]+):.*## ", (CHECKOUT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    listed = subprocess.run(["make", "help"], cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
+    assert "arm64" in described
+    assert [line.split()[0] for line in listed.partition("\n\n")[0].splitlines()] == list(dict.fromkeys(described))
+
+
 def test_scripts_of_the_workflow(workflow: dict[str, Any], tmp_path: Path) -> None:
     """The scripts are right for bash, get what varies through variables, and call targets that the Makefile has."""
     targets = set(re.findall(r"^([a-z0-9-]+):", (CHECKOUT / "Makefile").read_text("utf-8"), re.MULTILINE))
