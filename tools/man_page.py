@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner._version import __version__
 from provisioner.cli.parser import DEFAULT_COMMAND, exit_codes
 from provisioner.commands.registry import COMMANDS
+from provisioner.settings.help import without_markdown
 from provisioner.settings.setting import PREFIX
 from provisioner.settings.settings import SETTINGS
 from tools.command_line import commands, program
@@ -65,9 +66,9 @@ def man_page() -> str:
         parts += [_item(option) for option in (*line.arguments, *line.options) if option.flags not in described]
     parts.append(f".SH ENVIRONMENT\nEach variable is also read with the prefix {PREFIX}, which wins.\n")
     for setting in SETTINGS:
-        default = (setting.default_note or setting.default).replace("`", "")
+        default = without_markdown(setting.default_note or setting.default)
         parts.append(f".TP\n.B {setting.name}" + (f" \\fR[{_escaped(default)}]" if default else ""))
-        parts.append(f"\n{_escaped(setting.description.replace('`', ''))}\n")
+        parts.append(f"\n{_escaped(without_markdown(setting.description))}\n")
     parts.append(".SH EXIT STATUS\n")
     parts += [f".TP\n.B {code}\n{_escaped(meaning)}\n" for code, meaning in exit_codes(COMMANDS.values())]
     return "".join((*parts, _TAIL))

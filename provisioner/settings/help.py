@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from provisioner.settings.settings import SETTINGS
+
+_LINK: Final = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
 
 def help_text() -> str:
     """Return the settings with defaults and descriptions, each in a line of its own, however long."""
     lines = []
     for setting in SETTINGS:
-        default = (setting.default_note or setting.default).replace("`", "")
+        default = without_markdown(setting.default_note or setting.default)
         lines.append(f"  {setting.name}" + (f" [{default}]" if default else ""))
-        lines.append(f"      {setting.description.replace('`', '')}")
+        lines.append(f"      {without_markdown(setting.description)}")
     return "\n".join(lines)
+
+
+def without_markdown(text: str) -> str:
+    """Return the text of a declaration for a terminal: without code marks, and of a link its words alone."""
+    return _LINK.sub(r"\1", text).replace("`", "")

@@ -77,7 +77,7 @@ class Settings:
     data_dir: Path = Setting(
         "DATA_DIR",
         parsers.path,
-        "the root directory of the volume; if it is not a mount point, a warning says that nothing in it will last",
+        "the root directory of the volume; in a container without a mount there, a warning says that nothing in it will last",
         computed_default=Surroundings.data_dir,
         default_note="`/data` in the image, `./data` in a checkout",
         config_key="datasets.cache_dir",
@@ -384,7 +384,7 @@ class Settings:
     lock_timeout_seconds: float = Setting(
         "LOCK_TIMEOUT",
         parsers.duration(zero=True),
-        "how long to wait for another writer (seconds, or 90s, 30m, 6h)",
+        "how long to wait for another writer (seconds, or 90s, 30m, 6h, 7d)",
         default="6h",
     ).required
     """0: do not wait at all."""
@@ -398,7 +398,7 @@ class Settings:
     ).optional
     """Index and number; ``None``: all of the plan."""
     deadline_seconds: float | None = Setting(
-        "DEADLINE", parsers.duration(zero=False), "time limit of the whole run (seconds, or 90s, 30m, 6h)"
+        "DEADLINE", parsers.duration(zero=False), "time limit of the whole run (seconds, or 90s, 30m, 6h, 7d)"
     ).optional
     log_format: LogFormat = Setting(
         "LOG_FORMAT",

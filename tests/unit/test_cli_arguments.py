@@ -209,6 +209,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert "--data-dir" in out
     assert re.search(r"^ +64  wrong command line$", out, re.MULTILINE)
     assert max(map(len, out.splitlines())) <= 80
+    assert "](" not in out, "a link of Markdown leads nowhere on a terminal"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +235,24 @@ def test_help_for_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     """Help for a command that does not exist is exit code 64, with the nearest one."""
     assert main(["help", "provison"], {}) == 64
     assert "Did you mean 'provision'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ("catalog chek", "'chek' is none of check, add, pin", "Did you mean 'check'?"),
+        ("repo delete", "'delete' is none of create, list, check", "See 'provisioner repo --help'."),
+        ("plan --format yaml", "--format: 'yaml' is none of text, pvc", "See 'provisioner plan --help'."),
+        ("catalog", "arguments are required: check|add|pin", "See 'provisioner catalog --help'."),
+        ("repo", "arguments are required: create|list|check", "See 'provisioner repo --help'."),
+    ],
+)
+def test_one_of_some_words(line: str, message: str, hint: str) -> None:
+    """Where one of some words must stand, the message has these words, and the hint the nearest one."""
+    with pytest.raises(UsageError) as caught:
+        parse_options(take_apart(line.split()))
+    assert message in caught.value.message
+    assert hint in caught.value.hint
 
 
 def test_help_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
