@@ -50,16 +50,18 @@ def run(request: CommandRequest) -> CommandResult:
     session = request.session()
     catalog = request.described_catalog(session.store.reader.inventory(measured=False))
     ids = ids_of(request.options.ids, session)
+    warned: set[str] = set()
     items = remove_items(
         request,
         session,
-        find=lambda: _find(session.store, catalog, ids),
+        find=lambda: _find(session.store, catalog, ids, warned),
         remove=lambda found: _remove(session, tuple(dict.fromkeys(item.dataset for item in found))),
     )
     return removal_result("remove", items, dry_run=request.options.dry_run)
 
 
-def _find(store: Store, catalog: Catalog, ids: Sequence[str]) -> list[Item]:
+def _find(store: Store, catalog: Catalog, ids: Sequence[str], warned: set[str]) -> list[Item]:
+    """Return what is to be removed; ``warned`` are the data sets of which a warning has said that a phase has them."""
     present = store.reader.datasets()
     # A removal that was interrupted may have left files that belong to no version any more.
     leftovers = {dataset: store.cleaner.leftovers(dataset) for dataset in ids if dataset not in present}
@@ -80,7 +82,8 @@ def _find(store: Store, catalog: Catalog, ids: Sequence[str]) -> list[Item]:
                 raise newer_record_error(dataset, newer)
         items += [version_item(store, dataset, version, "asked for") for version in store.reader.versions(dataset)]
         phases = [phase.name for phase in catalog.phases.values() if dataset in phase.datasets]
-        if phases:
+        if phases and dataset not in warned:
+            warned.add(dataset)
             _LOGGER.warning("%s belongs to %s: the next 'provision' of it fetches it again", dataset, ", ".join(phases))
     return items
 

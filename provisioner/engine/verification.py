@@ -214,10 +214,11 @@ def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
         NotFoundError: one of them is not on the volume, or the volume has none.
     """
     present = store.reader.datasets()
+    empty = "Run 'provision' first, or give the volume with --data-dir."
     for name in ids:
         if name not in present:
             has_part = (":" in name or "?" in name) and not is_reference(name)
-            hint = nearest(name, present)
+            hint = nearest(name, present) or empty
             if has_part:
                 whole = re.split("[:?]", name)[0]
                 hint = f"It takes data sets as they are here: leave out the split, part and rules, and write {whole!r}."
@@ -227,7 +228,7 @@ def known_ids(store: Store, ids: Sequence[str]) -> tuple[str, ...]:
     if not present:
         raise NotFoundError(
             f"there is no data set on the volume {store.layout.root}",
-            hint="Run 'provision' first, or give the volume with --data-dir.",
+            hint=empty,
         )
     return tuple(dict.fromkeys(ids)) or present
 

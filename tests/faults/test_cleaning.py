@@ -148,7 +148,7 @@ def test_remove(volume: Volume, hub: HubServer, publish: str) -> None:
     assert "would remove alpha" in volume.ready("remove", "--dry-run", "alpha").out
     assert volume.snapshot() == before
     outcome = volume.ready("remove", "alpha")
-    assert "alpha belongs to minimal" in outcome.err
+    assert outcome.err.count("alpha belongs to minimal") == 1
     assert volume.published == ["beta"]
     assert volume.receipts("alpha") == []
     assert (list(volume.status["datasets"]), volume.status["state"]) == (["beta"], "partial")

@@ -238,6 +238,12 @@ def test_misspelt_settings(volume: Volume) -> None:
     assert "PROVISIONER_PHAES" in text
 
 
+def test_variables_of_other_programs(volume: Volume) -> None:
+    """A variable that is a setting's name behind another program's prefix is that program's, and not misspelt."""
+    text = volume.ready("doctor", NIX_SSL_CERT_FILE="/etc/ssl/certs.pem", GIT_SSL_CERT_FILE="/etc/ssl/certs.pem").out
+    assert "SSL_CERT_FILE is set" not in text
+
+
 def test_offline(volume: Volume, hub: HubServer) -> None:
     """With HF_HUB_OFFLINE no request is made."""
     volume.ready("doctor", HF_HUB_OFFLINE="1", HF_TOKEN=TOKEN)

@@ -130,6 +130,8 @@ def test_by_name(volume: Volume) -> None:
     """Only the named data sets are checked; a name that is not on the volume, and an empty volume, are exit code 66."""
     empty = volume.run("verify")
     assert (empty.code, volume.root.exists()) == (66, False)
+    for command in (["verify"], ["verify", "alpha"], ["repair", "alpha"], ["remove", "alpha"]):
+        assert "Run 'provision' first, or give the volume with --data-dir." in volume.run(*command).err, command
     volume.ready()
     flip(volume.tree("alpha") / "alpha" / "README")
     assert volume.run("verify", "--deep", "beta").code == 0

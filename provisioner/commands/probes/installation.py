@@ -41,7 +41,8 @@ def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Pat
     plain = [setting.name for setting in SETTINGS]
     for name in sorted(environ.keys() - known):
         near = difflib.get_close_matches(name, plain, 1, _SIMILARITY)
-        if near and name.isupper() and not name.startswith("PROVISIONER_"):
+        # NIX_SSL_CERT_FILE and the like are other programs' own.
+        if near and name.isupper() and not name.startswith("PROVISIONER_") and not name.endswith(f"_{near[0]}"):
             sentences.append(f"{name} is set and is no setting. Did you mean {near[0]!r}?")
     if left_out := left_out_of_file({"DATASETS_DIR": str(datasets)}):
         sentences.append(left_out)

@@ -63,7 +63,7 @@ def _mount(session: VolumeSession) -> ProbeResult:
     if in_image() and not is_persistent(root):
         text = f"{root} is no mounted volume: what is fetched is lost with the container"
         return ProbeResult("mount", "note", text, f"Mount a volume, e.g. -v data:{root}")
-    return ProbeResult("mount", "ok", f"{root} is an ordinary file system")
+    return ProbeResult("mount", "ok", f"{root} is on an ordinary file system")
 
 
 def _space(session: VolumeSession) -> ProbeResult | str:
