@@ -81,7 +81,7 @@ MISTAKES: Final[tuple[Mistake, ...]] = (
         "The volume belongs to another user.",
         "docker run -v /srv/data:/data provisioner",
         73,
-        {"DATA_DIR": "SCRATCH/closed/data"},
+        {"DATA_DIR": "SCRATCH/closed"},
         prepare=_closed_directory,
     ),
     Mistake(
