@@ -22,33 +22,43 @@ from provisioner.settings.settings import SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_FILES: Final = {"HF_TOKEN_FILE", "CATALOG_PATH", "CONFIG_PATH", "SSL_CERT_FILE"}
-"""Settings that name a file of this machine."""
+_PATHS: Final = {
+    "HF_TOKEN_FILE": ":",
+    "CATALOG_PATH": ":",
+    "CONFIG_PATH": ":",
+    "SSL_CERT_FILE": ":",
+    "PINS": ":",
+    "SEARCH_DIRS": ":",
+    "PEERS": ";",
+}
+"""Settings that name files and directories of this machine, and what separates several of them."""
 _LEFT_OUT: Final = {"DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "STAGING_DIR", "TERMINATION_LOG"}
 """Settings that name a directory of this machine; the image has directories of its own."""
 
 
-def command(image: str, data: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> list[str]:
-    """Return the command line of ``docker``."""
+def command(image: str, data: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return the command line of ``docker``, and the settings whose values it finds changed in its environment."""
     words = ["docker", "run", "--rm", "--volume", f"{data.absolute()}:/data"]
     if sys.stderr.isatty() and sys.stdin.isatty():
         words += ["--interactive", "--tty"]
     if hasattr(os, "getuid"):
         words += ["--user", f"{os.getuid()}:0"]
     names = dict.fromkeys(name for setting in SETTINGS if setting.name not in _LEFT_OUT for name in _all_names(setting.names))
+    changed: dict[str, str] = {}
     for name in names:
         value = environ.get(name, "")
         if not value:
             continue
-        if name.removeprefix(PREFIX) in _FILES:
-            # CATALOG_PATH may name several files; an empty path is the image's own catalog.
-            files = {path: f"/run/host/{name}{number or ''}" for number, path in enumerate(value.split(":")) if path}
-            for path, inside in files.items():
-                words += ["--volume", f"{Path(path).absolute()}:{inside}:ro"]
-            words += ["--env", f"{name}={':'.join(files.get(path, '') for path in value.split(':'))}"]
-        else:
-            words += ["--env", name]
-    return [*words, image, *arguments]
+        words += ["--env", name]
+        if (separator := _PATHS.get(name.removeprefix(PREFIX))) is None:
+            continue
+        parts = value.split(separator)
+        # An empty path is the image's own catalog, and a peer may be an address.
+        paths = {path: f"/run/host/{name}{number or ''}" for number, path in enumerate(parts) if path and "://" not in path}
+        for path, inside in paths.items():
+            words += ["--volume", f"{Path(path).absolute()}:{inside}:ro"]
+        changed[name] = separator.join(paths.get(path, path) for path in parts)
+    return [*words, image, *arguments], changed
 
 
 def _all_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -64,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     data: Path = options.data
     # Here, or the engine would make it, and as root.
     data.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(command(options.image, data, words, os.environ), check=False).returncode  # noqa: S603 - no shell, our words
+    line, changed = command(options.image, data, words, os.environ)
+    return subprocess.run(line, env={**os.environ, **changed}, check=False).returncode  # noqa: S603 - no shell, our words
 
 
 if __name__ == "__main__":
