@@ -93,7 +93,7 @@ else
 endif
 
 .PHONY: unit
-unit: $(VENV)/.ready ## run the unit tests on all cores, in seconds; no image, server or mount
+unit: $(VENV)/.ready ## run the unit tests on all cores, within a minute or so; no image, server or mount
 	@$(BIN)/python -m pytest -q -n auto tests/unit
 
 .PHONY: coverage
