@@ -140,10 +140,15 @@ class PartChoice:
         chosen = choose(self._rule, self._examples(sizes, here))
         earlier = self._by_tables.left_out if self._by_tables is not None else set()
         count = len(chosen.taken) + len(chosen.left_out | earlier)
+        if not count:
+            raise PartError(
+                f"{self._label}: it has no examples that where, limit or bytes could choose; nothing was published",
+                hint="Choose files by include and exclude.",
+            )
         if not chosen.taken:
             raise PartError(
                 f"{self._label}: the rule takes none of its {format_count(count, 'example')}; nothing was published",
-                hint=f"The rule: {self._rule.words}.",
+                hint=f"The rule: {self._rule.words}. Loosen it, or leave it out.",
             )
         if self._by_tables is None:
             # Otherwise it was said before the archive was opened.
@@ -240,7 +245,9 @@ class PartChoice:
         from provisioner.indexing.model import ReaderError, Row  # noqa: PLC0415
         from provisioner.indexing.registry import reader_of  # noqa: PLC0415
 
-        found = reader_of(self._tree.path)
+        # Of a repository of single files its tables alone are here.
+        missing = sizes.keys() - here
+        found = reader_of(self._tree.path, missing and sizes.keys())
         if found is None or found.name in _BY_NAME or found.reader.medium == "table":
             # Rows of tables are no files that could be left out.
             yield from self._examples_by_name(sizes)
@@ -248,7 +255,8 @@ class PartChoice:
         self._medium = found.reader.medium
         needed = self._check(found.reader, found.name)
         try:
-            for row in found.reader.read(self._tree.path):
+            read_tables = found.reader.read_tables if missing else None
+            for row in read_tables(self._tree.path, sizes.keys()) if read_tables else found.reader.read(self._tree.path):
                 if isinstance(row, Row) and row.file in sizes:
                     self._check_cancelled()
                     values = {**row.values, SPLIT_COLUMN: row.split}

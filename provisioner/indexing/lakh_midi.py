@@ -10,7 +10,7 @@ from provisioner.indexing.model import TEXT, TEXTS, Column, Problem, Reader, Row
 from provisioner.indexing.tables import json_members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from provisioner.indexing.model import Found
@@ -24,7 +24,23 @@ def _recognizes(tree: Path) -> bool:
     return any((tree / top).is_dir() for top in _TOPS)
 
 
+def _recognizes_paths(files: Collection[str]) -> bool:
+    return any(path.startswith(tuple(f"{top}/" for top in _TOPS)) and _is_midi(path) for path in files)
+
+
 def _read(tree: Path) -> Iterator[Found]:
+    return _rows(tree, lambda top: _files(tree, top))
+
+
+def _read_tables(tree: Path, files: Collection[str]) -> Iterator[Found]:
+    below: dict[str, list[str]] = {top: [] for top in _TOPS}
+    for path in filter(_is_midi, files):
+        below.get(path.partition("/")[0], []).append(path)
+    # As in a walk: the files of a directory before those of its directories.
+    return _rows(tree, lambda top: sorted(below[top], key=lambda path: (path.split("/")[:-1], path)))
+
+
+def _rows(tree: Path, files_of: Callable[[str], Iterable[str]]) -> Iterator[Found]:
     paths: dict[bytes, list[str]] = {}
     matches: dict[bytes, list[tuple[str, float]]] = defaultdict(list)
     for name, facts in _members(tree, _PATHS):
@@ -37,7 +53,7 @@ def _read(tree: Path) -> Iterator[Found]:
             if isinstance(score, (int, float)) and (digest := _digest(name)) is not None:
                 matches[digest].append((track, float(score)))
     for top in _TOPS:
-        for file in _files(tree, top):
+        for file in files_of(top):
             name = file.rpartition("/")[2][:-4]
             digest = _digest(name)
             values: dict[str, Any] = {"id": name}
@@ -62,8 +78,12 @@ def _files(tree: Path, top: str) -> Iterator[str]:
         directories.sort()
         below = os.path.relpath(directory, tree).replace(os.sep, "/")
         for name in sorted(names):
-            if name.lower().endswith((".mid", ".midi")):
+            if _is_midi(name):
                 yield f"{below}/{name}"
+
+
+def _is_midi(path: str) -> bool:
+    return path.lower().endswith((".mid", ".midi"))
 
 
 def _digest(name: str) -> bytes | None:
@@ -90,4 +110,6 @@ READER: Final = Reader(
     ),
     _recognizes,
     _read,
+    _read_tables,
+    recognizes_paths=_recognizes_paths,
 )

@@ -76,6 +76,8 @@ class Reader:
     """Yields the same rows when only the tables are there, given the paths that the tree will have; ``None``: it cannot."""
     describe: Callable[[Path, str], Mapping[str, Any]] | None = None
     """Where the files of the tree have the rows: returns the front matter that names them, by their paths from the index."""
+    recognizes_paths: Callable[[Collection[str]], bool] | None = None
+    """Whether a tree that will have these paths is of this family, where the tables alone do not show it; ``None``: they do."""
 
 
 class ReaderError(Exception):

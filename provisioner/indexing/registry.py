@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from provisioner.indexing.model import Reader
@@ -18,7 +19,7 @@ VERSIONS: Final = {
     "nsynth": 1,
     "libritts": 1,
     "musicnet": 1,
-    "urmp": 1,
+    "urmp": 2,
     "fma": 3,
     "lakh_midi": 1,
     "audio_folder": 1,
@@ -47,10 +48,15 @@ def reader_named(name: str) -> Reader:
     return cast("Reader", importlib.import_module(f"provisioner.indexing.{name}").READER)
 
 
-def reader_of(tree: Path) -> Choice | None:
-    """Return the reader that recognizes a tree; ``None``: none does."""
+def reader_of(tree: Path, files: Collection[str] = ()) -> Choice | None:
+    """Return the reader that recognizes a tree; ``None``: none does.
+
+    Args:
+        tree: the tree.
+        files: the paths that it will have, where some of its files are not there yet.
+    """
     for name in VERSIONS:
         reader = reader_named(name)
-        if reader.recognizes(tree):
+        if reader.recognizes(tree) or (files and reader.recognizes_paths is not None and reader.recognizes_paths(files)):
             return Choice(name, reader)
     return None

@@ -10,7 +10,7 @@ from provisioner.indexing.model import INTEGER, NUMBERS, TEXT, TEXTS, Column, Pr
 from provisioner.indexing.tables import lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from provisioner.indexing.model import Found
@@ -21,27 +21,51 @@ _INSTRUMENTS: Final = {
 }  # fmt: skip
 _PIECE: Final = re.compile(r"(\d+_[^_]+)((?:_[a-z]+)+)")
 """Such as ``01_Jupiter_vn_vc``: number and title, and the instrument of each part."""
+_TOPS: Final = ("", "Dataset/")
+"""Some copies have a directory around the pieces."""
+_KINDS: Final = ("AuSep_", "AuMix_", "Notes_", "Vid_")
 _PART: Final = re.compile(r"(AuSep|F0s|Notes)_(\d+)_.*\.(?:wav|txt)")
 
 
-def _pieces(tree: Path) -> list[tuple[str, re.Match[str]]]:
-    # Some copies have a directory around them.
-    tops = [top for top in ("", "Dataset/") if (tree / top).is_dir()]
-    found = [(f"{top}{name}", match) for top in tops for name in os.listdir(tree / top) if (match := _PIECE.fullmatch(name))]
-    return sorted((name, match) for name, match in found if (tree / name).is_dir())
+def _pieces(tree: Path) -> dict[str, list[str]]:
+    """Return the names in the directory of each piece."""
+    tops = [top for top in _TOPS if (tree / top).is_dir()]
+    found = sorted(f"{top}{name}" for top in tops for name in os.listdir(tree / top) if _PIECE.fullmatch(name))
+    return {piece: os.listdir(tree / piece) for piece in found if (tree / piece).is_dir()}
+
+
+def _pieces_among(files: Collection[str]) -> dict[str, list[str]]:
+    """Return the same of a tree whose files are not all there."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(files):
+        piece, _, name = path.rpartition("/")
+        if any(piece.startswith(top) and _PIECE.fullmatch(piece, len(top)) for top in _TOPS):
+            found.setdefault(piece, []).append(name)
+    return dict(sorted(found.items()))
 
 
 def _recognizes(tree: Path) -> bool:
-    return any(
-        name.startswith(("AuSep_", "AuMix_", "Notes_", "Vid_"))
-        for piece, _ in _pieces(tree)[:1]
-        for name in os.listdir(tree / piece)
-    )
+    return any(name.startswith(_KINDS) for names in list(_pieces(tree).values())[:1] for name in names)
+
+
+def _recognizes_paths(files: Collection[str]) -> bool:
+    return any(name.startswith(_KINDS) for names in list(_pieces_among(files).values())[:1] for name in names)
 
 
 def _read(tree: Path) -> Iterator[Found]:
-    for piece, match in _pieces(tree):
-        names = sorted(os.listdir(tree / piece))
+    return _rows(tree, _pieces(tree))
+
+
+def _read_tables(tree: Path, files: Collection[str]) -> Iterator[Found]:
+    return _rows(tree, _pieces_among(files))
+
+
+def _rows(tree: Path, pieces: Mapping[str, Collection[str]]) -> Iterator[Found]:
+    for piece, listed in pieces.items():
+        match = _PIECE.fullmatch(piece.rpartition("/")[2])
+        if match is None:
+            continue
+        names = sorted(listed)
         codes = match[2].strip("_").split("_")
         instruments = [_INSTRUMENTS.get(code, code) for code in codes]
         common: dict[str, Any] = {"piece": match[1], "instruments": instruments}
@@ -65,7 +89,10 @@ def _parts(tree: Path, piece: str, names: list[str], codes: list[str], common: d
         return  # the split with the tracks was not asked for
     for number, kinds in sorted(files.items()):
         if "AuSep" not in kinds:
-            yield Problem(next(iter(kinds.values())), "its audio is missing")
+            # As a part by rule leaves it out, or it is missing: the index tells which.
+            notes = next(iter(kinds.values()))
+            stem = notes.removeprefix(f"{piece}/").removesuffix(".txt").partition("_")[2]
+            yield Row("tracks", f"{piece}/AuSep_{stem}.wav", common | {"part": number})
             continue
         values = common | {"part": number}
         if 1 <= number <= len(codes):
@@ -125,4 +152,6 @@ READER: Final = Reader(
     ),
     _recognizes,
     _read,
+    _read_tables,
+    recognizes_paths=_recognizes_paths,
 )

@@ -12,7 +12,7 @@ from provisioner.indexing import workers
 from provisioner.indexing.build import IndexBuilder
 from provisioner.indexing.fma import license_id
 from provisioner.indexing.media import BrokenMediaError, audio_facts
-from provisioner.indexing.model import Problem, ReaderError, split_name
+from provisioner.indexing.model import Problem, ReaderError, Row, split_name
 from provisioner.indexing.registry import TABLES, reader_named, reader_of
 from provisioner.indexing.tables import csv_records, csv_rows, json_members
 from provisioner.indexing.workers import WorkerLostError
@@ -321,6 +321,24 @@ def test_fma_by_its_tables_alone(mini: Miniature, tmp_path: Path) -> None:
     files = {path.relative_to(whole).as_posix() for path in (whole / "fma_small").rglob("*") if path.is_file()}
     assert list(reader.read_tables(tmp_path, files)) == list(reader.read(whole))
     assert list(reader.read_tables(tmp_path, {"fma_metadata/tracks.csv"})) == []
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("urmp", ".wav"), ("lakh_midi", ".mid")])
+def test_a_tree_by_its_names_and_tables(mini: Miniature, tmp_path: Path, form: str, suffix: str) -> None:
+    """Where names of files make the examples, a tree of which only the tables are there is recognized, and has the same rows."""
+    whole = mini.collection.tree(form)
+    files = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()}
+    shutil.copytree(whole, tmp_path / "tables", ignore=shutil.ignore_patterns(f"*{suffix}"))
+    for directory in sorted((tmp_path / "tables").rglob("*/"), reverse=True):
+        if not any(directory.iterdir()):
+            directory.rmdir()
+    found = reader_of(tmp_path / "tables", files)
+    assert found is not None
+    assert found.name == form
+    assert found.reader.read_tables is not None
+    expected = list(found.reader.read(whole))
+    assert any(isinstance(one, Row) for one in expected)
+    assert list(found.reader.read_tables(tmp_path / "tables", files)) == expected
 
 
 def test_lines_of_tables_are_those_of_the_file(tmp_path: Path) -> None:
