@@ -46,10 +46,11 @@ def run(request: CommandRequest) -> CommandResult:
         progress.close()
     wrong = [checked for checked in trees if checked.findings]
     count = sum(len(checked.findings) for checked in wrong)
-    how = "by their bytes" if deep else "by names, kinds and sizes; 'verify --deep' also reads them"
+    how = "by their bytes" if deep else "by names, kinds and sizes"
+    more = "" if deep else "; 'verify --deep' also reads the files"
     versions = sum(1 for checked in trees if checked.version)
     lines = [line for checked in trees for line in _lines(checked)]
-    lines.append(f"{format_count(versions, 'tree')} checked {how}: {_findings(count) if count else 'all right'}")
+    lines.append(f"{format_count(versions, 'tree')} checked {how}: {_findings(count) if count else 'all right'}{more}")
     document = {
         "volume": str(settings.data_dir.absolute()),
         "deep": deep,
