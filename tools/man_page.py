@@ -70,7 +70,7 @@ def man_page() -> str:
         parts.append(f".TP\n.B {setting.name}" + (f" \\fR[{_escaped(default)}]" if default else ""))
         parts.append(f"\n{_escaped(without_markdown(setting.description))}\n")
     parts.append(".SH EXIT STATUS\n")
-    parts += [f".TP\n.B {code}\n{_escaped(meaning)}\n" for code, meaning in exit_codes(COMMANDS.values())]
+    parts += [f".TP\n.B {code}\n{_escaped(meaning)}\n" for code, meaning in exit_codes(list(COMMANDS.values()))]
     return "".join((*parts, _TAIL))
 
 

@@ -19,7 +19,7 @@ from provisioner.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from provisioner.commands.registry import Command
     from provisioner.errors import ProvisionerError
@@ -247,13 +247,13 @@ def _explain_program() -> tuple[str, str]:
     commands = "".join(f"\n  {command.name:<{width}}  {command.summary}" for command in COMMANDS.values())
     return (
         f"{_DESCRIPTION}\n\nCommands:{commands}",
-        f"{_EPILOG}{_exit_codes(COMMANDS.values())}{_SETTINGS_HEADING}{help_text()}",
+        f"{_EPILOG}{_exit_codes(list(COMMANDS.values()))}{_SETTINGS_HEADING}{help_text()}",
     )
 
 
 def _command_parser(command: Command) -> Parser:
     """Return the parser of one command; the others are not made, so that a start with nothing to do stays quick."""
-    return Parser(f"provisioner {command.name}", lambda: (command.load().DESCRIPTION, _exit_codes([command], command.success)))
+    return Parser(f"provisioner {command.name}", lambda: (command.load().DESCRIPTION, _exit_codes([command])))
 
 
 def _add_older_flags(parser: argparse.ArgumentParser) -> None:
@@ -265,16 +265,19 @@ def _add_older_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=described_version(), help=words)
 
 
-def exit_codes(commands: Iterable[Command], success: str = "done") -> list[tuple[str, str]]:
-    """Return the exit codes of some commands, in their order, with their meanings."""
+def exit_codes(commands: Sequence[Command]) -> list[tuple[str, str]]:
+    """Return the exit codes of some commands, in their order, with their meanings; those of one, as it has them."""
+    only = commands[0] if len(commands) == 1 else None
     errors: set[type[ProvisionerError]] = {UsageError, ConfigurationError}
     errors.update(error for command in commands for error in command.errors)
-    rows = [("0", success), (str(INTERNAL_ERROR_EXIT_CODE), "a bug of the provisioner, the only case with a traceback")]
-    rows += [(str(error.exit_code), error.meaning.replace("`", "")) for error in errors]
+    meanings = only.meanings if only else {}
+    rows = [("0", only.success if only else "done")]
+    rows.append((str(INTERNAL_ERROR_EXIT_CODE), "a bug of the provisioner, the only case with a traceback"))
+    rows += [(str(error.exit_code), meanings.get(error, error.meaning).replace("`", "")) for error in errors]
     rows.sort(key=lambda row: int(row[0]))
     return [*rows, (f"{InterruptedBySignal.exit_code}+N", InterruptedBySignal.meaning)]
 
 
-def _exit_codes(commands: Iterable[Command], success: str = "done") -> str:
+def _exit_codes(commands: Sequence[Command]) -> str:
     """Return the table of exit codes for ``--help``."""
-    return "\n".join(["Exit codes:", *(f"  {code:>5}  {meaning}" for code, meaning in exit_codes(commands, success))])
+    return "\n".join(["Exit codes:", *(f"  {code:>5}  {meaning}" for code, meaning in exit_codes(commands))])

@@ -6,7 +6,7 @@ The code of a command is imported when the command is used.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from provisioner.errors import (
@@ -24,6 +24,7 @@ from provisioner.errors import (
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from provisioner.commands.request import CommandRequest
     from provisioner.commands.result import CommandResult
@@ -66,6 +67,8 @@ class Command:
     """A signal asks the command to stop and to tidy up; otherwise it ends the process at once."""
     group_writable: bool = False
     """What the command writes may be changed by the volume's group."""
+    meanings: Mapping[type[ProvisionerError], str] = field(default_factory=dict)
+    """What errors mean for this command, where that is not what they mean for all."""
 
     def load(self) -> CommandModule:
         """Import the command's module."""
@@ -74,6 +77,9 @@ class Command:
 
 _HUB: Final = (NotFoundError, RemoteRefusedError, TryAgainError, AccessDeniedError)
 _REMOTE: Final = (IntegrityError, *_HUB)
+_ABSENT: Final = "a data set that was named is not on the volume, or there is none"
+_ENDED: Final = "try again: the deadline passed"
+_LOCKED: Final = "try again: another writer kept the lock, or the deadline passed"
 _VOLUME: Final = (VolumeNotWritableError, VolumeError, TryAgainError)
 
 _ALL: Final = (
@@ -96,6 +102,10 @@ _ALL: Final = (
         "show what the volume holds and how the last run ended",
         (NotFoundError, TryAgainError),
         "the status was shown; with --check: it is ready or partial",
+        meanings={
+            NotFoundError: "nothing has been provisioned on this volume; --check: or the last run failed",
+            TryAgainError: "--check: a run is at work, or was interrupted",
+        },
     ),
     Command("list", "show the catalog: data sets, splits, phases, sizes, licences", (VolumeError,)),
     Command(
@@ -116,6 +126,11 @@ _ALL: Final = (
         (IntegrityError, NotFoundError, VolumeError, TryAgainError),
         "every tree is what its manifest says",
         graceful=True,
+        meanings={
+            IntegrityError: "a published tree is not what its manifest says",
+            NotFoundError: _ABSENT,
+            TryAgainError: _ENDED,
+        },
     ),
     Command(
         "repair",
@@ -130,6 +145,7 @@ _ALL: Final = (
         "'remove ID or REF ... [--dry-run]': remove data sets from the volume",
         (NotFoundError, *_VOLUME),
         graceful=True,
+        meanings={NotFoundError: _ABSENT, TryAgainError: _LOCKED},
     ),
     Command(
         "outdated",
@@ -142,6 +158,7 @@ _ALL: Final = (
         "'gc [--dry-run] [--older-than DURATION]': remove superseded versions and leftovers",
         _VOLUME,
         graceful=True,
+        meanings={TryAgainError: _LOCKED},
     ),
     Command(
         "adopt",
@@ -158,6 +175,7 @@ _ALL: Final = (
         "all of them can be taken from the directory",
         graceful=True,
         group_writable=True,
+        meanings={IntegrityError: "a file is not what its manifest says", NotFoundError: _ABSENT, TryAgainError: _LOCKED},
     ),
     Command(
         "doctor",
@@ -173,6 +191,7 @@ _ALL: Final = (
         "write one HTML page on the last run: what came from where, how long, how fast, what was asked again",
         (NotFoundError, VolumeError),
         "the report was written",
+        meanings={NotFoundError: "no run has left a record on this volume"},
     ),
     Command(
         "serve",
@@ -185,6 +204,7 @@ _ALL: Final = (
         "for the container's HEALTHCHECK: check that this run is alive, or the app started",
         (TryAgainError,),
         "the run is alive, or the app has taken over",
+        meanings={TryAgainError: "there is no sign of life of the run"},
     ),
 )
 

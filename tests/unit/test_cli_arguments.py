@@ -255,6 +255,27 @@ def test_one_of_some_words(line: str, message: str, hint: str) -> None:
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "meaning"),
+    [
+        ("status", 66, "nothing has been provisioned"),
+        ("status", 75, "--check: a run is at work"),
+        ("verify", 65, "a published tree is not what its manifest says"),
+        *((name, 66, "is not on the volume") for name in ("verify", "remove", "export")),
+        ("report", 66, "no run has left a record"),
+        ("healthcheck", 75, "no sign of life"),
+    ],
+)
+def test_help_says_what_a_code_means_for_this_command(
+    capsys: pytest.CaptureFixture[str], command: str, code: int, meaning: str
+) -> None:
+    """Of an exit code that means something of its own for a command, its help says that."""
+    assert main([command, "--help"], {}) == 0
+    table = " ".join(capsys.readouterr().out.partition("Exit codes:")[2].split())
+    assert re.search(rf" {code} [^0-9]*{re.escape(meaning)}", table), table
+    assert "AUTO_DOWNLOAD" not in table
+
+
 def test_help_is_enough(capsys: pytest.CaptureFixture[str]) -> None:
     """The program's help names all commands, all settings, and how to start an app."""
     main(["--help"], {})
