@@ -13,6 +13,7 @@ from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.size import Size
 from provisioner.remote.resolved import Resolved
+from provisioner.volume.staging.local_copies import LocalCopy, file_facts
 from tests.contract.test_store import _builder
 from tests.support.media import noise
 
@@ -71,8 +72,8 @@ def test_a_copy_that_changes(tmp_path: Path, change: Callable[[Path], None], unp
 
         has_trees = False
 
-        def find(self, _: Artifact) -> Path:
-            return copy
+        def find(self, _: Artifact) -> LocalCopy:
+            return LocalCopy(copy, file_facts(copy))
 
     def fetch(_: Artifact, blob: Blob, advance: Callable[[int], None], accept: Callable[[], None] = lambda: None) -> str:
         fetched.append("whole")
