@@ -95,8 +95,8 @@ class Settings:
     catalog_paths: tuple[Path, ...] = Setting(
         "CATALOG_PATH",
         parsers.catalogs,
-        "the catalog, or several separated by `:`, of which a later one adds to the earlier ones and replaces their entries; "
-        "an empty path is the shipped catalog, as in `:/srv/site.yaml`",
+        "the catalog, or several catalogs separated by `:`; a later one adds to the earlier ones and replaces their "
+        "entries; an empty path means the shipped catalog, as in `:/srv/site.yaml`",
         computed_default=Surroundings.catalog_paths,
         default_note="`config/catalog.yaml`, the shipped one",
         separator=":",
@@ -112,14 +112,14 @@ class Settings:
     max_storage_bytes: int | None = Setting(
         "MAX_STORAGE_GB",
         parsers.amount(_GIGABYTE, "GB (10^9 bytes)"),
-        "upper limit of all that the provisioner keeps on the volume, in GB (10^9 bytes)",
+        "upper limit for everything that the provisioner keeps on the volume, in GB (10^9 bytes)",
         config_key="datasets.max_storage_gb",
     ).optional
     budget_bytes: int | None = Setting(
         "BUDGET_GB",
         parsers.amount(_GIGABYTE, "GB (10^9 bytes)"),
-        "take of each data set a part, so that the examples of all together have so many GB (10^9 bytes): shares by priority, "
-        "[chosen by a rule](usage.md#selecting-data)",
+        "divide this size, in GB (10^9 bytes) of examples, among the data sets by priority, and take a part of each, "
+        "[selected by a rule](usage.md#selecting-data)",
         config_key="datasets.budget_gb",
     ).optional
     on_shortfall: OnShortfall = Setting(
@@ -131,22 +131,22 @@ class Settings:
     on_failure: OnFailure = Setting(
         "ON_FAILURE",
         parsers.one_of(get_args(OnFailure)),
-        "`fail`: try every data set, then exit non-zero; `degraded`: start the app in spite of failures; `page`: keep the "
-        "progress page up with what failed and what helps until a signal comes, then exit as with `fail`",
+        "`fail`: try every data set, then exit non-zero; `degraded`: start the app in spite of failures; `page`: "
+        "keep the progress page up, with the error and advice, until a signal comes, then exit as with `fail`",
         computed_default=Surroundings.on_failure,
         default_note="`fail`; `degraded` where `SPACE_ID` is set",
     ).required
     license_policy: LicensePolicy = Setting(
         "LICENSE_POLICY",
         parsers.one_of(get_args(LicensePolicy)),
-        "`commercial`: accept only what the catalog marks as allowed; `curated`: refuse only what it marks as forbidden, "
-        "and warn of the rest; `any`: accept everything",
+        "`commercial`: accept only what the catalog marks as allowed; `curated`: refuse only what it marks as "
+        "forbidden, and warn about the rest; `any`: accept everything",
         default="curated",
     ).required
     accept_licenses: tuple[str, ...] = Setting(
         "ACCEPT_LICENSES",
         parsers.names,
-        "ids of data sets, separated by commas, whose licences are accepted whatever the policy is",
+        "ids of data sets, separated by commas, whose licences are accepted under every policy",
         computed_default=_nothing,
         separator=",",
     ).required
@@ -171,7 +171,7 @@ class Settings:
     hf_token: Secret | None = Setting(
         "HF_TOKEN",
         parsers.token,
-        "a token of the Hub; `HF_TOKEN_FILE` names a file that contains it (an empty file: no token)",
+        "a Hub token; `HF_TOKEN_FILE` names a file that contains it (an empty file: no token)",
         default_note="the Hub client's own login",
         other_names=("HUGGING_FACE_HUB_TOKEN",),
         config_key=None,
@@ -188,7 +188,7 @@ class Settings:
     hf_hub_disable_implicit_token: bool = Setting(
         "HF_HUB_DISABLE_IMPLICIT_TOKEN",
         parsers.boolean,
-        "do not use the Hub client's login: only `HF_TOKEN` counts",
+        "do not use the Hub client's login, only `HF_TOKEN`",
         default="false",
     ).required
     hf_endpoint: str = Setting("HF_ENDPOINT", parsers.endpoint, "the URL of the Hub", default="https://huggingface.co").required
@@ -229,13 +229,13 @@ class Settings:
         "INDEX",
         parsers.one_of(get_args(IndexMode)),
         "`auto`: build an index of examples in `index/ID` for each data set whose files have a known form, see "
-        "docs/training.md; `off`: build none, and remove those that are there",
+        "docs/training.md; `off`: build none, and remove existing ones",
         default="auto",
     ).required
     hf_hub_offline: bool = Setting(
         "HF_HUB_OFFLINE",
         parsers.boolean,
-        "make no request at all: use only what is already here",
+        "make no request at all: use only what is already on the machine",
         default="false",
         other_names=("TRANSFORMERS_OFFLINE",),
     ).required
@@ -282,8 +282,8 @@ class Settings:
     peers: tuple[str, ...] = Setting(
         "PEERS",
         parsers.peers,
-        "other volumes, or exports of them, that are asked before every source: directories and `http(s)` addresses, separated "
-        "by `;`, such as `/mnt/usb;http://10.0.0.7:7860`; each file is hashed, and believed for what the catalog asks for alone",
+        "other volumes, or exports of them, that are asked before every source: directories and `http(s)` "
+        "addresses, separated by `;`, such as `/mnt/usb;http://10.0.0.7:7860`; each file is hashed",
         computed_default=_nothing,
         separator=";",
         may_hold_password=True,
@@ -292,8 +292,8 @@ class Settings:
     search_dirs: tuple[Path, ...] = Setting(
         "SEARCH_DIRS",
         parsers.directories,
-        "directories, separated by `:`, whose files are used where they have the digest that is asked for, whatever they are "
-        "called: archives that were downloaded by hand, another tool's cache",
+        "directories, separated by `:`, whose files are used if they have the right digest, whatever their names: "
+        "archives that were downloaded by hand, another tool's cache",
         computed_default=_nothing,
         separator=":",
         expands="home",
@@ -315,8 +315,8 @@ class Settings:
     dataset_repo_kind: DatasetRepoKind = Setting(
         "DATASET_REPO_KIND",
         parsers.one_of(get_args(DatasetRepoKind)),
-        "`dataset`: a data-set repository; `bucket`: a storage bucket, which the app is told as `TRACKIO_BUCKET_ID`, since "
-        "trackio warns that it will not keep its data in data sets in future",
+        "`dataset`: a data-set repository; `bucket`: a storage bucket, whose name the app gets as "
+        "`TRACKIO_BUCKET_ID`, since trackio warns that it will not keep its data in data sets in future",
         default="dataset",
     ).required
     hf_username: str | None = Setting(
@@ -325,7 +325,7 @@ class Settings:
     connections: int | None = Setting(
         "CONNECTIONS",
         parsers.auto_or(parsers.whole_number(1, 128)),
-        "the number of requests at the same time, 1 to 128; `auto`: as many as bring more, at most 64 to one host",
+        "the number of requests at the same time, 1 to 128; `auto`: adapts to each host, at most 64 to one host",
         default="auto",
     ).optional
     """``None``: as many as bring more."""
@@ -358,14 +358,14 @@ class Settings:
     update: Update = Setting(
         "UPDATE",
         parsers.one_of(get_args(Update)),
-        "whether a run asks the sources of what is published if they have changed: `never`; `check`: say in the log and the "
-        "status what is outdated; `auto`: build the newer version beside the old one, and switch",
+        "whether a run asks the sources of published data sets if they have changed: `never`; `check`: report "
+        "outdated data sets in the log and the status; `auto`: build the newer version beside the old one, and switch",
         default="never",
     ).required
     pins: Path | None = Setting(
         "PINS",
         parsers.path,
-        "a file that `catalog pin` has written: nothing but what it names is accepted, whatever `UPDATE` says",
+        "a file that `catalog pin` has written: only what it names is accepted, whatever `UPDATE` says",
         expands="home",
     ).optional
     gc_grace_seconds: float = Setting(
@@ -391,8 +391,8 @@ class Settings:
     shard: tuple[int, int] | None = Setting(
         "SHARD",
         parsers.share,
-        "`i/n`: fetch only this share of the plan, counted from 0; the worker that completes the set publishes, or "
-        "`provision --finish`",
+        "`i/n`: fetch only this share of the plan, counted from 0; the worker that completes the last share "
+        "publishes, or `provision --finish`",
         default_note="none; `JOB_COMPLETION_INDEX` or `SWARM_TASK_SLOT` of `SHARDS`, or `SLURM_ARRAY_TASK_ID` of its array",
         config_key=None,
     ).optional
@@ -409,14 +409,14 @@ class Settings:
     app_workdir: AppWorkdir = Setting(
         "APP_WORKDIR",
         parsers.one_of(get_args(AppWorkdir)),
-        '`datasets`: the app that this program becomes starts in `DATA_DIR/datasets`, so that `load_dataset("OWNER/NAME")` reads '
-        "what is published there; `keep`: it starts where this program did",
+        "`datasets`: the app that this program becomes starts in `DATA_DIR/datasets`, so that "
+        '`load_dataset("OWNER/NAME")` reads the data sets there; `keep`: it starts in the same directory as this program',
         default="keep",
     ).required
     termination_log: Path | None = Setting(
         "TERMINATION_LOG",
         parsers.path,
-        "the file that an error is written to, as one line of JSON",
+        "the file to which an error is written, as one line of JSON",
         default_note=f"`{DEFAULT_TERMINATION_LOG.as_posix()}` where it exists",
         expands="home",
     ).optional
@@ -432,7 +432,7 @@ class Settings:
     progress_bind: str = Setting(
         "PROGRESS_BIND",
         parsers.address,
-        "the address that the progress page listens on; `*`: all of them",
+        "the address on which the progress page listens; `*`: all addresses",
         computed_default=Surroundings.progress_bind,
         default_note="`*` in the image, `127.0.0.1` elsewhere",
     ).required
@@ -440,16 +440,17 @@ class Settings:
     progress_hosts: tuple[str, ...] = Setting(
         "PROGRESS_HOSTS",
         parsers.names,
-        "host names, separated by commas, under which the progress page is reached, beside addresses, names without a dot, "
-        "names that no public DNS has (`.local`, `.internal`, `.svc`) and the Space's own; requests for any other are refused",
+        "additional host names, separated by commas, under which the progress page answers; it always answers to "
+        "addresses, names without a dot, names that no public DNS has (`.local`, `.internal`, `.svc`) and the "
+        "Space's own, and refuses all others",
         computed_default=_nothing,
         separator=",",
     ).required
     ui_token: Secret | None = Setting(
         "UI_TOKEN",
         parsers.password,
-        "with it, one can act on the volume from the page of `serve`: whoever knows it may provision, verify, repair and remove; "
-        "8 characters or more; `UI_TOKEN_FILE` names a file that contains it",
+        "a token of at least 8 characters; anyone who knows it can provision, verify, repair and remove on the page "
+        "of `serve`; `UI_TOKEN_FILE` names a file that contains it",
         default_note="none: the page only shows",
         config_key=None,
         secret=True,
@@ -457,7 +458,8 @@ class Settings:
     metrics_file: Path | None = Setting(
         "METRICS_FILE",
         parsers.path,
-        "a file that gets the run's metrics at its end, for the textfile collector of Prometheus' node exporter (`NAME.prom`)",
+        "a file to which the run's metrics are written at its end, for the textfile collector of Prometheus' node "
+        "exporter (`NAME.prom`)",
         expands="home",
     ).optional
     space_id: str | None = Setting(
