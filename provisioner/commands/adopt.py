@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from provisioner.commands.result import CommandResult
 
 DESCRIPTION: Final = """\
-Build a data set from files that are on this machine already: archives that were downloaded with a browser, another tool's
-cache, or a tree that an older tool unpacked. A file is used if its digest is right, whatever its name is: the catalog's or the
-listing's digest for archives and files, that of a peer's manifest (PEERS) for the files of an unpacked tree. Without a peer,
-the files of a tree are compared with the sizes and CRC-32 in the index of a zip, which is all that is fetched of it; 'status'
-says so. What is not there is fetched; with HF_HUB_OFFLINE nothing is. The files themselves stay as they are."""
+Build a data set from files that are already on this machine: archives that were downloaded with a browser, another
+tool's cache, or a tree that an older tool unpacked. A file is used if its digest is right, whatever its name. Archives
+and single files are compared with the digest in the catalog or the listing; the files of an unpacked tree are compared
+with a peer's manifest (PEERS). Without a peer, they are compared with the sizes and CRC-32 in the index of the data
+set's zip, of which only that index is fetched; 'status' says so. Missing files are fetched, except with
+HF_HUB_OFFLINE. The files themselves are not changed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="add: references; pin: ids or references, instead of all data sets",
     )
     parser.add_argument("--online", action="store_true", help="check: ask every source for size, digest, ETag and ranges")
-    parser.add_argument("--id", metavar="ID", help="add: the id of the entry; by default made of the reference's name")
+    parser.add_argument("--id", metavar="ID", help="add: the id of the entry; by default derived from the reference's name")
     parser.add_argument("--output", metavar="FILE", help="pin: write the pins to this file")
-    parser.add_argument("--to", metavar="FILE", help="add: write into this catalog, which is made if it is not there")
+    parser.add_argument("--to", metavar="FILE", help="add: add the entry to this catalog file, which is created if it is missing")
 
 
 def run(request: CommandRequest) -> CommandResult:

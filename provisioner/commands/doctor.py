@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from provisioner.commands.request import CommandRequest
 
 DESCRIPTION: Final = """\
-Try out what a run needs: settings, catalog, names, licences and space, clock, volume, certificates, proxy, Hub, token and
-repository; say what to fix. What would make a run refuse is WRONG. Files are made under a temporary name and removed again; no
-data are fetched."""
+Test what a run needs (settings, catalog, names, licences and space, clock, volume, certificates, proxy, Hub, token and
+repository), and say what to fix. A line with WRONG means that a run would be refused. Test files have temporary names
+and are removed again; no data are fetched."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from provisioner.engine.export import Exported
 
 DESCRIPTION: Final = """\
-Export published versions to a directory, such as a USB disk or a share: linked where it is on the volume's own file system,
-copied elsewhere, and hashed. The directory is laid out as a volume, and can be named in PEERS. A version that is there
-already is not copied again, and an export that was interrupted is continued."""
+Export published versions to a directory, such as a USB disk or a share. Files are linked if the directory is on the
+volume's own file system, copied otherwise, and hashed. The directory has the layout of a volume, and can be named in
+PEERS. A version that is already there is not copied again, and an interrupted export is continued."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
-    parser.add_argument("directory", type=path_text, metavar="DIR", help="where to export to; made if it is missing")
-    parser.add_argument("ids", nargs="*", default=[], metavar="ID|REF", help="these data sets; by default all that are published")
-    parser.add_argument("--copy", action="store_true", help="copy every byte, also where links are possible")
+    parser.add_argument("directory", type=path_text, metavar="DIR", help="the directory for the export; created if it is missing")
+    parser.add_argument("ids", nargs="*", default=[], metavar="ID|REF", help="these data sets; by default all published ones")
+    parser.add_argument("--copy", action="store_true", help="copy every byte, even if links are possible")
 
 
 def run(request: CommandRequest) -> CommandResult:

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 DESCRIPTION: Final = """\
-Remove versions of data sets that another one has replaced, and what runs that were killed left behind. What the app sees
-stays, and so does every data set that the catalog does not describe. A version that was replaced within the last 7 days
-(GC_GRACE) stays for apps that still read it, and to be switched back to; --older-than says another time."""
+Remove versions of data sets that another version has replaced, and leftovers of runs that were killed. The published
+versions stay, and so does every data set that the catalog does not describe. A version that was replaced within the
+last 7 days (GC_GRACE, or --older-than) stays, for apps that still read it, and so that you can go back to it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

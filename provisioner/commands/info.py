@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from provisioner.commands.request import CommandRequest
 
 DESCRIPTION: Final = """\
-Show one data set of the catalog, or what a reference names: what it is, its sizes, licence and evidence, splits, phases,
-sources with their digests, and what this volume holds of it. Nothing is written. Only for a reference that the volume does
-not hold a request is made: its source says what it holds."""
+Show one data set of the catalog, or one reference: its description, sizes, licence and evidence, splits, phases,
+sources with their digests, and what this volume holds of it. Nothing is written. The source is asked only for a
+reference that the volume does not hold."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from provisioner.remote.hub.repository.values import RepositoryOutcome
 
 DESCRIPTION: Final = """\
-Ask on a terminal for what a first run needs (token, repository, phase, licences), show the answers, and, when they are
-confirmed, create the repository and write them to .env for Compose. Without that nothing is created or written."""
+Ask on a terminal for what a first run needs (token, repository, phase, licences) and show the answers. After a
+confirmation, create the repository and write the answers to .env for Compose. Without a confirmation nothing is
+created or written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

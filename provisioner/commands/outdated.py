@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from provisioner.planning.upstream import Finding
 
 DESCRIPTION: Final = """\
-Ask the source of each published data set what it is now, and compare that with what the receipt recorded: the commit of a
-revision on the Hub; ETag, Last-Modified and size of files behind URLs. That is one request for a repository, and one for each
-file; no data are fetched, and nothing is written. What cannot be known is said."""
+Ask the source of each published data set for its current state, and compare that with the receipt: the commit of a
+revision on the Hub; ETag, Last-Modified and size of files at URLs. This takes one request for each repository, and one
+for each file. No data are fetched, and nothing is written. If the state cannot be determined, the output says so."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 DESCRIPTION: Final = """\
-Show what 'provision' would do and why: sizes, licences, the peak of disk space, and how long the transfer takes.
-Nothing is written. Only for a reference that the volume does not hold a request is made: its source says what it holds.
-With UPDATE=check or auto the sources of what the volume holds are asked, too: what has changed is in the plan."""
+Show what 'provision' would do and why: sizes, licences, the peak of disk space, and the time of the transfer. Nothing
+is written. Only the sources of references that the volume does not hold are asked. With UPDATE=check or auto, the
+sources of published data sets are asked too, and the plan shows what has changed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,8 +28,9 @@ _LOGGER = logging.getLogger(__name__)
 _NOT_ABOUT_DATA: Final = (ConfigurationError, InterruptedBySignal, DeadlineError)
 
 DESCRIPTION: Final = """\
-Make the volume hold a phase of the catalog, or the data sets that were asked for. What is there already is kept; with
-nothing to do, nothing is written and no request is made. Behind '--' an app may follow: this process becomes the app."""
+Fill the volume with a phase of the catalog, or with the requested data sets. Existing data sets are kept; if there is
+nothing to do, nothing is written and no request is made. An app may follow after '--': this process then becomes the
+app."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

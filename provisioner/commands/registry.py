@@ -77,7 +77,7 @@ class Command:
 
 _HUB: Final = (NotFoundError, RemoteRefusedError, TryAgainError, AccessDeniedError)
 _REMOTE: Final = (IntegrityError, *_HUB)
-_ABSENT: Final = "a data set that was named is not on the volume, or there is none"
+_ABSENT: Final = "a named data set is not on the volume, or the volume holds none"
 _ENDED: Final = "try again: the deadline passed"
 _LOCKED: Final = "try again: another writer kept the lock, or the deadline passed"
 _VOLUME: Final = (VolumeNotWritableError, VolumeError, TryAgainError)
@@ -85,7 +85,7 @@ _VOLUME: Final = (VolumeNotWritableError, VolumeError, TryAgainError)
 _ALL: Final = (
     Command(
         "provision",
-        "fill the volume with what was asked for (the default command)",
+        "fill the volume with the requested data sets (the default command)",
         (*_REMOTE, VolumeNotWritableError, VolumeError, AppNotExecutableError, AppNotFoundError),
         "the volume is ready, or partial (policy, space or an optional data set left something out)",
         graceful=True,
@@ -93,7 +93,7 @@ _ALL: Final = (
     ),
     Command(
         "plan",
-        "show what 'provision' would do and why; writes nothing, and asks only for references that are not there",
+        "show what 'provision' would do and why; writes nothing, and asks only the sources of references that are not there",
         (*_HUB, VolumeError),
         "such a run would not be refused",
     ),
@@ -110,24 +110,24 @@ _ALL: Final = (
     Command("list", "show the catalog: data sets, splits, phases, sizes, licences", (VolumeError,)),
     Command(
         "info",
-        "'info ID or REF': show one data set: sizes, licence, sources, digests, and what is here of it",
+        "'info ID or REF': show one data set: sizes, licence, sources, digests, and what is on this volume",
         (*_REMOTE, VolumeError),
     ),
     Command(
         "catalog",
-        "'catalog check [--online]': is it well formed, do its sources exist; 'catalog add REF ...'; 'catalog pin ...'",
+        "'catalog check [--online]': check the catalog, and its sources; 'catalog add REF ...'; 'catalog pin ...'",
         (*_REMOTE, VolumeNotWritableError, VolumeError),
-        "the catalog is well formed; with --online: every source is as it says; add, pin: it was written",
+        "the catalog is well formed; with --online: every source matches it; add, pin: the file was written",
         graceful=True,
     ),
     Command(
         "verify",
         "'verify [--deep] [ID or REF ...]': compare the published trees with their manifests; changes nothing",
         (IntegrityError, NotFoundError, VolumeError, TryAgainError),
-        "every tree is what its manifest says",
+        "every tree matches its manifest",
         graceful=True,
         meanings={
-            IntegrityError: "a published tree is not what its manifest says",
+            IntegrityError: "a published tree differs from its manifest",
             NotFoundError: _ABSENT,
             TryAgainError: _ENDED,
         },
@@ -136,7 +136,7 @@ _ALL: Final = (
         "repair",
         "'repair [ID or REF ...]': fetch what 'verify --deep' finds wrong, and nothing else",
         (*_REMOTE, VolumeNotWritableError, VolumeError),
-        "every tree is what its manifest says now",
+        "every tree now matches its manifest",
         graceful=True,
         group_writable=True,
     ),
@@ -149,9 +149,9 @@ _ALL: Final = (
     ),
     Command(
         "outdated",
-        "'outdated [--check] [ID or REF ...]': ask the sources of what is published whether they have changed since",
+        "'outdated [--check] [ID or REF ...]': ask the sources of the published data sets whether they have changed",
         (OutdatedError, *_HUB, VolumeError),
-        "every source was asked, whatever it said; with --check: nothing is outdated",
+        "every source was asked, whatever the result; with --check: nothing is outdated",
     ),
     Command(
         "gc",
@@ -170,25 +170,25 @@ _ALL: Final = (
     ),
     Command(
         "export",
-        "'export DIR [ID or REF ...]': a verified copy of published versions, from which other volumes can be filled",
+        "'export DIR [ID or REF ...]': write a verified copy of published versions, for filling other volumes",
         (IntegrityError, NotFoundError, *_VOLUME),
-        "all of them can be taken from the directory",
+        "all versions are complete in the directory",
         graceful=True,
         group_writable=True,
-        meanings={IntegrityError: "a file is not what its manifest says", NotFoundError: _ABSENT, TryAgainError: _LOCKED},
+        meanings={IntegrityError: "a file differs from its manifest", NotFoundError: _ABSENT, TryAgainError: _LOCKED},
     ),
     Command(
         "doctor",
-        "try out the volume, the settings, the token and the Hub; say what to fix",
+        "test the volume, the settings, the token and the Hub, and say what to fix",
         (*_HUB, VolumeNotWritableError, VolumeError),
         "nothing keeps a run from filling the volume",
         graceful=True,
     ),
-    Command("repo", "'repo create|list|check [NAME ...]': the user's data-set repositories on the Hub", _HUB),
+    Command("repo", "'repo create|list|check [NAME ...]': create, list or check your data-set repositories on the Hub", _HUB),
     Command("init", "ask on a terminal for token, repository, phase and licences; write .env for Compose"),
     Command(
         "report",
-        "write one HTML page on the last run: what came from where, how long, how fast, what was asked again",
+        "write one HTML page about the last run: sources, times, rates, retries",
         (NotFoundError, VolumeError),
         "the report was written",
         meanings={NotFoundError: "no run has left a record on this volume"},

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 DESCRIPTION: Final = """\
-Remove data sets from the volume, all versions of them. A data set that belongs to a phase is fetched again by the next
+Remove all versions of data sets from the volume. A data set that belongs to a phase is fetched again by the next
 'provision' of that phase."""
 
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     visibility.add_argument("--private", action="store_const", const=True, dest="private", help="make a new repository private")
     visibility.add_argument("--public", action="store_const", const=False, dest="private", help="make a new repository public")
     parser.add_argument(
-        "--template", metavar="NAME", help=f"what a new repository begins with: {', '.join(TEMPLATES)}, or a directory"
+        "--template", metavar="NAME", help=f"the initial content of a new repository: {', '.join(TEMPLATES)}, or a directory"
     )
     parser.add_argument(
         "--export", action="store_true", help='print assignments for a shell: eval "$(provisioner repo create --export)"'

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from provisioner.commands.request import CommandRequest
 
 DESCRIPTION: Final = """\
-Write one HTML page, which needs nothing else, on the last run that had something to do: what came from where, how long it
-took, how fast it was, what failed, and what was asked again. With --json: the same as numbers."""
+Write one self-contained HTML page about the last run that had something to do: the sources of the data, the time it
+took, the rate, failures and retries. With --json, print the same numbers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

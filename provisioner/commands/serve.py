@@ -38,11 +38,12 @@ _REPLACED: Final = (
 """Settings, by attribute, that what is started from the page does not take from the environment."""
 
 DESCRIPTION: Final = """\
-Serve the status page of a volume until a signal comes: / the page, /status.json, /events (server-sent), /metrics
-(Prometheus), /healthz (alive) and /readyz (503 until the volume is ready or partial). A run in another process may work
-meanwhile. While 'provision' works, it serves the same on PROGRESS_PORT. It only shows, unless UI_TOKEN is set: whoever signs
-in with it can plan, provision, cancel, verify, repair, remove and gc on the page, one at a time. Other volumes can name it in
-PEERS and take the published versions, unless this is a Space, whose pages everybody reaches, or --no-share is given."""
+Serve the status page of a volume until a signal comes: / (the page), /status.json, /events (server-sent), /metrics
+(Prometheus), /healthz (alive) and /readyz (503 until the volume is ready or partial). A run in another process may
+work at the same time. While 'provision' works, it serves the same on PROGRESS_PORT. The page is read-only, unless
+UI_TOKEN is set: anyone who signs in with it can plan, provision, cancel, verify, repair, remove and gc on the page,
+one action at a time. Other volumes can name this address in PEERS and take the published versions, except with
+--no-share, and except in a Space, whose pages are public."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

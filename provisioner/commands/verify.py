@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from provisioner.commands.request import CommandRequest
 
 DESCRIPTION: Final = """\
-Compare every published tree with its manifest: names, kinds and sizes, and with --deep the bytes as well.
-Nothing is changed and no lock is taken."""
+Compare every published tree with its manifest: names, kinds and sizes; with --deep, also the bytes. Nothing is changed
+and no lock is taken."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

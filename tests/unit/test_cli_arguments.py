@@ -260,7 +260,7 @@ def test_one_of_some_words(line: str, message: str, hint: str) -> None:
     [
         ("status", 66, "nothing has been provisioned"),
         ("status", 75, "--check: a run is at work"),
-        ("verify", 65, "a published tree is not what its manifest says"),
+        ("verify", 65, "a published tree differs from its manifest"),
         *((name, 66, "is not on the volume") for name in ("verify", "remove", "export")),
         ("report", 66, "no run has left a record"),
         ("healthcheck", 75, "no sign of life"),
