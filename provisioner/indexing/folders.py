@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from provisioner.catalog.examples import file_examples, is_medium
+from provisioner.catalog.examples import SUFFIXES, file_examples
 from provisioner.indexing.model import Column, Reader, Row, label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from provisioner.catalog.examples import FileMedium
@@ -19,12 +21,9 @@ if TYPE_CHECKING:
 def folder_reader(medium: FileMedium) -> Reader:
     """Return the reader of trees whose files are mostly of a medium."""
 
-    def recognizes(tree: Path) -> bool:
-        count = fitting = 0
-        for name in visible_files(tree):
-            count += 1
-            fitting += is_medium(name, medium)
-        return fitting > 0 and 2 * fitting >= count
+    def recognizes_suffixes(_tree: Path, suffixes: Mapping[str, int]) -> bool:
+        fitting = sum(suffixes.get(suffix, 0) for suffix in SUFFIXES[medium])
+        return fitting > 0 and 2 * fitting >= sum(suffixes.values())
 
     def read(tree: Path) -> Iterator[Found]:
         for split, path, name in file_examples(list(visible_files(tree)), medium):
@@ -33,9 +32,34 @@ def folder_reader(medium: FileMedium) -> Reader:
     return Reader(
         medium,
         (Column("label", label(), "the file's directory, if all files are at one depth in several; otherwise null"),),
-        recognizes,
+        None,
         read,
+        recognizes_suffixes=recognizes_suffixes,
     )
+
+
+def suffixes_in(tree: Path) -> Mapping[str, int]:
+    """Return how many files of each suffix a tree has, in lower case with its dot; files without one count under ``""``.
+
+    Hidden files and directories do not count, and neither do directories that cannot be read.
+    """
+    counts: Counter[str] = Counter()
+    waiting = [str(tree)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif not (entry.is_symlink() and entry.is_dir()):
+                    dot = name.rfind(".")
+                    counts[name[dot:] if dot > 0 else ""] += 1
+    lower: Counter[str] = Counter()
+    for suffix, count in counts.items():
+        lower[suffix.lower()] += count
+    return lower
 
 
 def visible_files(tree: Path) -> Iterator[str]:

@@ -68,14 +68,16 @@ class Reader:
 
     medium: Medium
     columns: tuple[Column, ...]
-    recognizes: Callable[[Path], bool]
-    """Whether a tree is of this family; looks at a few names only."""
+    recognizes: Callable[[Path], bool] | None
+    """Whether a tree is of this family; looks at a few names only. ``None``: only the suffixes of all files tell."""
     read: Callable[[Path], Iterator[Found]]
     """Yields the rows of a tree in a fixed order; a file of a row need not exist."""
     read_tables: Callable[[Path, Collection[str]], Iterator[Found]] | None = None
     """Yields the same rows when only the tables are there, given the paths that the tree will have; ``None``: it cannot."""
     describe: Callable[[Path, str], Mapping[str, Any]] | None = None
     """Where the files of the tree have the rows: returns the front matter that names them, by their paths from the index."""
+    recognizes_suffixes: Callable[[Path, Mapping[str, int]], bool] | None = None
+    """Whether a tree is of this family, by how many files it has of each suffix, in lower case with its dot."""
     recognizes_paths: Callable[[Collection[str]], bool] | None = None
     """Whether a tree that will have these paths is of this family, where the tables alone do not show it; ``None``: they do."""
 

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from provisioner.indexing.model import Reader
@@ -55,8 +55,19 @@ def reader_of(tree: Path, files: Collection[str] = ()) -> Choice | None:
         tree: the tree.
         files: the paths that it will have, where some of its files are not there yet.
     """
+    from provisioner.indexing.folders import suffixes_in  # noqa: PLC0415 - imported when a tree is read, as the readers are
+
+    suffixes: Mapping[str, int] | None = None
     for name in VERSIONS:
         reader = reader_named(name)
-        if reader.recognizes(tree) or (files and reader.recognizes_paths is not None and reader.recognizes_paths(files)):
+        if reader.recognizes is not None and reader.recognizes(tree):
+            return Choice(name, reader)
+        if reader.recognizes_suffixes is not None:
+            # One look at all names for all readers: a tree may have very many.
+            if suffixes is None:
+                suffixes = suffixes_in(tree)
+            if reader.recognizes_suffixes(tree, suffixes):
+                return Choice(name, reader)
+        if files and reader.recognizes_paths is not None and reader.recognizes_paths(files):
             return Choice(name, reader)
     return None

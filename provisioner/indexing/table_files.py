@@ -36,11 +36,10 @@ Configs = dict[str, dict[str, list[str]]]
 """By table and split: paths in the tree, or globs."""
 
 
-def _recognizes(tree: Path) -> bool:
-    names = list(visible_files(tree))
-    tables = sum(_suffix(name) in _SUFFIXES for name in names)
-    others = sum(_suffix(name) not in _PROSE for name in names)
-    return (tables > 0 and 2 * tables >= others) or bool(_stated(tree, names))
+def _recognizes_suffixes(tree: Path, suffixes: Mapping[str, int]) -> bool:
+    tables = sum(suffixes.get(suffix, 0) for suffix in _SUFFIXES)
+    others = sum(count for suffix, count in suffixes.items() if suffix not in _PROSE)
+    return (tables > 0 and 2 * tables >= others) or bool(_card(tree) and _stated(tree, list(visible_files(tree))))
 
 
 def _describe(tree: Path, top: str) -> dict[str, Any]:
@@ -180,4 +179,4 @@ def _card(tree: Path) -> Mapping[str, Any]:
     return front if isinstance(front, dict) else {}
 
 
-READER: Final = Reader("table", (), _recognizes, lambda _tree: iter(()), describe=_describe)
+READER: Final = Reader("table", (), None, lambda _tree: iter(()), describe=_describe, recognizes_suffixes=_recognizes_suffixes)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, Final, cast
@@ -27,6 +28,8 @@ _ROOT: Final = Path(__file__).parents[2]
 _CODE: Final = "import sys; sys.path.insert(0, sys.argv[1]); from provisioner.indexing.workers import serve; serve()"
 _AHEAD: Final = 3
 """Batches for each worker that may wait; this bounds the memory."""
+_FEW: Final = 8
+"""Fewer batches are rendered sooner than a process starts."""
 
 
 class WorkerLostError(Exception):
@@ -43,18 +46,15 @@ def rendered(batches: Iterator[Batch], workers: int) -> Generator[tuple[Batch, L
     Raises:
         WorkerLostError: a worker was killed.
     """
-    first = next(batches, None)
-    second = next(batches, None)
-    if workers < 2 or second is None:  # noqa: PLR2004 - one more process would save nothing
-        for batch in (first, second):
-            if batch is not None:
-                yield batch, render(batch)
-        for batch in batches:
+    first = list(islice(batches, _FEW))
+    if workers < 2 or len(first) < _FEW:  # noqa: PLR2004 - one more process would save nothing
+        for batch in chain(first, batches):
             yield batch, render(batch)
         return
     pool = _Pool(workers)
     try:
-        waiting = deque((batch, pool.submit(batch)) for batch in (first, second) if batch is not None)
+        waiting = deque((batch, pool.submit(batch)) for batch in first)
+        first.clear()
         for batch in batches:
             waiting.append((batch, pool.submit(batch)))
             if len(waiting) > _AHEAD * workers:
