@@ -7,10 +7,13 @@ one rule holds for all of them.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import selectors
 import socket
 import ssl
+import struct
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,6 +26,9 @@ _STAGGER: Final = 0.25
 """Seconds after which the next address is asked beside those that have not answered (RFC 8305, section 5)."""
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, getattr(errno, "WSAEWOULDBLOCK", 0)} - {0})
 
+
+_KERNEL_TIMES: Final = sys.platform == "linux" and struct.calcsize("l") == 8  # noqa: PLR2004 - bytes of a 64-bit timeval's member
+"""Whether the kernel can be told how long a call may wait; without that, Python asks :manpage:`poll(2)` before each call."""
 
 _now: Final = time.monotonic
 _recv_into: Final = socket.socket.recv_into
@@ -102,6 +108,30 @@ class PacedSocket(_Paced, socket.socket):
     """A plain socket that gives up a line which brings next to nothing."""
 
     pace: Pace
+    _flags = 0
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Let each call wait that long, in the kernel where it can: one system call for each, and one lock of the interpreter.
+
+        Raises:
+            OSError: the socket is closed.
+        """
+        if not _KERNEL_TIMES:
+            self.settimeout(seconds)
+            return
+        whole, part = divmod(round(seconds * 1_000_000), 1_000_000)
+        interval = struct.pack("@ll", whole, part)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+        self.settimeout(None)
+
+    def fill_buffers(self, *, on: bool) -> None:
+        """Let :meth:`recv_into` wait until a large buffer is full, the connection ends, or the time is over; or no longer do so.
+
+        While this is on, only a body may be read of which at least as much is still to come as the buffer holds. Buffers of
+        the size that buffered readers use do not count: a reader asks for more than the body has left, and would wait for it.
+        """
+        self._flags = socket.MSG_WAITALL if on and _KERNEL_TIMES else 0
 
     # The two that every small file uses, without what the general form costs.
 
@@ -112,7 +142,10 @@ class PacedSocket(_Paced, socket.socket):
             TooSlowError: there was next to nothing for a long time.
         """
         begun, pace = _now(), self.pace
-        count = _recv_into(self, buffer, size, flags)
+        try:
+            count = _recv_into(self, buffer, size, flags or (self._flags if len(buffer) > io.DEFAULT_BUFFER_SIZE else 0))
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
         self._waited += _now() - begun
         pace.total += count
         if count and self._waited >= pace.seconds:
@@ -123,7 +156,10 @@ class PacedSocket(_Paced, socket.socket):
         """Send as the library does: a request begins."""
         self._waited = 0.0
         self._mark = self.pace.total
-        _sendall(self, data, flags)
+        try:
+            _sendall(self, data, flags)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
 
 
 def tls_socket_class(pace: Pace) -> type[ssl.SSLSocket]:

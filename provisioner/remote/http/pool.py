@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from provisioner.remote.http.errors import NoConnectionError
 from provisioner.remote.http.fields import Fields, body_length, is_chunked
+from provisioner.remote.sockets import PacedSocket
 
 if TYPE_CHECKING:
     import ssl
@@ -156,7 +157,18 @@ class BareResponse:
         Raises:
             OSError, http.client.HTTPException: the connection failed.
         """
-        return self._inner.read(count)
+        inner = self._inner
+        if inner.chunked or inner.length is None or not isinstance(self._sock, PacedSocket):
+            return inner.read(count)
+        data = bytearray(min(count, inner.length))
+        view, have = memoryview(data), 0
+        self._sock.fill_buffers(on=True)
+        try:
+            while have < len(data) and (more := inner.read_some(view[have:])):
+                have += more
+        finally:
+            self._sock.fill_buffers(on=False)
+        return bytes(view[:have])
 
     def drain(self) -> None:
         """Read the rest, so that the connection can be used again."""
@@ -285,7 +297,11 @@ class BarePool:
                 self._dialer.avoid(connection.host, connection.port)
             connection.close()
             raise NoConnectionError(error) from error
-        connection.sock.settimeout(self._stall_seconds)
+        sock = connection.sock
+        if isinstance(sock, PacedSocket):
+            sock.wait_at_most(self._stall_seconds)
+        else:
+            sock.settimeout(self._stall_seconds)
         return connection
 
     def _dial(self, address: tuple[str, int], seconds: float, _source: object = None) -> socket.socket:
