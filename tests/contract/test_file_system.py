@@ -20,7 +20,7 @@ from provisioner.errors import ProvisionerError, VolumeError, VolumeFullError, V
 from provisioner.volume.fs import durable
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.durable import fsync_directory, sync_tree, syncing_meanwhile
 from provisioner.volume.fs.errors import disk_error, disk_errors
 from provisioner.volume.fs.files import write_all
 from provisioner.volume.fs.free_space import free_bytes
@@ -427,6 +427,77 @@ def test_without_syncfs_every_file_and_directory_is_synced(tree: Path, monkeypat
     monkeypatch.setattr(os, "fsync", record)
     sync_tree(tree)
     assert synced == ["a/b/file", "a/b", "a", "."]
+
+
+def test_writing_out_while_other_work_is_done(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block does not wait for the device; what follows it does."""
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(_path: Path) -> bool:
+        begun.set()
+        assert may_end.wait(30)
+        ended.set()
+        return True
+
+    monkeypatch.setattr(durable, "_syncfs", slow)
+    with syncing_meanwhile(tree):
+        assert begun.wait(30)
+        assert not ended.is_set()
+        may_end.set()
+    assert ended.is_set()
+
+
+def test_a_device_that_fails_while_other_work_is_done(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system reports a failed write once: it is raised behind the block, and is not lost."""
+
+    def fail(path: Path) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(durable, "_syncfs", fail)
+    done = False
+    with pytest.raises(VolumeError, match="making durable"), syncing_meanwhile(tree):
+        done = True
+    assert done
+
+
+def test_nobody_waits_for_the_device_after_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the block raises, its error is passed on at once."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(_path: Path) -> bool:
+        begun.set()
+        return may_end.wait(30)
+
+    monkeypatch.setattr(durable, "_syncfs", slow)
+    with pytest.raises(KeyError):
+        _fail_meanwhile(tree, begun)
+    may_end.set()
+
+
+def _fail_meanwhile(tree: Path, begun: threading.Event) -> None:
+    with syncing_meanwhile(tree):
+        assert begun.wait(30)
+        raise KeyError
+
+
+@pytest.mark.parametrize("hindrance", ["FUSE", "no thread"])
+def test_where_nothing_can_be_written_out_meanwhile(tree: Path, monkeypatch: pytest.MonkeyPatch, hindrance: str) -> None:
+    """On FUSE the call does nothing, and a system may allow no thread: the block runs all the same."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls: list[Path] = []
+    monkeypatch.setattr(durable, "_syncfs", calls.append)
+    if hindrance == "FUSE":
+        monkeypatch.setattr(durable, "is_fuse", lambda _path: True)
+    else:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = False
+    with syncing_meanwhile(tree):
+        done = True
+    assert done
+    assert not calls
 
 
 # --- errors -------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from provisioner.volume.store.entry import Entry, entry_key, has_entry_below
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from provisioner.volume.store.entry import Kind
+    from provisioner.volume.store.entry import Kind, SharedFields
 
 SCHEMA_VERSION: Final = 1
 
@@ -128,27 +128,24 @@ class Manifest:
         yield self._json_head()
         artifacts: dict[str, int] = {}
         count = 0
+        before: SharedFields | None = None
+        tail = ""
         for left, entry in zip(range(len(self.entries) - 1, -1, -1), self.entries, strict=True):
             # By hand: the encoder would need a dictionary for each of what may be a million files.
-            kind, target, executable = entry.shared[:3]
-            line = f'{{"path":{_quoted(entry.path)},"kind":"{kind}"'
-            if kind == "file":
+            shared = entry.shared
+            line = f'{{"path":{_quoted(entry.path)},"kind":"{shared.kind}"'
+            if shared.kind == "file":
                 line += f',"size":{entry.size},"sha256":"{entry.sha256}"'
-            if target:
-                line += f',"target":{_quoted(target)}'
-            if executable:
-                line += ',"executable":true'
-            if (source_digest := entry.source_digest) is not None:
-                line += f',"source_digest":{_quoted(source_digest)}'
-            if entry.shared.artifact_bytes or (entry.artifact and entry.artifact not in artifacts):
-                if not entry.shared.artifact_bytes:
-                    artifacts[entry.artifact] = count
-                line += f',"artifact":{count}'
-                count += 1
-            elif entry.artifact:
-                line += f',"artifact":{artifacts[entry.artifact]}'
-            line += "},\n" if left else "}\n"
-            yield line.encode("ascii")
+            if shared.source_bytes or shared.artifact_bytes or shared is not before:
+                before, tail = shared, _rest_of(entry)
+                if shared.artifact_bytes or (entry.artifact and entry.artifact not in artifacts):
+                    if not shared.artifact_bytes:
+                        artifacts[entry.artifact] = count
+                    tail += f',"artifact":{count}}}'
+                    count += 1
+                else:
+                    tail += f',"artifact":{artifacts[entry.artifact]}}}' if entry.artifact else "}"
+            yield (line + tail + (",\n" if left else "\n")).encode("ascii")
         yield _CLOSING
 
     def _json_head(self) -> _Bytes:
@@ -207,6 +204,14 @@ _Bytes = bytes
 
 class _NotAManifestError(ValueError):
     """A value in a manifest file is wrong; the message says which and why."""
+
+
+def _rest_of(entry: Entry) -> str:
+    """Return what the JSON line of an entry says between its digest and its artifact."""
+    target, executable, source_digest = entry.target, entry.executable, entry.source_digest
+    text = f',"target":{_quoted(target)}' if target else ""
+    text += ',"executable":true' if executable else ""
+    return text if source_digest is None else f'{text},"source_digest":{_quoted(source_digest)}'
 
 
 def _parse_head(line: bytes) -> dict[str, Any]:

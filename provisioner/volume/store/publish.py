@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_plain_directory
-from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.durable import fsync_directory, sync_tree, syncing_meanwhile
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
 from provisioner.volume.store.newer_records import newer_record_error
@@ -123,17 +123,18 @@ class Publisher:
         # It has links to the files of a tree that is replaced.
         self._hub_cache.hide(dataset, version)
         make_links(staged, _links_of(manifest, dataset, origins))
-        self._check_staged(dataset, staged, manifest, prune=prune)
-        for directory in self._record_directories(dataset):
-            make_plain_directory(directory)
-        old_receipt = self._reader.receipt(dataset, version)
-        if old_receipt is not None and old_receipt != receipt:
-            # What it says is about to become untrue.
-            self.remove_receipt(dataset, version)
-        write_atomic(self._layout.checksums(dataset, version), manifest.sha256sum_lines(), durable=False)
-        write_receipt(self._layout.pending_receipt(dataset, version), receipt, self._program_version, durable=False)
-        # Before the tree, so that a tree which is there can be adopted; a manifest without its tree counts for nothing.
-        write_atomic(self._layout.manifest(dataset, version), manifest.json_lines(), durable=False)
+        with syncing_meanwhile(staged):
+            self._check_staged(dataset, staged, manifest, prune=prune)
+            for directory in self._record_directories(dataset):
+                make_plain_directory(directory)
+            old_receipt = self._reader.receipt(dataset, version)
+            if old_receipt is not None and old_receipt != receipt:
+                # What it says is about to become untrue.
+                self.remove_receipt(dataset, version)
+            write_atomic(self._layout.checksums(dataset, version), manifest.sha256sum_lines(), durable=False)
+            write_receipt(self._layout.pending_receipt(dataset, version), receipt, self._program_version, durable=False)
+            # Before the tree, so that a tree which is there can be adopted; a manifest without its tree counts for nothing.
+            write_atomic(self._layout.manifest(dataset, version), manifest.json_lines(), durable=False)
         self._put_in_place(dataset, version, staged)
         if switch:
             self._published.switch(dataset, version)
