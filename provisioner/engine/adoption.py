@@ -1,7 +1,7 @@
-"""Trees that another tool unpacked, in place of an archive that is not here: compared with the index of the archive.
+"""Use trees that another tool unpacked in place of archives that are not here: compare them with each archive's index.
 
-A zip states size and CRC-32 of each member in its index, which a few ranges bring from its server. A tar states no checksum of
-content: nothing tells whether a file is what it holds, and it is fetched.
+The index of a zip states the size and CRC-32 of each member, and a few range requests fetch it from the server. A tar
+states no checksums of content, so nothing shows whether a file is its member, and the archive is fetched.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _BLOCK: Final = 256 << 10
-"""Bytes of one range."""
+"""Bytes of one range request."""
 _MOST_BLOCKS: Final = 400
-"""Ranges that are asked for, at most: those of the largest index that is read."""
+"""How many ranges are requested at most, which bounds the size of an index that is read."""
 
 
 class TreeAdopter:
-    """Puts files of unpacked trees into the staged tree, where an archive's index says that they are what it holds."""
+    """Puts files of unpacked trees into the staged tree, where an archive's index shows that they are its members."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class TreeAdopter:
 
         Args:
             transfers: brings the index.
-            unpacker: judges and writes members, wherever their content is from.
-            find: returns the files at hand that may be a member, by its path.
+            unpacker: judges and writes members, wherever their content comes from.
+            find: returns the files on this machine that may be a member, given its path.
             check_cancelled: raises when the run must end.
         """
         self._transfers = transfers
@@ -57,7 +57,7 @@ class TreeAdopter:
         self._check = check_cancelled
 
     def adopt(self, artifact: Artifact) -> Part | None:
-        """Return what an archive becomes, made of files that are here; ``None``: it must be fetched.
+        """Return an archive's part of the tree, built from files that are here; ``None`` if it must be fetched.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -84,7 +84,7 @@ class TreeAdopter:
             return None
 
     def _matching(self, artifact: Artifact, entries: Iterable[ZipEntry]) -> list[tuple[ZipEntry, Path | None]] | None:
-        """Return each entry with the file that has its content; ``None``: one is not here, or there are none."""
+        """Return each entry with the file that has its content; ``None`` if one has none, or there are no entries."""
         found: list[tuple[ZipEntry, Path | None]] = []
         files = missing = 0
         for entry in entries:
@@ -107,13 +107,13 @@ class TreeAdopter:
 
 
 class _RemoteIndex:
-    """The parts of an archive on its server that its index takes, as a file that is read by offset."""
+    """An archive on its server as a file that is read by offset; only the blocks that hold its index are fetched."""
 
     def __init__(self, artifact: Artifact, transfers: Transfers) -> None:
-        """Ask for the size, where it is not known.
+        """Ask the server for the size, if it is not known.
 
         Raises:
-            ProvisionerError: the server does not say it.
+            ProvisionerError: the server does not state it.
         """
         self.name = artifact.name.rpartition("/")[2]
         self._artifact = artifact
@@ -140,4 +140,4 @@ class _RemoteIndex:
         """Do nothing: each block is fetched when it is read."""
 
     def release(self, offset: int) -> None:
-        """Do nothing: it is small."""
+        """Do nothing: an index is small, so its blocks are kept."""

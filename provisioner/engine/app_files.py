@@ -1,4 +1,4 @@
-"""What the volume holds for the app beside the data: ``provision.env``, and ``ATTRIBUTION.md`` with licences and citations."""
+"""The files for the app beside the data: ``provision.env``, and ``ATTRIBUTION.md`` with licences and citations."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 EXPORTED: Final = ("DATASETS_DIR", "HF_HUB_CACHE", "TRACKIO_DATASET_REPO", "TRACKIO_DATASET_ID")
-"""The app's variables, also where the user set them; what the user set is not changed."""
+"""The app's variables that are exported. A value that the user set is kept."""
 
 
 class AppFiles:
-    """The two files, and the environment of an app that this process becomes."""
+    """Writes the two files, and makes the environment of an app that this process becomes."""
 
     def __init__(
         self, layout: VolumeLayout, catalog: Catalog, given: Mapping[str, str], *, hub_cache: Path | None = None
@@ -39,7 +39,7 @@ class AppFiles:
             layout: the volume's directories.
             catalog: licences and citations.
             given: the environment of this process.
-            hub_cache: the Hub client's cache in which repositories are shown; ``None``: in none.
+            hub_cache: the Hub client's cache in which repositories are shown; ``None`` means in no cache.
         """
         self._hub_cache = hub_cache
         self._layout = layout
@@ -50,7 +50,7 @@ class AppFiles:
         """Return the app's variables.
 
         Args:
-            repository: the app's data-set repository; ``None``: nothing is known of it yet.
+            repository: the app's data-set repository, or ``None`` if nothing is known of it yet.
             inventory: what the volume holds.
         """
         values = {"DATASETS_DIR": str(self._layout.datasets)}
@@ -70,7 +70,7 @@ class AppFiles:
         Raises:
             VolumeError: the volume failed.
         """
-        # The app is told of it, also where no data set could be had.
+        # The file names this directory even if no data set could be fetched.
         make_directory(self._layout.datasets)
         for path, data in self._contents(inventory, values).items():
             if _read(path) != data:
@@ -107,7 +107,7 @@ class AppFiles:
 
 
 def _section(receipt: Receipt) -> str:
-    """Return what ``ATTRIBUTION.md`` says of a data set that today's catalog does not describe."""
+    """Return the section of ``ATTRIBUTION.md`` about a data set that today's catalog does not describe."""
     if receipt.entry is not None:
         return attribution_section(receipt.dataset, receipt.entry, receipt.rule)
     return (
@@ -117,7 +117,7 @@ def _section(receipt: Receipt) -> str:
 
 
 def left_out_of_file(values: Mapping[str, str]) -> str:
-    """Return a sentence about the values that ``provision.env`` cannot hold; empty: it holds all."""
+    """Return a sentence about the values that ``provision.env`` cannot hold; empty if it can hold all of them."""
     if not (names := ambiguous_names(values)):
         return ""
     shown = ", ".join(f"{name}={values[name]!r}" for name in names)

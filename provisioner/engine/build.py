@@ -1,6 +1,6 @@
-"""One data set, from its sources to the published tree: resolve, reuse, fetch and unpack, publish.
+"""The build of one data set, from its sources to the published tree: resolve, reuse, fetch and unpack, publish.
 
-Each of these is an object of its own; what they share is the staged tree and the record of its paths.
+Each of these stages is an object of its own; they share the staged tree and the record of its paths.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class DataSetBuilder:
-    """Builds one version of a data set, from the first of its sources that has all of it."""
+    """Builds one version of a data set, from the first of its sources that has the whole of it."""
 
     def __init__(
         self,
@@ -92,10 +92,10 @@ class DataSetBuilder:
             local_copies: files on this machine that may have the right bytes.
             limits: what may be written.
             cancellation: ends the work.
-            progress: is told how it gets on.
-            damage: what is wrong with this very version, which is repaired; ``None``: it is not there.
-            peers: other volumes, which are asked before the sources; ``None``: there are none.
-            rank: of the data set among those that are built.
+            progress: is told how the build gets on.
+            damage: what is wrong with this version, if it is being repaired; ``None`` if it is a new version.
+            peers: other volumes, which are asked before the sources, or ``None`` if there are none.
+            rank: position of the data set among those that are built; requests of a lower rank are sent first.
         """
         recipe, check = step.recipe, cancellation.raise_if_requested
         self._step = step
@@ -119,10 +119,10 @@ class DataSetBuilder:
         self._transfers = transfers
         self._choice = self._part_choice(store)
         self._origins: dict[str, FileState] = {}
-        """What servers said of files behind URLs, by the artifacts' keys."""
+        """What servers said of files behind URLs, by the keys of the artifacts."""
         self._fetcher = self._make_fetcher(transfers, retention=step.retention)
         self.fetched: tuple[str, ...] = ()
-        """Names of the artifacts that were not to be had on this machine."""
+        """Names of the artifacts that were not available on this machine."""
 
     def build(self, now: Callable[[], str]) -> Receipt:
         """Try the sources in their order until one has the whole data set, and publish it.
@@ -131,7 +131,7 @@ class DataSetBuilder:
             now: returns the time for the receipt, ISO 8601.
 
         Raises:
-            ProvisionerError: no source has it (the most telling of their errors), the volume failed, or the run must end.
+            ProvisionerError: no source has all of it (the most telling error), the volume failed, or the run must end.
         """
         with self._limits.holding():
             return self._build(now)
@@ -151,12 +151,13 @@ class DataSetBuilder:
                 resolved, parts = self._collect(resolved)
                 resolved = self._as_proven(resolved)
                 check_states(recipe, self._origins, resolved.artifacts)
-                # Once one source has given the whole, what is staged of those before it is of no use either.
+                # Once one source has delivered everything, what was staged from the sources before it is of no use
+                # either.
                 return self._completed.publish(
                     resolved, parts, now, origins=self._origins, clear_obsolete=self._limits.clear_obsolete
                 )
             except (*TRY_NEXT_AFTER, ConfigurationError) as error:
-                # Of every other source the rule of a part would say the same.
+                # The rule of a part would fail in the same way with every other source.
                 if self._cancellation.reason is not None or isinstance(error, PartError):
                     raise
                 errors.append(error)
@@ -165,11 +166,11 @@ class DataSetBuilder:
         raise error_to_report(errors)
 
     def _collect(self, resolved: Resolved) -> tuple[Resolved, dict[str, Part]]:
-        """Bring a source into the staged tree; return what is taken of it, and its parts by content id.
+        """Bring a source into the staged tree; return the source reduced to what is taken, and its parts by content id.
 
         Raises:
             PartError: the rule of the part does not fit it.
-            ProvisionerError: it does not have all of it, the volume failed, or the run must end.
+            ProvisionerError: it does not have all of the data set, the volume failed, or the run must end.
         """
         choice = self._choice
         if choice is None:
@@ -195,7 +196,7 @@ class DataSetBuilder:
         return resolved, parts
 
     def _part_choice(self, store: Store) -> PartChoice | None:
-        """Return what applies the rule of the part; ``None``: all of the data set is taken."""
+        """Return the object that applies the rule of the part, or ``None`` if the whole data set is taken."""
         recipe = self._step.recipe
         if recipe.rule is None:
             return None
@@ -209,7 +210,7 @@ class DataSetBuilder:
         return PartChoice(recipe.rule, recipe.label, self._tree, known=known, check_cancelled=check)
 
     def _as_proven(self, resolved: Resolved) -> Resolved:
-        """Return a source with what its files were compared with: those of archives that were not fetched, with a CRC-32."""
+        """Return a source with how its files were verified: archives that were not fetched, by the CRC-32 of their members."""
         adopted = self._fetcher.adopted
         if not adopted:
             return resolved
@@ -222,7 +223,7 @@ class DataSetBuilder:
         return replace(resolved, artifacts=artifacts)
 
     def _build_from_peers(self, now: Callable[[], str]) -> Receipt | None:
-        """Return the receipt of the version as the first peer had it that has the whole; ``None``: the sources are needed."""
+        """Build from the first peer that has the whole version, and return the receipt; ``None`` if none has it."""
         recipe, label = self._step.recipe, self._step.recipe.label
         if self._peers is None:
             return None
@@ -239,7 +240,7 @@ class DataSetBuilder:
                     check_manifest(recipe, offer.manifest)
                 return self._build_from(offer, now)
             except ProvisionerError as error:
-                # Also where the volume is full: what the peer says of sizes may be false.
+                # A full volume does not end this either: the sizes that the peer states may be false.
                 if self._cancellation.reason is not None:
                     raise
                 _LOGGER.warning("%s; it is not taken from %s", labelled(label, error), offer.where)
@@ -249,7 +250,7 @@ class DataSetBuilder:
         """Build the version from peers, and publish it.
 
         Raises:
-            ProvisionerError: none of them has all of it, the volume failed, or the run must end.
+            ProvisionerError: none of them has all of the version, the volume failed, or the run must end.
         """
         assert self._peers is not None  # noqa: S101 - they made the offer
         resolved = offer.resolved
@@ -262,7 +263,7 @@ class DataSetBuilder:
         )
 
     def _make_fetcher(self, transfers: Transfers, *, retention: Retention) -> Fetcher:
-        """Return what brings artifacts into the staged tree."""
+        """Return the object that brings artifacts into the staged tree."""
         check = self._cancellation.raise_if_requested
         threads = FetchThreads(transfers.requests_at_once, label=self._step.recipe.label, check_cancelled=check)
         unpacker = Unpacker(
@@ -282,15 +283,15 @@ class DataSetBuilder:
         )
 
     def _choose(self, artifact: Artifact) -> Choose | None:
-        """Return which files of an archive are taken, as far as that is known; ``None``: all of them."""
+        """Return which files of an archive are taken, as far as that is known; ``None`` means all of them."""
         return self._choice.chooser(artifact) if self._choice is not None else None
 
     def _comes_in_part(self, artifact: Artifact) -> bool:
-        """Return whether only some of an archive is fetched, where its server allows it."""
+        """Return whether only some members of an archive are fetched, if its server allows it."""
         return can_come_in_part(artifact) and self._choose(artifact) is not None
 
     def _make_adopter(self, transfers: Transfers, unpacker: Unpacker, check: Callable[[], None]) -> TreeAdopter | None:
-        """Return what looks for the files of archives in trees that the user names; ``None``: there are none."""
+        """Return what looks for the files of archives in trees that the user names, or ``None`` if there are none."""
         if not self._local_copies.has_trees:
             return None
         from provisioner.engine.adoption import TreeAdopter  # noqa: PLC0415 - few runs have such trees
@@ -303,7 +304,7 @@ class DataSetBuilder:
         Args:
             resolved: has the artifacts.
             fetcher: fetches what is not on this machine.
-            offer: the version of peers whose files they are; ``None``: they are a source's.
+            offer: the version of peers that the files belong to, or ``None`` if they come from a source.
         """
         parts: dict[str, Part] = {}
         missing: dict[Digest | str, list[Artifact]] = {}
@@ -317,7 +318,8 @@ class DataSetBuilder:
         with contextlib.closing(self._reuse.parts(resolved, inventory, staged=staged, offer=offer)) as reused:
             for artifact, part in reused:
                 if part is None:
-                    # Most files have bytes of their own: no text is made for those that are known by their digest.
+                    # Most files have their own bytes; for those with a digest, no key is formatted, which would take
+                    # memory.
                     missing.setdefault(artifact.digest or artifact.key, []).append(artifact)
                     continue
                 parts[artifact.content_id] = part
@@ -349,12 +351,12 @@ class DataSetBuilder:
             )
         self._origins = _recorded_origins(resolved.artifacts, inventory) | self._reuse.unchanged
         self._origins |= {artifact.key: state for artifact in asked if (state := self._transfers.delivered(artifact))}
-        # The claims are as large as the manifest, and publishing needs memory of its own.
+        # The claims are as large as the manifest, and publishing needs that memory.
         self._claims.clear()
         return parts
 
     def _remove_leftovers(self, *, has_parts: bool) -> None:
-        """Remove what an earlier attempt left in the tree: it will be written again, and must not count twice.
+        """Remove what an earlier attempt left in the tree: it will be written again, and must not be counted twice.
 
         Raises:
             VolumeError: something cannot be removed, or the volume failed.
@@ -365,10 +367,10 @@ class DataSetBuilder:
             self._tree.create(empty=True)
 
     def _plan_paths(self, missing: Mapping[Digest | str, Sequence[Artifact]]) -> None:
-        """Check that the volume can hold the plain files side by side, and let archives know of them.
+        """Check that the volume can hold the plain files side by side, and announce their paths to the archives.
 
         Raises:
-            VolumeError: the volume takes two of their names for the same; nothing was fetched.
+            VolumeError: the volume cannot tell two of their names apart; nothing was fetched.
         """
         artifacts = [artifact for same in missing.values() for artifact in same]
         plain = [artifact for artifact in artifacts if artifact.unpack == "none"]
@@ -379,30 +381,30 @@ class DataSetBuilder:
 
 
 def _taken_from(files: deque[NeededFile]) -> Iterator[NeededFile]:
-    """Yield files, of which none is kept here: their parts of the tree take memory instead."""
+    """Yield files without keeping any of them: their parts of the tree need the memory."""
     while files:
         yield files.popleft()
 
 
 def _recorded_origins(artifacts: Sequence[Artifact], inventory: Inventory) -> dict[str, FileState]:
-    """Return what servers said of files behind URLs that versions on the volume have, by the artifacts' keys."""
+    """Return what servers said of the files behind URLs in versions on the volume, by the keys of the artifacts."""
     wanted = {artifact.key for artifact in artifacts if artifact.urls and artifact.digest is not None}
     receipts = inventory.receipts.values()
     return {key: state for receipt in receipts for key, state in receipt.origins.items() if key in wanted}
 
 
 def _total_size(artifacts: Sequence[Artifact]) -> Size | None:
-    """Return the size of all artifacts together; ``None``: some sizes are not known."""
+    """Return the size of all artifacts together, or ``None`` if some sizes are not known."""
     return total(artifact.size for artifact in artifacts) if all(artifact.size for artifact in artifacts) else None
 
 
 def check_fits(step: Step, missing: Sequence[Artifact], *, added: int = 0) -> int:
-    """Compare the sizes that the source states with the space that is left, where the plan had only an estimate or nothing.
+    """Compare the sizes that the source states with the space that is left, if the plan had only an estimate or none.
 
     Args:
         step: says how much space there is.
-        missing: what must be fetched.
-        added: bytes that have become known of other steps since the plan was made.
+        missing: the artifacts that must be fetched.
+        added: bytes that other steps turned out to need since the plan was made.
 
     Returns:
         The bytes that are needed.

@@ -1,4 +1,4 @@
-"""The limits that hold while one data set is built: of the devices, of what may be kept, and of what its catalog entry says."""
+"""The limits on the build of one data set: the space of the devices, ``MAX_STORAGE_GB``, and the size in its catalog entry."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class BuildLimits:
         self._recipe = recipe
         self._stated = stated_size(recipe) if not recipe.splits else None
         self.most_tree_bytes = most_bytes(replace(self._stated, estimate=True)) if self._stated else None
-        """How many bytes may be written for the tree, by the size that the catalog states; ``None``: it states none.
+        """How many bytes may be written for the tree, by the size that the catalog states, or ``None`` if it states none.
 
-        The same number holds for all sources of the data set, which may differ in what lies beside the data. So it gets the
-        margin of an estimate, also where it is not called one.
+        The same number holds for all sources of the data set, which may differ in the files beside the data. So it gets
+        the margin of an estimate, even if the catalog states it as exact.
         """
         self._build = Building(recipe.dataset.id, recipe.version, recipe.label)
         planned = [Bound(self._planned_rest, self._too_large)] if self.most_tree_bytes is not None else []
         self.budget = Budget(recipe.label, volume.bounds, tree=planned)
-        """What is written for it is charged here."""
+        """What is written for this build is charged here."""
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[None]:
-        """Hold for the version that is built while the block runs."""
+        """Apply the limits to the version that is built while the block runs."""
         with self._volume.building(self._build):
             try:
                 yield
@@ -56,9 +56,9 @@ class BuildLimits:
                 self.budget.close()
 
     def begin_source(self, artifacts: Sequence[Artifact], check_cancelled: Callable[[], None]) -> None:
-        """Begin again with another source, whose files in staging are resumed and not given up for their space.
+        """Start over with another source, whose files in staging are then resumed, and no longer removed to free their space.
 
-        Waits until no other data set that is built has files in common with it.
+        Waits until no other build fetches any of the same files.
 
         Raises:
             ProvisionerError: the run must end.
@@ -66,12 +66,12 @@ class BuildLimits:
         self._volume.claim(self._build, artifacts, check_cancelled)
 
     def begin_tree(self) -> None:
-        """Count anew what is written for the tree: it is begun."""
+        """Reset the count of bytes written for the tree, which is begun anew."""
         self._build.taken_over = 0
         self.budget.clear_unpacked()
 
     def clear_obsolete(self) -> None:
-        """Remove the files in staging that are of no use any more: the version is complete.
+        """Remove the files in staging that are no longer needed, since the version is complete.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -79,20 +79,20 @@ class BuildLimits:
         self._volume.clear_obsolete(self._build)
 
     def _planned_rest(self) -> int | None:
-        """Return how many bytes more may come out of archives by the size that the catalog states."""
+        """Return how many more bytes may come out of archives, by the size that the catalog states."""
         budget = self.budget
-        # What is reserved is counted by the budget itself.
+        # The budget itself counts what is reserved.
         return self.most_tree_bytes - budget.unpacked + budget.reserved if self.most_tree_bytes is not None else None
 
     def _too_large(self, label: str, _count: int) -> TreeTooLargeError:
         return _larger_than_planned(label, f"more than {self.most_tree_bytes or 0:,} bytes", self._stated)
 
     def add_taken_over(self, count: int) -> None:
-        """Note bytes that are shared with another version, and take no space again."""
+        """Note bytes that are shared with another version, and so take no further space."""
         self._build.taken_over += count
 
     def check_tree(self, manifest: Manifest) -> None:
-        """Compare the finished tree with the size that the catalog states, and with the limit of what may be kept.
+        """Compare the finished tree with the size that the catalog states, and with ``MAX_STORAGE_GB``.
 
         Raises:
             TreeTooLargeError: it is larger than the catalog says.

@@ -1,4 +1,4 @@
-"""How the build of one data set gets on, for progress bars and the status file."""
+"""The progress of one data set's build, for progress bars and the status file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class BuildProgress:
-    """Passes on how one data set gets on; called from several threads."""
+    """Reports the progress of one data set; called from several threads."""
 
     def __init__(self, recipe: Recipe, progress: Progress, status: StatusBoard | None = None) -> None:
         """Prepare.
@@ -24,7 +24,7 @@ class BuildProgress:
         Args:
             recipe: what is built.
             progress: shows a bar for the data set, and one for each archive that is unpacked.
-            status: shows state and bytes of the data set; ``None``: the status file does not speak of this build.
+            status: shows state and bytes of the data set, or ``None`` if the status file does not speak of this build.
         """
         self._id = recipe.dataset.id
         self._label = recipe.label
@@ -32,12 +32,12 @@ class BuildProgress:
         self._status = status
         self._lock = threading.Lock()
         self._missing: int | None = None
-        """Bytes that have not arrived yet; ``None``: unknown."""
+        """Bytes that have not arrived yet; ``None`` means unknown."""
         self._archives = 0
-        """How many are being unpacked."""
+        """How many archives are being unpacked."""
 
     def begin_fetching(self, size: Size | None) -> None:
-        """Show that fetching begins, of ``size``; ``None``: unknown."""
+        """Show that fetching begins, of ``size``; ``None`` means unknown."""
         total = size.value if size else None
         self._missing = total
         if self._status is not None:
@@ -49,7 +49,7 @@ class BuildProgress:
         self._add(count, moved=False)
 
     def add_arrived(self, count: int) -> None:
-        """Count bytes that were fetched; a negative number: they were dropped."""
+        """Count bytes that were fetched; a negative number takes back bytes that were dropped."""
         self._add(count, moved=True)
 
     def _add(self, count: int, *, moved: bool) -> None:
@@ -62,7 +62,7 @@ class BuildProgress:
         self._show_unpacking()
 
     def begin_unpacking(self, name: str, total: int | None) -> None:
-        """Show that an archive is being unpacked, to ``total`` bytes; ``None``: unknown."""
+        """Show that an archive is being unpacked, to ``total`` bytes; ``None`` means unknown."""
         self._archives += 1
         self._show_unpacking()
         if self._status is not None:
@@ -74,7 +74,7 @@ class BuildProgress:
         self._progress.advance(self._bar(name), count)
 
     def end_unpacking(self, name: str) -> None:
-        """Show that an archive is no longer being unpacked: it is done, or it failed."""
+        """Show that an archive is no longer being unpacked, whether it succeeded or failed."""
         self._archives -= 1
         self._progress.finish(self._bar(name))
 
@@ -83,7 +83,7 @@ class BuildProgress:
         self._progress.finish(self._label)
 
     def _show_unpacking(self) -> None:
-        """Set the state to ``unpacking``, unless bytes are missing: an archive may be unpacked while it arrives."""
+        """Set the state to ``unpacking``, unless bytes are missing: an archive may be unpacked while it is still arriving."""
         if self._status is not None and self._archives and (self._missing or 0) <= 0:
             self._status.set_state(self._id, "unpacking")
 

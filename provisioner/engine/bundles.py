@@ -1,4 +1,4 @@
-"""Small files of one tree that lie one after the other, fetched by one request where a peer offers that."""
+"""Bundles: small files of one tree that lie one after the other and are fetched by one request, if a peer offers that."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from provisioner.engine.fetch import NeededFile
 
 LEAST_FILES: Final = 2
-"""Of fewer, each is asked for by itself."""
+"""Fewer files than this are requested one by one."""
 _MOST_FILES: Final = 2_000
 _MOST_BYTES: Final = 1 << 19
-"""Of one bundle, which is held in memory."""
+"""Bytes of one bundle, which is held in memory."""
 _LARGEST_GAP: Final = 16 << 10
-"""Bytes of files between two of a bundle that are not needed, and fetched all the same."""
+"""Bytes of unneeded files between two needed ones that are fetched along with them at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Some files that are needed, and where they are among the bytes of all files of the tree."""
+    """Some needed files, and where they are in the concatenation of all files of the tree."""
 
     files: tuple[tuple[int, int, NeededFile], ...]
-    """Each with the positions of its first byte and behind its last byte."""
+    """Each file with the positions of its first byte and just after its last byte."""
 
     @property
     def start(self) -> int:
@@ -36,12 +36,12 @@ class Bundle:
 
     @property
     def end(self) -> int:
-        """The position behind the last byte."""
+        """The position just after the last byte."""
         return self.files[-1][1]
 
 
 def bundled(files: Iterable[NeededFile], artifacts: Sequence[Artifact]) -> Iterator[Bundle | NeededFile]:
-    """Yield files in bundles, as far as they are small; the others by themselves.
+    """Yield small files in bundles, and all others by themselves.
 
     Args:
         files: those that are needed, in the order of the tree.
@@ -69,7 +69,7 @@ def _closed(waiting: list[tuple[int, int, NeededFile]]) -> Iterator[Bundle | Nee
 
 
 def _places(files: Iterable[NeededFile], artifacts: Sequence[Artifact]) -> Iterator[tuple[int, int, NeededFile]]:
-    """Yield each file with the positions of its first byte and behind its last byte, among the bytes of all files."""
+    """Yield each file with the positions of its first byte and just after its last byte in the concatenation of all files."""
     rest = iter(artifacts)
     start = 0
     for file in files:

@@ -1,7 +1,7 @@
 """The clients of one run, created from its settings when they are first used.
 
-Only the wiring is here: the clients get plain values, and never the settings. Their modules are imported with their first
-use, since a start with nothing to do uses none.
+Only the wiring is here: the clients get plain values, never the settings. Their modules are imported on first use,
+since a start with nothing to do needs none of them.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ T = TypeVar("T")
 _LOGGER = logging.getLogger(__name__)
 
 _LEAST_PROGRESS: Final = 1 << 16
-"""Bytes that such a connection must bring to be worth another one."""
+"""Bytes that a connection must have delivered for a peer to be worth another one."""
 PEER_WAIT_SECONDS = 0.5
-"""Upper bound of the first wait before somebody is asked again whom nobody asked for by name."""
+"""Upper bound of the first wait before a retry of an optional request, one that the user did not ask for by name."""
 
 _CREATING = threading.RLock()
 
 
 class _Once(Generic[T]):
-    """A property whose value is created once, whichever of several threads asks first."""
+    """A property whose value is created once, even if several threads ask for it at the same time."""
 
     def __init__(self, create: Callable[[Any], T]) -> None:
         self._create = create
@@ -56,7 +56,7 @@ class _Once(Generic[T]):
 
 
 class Clients:
-    """The network's clients, with one policy for retries, proxies, certificates and bandwidth; and files of this machine."""
+    """The clients for the network, with one policy for retries, proxies, certificates and bandwidth; and local files."""
 
     def __init__(self, settings: Settings, root: Path, cancellation: Cancellation, policy: RetryPolicy | None = None) -> None:
         """Prepare; no client is created yet.
@@ -65,7 +65,7 @@ class Clients:
             settings: what the user asked for.
             root: the volume's root, where an older tool may have left archives.
             cancellation: ends every request.
-            policy: how often and how long a request is retried; ``None``: as usual.
+            policy: how often and how long a request is retried; ``None`` means the usual policy.
         """
         self._settings = settings
         self._root = root
@@ -73,7 +73,7 @@ class Clients:
         self._policy = policy
 
     def check(self) -> None:
-        """Check now what would otherwise fail at the first request.
+        """Check in advance what would otherwise fail at the first request.
 
         Raises:
             ConfigurationError: the file of certificates (``SSL_CERT_FILE``) cannot be used.
@@ -84,7 +84,7 @@ class Clients:
             tls_context(self._settings.ssl_cert_file)
 
     def close(self) -> None:
-        """Close the Hub's client, so that a program which uses the same library finds it unchanged."""
+        """Close the Hub's client, so that a program that uses the same library finds it unchanged."""
         for client in ("hub", "optional_hub"):
             if client in self.__dict__:
                 getattr(self, client).close()
@@ -98,7 +98,7 @@ class Clients:
 
     @_Once
     def network(self) -> Network:
-        """What all clients share."""
+        """The configuration and the counters that all clients share."""
         import random  # noqa: PLC0415 - see the module's docstring
         import time  # noqa: PLC0415
 
@@ -141,7 +141,7 @@ class Clients:
 
     @_Once
     def optional_hub(self) -> HubClient:
-        """A client for what nobody asked for by name: it gives up soon, and its waits delay nothing else."""
+        """The client for optional requests to the Hub: it gives up soon, and its waits delay nothing else."""
         from provisioner.remote.hub.client import HubClient  # noqa: PLC0415 - see the module's docstring
 
         token = self._settings.hf_token.reveal() if self._settings.hf_token else None
@@ -149,7 +149,7 @@ class Clients:
 
     @_Once
     def optional_sources(self) -> Sources:
-        """What asks sources whether they have changed: it gives up soon, as :attr:`optional_hub` does."""
+        """The resolver that asks whether sources have changed: it gives up soon, as :attr:`optional_hub` does."""
         from provisioner.remote.http.client import HttpClient  # noqa: PLC0415 - see the module's docstring
         from provisioner.remote.sources import Sources  # noqa: PLC0415
         from provisioner.volume.staging.xet_hash import can_hash_xet  # noqa: PLC0415
@@ -159,14 +159,14 @@ class Clients:
 
     @_Once
     def _optional_network(self) -> Network:
-        """What clients share that give up soon."""
+        """What the clients that give up soon share."""
         from dataclasses import replace  # noqa: PLC0415 - see the module's docstring
 
         return replace(self.network, retry=self._short_retry())
 
     @_Once
     def sources(self) -> Sources:
-        """What resolves sources, of every kind."""
+        """The resolver for sources of every kind."""
         from provisioner.remote.sources import Sources  # noqa: PLC0415 - see the module's docstring
         from provisioner.volume.staging.xet_hash import can_hash_xet  # noqa: PLC0415
 
@@ -174,16 +174,16 @@ class Clients:
 
     @_Once
     def transfers(self) -> Transfers:
-        """What fetches artifacts."""
+        """The transfers that fetch artifacts."""
         from provisioner.remote.transfers import Transfers  # noqa: PLC0415 - see the module's docstring
 
         return Transfers(self.http)
 
     def transfers_for(self, rank: int, cancellation: Cancellation) -> Transfers:
-        """Return what fetches the artifacts of one of several data sets.
+        """Return transfers that fetch the artifacts of one of several data sets.
 
         Args:
-            rank: of the requests that wait, those of the data set with the lowest rank are sent first.
+            rank: among waiting requests, those with the lowest rank are sent first.
             cancellation: ends them.
         """
         from provisioner.remote.transfers import Transfers  # noqa: PLC0415 - see the module's docstring
@@ -192,7 +192,7 @@ class Clients:
 
     @_Once
     def peers(self) -> Peers | None:
-        """The volumes that are asked before the sources; ``None``: there are none."""
+        """The volumes that are asked before the sources, or ``None`` if there are none."""
         addresses = self._settings.peers
         if self._settings.hf_hub_offline and (left_out := [each for each in addresses if "://" in each]):
             _LOGGER.info("HF_HUB_OFFLINE is set: of the peers only directories are asked, and not %s", ", ".join(left_out))
@@ -207,7 +207,7 @@ class Clients:
 
     @_Once
     def peer_http(self) -> HttpClient:
-        """The client for peers: it gives up soon, since there is always something that comes next."""
+        """The client for peers: it gives up soon, since another peer or the sources can always be asked instead."""
         return self.http.with_retry(self._short_retry())
 
     def _short_retry(self) -> Retry:

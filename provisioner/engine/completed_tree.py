@@ -1,4 +1,4 @@
-"""The last step of a build: a staged tree that has all its parts is checked, and becomes the version that the app reads."""
+"""The last step of a build: a staged tree that has all its parts is checked and becomes the version that the app reads."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 MAX_NOTED_FILES: Final = 100
-"""Plain files that a receipt names at most: receipts are read at every start, so a large repository must not make them long."""
+"""How many plain files a receipt names at most: receipts are read at every start, so they must stay short."""
 
 
 class CompletedTree:
-    """A staged tree to be published when it has all its parts; the move itself is the store's."""
+    """Checks a staged tree that has all its parts, and has the store publish it."""
 
     def __init__(
         self, recipe: Recipe, store: Store, tree: Path, *, damage: Damage | None, check_size: Callable[[Manifest], None]
@@ -47,8 +47,8 @@ class CompletedTree:
             recipe: what was built.
             store: the volume's trees.
             tree: the staged tree's directory.
-            damage: the version is there and is repaired; ``None``: it is new.
-            check_size: raises if the whole tree is larger than it may be.
+            damage: what is wrong with the version that is repaired, or ``None`` if the version is new.
+            check_size: raises if the whole tree is larger than allowed.
         """
         self._check_size = check_size
         self._recipe = recipe
@@ -69,28 +69,29 @@ class CompletedTree:
         """Check the tree against its manifest, publish it, and write the receipt.
 
         Args:
-            resolved: the source that the parts are from.
-            parts: what each artifact put into the tree, by content id; emptied, since publishing needs memory of its own.
+            resolved: the source that the parts came from.
+            parts: what each artifact put into the tree, by content id; emptied here, since publishing needs the memory.
             now: returns the time for the receipt, ISO 8601.
-            origins: what servers said of files, by the artifacts' keys.
-            clear_obsolete: removes staged files that are not needed any more.
-            manifest: that of a peer, all of whose files are in the tree; ``None``: the parts make it.
+            origins: what servers said of files, by the keys of the artifacts.
+            clear_obsolete: removes staged files that are no longer needed.
+            manifest: the manifest of a peer, all of whose files are in the tree, or ``None`` to make it from the parts.
 
         Raises:
-            BrokenArchiveError: there is no file in it.
+            BrokenArchiveError: the tree has no files.
             TreeTooLargeError, NoRoomError: it is larger than the catalog says, or than the volume may hold.
             UnsafeArchiveError: a link leads out of the tree, or out of the directory that its archive was unpacked into.
-            DigestMismatchError: it is not what the pins name.
-            VolumeError: the tree is not what was put there, the volume cannot hold all its names, or the volume failed.
+            DigestMismatchError: the tree is not what the pins name.
+            VolumeError: the tree is not what was written, the volume cannot hold all its names, or the volume failed.
         """
         label, dataset = self._recipe.label, self._recipe.dataset
         if manifest is not None:
             complete_peer_tree(self._tree, manifest)
             if self._recipe.pin is not None and self._damage is None:
-                # The pins prove its files, and not which artifact each of them is from.
+                # The pins prove the files, but not which artifact each of them came from.
                 manifest = manifest.without_artifacts()
         is_peers = manifest is not None
-        # Of which artifacts its files are, a peer's word is not believed: no other version takes them over for one.
+        # A peer is not trusted to say which artifacts its files came from, so that no other version reuses them as
+        # such.
         content_ids = {} if is_peers else _noted_artifacts(resolved.artifacts, parts)
         manifest = manifest or Manifest.merged(parts[artifact.content_id].entries for artifact in resolved.artifacts)
         if not manifest.files:
@@ -101,10 +102,10 @@ class CompletedTree:
         self._check_size(manifest)
         if self._damage is None:
             check_manifest(self._recipe, manifest)
-        # Within one archive this is checked while it is unpacked.
+        # Within one archive, this is checked while it is unpacked.
         check_names((entry.path for entry in manifest), self._tree, label)
         if self._store.layout.staging_root is not None:
-            # The tree is copied there, to another file system.
+            # The tree is copied there, onto another file system.
             make_directory(self._store.layout.store)
             check_names((entry.path for entry in manifest), self._store.layout.store, label)
         verified = {self._proof(artifact, parts.get(artifact.content_id)) for artifact in resolved.artifacts}
@@ -131,13 +132,15 @@ class CompletedTree:
             origins=origins if len(resolved.artifacts) <= MAX_NOTED_FILES else {},
         )
         if self._damage is not None and self._damage.receipt is not None and is_peers:
-            # It has the same manifest as before, and is as proven as it was.
+            # The tree has the same manifest as before, so it is verified as before.
             receipt = self._damage.receipt
         write_credits(self._store.layout, self._recipe, self._tree, manifest)
         parts.clear()
-        # Before the tree is synced, so that files which are removed are not written out first.
+        # Done before the tree is synced, so that files which are about to be removed are not written to the device
+        # first.
         clear_obsolete()
-        # A source that failed half-way, or a run with another catalog, may have left other names in the tree: they are removed.
+        # A source that failed half-way, or a run with another catalog, may have left other names in the tree; they are
+        # removed.
         switch = self._damage is None or self._damage.is_published
         names = {
             artifact.content_id: (artifact.name.rpartition("/")[2], artifact.into.count("/") + 1 if artifact.into else 0)
@@ -149,18 +152,18 @@ class CompletedTree:
         return receipt
 
     def _proof(self, artifact: Artifact, part: Part | None) -> VerifiedAgainst:
-        """Return what the bytes of an artifact were compared with; of a part of an archive the digest says nothing."""
+        """Return what the bytes of an artifact were compared with: for a part of an archive, not with its digest."""
         is_part = self._recipe.rule is not None and part is not None and not part.is_whole and can_come_in_part(artifact)
         return "archive" if is_part and artifact.verified_against != "none" else artifact.verified_against
 
     def is_of_damaged(self, manifest: Manifest) -> bool:
-        """Return whether the damaged version has this manifest: then bytes that fit it are right, whoever has them."""
+        """Return whether the damaged version has this manifest: if so, bytes that match it are right, whoever sent them."""
         if self._damage is None or self._damage.receipt is None:
             return False
         return self._store.reader.manifest(self._recipe.dataset.id, self._recipe.version) == manifest
 
     def _repository(self, resolved: Resolved) -> Repository | None:
-        """Return the repository as it was asked for: a repair asks for the commit of that time."""
+        """Return the repository as it was first requested: a repair requests the commit that was published then."""
         original = self._damage.receipt if self._damage is not None else None
         return original.repository if original is not None and original.pin == resolved.pin else resolved.repository
 
@@ -175,7 +178,7 @@ class CompletedTree:
 
 
 def complete_peer_tree(tree: Path, manifest: Manifest) -> None:
-    """Add to a tree whose files were fetched from a peer what is no content: empty directories, and modes.
+    """Add what no file of a peer's tree carries: empty directories and modes.
 
     Raises:
         VolumeError: the volume failed.
@@ -189,12 +192,12 @@ def complete_peer_tree(tree: Path, manifest: Manifest) -> None:
 
 
 def _noted_artifacts(artifacts: Sequence[Artifact], parts: Mapping[str, Part]) -> dict[str, str]:
-    """Return content id and key of the artifacts that a receipt names, for other versions to reuse: not each of many files."""
+    """Return content id and key of the artifacts that a receipt names, for reuse; large sets of files are left out."""
     with_files = len(artifacts) <= MAX_NOTED_FILES
     return {
         artifact.content_id: artifact.key
         for artifact in artifacts
-        # What only a CRC-32 tells to be from an archive is not taken over as that archive.
+        # An archive that was identified only by the CRC-32 of its members is not offered for reuse as that archive.
         if artifact.digest is not None
         and artifact.verified_against != "archive"
         and parts[artifact.content_id].is_whole

@@ -1,4 +1,4 @@
-"""The end of a run that had something to do: what is derived from the published data sets, tidying up, and the status."""
+"""The end of a run that had something to do: write the derived files and the status, and tidy up."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Conclusion:
 
         Args:
             session: the volume.
-            repositories: know which failure of a repository counts.
-            app_files: those for the app.
-            indexes: of what is published.
+            repositories: decides which repository's failure counts.
+            app_files: the files for the app.
+            indexes: of the published data sets.
             status: is written last.
-            keep_record: writes what a report needs to know of the run.
+            keep_record: writes the record of the run that a report needs.
         """
         self._session = session
         self._store = session.store
@@ -55,7 +55,7 @@ class Conclusion:
         self._keep_record = keep_record
 
     def write_derived(self, plan: Plan, repositories: Sequence[RepositoryOutcome]) -> dict[str, str]:
-        """Write what is derived from all that is published now, whoever published it; return the app's variables.
+        """Write everything that is derived from the published data sets, whoever published them; return the app's variables.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -68,7 +68,7 @@ class Conclusion:
         return self._write_app_files(inventory, repositories)
 
     def write_app_files(self, repositories: Sequence[RepositoryOutcome]) -> None:
-        """Write the app's variables and whom to name for what is published now, where the run ends before its last step.
+        """Write the app's variables and the attributions for what is published now, if the run ends before its last step.
 
         Raises:
             ProvisionerError: the volume failed.
@@ -92,11 +92,11 @@ class Conclusion:
         """Clear what is left in staging, and write how the run ended.
 
         Args:
-            plan: with what turned out not to fit.
-            failures: of its steps.
+            plan: the plan, in which steps that turned out not to fit are skipped.
+            failures: the failures of its steps.
             repositories: what became of them.
-            tidies_up: no other run is at work on the volume.
-            had_others: others may have been, and have been killed.
+            tidies_up: no other run is working on the volume, so staging may be tidied.
+            had_others: other runs may have worked on the volume, and may have been killed.
 
         Raises:
             ProvisionerError: the volume failed.
@@ -107,13 +107,13 @@ class Conclusion:
         if tidies_up and had_others:
             self._store.cleaner.clear_leftovers()
         if tidies_up and not failures:
-            # Of a newer version that could not be had, what has arrived is for the next run.
+            # Of a newer version that could not be fetched, what has arrived is kept for the next run.
             self._store.cleaner.clear_abandoned([step.id for step in plan.steps if step.fallback is None], time.time())
         inventory = self._store.reader.inventory()
         self._status.board.record_others(inventory)
         self._status.board.record_versions(inventory)
         self._status.board.record_indexes(inventory)
-        # The status is the last that is written: a run that dies before leaves something to do, and so to tidy up.
+        # The status is written last: if the run dies before that, the next one finds something to do, and tidies up.
         self._status.board.finish(state, error)
         self._keep_record()
         self._status.close(state, error, inventory)

@@ -1,4 +1,4 @@
-"""Whom to name for each file of a version: written when it is published, for ``ATTRIBUTION.md``."""
+"""The attributions of the files of a version: written when it is published, for ``ATTRIBUTION.md``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def write_credits(layout: VolumeLayout, recipe: Recipe, tree: Path, manifest: Manifest) -> None:
-    """Write down whom to name for each file, if these have terms of their own and only some of them are there.
+    """Write whom to name for each file, if files have terms of their own and only some of them are in the version.
 
     Args:
         layout: the volume's directories.
@@ -42,7 +42,7 @@ def write_credits(layout: VolumeLayout, recipe: Recipe, tree: Path, manifest: Ma
         return
     path = layout.credits(recipe.dataset.id, recipe.version)
     if not lines:
-        # The tables may belong to no part: what was written when they were there still holds of this version.
+        # The tables may not belong to the part. What was written when they were there is still true of this version.
         if recipe.commercial_part == "allowed" and not path.exists():
             _LOGGER.warning("%s: ATTRIBUTION.md does not name whose files these are: no table here says it", recipe.label)
         return

@@ -1,7 +1,7 @@
-"""``export``: published versions in another directory, laid out as a volume, so that other volumes can be filled from it.
+"""``export``: published versions copied to another directory, laid out as a volume, from which other volumes can be filled.
 
-Each version is put together in the directory's own staging, hashed there, and published as on any volume, the receipt last. So
-a killed export is continued, and is never taken for a complete one.
+Each version is assembled in the directory's own staging, hashed there, and published as on any volume, with the receipt
+written last. So an export that was killed can be continued, and is never taken for a complete one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Exported:
 
     receipt: Receipt
     how: str
-    """``there``: nothing had to be done; ``linked``, ``copied``; empty: it failed."""
+    """``there`` if nothing had to be done, ``linked`` or ``copied``; empty if it failed."""
     error: ProvisionerError | None = None
 
     def as_record(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Export:
             source: the volume.
             target: the directory that is exported to.
             catalog: describes the data sets, those of references too.
-            copies: copy every byte, also where links are possible.
+            copies: copy every byte, even if links are possible.
             cancellation: ends the work.
             progress: is told of bytes.
         """
@@ -109,7 +109,7 @@ class Export:
         """Export the published versions of some data sets.
 
         Returns:
-            What became of each; why a single one failed is in it.
+            What became of each version, including why a single one failed.
 
         Raises:
             ProvisionerError: nothing could be exported, or the run must end.
@@ -136,7 +136,7 @@ class Export:
         return outcomes
 
     def _refuse_links(self) -> None:
-        """Raise if a directory of names, records, trees or staging is a link: what it leads to is somewhere else.
+        """Raise if a directory for names, records, trees or staging is a link, which leads out of the directory.
 
         Raises:
             VolumeError: one of them is; nothing was written.
@@ -150,7 +150,7 @@ class Export:
                 )
 
     def _list_versions(self, datasets: Sequence[str]) -> None:
-        """Write down which versions the directory has, for those who reach it through a web server."""
+        """Write which versions the directory has, for readers that reach it through a web server."""
         inventory = self._target.store.reader.inventory(measured=False)
         for dataset in datasets:
             path, document = self._target.layout.versions_list(dataset), versions_document(inventory, dataset)
@@ -199,7 +199,7 @@ class Export:
         return not check_tree(tree, version.manifest, deep=False, check_cancelled=self._check)
 
     def _publish_again(self, version: _Version) -> None:
-        """Let the published name be that of this version."""
+        """Publish this version again under the name of its data set."""
         published, receipt = self._target.store.published, version.receipt
         if published.version_in_wanted_form(receipt.dataset) != receipt.version:
             published.switch(receipt.dataset, receipt.version)
@@ -207,7 +207,7 @@ class Export:
     # --- what the directory cannot hold --------------------------------------------------------------------------------
 
     def _refused(self, versions: Sequence[_Version]) -> dict[str, ProvisionerError]:
-        """Return why the directory's file system cannot hold data sets, by their ids; nothing of any was written yet."""
+        """Return, by id, why the directory's file system cannot hold a data set; nothing of any has been written yet."""
         if not versions:
             return {}
         refused: dict[str, ProvisionerError] = {}
@@ -226,7 +226,7 @@ class Export:
         return refused
 
     def _problem(self, version: _Version, probe: Probe) -> str:
-        """Return what of a version the directory's file system cannot hold, in words; empty: it can hold all."""
+        """Return in words what the directory's file system cannot hold of a version; empty if it can hold all of it."""
         entries = version.manifest.entries
         link = next((entry.path for entry in entries if entry.kind == "link"), None)
         if link is not None and not probe.takes_links():
@@ -244,10 +244,10 @@ class Export:
         return ""
 
     def _check_space(self, versions: Sequence[_Version]) -> None:
-        """Raise if the device has not enough space for all that is copied; nothing was written yet.
+        """Raise if the device has too little space for all that is copied; nothing has been written yet.
 
         Raises:
-            VolumeFullError: it has not.
+            VolumeFullError: it has too little.
         """
         free = self._target.free_bytes()
         needed = sum(version.receipt.size for version in versions if not self._links(version))
@@ -259,9 +259,9 @@ class Export:
             )
 
     def _links(self, version: _Version) -> bool:
-        """Return whether files of a version are linked: both are on one device, and copies were not asked for."""
+        """Return whether files of a version are linked: if both are on one device, and copies were not requested."""
         with contextlib.suppress(OSError):
-            # Never a link to a device elsewhere: to try it would change the mode of the volume's own file.
+            # Never try a link to another device: the attempt would change the mode of the volume's own file.
             return not self._copies and os.stat(version.tree).st_dev == os.stat(self._target.layout.staging).st_dev  # noqa: PTH116
         return False
 
@@ -295,7 +295,7 @@ class Export:
         staged = StagedTree(layout, dataset, receipt.version, keeps_archives=True, check_cancelled=self._check)
         staged.create()
         plain = Manifest(tuple(not_links(version.manifest)))
-        # What an earlier attempt left counts if it hashes right; of what it did not bring every file is missing.
+        # What an earlier attempt left counts if it hashes right; every file that it did not bring counts as missing.
         self._progress.start(receipt.label, "verify", plain.bytes)
         findings = check_tree(staged.path, plain, deep=True, check_cancelled=self._check)
         wrong = {finding.path for finding in findings if finding.problem != "extra"}
@@ -307,7 +307,7 @@ class Export:
         store.publisher.publish(receipt, staged.path, version.manifest, prune=True)
         store.cleaner.clear_staging(dataset)
         if not self._is_there(version):
-            # There are drivers that lose what is in a directory when it is renamed.
+            # Some drivers lose the content of a directory when it is renamed.
             store.published.remove(dataset)
             store.cleaner.remove(dataset, receipt.version)
             raise VolumeError(
@@ -317,11 +317,11 @@ class Export:
             )
 
     def _fill(self, version: _Version, staged: Path, entries: Sequence[Entry], *, links: bool) -> None:
-        """Link or copy files into the staged tree; what is copied is hashed on the way.
+        """Link or copy files into the staged tree; files that are copied are hashed on the way.
 
         Raises:
             DamagedTreeError: the volume's own file is wrong.
-            OSError: from the system.
+            OSError: the system reported it.
         """
         with TreeReader(version.tree) as old, TreeWriter(staged) as new:
             for entry in entries:
@@ -354,7 +354,7 @@ class Export:
             self._progress.advance(label, len(data))
 
     def _prove(self, receipt: Receipt, staged: Path, manifest: Manifest) -> None:
-        """Hash what was written, as the directory returns it.
+        """Hash what was written, as read back from the directory.
 
         Raises:
             DamagedTreeError: it is not what the manifest says.

@@ -1,6 +1,7 @@
-"""What an export carries beside its versions: their catalog entries, and pins.
+"""The records that an export carries beside its versions: their catalog entries, and pins.
 
-With both, the other side needs no catalog of its own, and can demand the very bytes that were exported. Nobody is asked for them.
+With both, the other side needs no catalog of its own, and can require exactly the bytes that were exported. No source
+is asked.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _EVERYTHING: Final = "exported"
-"""The phase of all that an export holds."""
+"""The phase that names everything in an export."""
 
 
 def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
-    """Write the entries and the pins of all that an export holds; of what the catalog does not describe, those of before stay.
+    """Write the entries and the pins of everything in an export; for data sets not in the catalog, earlier ones are kept.
 
     Args:
         catalog: describes the data sets, those of references too.
@@ -58,7 +59,7 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
             _LOGGER.warning("%s: the catalog does not describe what was exported: the export has no entry of it", receipt.label)
         else:
             entries[name] = found.dataset
-            # What a phase names is the whole data set, or what a reference itself says.
+            # A phase names the whole data set, or what a reference itself states.
             is_part = bool(receipt.splits) or (receipt.rule is not None and found.dataset.reference is None)
             if not is_part and receipt.layout == found.dataset.layout:
                 whole.add(name)
@@ -73,7 +74,7 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
 
 
 def _described(receipt: Receipt, catalog: Catalog) -> Recipe | None:
-    """Return the recipe of a version as a catalog has it; ``None``: it does not describe that one."""
+    """Return the recipe of a version as a catalog has it, or ``None`` if it does not describe that one."""
     dataset = catalog.datasets.get(receipt.dataset)
     if dataset is None or receipt.is_newer:
         return None
@@ -85,12 +86,12 @@ def _described(receipt: Receipt, catalog: Catalog) -> Recipe | None:
 
 
 def _pin(recipe: Recipe, receipt: Receipt, manifest: Manifest | None, digest: str) -> DataSetPin | None:
-    """Return the pin of a version: its list of checksums decides, and of its source the state is named."""
+    """Return the pin of a version: the digest of its list of checksums decides; of its source, the state is named."""
     for source in recipe.sources:
         if source.kind == receipt.source_kind and source.is_at(receipt.source_url):
             held = source.held_at(receipt.pin, known_digests(manifest))
             name, pin, artifacts = pinned_name(source), held.stated_pin or receipt.pin, held.artifacts
-            # What a repository lists is not known here, and need not be: its commit is.
+            # The repository's listing is not known here, and is not needed: its commit is.
             pinned = (
                 source_pin(source.kind, name, pin, artifacts)
                 if artifacts is not None and all(artifact.is_named for artifact in artifacts)
@@ -101,7 +102,7 @@ def _pin(recipe: Recipe, receipt: Receipt, manifest: Manifest | None, digest: st
 
 
 def _text(entries: Mapping[str, DataSet], whole: set[str], before: Catalog, catalog: Catalog) -> str:
-    """Return the catalog of an export; empty: it describes nothing."""
+    """Return the catalog of an export; empty if it describes nothing."""
     written = [entry for entry in entries.values() if entry.reference is None]
     names = {name: entry.label for name, entry in entries.items()}
     known = {**before.phases, **catalog.phases}
@@ -112,7 +113,7 @@ def _text(entries: Mapping[str, DataSet], whole: set[str], before: Catalog, cata
 
 
 def _entries_in(path: Path) -> Catalog:
-    """Return the catalog that an earlier export wrote; an empty one, if there is none."""
+    """Return the catalog that an earlier export wrote, or an empty one if there is none."""
     try:
         return parse_catalog(read_named_text(path, LARGEST_RECORD), str(path))
     except FileNotFoundError:
@@ -132,7 +133,7 @@ def _pins_in(path: Path) -> Mapping[str, DataSetPin]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a record, unless it is there already; an empty one is none."""
+    """Write a record unless it is there already; for an empty text, none is kept."""
     try:
         is_there = text and path.read_bytes() == text.encode()
     except OSError:

@@ -1,7 +1,7 @@
 """The bytes of one data set's artifacts: fetched, verified, and handed on to be unpacked or put into the staged tree.
 
-A small file is held in memory until it is verified. A large one arrives in ranges by several connections, and an archive is
-unpacked meanwhile. Anything between arrives by one connection.
+A small file is held in memory until it is verified. A large one arrives in ranges over several connections, and an
+archive is unpacked meanwhile. A file in between arrives over one connection.
 """
 
 from __future__ import annotations
@@ -47,28 +47,28 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _LEAST_FOR_BUNDLES: Final = 64
-"""Files: of fewer, peers are not asked whether they send many by one request."""
+"""For fewer files than this, peers are not asked whether they can send many by one request."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeededFile:
-    """Bytes that are needed, for one artifact or for several that have the same."""
+    """Bytes that are needed, for one artifact or for several with the same bytes."""
 
     artifacts: tuple[Artifact, ...]
-    """At least one; repositories repeat licences and empty files."""
+    """At least one; a repository may hold several copies of a licence or of an empty file."""
     local_copy: Path | None
-    """A file on this machine that had the right digest; ``None``: they must be fetched."""
+    """A file on this machine that had the right digest, or ``None`` if the bytes must be fetched."""
     local_facts: tuple[int, ...] = ()
-    """What would be different if that file had been changed since it was hashed."""
+    """Facts about that file that would differ if it had been changed since it was hashed."""
 
     @classmethod
     def found(cls, artifacts: tuple[Artifact, ...], copy: LocalCopy | None) -> NeededFile:
-        """Return the bytes that some artifacts need, of which there may be a copy on this machine."""
+        """Return the needed bytes of some artifacts, with a copy on this machine, if there is one."""
         return cls(artifacts, None) if copy is None else cls(artifacts, copy.path, copy.facts)
 
     @property
     def artifact(self) -> Artifact:
-        """The artifact whose URLs are asked."""
+        """The artifact whose URLs are requested."""
         return self.artifacts[0]
 
     @property
@@ -83,7 +83,7 @@ class NeededFile:
 
     @property
     def exact_size(self) -> int | None:
-        """The number of bytes; ``None``: it is not known, or only an estimate."""
+        """The number of bytes, or ``None`` if it is not known, or is only an estimate."""
         return self.artifact.exact_size
 
     @property
@@ -118,15 +118,15 @@ class Fetcher:
 
         Args:
             transfers: fetches single files.
-            threads: each uses one connection at a time.
+            threads: run the jobs; each uses one connection at a time.
             unpacker: is handed the archives.
             files: is handed all other files.
             progress: is told of bytes that arrived.
             blobs: the directory of partial files, which a later run resumes.
             retention: how many archives the volume can hold beside the tree.
-            limits: is charged with all bytes that are written.
-            choose: returns which files of an archive are wanted; ``None``: all.
-            adopter: looks for what archives hold in trees that are here; ``None``: there are none.
+            limits: all bytes that are written are charged to them.
+            choose: returns which files of an archive are wanted; ``None`` means all.
+            adopter: looks for the files of archives in trees that are here, or ``None`` if there are no such trees.
         """
         self._choose = choose
         self._transfers = transfers
@@ -139,20 +139,20 @@ class Fetcher:
         self._retention = retention
         self._adopter = adopter
         self.adopted: set[str] = set()
-        """Content ids of archives whose files were here, as far as a CRC-32 tells."""
+        """Content ids of archives whose files were already here, as far as a CRC-32 can tell."""
         self.pointers: list[str] = []
-        """Paths of files that are Git LFS pointers although their digest is the one that their source states."""
+        """Paths of files that are Git LFS pointers, although their digest is the one that their source states."""
 
     def fetch_all(
         self, files: Iterable[NeededFile], parts: dict[str, Part], *, tree: Sequence[Artifact] = (), count: int = 0
     ) -> None:
-        """Fetch everything, and add the parts of the tree to ``parts``, by content id; the first failure ends it.
+        """Fetch everything, and add the parts of the tree to ``parts``, by content id; stop at the first failure.
 
         Args:
-            files: what is needed.
-            parts: takes what came.
-            tree: all files of the tree, if these are files of a peer's tree, in its order.
-            count: how many are needed.
+            files: the needed files.
+            parts: receives the results.
+            tree: all files of a peer's tree, in its order, if these are files of it.
+            count: how many files are needed.
 
         Raises:
             ProvisionerError: the most telling of the failures.
@@ -173,7 +173,7 @@ class Fetcher:
         if tree and count >= _LEAST_FOR_BUNDLES and self._transfers.offers_bundles():
             wanted = bundled(files, tree)
 
-        # Archives that do not all have space on the volume come one after the other.
+        # If the volume has no space for all archives at once, they are fetched one after the other.
         files_at_once = self._transfers.small_files_at_once if self._keeps_archives else lambda: 1
         self._threads.run(map(job_of, wanted), files_at_once=files_at_once)
 
@@ -187,7 +187,7 @@ class Fetcher:
             try:
                 return self._use_local_copy(needed, needed.local_copy)
             except (OSError, ProvisionerError) as error:
-                # It is somebody else's file: it may go, or change, at any time.
+                # The file belongs to somebody else, and may be removed or changed at any time.
                 if isinstance(error, ProvisionerError) and _is_unchanged(needed):
                     raise
                 self._threads.check_cancelled()
@@ -196,7 +196,7 @@ class Fetcher:
                 return self._fetch_alone(replace(needed, local_copy=None))
         if self._adopter is not None and len(needed.archives) == 1 and not needed.plain:
             (archive,) = needed.archives
-            # Of a part the same index decides which members are fetched, and they are fewer.
+            # For a part, the same index decides which members are fetched, and they are fewer.
             if self._choose(archive) is None and (part := self._adopter.adopt(archive)) is not None:
                 self.adopted.add(archive.content_id)
                 self._progress.add_present(size or 0)
@@ -206,7 +206,7 @@ class Fetcher:
         return self._fetch_alone(needed)
 
     def _fetch_bundle(self, bundle: Bundle) -> dict[str, Part]:
-        """Fetch many small files by one request; each that did not come so, or is not what it must be, by itself."""
+        """Fetch many small files by one request; fetch each that is missing from the response, or wrong, by itself."""
         start = bundle.start
         data = self._transfers.fetch_bundle(start, bundle.end)
         parts: dict[str, Part] = {}
@@ -229,7 +229,7 @@ class Fetcher:
         return parts
 
     def _fetch_alone(self, needed: NeededFile) -> dict[str, Part]:
-        """Fetch a file by one connection, whatever its size is."""
+        """Fetch a file over one connection, whatever its size."""
         if needed.is_small and needed.exact_size is not None:
             return self._fetch_small(needed, needed.exact_size)
         with self._open_blob(needed) as blob:
@@ -244,7 +244,7 @@ class Fetcher:
 
     def _use_local_copy(self, needed: NeededFile, path: Path) -> dict[str, Part]:
         is_share = path.is_relative_to(self._blobs.parent / "shares")
-        # Whoever publishes uses every file that the workers have fetched for this volume: that is no news.
+        # Publishing uses every file that the workers have fetched for this volume, so that is not worth a line.
         level = logging.DEBUG if is_share else logging.INFO
         _LOGGER.log(level, "%s: %s is used, nothing is fetched", self._threads.label, path)
 
@@ -257,7 +257,8 @@ class Fetcher:
         if needed.plain and needed.is_small:
             parts |= self._write_small(needed, path.read_bytes())[0]
         elif needed.plain:
-            # A file of a share goes into the tree. Of any other copy the tree gets bytes of its own, whatever becomes of it.
+            # A file of a share is moved into the tree. Any other copy is copied, so that the tree does not depend on
+            # it.
             if is_share:
                 make_directory(self._blobs)
                 os.replace(path, self._blobs / f"{needed.artifact.key}.part")
@@ -293,7 +294,7 @@ class Fetcher:
             parts: dict[str, Part] = {}
 
             def unpack() -> None:
-                # Where the volume can hold it, the next archive arrives while this one is unpacked.
+                # If the volume has space for it, the next archive arrives while this one is unpacked.
                 if archives and self._keeps_archives:
                     self._threads.release_connection()
                 parts.update({archive.artifact.content_id: archive.part() for archive in archives})
@@ -331,7 +332,7 @@ class Fetcher:
 
     @contextlib.contextmanager
     def _open_ranged_file(self, needed: NeededFile, size: int) -> Iterator[RangedFile]:
-        """Open the file that the ranges go to: on the disk, or a window in memory where the disk cannot hold the archive."""
+        """Open the file for the ranges: on the disk, or a window in memory if the disk cannot hold the archive."""
         artifact, threads = needed.artifact, self._threads
         is_one_archive = len(needed.artifacts) == len(needed.archives) == 1
         file: RangedFile
@@ -359,11 +360,11 @@ class Fetcher:
             yield file
 
     def _charge_of(self, needed: NeededFile) -> Callable[[int], None]:
-        """Return what is called with the bytes of a file before they are written."""
+        """Return the function that is called with the number of bytes of a file before they are written."""
         return self._limits.budget.charge_plain if needed.plain else self._limits.budget.charge_staged
 
     def _report_resumed(self, needed: NeededFile, have: int) -> None:
-        """Count the bytes that an earlier run left, and say so."""
+        """Count the bytes that an earlier run left, and log that."""
         if have:
             size, total = needed.artifact.size, format_bytes(have)
             if size is not None and have <= size.value:
@@ -379,7 +380,7 @@ class Fetcher:
 
 @contextlib.contextmanager
 def _dropped_if_full(staged: Blob | RangedFile) -> Iterator[None]:
-    """Drop what has arrived when the volume is full: it would leave no space for the other data sets."""
+    """Drop what has arrived if the volume is full: it would leave no space for the other data sets."""
     try:
         yield
     except VolumeFullError:

@@ -1,6 +1,6 @@
 """The threads that fetch the files of one source, each over one connection at a time.
 
-Each takes the next file, or helps with a large one that arrives in ranges and has use for more connections.
+Each takes the next file, or helps with a large one that arrives in ranges and can use more connections.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.1
-"""How often an idle thread checks whether a large file has use for it."""
+"""How often an idle thread checks whether a large file can use its help."""
 
 _LARGE_FILES_AT_ONCE: Final = 2
 
 
 class AbandonedError(Exception):
-    """Another file of the same source has failed: this one is of no use any more."""
+    """Another file of the same source has failed, so this one is no longer needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class FileJob:
 
 
 class _Jobs:
-    """Jobs that are made when they are due: there may be very many."""
+    """Jobs that are made only when they are due, since there may be very many."""
 
     def __init__(self, jobs: Iterable[FileJob] = ()) -> None:
         self._rest = iter(jobs)
@@ -68,7 +68,7 @@ class FetchThreads:
 
         Args:
             connections: returns how many threads may fetch now; each uses one connection at a time.
-            label: names the data set, in threads' names.
+            label: names the data set in the names of threads.
             check_cancelled: raises when the run must end.
         """
         self.connections = connections
@@ -94,7 +94,7 @@ class FetchThreads:
         """The system has refused to start a thread."""
 
     def check_cancelled(self) -> None:
-        """End what this thread does if it is of no use any more.
+        """Raise if what this thread does is no longer needed.
 
         Raises:
             AbandonedError: another file of the same source has failed.
@@ -105,11 +105,11 @@ class FetchThreads:
             raise AbandonedError
 
     def run(self, jobs: Iterable[FileJob], *, files_at_once: Callable[[], int]) -> None:
-        """Do all jobs, on this thread and on others; the first failure ends it.
+        """Do all jobs, on this thread and on others; stop at the first failure.
 
         Args:
             jobs: one for each file, in their order.
-            files_at_once: returns how many files may be fetched at once, now.
+            files_at_once: returns how many files may be fetched at once at this moment.
 
         Raises:
             ProvisionerError: the most telling of the failures.
@@ -123,20 +123,20 @@ class FetchThreads:
         self._work()
         while self._threads:
             self._threads.pop().join()
-        # Each job holds on to what its file became.
+        # Each job keeps a reference to the result of its file.
         self._jobs = _Jobs()
         if self._failures:
-            # What is not ours is a bug, or a limit of the machine: no other source would change that.
+            # Any other error is a bug, or a limit of the machine; another source would not help.
             others = [error for error in self._failures if not isinstance(error, ProvisionerError)]
             raise others[0] if others else error_to_report([e for e in self._failures if isinstance(e, ProvisionerError)])
 
     def release_connection(self) -> None:
-        """Let another thread replace the calling one, whose job for a large file uses no connection from here to its end.
+        """Let another thread replace the calling one, whose job for a large file needs no connection from here to its end.
 
-        If the job needs one after all, because what came is of no use, there is one more for that time.
+        If the job needs one after all, because what came is of no use, one connection more is used for that time.
         """
         with self._changed:
-            # Without another thread, this one must do the other jobs afterwards.
+            # If there is no other thread, this one must do the other jobs afterwards.
             if threading.get_ident() not in self._replaced and (self._idle or self._start_thread()):
                 self._replaced.add(threading.get_ident())
                 self._running -= 1
@@ -146,7 +146,7 @@ class FetchThreads:
 
     @contextlib.contextmanager
     def helping(self, fetch: RangedFetch) -> Iterator[None]:
-        """Let threads without a file of their own help with ``fetch`` while the block runs, as far as it has use for them."""
+        """Let threads without a file of their own help with ``fetch`` while the block runs, as far as it can use them."""
         with self._changed:
             self._shared.append(fetch)
             self._offer_work()
@@ -168,15 +168,15 @@ class FetchThreads:
                 self._is_limited = True
                 _LOGGER.warning("%s: %s: fewer files are fetched at once; raise the limit of processes", self.label, error)
             return False
-        # Only now: whoever waits for all threads must not meet one that was not started. It cannot miss this one either,
-        # since the thread that starts it is among those waited for, or is the one that waits.
+        # Added only now, so that whoever waits for all threads meets none that was not started. Nor can they miss this
+        # one: the thread that starts it is among those waited for, or is the one that waits.
         self._threads.append(thread)
         return True
 
     def _offer_work(self) -> None:
-        """See to it that a thread looks for what else there is to do; the lock is held.
+        """Make sure that a thread looks for more work; the lock is held.
 
-        One is always idle while there may be more to do: it notices when more connections are worth while.
+        One thread is always idle while there may be more to do: it notices when more connections are worth while.
         """
         if not self._idle:
             self._start_thread()
@@ -199,7 +199,7 @@ class FetchThreads:
             self._changed.notify_all()
 
     def _next_task(self, *, was_busy: bool = False) -> Callable[[], None] | None:
-        """Wait for something to do; ``None``: everything is done, or something failed."""
+        """Wait for the next task and return it, or ``None`` if everything is done, or something failed."""
         with self._changed:
             if was_busy:
                 self._busy -= 1
@@ -220,8 +220,8 @@ class FetchThreads:
         return None
 
     def _take_task(self) -> Callable[[], None] | None:
-        """Return what to do next, if there is anything now; the lock is held."""
-        # Large files first: a data set is complete when its last byte is there.
+        """Return the next task, if there is one now; the lock is held."""
+        # Large files first: a data set is complete only when its last byte is there.
         shared = next((fetch for fetch in self._shared if fetch.wants_help), None)
         if shared is not None:
             return shared.help
@@ -230,11 +230,11 @@ class FetchThreads:
         return None
 
     def _may_start(self, job: FileJob) -> bool:
-        """Return whether a file may start: of large ones only few at once, so that the first is unpacked while others arrive."""
+        """Return whether a file may start: only a few large ones at once, so that the first is unpacked early."""
         return not job.is_large or self._running_large < _LARGE_FILES_AT_ONCE
 
     def _start(self, job: FileJob) -> Callable[[], None]:
-        """Count a job as running, and return what does it; the lock is held."""
+        """Count a job as running, and return the function that does it; the lock is held."""
         self._running += 1
         self._running_large += job.is_large
 
@@ -246,7 +246,8 @@ class FetchThreads:
                     if threading.get_ident() not in self._replaced:
                         self._running -= 1
                         self._running_large -= job.is_large
-                    # Threads that wait for a large file poll: waking them for each of many small ones would cost more.
+                    # Threads that wait for a large file poll: waking them after each of many small ones would cost
+                    # more.
                     if not self._jobs:
                         self._changed.notify_all()
 

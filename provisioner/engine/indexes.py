@@ -1,6 +1,6 @@
-"""The indexes of the published data sets: which are missing or old, and how they are made.
+"""The indexes of the published data sets: which are missing or outdated, and how they are made.
 
-An index is derived: what goes wrong with it is a warning, and the data set is as ready as without it.
+An index is derived data: a problem with it is a warning, and the data set is ready without it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Indexes:
 
         Args:
             store: the volume.
-            is_on: whether there are to be any.
-            limit: bytes that may be kept on the volume, trees and indexes (``MAX_STORAGE_GB``); ``None``: any number.
+            is_on: whether indexes are wanted.
+            limit: bytes that may be kept on the volume, trees and indexes (``MAX_STORAGE_GB``); ``None`` means no
+                limit.
             check_cancelled: ends the work by raising.
         """
         self._store = store
@@ -49,7 +50,7 @@ class Indexes:
         self._check_cancelled = check_cancelled
 
     def outdated(self, inventory: Inventory) -> tuple[str, ...]:
-        """Return the data sets whose index is missing, old, or where none is to be; no tree is looked at.
+        """Return the data sets whose index is missing, outdated, or not wanted; no tree is looked at.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -60,7 +61,7 @@ class Indexes:
         return (*surplus, *(dataset for dataset, receipt in published.items() if not self._is_right(receipt, left)))
 
     def update(self, inventory: Inventory) -> None:
-        """Make what is missing, and remove what is not to be there; the lock is held.
+        """Make the indexes that are missing, and remove those that are not wanted; the lock is held.
 
         Raises:
             ProvisionerError: the run must end.
@@ -71,7 +72,7 @@ class Indexes:
             self._check_cancelled()
             receipt = published.get(dataset)
             if left is not None and dataset in inventory.indexes:
-                left += inventory.indexes[dataset].size  # it goes, whatever comes
+                left += inventory.indexes[dataset].size  # it will be removed or replaced in any case
             with about(receipt.label if receipt else dataset):
                 try:
                     if receipt is None:
@@ -85,14 +86,14 @@ class Indexes:
                 left -= content_bytes(self._store.layout.index(dataset))
 
     def _wanted(self, inventory: Inventory) -> dict[str, Receipt]:
-        """Return the receipts of the data sets that are to have an index, by id."""
+        """Return the receipts of the data sets that should have an index, by id."""
         if not self._is_on:
             return {}
         receipts = ((dataset, inventory.receipts[dataset, version]) for dataset, version in inventory.published.items())
         return {dataset: receipt for dataset, receipt in receipts if not receipt.is_newer}
 
     def _left(self, inventory: Inventory) -> int | None:
-        """Return how many bytes the limit leaves for indexes; ``None``: any number."""
+        """Return how many bytes the limit leaves for indexes; ``None`` means no limit."""
         return None if self._limit is None else self._limit - inventory.kept_bytes
 
     def _is_right(self, receipt: Receipt, left: int | None) -> bool:
@@ -105,14 +106,14 @@ class Indexes:
         if VERSIONS.get(reader) != record.get("reader_version"):
             return False
         if record.get("problem"):
-            # Where it was the limit that left too little, there may be more now.
+            # If the limit left too little space before, there may be more now.
             before = record.get("left")
             return before is None or (left is not None and left <= before)
-        # Paths in it are absolute.
+        # The paths in an index are absolute.
         return record.get("root") == str(self._store.layout.root) and self._files.is_there(receipt.dataset)
 
     def _source(self, receipt: Receipt) -> dict[str, Any]:
-        """Return what an index depends on: with another value of any of these it is made anew."""
+        """Return what an index depends on: if any of these values changes, it is made anew."""
         return {
             "schema_version": _SCHEMA,
             "format": FORMAT,
@@ -124,7 +125,7 @@ class Indexes:
         }
 
     def _make(self, receipt: Receipt, left: int | None) -> None:
-        # Not paid for by a start with nothing to do.
+        # Imported here, so that a start with nothing to do does not pay for it.
         from provisioner.indexing.model import IndexTooLargeError  # noqa: PLC0415
         from provisioner.indexing.registry import reader_of  # noqa: PLC0415
 
@@ -153,7 +154,7 @@ class Indexes:
     def _build(
         self, receipt: Receipt, choice: Choice, tree: Path, record: dict[str, Any], most: int | None
     ) -> tuple[Summary | None, str]:
-        """Write an index of at most so many bytes and publish it; return what it holds, or why there is none."""
+        """Write an index of at most ``most`` bytes and publish it; return its summary, or why there is none."""
         from provisioner.indexing.build import IndexBuilder  # noqa: PLC0415 - as above
         from provisioner.indexing.card import MARK  # noqa: PLC0415 - as above
         from provisioner.indexing.model import IndexTooLargeError, ReaderError  # noqa: PLC0415 - as above
@@ -188,7 +189,7 @@ class Indexes:
             except (ProvisionerError, IndexTooLargeError):
                 raise
             except Exception as error:
-                # Tables may say anything: a reader that fails must not fail the run.
+                # Tables may hold anything: a reader that fails must not fail the run.
                 _LOGGER.debug("the reader %s failed", choice.name, exc_info=True)
                 return None, f"its reader failed, which is a bug of this program: {type(error).__name__}: {error}"
             if not summary.total and not summary.tables:

@@ -1,4 +1,4 @@
-"""This installation: where the program is, the settings that its environment makes, and its catalog."""
+"""This installation: where the program is, the settings from its environment, and its catalog."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from provisioner.settings.settings import Settings
 
 _IMAGE: Final = Path("/opt/provisioner/app")
-"""Where the image keeps this program; a checkout is anywhere else."""
+"""Where the image keeps this program; a checkout may be anywhere else."""
 _LARGEST_CATALOG: Final = 16 << 20
-"""Bytes; a catalog of thousands of files has a hundredth of it."""
+"""Bytes. A catalog of thousands of files has a hundredth of that."""
 
 
 def app_root() -> Path:
@@ -53,7 +53,7 @@ def load_settings(overrides: Mapping[str, str], environ: Mapping[str, str]) -> S
 
 
 def _check_relative_paths(paths: Mapping[str, Path | None]) -> None:
-    """Refuse a relative path where the directory that it begins at was removed."""
+    """Refuse a relative path if the working directory, which it starts from, was removed."""
     for name, path in paths.items():
         if path is not None and not path.is_absolute():
             try:
@@ -73,7 +73,7 @@ def load_catalog(paths: Sequence[Path]) -> Catalog:
 
 
 def catalog_name(settings: Settings) -> str:
-    """Return what messages call the catalog: its path, or those of its files as ``CATALOG_PATH`` has them."""
+    """Return what messages call the catalog: its path, or the paths of its files as written in ``CATALOG_PATH``."""
     return ":".join(map(str, settings.catalog_paths))
 
 
@@ -90,6 +90,6 @@ def _catalog_text(path: Path) -> str:
 
 
 def _home(environ: Mapping[str, str]) -> Path:
-    """Return the user's home directory; the root, as container engines have it, for a user that the system does not know."""
+    """Return the user's home directory; for a user unknown to the system the root, as container engines do."""
     home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - that of `pathlib` raises
     return Path(home if os.path.isabs(home) else "/")  # noqa: PTH117 - the same

@@ -1,4 +1,4 @@
-"""The digest of a file of which nobody states one: it is fetched once, and stays in staging for the next run."""
+"""The digest of a file that has no published one: the file is fetched once, and stays in staging for the next run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def learn_digest(
             if blob.have <= SMALL:
                 blob.drop()  # a run fetches small files into memory
             else:
-                # Under this name the next run finds it, whatever its URL is then.
+                # The next run finds it under this name, whatever its URL is then.
                 blob.move_to(lambda path: os.replace(path, blobs / f"{proven.key}.part"))
     finally:
         progress.finish(artifact.name)

@@ -1,7 +1,7 @@
-"""Which files of a data set belong to the part that was asked for: known from paths, from a listing, or from its tables.
+"""Which files of a data set belong to the part that was requested, as known from paths, a listing, or its tables.
 
-What can be left out before it is fetched is not fetched. Archives and tables come first where a rule needs them; what they hold
-besides the part is unpacked into staging, and never published.
+Files that can be ruled out in advance are not fetched. Archives and tables come first if a rule needs them; files in
+them that do not belong to the part are unpacked into staging, but never published.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _BY_NAME: Final = frozenset({"audio_folder", "image_folder"})
-"""Readers that know a tree by the names of its files alone: here all of these are listed, whether they were fetched or not."""
+"""Readers that know a tree by its file names alone: all names are listed for them, whether the files were fetched or not."""
 _MIDI: Final = (".mid", ".midi")
 _MOST_LINKS: Final = 40
-"""How many links Linux follows for one path."""
+"""How many symbolic links Linux follows in one path."""
 
 
 class PartChoice:
@@ -52,10 +52,10 @@ class PartChoice:
         """Prepare; nothing is read yet.
 
         Args:
-            rule: of the part.
+            rule: the rule of the part.
             label: names the part.
             tree: where it is built.
-            known: all paths of the part, where it is built again to be repaired; ``None``: they are to be found out.
+            known: all paths of the part, if it is built again to be repaired, or ``None`` if they must be found out.
             check_cancelled: raises when the run must end.
         """
         self._rule = rule
@@ -65,16 +65,16 @@ class PartChoice:
         self._check_cancelled = check_cancelled
         self._left_out: frozenset[str] | None = None
         self._medium: Medium = "none"
-        """What the examples of the data set are, as far as a reader knows it."""
+        """The kind of the data set's examples, as far as a reader knows it."""
         self._tables: dict[str, str] = {}
-        """The content ids of archives of tables, with the reader of each."""
+        """The reader of each archive of tables, by the content id of the archive."""
         self._by_tables: TableChoice | None = None
 
     def begin(self, resolved: Resolved) -> Resolved:
-        """Return a source with what has to be fetched first; nothing else is needed where :attr:`is_decided` holds then.
+        """Return a source with what must be fetched first; if :attr:`is_decided` holds then, nothing else is needed.
 
         Raises:
-            PartError: there is nothing in it that the rule could take.
+            PartError: it holds nothing that the rule could take.
         """
         if self._known is not None or self._rule.is_by_path:
             self._left_out = frozenset()
@@ -91,7 +91,7 @@ class PartChoice:
         return replace(resolved, artifacts=first_artifacts(self._rule, resolved.artifacts))
 
     def tables(self, resolved: Resolved) -> Resolved | None:
-        """Return a source with the tables that decide which files of its archives are taken; ``None``: there are none."""
+        """Return a source with the tables that decide which files of its archives are taken, or ``None`` if there are none."""
         self._tables, self._by_tables = {}, None
         if not self.is_decided:
             self._tables = tables_among(self._rule, resolved.artifacts)
@@ -101,14 +101,15 @@ class PartChoice:
         return replace(resolved, artifacts=found)
 
     def use_tables(self) -> None:
-        """Choose by the tables, which are in the staged tree."""
+        """Choose by the tables, which are now in the staged tree."""
         reader = next(iter(self._tables.values()))
         self._by_tables = TableChoice(self._rule, self._label, self._tree.path, reader, check_cancelled=self._check_cancelled)
 
     def chooser(self, artifact: Artifact) -> Choose | None:
-        """Return which files of an archive are taken, as far as that is known before it is unpacked; ``None``: it is not."""
+        """Return the choice of an archive's files, as far as it is known before unpacking, or ``None`` if it is not known."""
         if self.is_decided:
-            # Of a tar a later name may have the content of one that is left out: then all of it is unpacked first.
+            # In a tar, a hard link may refer to the content of a member that is left out, so all of it is unpacked
+            # first.
             if artifact.unpack != "zip" and (self._known is not None or not self._rule.is_by_path):
                 return None
             return lambda _sizes: self.keeps
@@ -126,10 +127,10 @@ class PartChoice:
 
         Args:
             resolved: the whole source.
-            parts: what is in the staged tree: all that :meth:`begin` has named.
+            parts: what is in the staged tree, which is everything that :meth:`begin` named.
 
         Raises:
-            PartError: the rule does not fit the data set, or takes nothing of it.
+            PartError: the rule does not fit the data set, or takes nothing from it.
             ProvisionerError: the volume failed, or the run must end.
         """
         sizes = {entry.path: entry.size for part in parts.values() for entry in part.entries if entry.kind == "file"}
@@ -151,17 +152,17 @@ class PartChoice:
                 hint=f"The rule: {self._rule.words}. Loosen it, or leave it out.",
             )
         if self._by_tables is None:
-            # Otherwise it was said before the archive was opened.
+            # Otherwise this was logged before the archive was opened.
             taken = f"{len(chosen.taken):,}"
             _LOGGER.info("%s: %s of %s belong to the part", self._label, taken, format_count(count, "example"))
-        # Of a file without a row nothing is known: neither its licence nor anything else that a condition asks for.
+        # Nothing is known of a file without a row: neither its licence nor anything else that a condition may test.
         known = chosen.taken | chosen.left_out
         unknown = {path for path in sizes if path not in known and self._is_example(path)}
         self._left_out = chosen.left_out | unknown | earlier
         self._tree.record_choice(resolved.key, self._left_out)
 
     def reduced(self, resolved: Resolved) -> Resolved:
-        """Return a source with the archives, and of all other files those that belong to the part.
+        """Return a source with its archives, and of its other files those that belong to the part.
 
         Raises:
             PartError: nothing belongs to it.
@@ -172,13 +173,13 @@ class PartChoice:
         return replace(resolved, artifacts=artifacts)
 
     def keeps(self, path: str) -> bool:
-        """Return whether a file of the tree belongs to the part, once that is decided."""
+        """Return whether a file of the tree belongs to the part, once that has been decided."""
         if self._known is not None:
             return path in self._known
         return path not in (self._left_out or ()) and self._rule.matches_path(path)
 
     def prune(self, artifacts: Sequence[Artifact], parts: MutableMapping[str, Part]) -> None:
-        """Take what does not belong to the part out of what archives have brought; the files go when the tree is published.
+        """Take what does not belong to the part out of archives' parts; the files go when the tree is published.
 
         Raises:
             PartError: nothing is left.
@@ -194,13 +195,13 @@ class PartChoice:
                 continue
             kept = Part(entries, is_whole=False)
             parts[artifact.content_id] = kept
-            # Should this run be killed while files are removed, the rest is still what the archive has brought.
+            # If this run is killed while files are removed, the rest is still recorded as the archive's.
             self._tree.record_part(artifact, kept)
         if not any(entry.kind == "file" for part in parts.values() for entry in part.entries):
             raise self._nothing()
 
     def _keeps_all(self, parts: Iterable[Part]) -> Callable[[Entry], bool]:
-        """Return whether an entry of the whole tree belongs to the part: a link only if it leads to something that does."""
+        """Return a test for whether an entry of the whole tree belongs to the part: a link does only if its target does."""
         links: dict[str, str] = {}
         others: list[str] = []
         for entry in chain.from_iterable(part.entries for part in parts):
@@ -210,7 +211,7 @@ class PartChoice:
                 links.setdefault(entry.path, entry.target)
             else:
                 others.append(entry.path)
-        # What is repaired has the links that its manifest names.
+        # A version that is being repaired has exactly the links that its manifest names.
         dangling = leading_nowhere(links, others) if links and self._known is None else frozenset()
         if dangling:
             _LOGGER.info(
@@ -228,7 +229,7 @@ class PartChoice:
         )
 
     def _is_example(self, path: str) -> bool:
-        """Return whether a file is of the kind that the data set's examples are."""
+        """Return whether a file is of the kind that the data set's examples have."""
         if self._medium == "midi":
             return path.lower().endswith(_MIDI)
         return self._medium in ("audio", "image") and is_medium(path, self._medium)
@@ -241,15 +242,15 @@ class PartChoice:
         Raises:
             PartError: nothing knows the examples of this data set, or the rule does not fit them.
         """
-        # Most data sets are taken whole, and need none of the readers.
+        # Most data sets are taken whole and need none of the readers.
         from provisioner.indexing.model import ReaderError, Row  # noqa: PLC0415
         from provisioner.indexing.registry import reader_of  # noqa: PLC0415
 
-        # Of a repository of single files its tables alone are here.
+        # Of a repository of single files, only the tables are here.
         missing = sizes.keys() - here
         found = reader_of(self._tree.path, missing and sizes.keys())
         if found is None or found.name in _BY_NAME or found.reader.medium == "table":
-            # Rows of tables are no files that could be left out.
+            # Rows of tables are not files that could be left out.
             yield from self._examples_by_name(sizes)
             return
         self._medium = found.reader.medium
@@ -298,7 +299,7 @@ class PartChoice:
         """Return what the header of a file says.
 
         Raises:
-            PartError: the file is not here, since it is to be chosen before it is fetched.
+            PartError: the file is not here, since the choice is made before it is fetched.
         """
         from provisioner.indexing.media import BrokenMediaError, audio_facts  # noqa: PLC0415 - as above
 
@@ -316,14 +317,14 @@ class PartChoice:
 
 
 def first_artifacts(rule: PartRule | None, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
-    """Return what is fetched before it is known which examples a part has: archives and tables; without a rule, everything."""
+    """Return what is fetched before the examples of a part are known: archives and tables; everything if there is no rule."""
     if rule is None:
         return tuple(artifacts)
 
     def is_first(artifact: Artifact) -> bool:
         if artifact.unpack != "none":
             return True
-        # Without a condition no table is needed that is not wanted.
+        # Without a condition, a table is needed only if it is wanted itself.
         is_wanted = bool(rule.where) or rule.matches_path(artifact.path)
         return is_wanted and (rule.is_by_path or not _is_example(artifact.path))
 
@@ -335,10 +336,10 @@ def _is_example(path: str) -> bool:
 
 
 def leading_nowhere(links: Mapping[str, str], others: Iterable[str]) -> AbstractSet[str]:
-    """Return the symbolic links of a tree that lead to nothing in it.
+    """Return the symbolic links of a tree whose targets are not in it.
 
     Args:
-        links: the text of each, by its path.
+        links: the target of each link, by its path.
         others: paths of files and of empty directories.
     """
     others = tuple(others)
@@ -348,13 +349,13 @@ def leading_nowhere(links: Mapping[str, str], others: Iterable[str]) -> Abstract
         nowhere = [path for path in left if not _leads_somewhere(path, left, there)]
         if not nowhere:
             return links.keys() - left.keys()
-        # A directory that had nothing but these is gone as well.
+        # A directory that held nothing but these links is gone as well.
         for path in nowhere:
             del left[path]
 
 
 def _with_directories(links: Iterable[str], others: Iterable[str]) -> set[str]:
-    """Return the files and directories of a tree; no links."""
+    """Return the files and directories of a tree, without its links."""
     there = {"", *others}
     for path in chain(links, others):
         above = path.rpartition("/")[0]
@@ -365,7 +366,7 @@ def _with_directories(links: Iterable[str], others: Iterable[str]) -> set[str]:
 
 
 def _leads_somewhere(path: str, links: Mapping[str, str], there: Collection[str]) -> bool:
-    """Follow a path as the system does: name by name, and each link from the directory that it is in."""
+    """Follow a path as the system does: name by name, resolving each link from the directory that it is in."""
     left, at, followed = path.split("/")[::-1], "", 0
     while left:
         name = left.pop()

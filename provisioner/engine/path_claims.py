@@ -1,6 +1,7 @@
-"""Which paths of a staged tree are taken, and by what.
+"""Which paths of a staged tree are taken, and by which part of the data set.
 
-Parts of a data set may share a path only with the same file at it, and none may have something below another one's file or link.
+Two parts of a data set may share a path only if both have the same file there, and none may put anything below
+another's file or link.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ _HINT = "The two do not belong in one directory: give one of them its own with `
 
 
 class PathClaims:
-    """The files and links of a staged tree by their path; safe for several threads.
+    """The files and links of a staged tree, by path; safe for several threads.
 
-    The record is kept in two halves. An archive that is being unpacked reads the first one without a lock, so it must not
-    change meanwhile; plain files that arrive at that time are claimed in the second one.
+    The record is kept in two halves. An archive that is being unpacked reads the first one without a lock, so that half
+    must not change meanwhile; plain files that arrive at that time are claimed in the second one.
     """
 
     def __init__(self, label: str) -> None:
@@ -47,7 +48,8 @@ class PathClaims:
         """Record where plain files will be, so that an archive which needs one of these paths is refused at once.
 
         Raises:
-            IntegrityError: one of them is below another, or below something that is there, or has a directory's path.
+            IntegrityError: one of them is below another, or below something that is already there, or has a directory's
+                path.
         """
         with self._lock:
             for artifact in artifacts:
@@ -58,7 +60,7 @@ class PathClaims:
         """Claim the path of a plain file.
 
         Returns:
-            Whether the file must be written; ``False``: the same file is there already.
+            Whether the file must be written; ``False`` if the same file is there already.
 
         Raises:
             IntegrityError: something else is at its path, or in the way to it.
@@ -86,7 +88,7 @@ class PathClaims:
                     self._compare(entry, known)
                     continue
                 if entry.kind == "folder":
-                    # Where something is in it, it is no empty directory of the whole.
+                    # A directory that holds something is not an empty directory of the whole tree.
                     self._check_above(path, "a directory")
                 else:
                     self._check_place(path, "a link" if entry.kind == "link" else "a file")
@@ -101,7 +103,7 @@ class PathClaims:
             return self._settled
 
     def _check_place(self, path: str, what: str) -> None:
-        """Check that nothing is below a path that is to be a file or link, and no file or link above it."""
+        """Check that a path for a file or link has nothing below it, and no file or link above it."""
         for taken in (self._settled, self._recent):
             if (below := taken.directories.get(path)) is not None:
                 raise IntegrityError(

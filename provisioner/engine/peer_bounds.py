@@ -1,7 +1,7 @@
-"""How much a peer may make this machine read and hold: what the catalog expects bounds it, or else an absolute number.
+"""Bounds on what a peer may make this machine read and hold: what the catalog expects, or else an absolute number.
 
-A peer says itself how many files and bytes a version has. That is compared with what is known without it before anything is
-read that would be as large as it says.
+A peer itself states how many files and bytes a version has. That is compared with what is known without the peer, before
+anything of the stated size is read.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ if TYPE_CHECKING:
     from provisioner.planning.recipe import Recipe
 
 LARGEST_RECEIPT: Final = 4 << 20
-"""Bytes of a receipt, or of a list of versions: read at once, a document takes up to 25 times its bytes."""
+"""Bytes of a receipt, or of a list of versions. Read at once, a document may take up to 25 times its bytes in memory."""
 LARGEST_NAME: Final = 1 << 10
 MOST_VERSIONS: Final = 1_000
-"""Names in the directory of a data set's receipts that are looked at."""
+"""How many names in the directory of a data set's receipts are looked at."""
 LARGEST_RECEIPTS: Final = 64 << 20
 """Bytes of all receipts of one data set together."""
 _USUAL_ENTRIES: Final = 1_000_000
-"""Entries that any tree may have: of so many a manifest takes some 200 MB."""
+"""Entries that any tree may have: a manifest with so many takes some 200 MB."""
 _BYTES_OF_ENTRY: Final = 4 << 10
-"""Of a data set that is larger than as many entries of this size, the catalog itself says that there may be more."""
+"""A data set of more bytes than that many entries of this size may have more entries, by the catalog's own word."""
 _MOST_ENTRIES: Final = 10_000_000
 _OTHER_ENTRIES: Final = 100_000
-"""Links and empty directories that there may be beside as many as files, of which the receipt does not tell the number."""
+"""How many links and empty directories are allowed beyond the number of files: the receipt does not state their number."""
 _BYTES_OF_FILE: Final = 1 << 10
-"""What a manifest has for each file at most, on average, beside :data:`_BYTES_OF_OTHERS`."""
+"""Average bytes per file that a manifest may have, in addition to :data:`_BYTES_OF_OTHERS`."""
 _BYTES_OF_OTHERS: Final = 64 << 20
-"""What it has for links and empty directories at most."""
+"""Bytes that a manifest may have for links and empty directories."""
 _LONGEST_LINE: Final = 128 << 10
-"""Bytes of an entry of a manifest, of which each character of a path or link may take twelve."""
+"""Bytes of one entry of a manifest: each character of a path or link may take twelve."""
 _BYTES_OF_KEY: Final = 80
-"""What the first line of a manifest has for each file at most, beside :data:`_LONGEST_LINE`."""
+"""Bytes per file that the first line of a manifest may have, in addition to :data:`_LONGEST_LINE`."""
 _MOST_BRACKETS: Final = 100
-"""In the first line of a manifest, whose own form has three: each more may be a list that takes 20 times its bytes."""
+"""Brackets in the first line of a manifest, which needs three; each further one may be a list of 20 times its bytes."""
 
 
 def check_extent(receipt: Receipt, recipe: Recipe) -> None:
-    """Compare the numbers of a peer's receipt with what the catalog expects; its manifest was not read yet.
+    """Compare the numbers in a peer's receipt with what the catalog expects, before its manifest is read.
 
     Raises:
-        IntegrityError: there are more files or bytes than there may be.
+        IntegrityError: it states more files or bytes than there may be.
     """
     most, known = most_entries(recipe), _number_of_files(receipt, recipe)
     if receipt.files > most or (known is not None and receipt.files != known):
@@ -66,14 +66,14 @@ def check_extent(receipt: Receipt, recipe: Recipe) -> None:
 
 
 def most_entries(recipe: Recipe) -> int:
-    """Return how many entries the manifest of a version may have: more, where the catalog says that it is large."""
+    """Return how many entries the manifest of a version may have, which is more if the catalog says that it is large."""
     sizes = [stated_size(recipe), *(source.size for source in recipe.sources)]
     largest = max((most_bytes(size) or 0 for size in sizes if size is not None), default=0)
     return min(_MOST_ENTRIES, max(_USUAL_ENTRIES, largest // _BYTES_OF_ENTRY))
 
 
 def _number_of_files(receipt: Receipt, recipe: Recipe) -> int | None:
-    """Return how many files a version has, where the catalog names each of them, nothing is unpacked, and no rule takes some."""
+    """Return the number of files, if the catalog names each of them, nothing is unpacked, and no rule applies."""
     for source in recipe.sources if recipe.rule is None else ():
         if source.kind == receipt.source_kind and source.is_at(receipt.source_url):
             artifacts = source.artifacts
@@ -91,13 +91,13 @@ def read_manifest(file: BinaryIO, source: str, receipt: Receipt, most: int) -> t
     """Return the manifest in an open file, and the SHA-256 of the file.
 
     Args:
-        file: is read line by line, and none that is longer than a manifest's own.
+        file: is read line by line; a line longer than any in a manifest is refused.
         source: the file's name, for messages.
-        receipt: says how many files it has.
-        most: how many entries there may be, see :func:`most_entries`.
+        receipt: states how many files it has.
+        most: how many entries there may be; see :func:`most_entries`.
 
     Raises:
-        IntegrityError: it is none.
+        IntegrityError: it is not a valid manifest.
     """
     hasher = hashlib.sha256()
     most = min(most, 2 * receipt.files + _OTHER_ENTRIES)

@@ -1,4 +1,4 @@
-"""What a peer says of a version, compared with what is known without it: recipe, digests of the catalog, the rules of trees."""
+"""Checks of what a peer says of a version: against the recipe, the digests in the catalog, and the rules for trees."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _LONGEST_PIN: Final = 200
 _LONGEST_PATH: Final = 4095
-"""Characters of a path, or of a link's target: no program can open a longer one by its name."""
+"""Characters of a path, or of a link's target: no program can open a longer path."""
 
 
 def wanted_state(recipe: Recipe) -> str | None:
-    """Return the pin that what satisfies a recipe must have; empty: any; ``None``: only the very version will do."""
+    """Return the pin that the recipe requires; empty if any pin will do, ``None`` if only this exact version will do."""
     states = {source.identity.get("revision") for source in recipe.sources}
     state = states.pop() if len(states) == 1 else None
     if isinstance(state, str) and _COMMIT.fullmatch(state):
@@ -36,7 +36,7 @@ def wanted_state(recipe: Recipe) -> str | None:
 
 
 def check_receipt(receipt: Receipt, recipe: Recipe, sources: Sources) -> None:
-    """Compare a peer's receipt with the recipe; nobody is asked.
+    """Compare a peer's receipt with the recipe, without any request.
 
     Raises:
         IntegrityError: it cannot be the receipt of this recipe.
@@ -54,7 +54,7 @@ def check_receipt(receipt: Receipt, recipe: Recipe, sources: Sources) -> None:
 
 
 def _known_pin(source: Source, sources: Sources) -> str | None:
-    """Return what a source resolves to, if that is known without asking it."""
+    """Return what a source resolves to, if that is known without a request."""
     revision = source.identity.get("revision")
     if isinstance(revision, str) and _COMMIT.fullmatch(revision):
         return revision
@@ -67,10 +67,10 @@ def _known_pin(source: Source, sources: Sources) -> str | None:
 
 
 def check_manifest(manifest: Manifest, receipt: Receipt, recipe: Recipe) -> None:
-    """Compare a peer's manifest with its receipt, with the digests that the catalog states, and with a tree's own rules.
+    """Compare a peer's manifest with its receipt, with the digests that the catalog states, and with the rules for trees.
 
     Raises:
-        IntegrityError: it does not agree, or describes no tree that may be built.
+        IntegrityError: it does not match, or describes a tree that must not be built.
     """
     if not manifest.files or (manifest.files, manifest.bytes) != (receipt.files, receipt.size):
         raise IntegrityError("its manifest has another number of files or bytes than its receipt")
@@ -78,7 +78,7 @@ def check_manifest(manifest: Manifest, receipt: Receipt, recipe: Recipe) -> None
     for entry, following in itertools.zip_longest(entries, entries[1:]):
         if max(len(entry.path), len(entry.target)) > _LONGEST_PATH:
             raise IntegrityError(f"its manifest has a path of more than {_LONGEST_PATH:,} characters, {entry.path!r:.200}")
-        # All names between a name and those below it begin with it.
+        # All paths between a path and those below it begin with it.
         if following is not None and following.path.startswith(entry.path) and has_entry_below(entries, entry.path):
             raise IntegrityError(f"its manifest has something below {entry.path!r:.200}, which is a {entry.kind}")
     check_links({entry.path: TreeLink(entry.target, "its manifest") for entry in entries if entry.kind == "link"})

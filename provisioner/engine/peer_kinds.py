@@ -1,6 +1,6 @@
-"""One peer: a volume in a directory, or behind HTTP; where its records and trees are, and how they are read.
+"""The kinds of peers: a volume in a directory, or behind HTTP. They know where its records and trees are, and read them.
 
-Behind HTTP every path is known beforehand, so that any static web server will do: nothing is listed.
+Over HTTP, every path is known in advance and nothing is listed, so that any static web server will do.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from provisioner.volume.store.manifest import Manifest
 
 _IN_MEMORY: Final = 4 << 20
-"""Bytes of a record that are kept in memory; a larger one is in a file without a name while it is read."""
+"""Bytes of a record that are kept in memory; a larger one is spooled to an anonymous file while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,11 @@ class PeerTree:
 
     peer: Peer
     url: str
-    """Of the tree's root directory, without a slash at the end."""
+    """URL of the tree's root directory, without a slash at the end."""
     directory: Path | None = None
-    """The tree's root, where the peer is a directory."""
+    """The tree's root, if the peer is a directory."""
     joined: str = ""
-    """The URL of all its files one after the other, which a peer may offer; empty: it cannot."""
+    """The URL of all its files concatenated, which a peer may offer; empty if it does not."""
 
 
 class Peer(Protocol):
@@ -75,7 +75,7 @@ class Peer(Protocol):
         ...
 
     def receipt(self, recipe: Recipe) -> Receipt | None:
-        """Return the receipt of the version that satisfies a recipe, the published one first; ``None``: it has none.
+        """Return the receipt of a version that satisfies a recipe, preferring the published one, or ``None`` if it has none.
 
         Raises:
             ProvisionerError: it cannot be asked.
@@ -83,10 +83,10 @@ class Peer(Protocol):
         ...
 
     def manifest(self, receipt: Receipt, most: int) -> tuple[Manifest, str]:
-        """Return a version's manifest, which may have ``most`` entries, and the SHA-256 of its file.
+        """Return a version's manifest, which may have up to ``most`` entries, and the SHA-256 of its file.
 
         Raises:
-            IntegrityError: it is none.
+            IntegrityError: it is not a valid manifest.
             ProvisionerError: the peer cannot be asked.
         """
         ...
@@ -102,7 +102,7 @@ class Peer(Protocol):
 
 
 class DirectoryPeer:
-    """A volume in a directory of this machine, or of one that is mounted here."""
+    """A volume in a directory of this machine, or one that is mounted here."""
 
     def __init__(self, root: Path, check_cancelled: Callable[[], None]) -> None:
         """Read nothing yet.
@@ -120,7 +120,7 @@ class DirectoryPeer:
         self._check_cancelled = check_cancelled
 
     def receipt(self, recipe: Recipe) -> Receipt | None:
-        """Return the receipt of the version that satisfies a recipe, the published one first; ``None``: it has none.
+        """Return the receipt of a version that satisfies a recipe, preferring the published one, or ``None`` if it has none.
 
         Raises:
             NotFoundError: the directory is not there.
@@ -136,7 +136,7 @@ class DirectoryPeer:
         """Return the versions that satisfy a recipe, and which of them is published.
 
         Raises:
-            IntegrityError: there are more receipts than are read.
+            IntegrityError: there are more receipts than may be read.
         """
         dataset, receipts, left = recipe.dataset.id, {}, LARGEST_RECEIPTS
         try:
@@ -156,10 +156,10 @@ class DirectoryPeer:
         return Inventory(receipts, {dataset: current} if current and (dataset, current) in receipts else {})
 
     def _record(self, dataset: str, version: str) -> tuple[Receipt | None, int]:
-        """Return a receipt, and how many bytes it has; ``None``: there is none, or it is damaged.
+        """Return a receipt and its size in bytes; the receipt is ``None`` if it is missing or damaged.
 
         Raises:
-            IntegrityError: it is larger than any receipt.
+            IntegrityError: it is larger than any receipt may be.
         """
         try:
             size = self._layout.receipt(dataset, version).stat().st_size
@@ -170,10 +170,10 @@ class DirectoryPeer:
         return self._reader.receipt(dataset, version), size
 
     def manifest(self, receipt: Receipt, most: int) -> tuple[Manifest, str]:
-        """Return a version's manifest, which may have ``most`` entries, and the SHA-256 of its file.
+        """Return a version's manifest, which may have up to ``most`` entries, and the SHA-256 of its file.
 
         Raises:
-            IntegrityError: it is none.
+            IntegrityError: it is not a valid manifest.
         """
         path = self._layout.manifest(receipt.dataset, receipt.version)
         try:
@@ -183,7 +183,7 @@ class DirectoryPeer:
             raise IntegrityError(f"{path}: {error.strerror or error}") from error
 
     def tree(self, receipt: Receipt, manifest: Manifest) -> PeerTree:
-        """Return where a version's tree is: one that has other names, kinds or sizes than the manifest is refused.
+        """Return where a version's tree is; refuse a tree whose names, kinds or sizes differ from the manifest.
 
         Raises:
             IntegrityError: it is not there, or is not what the manifest says.
@@ -215,7 +215,7 @@ class WebPeer:
         self._spool = spool
 
     def receipt(self, recipe: Recipe) -> Receipt | None:
-        """Return the receipt of the version that satisfies a recipe, the published one first; ``None``: it has none.
+        """Return the receipt of a version that satisfies a recipe, preferring the published one, or ``None`` if it has none.
 
         Raises:
             ProvisionerError: the server cannot be asked.
@@ -232,17 +232,17 @@ class WebPeer:
         return None
 
     def _document(self, path: Path) -> dict[str, Any] | None:
-        """Return a small record; ``None``: there is none. Some servers answer every request with a page."""
+        """Return a small record; ``None`` if there is none, or if the server sent something else, such as its usual page."""
         with contextlib.suppress(NotFoundError, ValueError, RecursionError), self._record(path, LARGEST_RECEIPT) as file:
             document = json.loads(file.read())
             return document if isinstance(document, dict) else None
         return None
 
     def manifest(self, receipt: Receipt, most: int) -> tuple[Manifest, str]:
-        """Return a version's manifest, which may have ``most`` entries, and the SHA-256 of its file.
+        """Return a version's manifest, which may have up to ``most`` entries, and the SHA-256 of its file.
 
         Raises:
-            IntegrityError: it is none.
+            IntegrityError: it is not a valid manifest.
             ProvisionerError: the server cannot be asked.
         """
         path = self._layout.manifest(receipt.dataset, receipt.version)
@@ -264,7 +264,7 @@ class WebPeer:
 
     @contextlib.contextmanager
     def _record(self, path: Path, limit: int) -> Iterator[BinaryIO]:
-        """Yield a record, fetched into memory, or into a file that is gone when it is closed."""
+        """Yield a record as a file in memory, or as an anonymous file that disappears when it is closed."""
         make_directory(self._spool)
         with disk_errors(f"reading {path.name} of {self.name}", self._spool), contextlib.ExitStack() as opened:
             file = cast("BinaryIO", opened.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(self._spool))))

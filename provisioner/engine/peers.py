@@ -1,7 +1,7 @@
-"""Peers: other volumes that may hold a version which is to be built, and are asked before its sources.
+"""Peers: other volumes that may hold a version which is to be built. They are asked before its sources.
 
-A peer is believed for the bytes of a recipe and for nothing else. Whatever is wrong with one costs a line in the log: the next
-peer, and then the sources, are asked.
+A peer is trusted for the bytes of a recipe, once they match, and for nothing else. If one fails or is wrong, that is logged,
+and the next peer is asked, and then the sources.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Offer:
-    """One version as one or several peers have it: receipt and manifest are checked, the bytes are not."""
+    """One version as one or several peers have it: its receipt and manifest are checked, its bytes are not."""
 
     receipt: Receipt
     manifest: Manifest
     trees: tuple[PeerTree, ...]
-    """All with the same manifest."""
+    """The trees of the peers, all with the same manifest."""
 
     @property
     def where(self) -> str:
@@ -62,7 +62,7 @@ class Offer:
 
     @cached_property
     def resolved(self) -> Resolved:
-        """The files as artifacts, for what fetches and reuses artifacts."""
+        """The files as artifacts, for the code that fetches and reuses artifacts."""
         receipt, base = self.receipt, self.trees[0].url
         artifacts = (
             Artifact(
@@ -103,12 +103,12 @@ class Peers:
         spool: Path,
         cancellation: Cancellation,
     ) -> None:
-        """Ask nobody yet.
+        """Remember them; no peer is asked yet.
 
         Args:
             addresses: paths of directories, and URLs.
             http: returns the client for peers, which gives up soon.
-            sources: returns what resolves sources.
+            sources: returns the resolver for sources.
             spool: directory for records while they are read.
             cancellation: ends the work.
         """
@@ -122,7 +122,7 @@ class Peers:
         self._lock = threading.Lock()
 
     def size_of(self, recipe: Recipe) -> int | None:
-        """Return how many bytes a version has, by the first peer that holds it; ``None``: none does."""
+        """Return how many bytes a version has, as stated by the first peer that holds it, or ``None`` if none does."""
         for peer in tuple(self._peers):
             receipt = self._attempt(peer, recipe, partial(peer.receipt, recipe))
             if receipt is not None:
@@ -130,7 +130,7 @@ class Peers:
         return None
 
     def holds(self, recipe: Recipe) -> bool:
-        """Return whether a peer says that it has a version, and may be believed; its manifest and its tree are not read.
+        """Return whether a peer credibly says that it has a version; its manifest and its tree are not read.
 
         Raises:
             ProvisionerError: the run must end.
@@ -149,7 +149,7 @@ class Peers:
         return any(self._attempt(peer, recipe, partial(ask, peer)) for peer in tuple(self._peers))
 
     def facts(self, reference: Reference) -> EntryFacts | None:
-        """Return what the first peer that holds a reference recorded of it; ``None``: none does.
+        """Return what the first peer that holds a reference recorded of it, or ``None`` if none does.
 
         Raises:
             ProvisionerError: the run must end.
@@ -171,7 +171,7 @@ class Peers:
         return None
 
     def offers(self, recipe: Recipe) -> Iterator[Offer]:
-        """Yield what peers have of a version: those with the same manifest together, in the order of the settings.
+        """Yield what peers have of a version: peers with the same manifest are combined, in the order of the settings.
 
         Raises:
             ProvisionerError: the run must end.
@@ -191,12 +191,12 @@ class Peers:
             yield Offer(first.receipt, first.manifest, same)
 
     def transfers(self, offer: Offer, label: str, rank: int, cancellation: Cancellation) -> Transfers:
-        """Return what fetches the files of an offer.
+        """Return transfers that fetch the files of an offer.
 
         Args:
             offer: the version.
             label: names the data set in messages.
-            rank: of the data set, see :meth:`provisioner.engine.clients.Clients.transfers_for`.
+            rank: of the data set; see :meth:`provisioner.engine.clients.Clients.transfers_for`.
             cancellation: ends the requests.
         """
         peers = {tree.url: tree.peer for tree in offer.trees}
@@ -221,7 +221,7 @@ class Peers:
         return _Claim(receipt, manifest, digest, peer.tree(receipt, manifest))
 
     def _attempt(self, peer: Peer, recipe: Recipe, ask: Callable[[], T]) -> T | None:
-        """Return what a peer answers; ``None``: it failed, which is logged."""
+        """Return what a peer answers, or ``None`` if asking it failed, which is logged."""
         try:
             return ask()
         except ProvisionerError as error:
@@ -232,6 +232,6 @@ class Peers:
             return None
 
     def _leave_out(self, peer: Peer) -> None:
-        """Ask a peer that cannot be reached no more in this run."""
+        """Stop asking a peer that cannot be reached, for the rest of this run."""
         with self._lock:
             self._peers = [each for each in self._peers if each is not peer]

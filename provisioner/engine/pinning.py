@@ -1,4 +1,4 @@
-"""The file of pins: read, compared with what the volume has, and with what a build brings."""
+"""The file of pins: how it is read, and compared with the volume and with what a build fetches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provisioner.volume.store.manifest import Manifest
 
 _LARGEST: Final = 16 << 20
-"""Bytes."""
+"""Bytes of a file of pins."""
 
 
 def load_pins(path: Path) -> Pins:
@@ -42,7 +42,7 @@ def load_pins(path: Path) -> Pins:
 
 
 def pinned_data_sets(pins: Pins, catalog: Catalog, inventory: Inventory, reader: StoreReader) -> dict[str, Pinned]:
-    """Return by id what pins say of each data set of a catalog, and which versions have the lists of checksums that they name.
+    """Return by id what pins say of each data set of a catalog, with the versions whose list of checksums they name.
 
     Raises:
         VolumeError: the volume cannot be read.
@@ -63,16 +63,16 @@ def pinned_data_sets(pins: Pins, catalog: Catalog, inventory: Inventory, reader:
 
 
 def known_digests(manifest: Manifest | None) -> dict[str, Digest]:
-    """Return the digests of published files, by path: those that are not from an archive are as their source has them."""
+    """Return the digests of published files by path: files that did not come from an archive are as their source has them."""
     entries = manifest.entries if manifest is not None else ()
     return {entry.path: Digest("sha256", entry.sha256) for entry in entries if entry.kind == "file" and entry.sha256}
 
 
 def check_source(recipe: Recipe, source: Source, resolved: Resolved) -> None:
-    """Raise an error unless a source is what the pins name, if there are pins.
+    """Raise an error if there are pins and a source differs from them.
 
     Raises:
-        DigestMismatchError: it is not; nothing was fetched.
+        DigestMismatchError: it differs; nothing was fetched.
     """
     pin = pin_of_source(recipe.pin, source) if recipe.pin is not None else None
     if pin is not None and (difference := pin.difference(resolved.pin, resolved.artifacts)):
@@ -83,10 +83,10 @@ def check_source(recipe: Recipe, source: Source, resolved: Resolved) -> None:
 
 
 def check_manifest(recipe: Recipe, manifest: Manifest) -> None:
-    """Raise an error unless a tree is what the pins name, if they name one for this recipe.
+    """Raise an error if the pins name a manifest for this recipe and a tree differs from it.
 
     Raises:
-        DigestMismatchError: it is not.
+        DigestMismatchError: it differs.
     """
     pin = recipe.pin
     if pin is None or not checks_manifest(pin, recipe.asked):

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from provisioner.volume.staging.ranged_file import RangedFile
 
 _MAX_OPEN: Final = 16
-"""Directories that each thread keeps open: files of one directory mostly come one after the other."""
+"""Directories that each thread keeps open: files of the same directory mostly follow one another."""
 
 
 class PlainFiles:
-    """Puts verified files into one staged tree; safe for several threads. Closing it closes the tree's directories."""
+    """Puts verified files into one staged tree; safe for several threads. :meth:`close` closes the tree's directories."""
 
     def __init__(self, tree: Path, claims: PathClaims, *, charge: Callable[[int], None]) -> None:
         """Remember the tree; nothing is written yet.
@@ -32,24 +32,24 @@ class PlainFiles:
         Args:
             tree: the staged tree's directory.
             claims: which of its paths are taken.
-            charge: called with the number of bytes before they are written; raises if there must not be more.
+            charge: called with the number of bytes before they are written; raises if so many must not be written.
         """
         self._tree = tree
         self._shown = os.fspath(tree)
         self._claims = claims
         self._charge = charge
         self._idle: list[TreeWriter] = []
-        """Writers that no thread uses now; there are never more than threads."""
+        """Writers that no thread is using; there are never more than threads."""
 
     def close(self) -> None:
-        """Close the directories; no thread may use the tree any more."""
+        """Close the directories; no thread may use the tree after this."""
         while self._idle:
             self._idle.pop().close()
 
     def write(self, artifact: Artifact, data: bytes, sha256: str) -> Part:
         """Write a small file straight to its path.
 
-        A death in the middle leaves a part of the file there; the next run finds that by its hash.
+        If the process dies meanwhile, part of the file is left there; the next run notices that by its hash.
 
         Raises:
             IntegrityError: something else is at its path, or in the way to it.
@@ -69,10 +69,10 @@ class PlainFiles:
         """Move a staged file to the path of an artifact, and link or copy it to those of the others.
 
         Args:
-            artifacts: those that have these bytes and are not unpacked; none, if only archives have them.
+            artifacts: those that have these bytes and are not unpacked; empty if only archives have them.
             staged: the verified bytes.
-            size: their number.
-            sha256: their SHA-256, hexadecimal.
+            size: the number of bytes.
+            sha256: the SHA-256 of the bytes, hexadecimal.
             keep: leave the file in staging if it is not moved; otherwise remove it.
 
         Returns:
@@ -105,7 +105,7 @@ class PlainFiles:
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[TreeWriter]:
-        """Lend a writer: each is used by one thread at a time."""
+        """Lend a writer, which one thread uses at a time."""
         try:
             tree = self._idle.pop()
         except IndexError:

@@ -1,6 +1,6 @@
-"""The references of one run: which were asked for, and what their sources say of themselves.
+"""The references of one run: which were requested, and what their sources say of them.
 
-A reference whose version is on the volume is described by its receipt, and nobody is asked.
+A reference whose version is on the volume is described by its receipt, without a request.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _ASKED_AT_ONCE: Final = 8
-"""Sources that are asked at the same time: each answer is a few small requests, which mostly wait for the line."""
+"""Sources that are asked at the same time: each needs a few small requests, which mostly wait for the network."""
 
 
 class References:
-    """The references that settings and catalog name, with what was learnt of them."""
+    """The references that settings and catalog name, and what was learnt of them."""
 
     def __init__(self, settings: Settings, catalog: Catalog, pins: Pins | None = None) -> None:
-        """Parse them; nobody is asked.
+        """Parse them; no source is asked.
 
         Args:
             settings: what the user asked for.
             catalog: its phases may name references.
-            pins: at which state their sources are described; ``None``: as they are now.
+            pins: the states of sources at which they are described; ``None`` means their present states.
 
         Raises:
             ConfigurationError: one of them is malformed.
@@ -77,21 +77,21 @@ class References:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every path below ``datasets/`` at which one of them may be published."""
+        """Every path below ``datasets/`` at which one of the references may be published."""
         return tuple(name for reference in self._asked.values() for name in reference.names)
 
     def catalog(self, inventory: Inventory) -> Catalog:
-        """Return the catalog, with an entry for each reference that was asked for or that the volume holds.
+        """Return the catalog with an entry for each reference that was requested or is on the volume.
 
         Raises:
-            ConfigurationError: two would be published at one path.
+            ConfigurationError: two of them would be published at the same path.
         """
         return with_references(self._catalog, self._asked, inventory, self._learnt, endpoint=self._endpoint)
 
     def ask(self, plan: Plan, clients: Clients, cancellation: Cancellation) -> bool:
-        """Ask the sources of the references in a plan of which nothing is known, and return whether there were any.
+        """Ask the sources of those references in a plan that are not described yet, and return whether there were any.
 
-        Several are asked at once. What cannot be had is remembered as the reason why its step is refused.
+        Several are asked at once. A failure is remembered as the reason why the step is refused.
 
         Raises:
             ProvisionerError: the run must end.
@@ -106,7 +106,7 @@ class References:
         ]
         if not unknown:
             return False
-        # Most starts ask nobody, and must not pay for what asks.
+        # Most starts ask no source, and must not pay for importing this.
         from provisioner.volume.parallel import OrderedWork  # noqa: PLC0415
 
         def describe(reference: Reference, check_cancelled: Callable[[], None]) -> EntryFacts | ProvisionerError:
@@ -130,15 +130,15 @@ class References:
 
 
 def _described(reference: Reference, clients: Clients) -> EntryFacts:
-    """Ask the source of a reference what it says of itself, or where it does not answer, a peer what it has recorded of that.
+    """Ask the source of a reference for its description; if it does not answer, use what a peer recorded of it.
 
     Raises:
-        ProvisionerError: neither says anything, or the run must end.
+        ProvisionerError: neither describes it, or the run must end.
     """
     if clients.peers is None:
         return clients.sources.describe(reference)
     try:
-        # Without a network there is a peer: its answer is not to wait for that of a source which never comes.
+        # Without a network, a peer may answer: do not wait long for a source that cannot.
         return clients.optional_sources.describe(reference)
     except TryAgainError as error:
         facts = clients.peers.facts(reference)
@@ -149,7 +149,7 @@ def _described(reference: Reference, clients: Clients) -> EntryFacts:
 
 
 def ids_of(names: Sequence[str], session: VolumeSession) -> list[str]:
-    """Return the ids of data sets that are named by ids or by references, as far as the volume holds them; nobody is asked.
+    """Return the ids of data sets given as ids or references, as far as the volume holds them, without a request.
 
     Raises:
         VolumeError: the volume cannot be read.

@@ -1,4 +1,4 @@
-"""``repair``: find what ``verify --deep`` would find, and repair each version and published name that is wrong."""
+"""``repair``: find what ``verify --deep`` would find, and repair each wrong version and published name."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Repair:
 
         Args:
             session: the volume.
-            catalog: says where bytes can be fetched, and which data sets come first.
-            clients: fetch them.
+            catalog: states where bytes can be fetched, and the priorities of data sets.
+            clients: fetch the bytes.
             cancellation: ends the work.
             progress: is told of bytes.
         """
@@ -55,16 +55,16 @@ class Repair:
         self._progress = progress
 
     def run(self, ids: Sequence[str]) -> None:
-        """Check all data sets, or some, and repair what is wrong; if nothing is, no lock is taken and nothing is written.
+        """Check all or some data sets, and repair what is wrong. If nothing is, no lock is taken and nothing is written.
 
         Raises:
-            ProvisionerError: nothing could be done, or the run must end. Why a single version could not be repaired is in
-                its outcome.
+            ProvisionerError: nothing could be done, or the run must end. The failure to repair a single version is in its
+                outcome instead.
         """
         verifier = Verifier(
             self._store, deep=True, check_cancelled=self._cancellation.raise_if_requested, progress=self._progress
         )
-        # Versions come before the published name: a repaired one may be what must be published there.
+        # Versions come before the published name: a version may have to be repaired before it can be published there.
         found = [
             checked
             for name in self._by_priority(known_ids(self._store, ids))
@@ -95,7 +95,7 @@ class Repair:
                 self.outcomes.append(self._repair(repairer, current))
         failed = {outcome.checked.dataset for outcome in self.outcomes if outcome.error is not None}
         self._store.hub_cache.update(self._store.reader.inventory(measured=False))
-        # What was fetched for one that failed stays for the next attempt.
+        # What was fetched for a version whose repair failed is kept for the next attempt.
         self._store.cleaner.clear_abandoned({checked.dataset for checked in wrong} - failed, time.time())
 
     def _repair(self, repairer: VersionRepairer, checked: Checked) -> Outcome:
@@ -107,13 +107,13 @@ class Repair:
             if self._cancellation.reason is not None:
                 raise
             if isinstance(error, (VolumeFullError, ArchiveTooLargeError, TreeTooLargeError)):
-                # What it has staged would leave no space for the other data sets.
+                # The files staged for it would leave no space for the other data sets.
                 self._store.cleaner.clear_staging(checked.dataset)
             _LOGGER.error("%s: not repaired, it stays as it was: %s", checked.label, error.message)
             return Outcome(checked, error=error)
 
     def _publish_again(self, checked: Checked) -> Outcome:
-        """Publish the version of a data set that has one, but none that is published."""
+        """Publish a version of a data set that has versions, but none of them published."""
         dataset = checked.dataset
         if self._store.published.is_not_ours(dataset):
             raise VolumeError(
@@ -131,7 +131,7 @@ class Repair:
         return Outcome(checked, f"the version {versions[0]} is published again at datasets/{dataset}")
 
     def _check_again(self, verifier: Verifier, checked: Checked) -> Checked | None:
-        """Return what was found before the lock was taken, or what is found now if another process changed the version."""
+        """Return what was found before the lock was taken, or check again if another process has changed the version since."""
         dataset, version = checked.dataset, checked.version
         if not version:
             return next((again for again in verifier.check_dataset(dataset) if not again.version), None)
@@ -140,7 +140,7 @@ class Repair:
         return verifier.check_version(dataset, version, published=self._store.published.version(dataset) == version)
 
     def _by_priority(self, ids: Sequence[str]) -> list[str]:
-        """Put the highest priority first: the first error is the one that is reported."""
+        """Sort by priority, highest first: the first error is the one that is reported."""
         datasets = self._catalog.datasets
         return sorted(ids, key=lambda name: -datasets[name].priority if name in datasets else 0)
 
@@ -149,14 +149,14 @@ class Repair:
         return reader.receipt(dataset, version) is not None and reader.tree_of(dataset, version) is not None
 
     def _clear_after_death(self, found: Sequence[Checked]) -> None:
-        """Remove what a repair has left that died after its last version; where that is not possible, it stays."""
+        """Remove what an earlier repair left if it died after its last version. If that is not possible, the files stay."""
         if not self._store.cleaner.leftovers() and not any(
             self._store.reader.staged_directory(checked.dataset, checked.version) for checked in found if checked.version
         ):
             return
         try:
             self._session.prepare()
-            # A writer that holds the lock may be the one whose files these are.
+            # If another writer holds the lock, the files may be its own.
             with self._session.lock(waits=False):
                 self._clear(found)
                 self._store.cleaner.clear_abandoned((), time.time())
@@ -166,10 +166,10 @@ class Repair:
             _LOGGER.info("What a run left that died stays for the next one: %s", error.message)
 
     def _clear(self, found: Sequence[Checked]) -> None:
-        """Remove leftovers, and what is staged of versions that are right."""
+        """Remove leftovers, and what is staged for versions that are right."""
         self._store.cleaner.clear_leftovers()
         for checked in found:
-            # They were checked before the lock was taken: a version without a receipt now is being built by another process.
+            # The check ran before the lock was taken: another process may be building a version that has no receipt now.
             is_right = not checked.findings and self._is_complete(checked.dataset, checked.version)
             if is_right and self._store.reader.staged_directory(checked.dataset, checked.version) is not None:
                 self._store.cleaner.clear_staging(checked.dataset, checked.version)

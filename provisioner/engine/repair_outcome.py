@@ -1,4 +1,4 @@
-"""What a repair did with one version, or with the published name of one data set."""
+"""The outcome of repairing one version, or the published name of one data set."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Outcome:
 
     checked: Checked
     done: str = ""
-    """What was done, for people; empty: nothing was wrong, or it could not be repaired."""
+    """What was done, for people; empty if nothing was wrong, or if it could not be repaired."""
     fetched: tuple[str, ...] = ()
     """Names of the artifacts that were fetched."""
     error: ProvisionerError | None = None
     """Why it could not be repaired."""
     is_withdrawn: bool = False
-    """It could not be repaired, and does not count as a version any more."""
+    """It could not be repaired, and no longer counts as a version."""
 
     def as_record(self) -> dict[str, Any]:
         """Return the form in which ``--json`` carries it."""

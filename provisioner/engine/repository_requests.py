@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def requests_of(settings: Settings) -> tuple[RepositoryRequest, ...]:
     """Return the requests for all repositories; the first is for the app's own.
 
-    The app's own is that of ``DATASET_REPO`` if the user set it (or turned it off), else the first in the config file, else
-    the default. If the config file describes the repository of ``DATASET_REPO``, that entry is used for it. A bucket for the app
-    (``DATASET_REPO_KIND``) is none of those that the config file describes, which are all of data sets.
+    The app's own is the repository of ``DATASET_REPO`` if the user set (or disabled) it, else the first in the config file,
+    else the default. If the config file describes the repository of ``DATASET_REPO``, that entry is used. A bucket for the
+    app (``DATASET_REPO_KIND``) never matches an entry of the config file, which describes repositories only.
     """
     described, kind = settings.repositories, settings.dataset_repo_kind
     if described and not settings.dataset_repo_asked and settings.dataset_repo and kind == "dataset":
@@ -46,11 +46,11 @@ def request_for(
     """Return the request for one repository.
 
     Args:
-        settings: the Hub's address, the token, and who the user probably is.
+        settings: the Hub's address, the token, and the probable user name.
         wanted: name, owner, visibility and template.
-        asked: the user named it, so that its failure is the run's.
-        called: where the name was given, for messages.
-        declared: the config file describes it: what exists is made at least as closed as that says.
+        asked: the user asked for it by name, so that its failure fails the run.
+        called: how messages say where the name was given.
+        declared: the config file describes it: if it exists, it is made at least as private as stated there.
         kind: a data-set repository or a bucket.
     """
     return RepositoryRequest(

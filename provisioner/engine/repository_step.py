@@ -1,6 +1,6 @@
-"""The user's data-set repositories: they exist and may be written to before a run fetches any data.
+"""The step for the user's data-set repositories: make sure that they exist and are writable, before any data is fetched.
 
-Success is remembered on the volume, and the Hub is not asked again until endpoint, name or token change.
+Success is recorded on the volume, and the Hub is not asked again until endpoint, name or token change.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TRACKIO_NOTE: Final = (
     "trackio warns that it will not keep its data in data sets in future; DATASET_REPO_KIND=bucket makes a bucket instead"
 )
 _OTHERS: Final = "others"
-"""The key of ``repository.json`` under which all repositories but the app's own are remembered."""
+"""The key in ``repository.json`` for all repositories except the app's own."""
 
 
 class RepositoryStep:
@@ -42,7 +42,7 @@ class RepositoryStep:
 
         Args:
             settings: name the repositories.
-            record: the file in which success is remembered.
+            record: the file in which success is recorded.
             clients: have the Hub's client.
         """
         self._requests = requests_of(settings)
@@ -51,7 +51,7 @@ class RepositoryStep:
         self._clients = clients
 
     def recall(self) -> tuple[RepositoryOutcome | None, ...]:
-        """Return what is known of each repository without a request; ``None``: the Hub must be asked."""
+        """Return what is known of each repository without a request; ``None`` for one that the Hub must be asked for."""
         record = read_json(self._record) or {}
         outcomes = tuple(self._recall(request, record, is_first=index == 0) for index, request in enumerate(self._requests))
         if self._may_ask:
@@ -63,9 +63,9 @@ class RepositoryStep:
         )
 
     def complete(self, recalled: Sequence[RepositoryOutcome | None], *, remember: bool = True) -> tuple[RepositoryOutcome, ...]:
-        """Ask the Hub for the repositories of which nothing is known, and remember those that are ready.
+        """Ask the Hub for the repositories that are not known yet, and record those that are ready.
 
-        A repository that cannot be had is in its outcome, not raised: see :meth:`fatal_error`.
+        The failure of a repository is in its outcome and is not raised; see :meth:`fatal_error`.
 
         Args:
             recalled: what :meth:`recall` returned.
@@ -89,7 +89,7 @@ class RepositoryStep:
         return tuple(outcomes)
 
     def fatal_error(self, outcomes: Sequence[RepositoryOutcome]) -> ProvisionerError | None:
-        """Return the error of the first repository that the user asked for and that cannot be had."""
+        """Return the error of the first repository that the user asked for and that is not available."""
         pairs = zip(self._requests, outcomes, strict=True)
         return next((outcome.error for request, outcome in pairs if request.asked and outcome.error is not None), None)
 
@@ -118,10 +118,10 @@ class RepositoryStep:
         return outcome
 
     def _ensured(self, request: RepositoryRequest) -> RepositoryOutcome:
-        # A start with nothing to do must not pay for it.
+        # Imported here, so that a start with nothing to do does not pay for it.
         from provisioner.remote.hub.repository.ensure import ensure_repository  # noqa: PLC0415
 
-        # Data never wait long for a repository that nobody named.
+        # Data never wait long for a repository that the user did not ask for by name.
         return ensure_repository(request, self._clients.hub if request.asked else self._clients.optional_hub)
 
 

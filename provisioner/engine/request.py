@@ -1,4 +1,4 @@
-"""What the user asked for, in the terms of planning: names are looked up in the catalog here, and nowhere else."""
+"""What the user asked for, in the terms of planning. This is the only place where names are looked up in the catalog."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def make_request(settings: Settings, catalog: Catalog) -> Request:
-    """Return what was asked for: data sets by name, or else a phase.
+    """Return the request: data sets by name, or else a phase.
 
     Raises:
-        ConfigurationError: the catalog does not have a name.
+        ConfigurationError: a name is not in the catalog.
         LicenseRefusedError: the catalog excludes a data set on purpose.
     """
     phase = settings.phase or catalog.default_phase
@@ -41,7 +41,7 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
         if rule is not None:
             rules[name] = rule
         if split is None:
-            chosen[name] = []  # all of it, whatever splits are named beside it
+            chosen[name] = []  # all of it, whatever splits were named as well
         elif chosen.get(name) != []:
             chosen.setdefault(name, []).append(split)
     for variable, names in (
@@ -50,7 +50,7 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
         ("ACCEPT_LICENSES", settings.accept_licenses),
     ):
         for name in names:
-            # What another request names by a reference may stay accepted.
+            # Another request may have named it by a reference, so it may stay accepted.
             if not is_reference(name) and "/" not in name:
                 _check_name(catalog, f"{variable}: ", name)
     return Request(
@@ -62,10 +62,10 @@ def make_request(settings: Settings, catalog: Catalog) -> Request:
 
 
 def _part_of(dataset: DataSet, part: str | None, label: str) -> tuple[str | None, PartRule | None]:
-    """Return the split that a part names, and its rule: that of the catalog, narrowed by what stands behind ``?``.
+    """Return the split that a part names, and its rule: the rule in the catalog, narrowed by the query after ``?``.
 
     Raises:
-        ConfigurationError: the rule is not well formed, or too long together with that of the catalog.
+        ConfigurationError: the rule is not well formed, or is too long together with the rule in the catalog.
     """
     name, mark, query = (part or "").partition("?")
     written = f"{dataset.id}:{part}" if name else f"{dataset.id}{part}"
@@ -88,7 +88,7 @@ def make_rules(settings: Settings) -> Rules:
 
 
 def missing_data_error(settings: Settings, labels: str) -> MissingDataError:
-    """Return the error for data sets that are missing where ``AUTO_DOWNLOAD`` forbids fetching them."""
+    """Return the error for data sets that are missing and may not be fetched, by ``AUTO_DOWNLOAD``."""
     return MissingDataError(
         f"not on the volume: {labels}; nothing was fetched, since AUTO_DOWNLOAD={settings.auto_download}",
         hint="Run once with AUTO_DOWNLOAD=true, or ask for what is there (see 'status').",
@@ -96,7 +96,7 @@ def missing_data_error(settings: Settings, labels: str) -> MissingDataError:
 
 
 def _known_phases(wanted: str, catalog: Catalog) -> str:
-    """Return a hint with the phase that may be meant, and all that there are."""
+    """Return a hint with the phase that was probably meant, and all phases."""
     known = f"Its phases: {', '.join(catalog.phases)}; or auto, the largest that fits."
     near = nearest(wanted, [*catalog.phases, "auto"])
     return f"{near} {known}" if near.startswith("Did") else known

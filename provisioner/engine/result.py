@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from provisioner.settings.settings import Settings
 
     Failure = tuple[Step, ProvisionerError]
-    """A data set that could not be had, and why."""
+    """A data set that could not be provisioned, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +28,16 @@ class Result:
     status: Mapping[str, Any]
     """The content of the status file."""
     error: ProvisionerError | None = None
-    """Why the run failed; ``None``: it did not."""
+    """Why the run failed, or ``None`` if it did not."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """The app's variables."""
+    """The app's environment variables."""
     worked: bool = False
-    """Something was written."""
+    """Whether something was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShareResult:
-    """How a worker's part ended while others are missing."""
+    """How a worker's share ended, while shares of others are missing."""
 
     index: int
     count: int
@@ -47,7 +47,7 @@ class ShareResult:
     """The shares that are not complete yet."""
 
     def as_record(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the values that ``--json`` prints."""
         return {
             "share": {"index": self.index, "count": self.count, "files": self.files, "bytes": self.size},
             "missing": list(self.missing),
@@ -64,18 +64,18 @@ class ShareResult:
 
 
 def state_of(plan: Plan, failures: Sequence[Failure] = ()) -> RunState:
-    """Return the state of a run that has not failed: ``partial`` if a data set was left out or could not be had."""
+    """Return the state of a run that has not failed: ``partial`` if a data set was left out or has failed."""
     left_out = failures or any(step.action in {"skip", "refuse"} for step in plan.steps)
     return "partial" if left_out else "ready"
 
 
 def failed_state(settings: Settings) -> RunState:
-    """Return the state of a run that has failed: ``degraded`` where the app starts all the same."""
+    """Return the state of a run that has failed: ``degraded`` if the app starts in spite of that."""
     return "degraded" if settings.on_failure == "degraded" else "failed"
 
 
 def fatal_failure(plan: Plan, failures: Sequence[Failure], settings: Settings) -> ProvisionerError | None:
-    """Return the error of the failed data set with the highest priority; ``None``: the run has not failed.
+    """Return the error of the failed data set with the highest priority, or ``None`` if the run has not failed.
 
     An optional data set's failure leaves a run ``partial``, unless it was asked for by name.
     """

@@ -1,4 +1,4 @@
-"""How much of a plan's downloads an earlier run left in staging. Nothing is hashed: these are numbers for people."""
+"""How much of a plan's downloads an earlier run left in staging. Nothing is hashed: the numbers are for information only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _staged_bytes(step: Step, layout: VolumeLayout) -> int:
         return 0
     artifacts = step.recipe.artifacts
     if artifacts is None:
-        # The names of a repository's files are not known yet. What is in its tree was fetched.
+        # The file names of a repository are not known yet, but everything in its tree was fetched.
         found = _bytes_of_files(layout.staged_tree(step.id, step.recipe.version))
     else:
         found = sum(_held(artifact, step, layout) for artifact in artifacts)
@@ -39,7 +39,7 @@ def _staged_bytes(step: Step, layout: VolumeLayout) -> int:
 
 
 def _held(artifact: Artifact, step: Step, layout: VolumeLayout) -> int:
-    """Return how many bytes of an artifact are there: unpacked, moved into the tree, or partly arrived."""
+    """Return how many bytes of an artifact are here: unpacked, moved into the tree, or partly fetched."""
     size = artifact.exact_size
     if size is not None:
         records = layout.staged_parts(step.id, step.recipe.version)

@@ -1,6 +1,6 @@
-"""What the volume already has of a data set: parts that an earlier run staged, and files in trees of other versions.
+"""Reuse what the volume already has of a data set: parts that an earlier run staged, and files of other versions.
 
-Nothing is reused before it is hashed, except for the right files of a damaged version, which were hashed just before.
+Everything is hashed before it is reused, except for the right files of a damaged version, which were hashed just before.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _MAX_OPEN: Final = 4
-"""Directories of each tree that each thread keeps open: several trees may be read in turn."""
+"""Directories of each tree that each thread keeps open: files of several trees may be read in turn."""
 
 _CHANGED_BY_LINK: Final = 4
-"""Where in :func:`_facts` that begins which a further link to a file changes."""
+"""Index in the result of :func:`_facts` from which on values change when another hard link to the file is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Damage:
     """What is wrong with a version that is being repaired."""
 
     receipt: Receipt | None
-    """``None``: its receipt is lost, and with it the source that it was from."""
+    """``None`` if its receipt is lost, and with it the source that it came from."""
     wrong_paths: frozenset[str]
-    """Paths of its manifest whose files are wrong or missing; all others were hashed just now."""
+    """Paths in its manifest whose files are wrong or missing; all other files were just hashed."""
     is_published: bool = True
     """Whether this is the version that the app reads."""
 
@@ -64,24 +64,24 @@ class _Candidate:
     tree: Path
     entries: tuple[Entry, ...]
     is_whole: bool
-    """As :attr:`Part.is_whole`."""
+    """See :attr:`Part.is_whole`."""
     is_verified: bool
-    """Its files were hashed by this run, and are right."""
+    """This run has hashed its files, and they are right."""
     is_peer: bool = False
     """It is on another volume."""
     seen: tuple[int, ...] = ()
-    """What the system said of a peer's file before it was hashed; others may change it at any time."""
+    """The facts about a peer's file before it was hashed; others may change it at any time."""
     state: FileState | None = None
-    """What the server said of the file when it was fetched, and says now; ``None``: its digest tells that it is the same."""
+    """The server's state of the file when it was fetched, and now; ``None`` if it is identified by its digest instead."""
 
 
 _Found = tuple["Part | None", "_Candidate | None"]
-"""A part that is staged already, or a tree on the volume that has it; neither: it must be fetched."""
+"""A part that is already staged, or a tree that has the artifact's files; neither if it must be fetched."""
 _NOTHING: Final[_Found] = (None, None)
 
 
 class Reuse:
-    """Takes over what the volume already has into one staged tree."""
+    """Takes over into one staged tree what the volume already has."""
 
     def __init__(
         self,
@@ -98,10 +98,10 @@ class Reuse:
         Args:
             recipe: what is built.
             store: the volume's trees.
-            tree: where to.
-            damage: the version is there and is repaired; ``None``: it is new.
+            tree: the staged tree that it is taken over into.
+            damage: what is wrong with the version that is repaired, or ``None`` if the version is new.
             check_cancelled: raises when the run must end.
-            limits: is charged with what is copied.
+            limits: copied bytes are charged to them.
         """
         self._limits = limits
         self._id = recipe.dataset.id
@@ -111,18 +111,18 @@ class Reuse:
         self._damage = damage
         self._check_cancelled = check_cancelled
         self.unchanged: dict[str, FileState] = {}
-        """The states of files without digests that were taken over since their servers say that they are unchanged, by keys."""
+        """By key, the states of files without digests that were reused because their servers say that they are unchanged."""
 
     def parts(
         self, resolved: Resolved, inventory: Inventory, *, staged: bool, offer: Offer | None = None
     ) -> Generator[tuple[Artifact, Part | None]]:
-        """Yield each artifact with its part of the staged tree; ``None``: it must be fetched.
+        """Yield each artifact with its part of the staged tree, or ``None`` if it must be fetched.
 
         Args:
             resolved: the source's artifacts.
             inventory: the versions on the volume.
-            staged: an earlier run left something in the staged tree.
-            offer: the artifacts are the files of this version of peers; ``None``: they are those of a source.
+            staged: whether an earlier run left something in the staged tree.
+            offer: the version of peers that the artifacts are files of, or ``None`` if they come from a source.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -148,7 +148,7 @@ class Reuse:
         *,
         staged: bool,
     ) -> Generator[_Found]:
-        """Yield what the volume has of each artifact; files that are not unpacked are hashed ahead, on all cores."""
+        """Yield what the volume has of each artifact; files that are not unpacked are hashed in advance, on all cores."""
         if not staged and not candidates:
             yield from itertools.repeat(_NOTHING, len(artifacts))
             return
@@ -169,10 +169,11 @@ class Reuse:
 
         runs = batches(artifacts, _bytes_to_hash)
         work = OrderedWork(find_files, runs, check_cancelled=self._check_cancelled, name="reuse")
-        # The threads end before what they read is closed.
+        # The threads end before the trees that they read are closed.
         with readers, contextlib.closing(work.results()) as results, pool.borrow() as trees:
             for artifact, files in zip(artifacts, itertools.chain.from_iterable(results), strict=True):
-                # Archives are not hashed ahead, since all cores hash the files of one: they have nothing in the results.
+                # Archives are not hashed in advance, since the files of a single one keep all cores busy; they have no result
+                # here.
                 yield files if artifact.unpack == "none" else find(artifact, trees, self._check_cancelled)
 
     # --- parts that an earlier run staged ----------------------------------------------------------------------------
@@ -194,7 +195,7 @@ class Reuse:
     # --- files of published trees ------------------------------------------------------------------------------------
 
     def _candidates(self, resolved: Resolved, inventory: Inventory) -> dict[str, list[_Candidate]]:
-        """Return the trees that have files of the artifacts, by content id: the damaged version comes first."""
+        """Return the trees that have files of the artifacts, by content id; the damaged version comes first."""
         wanted = {artifact.content_id for artifact in resolved.artifacts if artifact.digest is not None}
         found = self._candidates_of_damaged(resolved, self._damage) if self._damage is not None else {}
         found |= self._candidates_unchanged(resolved, inventory)
@@ -204,9 +205,9 @@ class Reuse:
                 continue
             tree, manifest = self._store.reader.tree_of(dataset, version), self._store.reader.manifest(dataset, version)
             if tree is None or manifest is None or receipt.verified_against == "peer":
-                # What an archive becomes is known of that peer's word alone, which is believed for its own recipe only.
+                # What an archive contains is known on that peer's word alone, which is trusted for its own recipe only.
                 continue
-            # A plain file is an artifact by itself. Of an archive only the receipt tells whether all its files are here.
+            # A plain file is an artifact by itself. For an archive, only the receipt says whether all its files are here.
             entries = _by_artifact(
                 entry for entry in manifest if entry.artifact in wanted and (entry.artifact in noted or entry.source_digest)
             )
@@ -216,9 +217,9 @@ class Reuse:
         return found
 
     def _candidates_unchanged(self, resolved: Resolved, inventory: Inventory) -> dict[str, list[_Candidate]]:
-        """Return files of other versions of the data set that have no digest, if their servers say now what they said then.
+        """Return files without digests in other versions of the data set, if their servers state the same as they did then.
 
-        Of an archive it is not recorded whether all that it holds is among the files of its version.
+        This excludes archives: it is not recorded whether the version has all the files of one.
         """
         states, found = self._recipe.states, dict[str, list[_Candidate]]()
         wanted = {
@@ -241,7 +242,7 @@ class Reuse:
         return found
 
     def _candidates_of_offer(self, offer: Offer, inventory: Inventory) -> dict[str, list[_Candidate]]:
-        """Return the trees with the same file at the same path: other versions of the data set, and peers on this device."""
+        """Return trees with the same file at the same path: other versions of the data set, and peers on this device."""
         found: dict[str, list[_Candidate]] = {}
         wanted = {artifact.path: artifact for artifact in offer.resolved.artifacts}
         for tree, manifest, is_verified, is_peer in self._trees_like(offer, inventory):
@@ -255,7 +256,7 @@ class Reuse:
         return found
 
     def _trees_like(self, offer: Offer, inventory: Inventory) -> Iterator[tuple[Path, Manifest, bool, bool]]:
-        """Yield trees, each with its manifest, whether its files were hashed just now, and whether it is a peer's."""
+        """Yield trees, each with its manifest, whether its files were just hashed, and whether it is a peer's."""
         reader = self._store.reader
         own = (self._id, self._recipe.version)
         for dataset, version in sorted(inventory.receipts, key=lambda key: key != own):
@@ -270,24 +271,24 @@ class Reuse:
                 yield each.directory, offer.manifest, False, True
 
     def _candidates_of_damaged(self, resolved: Resolved, damage: Damage) -> dict[str, list[_Candidate]]:
-        """Return the artifacts of the damaged version of which no file is wrong.
+        """Return the artifacts of the damaged version that have no wrong file.
 
-        A file that two artifacts have in common is recorded under one of them only: one candidate alone may lack it, and all
+        A file that two artifacts share is recorded under one of them only, so a single candidate may lack it; all candidates
         together lack none.
         """
         tree = self._store.reader.tree_of(self._id, self._recipe.version)
         manifest = self._store.reader.manifest(self._id, self._recipe.version)
-        # Of a part the archive's index is all that there is to compare with; of a whole archive there is its digest.
+        # A part of an archive can be compared with the archive's index only; a whole archive, with its digest.
         doubtful = {"peer"} if self._recipe.rule is not None else {"peer", "archive"}
         is_proven = damage.receipt is None or damage.receipt.verified_against not in doubtful
         if tree is None or manifest is None or not is_proven or any(e.kind == "file" and not e.artifact for e in manifest):
-            return {}  # which artifact a file is from is not known, or on a peer's word alone
+            return {}  # which artifact a file came from is not known, or only on a peer's word
         wanted = {artifact.content_id for artifact in resolved.artifacts}
         entries = _by_artifact(entry for entry in manifest if entry.artifact in wanted)
         then = damage.receipt
         if then is not None and resolved.pin and (then.pin, then.source_url) == (resolved.pin, resolved.url):
-            # The artifacts are the same as then: one without entries has nothing that the others do not have. Without a digest
-            # an artifact is known by its whole URL alone, of which pin and source have no more than the address.
+            # The artifacts are the same as then, so one without entries has nothing that the others lack. An artifact without
+            # a digest is identified by its whole URL, of which pin and source record only the address.
             known = {artifact.content_id for artifact in resolved.artifacts if artifact.digest is not None}
             entries |= {content_id: [] for content_id in known - entries.keys()}
         whole = damage.receipt.content_ids.keys() if damage.receipt is not None else ()
@@ -298,10 +299,10 @@ class Reuse:
         }
 
     def _take_over(self, artifact: Artifact, candidate: _Candidate, trees: _OpenTrees, new: TreeWriter) -> Part | None:
-        """Link an artifact's files from a tree in which they are right; symbolic links are made at the end.
+        """Link an artifact's files from a tree in which they are right; symbolic links are made at the end of the build.
 
         Returns:
-            The part; ``None``: a peer's file was changed after it was hashed, and must be fetched.
+            The part, or ``None`` if a peer's file was changed after it was hashed, so that the artifact must be fetched.
         """
         old = trees.reader(candidate.tree)
         for entry in not_links(candidate.entries):
@@ -321,7 +322,7 @@ class Reuse:
         return part
 
     def _share(self, old: TreeReader, new: TreeWriter, entry: Entry, candidate: _Candidate) -> None:
-        """Link or copy one file from another tree, which may go when this one takes its place."""
+        """Link or copy one file from another tree, which may be removed when this one replaces it."""
         charge = self._limits.budget.charge_tree
         if candidate.is_verified:
             new.link_from(old, entry.path, entry.path, charge)
@@ -329,7 +330,7 @@ class Reuse:
             self._limits.add_taken_over(entry.size)
 
     def _has_hashed_bytes(self, entry: Entry, candidate: _Candidate, trees: _OpenTrees) -> bool:
-        """Return whether the file that was taken from a peer is the one that was hashed; if that is not plain, it is hashed."""
+        """Return whether the file that was taken from a peer is the one that was hashed; in case of doubt, hash it again."""
         ours = trees.reader(self._tree.path)
         taken = _facts(ours, entry.path)
         is_link = taken[:_CHANGED_BY_LINK] == candidate.seen[:_CHANGED_BY_LINK]
@@ -339,10 +340,10 @@ class Reuse:
 
 
 class _OpenTrees:
-    """Trees that one thread reads: many artifacts are single files of the same one."""
+    """Trees that one thread reads, kept open because many artifacts are single files of the same tree."""
 
     def __init__(self, opened: contextlib.ExitStack) -> None:
-        """Let ``opened`` close them."""
+        """Have ``opened`` close them."""
         self._opened = opened
         self._readers: dict[Path, TreeReader] = {}
 
@@ -350,7 +351,7 @@ class _OpenTrees:
         """Return the reader of a tree.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: the tree cannot be opened.
         """
         reader = self._readers.get(tree)
         if reader is None:
@@ -359,7 +360,7 @@ class _OpenTrees:
 
 
 def _first_right(candidates: Sequence[_Candidate], trees: _OpenTrees, check: Callable[[], None]) -> _Candidate | None:
-    """Return the first tree in which all files are what its manifest says: they are hashed, unless that was done just now."""
+    """Return the first tree in which all files match its manifest; they are hashed, unless that was done just now."""
     for candidate in candidates:
         with contextlib.suppress(OSError):
             reader = trees.reader(candidate.tree)
@@ -370,13 +371,13 @@ def _first_right(candidates: Sequence[_Candidate], trees: _OpenTrees, check: Cal
 
 
 def _facts(tree: TreeReader, path: str) -> tuple[int, ...]:
-    """Return what is different if a file was changed, or another one was put in its place; a further link changes the last."""
+    """Return facts that differ if a file was changed or replaced; the last ones also change if it gets another hard link."""
     facts = tree.stat(path)
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _is_on_device_of(directory: Path, other: Path) -> bool:
-    """Return whether links are possible; to try one to another device would change the mode of the file there."""
+    """Return whether links between two directories are possible. Trying one across devices would change the file's mode."""
     try:
         return directory.stat().st_dev == other.stat().st_dev
     except OSError:
@@ -384,7 +385,7 @@ def _is_on_device_of(directory: Path, other: Path) -> bool:
 
 
 def _bytes_to_hash(artifact: Artifact) -> int:
-    """Return the size of a file that is not unpacked; one of unknown size counts as large."""
+    """Return the size of a file that is not unpacked; an unknown size counts as large."""
     size = artifact.exact_size if artifact.unpack == "none" else 0
     return size if size is not None else BATCH_BYTES
 

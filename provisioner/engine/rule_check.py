@@ -1,4 +1,4 @@
-"""Whether the rule of a part can fit at all: known from the columns of the indexes, before anything is fetched."""
+"""Check whether the rule of a part can apply at all, by the columns of the indexes, before anything is fetched."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def check_rule(rule: PartRule, dataset: str, label: str) -> None:
-    """Refuse a condition that fits the columns of no index that the data set may have.
+    """Refuse a condition that does not fit the columns of any index that the data set may have.
 
-    Which reader a tree has is known when the tree is there. A data set that is called as a reader, or as one with something
-    behind an underscore, is taken for one of that reader; any tree may have the index of a directory of files.
+    Which reader understands a tree is known only once the tree is here. A data set whose id is the name of a reader, or
+    begins with one and an underscore, is assumed to need that reader; any tree may have the index of a directory of files.
 
     Args:
-        rule: of the part.
+        rule: the rule of the part.
         dataset: the data set's id.
         label: names it in messages.
 
     Raises:
-        PartError: there is no such column, or its values are of another kind.
+        PartError: there is no such column, or its values are of another type.
     """
     if (condition := rule.condition) is None:
         return
@@ -66,7 +66,7 @@ def check_rule(rule: PartRule, dataset: str, label: str) -> None:
 
 
 def kind_of_feature(feature: Mapping[str, Any]) -> Kind:
-    """Return what the values of a column are for conditions."""
+    """Return the type of a column's values, as used in conditions."""
     if "list" in feature:
         return "list" if isinstance(feature["list"], str) else "other"
     dtype = feature.get("dtype")

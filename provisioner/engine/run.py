@@ -1,7 +1,7 @@
 """One run: view the volume, take the lock, view it again, carry out the plan, and write how it ended.
 
-With nothing to do a run ends after its first look: no lock is taken, nothing is written and no request is made. The second
-look is needed because another run may have done the work while this one waited for the lock.
+If there is nothing to do, a run ends after its first look: no lock is taken, nothing is written and no request is made. The
+second look is needed because another run may have done the work while this one waited for the lock.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class Run:
             catalog: what should exist.
             cancellation: ends the run.
             progress: is told how it gets on.
-            in_image: warn of a volume that is not mounted.
+            in_image: whether to warn of a volume that is not mounted.
             given: the environment of this process; the app's variables that it sets are not changed.
-            on_work: called when it turns out that there is something to do, with what returns the state of the run; it must
-                not wait for anything.
+            on_work: called when there turns out to be something to do, with a function that returns the state of the run; it
+                must not block.
         """
         self.settings = settings
         self.catalog = catalog
@@ -83,7 +83,7 @@ class Run:
         self._pins = _pins_of(settings)
         self._references = References(settings, catalog, self._pins)
         self._updates: Updates | None = None
-        """``None``: upstream was not asked whether it has changed."""
+        """``None`` if the sources were not asked whether they have changed."""
         self._repositories = RepositoryStep(settings, self.session.layout.repository, self.clients)
         self._app_files = AppFiles(self.session.layout, catalog, given, hub_cache=self.session.hub_cache)
         self._indexes = Indexes(
@@ -98,20 +98,20 @@ class Run:
         self._needs_whole = False
         self._on_work = on_work
         self._planned: Mapping[str, Any] | None = None
-        """What the status would say if the plan were carried out now."""
+        """What the status would be once the plan is carried out."""
         self._begun = time.monotonic()
         self._latest: View | None = None
-        """What was found when the volume was looked at last."""
+        """What was found when the volume was last looked at."""
         self._status: StatusFile | None = None
-        """``None``: the plan is not being carried out yet."""
+        """``None`` until the plan is being carried out."""
 
     def plan(self) -> tuple[Plan, Inventory]:
         """Return what :meth:`provision` would do, and what the volume holds.
 
-        A request is made only for references that the volume does not hold, and with ``UPDATE`` for what it holds.
+        Requests are made only for references that are not on the volume, and with ``UPDATE`` for data sets that are.
 
         Raises:
-            ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
+            ProvisionerError: the catalog lacks a requested name, or the volume cannot be read.
         """
         plan, inventory = self._plan()
         if self._ask_for_references(plan):
@@ -123,22 +123,22 @@ class Run:
 
     @property
     def outdated(self) -> Mapping[str, Mapping[str, Any]]:
-        """By id, what the sources of published data sets say that have changed, and are not fetched anew."""
+        """By id, what has changed at the sources of published data sets that are not updated."""
         return self._updates.reported if self._updates else {}
 
     def described_catalog(self, inventory: Inventory) -> Catalog:
-        """Return the catalog, with an entry for each reference that was asked for or that the volume holds.
+        """Return the catalog with an entry for each reference that was requested or is on the volume.
 
         Raises:
-            ConfigurationError: two would be published at one path.
+            ConfigurationError: two of them would be published at the same path.
         """
         return self._references.catalog(inventory)
 
     def rehearse(self) -> View:
-        """Return what :meth:`provision` would find; nothing is written, and requests are those of :meth:`plan`.
+        """Return what :meth:`provision` would find. Nothing is written, and requests are those of :meth:`plan`.
 
         Raises:
-            ProvisionerError: what a run would refuse before its first byte.
+            ProvisionerError: the run would refuse this before its first byte.
         """
         view = self._view_with_references()
         if self._ask_upstream(view.plan, view.inventory):
@@ -153,10 +153,10 @@ class Run:
         """Make the volume hold what was asked for.
 
         Args:
-            needs_whole: no other run may write to the volume meanwhile.
+            needs_whole: whether other runs are kept from writing to the volume meanwhile.
 
         Returns:
-            How it ended; data sets that failed are in it, not raised.
+            How the run ended; failures of data sets are in it, not raised.
 
         Raises:
             ProvisionerError: nothing could be done at all, or the run was told to stop.
@@ -166,7 +166,7 @@ class Run:
             with deadline(self.settings.deadline_seconds, self._cancellation):
                 return supervise(self._provision, self._cancellation, self._tick)
         except BaseException as error:
-            # The work may not have ended in time; then its thread still holds the lock.
+            # If the work did not end in time, its thread still holds the lock.
             self._record_early_end(error)
             raise
         finally:
@@ -187,14 +187,14 @@ class Run:
         return Observation(document, counters=counters, throughput=self._progress.throughput())
 
     def _keep_record(self) -> None:
-        """Write what a report needs to know of this run; without it the run is as good."""
+        """Write the record of this run that a report needs; the run does not depend on it."""
         try:
             write_json(self.session.layout.run_record, run_record(self.observe()), durable=False)
         except ProvisionerError as error:
             _LOGGER.debug("No record of the run is kept: %s", error.message)
 
     def _record_early_end(self, error: BaseException) -> None:
-        """Write why the plan is not carried out to its end, unless that is written; the lock is held."""
+        """Record why the plan was not carried out to its end, if that is not recorded yet; the lock is held."""
         reason = self._cancellation.reason
         state: RunState = "failed" if reason is None else "interrupted"
         known = reason or (error if isinstance(error, ProvisionerError) else None)
@@ -228,7 +228,7 @@ class Run:
             self.session.prepare()
             return self._provision_beside_others(view) or self._provision_alone(view)
         except (VolumeNotWritableError, VolumeError, LockTimeoutError) as error:
-            # What was missing at first may have been published since: by this run, or by the one that holds the lock.
+            # What was missing at first may have been published since, by this run or by the one that holds the lock.
             view = self._view() if isinstance(error, LockTimeoutError) else self._latest or view
             has_begun = self._status is not None and self._status.was_opened
             if has_begun and not _may_end_well(view, error):
@@ -236,7 +236,7 @@ class Run:
             return self._finish_without_writing(view, error)
 
     def _provision_beside_others(self, view: View) -> Result | None:
-        """Do what is to be done while other runs may do the same; ``None``: that needs the whole volume."""
+        """Work while other runs may be working too, and return the result, or ``None`` if the whole volume is needed."""
         if view.has_all_data or view.plan.shortfall or self._needs_whole or not self.session.allows_several_writers:
             return None
         from provisioner.engine.shared_writer import SharedWriter  # noqa: PLC0415 - a start with nothing to do has no need of it
@@ -248,7 +248,7 @@ class Run:
             return None if view.plan.evict or view.plan.shortfall else self._provision_locked(view, writers)
 
     def _provision_alone(self, view: View) -> Result:
-        """Do what is to be done while no other run writes to the volume."""
+        """Do the work while no other run writes to the volume."""
         from provisioner.engine.writers import SoleWriter  # noqa: PLC0415 - as above
 
         with self.session.lock(waits=not view.has_all_data):
@@ -265,7 +265,7 @@ class Run:
                 return self._carry_out(view, writers)
         except BaseException as error:
             if not _may_end_well(view, error):
-                # Now, while the lock is held: the next writer writes the same file.
+                # Done while the lock is held: the next writer writes the same file.
                 self._record_early_end(error)
             raise
 
@@ -285,11 +285,11 @@ class Run:
         return new_board(self.session, view.plan, view.inventory, self._updates.reported if self._updates else {})
 
     def _ask_upstream(self, plan: Plan, inventory: Inventory) -> bool:
-        """Ask the sources of what is published whether they have changed, as ``UPDATE`` says; return whether any has."""
+        """Ask the sources of what is published whether they have changed, if ``UPDATE`` says so; return whether any has."""
         mode = self.settings.update
         if mode == "never":
             return False
-        # Most starts ask nobody, and must not pay for it.
+        # Most starts ask no source, and must not pay for importing this.
         from provisioner.engine.updates import Updates  # noqa: PLC0415
 
         takes = mode == "auto" and self.settings.may_download and self._pins is None
@@ -301,11 +301,11 @@ class Run:
         return self._view() if self._ask_for_references(view.plan) else view
 
     def _ask_for_references(self, plan: Plan) -> bool:
-        """Ask the sources of references of which a plan knows nothing; return whether there were any."""
+        """Ask the sources of those references in a plan that are not described yet; return whether there were any."""
         return self.settings.may_download and self._references.ask(plan, self.clients, self._cancellation)
 
     def _carry_out(self, view: View, writers: Writers) -> Result:
-        # Most starts have nothing to do, and must not pay for what fetches and unpacks.
+        # Most starts have nothing to do, and must not pay for importing what fetches and unpacks.
         from provisioner.engine.conclusion import Conclusion  # noqa: PLC0415
         from provisioner.engine.steps import StepRunner  # noqa: PLC0415
 
@@ -335,7 +335,7 @@ class Run:
         try:
             plan, failures = runner.run()
         except ProvisionerError:
-            # The run ends here, and what it has published stays: whoever uses it must find whom to name.
+            # The run ends here, but what it has published stays, and whoever uses that needs the attributions.
             with contextlib.suppress(ProvisionerError), writers.holding("finish"):
                 conclusion.write_app_files(repositories)
             raise
@@ -358,7 +358,7 @@ class Run:
         return Result(state, plan, status.document(), error, values, worked=True)
 
     def _complete_repositories(self, view: View, writers: Writers) -> tuple[RepositoryOutcome, ...]:
-        """Ask for the repositories of which nothing is known, one run at a time."""
+        """Ask for the repositories that are not known yet, in one run at a time."""
         if None not in view.repositories:
             return self._repositories.complete(view.repositories)
         with writers.holding("repository"):
@@ -375,12 +375,12 @@ class Run:
                 _LOGGER.warning("%s: %s is not removed: %s", dataset, version, error.message)
 
     def _finish_without_writing(self, view: View, error: ProvisionerError) -> Result:
-        """Return the result of a run that may not write to the volume, if all data are there.
+        """Return the result of a run that may not write to the volume, if no data is missing.
 
-        The Hub is asked for the repositories of which nothing is known, but the answer is not remembered.
+        The Hub is asked for the repositories that are not known yet, but the answer is not recorded.
 
         Raises:
-            ProvisionerError: data are missing.
+            ProvisionerError: data is missing.
         """
         if self._status is not None:
             self._status.abandon()
@@ -410,7 +410,7 @@ class Run:
 
 
 def _pins_of(settings: Settings) -> Pins | None:
-    """Return the pins that alone are accepted; ``None``: there are none.
+    """Return the pins, which are then the only accepted states, or ``None`` if there are none.
 
     Raises:
         ConfigurationError: their file cannot be read.
@@ -423,5 +423,5 @@ def _pins_of(settings: Settings) -> Pins | None:
 
 
 def _may_end_well(view: View, error: BaseException) -> bool:
-    """Return whether an error need not keep an app from starting: all data are there, and records cannot be written."""
+    """Return whether the app may start in spite of an error: all data is here, and only records cannot be written."""
     return view.has_all_data and isinstance(error, VolumeNotWritableError)

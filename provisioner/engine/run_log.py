@@ -1,4 +1,4 @@
-"""What the log of a run says of its plan, and at its end: one line with all that a person asks the next morning."""
+"""The log lines about the plan of a run, and the line at its end with everything that a person asks the next morning."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _SHOWN: Final = 12
-"""Names that a line lists; of more the rest is counted."""
+"""How many names a line lists before the rest is only counted."""
 
 
 def labelled(label: str, error: ProvisionerError) -> str:
-    """Return an error's message, which begins with the data set's name once."""
+    """Return an error's message, with the data set's name at the beginning exactly once."""
     return error.message if error.message.startswith((f"{label}: ", f"{label} ")) else f"{label}: {error.message}"
 
 
 def log_plan(plan: Plan) -> None:
-    """Log what a run will do, what it leaves out, and what is to be known of licences."""
+    """Log what a run will do, what it leaves out, and what the user must know of licences."""
     _log_kept(plan)
     for step in plan.steps:
         if step.warning and step.writes:
@@ -45,7 +45,7 @@ def log_nothing_to_do(plan: Plan, reason: str = "") -> None:
 
     Args:
         plan: of the run.
-        reason: why there is nothing to do, if it is not that everything was there.
+        reason: why there is nothing to do, unless everything was there already.
     """
     _log_kept(plan)
     held = f"the phase {plan.phase}" if plan.phase else _listed(step.recipe.label for step in plan.steps)
@@ -67,16 +67,16 @@ def log_end(
     served_by: Callable[[str], str],
     by_others: Collection[str] = (),
 ) -> None:
-    """Log how a run ended: its state, what was published, what was fetched and from where, what was left out or failed.
+    """Log how a run ended: its state, what was published, fetched (and from where), left out, or failed.
 
     Args:
         state: how it ended.
-        plan: what it did.
-        failures: what it could not do.
+        plan: the plan that was carried out.
+        failures: the steps that failed.
         inventory: what the volume holds now.
         seconds: how long it took.
-        fetched_bytes: what came from the network.
-        served_by: returns the URL that is asked in place of a source's own.
+        fetched_bytes: bytes that came from the network.
+        served_by: returns the URL that is used in place of a source's own.
         by_others: ids of the data sets that another run published meanwhile.
     """
     failed = [step.recipe.label for step, _ in failures]
@@ -103,7 +103,7 @@ def log_end(
 
 
 def log_left_out_of_cache(plan: Plan, inventory: Inventory) -> None:
-    """Log which fetched repositories are not in the Hub client's cache, on a mount where links are lost."""
+    """Log which fetched repositories are not in the Hub client's cache, because the mount does not keep links."""
     receipts = [inventory.receipts.get((step.id, step.recipe.version)) for step in plan.steps if step.action == "fetch"]
     if labels := [receipt.label for receipt in receipts if receipt is not None and receipt.repository is not None]:
         reason = "links on an object store's mount do not last"
@@ -119,14 +119,14 @@ def log_interruption(state: RunState, *, seconds: float, fetched_bytes: int) -> 
 
 
 def _log_kept(plan: Plan) -> None:
-    """Log what is remarkable of the data sets that stay as they are."""
+    """Log notable facts about data sets that stay as they are."""
     for step in plan.steps:
         if step.action == "keep" and step.why != HERE:
             _LOGGER.info("%s %s", step.recipe.label, step.why)
 
 
 def _download_of(plan: Plan) -> str:
-    """Return in words how much is fetched, and how much of it an interrupted run has left."""
+    """Return in words how much will be fetched, and how much of it an interrupted run has left."""
     size, staged = plan.download, plan.staged_bytes
     if size.is_unknown:
         text = "how much there is to fetch is not known yet"

@@ -1,4 +1,4 @@
-"""What workers divide among them: the artifacts of all data sets that a plan fetches."""
+"""The artifacts of all data sets that a plan fetches, divided among workers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The artifacts that are divided."""
+    """The artifacts of a plan, and how they are divided."""
 
     artifacts: Mapping[str, tuple[Step, Artifact]]
-    """By key, each with the step that it is for."""
+    """Each artifact with its step, by key."""
     sizes: Mapping[str, int]
-    """Bytes of each; 0 where the number is not known."""
+    """Bytes of each artifact; 0 if not known."""
     plan: str
-    """Its identifier."""
+    """Identifier of the plan."""
 
     def share(self, index: int, count: int) -> frozenset[str]:
         """Return the keys of one share."""
@@ -38,7 +38,7 @@ class Division:
         return [sum(self.sizes[key] for key in share) for share in divide(self.sizes, count)]
 
     def by_step(self, keys: frozenset[str]) -> list[tuple[Step, list[Artifact]]]:
-        """Return some of the artifacts by the steps that they are for."""
+        """Return some of the artifacts, grouped by step."""
         found: dict[str, tuple[Step, list[Artifact]]] = {}
         for key in sorted(keys):
             step, artifact = self.artifacts[key]
@@ -54,9 +54,9 @@ def steps_to_fetch(plan: Plan) -> list[Step]:
 def make_division(
     steps: Sequence[Step], inventory: Inventory, sources: Sources, check_cancelled: Callable[[], None]
 ) -> Division | None:
-    """Return what is to be fetched for some steps, by the first source of each that answers; ``None``: there are none.
+    """Return what some steps must fetch, from the first source of each that answers, or ``None`` if that is nothing.
 
-    Bytes of which no digest is known cannot be told from others later: whoever publishes fetches them.
+    Files without a known digest are left out: they could not be identified later, so whichever worker publishes fetches them.
 
     Raises:
         ProvisionerError: no source of a data set answers, or the run must end.
@@ -79,7 +79,7 @@ def _artifacts_of(step: Step, sources: Sources, check_cancelled: Callable[[], No
         check_cancelled()
         try:
             rule, artifacts = step.recipe.rule, sources.resolve(source).artifacts
-            # Whoever publishes fetches their members: no worker fetches the whole for them.
+            # The worker that publishes fetches single members of these, so nobody fetches the whole archive.
             in_part = fetched_by_members(rule, artifacts)
             return [one for one in first_artifacts(rule, artifacts) if one.content_id not in in_part]
         except (*TRY_NEXT_AFTER, ConfigurationError) as error:

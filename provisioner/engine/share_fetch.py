@@ -1,4 +1,4 @@
-"""Fetching the artifacts of one share: verified, and kept as they are until somebody publishes them."""
+"""Fetch the artifacts of one share, verify them, and keep them as they are until some worker publishes them."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class ShareFetcher:
 
         Args:
             transfers: fetches single files.
-            store: gets what is complete.
+            store: receives complete files.
             work: the directory of partial files, which no other worker uses.
             progress: is told of bytes.
             label: names the data set.
-            bounds: limits of what may be written.
-            find: returns a file on this machine that has an artifact's bytes.
+            bounds: limits on what may be written.
+            find: returns a file on this machine with an artifact's bytes.
             check_cancelled: raises when the run must end.
         """
         self._transfers = transfers
@@ -65,10 +65,10 @@ class ShareFetcher:
         self._threads = FetchThreads(transfers.requests_at_once, label=label, check_cancelled=check_cancelled)
 
     def fetch_all(self, artifacts: Sequence[Artifact]) -> None:
-        """Fetch what is not there yet.
+        """Fetch the artifacts that are not in the store yet.
 
         Raises:
-            ProvisionerError: the most telling of the failures; what is complete stays.
+            ProvisionerError: the most telling of the failures; what is complete is kept.
         """
         make_directory(self._work)
         jobs = [
@@ -91,7 +91,7 @@ class ShareFetcher:
             self._fetch_alone(artifact)
 
     def _is_here(self, artifact: Artifact) -> bool:
-        """Return whether a file of this machine has the bytes: it is copied, since whoever publishes may not see it."""
+        """Return whether a local file has the bytes. It is copied, since whoever publishes may not have access to it."""
         copy = self._find(artifact)
         if copy is None:
             return False

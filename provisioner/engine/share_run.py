@@ -1,7 +1,7 @@
-"""A run on one of several machines that fill one volume: it fetches its share, and publishes once all shares are there.
+"""A run on one of several machines that fill one volume: it fetches its share, and publishes once all shares are complete.
 
-The volume's lock is not held while bytes are fetched: each worker writes only what is its own. Publishing is an ordinary run,
-under the lock, which finds the bytes on the volume by their digests, hashes them, and fetches nothing but what is missing.
+The volume's lock is not held while bytes are fetched, since each worker writes only its own files. Publishing is an ordinary
+run under the lock, which finds the bytes on the volume by their digests, hashes them, and fetches only what is missing.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class ShareRun:
-    """One worker's part of filling a volume, or the end of it."""
+    """One worker's share of filling a volume, or the final step."""
 
     def __init__(self, run: Run, *, cancellation: Cancellation, progress: Progress) -> None:
         """Prepare; nothing is read yet.
 
         Args:
-            run: plans, and publishes at the end.
+            run: makes the plan, and publishes at the end.
             cancellation: ends the work.
             progress: is told how it gets on.
         """
@@ -65,17 +65,17 @@ class ShareRun:
         self._progress = progress
         self._store = ShareStore(run.session.layout.shares)
         self._peers_hold: dict[tuple[str, str], bool] = {}
-        """By data set and version: peers were asked once, so that all that this worker does is of one plan."""
+        """By data set and version. Peers are asked only once, so that everything this worker does follows the same plan."""
         self._shown: tuple[str, int, int] | None = None
         """Plan, index and bytes of the share that is being fetched."""
         self._next_line = 0.0
 
     def fetch(self, index: int, count: int) -> Result | ShareResult:
-        """Fetch one share; publish if it is the last that was missing.
+        """Fetch one share; publish if it was the last one missing.
 
         Raises:
-            ConfigurationError: the volume cannot be shared in this way, or is shared by another number of workers.
-            ProvisionerError: not all of the share could be had, or publishing failed.
+            ConfigurationError: the volume cannot be shared in this way, or is being shared by a different number of workers.
+            ProvisionerError: part of the share could not be fetched, or publishing failed.
         """
         self._check_settings()
         with deadline(self._settings.deadline_seconds, self._cancellation):
@@ -86,7 +86,7 @@ class ShareRun:
         return result
 
     def finish(self) -> Result:
-        """Publish what all shares together have; with nothing to fetch any more, do what an ordinary run does.
+        """Publish what all shares have together; if there is nothing left to fetch, do what an ordinary run does.
 
         Raises:
             TryAgainError: shares are missing; nothing was published.
@@ -110,7 +110,7 @@ class ShareRun:
             )
 
     def _recorded_plan(self) -> str | None:
-        """Return the plan whose shares are all there; ``None``: nothing is to be fetched.
+        """Return the plan whose shares are all complete, or ``None`` if nothing needs to be fetched.
 
         Raises:
             TryAgainError: shares are missing.
@@ -133,14 +133,14 @@ class ShareRun:
         self._check_space(plan, inventory)
         division = self._divide()
         if division is None:
-            # Peers hold all of it: there are no shares, and one worker alone publishes, also where there are no locks.
+            # Peers hold everything, so there are no shares. One worker alone publishes, even on a volume without locks.
             return None if index == 0 else ShareResult(index, count, 0, 0, (0,))
         if self._store.covering(division.sizes) is not None:
             return None
         self._session.prepare()
         self._store.begin(division.plan, division.bytes_of_shares(count))
         with self._alone(index, count) as worker:
-            # Another worker with this share, or whoever publishes, may have done it while this one waited.
+            # Another worker with this share, or the one that publishes, may have done the work while this one waited.
             if not steps_to_fetch(self._run.plan()[0]):
                 self._store.remove_unused()
                 return None
@@ -172,7 +172,7 @@ class ShareRun:
         return None if recorded.is_complete else ShareResult(index, count, len(own), size, recorded.missing)
 
     def _fetch_own(self, division: Division, own: frozenset[str], work: Path) -> None:
-        """Fetch one data set's artifacts after the other's; what fails for one does not keep the others out."""
+        """Fetch the artifacts of one data set after another; a failure of one does not stop the others."""
         settings, layout = self._settings, self._session.layout
         bounds = [device_bound(layout.root, f"the volume {layout.root}")] if self._session.measures_space else []
         if settings.max_storage_bytes is not None:
@@ -207,10 +207,10 @@ class ShareRun:
 
     @contextlib.contextmanager
     def _alone(self, index: int, count: int) -> Iterator[str]:
-        """Hold the lock of a share; yield a name for this worker where there are no locks, else nothing.
+        """Hold the lock of a share; yield a name for this worker if the volume has no locks, else an empty string.
 
         Raises:
-            LockTimeoutError: another worker kept the share.
+            LockTimeoutError: another worker is holding the share.
         """
         if self._settings.lock == "external":
             yield self._session.run_id
@@ -224,7 +224,7 @@ class ShareRun:
         return make_division(steps, inventory, self._run.clients.sources, self._cancellation.raise_if_requested)
 
     def _steps_to_divide(self, plan: Plan) -> list[Step]:
-        """Return the steps whose files are fetched in shares: what a peer holds, whoever publishes takes from there."""
+        """Return the steps whose files are fetched in shares. Steps that a peer holds are left to whoever publishes."""
         steps, peers = steps_to_fetch(plan), self._run.clients.peers
         if peers is None or not steps:
             return steps
@@ -238,10 +238,10 @@ class ShareRun:
         return [step for step in steps if not self._peers_hold[step.recipe.dataset.id, step.recipe.version]]
 
     def _check_space(self, plan: Plan, inventory: Inventory) -> None:
-        """Check that the volume can hold all archives and all trees at the same time.
+        """Check that the volume has space for all archives and all trees at the same time.
 
         Raises:
-            VolumeFullError: it cannot; nothing was fetched.
+            VolumeFullError: it does not; nothing was fetched.
         """
         needed = sum(need_of(step.recipe).peak_at_once for step in self._steps_to_divide(plan))
         bounds = []
@@ -264,7 +264,7 @@ class ShareRun:
             self._show(*self._shown)
 
     def _show(self, plan: str, index: int, size: int) -> None:
-        """Write how this worker gets on, for 'status' and the page."""
+        """Write the progress of this worker, for 'status' and the page."""
         done = min(size, self._progress.moved_bytes)
         who = {"host": self._session.host, "run_id": self._session.run_id}
         self._store.show(plan, index, {**who, "bytes_done": done, "bytes_total": size, "updated_at": now()})

@@ -1,7 +1,7 @@
-"""What the data sets that are built at the same time share of the volume: its space, and the files in staging.
+"""What the builds that run at the same time share of a volume: its space, and the files in staging.
 
-Each artifact's bytes have one name in staging, whatever data set they are for, so that a later run finds them. So only one
-build may fetch them at a time.
+The bytes of an artifact have the same name in staging, whatever data set they are for, so that a later run finds them. For
+that reason only one build may fetch them at a time.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Building:
     version: str
     label: str
     keys: frozenset[str] = frozenset()
-    """Of the current source's artifacts; no other build may fetch them meanwhile."""
+    """Keys of the current source's artifacts, which no other build may fetch meanwhile."""
     plain_keys: frozenset[str] = frozenset()
-    """Of those that become part of the tree as they are."""
+    """Keys of those artifacts that become part of the tree as they are."""
     taken_over: int = 0
-    """Bytes of the tree that are shared with another version, and take no space again."""
+    """Bytes of the tree that are shared with another version, and so take no further space."""
     earlier_keys: set[str] = field(default_factory=set)
     """Keys of the sources that were tried before."""
 
@@ -56,13 +56,13 @@ class SharedVolume:
 
         Args:
             session: the volume.
-            writers: the other runs that fill it; ``None``: there are none.
+            writers: the other runs that fill the volume, or ``None`` if there are none.
         """
         self._writers = writers or SoleWriter()
         self._store = session.store
         self._layout = session.layout
         self.limit = session.settings.max_storage_bytes
-        """Bytes that may be kept on the volume (``MAX_STORAGE_GB``); ``None``: any number."""
+        """Bytes that may be kept on the volume (``MAX_STORAGE_GB``); ``None`` means no limit."""
         self._changed = threading.Condition()
         self._builds: list[Building] = []
         layout = session.layout
@@ -72,12 +72,12 @@ class SharedVolume:
         if self.limit is not None:
             on_volume.append(kept_bound(self.limit, lambda: self.kept_bytes() + staged_bytes()))
         if session.measures_space:
-            # What is staged elsewhere is written to the volume later.
+            # Files that are staged elsewhere are written to the volume later.
             pending = self._staged_for_volume if is_elsewhere else lambda: 0
             on_volume.append(device_bound(layout.root, f"the volume {layout.root}", pending=pending))
         staged = [device_bound(layout.staging, f"STAGING_DIR {layout.staging}")] if is_elsewhere else on_volume
         self.bounds = SharedBounds(staged=staged, tree=on_volume if is_elsewhere else (), free=self._free_staging)
-        """What is written for any of them is charged here."""
+        """What any build writes is charged here."""
 
     @contextlib.contextmanager
     def building(self, build: Building) -> Iterator[None]:
@@ -94,12 +94,12 @@ class SharedVolume:
     def claim(self, build: Building, artifacts: Sequence[Artifact], check_cancelled: Callable[[], None]) -> None:
         """Wait until no other build fetches any of these artifacts, and claim them in place of those claimed before.
 
-        All of them at once, after those of the source before are given up: so no two builds can wait for each other.
+        All are claimed at once, after those of the previous source are released, so that no two builds wait for each other.
 
         Raises:
             ProvisionerError: the run must end.
         """
-        # What is held in memory until it is verified has no file in staging.
+        # An artifact that is held in memory until it is verified has no file in staging.
         plain = {artifact.key: artifact.unpack == "none" for artifact in artifacts if not is_held_in_memory(artifact)}
         keys = frozenset(plain)
         with self._changed:
@@ -115,7 +115,7 @@ class SharedVolume:
             build.plain_keys = frozenset(key for key, is_plain in plain.items() if is_plain)
 
     def clear_obsolete(self, build: Building) -> None:
-        """Remove what is staged of a complete build's files, and of the sources tried before, unless others fetch it by now.
+        """Remove the staged files of a complete build and of the sources tried before, unless another build now fetches them.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -129,10 +129,10 @@ class SharedVolume:
                 self._store.cleaner.clear_blobs((build.keys | build.earlier_keys) - in_use - kept)
 
     def kept_bytes(self, build: Building | None = None) -> int:
-        """Return the bytes of all indexes, and of all versions but those that are built, without what these share with them.
+        """Return the bytes of all indexes and of all versions, except for the versions being built and files shared with them.
 
         Args:
-            build: only what this one shares with others is left out; ``None``: what all of them share.
+            build: leave out only what this build shares with others; ``None`` means what any build shares.
         """
         inventory = self._store.reader.inventory(measured=False)
         builds = tuple(self._builds)
@@ -141,7 +141,7 @@ class SharedVolume:
         return inventory.index_bytes + kept - sum(each.taken_over for each in builds if build is None or each is build)
 
     def _staged_for_volume(self) -> int:
-        """Return the bytes in a staging directory elsewhere that will be on the volume: trees, and files that belong in them."""
+        """Return the bytes in a separate staging directory that will move to the volume: trees, and files for them."""
         staged = {os.path.splitext(name)[0] for name in names_in(self._layout.blobs)}
         found = 0
         for build in tuple(self._builds):
@@ -150,7 +150,7 @@ class SharedVolume:
         return found
 
     def _free_staging(self) -> bool:
-        """Remove what interrupted runs have staged of other data sets: the plan counts on its space."""
+        """Remove what interrupted runs staged for other data sets: the plan relies on that space."""
         builds = tuple(self._builds)
         keys = {key for build in builds for key in build.keys | build.earlier_keys}
         with self._writers.others_kept() as (datasets, others_keys):

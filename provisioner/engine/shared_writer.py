@@ -1,4 +1,4 @@
-"""One of several runs that fill a volume at the same time: it takes data sets that no other has, and heeds what others need."""
+"""One of several runs that fill a volume together: it takes data sets that no other has, and leaves space for theirs."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _LEAST_PATIENCE_SECONDS: Final = 60.0
-"""How long locks are waited for that nobody holds for long, also with a short ``LOCK_TIMEOUT``."""
+"""How long to wait for locks that are held only briefly, even if ``LOCK_TIMEOUT`` is shorter."""
 _PATIENCE_SECONDS: Final = 2.0
-"""How long a run that must end waits for the short lock."""
+"""How long a run that must end waits for the lock of the records."""
 
 
 class SharedWriter:
-    """One of several writers; the volume's lock is held together with the others."""
+    """One of several writers, which hold the volume's lock together."""
 
     is_sole = False
 
     def __init__(self, session: VolumeSession, cancellation: Cancellation) -> None:
-        """Make the directories of locks and records; nothing is taken yet.
+        """Make the directories for locks and records; no lock is taken yet.
 
         Raises:
             VolumeError: the volume failed.
@@ -51,29 +51,29 @@ class SharedWriter:
         self._records = WriterRecords(session.layout, session.run_id, patience=self._patience, cancellation=cancellation)
         self._records.prepare()
         self._held: dict[str, int] = {}
-        """The descriptors of data sets' locks."""
+        """Descriptors of the locks of data sets."""
         self._taken: dict[str, Step] = {}
-        """The steps as they fit."""
+        """The steps as adapted to the space that is left."""
         self._company: dict[str, tuple[bool, int]] = {}
-        """By data set, whether others were building when it was taken, and how many changes by others there had been."""
+        """By data set, whether others were building when it was taken, and how many changes others had made by then."""
         self._own_changes = 0
         self._is_unwritten = False
-        """There was no space for a record, which is written when there is."""
+        """There was no space for a record; it is written as soon as there is."""
         self._refused: dict[str, int] = {}
-        """By data set, the number of changes at which there was no space for it."""
+        """By data set, the number of changes by others at which there was no space for it."""
         self._alone: set[str] = set()
         self._lacks_files: dict[str, Wait] = {}
-        """The data sets that wait for files which another run fetches."""
+        """By data set, the wait for files that another run is fetching."""
         self._others: list[dict[str, Any]] = []
         self._met_others = False
         self._waiting: Wait | None = None
-        """For data sets that other runs have."""
+        """The wait for data sets that other runs have taken."""
 
-    # --- joining, leaving and what all do
+    # --- joining, leaving and common work
 
     @contextlib.contextmanager
     def entering(self) -> Iterator[bool]:
-        """Become one of the writers; yield whether there is no other while the block runs.
+        """Become one of the writers; yield whether there is no other writer while the block runs.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -88,7 +88,7 @@ class SharedWriter:
 
     @contextlib.contextmanager
     def leaving(self) -> Iterator[bool]:
-        """Cease to be one after the block; yield whether there is no other while it runs.
+        """Stop being a writer after the block; yield whether there is no other writer while it runs.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -101,7 +101,7 @@ class SharedWriter:
 
     @contextlib.contextmanager
     def holding(self, what: str) -> Iterator[None]:
-        """Keep all others from doing the same while the block runs.
+        """Keep all other writers from doing the same work while the block runs.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -115,17 +115,17 @@ class SharedWriter:
         """Release everything that is held, and remove the records of this run."""
         with contextlib.suppress(ProvisionerError), self._records.turn(seconds=_PATIENCE_SECONDS):
             self._records.leave()
-        # Also where the short lock could not be had: this process may live on, and would count as a writer.
+        # Done even if that lock was not available: this process may live on, and would still count as a writer.
         self._records.leave()
         for descriptor in self._held.values():
             os.close(descriptor)
         self._held.clear()
 
     def write_status(self, path: Path, document: Mapping[str, Any], *, seconds: float | None = None) -> bool:
-        """Write the status file, merged of this run's status and those of the others.
+        """Write the status file, which merges this run's status with those of the other runs.
 
         Returns:
-            ``False`` if others kept it from being written for so many seconds.
+            ``False`` if other runs kept it from being written for ``seconds``.
 
         Raises:
             VolumeError: the volume failed.
@@ -146,16 +146,16 @@ class SharedWriter:
         return True
 
     def merged(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Return this run's status merged with those of the others as they were found last; nothing is read."""
+        """Return this run's status merged with those that were last read of the other runs; nothing is read."""
         return merged_status(document, self._others)
 
     # --- one data set
 
     def take(self, step: Step) -> Step | None:
-        """Begin with a data set unless another run has it, or there is no space beside what others build.
+        """Begin with a data set, unless another run has it, or the builds of other runs leave no space for it.
 
         Returns:
-            The step as it fits into the space that is left now; ``None``: it must wait.
+            The step as adapted to the space that is left, or ``None`` if it must wait.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -165,7 +165,7 @@ class SharedWriter:
         try:
             return self._lock(step)
         except VolumeFullError:
-            # Not even a lock or a record can be written, until one of those that are being built has ended.
+            # Not even a lock or a record can be written until one of the running builds has ended.
             if not self._held:
                 raise
             return None
@@ -199,7 +199,7 @@ class SharedWriter:
                     return step
             if self._refused.get(step.id) == changes:
                 return None
-            # It takes time, and is not done while others wait for their turn.
+            # This takes time, and is not done while others wait for their turn.
             fit = self._fit(step, others)
             with self._records.turn():
                 self._records.others()
@@ -212,7 +212,7 @@ class SharedWriter:
                 return fit
 
     def _fit(self, step: Step, others: Mapping[str, BuildRecord]) -> Step | None:
-        """Return the step as it fits beside what this run and others build, if all of that gets as large as planned."""
+        """Return the step as it fits beside the builds of this run and of others, if all of them get as large as planned."""
         builds = (*others.values(), *self._records.builds().values())
         if not builds:
             return fitted(step, self._session.store.reader.inventory(), make_rules(self._session.settings), 0)
@@ -228,7 +228,7 @@ class SharedWriter:
         self._company[step.id] = (has_company, self._others_changes())
 
     def _put(self, dataset: str, build: BuildRecord | None) -> None:
-        """Record what this run builds; on a full volume later, unless there is somebody who must know of it now."""
+        """Record what this run builds. On a full volume this is put off, unless another run must know of it now."""
         self._own_changes += 1
         try:
             self._records.put(dataset, build)
@@ -242,7 +242,7 @@ class SharedWriter:
         return self._records.changes() - self._own_changes
 
     def release(self, dataset: str, *, retry_alone: bool = False) -> None:
-        """Leave a data set to others; with ``retry_alone`` it is taken again only when no other is being built."""
+        """Release a data set for other runs; with ``retry_alone``, take it again only when no other is being built."""
         if retry_alone:
             self._alone.add(dataset)
         self._lacks_files.pop(dataset, None)
@@ -256,7 +256,7 @@ class SharedWriter:
             os.close(descriptor)
 
     def had_company(self, dataset: str) -> bool:
-        """Return whether others were building anything since a data set was taken.
+        """Return whether others have been building anything since a data set was taken.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.
@@ -268,13 +268,13 @@ class SharedWriter:
     # --- waiting
 
     def wait_for_any(self, steps: Sequence[Step]) -> bool:
-        """Wait until others have not all of some data sets, or without any until none of them is about to end.
+        """Wait until some data set is free again; without any given, until no other run is about to end.
 
         Returns:
-            Whether there was something to wait for: then the volume has changed.
+            Whether there was something to wait for, so that the volume has changed.
 
         Raises:
-            LockTimeoutError: they have kept them longer than ``LOCK_TIMEOUT``.
+            LockTimeoutError: others have kept them longer than ``LOCK_TIMEOUT``.
             ProvisionerError: the volume failed, or the run must end.
         """
         if not self._are_at_work_on(steps):
@@ -294,10 +294,10 @@ class SharedWriter:
         return True
 
     def wait(self, steps: Sequence[Step]) -> None:
-        """Wait a little for those who have these data sets, and say so from time to time.
+        """Wait a little for the runs that have these data sets, and log that from time to time.
 
         Raises:
-            LockTimeoutError: they have kept them longer than ``LOCK_TIMEOUT``.
+            LockTimeoutError: others have kept them longer than ``LOCK_TIMEOUT``.
             ProvisionerError: the run must end.
         """
         names = ", ".join(step.recipe.label for step in steps) or "the records of the volume"
@@ -306,7 +306,7 @@ class SharedWriter:
         self._cancellation.wait(min(POLL_SECONDS, self._waiting.go_on(holder, names)))
 
     def _describe_holder(self, step: Step) -> str:
-        """Return who has a data set, or that there is no space for it now."""
+        """Return which run has a data set, or that there is no space for it now."""
         lock = self._layout.lock_of(step.id)
         if (descriptor := try_lock(lock)) is None:
             return describe_holder(lock)
@@ -316,10 +316,10 @@ class SharedWriter:
     # --- staged files
 
     def claim(self, dataset: str, keys: Collection[str]) -> bool:
-        """Claim the staged files of artifacts for a data set, in place of those claimed before, unless others have them.
+        """Claim the staged files of artifacts for a data set, in place of those claimed before, unless other runs have them.
 
         Raises:
-            LockTimeoutError: they have had them longer than ``LOCK_TIMEOUT``.
+            LockTimeoutError: other runs have kept them longer than ``LOCK_TIMEOUT``.
             ProvisionerError: the volume failed, or the run must end.
         """
         with self._records.turn():
@@ -342,7 +342,7 @@ class SharedWriter:
 
     @contextlib.contextmanager
     def others_kept(self) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
-        """Yield the data sets, and the keys of artifacts, whose staged files others need; nobody begins with more meanwhile.
+        """Yield the data sets and artifact keys whose staged files other runs need; no run takes more while the block runs.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.

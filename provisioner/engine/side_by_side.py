@@ -1,7 +1,7 @@
-"""The steps of a plan, several at once where it has space for them: what is next is fetched while what is here unpacks.
+"""Carry out the steps of a plan, several at once if there is space: the next is fetched while the current one is unpacked.
 
-The plan says which steps may run side by side. Its sizes may be estimates: where one step finds no space while others run, those
-of lower priority are given up, and everything that is left is done one step after the other, as if nothing had run ahead.
+The plan says which steps may run side by side, but its sizes may be estimates. If a step runs out of space while others run,
+those of lower priority are given up, and all remaining steps are done one after the other.
 """
 
 from __future__ import annotations
@@ -24,62 +24,62 @@ _LOGGER = logging.getLogger(__name__)
 
 
 _POLL_SECONDS: Final = 0.2
-"""How often a step is tried again that other runs keep from being started, while others are being carried out."""
+"""How often to retry a step that another run keeps from starting, while other steps are being carried out."""
 
 
 class GivenUpError(ProvisionerError):
-    """A step has to make way for one of higher priority, and runs again later."""
+    """A step has to make way for one of higher priority, and will run again later."""
 
 
 @dataclass(order=True, slots=True)
 class Attempt:
-    """A step that is being carried out, or is next."""
+    """A step that is being carried out, or is waiting for its turn."""
 
     rank: int
-    """Its place in the plan: the lower, the more important."""
+    """Its place in the plan; a lower number is more important."""
     step: Step = field(compare=False)
     cancellation: Cancellation | None = field(compare=False, default=None)
-    """Ends this attempt alone; ``None``: it has not begun."""
+    """Ends only this attempt; ``None`` if it has not begun."""
     had_company: bool = field(compare=False, default=False)
-    """Another step was being carried out meanwhile."""
+    """Another step was being carried out at the same time."""
     is_given_up: bool = field(compare=False, default=False)
     error: BaseException | None = field(compare=False, default=None)
 
 
 class StepWork(Protocol):
-    """What is done with steps."""
+    """What is done with the steps; implemented by :class:`provisioner.engine.steps.StepRunner`."""
 
     def may_begin(self, step: Step) -> bool:
-        """Return whether a step can be started now: no other run has its data set. Called on the caller's thread."""
+        """Return whether a step can start now, that is, no other run has its data set. Called on the caller's thread."""
         ...
 
     def wait(self, steps: Sequence[Step]) -> None:
-        """Wait a little for other runs, which have all of these; called on the caller's thread. Raise to end."""
+        """Wait a little for the runs that have all of these data sets. Called on the caller's thread. Raise to end."""
         ...
 
     def had_company(self, step: Step) -> bool:
-        """Return whether other runs were at work beside a step; called on the caller's thread."""
+        """Return whether other runs were working at the same time as a step. Called on the caller's thread."""
         ...
 
     def begin(self, step: Step) -> None:
-        """Announce a step; called on the caller's thread, in the order in which steps are started."""
+        """Announce a step. Called on the caller's thread, in the order in which steps are started."""
         ...
 
     def carry_out(self, step: Step, rank: int, cancellation: Cancellation) -> None:
-        """Carry out one step, given its rank and what ends it; called from several threads."""
+        """Carry out one step, given its rank and its cancellation. Called from several threads."""
         ...
 
     def settle(self, step: Step, error: ProvisionerError | None) -> None:
-        """Deal with a step that has ended, on the caller's thread: with its error if it failed. Raise to end all steps."""
+        """Handle a step that has ended, with its error if it failed. Called on the caller's thread. Raise to end all steps."""
         ...
 
     def put_back(self, step: Step) -> None:
-        """Record that a step was ended and will be carried out again; called on the caller's thread."""
+        """Record that a step was stopped and will be carried out again. Called on the caller's thread."""
         ...
 
 
 class SideBySide:
-    """Carries out steps on threads of their own; the caller's thread starts them and deals with their outcomes."""
+    """Carries out steps on threads of their own; the caller's thread starts them and handles their outcomes."""
 
     def __init__(self, work: StepWork, cancellation: Cancellation) -> None:
         """Prepare; nothing is started yet.
@@ -95,13 +95,13 @@ class SideBySide:
         self._running: list[Attempt] = []
         self._ended: list[Attempt] = []
         self._one_by_one = False
-        """There was no space for several at once, or no thread."""
+        """There was no space, or no thread, for several at once."""
 
     def run(self, steps: Sequence[Step]) -> None:
         """Carry out all steps, each as soon as the plan allows it.
 
         Raises:
-            BaseException: what ``work.settle`` raises, or what is not ours and comes out of a step; no step runs any more then.
+            BaseException: ``work.settle`` raised it, or a step failed with an unexpected error; no step is running any more.
         """
         self._pending = [Attempt(rank, step) for rank, step in enumerate(steps)]
         try:
@@ -117,7 +117,7 @@ class SideBySide:
             raise
 
     def _start_all(self) -> bool:
-        """Start what may be started now, by rank; return whether there is something that other runs keep from that."""
+        """Start what may be started now, by rank; return whether other runs keep some step from starting."""
         has_others = False
         for attempt in tuple(self._pending):
             if not self._may_start(attempt):
@@ -134,7 +134,7 @@ class SideBySide:
         return not self._running or (not self._one_by_one and all(_fit_beside(attempt, other) for other in self._running))
 
     def _start(self, attempt: Attempt) -> bool:
-        """Start a step; return whether another one may be started now."""
+        """Start a step; return whether another one may start now."""
         self._work.begin(attempt.step)
         self._running.append(attempt)
         for other in self._running:
@@ -148,7 +148,7 @@ class SideBySide:
                 _LOGGER.warning("%s: %s: one data set is built after the other", attempt.step.recipe.label, error)
                 self._one_by_one = True
             except BaseException:
-                # Nobody waits for a step that does not run.
+                # A step that does not run must not be waited for.
                 self._running.remove(attempt)
                 raise
             else:
@@ -175,7 +175,7 @@ class SideBySide:
                 self._changed.notify_all()
 
     def _next_ended(self, seconds: float | None) -> Attempt | None:
-        """Return the most important step that has ended; ``None``: none has for so many seconds."""
+        """Return the most important step that has ended, or ``None`` if none has ended within ``seconds``."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._ended, seconds):
                 return None
@@ -212,7 +212,7 @@ class SideBySide:
             attempt.cancellation.request(_making_way(attempt.step))
 
     def _end_all(self, error: BaseException) -> None:
-        """End all steps and wait for their end: the lock must not be released while one of them writes."""
+        """End all steps and wait for them: the lock must not be released while one of them is writing."""
         reason = error if isinstance(error, ProvisionerError) else GivenUpError("another data set has failed")
         for attempt in self._running:
             attempt.is_given_up = True

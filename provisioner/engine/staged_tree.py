@@ -1,6 +1,6 @@
-"""The tree that a version of a data set is built in, and the records of the archives that are unpacked in it.
+"""The tree in which a version of a data set is built, and the records of the archives that are unpacked in it.
 
-Both survive the death of a run: the next one hashes what is recorded, and reuses what is right.
+Both survive the death of a run: the next one hashes what is recorded, and reuses it if it is right.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _CHOICE: Final = "choice.json"
 class Part(tuple[Entry, ...]):
     """What one artifact puts into the tree: its entries, sorted as in a manifest.
 
-    A tuple, since there may be as many parts as files, and an object around it would take as much memory again.
+    It is a tuple because there may be as many parts as files, and an object around each would double the memory.
     """
 
     __slots__ = ()
     is_whole: ClassVar[bool] = True
-    """All that the artifact holds is among the entries; otherwise some of it is the same as in an earlier artifact."""
+    """Whether the entries are all that the artifact holds; otherwise, some of its files belong to an earlier artifact."""
 
     def __new__(cls, entries: Iterable[Entry], *, is_whole: bool) -> Part:  # noqa: PYI034 - by a class of its own
-        """Return the part that some entries are."""
+        """Return a part of these entries."""
         return super().__new__(Part if is_whole else _SharedPart, entries)
 
     @property
@@ -54,7 +54,7 @@ class Part(tuple[Entry, ...]):
 
 
 class _SharedPart(Part):
-    """A part that does not have all that the artifact holds."""
+    """A part some of whose files belong to an earlier artifact."""
 
     __slots__ = ()
     is_whole: ClassVar[bool] = False
@@ -72,7 +72,7 @@ class StagedTree:
             layout: the volume's directories.
             dataset: its id.
             version: the version that is built.
-            keeps_archives: archives stay in staging until the tree is complete, so that a record may be lost until then.
+            keeps_archives: archives stay in staging until the tree is complete, so that a lost record does no harm until then.
             check_cancelled: raises when the run must end.
         """
         self._staging = layout.staging
@@ -86,14 +86,14 @@ class StagedTree:
         """Create the directories, and return whether an earlier run has left something in the tree.
 
         Args:
-            empty: remove first what an earlier run has left.
+            empty: first remove what an earlier run has left.
 
         Raises:
             VolumeError: the volume failed.
         """
         make_directory(self._staging)
         with disk_errors("making the staged tree", self.path), TreeWriter(self._staging) as staging:
-            # What is in the way is replaced, and a link is not followed.
+            # Anything in the way is replaced, and no link is followed.
             for directory in (self.path, self._records):
                 name = directory.relative_to(self._staging).as_posix()
                 if empty:
@@ -106,7 +106,8 @@ class StagedTree:
         """Remove the files and links that an unfinished attempt left in the tree.
 
         Args:
-            kept: returns the paths of files and links that stay; asked when the tree is listed, since others may write to it.
+            kept: returns the paths of files and links that stay; called after the tree is listed, since others may write to
+                it.
 
         Raises:
             VolumeError: something cannot be removed, or the volume failed.
@@ -122,7 +123,7 @@ class StagedTree:
                     tree.remove(path)
 
     def set_aside(self) -> None:
-        """Rename the tree, in which something cannot be removed, out of the way, and create a new one.
+        """Rename a tree in which something cannot be removed, so that it is out of the way, and create a new one.
 
         Raises:
             VolumeError: the volume failed.
@@ -132,7 +133,7 @@ class StagedTree:
         self.create(empty=True)
 
     def recorded_part(self, artifact: Artifact) -> Part | None:
-        """Return what an archive has put into the tree, if a record says so and all its files hash right.
+        """Return what an archive has put into the tree, if that is recorded and all its files hash right.
 
         Raises:
             ProvisionerError: the run must end.
@@ -142,7 +143,7 @@ class StagedTree:
             with contextlib.suppress(FileNotFoundError, VolumeError):
                 with open_file(record) as lines:
                     manifest = Manifest.read(lines, str(record))
-                # A run that died while it published may have moved the tree, and another source may have changed it.
+                # A run that died while publishing may have moved the tree, and another source may have changed it.
                 with TreeReader(self.path) as tree:
                     has_all = is_right(tree, tuple(not_links(manifest)), check_cancelled=self._check_cancelled)
                 if has_all:
@@ -151,9 +152,9 @@ class StagedTree:
         return None
 
     def record_part(self, artifact: Artifact, part: Part) -> None:
-        """Record that an archive is unpacked in the tree: from now on its bytes are not needed again.
+        """Record that an archive is unpacked in the tree, so that its bytes are not needed again.
 
-        The tree is synced first only if the archive does not stay: a record counts for nothing before its files are hashed.
+        The tree is synced first only if the archive is removed: a recorded part is hashed before it is used.
 
         Raises:
             VolumeError: the volume failed.
@@ -163,10 +164,10 @@ class StagedTree:
         write_atomic(self._record(artifact, is_whole=part.is_whole), Manifest(part.entries).json_lines())
 
     def record_choice(self, source: str, left_out: Collection[str]) -> None:
-        """Record which examples a part leaves out: a later run needs no more of the source than this one did.
+        """Record which examples a part leaves out, so that a later run need not fetch more of the source than this one did.
 
         Args:
-            source: the key of the resolved source that was looked at.
+            source: the key of the resolved source from which that was decided.
             left_out: paths of examples.
 
         Raises:
@@ -175,7 +176,7 @@ class StagedTree:
         write_atomic(self._records / _CHOICE, json.dumps({"source": source, "left_out": sorted(left_out)}).encode())
 
     def recorded_choice(self, source: str) -> frozenset[str] | None:
-        """Return which examples an earlier run left out; ``None``: none got so far with this source."""
+        """Return which examples an earlier run left out, or ``None`` if none decided that for this source."""
         found = read_json(self._records / _CHOICE) or {}
         paths = found.get("left_out")
         if found.get("source") != source or not isinstance(paths, list):
@@ -187,11 +188,11 @@ class StagedTree:
 
 
 def not_links(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield all but the symbolic links, which are made when the whole tree is complete."""
+    """Yield all entries except symbolic links, which are made when the tree is complete."""
     return (entry for entry in entries if entry.kind != "link")
 
 
 def file_entry(artifact: Artifact, size: int, sha256: str) -> Entry:
-    """Return the manifest's entry of an artifact that is not unpacked."""
+    """Return the manifest entry of an artifact that is not unpacked."""
     digest = str(artifact.digest) if artifact.digest else None
     return Entry(artifact.path, "file", size, sha256, source_digest=digest, artifact=artifact.content_id)

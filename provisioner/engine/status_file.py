@@ -1,4 +1,4 @@
-"""``dataset_status.json`` while a run works: written at every change, and from time to time as a sign of life."""
+"""``dataset_status.json`` during a run: it is written at every change, and periodically as a sign of life."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 0.2
-"""How long a run that must end waits for its other thread to have written the file: a volume may not answer any more."""
+"""How long a run that must end waits for its other thread to write the file, since the volume may no longer respond."""
 
 
 class StatusFile:
-    """The status file of one run, which must hold the volume's lock, alone or with others, from :meth:`open` to :meth:`close`.
+    """The status file of a run that holds the volume's lock, alone or with others, from :meth:`open` to :meth:`close`.
 
-    Two threads write it: the one that works, and the one that answers signals.
+    Two threads write it: the one that does the work, and the one that handles signals.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class StatusFile:
 
         Args:
             session: the volume.
-            board: what the file will say.
+            board: the content of the file.
             progress: the counters of the run.
             labels: by id of a data set, its name in these counters.
             writers: the other runs that write the file.
@@ -58,11 +58,11 @@ class StatusFile:
         self._writers = writers
         self.board = board
         self._is_newer = is_newer(read_json(session.layout.status), SCHEMA_VERSION)
-        """A newer version of the program wrote the file: it is left alone."""
+        """A newer version of the program wrote the file, so it is left alone."""
         self.was_opened = False
-        """:meth:`open` has succeeded."""
+        """Whether :meth:`open` has succeeded."""
         self._is_open = False
-        """The end of the run is not written yet."""
+        """Whether the end of the run is still to be written."""
         self._writing = threading.Lock()
         self._path = session.layout.status
         self._session = session
@@ -76,7 +76,7 @@ class StatusFile:
         """Write the file for the first time.
 
         Raises:
-            VolumeError: it cannot be written; the run then has not begun.
+            VolumeError: it cannot be written, so the run has not begun.
         """
         if self._is_newer:
             _LOGGER.warning(
@@ -91,8 +91,8 @@ class StatusFile:
         """Write the file.
 
         Args:
-            inventory: what the volume holds now; ``None``: as it was. It is not measured here, since staging may hold a
-                million files and the thread that answers signals writes this file too.
+            inventory: what the volume holds now; ``None`` means unchanged. It is not measured here, since staging may hold a
+                million files, and the thread that handles signals writes this file too.
 
         Raises:
             VolumeError: the volume failed.
@@ -101,22 +101,22 @@ class StatusFile:
             self._write(inventory)
 
     def write_between(self, inventory: Inventory) -> None:
-        """Write the file after a data set has ended, while others may be being built.
+        """Write the file after a data set has ended, while others may still be built.
 
-        They may have all space at the moment, and make some when they end: that the volume is full is left for the run's end to
-        meet.
+        The others may be using all the space, and free some when they end, so a full volume is not an error here; if it stays
+        full, the end of the run meets that.
 
         Args:
             inventory: what the volume holds now.
 
         Raises:
-            VolumeError: the volume failed otherwise.
+            VolumeError: the volume failed in another way.
         """
         with self._writing, contextlib.suppress(VolumeFullError):
             self._write(inventory)
 
     def write_if_due(self) -> None:
-        """Write the file if it is open and was not written for some seconds; a failure is left for the run to meet."""
+        """Write the file if it is open and is some seconds old; if that fails, the run itself will meet the failure."""
         if time.monotonic() - self._written_at < HEARTBEAT_SECONDS or not self._writing.acquire(blocking=False):
             return
         try:
@@ -127,7 +127,7 @@ class StatusFile:
             self._writing.release()
 
     def close(self, state: RunState, error: ProvisionerError | None, inventory: Inventory | None = None) -> None:
-        """Write how the run ended.
+        """Write the end of the run.
 
         Raises:
             VolumeError: the volume failed.
@@ -138,7 +138,7 @@ class StatusFile:
             self._is_open = False
 
     def close_early(self, state: RunState, error: ProvisionerError | None) -> bool:
-        """Write how the run ended before its plan was carried out, if it is not written yet; the volume may fail.
+        """Write the end of a run whose plan was not carried out, unless that is written already; the volume may fail.
 
         Returns:
             Whether the file was open until now.
@@ -156,12 +156,12 @@ class StatusFile:
             self._writing.release()
 
     def abandon(self) -> None:
-        """Leave the file as it is from now on: the run goes on without writing."""
+        """Stop writing the file; the run goes on without it."""
         with self._writing:
             self._is_open = False
 
     def _write(self, inventory: Inventory | None = None, *, seconds: float | None = None) -> None:
-        """Write the file; ``seconds``: how long to wait for other runs that write it."""
+        """Write the file, waiting up to ``seconds`` for other runs that write it."""
         if inventory is not None:
             self._used_bytes = inventory.kept_bytes + inventory.staged_bytes
         before, self._written_at = self._written_at, time.monotonic()
@@ -169,12 +169,12 @@ class StatusFile:
             self._written_at = before
 
     def document(self) -> Mapping[str, Any]:
-        """Return what the file says, with the free space as it is now."""
+        """Return the content of the file, with the current free space."""
         self._free_bytes = self._session.free_bytes()
         return self._own()
 
     def present(self) -> Mapping[str, Any]:
-        """Return the same without asking the volume, which may not answer: what that says is as it was last written."""
+        """Return the content without accessing the volume, which may not respond; its numbers are as last written."""
         return self._writers.merged(self._own())
 
     def _own(self) -> Mapping[str, Any]:
@@ -185,7 +185,7 @@ class StatusFile:
 def new_board(
     session: VolumeSession, plan: Plan, inventory: Inventory, upstream: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 ) -> StatusBoard:
-    """Return a status that says what is planned, what is on the volume, and by id what upstream says of that."""
+    """Return a status of what is planned, what is on the volume, and, by id, what its sources say."""
     board = StatusBoard(
         run_id=session.run_id,
         host=session.host,

@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _TAKES_SPACE: Final = (VolumeFullError, ArchiveTooLargeError, TreeTooLargeError, PartError)
-"""Errors after which what was staged would only take the space of others."""
+"""After these errors, what was staged would only take space from other data sets."""
 
 
 class StepRunner:
-    """Carries out the steps of one plan; the lock is held."""
+    """Carries out the steps of one plan while the lock is held."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class StepRunner:
         self._store = session.store
         self._writers = writers
         self._taken: dict[str, Step] = {}
-        """The steps that were begun, as they fit into the space that was left."""
+        """The steps that were begun, as adapted to the space that was left."""
         self._by_others: dict[str, Receipt] = {}
         """What another run has published since the plan was made."""
         self._volume = SharedVolume(session, writers)
@@ -92,24 +92,24 @@ class StepRunner:
         self._outcomes = _Outcomes(plan)
 
     def run(self) -> tuple[Plan, list[Failure]]:
-        """Carry out all steps; what fails for one data set does not keep the others out.
+        """Carry out all steps; the failure of one data set does not stop the others.
 
         Returns:
-            The plan, in which data sets of a phase that turned out not to fit are skipped; and the failures.
+            The plan, in which data sets of a phase that turned out not to fit are marked as skipped; and the failures.
 
         Raises:
             ProvisionerError: the run must end, or nothing can be written any more.
         """
         SideBySide(self, self._cancellation).run(self._plan.work)
         for skipped, reason in self._outcomes.left_out_if_all():
-            # Nothing fits at all: that always fails.
+            # If nothing fits at all, the run fails.
             self._status.board.record_failure(skipped.id, reason)
         return self._outcomes.plan, self._outcomes.failures
 
     def check_all_fit(self) -> None:
-        """Ask the sources for sizes that the plan does not know, and add them up: for runs that fetch all or nothing.
+        """Ask the sources for sizes that the plan lacks, and add them up, for runs that fetch all or nothing.
 
-        What cannot be asked now is left for its step to meet.
+        A source that cannot be asked now is left for its step to deal with.
 
         Raises:
             NoRoomError: not all of it fits; nothing was fetched.
@@ -131,10 +131,10 @@ class StepRunner:
                 added += check_fits(step, resolved.artifacts, added=added)
                 break
 
-    # --- what is done with each step, see :class:`provisioner.engine.side_by_side.StepWork`
+    # --- the methods of :class:`provisioner.engine.side_by_side.StepWork`
 
     def may_begin(self, step: Step) -> bool:
-        """Take a data set, unless another run has it; look whether it was published meanwhile."""
+        """Take a data set, unless another run has it; check whether it was published meanwhile."""
         taken = self._writers.take(step)
         if taken is None:
             return False
@@ -146,16 +146,16 @@ class StepRunner:
         return True
 
     def wait(self, steps: Sequence[Step]) -> None:
-        """Wait for the runs that have the data sets which are left."""
+        """Wait for the runs that have the remaining data sets."""
         self._writers.wait(steps)
 
     def had_company(self, step: Step) -> bool:
-        """Return whether another run was building something beside a step."""
+        """Return whether another run was building something at the same time as a step."""
         return self._writers.had_company(step.id)
 
     @property
     def by_others(self) -> Collection[str]:
-        """The ids of what another run has published since the plan was made."""
+        """The ids of the data sets that another run has published since the plan was made."""
         return self._by_others.keys()
 
     def begin(self, step: Step) -> None:
@@ -172,7 +172,7 @@ class StepRunner:
                 self._progress.finish(step.recipe.label)
                 _LOGGER.info("%s: another run has published it", step.recipe.label)
                 return
-            # Where the Hub client's cache shows this very version, other versions of the repository share what is there.
+            # If the Hub client's cache shows this exact version, other versions of the repository share files with it.
             is_shown = self._session.layout.cache_record(step.id, step.recipe.version).exists()
             with self._writers.holding("finish") if is_shown else contextlib.nullcontext():
                 self._record_published(step, self._carry_out(self._taken[step.id], rank, cancellation))
@@ -198,21 +198,21 @@ class StepRunner:
                 self._record_failure(step, error)
                 self._outcomes.failures.append((step, error))
         self._status.write_between(self._store.reader.inventory())
-        # Who waits for it finds in the status how it ended.
+        # Whoever waits for this data set finds in the status how it ended.
         self._writers.release(step.id)
 
     def _keeps(self, step: Step, fallback: Receipt, error: ProvisionerError) -> bool:
-        """Record that the published version stays, since the newer one cannot be had; ``False``: it is not published any more.
+        """Keep the published version, since the newer one is not available; return ``False`` if it is no longer published.
 
         Raises:
-            ProvisionerError: it concerns the whole run.
+            ProvisionerError: the error concerns the whole run.
         """
         self._raise_if_fatal(error)
         if self._store.published.version(step.id) != fallback.version:
             return False
         _LOGGER.warning("%s: the newer version is not had: %s; the published one stays", step.recipe.label, error.message)
         if isinstance(error, (*_TAKES_SPACE, UpstreamChangedError)):
-            # Files that were changed meanwhile need not belong to those that come next.
+            # Files that were changed upstream meanwhile need not belong to the version that comes next.
             self._store.cleaner.clear_staging(step.id)
         self._status.board.record_published(step.id, fallback)
         failed = {"state": "outdated", "recorded": fallback.pin, "found": None, "error": error.as_record()}
@@ -221,18 +221,18 @@ class StepRunner:
         return True
 
     def _raise_if_fatal(self, error: ProvisionerError) -> None:
-        """Raise an error again that concerns the whole run."""
+        """Raise an error again if it concerns the whole run."""
         became_read_only = isinstance(error, VolumeNotWritableError) and not os.access(self._session.layout.private, os.W_OK)
         if self._cancellation.reason is not None or became_read_only:
             raise error
 
     def put_back(self, step: Step) -> None:
-        """Record that a step waits again; what it has staged stays until its space is needed."""
+        """Record that a step is waiting again; what it has staged stays until the space is needed."""
         self._status.board.set_state(step.id, "pending", bytes_done=0)
         self._writers.release(step.id, retry_alone=True)
 
     def _leave_out(self, step: Step, error: NoRoomError) -> None:
-        """Skip a data set of a phase that does not fit; one that was asked for has failed."""
+        """Skip a data set of a phase that does not fit; one that was requested by name counts as failed."""
         self._store.cleaner.clear_staging(step.id)
         if self._settings.datasets or self._settings.on_shortfall == "fail":
             _LOGGER.error("%s", labelled(step.recipe.label, error))
@@ -249,11 +249,11 @@ class StepRunner:
         _LOGGER.error("%s%s", labelled(step.recipe.label, error), f". {error.hint}" if error.hint else "")
         self._status.board.record_failure(step.id, error)
         if isinstance(error, _TAKES_SPACE):
-            # What it has staged would leave no space for the other data sets.
+            # Its staged files would leave no space for the other data sets.
             self._store.cleaner.clear_staging(step.id)
 
     def _adopt(self, step: Step) -> bool:
-        """Hash a tree that has no receipt, and publish it if it is right; a wrong one makes way for a new one."""
+        """Hash a tree without a receipt, and publish it if it is right; if it is wrong, it is replaced by a new one."""
         self._status.board.set_state(step.id, "unpacking")
         may_download = self._settings.may_download
         if self._store.publisher.adopt(step.id, step.recipe.version, keep=not may_download):
@@ -293,7 +293,7 @@ class StepRunner:
 
     def _record_published(self, step: Step, receipt: Receipt) -> None:
         self._status.board.record_published(step.id, receipt)
-        # The id of a reference is not in its name, and says where it is.
+        # The id of a reference differs from its name, and shows where the data set is.
         where = f" at {self._store.layout.published(step.id)}" if step.recipe.dataset.reference else ""
         _LOGGER.info(
             "%s: ready%s, %s, %s, %s",
@@ -306,7 +306,7 @@ class StepRunner:
 
 
 def _proof(step: Step, receipt: Receipt) -> str:
-    """Return what the files of a data set were compared with, in words."""
+    """Return in words what the files of a data set were compared with."""
     match receipt.verified_against:
         case "catalog":
             reference = step.recipe.dataset.reference
@@ -325,7 +325,7 @@ class _Outcomes:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        """The plan, in which what turned out not to fit is skipped."""
+        """The plan, in which steps that turned out not to fit are skipped."""
         self.failures: list[Failure] = [(step, step.error) for step in plan.steps if step.error]
         self._left_out: list[Failure] = []
 
@@ -336,13 +336,13 @@ class _Outcomes:
         self._left_out.append((step, error))
 
     def keep(self, step: Step, fallback: Receipt, error: ProvisionerError) -> None:
-        """Record that a published version stays, since the newer one could not be had."""
+        """Record that a published version is kept, since the newer one is not available."""
         why = f"is here; the newer version could not be had: {error.message}"
         kept = replace(step, action="keep", recipe=step.recipe.as_version(fallback.version), why=why)
         self.plan = replace(self.plan, steps=tuple(kept if other is step else other for other in self.plan.steps))
 
     def left_out_if_all(self) -> Sequence[Failure]:
-        """Return what was left out, and count it as failed, if nothing else is left."""
+        """Return what was left out, and count it as failed, if nothing else remains."""
         if not (self._left_out and all(step.action in {"skip", "refuse"} for step in self.plan.steps)):
             return ()
         self.failures += self._left_out

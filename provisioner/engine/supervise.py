@@ -1,4 +1,4 @@
-"""Work on a second thread: the first one answers signals and the deadline at once, and shows progress."""
+"""Run the work on a second thread, so that the first can answer signals and the deadline at once, and show progress."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 TICK_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 0.7
-"""How long the work may take to end after it was cancelled; so a signal is answered within a second."""
+"""How long the work may take to end after a cancellation, so that a signal is answered within a second."""
 
 
 def supervise(work: Callable[[], T], cancellation: Cancellation, tick: Callable[[], None]) -> T:
     """Return what ``work`` returns, or raise soon after a cancellation, whatever the work is waiting for.
 
     Args:
-        work: runs on a daemon thread; one that does not end in time ends with the process.
+        work: runs on a daemon thread; if it does not end in time, it ends with the process.
         cancellation: ends the work.
         tick: called a few times a second on this thread.
 
@@ -61,7 +61,7 @@ def supervise(work: Callable[[], T], cancellation: Cancellation, tick: Callable[
 
 @contextlib.contextmanager
 def machine_limits() -> Iterator[None]:
-    """Turn the interpreter's errors about threads and memory, in the block, into ours.
+    """Turn the interpreter's errors about threads and memory, if the block raises them, into errors of ours.
 
     Raises:
         ConfigurationError: in place of ``MemoryError``, and of the ``RuntimeError`` about a thread that cannot be started.
@@ -84,7 +84,7 @@ def machine_limits() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deadline(seconds: float | None, cancellation: Cancellation) -> Iterator[None]:
-    """Cancel everything when the block has taken ``seconds``; ``None``: it may take any time."""
+    """Cancel all work if the block takes longer than ``seconds``; ``None`` means no deadline."""
     if seconds is None:
         yield
         return

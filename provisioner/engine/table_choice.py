@@ -1,4 +1,4 @@
-"""Which files of an archive a part takes, by tables that came in an archive of their own: before any of these files is there."""
+"""The choice of an archive's files by tables from another archive, made before any of these files is here."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 NEEDS_HEADERS: Final = frozenset({"duration", "sampling_rate"})
-"""Columns of an index that come from the files themselves."""
+"""Columns of an index whose values come from the files themselves."""
 
 
 class TableChoice:
-    """The choice of one part by tables; it is asked by the thread that unpacks, one archive after the other."""
+    """The choice of one part by tables; it is asked by the unpacking thread, for one archive after the other."""
 
     def __init__(self, rule: PartRule, label: str, tree: Path, reader: str, *, check_cancelled: Callable[[], None]) -> None:
         """Read nothing yet.
 
         Args:
-            rule: of the part.
+            rule: the rule of the part.
             label: names the part.
             tree: where the tables are.
-            reader: name of the reader that understands them.
+            reader: name of the reader for these tables.
             check_cancelled: raises when the run must end.
         """
         self._rule = rule
@@ -43,20 +43,20 @@ class TableChoice:
         self._reader = reader
         self._check_cancelled = check_cancelled
         self.left_out: set[str] = set()
-        """Paths of the files that were not taken, as far as archives have been asked for."""
+        """Paths of the files that were not taken, in the archives that have been asked about so far."""
 
     def choose(self, sizes: Mapping[str, int]) -> Callable[[str], bool]:
-        """Return which of an archive's files are taken, as for :data:`provisioner.volume.archive.target.Choose`.
+        """Return which of an archive's files are taken; see :data:`provisioner.volume.archive.target.Choose`.
 
         Raises:
             PartError: the tables cannot be read.
             ProvisionerError: the run must end.
         """
         if not sizes and self._rule.takes_some:
-            return self._rule.matches_path  # a tar: how many are in it is known when it is unpacked
+            return self._rule.matches_path  # a tar: its number of files is known only when it is unpacked
         chosen = choose(self._rule, self._examples(sizes))
         if sizes:
-            # What nothing is known of cannot be said to belong to the part.
+            # A file of which nothing is known cannot be said to belong to the part.
             left_out = {path for path in sizes if path in chosen.left_out or (is_medium(path) and path not in chosen.taken)}
             self.left_out |= left_out
             count = len(chosen.taken) + len(left_out)
@@ -85,18 +85,18 @@ class TableChoice:
 
 
 def tables_among(rule: PartRule, artifacts: Sequence[Artifact]) -> dict[str, str]:
-    """Return the content ids of the archives of tables, with the reader of each; nothing, if the tables do not decide.
+    """Return the reader of each archive of tables, by content id; empty if the tables do not decide.
 
     Args:
-        rule: of the part.
-        artifacts: of the source.
+        rule: the rule of the part.
+        artifacts: the artifacts of the source.
     """
     from provisioner.indexing.registry import TABLES  # noqa: PLC0415 - most data sets are taken whole
 
     archives = [artifact for artifact in artifacts if artifact.unpack != "none"]
     found = {artifact.content_id: TABLES[stem] for artifact in archives if (stem := _stem(artifact)) in TABLES}
     others = len(archives) - len(found)
-    # How many are taken of several archives together is not known before all of them are there.
+    # How many are taken from several archives together is not known until all of them are here.
     is_known = others == 1 if rule.takes_some else others > 0
     condition = rule.condition
     if condition is not None and not NEEDS_HEADERS.isdisjoint(test.column for test in condition.tests()):
@@ -105,7 +105,7 @@ def tables_among(rule: PartRule, artifacts: Sequence[Artifact]) -> dict[str, str
 
 
 def fetched_by_members(rule: PartRule | None, artifacts: Sequence[Artifact]) -> frozenset[str]:
-    """Return the content ids of the archives of which a rule takes single members, as far as their servers allow it."""
+    """Return the content ids of the archives from which a rule takes single members, if their servers allow that."""
     if rule is None:
         return frozenset()
     tables = {} if rule.is_by_path else tables_among(rule, artifacts)

@@ -1,4 +1,4 @@
-"""Archives of one data set, unpacked into its staged tree: those that are on the disk, and those that are still arriving."""
+"""Unpack archives of one data set into its staged tree, both complete ones on the disk and ones that are still arriving."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Unpacker:
-    """Unpacks archives into one staged tree, one after the other: they share the disk and the record of taken paths."""
+    """Unpacks archives into one staged tree, one at a time, since they share the disk and the record of taken paths."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class Unpacker:
         """Prepare.
 
         Args:
-            tree: where to.
+            tree: the staged tree to unpack into.
             claims: which of its paths are taken.
             progress: is told of unpacked bytes.
             check_cancelled: raises when the work must end.
-            limits: is charged with what comes out of archives.
+            limits: everything that comes out of archives is charged to them.
         """
         self._limits = limits
         self._tree = tree
@@ -73,32 +73,32 @@ class Unpacker:
 
         Args:
             archives: the artifacts.
-            path: of the file.
-            check_unchanged: called when all is read; raises if the file is not what was verified any more.
-            choose: as for :meth:`unpack`.
+            path: the path of the file.
+            check_unchanged: called after everything is read; raises if the file is no longer the one that was verified.
+            choose: see :meth:`unpack`.
 
         Raises:
-            ProvisionerError: as :meth:`unpack`.
+            ProvisionerError: see :meth:`unpack`.
         """
         parts = {}
         for artifact in archives:
             with LocalFile(path, artifact.name.rsplit("/", 1)[-1]) as archive:
-                # The bytes of a file are compared with the digest, if there is one, by whoever brings it.
+                # Whoever brings the file compares its bytes with the digest, if there is one.
                 parts[artifact.content_id] = self.unpack(
                     artifact, archive, check_unchanged, is_proven=artifact.digest is not None, choose=choose
                 )
         return parts
 
     def unpack_listed(self, artifact: Artifact, archive: Incoming, members: Iterable[Member]) -> Part:
-        """Write the members of an archive whose content is elsewhere; nothing is recorded, since no digest proves them.
+        """Write the members of an archive whose content is elsewhere. Nothing is recorded, since no digest proves them.
 
         Args:
-            artifact: says what it is, and where in the tree it belongs.
+            artifact: the archive, and where in the tree it belongs.
             archive: its name and size.
-            members: what its index has, with their content.
+            members: the members in its index, with their content.
 
         Raises:
-            IntegrityError, ProvisionerError: as :meth:`unpack`.
+            IntegrityError, ProvisionerError: see :meth:`unpack`.
         """
         return self.unpack(artifact, archive, is_proven=False, members=members)
 
@@ -115,15 +115,16 @@ class Unpacker:
         """Unpack an archive, and record it.
 
         Args:
-            artifact: says what it is, and where in the tree it belongs.
+            artifact: the archive, and where in the tree it belongs.
             archive: its bytes, which may still be arriving.
-            wait_verified: returns when all bytes are verified; before that nothing that came out is recorded.
-            is_proven: all bytes are compared with a known digest, at the latest in ``wait_verified``.
-            choose: which of its files are wanted; ``None``: all.
+            wait_verified: returns when all bytes are verified; nothing is recorded before that.
+            is_proven: whether all bytes are compared with a known digest, in ``wait_verified`` at the latest.
+            choose: which of its files are wanted; ``None`` means all.
             members: see :meth:`unpack_listed`.
 
         Raises:
-            IntegrityError: it is broken or unsafe, unpacks to more than was planned, or has another file at a path that is taken.
+            IntegrityError: it is broken or unsafe, unpacks to more than planned, or has a different file at a path that is
+                taken.
             NoRoomError: there is no space for what comes out.
             ProvisionerError: the volume failed, or the run must end.
         """
@@ -166,7 +167,7 @@ class Unpacker:
 
     @contextlib.contextmanager
     def _cleared_after_wrong_bytes(self) -> Generator[None, None, None]:
-        """Remove what came out of wrong bytes: the archive is fetched again, and must not count twice against the limits."""
+        """Remove what came out of wrong bytes: the archive is fetched again, and must not be charged twice."""
         budget = self._limits.budget
         unpacked_before = budget.unpacked
         try:
@@ -182,16 +183,16 @@ class Unpacker:
 
 
 class ArrivingArchive:
-    """An archive that is unpacked while it arrives, on a thread of its own."""
+    """An archive that is unpacked on its own thread while it arrives."""
 
     def __init__(self, unpacker: Unpacker, artifact: Artifact, file: RangedFile, choose: Choose | None = None) -> None:
         """Start the thread.
 
         Args:
             unpacker: unpacks it.
-            artifact: what it is.
-            file: where its ranges arrive.
-            choose: which of its files are wanted; ``None``: all.
+            artifact: the archive.
+            file: the file that its ranges are written to.
+            choose: which of its files are wanted; ``None`` means all.
         """
         self.artifact = artifact
         self._choose = choose
@@ -201,7 +202,7 @@ class ArrivingArchive:
         self._part: Part | None = None
         self._failure: BaseException | None = None
         self._failed_version: int | None = None
-        """The version of the file that could not be unpacked; another one may come, from another URL."""
+        """The version of the file that could not be unpacked; another URL may yet deliver a different one."""
         self._is_over = False
         self._thread = threading.Thread(target=carried(self._run), name=f"unpack-{artifact.name}", daemon=True)
         self._thread.start()
@@ -211,10 +212,10 @@ class ArrivingArchive:
         self._thread.join()
 
     def part(self) -> Part:
-        """Wait for the unpacking, and return what came out.
+        """Wait for the unpacking, and return the resulting part.
 
         Raises:
-            ProvisionerError: why it failed.
+            ProvisionerError: the unpacking failed.
             AbandonedError: another file of the same source has failed.
         """
         with self._changed:
@@ -227,7 +228,7 @@ class ArrivingArchive:
         try:
             while self._part is None:
                 reader = self._file.reader()
-                # The transfer begins again with the file's new version, and so does this.
+                # The transfer starts over with the file's new version, and so does the unpacking.
                 with contextlib.suppress(UpstreamChangedError):
                     self._part = self._unpack(reader)
         except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
@@ -249,7 +250,7 @@ class ArrivingArchive:
             if self._file.is_proven:
                 self._wait_for_digest(reader)
                 raise
-            # No digest will tell whether these are the right bytes. Another URL may have others.
+            # Without a digest, nothing shows whether these are the right bytes; another URL may have others.
             with self._changed:
                 self._failure, self._failed_version = error, reader.version
                 self._changed.notify_all()
@@ -262,6 +263,6 @@ class ArrivingArchive:
 
     @staticmethod
     def _wait_for_digest(reader: RangedFileReader) -> None:
-        """Wait for all bytes: wrong ones look like a broken archive, and the error about their digest leads to a retry."""
+        """Wait for all bytes: wrong bytes look like a broken archive, but the error about their digest leads to a retry."""
         reader.release(reader.size)
         reader.wait_sealed()

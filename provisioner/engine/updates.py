@@ -1,7 +1,7 @@
-"""What a run with ``UPDATE=check`` or ``UPDATE=auto`` learns from the sources of what is published.
+"""What a run with ``UPDATE=check`` or ``UPDATE=auto`` learns from the sources of the published data sets.
 
-The sources are asked once in a run: whatever they say later, the run builds the state that it has found. A source that cannot
-be asked, or a newer version that cannot be had, keeps no app from starting: the published version is complete, and stays.
+The sources are asked once in a run; even if they change later, the run builds the state that it found. If a source cannot be
+asked, or a newer version cannot be fetched, the app still starts: the published version is complete, and is kept.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ class Updates:
     """The newer states of published data sets, as far as this run knows of them."""
 
     def __init__(self, clients: Clients, cancellation: Cancellation, *, takes: bool) -> None:
-        """Ask nobody yet.
+        """Remember them; no source is asked yet.
 
         Args:
             clients: ask the sources.
             cancellation: ends the requests.
-            takes: what is newer is to be fetched; otherwise it is only reported.
+            takes: whether newer versions are to be fetched, or only reported.
         """
         self._clients = clients
         self._cancellation = cancellation
         self._takes = takes
         self._was_asked = False
         self.newer: dict[str, Newer] = {}
-        """By id, what is to be fetched."""
+        """By id, what will be fetched."""
         self.reported: dict[str, Mapping[str, Any]] = {}
-        """By id, what the status says of data sets that are outdated and stay as they are."""
+        """By id, what the status says of data sets that are outdated and are not updated."""
 
     def ask(self, plan: Plan, inventory: Inventory) -> bool:
-        """Ask the sources of what a plan keeps or links, unless that was done, and return whether anything was found.
+        """Ask the sources of the data sets that a plan keeps or links, once; return whether anything was found.
 
         Raises:
             ProvisionerError: the run must end.
@@ -52,7 +52,7 @@ class Updates:
         if self._was_asked:
             return False
         self._was_asked = True
-        # A run that died after it had switched the name, and before it wrote the receipt, has left a name to be made anew.
+        # A run that died after switching the name and before writing the receipt has left a name that must be made anew.
         kept = [step.recipe for step in plan.steps if step.action in {"keep", "link"}]
         published = [(recipe.dataset, inventory.receipts[recipe.dataset.id, recipe.version]) for recipe in kept]
         if published:
@@ -76,7 +76,7 @@ class Updates:
         self.reported[finding.dataset] = finding.as_status()
 
     def _describe(self, finding: Finding, newer: Newer) -> bool:
-        """Note a newer state as one to be fetched; ``False``: its source cannot be asked what it is."""
+        """Note a newer state as one to be fetched; return ``False`` if its source cannot be asked to describe it."""
         try:
             self.newer[finding.dataset] = described_now(newer, self._clients.sources)
         except TRY_NEXT_AFTER as error:

@@ -1,4 +1,4 @@
-"""What the sources of published data sets say now: for ``outdated``, and for runs with ``UPDATE=check`` and ``UPDATE=auto``."""
+"""What the sources of published data sets say now, for ``outdated`` and for runs with ``UPDATE=check`` or ``UPDATE=auto``."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _ASKED_AT_ONCE: Final = 8
-"""Sources that are asked at the same time: each answer is a small request, which mostly waits for the line."""
+"""Sources that are asked at the same time: each needs one small request, which mostly waits for the network."""
 
 
 def look_upstream(dataset: DataSet | None, receipt: Receipt, sources: Sources, cancellation: Cancellation) -> Finding:
-    """Ask the source that a published version is from what it is now; what cannot be known is said.
+    """Ask the source of a published version for its present state; if that cannot be known, the finding says why.
 
     Args:
-        dataset: its entry; ``None``: no catalog describes it.
+        dataset: the catalog entry, or ``None`` if no catalog describes it.
         receipt: of the published version.
-        sources: ask.
+        sources: resolves the source.
         cancellation: ends the requests.
 
     Raises:
@@ -57,11 +57,11 @@ def look_upstream(dataset: DataSet | None, receipt: Receipt, sources: Sources, c
 def look_at_all(
     published: Sequence[tuple[DataSet | None, Receipt]], sources: Sources, cancellation: Cancellation
 ) -> list[Finding]:
-    """Ask the sources of several published versions, some at once; the findings are in the order of the versions.
+    """Ask the sources of several published versions, several at once; return the findings in the order of the versions.
 
     Args:
-        published: each version's entry, see :func:`look_upstream`, and its receipt.
-        sources: ask.
+        published: each version's entry (see :func:`look_upstream`) and receipt.
+        sources: resolves the sources.
         cancellation: ends the requests.
 
     Raises:
@@ -78,7 +78,7 @@ def look_at_all(
 
 
 def described_now(newer: Newer, sources: Sources) -> Newer:
-    """Return a newer state with what its source says of itself: a reference is described by that alone.
+    """Return a newer state with what its source says of itself, which is all that describes a reference.
 
     Raises:
         ProvisionerError: the source cannot be asked.
@@ -92,11 +92,11 @@ def described_now(newer: Newer, sources: Sources) -> Newer:
 
 
 def check_states(recipe: Recipe, delivered: Mapping[str, FileState], artifacts: Sequence[Artifact]) -> None:
-    """Raise an error if files were changed after their servers were asked: they need not belong together.
+    """Raise an error if files were changed after their servers were asked, since they may not belong together.
 
     Args:
         recipe: what was built.
-        delivered: what the servers said when the files came, by the artifacts' keys.
+        delivered: what the servers said when the files were fetched, by the keys of the artifacts.
         artifacts: the files.
 
     Raises:
@@ -115,7 +115,7 @@ def check_states(recipe: Recipe, delivered: Mapping[str, FileState], artifacts: 
 
 
 def _known_source(dataset: DataSet | None, receipt: Receipt) -> tuple[Source | None, News]:
-    """Return the source that a version is from; ``None``: it need not be asked, or cannot, for the reason in the news."""
+    """Return the source of a version; ``None`` if it need not or cannot be asked, for the reason in the news."""
 
     def unknown(why: str) -> tuple[None, News]:
         return None, News("unknown", receipt.pin, "", why)

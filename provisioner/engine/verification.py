@@ -1,7 +1,7 @@
 """Compares what a volume holds with its manifests: all of ``verify``, and the first step of ``repair``.
 
 Nothing is written and no lock is taken, so that a read-only volume, or one that another run is filling, can be checked too.
-Every version that has a receipt is checked, published or not: a superseded one can be published again without a fetch, and a
+Every version that has a receipt is checked, published or not: a superseded one can be published again without fetching, and a
 file that several versions share is right or wrong in all of them. No catalog is needed.
 """
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 3
-"""How often a version is checked that another process replaces or moves during the check, and how often a name is looked at."""
+"""How often to check a version that another process replaces or moves meanwhile, and how often to look at a name."""
 _PAUSE_SECONDS: Final = 0.2
-"""Before a published name is looked at again: a run that switches it may have taken it away for a moment."""
+"""Pause before a published name is looked at again: a run that is switching it may have removed it for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,19 @@ class Checked:
 
     dataset: str
     version: str
-    """Empty: the published name of the data set (``datasets/ID``) was checked."""
+    """Empty if the published name of the data set (``datasets/ID``) was checked."""
     published: bool
     """Whether the app reads this version."""
     files: int = 0
     size: int = 0
-    """Bytes, by the manifest."""
+    """Bytes, according to the manifest."""
     findings: tuple[Finding, ...] = ()
     identity: object = None
-    """A value that is another one when another process replaced the version."""
+    """A value that differs after another process has replaced the version."""
 
     @property
     def label(self) -> str:
-        """The data set, with the version where it is not the published one."""
+        """The data set, with its version unless that is the published one."""
         return self.dataset if self.published or not self.version else f"{self.dataset} {self.version} (superseded)"
 
     def as_record(self) -> dict[str, Any]:
@@ -82,13 +82,13 @@ class Verifier:
         progress: Progress,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take what checking needs; nothing is read yet.
+        """Remember what checking needs; nothing is read yet.
 
         Args:
             store: the volume's trees.
             deep: also read and hash every file.
-            check_cancelled: called between pieces of work; ends it by raising.
-            progress: is told how many bytes were hashed.
+            check_cancelled: called between pieces of work; raises to end the check.
+            progress: is told how many bytes have been hashed.
         """
         self._store = store
         self._layout = store.layout
@@ -98,7 +98,7 @@ class Verifier:
         self._pause = pause
 
     def check(self, ids: Sequence[str] = ()) -> Iterator[Checked]:
-        """Yield the results for all data sets on the volume, or for some.
+        """Yield the results for all data sets on the volume, or for some of them.
 
         Raises:
             NotFoundError: one of them is not on the volume, or the volume has none.
@@ -108,7 +108,7 @@ class Verifier:
             yield from self.check_dataset(dataset)
 
     def check_dataset(self, dataset: str) -> Iterator[Checked]:
-        """Yield the results for one data set: of its published name, if that is wrong, and of each of its versions.
+        """Yield the results for one data set: for its published name if that is wrong, and for each of its versions.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -118,7 +118,7 @@ class Verifier:
             yield Checked(dataset, "", published=False, findings=(finding,))
         for version in versions:
             if version != current and not self._layout.receipt(dataset, version).exists():
-                # Without a receipt the version does not count, and is hashed before it is published.
+                # A version without a receipt does not count; it is hashed before it is published.
                 continue
             if (newer := self._store.reader.newer_record(dataset, version)) is not None:
                 _LOGGER.warning("%s: not checked: %s was written by a newer version of this program", dataset, newer)
@@ -128,7 +128,7 @@ class Verifier:
                 yield checked
 
     def _look_at_name(self, dataset: str) -> tuple[str | None, Sequence[str], Finding | None]:
-        """Return which version is published, all versions, and what is wrong with the published name, if it stays so."""
+        """Return the published version, all versions, and what is wrong with the published name, if it stays wrong."""
         path, published = f"datasets/{dataset}", self._store.published
         for attempt in range(_ATTEMPTS):
             current, versions, finding = published.version(dataset), self._store.reader.versions(dataset), None
@@ -144,7 +144,7 @@ class Verifier:
         return current, versions, finding
 
     def check_version(self, dataset: str, version: str, *, published: bool) -> Checked | None:
-        """Return the result for one version; ``None``: another process removed it meanwhile, or does not leave it in its place.
+        """Return the result for one version; ``None`` if another process removes it or keeps moving it meanwhile.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -160,9 +160,9 @@ class Verifier:
         return None
 
     def identity_of(self, dataset: str, version: str) -> object:
-        """Return a value that is another one when another process has replaced a version, or has moved its tree."""
+        """Return a value that differs after another process has replaced a version or moved its tree."""
         tree = self._store.reader.tree_of(dataset, version)
-        # A tree that is moved is the same directory: what was looked up in it by its path was not there.
+        # A tree that was moved is still the same directory, but paths looked up below its old place were not found.
         paths = (self._layout.receipt(dataset, version), self._layout.manifest(dataset, version), tree)
         return str(tree), [_identity(path) for path in paths if path is not None]
 

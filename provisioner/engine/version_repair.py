@@ -1,7 +1,7 @@
-"""The repair of one damaged version: its right files are kept, and only artifacts with a wrong one are fetched.
+"""The repair of one damaged version: its right files are kept, and only artifacts with a wrong file are fetched.
 
-The version is built again in staging, in the same way in which ``provision`` builds one, and then the two trees change
-places. Until that moment the app reads what it read before; after a failure the version is as it was.
+The version is built again in staging, just as ``provision`` builds one, and then the two trees change places. Until that
+moment the app reads what it read before; after a failure, the version is as it was.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 _FILES_ARE_RIGHT: Final = frozenset({"extra", "checksums", "no-receipt"})
 """Problems of a version whose files are all right nevertheless."""
 _MAX_NAMES: Final = 3
-"""Fetched artifacts that a line for people names."""
+"""How many fetched artifacts the outcome names."""
 
 
 class VersionRepairer:
-    """Repairs single versions; the lock is held."""
+    """Repairs single versions while the lock is held."""
 
     def __init__(
         self, session: VolumeSession, catalog: Catalog, clients: Clients, *, cancellation: Cancellation, progress: Progress
@@ -60,8 +60,8 @@ class VersionRepairer:
 
         Args:
             session: the volume.
-            catalog: says where the bytes can be fetched.
-            clients: fetch them.
+            catalog: states where the bytes can be fetched.
+            clients: fetch the bytes.
             cancellation: ends the work.
             progress: is told of bytes.
         """
@@ -73,10 +73,10 @@ class VersionRepairer:
         self._progress = progress
 
     def repair(self, checked: Checked) -> Outcome:
-        """Repair one version, with as little as its findings need.
+        """Repair one version, with as little work as its findings require.
 
         Raises:
-            DamagedTreeError: the catalog does not describe the version, so that it cannot be fetched.
+            DamagedTreeError: the catalog does not describe the version, so it cannot be fetched.
             ProvisionerError: no source has it, the volume failed, or the run must end.
         """
         dataset, version = checked.dataset, checked.version
@@ -100,7 +100,7 @@ class VersionRepairer:
         return self._rebuild(checked, recipe)
 
     def _publish_without_extra(self, checked: Checked, receipt: Receipt, manifest: Manifest) -> Outcome:
-        """Publish a tree that is linked from what the manifest names: all of that is right."""
+        """Publish a tree of links to the files that the manifest names, all of which are right."""
         layout = self._session.layout
         tree = self._store.reader.tree_of(checked.dataset, checked.version)
         assert tree is not None  # noqa: S101 - or a file would be missing
@@ -120,7 +120,7 @@ class VersionRepairer:
         return Outcome(checked, done)
 
     def _give_up(self, checked: Checked) -> Outcome:
-        """Withdraw a superseded version that cannot be fetched; a published one stays, damaged as it is.
+        """Withdraw a superseded version that cannot be fetched; a published one is kept, although it is damaged.
 
         Raises:
             DamagedTreeError: the app reads this version.
@@ -141,10 +141,10 @@ class VersionRepairer:
         )
 
     def _rebuild_without_query(self, checked: Checked, recipe: Recipe, reference: Reference) -> Outcome:
-        """Repair a version by an address that is not recorded whole; only a digest shows whether the rest of it is enough.
+        """Repair a version whose recorded address lacks its query; only a digest can show whether that address is enough.
 
         Raises:
-            DamagedTreeError: it is not.
+            DamagedTreeError: it is not enough.
         """
         failure: ProvisionerError | None = None
         if reference.is_proven:
@@ -185,18 +185,18 @@ class VersionRepairer:
         return Outcome(checked, f"fetched {names}; the rest was kept", builder.fetched)
 
     def _find_recipe(self, dataset: str, version: str) -> Recipe | None:
-        """Return the catalog's recipe of a version; ``None``: the catalog does not describe it."""
+        """Return the catalog's recipe of a version, or ``None`` if the catalog does not describe it."""
         receipt = self._store.reader.receipt(dataset, version)
         described = self._catalog.datasets.get(dataset)
         if receipt is not None and receipt.entry is not None:
-            # Each version has its own reference; that of the request may hold what no receipt does, such as a signed URL.
+            # Each version has its own reference; the requested one may hold what no receipt does, such as a signed URL.
             recorded = recorded_entry(receipt.entry, dataset, self._session.settings.hf_endpoint)
             is_asked = described is not None and make_recipe(described).version == receipt.asked
             described = described if is_asked else recorded
         if described is None:
             return None
         choices = [(receipt.layout, receipt.splits, receipt.rule)] if receipt else []
-        # Without a receipt, each layout is tried whole, by single splits and by the parts that the catalog names.
+        # Without a receipt, try each layout: as a whole, by single splits, and by the parts that the catalog names.
         for layout in described.layouts if receipt is None else ():
             choices += [(layout, (), None), *((layout, (split,), None) for split in described.splits_of(layout))]
             choices += [(layout, (), rule) for rule in described.parts.values()]
@@ -208,7 +208,7 @@ class VersionRepairer:
         return None
 
     def _plan_step(self, recipe: Recipe, receipt: Receipt | None, wrong: frozenset[str]) -> Step:
-        """Return the step that builds the version again, with the free space that there is for it."""
+        """Return the step that builds the version again, with the free space that is available."""
         dataset, version = recipe.dataset.id, recipe.version
         manifest = self._store.reader.manifest(dataset, version)
         tree = self._store.reader.tree_of(dataset, version)
@@ -226,7 +226,7 @@ class VersionRepairer:
 
 
 def _original_source_first(sources: Sequence[Source], receipt: Receipt | None) -> tuple[Source, ...]:
-    """Put the source first that the version was built from, at the revision of that time: a branch may have moved since."""
+    """Put the source first that the version came from, at the revision of that time: a branch may have moved since."""
     if receipt is None:
         return tuple(sources)
     for source in sources:

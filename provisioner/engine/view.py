@@ -1,4 +1,4 @@
-"""What the volume holds, compared with what was asked for: the plan, and the records that must be written."""
+"""A view of the volume compared with what was requested: the plan, and the records that must be written."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is on the volume, and what is to be done."""
+    """What is on the volume, and what must be done."""
 
     inventory: Inventory
     plan: Plan
     repositories: tuple[RepositoryOutcome | None, ...]
-    """What is known of each data-set repository, the app's own first; ``None``: the Hub must be asked."""
+    """What is known of each data-set repository, the app's own first; ``None`` for one that the Hub must be asked for."""
     environment: Mapping[str, str]
     """The app's variables, as far as they are known."""
     status: Mapping[str, Any]
-    """What the status file should say if nothing is to be done."""
+    """What the status file should say if there is nothing to do."""
     outdated: tuple[str, ...]
     """Names of the records that are missing or do not say what they should."""
 
@@ -52,13 +52,13 @@ class View:
 
     @property
     def has_all_data(self) -> bool:
-        """Whether every data set that was asked for is published, if not at its newest state; other things may be missing."""
+        """Whether every requested data set is published, if not necessarily in its newest state; records may be missing."""
         plan = self.plan
         is_missing = any(step.fallback is None for step in plan.work)
         return not (is_missing or plan.shortfall or any(step.error for step in plan.steps))
 
     def result(self) -> Result:
-        """Return the result of a run that finds this and does nothing."""
+        """Return the result of a run that finds this and has nothing to do."""
         return Result(self.status["state"], self.plan, self.status, environment=self.environment)
 
 
@@ -72,19 +72,19 @@ def view_volume(
     updates: Updates | None = None,
     pins: Pins | None = None,
 ) -> View:
-    """Read the volume's records, and plan; no lock is taken, no request is made and nothing is written.
+    """Read the volume's records, and plan. No lock is taken, no request is made and nothing is written.
 
     Args:
         session: the volume.
-        references: have the catalog, with the entries of references.
+        references: provide the catalog, with entries for references.
         repositories: what is known of the data-set repositories.
         files: the files for the app.
-        indexes: those of what is published.
-        updates: what upstream has said; ``None``: nobody was asked.
-        pins: what alone is accepted; ``None``: anything.
+        indexes: the indexes of what is published.
+        updates: what the sources have said, or ``None`` if they were not asked.
+        pins: the only accepted states; ``None`` means that any is accepted.
 
     Raises:
-        ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
+        ProvisionerError: the catalog lacks a requested name, or the volume cannot be read.
     """
     plan, inventory = plan_run(session, references, updates.newer if updates else {}, pins)
     outcomes = repositories.recall()
@@ -114,12 +114,12 @@ def plan_run(
 
     Args:
         session: the volume.
-        references: have the catalog, with the entries of references.
-        newer: by id, newer states of published data sets that are to be taken.
-        pins: what alone is accepted; ``None``: anything.
+        references: provide the catalog, with entries for references.
+        newer: by id, newer states of published data sets that are to be fetched.
+        pins: the only accepted states; ``None`` means that any is accepted.
 
     Raises:
-        ProvisionerError: names that the catalog does not have, or a volume that cannot be read.
+        ProvisionerError: the catalog lacks a requested name, or the volume cannot be read.
     """
     inventory = session.store.reader.inventory(references.names)
     catalog = references.catalog(inventory)

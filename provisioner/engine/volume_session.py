@@ -1,7 +1,7 @@
-"""The volume that the settings name: its directories, its kind, its trees and its lock.
+"""One process's access to the volume that the settings name: its directories, kind, trees and lock.
 
-Every command that reads or changes the volume does so through a session. So all of them agree on where things are, how trees
-are published, and when nothing may be written.
+Every command that reads or changes the volume uses a session, so that all agree on where things are, how trees are published,
+and when nothing may be written.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 WAIT_LINE_SECONDS: Final = 10.0
-"""How often a line says that another writer is waited for."""
+"""How often the log says that the run is waiting for another writer."""
 
 
 class VolumeSession:
     """One process's access to one volume."""
 
     def __init__(self, settings: Settings, cancellation: Cancellation) -> None:
-        """Read the mount's kind and, with a staging directory elsewhere, the volume's identity.
+        """Determine the kind of mount and, if staging is elsewhere, the volume's identity.
 
         Args:
             settings: what the user asked for.
@@ -54,8 +54,8 @@ class VolumeSession:
         self._cancellation = cancellation
         self.layout = VolumeLayout(settings.data_dir.absolute())
         if settings.staging_dir is not None:
-            # Others use that directory too. A volume that is new gets this identity when it is first written to; a run that
-            # began at the same moment keeps its own until it ends.
+            # Other volumes may use that directory too. A new volume gets this identity when it is first written to; a run
+            # that began at the same moment keeps its own until it ends.
             self._identity = read_identity(self.layout.identity) or new_identity()
             self.layout = replace(self.layout, staging_root=settings.staging_dir.absolute() / f".provisioner-{self._identity}")
         self.kind = kind_of(self.layout.root) if settings.volume_kind == "auto" else settings.volume_kind
@@ -79,7 +79,7 @@ class VolumeSession:
 
     @property
     def hub_cache(self) -> Path | None:
-        """The Hub client's cache in which repositories are shown: what the user set, else a directory on the volume."""
+        """The Hub client's cache in which repositories are shown: the user's, or else a directory on the volume."""
         settings = self.settings
         if settings.hub_cache == "off" or self.kind == "object":
             return None  # links on an object store's mount do not last
@@ -88,25 +88,25 @@ class VolumeSession:
 
     @property
     def measures_space(self) -> bool:
-        """Whether what the volume's file system says of its free space can be believed: a bucket has no size."""
+        """Whether the free space that the volume's file system states can be believed: a bucket has no size."""
         return self.kind != "object"
 
     @property
     def allows_several_writers(self) -> bool:
-        """Whether runs that build different data sets may work at the same time; otherwise each has the whole volume."""
+        """Whether runs that build different data sets may work at the same time; otherwise, each needs the whole volume."""
         if self.settings.lock != "flock" or self.kind != "posix" or self.layout.staging_root is not None:
             return False
         return has_one_kernel(self.layout.root)
 
     def free_bytes(self) -> int | None:
-        """Return how many bytes the volume has free; ``None``: that is not known."""
+        """Return how many bytes the volume has free, or ``None`` if that is not known."""
         return free_bytes(self.layout.root) if self.measures_space else None
 
     def check_kind(self) -> None:
-        """Refuse a volume on which a lock does not exclude other writers, unless somebody else does.
+        """Refuse a volume whose locks do not exclude other writers, unless the user excludes them otherwise.
 
         Raises:
-            VolumeError: it is one.
+            VolumeError: the volume is of that kind.
         """
         if self.kind == "object" and self.settings.lock == "flock":
             raise VolumeError(
@@ -138,22 +138,22 @@ class VolumeSession:
 
     @contextlib.contextmanager
     def lock(self, *, waits: bool = True, shared: bool = False) -> Iterator[None]:
-        """Hold the volume's lock while the block runs: no other process writes meanwhile.
+        """Hold the volume's lock while the block runs, so that no other process writes meanwhile.
 
         Args:
-            waits: wait for another writer, as long as ``LOCK_TIMEOUT``; otherwise not at all.
-            shared: others may hold it in this way too; only where :attr:`allows_several_writers`.
+            waits: wait for another writer, up to ``LOCK_TIMEOUT``; otherwise fail at once.
+            shared: others may hold the lock in this way too; only if :attr:`allows_several_writers`.
 
         Raises:
-            LockTimeoutError: another writer kept the lock.
-            VolumeNotWritableError, VolumeError: the volume does not allow a lock.
+            LockTimeoutError: another writer held the lock for too long.
+            VolumeNotWritableError, VolumeError: the volume cannot be locked.
         """
         with contextlib.ExitStack() as held:
             if self.settings.lock != "external":
                 held.enter_context(self.lock_on(self.layout.lock, waits=waits, shared=shared))
             if self.layout.staging_root is not None:
-                # A copy of the volume has the same identity, and may share the directory. Where that has no locks, the
-                # volume's own must do.
+                # A copy of the volume has the same identity, and may share that directory. If the directory's file system has
+                # no locks, the lock on the volume must suffice.
                 beside = self.layout.staging_root.with_name(f"{self.layout.staging_root.name}.lock")
                 try:
                     held.enter_context(self.lock_on(beside, waits=waits, keep=False))
@@ -163,16 +163,16 @@ class VolumeSession:
 
     @contextlib.contextmanager
     def lock_on(self, path: Path, *, waits: bool = True, keep: bool = True, shared: bool = False) -> Iterator[None]:
-        """Hold a lock of its own while the block runs, as :meth:`lock` does with the volume's.
+        """Hold a separate lock while the block runs, in the way of :meth:`lock`.
 
         Args:
-            path: of the lock file; made if missing.
-            waits: as for :meth:`lock`.
-            keep: leave the lock file where it is afterwards.
-            shared: as for :meth:`lock`.
+            path: the lock file, which is created if it is missing.
+            waits: see :meth:`lock`.
+            keep: leave the lock file in place afterwards.
+            shared: see :meth:`lock`.
 
         Raises:
-            LockTimeoutError, VolumeNotWritableError, VolumeError: as :meth:`lock`.
+            LockTimeoutError, VolumeNotWritableError, VolumeError: see :meth:`lock`.
         """
         last_line = -WAIT_LINE_SECONDS
 

@@ -1,4 +1,4 @@
-"""A wait for other writers, which is announced from time to time and ends after ``LOCK_TIMEOUT``."""
+"""A wait for other writers, which is logged from time to time and ends after ``LOCK_TIMEOUT``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Wait:
-    """One wait, from now on."""
+    """One wait, which starts when it is created."""
 
     def __init__(self, timeout_seconds: float) -> None:
         """Begin.
@@ -24,14 +24,14 @@ class Wait:
         self._since = self._next_line = time.monotonic()
 
     def go_on(self, holder: str, names: str) -> float:
-        """Say from time to time who is waited for; return how many seconds are left.
+        """Log from time to time which writer is waited for; return how many seconds are left.
 
         Args:
-            holder: who has it.
-            names: what they have.
+            holder: the writer that is waited for.
+            names: what that writer has.
 
         Raises:
-            LockTimeoutError: none are.
+            LockTimeoutError: no seconds are left.
         """
         moment = time.monotonic()
         left = self._since + self._timeout - moment

@@ -1,7 +1,7 @@
 """The other runs that fill the same volume, as far as a run must know of them.
 
-:class:`SoleWriter` is for a run that has the lock of the whole volume; :class:`provisioner.engine.shared_writer.SharedWriter` for
-one that holds it together with others, and takes a lock of its own for each data set.
+:class:`SoleWriter` is for a run that has the lock of the whole volume, :class:`provisioner.engine.shared_writer.SharedWriter`
+for one that holds it together with others and takes a separate lock for each data set.
 """
 
 from __future__ import annotations
@@ -24,64 +24,64 @@ class Writers(Protocol):
 
     @property
     def is_sole(self) -> bool:
-        """Whether there are none, and will be none."""
+        """Whether there are no others, and will be none."""
         ...
 
     def entering(self) -> contextlib.AbstractContextManager[bool]:
-        """Become one of the writers; yield whether there is no other while the block runs."""
+        """Become one of the writers; yield whether there is no other writer while the block runs."""
         ...
 
     def leaving(self) -> contextlib.AbstractContextManager[bool]:
-        """Cease to be one after the block; yield whether there is no other while it runs."""
+        """Stop being a writer after the block; yield whether there is no other writer while it runs."""
         ...
 
     def close(self) -> None:
-        """Release everything that is held: the run has ended, however that went."""
+        """Release everything that is held, since the run has ended."""
         ...
 
     def holding(self, what: str) -> contextlib.AbstractContextManager[None]:
-        """Keep all others from doing the same while the block runs."""
+        """Keep all other writers from doing the same work while the block runs."""
         ...
 
     def write_status(self, path: Path, document: Mapping[str, Any], *, seconds: float | None = None) -> bool:
-        """Write the status file; return ``False`` if others wrote it for so many seconds."""
+        """Write the status file; return ``False`` if other runs kept it from being written for ``seconds``."""
         ...
 
     def merged(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return this run's status merged with those of the others as they were found last; nothing is read."""
+        """Return this run's status merged with those that were last read of the other runs; nothing is read."""
         ...
 
     def take(self, step: Step) -> Step | None:
-        """Begin with a data set unless another run has it, or there is no space beside what others build.
+        """Begin with a data set, unless another run has it, or the builds of other runs leave no space for it.
 
         Returns:
-            The step as it fits into the space that is left now; ``None``: it must wait.
+            The step as adapted to the space that is left, or ``None`` if it must wait.
         """
         ...
 
     def release(self, dataset: str, *, retry_alone: bool = False) -> None:
-        """Leave a data set to others; with ``retry_alone`` it is taken again only when no other is being built."""
+        """Release a data set for other runs; with ``retry_alone``, take it again only when no other is being built."""
         ...
 
     def wait(self, steps: Sequence[Step]) -> None:
-        """Wait a little for those who have these data sets."""
+        """Wait a little for the runs that have these data sets."""
         ...
 
     def had_company(self, dataset: str) -> bool:
-        """Return whether others were building anything since a data set was taken."""
+        """Return whether others have been building anything since a data set was taken."""
         ...
 
     def claim(self, dataset: str, keys: Collection[str]) -> bool:
-        """Claim the staged files of artifacts for a data set, in place of those claimed before, unless others have them."""
+        """Claim the staged files of artifacts for a data set, in place of earlier claims, unless other runs have them."""
         ...
 
     def others_kept(self) -> contextlib.AbstractContextManager[tuple[frozenset[str], frozenset[str]]]:
-        """Yield the data sets, and the keys of artifacts, whose staged files others need; nobody begins with more meanwhile."""
+        """Yield the data sets and artifact keys whose staged files other runs need; no run takes more while the block runs."""
         ...
 
 
 class SoleWriter:
-    """There is no other writer: the lock of the whole volume is held."""
+    """The only writer, which holds the lock of the whole volume."""
 
     is_sole = True
 
@@ -120,13 +120,13 @@ class SoleWriter:
         """Do nothing."""
 
     def had_company(self, _dataset: str) -> bool:
-        """Return that there was none."""
+        """Return ``False``: there is no other writer."""
         return False
 
     def claim(self, _dataset: str, _keys: Collection[str]) -> bool:
-        """Return that nobody else has them."""
+        """Return ``True``: no other writer has them."""
         return True
 
     def others_kept(self) -> contextlib.AbstractContextManager[tuple[frozenset[str], frozenset[str]]]:
-        """Yield none."""
+        """Yield nothing."""
         return contextlib.nullcontext((frozenset(), frozenset()))
