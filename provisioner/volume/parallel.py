@@ -1,6 +1,6 @@
-"""The same work on many items, on all cores that this process may use; the results come in the order of the items.
+"""Do the same work on many items, on all cores that this process may use; the results come in the order of the items.
 
-The work is reading and hashing: both release the interpreter's lock, so that threads are enough.
+The work is reading and hashing, which release the interpreter's lock, so that threads are sufficient.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_THREADS: Final = 32
-"""Each may have several directories open, and the system's limit of descriptors may be 1,024; no storage reads faster."""
+"""Each may have several directories open, while the system's limit of descriptors may be 1,024; no storage reads faster."""
 BATCH_FILES: Final = 64
 BATCH_BYTES: Final = 4 << 20
-"""A thread takes as many files at once: handing over each small one would cost more than reading it."""
+"""Bytes of files that a thread takes at once: handing over each small file would cost more than reading it."""
 _SMALL: Final = 32 << 10
-"""Bytes of files, on average, up to which they are small."""
+"""Files of up to so many bytes, on average, are small."""
 _WAITING: Final = 1.5
-"""Work waits for a device if it takes as many times the processor's time."""
+"""Work counts as waiting for a device if it takes more than this multiple of its processor time."""
 _AHEAD: Final = 16
-"""Items for each thread that may be done before the result of the first is asked for; this bounds the memory."""
+"""Items per thread that may be done before the first result is requested; this bounds the memory."""
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Return the number of processors that this process may use: what its affinity or its container's quota allows."""
+    """Return the number of processors that this process may use, by its affinity and its container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(cores, cpu_quota())))
 
 
 def cpu_quota(memberships: Path = _OWN_CGROUPS, cgroups: Path = _CGROUPS) -> float:
-    """Return how many processors' time the process's control groups allow (``docker run --cpus``); infinite: any.
+    """Return the processor time, in processors, that the process's control groups allow; infinite if there is no limit.
 
     Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html ("cpu.max") and
     https://docs.kernel.org/scheduler/sched-bwc.html ("cpu.cfs_quota_us").
 
     Args:
-        memberships: the file that names the groups, as ``/proc/self/cgroup``.
-        cgroups: where the groups' files are mounted.
+        memberships: the file that names the groups, such as ``/proc/self/cgroup``.
+        cgroups: the directory in which the groups' files are mounted.
     """
     try:
         lines = memberships.read_text("utf-8", "surrogateescape").splitlines()
@@ -64,7 +64,8 @@ def cpu_quota(memberships: Path = _OWN_CGROUPS, cgroups: Path = _CGROUPS) -> flo
         if controllers and "cpu" not in controllers.split(","):
             continue
         root = cgroups / controllers if controllers else cgroups
-        # Every group above limits too. In a container the path may be the host's, and the root the container's own group.
+        # Every parent group is a limit too. In a container, the path may be the host's, and the root the container's own
+        # group.
         names = [name for name in path.split("/") if name not in {"", ".", ".."}]
         groups = [root.joinpath(*names[:depth]) for depth in range(len(names) + 1)]
         quota = min(quota, *(_group_quota(group) for group in groups))
@@ -83,14 +84,14 @@ def _group_quota(group: Path) -> float:
 
 
 class _AbandonedError(Exception):
-    """Nobody waits for the result of this call any more."""
+    """The result of this call is no longer needed."""
 
 
 class OrderedWork(Generic[T, R]):
-    """Calls made by several threads, whose results are yielded in the order of their items.
+    """Calls made by several threads, with the results yielded in the order of the items.
 
-    Where the system refuses to start a thread, fewer are used; where it allows none, or for a single item, the calls are made
-    on the thread that asks for the results.
+    If the system refuses to start a thread, fewer are used. If it allows none, or for a single item, the calls are made on
+    the thread that asks for the results.
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class OrderedWork(Generic[T, R]):
         """Prepare; nothing is called yet.
 
         Args:
-            call: is given an item, and a function to be called often, which ends the call by raising.
-            items: taken one after the other by whichever thread is free.
+            call: is given an item, and a function to be called often, which raises to end the call.
+            items: each is taken by the next free thread.
             check_cancelled: raises when the run must end.
             name: of the threads.
-            threads: how many; ``None``: as many as there are cores.
+            threads: how many threads; ``None`` means as many as there are cores.
         """
         self._call = call
         self._items = iter(items)
@@ -119,17 +120,17 @@ class OrderedWork(Generic[T, R]):
         self._changed = threading.Condition()
         self._taken = 0
         self._wanted = 0
-        """Index of the result that is yielded next."""
+        """Index of the next result to yield."""
         self._done: dict[int, tuple[R | None, BaseException | None]] = {}
         self._exhausted = False
         self._stopped = False
         self._threads: list[threading.Thread] = []
 
     def results(self) -> Generator[R]:
-        """Yield what the call returns for each item; when this generator is closed, none of its threads is left.
+        """Yield the result of the call for each item; when this generator is closed, none of its threads is left.
 
         Raises:
-            Exception: what a call raised, in the place of its result.
+            Exception: a call raised it; it is raised in place of the result.
         """
         first = list(itertools.islice(self._items, 2))
         self._items = itertools.chain(first, self._items)
@@ -154,7 +155,7 @@ class OrderedWork(Generic[T, R]):
             try:
                 thread.start()
             except RuntimeError:
-                # The system allows no more.
+                # The system does not allow more threads.
                 break
             self._threads.append(thread)
 
@@ -172,7 +173,7 @@ class OrderedWork(Generic[T, R]):
             raise _AbandonedError
 
     def _next_outcome(self) -> tuple[R | None, BaseException | None] | None:
-        """Wait for the next result or error; ``None``: there is none."""
+        """Wait for the next result or error and return it, or ``None`` if there are no more."""
         with self._changed:
             while self._wanted not in self._done:
                 if self._exhausted and self._wanted == self._taken:
@@ -193,7 +194,7 @@ class OrderedWork(Generic[T, R]):
             self._put(number, result, error)
 
     def _take(self) -> tuple[int, T] | None:
-        """Return the next item with its index; ``None``: there is none, or no more results are wanted."""
+        """Return the next item with its index, or ``None`` if there are no more, or no more results are wanted."""
         with self._changed:
             while not self._stopped and not self._exhausted:
                 if self._taken - self._wanted >= _AHEAD * self._count:
@@ -228,7 +229,7 @@ class Pool(Generic[T]):
     """Objects that one thread uses at a time, such as open directories; safe for several threads."""
 
     def __init__(self, make: Callable[[], T], *idle: T) -> None:
-        """Start with the ``idle`` ones; ``make`` returns one more."""
+        """Begin with the ``idle`` objects; ``make`` returns a further one."""
         self._make = make
         self._idle: SimpleQueue[T] = SimpleQueue()
         for one in idle:
@@ -236,9 +237,9 @@ class Pool(Generic[T]):
 
     @contextlib.contextmanager
     def borrow(self) -> Iterator[T]:
-        """Lend an object that nobody uses: a new one, or where that cannot be opened, the next that is given back.
+        """Lend an unused object; if there is none, a new one or, if that cannot be made, the next one that is returned.
 
-        Some must have been idle in the beginning if ``make`` can fail.
+        Some objects must be idle in the beginning if ``make`` can fail.
         """
         try:
             one = self._idle.get_nowait()
@@ -254,10 +255,10 @@ class Pool(Generic[T]):
 
 
 class Turns:
-    """Lets one thread at a time handle small files, unless that turns out to be waiting for a device.
+    """Lets one thread at a time handle small files, unless the threads turn out to be waiting for a device.
 
-    For a small file most of the time goes into system calls, after each of which a thread waits for the interpreter's lock:
-    with the files in memory, two threads take longer than one. From a disk or over a network, they take less.
+    Handling a small file consists mostly of system calls, after each of which a thread waits for the interpreter's lock: with
+    the files in memory, two threads take longer than one. From a disk or over a network, they take less time.
     """
 
     def __init__(self) -> None:
@@ -267,7 +268,7 @@ class Turns:
 
     @contextlib.contextmanager
     def turn(self, sizes: Sequence[int]) -> Iterator[None]:
-        """Wait for this thread's turn to handle files of these sizes in bytes, if it needs one."""
+        """Wait for this thread's turn to handle files of these sizes in bytes, if turns are needed."""
         if self._has_waits or sum(sizes) >= _SMALL * len(sizes):
             yield
             return
@@ -278,11 +279,11 @@ class Turns:
 
 
 def batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """Yield runs of consecutive items that a thread takes at once: several small files, or one that is not small.
+    """Yield runs of consecutive items for a thread to take at once: several small files, or one that is not small.
 
     Args:
-        items: in their order.
-        size_of: returns the bytes of one.
+        items: the items in their order.
+        size_of: returns the size of an item in bytes.
     """
     run: list[T] = []
     total = 0

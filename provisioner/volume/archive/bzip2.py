@@ -6,8 +6,8 @@ and a CRC-32, then 48 bits of the square root of pi and a checksum over the CRCs
 Blocks begin at any bit and do not depend on each other.
 
 So the beginnings of blocks are searched for, and each block is turned into a stream of its own: a tiny block that ends at the
-right bit is put before it and the end of a stream after it, so that no bits need to be shifted. The 48 bits may also occur by
-chance within a block. Then neither part decodes, and the parts are joined and decoded again.
+right bit is put before it, and the end of a stream after it, so that no bits need to be shifted. The 48 bits may also occur
+by chance within a block. Then neither half decodes; the halves are joined and decoded again.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ _BLOCK_MAGIC: Final = 0x314159265359
 _END_MAGIC: Final = 0x177245385090
 _CRC_BITS: Final = 32
 _READ_SIZE: Final = 64 * 1024
-"""Bytes read at once. Kept small because what is searched beyond a block's end is searched again."""
+"""Bytes read at once. Kept small because bytes beyond the end of a block are searched again."""
 _HEADER_SIZE: Final = 4
 """Bytes of ``BZh9``."""
 _LEVELS: Final = b"123456789"
 _MAX_CODE_BITS: Final = 20
 """Bits of the longest code of a symbol: they limit how long a block can be."""
 _MAX_TABLES_SIZE: Final = 64 * 1024
-"""Bytes; more than what precedes the symbols of a block."""
+"""Bytes. What precedes the symbols of a block is shorter than this."""
 
 
 def decompress_blocks(source: Cursor, cores: int, oddities: Oddities) -> Generator[bytes, None, None]:
-    """Yield what the bzip2 streams of ``source`` hold, one after the other, in pieces of at most a MiB.
+    """Yield the content of the bzip2 streams in ``source``, one after the other, in pieces of at most a MiB.
 
     Args:
         source: the archive.
         cores: how many threads decode.
-        oddities: is told what is odd, and raises if that cannot be accepted.
+        oddities: is told of anything odd, and raises if it cannot be accepted.
 
     Raises:
         BrokenArchiveError: no bzip2, damaged, truncated, or followed by something else.
         ProvisionerError: raised by the archive's ``read_at``.
     """
     with WorkerPool(cores, "bzip2") as pool:
-        # Beside the blocks that are being decoded, one waits for its turn: a block's end is known when the next one begins.
+        # One block more than are being decoded waits for its turn: a block's end is known only when the next one begins.
         items = ReadAhead(_submitted(_Splitter(source, oddities).items(), pool), cores + 1, "bzip2-split")
         try:
             yield from _Joiner(source, items).pieces()
@@ -79,7 +79,7 @@ class _Block:
     data: bytes
     """The whole bytes that hold its bits."""
     skew: int
-    """Bits of the first byte that belong to what precedes the block."""
+    """Bits of the first byte that belong to the data before the block."""
     bits: int
     """Length of the block."""
     crc: int
@@ -150,7 +150,7 @@ class _Splitter:
         self._blocks = 0
         """Blocks of the current stream so far."""
         self._crc = 0
-        """The checksum of the current stream, if everything that was taken for a block is one."""
+        """The checksum of the current stream, assuming that everything taken for a block is one."""
 
     def items(self) -> Iterator[_Block | _StreamEnd]:
         """Yield blocks and ends of streams as they follow each other."""
@@ -209,8 +209,8 @@ class _Splitter:
             position = max(start, (len(self._buffer) - bytes_for(PATTERN_BITS)) * 8)
             if not self._read_more():
                 break
-        # The end is not searched for where another block follows: that would cost as much time again. Only if the header of
-        # a stream stands before that block does it belong to the next stream.
+        # If another block follows, the end is not searched for, since that would take as much time again. Only if that block
+        # is preceded by the header of a stream does it belong to the next stream.
         if found is None or (found % 8 == 0 and self._buffer[found // 8 - _HEADER_SIZE : found // 8].startswith(b"BZh")):
             ends = [end for end in find_pattern(self._buffer, _END_MAGIC, start) if found is None or end < found]
             likely = [end for end in ends if read_bits(self._buffer, end + PATTERN_BITS, _CRC_BITS) == self._crc]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Cursor:
-    """A position in an archive that only moves forward; what it has passed is released."""
+    """A position in an archive that only moves forward; the bytes behind it are released."""
 
     def __init__(self, archive: Incoming) -> None:
         """Start at the beginning of ``archive``."""

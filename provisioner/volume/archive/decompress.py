@@ -77,12 +77,12 @@ def open_tar(archive: Incoming, form: str, oddities: Oddities) -> io.BufferedRea
 
 
 def decompress(source: Cursor, form: str, oddities: Oddities) -> Generator[bytes, None, None]:
-    """Yield what the compressed streams of an archive hold, one after the other, in pieces of at most 256 KiB.
+    """Yield the content of an archive's compressed streams, one after the other, in pieces of at most 256 KiB.
 
     Args:
         source: the archive.
         form: its format.
-        oddities: is told what is odd, and raises if that cannot be accepted.
+        oddities: is told of anything odd, and raises if it cannot be accepted.
 
     Raises:
         BrokenArchiveError: not of that format, damaged, truncated, or followed by something else.

@@ -1,7 +1,7 @@
-"""Deflate64: deflate with a window of 64 KiB and longer matches, which Windows writes for what is larger than 2 GiB.
+"""Deflate64: deflate with a window of 64 KiB and longer matches, which Windows uses for files larger than 2 GiB.
 
-Specification: APPNOTE.TXT 6.3.10, section 4.4.5 (method 9). The library decodes all of the input that it gets at once, and
-does not tell how much of it belonged to the stream; both are made up for here.
+Specification: APPNOTE.TXT 6.3.10, section 4.4.5 (method 9). The library decodes all of its input at once, and does not report
+how much of it belonged to the stream; this class makes up for both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Deflate64Decoder:
     """A decoder of one Deflate64 stream, with the interface of ``bz2.BZ2Decompressor``."""
 
     def __init__(self, packed_size: int) -> None:
-        """Expect ``packed_size`` bytes in all: the last of them are decoded one by one, to find the exact end."""
+        """Expect ``packed_size`` bytes in all; the last of them are decoded one by one, to find the exact end."""
         self._inflater = inflate64.Inflater()
         self._expected = packed_size
         self._packed = memoryview(b"")
@@ -37,7 +37,7 @@ class Deflate64Decoder:
 
     @property
     def unused_data(self) -> bytes:
-        """Input beyond the end of the stream; if the end is far from that of the input, with some bytes before it."""
+        """Input beyond the end of the stream; if the stream ends long before the input, including some bytes of the stream."""
         return self._unused + bytes(self._packed)
 
     def decompress(self, data: bytes, max_length: int) -> bytes:

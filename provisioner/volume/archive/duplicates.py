@@ -1,8 +1,8 @@
-"""What stands at each path of a tree, and what it means that two members, or two archives, have something at the same path.
+"""What is at each path of a tree, and what happens if two members, or two archives, have something at the same path.
 
-The same thing twice is accepted. Two different things at one path contradict each other, and are an error, except for two
-members of one archive whose bytes are proven to be the publisher's: of these the last one counts, as for all common readers
-(``tar -r`` appends a new version). A directory with something in it gives way to nothing.
+The same thing twice is accepted. Two different things at one path contradict each other, which is an error, except for two
+members of one archive whose bytes are proven to be the publisher's: the last one counts, as in all common readers (``tar -r``
+appends a new version). A directory that holds something is never replaced.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ _CONFLICT_HINT: Final = "The two do not belong in one directory: give one of the
 
 
 class TreeContents:
-    """What one archive has put into a tree so far, beside what earlier artifacts of the data set put there.
+    """The content that one archive has put into a tree so far, beside the content from earlier artifacts of the data set.
 
-    Paths are looked up by their key: the path itself or, where the volume takes several names for the same, what these have
-    in common.
+    Paths are looked up by their key: the path itself or, if the volume treats several names as the same, its folded form.
     """
 
     def __init__(self, archive: str, existing: TakenPaths, *, folds: bool) -> None:
@@ -35,8 +34,8 @@ class TreeContents:
 
         Args:
             archive: its name, for messages.
-            existing: what other artifacts put there, or will put there.
-            folds: whether the volume takes names for the same that differ only in case or Unicode composition.
+            existing: what other artifacts have put there, or will put there.
+            folds: whether the volume treats names as the same that differ only in case or Unicode composition.
         """
         self._archive = archive
         self._folds = folds
@@ -47,7 +46,7 @@ class TreeContents:
         self._planned: Mapping[str, str] = existing.planned
         self._existing_directories: Mapping[str, str] = existing.directories
         self._others: dict[str, str] = {}
-        """Where the volume folds names: the paths of other artifacts' files by what they have in common."""
+        """If the volume folds names: the paths of other artifacts' files, by their folded form."""
         if folds:
             self._others = {folded(path): path for path in (*existing.planned, *existing.entries)}
             self._existing = {folded(path): entry for path, entry in existing.entries.items()}
@@ -55,14 +54,14 @@ class TreeContents:
             self._existing_directories = {folded(path): below for path, below in existing.directories.items()}
 
     def key(self, path: str) -> str:
-        """Return what ``path`` is looked up by."""
+        """Return the key by which ``path`` is looked up."""
         return folded(path) if self._folds else path
 
     def added(self, path: str) -> Entry | None:
-        """Return what this archive has put at ``path``.
+        """Return the entry that this archive has put at ``path``.
 
         Raises:
-            VolumeError: it has put something at another path that the volume takes for the same.
+            VolumeError: it has put something at another path that the volume treats as the same.
         """
         entry = self._added.get(self.key(path))
         if entry is not None and self._folds and entry.path != path:
@@ -70,10 +69,10 @@ class TreeContents:
         return entry
 
     def existing(self, path: str) -> Entry | None:
-        """Return what an earlier artifact has put at ``path``.
+        """Return the entry that an earlier artifact has put at ``path``.
 
         Raises:
-            VolumeError: an artifact has a file at another path that the volume takes for the same.
+            VolumeError: an artifact has a file at another path that the volume treats as the same.
         """
         key = self.key(path)
         other = self._others.get(key, path)
@@ -82,7 +81,7 @@ class TreeContents:
         return self._existing.get(key)
 
     def at(self, path: str) -> Entry | None:
-        """Return what is at ``path``, by this archive or by another artifact; ``None``: nothing, or a file that is to come."""
+        """Return the entry at ``path``, from any artifact; ``None`` if there is nothing, or a file that is still to come."""
         key = self.key(path)
         entry = self._added.get(key) or self._existing.get(key)
         return _DIRECTORY if entry is None and key in self._existing_directories else entry
@@ -100,7 +99,7 @@ class TreeContents:
         self._nonempty.add(self.key(directory))
 
     def set_position(self, path: str, position: int) -> None:
-        """Record which number the first member of that path has in the archive."""
+        """Record the number in the archive of the first member with that path."""
         self._positions.setdefault(self.key(path), position)
 
     def is_last(self, path: str, position: int | None) -> bool:
@@ -121,7 +120,7 @@ class TreeContents:
     # --- contradictions
 
     def check_directory(self, path: str) -> None:
-        """Check that what other artifacts put at ``path``, if anything, is a directory.
+        """Check that whatever other artifacts have put at ``path`` is a directory.
 
         Raises:
             IntegrityError: it is not.
@@ -139,10 +138,10 @@ class TreeContents:
             )
 
     def check_not_directory(self, path: str) -> None:
-        """Check that nothing that another artifact brings is in ``path``.
+        """Check that no other artifact has anything below ``path``.
 
         Raises:
-            IntegrityError: something is.
+            IntegrityError: one has.
         """
         if self._existing_directories and self.key(path) in self._existing_directories:
             below = self._existing_directories[self.key(path)]
@@ -152,7 +151,7 @@ class TreeContents:
             )
 
     def check_same_file(self, path: str, size: int, sha256: str) -> None:
-        """Check that whatever stands at ``path`` is a file of that content.
+        """Check that whatever is at ``path`` is a file with that content.
 
         Raises:
             UnsafeArchiveError: this archive has put something else there.
@@ -165,7 +164,7 @@ class TreeContents:
             raise self._conflict(path, _describe_file(size, sha256), existing)
 
     def check_same_link(self, path: str, entry: Entry) -> None:
-        """Check that whatever stands at ``path`` is the same as ``entry``, which came from a symbolic or hard link.
+        """Check that whatever is at ``path`` equals ``entry``, which came from a symbolic or hard link.
 
         Raises:
             UnsafeArchiveError: this archive has put something else there.
@@ -182,11 +181,11 @@ class TreeContents:
             raise self._contradiction(path, present, _describe(entry))
 
     def check_replaceable(self, path: str, added: Entry) -> None:
-        """Check that what this archive has put at ``path`` is no directory with something in it.
+        """Check that this archive has not put a directory with content at ``path``.
 
         Raises:
-            UnsafeArchiveError: it is.
-            IntegrityError: another artifact has something in it.
+            UnsafeArchiveError: it has.
+            IntegrityError: another artifact has something in that directory.
         """
         if added.kind == "folder":
             self.check_not_directory(path)
@@ -207,10 +206,11 @@ class TreeContents:
     # --- result
 
     def take_all(self) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
-        """Return all that came from the archive, in its order, and forget it.
+        """Return everything that came from the archive, in its order, and forget it.
 
         Returns:
-            Files and links, followed by empty directories; and the paths of those that earlier artifacts have put there too.
+            Files and links, followed by empty directories; and the paths of those that earlier artifacts have put there as
+            well.
         """
         self._sort()
         entries: list[Entry] = []
@@ -224,7 +224,7 @@ class TreeContents:
                 shared.append(entry.path)
             else:
                 entries.append(entry)
-        # Some hundred bytes a file, which are free before the result is made.
+        # Some hundred bytes per file, which are freed before the result is built.
         self._added.clear()
         entries += empty
         return tuple(entries), tuple(shared)
@@ -232,7 +232,7 @@ class TreeContents:
     def _sort(self) -> None:
         """Restore the archive's order, if its reader yielded members in another one."""
         if self._positions:
-            # A directory that no member names comes first, which is before everything that is in it.
+            # A directory that no member names comes first, and so before everything in it.
             self._added = dict(sorted(self._added.items(), key=lambda item: self._positions.get(item[0], -1)))
             self._positions.clear()
 

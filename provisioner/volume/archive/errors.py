@@ -1,4 +1,4 @@
-"""Errors about archives, with the hints that they share, and how an archive's names are quoted in messages."""
+"""Errors about archives, the hints that they share, and the quoting of names in messages."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def unsafe_archive(archive: str, reason: str, hint: str = UNSAFE_HINT) -> Unsafe
 
 
 def unsafe_member(archive: str, member: str, reason: str, hint: str = UNSAFE_HINT) -> UnsafeArchiveError:
-    """Return the error for a member that must not be unpacked; ``reason`` continues "member 'NAME' ..."."""
+    """Return the error for a member that must not be unpacked; ``reason`` completes the sentence "member 'NAME' ..."."""
     return unsafe_archive(archive, f"member {quoted(member)} {reason}", hint)
 
 
@@ -75,7 +75,7 @@ def write_error(error: OSError, archive: str, root: Path, path: str, needed: int
         archive: its name, for the message.
         root: the directory that the archive is unpacked into.
         path: what was being written, relative to ``root``.
-        needed: bytes that it takes, if known.
+        needed: bytes that the write needs, if known.
     """
     return disk_error(error, f"unpacking {quoted(path)} from {archive}", path=root, needed=needed or None)
 

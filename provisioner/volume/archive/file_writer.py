@@ -1,7 +1,7 @@
-"""The content of an archive's files: decompressed, checked, hashed and written, by several threads where that is worth it.
+"""The content of an archive's files: decompressed, checked, hashed and written, by several threads if that pays.
 
-One thread makes all names. Content that can be read at any time (a member of a zip archive) is read and written by other
-threads, into files that are open already.
+One thread creates all names. Content that can be read at any time (a member of a zip archive) is read and written by other
+threads, into files that are already open.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from provisioner.volume.tree.writer import TreeWriter
 
 _MAX_PENDING: Final = 8
-"""Files for each thread that may be open, their content not written yet."""
+"""How many open files with unwritten content each thread may have."""
 _UNKNOWN_SHA256: Final = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingFile:
-    """A file that is open, and whose content another thread writes."""
+    """An open file whose content is written by another thread."""
 
     entry: Entry
     """Its entry, except for size and digest."""
@@ -44,7 +44,7 @@ class _PendingFile:
 
 
 class _StoppedError(Exception):
-    """Another file of the archive failed, and no one waits for this one."""
+    """Another file of the archive failed, so nobody waits for this one."""
 
 
 class FileWriter:
@@ -61,14 +61,14 @@ class FileWriter:
         check_cancelled: Callable[[], None],
         advance: Callable[[int], None],
     ) -> None:
-        """Start without any file; threads are started when they are needed.
+        """Begin without any file; threads are started when they are needed.
 
         Args:
-            tree: makes the files.
-            archive: is told which of its bytes are not needed any more.
-            contents: is told of every file: at once, and again when its digest is known.
+            tree: creates the files.
+            archive: is told which of its bytes are no longer needed.
+            contents: is told of every file, at once and again when its digest is known.
             oddities: is told of files whose content is elsewhere.
-            artifact: key that is noted in each entry.
+            artifact: key that each entry records.
             check_cancelled: called for every block, in any thread; raises to end the work.
             advance: called with the number of bytes of each block that is done, in any thread.
         """
@@ -81,7 +81,7 @@ class FileWriter:
         self._pending: deque[_PendingFile] = deque()
 
     def write(self, path: str, member: Member) -> None:
-        """Write a new file, in a directory that exists; the content of an independent member is written later.
+        """Write a new file in an existing directory; the content of an independent member is written later.
 
         Raises:
             OSError: from the system.
@@ -103,7 +103,7 @@ class FileWriter:
         return size, hasher.hexdigest()
 
     def release_before(self, needed_from: int) -> None:
-        """Release those bytes of the archive that neither pending files need nor members that begin at ``needed_from``."""
+        """Release the bytes of the archive that are needed neither by pending files nor by members from ``needed_from`` on."""
         if self._pending:
             needed_from = self._pending[0].member.needed_from or 0
         if needed_from - self._released >= CHUNK:
@@ -120,7 +120,7 @@ class FileWriter:
             self._finish_first()
 
     def close(self) -> None:
-        """End all threads; content that is not written yet is given up."""
+        """End all threads; content that has not been written yet is dropped."""
         self._pending.clear()
         if self._pool is not None:
             self._pool.close()
@@ -141,7 +141,7 @@ class FileWriter:
         try:
             size, sha256 = file.task.result()
         except BaseException as error:
-            # This is the first error in the archive's order: those of later files do not matter any more.
+            # This is the first error in the archive's order; those of later files no longer matter.
             self._pending.clear()
             if isinstance(error, OSError):
                 raise write_error(error, self._archive.name, self._tree.root, file.entry.path, file.member.size) from error
@@ -158,24 +158,24 @@ class FileWriter:
             done = self._tree.fill(handle, path, member.blocks, executable=member.executable, mtime_ns=member.mtime_ns)
             self._advance(member.size)
             return done
-        # Closed here, because a reader may hold a lock until it is.
+        # Closed here, because the reader may hold a lock until then.
         with contextlib.closing(self._counted(member.blocks)) as blocks:
             noticed = self._noticed(path, blocks) if member.size <= MAX_POINTER else blocks
             return self._tree.fill(handle, path, noticed, executable=member.executable, mtime_ns=member.mtime_ns)
 
     def _noticed(self, path: str, blocks: Iterable[bytes]) -> Generator[bytes, None, None]:
-        """Yield the blocks of a small file, after a look at each."""
+        """Yield the blocks of a small file, inspecting each."""
         for data in blocks:
             self._remark_pointer(path, data)
             yield data
 
     def _remark_pointer(self, path: str, data: bytes) -> None:
         if is_pointer(data):
-            # Archives that hosts make of a repository have these, and not the data.
+            # Archives that a host makes of a repository contain these pointers instead of the data.
             self._oddities.remark("it has Git LFS pointers in place of files, whose content is elsewhere", path)
 
     def _counted(self, blocks: Iterable[bytes]) -> Generator[bytes, None, None]:
-        """Yield the blocks; before each, check whether to go on, and after each, report progress."""
+        """Yield the blocks; before each, check for cancellation, and after each, report progress."""
         try:
             for data in blocks:
                 if self._pool is not None and self._pool.stopped:

@@ -1,4 +1,4 @@
-"""How much may come out of one archive."""
+"""Limits on what may come out of one archive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_MEMBERS: Final = 2_000_000
-"""Members of one archive. The largest archive that we know (of LibriTTS) has some 615,000, and each costs memory."""
+"""Members of one archive. The largest known archive (of LibriTTS) has some 615,000, and each takes memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Limits:
     max_members: int = MAX_MEMBERS
     """Members, directories and links included."""
     charge: Callable[[int], None] = lambda _count: None
-    """Called with the number of bytes before they are written; raises if they must not be."""
+    """Called with the number of bytes before they are written; raises if they must not be written."""
 
 
 class LimitCounter:
@@ -48,11 +48,11 @@ class LimitCounter:
             raise unsafe_archive(self._archive, f"it has more than {self._max_members} members")
 
     def add_bytes(self, size: int, *, replaced: int = 0) -> None:
-        """Count bytes before they are written: the archive states a file's size, and its reader holds it to that.
+        """Count bytes before they are written: the size stated in the archive, which the reader enforces.
 
         Raises:
             ArchiveTooLargeError: there are too many.
-            ProvisionerError: as :attr:`Limits.charge`.
+            ProvisionerError: see :attr:`Limits.charge`.
         """
         self._bytes += size - replaced
         if self._max_bytes is not None and self._bytes > self._max_bytes:

@@ -1,7 +1,7 @@
 """The symbolic links of one archive: none may leave the directory that the archive is unpacked into.
 
-They are judged together, at the archive's end, because one link may lead through another that comes later. This refuses an
-archive as soon as it is known; all links of the data set are judged again when its tree is complete (:mod:`..tree.links`).
+They are checked together, at the archive's end, because one link may lead through another that comes later. So a bad archive
+is refused early; all links of the data set are checked again when its tree is complete (:mod:`..tree.links`).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class _UndecidedError(Exception):
-    """A link leads through a name that this archive does not have, and that another one may make a link."""
+    """A link leads through a name that is not in this archive, and that another archive may turn into a link."""
 
 
 class ArchiveLinks:
-    """The symbolic links of one archive, which are made when the whole tree is complete."""
+    """The symbolic links of one archive, which are created when the whole tree is complete."""
 
     def __init__(self, archive: str, into: str, contents: TreeContents) -> None:
         """Start without any link.
 
         Args:
             archive: its name, for messages.
-            into: the directory within the data set that links must stay in, or empty.
-            contents: what is in the tree, the links of earlier artifacts included.
+            into: the directory within the data set that links must not leave, or empty.
+            contents: what is in the tree, including the links of earlier artifacts.
         """
         self._archive = archive
         self._depth = into.count("/") + 1 if into else 0
@@ -42,7 +42,7 @@ class ArchiveLinks:
         self._links[entry.path] = entry.target
 
     def remove(self, path: str) -> None:
-        """Forget the link at ``path``, if there is one: something else comes there."""
+        """Forget the link at ``path``, if there is one, since something else takes its place."""
         self._links.pop(path, None)
 
     def check(self) -> None:

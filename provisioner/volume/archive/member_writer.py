@@ -1,6 +1,6 @@
-"""The members of one archive, judged and written into the tree of a data set.
+"""The members of one archive, checked and written into the tree of a data set.
 
-One thread judges all members and makes every name; what is refused does not depend on what is on the disk.
+One thread checks all members and creates every name; what is refused does not depend on what is on the disk.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LAST_COUNTS: Final = "members of one name have different content, and the last 
 
 
 class MemberWriter:
-    """One archive that is being unpacked into one tree: each member is judged, and written if it is accepted."""
+    """Unpacks one archive into one tree: each member is checked, and written if it is accepted."""
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class MemberWriter:
             tree, archive, self._contents, oddities, target.artifact, check_cancelled=check_cancelled, advance=advance
         )
         self._last_parent: str | None = None
-        """The directory that was made for the last member: most members follow another one of their directory."""
+        """The directory that was created for the last member: most members are in the same directory as the one before."""
         try:
             self._add_directory(target.into)
         except OSError as error:
             raise self._write_error(error, target.into) from error
 
     def add(self, member: Member) -> None:
-        """Judge one member and write it; symbolic links are only recorded, and made when the whole tree is complete.
+        """Check one member and write it. Symbolic links are only recorded; they are created when the whole tree is complete.
 
         Raises:
             ProvisionerError: see :func:`unpack`.
@@ -117,7 +117,7 @@ class MemberWriter:
     # --- members by kind
 
     def _add_directory(self, path: str) -> None:
-        """Make a directory and those above it, unless this archive has made them."""
+        """Create a directory and those above it, unless this archive has created them."""
         added = self._contents.added(path)
         if added is None:
             if not path:
@@ -139,7 +139,7 @@ class MemberWriter:
             self._add_parent(path)
             self._files.write(path, member)
             return
-        # Something is there already. If it is the same, it stays; its digest may not be known yet.
+        # Something is already there. If it is the same, it stays; its digest may not be known yet.
         self._files.wait()
         added = self._contents.added(path)
         if added is not None and existing is None and self._oddities.proven:
@@ -153,9 +153,9 @@ class MemberWriter:
             self._contents.add(path, existing)
 
     def _add_again(self, path: str, member: Member, added: Entry) -> None:
-        """Write a file at a path where this archive has put something already: as for all common readers, the last one counts.
+        """Write a file where this archive has put something already: the last one counts, as in all common readers.
 
-        A reader that yields members in another order than the archive's states their positions.
+        A reader that yields members in a different order states their positions in the archive.
         """
         if not self._contents.is_last(path, member.position):
             size, sha256 = self._files.digest(member)
@@ -171,10 +171,10 @@ class MemberWriter:
             self._oddities.accept(_LAST_COUNTS, path)
 
     def _make_way(self, path: str, added: Entry) -> None:
-        """Remove what this archive has put at a path, where something of another kind comes behind it.
+        """Remove what this archive has put at a path at which a later member has something of another kind.
 
         Raises:
-            UnsafeArchiveError: it is a directory, and something is in it.
+            UnsafeArchiveError: it is a directory that is not empty.
         """
         self._contents.check_replaceable(path, added)
         self._tree.remove(path)
@@ -182,9 +182,9 @@ class MemberWriter:
         self._contents.remove(path)
 
     def _makes_way_for_directory(self, path: str, member: Member) -> bool:
-        """Remove a file or a link at whose path a directory comes; return ``False`` if it comes behind the directory.
+        """Remove a file or link whose path a later member makes a directory; return ``False`` if the directory came first.
 
-        A directory that is only implied by other members removes nothing.
+        A directory that is only implied by the paths of other members removes nothing.
         """
         added = self._contents.added(path)
         if added is None or added.kind == "folder" or not self._oddities.proven or self._contents.existing(path) is not None:
@@ -205,11 +205,11 @@ class MemberWriter:
             reason = f"the hard link {quoted(path)} has content, and other content than {quoted(member.target)}"
             raise broken_archive(self._archive, reason)
         if entry.path == path:
-            # Where a file with several names is given to tar twice by one of them. It is there, and stays.
+            # Happens if a file with several hard links is given to tar twice by one of its names. It is already there.
             return
         if self._record_link(path, entry.moved(path, self._target.artifact), member) and entry.kind == "file":
             try:
-                # Where it has to be copied, it takes space.
+                # If it has to be copied, it takes space.
                 self._tree.link_from(self._tree, entry.path, path, self._counter.add_bytes)
             except FileNotFoundError as error:
                 reason = f"is a hard link to {quoted(member.target)}, a file of this data set that has not arrived yet"
@@ -237,7 +237,7 @@ class MemberWriter:
         return existing is None
 
     def _add_parent(self, path: str) -> None:
-        """Make the directory that a new file or link is in."""
+        """Create the directory for a new file or link."""
         self._contents.check_not_directory(path)
         above = path.rpartition("/")[0]
         if above and above != self._last_parent:

@@ -1,4 +1,4 @@
-"""Better words for an archive that cannot be read because it is something else, or one part of a split archive."""
+"""Better messages for an archive that cannot be read because it is something else, or one part of a split archive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def explained(error: BrokenArchiveError, archive: Incoming, form: UnpackFormat) -> BrokenArchiveError:
-    """Return an error that says what the file looks like, if that is not what it should be; else ``error`` itself."""
+    """Return an error that says what the file looks like, if that differs from its format; otherwise ``error`` itself."""
     head = b""
     with contextlib.suppress(ProvisionerError):
         while len(head) < HEAD and (more := archive.read_at(len(head), HEAD - len(head))):

@@ -1,4 +1,4 @@
-"""Which names of members are accepted, which path each becomes, and which names a volume takes for the same.
+"""The names of members: which are accepted, the path that each becomes, and names that a volume treats as the same.
 
 What is refused does not depend on what is on the disk.
 """
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from provisioner.volume.archive.oddities import Oddities
 
 MAX_NAME_BYTES: Final = 255
-"""Length of one part of a path: what file systems hold."""
+"""Bytes of one component of a path: the limit of most file systems."""
 MAX_PATH_BYTES: Final = 1024
-"""Length of a path within the data set. Some systems stop there, the path of the volume included."""
+"""Bytes of a path within the data set. On some systems this is the limit for a whole path, including that of the volume."""
 
 _MAX_UTF8: Final = 4
-"""Bytes of one character."""
+"""Bytes that one character takes at most."""
 _MAX_CACHED_DIRECTORIES: Final = 4096
 
 
@@ -46,15 +46,16 @@ class MemberNames:
         self._archive = archive
         self._into = into
         self._directories: dict[str, str] = {}
-        """Accepted directories, and what they become, with a slash at the end: most members follow another one of theirs."""
+        """Accepted directories, each with its resulting path and a slash; most members share theirs with the one before."""
 
     def path(self, name: str) -> str:
-        """Return the path for a member's name; for ``./`` and ``/`` that of the directory that all paths are in.
+        """Return the path for a member's name; for ``./`` and ``/``, the directory that all paths are in.
 
-        The slash of an absolute name is dropped, as all readers do, if the bytes are proven to be the publisher's.
+        The leading slash of an absolute name is dropped, as all readers do, if the bytes are proven to be the publisher's.
 
         Raises:
-            UnsafeArchiveError: the name leads out of that directory, here or on another system, or no disk can hold it.
+            UnsafeArchiveError: the name leads out of that directory, on this system or another, or is too long for file
+                systems.
         """
         directory, _, last = name.rpartition("/")
         if (
@@ -89,7 +90,7 @@ class MemberNames:
         for part in parts:
             if part == "..":
                 raise self._refused(name, "leads out of its directory (..)")
-            # Some programs take a backslash for a separator, others for a letter: the name must be harmless either way.
+            # Some systems treat a backslash as a separator, others as a letter: the name must be harmless on both.
             if "\\" in part and (os.name == "nt" or ".." in part.split("\\") or part.startswith("\\")):
                 raise self._refused(name, "has backslashes that lead out of its directory on some systems")
             if os.name == "nt" and (reason := windows_objection(part)):
@@ -106,15 +107,15 @@ class MemberNames:
 
 
 def folded(path: str) -> str:
-    """Return the path without differences of case and of Unicode composition: the same for names that may collide."""
+    """Return the path without differences of case and Unicode composition, so that names which may collide are equal."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def check_names(paths: Iterable[str], root: Path, label: str) -> None:
-    """Check that the volume can hold all paths side by side, directories included.
+    """Check that the volume can hold all paths side by side, including their directories.
 
     Raises:
-        VolumeError: it takes two of them for the same name, or it failed.
+        VolumeError: it treats two of them as the same name, or it failed.
     """
     with disk_errors("trying names", root), TreeWriter(root) as tree:
         if not tree.folds_names():
@@ -129,7 +130,7 @@ def check_names(paths: Iterable[str], root: Path, label: str) -> None:
 
 
 def colliding_names(label: str, one: str, other: str) -> VolumeError:
-    """Return the error for two names that the volume takes for the same; it does not depend on their order."""
+    """Return the error for two names that the volume treats as the same; their order does not matter."""
     one, other = sorted((one, other))
     return VolumeError(
         f"{label} holds both {quoted(one)} and {quoted(other)}, and the volume takes them for the same name",
@@ -138,5 +139,5 @@ def colliding_names(label: str, one: str, other: str) -> VolumeError:
 
 
 def _length(text: str, limit: int) -> int:
-    """Return the length in bytes, or 0 if it is surely within the limit: encoding costs time."""
+    """Return the length in bytes, or 0 if it is certainly within the limit, because encoding takes time."""
     return len(text.encode("utf-8", "surrogateescape")) if len(text) * _MAX_UTF8 > limit else 0

@@ -1,9 +1,8 @@
-"""What is odd about an archive although common readers unpack it: accepted with one warning, or refused.
+"""Oddities of an archive that common readers unpack all the same: they are accepted with one warning, or refused.
 
-Whether it is accepted depends on one fact: a digest is known that the archive's bytes are compared with before anything is
-published. It proves that these are the publisher's bytes, and that the oddity is the publisher's, too. Without a digest the
-same oddity may be damage or an attack, and the archive is refused. What a safety rule forbids is refused in any case, and
-never comes here.
+They are accepted if the archive's bytes are compared with a known digest before anything is published. That proves that the
+bytes are the publisher's, and so is the oddity. Without a digest, the same oddity may be damage or an attack, and the archive
+is refused. What a safety rule forbids is always refused, and is not handled here.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ class Oddities:
 
         Args:
             archive: its name, for messages.
-            proven: whether all of its bytes are compared with a known digest before anything that came out is published.
+            proven: whether all bytes are compared with a known digest before anything from the archive is published.
         """
         self._archive = archive
         self.proven = proven
         self._found: dict[str, tuple[str, int]] = {}
-        """For each oddity the first member that has it, or nothing, and how many have it."""
+        """For each oddity, the first member that has it (or an empty string), and how many members have it."""
         self._lock = threading.Lock()
 
     def accept(self, what: str, member: str = "", *, refusal: ProvisionerError | None = None) -> None:
         """Record an oddity if the bytes are proven, and refuse the archive otherwise.
 
         Args:
-            what: the oddity, as in "two members have the same name"; the same words are recorded once.
-            member: which member has it.
-            refusal: the error to raise in place of the common one.
+            what: the oddity, as in "two members have the same name"; equal texts are counted together.
+            member: the member that has it.
+            refusal: the error to raise instead of the usual one.
 
         Raises:
             BrokenArchiveError: no digest proves the bytes.
-            ProvisionerError: ``refusal``, for the same reason.
+            ProvisionerError: ``refusal``, if no digest proves the bytes.
         """
         if not self.proven:
             example = f" ({quoted(member)})" if member else ""
@@ -57,7 +56,7 @@ class Oddities:
         self.remark(what, member)
 
     def remark(self, what: str, member: str = "") -> None:
-        """Record what is worth a warning and is accepted without a digest, too."""
+        """Record something that deserves a warning but is accepted even without a digest."""
         with self._lock:
             first, count = self._found.get(what, (member, 0))
             self._found[what] = first, count + 1

@@ -1,6 +1,6 @@
-"""What bytes are, by how they begin: kinds of archives and of compressed data, and what servers send in their place.
+"""Recognise files by their first bytes: archives, compressed data, and what servers send in their place.
 
-Pure: bytes come in, and a kind goes out. What follows from it is decided by the callers.
+Pure functions from bytes to a kind; callers decide what follows from it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of files."""
+    """A kind of file."""
 
     name: str
     """A short name, such as ``zip``, ``gzip`` or ``page``."""
     words: str
-    """What a message calls such a file, with its article."""
+    """How a message refers to such a file, with an article."""
     forms: tuple[UnpackFormat, ...] = ()
-    """The formats that a catalog may state for such a file; none: it cannot be unpacked."""
+    """The formats that a catalog may state for such a file; empty if it cannot be unpacked."""
     answer: ServerAnswer | None = None
-    """What a server sent in place of an archive, if it is that."""
+    """What kind of answer it is, if a server sends it in place of a file."""
 
     @property
     def is_archive(self) -> bool:
@@ -80,11 +80,11 @@ _PART_NAME: Final = re.compile(
 
 
 def recognise(head: bytes, size: int | None = None) -> Kind | None:
-    """Return the kind of a file; ``None`` if it is not one of those that are known here.
+    """Return the kind of a file; ``None`` if it is not one of the known kinds.
 
     Args:
         head: its first ``HEAD`` bytes, or all of it if it is smaller.
-        size: bytes of the whole file; ``None``: more may follow.
+        size: bytes of the whole file, or ``None`` if more may follow.
     """
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):

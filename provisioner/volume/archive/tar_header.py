@@ -13,7 +13,7 @@ from typing import Final
 from provisioner.volume.archive.errors import broken_archive
 
 BLOCK_SIZE: Final = 512
-"""Bytes of a header; content is padded to a multiple of it."""
+"""Bytes of a header; content is padded to a multiple of this."""
 ZERO_BLOCK: Final = bytes(BLOCK_SIZE)
 """A block that marks the end of the archive."""
 
@@ -22,12 +22,12 @@ SIZE: Final = slice(124, 136)
 MTIME: Final = slice(136, 148)
 CHECKSUM: Final = slice(148, 156)
 TYPE: Final = 156
-"""Position of the byte that tells the member's type."""
+"""Position of the byte with the member's type."""
 TARGET: Final = slice(157, 257)
 SPARSE_MAP: Final = slice(386, 482)
-"""In an old GNU sparse file: places and sizes of its first four pieces."""
+"""In an old GNU sparse file: offsets and sizes of its first four pieces."""
 SPARSE_CONTINUES: Final = 482
-"""Position of the byte that tells whether the map of an old GNU sparse file continues in the next block."""
+"""Position of the byte that says whether the map of an old GNU sparse file continues in the next block."""
 SPARSE_SIZE: Final = slice(483, 495)
 """Size of an old GNU sparse file, holes included."""
 
@@ -47,7 +47,7 @@ _OCTAL: Final = re.compile(rb"[ \0]*([0-7]*)(?:[ \0].*)?", re.DOTALL)
 
 
 def is_header(block: bytes) -> bool:
-    """Return whether a block is the header of a member: whether its checksum is right."""
+    """Return whether a block is the header of a member, that is, whether its checksum is right."""
     stated = parse_number(block[CHECKSUM]) if len(block) == BLOCK_SIZE else None
     return stated is not None and checksum_matches(block, stated)
 
@@ -58,14 +58,14 @@ def is_star(header: bytes) -> bool:
 
 
 def checksum_matches(header: bytes, stated: int) -> bool:
-    """Return whether the bytes of a header add up to the checksum that it states; the field itself counts as eight blanks."""
-    # The lower half of an Adler-32 (RFC 1950) is one more than the sum of the bytes, as long as there are at most 257 of them.
-    # It takes a tenth of the time that sum() takes.
+    """Return whether the bytes of a header add up to its stated checksum, with the field itself counted as eight blanks."""
+    # The lower half of an Adler-32 (RFC 1950) is one more than the sum of the bytes, for up to 257 bytes. It takes a tenth of
+    # the time of sum().
     total = (zlib.adler32(header[:_HALF]) & _LOW_16_BITS) + (zlib.adler32(header[_HALF:]) & _LOW_16_BITS) - 2
     unsigned = total - sum(header[CHECKSUM]) + 8 * ord(" ")
     if stated == unsigned:
         return True
-    # Some old systems added up signed characters.
+    # Some old systems added the bytes as signed characters.
     return stated == unsigned - 256 * sum(byte >= _HIGH_BIT for byte in header[:148] + header[156:])
 
 
@@ -73,7 +73,7 @@ def checksum_matches(header: bytes, stated: int) -> bool:
 def parse_number(field: bytes) -> int | None:
     """Return the number in a field: octal digits or, if the first bit is set (GNU), big-endian binary; ``None`` if neither.
 
-    Blanks and NULs may stand before the digits, and something behind the blank or NUL that ends them. No digits are 0.
+    Blanks and NULs may precede the digits, and anything may follow the blank or NUL that ends them. No digits mean 0.
     """
     if field[-1] in _OCTAL_ENDS and (digits := field[:-1]).isdigit():
         try:
@@ -81,7 +81,7 @@ def parse_number(field: bytes) -> int | None:
         except ValueError:
             return None
     if field[0] & _HIGH_BIT:
-        # 0xFF begins a negative number, which no size, mode, time or checksum is.
+        # 0xFF begins a negative number, and no size, mode, time or checksum is negative.
         return None if field[0] & _SIGN_BIT else int.from_bytes(field, "big") & ((1 << (len(field) * 8 - 1)) - 1)
     if (digits := field.split(b"\0", 1)[0].strip(b" ")).isdigit():
         try:
@@ -98,7 +98,7 @@ def parse_decimal(text: bytes, archive: str) -> int:
     Raises:
         BrokenArchiveError: ``text`` is something else, or too large; ``archive`` is the archive's name, for the message.
     """
-    # Not int() alone, which takes signs, blanks and underscores.
+    # Not int() alone, which accepts signs, blanks and underscores.
     digits = text.lstrip(b"0")
     if not text.isdigit() or len(digits) > _MAX_DIGITS:
         raise broken_archive(archive, f"an extended header with the number {text[:32]!r}")
@@ -106,7 +106,7 @@ def parse_decimal(text: bytes, archive: str) -> int:
 
 
 def parse_text(field: bytes) -> bytes:
-    """Return the text in a field, which a NUL ends if it is shorter than the field."""
+    """Return the text in a field; a NUL ends it if it is shorter than the field."""
     return field.split(b"\0", 1)[0]
 
 

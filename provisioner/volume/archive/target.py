@@ -1,4 +1,4 @@
-"""Where an archive is unpacked, and what came out of it."""
+"""Where an archive is unpacked, and the result."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 Choose = Callable[[Mapping[str, int]], Callable[[str], bool]]
-"""A choice of an archive's files: given path and size of each, where the archive has an index (a tar has none, and gives an empty
-mapping), it returns which paths are taken."""
+"""A choice of an archive's files: a function that is given the path and size of each file (an empty mapping for a tar, which
+has no index) and returns a test for the paths that are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackTarget:
-    """Where an archive is unpacked, and what is there already.
+    """Where an archive is unpacked, and what is already there.
 
     Raises:
         ValueError: ``into`` is not a plain relative path.
@@ -34,9 +34,9 @@ class UnpackTarget:
     existing: TakenPaths = field(default_factory=TakenPaths)
     """What other artifacts of the data set put under ``root``. It must not change while the archive is unpacked."""
     artifact: str = ""
-    """Key that is noted in each entry."""
+    """Key that each entry records."""
     proven: bool = False
-    """Whether all bytes of the archive are compared with a known digest before anything that came out is published."""
+    """Whether all bytes of the archive are compared with a known digest before anything from it is published."""
 
     def __post_init__(self) -> None:
         if self.into and any(part in {"", ".", ".."} for part in self.into.split("/")):
@@ -45,13 +45,13 @@ class UnpackTarget:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What came out of an archive; paths are relative to the data set's directory."""
+    """The result of unpacking an archive; paths are relative to the data set's directory."""
 
     entries: tuple[Entry, ...]
     """Files and links, then empty directories, each in the archive's order."""
     shared: tuple[str, ...]
-    """Paths at which an earlier artifact of the data set had put the same; they are not among the entries."""
+    """Paths at which an earlier artifact of the data set has put the same thing; they are not among the entries."""
     oddities: str = ""
-    """What is odd about the archive although it was accepted, for one warning; empty for most archives."""
+    """The oddities that were accepted, for one warning; empty for most archives."""
     is_whole: bool = True
     """Whether every member was taken."""

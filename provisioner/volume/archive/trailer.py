@@ -1,4 +1,4 @@
-"""What follows the last compressed stream of an archive: zeros, which are padding; another stream; or something else."""
+"""What follows the last compressed stream of an archive: zeros (padding), another stream, or something else."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _STARTS: Final = {
 
 
 def next_stream(source: Cursor, rest: bytes, form: str, oddities: Oddities, streams: int) -> bytes:
-    """Pass over what follows a compressed stream, up to the next one of the same format.
+    """Skip what follows a compressed stream, up to the next one of the same format.
 
     Args:
         source: the archive.
-        rest: what was read of it already, beyond the stream.
+        rest: the bytes beyond the stream that were already read.
         form: the archive's format.
-        oddities: is told if something follows that is neither zeros nor a stream, and raises if that cannot be accepted.
+        oddities: is told of anything but zeros or a stream, and raises if it cannot be accepted.
         streams: how many streams came before.
 
     Returns:
-        The first bytes of the next stream; nothing at the archive's end.
+        The first bytes of the next stream; empty at the archive's end.
 
     Raises:
-        BrokenArchiveError: something else follows, which may be a part of the data, or which no digest proves.
+        BrokenArchiveError: something else follows that may be part of the data, or no digest proves the bytes.
         ProvisionerError: raised by the archive's ``read_at``.
     """
     rest = rest.lstrip(b"\0")

@@ -1,15 +1,14 @@
-"""Unpacking an archive that is not trusted: every file is hashed while it is written, and nothing is written outside.
+"""Unpack an untrusted archive: every file is hashed while it is written, and nothing is written outside its directory.
 
-The archive may still be arriving: it is read forward from its beginning, except for the index of a zip, and what is done is
-released. The readers (:mod:`.tar.reader`, :mod:`.zip.reader`) yield what the archive states. Each rule has a module: which
-names are accepted (:mod:`.names`), where links may point (:mod:`.links`), what two members at one path mean
-(:mod:`.duplicates`), what is odd and accepted nevertheless (:mod:`.oddities`), and how much is too much (:mod:`.limits`). What
-is accepted is written by :mod:`.member_writer`.
+The archive may still be arriving: it is read from beginning to end, except for the index of a zip, and bytes that are done
+with are released. The readers (:mod:`.tar.reader`, :mod:`.zip.reader`) yield what the archive states. Each rule has a module:
+which names are accepted (:mod:`.names`), where links may point (:mod:`.links`), what two members at one path mean
+(:mod:`.duplicates`), which oddities are accepted (:mod:`.oddities`), and how much is too much (:mod:`.limits`). Accepted
+members are written by :mod:`.member_writer`.
 
-What is refused does not depend on what is on the disk. Symbolic links are not made here, but when everything that they could
-divert is written: when the whole tree is complete, of which this archive may be a part. Of a file the archive determines
-content, name, time and whether its owner may execute it; modes and ownership are those of the volume, and set-id bits are
-dropped.
+What is refused does not depend on what is on the disk. Symbolic links are not created here, but when the whole tree is
+complete, so that they cannot divert anything that is written. The archive determines a file's content, name, time and whether
+its owner may execute it; modes and ownership are those of the volume, and set-id bits are dropped.
 """
 
 from __future__ import annotations
@@ -54,28 +53,28 @@ def unpack(
     choose: Choose | None = None,
     members: Iterable[Member] | None = None,
 ) -> Unpacked:
-    """Unpack ``archive`` and return what came out of it. Its symbolic links are checked, and not made.
+    """Unpack ``archive`` and return the result. Its symbolic links are checked, but not created.
 
-    What an earlier attempt left in the tree is replaced where the archive has something at that path, and stays elsewhere.
-    After an error the tree holds a part of the archive; it may be unpacked again, or removed.
+    Files that an earlier attempt left in the tree are replaced if the archive has something at their path, and stay
+    otherwise. After an error, the tree holds part of the archive; it may be unpacked again, or removed.
 
     Args:
         archive: a file, which may still be arriving; several threads read it.
         form: its format: ``zip`` or a kind of ``tar``.
-        target: where it is unpacked. A member that is the same as what exists there is accepted, and listed as shared.
+        target: where it is unpacked. A member that equals what is there already is accepted, and listed as shared.
         check_cancelled: called for every member and at least once for every MiB, in any thread; raises to end the work.
         advance: called with the number of bytes of file content that were unpacked since the last call, in any thread.
         limits: how much may come out.
-        choose: which members are written, by the paths in the data set's directory that they become; ``None``: all are. Of the
-            others the names are judged, and nothing is read where the format allows it (zip).
-        members: those of the archive, if their content is elsewhere; ``None``: they are read from it.
+        choose: chooses the members to write, by the paths that they become in the data set's directory; ``None`` means all.
+            The names of the others are checked, but their content is not read if the format allows that (zip).
+        members: the members of the archive, if their content is elsewhere, or ``None`` if they are read from the archive.
 
     Raises:
         BrokenArchiveError: it cannot be read to its end, or contradicts its own checksums.
         UnsafeArchiveError: a member would leave the directory, or is neither file, directory nor link within it; or the archive
             contradicts itself, is encrypted, or exceeds ``limits``.
-        IntegrityError: it has something else at a path than what exists there.
-        VolumeFullError, VolumeNotWritableError, VolumeError: the disk refused; the archive may be right.
+        IntegrityError: it has something at a path that differs from what is there already.
+        VolumeFullError, VolumeNotWritableError, VolumeError: the disk refused; the archive may be valid.
         ProvisionerError: raised by the archive's ``read_at``.
         ValueError: ``form`` is not a format of archives.
     """
@@ -95,7 +94,7 @@ def unpack(
             done = writer.finish()
             return done if choice is None else replace(done, is_whole=not choice.has_left_out)
         except IntegrityError as error:
-            # If an earlier member is wrong, too, that one is reported, whichever thread was faster.
+            # If an earlier member is wrong as well, its error is reported, whichever thread was faster.
             writer.wait()
             if isinstance(error, BrokenArchiveError) and (better := explained(error, archive, form)) is not error:
                 raise better from error
@@ -105,16 +104,16 @@ def unpack(
 
 
 class _Choice:
-    """A choice by the names in the archive; a name that is not accepted is an error, chosen or not."""
+    """A choice by the names in the archive; a name that is not acceptable is an error even if it is not chosen."""
 
     def __init__(self, choose: Choose, archive: Incoming, target: UnpackTarget) -> None:
         self._choose = choose
-        # What is odd about a name is noted by whoever writes the member.
+        # Oddities of a name are noted when the member is written.
         self._names = MemberNames(archive.name, target.into, Oddities(archive.name, proven=target.proven))
         self.has_left_out = False
 
     def __call__(self, sizes: Mapping[str, int]) -> Callable[[str], bool]:
-        """Return which names are taken, given the size of each where the archive has an index."""
+        """Return a test for the names that are taken, given the size of each if the archive has an index."""
         taken = self._choose({self._names.path(name): size for name, size in sizes.items()})
 
         def is_taken(name: str) -> bool:

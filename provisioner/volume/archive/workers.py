@@ -1,8 +1,8 @@
 """Threads for work that releases the interpreter's lock: decompressing, hashing, reading and writing.
 
-Whoever makes one of these closes it: after ``close``, none of its threads is left. An error in a thread is raised where the
-result is asked for. Closing waits for the call that is under way; where that call waits for bytes of a transfer, it ends
-with the next bytes or with the transfer.
+Their creator must close them; after ``close``, none of their threads is left. An error in a thread is raised where the result
+is requested. Closing waits for the running call; if that call waits for bytes of a transfer, it ends with the next bytes or
+with the transfer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["ReadAhead", "Task", "WorkerPool", "usable_cores"]
 
 
 class ReadAhead(Generic[T]):
-    """An iterator's items, computed by a thread before they are asked for.
+    """The items of an iterator, computed by a thread before they are requested.
 
     If the iterator is a generator, the thread closes it.
     """
@@ -55,7 +55,7 @@ class ReadAhead(Generic[T]):
         raise cast("BaseException", item)
 
     def close(self) -> None:
-        """Stop the thread, wait for its end, and drop the items that were not asked for."""
+        """Stop the thread, wait for its end, and drop the items that were not requested."""
         self._exhausted = self._stopped = True
         self._free_slots.release()
         self._thread.join()
@@ -78,7 +78,7 @@ class ReadAhead(Generic[T]):
 
 
 class Task(Generic[T]):
-    """A call that a thread of a pool makes."""
+    """A call that is made by a thread of a pool."""
 
     __slots__ = ("_call", "_error", "_pending", "_value")
 

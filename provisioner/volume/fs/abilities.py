@@ -1,6 +1,6 @@
-"""What a file system can hold, found out by trying: symbolic links, names, and large files.
+"""What a file system can hold, determined by trying: symbolic links, names, and large files.
 
-The type of a mount does not tell it: the same FAT reaches a container as ``vfat``, ``fuseblk`` or ``9p``.
+The type of a mount does not tell this: the same FAT file system appears in a container as ``vfat``, ``fuseblk`` or ``9p``.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ORDINARY_SIZE: Final = (1 << 32) - 1
-"""Bytes of a file that every file system holds; FAT holds no larger one."""
+"""Bytes of the largest file that every file system can hold; it is the limit of FAT."""
 _MOST_TRIED: Final = 1000
-"""Names that are tried: a data set in which every name is unusual has names of the same kind."""
+"""How many names are tried: if a data set has more unusual names, they are all of the same kind."""
 _ORDINARY_BYTES: Final = 200
 
 
 class Probe:
-    """A directory in which things are tried, and which is removed afterwards."""
+    """A directory in which features are tried, and which is removed afterwards."""
 
     def __init__(self, parent: Path) -> None:
-        """Name the directory; nothing is made yet.
+        """Name the directory; it is not created yet.
 
         Args:
-            parent: a directory of ours on the file system, which exists.
+            parent: an existing directory of ours on the file system.
         """
         self._directory = parent / temporary_name()
 
@@ -50,7 +50,7 @@ class Probe:
         remove_leftover(self._directory)
 
     def takes_links(self) -> bool:
-        """Return whether symbolic links can be made."""
+        """Return whether symbolic links can be created."""
         link = self._directory / "link"
         try:
             os.symlink("target", link)  # noqa: PTH211 - pathlib's does the same
@@ -59,7 +59,7 @@ class Probe:
             return False
 
     def takes_size(self, size: int) -> bool:
-        """Return whether a file can have ``size`` bytes; what the device has free is not asked here."""
+        """Return whether a file can have ``size`` bytes, regardless of the free space."""
         if size <= ORDINARY_SIZE:
             return True
         path = self._directory / "large"
@@ -79,10 +79,10 @@ class Probe:
                 path.unlink()
 
     def refused_names(self, names: Iterable[str]) -> list[str]:
-        """Return those of some names that no file can have, or that would come back as another name.
+        """Return the names that no file can have, or that would come back as a different name.
 
         Args:
-            names: single parts of paths; only unusual ones are tried, and not more than a thousand of them.
+            names: single components of paths; at most a thousand unusual ones are tried.
         """
         unusual = [name for name in names if _is_unusual(name)][:_MOST_TRIED]
         return [name for name in unusual if not self._takes_name(name)]
@@ -101,5 +101,5 @@ class Probe:
 
 
 def _is_unusual(name: str) -> bool:
-    """Return whether a file system may refuse a name that Linux's own ones take."""
+    """Return whether a file system may refuse a name that Linux's own file systems accept."""
     return not name.isascii() or len(name) > _ORDINARY_BYTES or bool(windows_objection(name))

@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPORARY_NAME: Final = re.compile(r"\.provisioner-tmp-[0-9a-f]+-[0-9a-f]{16}")
-"""The names that :func:`temporary_name` returns, and no others."""
+"""Matches the names that :func:`temporary_name` returns, and no others."""
 _BUFFER: Final = 64 * 1024
-"""Bytes that are gathered before they are written, where the data comes in small parts."""
+"""Bytes that are collected before they are written, if the data comes in small parts."""
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 def temporary_name() -> str:
-    """Return a name that nothing has, and that no user or source would choose.
+    """Return an unused name that no user or source would choose.
 
-    Whoever dies before it is removed or renamed leaves it behind: safe to remove under the lock.
+    If the process dies before the file is removed or renamed, it is left behind; it is safe to remove under the lock.
     """
     return f".provisioner-tmp-{os.getpid():x}-{os.urandom(8).hex()}"
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a new file with mode 0664; anything that has its name already is removed first. Its directory must exist.
+    """Write a new file with mode 0664; anything with the same name is removed first. Its directory must exist.
 
     Raises:
-        VolumeFullError: no space; a part of the file may be left.
+        VolumeFullError: no space; part of the file may be left.
         VolumeNotWritableError: permission denied, or a read-only volume.
         VolumeError: any other error of the system.
     """
@@ -65,23 +65,23 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes], *, durable: bool = T
     the old file is left unchanged.
 
     Args:
-        path: the file to replace or to make.
-        data: the whole content, or parts of any length, which are not held in memory all at once.
-        durable: on return, the new content also survives a power cut.
+        path: the file to replace or create.
+        data: the whole content, or an iterable of parts, which are not all held in memory at once.
+        durable: whether the new content also survives a power cut once the function returns.
 
     Raises:
         VolumeFullError: no space.
         VolumeNotWritableError: permission denied, or a read-only volume.
         VolumeError: any other error of the system.
     """
-    # Not derived from the file's name, which may already have the greatest length that a name can have.
+    # Not derived from the file's name, which may already be as long as a name can be.
     temporary = path.with_name(temporary_name())
     with disk_errors(f"writing {path}", path, needed=len(data) if isinstance(data, bytes) else None):
         try:
             handle = os.open(temporary, OPEN_NEW, FILE_MODE)
             try:
                 set_mode(handle, FILE_MODE)
-                # Closing it writes what is buffered, and raises if that fails.
+                # Closing the file writes what is buffered, and raises if that fails.
                 with open(handle, "wb", buffering=_BUFFER, closefd=False) as file:
                     file.writelines((data,) if isinstance(data, bytes) else data)
                 if durable:
@@ -101,7 +101,7 @@ def exchange(first: Path, second: Path) -> bool:
     """Exchange two names in one step (Linux only).
 
     Returns:
-        ``False`` where this system or file system cannot do that; then nothing was changed.
+        ``False`` if this system or file system cannot do that; nothing was changed then.
 
     Raises:
         OSError: any other error of the system.

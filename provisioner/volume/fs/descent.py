@@ -1,4 +1,4 @@
-"""A way down a tree of any depth, with few open descriptors and no path that could be too long for the system."""
+"""Descend into a tree of any depth, with few open descriptors and no path that could be too long for the system."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Final
 from provisioner.volume.fs.directories import OPEN_DIRECTORY
 
 _OPEN_AT_MOST: Final = 32
-"""Levels above the current one whose descriptors are kept; those further up are opened again on the way back."""
+"""Levels above the current one whose descriptors are kept open; those further up are opened again on the way back."""
 
 
 @dataclass(slots=True)
 class _Level:
     handle: int
-    """-1: it is closed for now."""
+    """-1 if it is closed for now."""
     name: bytes
     identity: tuple[int, int]
     """Device and inode."""
 
 
 class Descent:
-    """The directories between a parent, which the caller keeps open, and the current one; no link is ever followed."""
+    """The directories between a parent, which the caller keeps open, and the current one; links are never followed."""
 
     def __init__(self, parent: int) -> None:
         """Begin in the open directory ``parent``, which is not closed here."""
@@ -32,7 +32,7 @@ class Descent:
 
     @property
     def depth(self) -> int:
-        """How many directories were entered and not left."""
+        """How many directories were entered and have not been left."""
         return len(self._levels)
 
     @property
@@ -42,14 +42,14 @@ class Descent:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Device and inode of the current directory, which was entered."""
+        """Device and inode of the current directory, which must have been entered."""
         return self._levels[-1].identity
 
     def enter(self, name: bytes) -> None:
-        """Go into the directory ``name`` of the current one.
+        """Enter the directory ``name`` in the current one.
 
         Raises:
-            OSError: from the system, also if ``name`` is a link.
+            OSError: the system reported it, also if ``name`` is a link.
         """
         handle = os.open(name, OPEN_DIRECTORY, dir_fd=self.handle)
         facts = os.fstat(handle)
@@ -60,10 +60,10 @@ class Descent:
             above.handle = -1
 
     def leave(self) -> bytes:
-        """Go back to the directory above, and return the name of the one that was left.
+        """Go back to the parent directory, and return the name of the directory that was left.
 
         Raises:
-            OSError: from the system; ``ESTALE`` if another process moved the directory meanwhile.
+            OSError: the system reported it; ``ESTALE`` if another process moved the directory meanwhile.
         """
         left = self._levels.pop()
         try:

@@ -1,4 +1,4 @@
-"""Make directories, and open them so that paths can be relative to them."""
+"""Create directories, and open them so that paths can be relative to them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 HAS_DIR_FD: Final = {
     *(os.open, os.mkdir, os.unlink, os.rmdir, os.stat, os.link, os.symlink, os.readlink, os.rename)
 } <= os.supports_dir_fd and os.scandir in os.supports_fd
-"""Whether system calls accept paths relative to an open directory (not on Windows)."""
+"""Whether system calls accept paths relative to an open directory (they do not on Windows)."""
 OPEN_DIRECTORY: Final[int] = (
     os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 )
 
 
 def make_directory(path: Path) -> None:
-    """Make the directory ``path`` and its missing parents, with mode 0775 whatever the umask; existing ones are left unchanged.
+    """Create the directory ``path`` and its missing parents, with mode 0775 whatever the umask; existing ones stay unchanged.
 
     Raises:
         VolumeFullError: no space.
@@ -38,7 +38,7 @@ def make_directory(path: Path) -> None:
             try:
                 os.mkdir(directory, DIRECTORY_MODE)  # noqa: PTH102
             except FileExistsError:
-                # Another process may have made it meanwhile; a file or a dangling link in its place is an error.
+                # Another process may have created it meanwhile; a file or a dangling link in its place is an error.
                 if not directory.is_dir():
                     raise
             else:
@@ -46,7 +46,7 @@ def make_directory(path: Path) -> None:
 
 
 def make_plain_directory(path: Path) -> None:
-    """Make a directory that only this program uses; see :func:`make_directory`. A link to one is not followed.
+    """Create a directory that only this program uses; see :func:`make_directory`. A link in its place is not followed.
 
     Raises:
         VolumeError: a link is there, or see :func:`make_directory`.

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def fsync_directory(path: Path) -> None:
-    """Make the names in the directory ``path`` durable. On Windows, where a directory cannot be opened, this does nothing.
+    """Make the names in the directory ``path`` durable. On Windows, where directories cannot be opened, this does nothing.
 
     Raises:
-        VolumeError: the device failed. A file system that cannot sync directories (some FUSE mounts) is no error.
+        VolumeError: the device failed. It is not an error if a file system cannot sync directories (some FUSE mounts).
     """
     if os.name == "nt":
         return
@@ -37,9 +37,9 @@ def fsync_directory(path: Path) -> None:
 
 
 def sync_tree(path: Path, *directories: Path) -> None:
-    """Make everything under ``path`` durable, names included.
+    """Make everything under ``path`` durable, including names.
 
-    Where the C library has ``syncfs`` (Linux), one call writes out the whole file system and, since Linux 5.8, reports a failed
+    If the C library has ``syncfs`` (Linux), one call writes out the whole file system and, since Linux 5.8, reports a failed
     write. Elsewhere, and on FUSE, where the kernel does not pass that call on (``fuse_sync_fs``), each file and then each
     directory is fsynced, deepest first. Links are not followed.
 
@@ -88,7 +88,7 @@ def syncing_meanwhile(path: Path) -> Iterator[None]:
 
 
 def _syncfs(path: Path) -> bool:
-    """Sync the file system that holds ``path``; return ``False`` where ``syncfs`` is not available."""
+    """Sync the file system that holds ``path``; return ``False`` if ``syncfs`` is not available."""
     if not sys.platform.startswith("linux"):
         return False
     import ctypes  # noqa: PLC0415 - costs milliseconds that a run with nothing to do must not pay
@@ -135,7 +135,7 @@ def _fsync_each(path: Path, *, deep: bool = True) -> None:
 
 
 def _fsync_file(path: str) -> None:
-    # Windows flushes only what was opened for writing; elsewhere reading is enough and asks for fewer rights.
+    # Windows flushes only files that were opened for writing; elsewhere, reading is enough and needs fewer rights.
     handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0) if os.name == "nt" else OPEN_READ)
     try:
         fsync(handle)
@@ -144,7 +144,7 @@ def _fsync_file(path: str) -> None:
 
 
 def fsync(handle: int) -> None:
-    """Make an open file or directory durable; a file system that cannot do that is no error.
+    """Make an open file or directory durable; it is not an error if the file system cannot do that.
 
     Raises:
         OSError: the device failed.
@@ -152,7 +152,7 @@ def fsync(handle: int) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        # "This kind of file cannot be synced" is no failure of the device. Neither is EBADF for an open descriptor: some buckets
-        # sync a file only while it is being written; closing it has already stored it.
+        # "This kind of file cannot be synced" does not mean that the device failed. Nor does EBADF for an open descriptor:
+        # some buckets sync a file only while it is being written, and closing it has already stored it.
         if error.errno not in {errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}:
             raise

@@ -1,4 +1,4 @@
-"""The one translation of ``OSError`` into errors of the program, with what was being done, where, and what helps."""
+"""The only translation of ``OSError`` into errors of the program, which say what was being done, on what, and what helps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SILENT: Final = "The server of this network file system does not answer: check 
 
 
 def _numbered(hints: Mapping[str, str]) -> dict[int, str]:
-    """Return hints by error number; not every system has all of them."""
+    """Return hints by error number; some systems lack some of the numbers."""
     return {number: hint for name, hint in hints.items() if (number := getattr(errno, name, None)) is not None}
 
 
@@ -67,8 +67,8 @@ _HINTS: Final = _numbered(
 def disk_error(error: OSError, what: str, *, path: Path | None = None, needed: int | None = None) -> ProvisionerError:
     """Return the program's error for ``error``, which happened during ``what`` (such as "writing the status file").
 
-    The message names ``path``, or else the path of ``error``. If space ran out, it says how many bytes were needed (``needed``)
-    and how many are free.
+    The message names ``path``, or else the path in ``error``. If space ran out, it says how many bytes were ``needed`` and
+    how many are free.
     """
     named = os.fspath(path) if path is not None else _text_of(error.filename)
     at = f" ({named})" if named and named not in what else ""
@@ -89,7 +89,7 @@ def disk_error(error: OSError, what: str, *, path: Path | None = None, needed: i
 
 @contextlib.contextmanager
 def disk_errors(what: str, path: Path | None = None, *, needed: int | None = None) -> Iterator[None]:
-    """Replace each ``OSError`` that leaves the block by the program's error; see :func:`disk_error`.
+    """Replace any ``OSError`` that leaves the block by the program's error; see :func:`disk_error`.
 
     Raises:
         VolumeFullError: no space, no inodes, or over quota.
@@ -103,14 +103,14 @@ def disk_errors(what: str, path: Path | None = None, *, needed: int | None = Non
 
 
 def _text_of(name: object) -> str:
-    """Return the file name of an ``OSError``, or no text for one that has a descriptor or nothing."""
+    """Return the file name in an ``OSError``, or an empty text if it has a descriptor or nothing instead."""
     if isinstance(name, bytes):
         return os.fsdecode(name)
     return name if isinstance(name, str) else ""
 
 
 def _free_space(path: Path | str | bytes | int | None, needed: int | None) -> str:
-    """Return what to add to a message about a full volume: bytes needed, bytes free, and whether inodes are left."""
+    """Return the addition to a message about a full volume: bytes needed, bytes free, and whether inodes have run out."""
     parts = [] if needed is None else [f"needs {needed} bytes"]
     if isinstance(path, (str, bytes, Path)) and path:
         with contextlib.suppress(OSError):

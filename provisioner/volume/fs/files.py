@@ -1,4 +1,4 @@
-"""Open, read and write the bytes of regular files, and of nothing else."""
+"""Open, read and write the bytes of regular files only."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHUNK: Final = 1024 * 1024
-"""Bytes that are read or written at once; between two such steps, loops check for cancellation."""
+"""Bytes that are read or written at once; loops check for cancellation in between."""
 HASHED_AT_ONCE: Final = 256 * 1024
-"""Bytes that are read and hashed at once: enough for the full rate, and little where many threads hash."""
+"""Bytes that are read and hashed at once: enough for full speed, and little memory when many threads hash."""
 OPEN_READ: Final[int] = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
@@ -27,11 +27,11 @@ OPEN_READ: Final[int] = (
     | getattr(os, "O_BINARY", 0)
 )
 _OPEN_NAMED: Final[int] = OPEN_READ & ~getattr(os, "O_NOFOLLOW", 0)
-"""For what a person named, which may be a link."""
+"""For paths given by the user, which may be links."""
 LARGEST_TEXT: Final = 1 << 20
-"""Bytes of a file of settings or secrets; no person writes a larger one."""
+"""Bytes of a file of settings or secrets; nobody writes a larger one by hand."""
 LARGEST_RECORD: Final = 1 << 30
-"""Bytes of a record of ours; the largest that are written are receipts of repositories with a million files."""
+"""Bytes of a record of ours; the largest records are receipts of repositories with a million files."""
 _PATIENCE_SECONDS: Final = 2.0
 OPEN_NEW: Final[int] = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -42,7 +42,7 @@ def open_file(path: Path) -> BufferedReader:
     """Open a regular file for reading. Anything else is refused: reading from a FIFO could block for ever.
 
     Raises:
-        OSError: from the system; ``EISDIR`` for a directory and ``EINVAL`` for anything else that is not a regular file.
+        OSError: the system reported it; ``EISDIR`` for a directory, ``EINVAL`` for anything else that is not a regular file.
     """
     handle = os.open(path, OPEN_READ & ~getattr(os, "O_NOFOLLOW", 0))
     mode = os.fstat(handle).st_mode
@@ -58,14 +58,14 @@ def read_file(path: Path, limit: int = LARGEST_RECORD) -> bytes:
 
     Args:
         path: the file.
-        limit: the most bytes that it may have.
+        limit: the largest allowed number of bytes.
 
     Raises:
-        OSError: see :func:`open_file`; ``EFBIG`` where it has more bytes.
+        OSError: see :func:`open_file`; ``EFBIG`` if it has more bytes.
     """
     with open_file(path) as file:
-        # The stated size is compared first: a sparse file of any size costs nothing to make. No number is given to read(),
-        # which would take memory for as many bytes.
+        # The stated size is compared first, since a sparse file of any size costs nothing to make. read() gets no number,
+        # because it would allocate memory for so many bytes.
         data = file.read() if os.fstat(file.fileno()).st_size <= limit else None
     if data is None or len(data) > limit:
         raise _too_large(path, limit)
@@ -73,14 +73,14 @@ def read_file(path: Path, limit: int = LARGEST_RECORD) -> bytes:
 
 
 def read_named_file(path: Path, limit: int) -> bytes:
-    """Return the content of a small file that a person named: a regular file, or a pipe or device that ends soon.
+    """Return the content of a small file given by the user: a regular file, or a pipe or device that ends soon.
 
     Args:
         path: the file.
-        limit: the most bytes that it may have.
+        limit: the largest allowed number of bytes.
 
     Raises:
-        OSError: from the system; ``EFBIG`` where it has more bytes, ``ETIMEDOUT`` where its end does not come.
+        OSError: the system reported it; ``EFBIG`` if it has more bytes, ``ETIMEDOUT`` if its end does not come.
     """
     handle = os.open(path, _OPEN_NAMED)
     try:
@@ -99,7 +99,7 @@ def read_named_file(path: Path, limit: int) -> bytes:
 
 
 def read_named_text(path: Path, limit: int = LARGEST_TEXT) -> str:
-    """Return the text of a small file that a person named; it is UTF-8, or UTF-16 with a byte order mark.
+    """Return the text of a small file given by the user, in UTF-8, or in UTF-16 with a byte order mark.
 
     Raises:
         OSError: see :func:`read_named_file`.
@@ -111,7 +111,7 @@ def read_named_text(path: Path, limit: int = LARGEST_TEXT) -> str:
 
 
 class _Patience:
-    """Waits for the next bytes of a pipe or a device, :data:`_PATIENCE_SECONDS` in all."""
+    """Waits for the next bytes of a pipe or a device, up to :data:`_PATIENCE_SECONDS` in all."""
 
     def __init__(self, handle: int, path: Path) -> None:
         self._path = path
@@ -121,7 +121,7 @@ class _Patience:
             self._poller.register(handle, select.POLLIN)
 
     def until_readable(self) -> None:
-        """Wait until a read does not block.
+        """Wait until a read would not block.
 
         Raises:
             OSError: ``ETIMEDOUT``.
@@ -137,7 +137,7 @@ def _too_large(path: Path, limit: int) -> OSError:
 
 
 def write_all(handle: int, data: bytes | memoryview) -> None:
-    """Write all of ``data``: a single ``os.write`` may write only a part of it.
+    """Write all of ``data``; a single ``os.write`` may write only a part of it.
 
     Raises:
         OSError: from ``os.write``.
@@ -150,6 +150,6 @@ def write_all(handle: int, data: bytes | memoryview) -> None:
 
 
 class Hole(bytes):
-    """Zeros that need not be written: whoever writes them may leave a hole in the file."""
+    """Zeros that need not be written: the writer may leave a hole in the file."""
 
     __slots__ = ()

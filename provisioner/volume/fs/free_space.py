@@ -1,4 +1,4 @@
-"""How much space a file system says that it has."""
+"""How much space a file system reports."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 _LARGEST_RESERVE: Final = 32 << 20
 _RESERVED_PART: Final = 200
 _ABSURD: Final = 1 << 62
-"""Bytes: a file system that has more free has no limit that it knows of."""
+"""Bytes: a file system that reports more free space does not know its limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceSpace:
-    """What a file system says of its space, in bytes."""
+    """The space that a file system reports, in bytes."""
 
     total: int
     free: int
-    """What this user can still write."""
+    """Bytes that this user can still write."""
 
     @property
     def reserve(self) -> int:
-        """The last bytes, which no data set gets: the status file, the app and the system need them."""
+        """The last bytes, which no data set may use: the status file, the app and the system need them."""
         return min(_LARGEST_RESERVE, self.total // _RESERVED_PART)
 
 
 def device_space(path: Path) -> DeviceSpace | None:
     """Return the space of the file system of ``path``, which need not exist yet.
 
-    ``None``: it is not known. Some mounts (buckets, network and FUSE file systems) report a size of 0, or numbers that
-    contradict each other: that says nothing of how much can be written.
+    Return ``None`` if it is not known. Some mounts (buckets, network and FUSE file systems) report a size of 0, or numbers
+    that contradict each other, which says nothing about how much can be written.
     """
     try:
         where = nearest_existing(path)
@@ -53,6 +53,6 @@ def device_space(path: Path) -> DeviceSpace | None:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Return how many bytes this user can still write to the file system of ``path``; ``None``: see :func:`device_space`."""
+    """Return how many bytes this user can still write to the file system of ``path``, or ``None`` if that is not known."""
     space = device_space(path)
     return space.free if space is not None else None

@@ -1,4 +1,4 @@
-"""Files that share their bytes, by reflinks or hard links where the file system has them; otherwise copies."""
+"""Files that share their bytes, by reflinks or hard links if the file system supports them, and by copies otherwise."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _NO_REFLINKS: Final = frozenset(
     {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY}
 )
 _no_reflinks: set[int] = set()
-"""Devices that turned out to have no reflinks."""
+"""Devices that turned out not to support reflinks."""
 _WRITE: Final = 0o222
 
 NameAt = tuple[str, int | None]
-"""A name, and the descriptor of the directory that it is in; without one, a path."""
+"""A name and the descriptor of its directory; if the descriptor is ``None``, the name is a path."""
 
 
 def _free_of_charge(_count: int) -> None:
-    """Charge nothing."""
+    """Charge nothing, for callers without a budget."""
 
 
 def link_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] = _free_of_charge) -> bool:
-    """Make ``target``, which must not exist, a hard link to ``source``, or a copy where hard links are not possible.
+    """Make ``target``, which must not exist, a hard link to ``source``, or a copy if hard links are not possible.
 
-    A symbolic link is copied as a link with the same text. A copy of a file keeps the modification time and whether it is
+    A symbolic link is copied as a link with the same target. A copied file keeps its modification time and whether it is
     executable.
 
     Args:
-        source: what is there.
+        source: the existing file or link.
         target: the new name.
         charge: called with the bytes of a copy before it is made; raises if they must not be written.
 
@@ -51,7 +51,7 @@ def link_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] =
         Whether ``target`` is a hard link, which takes no space.
 
     Raises:
-        OSError: from the system. Of a copy that failed nothing is left.
+        OSError: the system reported it. If a copy fails, nothing of it is left.
     """
     (old, old_parent), (new, new_parent) = source, target
     try:
@@ -73,22 +73,22 @@ def link_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] =
 
 
 def share_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] = _free_of_charge) -> bool:
-    """Make ``target``, which must not exist, have the bytes of ``source``, so that nobody changes both by editing one.
+    """Give ``target``, which must not exist, the bytes of ``source``, so that editing one does not change the other.
 
-    A reflink is a file of its own. Where the file system has none, both become names of one file, which is made read-only;
-    where it cannot be (another user owns it), or hard links are not possible, ``target`` is a copy. A symbolic link is copied
-    as a link with the same text.
+    A reflink is a separate file. If the file system does not support it, both become names of one file, which is made
+    read-only. If that is not possible (another user owns the file), or hard links are not, ``target`` is a copy. A symbolic
+    link is copied as a link with the same target.
 
     Args:
-        source: what is there.
+        source: the existing file or link.
         target: the new name.
-        charge: as for :func:`link_or_copy`.
+        charge: see :func:`link_or_copy`.
 
     Returns:
-        Whether the bytes are shared, and take no space again.
+        Whether the bytes are shared, and so take no further space.
 
     Raises:
-        OSError: from the system. Of a copy that failed nothing is left.
+        OSError: the system reported it. If a copy fails, nothing of it is left.
     """
     facts = os.stat(source[0], dir_fd=source[1], follow_symlinks=False)
     if not stat.S_ISREG(facts.st_mode):
@@ -102,7 +102,7 @@ def share_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] 
 
 
 def _reflink(source: NameAt, target: NameAt, facts: os.stat_result) -> bool:
-    """Make a file that shares the blocks of ``source`` until one of the two changes; ``False``: this device has no such files."""
+    """Create a file that shares blocks with ``source`` until either changes; return ``False`` if the device cannot."""
     if not sys.platform.startswith("linux") or facts.st_dev in _no_reflinks:
         return False
     import fcntl  # noqa: PLC0415 - Windows has no such module
@@ -129,7 +129,7 @@ def _reflink(source: NameAt, target: NameAt, facts: os.stat_result) -> bool:
 
 
 def _make_read_only(file: NameAt) -> bool:
-    """Take the right to write from everybody; return whether nobody has it now."""
+    """Remove everybody's write permission; return whether nobody has it now."""
     handle = os.open(file[0], OPEN_READ, dir_fd=file[1])
     try:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)

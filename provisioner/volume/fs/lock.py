@@ -1,6 +1,6 @@
-"""One writer at a time: a kernel lock that dies with its process.
+"""One writer at a time: a kernel lock that ends with its process.
 
-It is a lock, not a lease: after a writer was killed there is nothing to clean up, and no clock decides. Where the volume's
+It is a lock, not a lease: after a writer was killed there is nothing to clean up, and no clock is involved. If the volume's
 file system has no kernel locks, writing is refused: the usual replacement, a lock *file*, would outlive its writer.
 """
 
@@ -44,16 +44,16 @@ def writer_lock(
     """Hold the volume's lock while the block runs.
 
     Args:
-        path: of the lock file; made if missing.
-        holder: describes this run; written into the lock file, so that others can say who they wait for.
+        path: the lock file, which is created if it is missing.
+        holder: describes this run; written into the lock file, so that others can say whom they wait for.
         timeout_seconds: how long to wait for another writer.
         cancellation: ends the wait.
-        keep: leave the lock file where it is afterwards; otherwise it is removed while the lock is still held.
+        keep: leave the lock file in place afterwards; otherwise it is removed while the lock is still held.
         waiting: called before each further attempt with a description of the holder and the seconds waited so far.
-        shared: exclude only those who do not share it; the file is left as it is, see :func:`sign`.
+        shared: exclude only writers that do not share it; the file is left unchanged, see :func:`sign`.
 
     Raises:
-        LockTimeoutError: another writer kept the lock.
+        LockTimeoutError: another writer held the lock for too long.
         VolumeNotWritableError: the lock file cannot be opened for writing.
         VolumeError: the file system has no kernel locks.
     """
@@ -100,7 +100,7 @@ def writer_lock(
 
 
 class _SharedLock:
-    """A lock that several processes hold at once, with the methods of ``filelock`` that are needed here."""
+    """A lock that several processes can hold at once, with the methods of ``filelock`` that are needed here."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -121,13 +121,14 @@ class _SharedLock:
 
 
 def try_lock(path: Path) -> int | None:
-    """Take a lock of its own without waiting; the file is made if missing, and stays. See :func:`sign`.
+    """Take a separate lock without waiting; its file is created if it is missing, and stays. See :func:`sign`.
 
     Returns:
-        A descriptor, with which the lock ends when it is closed; ``None``: another process, or another part of this one, has it.
+        A descriptor, which holds the lock until it is closed; ``None`` if another process, or other code in this one, has the
+        lock.
 
     Raises:
-        VolumeNotWritableError, VolumeError: as :func:`writer_lock`.
+        VolumeNotWritableError, VolumeError: see :func:`writer_lock`.
     """
     try:
         return _try_lock(path, shared=False)
@@ -140,13 +141,13 @@ def short_lock(path: Path, *, seconds: float, cancellation: Cancellation | None 
     """Hold a lock around a short piece of work; yield ``False`` if another process kept it.
 
     Args:
-        path: of the lock file.
+        path: the lock file.
         seconds: how long to wait.
-        cancellation: ends the wait; ``None``: nothing does.
+        cancellation: ends the wait, or ``None`` if nothing does.
 
     Raises:
-        VolumeNotWritableError, VolumeError: as :func:`writer_lock`.
-        ProvisionerError: the wait was ended.
+        VolumeNotWritableError, VolumeError: see :func:`writer_lock`.
+        ProvisionerError: the wait was cancelled.
     """
     begun = time.monotonic()
     while (descriptor := try_lock(path)) is None:
@@ -164,10 +165,10 @@ def short_lock(path: Path, *, seconds: float, cancellation: Cancellation | None 
 
 
 def check_held(is_held: bool, path: Path, seconds: float) -> None:  # noqa: FBT001 - what short_lock yields
-    """Raise an error if a short lock could not be had.
+    """Raise an error if a short lock was not obtained.
 
     Raises:
-        LockTimeoutError: another process kept it for so many seconds.
+        LockTimeoutError: another process kept it for ``seconds``.
     """
     if not is_held:
         raise LockTimeoutError(
@@ -177,7 +178,7 @@ def check_held(is_held: bool, path: Path, seconds: float) -> None:  # noqa: FBT0
 
 
 def sign(path: Path, holder: Mapping[str, Any]) -> None:
-    """Write into a lock file who works under the lock, for those who wait; several processes may share it."""
+    """Write into a lock file which run works under the lock, for those who wait; several processes may share it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, _OPEN_LOCK)
         try:
@@ -211,7 +212,7 @@ def _write_holder(descriptor: int, holder: Mapping[str, Any]) -> None:
 
 
 def describe_holder(path: Path) -> str:
-    """Return a description of the lock's holder from the lock file, whose content may be anything."""
+    """Return a description of the holder, taken from the lock file, whose content may be anything."""
     try:
         with open_file(path) as file:
             record = json.loads(file.read(_HOLDER_BYTES))

@@ -1,6 +1,6 @@
-"""The kind of mount that a path lies on, which decides whether links, renames and locks can be trusted.
+"""The kind of mount that a path is on, which decides whether links, renames and locks can be trusted.
 
-It is read from Linux's mount table (``man 5 proc``, "mountinfo"). On other systems every mount counts as an ordinary one.
+It is read from Linux's mount table (``man 5 proc``, "mountinfo"). On other systems, every mount counts as an ordinary one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
 def kind_of(path: Path) -> Literal["posix", "object"]:
-    """Return ``object`` if a path lies on an object store that is mounted as a file system, else ``posix``."""
+    """Return ``object`` if a path is on an object store that is mounted as a file system, else ``posix``."""
     found = _mount_of(path)
     if found is None:
         return "posix"
@@ -32,9 +32,9 @@ def kind_of(path: Path) -> Literal["posix", "object"]:
 
 
 def has_one_kernel(path: Path) -> bool:
-    """Return whether all processes that see the file system of a path see it by the same kernel, as far as that is known.
+    """Return whether all processes that use the file system of a path use it through one kernel, as far as that is known.
 
-    Then a lock holds between all of them, and whoever takes it sees what the last holder has written.
+    If so, a lock excludes all of them, and whoever takes it sees what the previous holder has written.
     """
     found = _mount_of(path)
     return found is not None and found[1] in _ONE_KERNEL
@@ -47,7 +47,7 @@ def is_fuse(path: Path) -> bool:
 
 
 def is_persistent(path: Path) -> bool:
-    """Return whether a path outlives its container: it lies on a mount other than the root file system."""
+    """Return whether a path outlives its container, that is, is on a mount other than the root file system."""
     found = _mount_of(path)
     return found is None or found[0] != "/"
 
@@ -65,20 +65,20 @@ def mounts_below(path: Path) -> frozenset[tuple[int, int]]:
 
 
 def _mount_of(path: Path) -> tuple[str, str, str] | None:
-    """Return mount point, type and source of the mount that holds ``path``; ``None`` where the system does not tell."""
+    """Return mount point, type and source of the mount that holds ``path``, or ``None`` if the system does not tell."""
     real = os.path.realpath(path)
     best: tuple[str, str, str] | None = None
     for mount in _mounts():
         point = mount[0]
         inside = point in {"/", real} or real.startswith(f"{point}/")
-        # Of several mounts on one point, the last in the table is the visible one.
+        # If several mounts have the same mount point, the last in the table is the visible one.
         if inside and (best is None or len(point) >= len(best[0])):
             best = mount
     return best
 
 
 def _mounts() -> Iterator[tuple[str, str, str]]:
-    """Yield mount point, type and source of every mount; none where the system does not tell."""
+    """Yield mount point, type and source of every mount; nothing if the system does not tell."""
     try:
         table = _TABLE.read_text("utf-8", "surrogateescape")
     except OSError:

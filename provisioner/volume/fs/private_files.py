@@ -26,14 +26,14 @@ _NOT_A_FILE: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO})
 
 
 def open_private_file(path: Path) -> int:
-    """Open a file for reading and writing, with what it holds; it is made if it is missing.
+    """Open a file for reading and writing, keeping its content; it is created if it is missing.
 
-    What others put in its place is replaced and not written to: a link, or a file that has another name too, whose bytes are
-    also those of that name.
+    Anything that others put in its place is replaced, and not written to: a link, or a file with a further hard link, whose
+    bytes are also those of that other name.
 
     Raises:
-        OSError: from the system; also if it is a directory.
-        VolumeError: what is in its place cannot be removed.
+        OSError: the system reported it, also if the path is a directory.
+        VolumeError: something in its place cannot be removed.
     """
     for _ in range(2):
         try:

@@ -1,4 +1,4 @@
-"""Remove files and whole trees without ever following a link, whatever their depth."""
+"""Remove files and whole trees of any depth without ever following a link."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_LISTINGS: Final = 100
-"""How often a directory is listed again in which something appears while it is emptied."""
+"""How often a directory is listed again if something appears while it is emptied."""
 _reported: set[str] = set()
-"""Leftovers that this process has reported already."""
+"""Leftovers that this process has already reported."""
 
 
 def remove_tree(path: Path) -> None:
-    """Remove ``path`` and everything under it. A path that does not exist is no error.
+    """Remove ``path`` and everything under it. It is not an error if the path does not exist.
 
     Links are removed, never followed, even if one appears meanwhile. Directories that are not writable are made writable
-    first. What another process removes meanwhile counts as removed. What is mounted below ``path`` is not entered. All that
-    can be removed is removed before an error is raised.
+    first. Anything that another process removes meanwhile counts as removed. Mount points below ``path`` are not entered.
+    Everything that can be removed is removed before an error is raised.
 
     Raises:
         VolumeNotWritableError: permission denied, or a read-only volume.
@@ -53,10 +53,10 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_leftover(path: Path) -> bool:
-    """Remove what can be removed of something that is of no use any more; return whether all of it is gone.
+    """Remove as much as possible of something that is no longer needed; return whether all of it is gone.
 
-    What cannot be removed (immutable, in use, another user's, mounted) is reported once and stays where it is: nobody reads
-    it, and it must keep no run from its work.
+    What cannot be removed (immutable, in use, another user's, mounted) is reported once and left in place: nobody reads it,
+    and it must not stop a run.
     """
     try:
         remove_tree(path)
@@ -73,11 +73,11 @@ def remove_at(parent: int, name: bytes, *, mounted: Callable[[], Collection[tupl
 
     Args:
         parent: descriptor of the directory.
-        name: in it.
-        mounted: returns device and inode of directories that must not be entered; asked only for a tree.
+        name: the name in that directory.
+        mounted: returns device and inode of directories that must not be entered; called only for a tree.
 
     Raises:
-        OSError: from the system; the first of several.
+        OSError: the system reported it; the first of several errors.
     """
     removal = _Removal(parent, mounted)
     try:
@@ -87,7 +87,7 @@ def remove_at(parent: int, name: bytes, *, mounted: Callable[[], Collection[tupl
 
 
 class _Removal:
-    """One tree on its way out: on a stack and not by recursion, since it may be deeper than Python's stack."""
+    """The removal of one tree, with a stack instead of recursion, since it may be deeper than Python's stack."""
 
     def __init__(self, parent: int, mounted: Callable[[], Collection[tuple[int, int]]]) -> None:
         self._descent = Descent(parent)
@@ -96,9 +96,9 @@ class _Removal:
         self._device: int | None = None
         self._failure: OSError | None = None
         self._pending: list[list[bytes]] = []
-        """Names that are to be removed, for each directory on the way down."""
+        """Names still to be removed, for each directory on the way down."""
         self._failed: list[set[bytes]] = []
-        """Names that cannot be removed, likewise."""
+        """Names that cannot be removed, for each directory likewise."""
         self._listings: list[int] = []
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class _Removal:
             raise self._failure
 
     def _remove(self, name: bytes) -> None:
-        """Unlink a name of the current directory, or go into it."""
+        """Unlink a name in the current directory, or enter it."""
         try:
             if not _remove_leaf(self._descent.handle, name):
                 self._enter(name)
@@ -137,7 +137,7 @@ class _Removal:
                 self._device, self._mounted = device, self._find_mounted()
             if device != self._device or self._descent.identity in self._mounted:
                 raise OSError(errno.EBUSY, "Something is mounted there", os.fsdecode(name))  # noqa: TRY301
-            # Listing needs r, removing needs w and x: set once, instead of handling each refusal.
+            # Listing needs r, removing needs w and x: set them once, instead of handling each refusal.
             _let_owner_change(self._descent.handle)
             names = _names(self._descent.handle)
         except BaseException:
@@ -148,13 +148,13 @@ class _Removal:
         self._listings.append(1)
 
     def _end_directory(self) -> None:
-        """Remove the current directory, which was emptied as far as possible."""
+        """Remove the current directory, which has been emptied as far as possible."""
         self._pending.pop()
         failed, listings = self._failed.pop(), self._listings.pop()
         try:
             name = self._descent.leave()
         except OSError as error:
-            # Another process has moved or removed the directories above: they are not to be found any more.
+            # Another process has moved or removed the directories above, which can no longer be found.
             if not isinstance(error, FileNotFoundError):
                 self._failure = self._failure or error
             self._descent.close()
@@ -165,7 +165,7 @@ class _Removal:
             pass
         except OSError as error:
             if error.errno in {errno.ENOTEMPTY, errno.EEXIST} and not failed and listings < _MOST_LISTINGS:
-                # Something appeared after the directory was listed: list it again.
+                # Something appeared after the directory was listed; list it again.
                 self._remove(name)
                 if len(self._listings) == self._descent.depth and self._listings:
                     self._listings[-1] = listings + 1
@@ -195,7 +195,7 @@ def _remove_leaf(parent: int, name: bytes) -> bool:
 
 
 def _let_owner_change(directory: int) -> bool:
-    """Let the owner list and change an open directory; return ``False`` if nothing was to be done, or it cannot be."""
+    """Let the owner list and change an open directory; return ``False`` if nothing had to be done, or it is not possible."""
     mode = stat.S_IMODE(os.fstat(directory).st_mode)
     return mode & 0o700 != 0o700 and set_mode(directory, mode | 0o700)  # noqa: PLR2004
 

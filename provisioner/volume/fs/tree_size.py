@@ -1,4 +1,4 @@
-"""How much space a tree takes, in bytes, and whether two paths share a file system."""
+"""How much space a tree takes, in bytes, and whether two paths are on the same file system."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def used_bytes(tree: Path) -> int:
-    """Return how many bytes ``tree`` takes on its device: blocks, not lengths. A file with several names counts once.
+    """Return how many bytes ``tree`` takes on its device, by blocks, not lengths. A file with several names counts once.
 
-    A tree that does not exist takes 0 bytes. What disappears while it is measured, and what is in a directory that this user
-    cannot list, is not counted. Windows has no block counts: there lengths are used.
+    A tree that does not exist takes 0 bytes. Anything that disappears while it is measured, or is in a directory that this
+    user cannot list, is not counted. Windows has no block counts, so lengths are used there.
     """
     try:
         facts = os.lstat(tree)
@@ -33,10 +33,10 @@ def used_bytes(tree: Path) -> int:
 
 
 def content_bytes(tree: Path) -> int:
-    """Return how many bytes a file, or the files in a directory, have: lengths, but no holes.
+    """Return how many bytes a file, or the files in a directory, have, by their lengths without holes.
 
-    A file with several names counts once. A path that does not exist has 0 bytes; what :func:`used_bytes` does not count is not
-    counted here either.
+    A file with several names counts once. A path that does not exist has 0 bytes. Anything that :func:`used_bytes` does not
+    count is not counted here either.
     """
     try:
         facts = os.lstat(tree)
@@ -58,7 +58,7 @@ class _Measurement:
         self._size_of = size_of
         self._seen: set[tuple[int, int]] = set()
         self._pending: list[list[bytes]] = []
-        """Directories that are to be entered, for each level on the way down."""
+        """Directories still to be entered, for each level on the way down."""
         self._total = 0
 
     def run(self, tree: Path) -> int:
@@ -102,7 +102,7 @@ class _Measurement:
 
 
 def _measure_by_path(tree: Path, size_of: Callable[[os.stat_result], int]) -> int:
-    """Measure what is in a directory by paths (Windows)."""
+    """Measure the content of a directory by paths (Windows)."""
     total = 0
     for top, directories, files in os.walk(tree):
         for name in (*directories, *files):
@@ -120,17 +120,17 @@ def _bytes_on_device(facts: os.stat_result) -> int:
 def _bytes_of_content(facts: os.stat_result) -> int:
     if not stat.S_ISREG(facts.st_mode):
         return 0
-    # Some file systems say that everything has no blocks.
+    # Some file systems report no blocks for any file.
     return min(facts.st_size, _bytes_on_device(facts) or facts.st_size)
 
 
 def is_same_filesystem(first: Path, second: Path) -> bool:
-    """Return whether two paths lie on one file system; for a path that does not exist, its nearest existing ancestor counts.
+    """Return whether two paths are on the same file system; for a missing path, its nearest existing ancestor counts.
 
     A rename between the two can still fail with ``EXDEV``: two bind mounts of one device count as one file system here.
 
     Raises:
-        VolumeError: the system refuses to tell.
+        VolumeError: the system cannot tell.
     """
     with disk_errors("comparing the file systems of two paths", first):
         return nearest_existing(first).stat().st_dev == nearest_existing(second).stat().st_dev

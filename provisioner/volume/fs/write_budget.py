@@ -1,7 +1,7 @@
-"""How many bytes may still be written: every writer of a data set's bytes charges them here before, or as, it writes them.
+"""How many bytes may still be written: every writer of a data set's bytes charges them here, before or while it writes them.
 
-A plan compares sizes that it knows. Many are not known, or are wrong, or somebody else fills the device meanwhile; so the limits
-are also enforced while bytes come.
+A plan compares the sizes that it knows. Many are unknown or wrong, or somebody else fills the device meanwhile, so the limits
+are also enforced while bytes arrive.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
 _LARGEST_STEP: Final = 256 << 20
 """Bytes after which a bound is measured again at the latest."""
 _SMALLEST_STEP: Final = 1 << 20
-"""Bytes that may be written between two measurements of a bound that is nearly used up: measuring may mean to walk a tree."""
+"""Bytes that may be written between two measurements of a nearly exhausted bound, since measuring may mean walking a tree."""
 
 _REMOVED: Final = "it was stopped while it came, and what had come of it was removed"
 _HINT: Final = "Enlarge the volume, raise MAX_STORAGE_GB, or ask for a split of it (see 'list')."
 
 
 class Bound:
-    """One limit: of a device, or of what may be kept on a volume. Not safe for several threads: see :class:`Budget`."""
+    """One limit: of a device, or of what may be kept on a volume. Not safe for several threads; see :class:`Budget`."""
 
     def __init__(self, remaining: Callable[[], int | None], error: Callable[[str, int], ProvisionerError]) -> None:
         """Measure nothing yet.
 
         Args:
-            remaining: measures how many bytes more may be written now; ``None``: it is not known.
-            error: returns the error for a data set, by its label, and a number of bytes that do not fit any more.
+            remaining: measures how many more bytes may be written now, or returns ``None`` if that is not known.
+            error: returns the error for the label of a data set and a number of bytes that no longer fit.
         """
         self._remaining = remaining
         self.error = error
         self.headroom = 0
-        """Bytes that may be written before it is measured again."""
+        """Bytes that may be written before the bound is measured again."""
 
     def allows(self, count: int, reserved: int = 0) -> bool:
-        """Count bytes that are about to be written; return whether they may be.
+        """Count bytes that are about to be written; return whether they may be written.
 
         Args:
-            count: their number.
-            reserved: bytes that were allowed before and are not written yet, so that no measurement finds them.
+            count: the number of bytes.
+            reserved: bytes that were allowed before but are not written yet, so that no measurement includes them.
         """
         self.headroom -= count
         if self.headroom >= 0:
@@ -61,7 +61,7 @@ class Bound:
         if left < 0:
             self.headroom = 0
             return False
-        # Others write to the device too: after half of what is left, it is measured again.
+        # Others write to the device too, so it is measured again after half of what is left.
         self.headroom = min(_LARGEST_STEP, left, max(_SMALLEST_STEP, left // 2))
         return True
 
@@ -72,34 +72,34 @@ class SharedBounds:
     def __init__(
         self, *, staged: Sequence[Bound] = (), tree: Sequence[Bound] = (), free: Callable[[], bool] = lambda: False
     ) -> None:
-        """Begin to count.
+        """Begin to count; nothing is measured yet.
 
         Args:
             staged: limits for everything that is written into staging.
             tree: further limits for what becomes part of a published tree.
-            free: makes space by giving up what is of less use; returns whether it did.
+            free: makes space by removing what is of less use; returns whether it did.
         """
         self.lock = threading.Lock()
-        """Held while bounds are asked or changed."""
+        """Held while bounds are consulted or changed."""
         self.staged = tuple(staged)
         self.tree = (*staged, *tree)
         self._free = free
         self.reserved = 0
-        """Bytes that are charged and not written yet."""
+        """Bytes that are charged and not yet written."""
         self.granted = 0
         """Bytes that budgets may write without asking again."""
 
     def allow(self, bound: Bound, count: int) -> bool:
-        """Count bytes that are about to be written, after making space if need be; return whether they may be."""
+        """Count bytes that are about to be written, making space if necessary; return whether they may be written."""
         reserved = self.reserved + self.granted
         return bound.allows(count, reserved) or (self._free() and bound.allows(count, reserved))
 
 
 class Budget:
-    """All limits that hold for one data set while it is built; safe for several threads."""
+    """All limits for one data set while it is built; safe for several threads."""
 
     def __init__(self, label: str, shared: SharedBounds, *, tree: Sequence[Bound] = ()) -> None:
-        """Begin to count.
+        """Begin to count; nothing is charged yet.
 
         Args:
             label: names the data set, in messages.
@@ -110,14 +110,14 @@ class Budget:
         self._shared = shared
         self._own = tuple(tree)
         self._credit = 0
-        """Bytes of the tree that may be written before any bound is asked: they are taken from the headroom of each."""
+        """Bytes of the tree that may be written before any bound is consulted; they are taken from the headroom of each."""
         self.reserved = 0
-        """Bytes that are charged and not written yet."""
+        """Bytes that are charged and not yet written."""
         self.unpacked = 0
-        """Bytes that were charged for the tree, except for files that are put into it as they are."""
+        """Bytes charged for the tree, except for files that are put into it as they are."""
 
     def charge_staged(self, count: int) -> None:
-        """Charge bytes that are about to be written into staging, and will not be published.
+        """Charge bytes that are about to be written into staging and will not be published.
 
         Raises:
             VolumeFullError: they must not be written.
@@ -147,12 +147,12 @@ class Budget:
         self.settle(count)
 
     def reserve_tree(self, count: int) -> None:
-        """Charge bytes that will be written into the staged tree, but perhaps not at once: see :meth:`settle`.
+        """Charge bytes that will be written into the staged tree, but perhaps not immediately; see :meth:`settle`.
 
         Raises:
-            VolumeFullError, ProvisionerError: as :meth:`charge_tree`.
+            VolumeFullError, ProvisionerError: see :meth:`charge_tree`.
         """
-        # Called for every file of an archive.
+        # This is called for every file of an archive.
         with self._shared.lock:
             if count <= self._credit:
                 self._credit -= count
@@ -166,23 +166,23 @@ class Budget:
             self.unpacked += count
 
     def settle(self, count: int) -> None:
-        """Note that reserved bytes are written."""
+        """Note that reserved bytes have been written."""
         with self._shared.lock:
             self._settle(min(count, self.reserved))
 
     def clear_reserved(self) -> None:
-        """Note that what is reserved and not written will not be written any more."""
+        """Note that what is reserved and not yet written will not be written."""
         with self._shared.lock:
             self._settle(self.reserved)
 
     def clear_unpacked(self, count: int = 0) -> None:
-        """Count again what is unpacked, from ``count`` bytes on: the others were removed."""
+        """Set the count of unpacked bytes to ``count``, since the others were removed."""
         with self._shared.lock:
             self._return_credit()
             self.unpacked = count
 
     def close(self) -> None:
-        """Return what was granted and not used: nothing more will be written."""
+        """Return what was granted and not used; nothing more will be written."""
         with self._shared.lock:
             self._return_credit()
             self._settle(self.reserved)
@@ -200,7 +200,7 @@ class Budget:
                 raise bound.error(self._label, count)
 
     def _take_credit(self) -> None:
-        """Take half of the headroom that all bounds have: other data sets may need the rest."""
+        """Take half of the headroom that all bounds have, since other data sets may need the rest."""
         bounds = (*self._shared.tree, *self._own)
         self._credit = min((bound.headroom for bound in bounds), default=_LARGEST_STEP) // 2
         self._shared.granted += self._credit
@@ -215,12 +215,12 @@ class Budget:
 
 
 def device_bound(path: Path, what: str, *, pending: Callable[[], int] = lambda: 0) -> Bound:
-    """Return the bound of a device: its last bytes stay free, for the status file, the app and the system.
+    """Return the bound of a device, whose last bytes stay free for the status file, the app and the system.
 
     Args:
-        path: on the device.
-        what: what it is, for messages.
-        pending: returns the bytes that will be written to it later, too.
+        path: any path on the device.
+        what: the name of the device in messages.
+        pending: returns the number of bytes that will also be written to it later.
     """
 
     def remaining() -> int | None:
@@ -239,7 +239,7 @@ def kept_bound(limit: int, kept: Callable[[], int]) -> Bound:
     """Return the bound of what may be kept on a volume (``MAX_STORAGE_GB``).
 
     Args:
-        limit: in bytes.
+        limit: the limit in bytes.
         kept: measures what is kept now, staged files included.
     """
 

@@ -1,4 +1,4 @@
-"""Which pieces of a file may be present at the same time, where there is no space for all of them."""
+"""Which pieces of a file may be present at the same time, if there is no space for all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from provisioner.volume.staging.pieces import PIECE
 
 WINDOW: Final = 32 << 20
-"""Bytes that are held in memory where the disk has no space for the file."""
+"""Bytes that are held in memory if the disk has no space for the file."""
 
 
 class ArrivalWindow:
@@ -24,7 +24,7 @@ class ArrivalWindow:
         self._released = self._hashed = 0
 
     def release(self, offset: int) -> bool:
-        """Record that the reader needs no byte before ``offset``; return whether that is new."""
+        """Record that the reader needs no byte before ``offset``; return whether that changes anything."""
         is_new = offset > self._released
         self._released = max(offset, self._released)
         return is_new
@@ -39,7 +39,7 @@ class ArrivalWindow:
         return min(self._released, self._hashed) // PIECE
 
     def end(self, pieces: int) -> int:
-        """Return the number of the first piece that must not be written yet, in a file of so many ``pieces``."""
+        """Return the number of the first piece that must not be written yet, in a file of ``pieces`` pieces."""
         if self.limit is None:
             return pieces
         return (min(self._released, self._hashed) + self.limit) // PIECE

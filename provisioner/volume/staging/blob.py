@@ -1,6 +1,6 @@
-"""The partial file of an artifact that one connection brings: written in order, hashed as it comes, resumed after a crash.
+"""The partial file of an artifact that arrives over one connection: written in order, hashed on arrival, and resumable.
 
-It is named by the artifact's digest where one is known, so that any source of the same bytes can continue where another stopped.
+It is named by the artifact's digest if that is known, so that any source of the same bytes can continue where another stopped.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from provisioner.catalog.artifact import Artifact
 
 RESUMABLE: Final = 1 << 20
-"""Bytes; the origin of a smaller file is not written down, since fetching it again costs little."""
+"""Bytes. The origin of a smaller file is not recorded, since fetching it again costs little."""
 
 
 class Blob:
-    """One artifact's bytes in staging, and the sink of a fetch. Not safe for several threads at the same time."""
+    """One artifact's bytes in staging, as the sink of a fetch. Not safe for several threads at the same time."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class Blob:
         charge: Callable[[int], None] = lambda _count: None,
         max_bytes: int | None = None,
     ) -> None:
-        """Open the partial file and hash what it holds, so that a fetch can continue after its last byte.
+        """Open the partial file and hash its content, so that a fetch can continue after its last byte.
 
         Args:
-            directory: of the partial file; made if it is missing.
-            artifact: what the bytes are to become.
+            directory: the directory of the partial file, which is created if it is missing.
+            artifact: the artifact that the bytes belong to.
             check_cancelled: called between blocks of the existing bytes; raises to end the work.
-            charge: called with the number of bytes before they are written; raises if they must not be.
-            max_bytes: how many there may be, where their exact number is not known; ``None``: any number.
+            charge: called with the number of bytes before they are written; raises if they must not be written.
+            max_bytes: the most bytes that may come, if their exact number is not known; ``None`` means any number.
 
         Raises:
             VolumeError: the volume failed.
@@ -62,10 +62,10 @@ class Blob:
         self._charge = charge
         self._max_bytes = max_bytes
         self.origin: tuple[str, str] | None = None
-        """URL and validator (ETag or date) of the bytes so far, where they are known."""
+        """URL and validator (ETag or date) of the bytes so far, if known."""
         with disk_errors(f"staging {artifact.name}"):
             make_directory(directory)
-            # Unbuffered: what counts as written is with the kernel, and survives the death of this process.
+            # Unbuffered: what counts as written has been passed to the kernel, and survives the death of this process.
             self._file = open_private_file(self.path)
             self.have = os.fstat(self._file).st_size
         self._hasher = self._new_hasher()
@@ -73,7 +73,7 @@ class Blob:
             self._resume()
         else:
             with disk_errors(f"staging {artifact.name}"):
-                # Of bytes that never came: it would be believed of those that come now.
+                # It is the origin of bytes that never came, and would be taken for that of the bytes that come now.
                 self._origin_path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -94,14 +94,14 @@ class Blob:
         return Hasher.for_artifact(self.artifact, size.value if size else None)
 
     def _resume(self) -> None:
-        """Hash what an earlier run left; drop it if neither a digest nor an origin could tell later whether it was right."""
+        """Hash what an earlier run left; drop it if neither a digest nor an origin could show later whether it was right."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             record = json.loads(read_file(self._origin_path))
             self.origin = (str(record["url"]), str(record["validator"]))
         size = self.artifact.exact_size
         journal = self.path.with_suffix(".journal")
         if journal.exists():
-            # Ranges were written, with holes between them.
+            # Ranges were written to the file, with holes between them.
             self.restart()
             with disk_errors(f"staging {self.artifact.name}"):
                 journal.unlink(missing_ok=True)
@@ -147,7 +147,7 @@ class Blob:
             write_atomic(self._origin_path, json.dumps({"url": url, "validator": validator}).encode(), durable=False)
 
     def _forget_origin(self) -> None:
-        """Remove the record of an origin that the next bytes do not have: a later run would believe it."""
+        """Remove the record of an origin that the next bytes do not have, since a later run would trust it."""
         if self.origin is not None:
             self.origin = None
             with disk_errors(f"staging {self.artifact.name}"):
@@ -157,14 +157,14 @@ class Blob:
         """Append and hash bytes.
 
         Raises:
-            UnexpectedContentError: they cannot be the file's, as its beginning shows; they were not appended.
-            SizeMismatchError: there are more than were planned; they were dropped.
-            NoRoomError: they must not be written; the bytes before these are kept.
-            VolumeFullError, VolumeError: the volume failed; likewise.
+            UnexpectedContentError: the file's beginning shows that they are not the file's; they were not appended.
+            SizeMismatchError: there are more bytes than planned; they were dropped.
+            NoRoomError: they must not be written; the bytes before them are kept.
+            VolumeFullError, VolumeError: the volume failed; the bytes before them are kept.
         """
         view = memoryview(data)
         if self.artifact.digest is None and self.have < HEAD <= self.have + len(view):
-            # Here and not only at the end: of a large file nothing more need come.
+            # Checked here and not only at the end, so that a large wrong file is not fetched to its end.
             check_content(self.artifact, self.head() + bytes(view[: HEAD - self.have]), self.artifact.exact_size or HEAD + 1)
         if self._max_bytes is not None and self.have + len(view) > self._max_bytes:
             raise self._too_many()
@@ -243,7 +243,7 @@ class Blob:
 
 
 def copy_file(source: Path, blob: Blob, check_cancelled: Callable[[], None]) -> None:
-    """Write a file of this machine into a blob, from its beginning.
+    """Write a file on this machine into a blob, from its beginning.
 
     Raises:
         OSError: it cannot be read.

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LARGEST_RANGE: Final = 32 * PIECE
-"""Bytes: so long that the wait for the answer is short beside it, on a line of 20 MB/s and 100 ms."""
+"""Bytes: long enough to make the wait for the response negligible, on a line with 20 MB/s and a latency of 100 ms."""
 SMALLEST_RANGE: Final = 4 * PIECE
-"""Bytes, except for what is left over: shorter ranges cost more in requests than they save at the end of the file."""
+"""Bytes, except for the rest of a file: shorter ranges cost more in requests than they save at the end of the file."""
 
 
 class ClaimedPieces:
@@ -26,19 +26,19 @@ class ClaimedPieces:
         """Begin with the pieces that are complete.
 
         Args:
-            held: one byte for each piece, 1 where it is complete.
-            connections: returns how many may fetch at the same time now; decides how long ranges are.
-            window: bytes that may be present at the same time; ``None``: all.
+            held: one byte for each piece, 1 if it is complete.
+            connections: returns how many connections may fetch at the same time now; decides the length of ranges.
+            window: bytes that may be present at the same time; ``None`` means all.
             piece: bytes of a piece.
-            on_demand: only those pieces are fetched that somebody wants.
+            on_demand: fetch only the pieces that a reader wants.
         """
         self._piece = piece
         self._asked = bytearray(len(held)) if on_demand else None
-        """One byte for each piece: 1 where somebody has wanted it; ``None``: all are fetched."""
+        """One byte for each piece, 1 if a reader has wanted it; ``None`` if all pieces are fetched."""
         self._connections = connections
         self._window = window
         self._wanted: int | None = None
-        """A piece that a reader waits for; it is claimed next."""
+        """A piece that a reader is waiting for, which is claimed next."""
         self.reset(held)
 
     def restart(self, held: bytearray) -> None:
@@ -56,26 +56,26 @@ class ClaimedPieces:
                 if not asked:
                     self._claimed[piece] = 1
         self._has_all = False
-        """One connection fetches the whole."""
+        """Whether one connection fetches the whole file."""
         self.unclaimed = self._claimed.count(0)
         """Number of pieces that are neither complete nor being fetched."""
         self._cursor = 0
         """All pieces before this one are claimed."""
 
     def want(self, piece: int, end: int, held: bytearray) -> None:
-        """Make a piece that is not being fetched the next to be claimed: a reader waits for it.
+        """Make a piece that is not being fetched the next to be claimed, because a reader is waiting for it.
 
         Args:
             piece: its number.
             end: number of the piece after the last one that the reader needs now.
-            held: one byte for each piece, 1 where it is complete.
+            held: one byte for each piece, 1 if it is complete.
         """
         self.ask(piece, end, held)
         if not self._claimed[piece]:
             self._wanted = piece
 
     def ask(self, start: int, end: int, held: bytearray) -> None:
-        """Let the pieces from ``start`` up to ``end`` be fetched, where only those are that somebody wants."""
+        """Have the pieces from ``start`` up to ``end`` fetched, if only wanted pieces are fetched."""
         if self._asked is None:
             return
         for piece in range(start, end):
@@ -87,7 +87,7 @@ class ClaimedPieces:
         self._cursor = min(self._cursor, start)
 
     def lacks(self, held: bytearray) -> bool:
-        """Return whether a piece that somebody wanted is not complete."""
+        """Return whether a wanted piece is not complete."""
         wanted = self._asked if self._asked is not None else b"\1" * len(held)
         return bool(int.from_bytes(wanted, "little") & ~int.from_bytes(held, "little"))
 
@@ -119,7 +119,7 @@ class ClaimedPieces:
         return start, end
 
     def _next(self, bound: int) -> int | None:
-        """Return the first piece to claim now: one that a reader waits for, or else the first free one."""
+        """Return the first piece to claim now: one that a reader is waiting for, or else the first free one."""
         if not self.unclaimed:
             return None
         wanted, self._wanted = self._wanted, None
@@ -148,7 +148,7 @@ class ClaimedPieces:
 
 
 class ClaimedFile(Protocol):
-    """The file that claims write to."""
+    """The file that claims write to; implemented by :class:`provisioner.volume.staging.ranged_file.RangedFile`."""
 
     @property
     def piece(self) -> int:
@@ -169,19 +169,19 @@ class ClaimedFile(Protocol):
         ...
 
     def give_back(self, claim: Claim) -> None:
-        """Let other connections fetch what the claim has not completed."""
+        """Release what the claim has not completed, for other connections to fetch."""
         ...
 
 
 class Claim:
-    """A range of a file that one connection fetches, and writes in order from its start. Used by one thread."""
+    """A range of a file that one connection fetches and writes in order, from its start. Used by one thread."""
 
     def __init__(self, file: ClaimedFile, version: int, start: int, end: int) -> None:
         """Begin at offset ``start``, where a piece begins; the range ends before ``end``, where a piece ends.
 
         Args:
-            file: takes the bytes.
-            version: of the file at its source, as counted by ``file``; bytes of another version are refused.
+            file: receives the bytes.
+            version: version of the file at its source, as counted by ``file``; bytes of another version are refused.
             start: offset in bytes.
             end: offset in bytes.
         """
@@ -215,10 +215,10 @@ class Claim:
             view = view[len(part) :]
 
     def give_back(self) -> int:
-        """Let other connections fetch the rest of the range.
+        """Release the rest of the range, for other connections to fetch.
 
         Returns:
-            Number of written bytes that are lost: those of an incomplete piece.
+            Number of written bytes that are lost, which are those of an incomplete piece.
         """
         self._file.give_back(self)
         return self.position - self._completed

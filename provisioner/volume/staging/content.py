@@ -1,4 +1,4 @@
-"""Refusing bytes that cannot be what was asked for, where no digest proves that they are."""
+"""Refuse bytes that cannot be the requested file, if no digest proves that they are."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def check_content(artifact: Artifact, head: bytes, size: int) -> None:
-    """Refuse a page, an error document, a Git LFS pointer or nothing in place of an artifact without a digest.
+    """Refuse a web page, an error document, a Git LFS pointer or empty content in place of an artifact without a digest.
 
     Args:
-        artifact: what the bytes should be.
-        head: the first of them.
-        size: their number.
+        artifact: the artifact that the bytes should be.
+        head: the first bytes.
+        size: the number of bytes.
 
     Raises:
         UnexpectedContentError: they look like something else.
@@ -32,6 +32,6 @@ def check_content(artifact: Artifact, head: bytes, size: int) -> None:
 
 
 def looks_like(head: bytes, size: int) -> str:
-    """Return the words for a message about bytes that are wrong: what they look like; empty: like data."""
+    """Return in words, for a message about wrong bytes, what they look like; empty if they look like data."""
     answer = recognise_answer(head[:HEAD], size)
     return f" (it looks like {answer.words})" if answer else ""

@@ -1,4 +1,4 @@
-"""Hashes of an artifact: the SHA-256 that every manifest has, and the digest that the catalog or the listing names."""
+"""Hashes of an artifact: the SHA-256 that manifests record, and the digest in the catalog or the listing."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ class _Hash(Protocol):
 
 
 class Hasher:
-    """The SHA-256 and the expected kind of digest of the same bytes, computed in one pass."""
+    """The SHA-256 and the expected digest of the same bytes, computed in one pass."""
 
     def __init__(self, algorithm: str | None, size: int | None) -> None:
-        """Begin with no bytes.
+        """Begin without bytes.
 
         Args:
-            algorithm: of the expected digest: ``sha256``, ``sha1``, ``md5``, ``gitsha1`` or ``xet``; ``None``: none is known.
-            size: number of bytes to come; the hash of a Git blob begins with it.
+            algorithm: of the expected digest (``sha256``, ``sha1``, ``md5``, ``gitsha1`` or ``xet``), or ``None`` if none is
+                known.
+            size: number of bytes to come, which is part of the hash of a Git blob.
         """
         self._sha256 = hashlib.sha256()
         self._expected: _Hash | None = None
@@ -38,7 +39,7 @@ class Hasher:
             # https://git-scm.com/book/en/v2/Git-Internals-Git-Objects: "blob", a space, the length, a NUL, the bytes.
             self._expected = hashlib.sha1(f"blob {size or 0}\0".encode(), usedforsecurity=False)
         elif algorithm == "xet":
-            # Few sources need it.
+            # Imported here because few sources need it.
             from provisioner.volume.staging.xet_hash import XetHash  # noqa: PLC0415
 
             self._expected = XetHash()
@@ -57,7 +58,7 @@ class Hasher:
             self._expected.update(data)
 
     def matches(self, artifact: Artifact) -> bool:
-        """Return whether the bytes so far have the artifact's digest; ``False`` where none is known."""
+        """Return whether the bytes so far have the artifact's digest; ``False`` if none is known."""
         return artifact.digest is not None and self.hexdigest == artifact.digest.hex
 
     @property
@@ -75,10 +76,10 @@ def digest_mismatch(artifact: Artifact, found: str, head: bytes, size: int) -> D
     """Return the error for bytes whose hexadecimal digest is ``found`` instead of the artifact's.
 
     Args:
-        artifact: what they should be.
+        artifact: the artifact that they should be.
         found: their digest.
-        head: the first of them, by which they may be recognised.
-        size: their number.
+        head: the first bytes, by which the content may be recognised.
+        size: the number of bytes.
     """
     expected = artifact.digest
     algorithm = expected.algorithm if expected else "sha256"
@@ -106,7 +107,7 @@ def hash_file(path: Path, artifact: Artifact, check_cancelled: Callable[[], None
     """Hash a file; return whether it has the artifact's digest, and its SHA-256.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
     """
     with open_file(path) as file:
         return hash_open_file(file.fileno(), artifact, check_cancelled)

@@ -1,4 +1,4 @@
-"""What a reader of archives needs of a file, which may still be arriving while it is read."""
+"""The interface that readers of archives need to a file, which may still be arriving while it is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Incoming(Protocol):
-    """A file that is read by offset; a read waits until its bytes have arrived. Safe for several threads."""
+    """A file that is read by offset; a read waits until the bytes have arrived. Safe for several threads."""
 
     @property
     def name(self) -> str:
@@ -27,47 +27,47 @@ class Incoming(Protocol):
         """Size of the whole file in bytes; waits until it is known.
 
         Raises:
-            ProvisionerError: it will never be known: the transfer has failed, or the run must end.
+            ProvisionerError: it will never be known, because the transfer has failed, or the run must end.
         """
         ...
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Return between 1 and ``count`` bytes from ``offset`` on, none at the end; waits until there are some.
+        """Return between 1 and ``count`` bytes from ``offset`` on, or none at the end; waits until some have arrived.
 
         Raises:
-            ProvisionerError: the bytes will never arrive: the transfer or the disk has failed, or the run must end.
+            ProvisionerError: the bytes will never arrive, because the transfer or the disk has failed, or the run must end.
         """
         ...
 
     def expect(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Announce that these ranges will be read: where only what is read is fetched, all of them are fetched at once.
+        """Announce ranges that will be read, so that all are fetched at once if only what is read is fetched.
 
         Args:
-            spans: index of the first byte and after the last one of each range, in their order.
+            spans: offset of the first byte and the offset after the last byte of each range, in order.
 
         Raises:
-            ProvisionerError: as :meth:`read_at`.
+            ProvisionerError: see :meth:`read_at`.
         """
         ...
 
     def release(self, offset: int) -> None:
-        """Announce that the bytes before ``offset`` are not needed any more.
+        """Announce that the bytes before ``offset`` are no longer needed.
 
-        Where there is no space for the whole file, they are dropped to make space for the bytes that follow. Reading them
-        again still works, slowly: they are fetched once more.
+        If there is no space for the whole file, they are dropped to make space for the bytes that follow. Reading them again
+        still works, but slowly: they are fetched once more.
         """
         ...
 
 
 class LocalFile:
-    """A whole file on the disk, seen as an :class:`Incoming`."""
+    """A whole file on the disk, as an :class:`Incoming`."""
 
     def __init__(self, path: Path, name: str = "") -> None:
         """Open the file.
 
         Args:
-            path: of the file.
-            name: for messages, where the file's own name would mean nothing to a reader, as in staging.
+            path: the file.
+            name: for messages, if the file's own name would mean nothing to the user, as in staging.
 
         Raises:
             VolumeError: the file cannot be opened.
@@ -105,7 +105,7 @@ class LocalFile:
             raise disk_error(error, f"reading the archive {self.name}", path=self._path) from error
 
     def expect(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Do nothing: all of it is here."""
+        """Do nothing, since all of the file is here."""
 
     def release(self, offset: int) -> None:
-        """Do nothing: the file stays on the disk."""
+        """Do nothing, since the file stays on the disk."""

@@ -1,11 +1,11 @@
 """The journal of a file that arrives in pieces: which of its pieces have been written.
 
-The first line is a JSON object that says which file this is: ``version``, ``size``, ``piece`` and, where they are known, ``url``
-and ``validator``. After it come records of eight bytes, one for each complete piece: its number and the CRC-32 of its content,
-both little-endian. A record is appended once its piece has been written.
+The first line is a JSON object that identifies the file: ``version``, ``size``, ``piece`` and, if known, ``url`` and
+``validator``. It is followed by records of eight bytes, one for each complete piece: its number and the CRC-32 of its
+content, both little-endian. A record is appended once its piece has been written.
 
-A killed process loses what had no record yet: at most one piece for each connection. After a power cut the record may have
-survived and the piece may not, so a piece counts only if its content has the CRC-32 of its record. CRC-32 protects against lost
+A process that is killed loses what had no record yet: at most one piece per connection. After a power cut, a record may have
+survived without its piece, so a piece counts only if its content has the CRC-32 in its record. CRC-32 protects against lost
 writes, not against malice: the whole file is accepted by its digest.
 """
 
@@ -31,10 +31,10 @@ _VERSION: Final = 1
 
 
 class JournalContent(NamedTuple):
-    """What a journal says."""
+    """The content of a journal."""
 
     origin: tuple[str, str] | None
-    """URL and validator of the bytes, where they are known."""
+    """URL and validator of the bytes, if known."""
     records: dict[int, int]
     """Number and CRC-32 of each piece."""
 
@@ -46,9 +46,9 @@ class Journal:
         """Open nothing yet.
 
         Args:
-            path: of the journal.
+            path: the journal.
             size: bytes of the whole file.
-            piece: bytes of a piece; 0: the usual number.
+            piece: bytes of a piece; 0 means the usual size.
         """
         self.path = path
         self._size = size
@@ -56,7 +56,7 @@ class Journal:
         self._file = -1
 
     def read(self) -> JournalContent | None:
-        """Return what the journal says; ``None`` if it is missing, damaged, or of another size of file or piece."""
+        """Return the content of the journal; ``None`` if it is missing, damaged, or for another size of file or piece."""
         try:
             line, end, rest = read_file(self.path).partition(b"\n")
             header = json.loads(line) if end else None
@@ -71,7 +71,7 @@ class Journal:
         return JournalContent(origin, dict(_RECORD.iter_unpack(rest[:whole])))
 
     def replace(self, origin: tuple[str, str] | None, records: Iterable[tuple[int, int]]) -> None:
-        """Write the journal anew in one step: at no moment does it name fewer pieces than before and after.
+        """Replace the journal in one step, so that it never names fewer pieces than before and after.
 
         Raises:
             VolumeError: the volume failed.
@@ -93,7 +93,7 @@ class Journal:
             if self._file >= 0:
                 os.close(self._file)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
-            # Only a part of the last record may have been written before a death: it would shift the records that follow.
+            # Before a death, part of the last record may have been written, which would shift the records that follow.
             length = os.fstat(self._file).st_size
             head = read_file(self.path).find(b"\n") + 1
             os.ftruncate(self._file, length - (length - head) % _RECORD.size)
@@ -106,7 +106,7 @@ class Journal:
         """
         record = _RECORD.pack(piece, crc)
         with disk_errors("staging", self.path):
-            # One write may take only a part of the record, which would shift the records that follow.
+            # One write may take only part of the record, which would shift the records that follow.
             while record:
                 record = record[os.write(self._file, record) :]
 

@@ -1,4 +1,4 @@
-"""How much of an artifact an earlier run left in staging, judged by the sizes of files and journals alone."""
+"""How much of an artifact an earlier run left in staging, estimated from the sizes of files and journals alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def leftover_bytes(directory: Path, artifact: Artifact) -> int:
-    """Return the number of bytes that the next run will probably resume; nothing is hashed.
+    """Return the number of bytes that the next run will probably resume from; nothing is hashed.
 
     Args:
-        directory: of the partial files.
-        artifact: what they belong to.
+        directory: the directory of partial files.
+        artifact: the artifact that they belong to.
     """
     journal = directory / f"{artifact.key}.journal"
     try:
@@ -35,5 +35,6 @@ def leftover_bytes(directory: Path, artifact: Artifact) -> int:
         has_origin = content.origin is not None
         pieces = [piece for piece in content.records if piece < number_of_pieces(size)]
         length = min(length, sum(length_of_piece(piece, size) for piece in pieces))
-    # Without a digest or an origin nothing could tell whether the rest is of the same version: it starts again.
+    # Without a digest or an origin, nothing could show whether the rest is of the same version, so it is fetched from the
+    # start.
     return length if artifact.digest is not None or has_origin else 0

@@ -1,6 +1,6 @@
-"""Files that are already on this machine: in the Hub client's cache, beside ``datasets/``, or where the user says.
+"""Files already on this machine: in the Hub client's cache, beside ``datasets/``, or in directories that the user names.
 
-A file counts only after its digest was compared. Nothing that is found is changed or removed.
+A file is used only after its digest was compared. No file that is found is changed or removed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _LOGGER = logging.getLogger(__name__)
 _LEFTOVER_DEPTH: Final = 2
 _FURTHER_DEPTH: Final = 16
 _TELLING_SIZE: Final = 64 << 10
-"""Bytes: of smaller files very many may have the same size, and each would be hashed."""
+"""Bytes: many smaller files may have the same size, and each would have to be hashed."""
 _NOT_SEARCHED: Final = frozenset({".provisioner", "lost+found"})
 _NOT_SEARCHED_ON_VOLUME: Final = _NOT_SEARCHED | {"datasets"}
 _SIZE: Final = 2
-"""Of what :func:`file_facts` returns."""
+"""Index of the size in what :func:`file_facts` returns."""
 
 
 class LocalCopy(NamedTuple):
@@ -35,21 +35,21 @@ class LocalCopy(NamedTuple):
 
     path: Path
     facts: tuple[int, ...]
-    """See :func:`file_facts`; they were read before the file was hashed, so that a change during the hashing shows, too."""
+    """See :func:`file_facts`; they are read before the file is hashed, so that a change during the hashing is noticed too."""
 
 
 def file_facts(path: Path) -> tuple[int, ...]:
-    """Return what is different if a file was changed, or another one was put in its place.
+    """Return facts about a file that differ if it was changed or replaced.
 
     Raises:
-        OSError: it is not there.
+        OSError: the file does not exist.
     """
     facts = path.stat()
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 class LocalCopies:
-    """The files of this machine that may be artifacts; listed at the first question. Safe for several threads."""
+    """The files on this machine that may be artifacts; listed on first use. Safe for several threads."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class LocalCopies:
         further: Sequence[Path] = (),
         has_trees: bool = False,
     ) -> None:
-        """Store where to look.
+        """Remember where to look; nothing is listed yet.
 
         Args:
-            root: of the volume; files in it and in its directories are looked at.
-            hub_cache: the Hub client's cache (``HF_HUB_CACHE``); ``None``: do not use it.
+            root: the volume's root; the files in it and in its directories are considered.
+            hub_cache: the Hub client's cache (``HF_HUB_CACHE``); ``None`` if it is not to be used.
             check_cancelled: called between blocks that are hashed; raises to end the work.
-            shares: a directory of files that are named by the artifacts' keys, which workers have fetched; ``None``: none.
+            shares: a directory of files fetched by workers, named by the keys of artifacts; ``None`` if there is none.
             further: directories whose files may have any name (``SEARCH_DIRS``).
-            has_trees: their files may be those that archives hold, too.
+            has_trees: whether their files may also be members of archives.
         """
         self.has_trees = has_trees
         self._further = further
@@ -99,7 +99,7 @@ class LocalCopies:
         return None
 
     def named_like(self, path: str) -> list[Path]:
-        """Return the files of those directories with the last name of a path: first those that are in the same directories."""
+        """Return the files of those directories with the last component of a path, those in the same directories first."""
         if self._found is None:
             self._found = _Found(self._further, self._check_cancelled)
         return self._found.named_like(path)
@@ -138,14 +138,14 @@ class _Found:
                 try:
                     size = path.stat().st_size
                 except OSError:
-                    continue  # it may go at any time
+                    continue  # it may disappear at any time
                 if is_named or size >= _TELLING_SIZE:
                     self._by_size.setdefault(size, []).append(path)
 
     def like(self, artifact: Artifact) -> Iterator[Path]:
-        """Yield the files with an artifact's name, then those that only have its size: browsers rename what they save.
+        """Yield the files with an artifact's name, then those with its size only, since browsers rename what they save.
 
-        Of files with the same name, those come first that also are in the same directories.
+        Among files with the same name, those whose directories match too come first.
         """
         named = self.named_like(artifact.name)
         yield from named
@@ -154,7 +154,7 @@ class _Found:
                 yield path
 
     def named_like(self, path: str) -> list[Path]:
-        """Return the files with the last name of a path: first those that are in the same directories."""
+        """Return the files with the last component of a path; those in the same directories come first."""
         named = self._by_name.get(posixpath.basename(path), [])
         return sorted(named, key=lambda one: not one.as_posix().endswith(f"/{path}")) if len(named) > 1 else named
 
@@ -177,7 +177,7 @@ def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
         except OSError:
             continue
         for blob in found:
-            if "." not in blob:  # the others are locks and partial downloads
+            if "." not in blob:  # other names are locks and partial downloads
                 yield blob, blobs / blob
 
 

@@ -23,14 +23,14 @@ class OrderedHash:
     def __init__(
         self, artifact: Artifact, size: int, pieces: Pieces, state: TransferState, *, advanced: Callable[[int], None]
     ) -> None:
-        """Prepare; :meth:`start` begins.
+        """Prepare; :meth:`start` starts the thread.
 
         Args:
-            artifact: names the file and its digest.
+            artifact: the file and its digest.
             size: bytes of the whole file.
             pieces: holds the bytes.
-            state: has the lock; is ended if hashing fails.
-            advanced: called with the number of bytes hashed so far after each piece; the lock is held.
+            state: holds the lock; it is ended if hashing fails.
+            advanced: called after each piece, with the number of bytes hashed so far, while the lock is held.
         """
         self._artifact = artifact
         self._size = size
@@ -40,7 +40,7 @@ class OrderedHash:
         self._advanced = advanced
         self._hasher = Hasher.for_artifact(artifact, size)
         self._position = 0
-        """Number of bytes that are hashed."""
+        """Number of bytes that have been hashed."""
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name=f"hash-{artifact.name}", daemon=True)
 
@@ -98,7 +98,7 @@ class OrderedHash:
     def _advance(self, hasher: Hasher, piece: int, count: int) -> None:
         with self._state.condition:
             if hasher is not self._hasher:
-                return  # the file was dropped while the piece was hashed
+                return  # the file was dropped while the piece was being hashed
             if count != length_of_piece(piece, self._size, self._piece):
                 raise VolumeError(f"{self._artifact.name}: what was written of it is not there any more")
             self._position += count

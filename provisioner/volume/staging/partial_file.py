@@ -1,7 +1,7 @@
-"""A large file of which only those ranges arrive that its reader asks for: a zip archive of which some members are wanted.
+"""A large file of which only the ranges that its reader requests are fetched: a zip archive with only some wanted members.
 
-The ranges are of one version of the file, as its server says; the file's digest cannot be compared with them. Where a server
-gives no ranges, or none that are certainly of one version, the whole file arrives, and its digest is checked.
+The server states that all ranges are of one version of the file; its digest cannot be compared. If a server offers no ranges,
+or none that are certainly of one version, the whole file is fetched, and its digest is checked.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from provisioner.catalog.artifact import Artifact
 
 NEAR: Final = 32 << 10
-"""Bytes between two wanted ranges up to which they are fetched as one: less than what a request costs in time."""
+"""Two wanted ranges with at most so many bytes in between are fetched as one: those bytes take less time than a request."""
 
 
 class PartialFile(RangedFile):
-    """A part of one artifact on its way in; safe for several threads."""
+    """A part of one artifact that is being fetched; safe for several threads."""
 
     on_demand: ClassVar[bool] = True
     _is_read = False
-    """The reader has all that it needs."""
+    """Whether the reader has everything that it needs."""
 
     @classmethod
     def in_staging(
@@ -50,44 +50,44 @@ class PartialFile(RangedFile):
 
     @property
     def is_proven(self) -> bool:
-        """Return ``False``: no digest is known of a part."""
+        """Return ``False``: the digest of a part is never known."""
         return False
 
     @property
     def is_whole(self) -> bool:
-        """Whether the reader has read all that it needs, and no connection is fetching anything any more."""
+        """Whether the reader has read everything that it needs, and no connection is fetching any more."""
         return self.have == self.size or (self._is_read and not self._claims.lacks(self._pieces.held))
 
     def expect(self, version: int, spans: Iterable[tuple[int, int]]) -> None:
-        """Have several ranges fetched that will be read.
+        """Request several ranges that will be read.
 
         Args:
-            version: of the file.
-            spans: index of the first byte and after the last one of each range, in their order.
+            version: the version of the file that they belong to.
+            spans: offset of the first byte and the offset after the last byte of each range, in order.
 
         Raises:
             UpstreamChangedError: the file was changed upstream meanwhile.
         """
-        # Reading the index for them may wait for bytes.
+        # Done here, since computing the ranges may read the index, and wait for its bytes.
         ranges = list(spans)
         with self._state.condition:
             self._check_version(version)
             reached = 0
             for start, end in ranges:
-                # What lies between two ranges that are near each other comes with them.
+                # What lies between two nearby ranges is fetched along with them.
                 begin = reached if reached and start - reached <= NEAR else start
                 self._claims.ask(begin // self.piece, number_of_pieces(end, self.piece), self._pieces.held)
                 reached = end
             self._state.condition.notify_all()
 
     def seal(self) -> str:
-        """Accept what has arrived if it is a part; check the digest if it is the whole.
+        """Accept a part as it has arrived; check the digest if the whole file was fetched.
 
         Returns:
-            The SHA-256 of the whole; empty for a part, whose members the reader has checked.
+            The SHA-256 of the whole file; empty for a part, whose members the reader has checked.
 
         Raises:
-            DigestMismatchError, UnexpectedContentError: the whole has arrived and is wrong; it was dropped.
+            DigestMismatchError, UnexpectedContentError: the whole file has arrived and is wrong; it was dropped.
             ProvisionerError: the transfer has failed, or the run must end.
         """
         with self._state.condition:

@@ -34,15 +34,15 @@ class PieceFile:
         charge: Callable[[int], None] = lambda _count: None,
         piece: int = 0,
     ) -> None:
-        """Open what an earlier run left, and count those pieces whose content has the CRC-32 that the journal says.
+        """Open what an earlier run left, and accept those pieces whose content has the CRC-32 in the journal.
 
         Args:
-            directory: of the file and its journal; made if it is missing.
-            key: of the artifact; names the files.
+            directory: of the file and its journal; created if it is missing.
+            key: the key of the artifact, which names the files.
             size: bytes of the whole file.
             check_cancelled: called for every piece that is read; raises to end the work.
-            charge: called with the number of bytes before they are written; raises if they must not be.
-            piece: bytes of a piece; 0: the usual number.
+            charge: called with the number of bytes before they are written; raises if they must not be written.
+            piece: bytes of a piece; 0 means the usual size.
 
         Raises:
             VolumeError: the volume failed.
@@ -85,21 +85,21 @@ class PieceFile:
             return
         content = self._journal.read()
         if content is None:
-            # Ranges were written, with holes between them, and nothing says where the holes are.
+            # Ranges were written, with holes between them, and nothing shows where the holes are.
             self.restart()
             return
         self.origin = content.origin
         for piece, crc in content.records.items():
             check_cancelled()
-            # A piece that is not there must not count because its record has the CRC-32 of no bytes.
+            # A missing piece must not count because its record has the CRC-32 of empty content.
             if piece < len(self.held) and (data := self._read_piece(piece)) is not None and isal_zlib.crc32(data) == crc:
                 self.held[piece], self._crcs[piece] = 1, crc
         self._journal.open()
 
     def _resume_without_journal(self, length: int, check_cancelled: Callable[[], None]) -> None:
-        """Count the whole pieces among the first ``length`` bytes: a single connection wrote them from the front.
+        """Accept the whole pieces among the first ``length`` bytes, which a single connection wrote from the front.
 
-        What it recorded of their origin is not for the pieces to come.
+        The origin that it recorded does not apply to the pieces to come.
         """
         with disk_errors("staging", self.path):
             self.path.with_suffix(".json").unlink(missing_ok=True)
@@ -170,7 +170,7 @@ class PieceFile:
         """
         self.origin = None
         self.held = bytearray(len(self.held))
-        # The journal first: if the process dies here, it must not name pieces that are gone.
+        # The journal first: if the process dies here, the journal must not name pieces that are gone.
         self._replace_journal()
         with disk_errors("staging", self.path):
             os.ftruncate(self._file, 0)

@@ -1,4 +1,4 @@
-"""Pieces that are held in memory while they are needed, for a volume without space for an archive beside its content."""
+"""Pieces that are held in memory while they are needed, for a volume that cannot hold both an archive and its content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PieceMemory:
-    """A store of pieces in memory, each until it is discarded."""
+    """A store of pieces in memory, which holds each until it is discarded."""
 
     def __init__(self, size: int) -> None:
         """Begin with no pieces; ``size`` is the number of bytes of the whole file."""
@@ -39,7 +39,7 @@ class PieceMemory:
         self.held[piece] = 1
 
     def read(self, offset: int, count: int) -> bytes:
-        """Return up to ``count`` bytes, no more than their piece has, and none of a piece that was discarded."""
+        """Return up to ``count`` bytes from one piece; none if that piece was discarded."""
         piece, start = divmod(offset, PIECE)
         return bytes(self._pieces.get(piece, b"")[start : start + count])
 

@@ -1,4 +1,4 @@
-"""The pieces that a large file is divided into, and what a store of them can do."""
+"""The pieces that a large file is divided into, and the interface of a store for them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PIECE: Final = 1 << 20
-"""Bytes of a piece: what the death of the process costs at most for each connection."""
+"""Bytes of a piece; the death of the process loses at most one per connection."""
 _SMALL_PIECE: Final = 1 << 14
-"""Bytes of a piece of a file of which only parts are fetched: what each part costs in bytes that nobody asked for, on average."""
+"""Bytes of a piece, if only parts of a file are fetched: on average, each part costs so many bytes that were not requested."""
 _MOST_SMALL_PIECES: Final = 1 << 21
-"""Each takes some bytes of memory; a file with more of them has larger ones."""
+"""Each takes some bytes of memory, so a file that would have more pieces gets larger ones."""
 
 
 def number_of_pieces(size: int, length: int = 0) -> int:
-    """Return how many pieces a file of ``size`` bytes has; ``length`` is that of a piece, 0 for the usual one."""
+    """Return how many pieces a file of ``size`` bytes has; ``length`` is the size of a piece, 0 for the usual one."""
     return -(-size // (length or PIECE))
 
 
@@ -27,14 +27,14 @@ def length_of_piece(piece: int, size: int, length: int = 0) -> int:
     Args:
         piece: its number.
         size: bytes of the whole file.
-        length: bytes of a piece; 0: the usual number.
+        length: bytes of a piece; 0 means the usual size.
     """
     length = length or PIECE
     return min(length, size - piece * length)
 
 
 def small_piece(size: int) -> int:
-    """Return the length of the pieces of a file of ``size`` bytes of which only parts are fetched."""
+    """Return the size of the pieces of a file of ``size`` bytes of which only parts are fetched."""
     length = _SMALL_PIECE
     while number_of_pieces(size, length) > _MOST_SMALL_PIECES:
         length *= 2
@@ -47,9 +47,9 @@ class Pieces(Protocol):
     piece: int
     """Bytes of a piece."""
     held: bytearray
-    """One byte for each piece: 1 where it is complete, else 0."""
+    """One byte for each piece: 1 if it is complete, else 0."""
     origin: tuple[str, str] | None
-    """URL and validator of the bytes so far, where they are known."""
+    """URL and validator of the bytes so far, if known."""
 
     def record_origin(self, url: str, validator: str | None) -> None:
         """Record the origin of the bytes that follow."""
@@ -72,15 +72,15 @@ class Pieces(Protocol):
         ...
 
     def discard_before(self, piece: int) -> None:
-        """Free the space of the pieces before this one, where space is short."""
+        """Free the space of the pieces before this one, if space is short."""
         ...
 
     def close(self) -> None:
-        """Close what is open; what is on the disk stays."""
+        """Close all files; what is on the disk stays."""
         ...
 
     def drop(self) -> None:
-        """Close, and remove what is on the disk."""
+        """Close all files, and remove what is on the disk."""
         ...
 
     def move_to(self, place: Callable[[Path], None]) -> None:

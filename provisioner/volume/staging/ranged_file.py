@@ -1,7 +1,8 @@
-"""A large file whose ranges arrive in parallel: hashed in order while they arrive, and read at the same time.
+"""A large file whose ranges arrive in parallel: it is hashed in order while they arrive, and can be read at the same time.
 
-Ranges are claimed from the front, so that the hash keeps up with arrival, and an archive can be unpacked while its end is still
-on its way. A piece that a reader waits for and that is not being fetched (the index at the end of a zip) is next.
+Ranges are claimed from the front, so that the hash keeps up with the arrival, and an archive can be unpacked while its end is
+still arriving. A piece that a reader waits for and that is not being fetched yet (such as the index at the end of a zip) is
+claimed next.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class DirectFetch(Protocol):
-    """A function that fetches bytes by a request of their own, outside all claims."""
+    """A function that fetches bytes by a separate request, independently of claims."""
 
     def __call__(self, offset: int, count: int) -> bytes:
         """Return between 1 and ``count`` bytes from ``offset`` on."""
@@ -39,10 +40,10 @@ class DirectFetch(Protocol):
 
 
 class RangedFile:
-    """One large artifact on its way in; safe for several threads."""
+    """One large artifact that is being fetched; safe for several threads."""
 
     on_demand: ClassVar[bool] = False
-    """Only those ranges arrive that somebody reads."""
+    """Whether only those ranges are fetched that a reader requests."""
 
     def __init__(
         self,
@@ -54,22 +55,22 @@ class RangedFile:
         connections: Callable[[], int] = lambda: 1,
         window: int | None = None,
     ) -> None:
-        """Take over ``pieces``, with what they hold.
+        """Take over ``pieces``, including their content.
 
         Args:
-            artifact: what the bytes are to become.
+            artifact: the artifact that the bytes belong to.
             size: exact number of bytes.
             pieces: stores the bytes.
             check_cancelled: raises when the run must end.
-            connections: returns how many may fetch ranges at the same time now; decides how long the ranges are.
-            window: bytes that may be present beyond those that readers and hash are done with; ``None``: all.
+            connections: returns how many connections may fetch ranges at the same time now; decides the length of ranges.
+            window: bytes that may be present ahead of the readers and the hash; ``None`` means all.
         """
         self.artifact = artifact
         self.size = size
         self.piece = pieces.piece
         """Bytes of a piece."""
         if not self.is_proven and pieces.origin is None:
-            # Nothing could tell later whether the bytes so far and those to come are of one version.
+            # Nothing could show later whether the bytes so far and those to come are of the same version.
             pieces.restart()
         self._pieces = pieces
         self._state = TransferState(check_cancelled)
@@ -80,15 +81,15 @@ class RangedFile:
         )
         self._hash = OrderedHash(artifact, size, pieces, self._state, advanced=self._hashed)
         self._version = 0
-        """Counts the versions of the file: one more each time that everything is dropped."""
+        """Counts the versions of the file; incremented each time that everything is dropped."""
         self._sealed = False
         self._fetch_directly: DirectFetch | None = None
         self.have = sum(length_of_piece(piece, size, self.piece) for piece, held in enumerate(pieces.held) if held)
         """Bytes of complete pieces."""
         self.resumed = self.have > 0
-        """Whether some of the bytes are from an earlier run; if the whole is wrong, they may be the reason."""
+        """Whether some bytes are from an earlier run; if the whole file is wrong, they may be the reason."""
         self._head = pieces.read(0, HEAD) if pieces.held[:1] == b"\1" else b""
-        """The first bytes, by which the file is recognised; empty: they have not arrived."""
+        """The first bytes, by which the file is recognised; empty if they have not arrived."""
         self._hash.start()
 
     @classmethod
@@ -119,7 +120,7 @@ class RangedFile:
     def in_memory(
         cls, artifact: Artifact, size: int, *, check_cancelled: Callable[[], None], connections: Callable[[], int]
     ) -> RangedFile:
-        """Return a file of which only a window is held in memory; nothing of it survives the death of the process."""
+        """Return a file of which only a window is held in memory; none of it survives the death of the process."""
         return cls(artifact, size, PieceMemory(size), check_cancelled=check_cancelled, connections=connections, window=WINDOW)
 
     def __enter__(self) -> Self:
@@ -132,17 +133,17 @@ class RangedFile:
 
     @property
     def origin(self) -> tuple[str, str] | None:
-        """URL and validator of the bytes so far, where they are known."""
+        """URL and validator of the bytes so far, if known."""
         return self._pieces.origin
 
     @property
     def version(self) -> int:
-        """The number of the current version: one more each time that everything is dropped."""
+        """The number of the current version, which is incremented each time that everything is dropped."""
         return self._version
 
     @property
     def is_proven(self) -> bool:
-        """Whether all bytes are compared with a known digest before anything of them is used."""
+        """Whether all bytes are compared with a known digest before any of them is used."""
         return self.artifact.digest is not None
 
     @property
@@ -159,7 +160,7 @@ class RangedFile:
         """Record the origin of the bytes that follow.
 
         Raises:
-            UpstreamChangedError: the file is at another version than the claim that the bytes are for.
+            UpstreamChangedError: the file is at a different version than the claim for the bytes.
         """
         with self._state.condition:
             self._check_version(version)
@@ -172,7 +173,7 @@ class RangedFile:
             wait: if everything is claimed, wait for a range that another connection gives back.
 
         Returns:
-            ``None`` if the file is whole, or, without ``wait``, if everything is claimed.
+            The claim; ``None`` if the file is whole, or, without ``wait``, if everything is claimed.
 
         Raises:
             ProvisionerError: the transfer has failed, or the run must end.
@@ -190,7 +191,7 @@ class RangedFile:
                 self._state.wait()
 
     def claim_all(self) -> Claim:
-        """Claim the whole file, for a server without ranges. No other connection may be fetching anything."""
+        """Claim the whole file, for a server without ranges. No other connection may be fetching meanwhile."""
         with self._state.condition:
             self._claims.claim_all()
             return Claim(self, self._version, 0, self.size)
@@ -205,10 +206,10 @@ class RangedFile:
         """Drop everything, because the file has changed at its source.
 
         Args:
-            version: of the claim that found that out; ``None``: drop whatever the version is.
+            version: of the claim that noticed the change; ``None`` means to drop the file whatever its version is.
 
         Returns:
-            Number of bytes that were dropped; ``None`` if the file was at another version already, and nothing was dropped.
+            Number of bytes that were dropped; ``None`` if the version had already changed, and nothing was dropped.
         """
         with self._state.condition:
             return self._restart() if version in {None, self._version} else None
@@ -230,11 +231,11 @@ class RangedFile:
         return dropped
 
     def fail(self, error: BaseException, version: int | None = None) -> None:
-        """Stop the threads that fetch; readers go on waiting, since another URL may bring the bytes.
+        """Stop the threads that fetch; readers go on waiting, since another URL may deliver the bytes.
 
         Args:
-            error: why.
-            version: what the error is about, if it does not concern another version of the file.
+            error: the reason.
+            version: the version of the file that the error is about, if it does not apply to others.
         """
         with self._state.condition:
             if version in {None, self._version}:
@@ -245,7 +246,7 @@ class RangedFile:
         self._state.end(error)
 
     def recover(self) -> None:
-        """Forget a failure and all claims: another source of the same bytes is asked."""
+        """Forget a failure and all claims, because another source of the same bytes is tried."""
         with self._state.condition:
             self._state.recover()
             self._claims.reset(self._pieces.held)
@@ -256,7 +257,7 @@ class RangedFile:
         """Store bytes of one piece at the claim's position; wait while that is beyond the window.
 
         Raises:
-            UpstreamChangedError: the file is at another version than the claim.
+            UpstreamChangedError: the file is at a different version than the claim.
             ProvisionerError: the volume or the transfer has failed, or the run must end.
         """
         with self._state.condition:
@@ -276,8 +277,8 @@ class RangedFile:
         """Record that a claim has written all bytes of a piece.
 
         Raises:
-            UnexpectedContentError: the bytes cannot be the file's, as its beginning shows.
-            UpstreamChangedError: the file is at another version than the claim.
+            UnexpectedContentError: the file's beginning shows that the bytes are not the file's.
+            UpstreamChangedError: the file is at a different version than the claim.
             VolumeError: the volume failed.
         """
         with self._state.condition:
@@ -287,11 +288,11 @@ class RangedFile:
             self._state.condition.notify_all()
             if piece == 0:
                 self._head = self._pieces.read(0, HEAD)
-                # Here and not only at the end: nothing more of it need come.
+                # Checked here and not only at the end, so that no more of it is fetched.
                 check_content(self.artifact, self._head, self.size)
 
     def give_back(self, claim: Claim) -> None:
-        """Let other connections fetch what a claim has not completed."""
+        """Release what a claim has not completed, for other connections to fetch."""
         with self._state.condition:
             if claim.version == self._version:
                 first, end = claim.position // self.piece, number_of_pieces(claim.end, self.piece)
@@ -339,7 +340,7 @@ class RangedFile:
         raise digest_mismatch(self.artifact, found, head, self.size)
 
     def _check_content(self) -> None:
-        """Drop a file that cannot be what was asked for; what an earlier run left was not looked at before."""
+        """Drop a file that cannot be the requested one; bytes from an earlier run have not been checked before."""
         try:
             check_content(self.artifact, self._head, self.size)
         except UnexpectedContentError:
@@ -399,10 +400,10 @@ class RangedFile:
         return fetch(offset, min(count, self.size - offset))
 
     def expect(self, version: int, spans: Iterable[tuple[int, int]]) -> None:
-        """Do nothing: all of it arrives in any case."""
+        """Do nothing, since the whole file is fetched in any case."""
 
     def _read_held(self, piece: int, offset: int, count: int) -> bytes:
-        """Return bytes of a complete piece and, where the file is on the disk, of complete pieces right after it."""
+        """Return bytes of a complete piece and, if the file is on the disk, of the complete pieces right after it."""
         end = (piece + 1) * self.piece
         if self._window.limit is None:
             while end < offset + count and end < self.size and self._pieces.held[end // self.piece]:

@@ -17,12 +17,12 @@ class RangedFileReader:
         """Read ``file`` as long as it is at ``version``."""
         self._file = file
         self.version = version
-        """Which version of the file it reads."""
+        """The version of the file that is read."""
         self.name = file.artifact.name.rsplit("/", 1)[-1]
         self.size = file.size
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Return between 1 and ``count`` bytes from ``offset`` on, none at the end; wait until there are some.
+        """Return between 1 and ``count`` bytes from ``offset`` on, or none at the end; wait until some have arrived.
 
         Raises:
             UpstreamChangedError: the file was changed upstream meanwhile.
@@ -52,10 +52,10 @@ class RangedFileReader:
         self._file.wait_dropped(self.version)
 
     def wait_sealed(self) -> None:
-        """Wait until the whole file has arrived and its digest is right: what was read before was right then.
+        """Wait until the whole file has arrived and its digest is right, which proves that what was read before was right.
 
         Raises:
-            UpstreamChangedError: the file was dropped: what was read of it must not be used.
+            UpstreamChangedError: the file was dropped, and what was read of it must not be used.
             ProvisionerError: the file will never be whole, or the run must end.
         """
         self._file.wait_sealed(self.version)

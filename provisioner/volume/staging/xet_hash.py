@@ -1,6 +1,6 @@
-"""The Xet hash of bytes that arrive piece by piece: the only digest that a bucket's listing has.
+"""The Xet hash of bytes that arrive piece by piece: the only digest in a bucket's listing.
 
-It is computed by the Hub client's library ``hf_xet``, which reads files alone: it is given the end of a pipe.
+It is computed by the Hub client's library ``hf_xet``, which can only read files, so it is given the end of a pipe.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 _SETTINGS: Final = {
-    "HF_XET_LOG_DEST": "/dev/null",  # else it keeps a log in the user's cache
-    "HF_XET_SYSTEM_MONITOR_ENABLED": "false",  # else it keeps a descriptor open for each thread of the machine
-    # Else eight files at most are hashed at once, and the transfers of all others wait for the end of one of these.
+    "HF_XET_LOG_DEST": "/dev/null",  # otherwise it keeps a log in the user's cache
+    "HF_XET_SYSTEM_MONITOR_ENABLED": "false",  # otherwise it keeps a descriptor open for each thread of the machine
+    # Otherwise at most eight files are hashed at once, and all other transfers wait for one of them to end.
     "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION": "1024",
-    "HF_XET_DATA_INGESTION_BLOCK_SIZE": "131072",  # else each file has a buffer of 8 MiB
+    "HF_XET_DATA_INGESTION_BLOCK_SIZE": "131072",  # otherwise each file has a buffer of 8 MiB
     "TOKIO_WORKER_THREADS": "2",
 }
 """The library's settings, which it reads from the environment when it is first used."""
@@ -28,18 +28,18 @@ _SETTING_UP: Final = threading.Lock()
 
 @cache
 def can_hash_xet() -> bool:
-    """Return whether the library is there; it does not exist for every kind of machine."""
+    """Return whether the library is installed; it is not available for every kind of machine."""
     return importlib.util.find_spec("hf_xet") is not None and Path("/dev/fd").exists()
 
 
 class XetHash:
-    """The hash of all bytes that were handed to :meth:`update`, computed on a thread of its own."""
+    """The hash of all bytes passed to :meth:`update`, computed on a separate thread."""
 
     def __init__(self) -> None:
         """Begin with no bytes."""
         self._reads, self._writes = os.pipe()
         self._found: list[str | BaseException] = []
-        # A hash that is dropped half-way ends its thread: nothing more comes through the pipe.
+        # Dropping an unfinished hash closes the pipe, which ends its thread.
         self._close = weakref.finalize(self, os.close, self._writes)
         self._thread = threading.Thread(target=_hash, args=(self._reads, self._found), name="xet-hash", daemon=True)
         try:
@@ -56,10 +56,10 @@ class XetHash:
             while rest:
                 rest = rest[os.write(self._writes, rest) :]
         except BrokenPipeError:
-            self.hexdigest()  # says why nobody reads
+            self.hexdigest()  # raises the error that ended the reading
 
     def hexdigest(self) -> str:
-        """Return the hash; no bytes can follow.
+        """Return the hash; no bytes may follow.
 
         Raises:
             RuntimeError: the library failed.
@@ -78,12 +78,12 @@ def _hash(reads: int, found: list[str | BaseException]) -> None:
     except BaseException as error:  # noqa: BLE001 - raised again where the hash is asked for
         found.append(error)
     finally:
-        # Whoever still writes learns that nobody reads.
+        # A writer then learns that nobody reads.
         os.close(reads)
 
 
 def _library() -> Any:  # noqa: ANN401 - it has no type annotations
-    """Return the library, which has its settings from us."""
+    """Return the library, configured by the settings above."""
     with _SETTING_UP:
         if "hf_xet" in sys.modules:
             return sys.modules["hf_xet"]

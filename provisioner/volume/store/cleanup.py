@@ -1,4 +1,4 @@
-"""What is taken off a volume: versions, what interrupted runs left, and what is staged."""
+"""Removal from a volume: of versions, of what interrupted runs left, and of what is staged."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from provisioner.volume.store.layout import VolumeLayout
 
 ABANDONED_SECONDS: Final = 7 * 86_400
-"""How long staged files that no run touches are kept."""
+"""How long staged files that no run uses are kept."""
 _PRIVATE_LEFTOVER: Final = re.compile(
     rf"{TEMPORARY_NAME.pattern}|\.(incoming|discarded)-[0-9a-f]+(-[0-9a-f]{{8}})?|\.tmp-[0-9a-f]+-[0-9a-f]{{16}}"
 )
-"""Names that a completed run does not leave behind, in directories that only this program uses; the last is of older versions."""
+"""Names that a completed run leaves nowhere, in directories only this program uses; the last form is of older versions."""
 
 _OLD_NEW_LINK: Final = re.compile(r"\.([a-z0-9_-]+)\.new")
 
@@ -39,23 +39,23 @@ class StoreCleaner:
     """Removes versions, leftovers and staged files from one volume."""
 
     def __init__(self, layout: VolumeLayout, reader: StoreReader, hub_cache: HubCache) -> None:
-        """Take the paths; nothing is read yet.
+        """Remember the paths; nothing is read yet.
 
         Args:
-            layout: where everything lies.
+            layout: where everything is.
             reader: what the volume holds.
-            hub_cache: where published repositories are shown too.
+            hub_cache: the cache in which published repositories are shown as well.
         """
         self._hub_cache = hub_cache
         self._layout = layout
         self._reader = reader
 
     def remove(self, dataset: str, version: str) -> None:
-        """Remove one version: its receipt first, so that it does not count while it is being removed.
+        """Remove one version, its receipt first, so that it does not count while it is being removed.
 
-        The tree goes in one step and not file by file: a reader finds all of it or nothing, and can read on in files that it has
-        open. The records that name the tree go last: after a death in between, the rest is still found. What cannot be
-        removed of the tree is reported, and stays under a name that nobody reads.
+        The tree disappears in one step and not file by file: a reader finds all of it or nothing, and can go on reading files
+            that it has open. The records that name the tree are removed last, so that after a death in between, the rest is
+            still found. If part of the tree cannot be removed, that is reported, and it stays under a name that nobody reads.
 
         Raises:
             VolumeError: the volume failed, or a newer version of the program recorded the version.
@@ -73,7 +73,7 @@ class StoreCleaner:
             try:
                 os.rename(tree, discarded)
             except OSError:
-                # It is mounted, or immutable itself: what is in it can go all the same.
+                # It is mounted or immutable itself, but its content can still be removed.
                 discarded = tree
             remove_leftover(discarded)
         with disk_errors(f"removing {dataset} {version}"):
@@ -81,7 +81,7 @@ class StoreCleaner:
                 _unlink(path(dataset, version))
 
     def remove_lock(self, dataset: str) -> None:
-        """Remove the lock of a data set, all of which is being removed: who has the lock of the whole volume holds it too."""
+        """Remove the lock of a data set that is being removed; the lock of the whole volume, which is held, includes it."""
         with contextlib.suppress(OSError):
             self._layout.lock_of(dataset).unlink(missing_ok=True)
 
@@ -92,7 +92,7 @@ class StoreCleaner:
         layout = self._layout
         if dataset and version:
             trees = layout.staged_trees_of(dataset)
-            # A link in its place is not ours to follow: it goes as what it is.
+            # A link in its place is not ours to follow; the link itself is removed.
             self._remove_staged(layout.staged_tree(dataset, version).parent if is_directory(trees) else trees)
             with contextlib.suppress(OSError):
                 trees.rmdir()
@@ -108,8 +108,8 @@ class StoreCleaner:
         """Remove what is staged of other data sets, and return whether there was anything.
 
         Args:
-            datasets: the unfinished trees of these stay.
-            keys: of artifacts whose files stay.
+            datasets: the data sets whose unfinished trees stay.
+            keys: the keys of artifacts whose files stay.
 
         Raises:
             VolumeError: the volume failed.
@@ -123,7 +123,7 @@ class StoreCleaner:
         return bool(others)
 
     def _remove_staged(self, path: Path) -> None:
-        """Remove something staged; what cannot be removed gets a name at which it is in nobody's way."""
+        """Remove something staged; if part of it cannot be removed, rename it so that it is in nobody's way."""
         if not remove_leftover(path):
             with contextlib.suppress(OSError):
                 os.rename(path, self._layout.staging_discarded())
@@ -139,9 +139,9 @@ class StoreCleaner:
                 self._remove_staged(self._layout.blobs / name)
 
     def clear_abandoned(self, datasets: Collection[str], now: float) -> None:
-        """Remove what is staged of some data sets, and everything staged that was not touched for a week.
+        """Remove what is staged of some data sets, and anything staged that was not used for a week.
 
-        Other data sets that were interrupted keep what had arrived: the next run that wants them resumes.
+        Other data sets that were interrupted keep what had arrived, for the next run to resume.
 
         Args:
             datasets: ids of data sets that are complete.
@@ -164,7 +164,7 @@ class StoreCleaner:
                 with contextlib.suppress(FileNotFoundError):
                     if now - os.lstat(directory / name).st_mtime > ABANDONED_SECONDS:
                         yield directory / name
-        # Workers share what they have fetched: all of it counts as touched with the latest of it.
+        # Workers use together what they have fetched, so all of it counts as used when the latest part was.
         shares = self._layout.shares
         touched = [os.lstat(Path(place)).st_mtime for place, _, _ in os.walk(shares)]
         if touched and now - max(touched) > ABANDONED_SECONDS:
@@ -182,7 +182,7 @@ class StoreCleaner:
             remove_leftover(path)
 
     def leftovers(self, dataset: str | None = None) -> tuple[Path, ...]:
-        """Return what :meth:`clear_leftovers` would remove, of the whole volume or of one data set's trees and records.
+        """Return what :meth:`clear_leftovers` would remove, from the whole volume or from one data set's trees and records.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -202,14 +202,14 @@ class StoreCleaner:
         return sum(map(used_bytes, paths)), len(paths)
 
     def _is_old_link(self, path: Path) -> bool:
-        """Return whether an older version of the program made this link, to put it in the place of a published one."""
+        """Return whether an older version of the program created this link, in order to replace a published one."""
         name = _OLD_NEW_LINK.fullmatch(path.name)
         target = os.readlink(path).replace(os.sep, "/")
         return name is not None and target == self._layout.link_target(name[1], target.rpartition("/")[2])
 
     def _leftovers(self) -> Iterator[Path]:
         layout = self._layout
-        # Everybody uses these two directories: there only names count that nobody else would choose.
+        # Other programs use these two directories as well, so only names count that nobody else would choose.
         for name in _names_if_listable(layout.root):
             if TEMPORARY_NAME.fullmatch(name):
                 yield layout.root / name
@@ -229,7 +229,7 @@ class StoreCleaner:
         yield from self._records_without_tree()
 
     def _records_without_tree(self) -> Iterator[Path]:
-        """Yield records that are written before the tree and removed after it: without receipt and tree they mean nothing."""
+        """Yield records that are written before the tree and removed after it; without receipt and tree, they mean nothing."""
         layout = self._layout
         for name_of_directory in names_in(layout.manifests):
             dataset, records = dataset_of(name_of_directory), layout.manifests / name_of_directory
@@ -245,12 +245,12 @@ class StoreCleaner:
 
 
 def _names_if_listable(directory: Path) -> Iterator[str]:
-    """Yield the names in a directory; none if it cannot be listed: what is left in it keeps no run from its work."""
+    """Yield the names in a directory; none if it cannot be listed, since leftovers must not stop a run."""
     with contextlib.suppress(ProvisionerError):
         yield from names_in(directory)
 
 
 def _unlink(record: Path) -> None:
-    """Remove a record, unless its directory is a link: then it is not ours."""
+    """Remove a record, unless its directory is a link, and so is not ours."""
     if is_directory(record.parent):
         record.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """One name in a data set's tree, and the order of such names.
 
-Paths are bytes: what is not UTF-8 is kept as ``surrogateescape``, and is written as it was read.
+Paths are bytes: those that are not UTF-8 are kept as ``surrogateescape``, and are written as they were read.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ DIGEST_BYTES: Final = 32
 
 
 class SharedFields(NamedTuple):
-    """The fields that most entries of one artifact have in common."""
+    """The fields that most entries of an artifact have in common."""
 
     kind: Kind
     target: str
     executable: bool
     source_digest: str | None
-    """Where ``source_bytes`` is not 0, only the algorithm and its colon."""
+    """If ``source_bytes`` is not 0, only the algorithm and its colon."""
     artifact: str
-    """Empty where ``artifact_bytes`` is not 0."""
+    """Empty if ``artifact_bytes`` is not 0."""
     source_bytes: int = 0
     artifact_bytes: int = 0
-    """How many bytes of the entry's own are the source's digest and the artifact's key."""
+    """How many bytes of the entry's ``packed`` data are the source's digest and the artifact's key."""
 
 
 _DIGITS: Final = re.compile(r"(?:[0-9a-f]{2})+")
@@ -40,7 +40,7 @@ _DIGITS: Final = re.compile(r"(?:[0-9a-f]{2})+")
 
 @lru_cache(maxsize=256)
 def _shared(fields: SharedFields) -> SharedFields:
-    """Return the same object for equal values, if they were asked for recently: it saves memory."""
+    """Return the same object for equal values, if they were requested recently, to save memory."""
     return fields
 
 
@@ -48,15 +48,15 @@ def _shared(fields: SharedFields) -> SharedFields:
 class Entry:
     """One file, link or empty directory in a data set's tree.
 
-    A manifest may hold a million entries, so they are kept small: about 130 bytes each, or 170 of a file of its own artifact,
-    and the path.
+    A manifest may hold a million entries, so they are kept small: about 130 bytes each, or 170 for a file that is an artifact
+    by itself, plus the path.
     """
 
     path: str
-    """Relative to the data set's root, POSIX separators; bytes that are not UTF-8 as ``surrogateescape``."""
+    """Relative to the data set's root, with POSIX separators; bytes that are not UTF-8 are kept as ``surrogateescape``."""
     packed: bytes
-    """Of a file: its SHA-256 (32 bytes); the digest of its source and its artifact's key, where ``shared`` says so; then its
-    size, little-endian, in as few bytes as it takes."""
+    """For a file: its SHA-256 (32 bytes); the digest of its source and its artifact's key, if ``shared`` says so; then its
+    size, little-endian, in as few bytes as possible."""
     shared: SharedFields
 
     def __init__(
@@ -75,16 +75,16 @@ class Entry:
 
         Args:
             path: relative to the data set's root.
-            kind: a directory (``folder``) is listed only when it is empty; otherwise what is in it implies it.
+            kind: a directory (``folder``) is listed only if it is empty; otherwise its content implies it.
             size: bytes of a file; 0 for links and directories.
-            sha256: of a file's content: 64 lower-case hexadecimal digits; empty for links and directories.
+            sha256: SHA-256 of a file's content, 64 lower-case hexadecimal digits; empty for links and directories.
             target: the text of a link.
             executable: whether the owner may execute it; the rest of the mode is fixed (0664, or 0775).
-            source_digest: the digest of this file in the source's own listing (``gitsha1:…``), where there was one.
+            source_digest: the digest of this file in the source's own listing (``gitsha1:…``), if there is one.
             artifact: key of the artifact (downloaded file) that it came from.
 
         Raises:
-            ValueError: a file has no SHA-256, or something else has one, or a size.
+            ValueError: a file has no SHA-256, or something else has one, or has a size.
         """
         digest = bytes.fromhex(sha256)
         if len(digest) != (DIGEST_BYTES if kind == "file" else 0) or (size and not digest):
@@ -124,7 +124,7 @@ class Entry:
 
     @property
     def kind(self) -> Kind:
-        """File, link or directory (``folder``); a directory is listed only when it is empty."""
+        """File, link or directory (``folder``); a directory is listed only if it is empty."""
         return self.shared.kind
 
     @property
@@ -135,7 +135,7 @@ class Entry:
 
     @property
     def sha256(self) -> str:
-        """Of a file's content: 64 lower-case hexadecimal digits; empty for links and directories."""
+        """SHA-256 of a file's content, 64 lower-case hexadecimal digits; empty for links and directories."""
         return self.packed[:DIGEST_BYTES].hex()
 
     @property
@@ -150,7 +150,7 @@ class Entry:
 
     @property
     def source_digest(self) -> str | None:
-        """The digest of this file in the source's own listing (``gitsha1:…``), where there was one."""
+        """The digest of this file in the source's own listing (``gitsha1:…``), if there is one."""
         shared = self.shared
         if not shared.source_bytes:
             return shared.source_digest
@@ -170,13 +170,13 @@ class Entry:
 
 
 def path_key(path: str) -> str:
-    """Return a text that sorts as the bytes of ``path`` do: for most paths the same object, which takes no memory."""
+    """Return a text that sorts as the bytes of ``path`` do; for most paths it is the same object, which takes no memory."""
     return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def entry_key(entry: Entry) -> str:
-    """Return the key by which entries are sorted, see :func:`path_key`."""
-    # The function that is called most often of all: the common case makes no further call.
+    """Return the key by which entries are sorted; see :func:`path_key`."""
+    # This function is called most often of all, so the common case makes no further call.
     return path if (path := entry.path).isascii() else path_key(path)
 
 

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SAME_EVERYWHERE: Final = re.compile(r"[A-Za-z0-9_@%+=:,./-]*")
-"""Characters of ASCII that a POSIX shell and Docker's ``--env-file`` both take as they are, without quotes."""
+"""ASCII characters that both a POSIX shell and Docker's ``--env-file`` take literally, without quotes."""
 
 
 def environment_lines(values: Mapping[str, str]) -> bytes:
     """Return ``KEY=value`` lines that mean the same to ``set -a; . FILE`` in a POSIX shell and to Docker's ``--env-file``.
 
     Raises:
-        ConfigurationError: a value cannot be written so that both agree.
+        ConfigurationError: a value cannot be written in a way that means the same to both.
     """
     for name in ambiguous_names(values):
         raise ConfigurationError(
@@ -40,11 +40,11 @@ def environment_file(values: Mapping[str, str]) -> bytes:
 
 
 def ambiguous_names(values: Mapping[str, str]) -> list[str]:
-    """Return the names whose value, or which themselves, a shell and Docker's ``--env-file`` would understand differently."""
+    """Return the names that, or whose values, a shell and Docker's ``--env-file`` would understand differently."""
     return sorted(name for name, value in values.items() if not (_NAME.fullmatch(name) and _is_same_everywhere(value)))
 
 
 def _is_same_everywhere(value: str) -> bool:
-    # Letters outside ASCII mean nothing special to either. Blanks of other scripts, and bytes that are no text, may.
+    # Letters outside ASCII mean nothing special to either. Blanks of other scripts, and undecodable bytes, may.
     rest = "".join(character for character in value if character.isascii() or not character.isprintable())
     return _SAME_EVERYWHERE.fullmatch(rest) is not None

@@ -1,4 +1,4 @@
-"""What a check of a published version can find."""
+"""The findings of a check of a published version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 TreeProblem = Literal["missing", "extra", "kind", "size", "digest", "target", "outside", "unreadable"]
 """What is wrong with one name in a tree."""
 VersionProblem = Literal["no-tree", "no-manifest", "no-receipt", "checksums"]
-"""What is wrong with a version beside its tree's content."""
+"""What is wrong with a version, apart from its tree's content."""
 NameProblem = Literal["not-shown", "foreign"]
 """What is wrong with the published name of a data set (``datasets/ID``)."""
 
@@ -18,12 +18,12 @@ class Finding:
     """One difference between what a volume holds and what its records say."""
 
     path: str
-    """In the tree; or below the volume's root, for what is not a name in a tree."""
+    """Path in the tree; or path on the volume, for anything that is not in a tree."""
     problem: TreeProblem | VersionProblem | NameProblem
     expected: str = ""
-    """By the manifest: a kind, a size in bytes, a SHA-256 or a link's text."""
+    """According to the manifest: a kind, a size in bytes, a SHA-256 or a link's target."""
     actual: str = ""
-    """The same as it is on the disk; for a version or a published name, a sentence's predicate for people."""
+    """The same as found on the disk; for a version or a published name, the predicate of a sentence for people."""
 
     def as_record(self) -> dict[str, str]:
         """Return the form in which ``--json`` carries it."""

@@ -1,10 +1,10 @@
-"""The view of published repositories in the Hub client's cache, in that client's own layout and without a copy of a byte.
+"""Show published repositories in the Hub client's cache, in that client's own layout and without copying any bytes.
 
-``{datasets,models}--OWNER--NAME/blobs/ETAG`` is a hard link to the file in the store, ``snapshots/COMMIT/PATH`` a link to the
-blob as the client makes it, and ``refs/REVISION`` holds the commit. Hard links, because clients that remove a revision remove
-what its links lead to: with symbolic links into the store that would be the store's own file.
+``{datasets,models}--OWNER--NAME/blobs/ETAG`` is a hard link to the file in the store, ``snapshots/COMMIT/PATH`` a symbolic
+link to the blob, as the client makes it, and ``refs/REVISION`` holds the commit. Hard links, because clients that remove a
+revision also remove the targets of its links: with symbolic links into the store, that would be the store's own file.
 
-What is ours is known by the store: a blob that is the same file. Everything else in the cache is left alone.
+A blob is ours if it is the same file as one in the store. Everything else in the cache is left alone.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ class HubCache:
     """The view of one volume's repositories in one cache."""
 
     def __init__(self, layout: VolumeLayout, reader: StoreReader, directory: Path | None) -> None:
-        """Take the paths; nothing is read yet.
+        """Remember the paths; nothing is read yet.
 
         Args:
-            layout: where everything lies.
+            layout: where everything is.
             reader: what the volume holds.
-            directory: the cache (``HF_HUB_CACHE``); ``None``: there is to be no view.
+            directory: the cache (``HF_HUB_CACHE``), or ``None`` if no view is wanted.
         """
         self.directory = directory
         self._layout = layout
         self._reader = reader
 
     def outdated(self, inventory: Inventory) -> tuple[tuple[str, str], ...]:
-        """Return data set and version of the repositories whose view is missing, or is where none is to be."""
+        """Return data set and version of the repositories whose view is missing, or is not wanted."""
         return tuple(
             key
             for key, receipt in inventory.receipts.items()
@@ -65,12 +65,12 @@ class HubCache:
         )
 
     def update(self, inventory: Inventory) -> None:
-        """Make the views that are missing, and let each revision lead to the version that is published; the lock is held.
+        """Create the views that are missing, and point each revision to the published version; the lock is held.
 
-        A file system without links gets no view, which is logged.
+        On a file system without links there is no view, which is logged.
 
         Raises:
-            VolumeError: the records of what was made cannot be written.
+            VolumeError: the records of what was created cannot be written.
         """
         for dataset, version in self.outdated(inventory):
             self.hide(dataset, version)
@@ -84,7 +84,7 @@ class HubCache:
                     self._write_reference(receipt, inventory)
 
     def hide(self, dataset: str, version: str) -> None:
-        """Remove the view of one version, before its tree is removed or replaced; what others still use stays.
+        """Remove the view of one version, before its tree is removed or replaced; files that other versions use stay.
 
         Raises:
             VolumeError: the volume failed.
@@ -100,7 +100,7 @@ class HubCache:
                 _remove_links(place, receipt.pin, _own_etags(place, manifest, tree, record), manifest)
                 _remove_empty(place, receipt)
             path = self._layout.cache_record(dataset, version)
-            # A link in the place of the records' directory is not ours to follow.
+            # A link in place of the records' directory is not ours to follow.
             if is_directory(path.parent):
                 path.unlink(missing_ok=True)
         if place is not None and self.directory is not None:
@@ -121,7 +121,7 @@ class HubCache:
         return record.get("shown") is not True or (place is not None and is_directory(place / "snapshots" / str(commit)))
 
     def _written(self, directory: Path) -> str:
-        """Return a cache's path as it is recorded: relative to the volume if it is on it, so that it holds wherever that is."""
+        """Return the recorded form of a cache's path: relative if it is on the volume, so that the volume can be moved."""
         root = self._layout.root
         return directory.relative_to(root).as_posix() if directory.is_relative_to(root) else str(directory)
 
@@ -133,7 +133,7 @@ class HubCache:
         return self._layout.root / directory / folder
 
     def _show_again(self, folder: str, dataset: str, version: str) -> None:
-        """Complete the views of other versions of the same repository, whose files may have been linked by the one that went."""
+        """Complete the views of other versions of the same repository, whose files may be links that the removed one made."""
         for (other, its_version), receipt in self._reader.inventory(measured=False).receipts.items():
             record = self._record(other, its_version)
             is_same = record is not None and record.get("folder") == folder and record.get("shown") is True
@@ -176,11 +176,11 @@ class HubCache:
                 _remove_empty(place, receipt)
 
     def _write_reference(self, receipt: Receipt, inventory: Inventory | None) -> None:
-        """Let a revision lead to a version's commit, unless it leads to a commit that is not ours.
+        """Point a revision to a version's commit, unless it points to a commit that is not ours.
 
         Args:
             receipt: of the version.
-            inventory: the versions whose commits are ours; ``None``: only a reference that is missing is written.
+            inventory: the versions whose commits are ours, or ``None`` to write only a reference that is missing.
         """
         assert self.directory is not None  # noqa: S101 - for the type checker
         assert receipt.repository is not None  # noqa: S101 - the same
@@ -204,14 +204,14 @@ def _own_etags(place: Path, manifest: Manifest, tree: Path | None, record: Mappi
     Args:
         place: the repository's directory in the cache.
         manifest: of the version.
-        tree: its tree: a blob that is the same file as one of it is ours. ``None``: it was lost; then those are ours that
-            were not there before.
+        tree: its tree; a blob that is the same file as one in it is ours. If the tree was lost (``None``), those blobs are
+            ours that were not there before.
         record: of the view.
     """
     blobs = place / "blobs"
     files = ((entry, _etag(entry)) for entry in manifest if entry.kind == "file")
     if tree is not None:
-        # Several files with the same content have one blob, which is one of them.
+        # Several files with the same content have one blob, which is the same file as one of them.
         return frozenset(etag for entry, etag in files if _is_same_file(blobs / etag, tree / entry.path))
     foreign = record.get("foreign")
     known = frozenset(foreign if isinstance(foreign, list) else ())
@@ -222,12 +222,12 @@ def _remove_links(place: Path, commit: str, ours: frozenset[str], manifest: Mani
     """Remove the links of a snapshot to some blobs, and the blobs that no other snapshot needs.
 
     Raises:
-        OSError: as the system gives it.
+        OSError: the system reported it.
     """
     snapshot, blobs = place / "snapshots" / commit, place / "blobs"
     etags = {entry.path: _etag(entry) for entry in manifest if entry.kind == "file"}
     own = {str(snapshot / path) for path in etags}
-    # What the client has linked for another revision stays, and is then its own.
+    # Links that the client has made for another revision stay, and their blobs are then the client's.
     used = {target.rpartition("/")[2] for path, target in _links_below(place / "snapshots") if path not in own}
     for path, etag in etags.items():
         link = snapshot / path
@@ -239,20 +239,20 @@ def _remove_links(place: Path, commit: str, ours: frozenset[str], manifest: Mani
 
 
 def _make_links(place: Path, commit: str, manifest: Manifest, tree: Path) -> list[str]:
-    """Link a version's files as blobs, and the blobs as the files of a snapshot; what is there already stays.
+    """Link a version's files as blobs, and the blobs as the files of a snapshot; what is already there stays.
 
     Returns:
-        The blobs that were there already and are not ours.
+        The blobs that were already there and are not ours.
 
     Raises:
-        OSError: as the system gives it: there are no links here, or the cache is on another file system.
+        OSError: the system reported it: links are not supported, or the cache is on another file system.
         VolumeError: a directory cannot be made, or a link is in its place.
     """
     snapshot, blobs = place / "snapshots" / commit, place / "blobs"
     make_directory(place.parent)
     for directory in (place, blobs, snapshot.parent, snapshot):
         make_plain_directory(directory)
-    # As text: there may be many files, and a path as an object costs more than the two links.
+    # As text: there may be many files, and a path object costs more than creating the two links.
     source, store, view = (f"{os.fspath(directory)}{os.sep}" for directory in (tree, blobs, snapshot))
     made = {""}
     linked: set[str] = set()
@@ -284,7 +284,7 @@ def _make_above(snapshot: Path, path: str, made: set[str]) -> None:
 
 
 def _etag(entry: Entry) -> str:
-    """Return what the Hub calls a file's content: the SHA-256 of a file in LFS, the SHA-1 of the Git blob of any other."""
+    """Return the Hub's name for a file's content: the SHA-256 of a file in LFS, else the SHA-1 of the Git blob."""
     algorithm, _, digits = (entry.source_digest or "").partition(":")
     return digits if algorithm == "gitsha1" else entry.sha256
 
@@ -305,7 +305,7 @@ def _size(path: Path) -> int | None:
 
 
 def _links_below(directory: Path) -> Iterator[tuple[str, str]]:
-    """Yield path and text of each symbolic link below a directory."""
+    """Yield path and target of each symbolic link below a directory."""
     for place, directories, names in os.walk(directory):
         for name in (*names, *directories):
             path = os.path.join(place, name)  # noqa: PTH118 - there may be many
@@ -314,7 +314,7 @@ def _links_below(directory: Path) -> Iterator[tuple[str, str]]:
 
 
 def _remove_empty(place: Path, receipt: Receipt) -> None:
-    """Remove what is empty of a repository in the cache, and the reference to a snapshot that is gone."""
+    """Remove empty directories of a repository in the cache, and the reference to a snapshot that is gone."""
     if receipt.repository is None:
         return
     snapshot = place / "snapshots" / receipt.pin

@@ -1,8 +1,8 @@
-"""Where the index of each data set lies, and the record of what it was made from.
+"""Where the index of each data set is, and the record of what it was made from.
 
-An index appears in one step and is whole, or it is absent: it is written beside, made durable, and renamed. The record is
-written after that, so that a death in between only makes the next run do the work again. Nothing here counts as proof of
-anything: receipts do not know of indexes.
+An index appears in one step and is complete, or it is absent: it is written elsewhere, made durable, and renamed. The record
+is written after that, so that a death in between only makes the next run repeat the work. Nothing here counts as proof of
+anything: receipts do not mention indexes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class IndexFiles:
     """The indexes on one volume."""
 
     def __init__(self, layout: VolumeLayout) -> None:
-        """Take the paths; nothing is read yet."""
+        """Remember the paths; nothing is read yet."""
         self._layout = layout
 
     def recorded(self) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class IndexFiles:
         return tuple(map(dataset_of, json_names_in(self._layout.index_records)))
 
     def all(self) -> dict[str, IndexFacts]:
-        """Return what each data set with an index has.
+        """Return the facts about each data set's index.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -67,11 +67,11 @@ class IndexFiles:
         return found
 
     def record(self, dataset: str) -> dict[str, Any] | None:
-        """Return what an index was made from; ``None``: there is no record, or it is damaged."""
+        """Return what an index was made from, or ``None`` if there is no record, or it is damaged."""
         return read_json(self._layout.index_record(dataset))
 
     def was_made(self, dataset: str) -> bool:
-        """Return whether an index was put at its path by this program; a record may also say why there is none."""
+        """Return whether this program put an index at its path; a record may also say why there is none."""
         return _says_made(self.record(dataset))
 
     def is_there(self, dataset: str) -> bool:
@@ -79,7 +79,7 @@ class IndexFiles:
         return (self._layout.index(dataset) / _CARD).is_file()
 
     def is_foreign(self, dataset: str, mark: str) -> bool:
-        """Return whether something else has the name of an index: it is neither recorded nor has a card with ``mark``."""
+        """Return whether something that is not an index has its name: it is not recorded, and has no card with ``mark``."""
         path = self._layout.index(dataset)
         if not os.path.lexists(path) or self.was_made(dataset):
             return False
@@ -100,7 +100,7 @@ class IndexFiles:
         return directory
 
     def publish(self, dataset: str, written: Path, record: Mapping[str, Any]) -> None:
-        """Put an index in the place of the one that is there, and record what it was made from.
+        """Replace the index of a data set, and record what the new one was made from.
 
         Raises:
             VolumeError: the volume failed; the old index is where it was.
@@ -131,7 +131,7 @@ class IndexFiles:
         write_json(self._layout.index_record(dataset), record)
 
     def remove(self, dataset: str) -> None:
-        """Remove an index and its record; only what the record says was made is removed.
+        """Remove an index and its record; an index is removed only if the record says that this program made it.
 
         Raises:
             VolumeError: the volume failed.
@@ -143,7 +143,7 @@ class IndexFiles:
                 self._layout.index_record(dataset).unlink(missing_ok=True)
 
     def remove_other(self, dataset: str, version: str) -> None:
-        """Remove an index that was made from another version: what it names is no longer what the app reads.
+        """Remove an index that was made from another version, since its files are no longer those that the app reads.
 
         Raises:
             VolumeError: the volume failed.

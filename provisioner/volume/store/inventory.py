@@ -36,13 +36,13 @@ class StoreReader:
     def __init__(
         self, layout: VolumeLayout, published: PublishedNames, indexes: IndexFiles, *, measures_space: bool = True
     ) -> None:
-        """Take the paths; nothing is read yet.
+        """Remember the paths; nothing is read yet.
 
         Args:
-            layout: where everything lies.
-            published: what the app reads.
-            indexes: what is derived from that.
-            measures_space: what the volume's file system says of its free space can be believed.
+            layout: where everything is.
+            published: the names that the app reads.
+            indexes: the indexes of published data sets.
+            measures_space: whether the free space that the volume's file system states can be believed.
         """
         self._measures_space = measures_space
         self._layout = layout
@@ -50,11 +50,11 @@ class StoreReader:
         self._indexes = indexes
 
     def inventory(self, others: Iterable[str] = (), *, measured: bool = True) -> Inventory:
-        """Return what is there: a version counts when it has a valid receipt and a tree, whose content is not looked at.
+        """Return what is there. A version counts if it has a valid receipt and a tree, whose content is not examined.
 
         Args:
-            others: ids of several parts at whose published names something foreign may be, although they have no version.
-            measured: also measure staging, which takes time when an interrupted run left many files there.
+            others: nested ids (such as ``owner/name``) without a version whose published names are checked for foreign files.
+            measured: also measure staging, which takes time if an interrupted run left many files there.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -73,7 +73,8 @@ class StoreReader:
                 name.form in {"link", "dir"}
                 and name.version
                 and (dataset, name.version) in receipts
-                # Through the link: where `datasets` itself is a link, its text is right and the app still finds nothing.
+                # Checked through the link: if `datasets` itself is a link, the link's text is right, but the app still finds
+                # nothing.
                 and self._layout.published(dataset).is_dir()
             ):
                 published[dataset] = name.version
@@ -99,7 +100,7 @@ class StoreReader:
         )
 
     def datasets(self) -> tuple[str, ...]:
-        """Return the ids of all data sets that have a version, see :meth:`versions`.
+        """Return the ids of all data sets that have a version; see :meth:`versions`.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -107,7 +108,7 @@ class StoreReader:
         return tuple(dataset for dataset in sorted(self._recorded()) if self.versions(dataset))
 
     def nested(self) -> tuple[str, ...]:
-        """Return the ids of all data sets with records whose ids have several parts.
+        """Return the nested ids (such as ``owner/name``) of all data sets with records.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -140,7 +141,7 @@ class StoreReader:
                     yield dataset, name
 
     def tree_of(self, dataset: str, version: str) -> Path | None:
-        """Return the directory of a version's tree, in the store or published; ``None``: there is none.
+        """Return the directory of a version's tree, in the store or published, or ``None`` if there is none.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -152,16 +153,16 @@ class StoreReader:
         return self._layout.published(dataset) if name.form == "dir" and name.version == version else None
 
     def staged_directory(self, dataset: str, version: str) -> Path | None:
-        """Return the directory of what is staged of one version; ``None``: nothing is."""
+        """Return the directory of what is staged for one version, or ``None`` if nothing is."""
         directory = self._layout.staged_tree(dataset, version).parent
         return directory if is_directory(directory) else None
 
     def receipt(self, dataset: str, version: str) -> Receipt | None:
-        """Return a version's receipt; ``None`` when there is none, or it is damaged."""
+        """Return a version's receipt, or ``None`` if there is none, or it is damaged."""
         return read_receipt(self._layout.receipt(dataset, version), dataset, version)
 
     def manifest(self, dataset: str, version: str) -> Manifest | None:
-        """Return a version's manifest; ``None`` when there is none, or it is damaged (which is logged)."""
+        """Return a version's manifest, or ``None`` if there is none, or it is damaged (which is logged)."""
         path = self._layout.manifest(dataset, version)
         try:
             with open_file(path) as lines:
@@ -176,7 +177,7 @@ class StoreReader:
             return None
 
     def newer_record(self, dataset: str, version: str) -> Path | None:
-        """Return a record of a version that a newer version of the program wrote; ``None``: there is none."""
+        """Return a record of this version that was written by a newer version of the program, or ``None`` if there is none."""
         layout = self._layout
         for path, schema in (
             (layout.receipt(dataset, version), RECEIPT_SCHEMA),
@@ -188,7 +189,7 @@ class StoreReader:
         return None
 
     def checksums_digest(self, dataset: str, version: str) -> str:
-        """Return the digest of a version's list for ``sha256sum -c``; empty: it cannot be read."""
+        """Return the digest of a version's list for ``sha256sum -c``; empty if it cannot be read."""
         try:
             with open_file(self._layout.checksums(dataset, version)) as lines:
                 return f"sha256:{hashlib.file_digest(lines, 'sha256').hexdigest()}"
@@ -196,7 +197,7 @@ class StoreReader:
             return ""
 
     def has_checksums(self, dataset: str, version: str, manifest: Manifest) -> bool:
-        """Return whether a version's list for ``sha256sum -c`` is that of ``manifest``."""
+        """Return whether a version's list for ``sha256sum -c`` matches ``manifest``."""
         try:
             with open_file(self._layout.checksums(dataset, version)) as lines:
                 # A line feed in a name is escaped, so the lines of the file are the lines of the list.
@@ -212,7 +213,7 @@ class StoreReader:
 
     @staticmethod
     def _nested(receipts: Iterable[tuple[str, str]], others: Iterable[str]) -> set[str]:
-        """Return the ids of several parts, whose published names are not directly below ``datasets``."""
+        """Return the nested ids, whose published names are not directly below ``datasets``."""
         return {dataset for dataset in itertools.chain((name for name, _ in receipts), others) if "/" in dataset}
 
     def _receipts(self) -> Iterator[Receipt]:

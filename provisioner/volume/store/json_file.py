@@ -1,6 +1,6 @@
 """JSON documents on the volume, for programs and people.
 
-What is read back may have been damaged or made by another program: a file that cannot be understood counts as no file.
+A file that is read back may have been damaged or made by another program: if it cannot be understood, it counts as missing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Replace ``path`` by a document, indented, with a line feed at its end; see :func:`write_atomic`.
+    """Replace ``path`` by a document, indented and with a line feed at its end; see :func:`write_atomic`.
 
     Raises:
         VolumeError: the volume failed.
@@ -37,7 +37,7 @@ def absence_of(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a document; ``None`` when there is no file, or it does not hold a JSON object."""
+    """Return a document, or ``None`` if there is no file, or it does not hold a JSON object."""
     try:
         document = json.loads(read_file(path))
     except (OSError, ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""Where everything lies on the volume: the one module that knows the paths.
+"""Where everything is on the volume: the only module that knows the paths.
 
-Only names are computed here; nothing is looked at. The picture of the layout is in ``docs/usage.md``.
+Only names are computed here; nothing is accessed. The layout is shown in ``docs/usage.md``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NESTED: Final = re.compile(r"\w[\w.-]*(?:\+\w[\w.-]*)+", re.ASCII)
-"""The names of private directories of data sets whose ids have several parts, such as ``owner/name``."""
+"""Matches the names of private directories of data sets with nested ids, such as ``owner/name``."""
 
 
 def directory_name(dataset: str) -> str:
-    """Return what a data set's private directories are called: its id, with ``+`` for ``/``, so that they lie one level deep."""
+    """Return the name of a data set's private directories: its id, with ``+`` for ``/``, so that they are one level deep."""
     return dataset.replace("/", "+")
 
 
 def dataset_of(directory: str) -> str:
-    """Return the id of the data set whose private directories are called ``directory``; see :func:`directory_name`."""
+    """Return the id of the data set whose private directories are named ``directory``; see :func:`directory_name`."""
     return directory.replace("+", "/") if _NESTED.fullmatch(directory) else directory
 
 
@@ -34,7 +34,7 @@ class VolumeLayout:
 
     root: Path
     staging_root: Path | None = None
-    """This volume's own directory in ``STAGING_DIR``, which others use too; ``None``: staging is on the volume."""
+    """This volume's own directory in ``STAGING_DIR``, which others may use too; ``None`` if staging is on the volume."""
 
     @property
     def status(self) -> Path:
@@ -58,7 +58,7 @@ class VolumeLayout:
 
     @property
     def indexes(self) -> Path:
-        """What is derived from the data sets for an app that wants examples and not files."""
+        """The indexes, for an app that wants examples instead of files."""
         return self.root / "index"
 
     @property
@@ -68,22 +68,22 @@ class VolumeLayout:
 
     @property
     def lock(self) -> Path:
-        """The kernel lock; the file stays."""
+        """The file of the kernel lock, which is never removed."""
         return self.private / "lock"
 
     @property
     def locks(self) -> Path:
-        """The locks for parts of the volume, where several runs fill it at once."""
+        """The locks for parts of the volume, used if several runs fill it at once."""
         return self.private / "locks"
 
     @property
     def writers(self) -> Path:
-        """The records of the runs that fill the volume now."""
+        """The records of the runs that are filling the volume now."""
         return self.private / "writers"
 
     @property
     def identity(self) -> Path:
-        """The name that tells this volume from others which share a ``STAGING_DIR``; made when it is first needed."""
+        """The name that distinguishes this volume from others that share a ``STAGING_DIR``; created when first needed."""
         return self.private / "volume-id"
 
     @property
@@ -103,27 +103,27 @@ class VolumeLayout:
 
     @property
     def shares(self) -> Path:
-        """What workers on several machines have fetched, and which of them has fetched what; on the volume that they share."""
+        """What workers on several machines have fetched, and which of them fetched what; on the volume that they share."""
         return self.private / "staging" / "shares"
 
     @property
     def repository(self) -> Path:
-        """What is remembered of the user's data-set repository."""
+        """The record of the user's data-set repositories."""
         return self.private / "repository.json"
 
     @property
     def run_record(self) -> Path:
-        """What the last run that had something to do has counted, for a report on it."""
+        """The counts of the last run that had something to do, for a report on it."""
         return self.private / "last-run.json"
 
     @property
     def exported_catalog(self) -> Path:
-        """The entries of what an export holds."""
+        """The catalog entries of the versions in an export."""
         return self.private / "catalog.yaml"
 
     @property
     def exported_pins(self) -> Path:
-        """The pins of what an export holds."""
+        """The pins of the versions in an export."""
         return self.private / "pins.yaml"
 
     @property
@@ -143,7 +143,7 @@ class VolumeLayout:
 
     @property
     def index_records(self) -> Path:
-        """What each index was made from, a file for each data set."""
+        """Records of what each index was made from, one file for each data set."""
         return self.private / "indexes"
 
     def store_of(self, dataset: str) -> Path:
@@ -151,7 +151,7 @@ class VolumeLayout:
         return self.store / directory_name(dataset)
 
     def lock_of(self, dataset: str) -> Path:
-        """Return the lock of one data set: who holds it builds and publishes it."""
+        """Return the lock of one data set, whose holder builds and publishes it."""
         return self.locks / "datasets" / directory_name(dataset)
 
     def receipts_of(self, dataset: str) -> Path:
@@ -179,7 +179,7 @@ class VolumeLayout:
         return self.index_records / f"{directory_name(dataset)}.json"
 
     def incoming_index(self) -> Path:
-        """Return a name for an index while it is written, or on its way out; another one each time."""
+        """Return a new name for an index that is being written or removed."""
         return self.index_records / f".incoming-{secrets.token_hex(8)}"
 
     def tree(self, dataset: str, version: str) -> Path:
@@ -187,15 +187,15 @@ class VolumeLayout:
         return self.store_of(dataset) / version
 
     def joined_files(self, dataset: str, version: str) -> Path:
-        """Return where a volume that is served has all files of a version one after the other; on the disk nothing is there."""
+        """Return the path under which a served volume offers all files of a version concatenated; it is not on the disk."""
         return self.store_of(dataset) / f"{version}.files"
 
     def discarded(self, dataset: str, version: str) -> Path:
-        """Return a name for a version's tree while it is removed: another one each time, since it may not go."""
+        """Return a new name for a version's tree that is being removed; an older one may not have been removable."""
         return self.store_of(dataset) / f".discarded-{version}-{secrets.token_hex(4)}"
 
     def incoming(self, dataset: str, version: str) -> Path:
-        """Return a name for a version's tree while it is copied from staging on another device; another one each time."""
+        """Return a new name for a version's tree while it is copied from staging on another device."""
         return self.store_of(dataset) / f".incoming-{version}-{secrets.token_hex(4)}"
 
     def staging_discarded(self) -> Path:
@@ -203,7 +203,7 @@ class VolumeLayout:
         return self.staging / f".discarded-{secrets.token_hex(8)}"
 
     def link_target(self, dataset: str, version: str) -> str:
-        """Return the text of the published link: relative, so that it holds wherever the volume is mounted."""
+        """Return the target of the published link, which is relative, so that it is valid wherever the volume is mounted."""
         return os.path.relpath(self.tree(dataset, version), self.published(dataset).parent).replace(os.sep, "/")
 
     def manifest(self, dataset: str, version: str) -> Path:
@@ -215,33 +215,33 @@ class VolumeLayout:
         return self.manifests_of(dataset) / f"{version}.sha256"
 
     def credits(self, dataset: str, version: str) -> Path:
-        """Return whom to name for each file of a version whose files have terms of their own: lines of Markdown."""
+        """Return the attributions of a version whose files have terms of their own: lines of Markdown."""
         return self.manifests_of(dataset) / f"{version}.credits"
 
     def receipt(self, dataset: str, version: str) -> Path:
-        """Return one version's receipt: written last, the proof that the version is complete."""
+        """Return one version's receipt, which is written last and proves that the version is complete."""
         return self.receipts_of(dataset) / f"{version}.json"
 
     def pending_receipt(self, dataset: str, version: str) -> Path:
-        """Return the receipt as it is written before the tree is moved; a tree whose own receipt is missing is adopted by it."""
+        """Return the receipt that is written before the tree is moved, and by which a tree without a receipt is adopted."""
         return self.manifests_of(dataset) / f"{version}.origin"
 
     def cache_record(self, dataset: str, version: str) -> Path:
-        """Return the file that says where in the Hub client's cache a version is shown."""
+        """Return the file that records where in the Hub client's cache a version is shown."""
         return self.manifests_of(dataset) / f"{version}.cache"
 
     def version_of_directory(self, dataset: str) -> Path:
-        """Return the file that names the version of a published *directory*; a link names it by itself."""
+        """Return the file that names the version of a published *directory*; a link needs none."""
         return self.receipts_of(dataset) / "current"
 
     def versions_list(self, dataset: str) -> Path:
-        """Return the list of one data set's versions in an export, for those who cannot list its directories."""
+        """Return the list of one data set's versions in an export, for readers that cannot list its directories."""
         return self.receipts_of(dataset) / "versions"
 
     def staged_tree(self, dataset: str, version: str) -> Path:
-        """Return the directory in which a version's tree is put together."""
+        """Return the directory in which a version's tree is built."""
         return self.staged_trees_of(dataset) / version / "tree"
 
     def staged_parts(self, dataset: str, version: str) -> Path:
-        """Return the directory of the records of what is complete in the staged tree."""
+        """Return the directory with the records of what is complete in the staged tree."""
         return self.staged_trees_of(dataset) / version / "parts"

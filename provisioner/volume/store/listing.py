@@ -1,4 +1,4 @@
-"""What is in the store's directories, which may hold other names than the program's own."""
+"""The names in the store's directories, which may include names that are not the program's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_version(name: str) -> bool:
 
 
 def names_in(directory: Path) -> Iterator[str]:
-    """Yield the names in a directory, sorted; none when there is no such directory.
+    """Yield the names in a directory, sorted; none if the directory does not exist.
 
     Raises:
         VolumeError: it cannot be listed.
@@ -37,7 +37,7 @@ def names_in(directory: Path) -> Iterator[str]:
 
 
 def json_names_in(directory: Path) -> Iterator[str]:
-    """Yield the names in a directory of records that end in ``.json``, without that ending; none if it is a link.
+    """Yield the names in a directory of records that end in ``.json``, without that ending; none if the directory is a link.
 
     Raises:
         VolumeError: it cannot be listed.

@@ -42,7 +42,7 @@ _ESCAPES: Final = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 class Manifest:
     """All entries of a tree, sorted by the bytes of their paths, no path twice.
 
-    Made by :meth:`of`, :meth:`merged` or :meth:`read`; or of entries taken out of another manifest, in its order.
+    Made by :meth:`of`, :meth:`merged` or :meth:`read`; or from entries of another manifest, in its order.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -64,7 +64,8 @@ class Manifest:
     def merged(cls, parts: Iterable[Iterable[Entry]]) -> Manifest:
         """Return the manifest of a tree that several artifacts filled.
 
-        Of several entries of one path the first counts. A directory that one artifact left empty and another filled is dropped.
+        If several entries have the same path, the first counts. A directory that one artifact left empty and another filled
+        is dropped.
         """
         ordered = sorted(itertools.chain.from_iterable(parts), key=entry_key)
         return cls(
@@ -87,7 +88,7 @@ class Manifest:
         return sum(entry.size for entry in self.entries)
 
     def without_artifacts(self) -> Manifest:
-        """Return the same tree, without what is said of where its files are from."""
+        """Return the same tree without the artifacts that its files came from."""
         return Manifest(
             tuple(
                 Entry(each.path, each.kind, each.size, each.sha256, target=each.target, executable=each.executable)
@@ -102,28 +103,28 @@ class Manifest:
         return iter(self.entries)
 
     def sha256sum_lines(self) -> Iterator[_Bytes]:
-        """Yield the lines that ``sha256sum -c`` checks when it runs inside the tree, line feeds included; files only."""
+        """Yield the lines that ``sha256sum -c`` checks inside the tree, with line feeds; only files are listed."""
         for entry in self.entries:
             if entry.kind != "file":
                 continue
             name = entry.path.encode("utf-8", "surrogateescape")
             if name == b"-":
-                # sha256sum would read its standard input.
+                # Otherwise sha256sum would read its standard input.
                 name = b"./-"
             escaped = _SPECIAL.sub(lambda found: _ESCAPES[found[0]], name)
             yield b"%s%s  %s\n" % (b"" if escaped == name else b"\\", entry.sha256.encode(), escaped)
 
     def checksums_digest(self) -> str:
-        """Return the digest of these lines: the same for the same files at the same paths."""
+        """Return the digest of these lines, which is the same for the same files at the same paths."""
         hasher = hashlib.sha256()
         for line in self.sha256sum_lines():
             hasher.update(line)
         return f"sha256:{hasher.hexdigest()}"
 
     def json_lines(self) -> Iterator[_Bytes]:
-        """Yield the lines of the JSON form: ASCII, one entry a line, without the keys that have their default.
+        """Yield the lines of the JSON form: ASCII, one entry per line, without keys that have their default value.
 
-        Artifact keys are long and few, so entries name them by their index in ``artifacts``.
+        Artifact keys are long and few, so entries refer to them by their index in ``artifacts``.
         """
         yield self._json_head()
         artifacts: dict[str, int] = {}
@@ -131,7 +132,7 @@ class Manifest:
         before: SharedFields | None = None
         tail = ""
         for left, entry in zip(range(len(self.entries) - 1, -1, -1), self.entries, strict=True):
-            # By hand: the encoder would need a dictionary for each of what may be a million files.
+            # Formatted by hand: the encoder would need a dictionary for each of perhaps a million files.
             shared = entry.shared
             line = f'{{"path":{_quoted(entry.path)},"kind":"{shared.kind}"'
             if shared.kind == "file":
@@ -149,7 +150,7 @@ class Manifest:
         yield _CLOSING
 
     def _json_head(self) -> _Bytes:
-        """Return the first line, with the artifacts' keys in the order in which entries name them first."""
+        """Return the first line, with the artifacts' keys in the order in which entries first refer to them."""
         head = {"schema_version": SCHEMA_VERSION, "files": self.files, "bytes": self.bytes}
         line = bytearray(json.dumps(head, separators=(",", ":")).encode("ascii")[:-1])
         line += b',"artifacts":'
@@ -161,7 +162,7 @@ class Manifest:
         return bytes(line)
 
     def _artifacts(self) -> Iterator[str]:
-        """Yield the keys of all artifacts: that of an entry of its own each time, since no other entry has it."""
+        """Yield the keys of all artifacts; the key of a file that is an artifact by itself occurs only once."""
         seen: set[str] = set()
         for entry in self.entries:
             key = entry.artifact
@@ -175,11 +176,11 @@ class Manifest:
     def read(cls, lines: Iterable[_Bytes], source: str) -> Manifest:
         """Return the manifest that :meth:`json_lines` wrote.
 
-        The file may have been damaged or made by another program: every value is checked, and no path leaves the tree. A JSON
-        document that has not one entry a line is refused.
+        The file may have been damaged or made by another program, so every value is checked, and no path may leave the tree.
+        A JSON document that does not have one entry per line is refused.
 
         Args:
-            lines: those of an open file; besides the entries no more than one line is held at a time.
+            lines: the lines of an open file; only one line is held at a time, besides the entries.
             source: the file's name, for messages.
 
         Raises:
@@ -199,7 +200,7 @@ class Manifest:
 
 
 _Bytes = bytes
-"""The type, where a class has a property of that name."""
+"""The built-in type, because a class below has a property with the same name."""
 
 
 class _NotAManifestError(ValueError):
@@ -253,7 +254,7 @@ def _check_totals(head: Mapping[str, object], manifest: Manifest) -> None:
 
 
 def _parse_entry(found: object, artifacts: Sequence[str], number: int) -> Entry:
-    """Return the entry of one line; every value is checked, and keys that a later version of the program added do not count."""
+    """Return the entry in one line; every value is checked, and unknown keys, added by a later version, are ignored."""
     if not isinstance(found, dict) or "path" not in found:
         raise _NotAManifestError(f"entry {number} is no object with a path")
     path, kind, size = found["path"], found.get("kind"), found.get("size", 0)
@@ -289,7 +290,7 @@ def _parse_entry(found: object, artifacts: Sequence[str], number: int) -> Entry:
 
 
 def _is_name(text: str) -> bool:
-    """Return whether ``text`` can be bytes of a name: no NUL, and no surrogates but those that stand for a byte."""
+    """Return whether ``text`` can be the bytes of a name: no NUL, and no surrogates except those that stand for a byte."""
     if text.isascii():
         return "\0" not in text
     try:
@@ -299,7 +300,7 @@ def _is_name(text: str) -> bool:
 
 
 def _why_not_relative(path: str) -> str:
-    """Return why ``path`` is no plain relative path; empty when it is one."""
+    """Return why ``path`` is not a plain relative path; empty if it is one."""
     if not _is_name(path):
         return "is no name of a file"
     if not _NO_NAMES.isdisjoint(path.split("/")):

@@ -1,4 +1,4 @@
-"""Records that a newer version of this program wrote: they are left alone, and so is what they speak of.
+"""Records that a newer version of this program wrote: they, and what they describe, are left alone.
 
 A program that was rolled back cannot know what such a record means, so it neither replaces nor removes it.
 """
@@ -20,7 +20,7 @@ _SCHEMA: Final = re.compile(rb'"schema_version"\s*:\s*"?(\d{1,9})')
 
 
 def is_newer(document: Mapping[str, Any] | None, schema: int, *, key: str = "schema_version") -> bool:
-    """Return whether a document states under ``key`` a later schema than ``schema``; ``None``: there is no document."""
+    """Return whether a document states under ``key`` a later schema than ``schema``; ``None`` (no document) does not."""
     version = document.get(key) if document is not None else None
     if isinstance(version, str) and version.isascii() and version.isdigit():
         return int(version[:9]) > schema

@@ -1,9 +1,9 @@
-"""How a version of a data set appears on a volume.
+"""How a version of a data set is published on a volume.
 
-The order never changes: the tree is complete and its manifest is written; the tree is moved into the store, and everything is
-synced (before the move, where it replaces a tree that the app may be reading); the published name is switched; the receipt is
-written. Death between any two of these leaves either the old state or a tree with a manifest and no receipt, which the next
-run hashes and adopts.
+The order never changes: the tree is completed and its manifest is written; the tree is moved into the store, and everything
+is synced (before the move, if it replaces a tree that the app may be reading); the published name is switched; the receipt is
+written. A death between any two of these steps leaves either the old state, or a tree with a manifest and no receipt, which
+the next run hashes and adopts.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ class Publisher:
         program_version: str,
         check_cancelled: Callable[[], None],
     ) -> None:
-        """Take what publishing needs; nothing is read yet.
+        """Remember what publishing needs; nothing is read yet.
 
         Args:
-            layout: where everything lies.
-            published: what the app reads.
+            layout: where everything is.
+            published: the names that the app reads.
             reader: what the volume holds.
             cleaner: removes a tree that turns out to be wrong.
-            hub_cache: shows published repositories too.
+            hub_cache: shows published repositories in the Hub client's cache.
             program_version: noted in receipts.
-            check_cancelled: called between pieces of work; ends it by raising.
+            check_cancelled: called between pieces of work; raises to end it.
         """
         self._layout = layout
         self._published = published
@@ -76,7 +76,7 @@ class Publisher:
         self._program_version = program_version
         self._check_cancelled = check_cancelled
         self._turn = threading.Lock()
-        """One tree after the other is written out: two at once would wait for each other's bytes."""
+        """Trees are written out one at a time: two at once would wait for each other's bytes."""
 
     def publish(
         self,
@@ -90,15 +90,15 @@ class Publisher:
     ) -> None:
         """Complete a staged tree with its links, move it into the store, and let the app read it.
 
-        A tree that is already there under the same version is wrong or unproven: the two change places, and it is removed.
+        A tree that is already there under the same version is wrong or unproven: it is replaced by this one, and removed.
 
         Args:
-            receipt: written last; from then on the version counts as complete.
+            receipt: written last; with it, the version counts as complete.
             staged: the tree; it is moved.
-            manifest: all that the tree must hold; its names, kinds and sizes are compared.
-            switch: let the app read this version; otherwise a superseded version is replaced.
-            prune: remove from the staged tree what is not in the manifest; otherwise such a name is an error.
-            origins: name and depth (see :class:`TreeLink`) of what the manifest's entries came from, by artifact.
+            manifest: everything that the tree must hold; names, kinds and sizes are compared.
+            switch: let the app read this version; otherwise, a superseded version is replaced.
+            prune: remove from the staged tree anything not in the manifest; otherwise, such a name is an error.
+            origins: by artifact, name and depth (see :class:`TreeLink`) of the origin of its entries.
 
         Raises:
             UnsafeArchiveError: a link leaves the tree; nothing was published.
@@ -120,7 +120,7 @@ class Publisher:
         dataset, version = receipt.dataset, receipt.version
         if (newer := self._reader.newer_record(dataset, version)) is not None:
             raise newer_record_error(dataset, newer)
-        # It has links to the files of a tree that is replaced.
+        # The view has links to the files of a tree that is about to be replaced.
         self._hub_cache.hide(dataset, version)
         make_links(staged, _links_of(manifest, dataset, origins))
         with syncing_meanwhile(staged):
@@ -159,7 +159,7 @@ class Publisher:
         receipt = read_receipt(self._layout.pending_receipt(dataset, version), dataset, version)
         if tree is not None and receipt is not None and (manifest := self._reader.manifest(dataset, version)) is not None:
             findings = check_tree(tree, manifest, deep=True, check_cancelled=self._check_cancelled)
-            # Large, and removing a tree takes memory too.
+            # It is large, and removing a tree needs memory too.
             del manifest
             if not findings:
                 self._published.switch(dataset, version)
@@ -171,7 +171,7 @@ class Publisher:
         return False
 
     def remove_receipt(self, dataset: str, version: str) -> None:
-        """Remove a version's receipt: the version is hashed before it is published again.
+        """Remove a version's receipt, so that the version is hashed before it is published again.
 
         Raises:
             VolumeError: the volume failed.
@@ -191,7 +191,7 @@ class Publisher:
         write_atomic(self._layout.checksums(dataset, version), manifest.sha256sum_lines())
 
     def _check_staged(self, dataset: str, staged: Path, manifest: Manifest, *, prune: bool) -> None:
-        """Raise an error unless a staged tree is what its manifest says; this is the only walk through it."""
+        """Raise an error unless a staged tree matches its manifest; this is the only walk through it."""
         findings = check_tree(staged, manifest, deep=False, check_cancelled=self._check_cancelled)
         if prune:
             self._remove_extra(dataset, staged, findings)
@@ -219,7 +219,7 @@ class Publisher:
                     ) from error
 
     def _put_in_place(self, dataset: str, version: str, staged: Path) -> None:
-        """Move a staged tree to where its version belongs, and make it durable with its records."""
+        """Move a staged tree to its version's place, and make it durable with its records."""
         old = self._reader.tree_of(dataset, version)
         incoming = self._layout.incoming(dataset, version)
         if old is None:
@@ -258,7 +258,7 @@ class Publisher:
 
 
 def _links_of(manifest: Manifest, dataset: str, origins: Mapping[str, tuple[str, int]]) -> dict[str, TreeLink]:
-    """Return the links of a manifest, by their paths, with what they came from."""
+    """Return the links of a manifest by path, with their origins."""
     return {
         entry.path: TreeLink(entry.target, *origins.get(entry.artifact, (dataset, 0)))
         for entry in manifest

@@ -1,7 +1,7 @@
 """What the app reads at ``datasets/ID``: a link to one version's tree, or the tree itself.
 
-Links are preferred: switching one is a single step. Directories are used where the volume has no links or the user wants
-none; then a small file beside the receipts names the version that the directory is.
+Links are preferred, because switching one is a single step. Directories are used if the volume has no links or the user wants
+none; a small file beside the receipts then names the version of the directory.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno
 
 @dataclass(frozen=True, slots=True)
 class PublishedName:
-    """What lies at one data set's published name."""
+    """What is at one data set's published name."""
 
     form: Literal["none", "link", "dir", "foreign"]
     """``foreign``: something that the provisioner did not put there."""
     version: str | None = None
-    """Which version a link or directory is."""
+    """The version that a link or directory shows."""
 
 
 class PublishedNames:
     """The published names of all data sets on a volume."""
 
     def __init__(self, layout: VolumeLayout, mode: PublishMode, indexes: IndexFiles) -> None:
-        """Take the paths and the wanted form; nothing is read yet.
+        """Remember the paths and the wanted form; nothing is read yet.
 
         Args:
-            layout: where everything lies.
+            layout: where everything is.
             mode: whether the app gets a link or the tree itself.
-            indexes: what is derived from published trees.
+            indexes: the indexes of published data sets.
         """
         self._indexes = indexes
         self._layout = layout
         self._mode = mode
 
     def look(self, dataset: str) -> PublishedName:
-        """Return what lies at a data set's published name.
+        """Return what is at a data set's published name.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -77,23 +77,23 @@ class PublishedNames:
         if stat.S_ISLNK(facts.st_mode):
             target = os.readlink(path).replace(os.sep, "/")
             version = target.rsplit("/", 1)[-1]
-            # Recognized by its text, whether or not the tree is still there: a dangling link of ours may be replaced.
+            # Recognised by its text, whether or not the tree still exists: a dangling link of ours may be replaced.
             is_ours = target == self._layout.link_target(dataset, version)
             return PublishedName("link", version) if is_ours else PublishedName("foreign")
         if not stat.S_ISDIR(facts.st_mode):
             return PublishedName("foreign")
         with contextlib.suppress(OSError, UnicodeDecodeError):
             version = read_file(self._layout.version_of_directory(dataset)).decode("ascii").strip()
-            # It becomes part of a path, so any other text is ignored.
+            # The version becomes part of a path, so any other text is ignored.
             if is_version(version):
                 return PublishedName("dir", version)
         # An empty directory holds nothing that could be lost.
         return PublishedName("foreign" if next(names_in(path), None) else "none")
 
     def _look_above(self, path: Path) -> PublishedName | None:
-        """Return what is in the way of a name that lies below others; ``None``: they are plain directories.
+        """Return what is in the way of a nested name; ``None`` if all directories above it are plain ones.
 
-        A link among them leads to another data set's tree, or to somebody else's directory.
+        A link among them would lead to another data set's tree, or to somebody else's directory.
         """
         for directory in reversed(path.relative_to(self._layout.datasets).parents[:-1]):
             above = self._layout.datasets / directory
@@ -104,7 +104,7 @@ class PublishedNames:
         return None
 
     def version(self, dataset: str) -> str | None:
-        """Return the version that the app reads, with or without a receipt; ``None``: it reads none.
+        """Return the version that the app reads, with or without a receipt, or ``None`` if there is none.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -121,9 +121,9 @@ class PublishedNames:
         return self.version(dataset) if self.look(dataset).form == self.wanted_form(dataset) else None
 
     def switched_at(self, dataset: str) -> float | None:
-        """Return when the app's version of a data set was switched last, in seconds since the epoch; ``None``: it has none.
+        """Return when the app's version of a data set was last switched, in seconds since the epoch; ``None`` if never.
 
-        A link, and the file that names the version of a directory, is made anew with each switch and with nothing else.
+        A link, or the file that names the version of a directory, is rewritten at each switch and at no other time.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -136,7 +136,7 @@ class PublishedNames:
             return os.lstat(path).st_mtime
 
     def is_not_ours(self, dataset: str) -> bool:
-        """Return whether something that the provisioner did not put there has a data set's published name.
+        """Return whether a data set's published name is taken by something that the provisioner did not put there.
 
         Raises:
             VolumeError: the volume cannot be read.
@@ -150,7 +150,7 @@ class PublishedNames:
     def switch(self, dataset: str, version: str) -> None:
         """Let the app read a version whose tree is complete.
 
-        With links a reader finds the old tree or the new, and at no moment neither.
+        With links, a reader always finds either the old tree or the new one.
 
         Raises:
             VolumeError: the volume failed.
@@ -167,7 +167,7 @@ class PublishedNames:
             self._switch_directory(dataset, version)
 
     def _make_parents(self, dataset: str) -> None:
-        """Make the directories between ``datasets`` and a published name, which no link may stand for."""
+        """Create the directories between ``datasets`` and a published name, none of which may be a link."""
         for directory in reversed(self._layout.published(dataset).relative_to(self._layout.datasets).parents[:-1]):
             above = self._layout.datasets / directory
             if not is_directory(above):
@@ -181,7 +181,7 @@ class PublishedNames:
                 (self._layout.datasets / directory).rmdir()
 
     def remove(self, dataset: str) -> None:
-        """Let the app read no version of a data set; all versions stay on the volume.
+        """Remove the published name of a data set; all its versions stay on the volume.
 
         Raises:
             VolumeError: the volume failed.
@@ -202,12 +202,12 @@ class PublishedNames:
         self._remove_parents(dataset)
 
     def _switch_link(self, dataset: str, version: str) -> bool:
-        """Replace the link in one step; ``False``: this volume has no links."""
+        """Replace the link in one step; return ``False`` if this volume has no links."""
         path, target = self._layout.published(dataset), self._layout.link_target(dataset, version)
         if self.look(dataset).form == "none" and is_directory(path):
-            path.rmdir()  # it is empty, or it would be foreign
+            path.rmdir()  # it is empty; otherwise it would be foreign
         try:
-            # Only a link that takes the place of another one is made under a name of its own first.
+            # Only a link that replaces another one is first created under a temporary name.
             new = path.with_name(temporary_name()) if os.path.lexists(path) else path
             new.symlink_to(target, target_is_directory=True)
         except OSError as error:
@@ -236,7 +236,8 @@ class PublishedNames:
         if name.form == "dir" and name.version == version:
             if not is_directory(tree):
                 return
-            # What is published has no receipt, or it would not have been made again. It goes in one step, not file by file.
+            # The published tree has no receipt, or it would not have been built again. It is removed in one step, not file by
+            # file.
             gone = swap_trees(tree, path, self._layout.discarded(dataset, version))
             fsync_directory(path.parent)
             remove_leftover(gone)
@@ -248,7 +249,7 @@ class PublishedNames:
             os.rename(path, self._layout.tree(dataset, name.version))
         elif is_directory(path):
             path.rmdir()
-        # Before the rename: a death in between leaves the tree in the store, where it is found.
+        # Written before the rename: a death in between leaves the tree in the store, where it is found.
         write_atomic(self._layout.version_of_directory(dataset), version.encode())
         os.rename(tree, path)
         fsync_directory(path.parent)

@@ -57,9 +57,9 @@ def write_receipt(path: Path, receipt: Receipt, program_version: str, *, durable
 
 
 def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
-    """Return a receipt; ``None`` when there is none, or it is damaged or that of another data set or version.
+    """Return a receipt, or ``None`` if there is none, or it is damaged or belongs to another data set or version.
 
-    Of a receipt that a newer version of the program wrote, what can be understood is returned.
+    Of a receipt that a newer version of the program wrote, the parts that can be understood are returned.
     """
     document = read_json(path)
     if document is None:
@@ -70,7 +70,7 @@ def read_receipt(path: Path, dataset: str, version: str) -> Receipt | None:
 
 
 def parse_receipt(document: Mapping[str, Any], dataset: str, version: str) -> Receipt | None:
-    """Return the receipt in a document; ``None`` when it is none of this schema, or that of another data set or version."""
+    """Return the receipt in a document; ``None`` if it has another schema, or belongs to another data set or version."""
     if document.get("schema_version") != RECEIPT_SCHEMA:
         return None
     try:
@@ -128,7 +128,7 @@ def _newer_receipt(document: Mapping[str, Any], dataset: str, version: str) -> R
 
 
 def _repository(document: object) -> Repository | None:
-    """Return the repository that a receipt names; ``None``: it names none."""
+    """Return the repository that a receipt names, or ``None`` if it names none."""
     if not isinstance(document, dict):
         return None
     return repository_of(document.get("repo_type"), document.get("repo"), document.get("revision"))
@@ -138,7 +138,7 @@ def _rule(document: Mapping[str, Any]) -> PartRule:
     """Return the rule of a part.
 
     Raises:
-        KeyError, TypeError, AttributeError, ValueError: it is damaged.
+        KeyError, TypeError, AttributeError, ValueError: the rule is damaged.
     """
     from provisioner.catalog.parts import PartRule  # noqa: PLC0415 - few receipts have one
 
@@ -158,7 +158,7 @@ def _condition(text: str) -> str:
     """Return a condition in its usual form.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the condition is damaged.
     """
     from provisioner.catalog.condition_parser import parse_condition  # noqa: PLC0415 - few receipts have one
     from provisioner.catalog.conditions import ConditionError  # noqa: PLC0415 - the same
@@ -170,7 +170,7 @@ def _condition(text: str) -> str:
 
 
 def _origins(document: object) -> dict[str, FileState]:
-    """Return what a receipt says of the states of files; what cannot be understood of it is left out: it proves nothing."""
+    """Return the states of files in a receipt; values that cannot be understood are left out, since they prove nothing."""
     found = {}
     for key, state in document.items() if isinstance(document, dict) else ():
         with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
@@ -187,10 +187,10 @@ def _entry_document(entry: EntryFacts) -> dict[str, Any]:
 
 
 def _entry(document: Mapping[str, Any]) -> EntryFacts:
-    """Return what a receipt says of the entry of a reference.
+    """Return the catalog entry of a reference that a receipt records.
 
     Raises:
-        KeyError, TypeError, AttributeError, ValueError: it is damaged.
+        KeyError, TypeError, AttributeError, ValueError: the entry is damaged.
     """
     terms = document["license"]
     commercial = terms["commercial"]

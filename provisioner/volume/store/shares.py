@@ -1,7 +1,7 @@
-"""What several workers bring to one volume before it is published: verified bytes, and who has brought which.
+"""What several workers bring to one volume before it is published: verified bytes, and the record of who brought which.
 
-Each worker writes below a directory of its own, and renames what is complete to a name that says which bytes they are. So a
-share that runs twice at once ends with the same files, whether the file system has locks or not.
+Each worker writes to its own directory, and renames complete files to names that identify their bytes. So a share that runs
+twice at once ends with the same files, whether the file system has locks or not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _MOST_SHARES: Final = 999_999
-"""As many as ``SHARD`` takes; a file that says more is damaged, and nobody looks for so many records."""
+"""The limit of ``SHARD``: a file with a larger number is damaged, and not so many records are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Recorded:
     """Which shares of a plan are complete."""
 
     count: int | None = None
-    """Number of shares; ``None``: no worker has begun."""
+    """Number of shares, or ``None`` if no worker has begun."""
     done: frozenset[int] = frozenset()
 
     @property
@@ -53,7 +53,7 @@ class ShareStore:
     """The shares on one volume."""
 
     def __init__(self, directory: Path) -> None:
-        """Take the directory; nothing is read or made yet."""
+        """Remember the directory; nothing is read or created yet."""
         self.directory = directory
         self.bytes = directory / "bytes"
         """Complete and verified files, each named by its artifact's key."""
@@ -63,14 +63,14 @@ class ShareStore:
     # --- what a worker does
 
     def begin(self, plan: str, sizes: Sequence[int]) -> None:
-        """Note the shares of a plan, whose number the first worker decides.
+        """Record the shares of a plan, whose number the first worker decides.
 
         Args:
-            plan: its identifier.
+            plan: the plan's identifier.
             sizes: bytes of each share.
 
         Raises:
-            ConfigurationError: another worker divides the same plan by another number.
+            ConfigurationError: another worker has divided the same plan into a different number of shares.
             VolumeError: the volume failed.
         """
         place = self._plans / plan
@@ -92,7 +92,7 @@ class ShareStore:
         return self._work / (f"{index}-of-{count}" + (f"-{worker}" if worker else ""))
 
     def has(self, key: str, size: int) -> bool:
-        """Return whether the bytes of an artifact are there; whoever publishes them hashes them again."""
+        """Return whether the bytes of an artifact are here; whoever publishes them hashes them again."""
         try:
             return (self.bytes / key).stat(follow_symlinks=False).st_size == size
         except OSError:
@@ -108,7 +108,7 @@ class ShareStore:
             os.replace(staged, self.bytes / key)
 
     def put(self, key: str, data: bytes, work: Path) -> None:
-        """Write a small verified file here, by way of a worker's own directory.
+        """Write a small verified file here, by way of the worker's own directory.
 
         Raises:
             VolumeError: the volume failed.
@@ -118,7 +118,7 @@ class ShareStore:
         self.take(key, temporary)
 
     def record(self, plan: str, index: int, document: Mapping[str, Any]) -> None:
-        """Write the record of a share, after everything that it speaks of is durable.
+        """Write the record of a share, after everything that it names is durable.
 
         Raises:
             VolumeError: the volume failed.
@@ -127,19 +127,19 @@ class ShareStore:
         write_json(self._plans / plan / f"{index}.json", document)
 
     def show(self, plan: str, index: int, document: Mapping[str, Any]) -> None:
-        """Write how a share gets on, for people; that it cannot be written is no failure of the share."""
+        """Write the progress of a share, for people; a failure to write it does not fail the share."""
         with contextlib.suppress(ProvisionerError):
             write_json(self._plans / plan / f"{index}.progress.json", document, durable=False)
 
     def shown(self) -> list[dict[str, Any]]:
-        """Return how each share gets on: it is ``complete``, ``fetching``, or ``missing`` where no worker has begun it."""
+        """Return the state of each share: ``complete``, ``fetching``, or ``missing`` if no worker has begun it."""
         found = []
         for plan in names_in(self._plans):
             recorded, sizes = self.recorded(plan), self._sizes_of(plan)
             for index in range(recorded.count or 0):
                 document = read_json(self._plans / plan / f"{index}.progress.json")
                 state = "complete" if index in recorded.done else "fetching" if document is not None else "missing"
-                # A damaged number of shares is not taken for so many that are missing.
+                # A damaged number of shares must not be shown as so many missing shares.
                 if state != "missing" or len(sizes) == recorded.count:
                     size = {"bytes_done": 0, "bytes_total": sizes[index]} if len(sizes) == recorded.count else {}
                     share = {"share": f"{index}/{recorded.count}", "plan": plan, "state": state}
@@ -147,12 +147,12 @@ class ShareStore:
         return found
 
     def _sizes_of(self, plan: str) -> list[int]:
-        """Return the bytes of each share; nothing where they were not written, or are damaged."""
+        """Return the bytes of each share; empty if they were not written, or are damaged."""
         sizes = (read_json(self._plans / plan / "count.json") or {}).get("bytes")
         return sizes if isinstance(sizes, list) and all(type(size) is int and size >= 0 for size in sizes) else []
 
     def remove_work(self, blobs: Path) -> None:
-        """Remove a worker's partial files: its share is complete."""
+        """Remove a worker's partial files, since its share is complete."""
         remove_leftover(blobs)
 
     # --- what whoever publishes does
@@ -166,9 +166,9 @@ class ShareStore:
         return Recorded(count, frozenset(index for index in range(count) if read_json(place / f"{index}.json") is not None))
 
     def covering(self, keys: Iterable[str]) -> str | None:
-        """Return a plan whose shares are all there and have these artifacts, perhaps beside others; ``None``: there is none.
+        """Return a plan whose shares are all complete and include these artifacts; ``None`` if there is none.
 
-        A plan is smaller than the one that was divided when a part of it is published already.
+        The current plan is smaller than the one that was divided if part of that is already published.
         """
         wanted = set(keys)
         for plan in names_in(self._plans):
@@ -185,7 +185,7 @@ class ShareStore:
         return keys
 
     def clear(self, plan: str) -> None:
-        """Remove a plan's shares: everything is published. Those of other plans stay."""
+        """Remove a plan's shares, since everything is published. Those of other plans stay."""
         for key in self._keys_of(plan, self.recorded(plan)):
             with contextlib.suppress(OSError):
                 os.unlink(self.bytes / key)  # noqa: PTH108 - as in the rest of this module
@@ -193,7 +193,7 @@ class ShareStore:
         self.remove_unused()
 
     def remove_unused(self) -> None:
-        """Remove what is left where there is no plan: a worker that waited makes its lock again after all was removed."""
+        """Remove what is left if there is no plan: a waiting worker creates its lock again after everything was removed."""
         with contextlib.suppress(OSError):
             self._plans.rmdir()
         if not self._plans.exists():
@@ -201,7 +201,7 @@ class ShareStore:
 
 
 def _create(path: Path, document: Mapping[str, Any]) -> int:
-    """Write a file unless it is there, in one step, and return its count.
+    """Write a file unless it exists, in one step, and return the count that it holds.
 
     Raises:
         VolumeError: the volume failed.
@@ -217,7 +217,8 @@ def _create(path: Path, document: Mapping[str, Any]) -> int:
         except FileExistsError:
             pass
         except OSError:
-            # No hard links here: the rename may replace what another worker wrote at this very moment, and both read it again.
+            # There are no hard links here. The rename may replace what another worker has just written, so both read it
+            # again.
             if not path.exists():
                 os.replace(temporary, path)
         finally:

@@ -1,4 +1,4 @@
-"""The data sets on one volume, as one object for each thing that is done with them."""
+"""The data sets on one volume, with one object for each kind of operation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """All that works on the trees and records of one volume."""
+    """All operations on the trees and records of one volume."""
 
     def __init__(
         self,
@@ -35,22 +35,22 @@ class Store:
         """Connect the parts; nothing is read yet.
 
         Args:
-            layout: where everything lies.
+            layout: where everything is.
             mode: whether the app gets a link or the tree itself.
             program_version: noted in receipts.
-            check_cancelled: called between pieces of work; ends it by raising.
-            measures_space: what the volume's file system says of its free space can be believed.
-            hub_cache: the Hub client's cache in which repositories are shown too; ``None``: in none.
+            check_cancelled: called between pieces of work; raises to end it.
+            measures_space: whether the free space that the volume's file system states can be believed.
+            hub_cache: the Hub client's cache in which repositories are shown as well; ``None`` if there is none.
         """
         self.layout = layout
         self.indexes = IndexFiles(layout)
-        """What is derived from published trees."""
+        """The indexes of published data sets."""
         self.published = PublishedNames(layout, mode, self.indexes)
-        """What the app reads."""
+        """The names that the app reads."""
         self.reader = StoreReader(layout, self.published, self.indexes, measures_space=measures_space)
-        """What the volume holds."""
+        """Reads what the volume holds."""
         self.hub_cache = HubCache(layout, self.reader, hub_cache)
-        """Where published repositories are shown too."""
+        """Shows published repositories in the Hub client's cache."""
         self.cleaner = StoreCleaner(layout, self.reader, self.hub_cache)
         """Removes versions, leftovers and staged files."""
         self.publisher = Publisher(

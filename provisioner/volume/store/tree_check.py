@@ -1,4 +1,4 @@
-"""Whether a tree on the disk is what its manifest says.
+"""Whether a tree on the disk matches its manifest.
 
 Nothing here decides what to do about a difference, and nothing here writes.
 """
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KINDS: Final = ("", "file", "link", "folder", "other")
-"""What a name on the disk is; the first: there is no such name."""
+"""The kinds of a name on the disk; the first means that there is no such name."""
 _SORTED_AT_ONCE: Final = 256
-"""Names of a tree that are sorted: most of them then follow each other as the entries do, and none has to be searched for."""
+"""How many names of a tree are sorted at once: most of them then follow each other as the entries do, and need no search."""
 
 
 _MAX_OPEN: Final = 8
-"""Directories that each thread keeps open: files of one directory mostly come one after the other."""
+"""Directories that each thread keeps open: files of the same directory mostly follow one another."""
 
 
 def _ignore(_count: int) -> None:
@@ -49,22 +49,22 @@ def check_tree(
     advance: Callable[[int], None] = _ignore,
     most_extras: int | None = None,
 ) -> list[Finding]:
-    """Return the differences between the tree at ``root`` and ``manifest``; none when they are the same.
+    """Return the differences between the tree at ``root`` and ``manifest``; none if they match.
 
-    Kinds, sizes and link targets are always compared; modes and times never. Links are not followed, and
-    those that lead out of the tree are found. The findings come in
-    the order of the manifest, then what is in the tree alone. Of a tree that does not exist every entry is missing.
+    Kinds, sizes and link targets are always compared; modes and times never are. Links are not followed, and those that lead
+    out of the tree are found. The findings are in the order of the manifest, followed by names that are in the tree alone. In
+    a tree that does not exist, every entry is missing.
 
     Args:
         root: the tree's directory.
         manifest: what it must hold.
         deep: also read and hash every file, on all cores.
-        check_cancelled: called for every name and every block that is read, by several threads; ends the work by raising.
+        check_cancelled: called by several threads, for every name and every block that is read; raises to end the work.
         advance: called with the number of bytes that were hashed since the last call, by several threads.
-        most_extras: of more names that the manifest does not have, only these are found, and nothing else is compared.
+        most_extras: if there are more names that the manifest lacks, only those are reported, and nothing else is compared.
 
     Raises:
-        VolumeError: a directory cannot be listed. A file that cannot be read is a finding.
+        VolumeError: a directory cannot be listed. A file that cannot be read is a finding instead.
     """
     with contextlib.ExitStack() as opened:
         try:
@@ -82,14 +82,14 @@ def check_tree(
 
 
 def is_right(tree: TreeReader, entries: Sequence[Entry], *, check_cancelled: Callable[[], None]) -> bool:
-    """Return whether files and links of a tree are what their entries say: each is looked up, read and hashed, on all cores.
+    """Return whether files and links of a tree match their entries: each is looked up, read and hashed, on all cores.
 
-    For a part of a large tree this takes less time than a walk through all of it. Empty directories are looked up too.
+    For part of a large tree, this takes less time than a walk through all of it. Empty directories are looked up too.
 
     Args:
-        tree: the tree; other readers of it are opened where several threads read.
-        entries: the part of it.
-        check_cancelled: called by several threads; ends the work by raising.
+        tree: the tree; if several threads read, further readers of it are opened.
+        entries: the part of the tree to check.
+        check_cancelled: called by several threads; raises to end the work.
     """
 
     def compare(reader: TreeReader, entry: Entry, check: Callable[[], None]) -> Finding | None:
@@ -97,7 +97,7 @@ def is_right(tree: TreeReader, entries: Sequence[Entry], *, check_cancelled: Cal
         return _compare(reader, entry, check, _ignore, deep=True)
 
     if len(entries) == 1:
-        # The part of a file that was not unpacked; there may be very many of them.
+        # The common case of a single plain file, of which there may be very many.
         return compare(tree, entries[0], check_cancelled) is None
     with contextlib.closing(_findings(tree, entries, lambda entry: entry.size, compare, check_cancelled)) as findings:
         return next(findings, None) is None
@@ -106,9 +106,9 @@ def is_right(tree: TreeReader, entries: Sequence[Entry], *, check_cancelled: Cal
 def _listed(
     tree: TreeReader, manifest: Manifest, check_cancelled: Callable[[], None], most_extras: int | None
 ) -> tuple[bytearray, list[tuple[str, str]]]:
-    """Return what each entry's name is on the disk, by index, and path and kind of all other names, or of too many of them."""
+    """Return the kind of each entry on the disk, by index; and path and kind of all other names, or of too many of them."""
     entries = manifest.entries
-    # One byte for each entry: a directory may hold half a million names, so the names themselves are not kept.
+    # One byte per entry: a directory may hold half a million names, so the names themselves are not kept.
     kinds = bytearray(len(entries))
     extras: list[tuple[str, str]] = []
     names = tree.names(check_cancelled)
@@ -136,7 +136,7 @@ def _differences(
     *,
     deep: bool,
 ) -> Iterator[Finding]:
-    """Yield how the entries of a manifest differ from what is at their paths, in their order."""
+    """Yield the differences between the entries of a manifest and what is at their paths, in their order."""
     entries = manifest.entries
 
     def target_of(path: str) -> str | None:
@@ -157,7 +157,7 @@ def _differences(
             return Finding(entry.path, "outside", "", problem)
         return finding
 
-    # Without hashing there is nothing that threads could do at the same time.
+    # Without hashing, there is nothing that threads could do at the same time.
     threads = None if deep else 1
     items = zip(kinds, entries, strict=True)
     return _findings(tree, items, lambda item: item[1].size, compare, check_cancelled, threads=threads)
@@ -172,7 +172,7 @@ def _findings(
     *,
     threads: int | None = None,
 ) -> Generator[Finding]:
-    """Yield what ``compare`` finds, in the order of the items, which several threads compare; each has a reader of its own."""
+    """Yield the findings of ``compare`` in the order of the items; several threads compare them, each with its own reader."""
     with contextlib.ExitStack() as opened:
         readers = Pool(lambda: opened.enter_context(TreeReader(tree.root, max_open=_MAX_OPEN)), tree)
 
@@ -191,7 +191,7 @@ def _findings(
 def _compare(
     tree: TreeReader, entry: Entry, check_cancelled: Callable[[], None], advance: Callable[[int], None], *, deep: bool
 ) -> Finding | None:
-    """Return how a name of a tree differs from its entry; ``None``: it does not."""
+    """Return how a name in a tree differs from its entry, or ``None`` if it does not."""
     try:
         if entry.kind == "link":
             target = tree.link_target(entry.path)

@@ -1,4 +1,4 @@
-"""Moves of whole trees: in one step where the system can do it, and never leaving half a tree at its path."""
+"""Moves of whole trees: in one step if the system can do it, and never leaving half a tree at its path."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def move_tree(source: Path, target: Path, incoming: Path, check_cancelled: Callable[[], None]) -> None:
-    """Move a tree to where nothing is; from another device it is copied first.
+    """Move a tree to an unused path; from another device, it is copied first.
 
     Args:
         source: the tree.
         target: its new path.
-        incoming: a path beside the target that the copy has until it is complete.
-        check_cancelled: called for every file of a copy; ends the work by raising.
+        incoming: a path beside the target for an incomplete copy.
+        check_cancelled: called for every file of a copy; raises to end the work.
 
     Raises:
         VolumeError: the volume failed; the tree is where it was.
@@ -41,7 +41,7 @@ def move_tree(source: Path, target: Path, incoming: Path, check_cancelled: Calla
         with disk_errors(f"moving a tree to {target}"):
             os.rename(incoming, target)
     except ProvisionerError:
-        # Half a copy would take the space that other data sets need, and the next attempt makes it anew.
+        # Half a copy would take space that other data sets need, and the next attempt would copy everything again.
         remove_leftover(incoming)
         raise
     remove_leftover(source)
@@ -56,21 +56,21 @@ def replace_tree(
     sync: Callable[[Path], None],
     check_cancelled: Callable[[], None],
 ) -> Path:
-    """Put a tree where another one is; from another device it is copied first.
+    """Replace a tree by another one; from another device, it is copied first.
 
-    In one step where the system can; otherwise there is a moment with neither tree. After a death at any moment what is in
-    staging is still complete, or it is already at its new path.
+    This is one step if the system can exchange names; otherwise, there is a moment with neither tree. After a death at any
+    moment, the tree in staging is still complete, or it is already at its new path.
 
     Args:
         source: the tree, already synced.
         target: the path of the tree that it replaces.
-        incoming: a path on the target's device that the copy has until it is complete.
-        discarded: a path on the target's device that the other tree may have afterwards.
+        incoming: a path on the target's device for an incomplete copy.
+        discarded: a path on the target's device for the replaced tree.
         sync: makes a copy durable.
-        check_cancelled: called for every file of a copy; ends the work by raising.
+        check_cancelled: called for every file of a copy; raises to end the work.
 
     Returns:
-        The path of the tree that was replaced, for the caller to remove.
+        The present path of the tree that was replaced, for the caller to remove.
 
     Raises:
         VolumeError: the volume failed; the old tree is where it was.
@@ -87,7 +87,7 @@ def replace_tree(
         with disk_errors(f"moving a tree to {target}"):
             gone = swap_trees(incoming, target, discarded)
     except ProvisionerError:
-        # Half a copy would take the space that other data sets need, and the next attempt makes it anew.
+        # Half a copy would take space that other data sets need, and the next attempt would copy everything again.
         remove_leftover(incoming)
         raise
     remove_leftover(source)
@@ -95,10 +95,10 @@ def replace_tree(
 
 
 def swap_trees(new: Path, old: Path, discarded: Path) -> Path:
-    """Put ``new`` where ``old`` is, and return where the old tree is now.
+    """Put ``new`` in place of ``old``, and return where the old tree is now.
 
     Raises:
-        OSError: as the system gives it; the old tree is where it was.
+        OSError: the system reported it; the old tree is still in place.
     """
     if exchange(new, old):
         return new

@@ -1,4 +1,4 @@
-"""A name that tells one volume from others which share a ``STAGING_DIR``."""
+"""A name that distinguishes one volume from others that share a ``STAGING_DIR``."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _IDENTITY: Final = re.compile(r"[0-9a-f]{16}")
 
 
 def new_identity() -> str:
-    """Return an identity that no volume has."""
+    """Return a new, unused identity."""
     return secrets.token_hex(8)
 
 
 def read_identity(path: Path) -> str | None:
-    """Return the identity that a volume's file states; ``None``: there is none that could be used."""
+    """Return the identity in a volume's file, or ``None`` if there is none that can be used."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         text = read_file(path).decode("ascii").strip()
-        # It becomes part of a path, so any other text is ignored.
+        # The identity becomes part of a path, so any other text is ignored.
         if _IDENTITY.fullmatch(text):
             return text
     return None
 
 
 def write_identity(path: Path, identity: str) -> None:
-    """Write the identity of a volume, unless it has one: another run that began at the same time may have been faster.
+    """Write the identity of a volume, unless it already has one from another run that began at the same time.
 
     Raises:
         VolumeError: it cannot be written.

@@ -1,7 +1,7 @@
 """What the runs that fill one volume at the same time tell each other: their status, and what each of them is building.
 
-Each run has records of its own, which count as long as it holds a lock of its own: a run that was killed says nothing any more.
-Everything is read and written under one short lock.
+Each run has its own records, which count as long as it holds its own lock: those of a run that was killed no longer count.
+Everything is read and written under one lock that is held only briefly (the short lock).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class BuildRecord:
     """One data set that a run is building."""
 
     space: int | None
-    """Bytes that it needs at most; ``None``: not known, and it has the volume to itself."""
+    """Upper bound of the bytes that it needs; ``None`` if not known, in which case it has the volume to itself."""
     keys: frozenset[str] = frozenset()
-    """Of the artifacts whose files in staging are its own meanwhile."""
+    """Keys of the artifacts whose files in staging belong to it meanwhile."""
 
 
 class WriterRecords:
     """The records of one run, and those of the others."""
 
     def __init__(self, layout: VolumeLayout, run_id: str, *, patience: float, cancellation: Cancellation) -> None:
-        """Take the paths; nothing is read or made yet.
+        """Remember the paths; nothing is read or created yet.
 
         Args:
-            layout: where everything lies.
+            layout: where everything is.
             run_id: names the records of this run.
             patience: seconds after which another process has kept the short lock for too long.
             cancellation: ends the wait for the short lock.
@@ -60,13 +60,13 @@ class WriterRecords:
 
     @contextlib.contextmanager
     def turn(self, *, seconds: float | None = None) -> Iterator[bool]:
-        """Hold the short lock, as all other methods need it; yield whether it could be had.
+        """Hold the short lock, which all other methods require; yield whether it was obtained.
 
         Args:
-            seconds: how long to wait, whatever ends the run meanwhile; ``None``: as long as this run has patience.
+            seconds: how long to wait, even if the run must end; ``None`` means the patience of this run.
 
         Raises:
-            LockTimeoutError: this run has no more patience.
+            LockTimeoutError: it was not obtained within the patience of this run.
             VolumeError: the volume failed.
             ProvisionerError: the run must end.
         """
@@ -97,7 +97,7 @@ class WriterRecords:
     # --- this run
 
     def enter(self) -> None:
-        """Let the records of this run count from now on.
+        """Make the records of this run count from now on.
 
         Raises:
             VolumeError: the volume failed.
@@ -105,7 +105,7 @@ class WriterRecords:
         self._lock = try_lock(self._lock_of(self._run_id))
 
     def leave(self) -> None:
-        """Remove the records of this run; without the short lock others remove them."""
+        """Remove the records of this run; without the short lock, others remove them."""
         if self._lock is None:
             return
         self._remove(self._run_id)
@@ -113,7 +113,7 @@ class WriterRecords:
         self._lock = None
 
     def put(self, dataset: str, build: BuildRecord | None) -> None:
-        """Record what this run is building of a data set; ``None``: nothing any more.
+        """Record what this run is building for a data set; ``None`` means that it has ended.
 
         Raises:
             VolumeError: the volume failed.
@@ -125,7 +125,7 @@ class WriterRecords:
         self.write_builds()
 
     def forget(self, dataset: str) -> None:
-        """Take back what could not be recorded."""
+        """Withdraw a build that could not be recorded."""
         self._builds.pop(dataset, None)
 
     def write_builds(self) -> None:
@@ -201,7 +201,7 @@ class WriterRecords:
         return found
 
     def changes(self) -> int:
-        """Return how often any run has recorded, or ended, the building of a data set."""
+        """Return how often any run has recorded the beginning or end of a build."""
         count = (read_json(self._directory / "changes.json") or {}).get("count")
         return count if isinstance(count, int) else 0
 

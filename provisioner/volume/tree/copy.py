@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 def copy_tree(source: Path, target: Path, check_cancelled: Callable[[], None]) -> None:
-    """Copy a tree to where nothing is; its links last, and as links.
+    """Copy a tree to an unused path; links are copied last, and as links.
 
     Args:
         source: the tree.
         target: its copy.
-        check_cancelled: called for every name; ends the work by raising.
+        check_cancelled: called for every name; raises to end the work.
 
     Raises:
         VolumeError: the volume failed, or takes two of the names for the same; a part of the copy may be there.
-        UnsafeArchiveError: a link leads out of the copy, though it does not lead out of the tree.
+        UnsafeArchiveError: a link leads out of the copy, although it did not lead out of the original tree.
     """
     make_directory(target)
     links: dict[str, TreeLink] = {}

@@ -21,28 +21,27 @@ _NO_NAMES: Final = frozenset({"", ".", ".."})
 
 
 class OpenDirectories:
-    """A tree whose names are reached relative to open directories; used by one thread. Closing it closes its directories.
+    """A tree accessed relative to open directories, by a single thread. :meth:`close` closes the directories.
 
-    Where system calls do not accept open directories (Windows), paths are used, and each directory on the way is looked at
-    first.
+    If system calls do not accept open directories (Windows), paths are used, and each directory on the way is checked first.
     """
 
     def __init__(self, root: Path, *, max_open: int = MAX_OPEN) -> None:
         """Open ``root``.
 
         Args:
-            root: the tree's directory, which exists and is no link.
+            root: the tree's directory, which must exist and must not be a link.
             max_open: how many directories below it are kept open.
 
         Raises:
-            OSError: from the system; also if it is a link.
+            OSError: the system reported it, also if ``root`` is a link.
         """
         self.root = root
         self._max_open = max_open
         self._handles: OrderedDict[str, int] = OrderedDict()
         self._top = os.open(root, OPEN_DIRECTORY) if HAS_DIR_FD else -1
         self._last = "", self._top
-        """The directory that was used last, and its descriptor: most files follow one of the same directory."""
+        """The directory that was used last, and its descriptor: most files are in the same directory as the one before."""
 
     def __enter__(self) -> Self:
         return self
@@ -58,13 +57,13 @@ class OpenDirectories:
             self._top = -1
 
     def at(self, path: str) -> tuple[str, int | None]:
-        """Return the name and the directory's descriptor by which a system call reaches ``path``.
+        """Return a name and a directory's descriptor by which a system call can access ``path``.
 
-        The descriptor is open until another directory is used.
+        The descriptor stays open until another directory is used.
 
         Raises:
             IntegrityError: ``path`` is not plain and relative.
-            OSError: from the system; also if a directory above it is missing, or is a link.
+            OSError: the system reported it, also if a directory above ``path`` is missing or is a link.
         """
         directory, _, name = path.rpartition("/")
         if name in _NO_NAMES or "\0" in name or path.startswith("/"):
@@ -77,7 +76,7 @@ class OpenDirectories:
         return to_native(name), self._last[1]
 
     def _handle(self, directory: str) -> int:
-        """Return the descriptor of a directory, opened from the nearest one above it that is open."""
+        """Return the descriptor of a directory, opened from its nearest open ancestor."""
         handle = self._top if not directory else self._handles.get(directory)
         if handle is not None:
             if directory:
@@ -108,13 +107,13 @@ class OpenDirectories:
             os.close(oldest_handle)
 
     def _forget(self, directory: str) -> None:
-        """Close a directory and those below it; empty: all but the root."""
+        """Close a directory and those below it; empty means all except the root."""
         for path in [path for path in self._handles if not directory or path == directory or path.startswith(f"{directory}/")]:
             os.close(self._handles.pop(path))
         self._last = "", self._top
 
     def _check_by_path(self, directory: str) -> None:
-        """Check every directory on the way to a path, where they cannot be opened (Windows)."""
+        """Check every directory on the way to a path, if they cannot be opened (Windows)."""
         position = os.fspath(self.root)
         for name in directory.split("/") if directory else ():
             if name in _NO_NAMES:
@@ -126,7 +125,7 @@ class OpenDirectories:
 
 
 def is_link_on_windows(facts: os.stat_result) -> bool:
-    """Return whether Windows follows this "directory" to somewhere else: ``lstat`` reports a junction as a directory."""
+    """Return whether this "directory" leads somewhere else on Windows, where ``lstat`` reports a junction as a directory."""
     return bool(getattr(facts, "st_reparse_tag", False))
 
 

@@ -1,7 +1,7 @@
-"""Where symbolic links may point: nowhere outside the tree that they are in.
+"""Where symbolic links may point: never outside the tree that they are in.
 
-A link is followed by name, through the other links of the tree: by those that are to be made, and by those that are on the
-disk, where the file system may take several names for the same.
+A link is followed by name through the other links of the tree: those that will be created, and then those on the disk, where
+the file system may treat several names as the same.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class TreeLink(NamedTuple):
-    """One symbolic link that a tree is to have."""
+    """One symbolic link that a tree will have."""
 
     target: str
-    """Its text."""
+    """The text of the link."""
     origin: str
-    """What it came from, for messages: an archive, or a data set."""
+    """Its origin, for messages: an archive, or a data set."""
     depth: int = 0
-    """How many directories below the tree's root the directory is that it must not leave."""
+    """Depth below the tree's root of the directory that it must not leave."""
 
 
 _MAX_LINKS_FOLLOWED: Final = 40
-"""Links that a link may lead through: as many as Linux follows."""
+"""Links that a link may lead through; the limit on Linux."""
 _HINT: Final = (
     "No data set that we know needs this. Do not unpack its archives by hand either before you know where they are from."
 )
@@ -43,8 +43,8 @@ def link_problem(path: str, target: str, target_of: Callable[[str], str | None],
     Args:
         path: of the link, relative to the tree's root.
         target: its text.
-        target_of: returns the text of the link at a path; ``None``: there is no link.
-        depth: how many directories below the root the directory is that it must not leave.
+        target_of: returns the target of the link at a path, or ``None`` if there is no link.
+        depth: depth below the root of the directory that it must not leave.
     """
     if not target or "\0" in target:
         return f"is a link to {target!r:.200}"
@@ -76,13 +76,13 @@ def link_problem(path: str, target: str, target_of: Callable[[str], str | None],
 
 
 def check_links(links: Mapping[str, TreeLink]) -> None:
-    """Check all links of a tree against each other, before any of them is made.
+    """Check all links of a tree against each other, before any of them is created.
 
     Args:
-        links: all of them, by their paths.
+        links: all links, by path.
 
     Raises:
-        UnsafeArchiveError: one of them leaves its directory, or goes round in a circle.
+        UnsafeArchiveError: one of them leaves its directory, or is part of a cycle.
     """
 
     def target_of(path: str) -> str | None:
@@ -95,7 +95,7 @@ def check_links(links: Mapping[str, TreeLink]) -> None:
 
 
 def check_links_on_disk(tree: Path, links: Mapping[str, TreeLink]) -> None:
-    """Check all links of a tree as the disk has them: it may take names for the same that are different in a manifest.
+    """Check all links of a tree as they are on the disk, which may treat names as the same that differ in a manifest.
 
     Raises:
         UnsafeArchiveError: one of them leaves its directory; it is on the disk.
@@ -110,10 +110,10 @@ def check_links_on_disk(tree: Path, links: Mapping[str, TreeLink]) -> None:
 
 
 def make_links(tree: Path, links: Mapping[str, TreeLink]) -> None:
-    """Check and make all links of a tree, when everything else that belongs into it is there.
+    """Check and create all links of a tree, when everything else in it is there.
 
     Raises:
-        UnsafeArchiveError: one of them leaves its directory, or goes round in a circle; none is there.
+        UnsafeArchiveError: one of them leaves its directory, or is part of a cycle; none was created.
         VolumeError: the disk refused.
     """
     check_links(links)

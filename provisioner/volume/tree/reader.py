@@ -1,4 +1,4 @@
-"""Names, files and links of one tree, looked at and read without ever following a link."""
+"""Look up and read names, files and links of one tree, without ever following a link."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class TreeReader(OpenDirectories):
     """A directory tree that is being read."""
 
     def stat(self, path: str) -> os.stat_result:
-        """Return what the system says of a name; a link is not followed.
+        """Return the ``stat`` result of a name; a link is not followed.
 
         Raises:
-            OSError: from the system; also where a directory above it is missing, or is a link.
+            OSError: the system reported it, also if a directory above the name is missing or is a link.
         """
         name, parent = self.at(path)
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
 
     def link_target(self, path: str) -> str | None:
-        """Return the text of a link; ``None``: there is no link at that path."""
+        """Return the target of a link, or ``None`` if there is no link at that path."""
         try:
             name, parent = self.at(path)
             return from_native(os.readlink(name, dir_fd=parent))
@@ -41,7 +41,7 @@ class TreeReader(OpenDirectories):
         """Open a regular file for reading, and return its descriptor.
 
         Raises:
-            OSError: from the system; also if it is something else than a file.
+            OSError: the system reported it, also if it is not a file.
         """
         name, parent = self.at(path)
         handle = os.open(name, OPEN_READ, dir_fd=parent)
@@ -55,15 +55,15 @@ class TreeReader(OpenDirectories):
 
         Args:
             path: of the file.
-            size: bytes that it is expected to have; it is read to its end in any case.
-            check_cancelled: called for every block that is read; ends the work by raising.
+            size: number of bytes that it is expected to have; it is read to its end in any case.
+            check_cancelled: called for every block that is read; raises to end the work.
             advance: called with the number of bytes that were hashed since the last call.
 
         Raises:
             OSError: see :meth:`open`.
         """
         hasher = hashlib.sha256()
-        # No larger buffer than a small file needs: getting and shrinking one takes longer than hashing it.
+        # No larger buffer than a small file needs: allocating and shrinking one takes longer than hashing the file.
         most = min(size + 1, HASHED_AT_ONCE)
         handle = self.open(path)
         try:
@@ -76,10 +76,10 @@ class TreeReader(OpenDirectories):
         return hasher.hexdigest()
 
     def names(self, check_cancelled: Callable[[], None]) -> Iterator[tuple[str, str]]:
-        """Yield every path of the tree, a directory before what is in it, with its kind.
+        """Yield every path of the tree with its kind, a directory before its content.
 
-        The kind is that of an entry (``file``, ``link``, ``folder``), or ``other`` for devices and the like. What another
-        process removes meanwhile is left out.
+        The kind is that of an entry (``file``, ``link``, ``folder``), or ``other`` for devices and the like. Anything that
+        another process removes meanwhile is left out.
 
         Raises:
             VolumeError: a directory cannot be listed.
@@ -105,7 +105,7 @@ class TreeReader(OpenDirectories):
                 raise disk_error(error, f"listing {directory or '.'!r} in {self.root}", path=self.root) from error
 
     def _place(self, directory: str) -> str | int:
-        """Return what a listing of a directory is opened by."""
+        """Return the path or descriptor by which a directory is listed."""
         if HAS_DIR_FD:
             return self._handle(directory)
         self._check_by_path(directory)

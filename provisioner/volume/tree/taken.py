@@ -18,9 +18,9 @@ class TakenPaths:
         self.entries: dict[str, Entry] = {}
         """Files and links, by path."""
         self.planned: dict[str, str] = {}
-        """Paths of files that are still to come, whatever their content, with the names of what brings them."""
+        """Paths of files that are still to come, whatever their content, with the names of the artifacts that bring them."""
         self.directories: dict[str, str] = {}
-        """Every directory, with a path that needs it: one in it, or its own, if nothing is in it."""
+        """Every directory, with a path that requires it: one in it, or its own if it is empty."""
         for entry in entries:
             self.add(entry)
 
@@ -44,7 +44,7 @@ class TakenPaths:
         self.directories.update(other.directories)
 
     def above(self, path: str) -> str | None:
-        """Return the path of a file or link that is, or will be, where ``path`` needs a directory; ``None``: there is none."""
+        """Return the path of a present or future file or link where ``path`` needs a directory; ``None`` if there is none."""
         directory = path.rpartition("/")[0]
         while directory and directory not in self.directories:
             if directory in self.entries or directory in self.planned:

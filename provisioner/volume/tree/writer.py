@@ -1,9 +1,9 @@
-"""Files, directories and links written into one tree, and nowhere else, whatever is in the way.
+"""Write files, directories and links into one tree, and nowhere else, whatever is in the way.
 
-Everything that comes from a source is written by this class: members of archives, plain files, what is taken over from other
+Everything that comes from a source is written by this class: members of archives, plain files, files taken over from other
 trees, and links. What an earlier, unfinished attempt left at a path is replaced, and never followed.
 
-Methods raise ``OSError`` from the system; the caller knows what was being done, and translates it. A path that is not plain
+Methods raise ``OSError`` from the system; the caller, who knows what was being done, translates it. A path that is not plain
 and relative raises ``IntegrityError``.
 """
 
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
 
 _UTIME_BY_DESCRIPTOR: Final = os.utime in os.supports_fd
 _IS_DIRECTORY: Final = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
-"""What a rename of a file to the name of a directory is answered with."""
+"""The errors of renaming a file to the name of a directory."""
 _MAX_ATTEMPTS: Final = 16
-"""How often a directory is tried to be made that others remove and replace."""
+"""How often to try to create a directory that others remove and replace."""
 _NO_DIRECTORY: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
-"""What opening something else than a directory is answered with; the last, on FreeBSD, for a link."""
+"""The errors of opening something other than a directory; the last one is for a link on FreeBSD."""
 
 
 class TreeWriter(OpenDirectories):
-    """A directory tree that is being written; used by one thread, except for :meth:`fill`. Closing it closes its directories."""
+    """A tree that is being written, by a single thread except for :meth:`fill`. :meth:`close` closes its directories."""
 
     def __init__(self, root: Path, *, max_open: int = MAX_OPEN) -> None:
         """Open ``root``; see :class:`OpenDirectories`.
 
-        A path at which a directory was made must not be used for anything else later.
+        A path at which a directory was created must not be used for anything else later.
         """
         super().__init__(root, max_open=max_open)
         self._needs_chmod: dict[int, bool] = {}
-        """For each mode, whether the system makes names with another one, because of the umask."""
+        """For each mode, whether the system creates names with a different one because of the umask."""
 
     def directory(self, path: str) -> None:
-        """Make a directory, and those above it that are missing. If it exists already, it stays, with what is in it.
+        """Create a directory and its missing parents. If it already exists, it stays with its content.
 
         Raises:
             OSError: from the system.
@@ -86,7 +86,7 @@ class TreeWriter(OpenDirectories):
                 self._fix_mode(handle, DIRECTORY_MODE)
 
     def _enter(self, path: str, name: str, parent: int | None) -> bool:
-        """Open something that exists; return ``False`` if it is no directory."""
+        """Open something that exists; return ``False`` if it is not a directory."""
         if parent is None:
             try:
                 facts = os.lstat(name)
@@ -105,7 +105,7 @@ class TreeWriter(OpenDirectories):
 
     @staticmethod
     def _unlink(name: str, parent: int | None) -> None:
-        """Unlink what is no directory; what another thread made a directory meanwhile, for its own files, stays."""
+        """Unlink something that is not a directory. If another thread has made it a directory meanwhile, it stays."""
         try:
             os.unlink(name, dir_fd=parent)
         except FileNotFoundError:
@@ -119,13 +119,13 @@ class TreeWriter(OpenDirectories):
         """Write a new file in a directory that exists, and return its size in bytes and its SHA-256.
 
         Raises:
-            OSError: from the system. What the blocks raise is passed on.
+            OSError: the system reported it. Errors raised by the blocks are passed on.
         """
         handle = self.create(path, executable=executable)
         return self.fill(handle, path, blocks, executable=executable, mtime_ns=mtime_ns)
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a new file whose content is in memory and was hashed already, in a directory that exists.
+        """Write a new file whose content is in memory and already hashed, in an existing directory.
 
         Raises:
             OSError: from the system.
@@ -140,7 +140,7 @@ class TreeWriter(OpenDirectories):
             os.close(handle)
 
     def create(self, path: str, *, executable: bool) -> int:
-        """Make a new, empty file in a directory that exists, and return its descriptor, which :meth:`fill` takes and closes.
+        """Create an empty file in an existing directory, and return its descriptor, which :meth:`fill` takes and closes.
 
         Raises:
             OSError: from the system.
@@ -180,7 +180,7 @@ class TreeWriter(OpenDirectories):
         return size, sha256
 
     def place(self, source: Path, path: str) -> None:
-        """Move a file from staging, on the same file system, to a name in a directory that exists.
+        """Move a file from staging, on the same file system, to a name in an existing directory.
 
         Raises:
             OSError: from the system.
@@ -197,10 +197,10 @@ class TreeWriter(OpenDirectories):
     def link_from(
         self, tree: OpenDirectories, source: str, path: str, charge: Callable[[int], None] = lambda _count: None
     ) -> bool:
-        """Make a name in a directory that exists a hard link to a file of a tree, which may be this one; or else a copy.
+        """Create a hard link to a file of a tree, which may be this one, in an existing directory; or else a copy.
 
         Args:
-            tree: has the file.
+            tree: the tree with the file.
             source: its path there.
             path: the new name.
             charge: called with the bytes of a copy before it is made; raises if they must not be written.
@@ -209,7 +209,7 @@ class TreeWriter(OpenDirectories):
             Whether it is a hard link, which takes no space.
 
         Raises:
-            OSError: from the system. What ``charge`` raises is passed on.
+            OSError: the system reported it. Errors raised by ``charge`` are passed on.
         """
         return self._take_over(partial(link_or_copy, charge=charge), tree, source, path)
 
@@ -218,10 +218,10 @@ class TreeWriter(OpenDirectories):
     ) -> bool:
         """Share or copy the bytes of a file under a name in an existing directory; editing one does not change the other.
 
-        The arguments and the errors are those of :meth:`link_from`.
+        The arguments and errors are those of :meth:`link_from`.
 
         Returns:
-            Whether the bytes are shared, and take no space again.
+            Whether the bytes are shared, and so take no further space.
         """
         return self._take_over(partial(share_or_copy, charge=charge), tree, source, path)
 
@@ -244,10 +244,10 @@ class TreeWriter(OpenDirectories):
             return take(source, target)
 
     def symlink(self, path: str, target: str) -> None:
-        """Make a symbolic link with the text ``target`` in a directory that exists.
+        """Create a symbolic link to ``target`` in an existing directory.
 
         Raises:
-            OSError: from the system; also where links are not supported.
+            OSError: the system reported it, also if links are not supported.
         """
         name, parent = self.at(path)
         try:
@@ -257,7 +257,7 @@ class TreeWriter(OpenDirectories):
             os.symlink(to_native(target), name, dir_fd=parent)
 
     def make_executable(self, path: str) -> None:
-        """Let everybody who may read a file execute it, as far as the file system keeps modes.
+        """Let everybody who may read a file execute it, if the file system stores modes.
 
         Raises:
             OSError: from the system.
@@ -272,7 +272,7 @@ class TreeWriter(OpenDirectories):
             os.close(handle)
 
     def remove(self, path: str) -> None:
-        """Remove a file, a link, or a directory with all that is in it; what does not exist is no error.
+        """Remove a file, a link, or a directory with its content; it is not an error if the path does not exist.
 
         Raises:
             OSError: from the system.
@@ -285,12 +285,12 @@ class TreeWriter(OpenDirectories):
         self._remove(path, name, parent)
 
     def folds_names(self) -> bool:
-        """Return whether the file system takes ``a`` and ``A`` for the same name; a file in the root is made to find out.
+        """Return whether the file system treats ``a`` and ``A`` as the same name; a file is created in the root to find out.
 
         Raises:
             OSError: from the system.
         """
-        # No member has this name, and nothing can be at it: it is another one each time.
+        # No member has this name, and nothing can be at it, since it is a new one each time.
         probe = temporary_name()
         self.file(probe, (), executable=False, mtime_ns=None)
         name, parent = self.at(probe)
@@ -306,7 +306,7 @@ class TreeWriter(OpenDirectories):
 
     @staticmethod
     def _write_once(handle: int, blocks: tuple[bytes, ...]) -> tuple[int, str]:
-        """Write content that is in memory as a whole, which is so for most files."""
+        """Write content that is in memory as a whole, as is the case for most files."""
         data = blocks[0] if len(blocks) == 1 else b"".join(blocks)
         if data:
             write_all(handle, data)
@@ -350,7 +350,7 @@ class TreeWriter(OpenDirectories):
             self._fix_mode(handle, mode)
 
     def _fix_mode(self, handle: int, mode: int) -> None:
-        """Restore what the umask took; whether it takes anything is found out once for each mode."""
+        """Restore mode bits that the umask removed; whether it removes any is determined once for each mode."""
         needs_chmod = self._needs_chmod.get(mode)
         if needs_chmod is None and hasattr(os, "fchmod"):
             needs_chmod = self._needs_chmod[mode] = stat.S_IMODE(os.fstat(handle).st_mode) & 0o777 != mode

@@ -1,4 +1,4 @@
-"""Extended headers: what precedes a tar member and replaces fields of its header, because these are too small.
+"""Extended headers: headers before a tar member that replace fields of its own header which are too small for their values.
 
 Specifications: POSIX.1-2017, "pax", "pax Header Block" (types ``x`` and ``g``); GNU tar manual, "Basic Tar Format" (types
 ``L`` and ``K``, a long name and a long link target) and "Storing Sparse Files".
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_EXTENDED_SIZE: Final = 1024 * 1024
 """Bytes of an extended header that are held in memory; the archive states its size."""
 MAX_SKIPPED_SIZE: Final = 256 * 1024 * 1024
-"""Bytes of an extended header that are passed over, for an attribute that nothing needs: a resource fork, an ACL."""
+"""Bytes of an extended header that are skipped, for an attribute that is not needed, such as a resource fork or an ACL."""
 MAX_EXTENDED_COUNT: Final = 16
 """Extended headers in a row. Each belongs to the next member, and there must be one."""
 
@@ -41,15 +41,15 @@ class Sparse:
     size: int | None = None
     """Bytes, holes included."""
     major: int = 0
-    """Version of the format: 0, whose map is here, or 1, whose map stands before the content."""
+    """Version of the format: in version 0 the map is in the headers, in version 1 it precedes the content."""
     name: bytes | None = None
     numbers: array[int] = field(default_factory=partial(array, "Q"))
-    """Of format 0: places and sizes of the pieces that are stored, in turn."""
+    """In format 0: offsets and sizes of the stored pieces, alternating."""
 
 
 @dataclass(slots=True)
 class Extended:
-    """What extended headers state about the next member; ``None`` where they state nothing."""
+    """The values that extended headers state for the next member; ``None`` for those not stated."""
 
     path: bytes | None = None
     linkpath: bytes | None = None
@@ -57,7 +57,7 @@ class Extended:
     mtime_ns: int | None = None
     sparse: Sparse | None = None
     leaves_out: bool = False
-    """Whether the member is a directory of an incremental dump that leaves out some of its files."""
+    """Whether the member is a directory of an incremental dump that omits some of its files."""
 
     def add_text(self, kind: int, data: bytes) -> None:
         """Add a long name (``L``) or a long link target (``K``)."""
@@ -67,7 +67,7 @@ class Extended:
             self.linkpath = parse_text(data)
 
     def add(self, records: Iterable[tuple[bytes, bytes]], archive: str) -> None:
-        """Add what one more pax header states.
+        """Add the values of another pax header.
 
         Args:
             records: keys and values.
@@ -79,7 +79,7 @@ class Extended:
         """
         for key, value in records:
             if key == b"path":
-                # Without a value, the header counts again.
+                # An empty value cancels earlier ones, so the member's own header applies again.
                 self.path = value or None
             elif key == b"linkpath":
                 self.linkpath = value or None
@@ -95,16 +95,16 @@ class Extended:
                 raise unsupported_sparse(archive)
 
     def add_global(self, records: Iterable[tuple[bytes, bytes]], archive: str, oddities: Oddities) -> None:
-        """Add what one more global header states: of that, only a time is meant for all members that follow.
+        """Add the values of another global header, of which only a time applies to all following members.
 
         Raises:
-            BrokenArchiveError: a name or a size for all members, without a digest that proves the archive.
+            BrokenArchiveError: it states a name or a size for all members, and no digest proves the archive.
         """
         for key, value in records:
             if key == b"mtime":
                 self.mtime_ns = _time(value)
             elif value and (key in {b"path", b"linkpath", b"size"} or key.startswith(_SPARSE)):
-                # Readers differ: most pass over it.
+                # Readers differ; most ignore it.
                 what = key.decode("ascii", "replace")
                 refusal = broken_archive(archive, f"a global header sets {what}")
                 oddities.accept(f"a global header sets {what}, which is ignored", refusal=refusal)
@@ -135,9 +135,9 @@ def unsupported_sparse(archive: str) -> Exception:
 
 
 def leaves_out(names: bytes) -> bool:
-    """Return whether a directory of an incremental dump has files that the dump leaves out, because they had not changed.
+    """Return whether an incremental dump omits files of a directory because they had not changed.
 
-    Its content is a list of names, each with a letter before it (``N``: left out) and a NUL behind it.
+    The directory's content is a list of names, each with a letter before it (``N``: omitted) and a NUL after it.
     """
     return names.startswith(b"N") or b"\0N" in names
 
@@ -163,14 +163,14 @@ def parse_records(data: bytes, archive: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 def stream_records(pieces: Iterator[bytes], archive: str) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the records of a large pax header that something needs; the others are passed over, however large they are.
+    """Yield those records of a large pax header that are needed; skip the others, however large they are.
 
     Args:
         pieces: its content, which is read to its end.
         archive: name of the archive, for messages.
 
     Raises:
-        BrokenArchiveError: it is malformed, or a record that is needed is too large.
+        BrokenArchiveError: it is malformed, or a needed record is too large.
     """
     buffer = bytearray()
 
@@ -209,7 +209,7 @@ def _fail(archive: str) -> NoReturn:
 
 
 def _time(value: bytes) -> int | None:
-    """Return seconds with a decimal fraction as nanoseconds, exactly; ``None`` if they are negative or no number."""
+    """Return seconds with a decimal fraction as exact nanoseconds; ``None`` if the value is negative or not a number."""
     whole, _, fraction = value[:32].partition(b".")
     if not whole.isdigit() or (fraction and not fraction.isdigit()):
         return None

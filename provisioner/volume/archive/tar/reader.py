@@ -1,8 +1,8 @@
 """The members of a tar archive, in one pass over a stream: POSIX ustar and pax, GNU, star, and the old V7 format.
 
-Why not :mod:`tarfile`: it takes a damaged header in the middle for the end of the archive, without an error, and takes
-several times as long for small files. The formats are those of POSIX.1-2017, "pax", and of the GNU tar manual, "Basic Tar
-Format"; what they leave open is refused rather than guessed, unless a digest proves the bytes and common readers agree.
+Why not :mod:`tarfile`: it silently takes a damaged header in the middle for the end of the archive, and takes several times
+as long for small files. The formats are those of POSIX.1-2017, "pax", and of the GNU tar manual, "Basic Tar Format"; what
+they leave open is refused rather than guessed, unless a digest proves the bytes and common readers agree.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from provisioner.volume.archive.oddities import Oddities
 
 _MAX_TRAILER: Final = 64 * 1024 * 1024
-"""Bytes after the end mark: padding to the size of a tape's record, and tapes had records of a MiB at most."""
+"""Bytes after the end mark: padding up to the record size of a tape, which was a MiB at most."""
 
 _NO_TAR_HINT: Final = "If that is what the publisher offers, its entry should say 'unpack: none' (a reference: '#unpack=none')."
 
 _EXTENDED_TYPES: Final = b"xgXLKVA"
 _TEXT_TYPES: Final = b"LK"
 _SKIPPED_TYPES: Final = b"VA"
-"""The label of a volume; an ACL of Solaris."""
+"""Volume labels, and ACLs of Solaris."""
 _GLOBAL: Final = ord("g")
 _DIRECTORY: Final = ord("5")
 _DUMPED_DIRECTORY: Final = ord("D")
@@ -62,7 +62,7 @@ _SYMLINK: Final = ord("2")
 _OLD_SPARSE: Final = ord("S")
 _FILE_TYPES: Final = frozenset(b"\x0007")
 _NO_CONTENT: Final = frozenset(b"25")
-"""Types for which the size in the header counts nothing: that of a directory is a quota."""
+"""Types whose size field does not state the size of content; that of a directory is a quota."""
 _REFUSED_TYPES: Final = {
     ord("3"): "a character device",
     ord("4"): "a block device",
@@ -76,16 +76,16 @@ _OWNER_EXECUTES: Final = 0o100
 def read_tar(stream: BinaryIO, name: str, oddities: Oddities, check_cancelled: Callable[[], None]) -> Iterator[Member]:
     """Yield the members of the tar archive in ``stream``, which is read to its end.
 
-    If another archive follows the end mark (parts that were joined), its members are yielded, too.
+    If another archive follows the end mark (archives that were joined), its members are yielded as well.
 
     Args:
         stream: the archive's bytes, decompressed.
         name: the archive's name, for messages.
-        oddities: is told what is odd, and raises if that cannot be accepted.
-        check_cancelled: called where much may be read without a member; raises to end the work.
+        oddities: is told of anything odd, and raises if it cannot be accepted.
+        check_cancelled: called where much may be read without reaching a member; raises to end the work.
 
     Raises:
-        BrokenArchiveError: truncated, without an end mark, with a damaged header, or with something behind the end mark.
+        BrokenArchiveError: truncated, without an end mark, with a damaged header, or with something after the end mark.
         UnsafeArchiveError: a member is neither file, directory nor link.
     """
     return _Reader(stream, name, oddities, check_cancelled).members()
@@ -135,7 +135,7 @@ class _Reader:
         """Return the next header; ``None`` at the end mark."""
         block = self._stream.block()
         if block == ZERO_BLOCK:
-            # POSIX demands two; GNU tar accepts one, and so does this reader.
+            # POSIX requires two such blocks; GNU tar accepts one, and so does this reader.
             return None
         if len(block) != BLOCK_SIZE:
             if block.strip(b"\0"):
@@ -170,7 +170,7 @@ class _Reader:
         return False
 
     def _judge_trailer(self, block: bytes) -> None:
-        """Judge what follows the end mark and is neither padding nor a header: nothing that belongs to the data may be lost."""
+        """Judge bytes after the end mark that are neither padding nor a header, so that no data is lost unnoticed."""
         kind = recognise(block)
         if kind is not None and kind.is_archive:
             self._fail(f"{kind.words} follows its end mark")
@@ -220,7 +220,7 @@ class _Reader:
         if kind in _FILE_TYPES and not name.endswith("/"):
             self._fill_file(member, header, size, extended)
         elif kind in _FILE_TYPES:
-            # V7 had no type for directories, only names with a slash at the end.
+            # V7 had no type for directories, only names that end in a slash.
             if size:
                 self._fail(f"the directory {quoted(name)} has content")
             member.kind = "directory"
@@ -235,7 +235,7 @@ class _Reader:
         elif kind == _OLD_SPARSE:
             self._fill_old_sparse(member, header, size)
         else:
-            # POSIX: a type that is not known is to be taken for a file.
+            # POSIX: treat a member of an unknown type as a file.
             refusal = unsafe_member(self._name, name, f"is of the unknown type {bytes([kind])!r}")
             self._oddities.accept("members of an unknown type were taken for files", name, refusal=refusal)
             self._fill_file(member, header, size, extended)
@@ -281,7 +281,7 @@ class _Reader:
     def _fill_link(self, member: Member, size: int) -> None:
         """Read the content of a hard link, if there is any.
 
-        Old writers state the size of the file and write no content; pax may write the content again. What comes next tells.
+        Old writers state the size of the file but write no content; pax may write it again. The next block shows which it is.
         """
         if not size:
             return
@@ -293,7 +293,7 @@ class _Reader:
         member.blocks = self._stream.pieces(size, member.name, block)
 
     def _read_names(self, size: int, directory: str, *, leaves_out: bool) -> None:
-        """Read the content of an incremental dump's directory: the names of what is in it."""
+        """Read the content of a directory of an incremental dump: the names of its files."""
         last = b"\0"
         for data in self._stream.pieces(size, directory):
             self._check_cancelled()

@@ -1,4 +1,4 @@
-"""Sparse files: of their content only the pieces between holes are stored, with a map of the places where they belong.
+"""Sparse files: only the pieces between holes are stored, with a map of their offsets.
 
 Specification: GNU tar manual, "Storing Sparse Files", for the pax formats 0.0, 0.1 and 1.0 and for the old GNU format (type
 ``S``). ``bsdtar`` writes the format 1.0 unasked.
@@ -29,7 +29,7 @@ MAX_PIECES: Final = 1_000_000
 """Pieces of one file: each takes memory."""
 
 _MAX_SIZE: Final = 1 << 40
-"""Bytes of a sparse file, holes included: they are hashed, too, and holes cost an archive nothing."""
+"""Bytes of a sparse file, including holes: holes are hashed as well, and cost an archive nothing."""
 _FIELD: Final = 12
 """Bytes of a number in a map of the old GNU format."""
 _NEXT_MAP: Final = slice(0, 504)
@@ -39,7 +39,7 @@ _HOLE: Final = Hole(CHUNK)
 
 
 class SparseMap:
-    """The places and sizes of the stored pieces of one file."""
+    """The offsets and sizes of the stored pieces of one file."""
 
     def __init__(self, archive: str, size: int) -> None:
         """Start with no piece in a file of ``size`` bytes; ``archive`` is the archive's name, for messages.
@@ -60,7 +60,7 @@ class SparseMap:
         """Add the next piece.
 
         Raises:
-            BrokenArchiveError: it is not behind the one before, or outside of the file, or the map is too large.
+            BrokenArchiveError: it does not follow the previous one, is outside the file, or makes the map too large.
         """
         if not self._end <= place <= place + size <= self.size or len(self._numbers) >= 2 * MAX_PIECES:
             raise broken_archive(self._archive, "the map of a sparse file makes no sense")
@@ -69,20 +69,20 @@ class SparseMap:
         self._numbers.extend((place, size))
 
     def add_all(self, numbers: Iterable[int]) -> None:
-        """Add pieces, each of which is two numbers: its place and its size.
+        """Add pieces, each given by two numbers: its offset and its size.
 
         Raises:
-            BrokenArchiveError: see :meth:`add`; or a number is missing.
+            BrokenArchiveError: see :meth:`add`; or the last size is missing.
         """
         each = iter(numbers)
         for place in each:
             self.add(place, next(each, -1))
 
     def expand(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the content of the file, at most a MiB at a time; holes as :class:`Hole`.
+        """Yield the content of the file, at most a MiB at a time, with holes as :class:`Hole`.
 
         Args:
-            pieces: what is stored; as long as all pieces of the map together.
+            pieces: the stored content, as long as all pieces of the map together.
         """
         source = iter(pieces)
         data = memoryview(b"")
@@ -98,7 +98,7 @@ class SparseMap:
                 remaining -= len(part)
                 yield bytes(part)
         yield from _hole(self.size - position)
-        # What follows the last piece in the archive is read and checked here.
+        # The bytes after the last piece are padding, which is read and checked here.
         for _ in source:
             pass
 
@@ -122,12 +122,12 @@ def old_map(header: bytes, next_block: Callable[[], bytes], archive: str) -> Spa
 
 
 def stored_map(size: int, stored: int, next_block: Callable[[], bytes], archive: str) -> tuple[SparseMap, int]:
-    """Return the map that stands before a file's stored pieces (format 1.0), and how many bytes it takes.
+    """Return the map that precedes a file's stored pieces (format 1.0), and its length in bytes.
 
-    It consists of decimal numbers, each with a line feed behind it: how many pieces there are, then two for each piece.
+    It consists of decimal numbers, each followed by a line feed: the number of pieces, then two numbers for each.
 
     Args:
-        size: of the file, holes included.
+        size: size of the file, including holes.
         stored: bytes of the map and all pieces.
         next_block: returns the next block of the archive.
         archive: its name, for messages.
@@ -159,7 +159,7 @@ def stored_map(size: int, stored: int, next_block: Callable[[], bytes], archive:
 
 
 def checked(found: SparseMap, stored: int, member: str, archive: str) -> SparseMap:
-    """Return ``found``, if its pieces are as long as what the archive stores of the file.
+    """Return ``found``, if its pieces are as long as the stored content of the file.
 
     Raises:
         BrokenArchiveError: they are not.

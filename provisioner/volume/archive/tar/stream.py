@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from provisioner.volume.archive.oddities import Oddities
 
 _EXTENDED_HEADER: Final = ""
-"""In place of a member's name, for content that belongs to none."""
+"""Used in place of a member's name for content that does not belong to a member."""
 
 
 class BlockStream:
@@ -37,7 +37,7 @@ class BlockStream:
         self._unread: bytes | None = None
 
     def block(self) -> bytes:
-        """Return the next block; a shorter one, or an empty one, at the end of the archive."""
+        """Return the next block; at the end of the archive, a shorter or empty one."""
         if self._unread is not None:
             block, self._unread = self._unread, None
             return block
@@ -48,14 +48,14 @@ class BlockStream:
         self._unread = block
 
     def content(self, size: int, member: str = _EXTENDED_HEADER) -> bytes:
-        """Return ``size`` bytes, and pass over the padding behind them.
+        """Return ``size`` bytes, and skip the padding after them.
 
         Args:
-            size: how many; they are held in memory.
-            member: name of the member that they belong to; empty for those of an extended header.
+            size: the number of bytes, which are held in memory.
+            member: name of the member that they belong to; empty for an extended header.
 
         Raises:
-            BrokenArchiveError: the archive ends before.
+            BrokenArchiveError: the archive ends too early.
         """
         data = self._read(size + -size % BLOCK_SIZE)
         padding = len(data) - size
@@ -65,15 +65,15 @@ class BlockStream:
         return data[:size] if padding else data
 
     def pieces(self, size: int, member: str = _EXTENDED_HEADER, first: bytes = b"") -> Iterator[bytes]:
-        """Yield ``size`` bytes, at most a MiB at a time, and pass over the padding behind them.
+        """Yield ``size`` bytes, at most a MiB at a time, and skip the padding after them.
 
         Args:
-            size: how many.
-            member: as for :meth:`content`.
-            first: a block that was read already and that they begin with.
+            size: the number of bytes.
+            member: see :meth:`content`.
+            first: a block that was already read and begins the content.
 
         Raises:
-            BrokenArchiveError: the archive ends before.
+            BrokenArchiveError: the archive ends too early.
         """
         if first:
             yield first[:size]
@@ -90,20 +90,20 @@ class BlockStream:
         self._check_padding(self._read(-size % BLOCK_SIZE), -size % BLOCK_SIZE, member)
 
     def file(self, size: int, member: str) -> Iterable[bytes]:
-        """Return the content of a file: small content as a tuple, in one read for most files, padding included.
+        """Return the content of a file; small content as a tuple, read together with its padding.
 
         Raises:
-            BrokenArchiveError: the archive ends before.
+            BrokenArchiveError: the archive ends too early.
         """
         if size > CHUNK:
             return self.pieces(size, member)
         return (self.content(size, member),) if size else ()
 
     def skip(self, size: int) -> None:
-        """Pass over ``size`` bytes that belong to no file, and over their padding.
+        """Skip ``size`` bytes that belong to no file, and their padding.
 
         Raises:
-            BrokenArchiveError: the archive ends before.
+            BrokenArchiveError: the archive ends too early.
         """
         for _ in self.pieces(size):
             self._check_cancelled()

@@ -1,4 +1,4 @@
-"""The content of a zip's members: decompressed, and compared with size and CRC-32 of the index.
+"""The content of a zip's members: decompressed, and compared with the size and CRC-32 in the index.
 
 Specification: APPNOTE.TXT 6.3.10, sections 4.3.7 (local file header) and 5.8 (LZMA).
 """
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
     from provisioner.volume.staging.incoming import Incoming
 
 _LZMA_HAS_END_MARK: Final = 1 << 1
-"""Flag of LZMA data that an end mark follows; without it they end with the size that the index states."""
+"""Flag of LZMA data with an end mark; without it, the data end at the size that the index states."""
 _LZMA_HEADER_SIZE: Final = 9
 _LZMA_PROPERTIES_END: Final = 9 * 5 * 5
 """One more than the largest byte that holds lc, lp and pb."""
 _LZMA_TAIL: Final = 16
-"""Bytes at the end of LZMA data of which some are always needed for the last byte of content, or belong to the end mark."""
+"""Bytes at the end of LZMA data, at least one of which is needed for the last byte of content or belongs to the end mark."""
 
 _READ_SIZE: Final = 256 * 1024
 """Packed bytes read at once."""
 _SMALL_SIZE: Final = 64 * 1024
-"""Packed bytes up to which a member is decompressed at once, if it has no more than a MiB of content."""
+"""Up to so many packed bytes, a member is decompressed at once, if its content is no more than a MiB."""
 _MEMORY_HUNGRY_SIZE: Final = 8 * 1024 * 1024
-"""Unpacked bytes from which on a decoder may take much memory, so that only one works at a time."""
+"""From so many unpacked bytes on, a decoder may take much memory, so only one such member is decoded at a time."""
 
 
 class ContentReader:
@@ -169,7 +169,7 @@ class ContentReader:
 
     @staticmethod
     def _stream(decoder: Decoder, packed: _PackedData, first: bytes) -> Generator[bytes, None, bytes]:
-        """Yield the content of one compressed stream, and return what was read and lies behind it."""
+        """Yield the content of one compressed stream, and return the bytes that were read beyond it."""
         data = first
         while not decoder.eof:
             if not data and decoder.needs_input and packed.remaining:
@@ -178,13 +178,13 @@ class ContentReader:
             if content:
                 yield content
             elif not data and not packed.remaining:
-                # It is cut; size and checksum show whether anything is missing.
+                # The stream is cut off; size and checksum show whether anything is missing.
                 break
             data = b""
         return decoder.unused_data if decoder.eof else b""
 
     def _lzma(self, entry: ZipEntry, packed: _PackedData) -> Iterator[bytes]:
-        """Yield the content of LZMA data, which may have an end mark or none."""
+        """Yield the content of LZMA data, with or without an end mark."""
         try:
             decoder = self._lzma_decoder(packed)
             left = entry.size
@@ -198,7 +198,7 @@ class ContentReader:
                     break
             if left:
                 return
-            # Only the end mark may be left.
+            # Only the end mark may remain.
             has_mark = entry.flags & _LZMA_HAS_END_MARK or packed.remaining
             tail = packed.read() if packed.remaining else b""
             with contextlib.suppress(*(() if has_mark else decoder_errors())):
@@ -223,7 +223,7 @@ class ContentReader:
         return raw_lzma_decoder(head[4], dictionary)
 
     def _check_unused(self, entry: ZipEntry, packed: _PackedData, unused: bytes) -> None:
-        """Check what a member's packed content holds behind the end of the compressed data."""
+        """Check the bytes of a member's packed content after the end of the compressed data."""
         is_padding = not unused.strip(b"\0")
         while packed.remaining:
             is_padding = not packed.read().strip(b"\0") and is_padding
@@ -238,7 +238,7 @@ class _PackedData:
     """The packed content of one member, read from its beginning to its end."""
 
     def __init__(self, source: _ForwardReader, entry: ZipEntry, archive: str, first: bytes = b"") -> None:
-        """Begin where ``source`` is; ``first`` are bytes that it has yielded already."""
+        """Begin at the position of ``source``; ``first`` are bytes that it has already yielded."""
         self._first = first
         self._source = source
         self._entry = entry
@@ -247,10 +247,10 @@ class _PackedData:
         """Bytes that were not read yet."""
 
     def read(self, *, keep: int = 0) -> bytes:
-        """Return some bytes: the last ``keep`` of them only when nothing else is left.
+        """Return some bytes; return the last ``keep`` of them only when nothing else is left.
 
         Raises:
-            BrokenArchiveError: the archive ends before.
+            BrokenArchiveError: the archive ends too early.
             ProvisionerError: raised by the archive's ``read_at``.
         """
         count = self.remaining - keep if self.remaining > keep else self.remaining
@@ -271,10 +271,10 @@ class _PackedData:
 
 
 class _ForwardReader:
-    """A part of the archive that one thread reads, from its beginning on."""
+    """A part of the archive that one thread reads from its beginning on."""
 
     def __init__(self, archive: Incoming, offset: int, limit: int) -> None:
-        """Start at ``offset``; the first read asks for much of what is before ``limit``, where the next member begins."""
+        """Start at ``offset``; the first read requests much of what precedes ``limit``, where the next member begins."""
         self._archive = archive
         self._position = offset
         self._first_read = max(0, min(limit - offset, _READ_SIZE))

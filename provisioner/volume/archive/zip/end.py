@@ -1,11 +1,11 @@
-"""Where a zip's index is, by the records at the end of the file.
+"""Find a zip's index by the records at the end of the file.
 
 Specification: APPNOTE.TXT 6.3.10, sections 4.3.12 (central directory), 4.3.14 to 4.3.16 (end of central directory, zip64
 and ordinary), 8 (splitting and spanning).
 
-What the records state is tried out: the index may stand right before them, or where they say; offsets may count from the
+Several readings of the records are tried: the index may be right before them, or where they say; offsets may count from the
 beginning of the file, or from that of the archive proper, which a program may precede. Bytes may follow, and what looks like
-an end record may be a part of the comment of the true one.
+an end record may be part of the comment of the true one.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _END64_LOCATOR_SIGNATURE: Final = b"PK\6\7"
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
 _END64_SIGNATURE: Final = b"PK\6\6"
 _END64_UNCOUNTED: Final = 12
-"""Bytes of the zip64 record that its own size does not count."""
+"""Bytes of the zip64 record that its own size field does not count."""
 _MAX_NAME: Final = 0xFFFF
 _MAX_COMMENT: Final = 0xFFFF
 _MAX_EXTENSION: Final = 64 * 1024
-"""Bytes of the zip64 record's extensible part up to which it is looked for."""
+"""The zip64 record is searched for with an extensible part of up to so many bytes."""
 _FAR: Final = 1024 * 1024
-"""Bytes that may follow the archive, zeros at the end of the file not counted, up to which its end is looked for."""
+"""The end of the archive is searched for before up to so many trailing bytes, not counting zeros at the end of the file."""
 _MAX_ZEROS: Final = 64 * 1024 * 1024
 """Zeros that may follow the archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexLocation:
-    """Where the index is, and what the archive states about it."""
+    """Where the index is, and what the archive states of it."""
 
     offset: int
     """Bytes from the beginning of the file to the first entry."""
@@ -54,9 +54,9 @@ class IndexLocation:
     stated_length: int
     """Bytes of all entries, as stated."""
     prefix: int
-    """Bytes before the archive proper (a self-extracting program): every offset in the archive is that much too small."""
+    """Bytes before the archive proper (a self-extracting program), which must be added to every offset in the archive."""
     behind: int
-    """Bytes from the beginning of the file to what follows the archive; beyond its end if the comment is cut."""
+    """Offset in the file of what follows the archive; beyond the end of the file if the comment is cut off."""
     is_zip64: bool
 
     @property
@@ -100,7 +100,7 @@ def find_index(archive: Incoming) -> IndexLocation:
             elif location.count or location.length:
                 return location
             else:
-                # Of several records, one without any entry is hardly the true one.
+                # Among several records, one without any entry is hardly the true one.
                 empty = empty or location
     if empty is not None:
         return empty
@@ -118,7 +118,7 @@ def read_fully(archive: Incoming, offset: int, count: int) -> bytes:
 
 
 def _end_records(archive: Incoming) -> Iterator[tuple[_Record, int]]:
-    """Yield what may be the end record, the likeliest first, and where its comment ends."""
+    """Yield what may be the end record, the likeliest first, with the end of its comment."""
     size = archive.size
     near = min(size, _END.size + _MAX_COMMENT)
     tail = read_fully(archive, size - near, near)
@@ -135,7 +135,7 @@ def _end_records(archive: Incoming) -> Iterator[tuple[_Record, int]]:
 
 
 def _records(data: bytes, start: int) -> Iterator[tuple[_Record, int]]:
-    """Yield the end records in a part of the file that begins at ``start``, the last one first."""
+    """Yield the end records in a part of the file that begins at ``start``, from the last to the first."""
     at = len(data)
     while (at := data.rfind(_END_SIGNATURE, 0, at)) >= 0:
         if at + _END.size <= len(data):
@@ -144,7 +144,7 @@ def _records(data: bytes, start: int) -> Iterator[tuple[_Record, int]]:
 
 
 def _last_byte(archive: Incoming) -> int:
-    """Return where the zeros begin that the file ends with."""
+    """Return the position of the zeros at the end of the file."""
     end, lowest = archive.size, max(0, archive.size - _MAX_ZEROS)
     while end > lowest:
         start = max(lowest, end - _FAR)
@@ -160,7 +160,7 @@ def _is_split(record: _Record) -> bool:
 
 
 def _with_zip64(archive: Incoming, record: _Record) -> Iterator[_Record]:
-    """Yield the zip64 record that belongs to an end record, and the end record itself unless it refers to the other."""
+    """Yield the zip64 record that belongs to an end record, and the end record itself unless it refers to the other one."""
     refers = MAX_16_BITS in {record.entries_here, record.entries, record.disk} or MAX_32_BITS in {record.size, record.offset}
     locator_at = record.at - _END64_LOCATOR.size
     found = None
@@ -176,17 +176,17 @@ def _with_zip64(archive: Incoming, record: _Record) -> Iterator[_Record]:
     if found is not None:
         yield found
     if found is None or not refers:
-        # An ordinary archive may happen to have as many members, or to be as large, and have no zip64 record.
+        # An ordinary archive may by chance have so many members, or be so large, and have no zip64 record.
         yield record
 
 
 def _zip64_record(archive: Incoming, locator_at: int, stated: int) -> _Record | None:
-    """Return the zip64 record, which ends where its locator begins, or stands where that says."""
+    """Return the zip64 record, which ends where its locator begins, or is at the stated offset."""
     start = max(0, locator_at - _END64.size - _MAX_EXTENSION)
     data = b""
     for at in (locator_at - _END64.size, stated, -1):
         if at < 0:
-            # Its extensible part is between, and the file has a prefix.
+            # Its extensible part is in between, and the file has a prefix.
             data = read_fully(archive, start, locator_at - start)
             at = data.rfind(_END64_SIGNATURE) + start if _END64_SIGNATURE in data else -1  # noqa: PLW2901
         if not 0 <= at <= locator_at - _END64.size:
@@ -199,7 +199,7 @@ def _zip64_record(archive: Incoming, locator_at: int, stated: int) -> _Record | 
 
 
 def _locate(archive: Incoming, record: _Record, behind: int) -> IndexLocation | None:
-    """Return where the index is by one record; ``None`` if it is not where that says."""
+    """Return where the index is by one record; ``None`` if it is not there."""
     for start in dict.fromkeys((record.at - record.size, record.offset)):
         if not 0 <= start <= record.at:
             continue
@@ -219,23 +219,23 @@ def _locate(archive: Incoming, record: _Record, behind: int) -> IndexLocation | 
 
 
 def _prefix(archive: Incoming, first_entry: bytes, stated: int) -> int:
-    """Return what is to be added to every offset: the bytes before the archive proper, unless the offsets count these.
+    """Return what to add to every offset: the bytes before the archive proper, unless the offsets already count them.
 
-    It is negative if there are less bytes than the offsets count.
+    The result is negative if there are fewer bytes than the offsets count.
     """
     if not stated:
         return 0
     offset = entry_offset(first_entry)
     if stated > 0 and _is_member(archive, offset + stated):
         return stated
-    # Where the beginning is missing, another member may stand in place of the first.
+    # If the beginning is missing, another member may be in place of the first.
     if _is_member(archive, offset) and (stated > 0 or _is_member(archive, offset, name_of=first_entry)):
         return 0
     return stated
 
 
 def _is_member(archive: Incoming, at: int, name_of: bytes = b"") -> bool:
-    """Return whether a member's own header is at a position, with the name of an entry of the index if one is given."""
+    """Return whether a member's own header is at a position and, if given, has the name of an entry of the index."""
     head = read_fully(archive, at, LOCAL_HEADER.size + len(name_of[ENTRY.size :]))
     return head.startswith(LOCAL_SIGNATURE) and head[LOCAL_HEADER.size :] == name_of[ENTRY.size :]
 

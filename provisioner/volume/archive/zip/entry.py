@@ -21,7 +21,7 @@ ENTRY: Final = struct.Struct("<4s2B5H3L5H2L")
 """The fixed part of an entry."""
 ENTRY_SIGNATURE: Final = b"PK\1\2"
 MAX_32_BITS: Final = 0xFFFFFFFF
-"""In place of a number that is in a zip64 field."""
+"""Stands in a field whose number is in a zip64 field instead."""
 MAX_16_BITS: Final = 0xFFFF
 
 _LENGTHS: Final = struct.Struct("<3H")
@@ -32,7 +32,7 @@ _FIELD_HEADER: Final = struct.Struct("<2H")
 _INT64: Final = struct.Struct("<Q")
 _DOS_DIRECTORY: Final = 0x10
 _FILE_TYPES: Final = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
-"""Types of files that the upper half of the attributes states, whatever the host."""
+"""Types of files that the upper half of the attributes may state, whatever the host."""
 
 
 class ZipEntry(NamedTuple):
@@ -41,9 +41,9 @@ class ZipEntry(NamedTuple):
     raw_name: bytes
     name: str
     is_name_guessed: bool
-    """Whether nothing states which code page the name is in."""
+    """Whether the code page of the name is not stated anywhere."""
     host: int
-    """The system that the member was made on (APPNOTE.TXT 4.4.2)."""
+    """The system on which the member was created (APPNOTE.TXT 4.4.2)."""
     flags: int
     method: int
     crc: int
@@ -55,7 +55,7 @@ class ZipEntry(NamedTuple):
     """Unix mode; 0 if another system made the archive."""
     mtime_ns: int | None
     is_directory: bool
-    """Whether its name or its attributes say so."""
+    """Whether its name or its attributes make it a directory."""
 
 
 def entry_length(head: bytes) -> int:
@@ -76,7 +76,7 @@ def entry_offset(head: bytes) -> int:
 
 
 def parse_entry(data: bytes, prefix: int, archive: str) -> ZipEntry:
-    """Return what an entry states.
+    """Return the values of an entry.
 
     Args:
         data: the whole entry.
@@ -107,7 +107,7 @@ def parse_entry(data: bytes, prefix: int, archive: str) -> ZipEntry:
 
 
 def extra_fields(extra: bytes) -> dict[int, bytes]:
-    """Return the contents of extra fields by their id; of several with one id, the first."""
+    """Return the contents of extra fields by their id; if an id occurs several times, the first counts."""
     fields: dict[int, bytes] = {}
     for key, content in _each_field(extra):
         fields.setdefault(key, content)
@@ -116,7 +116,7 @@ def extra_fields(extra: bytes) -> dict[int, bytes]:
 
 def _each_field(extra: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
-    # What is too short for a field is padding: some writers align with it.
+    # A rest that is too short for a field is padding: some writers align with it.
     while at + _FIELD_HEADER.size <= len(extra):
         key, length = _FIELD_HEADER.unpack_from(extra, at)
         at += _FIELD_HEADER.size
@@ -125,9 +125,9 @@ def _each_field(extra: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _zip64_values(field: bytes, numbers: tuple[int, int, int, int], archive: str) -> tuple[int, int, int, int]:
-    """Return size, packed size, offset and disk, those that did not fit taken from a zip64 field, where they stand in this order.
+    """Return size, packed size, offset and disk, taking those that did not fit from a zip64 field, in this order.
 
-    Only what did not fit should be there. Some writers put in all of it: what is known is compared, to tell.
+    Only those should be in it. Some writers put in all of them, which is detected by comparing the values that are known.
     """
     *values, disk = numbers
     stated = [number for (number,) in _INT64.iter_unpack(field[: len(field) // _INT64.size * _INT64.size])]
@@ -145,6 +145,6 @@ def _zip64_values(field: bytes, numbers: tuple[int, int, int, int], archive: str
 
 
 def _unix_mode(attributes: int, host: int) -> int:
-    """Return the Unix mode: of systems of other kinds only if it states the type of file, as some writers do there."""
+    """Return the Unix mode; of other systems, only if the mode states the type of file, as some writers do there."""
     mode = attributes >> 16
     return mode if host in UNIX_HOSTS or stat.S_IFMT(mode) in _FILE_TYPES else 0

@@ -1,9 +1,9 @@
-"""Every byte of a zip that is neither a listed member nor its index: known structure, padding, or a reason to refuse.
+"""Account for every byte of a zip outside its listed members and its index: known structure, padding, or a reason to refuse.
 
-Between members, before the first one and behind the end there may be zeros; behind a member's content, its data descriptor;
-before the first member, the program of a self-extracting archive, or the mark of an archive that was to be split. A member
-that the index does not list is never passed over: two archives that were joined, or one that was appended to, would come out
-with less than they hold. Other bytes are an oddity.
+Zeros may be between members, before the first one and after the end. A data descriptor may follow a member's content. The
+program of a self-extracting archive, or the mark of an archive that was to be split, may precede the first member. A member
+that the index does not list is never ignored: otherwise two archives that were joined, or one that was appended to, would
+yield less than they hold. Any other bytes are an oddity.
 
 Specification: APPNOTE.TXT 6.3.10, sections 4.3.9 (data descriptor) and 8.5.4 (mark of a split archive).
 """
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from provisioner.volume.staging.incoming import Incoming
 
 LOCAL_HEADER: Final = struct.Struct("<4s5H3L2H")
-"""The fixed part of the header that stands before a member's content."""
+"""The fixed part of the header before a member's content."""
 LOCAL_SIGNATURE: Final = b"PK\3\4"
 
 _DESCRIPTOR_SIGNATURE: Final = b"PK\7\x08"
 _DESCRIPTORS: Final = (struct.Struct("<L2Q"), struct.Struct("<3L"))
-"""A data descriptor without its signature: CRC-32, packed size, size; zip64 and ordinary."""
+"""A data descriptor without its signature (CRC-32, packed size, size): zip64, then ordinary."""
 MAX_DESCRIPTOR: Final = len(_DESCRIPTOR_SIGNATURE) + _DESCRIPTORS[0].size
 _LOW_32_BITS: Final = 0xFFFFFFFF
 _SPLIT_MARKS: Final = (b"PK00", b"PK\7\x08")
 _PROGRAMS: Final = (b"MZ", b"\x7fELF", b"#!", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
-"""How programs of Windows, Linux and macOS begin, and scripts."""
+"""The first bytes of programs for Windows, Linux and macOS, and of scripts."""
 _METHODS: Final = frozenset({*range(21), *range(93, 100)})
-"""Compression methods that APPNOTE.TXT names."""
+"""The compression methods named in APPNOTE.TXT."""
 _MAX_VERSION: Final = 99
 _MAX_NAME: Final = 4096
 _JOINED_HINT: Final = (
@@ -47,7 +47,7 @@ _JOINED_HINT: Final = (
 
 
 class Gaps:
-    """The bytes of one archive that its index does not account for. Used by several threads."""
+    """The bytes of one archive that its index does not account for; safe for several threads."""
 
     def __init__(self, archive: Incoming, oddities: Oddities, check_cancelled: Callable[[], None]) -> None:
         """Read nothing yet; ``check_cancelled`` is called for every block that is read."""
@@ -56,10 +56,11 @@ class Gaps:
         self._check_cancelled = check_cancelled
 
     def check_before(self, end: int) -> None:
-        """Check what is before the first member, or before the index of an archive without any.
+        """Check the bytes before the first member, or before the index of an archive without members.
 
         Raises:
-            BrokenArchiveError: a member is there that the index does not list; or anything else, and the bytes are not proven.
+            BrokenArchiveError: they hold a member that the index does not list; or anything else, and the bytes are not
+                proven.
         """
         if not end:
             return
@@ -69,10 +70,10 @@ class Gaps:
             self._oddities.accept(f"{end - start} bytes that belong to nothing precede its first member")
 
     def check_behind(self, start: int) -> None:
-        """Check what is behind the end of the archive.
+        """Check the bytes after the end of the archive.
 
         Raises:
-            BrokenArchiveError: as :meth:`check_before`.
+            BrokenArchiveError: see :meth:`check_before`.
         """
         if start > self._archive.size:
             self._oddities.accept("its comment is cut")
@@ -80,25 +81,25 @@ class Gaps:
             self._oddities.accept(f"something follows its end: {self._archive.size - start} bytes that belong to nothing")
 
     def check_between(self, start: int, end: int) -> None:
-        """Check what is between the index and the end record.
+        """Check the bytes between the index and the end record.
 
         Raises:
-            BrokenArchiveError: as :meth:`check_before`.
+            BrokenArchiveError: see :meth:`check_before`.
         """
         if self._is_filled(start, end):
             self._oddities.accept("bytes that belong to nothing follow its index")
 
     def check_after(self, entry: ZipEntry, rest: bytes, start: int, end: int) -> None:
-        """Check what is between a member's content and the next member, or the index.
+        """Check the bytes between a member's content and the next member, or the index.
 
         Args:
             entry: the member.
-            rest: what is there, at least ``MAX_DESCRIPTOR`` bytes of it if there are as many.
-            start: bytes from the beginning of the file to it.
-            end: bytes from the beginning of the file to the next member.
+            rest: the bytes there, at least ``MAX_DESCRIPTOR`` of them if there are as many.
+            start: offset of these bytes in the file.
+            end: offset of the next member in the file.
 
         Raises:
-            BrokenArchiveError: as :meth:`check_before`.
+            BrokenArchiveError: see :meth:`check_before`.
         """
         length = _descriptor_length(entry, rest)
         if len(rest) == end - start and not rest[length:].strip(b"\0"):
@@ -135,7 +136,7 @@ class Gaps:
         at = -1
         while (at := data.find(LOCAL_SIGNATURE, at + 1)) >= 0:
             if len(data) - at < LOCAL_HEADER.size:
-                # The next block begins with it; at the very end there is no space for a member.
+                # The next block begins with these bytes; at the very end there is no space for a member.
                 return
             _, version, _, method, _, _, _, _, _, name_length, _ = LOCAL_HEADER.unpack_from(data, at)
             if version & 0xFF > _MAX_VERSION or method not in _METHODS or not 0 < name_length <= _MAX_NAME:
@@ -153,9 +154,9 @@ class Gaps:
 def _descriptor_length(entry: ZipEntry, rest: bytes) -> int:
     """Return the length of the data descriptor that follows a member's content; 0 if there is none.
 
-    It is known by what it states, with its signature or without: flags are not always right.
+    It is recognised by its values, with or without its signature, since flags are not always right.
     """
-    # This is what most writers put there.
+    # Most writers use this form.
     if rest == _DESCRIPTOR_SIGNATURE + _DESCRIPTORS[1].pack(
         entry.crc, entry.packed_size & _LOW_32_BITS, entry.size & _LOW_32_BITS
     ):

@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 _WINDOW: Final = 1024 * 1024
 """Bytes of the index read at once."""
 _SMALL_WINDOW: Final = 64 * 1024
-"""The same for an index that is not in order and larger than ``_MAX_HELD``."""
+"""Bytes read at once of an index that is out of order and larger than ``_MAX_HELD``."""
 _MAX_HELD: Final = 16 * 1024 * 1024
-"""Bytes of an index that is not in order up to which it is held in memory."""
+"""An index that is out of order is held in memory up to this size in bytes."""
 _SIGNATURE_RECORD: Final = struct.Struct("<4sH")
 """The digital signature of an index: its own signature, and the length of its data."""
 _SIGNATURE_SIGNATURE: Final = b"PK\5\5"
 
 
 class ZipIndex:
-    """The entries of an index, which is read in large pieces and not held as a whole, unless it is out of order."""
+    """The entries of an index, which is read in large pieces and held as a whole only if it is out of order."""
 
     def __init__(
         self,
@@ -59,17 +59,17 @@ class ZipIndex:
         self._gaps = gaps
         self._oddities = oddities
         self._length = location.length
-        """Bytes of all entries; less than there are between the first entry and the end record if something else is there."""
+        """Bytes of all entries, which may be less than the distance from the first entry to the end record."""
         self._location = location
         self._check_cancelled = check_cancelled
         self._window_size = _WINDOW
         self._window, self._window_at = b"", 0
 
     def entries(self) -> Iterator[tuple[int | None, ZipEntry]]:
-        """Yield the entries by ascending offset of their members; with their number, if the index has another order.
+        """Yield the entries by ascending offset of their members, with their numbers if the index has a different order.
 
         Raises:
-            BrokenArchiveError: the index is damaged, or has another number of entries than stated.
+            BrokenArchiveError: the index is damaged, or does not have the stated number of entries.
             ProvisionerError: raised by the archive's ``read_at``.
         """
         last, in_order = 0, True
@@ -83,7 +83,7 @@ class ZipIndex:
                 yield None, entry
                 at += length
             return
-        # Positions and offsets are held only if they are needed: the largest archives that we know are in order.
+        # Positions and offsets are held only if needed: the largest known archives are in order.
         self._window_size = _MAX_HELD if self._length <= _MAX_HELD else _SMALL_WINDOW
         positions, offsets = array("Q"), array("Q")
         for at, offset in self._scan():
@@ -115,9 +115,9 @@ class ZipIndex:
             self._oddities.accept(f"its index has {self._length} bytes and claims {location.stated_length}")
 
     def _check_rest(self, at: int, seen: int) -> None:
-        """Check what is between the last entry and the end record: a digital signature, and padding.
+        """Check what lies between the last entry and the end record: a digital signature, and padding.
 
-        Anything else there is an oddity if the index is complete by what is stated of it, and damage otherwise.
+        Anything else is an oddity if the index is complete according to its end record, and damage otherwise.
         """
         self._length = at
         end = self._location.length
@@ -130,12 +130,12 @@ class ZipIndex:
         self._gaps.check_between(self._location.offset + at, self._location.end)
 
     def _is_count(self, seen: int) -> bool:
-        """Return whether a number of entries is the stated one, of which there are 16 bits without zip64."""
+        """Return whether a number of entries is the stated one, which has only 16 bits without zip64."""
         location = self._location
         return seen == location.count or (not location.is_zip64 and seen & MAX_16_BITS == location.count)
 
     def _entry(self, at: int) -> tuple[ZipEntry, int]:
-        """Return the entry at a position of the index, which was scanned, and its length in bytes."""
+        """Return the entry at a scanned position of the index, and its length in bytes."""
         length = entry_length(self._bytes(at, ENTRY.size))
         return parse_entry(self._bytes(at, length), self._location.prefix, self._archive.name), length
 

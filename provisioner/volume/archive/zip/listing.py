@@ -1,6 +1,6 @@
-"""What the index of a zip states, without the archive: names, sizes and CRC-32 of its members, for content that is elsewhere.
+"""The names, sizes and CRC-32 in the index of a zip, without the rest of the archive, for content that is elsewhere.
 
-A CRC-32 tells whether a file is what the archive holds as far as chance goes; somebody who wants to can make another one fit.
+A CRC-32 detects accidental differences between a file and a member, but it can be forged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _AT_ONCE: Final = 1 << 20
 
 
 def read_listing(archive: Incoming) -> list[ZipEntry] | None:
-    """Return the entries of an index in the order of their members; ``None``: it is not one of plain files and directories alone.
+    """Return the entries of an index in the order of their members; ``None`` if any is not a plain file or directory.
 
     Raises:
         BrokenArchiveError: there is no index, or it is damaged.
@@ -55,11 +55,11 @@ def read_listing(archive: Incoming) -> list[ZipEntry] | None:
 
 
 def listed_member(entry: ZipEntry, path: Path | None, archive: str) -> Member:
-    """Return a member as the index states it, with the content of a file that is compared while it is read.
+    """Return a member as stated in the index, with the content of a file, which is compared while it is read.
 
     Args:
-        entry: of the index.
-        path: of the file; ``None``: it is a directory.
+        entry: the entry of the index.
+        path: the file, or ``None`` if the member is a directory.
         archive: name of the archive, for messages.
     """
     if path is None:
@@ -85,7 +85,7 @@ def _compared(entry: ZipEntry, path: Path, archive: str) -> Iterable[bytes]:
 
 
 def has_content(entry: ZipEntry, path: Path) -> bool:
-    """Return whether a file has the size and the CRC-32 that an index states.
+    """Return whether a file has the size and the CRC-32 in the index.
 
     Raises:
         OSError: it cannot be read.

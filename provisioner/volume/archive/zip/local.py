@@ -1,4 +1,4 @@
-"""A member's own header, compared with what the index states about the member.
+"""A member's own header, compared with the entry of the member in the index.
 
 Specification: APPNOTE.TXT 6.3.10, sections 4.3.7 (local file header) and 4.4 (its fields).
 """
@@ -35,13 +35,13 @@ class LocalHeader(NamedTuple):
 def check_local(entry: ZipEntry, local: LocalHeader, archive: str, oddities: Oddities) -> None:
     """Check that a member's own header states the same name and method as the index.
 
-    Names may differ in the separator and in their encoding. Readers go by the index.
+    Names may differ in the separator and in their encoding. The name in the index counts.
 
     Args:
         entry: what the index states.
         local: the member's own header.
         archive: name of the archive, for messages.
-        oddities: takes what differs.
+        oddities: is told of differences.
 
     Raises:
         BrokenArchiveError: it contradicts the index.
@@ -53,7 +53,7 @@ def check_local(entry: ZipEntry, local: LocalHeader, archive: str, oddities: Odd
 
 
 def check_local_sizes(entry: ZipEntry, local: LocalHeader, oddities: Oddities) -> None:
-    """Check that a member's own header states the same sizes and checksum as the index, whose are right, or leaves them out.
+    """Check that a member's own header leaves out sizes and checksum, or states those of the index, which are right.
 
     Raises:
         BrokenArchiveError: it contradicts the index.
@@ -67,7 +67,7 @@ def check_local_sizes(entry: ZipEntry, local: LocalHeader, oddities: Oddities) -
 
 
 def local_unicode_name(entry: ZipEntry, extra: bytes) -> str | None:
-    """Return the name in Unicode that a member's own header states for the name that the index has."""
+    """Return the name in Unicode that a member's own header states for the name in the index."""
     field = extra_fields(extra).get(UNICODE_PATH_FIELD, b"")
     name, is_guessed = decode_name(entry.raw_name, entry.flags, entry.host, field)
     return None if is_guessed else name

@@ -39,7 +39,7 @@ OTHER_METHODS: Final = {
     1: "shrunk", 2: "reduced", 3: "reduced", 4: "reduced", 5: "reduced", 6: "imploded", 10: "imploded", 18: "IBM TERSE",
     19: "IBM LZ77", 94: "MP3", 96: "JPEG", 97: "WavPack", 98: "PPMd",
 }  # fmt: skip
-"""Methods that are known by name alone."""
+"""Methods that are known only by name."""
 FAST_METHODS: Final = frozenset({STORED, DEFLATE})
 ENCRYPTED: Final = 1 << 0 | 1 << 6 | 1 << 13
 """Flags of members that are encrypted, or whose headers are."""
@@ -51,6 +51,6 @@ NEW_DECODERS: Final[Mapping[int, Callable[[], Decoder]]] = {
     93: zstd_decoder,
     95: xz_decoder,
 }
-"""Decoders of the methods that need to know nothing but the data."""
+"""Decoders of the methods that need no parameters besides the data."""
 SEVERAL_STREAMS: Final = frozenset({BZIP2, 20, 93, 95})
-"""Methods of which several streams may follow one another in one member, as their formats allow."""
+"""Methods that allow several streams one after the other in one member."""

@@ -1,4 +1,4 @@
-"""Names of a zip's members: which characters their bytes stand for, and what separates directories.
+"""Names of a zip's members: the encoding of their bytes, and the separator of directories.
 
 Specification: APPNOTE.TXT 6.3.10, sections 4.4.2 (the system that made it), 4.4.17 (file name), 4.6.9 (Unicode path), and
 appendix D (language encoding). Nothing is judged here.
@@ -25,9 +25,9 @@ _UNICODE_PATH_START: Final = 5
 def decode_name(raw: bytes, flags: int, host: int, unicode_field: bytes) -> tuple[str, bool]:
     """Return a name, and whether its code page was guessed.
 
-    It is UTF-8 if it is marked so or valid; else the bytes as they are (Unix), or code page 437 (other systems). A Unicode path
-    counts if it was made for this very name. Backslashes of systems that use them are separators if the name has no slash:
-    on Unix a backslash is a letter.
+    It is UTF-8 if it is marked so or is valid UTF-8; otherwise the bytes are kept (Unix), or decoded by code page 437 (other
+    systems). A Unicode path counts if it was made for this very name. On systems that separate directories by backslashes,
+    these become slashes if the name has no slash; on Unix a backslash is an ordinary character.
     """
     name, is_guessed = _decoded(raw, flags, host, unicode_field)
     if host in DOS_HOSTS and "\\" in name and "/" not in name:
@@ -36,7 +36,7 @@ def decode_name(raw: bytes, flags: int, host: int, unicode_field: bytes) -> tupl
 
 
 def same_name(one: str, other: str) -> bool:
-    """Return whether two names differ in nothing but the separator."""
+    """Return whether two names differ only in the separator."""
     return one == other or one.replace("\\", "/") == other.replace("\\", "/")
 
 

@@ -1,9 +1,9 @@
 """The members of a zip archive, by its index: APPNOTE.TXT 6.3.10 with zip64 and the compression methods that are in use.
 
 Why not :mod:`zipfile`: it holds its whole index in memory (80 MB for a hundred thousand clips), and an index that claims
-millions of members, members that overlap, and members that differ from their own headers must be refused before they cost
-anything. The content of every member is compared with size and CRC-32 of the index, and every byte of the file is accounted
-for: :mod:`.gaps`.
+millions of members, members that overlap, and members that contradict their own headers must be refused before they cost
+anything. The content of every member is compared with the size and CRC-32 in the index, and every byte of the file is
+accounted for; see :mod:`.gaps`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _AES: Final = 99
 _MAX_TARGET: Final = 4096
 """Bytes of a link's target."""
 _INDEPENDENT_SIZE: Final = 32 * 1024
-"""Packed bytes from which on a member is worth a thread; for a slow method, an eighth of it."""
+"""From so many packed bytes on, a member is worth a thread of its own; with a slow method, from an eighth of that on."""
 _SLOW_FACTOR: Final = 8
 _MAX_DEFLATE_RATIO: Final = 1040
-"""More bytes than one byte of deflate data can stand for: two bits for 258."""
+"""Upper bound of the bytes that one byte of deflate data can decode to (two bits for 258 bytes)."""
 _OWNER_EXECUTES: Final = 0o100
 
 
@@ -48,21 +48,21 @@ def read_zip(
     max_members: int,
     choose: Choose | None = None,
 ) -> Iterator[Member]:
-    """Yield the members of a zip archive by ascending offset; with their position, if its index has another order.
+    """Yield the members of a zip archive by ascending offset, with their positions if the index has a different order.
 
     Args:
         archive: its bytes.
-        oddities: is told what is odd, and raises if that cannot be accepted.
+        oddities: is told of anything odd, and raises if it cannot be accepted.
         check_cancelled: called for every entry of the index; raises to end the work.
         max_members: how many members there may be.
-        choose: given name and size of each file, returns which names are yielded. Of the others only the index is read. It may
-            raise for a name that makes the archive unsafe. ``None``: all are yielded.
+        choose: given name and size of each file, returns a test for those that are yielded; of the others, only the index is
+            read. It may raise for a name that makes the archive unsafe. ``None`` means all.
 
     Raises:
         BrokenArchiveError: truncated, damaged, contradicting its own index, with members that its index does not list, or odd
-            without proof that its bytes are the publisher's.
-        UnsafeArchiveError: encrypted, packed by an unknown method, with overlapping members, with a member that is neither
-            file, directory nor link, or with more than ``max_members`` members.
+            without a digest that proves its bytes.
+        UnsafeArchiveError: encrypted, compressed by an unknown method, with overlapping members, with a member that is
+            neither file, directory nor link, or with more than ``max_members`` members.
         ProvisionerError: raised by the archive's ``read_at``.
     """
     location = find_index(archive)
@@ -90,11 +90,11 @@ def read_zip(
 
 
 def _placed_entries(index: ZipIndex, location: IndexLocation, archive: Incoming) -> Iterator[tuple[int | None, ZipEntry, int]]:
-    """Yield the number of each entry if the order is another one, the entry, and where the next member or the index begins.
+    """Yield the entry number if the order differs, the entry, and the offset of the next member or the index.
 
     Raises:
         BrokenArchiveError: a member is not before the index.
-        UnsafeArchiveError: it claims bytes of the next one.
+        UnsafeArchiveError: a member claims bytes of the next one.
     """
     pending: tuple[int | None, ZipEntry] | None = None
     for number, entry in index.entries():
@@ -123,7 +123,7 @@ def _member(entry: ZipEntry, limit: int, content: ContentReader, archive: str, o
     name = entry.name
     _check_method(entry, archive)
     file_type = stat.S_IFMT(entry.mode)
-    # What comes through a pipe is marked as one by Info-ZIP and 7-Zip.
+    # Info-ZIP and 7-Zip mark content that came through a pipe as a FIFO.
     is_from_pipe = file_type == stat.S_IFIFO and entry.size > 0
     if file_type not in {0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK} and not is_from_pipe:
         raise unsafe_member(archive, name, "is a device, a FIFO or a socket")
@@ -163,9 +163,9 @@ def _check_method(entry: ZipEntry, archive: str) -> None:
 
 
 def _check_space(entry: ZipEntry, limit: int, archive: str) -> None:
-    """Check that a member ends before the next one begins, as far as the index says; some sizes are wrong by 4 GiB.
+    """Check that a member ends before the next one begins, by the sizes in the index, some of which are wrong by 4 GiB.
 
-    Members that share bytes are how a small archive unpacks to petabytes.
+    With overlapping members, a small archive can unpack to petabytes.
     """
     space, packed_size = limit - entry.offset - LOCAL_HEADER.size, entry.packed_size
     if packed_size > space and (packed_size <= MAX_32_BITS or packed_size & MAX_32_BITS > space):
@@ -191,7 +191,7 @@ def _with_true_sizes(entry: ZipEntry, limit: int, oddities: Oddities) -> ZipEntr
 
 
 def _with_known_name(entry: ZipEntry, limit: int, content: ContentReader, oddities: Oddities) -> ZipEntry:
-    """Return the entry with the name that only the member's own header states in Unicode, if it does."""
+    """Return the entry with the Unicode name from the member's own header, if only that one states it."""
     name = content.unicode_name(entry, limit)
     if name is not None:
         return entry._replace(name=name, is_name_guessed=False, is_directory=entry.is_directory or name.endswith("/"))

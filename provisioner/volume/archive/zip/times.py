@@ -20,7 +20,7 @@ _UNIX: Final = (0x000D, 0x5855)
 """Access time, then modification time, four bytes each."""
 _NTFS: Final = 0x000A
 _NTFS_TIMES: Final = struct.Struct("<4xHHQ")
-"""A reserved number, the first attribute's tag and size, and its first number: the modification time."""
+"""A reserved number, the first attribute's tag and size, and its first value: the modification time."""
 _NTFS_TIMES_TAG: Final = 1
 _NTFS_PER_SECOND: Final = 10_000_000
 _NTFS_EPOCH: Final = 11_644_473_600
@@ -29,7 +29,7 @@ _SECONDS: Final = struct.Struct("<l")
 
 
 def modified(fields: Mapping[int, bytes], date: int, time: int) -> int | None:
-    """Return the modification time in nanoseconds since 1970: of the most exact field, else the DOS time, taken for UTC."""
+    """Return the modification time in nanoseconds since 1970, from the most exact field, or the DOS time taken as UTC."""
     if fields:
         field = fields.get(_EXTENDED, b"")
         if len(field) >= 5 and field[0] & 1:  # noqa: PLR2004 - flags and four bytes of seconds
