@@ -1,6 +1,6 @@
-"""Sources that are storage buckets on the Hub: the listing of this moment becomes artifacts.
+"""Sources that are storage buckets on the Hub: the present listing is turned into artifacts.
 
-A bucket has no revisions, so the files' own Xet hashes pin it: bytes of another moment do not match them.
+A bucket has no revisions, so it is pinned by the Xet hashes of its files: bytes of another moment do not match them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 def resolve_bucket_source(hub_client: Callable[[], HubClient], can_verify: Callable[[], bool], source: BucketSource) -> Resolved:
-    """Ask the Hub what a bucket holds now of the files that a source names.
+    """Ask the Hub for a bucket's present listing of the files that a source names.
 
     Args:
-        hub_client: returns the client of the Hub; called here, since other sources need none.
+        hub_client: returns the client of the Hub; called only here, since other sources do not need it.
         can_verify: returns whether Xet hashes can be computed on this machine.
         source: the bucket.
 
     Raises:
-        ProvisionerError: the Hub refused or kept failing, or the bucket does not hold what the source names.
+        ProvisionerError: the Hub refused or kept failing, or the bucket lacks files that the source names.
     """
     buckets = hub_client().buckets
     stated = buckets.info(source.bucket).files
@@ -46,7 +46,7 @@ def resolve_bucket_source(hub_client: Callable[[], HubClient], can_verify: Calla
     names = {artifact.name for artifact in artifacts}
     check_selected(source.bucket, files, names)
     if len(files) < stated:
-        # The Hub's count may be behind, so this is no failure.
+        # The Hub's count may lag behind, so this is not a failure.
         warnings = (
             *warnings,
             f"the listing of the bucket {source.bucket} has {len(files):,} files, and the Hub counts {stated:,}",
@@ -59,18 +59,18 @@ def resolve_bucket_source(hub_client: Callable[[], HubClient], can_verify: Calla
 def look_at_bucket_source(
     hub_client: Callable[[], HubClient], can_verify: Callable[[], bool], source: BucketSource, receipt: Receipt
 ) -> News:
-    """Ask the Hub for a bucket's listing, and compare it with that of a version's time.
+    """Ask the Hub for a bucket's listing, and compare it with the listing that a version was built from.
 
     Args:
         hub_client: returns the client of the Hub.
-        can_verify: as in :func:`resolve_bucket_source`.
+        can_verify: see :func:`resolve_bucket_source`.
         source: the bucket.
         receipt: of the version that was built from it.
 
     Raises:
-        ProvisionerError: as :func:`resolve_bucket_source`.
+        ProvisionerError: see :func:`resolve_bucket_source`.
     """
-    # The size of a reference is what its listing said at that time.
+    # A size in a reference's entry is the one in its listing at that time, so it must not be compared.
     found = resolve_bucket_source(hub_client, can_verify, replace(source, size=None)).pin
     if found == receipt.pin:
         return News("current", receipt.pin, found, "the listing of the bucket has the same files")
@@ -80,16 +80,16 @@ def look_at_bucket_source(
 def describe_bucket_source(
     hub_client: Callable[[], HubClient], can_verify: Callable[[], bool], reference: Reference, source: BucketSource
 ) -> tuple[EntryFacts, Resolved]:
-    """Ask the Hub what a bucket holds of the files that a reference names; of its terms it says nothing.
+    """Ask the Hub which of the files that a reference names are in a bucket; buckets do not state licences.
 
     Args:
         hub_client: returns the client of the Hub.
-        can_verify: as in :func:`resolve_bucket_source`.
-        reference: what was asked for.
+        can_verify: see :func:`resolve_bucket_source`.
+        reference: the requested reference.
         source: the bucket that it names.
 
     Raises:
-        ProvisionerError: as :func:`resolve_bucket_source`.
+        ProvisionerError: see :func:`resolve_bucket_source`.
     """
     resolved = resolve_bucket_source(hub_client, can_verify, source)
     sizes = [artifact.exact_size or 0 for artifact in resolved.artifacts]

@@ -1,4 +1,4 @@
-"""Connections to hosts by name, for every client: which of a name's addresses answers is found out once.
+"""Connections to hosts by name, for every client: which of a name's addresses answers is determined once.
 
 The sockets themselves are in :mod:`provisioner.remote.sockets`, which is imported with the first connection.
 """
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 class Dialer:
-    """Makes connections, and remembers which address of a name answered; safe for several threads."""
+    """Makes connections, and remembers which address of a host answered; safe for several threads."""
 
     def __init__(self) -> None:
-        """Know no address yet."""
+        """Begin without known addresses."""
         self.pace = Pace()
         self._lock = threading.Lock()
         self._good: dict[tuple[str, int], object] = {}
-        """By host and port: the address that answered last."""
+        """By host and port: the address that last answered."""
         self._bad: dict[tuple[str, int], set[object]] = {}
-        """By host and port: addresses that were connected and gave no answer."""
+        """By host and port: addresses that accepted a connection but sent no response."""
 
     def dial(self, host: str, port: int, seconds: float) -> socket.socket:
-        """Return a connection to one of a host's addresses, for reads that raise :class:`~provisioner.remote.pace.TooSlowError`.
+        """Return a connection to one of a host's addresses, whose reads raise :class:`~provisioner.remote.pace.TooSlowError`.
 
-        The address that answered before comes first. If an address does not answer at once, the next one is asked as well,
-        and the first connection wins (RFC 8305).
+        The address that answered before is tried first. If an address does not answer immediately, the next one is tried as
+        well, and the first connection wins (RFC 8305).
 
         Raises:
             OSError: the name has no address, or no address answers within ``seconds``.
@@ -50,7 +50,7 @@ class Dialer:
         return sock
 
     def avoid(self, host: str, port: int) -> None:
-        """Ask the host's other addresses first from now on: a connection to the latest one was made and gave no answer."""
+        """Prefer the host's other addresses from now on, because the last connection was made but brought no response."""
         with self._lock:
             address = self._good.pop((host, port), None)
             if address is not None:

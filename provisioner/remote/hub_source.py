@@ -1,4 +1,4 @@
-"""Sources that are repositories on the Hub: a revision becomes a commit, and its listing becomes artifacts."""
+"""Sources that are repositories on the Hub: a revision is resolved to a commit, and its listing is turned into artifacts."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from provisioner.remote.hub.client import HubClient, RepositoryInfo
 
 _ALIKE: Final = 0.6
-"""From 0 to 1: how similar the names of two repositories are of which one may have been meant for the other."""
+"""From 0 to 1: how similar the names of two repositories must be for one to be suggested for the other."""
 
 
 def resolve_hub_source(hub_client: Callable[[], HubClient], source: HubSource) -> Resolved:
-    """Ask the Hub which commit a source's revision is now, and what it lists of the files that the source names.
+    """Ask the Hub for the present commit of a source's revision, and for the files that the source names.
 
     Args:
-        hub_client: returns the client of the Hub; called here, since other sources need none.
+        hub_client: returns the client of the Hub; called only here, since other sources do not need it.
         source: the repository.
 
     Raises:
-        ProvisionerError: the Hub refused or kept failing, or the repository does not hold what the source names.
+        ProvisionerError: the Hub refused or kept failing, or the repository lacks files that the source names.
     """
     hub = hub_client()
     revision = source.commit or source.revision
@@ -50,12 +50,12 @@ def resolve_hub_source(hub_client: Callable[[], HubClient], source: HubSource) -
 
 
 def look_at_hub_source(hub_client: Callable[[], HubClient], source: HubSource, receipt: Receipt) -> News:
-    """Ask the Hub which commit a source's revision is now; nobody is asked where it is a commit itself.
+    """Ask the Hub for the present commit of a source's revision; no request is made if it is a commit itself.
 
     Args:
         hub_client: returns the client of the Hub.
         source: the repository.
-        receipt: of the version that was built from it.
+        receipt: receipt of the version that was built from it.
 
     Raises:
         ProvisionerError: the Hub refused or kept failing.
@@ -71,15 +71,15 @@ def look_at_hub_source(hub_client: Callable[[], HubClient], source: HubSource, r
 def describe_hub_source(
     hub_client: Callable[[], HubClient], reference: Reference, source: HubSource
 ) -> tuple[EntryFacts, Resolved]:
-    """Ask the Hub what a repository says of itself, and what it holds of the files that a reference names.
+    """Ask the Hub for a repository's description of itself, and for the files that a reference names.
 
     Args:
         hub_client: returns the client of the Hub.
-        reference: what was asked for.
+        reference: the requested reference.
         source: the repository that it names.
 
     Raises:
-        ProvisionerError: as :func:`resolve_hub_source`; the hint names what may be meant where there is no such repository.
+        ProvisionerError: see :func:`resolve_hub_source`; if there is no such repository, the hint suggests another.
     """
     hub = hub_client()
     info = _info(hub, source)
@@ -122,7 +122,7 @@ def _listed(hub: HubClient, source: HubSource, commit: str, parts: Sequence[Card
 
 
 def _info(hub: HubClient, source: HubSource) -> RepositoryInfo:
-    """Return the state of a repository; where there is none, the error says what may be meant.
+    """Return the state of a repository; if there is none, the error suggests another.
 
     Raises:
         ProvisionerError: the Hub refused or kept failing.
@@ -132,14 +132,14 @@ def _info(hub: HubClient, source: HubSource) -> RepositoryInfo:
     except NoSuchRevisionError:
         raise
     except (NotFoundError, AccessDeniedError) as error:
-        # Of what may not be read a Hub says the same as of what is not there.
+        # A Hub gives the same answer for a repository that may not be read as for one that does not exist.
         if suggestion := _suggestion(hub, source):
             raise type(error)(error.message, hint=f"{suggestion} {error.hint}".rstrip()) from error
         raise
 
 
 def _suggestion(hub: HubClient, source: HubSource) -> str:
-    """Return what may be meant by the name of a repository that is not there; empty: nothing is near."""
+    """Return a suggestion for the name of a repository that does not exist; empty if no name is similar."""
     other: RepoType = "model" if source.repo_type == "dataset" else "dataset"
     owner, _, name = source.repo.partition("/")
     wanted = source.repo.lower()
@@ -153,7 +153,7 @@ def _suggestion(hub: HubClient, source: HubSource) -> str:
         with contextlib.suppress(ProvisionerError):
             found += hub.find_repositories(source.repo_type, **question)
     if any(repo.lower() == wanted for repo in found):
-        return ""  # it is there, and may not be read
+        return ""  # it exists, but may not be read
     by_name = {repo.lower(): repo for repo in found}
     near = difflib.get_close_matches(wanted, by_name, n=1, cutoff=_ALIKE)
     same = [repo for folded, repo in by_name.items() if folded.endswith(f"/{name.lower()}")]

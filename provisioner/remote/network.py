@@ -1,4 +1,4 @@
-"""How this process reaches the network: one value for every client, so that the Hub's API, files and ranges agree."""
+"""How this process reaches the network: one value for all clients, so that the Hub's API, files and ranges agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provisioner.remote.retry import Retry
 
 CONNECT_SECONDS: Final = 10.0
-"""A connection that is not made within this time has failed."""
+"""A connection that is not established within this time has failed."""
 STALL_SECONDS: Final = 30.0
 """A connection that delivers nothing for this time has failed."""
 
@@ -31,19 +31,19 @@ def unchanged(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What all clients of a run share."""
+    """The configuration that all clients of a run share."""
 
     retry: Retry
-    """How often and how long a request is tried."""
+    """The policy that decides how often and how long a request is tried."""
     cancellation: Cancellation
     """Ends every request and every wait."""
     proxies: Proxies = NO_PROXIES
     ca_file: Path | None = None
-    """Certificates to trust instead of the system's, see :func:`provisioner.remote.tls.tls_context`."""
+    """Certificates to trust instead of the system's; see :func:`provisioner.remote.tls.tls_context`."""
     rewrite: Callable[[str], str] = unchanged
     """Returns the URL that is requested in place of the given one (``URL_REWRITE``)."""
     offline: bool = False
-    """Refuse every request but those for ``file:`` URLs."""
+    """Whether to refuse every request except those for ``file:`` URLs."""
     dialer: Dialer = field(default_factory=Dialer)
     """Makes the connections of all clients."""
     tls: SharedTlsContext = field(default_factory=SharedTlsContext)
@@ -52,11 +52,11 @@ class Network:
     """Counts the requests of all clients."""
 
     def for_flow(self, cancellation: Cancellation) -> Network:
-        """Return the same for a part of the requests, which another cancellation ends as well."""
+        """Return the same configuration for some of the requests, which another cancellation ends as well."""
         return replace(self, cancellation=cancellation, retry=self.retry.pausing(cancellation.wait))
 
     def tls_context(self) -> ssl.SSLContext:
-        """Return the TLS settings that clients share, which must not be changed.
+        """Return the TLS settings that clients share; they must not be changed.
 
         Raises:
             ConfigurationError: see :func:`provisioner.remote.tls.tls_context`.

@@ -1,4 +1,4 @@
-"""How little a connection may bring before it has failed."""
+"""How slow a connection may be before it has failed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 SLOW_SECONDS: Final = 30.0
-"""So long a connection may be waited for in all before what it brought is counted."""
+"""After so many seconds of waiting for a connection, the bytes that it brought are judged."""
 SLOW_BYTES: Final = 30_000
-"""A line that brings fewer bytes than this in :data:`SLOW_SECONDS` of waiting, over all connections of a run, has failed.
+"""A connection that brings fewer bytes in :data:`SLOW_SECONDS` of waiting, over all connections of a run, has failed.
 
-That is 1,000 bytes a second, the limit that package managers and ``git`` use as well: a poor line brings more, and a
-server that sends a byte now and then does not. Only waiting counts, not what we do with the bytes, and bytes of other
-connections count as well, so that many connections may share a slow line.
+That is 1,000 bytes per second, the limit of package managers and ``git`` as well: a poor line is faster, and a server that
+sends a byte now and then is not. Only the time of waiting counts, not our own processing, and bytes of other connections
+count as well, so that many connections may share a slow line.
 """
 
 
@@ -22,9 +22,9 @@ class TooSlowError(TimeoutError):
 
 @dataclass(slots=True)
 class Pace:
-    """What the connections of a run bring, together."""
+    """What the connections of a run have brought together."""
 
     seconds: float = SLOW_SECONDS
     least: int = SLOW_BYTES
     total: int = 0
-    """Bytes that all connections have brought; nearly exact, since threads count without a lock."""
+    """Bytes that all connections have brought; only nearly exact, since threads count without a lock."""

@@ -1,6 +1,6 @@
-"""Other volumes as places to fetch from: which of several is asked for a file, and their records.
+"""Fetching from peers: which of several is asked for a file, and how their records are fetched.
 
-A peer is never waited for as a source is: there is always something that comes next.
+A peer is not waited for as long as a source is, since another peer or a source can always be asked instead.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class PeerLocations(Locations):
-    """One tree on several peers: each file is fetched from the one that has least to do. Safe for several threads."""
+    """One tree on several peers: each file is fetched from the peer with the least to do. Safe for several threads."""
 
     def __init__(self, label: str, trees: Sequence[str], lost: Callable[[str, ProvisionerError], None]) -> None:
-        """Begin with all of them.
+        """Begin with all peers.
 
         Args:
             label: names the data set in messages.
-            trees: the URLs of the tree's root directory on each peer, without a slash at the end.
-            lost: called with the URL of a tree that is not asked any more, and the reason.
+            trees: URLs of the tree's root directory on each peer, without a slash at the end.
+            lost: called with the URL of a tree that will not be used again, and the reason.
         """
         self._label = label
         self._lost = lost
         self._lock = threading.Lock()
         self._pending = dict.fromkeys(trees, 0)
-        """Bytes of the files that each is being asked for."""
+        """Bytes of the files that are being fetched from each."""
         self._turn = itertools.count()
 
     @contextlib.contextmanager
     def of(self, artifact: Artifact) -> Iterator[Sequence[str]]:
-        """Yield the URLs of a file on the peers that are left, the one with least to do first.
+        """Yield the URLs of a file on the remaining peers, the one with the least to do first.
 
         Raises:
-            RemoteUnavailableError: none is left.
+            RemoteUnavailableError: no peer remains.
         """
         with self.chosen((artifact.exact_size or 0) + 1) as trees:
             if not trees:
@@ -60,18 +60,18 @@ class PeerLocations(Locations):
             yield [f"{tree}/{path}" for tree in trees]
 
     def companions(self, artifact: Artifact, url: str) -> Sequence[str]:
-        """Return the URLs of a large file on the other peers that are left: all of them send ranges of it."""
+        """Return the URLs of a large file on the other remaining peers, all of which send ranges of it."""
         path = quote(artifact.name, errors="surrogateescape")
         with self._lock:
             return [other for tree in self._pending if (other := f"{tree}/{path}") != url]
 
     @contextlib.contextmanager
     def chosen(self, size: int, among: Collection[str] | None = None) -> Iterator[Sequence[str]]:
-        """Yield the URLs of the trees that are left, the one first that is asked for so many bytes more in the block.
+        """Yield the URLs of the remaining trees; the first one is charged with so many bytes while the block runs.
 
         Args:
-            size: bytes.
-            among: these trees alone; ``None``: all.
+            size: the number of bytes.
+            among: consider only these trees; ``None`` means all.
         """
         with self._lock:
             turn = next(self._turn)
@@ -88,7 +88,7 @@ class PeerLocations(Locations):
                     self._pending[trees[0]] -= size
 
     def failed(self, artifact: Artifact, url: str, error: ProvisionerError, following: str | None) -> None:  # noqa: ARG002
-        """Ask a peer that did not deliver a file for no other one of this tree."""
+        """Stop using a peer that did not deliver a file, for this tree."""
         with self._lock:
             tree = next((tree for tree in self._pending if url.startswith(f"{tree}/")), None)
             if tree is None:
@@ -99,16 +99,16 @@ class PeerLocations(Locations):
 
 
 class PeerTransfers(Transfers):
-    """Fetches the files of one tree from several peers: small ones many by one request, from those that offer it."""
+    """Fetches the files of one tree from several peers; many small ones by one request, from peers that offer that."""
 
     def __init__(self, http: HttpClient, locations: PeerLocations, joined: Mapping[str, str], total: int) -> None:
-        """Ask nobody yet.
+        """Make no request yet.
 
         Args:
             http: sends the requests.
             locations: the peers.
-            joined: for the URL of each tree that of all its files, one after the other in the order of the manifest.
-            total: how many bytes they are.
+            joined: by the URL of each tree, the URL of all its files concatenated in the order of the manifest.
+            total: how many bytes all files have.
         """
         super().__init__(http, locations)
         self._peers = locations
@@ -116,7 +116,7 @@ class PeerTransfers(Transfers):
         self._total = total
 
     def offers_bundles(self) -> bool:
-        """Return whether a peer is left that sends many files by one request: each is asked once."""
+        """Return whether a remaining peer sends many files by one request; each is asked once."""
         for tree, url in tuple(self._may_offer.items()):
             try:
                 facts = self._http.facts(url)
@@ -129,11 +129,11 @@ class PeerTransfers(Transfers):
         return bool(self._may_offer)
 
     def fetch_bundle(self, start: int, end: int) -> bytes | None:
-        """Return some of the bytes of all files; ``None``: no peer sends them so any more.
+        """Return a range of the concatenation of all files, or ``None`` if no peer sends it any more.
 
         Args:
-            start: position of the first one.
-            end: position behind the last one.
+            start: position of the first byte.
+            end: position after the last byte.
 
         Raises:
             ProvisionerError: the run must end.
@@ -156,21 +156,21 @@ def fetch_record(http: HttpClient, url: str, file: BinaryIO, limit: int) -> None
 
     Args:
         http: sends the requests.
-        url: of the record.
-        file: takes the bytes.
-        limit: how many there may be.
+        url: the URL of the record.
+        file: receives the bytes.
+        limit: the most bytes that it may have.
 
     Raises:
-        SizeMismatchError: there are more.
-        ProvisionerError: by what the server said.
+        SizeMismatchError: it has more bytes.
+        ProvisionerError: depends on the server's response.
     """
-    # A record is JSON, whatever coding a server sends it in.
+    # A record is JSON, whatever content coding a server sends it in.
     form = FileForm("record.json", size=None, verifiable=False)
     http.fetch(url, _RecordSink(file, limit, show_url(url)), size=None, verifiable=False, form=form)
 
 
 class _RecordSink:
-    """Writes what arrives to a file, up to a limit."""
+    """Writes the bytes that arrive to a file, up to a limit."""
 
     def __init__(self, file: BinaryIO, limit: int, shown: str) -> None:
         self._file = file

@@ -20,7 +20,7 @@ class Proxies(NamedTuple):
     """Comma-separated hosts to reach directly: ``host``, ``.domain``, ``host:port``, addresses, networks, or ``*``."""
 
     def for_url(self, url: str) -> str | None:
-        """Return the proxy for ``url``; ``None``: connect directly."""
+        """Return the proxy for ``url``; ``None`` means connect directly."""
         parts = urlsplit(url)
         proxy = {"http": self.http, "https": self.https}.get(parts.scheme)
         if not proxy or self._is_direct((parts.hostname or "").rstrip("."), parts.port or DEFAULT_PORTS[parts.scheme]):

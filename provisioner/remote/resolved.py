@@ -1,4 +1,4 @@
-"""What asking a source brings: the artifacts that it holds at one moment."""
+"""The result of resolving a source: the artifacts that it holds at one moment."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A source after it was asked what it holds."""
+    """A source that has been resolved."""
 
     kind: str
     url: str
-    """The page where a person finds it."""
+    """The page of the source for users."""
     pin: str
-    """What the source was at that moment: a commit, or the digest of its files."""
+    """The state of the source at that moment: a commit, or the digest of its files."""
     artifacts: tuple[Artifact, ...]
     warnings: tuple[str, ...] = ()
-    """About what the catalog says of files that the source does not have."""
+    """Warnings about files that the catalog mentions but the source does not have."""
     repository: Repository | None = None
-    """The repository, if all that is taken of it is published as it is."""
+    """The repository, if everything that is taken from it is published unchanged."""
     parts: tuple[CardPart, ...] = ()
-    """The parts that the source describes, where it was asked for them."""
+    """The parts that the source describes, if it was asked for them."""
 
     @property
     def key(self) -> str:
-        """A name for this source at this pin, usable as a directory's name."""
+        """A name for this source at this pin, usable as the name of a directory."""
         text = "\n".join([self.kind, self.pin, *(artifact.content_id for artifact in self.artifacts)])
         return hashlib.sha256(text.encode()).hexdigest()[:12]

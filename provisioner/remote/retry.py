@@ -1,9 +1,9 @@
-"""The one retry policy, for whole requests and for ranges of a file.
+"""The only retry policy, for whole requests and for ranges of a file.
 
-Whether a retry may succeed is known by an error's type: an action raises :class:`Transient`. Every other error is permanent
-and passes through at once. Attempts and time are both bounded, the waits grow with full jitter, the wait that a server asks
-for (``Retry-After``, ``RateLimit``) is kept within these bounds, and a server that says "too many requests" slows down every
-thread that asks the same host.
+The type of an error says whether a retry may succeed: an action then raises :class:`Transient`. Every other error is
+permanent and is passed on immediately. Attempts and time are both limited, and waits grow with full jitter. A wait that a
+server asks for (``Retry-After``, ``RateLimit``) is observed within these limits, and a server that answers "too many
+requests" slows down every thread that asks the same host.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 _LOGGER = logging.getLogger(__name__)
 
 _RATE_LIMIT: Final = re.compile(r'"[^"]*"\s*;\s*r\s*=\s*(?P<left>\d{1,12})\s*;\s*t\s*=\s*(?P<seconds>\d{1,12})')
-"""One item of the Hub's ``RateLimit`` header: ``"resolvers";r=0;t=2`` has 0 requests left for the next 2 seconds."""
+"""One item of the Hub's ``RateLimit`` header: ``"resolvers";r=0;t=2`` means 0 requests left for the next 2 seconds."""
 
 
 _RETRIED: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -39,7 +39,7 @@ _FINAL: Final = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_N
 
 
 class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of failure that is retried, not a final error
-    """One attempt failed, and another one may succeed; the only error after which :meth:`Retry.call` tries again."""
+    """One attempt failed, but another may succeed; the only error after which :meth:`Retry.call` tries again."""
 
     def __init__(
         self,
@@ -53,17 +53,17 @@ class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of fail
     ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
-        """Seconds that the server asked us to wait; ``None``: it did not say."""
+        """Seconds that the server asked us to wait, or ``None`` if it did not say."""
         self.throttled = throttled
-        """The server said "too many requests": every thread that asks the same host waits, not only the caller."""
+        """Whether the server answered "too many requests", so that every thread that asks the same host waits."""
         self.crowded = False
-        """The host refused this request because of those that it is answering: that is no failure, and only time bounds it."""
+        """Whether the host refused because of requests that it is serving; this is no failure, and only time limits it."""
         self.while_waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
-        """Open while the caller waits: what it leaves unused meanwhile can be used by others."""
+        """Context to open while the caller waits, in which others can use the place that it leaves."""
         self.slow = slow
-        """Next to nothing arrived for a long time: that is no progress, and counts as two failures."""
+        """Whether next to nothing arrived for a long time, which is not progress and counts as two failures."""
         self.cause = cause
-        """One of a few words, to count by."""
+        """One of a few words, for counting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,37 +71,37 @@ class RetryPolicy:
     """How often and how long an action is tried."""
 
     attempts: int = 6
-    """Attempts without any progress between them, the first one included."""
+    """Attempts without progress in between, including the first one."""
     base_seconds: float = 1.0
-    """Upper bound of the first wait; each further one doubles it."""
+    """Upper bound of the first wait, which is doubled for each further one."""
     cap_seconds: float = 30.0
     """Upper bound of one wait that the server did not ask for."""
     total_seconds: float = 300.0
-    """Bound of one call, waits included, counted from its start or its last progress."""
+    """Limit of one call, including waits, counted from its start or its last progress."""
     least_progress: int = 1
-    """What is less, in the unit of the work, is no progress: a server may send a byte each time."""
+    """Less than this, in the unit of the work, is not progress, since a server may send a single byte each time."""
     silent_seconds: float = 30.0
-    """Nothing is retried any more when no host has answered at all for so long: then there is no network."""
+    """After so long without an answer from any host, nothing is retried, because there is no network."""
 
     def backoff(self, failures: int) -> float:
-        """Return the upper bound in seconds of the wait after the ``failures``-th failure in a row (counted from 1)."""
+        """Return the upper bound in seconds of the wait after ``failures`` failures in a row (1 or more)."""
         # The exponent is bounded because a float is: 2.0 ** 1100 raises.
         return min(self.cap_seconds, self.base_seconds * 2.0 ** min(failures - 1, 64))
 
 
 class _Remote:
-    """What is known of a remote by all that talk to it."""
+    """What all threads that talk to a remote know of it."""
 
     __slots__ = ("answered", "lock", "not_before", "silent_since")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.not_before: dict[str, float] = {}
-        """When the next request may be sent to each host that has asked to wait."""
+        """By host that has asked for a wait, the time of the next request."""
         self.answered = False
-        """A host has answered, whatever it said."""
+        """Whether any host has answered, in whatever way."""
         self.silent_since: float | None = None
-        """When the first of the requests began that nothing answered."""
+        """When the first of the unanswered requests began."""
 
 
 class Retry:
@@ -116,13 +116,13 @@ class Retry:
         random: Callable[[], float],
         tally: RequestTally | None = None,
     ) -> None:
-        """Start without a wait.
+        """Begin without a wait.
 
         Args:
             policy: the bounds.
-            pause: waits that many seconds; ``Cancellation.wait``, so that a signal ends the wait at once.
-            clock: seconds that never go back (``time.monotonic``).
-            random: a number in [0, 1) (``random.random``).
+            pause: waits so many seconds; ``Cancellation.wait``, so that a signal ends the wait immediately.
+            clock: returns monotonic seconds (``time.monotonic``).
+            random: returns a number in [0, 1) (``random.random``).
             tally: counts the retries.
         """
         self.policy = policy
@@ -133,7 +133,7 @@ class Retry:
         self._remote = _Remote()
 
     def pausing(self, pause: Callable[[float], None]) -> Retry:
-        """Return the same with other waits: what is learnt of the remote by one of them holds for the other."""
+        """Return the same with another pause; both share what they learn of the remote."""
         other = copy(self)
         other._pause = pause  # noqa: SLF001 - of the same class
         return other
@@ -149,17 +149,17 @@ class Retry:
         """Call ``action`` until it succeeds, fails permanently, or a bound is reached, and return its result.
 
         Args:
-            what: names the request in messages, such as ``the listing of acme/songs``; a function is called when there is a
-                message.
-            action: one attempt; raises :class:`Transient` if another one may succeed.
-            host: which is asked first, as :func:`provisioner.remote.urls.host_of` names it; requests to one that has said
-                "too many requests" wait, and those to others do not.
-            progress: returns a number that grows with the work done (bytes that arrived). When it grew since the last
-                failure, attempts and time are counted anew: a long transfer over a poor line is not a failing one.
+            what: names the request in messages, such as ``the listing of acme/songs``; a function is called only if there is
+                a message.
+            action: makes one attempt; raises :class:`Transient` if another one may succeed.
+            host: the first host that is asked, in the form of :func:`provisioner.remote.urls.host_of`; if it has answered
+                "too many requests", requests to it wait, but not those to other hosts.
+            progress: returns a number that grows with the work done (bytes that arrived). If it has grown since the last
+                failure, attempts and time are counted anew, since a long transfer over a poor line is not a failing one.
 
         Raises:
-            RemoteUnavailableError: still failing at a bound; says how often and how long it was tried.
-            ProvisionerError: what else ``action`` or the pause raises.
+            RemoteUnavailableError: it was still failing at a limit; the message says how often and how long it was tried.
+            ProvisionerError: ``action`` or the pause raised it.
         """
         self._wait_for_throttling(host)
         first = started = self._clock()
@@ -193,16 +193,16 @@ class Retry:
             self._wait_for_throttling(host)
 
     def note_answer(self) -> None:
-        """Remember that a host has answered, whatever it said: there is a network."""
+        """Remember that a host has answered, in whatever way, so there is a network."""
         self._remote.answered = True
 
     def observe(self, headers: Mapping[str, str], now: float, host: str = "") -> None:
-        """Delay the next request of every thread to a host if a response says that nothing is left of its limit.
+        """Delay the next request of every thread to a host if a response says that its limit is used up.
 
         Args:
-            headers: of the response; names in any case.
+            headers: headers of the response, with names in any case.
             now: seconds since the epoch.
-            host: which was asked first.
+            host: the host that was first asked.
         """
         self.note_answer()
         limit = headers.get("RateLimit")
@@ -210,12 +210,12 @@ class Retry:
             self._hold(host, self._clock() + min(seconds, self.policy.total_seconds))
 
     def _hold(self, host: str, until: float) -> None:
-        """Send a host no request before ``until``."""
+        """Send no request to a host before ``until``."""
         with self._remote.lock:
             self._remote.not_before[host] = max(self._remote.not_before.get(host, -math.inf), until)
 
     def _check_silence(self, what: str, error: Transient, begun: float, now: float) -> None:
-        """Raise if no host has answered since the first request: asking on would only repeat that."""
+        """Raise if no host has answered since the first request, because a retry would only repeat that."""
         if self._remote.answered:
             return
         with self._remote.lock:
@@ -232,11 +232,11 @@ class Retry:
     def _wait(self, failures: int, error: Transient) -> float:
         if error.retry_after is None:
             return self._random() * self.policy.backoff(failures)
-        # Never earlier than the server said, and not all threads in the same instant.
+        # Never earlier than the server said, and not all threads at the same instant.
         return error.retry_after + self._random() * self.policy.base_seconds
 
     def _wait_for_throttling(self, host: str) -> None:
-        """Wait until a host may be sent requests again; another thread may prolong it in the meantime."""
+        """Wait until requests may be sent to a host again; another thread may prolong the wait meanwhile."""
         while (until := self._remote.not_before.get(host)) is not None:
             remaining = until - self._clock()
             if remaining <= 0:
@@ -256,15 +256,15 @@ class Retry:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a response asks to wait, from ``RateLimit`` (when nothing is left) and ``Retry-After``.
+    """Return the seconds that a response asks us to wait, by ``RateLimit`` (if nothing is left) and ``Retry-After``.
 
     Args:
-        headers: of the response; names in any case.
-        now: seconds since the epoch, for a ``Retry-After`` that is a date. The response's own ``Date`` is preferred,
-            because the two clocks may differ.
+        headers: headers of the response, with names in any case.
+        now: seconds since the epoch, for a ``Retry-After`` that is a date. The response's own ``Date`` is preferred, because
+            the two clocks may differ.
 
     Returns:
-        Seconds, 0 or more; ``None``: the response does not say, or is not well formed.
+        Seconds, 0 or more; ``None`` if the response does not say, or is not well formed.
     """
     lower = {name.lower(): value for name, value in headers.items()}
     waits = [float(item["seconds"]) for item in _RATE_LIMIT.finditer(lower.get("ratelimit", "")) if int(item["left"]) == 0]
@@ -278,13 +278,13 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def transient_error(host: str, status: int, headers: Mapping[str, str], now: float) -> Transient | None:
-    """Return the error for an HTTP status after which a retry may succeed; ``None``: this status is final.
+    """Return the error for an HTTP status after which a retry may succeed, or ``None`` if the status is final.
 
     Args:
-        host: where the response came from, for the message.
-        status: of the response.
-        headers: of the response; names in any case.
-        now: seconds since the epoch, as :func:`parse_retry_after` wants them.
+        host: the host that sent the response, for the message.
+        status: status of the response.
+        headers: headers of the response, with names in any case.
+        now: seconds since the epoch; see :func:`parse_retry_after`.
     """
     if status not in _RETRIED and (status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _FINAL):
         return None
@@ -305,10 +305,10 @@ def describe_status(status: int) -> str:
 
 
 def parse_date(text: str) -> float | None:
-    """Return an HTTP date as seconds since the epoch; ``None``: it is not well formed."""
+    """Return an HTTP date as seconds since the epoch, or ``None`` if it is not well formed."""
     if not text:
         return None
-    # Here and not above: a start with nothing to do must not pay for it.
+    # Imported here, so that a start with nothing to do does not pay for it.
     from datetime import UTC  # noqa: PLC0415
     from email.utils import parsedate_to_datetime  # noqa: PLC0415
 
@@ -316,5 +316,5 @@ def parse_date(text: str) -> float | None:
         moment = parsedate_to_datetime(text)
     except ValueError:
         return None
-    # A date without a zone is in UTC by RFC 9110, never in ours.
+    # By RFC 9110, a date without a zone is in UTC, never in local time.
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

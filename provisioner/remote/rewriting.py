@@ -1,6 +1,6 @@
-"""What becomes of a URL just before it is requested: mirrors of the user's own (``URL_REWRITE``), and the user's credentials.
+"""Rewrite a URL just before it is requested: to a mirror of the user's (``URL_REWRITE``), and with the user's credentials.
 
-Everywhere else a URL is without user and password, so that they get into no file and no message.
+Everywhere else, URLs have no user and password, so that these do not get into any file or message.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Rewriting:
-    """A function of URLs, made from the user's settings."""
+    """A function from URLs to URLs, made from the user's settings."""
 
     def __init__(self, rules: Sequence[tuple[str, str]], logins: Sequence[str] = ()) -> None:
-        """Keep the rules.
+        """Remember the rules.
 
         Args:
-            rules: prefixes and what replaces them, the longest prefix first; replacements may hold a user and password.
-            logins: further URLs with user and password, which are for all of their origin.
+            rules: prefixes and their replacements, the longest prefix first; replacements may hold a user and password.
+            logins: further URLs with user and password, which apply to their whole origin.
         """
         self._rules = [(without_user(prefix), replacement) for prefix, replacement in rules]
         self._users: dict[tuple[str, str, int | None], str] = {}
@@ -50,7 +50,7 @@ class Rewriting:
 
 
 def _ends_host(prefix: str) -> bool:
-    """Return whether a prefix goes beyond the host: else what follows may belong to the name of another host."""
+    """Return whether a prefix extends beyond the host; otherwise, what follows may belong to the name of another host."""
     return "/" in prefix.partition("://")[2]
 
 

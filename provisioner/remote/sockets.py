@@ -1,7 +1,7 @@
-"""Sockets that give up a line which brings next to nothing, and the race between a host's addresses.
+"""Sockets that give up a connection that is too slow, and the race between a host's addresses.
 
-Below every client: what is read here are status lines, headers, interim responses, answers of proxies and bodies alike, so
-one rule holds for all of them.
+Every client uses them, and they read status lines, headers, interim responses, responses of proxies and bodies alike, so one
+rule applies to all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from provisioner.remote.pace import Pace
 
 _STAGGER: Final = 0.25
-"""Seconds after which the next address is asked beside those that have not answered (RFC 8305, section 5)."""
+"""Seconds after which the next address is tried as well, while others have not answered (RFC 8305, section 5)."""
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, getattr(errno, "WSAEWOULDBLOCK", 0)} - {0})
 
 
@@ -43,17 +43,17 @@ class Address(NamedTuple):
 
 
 class _Paced:
-    """Counts what a socket brings while somebody waits for it, from each request on."""
+    """Counts what a socket brings while it is waited for, starting with each request."""
 
     pace: Pace | None = None
     _waited = 0.0
     _mark = 0
 
     def recv(self, *arguments: Any) -> bytes:  # noqa: ANN401 - as the method of a socket
-        """Receive as the library does.
+        """Receive as the base class does.
 
         Raises:
-            TooSlowError: there was next to nothing for a long time.
+            TooSlowError: next to nothing arrived for a long time.
         """
         begun = _now()
         data: bytes = super().recv(*arguments)  # type: ignore[misc]
@@ -62,10 +62,10 @@ class _Paced:
         return data
 
     def recv_into(self, *arguments: Any) -> int:  # noqa: ANN401 - as above
-        """Receive as the library does.
+        """Receive as the base class does.
 
         Raises:
-            TooSlowError: there was next to nothing for a long time.
+            TooSlowError: next to nothing arrived for a long time.
         """
         begun = _now()
         count: int = super().recv_into(*arguments)  # type: ignore[misc]
@@ -74,13 +74,13 @@ class _Paced:
         return count
 
     def send(self, *arguments: Any) -> int:  # noqa: ANN401 - as above
-        """Send as the library does: a request begins."""
+        """Send as the base class does; this is the beginning of a request."""
         self._begin()
         sent: int = super().send(*arguments)  # type: ignore[misc]
         return sent
 
     def sendall(self, *arguments: Any) -> None:  # noqa: ANN401 - as above
-        """Send as the library does: a request begins."""
+        """Send as the base class does; this is the beginning of a request."""
         self._begin()
         super().sendall(*arguments)  # type: ignore[misc]
 
@@ -98,14 +98,14 @@ class _Paced:
             self._check(pace)
 
     def _check(self, pace: Pace) -> None:
-        """Judge what came while the connection was waited for."""
+        """Judge what arrived while the connection was waited for."""
         if pace.total - self._mark < pace.least:
             raise TooSlowError(f"{pace.total - self._mark:,} bytes within {self._waited:.0f} s of waiting")
         self._begin()
 
 
 class PacedSocket(_Paced, socket.socket):
-    """A plain socket that gives up a line which brings next to nothing."""
+    """A plain socket that gives up a connection that is too slow."""
 
     pace: Pace
     _flags = 0
@@ -133,13 +133,13 @@ class PacedSocket(_Paced, socket.socket):
         """
         self._flags = socket.MSG_WAITALL if on and _KERNEL_TIMES else 0
 
-    # The two that every small file uses, without what the general form costs.
+    # The two methods that every small file uses, without the overhead of the general form.
 
     def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:  # noqa: ANN401 - as the method of a socket
-        """Receive as the library does.
+        """Receive as the base class does.
 
         Raises:
-            TooSlowError: there was next to nothing for a long time.
+            TooSlowError: next to nothing arrived for a long time.
         """
         begun, pace = _now(), self.pace
         try:
@@ -153,7 +153,7 @@ class PacedSocket(_Paced, socket.socket):
         return count
 
     def sendall(self, data: Any, flags: int = 0) -> None:  # noqa: ANN401 - as above
-        """Send as the library does: a request begins."""
+        """Send as the base class does; this is the beginning of a request."""
         self._waited = 0.0
         self._mark = self.pace.total
         try:
@@ -163,12 +163,12 @@ class PacedSocket(_Paced, socket.socket):
 
 
 def tls_socket_class(pace: Pace) -> type[ssl.SSLSocket]:
-    """Return the class of TLS sockets that give up a line which brings next to nothing."""
+    """Return the class of TLS sockets that give up a connection that is too slow."""
     return type("PacedTlsSocket", (_Paced, ssl.SSLSocket), {"pace": pace})
 
 
 def addresses_of(host: str, port: int) -> list[Address]:
-    """Return a host's addresses in the order in which they are asked: families take turns (RFC 8305, section 4).
+    """Return a host's addresses in the order in which they are tried, with families alternating (RFC 8305, section 4).
 
     Raises:
         OSError: the name has no address.
@@ -187,12 +187,12 @@ def connect_any(addresses: list[Address], seconds: float, pace: Pace) -> tuple[s
     """Return a connection to the first address that answers, and that address.
 
     Args:
-        addresses: in the order in which they are asked.
-        seconds: for all of them together.
-        pace: what the connections of the run bring.
+        addresses: the addresses in the order in which they are tried.
+        seconds: time limit for all of them together.
+        pace: counts what the connections of the run bring.
 
     Raises:
-        OSError: none answers in time.
+        OSError: no address answers in time.
     """
     if len(addresses) == 1:
         sock, address = _connect(addresses[0], seconds), addresses[0]
@@ -220,7 +220,7 @@ def _connect(address: Address, seconds: float) -> PacedSocket:
 
 
 class _Race:
-    """Connections to several addresses, of which the first is used."""
+    """Connections to several addresses, of which the first one established is used."""
 
     def __init__(self, addresses: list[Address], seconds: float) -> None:
         self._waiting = list(reversed(addresses))
@@ -257,7 +257,7 @@ class _Race:
         self._selector.close()
 
     def _start(self, address: Address) -> tuple[PacedSocket, Address] | None:
-        """Begin a connection; return it if it is there at once."""
+        """Begin a connection; return it if it is established immediately."""
         try:
             sock = PacedSocket(address.family, socket.SOCK_STREAM)
         except OSError as error:
@@ -282,7 +282,7 @@ class _Race:
         return None
 
     def _ended(self, sock: PacedSocket) -> tuple[PacedSocket, Address] | None:
-        """Return a connection if it was made."""
+        """Return a connection if it was established."""
         self._selector.unregister(sock)
         address = self._under_way.pop(sock)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -1,4 +1,4 @@
-"""All kinds of sources behind one type: a kind is one module and one line here."""
+"""All kinds of sources behind one class: each kind is a module, and a line here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Sources:
-    """Resolves sources of every kind; the Hub's client is made when the first Hub source is resolved."""
+    """Resolves sources of every kind; the Hub's client is created when the first Hub source is resolved."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Sources:
         *,
         can_hash_xet: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Make no request.
+        """Make no request yet.
 
         Args:
             hub_client: returns the client of the Hub.
@@ -41,7 +41,7 @@ class Sources:
             can_hash_xet: returns whether the digests of files in buckets can be computed on this machine.
         """
         self._learnt: dict[Source, Resolved] = {}
-        """What was found when sources were described, until it is used."""
+        """What was found when sources were described, kept until it is used."""
         self._describers: Mapping[str, Callable[[Reference, Any], tuple[EntryFacts, Resolved]]] = {
             "url": partial(describe_url_source, http_client),
             "hub": partial(describe_hub_source, hub_client),
@@ -62,12 +62,12 @@ class Sources:
         """Return what a source holds now.
 
         Raises:
-            ProvisionerError: the source cannot be used; the next one may be.
+            ProvisionerError: the source cannot be used; another one may be usable.
         """
         return self._learnt.pop(source, None) or self._resolvers[source.kind](source)
 
     def describe(self, reference: Reference) -> EntryFacts:
-        """Return what the source of a reference says of itself; what it holds is remembered until it is resolved.
+        """Return what the source of a reference says of itself; its content is remembered until it is resolved.
 
         Raises:
             ProvisionerError: the source cannot be used.
@@ -78,7 +78,7 @@ class Sources:
         return facts
 
     def look(self, source: Source, receipt: Receipt) -> News:
-        """Return what a source says now, compared with what it was when a version was built from it.
+        """Return the present state of a source, compared with its state when a version was built from it.
 
         Raises:
             ProvisionerError: the source cannot be asked.

@@ -1,4 +1,4 @@
-"""How many requests were sent, to which host and with which outcome, and why some were repeated."""
+"""How many requests were sent, by host and outcome, and why some were repeated."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FAILED: Final = "failed"
-"""The outcome of a request to which no response came."""
+"""The outcome of a request without a response."""
 OTHER_HOSTS: Final = "other"
-"""Stands for all hosts after the first :data:`_MOST_HOSTS`: redirects may lead to any number of them."""
+"""Stands for all hosts after the first :data:`_MOST_HOSTS`, since redirects may lead to any number of them."""
 _MOST_HOSTS: Final = 50
 _MOST_REPEATED: Final = 200
-"""Requests that are remembered by name."""
+"""How many requests are remembered by name."""
 
 
 class RequestTally:
     """Counts the requests of one run; safe for several threads."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Begin with no requests."""
         self._lock = threading.Lock()
         self._hosts: set[str] = set()
         self._requests: Counter[tuple[str, str]] = Counter()
@@ -35,7 +35,7 @@ class RequestTally:
         """Count a request.
 
         Args:
-            host: with its port, without user and password.
+            host: the host with its port, without user and password.
             outcome: the status of the response, or :data:`FAILED`.
         """
         with self._lock:
@@ -44,10 +44,10 @@ class RequestTally:
             self._requests[host if host in self._hosts else OTHER_HOSTS, str(outcome)] += 1
 
     def count_retry(self, what: str, cause: str) -> None:
-        """Count a request, or the rest of one, that is sent again.
+        """Count a request, or the rest of one, that is repeated.
 
         Args:
-            what: names the request, as in messages.
+            what: the request, as named in messages.
             cause: one of a few words.
         """
         key = redact_line(what), cause

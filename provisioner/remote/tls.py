@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 _LARGEST: Final = 16 << 20
-"""Bytes; the certificates that a system comes with have a fiftieth of it."""
+"""Bytes; the certificates of a system have a fiftieth of that."""
 
 
 def tls_context(ca_file: Path | None, pace: Pace | None = None) -> ssl.SSLContext:
     """Return the TLS settings of a client.
 
     Args:
-        ca_file: a file of trusted certificates in PEM form that replaces the system's, as ``SSL_CERT_FILE`` does in
-            OpenSSL; ``None``: the system's.
-        pace: what the connections of the run bring together; ``None``: they are not measured.
+        ca_file: a file of trusted certificates in PEM form that replaces the system's, as ``SSL_CERT_FILE`` does in OpenSSL,
+            or ``None`` to use the system's.
+        pace: counts what the connections of the run bring; ``None`` if they are not measured.
 
     Raises:
         ConfigurationError: the file cannot be read or holds no certificate.
@@ -37,11 +37,11 @@ def tls_context(ca_file: Path | None, pace: Pace | None = None) -> ssl.SSLContex
         if ca_file is not None:
             _check_kind(ca_file)
         context = ssl.create_default_context(cafile=ca_file)
-        # As curl and Python 3.13: an authority that was named is trusted even if it is an intermediate one.
+        # As in curl and Python 3.13: an authority given by the user is trusted even if it is an intermediate one.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         usual = ssl.get_default_verify_paths()
         if ca_file is None and usual.cafile is None and Path(usual.openssl_cafile).is_file():
-            # The library takes an empty SSL_CERT_FILE for the name of a file.
+            # The library takes an empty SSL_CERT_FILE as the name of a file.
             context.load_verify_locations(usual.openssl_cafile)
     except OSError as error:
         reason = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
@@ -57,15 +57,15 @@ def tls_context(ca_file: Path | None, pace: Pace | None = None) -> ssl.SSLContex
 
 
 class SharedTlsContext:
-    """TLS settings that are made when the first connection needs them: to read the system's certificates takes time."""
+    """TLS settings that are created for the first connection, since reading the system's certificates takes time."""
 
     def __init__(self) -> None:
-        """Make nothing yet."""
+        """Create nothing yet."""
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
 
     def get(self, ca_file: Path | None, pace: Pace | None) -> ssl.SSLContext:
-        """Return the same settings at every call; for the arguments and errors see :func:`tls_context`."""
+        """Return the same settings on every call; for the arguments and errors, see :func:`tls_context`."""
         with self._lock:
             if self._context is None:
                 self._context = tls_context(ca_file, pace)
@@ -73,7 +73,7 @@ class SharedTlsContext:
 
 
 def _check_kind(ca_file: Path) -> None:
-    """Refuse what the library would read for ever: it waits for a FIFO, and a device has no end."""
+    """Refuse files that the library would never finish reading: a FIFO, or a device without an end."""
     facts = ca_file.stat()
     if not stat.S_ISREG(facts.st_mode):
         raise OSError(errno.EINVAL, "is no regular file")

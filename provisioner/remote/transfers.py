@@ -1,4 +1,4 @@
-"""Transfers of artifacts: from the first of their URLs that delivers the right bytes."""
+"""Transfers of artifacts, from the first of their URLs that delivers the right bytes."""
 
 from __future__ import annotations
 
@@ -36,40 +36,40 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def _accept() -> None:
-    """Accept bytes for which there is no further check."""
+    """Accept bytes that need no further check."""
 
 
 class Locations:
-    """Where artifacts are fetched: at the URLs that are stated for them, in their order."""
+    """Where artifacts are fetched from: the URLs that are stated for them, in order."""
 
     @contextlib.contextmanager
     def of(self, artifact: Artifact) -> Iterator[Sequence[str]]:
         """Yield the URLs of an artifact that is fetched in the block.
 
         Raises:
-            ProvisionerError: there is none any more.
+            ProvisionerError: there are none any more.
         """
         yield artifact.locations
 
     def companions(self, artifact: Artifact, url: str) -> Sequence[str]:  # noqa: ARG002
-        """Return the URLs from which ranges of a large file come as well while it is fetched from ``url``."""
+        """Return the URLs that can also send ranges of a large file while it is fetched from ``url``."""
         return ()
 
     def failed(self, artifact: Artifact, url: str, error: ProvisionerError, following: str | None) -> None:  # noqa: ARG002
-        """Learn that one URL did not deliver, and which one is asked next."""
+        """Take note that one URL did not deliver, and which one is tried next."""
         if following is not None and not isinstance(error, OfflineError):
             _LOGGER.warning("%s; asking the mirror %s", error.message, show_url(following))
 
 
 class Transfers:
-    """Fetches artifacts with one HTTP client, each by the way that suits its size."""
+    """Fetches artifacts with one HTTP client, each in the way that suits its size."""
 
     def __init__(self, http: HttpClient, locations: Locations | None = None) -> None:
         """Prepare.
 
         Args:
             http: sends the requests.
-            locations: where artifacts are; ``None``: where they say.
+            locations: where artifacts are; ``None`` means at their own URLs.
         """
         self._http = http
         self._locations = locations or Locations()
@@ -83,11 +83,11 @@ class Transfers:
         return self._http.flow.small_files_at_once
 
     def size_of(self, artifact: Artifact) -> int:
-        """Return how many bytes an artifact has, by the first of its URLs if nobody has stated it.
+        """Return how many bytes an artifact has; if that is not stated, ask the first of its URLs.
 
         Raises:
-            RemoteRefusedError: it is no file on a server of HTTP, or the server does not say.
-            ProvisionerError: by what the server said.
+            RemoteRefusedError: it is not on an HTTP server, or the server does not say.
+            ProvisionerError: depends on the server's response.
         """
         url = artifact.locations[0]
         if is_local(self._http.rewritten(url)):
@@ -100,36 +100,36 @@ class Transfers:
         return size
 
     def fetch_range(self, artifact: Artifact, start: int, end: int, total: int) -> bytes:
-        """Return one range of an artifact from the first of its URLs, see :meth:`HttpClient.get_range`."""
+        """Return one range of an artifact from the first of its URLs; see :meth:`HttpClient.get_range`."""
         return self._http.get_range(artifact.locations[0], start, end, total, authorized=artifact.authorized)
 
     def offers_bundles(self) -> bool:
-        """Return whether many files can be had by one request."""
+        """Return whether many files can be fetched by one request."""
         return False
 
     def fetch_bundle(self, start: int, end: int) -> bytes | None:
-        """Return some of the bytes of all files, one after the other; ``None``: they cannot be had so."""
+        """Return a range of the concatenation of all files, or ``None`` if that is not available."""
         raise NotImplementedError
 
     def delivered(self, artifact: Artifact) -> FileState | None:
-        """Return what the server said of an artifact when it was fetched; ``None``: it was not, or it is of a repository."""
+        """Return what the server said of an artifact when it was fetched; ``None`` if it was not, or is in a repository."""
         return self._http.delivered(artifact.urls) if artifact.urls else None
 
     def fetch(self, artifact: Artifact, sink: Sink, advance: Callable[[int], None], accept: Callable[[], None] = _accept) -> str:
         """Fetch the rest of an artifact into its sink.
 
         Args:
-            artifact: what to fetch; its URLs are tried in their order.
+            artifact: the artifact to fetch; its URLs are tried in order.
             sink: where the bytes go.
-            advance: told each number of bytes that arrived; negative when some were dropped.
-            accept: called when the whole has arrived and its digest, if one is known, is right. It raises one of
-                ``NOT_THE_FILE`` if the bytes are of no use; where no digest proves them, the next URL is then asked.
+            advance: called with each number of bytes that arrived; negative if some were dropped.
+            accept: called when the whole file has arrived and its digest, if known, is right. It raises one of
+                ``NOT_THE_FILE`` if the bytes are of no use; if no digest proves them, the next URL is then tried.
 
         Returns:
-            The SHA-256 of the whole, in hexadecimal.
+            The SHA-256 of the whole file, in hexadecimal.
 
         Raises:
-            ProvisionerError: every URL failed; the error that :func:`provisioner.errors.error_to_report` chooses.
+            ProvisionerError: every URL failed; the error is chosen by :func:`provisioner.errors.error_to_report`.
         """
         form, verifiable = _form_of(artifact), artifact.digest is not None
 
@@ -172,10 +172,10 @@ class Transfers:
         advance: Callable[[int], None],
         accept: Callable[[], None] = _accept,
     ) -> str:
-        """Fetch the rest of a large artifact by several connections at once; otherwise as :meth:`fetch`.
+        """Fetch the rest of a large artifact over several connections; otherwise the same as :meth:`fetch`.
 
         Raises:
-            ProvisionerError: as :meth:`fetch`.
+            ProvisionerError: see :meth:`fetch`.
         """
         verifiable = target.is_proven
         form = _form_of(artifact, verifiable=verifiable)
@@ -212,7 +212,7 @@ class Transfers:
                 is_wrong = True
                 if not companions:
                     raise
-                # Nobody knows who sent what is wrong: from now on one is asked at a time.
+                # It is not known who sent the wrong bytes, so from now on a single host is asked.
                 advance(-arrived)
                 _LOGGER.warning("%s; it came from several places, so it is fetched once more from one", error.message)
                 transfer(latest)
@@ -238,16 +238,16 @@ class Transfers:
         )
 
     def fetch_small(self, artifact: Artifact, size: int, accept: Callable[[bytes], str], advance: Callable[[int], None]) -> str:
-        """Fetch a whole small artifact into memory; otherwise as :meth:`fetch`.
+        """Fetch a whole small artifact into memory; otherwise the same as :meth:`fetch`.
 
         Args:
-            artifact: what to fetch.
+            artifact: the artifact to fetch.
             size: its exact number of bytes.
             accept: checks the bytes, writes them to the tree, and returns their SHA-256.
-            advance: as for :meth:`fetch`.
+            advance: see :meth:`fetch`.
 
         Raises:
-            ProvisionerError: as :meth:`fetch`.
+            ProvisionerError: see :meth:`fetch`.
         """
         data, form = b"", _form_of(artifact)
 
@@ -284,7 +284,7 @@ class Transfers:
                     if isinstance(error, NOT_THE_FILE):
                         if transfer.is_proven:
                             raise  # every URL has the same bytes
-                        # Nothing of it is for a later run, and its origin is not that of the file.
+                        # A later run cannot use any of it, and its origin is not that of the file.
                         transfer.drop()
                     errors.append(error)
                     self._locations.failed(artifact, url, error, following)
@@ -308,11 +308,11 @@ class _Transfer:
     """One way to fetch an artifact from a URL."""
 
     run: Callable[[str], None]
-    """Fetches from this URL what is missing."""
+    """Fetches what is missing from this URL."""
     seal: Callable[[], str]
     accept: Callable[[], None]
     drop: Callable[[], None]
-    """Drops what has arrived, and counts it back."""
+    """Drops what has arrived, and takes it back from the count."""
     have: Callable[[], int]
     """Returns the number of bytes that are there."""
     is_resumed: Callable[[], bool]
@@ -320,12 +320,12 @@ class _Transfer:
     advance: Callable[[int], None]
     form: FileForm
     is_proven: bool
-    """A digest tells whether the bytes are right: another URL has the same ones."""
+    """Whether a digest shows if the bytes are right; another URL then has the same bytes."""
     is_unpacked: bool
-    """It is an archive, so that one form of it can be told from another."""
+    """Whether it is an archive, so that its different forms can be told apart."""
 
     def sealed(self) -> str:
-        """Check the whole and return its SHA-256; bytes that turn out to be wrong are counted back."""
+        """Check the whole file and return its SHA-256; bytes that turn out to be wrong are taken back from the count."""
         arrived = self.have()
         try:
             sha256 = self.seal()
@@ -337,22 +337,22 @@ class _Transfer:
 
 
 def _form_of(artifact: Artifact, *, verifiable: bool | None = None) -> FileForm:
-    # The format is what the name's ending would say, and is known better.
+    # The format says the same as the name's ending, and more reliably.
     name = artifact.name if artifact.unpack == "none" else f"{artifact.name}.{artifact.unpack}"
     is_verifiable = artifact.digest is not None if verifiable is None else verifiable
     return FileForm(name, size=artifact.exact_size, verifiable=is_verifiable)
 
 
 def _fetch_from(url: str, transfer: _Transfer, *, has_mirrors: bool) -> str:
-    """Fetch from one URL; a file that turns out to be wrong is fetched once more where that may help."""
+    """Fetch from one URL; fetch a file that turns out to be wrong once more if that may help."""
     was_resumed = transfer.is_resumed()
     try:
         transfer.run(url)
-        # A change upstream may have dropped the resumed bytes in the meantime: then they are not what is wrong.
+        # A change upstream may have dropped the resumed bytes meanwhile; then they are not the wrong ones.
         was_resumed = was_resumed and transfer.is_resumed()
         return transfer.sealed()
     except DigestMismatchError as error:
-        # The bytes of an earlier run may be the wrong ones: a power cut loses what was not synced.
+        # The bytes of an earlier run may be the wrong ones, since a power cut loses what was not synced.
         why = "it had been resumed" if was_resumed else "a byte may have changed on the way"
         transfer.form.doubt()
         if has_mirrors and not (was_resumed or transfer.form.is_encoded):

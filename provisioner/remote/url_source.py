@@ -1,4 +1,4 @@
-"""Sources that are direct URLs: the catalog determines their artifacts, and nobody is asked, unless a URL does not name its file.
+"""Sources that are direct URLs: the catalog determines their artifacts, without a request unless a URL lacks the file's name.
 
 Some hosts end every URL in ``/content``, a number or a query, and state the file's name in ``Content-Disposition``.
 """
@@ -38,7 +38,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def resolve_url_source(http_client: Callable[[], HttpClient], source: UrlSource) -> Resolved:
-    """Return the artifacts of a source; a request is made only for the names of files that their URLs do not name.
+    """Return the artifacts of a source; requests are made only for file names that are not in the URLs.
 
     Args:
         http_client: returns the client for files; called only if there is a request.
@@ -56,12 +56,12 @@ def resolve_url_source(http_client: Callable[[], HttpClient], source: UrlSource)
 
 
 def look_at_url_source(http_client: Callable[[], HttpClient], source: UrlSource, receipt: Receipt) -> News:
-    """Ask the servers of a source's files for their states, one request a file, and compare them with what was recorded.
+    """Ask the servers of a source's files for their states, one request per file, and compare them with the recorded ones.
 
     Args:
         http_client: returns the client for files.
         source: the URLs.
-        receipt: of the version that was built from them.
+        receipt: receipt of the version that was built from them.
 
     Raises:
         ProvisionerError: the run must end.
@@ -108,7 +108,7 @@ def _recorded(artifacts: Sequence[Artifact], receipt: Receipt) -> Iterator[tuple
 
 
 def _present_state(http: HttpClient, artifact: Artifact, then: FileState | None) -> FileState:
-    """Return the present state of a file where it was fetched; where that is not known, at the first of its URLs."""
+    """Return the present state of a file at the URL that it was fetched from or, if unknown, at the first of its URLs."""
     of_then = (url for url in artifact.urls if then is not None and show_url(http.rewritten(url)) == then.url)
     url = next(of_then, artifact.urls[0])
     return http.facts(url).state or FileState(show_url(url))
@@ -126,7 +126,7 @@ def _compare(artifact: Artifact, then: FileState | None, now: FileState) -> tupl
 
 
 def _named(http: HttpClient, artifact: Artifact) -> Artifact:
-    """Return the artifact with the name that a server states for it; as it is, if none does."""
+    """Return the artifact with the name that a server states for it; unchanged if none does."""
     stated = _stated_name(http, artifact)
     if stated is None:
         return artifact
@@ -159,7 +159,7 @@ def _stated_name(http: HttpClient, artifact: Artifact) -> str | None:
 
 
 def _check_paths(artifacts: Sequence[Artifact]) -> None:
-    """Refuse two files with the same path, now that their names are known; without case, as in the catalog.
+    """Refuse two files with the same path (ignoring case, as in the catalog), now that their names are known.
 
     Raises:
         ConfigurationError: there are two.
@@ -177,11 +177,11 @@ def _check_paths(artifacts: Sequence[Artifact]) -> None:
 def describe_url_source(
     http_client: Callable[[], HttpClient], reference: Reference, source: UrlSource
 ) -> tuple[EntryFacts, Resolved]:
-    """Ask the server of a file for its size; nothing is known of its terms.
+    """Ask the server of a file for its size; nothing is known about its licence.
 
     Args:
         http_client: returns the client for files.
-        reference: what was asked for.
+        reference: the requested reference.
         source: its URL.
 
     Raises:

@@ -11,7 +11,7 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port: credentials for one origin are not for another.
+    """Return scheme, host and port; credentials for one origin must not be sent to another.
 
     Raises:
         ValueError: the URL has no valid host or port.
@@ -21,12 +21,12 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 
 
 def host_of(url: str) -> str:
-    """Return the host of an absolute URL, with its port where that is written, and without a user."""
+    """Return the host of an absolute URL, with its port if that is written, and without a user."""
     return url.split("/", 3)[2].rpartition("@")[2]
 
 
 def login_headers(url: str) -> dict[str, str]:
-    """Return the headers with the user and password of a URL; none where it has none."""
+    """Return the headers with the user and password of a URL; empty if it has none."""
     user = user_of(url)
     if user is None:
         return {}

@@ -1,4 +1,4 @@
-"""The limit of bytes a second that all transfers of one client share."""
+"""The limit of bytes per second that all transfers of a client share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHUNK: Final = 1 << 20
-"""Bytes that are read at once, at most."""
+"""Bytes that are read at once at most."""
 
 
 class RateLimiter:
-    """One budget of bytes a second for all transfers together."""
+    """One budget of bytes per second for all transfers together."""
 
     def __init__(self, bytes_per_second: float, *, pause: Callable[[float], None], clock: Callable[[], float]) -> None:
         self._rate = bytes_per_second
@@ -24,7 +24,7 @@ class RateLimiter:
 
     @property
     def chunk(self) -> int:
-        """Bytes to read at once, so that a slow budget is spent evenly."""
+        """Bytes to read at once, so that a small budget is spent evenly."""
         return max(1024, min(CHUNK, int(self._rate / 8)))
 
     def spend(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Bodies of responses, read within the budget of bytes a second and ended by a request to stop."""
+"""Bodies of responses, read within the limit of bytes per second and interrupted by a cancellation."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class BodyReader:
     """Reads bodies for all transfers of a client; safe for several threads."""
 
     def __init__(self, cancellation: Cancellation, rate: RateLimiter | None) -> None:
-        """Read nothing yet.
+        """Begin without a read.
 
         Args:
-            cancellation: ends a read at once.
-            rate: the budget of all transfers; ``None``: no bound.
+            cancellation: interrupts a read at once.
+            rate: the limit for all transfers, or ``None`` if there is none.
         """
         self._cancellation = cancellation
         self.rate = rate
         self._thread = threading.local()
 
     def parts(self, response: Response, url: str) -> Iterator[memoryview]:
-        """Yield the body as it arrives; each part is valid until the next one is asked for.
+        """Yield the body as it arrives; each part is valid until the next one is requested.
 
         Raises:
             Transient: the connection failed.
@@ -47,7 +47,7 @@ class BodyReader:
             self._cancellation.raise_if_requested()
 
     def at_most(self, response: Response, url: str, size: int) -> bytes:
-        """Return the whole body if it has at most ``size`` bytes; of a longer one ``size + 1`` bytes.
+        """Return the whole body if it has at most ``size`` bytes; of a longer one, return ``size + 1`` bytes.
 
         Raises:
             Transient: the connection failed.
@@ -56,7 +56,7 @@ class BodyReader:
         with self._cancellation.closing(response.shutdown), transport_errors(url, self._cancellation):
             data = response.read(size + 1)
             if len(data) == size:
-                # Reading the end lets the connection be used again.
+                # Reading to the end lets the connection be used again.
                 data += response.read(1)
         if self.rate:
             self.rate.spend(len(data))

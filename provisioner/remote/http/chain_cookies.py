@@ -1,4 +1,4 @@
-"""Cookies of one chain of redirects (RFC 6265): some hosts set one, redirect, and refuse whoever does not return it."""
+"""Cookies within one chain of redirects (RFC 6265): some hosts set one, redirect, and refuse clients that do not return it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _MAX_COOKIES: Final = 20
 _MAX_LENGTH: Final = 4096
 """Characters of a cookie's name and value."""
 _PAIR: Final = re.compile(r"[\x21-\x3a\x3c\x3e-\x7e]+=[\x20-\x3a\x3c-\x7e]*")
-"""A name and a value that can be sent back."""
+"""A name and a value that may be sent back."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cookie:
     host: str
-    """The host that set it, or the domain that it names."""
+    """The host that set the cookie, or the domain that it names."""
     has_domain: bool
-    """Whether hosts below ``host`` get it as well."""
+    """Whether subdomains of ``host`` get it as well."""
     path: str
     secure: bool
     pair: str
@@ -34,21 +34,21 @@ class _Cookie:
 
 
 class ChainCookies:
-    """What the hosts of one chain of redirects have set; forgotten with the chain."""
+    """The cookies that the hosts of one chain of redirects have set; they are forgotten with the chain."""
 
     def __init__(self) -> None:
-        """Hold no cookie."""
+        """Begin without cookies."""
         self._cookies: dict[tuple[str, str, str], _Cookie] = {}
 
     def __bool__(self) -> bool:
         return bool(self._cookies)
 
     def take(self, url: str, fields: str) -> None:
-        """Keep what a response sets.
+        """Keep the cookies that a response sets.
 
         Args:
-            url: what was requested.
-            fields: the values of its ``Set-Cookie`` fields, each on a line.
+            url: the URL that was requested.
+            fields: the values of its ``Set-Cookie`` fields, one per line.
         """
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
@@ -61,14 +61,14 @@ class ChainCookies:
                 self._cookies[key] = cookie
 
     def header(self, url: str) -> str:
-        """Return the value of the ``Cookie`` field for a request; empty: it carries none."""
+        """Return the value of the ``Cookie`` field for a request; empty if there are no cookies for it."""
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
         return "; ".join(cookie.pair for cookie in self._cookies.values() if cookie.is_for(parts.scheme, host, parts.path or "/"))
 
 
 def _parsed(field: str, scheme: str, host: str, path: str) -> _Cookie | None:
-    """Return the cookie of a field; ``None``: it is not for this host, or is taken back."""
+    """Return the cookie in a field; ``None`` if it is not for this host, or deletes a cookie."""
     pair, *rest = (part.strip() for part in field.split(";"))
     if len(pair) > _MAX_LENGTH or not _PAIR.fullmatch(pair):
         return None
@@ -81,7 +81,7 @@ def _parsed(field: str, scheme: str, host: str, path: str) -> _Cookie | None:
         return None
     domain = attributes.get("domain", "").lower().removeprefix(".")
     if domain and host != domain:
-        # A domain of one label is a whole country or trade.
+        # A domain of one label is a top-level domain, whose cookies would reach unrelated hosts.
         if "." not in domain or not host.endswith(f".{domain}") or host.replace(".", "").isdecimal():
             return None
     elif not domain:

@@ -1,6 +1,6 @@
-"""The HTTP client: files into a sink or into memory, and what a server says of a file.
+"""The HTTP client: it fetches files into a sink or into memory, and asks servers for facts about files.
 
-A body is taken as it is sent, unless it comes in a coding that is not the file's own; see
+A body is used as it is sent, unless it has a content coding that is not the file's own; see
 :mod:`provisioner.remote.http.codings`.
 """
 
@@ -48,19 +48,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RemoteFacts:
-    """What a server says of a file without sending it."""
+    """What a server says of a file without sending the whole of it."""
 
     url: str
-    """The URL that was requested, after rewriting; without user and password."""
+    """The URL that was requested, after rewriting and without user and password."""
     size: int | None
-    """Bytes; ``None``: the server does not say."""
+    """Bytes, or ``None`` if the server does not say."""
     etag: str | None
     ranges: bool
-    """Whether a request for a range is answered with that range."""
+    """Whether the server answers a range request with that range."""
     name: str | None = None
-    """The name that the server states for it, safe or not."""
+    """The name that the server states for the file, safe or not."""
     state: FileState | None = None
-    """The same for records, with its date; ``None``: it was asked for in another way."""
+    """The same facts for records, with a date; ``None`` if they were obtained in another way."""
 
 
 class HttpClient:
@@ -74,12 +74,12 @@ class HttpClient:
         bytes_per_second: float | None = None,
         authorization: Callable[[str], Mapping[str, str]] = lambda _url: {},
     ) -> None:
-        """Open nothing before the first request.
+        """Open no connection yet.
 
         Args:
-            network: what all clients share.
-            connections: how many requests at once; ``None``: as many as bring more.
-            bytes_per_second: budget for all transfers; ``None``: no bound.
+            network: the configuration that all clients share.
+            connections: how many requests at once; ``None`` means as many as increase the throughput.
+            bytes_per_second: limit for all transfers; ``None`` means no limit.
             authorization: returns the headers with the user's credentials for a URL.
         """
         self._concurrency = Concurrency(connections, clock=time.monotonic)
@@ -93,30 +93,30 @@ class HttpClient:
     def _use(self, network: Network, flow: Flow) -> None:
         self._network = network
         self.flow = flow
-        """How many requests at once are worth while."""
+        """Decides how many requests at once are worth while."""
         self._requester = Requester(network, self._connections, flow, self._authorization)
         self._bodies = BodyReader(network.cancellation, self._rate)
 
     def for_flow(self, rank: int, cancellation: Cancellation) -> HttpClient:
-        """Return a client for the requests of one data set, with the connections and the limits of this one.
+        """Return a client for the requests of one data set, which shares the connections and limits of this one.
 
         Args:
-            rank: of the requests that wait, those of the flow with the lowest rank are sent first.
-            cancellation: ends them.
+            rank: among waiting requests, those of the flow with the lowest rank are sent first.
+            cancellation: ends these requests.
         """
         client = copy(self)
         client._use(self._network.for_flow(cancellation), Flow(self._concurrency, rank))  # noqa: SLF001 - of the same class
         return client
 
     def with_retry(self, retry: Retry) -> HttpClient:
-        """Return a client with the connections and the limits of this one, and with another policy for retries."""
+        """Return a client that shares the connections and limits of this one, with another policy for retries."""
         client = copy(self)
         client._use(replace(self._network, retry=retry), Flow(self._concurrency))  # noqa: SLF001 - of the same class
         return client
 
     @property
     def retry(self) -> Retry:
-        """How often and how long a request is tried."""
+        """The policy that decides how often and how long a request is tried."""
         return self._network.retry
 
     @property
@@ -149,15 +149,16 @@ class HttpClient:
 
         Args:
             url: ``http``, ``https`` or ``file``.
-            sink: takes the bytes.
-            size: exact number of bytes; ``None``: unknown.
-            verifiable: a digest is known. Without one, bytes that have arrived are kept only if they are from ``url``.
-            form: chooses between the bytes that come and what they decode to; ``None``: by the name in the URL.
-            authorized: send the user's credentials, to the origin of ``url`` alone.
-            advance: told each number of bytes that arrived; negative when some were dropped.
+            sink: receives the bytes.
+            size: exact number of bytes; ``None`` means unknown.
+            verifiable: whether a digest is known. Without one, bytes that have arrived are kept only if they came from
+                ``url``.
+            form: chooses between the bytes as sent and their decoded form; ``None`` means by the name in the URL.
+            authorized: whether to send the user's credentials, only to the origin of ``url``.
+            advance: called with each number of bytes that arrived; negative if some were dropped.
 
         Raises:
-            ProvisionerError: by what the server said; see ``docs/troubleshooting.md``.
+            ProvisionerError: depends on the server's response; see ``docs/troubleshooting.md``.
         """
         form = form or FileForm(url.partition("?")[0], size=size, verifiable=verifiable)
         FileFetch(self, url, sink, size=size, form=form, verifiable=verifiable, authorized=authorized, advance=advance).run()
@@ -168,12 +169,12 @@ class HttpClient:
         Args:
             url: ``http``, ``https`` or ``file``.
             size: exact number of bytes.
-            form: as for :meth:`fetch`.
-            authorized: as for :meth:`fetch`.
+            form: see :meth:`fetch`.
+            authorized: see :meth:`fetch`.
 
         Raises:
-            SizeMismatchError: the server offers, or sends, another number of bytes.
-            ProvisionerError: by what the server said.
+            SizeMismatchError: the server offers or sends a different number of bytes.
+            ProvisionerError: depends on the server's response.
         """
         requested = self.rewritten(url)
         if is_local(requested):
@@ -183,7 +184,7 @@ class HttpClient:
         return self._call(requested, lambda: self._get(requested, size, form, authorized=authorized))
 
     def _call(self, requested: str, action: Callable[[], T]) -> T:
-        """Return what an action returns, after as many attempts as the policy allows."""
+        """Return the result of an action, after as many attempts as the policy allows."""
         return self.retry.call(lambda: show_url(requested), action, host=host_of(requested))
 
     def _get(self, requested: str, size: int, form: FileForm, *, authorized: bool) -> bytes:
@@ -205,7 +206,7 @@ class HttpClient:
         return data
 
     def _get_decoded(self, response: Response, requested: str, size: int, decoder: Decoder) -> bytes:
-        """Return a whole small file that comes in a form that nobody asked for."""
+        """Return a whole small file that is sent with a content coding."""
         data = bytearray()
         try:
             for part in self._bodies.parts(response, requested):
@@ -226,13 +227,13 @@ class HttpClient:
         Args:
             url: ``http`` or ``https``.
             start: position of its first byte.
-            end: position behind its last byte.
-            total: exact number of bytes of the file.
-            authorized: as for :meth:`fetch`.
+            end: position after its last byte.
+            total: exact number of bytes of the whole file.
+            authorized: see :meth:`fetch`.
 
         Raises:
             RemoteRefusedError: the server sends something else.
-            ProvisionerError: by what the server said.
+            ProvisionerError: depends on the server's response.
         """
         requested = self.rewritten(url)
 
@@ -252,10 +253,10 @@ class HttpClient:
         return self._call(requested, get)
 
     def facts(self, url: str, *, authorized: bool = False) -> RemoteFacts:
-        """Return what a server says of a file, by a request for its first byte.
+        """Return what a server says of a file, using a request for its first byte.
 
         Raises:
-            ProvisionerError: by what the server said.
+            ProvisionerError: depends on the server's response.
         """
         requested = self.rewritten(url)
         if is_local(requested):
@@ -274,7 +275,7 @@ class HttpClient:
             response.close()
 
     def delivered(self, urls: Sequence[str]) -> FileState | None:
-        """Return what the server said of a file when it was fetched from one of these URLs; ``None``: it was not fetched."""
+        """Return what the server said of a file when it was fetched from one of these URLs; ``None`` if it was not."""
         requested = [self.rewritten(url) for url in urls]
         if requested and is_local(requested[0]):
             return local_state(requested[0])
@@ -286,7 +287,7 @@ class HttpClient:
         """Send one request; see :meth:`provisioner.remote.http.redirects.Requester.open`."""
         answer = self._requester.open(url, headers, authorized=authorized, urgent=urgent)
         if not authorized:
-            # Files of a repository are known by their commit.
+            # Files of a repository are identified by their commit instead.
             self._states.record(url, answer.response)
         return answer
 

@@ -1,7 +1,7 @@
-"""Content codings that nobody asked for: which form of a file comes, and how to undo one (RFC 9110, section 8.4).
+"""Content codings that were not requested: recognise which form of a file is sent, and decode it (RFC 9110, section 8.4).
 
-Every request asks for the file as it is. Some servers compress all the same, and several archive hosts label a ``.tar.gz`` as
-``Content-Encoding: gzip``, which is what the file itself is.
+Every request asks for the file without a coding. Some servers compress it all the same, and several archive hosts label a
+``.tar.gz`` as ``Content-Encoding: gzip``, although that is the compression of the file itself.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _MEANINGLESS: Final = frozenset({"", "identity", "none", "binary", "7bit", "8bit", "utf-8", "utf8", "aws-chunked", "chunked"})
-"""Values that servers send, and that stand for no coding."""
+"""Values that servers send but that do not denote a coding."""
 _NAMES: Final = {"x-gzip": "gzip", "x-compress": "compress", "x-bzip2": "bzip2"}
 _DECODABLE: Final = frozenset({"gzip", "deflate"})
 _OF_ENDINGS: Final = {
     "gz": "gzip", "tgz": "gzip", "z": "compress", "bz2": "bzip2", "tbz2": "bzip2", "xz": "xz", "zst": "zstd", "br": "br",
 }  # fmt: skip
 _OUTPUT: Final = 1 << 20
-"""Bytes that are decoded at once, at most."""
+"""Bytes that are decoded at once at most."""
 
 
 def codings_of(headers: Mapping[str, str]) -> tuple[str, ...]:
@@ -33,15 +33,15 @@ def codings_of(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 class FileForm:
-    """Chooses between the bytes that come and what they decode to, for one file."""
+    """Chooses between the bytes as sent and their decoded form, for one file."""
 
     def __init__(self, name: str, *, size: int | None, verifiable: bool) -> None:
         """Prepare.
 
         Args:
-            name: of the file, whose ending says how it is compressed by itself.
-            size: exact number of bytes; ``None``: unknown.
-            verifiable: a digest is known, so that the wrong form will be found out.
+            name: the file's name, whose ending says how the file itself is compressed.
+            size: exact number of bytes; ``None`` means unknown.
+            verifiable: whether a digest is known, so that the wrong form would be detected.
         """
         self._name = name
         self._size = size
@@ -51,19 +51,19 @@ class FileForm:
         """Whether a response had a coding."""
 
     def doubt(self) -> None:
-        """Choose the other form from now on, since the digest of the first was wrong."""
+        """Choose the other form from now on, because the digest of the first one was wrong."""
         self._is_doubted = self.is_encoded and not self._is_doubted
 
     def decoder(self, headers: Mapping[str, str], length: int | None, url: str) -> Decoder | None:
-        """Return what decodes a response; ``None``: its bytes are taken as they come.
+        """Return the decoder for a response, or ``None`` if its bytes are taken as they are.
 
         Args:
-            headers: of the response.
-            length: of the whole as it is sent, in bytes; ``None``: the server does not say.
-            url: what was requested.
+            headers: the headers of the response.
+            length: bytes of the whole response as sent, or ``None`` if the server does not say.
+            url: the URL that was requested.
 
         Raises:
-            RemoteRefusedError: the file comes in a form that is not the file's, and cannot be decoded.
+            RemoteRefusedError: the file is sent in a form that is not its own and cannot be decoded.
         """
         if headers.get("Content-Encoding") is None or not (codings := codings_of(headers)):
             return None
@@ -77,7 +77,7 @@ class FileForm:
             return None
         if _DECODABLE.issuperset(codings):
             return Decoder(codings)
-        # With a digest the bytes may still be what the catalog means.
+        # With a digest, the bytes may still turn out to be those that the catalog means.
         if self._verifiable and (self._size is None or length in {None, self._size}):
             return None
         raise RemoteRefusedError(
@@ -88,17 +88,17 @@ class FileForm:
 
 
 class Decoder:
-    """Undoes content codings while the bytes come."""
+    """Undoes content codings while the bytes arrive."""
 
     def __init__(self, codings: tuple[str, ...]) -> None:
-        """Decode the last coding first; only ``gzip`` and ``deflate`` are known."""
+        """Begin with the last coding; only ``gzip`` and ``deflate`` are supported."""
         self._stages = [_Stage(coding) for coding in reversed(codings)]
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
-        """Yield what the next bytes decode to, in parts of a bounded size.
+        """Yield the decoded form of the next bytes, in parts of a bounded size.
 
         Raises:
-            ValueError: they are not in this coding.
+            ValueError: the bytes are not in this coding.
         """
         yield from self._through(0, data)
 
@@ -127,7 +127,7 @@ class _Stage:
         self._inflater: zlib._Decompress | None = None
         self._head = b""
         self.is_complete = True
-        """Whether the bytes so far can be all; nothing at all is an empty file."""
+        """Whether the bytes so far may be complete; no bytes at all are an empty file."""
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         """Yield decoded parts.
@@ -149,7 +149,7 @@ class _Stage:
                 return
             rest = self._inflater.unused_data
             self._inflater, self.is_complete = None, True
-            # Zeros may fill up the end, and another member may follow.
+            # Zeros may pad the end, and another member may follow.
             if not rest.strip(b"\0"):
                 return
             if not self._is_gzip:
@@ -168,7 +168,7 @@ class _Stage:
                 return
 
     def _window_bits(self, rest: bytes) -> int:
-        """Return what zlib calls the format: of gzip, and of deflate as the standard has it or without its frame."""
+        """Return zlib's parameter for the format: for gzip, and for deflate with or without its standard zlib header."""
         if self._is_gzip:
             return 31
         is_framed = rest[0] & 0x0F == 8 and int.from_bytes(rest[:2]) % 31 == 0  # noqa: PLR2004 - RFC 1950, section 2.2

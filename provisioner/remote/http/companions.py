@@ -1,7 +1,7 @@
-"""Further URLs of the same bytes: the ranges of one large file come from several hosts at once.
+"""Further URLs of the same bytes, so that the ranges of one large file come from several hosts at once.
 
-A digest must be known: it tells in the end whether what they sent belongs together. What is wrong with one of them costs a line
-in the log, and its range is fetched from elsewhere.
+A digest must be known, which finally shows whether the ranges belong together. If one of the URLs fails, that is logged, and
+its range is fetched from elsewhere.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Companions:
-    """The URLs beside the first one of a file; safe for several threads."""
+    """The other URLs of a file besides the first one; safe for several threads."""
 
     def __init__(self, client: HttpClient, urls: Sequence[str], size: int) -> None:
-        """Ask nobody yet.
+        """Make no request yet.
 
         Args:
             client: sends the requests.
-            urls: of the same bytes; those on this machine are not used.
-            size: exact number of bytes of the whole.
+            urls: URLs of the same bytes; those of files on this machine are not used.
+            size: exact number of bytes of the whole file.
         """
         self._client = client
         self._size = size
         self._lock = threading.Lock()
         self._in_use: dict[str, int] = {requested: 0 for url in urls if not is_local(requested := client.rewritten(url))}
-        """How many threads fetch from each."""
+        """The number of threads that fetch from each URL."""
 
     @contextlib.contextmanager
     def turn(self, others: int) -> Iterator[str | None]:
-        """Yield the URL from which a range is fetched in the block; ``None``: the first one, which has least to do.
+        """Yield the URL for a range that is fetched in the block; ``None`` means the first URL, if it has least to do.
 
         Args:
-            others: how many threads fetch from any of the URLs, the calling one included.
+            others: how many threads fetch from any of the URLs, including the calling one.
         """
         with self._lock:
             url = min(self._in_use, key=self._in_use.__getitem__, default=None)
@@ -66,12 +66,12 @@ class Companions:
                     self._in_use[url] -= 1
 
     def fetch(self, url: str, claim: RangeClaim, write: Callable[[RangeClaim, memoryview], None]) -> None:
-        """Fetch a range from one of them; if it fails, that one is not asked any more, and the range is not complete.
+        """Fetch a range from one URL; if it fails, that URL is not used again, and the range stays incomplete.
 
         Args:
-            url: as :meth:`turn` gave it.
+            url: as returned by :meth:`turn`.
             claim: the range.
-            write: takes what arrives.
+            write: receives the bytes.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.

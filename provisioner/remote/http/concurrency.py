@@ -1,16 +1,16 @@
-"""How many requests each host is sent at once: as many as bring more, and no more than it takes.
+"""How many requests each host is sent at once: as many as increase the throughput, and no more than the host accepts.
 
-The law is that of congestion control, with requests in place of packets (Chiu and Jain, 1989; RFC 5681, section 3.1; RFC 9438
-for the search from below). A host begins with a few requests. While each doubling brings clearly more bytes and responses a
-second, the limit doubles (where responses are short, it becomes four times as large); where it does not, the limit goes back and
-a little more is tried again later. A request that is
-refused while others are served (429, 503, a refused connection) says how many the host takes: that is kept, and one more is
-tried only after a pause that doubles each time. Connections that fail shrink the limit by a quarter.
+The rules are those of congestion control, with requests in place of packets (Chiu and Jain, 1989; RFC 5681, section 3.1; RFC
+9438 for the search from below). A host begins with a few requests. As long as each doubling clearly brings more bytes and
+responses per second, the limit is doubled (or quadrupled, if responses are short); otherwise, the limit is restored, and a
+little more is tried later. If a request is refused while others are served (429, 503, a refused connection), the host accepts
+no more: that limit is kept, and one more is tried only after a pause that doubles each time. Failing connections reduce the
+limit by a quarter.
 
-Small files are worth no more requests than Little's law says: the time in which a server answers, divided by what a file costs
-us. Where servers answer at once, more threads would only wait for each other.
+Small files need no more requests than by Little's law: the response time of a server, divided by the time that a file costs
+us. If servers answer immediately, more threads would only wait for each other.
 
-Where several data sets are fetched at once, each is a flow with a rank: of the requests that wait, those of the flow with the
+If several data sets are fetched at once, each is a flow with a rank: among waiting requests, those of the flow with the
 lowest rank are sent first, so that a flow gets what those before it leave.
 """
 
@@ -26,54 +26,54 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MOST_OF_HOST: Final = 64
-"""Requests to one host at once, at most."""
+"""Upper bound of requests to one host at once."""
 MOST_OF_ALL: Final = 128
-"""Requests at once, at most."""
+"""Upper bound of requests at once."""
 START: Final = 4
-"""Requests to a host of which nothing is known yet."""
+"""Requests to a host about which nothing is known yet."""
 
 _GROWTH: Final = 2
 _SHORT_GROWTH: Final = 4
-"""Where responses are short: each growth takes a round trip to judge, and files that small leave the line empty meanwhile."""
+"""For short responses: each step takes a round trip to judge, and meanwhile such small files leave the line idle."""
 _LATER_GROWTH: Final = 1.25
-"""After a pause, since more has brought nothing before."""
+"""After a pause, because more requests did not help before."""
 _GAIN: Final = 0.3
-"""The part of what more requests could bring that they must bring."""
+"""The fraction of the possible gain that more requests must achieve."""
 _RESPONSE_BYTES: Final = 1 << 14
-"""What a response counts beside its bytes: of many small files, the number is the work."""
+"""The weight of a response in addition to its bytes: for many small files, their number is the work."""
 _ROUND_SECONDS: Final = 0.5
-"""How long a round takes at most where responses are long."""
+"""The longest duration of a round, if responses are long."""
 _SHORTEST_ROUND: Final = 0.02
-"""Seconds; less than that measures chance."""
+"""Seconds; a shorter round would measure chance."""
 _PAUSE: Final = 3.0
-"""Seconds before a little more is tried again where more has brought nothing."""
+"""Seconds before a few more requests are tried again, after more requests did not help."""
 _PAUSE_AFTER_REFUSAL: Final = 60.0
-"""Seconds before one request more is tried again than a host has refused; doubled each time."""
+"""Seconds before one request more than a host refused is tried again; doubled each time."""
 _SHRINKS_APART: Final = 1.0
-"""Seconds in which failures count once: what breaks one connection often breaks several."""
+"""Seconds in which several failures count as one: what breaks one connection often breaks several."""
 _IN_USE_SECONDS: Final = 10.0
-"""How long after its last request a host still counts among those that requests are made to."""
+"""How long after its last request a host still counts as being in use."""
 _SAMPLES: Final = 64
 _OWN_SECONDS: Final = 0.00025
-"""What a small file costs us; one request more is worth while for each such time that we wait for the server."""
+"""Our own time for a small file; one more request is worth while for each such time that we wait for the server."""
 _POLL_SECONDS: Final = 0.1
-"""How often a request that waits sees whether the run must end."""
+"""How often a waiting request checks whether the run must end."""
 
 
 class Turns:
-    """Who is next: of those that wait for their turn, the one with the lowest rank; safe for several threads."""
+    """The order of turns: among those that wait, the one with the lowest rank is next; safe for several threads."""
 
     def __init__(self, changed: threading.Condition) -> None:
-        """Begin with nobody; ``changed`` is notified when there may be a turn."""
+        """Begin with nobody waiting; ``changed`` is notified when a turn may be free."""
         self._changed = changed
         self._waiting: Counter[int] = Counter()
 
     def wait(self, rank: int, is_free: Callable[[], bool], check_cancelled: Callable[[], None]) -> None:
-        """Wait until there is a turn and nobody with a lower rank waits for one; the lock is held.
+        """Wait until a turn is free and nobody with a lower rank waits for one; the lock is held.
 
         Args:
-            rank: of the flow that waits.
-            is_free: returns whether there is a turn.
+            rank: rank of the flow that waits.
+            is_free: returns whether a turn is free.
             check_cancelled: raises when the flow must end.
         """
         if is_free() and not self._is_behind(rank):
@@ -89,7 +89,7 @@ class Turns:
                 del self._waiting[rank]
 
     def notify(self) -> None:
-        """Wake who may be next; the lock is held."""
+        """Wake those who may be next; the lock is held."""
         if len(self._waiting) > 1:
             self._changed.notify_all()
         else:
@@ -106,8 +106,8 @@ class HostConcurrency:
         """Begin with a few requests at once.
 
         Args:
-            adapts: the limit holds and changes; otherwise responses are only measured.
-            clock: seconds that never go back.
+            adapts: whether the limit is enforced and adapted; otherwise, responses are only measured.
+            clock: returns monotonic seconds.
         """
         self._adapts = adapts
         self._clock = clock
@@ -116,15 +116,15 @@ class HostConcurrency:
         self.limit = START
         """Requests at once that are worth while now."""
         self._most = MOST_OF_HOST
-        """Requests at once that the host takes, as far as it is known."""
+        """Requests at once that the host accepts, as far as known."""
         self.in_flight = 0
-        """Requests that have begun and have not ended."""
+        """Requests that have begun and not yet ended."""
         self._in_flight_of: Counter[int] = Counter()
-        """The same for each rank."""
+        """The same by rank."""
         self._peak = 0
-        """The most requests at once in this round."""
+        """The largest number of requests at once in this round."""
         self._request_seconds = 0.0
-        """What all requests of this round have taken together, up to ``_counted_until``."""
+        """The total duration of all requests of this round, up to ``_counted_until``."""
         self._counted_until = clock()
         self._used_at = clock()
         """When the last request began or ended."""
@@ -133,24 +133,24 @@ class HostConcurrency:
         self.worthwhile_for_small_files = MOST_OF_HOST
         self._refusals = 0
         self.deferred = 0
-        """Requests that it has refused beside others, and that wait to be sent again."""
+        """Requests that it refused while serving others, and that wait to be sent again."""
         self._has_served = True
-        """It has served a request since it refused one."""
+        """Whether it has served a request since it last refused one."""
         self._serving = 0
-        """Requests of which it is sending the body."""
+        """Requests whose body it is sending."""
         self._refused = 0
-        """Requests that it has refused and that have not ended yet."""
+        """Refused requests that have not ended yet."""
         self._taken = 0
-        """The most that it has served at once."""
+        """The largest number that it has served at once."""
         self._held_until = -math.inf
         self._shrunk_at = -math.inf
         self._before: tuple[int, float] | None = None
-        """The limit before it grew, and the work a second that it brought; ``None``: it has not grown."""
+        """The limit before it grew, and the work per second with it; ``None`` if it has not grown."""
         self._has_second_chance = True
         self._begin_round(clock())
 
     def is_in_use(self) -> bool:
-        """Return whether the host is being sent requests, or was a moment ago."""
+        """Return whether the host is being sent requests, or was until a moment ago."""
         return self.in_flight > 0 or self._clock() - self._used_at < _IN_USE_SECONDS
 
     # --- one request
@@ -163,12 +163,12 @@ class HostConcurrency:
         return max(1, self.limit - before)
 
     def enter(self, check_cancelled: Callable[[], None], *, waits: bool, rank: int = 0) -> float:
-        """Wait until one request more may be sent, and return the time at which it is.
+        """Wait until one more request may be sent, and return the time at which it is sent.
 
         Args:
             check_cancelled: raises when the flow must end.
-            waits: otherwise it is sent at once, since those that are being answered may wait for it.
-            rank: of the flow that sends it.
+            waits: otherwise it is sent immediately, because running requests may be waiting for it.
+            rank: rank of the flow that sends it.
 
         Raises:
             ProvisionerError: the flow must end.
@@ -184,7 +184,7 @@ class HostConcurrency:
         return now
 
     def add_bytes(self, count: int) -> None:
-        """Count bytes that have arrived; nearly exact, since threads count without a lock."""
+        """Count bytes that have arrived; only nearly exact, since threads count without a lock."""
         self._bytes += count
         if self._adapts and self._clock() - self._begun >= _ROUND_SECONDS:
             with self._changed:
@@ -194,11 +194,11 @@ class HostConcurrency:
         """Record the end of a request.
 
         Args:
-            begun: what :meth:`enter` returned.
-            answered: the host has sent a response, whatever it said.
-            served: :meth:`served` was called for it.
-            refused: :meth:`refused` was called for it.
-            rank: of the flow that sent it.
+            begun: the value that :meth:`enter` returned.
+            answered: whether the host has sent a response, of any kind.
+            served: whether :meth:`served` was called for it.
+            refused: whether :meth:`refused` was called for it.
+            rank: rank of the flow that sent it.
         """
         with self._changed:
             now = self._clock()
@@ -215,19 +215,19 @@ class HostConcurrency:
                 self._turns.notify()
 
     def served(self) -> None:
-        """Record that the host has begun to answer a request with what was asked for."""
+        """Record that the host has begun to answer a request with the requested content."""
         with self._changed:
             self._has_served = True
             self._serving += 1
             self._taken = max(self._taken, self._serving)
 
     def refused(self) -> bool:
-        """Record that the host refuses a request that is still counted: it takes as many as it serves beside it.
+        """Record that the host refuses a request that is still counted: its limit is the number that it is serving.
 
-        A host that refuses everything, or fewer requests than it has served at once before, has another reason.
+        If a host refuses everything, or fewer requests than it has served at once before, it has another reason.
 
         Returns:
-            Whether the host goes on serving the others, as far as is known: then only this request has to wait.
+            Whether the host goes on serving the others, as far as known, so that only this request has to wait.
         """
         with self._changed:
             self._refused += 1
@@ -242,7 +242,7 @@ class HostConcurrency:
                 return False
             is_one_too_many = others > 0 and served < self.limit
             if served < self.limit:
-                # Of requests that were sent at the same time, several may be refused: that is one refusal.
+                # If several requests that were sent at the same time are refused, that counts as one refusal.
                 self._refusals += is_first
                 self.limit = self._most = served
             self._hold(_PAUSE_AFTER_REFUSAL * 2 ** max(0, self._refusals - 1))
@@ -250,7 +250,7 @@ class HostConcurrency:
 
     @contextlib.contextmanager
     def deferring(self) -> Iterator[None]:
-        """Count a request that was refused, and waits in the block to be sent again."""
+        """Count a request that was refused and waits, while the block runs, to be sent again."""
         with self._changed:
             self.deferred += 1
         try:
@@ -260,12 +260,12 @@ class HostConcurrency:
                 self.deferred -= 1
 
     def failed(self) -> None:
-        """Record that a connection has failed: with fewer, others may not."""
+        """Record that a connection has failed; with fewer connections, others may not fail."""
         with self._changed:
             if self._adapts:
                 self._shrink()
 
-    # --- the law; the lock is held
+    # --- adapting the limit; the lock is held
 
     def _shrink(self) -> None:
         now = self._clock()
@@ -278,11 +278,11 @@ class HostConcurrency:
         self._latest.append(seconds)
         self._samples += 1
         if self._samples % 16 == 0:
-            # The quickest of many: it waited for the server alone, and not for our other threads.
+            # The fastest of many responses waited only for the server, and not for our other threads.
             self.worthwhile_for_small_files = max(2, 1 + math.ceil(min(self._latest) / _OWN_SECONDS))
 
     def _count_time(self, now: float) -> None:
-        """Count what the requests in flight have taken since it was counted last."""
+        """Add the time that the requests in flight have taken since the last count."""
         self._used_at = now
         self._request_seconds += self.in_flight * (now - self._counted_until)
         self._counted_until = now
@@ -302,16 +302,17 @@ class HostConcurrency:
         self._begin_round(now)
 
     def _end_round(self) -> None:
-        """Change the limit, if this round has shown what it brings."""
+        """Adapt the limit, if this round has shown its effect."""
         now = self._clock()
         seconds = now - self._begun
         if seconds < _SHORTEST_ROUND or (self._responses < self.limit and seconds < _ROUND_SECONDS):
             return
         self._count_time(now)
-        # As if the limit had been used all the time: our own threads may have had other things to do.
+        # Computed as if the limit had been used all the time: our own threads may have been busy with other things.
         work = self._bytes + self._responses * _RESPONSE_BYTES
         rate = self.limit * work / self._request_seconds if self._request_seconds else 0.0
-        # With fewer there was too little to ask for; with more, those from before the limit shrank have not ended yet.
+        # With fewer requests, there was too little to fetch; with more, those from before the limit shrank have not ended
+        # yet.
         was_full = self._peak == self.limit
         self._begin_round(now)
         if not was_full or now < self._held_until:
@@ -320,7 +321,7 @@ class HostConcurrency:
             limit, before = self._before
             if rate < before * (1 + _GAIN * (self.limit / limit - 1)):
                 if self._has_second_chance:
-                    # The connections that are new were being made.
+                    # The new connections were still being established.
                     self._has_second_chance = False
                     return
                 self.limit = limit
@@ -333,7 +334,7 @@ class HostConcurrency:
             factor = _LATER_GROWTH
         grown = max(self.limit + 1, int(self.limit * factor))
         if grown > self._most:
-            # One more than it took when it last refused, after a pause.
+            # After a pause, allow one more than it accepted when it last refused.
             grown = self._most = min(MOST_OF_HOST, self.limit + 1)
         self._before, self._has_second_chance = (self.limit, rate), True
         self.limit = min(grown, MOST_OF_HOST)
@@ -344,14 +345,14 @@ class Concurrency:
     """The requests of one client to all hosts; safe for several threads."""
 
     def __init__(self, connections: int | None, *, clock: Callable[[], float]) -> None:
-        """Begin without a host.
+        """Begin without hosts.
 
         Args:
-            connections: how many requests at once, to whatever hosts; ``None``: as many as bring more.
-            clock: seconds that never go back.
+            connections: how many requests at once, to all hosts together; ``None`` means as many as increase the throughput.
+            clock: returns monotonic seconds.
         """
         self.fixed = connections
-        """How many requests at once, to whatever hosts; ``None``: as many as bring more."""
+        """Fixed number of requests at once, to all hosts together; ``None`` means as many as increase the throughput."""
         self._most = connections or MOST_OF_ALL
         self._clock = clock
         self._lock = threading.Lock()
@@ -359,10 +360,10 @@ class Concurrency:
         self._changed = threading.Condition()
         self._turns = Turns(self._changed)
         self._in_flight = 0
-        """Requests that hold one of the places of all hosts."""
+        """Requests that count towards the limit for all hosts."""
 
     def host(self, origin: str) -> HostConcurrency:
-        """Return the requests to one host, named by scheme, host and port."""
+        """Return the requests to one host, given by scheme, host and port."""
         host = self._hosts.get(origin)
         if host is None:
             with self._lock:
@@ -370,14 +371,14 @@ class Concurrency:
         return host
 
     def enter(self, rank: int, check_cancelled: Callable[[], None], *, waits: bool) -> None:
-        """Wait until one request more may be sent, to whatever host: see :meth:`HostConcurrency.enter`."""
+        """Wait until one more request may be sent to any host; see :meth:`HostConcurrency.enter`."""
         with self._changed:
             if waits:
                 self._turns.wait(rank, lambda: self._in_flight < self._most, check_cancelled)
             self._in_flight += 1
 
     def leave(self) -> None:
-        """Record the end of a request, to whatever host."""
+        """Record the end of a request to any host."""
         with self._changed:
             self._in_flight -= 1
             self._turns.notify()

@@ -1,6 +1,6 @@
-"""Connections to every host behind one interface: bare ones, and those of urllib3 where a proxy stands between.
+"""Connections to every host behind one interface: direct ones of our own, and those of urllib3 if a proxy is used.
 
-What is above this interface (redirects, limits, ranges, header checks) does not know which of the two it uses.
+Code above this interface (redirects, limits, ranges, header checks) does not depend on which of the two is used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from provisioner.remote.network import Network
 
 _PLAIN_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""A host and a port without anything that needs interpretation; a URL with any other host is left to urllib3."""
+"""A plain host and port that need no interpretation; a URL with any other host is left to urllib3."""
 
 
 class Response(Protocol):
@@ -45,7 +45,7 @@ class Response(Protocol):
         ...
 
     def read(self, count: int) -> bytes:
-        """Return ``count`` bytes, fewer at the end of the body."""
+        """Return ``count`` bytes, or fewer at the end of the body."""
         ...
 
     def drain(self) -> None:
@@ -53,7 +53,7 @@ class Response(Protocol):
         ...
 
     def shutdown(self) -> None:
-        """End a read in which another thread waits."""
+        """Interrupt a read in which another thread is waiting."""
         ...
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Response(Protocol):
 
 
 class Pool(Protocol):
-    """Kept connections of one kind; safe for several threads."""
+    """Persistent connections of one kind; safe for several threads."""
 
     def request(self, url: str, headers: Mapping[str, str]) -> Response:
         """Send a GET request and return its response; no redirect is followed."""
@@ -70,39 +70,39 @@ class Pool(Protocol):
 
 
 class Connections:
-    """Kept connections to every host; safe for several threads, and shared by all flows of a client."""
+    """Persistent connections to every host; safe for several threads, and shared by all flows of a client."""
 
     def __init__(self, network: Network) -> None:
         """Open nothing yet.
 
         Args:
-            network: proxies and certificates.
+            network: the proxies and certificates.
         """
         self._network = network
         self._lock = threading.Lock()
         self._bare: dict[str, Pool] = {}
-        """By origin."""
+        """Pools of direct connections, by origin."""
         self._proxied: dict[str | None, Pool] = {}
-        """By proxy; ``None``: for unusual URLs without a proxy."""
+        """Pools by proxy; ``None`` for unusual URLs without a proxy."""
 
     def request(
         self, url: str, headers: Mapping[str, str], flow: Flow, cancellation: Cancellation, *, urgent: bool = False
     ) -> CountedResponse:
-        """Send a GET request when its host may be sent one more, by the proxy for the URL if there is one.
+        """Send a GET request as soon as its host may be sent one more, through the proxy for the URL, if any.
 
         Args:
-            url: without user and password.
-            headers: all that are sent.
-            flow: says when it is sent.
+            url: the URL, without user and password.
+            headers: all header fields to send.
+            flow: decides when it is sent.
             cancellation: ends the wait.
-            urgent: send it at once: those that are being answered may wait for what it brings.
+            urgent: send it immediately, because running requests may be waiting for what it brings.
 
         Returns:
-            The response; until it is closed, the request counts as one of those at once.
+            The response; until it is closed, the request counts as running.
 
         Raises:
             ProvisionerError: the run must end.
-            Exception: of the library that sends it; see :func:`provisioner.remote.http.errors.transport_error`.
+            Exception: the library that sends it failed; see :func:`provisioner.remote.http.errors.transport_error`.
         """
         scheme, _, rest = url.partition("://")
         host = rest.partition("/")[0]
@@ -146,7 +146,7 @@ class Connections:
             if proxy not in self._proxied:
                 self._proxied[proxy] = ProxiedPool(
                     proxy,
-                    # Not the context of the bare connections: urllib3 changes the one that it is given.
+                    # Not the context of the direct connections, because urllib3 changes the one that it is given.
                     tls_context(self._network.ca_file, self._network.dialer.pace),
                     self._network.dialer,
                     per_host=MOST_OF_HOST,

@@ -1,6 +1,6 @@
-"""Ranges for a reader that needs bytes of an archive which are not held: its index, or what was dropped already.
+"""Ranges for a reader that needs bytes of an archive that are not held: its index, or bytes that were already dropped.
 
-They are read beside those that the digest is computed of, so only a validator can say that they are of one version.
+They are not among the bytes that the digest is computed of, so only a validator can show that they are of the same version.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class DirectRanges:
-    """Requests of single ranges, each for the thread that waits for it."""
+    """Requests for single ranges, each made for a thread that waits for it."""
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class DirectRanges:
 
         Args:
             client: reads the bodies.
-            requested: the URL, for messages and to see where redirects led.
+            requested: the URL, for messages and to recognise where redirects led.
             address: sends the requests.
             size: exact number of bytes of the file.
-            known_record: returns the record of the version that arrives, when it is known; ``None``: there is none.
+            known_record: returns the record of the version that is being fetched, or ``None`` if it is not known.
         """
         self._client = client
         self._requested = requested
@@ -53,7 +53,7 @@ class DirectRanges:
         """Return between 1 and ``count`` bytes from ``offset`` on.
 
         Raises:
-            ProvisionerError: by what the server said.
+            ProvisionerError: depends on the server's response.
         """
         return self._client.retry.call(
             lambda: show_url(self._requested), lambda: self._attempt(offset, count), host=host_of(self._requested)
@@ -61,7 +61,7 @@ class DirectRanges:
 
     def _attempt(self, offset: int, count: int) -> bytes:
         record = self._known_record()
-        # Requests that are being answered may wait until the reader has gone on.
+        # Running requests may be waiting until the reader has gone on.
         answer = self._address.open({"Range": f"bytes={offset}-{offset + count - 1}"}, urgent=True)
         response = answer.response
         try:

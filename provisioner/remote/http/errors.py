@@ -1,7 +1,7 @@
-"""Errors of transport libraries as errors of ours, for every client alike.
+"""Translate errors of transport libraries into errors of ours, in the same way for every client.
 
-One classifier for each library finds out what went wrong, and one function says it. A classifier runs only where its
-library is loaded already: nothing else can have raised its errors.
+There is one classifier for each library, which determines what went wrong, and one function that words it. A classifier runs
+only if its library is loaded, since otherwise it cannot have raised the error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class NoConnectionError(OSError):
-    """A connection could not be made; ``cause`` is the reason."""
+    """A connection could not be established; ``cause`` is the reason."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
@@ -37,18 +37,18 @@ class NoConnectionError(OSError):
 class _Problem(Enum):
     INVALID_URL = auto()
     INVALID_ENDPOINT = auto()
-    """An address that comes from the settings, not from the catalog."""
+    """An address that comes from the settings and not from the catalog."""
     EXPIRED = auto()
-    """A certificate outside its dates."""
+    """A certificate that is not valid at this time."""
     OTHER_NAME = auto()
-    """A certificate for another host."""
+    """A certificate for a different host."""
     UNTRUSTED = auto()
     TLS = auto()
     NO_CONNECTION = auto()
     CONNECT_TIMEOUT = auto()
     SILENT = auto()
     SLOW = auto()
-    """Something arrived, and next to nothing."""
+    """Something arrived, but next to nothing."""
     REDIRECTS = auto()
     PROXY_REFUSED = auto()
     PROXY_FAILED = auto()
@@ -74,12 +74,12 @@ class _Failure(NamedTuple):
 
 @contextlib.contextmanager
 def transport_errors(url: str, cancellation: Cancellation, proxies: Proxies = NO_PROXIES) -> Iterator[None]:
-    """Raise transport errors in the block as ours; a transfer that was closed on request raises the reason to stop.
+    """Raise transport errors in the block as ours; if a cancellation closed the transfer, raise its reason instead.
 
     Args:
-        url: what is requested.
-        cancellation: knows whether the transfer was closed on request.
-        proxies: those to which a connection is made, if one is made in the block.
+        url: the requested URL.
+        cancellation: knows whether it closed the transfer.
+        proxies: the proxies that may be used for connections in the block.
     """
     try:
         yield
@@ -93,13 +93,13 @@ def transport_errors(url: str, cancellation: Cancellation, proxies: Proxies = NO
 
 
 def transport_error(error: Exception, url: str, *secrets: str | None, proxy: str | None = None) -> ProvisionerError | None:
-    """Return our error for one that a transport library raised; ``None``: no transport raises that.
+    """Return our error for one that a transport library raised, or ``None`` if no transport library raises it.
 
     Args:
-        error: what the library raised.
-        url: what was requested.
-        secrets: texts that the message must not contain, beside those with the form of a secret.
-        proxy: the proxy that the connection was made to; ``None``: it was made to the host itself.
+        error: the error of the library.
+        url: the requested URL.
+        secrets: texts that the message must not contain, besides those that are recognised as secrets.
+        proxy: the proxy that was connected to, or ``None`` if the host was connected to directly.
     """
     failure = _classified(error)
     if failure is None:
@@ -208,7 +208,7 @@ def _of_the_standard_library(error: Exception) -> _Failure | None:
         return _Failure(_Problem.CONNECT_TIMEOUT) if is_timeout else _Failure(_Problem.NO_CONNECTION, _innermost(cause))
     if isinstance(error, TimeoutError):
         return _Failure(_Problem.SILENT)
-    # ValueError: a read from a connection that a request to stop has closed.
+    # ValueError: a read from a connection that a cancellation has closed.
     if isinstance(error, (OSError, http.client.HTTPException, ValueError)):
         return _Failure(_Problem.BROKEN, _innermost(error))
     return None
@@ -226,7 +226,7 @@ def _of_urllib3(error: Exception) -> _Failure | None:
             return _failed_proxy(error)
         case exceptions.ReadTimeoutError():
             return _Failure(_Problem.SILENT)
-        # Before timeouts: by its class, a refused connection may be one as well.
+        # Checked before timeouts: by its class, a refused connection could count as one.
         case exceptions.NewConnectionError():
             return _Failure(_Problem.NO_CONNECTION, _innermost(error))
         case exceptions.ConnectTimeoutError():
@@ -248,7 +248,7 @@ def _of_httpx2(error: Exception) -> _Failure | None:
             return _Failure(_Problem.INVALID_ENDPOINT, reason)
         case httpx2.TooManyRedirects():
             return _Failure(_Problem.REDIRECTS)
-        # The library tells the proxy's status in the text alone.
+        # The library gives the proxy's status only in the text.
         case httpx2.ProxyError() if reason.startswith("4") and not reason.startswith(("408", "425", "429")):
             return _Failure(_Problem.PROXY_REFUSED, reason)
         case httpx2.ProxyError():
@@ -266,7 +266,7 @@ def _of_httpx2(error: Exception) -> _Failure | None:
 
 
 def _failed_proxy(error: BaseException) -> _Failure:
-    """Return whether the proxy could not be reached, or could not reach the host."""
+    """Return whether the proxy could not be reached, or could not reach the host itself."""
     from urllib3 import exceptions  # noqa: PLC0415 - loaded already
 
     causes = list(_chain(error))
@@ -281,7 +281,7 @@ def _failed_proxy(error: BaseException) -> _Failure:
 
 
 def _tls_failure(error: Exception) -> _Failure:
-    """Return what is wrong with a TLS connection; of certificates, OpenSSL's code says it (``x509_vfy.h``)."""
+    """Return what is wrong with a TLS connection; for certificates, by OpenSSL's code (``x509_vfy.h``)."""
     found = _certificate_error(error)
     if found is None:
         return _Failure(_Problem.UNTRUSTED if "certificate" in str(error).lower() else _Problem.TLS, _innermost(error))
@@ -296,13 +296,13 @@ def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | N
 
 
 def _innermost(error: BaseException) -> str:
-    """Return the text of the error that all others followed from."""
+    """Return the text of the original error that caused all others."""
     *_, first = _chain(error)
     return str(first) or type(first).__name__
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that led to it, the latest first; at most ten, since a chain may be a ring."""
+    """Yield an error and its causes, the latest first; at most ten, since the chain may be circular."""
     following: BaseException | None = error
     for _ in range(10):
         if following is None:

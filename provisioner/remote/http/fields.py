@@ -1,4 +1,4 @@
-"""Header fields of a response, and what they say of the length of its body (RFC 9112, section 6.3)."""
+"""Header fields of a response, and the length of its body by them (RFC 9112, section 6.3)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import http.client
 from typing import Any, Final
 
 _ONCE: Final = frozenset({"content-length", "content-range", "date", "etag", "last-modified", "location"})
-"""Fields with one value. Some servers and the proxies before them send the same one twice."""
+"""Fields with a single value. Some servers, and proxies in front of them, send the same one twice."""
 
 
 class Fields(dict[str, str]):
-    """Header fields by their names, in any case.
+    """Header fields by name, regardless of case.
 
-    Several of one name are joined by commas, cookies by line breaks, since these have commas within. Of a field that can have
-    one value only, the same value again adds nothing.
+    Several fields with the same name are joined by commas, or by line breaks for cookies, which contain commas. If a field
+    can have only one value, repeating that value changes nothing.
     """
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a mapping's
@@ -35,10 +35,10 @@ class Fields(dict[str, str]):
 
 
 def is_chunked(fields: Fields) -> bool:
-    """Return whether the body comes in chunks; a length beside that says nothing (RFC 9112, section 6.3).
+    """Return whether the body comes in chunks, in which case a length is ignored (RFC 9112, section 6.3).
 
     Raises:
-        http.client.HTTPException: the body has a form that nobody asked for.
+        http.client.HTTPException: the body has a transfer coding that was not requested.
     """
     coding = fields.get("transfer-encoding")
     if coding is None or (coding := coding.lower()) == "identity":
@@ -50,10 +50,10 @@ def is_chunked(fields: Fields) -> bool:
 
 
 def body_length(fields: Fields) -> int | None:
-    """Return the number of bytes of the body; ``None``: it goes on until the connection ends.
+    """Return the number of bytes of the body, or ``None`` if it ends with the connection.
 
     Raises:
-        http.client.HTTPException: the length is no number, or there are several.
+        http.client.HTTPException: the length is not a number, or there are several lengths.
     """
     text = fields.get("content-length")
     if text is None:

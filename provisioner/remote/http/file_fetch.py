@@ -1,4 +1,4 @@
-"""One file over one connection: a rest of unknown size or origin included, from where its sink stands."""
+"""Fetch one file over one connection, from where its sink stands; the size and the origin of the rest may be unknown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from provisioner.remote.http.targets import Sink
 
 MAX_CHANGES: Final = 3
-"""How often another version may come in place of a rest, before versions are not compared any more."""
+"""How often another version may be sent in place of a rest before versions are no longer compared."""
 
 
 class FileFetch:
@@ -43,7 +43,7 @@ class FileFetch:
         authorized: bool,
         advance: Callable[[int], None],
     ) -> None:
-        """Make no request; the arguments are those of :meth:`HttpClient.fetch`."""
+        """Prepare; no request is made yet. The arguments are those of :meth:`HttpClient.fetch`."""
         self._client = client
         self._requested = client.rewritten(url)
         self._key = record_key(url, self._requested)
@@ -54,16 +54,16 @@ class FileFetch:
         self._authorized = authorized
         self._advance = advance
         self._total = size
-        """Bytes of the whole, as far as it is known."""
+        """Bytes of the whole file, as far as known."""
         self._changes = 0
         self._most = 0
-        """The most bytes that were there at one time: bytes that had to be fetched once more are no progress."""
+        """The largest number of bytes that were present at any time: bytes that are fetched again are not progress."""
 
     def run(self) -> None:
         """Fetch what is missing.
 
         Raises:
-            ProvisionerError: by what the server or the file system answered.
+            ProvisionerError: depends on the response of the server or the file system.
         """
         if self._sink.have and not self._verifiable and self._record is None:
             self._start_over()
@@ -76,7 +76,7 @@ class FileFetch:
 
     @property
     def _record(self) -> str | None:
-        """The version of what has arrived, where it is known to be from this URL."""
+        """The version of the bytes that have arrived, if they are known to come from this URL."""
         origin = self._sink.origin
         return origin[1] if origin is not None and origin[0] == self._key else None
 
@@ -86,7 +86,7 @@ class FileFetch:
         self._total = self._size
 
     def _copy(self) -> None:
-        """Copy from a local file what is missing."""
+        """Copy the missing bytes from a local file."""
         local_size(self._requested, self._size)
         self._sink.record_origin(self._key, None)
         try:
@@ -98,20 +98,20 @@ class FileFetch:
             raise
 
     def _attempt(self) -> None:
-        """Request what is missing until all is there or a request fails."""
+        """Request the missing bytes until all have arrived or a request fails."""
         if self._sink.have and not self._verifiable and self._changes >= MAX_CHANGES:
-            # The server names each response another version: the whole must come by one of them.
+            # The server gives each response a different version, so the whole file must come in a single response.
             self._start_over()
         while self._total is None or self._sink.have < self._total or not self._total:
             if self._request():
                 return
 
     def _request(self) -> bool:
-        """Request what is missing once; return whether nothing is missing any more.
+        """Request the missing bytes once; return whether nothing is missing any more.
 
         Raises:
-            Transient: not all of what the server offered has come.
-            ProvisionerError: by what the server said.
+            Transient: not all that the server offered has arrived.
+            ProvisionerError: depends on the server's response.
         """
         start = self._sink.have
         headers = {}
@@ -131,18 +131,18 @@ class FileFetch:
 
     @staticmethod
     def _length(response: Response) -> int | None:
-        """Return the size of the whole as it is sent; ``None``: the server does not say."""
+        """Return the size of the whole file as it is sent, or ``None`` if the server does not say."""
         if response.status != HTTPStatus.PARTIAL_CONTENT:
             return declared_length(response)
         found = range_of(response)
         return found.total if found else None
 
     def _is_complete(self, answer: Answer, start: int) -> bool:
-        """Return whether a refusal of the range says that nothing is missing.
+        """Return whether the refusal of a range means that nothing is missing.
 
         Raises:
-            SizeMismatchError: it says that the file has another size.
-            Transient: it says that the file ends before ``start``.
+            SizeMismatchError: according to it, the file has a different size.
+            Transient: according to it, the file ends before ``start``.
         """
         total = total_size_of_unsatisfied(answer.response)
         if total is not None and self._size is not None and total != self._size:
@@ -158,15 +158,15 @@ class FileFetch:
         agreement = Agreement.UNKNOWN if record is None else version.agreement(record)
         if not self._verifiable:
             return agreement
-        # The digest of the whole decides where nothing else does, and where each response has a validator of its own.
+        # If nothing else can, or if each response has a different validator, the digest of the whole file decides.
         is_other = agreement is Agreement.OTHER and self._changes < MAX_CHANGES
         return Agreement.OTHER if is_other else Agreement.SAME
 
     def _take(self, answer: Answer, start: int) -> bool:
-        """Receive bytes as they come; return whether they are the last ones."""
+        """Receive bytes as they arrive; return whether they are the last ones."""
         response = answer.response
         total = self._length(response)
-        # Before anything is dropped: one bad response, or a mirror with another file, must not cost what has arrived.
+        # Checked before anything is dropped: one bad response, or a mirror with another file, must not cost what has arrived.
         if self._size is not None and total not in {None, self._size}:
             raise other_size(self._requested, self._size, total, response)
         if response.status != HTTPStatus.PARTIAL_CONTENT:
@@ -176,7 +176,7 @@ class FileFetch:
             self._receive(answer, self._total)
             return True
         found = range_of(response)
-        # Without a digest, a file of which the total is not said may go on behind the size that the catalog has.
+        # Without a digest, a file whose total size is not stated may be longer than the size in the catalog.
         known = self._total if total is None and self._verifiable else total
         if found is None or found.start != start or known is None or known < found.end:
             return self._again("the server sent another range than was asked for")
@@ -187,10 +187,10 @@ class FileFetch:
         return found.end == known
 
     def _again(self, reason: str) -> bool:
-        """Drop what has arrived, and have the whole requested at once.
+        """Drop what has arrived, and let the whole file be requested at once.
 
         Raises:
-            Transient: that was done too often, or nothing had arrived.
+            Transient: that has been done too often, or nothing had arrived.
         """
         had = self._sink.have
         self._start_over()
@@ -200,11 +200,11 @@ class FileFetch:
         return False
 
     def _receive(self, answer: Answer, end: int | None) -> None:
-        """Write what comes up to ``end``.
+        """Write the bytes that arrive, up to ``end``.
 
         Raises:
-            SizeMismatchError: more comes.
-            Transient: less comes.
+            SizeMismatchError: more bytes arrive.
+            Transient: fewer bytes arrive.
         """
         version = version_of(answer, self._requested, time.time())
         record = self._record
@@ -217,7 +217,7 @@ class FileFetch:
                     raise too_many_bytes(self._requested, end)
                 self._write(data)
         except Transient:
-            # As many bytes as the file has, without an end, may be those of a longer one.
+            # These are as many bytes as the file has, but without an end they may be the beginning of a longer one.
             if self._sink.have == end and not self._verifiable:
                 self._start_over()
             raise
@@ -230,13 +230,13 @@ class FileFetch:
         self._advance(len(data))
 
     def _decode(self, response: Response, start: int, decoder: Decoder) -> bool:
-        """Receive the whole in a form that nobody asked for, and write what it decodes to.
+        """Receive the whole file in a form that was not requested, and write the decoded bytes.
 
-        It cannot be resumed: ranges are of the encoded form.
+        It cannot be resumed, because ranges are ranges of the encoded form.
 
         Raises:
-            SizeMismatchError: it is larger than the file.
-            Transient: not all of it came.
+            SizeMismatchError: the decoded file is too large.
+            Transient: not all of it arrived.
         """
         found = range_of(response)
         if response.status == HTTPStatus.PARTIAL_CONTENT and (found is None or (found.start, found.end) != (0, found.total)):

@@ -1,4 +1,4 @@
-"""What servers said of files while they were fetched, for the receipts of what is made of them."""
+"""What servers said of files while they were fetched, for receipts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from provisioner.remote.http.connections import Response
 
 _MOST: Final = 10_000
-"""Files of which states are kept; a catalog that names more by their URLs records no others."""
+"""Files whose states are kept; if a catalog names more files by URL, the states of the others are not recorded."""
 _LONGEST: Final = 300
-"""Characters of a header that is kept."""
+"""Characters of a header value that is kept."""
 _DELIVERING: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 
 
@@ -31,7 +31,7 @@ class FileStates:
         self._count = 0
 
     def record(self, url: str, response: Response) -> None:
-        """Keep what a response that delivers says; the last one of a URL counts."""
+        """Keep the facts in a response that delivers a file; the last one for a URL counts."""
         if response.status not in _DELIVERING:
             return
         with self._lock:
@@ -40,15 +40,15 @@ class FileStates:
                 self._states[url] = self._count, state_of(url, response)
 
     def latest(self, urls: list[str]) -> FileState | None:
-        """Return the state of the one of several URLs that delivered last; ``None``: none did."""
+        """Return the state from the one of several URLs that delivered last, or ``None`` if none did."""
         with self._lock:
             found = [self._states[url] for url in urls if url in self._states]
         return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def state_of(url: str, response: Response) -> FileState:
-    """Return what a response says of the state of its file."""
-    # Of a form that nobody asked for the size says nothing.
+    """Return the state of a file as stated in a response."""
+    # The size of a form that was not requested says nothing about the file.
     is_encoded = bool(codings_of(response.headers)) and range_of(response) is None
     return FileState(
         url=show_url(url),
@@ -59,6 +59,6 @@ def state_of(url: str, response: Response) -> FileState:
 
 
 def _plain(header: str | None) -> str:
-    """Return a header that may be shown and stored; empty: there is none, or it is no plain text."""
+    """Return a header value that may be shown and stored; empty if there is none, or if it is not plain text."""
     text = (header or "").strip()
     return text if text.isprintable() and len(text) <= _LONGEST else ""

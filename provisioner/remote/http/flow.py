@@ -1,4 +1,4 @@
-"""The requests of one data set: a flow that shares hosts with those of other data sets, in the order of their ranks."""
+"""The requests of one data set: a flow that shares hosts with the flows of other data sets, in the order of their ranks."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ class Flow:
     """The requests of one data set to all hosts; safe for several threads."""
 
     def __init__(self, concurrency: Concurrency, rank: int = 0) -> None:
-        """Begin without a request.
+        """Begin without requests.
 
         Args:
             concurrency: the requests of all flows.
-            rank: of those that wait, the requests of the flow with the lowest rank are sent first.
+            rank: among waiting requests, those of the flow with the lowest rank are sent first.
         """
         self._concurrency = concurrency
         self._rank = rank
         self._hosts: dict[str, HostConcurrency] = {}
-        """Those that this flow has sent requests to, by origin."""
+        """Hosts that this flow has sent requests to, by origin."""
 
     def enter(self, origin: str, check_cancelled: Callable[[], None], *, waits: bool) -> FlowRequest:
-        """Wait until one request more may be sent to a host, and return it, for its end to be recorded.
+        """Wait until one more request may be sent to a host, and return it, for its end to be recorded.
 
         Args:
             origin: scheme, host and port.
             check_cancelled: raises when the flow must end.
-            waits: otherwise it is sent at once, since those that are being answered may wait for it.
+            waits: otherwise it is sent immediately, because running requests may be waiting for it.
 
         Raises:
             ProvisionerError: the flow must end.
@@ -47,7 +47,7 @@ class Flow:
         host = self._hosts.get(origin)
         if host is None:
             host = self._hosts[origin] = self._concurrency.host(origin)
-        # First the place of the host: one of all hosts is not held while a busy host is waited for.
+        # First the limit of the host, so that the limit for all hosts is not used up while waiting for a busy host.
         begun = host.enter(check_cancelled, waits=waits, rank=self._rank)
         try:
             self._concurrency.enter(self._rank, check_cancelled, waits=waits)
@@ -63,13 +63,13 @@ class Flow:
         if fixed is not None:
             return fixed
         hosts = self._hosts_in_use()
-        # Those that wait to be sent again leave their places to others.
+        # Requests that wait to be sent again leave their places to others.
         at_once = sum(host.limit_for(self._rank) + host.deferred for host in hosts)
         return min(MOST_OF_ALL, at_once) if hosts else START
 
     @property
     def small_files_at_once(self) -> int:
-        """How many small files at once are worth while now: each host that has a part in them takes some of the time."""
+        """How many small files at once are worth while now; every host that sends some of them takes part of the time."""
         fixed = self._concurrency.fixed
         worthwhile = sum(
             min(host.worthwhile_for_small_files, fixed or host.limit_for(self._rank)) + host.deferred
@@ -82,12 +82,12 @@ class Flow:
 
 
 class FlowRequest:
-    """One request that has been sent, or is about to be; its end is recorded once."""
+    """One request that was sent, or is about to be sent; its end is recorded once."""
 
     __slots__ = ("_begun", "_concurrency", "_host", "_is_open", "_is_refused", "_is_served", "_rank")
 
     def __init__(self, concurrency: Concurrency, host: HostConcurrency, begun: float, rank: int) -> None:
-        """Take what :meth:`Flow.enter` has counted."""
+        """Remember the values that :meth:`Flow.enter` has counted."""
         self._concurrency = concurrency
         self._host = host
         self._begun = begun
@@ -97,7 +97,7 @@ class FlowRequest:
         self._is_refused = False
 
     def answered(self, status: int) -> bool:
-        """Record that the host has answered, with this HTTP status; return whether it refuses this request alone."""
+        """Record that the host has answered with this HTTP status; return whether it refuses only this request."""
         if status in _BUSY:
             self._is_refused = True
             return self._host.refused()
@@ -110,12 +110,12 @@ class FlowRequest:
         self._host.add_bytes(count)
 
     def refused(self) -> None:
-        """Record that the host refuses the connection."""
+        """Record that the host refused the connection."""
         self._is_refused = True
         self._host.refused()
 
     def deferred(self) -> AbstractContextManager[None]:
-        """Open a block in which this request, which the host has refused, waits to be sent again."""
+        """Return a context in which this request, refused by the host, waits to be sent again."""
         return self._host.deferring()
 
     def failed(self) -> None:
@@ -123,10 +123,10 @@ class FlowRequest:
         self._host.failed()
 
     def end(self, *, answered: bool) -> None:
-        """Record the end; further calls do nothing.
+        """Record the end; further calls have no effect.
 
         Args:
-            answered: the host has sent a response, whatever it said.
+            answered: whether the host has sent a response, of any kind.
         """
         if self._is_open:
             self._is_open = False
@@ -138,15 +138,15 @@ class CountedResponse:
     """A response whose bytes and end are recorded for its flow."""
 
     def __init__(self, inner: Response, request: FlowRequest) -> None:
-        """Wrap ``inner``, the answer to ``request``."""
+        """Wrap ``inner``, the response to ``request``."""
         self.status: int = inner.status
         self.headers: Mapping[str, str] = inner.headers
         self._inner = inner
         self._request = request
         self.is_one_too_many = request.answered(inner.status)
-        """The host refuses it because of those that it is answering."""
+        """Whether the host refuses this request because of those that it is serving."""
         self.while_waiting = request.deferred if self.is_one_too_many else contextlib.nullcontext
-        """Opens a block in which it waits to be sent again."""
+        """Returns a context in which it waits to be sent again."""
 
     def read_into(self, view: memoryview) -> int:
         """Read what has arrived into ``view``; see :class:`provisioner.remote.http.connections.Response`."""
@@ -159,7 +159,7 @@ class CountedResponse:
         return count
 
     def read(self, count: int) -> bytes:
-        """Return ``count`` bytes, fewer at the end of the body."""
+        """Return ``count`` bytes, or fewer at the end of the body."""
         data = self._inner.read(count)
         self._request.add_bytes(len(data))
         return data
@@ -169,15 +169,15 @@ class CountedResponse:
         self._inner.drain()
 
     def shutdown(self) -> None:
-        """End a read in which another thread waits."""
+        """Interrupt a read in which another thread is waiting."""
         self._inner.shutdown()
 
     def close(self) -> None:
-        """Keep the connection if the body was read to its end, else close it; the request has ended."""
+        """Keep the connection if the body was read to its end, else close it; the request has then ended."""
         self._inner.close()
         self._request.end(answered=True)
 
     def __del__(self) -> None:
-        # A response that nobody closed must not keep others from being asked for.
+        # A response that was never closed must not block other requests.
         with contextlib.suppress(Exception):
             self.close()

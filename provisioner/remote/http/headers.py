@@ -1,4 +1,4 @@
-"""What the status and headers of a response say about the size of the file, and about its range."""
+"""The size of a file and its range, as stated in the status and headers of a response."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
 
 
 def declared_length(response: Response) -> int | None:
-    """Return the body's length in bytes; ``None``: the server does not say."""
+    """Return the body's length in bytes, or ``None`` if the server does not say."""
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isascii() and length.isdigit() else None
 
 
 def total_size(response: Response) -> int | None:
-    """Return the size of the whole file in bytes; ``None``: the server does not say."""
+    """Return the size of the whole file in bytes, or ``None`` if the server does not say."""
     if response.status != HTTPStatus.PARTIAL_CONTENT:
         return declared_length(response)
     found = _content_range(response)
@@ -28,23 +28,23 @@ def total_size(response: Response) -> int | None:
 
 
 def total_size_of_unsatisfied(response: Response) -> int | None:
-    """Return the size of the whole file, from the refusal of a range (416); ``None``: the server does not say."""
+    """Return the size of the whole file, as stated in the refusal of a range (416); ``None`` if the server does not say."""
     found = _UNSATISFIED.fullmatch(response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
 
 class ContentRange(NamedTuple):
-    """Which bytes of the file a response has."""
+    """The bytes of the file that a response has."""
 
     start: int
     end: int
-    """Index after the last byte."""
+    """Offset after the last byte."""
     total: int | None
-    """Bytes of the whole file; ``None``: the server does not say."""
+    """Bytes of the whole file, or ``None`` if the server does not say."""
 
 
 def range_of(response: Response) -> ContentRange | None:
-    """Return which bytes of the file a partial response has; ``None``: it is none, or does not say it."""
+    """Return which bytes of the file a partial response has; ``None`` if it is not partial, or does not say."""
     if response.status != HTTPStatus.PARTIAL_CONTENT or (found := _content_range(response)) is None:
         return None
     start, end, total = int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])

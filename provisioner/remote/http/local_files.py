@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def is_local(url: str) -> bool:
-    """Return whether a URL names a file of this machine."""
+    """Return whether a URL names a file on this machine."""
     return url.startswith("file:")
 
 
@@ -33,10 +33,10 @@ def local_size(url: str, expected: int | None = None) -> int:
 
     Args:
         url: a ``file:`` URL.
-        expected: the exact size that it must have; ``None``: any.
+        expected: the exact size that it must have; ``None`` means any size.
 
     Raises:
-        SizeMismatchError: it has another size than ``expected``.
+        SizeMismatchError: it has a different size.
         ProvisionerError: it cannot be read.
     """
     path = _path(url)
@@ -54,7 +54,7 @@ def local_size(url: str, expected: int | None = None) -> int:
 
 
 def local_state(url: str) -> FileState:
-    """Return the state of a file that can be opened, with its date as a server would write it.
+    """Return the state of a file that can be opened, with its date in the form that a server would send.
 
     Raises:
         ProvisionerError: it cannot be read.
@@ -71,10 +71,10 @@ def read_local(url: str, check_cancelled: Callable[[], None], *, start: int = 0)
     Args:
         url: a ``file:`` URL.
         check_cancelled: called before each part; raises when the run must end.
-        start: index of the first byte.
+        start: offset of the first byte.
 
     Raises:
-        UpstreamChangedError: it was written to meanwhile, so what was read may be of two versions.
+        UpstreamChangedError: it was written to meanwhile, so the bytes read may be of two versions.
         ProvisionerError: it cannot be read.
     """
     try:

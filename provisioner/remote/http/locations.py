@@ -1,4 +1,4 @@
-"""Where redirects lead: a ``Location`` as servers really send it, as a URL that can be requested."""
+"""The targets of redirects: a ``Location`` as servers really send it, turned into a URL that can be requested."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from provisioner.redaction import show_url
 from provisioner.remote.urls import origin_of
 
 _KEPT: Final = "!#$%&'()*+,/:;=?@[]~-._"
-"""What has a meaning in a URL, or stands for itself. A percent sign is looked at before."""
+"""Characters that have a meaning in a URL, or stand for themselves. Percent signs are handled before."""
 _LONE_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def encoded(location: str) -> str:
-    """Return a URL with everything percent-encoded that cannot stand in a request, as curl and browsers do.
+    """Return a URL in which all characters that are not allowed in a request are percent-encoded, as curl and browsers do.
 
     Args:
-        location: a header's value; each character stands for a byte (ISO 8859-1), or it is text.
+        location: a header's value, in which each character stands for a byte (ISO 8859-1), or text.
     """
     text = location.strip()
     try:
@@ -37,7 +37,7 @@ def redirect_target(current: str, location: str) -> str:
         location: the value of the header, not empty.
 
     Raises:
-        RemoteRefusedError: it is not to be followed.
+        RemoteRefusedError: it must not be followed.
     """
     try:
         target = urljoin(current, _checked_host(encoded(location))).partition("#")[0]
@@ -60,7 +60,7 @@ def redirect_target(current: str, location: str) -> str:
 
 
 def _checked_host(url: str) -> str:
-    """Return a URL or a part of one whose host, if it has one, is written as name servers know it (IDNA).
+    """Return a URL, or part of one, with its host (if any) in the form that name servers know (IDNA).
 
     Raises:
         ValueError: the host is missing, or has no such form.

@@ -1,6 +1,6 @@
-"""Connections to hosts that are reached without a proxy: kept alive, one request at a time on each.
+"""Direct connections to hosts, without a proxy: persistent, with one request at a time on each.
 
-They use :mod:`http.client` directly, since for a small file a general client around it costs more than the request itself
+They use :mod:`http.client` directly, because for a small file, a general client around it costs more than the request itself
 (see ``docs/adr/0017-ranges-pieces-and-bare-connections.md`` for the measurements).
 """
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from provisioner.remote.dialing import Dialer
 
 _STALE: Final = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
-"""What a connection raises that the server has closed in the meantime."""
+"""The errors of a connection that the server has closed meanwhile."""
 _FIRST_STATUS: Final = 100
 _FIRST_FINAL: Final = 200
-"""Responses with a lower status are interim ones: the final one follows."""
+"""Responses with a lower status are interim responses, which the final one follows."""
 _SWITCHING: Final = 101
-"""The interim status after which something else than HTTP comes, which nobody asked for."""
+"""The interim status that switches to a protocol other than HTTP, which was not requested."""
 _MAX_INTERIM: Final = 32
 _HTTP_1_0: Final = 10
 _MAX_LINE: Final = 65_536
@@ -41,10 +41,10 @@ _FORBIDDEN: Final = frozenset(map(chr, range(33))) | {"\x7f"}
 
 
 class _Response(http.client.HTTPResponse):
-    """The library's response with a parser of headers of our own: the library's, made for mail, costs more than a small file."""
+    """The library's response with our own parser for headers; the library's, made for mail, costs more than a small file."""
 
     def begin(self) -> None:
-        """Read the status line and the fields (RFC 9112, sections 4 and 5).
+        """Read the status line and the header fields (RFC 9112, sections 4 and 5).
 
         Raises:
             http.client.HTTPException: this is not an HTTP response.
@@ -74,7 +74,7 @@ class _Response(http.client.HTTPResponse):
     def read_some(self, view: memoryview) -> int:
         """Read what has arrived into ``view`` and return the number of bytes; 0 at the end of the body.
 
-        The library's own ``read1`` allocates a buffer for all that might come, each time: for a large file that costs more
+        The library's own ``read1`` allocates a buffer for all that might come, each time; for a large file, that costs more
         than reading.
 
         Raises:
@@ -152,7 +152,7 @@ class BareResponse:
         return self._inner.read_some(view)
 
     def read(self, count: int) -> bytes:
-        """Return ``count`` bytes, fewer at the end of the body.
+        """Return ``count`` bytes, or fewer at the end of the body.
 
         Raises:
             OSError, http.client.HTTPException: the connection failed.
@@ -178,13 +178,13 @@ class BareResponse:
             self._connection.close()
 
     def shutdown(self) -> None:
-        """End a read in which another thread waits."""
+        """Interrupt a read in which another thread is waiting."""
         self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Keep the connection if the body was read to its end, else close it."""
         inner, keep = self._inner, self._keep
-        # Nothing left to come, and the server keeps the connection open.
+        # The body is complete, and the server keeps the connection open.
         reusable = (inner.length == 0 or inner.isclosed()) and not inner.will_close and self._connection.sock is not None
         inner.close()
         self._keep = _nothing
@@ -197,7 +197,7 @@ class BareResponse:
 
 
 def _nothing() -> None:
-    """Do nothing: the connection is kept or closed already."""
+    """Do nothing, because the connection has already been kept or closed."""
 
 
 class BarePool:
@@ -212,17 +212,17 @@ class BarePool:
         connect_seconds: float,
         stall_seconds: float,
     ) -> None:
-        """Open nothing yet.
+        """Open no connection yet.
 
         Args:
-            origin: scheme, host and port, as URLs of it begin.
-            tls_context: returns the TLS settings; called for ``https`` alone.
+            origin: scheme, host and port, as at the beginning of its URLs.
+            tls_context: returns the TLS settings; called only for ``https``.
             dialer: makes the connections.
             connect_seconds: how long making a connection may take.
             stall_seconds: how long a connection may deliver nothing.
 
         Raises:
-            ValueError: no such address.
+            ValueError: the origin is not valid.
         """
         parts = urlsplit(origin)
         self._origin = origin
@@ -262,7 +262,7 @@ class BarePool:
             except BaseException as error:
                 response.close()
                 connection.close()
-                # No part of a response had come: the server had closed the connection before it saw the request.
+                # No part of a response had arrived: the server had closed the connection before it saw the request.
                 if is_fresh and isinstance(error, (TimeoutError, *_STALE)):
                     self._dialer.avoid(connection.host, connection.port)
                 if is_fresh or not isinstance(error, _STALE):
@@ -278,7 +278,7 @@ class BarePool:
                 return self._connect(), True
             if not _has_something_to_read(connection.sock):
                 return connection, False
-            # The server has closed it, or sent something unasked.
+            # The server has closed it, or sent something that was not requested.
             connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -288,7 +288,7 @@ class BarePool:
             connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._tls_context())
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-        # What the library calls to connect; there is no public way to hand it in.
+        # This is what the library calls to connect; there is no public way to replace it.
         connection._create_connection = self._dial  # type: ignore[attr-defined]  # noqa: SLF001
         try:
             connection.connect()

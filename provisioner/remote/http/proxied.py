@@ -1,4 +1,4 @@
-"""Connections through a proxy, by :mod:`urllib3`; imported only where one is needed."""
+"""Connections through a proxy, by :mod:`urllib3`, which is imported only if one is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ProxiedResponse:
         """Wrap a response.
 
         Raises:
-            http.client.HTTPException: its fields contradict each other about the length of the body.
+            http.client.HTTPException: its header fields contradict each other about the length of the body.
         """
         self.status = inner.status
         fields = Fields()
@@ -43,9 +43,9 @@ class ProxiedResponse:
         return len(data)
 
     def read(self, count: int) -> bytes:
-        """Return ``count`` bytes, fewer at the end of the body."""
+        """Return ``count`` bytes, or fewer at the end of the body."""
         data = b""
-        # Only this way does it stop at the length where that was said twice.
+        # Only this way does it stop at the end of the body if the length was stated twice.
         while len(data) < count and (part := self._inner.read1(count - len(data), decode_content=False)):
             data += part
         return data
@@ -55,7 +55,7 @@ class ProxiedResponse:
         self._inner.drain_conn()
 
     def shutdown(self) -> None:
-        """End a read in which another thread waits."""
+        """Interrupt a read in which another thread is waiting."""
         self._inner.shutdown()
 
     def close(self) -> None:
@@ -76,11 +76,11 @@ class ProxiedPool:
         connect_seconds: float,
         stall_seconds: float,
     ) -> None:
-        """Open nothing yet.
+        """Open no connection yet.
 
         Args:
-            proxy: the proxy's URL, which may hold user and password; ``None``: connect directly.
-            context: for ``https``; it is changed.
+            proxy: the proxy's URL, which may hold user and password, or ``None`` to connect directly.
+            context: TLS settings for ``https``, which are changed.
             dialer: makes the connections.
             per_host: connections that are kept for each host.
             connect_seconds: how long making a connection may take.
@@ -116,10 +116,10 @@ class ProxiedPool:
 
 
 def _pool_classes(dialer: Dialer) -> dict[str, type[connectionpool.HTTPConnectionPool]]:
-    """Return the library's pools with connections that ``dialer`` makes, by scheme."""
+    """Return the library's pools by scheme, with connections that ``dialer`` makes."""
 
     def dial(self: connection.HTTPConnection) -> socket.socket:
-        """Connect, with the library's errors."""
+        """Connect, raising the library's own errors."""
         seconds = float(self.timeout)  # type: ignore[arg-type]  # it is set for every connection
         try:
             return dialer.dial(self._dns_host.rstrip("."), self.port, seconds)

@@ -1,9 +1,9 @@
-"""One large file over several connections at once: each range is retried by itself, and all are of one version of the file.
+"""Fetch one large file over several connections: each range is retried by itself, and all are of one version of the file.
 
-The first range is requested alone. When the server has answered it with that range, other connections join in; each response
-must be of the same version (:mod:`provisioner.remote.http.versions`). Where that cannot be known, or changes again and again,
-one response brings the whole. A connection that keeps failing while others make progress leaves its range to them: a server
-that allows few connections gets few.
+The first range is requested alone. Once the server has answered with that range, other connections join in; each response
+must be of the same version (:mod:`provisioner.remote.http.versions`). If that cannot be known, or the version changes again
+and again, the whole file is requested in one response. A connection that keeps failing while others make progress leaves its
+range to them, so that a server that allows few connections gets few.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 MAX_CHANGES: Final = 3
-"""How often a file may change during its transfer before the whole is requested at once."""
+"""How often a file may change during its transfer before it is requested in one response."""
 _LEAVE_RANGE_AFTER: Final = (RemoteUnavailableError, RemoteRefusedError, AccessDeniedError, NotFoundError)
-"""Errors after which one connection leaves its range to the others."""
+"""Errors after which a connection leaves its range to the others."""
 
 
 class HelperThreads(Protocol):
     """Threads that can fetch ranges while they have no file of their own."""
 
     def helping(self, fetch: RangedFetch) -> AbstractContextManager[None]:
-        """While the block runs, idle threads may call ``fetch.help``."""
+        """Let idle threads call ``fetch.help`` while the block runs."""
         ...
 
 
@@ -76,18 +76,18 @@ class RangedFetch:
         advance: Callable[[int], None],
         companions: Sequence[str] = (),
     ) -> None:
-        """Make no request.
+        """Prepare; no request is made yet.
 
         Args:
             client: sends the requests.
             url: ``http`` or ``https``.
-            target: takes the bytes, of an exact size.
-            form: chooses between the bytes that come and what they decode to.
-            verifiable: a digest is known. Without one, bytes that have arrived are kept only if they are from ``url``, and
-                every response must have a validator.
-            authorized: send the user's credentials, to the origin of ``url`` alone.
-            advance: told each number of bytes that arrived; negative when some were dropped.
-            companions: further URLs of the same bytes, from which ranges come as well where ``verifiable``.
+            target: receives the bytes; its size is exact.
+            form: chooses between the bytes as sent and their decoded form.
+            verifiable: whether a digest is known. Without one, bytes that have arrived are kept only if they came from
+                ``url``, and every response must have a validator.
+            authorized: whether to send the user's credentials, only to the origin of ``url``.
+            advance: called with each number of bytes that arrived; negative if some were dropped.
+            companions: further URLs of the same bytes, which also send ranges if ``verifiable``.
         """
         self._client = client
         self._companions = Companions(client, companions if verifiable else (), target.size)
@@ -101,22 +101,22 @@ class RangedFetch:
         self._address = RememberedRedirect(client, self._requested, authorized=authorized)
         self._turn = threading.Condition()
         self._ranges = False
-        """The server has answered a range with that range."""
+        """Whether the server has answered a range request with that range."""
         self._is_begun = False
-        """A response has said of which version it is, or that it does not say."""
+        """Whether a response has stated its version, or left it out."""
         self._is_whole_only = False
-        """Ranges have been given up."""
+        """Whether ranges have been given up."""
         self._helpers = 0
         self._most_helpers: int | None = None
         self._changes = 0
         self._is_over = False
-        """No helper may begin: the target may be used for another URL already."""
+        """Whether the transfer is over, and no helper may begin: the target may already be used for another URL."""
 
     def run(self, helpers: HelperThreads) -> None:
-        """Fetch what is missing, on this thread and on those of ``helpers`` that have nothing else to do.
+        """Fetch what is missing, on this thread and on idle threads of ``helpers``.
 
         Raises:
-            ProvisionerError: by what the server said.
+            ProvisionerError: depends on the server's response.
         """
         target = self._target
         if target.have and not self._verifiable and self._record is None:
@@ -137,12 +137,12 @@ class RangedFetch:
 
     @property
     def _record(self) -> str | None:
-        """The version of what has arrived, where it is known to be from this URL."""
+        """The version of the bytes that have arrived, if they are known to come from this URL."""
         origin = self._target.origin
         return origin[1] if origin is not None and origin[0] == self._key else None
 
     def _known_record(self) -> str | None:
-        """Return the version of what arrives as soon as it is known; ``None``: the server does not say it."""
+        """Return the version of the bytes that arrive as soon as it is known, or ``None`` if the server does not say."""
         with self._turn:
             while not (self._is_begun or self._is_over):
                 self._client.check_cancelled()
@@ -163,8 +163,8 @@ class RangedFetch:
         """Fetch ranges until none is left to claim, or until this connection is refused while others make progress.
 
         Raises:
-            ProvisionerError: the run must end, or the volume failed; the whole transfer has failed with it. An error of this
-                URL alone is raised by :meth:`run`.
+            ProvisionerError: the run must end, or the volume failed, so that the whole transfer has failed. An error of this
+                URL alone is raised by :meth:`run` instead.
         """
         with self._turn:
             if not self.wants_help:
@@ -175,7 +175,7 @@ class RangedFetch:
                 try:
                     self._fetch_range_from_any(claim)
                 except (UpstreamChangedError, _NoRangesError):
-                    # Whoever leads finds it out as well.
+                    # The leading thread notices it as well.
                     if self._is_whole_only or self._changes > MAX_CHANGES or not self._ranges:
                         return
                 except _LEAVE_RANGE_AFTER as error:
@@ -184,7 +184,7 @@ class RangedFetch:
                     _LOGGER.info("%s: one connection fewer: %s", show_url(self._requested), error.message)
                     return
         except (*_LEAVE_RANGE_AFTER, IntegrityError) as error:
-            # Of this URL alone: `run` raises it, and another URL is tried.
+            # The error is about this URL alone: `run` raises it, and another URL is tried.
             self._target.fail(error)
         except BaseException as error:
             self._target.fail(error)
@@ -209,9 +209,9 @@ class RangedFetch:
                     raise
 
     def _fetch_whole(self) -> None:
-        """Fetch the whole file by one response: the server sends no ranges, or none that certainly belong to one version."""
+        """Fetch the whole file in one response, because ranges are not available or may not belong to one version."""
         self._ranges, self._is_whole_only = False, True
-        # Helpers find out at their next byte.
+        # Helpers notice this at their next byte.
         self._drop_all(None)
         with self._turn:
             while self._helpers:
@@ -221,7 +221,7 @@ class RangedFetch:
     def _left_to_helpers(self, before: int) -> bool:
         """Wait while helpers make progress; return whether more than ``before`` bytes have arrived.
 
-        When they have ended, the server may serve this connection: it may allow only a few at once.
+        Once they have ended, the server may serve this connection: it may allow only a few at once.
         """
         with self._turn:
             while self._helpers and not self._target.is_whole:
@@ -240,7 +240,7 @@ class RangedFetch:
                 self._drop_all(None)
                 raise Transient(f"{error}; it starts anew") from error
             except (SizeMismatchError, Transient):
-                # As many bytes as the file has, without an end, may be those of a longer one.
+                # These are as many bytes as the file has, but without an end they may be the beginning of a longer one.
                 if claim.position >= claim.end:
                     self._drop_all(None)
                 raise
@@ -278,7 +278,7 @@ class RangedFetch:
             raise
 
     def _attempt(self, claim: RangeClaim) -> None:
-        """Request what is missing of a range once."""
+        """Request the missing part of a range once."""
         start = claim.position
         if start >= claim.end:
             return
@@ -290,17 +290,17 @@ class RangedFetch:
         try:
             self._receive(answer.response, claim, self._check(answer, claim, record))
         except Transient:
-            # The node where redirects led may be what fails.
+            # The node that redirects led to may be the one that fails.
             self._address.forget()
             raise
         finally:
             answer.response.close()
 
     def _receive(self, response: Response, claim: RangeClaim, end: int) -> None:
-        """Write what comes up to ``end``, and nothing beyond the range.
+        """Write the bytes that arrive, up to ``end``, and nothing beyond the range.
 
         Raises:
-            Transient: less comes than was requested.
+            Transient: fewer bytes arrive than were requested.
         """
         end = min(end, claim.end)
         for data in self._client.parts(response, self._requested):
@@ -312,12 +312,12 @@ class RangedFetch:
             raise Transient(f"the connection ended after {claim.position:,} of {self._target.size:,} bytes")
 
     def _receive_whole(self, answer: Answer, claim: RangeClaim) -> None:
-        """Write what comes, which must be exactly the file.
+        """Write the bytes that arrive, which must be exactly the file.
 
         Raises:
-            SizeMismatchError: more comes.
-            Transient: less comes.
-            ValueError: it comes in a coding, and is not right in it.
+            SizeMismatchError: more bytes arrive.
+            Transient: fewer bytes arrive.
+            ValueError: they are not valid in their content coding.
         """
         response, size = answer.response, claim.end
         decoder = self._form.decoder(response.headers, declared_length(response), self._requested)
@@ -326,7 +326,7 @@ class RangedFetch:
         found = range_of(response)
         if response.status != HTTPStatus.OK and (found is None or (found.start, found.end) != (0, size)):
             raise Transient("the server sent a part of the file where the whole was requested")
-        # What decoding brings cannot be resumed by ranges.
+        # Decoded bytes cannot be resumed by ranges.
         recorded = version_of(answer, self._requested, time.time()).recorded if decoder is None else None
         self._target.record_origin(self._key, recorded, claim.version)
         for data in self._client.parts(response, self._requested):
@@ -348,23 +348,23 @@ class RangedFetch:
             self._advance(claim.position - before)
 
     def _check(self, answer: Answer, claim: RangeClaim, record: str | None) -> int:
-        """Check that a response has bytes of the range and the version that were requested; return the end of its range.
+        """Check that a response has bytes of the requested range and version; return the end of its range.
 
         Args:
             answer: the response.
             claim: the range.
-            record: of the version that had arrived when it was requested.
+            record: the version of the bytes that had arrived when it was requested.
 
         Raises:
             UpstreamChangedError: it is of another version.
-            _NoRangesError: ranges that belong together for sure are not to be had.
-            Transient: it may be right the next time.
+            _NoRangesError: ranges that certainly belong together are not available.
+            Transient: the next response may be right.
         """
         response, start, size = answer.response, claim.position, self._target.size
         if self._form.decoder(response.headers, total_size(response), self._requested) is not None:
-            # The ranges are of another form than the file's.
+            # The ranges are ranges of another form of the file.
             raise _NoRangesError
-        # Before anything is dropped: one bad response, or a mirror with another file, must not cost what has arrived.
+        # Checked before anything is dropped: one bad response, or a mirror with another file, must not cost what has arrived.
         self._check_size(response)
         version = version_of(answer, self._requested, time.time())
         if not self._agrees(version, record):
@@ -380,11 +380,11 @@ class RangedFetch:
         else:
             end = found.end
             if found.total is None and not self._verifiable:
-                # It may go on behind the size that the catalog has.
+                # The file may be longer than the size in the catalog.
                 raise _NoRangesError
         is_known = self._verifiable or version.recorded is not None or (not start and end == claim.end == size)
         if not is_known and self._record is None:
-            # Without digest and validator, ranges of two versions could not be told apart.
+            # Without a digest and a validator, ranges of two versions could not be told apart.
             raise _NoRangesError
         if not self._is_same_version(claim, version):
             raise self._changed(claim)
@@ -392,10 +392,10 @@ class RangedFetch:
         return end
 
     def _agrees(self, version: Version, record: str | None) -> bool:
-        """Return whether a response may be of the version with that record.
+        """Return whether a response may be of the recorded version.
 
         Raises:
-            _NoRangesError: nothing says it, and no digest decides in the end.
+            _NoRangesError: that is not stated, and no digest decides in the end.
         """
         if record is None or not self._needs_one_validator:
             return True
@@ -431,7 +431,7 @@ class RangedFetch:
 
     @property
     def _needs_one_validator(self) -> bool:
-        """Whether all responses must be of one version; where each has a validator of its own, a known digest decides instead."""
+        """Whether all responses must be of one version; if each has a different validator, a known digest decides instead."""
         return not (self._verifiable and self._changes >= MAX_CHANGES)
 
     def _changed(self, claim: RangeClaim) -> UpstreamChangedError:
@@ -445,7 +445,7 @@ class RangedFetch:
         )
 
     def _drop_all(self, version: int | None) -> bool:
-        """Drop what has arrived if it is of this version (``None``: of any); return whether this call did so."""
+        """Drop what has arrived if it is of this version (``None`` means any); return whether this call did so."""
         dropped = self._target.restart(version)
         if dropped:
             self._advance(-dropped)
@@ -453,4 +453,4 @@ class RangedFetch:
 
 
 class _NoRangesError(Exception):
-    """The server sends the whole file whatever range is requested, or ranges of which nothing says that they belong together."""
+    """The server always sends the whole file, or sends ranges that do not certainly belong together."""

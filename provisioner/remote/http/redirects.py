@@ -1,4 +1,4 @@
-"""Requests that follow redirects: each URL is rewritten, and credentials stay with the first URL's origin."""
+"""Requests that follow redirects: each URL is rewritten, and credentials are sent only to the first URL's origin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_REDIRECTS: Final = 10
 
 _SHORT_BODY: Final = 4096
-"""Bytes up to which the body of a redirect is read, so that its connection can be used again."""
+"""The body of a redirect is read up to this many bytes, so that its connection can be used again."""
 _HEADERS: Final = {"User-Agent": f"data-volume-provisioner/{__version__}", "Accept-Encoding": "identity"}
 REDIRECTS: Final = frozenset(
     {
@@ -43,13 +43,13 @@ REDIRECTS: Final = frozenset(
 
 
 class Answer(NamedTuple):
-    """A response and where it came from."""
+    """A response and its origin."""
 
     response: Response
     url: str
-    """Where the redirects led."""
+    """The URL that redirects led to."""
     is_repeatable: bool
-    """Whether a request for ``url`` alone, without what led there, is answered the same."""
+    """Whether a request for ``url`` alone, without the redirects that led there, would be answered in the same way."""
 
 
 class Requester:
@@ -58,12 +58,12 @@ class Requester:
     def __init__(
         self, network: Network, connections: Connections, flow: Flow, authorization: Callable[[str], Mapping[str, str]]
     ) -> None:
-        """Send nothing yet.
+        """Prepare; no request is sent yet.
 
         Args:
-            network: what all clients share.
+            network: the configuration that all clients share.
             connections: send the requests.
-            flow: says when they are sent.
+            flow: decides when requests are sent.
             authorization: returns the headers with the user's credentials for a URL.
         """
         self._network = network
@@ -72,16 +72,16 @@ class Requester:
         self._authorization = authorization
 
     def open(self, url: str, headers: Mapping[str, str], *, authorized: bool, urgent: bool = False) -> Answer:
-        """Send one request, follow its redirects, and return the response that delivers.
+        """Send one request, follow its redirects, and return the response with the file.
 
         Args:
-            url: already rewritten; its user and password are sent to its origin alone.
-            headers: sent beside the usual ones.
-            authorized: send the user's credentials, to the origin of ``url`` alone.
-            urgent: do not wait until the host may be sent one request more.
+            url: already rewritten; its user and password are sent only to its origin.
+            headers: sent in addition to the usual ones.
+            authorized: whether to send the user's credentials, only to the origin of ``url``.
+            urgent: do not wait until the host may be sent one more request.
 
         Raises:
-            Transient: it failed in a way that may pass.
+            Transient: it failed in a way that may be temporary.
             ProvisionerError: it was refused, or must not be sent.
         """
         network = self._network
@@ -93,8 +93,8 @@ class Requester:
         try:
             return self._follow(url, sent, headers, is_hub=authorized, urgent=urgent)
         except _RedirectedRefusalError:
-            # What refuses is not what was asked: a node that lost the file, or a signature that ended. The next answer of the
-            # first host may lead elsewhere.
+            # The refusal comes from another host: a node that lost the file, or a signature that expired. The first host's
+            # next redirect may lead elsewhere.
             pass
         try:
             return self._follow(url, sent, headers, is_hub=authorized, urgent=urgent)
@@ -102,11 +102,11 @@ class Requester:
             raise refused.error from None
 
     def _follow(self, url: str, sent: Mapping[str, str], headers: Mapping[str, str], *, is_hub: bool, urgent: bool) -> Answer:
-        """Send a request, with ``sent`` to the origin of ``url`` and with ``headers`` to others, and follow its redirects.
+        """Send a request, with ``sent`` to the origin of ``url`` and ``headers`` to other origins, and follow its redirects.
 
         Raises:
             _RedirectedRefusalError: a host that redirects led to refuses.
-            ProvisionerError: as :meth:`open`.
+            ProvisionerError: see :meth:`open`.
         """
         network, cookies = self._network, None
         current = url
@@ -115,7 +115,7 @@ class Requester:
             if cookies is not None:
                 sent = _with_cookies(sent, cookies.header(current))
             with transport_errors(current, network.cancellation, network.proxies):
-                # What the URL itself says of its user comes before what is for the whole Hub.
+                # The credentials in the URL itself take precedence over those for the whole Hub.
                 response = self._connections.request(
                     without_user(current),
                     {**sent, **login_headers(current)},
@@ -145,11 +145,11 @@ class Requester:
         )
 
     def _checked_target(self, response: CountedResponse, url: str, current: str, *, is_hub: bool) -> str | None:
-        """Return where a response redirects to; ``None``: it delivers the file. The response is closed on an error."""
+        """Return the target of a redirect, or ``None`` if the response delivers the file; close the response on an error."""
         try:
             self._network.retry.observe(response.headers, time.time(), host_of(url))
             location = response.headers.get("Location") if response.status in REDIRECTS else None
-            # One without a value leads nowhere; to curl as well, the response is then what there is.
+            # An empty one leads nowhere; as in curl, the response itself then counts.
             if location and location.strip():
                 return self._rewritten(current, redirect_target(without_user(current), location))
             check_status(response, url, is_hub=is_hub)
@@ -159,7 +159,7 @@ class Requester:
         return None
 
     def _rewritten(self, current: str, target: str) -> str:
-        """Return the URL that a redirect leads to after rewriting, with the user of ``current`` if it stays there."""
+        """Return the target of a redirect after rewriting, with the user of ``current`` if the origin is the same."""
         rewritten = self._network.rewrite(target)
         if is_local(rewritten):
             raise RemoteRefusedError(
@@ -173,7 +173,7 @@ class Requester:
 
 
 class _RedirectedRefusalError(Exception):
-    """A host that redirects led to refuses for good, which says nothing of where the next redirect leads."""
+    """A host that redirects led to refuses for good, which says nothing about where the next redirect leads."""
 
     def __init__(self, error: ProvisionerError) -> None:
         super().__init__(str(error))

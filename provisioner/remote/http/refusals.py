@@ -1,4 +1,4 @@
-"""Errors for responses that do not deliver the file: error statuses, and files of another size."""
+"""Errors for responses that do not deliver the file: error statuses, and files of a different size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from provisioner.remote.http.flow import CountedResponse
 
 _DELIVERS: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
-"""Statuses that the caller interprets: the last one says how large the file is."""
+"""Statuses that the caller interprets; the last one states the size of the file."""
 _DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _MISSING: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _MISSING_CODES: Final = frozenset({"RevisionNotFound", "EntryNotFound"})
@@ -32,12 +32,12 @@ _CHANGED_HINT: Final = "The file was changed upstream, or an error page comes in
 
 
 def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
-    """Raise the error for a response whose status says that no file comes.
+    """Raise the error for a response whose status means that no file is sent.
 
     Args:
-        response: what the server sent.
-        url: what was requested.
-        is_hub: it was requested of a Hub, in the user's name: only there a token helps.
+        response: the server's response.
+        url: the requested URL.
+        is_hub: whether a Hub was asked in the user's name, since only there a token helps.
 
     Raises:
         Transient: a retry may succeed.
@@ -48,7 +48,7 @@ def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
         return
     transient = transient_error(urlsplit(url).hostname or "the server", status, dict(response.headers), time.time())
     if transient is not None:
-        # One request less is enough: the others need not wait.
+        # One request less is enough, so the others need not wait.
         transient.crowded = response.is_one_too_many
         transient.throttled = transient.throttled and not response.is_one_too_many
         transient.while_waiting = response.while_waiting
@@ -73,17 +73,17 @@ def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
 
 
 def other_size(url: str, size: int, offered: int | None, response: Response) -> SizeMismatchError:
-    """Return the error for a file whose size is not that of the catalog or the listing.
+    """Return the error for a file whose size differs from that in the catalog or the listing.
 
     Args:
-        url: what was requested.
+        url: the requested URL.
         size: bytes that the file must have.
-        offered: bytes that the server says it has; ``None``: it does not say.
-        response: what the server sent; its first bytes are read, to say what they look like.
+        offered: bytes that the server says it has, or ``None`` if it does not say.
+        response: the server's response; its first bytes are read, to say what they look like.
     """
     answer = None
     if response.status == HTTPStatus.OK and offered != 0:
-        with contextlib.suppress(Exception):  # the transport's, of whatever kind: the error is about the size
+        with contextlib.suppress(Exception):  # any error of the transport: the one to report is about the size
             head = response.read(HEAD)
             answer = recognise_answer(head, offered or len(head))
     shown = "something else" if offered is None else f"{offered:,} bytes"
@@ -98,9 +98,9 @@ def too_many_bytes(url: str, size: int, head: bytes = b"") -> SizeMismatchError:
     """Return the error for a body that goes on after the ``size`` bytes that the file must have.
 
     Args:
-        url: what was requested.
+        url: the requested URL.
         size: bytes that the file must have.
-        head: the first of those that came.
+        head: the first bytes that arrived.
     """
     answer = recognise_answer(head[:HEAD], max(size, len(head))) if head else None
     looks = f"; they look like {answer.words}" if answer else ""

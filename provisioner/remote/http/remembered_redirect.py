@@ -1,4 +1,4 @@
-"""Where redirects led, for a file of which many ranges are requested: the Hub counts each question."""
+"""Where redirects led for a file that is requested in many ranges, because the Hub limits requests to itself."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class RememberedRedirect:
     """The URL to request for a file; safe for several threads."""
 
     def __init__(self, client: HttpClient, requested: str, *, authorized: bool) -> None:
-        """Remember nothing yet.
+        """Begin without a remembered URL.
 
         Args:
             client: sends the requests.
             requested: the URL whose redirects are followed.
-            authorized: send the user's credentials to the origin of ``requested``, and to no other.
+            authorized: whether to send the user's credentials, only to the origin of ``requested``.
         """
         self._client = client
         self._requested = requested
@@ -35,11 +35,11 @@ class RememberedRedirect:
         """Send one request to where redirects led before, or else to the first URL.
 
         Args:
-            headers: sent beside the usual ones.
-            urgent: do not wait until the host may be sent one request more.
+            headers: sent in addition to the usual ones.
+            urgent: do not wait until the host may be sent one more request.
 
         Raises:
-            ProvisionerError: as :meth:`provisioner.remote.http.redirects.Requester.open`.
+            ProvisionerError: see :meth:`provisioner.remote.http.redirects.Requester.open`.
         """
         there = self._there
         if there is not None:
@@ -47,7 +47,7 @@ class RememberedRedirect:
                 same = origin_of(there) == origin_of(self._requested)
                 return self._client.open(there, headers, authorized=self._authorized and same, urgent=urgent)
             except (AccessDeniedError, NotFoundError, RemoteRefusedError, Transient) as error:
-                # A signed address is good for a while only, and a node may die: the first host says where to go now.
+                # A signed address expires, and a node may fail: the first host says where to go now.
                 self._there = None
                 if isinstance(error, Transient) and error.throttled:
                     raise
@@ -56,5 +56,5 @@ class RememberedRedirect:
         return answer
 
     def forget(self) -> None:
-        """Ask the first host again: what is there has failed."""
+        """Ask the first host again next time, because the remembered URL has failed."""
         self._there = None

@@ -1,4 +1,4 @@
-"""Where the bytes of a file go, as a fetch sees it; the staging area implements these."""
+"""Where the bytes of a file go, as seen by a fetch; implemented in the staging area."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """A file that arrives from its first byte to its last."""
+    """A file that is written from its first byte to its last."""
 
     @property
     def have(self) -> int:
@@ -18,7 +18,7 @@ class Sink(Protocol):
 
     @property
     def origin(self) -> tuple[str, str] | None:
-        """URL and validator of these bytes; ``None``: unknown."""
+        """URL and validator of these bytes, or ``None`` if unknown."""
         ...
 
     def restart(self) -> None:
@@ -34,7 +34,7 @@ class Sink(Protocol):
         ...
 
     def seal(self) -> str:
-        """Check the whole and return its SHA-256; wrong bytes are dropped."""
+        """Check the whole file and return its SHA-256; wrong bytes are dropped."""
         ...
 
 
@@ -42,11 +42,11 @@ class RangeClaim(Protocol):
     """A range that one connection fetches."""
 
     position: int
-    """Index of the next byte in the file."""
+    """Offset of the next byte in the file."""
     end: int
-    """Index after the last byte."""
+    """Offset after the last byte."""
     version: int
-    """Which version of the file it belongs to; the number changes when everything is dropped."""
+    """The version of the file that it belongs to; the number changes when everything is dropped."""
 
     def write(self, data: bytes | memoryview, /) -> None:
         """Write the next bytes; the buffer may be reused after the call."""
@@ -82,7 +82,7 @@ class RangeTarget(Protocol):
 
     @property
     def origin(self) -> tuple[str, str] | None:
-        """URL and validator of the bytes that have arrived; ``None``: unknown."""
+        """URL and validator of the bytes that have arrived, or ``None`` if unknown."""
         ...
 
     def record_origin(self, url: str, validator: str | None, version: int) -> None:
@@ -90,7 +90,7 @@ class RangeTarget(Protocol):
         ...
 
     def claim(self, *, wait: bool) -> RangeClaim | None:
-        """Claim a range to fetch; ``None``: there is none, or, without ``wait``, none now."""
+        """Claim a range to fetch; ``None`` if there is none or, without ``wait``, if none is free now."""
         ...
 
     def claim_all(self) -> RangeClaim:
@@ -98,7 +98,7 @@ class RangeTarget(Protocol):
         ...
 
     def restart(self, version: int | None) -> int | None:
-        """Drop everything and return the number of dropped bytes; ``None``: the file is at another version already."""
+        """Drop everything and return the number of dropped bytes, or ``None`` if the file is already at another version."""
         ...
 
     def fail(self, error: BaseException) -> None:
@@ -106,7 +106,7 @@ class RangeTarget(Protocol):
         ...
 
     def set_direct_fetch(self, fetch: Callable[[int, int], bytes], /) -> None:
-        """Set the function that fetches bytes outside all claims: given an index and a number of bytes."""
+        """Set the function that fetches bytes independently of claims, given an offset and a number of bytes."""
         ...
 
 
@@ -115,12 +115,12 @@ class SealedTarget(RangeTarget, Protocol):
 
     @property
     def is_proven(self) -> bool:
-        """Whether all of it is compared with a known digest before anything of it is used."""
+        """Whether all bytes are compared with a known digest before any of them is used."""
         ...
 
     @property
     def resumed(self) -> bool:
-        """Whether some of it was there before this run."""
+        """Whether some of the bytes were there before this run."""
         ...
 
     def recover(self) -> None:
@@ -128,5 +128,5 @@ class SealedTarget(RangeTarget, Protocol):
         ...
 
     def seal(self) -> str:
-        """Check the whole and return its SHA-256; wrong bytes are dropped."""
+        """Check the whole file and return its SHA-256; wrong bytes are dropped."""
         ...

@@ -1,11 +1,11 @@
-"""Which version of a file a response is of: what lets bytes of two responses meet (RFC 9110, sections 8.8 and 14).
+"""The version of a file that a response is of, so that only bytes of one version are joined (RFC 9110, sections 8.8 and 14).
 
-Strong validators alone say that two responses are of one version: a strong ETag; or, where there is none, a ``Last-Modified``
-that is clearly older than the response, since a file may change twice within one second of a clock. They say it of one URL
-only: where redirects led to another place, the same validator says nothing.
+Only strong validators show that two responses are of the same version: a strong ETag or, if there is none, a
+``Last-Modified`` that is clearly older than the response, since a file may change twice within one second. They apply to one
+URL only: if redirects led to a different place, the same validator says nothing.
 
-A date is compared by us and never sent as ``If-Range``: a response to that may leave the date out, and a server that ignores
-the condition would look like one that checked it.
+We compare dates ourselves and never send them as ``If-Range``: a response to that may leave the date out, and a server that
+ignores the condition would look like one that has checked it.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ _STRONG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _WEAK: Final = re.compile(r'[Ww]/"[\x21\x23-\x7e\x80-\xff]*"')
 _RECORDED: Final = re.compile(r"(?:as (?P<coding>\S+) )?(?:at (?P<place>[0-9a-f]+) )?(?P<validator>.+)")
 _CLEARLY_OLDER: Final = 60.0
-"""Seconds between the last change and the response from which on no second change can have the same date, even where two
-clocks of the server differ."""
+"""Seconds between the last change and the response after which no second change can have the same date, even if two clocks of
+the server differ."""
 
 
 class Agreement(Enum):
-    """Whether two responses are of one version."""
+    """Whether two responses are of the same version."""
 
     SAME = auto()
     OTHER = auto()
     UNKNOWN = auto()
-    """Nothing says it, so their bytes must not meet unless a digest is checked in the end."""
+    """Not stated, so their bytes must not be joined unless a digest is checked in the end."""
 
 
 class Version(NamedTuple):
-    """What a response says of the version that it is of."""
+    """What a response says of its version."""
 
     place: str
-    """Identifies where redirects led; empty: where the request was sent."""
+    """Identifies where redirects led; empty if the response came from the requested URL."""
     etag: str | None
-    """A strong one."""
+    """A strong ETag."""
     weak_etag: str | None
     modified: str | None
     is_dated: bool
     """Whether ``modified`` is a strong validator."""
     coding: str
-    """The content codings, joined; empty: none, or the response leaves them out."""
+    """The content codings, joined; empty if there are none, or the response leaves them out."""
 
     @property
     def recorded(self) -> str | None:
-        """The text by which later responses are compared; ``None``: nothing could say that they are of this version."""
+        """The text with which later responses are compared; ``None`` if nothing could show that they are of this version."""
         validator = self.etag or (self.modified if self.is_dated else None)
         if validator is None:
             return None
         return f"{f'as {self.coding} ' if self.coding else ''}{f'at {self.place} ' if self.place else ''}{validator}"
 
     def agreement(self, recorded: str) -> Agreement:
-        """Return whether this response is of the version with that record."""
+        """Return whether this response is of the recorded version."""
         found = _RECORDED.fullmatch(recorded)
         if found is None or (found["place"] or "") != self.place:
             return Agreement.UNKNOWN
@@ -87,8 +87,8 @@ def version_of(answer: Answer, requested: str, now: float) -> Version:
 
     Args:
         answer: the response, and where redirects led.
-        requested: the URL that was requested at first.
-        now: seconds since the epoch, for a response that does not say when it was made.
+        requested: the URL that was first requested.
+        now: seconds since the epoch, for a response that does not state its date.
     """
     headers = answer.response.headers
     etag = headers.get("ETag", "")
@@ -104,22 +104,22 @@ def version_of(answer: Answer, requested: str, now: float) -> Version:
 
 
 def condition_for(recorded: str) -> dict[str, str]:
-    """Return the header that asks for a range of the recorded version only; empty: there is none that can be relied on."""
+    """Return the header that requests a range of the recorded version only; empty if there is no reliable one."""
     found = _RECORDED.fullmatch(recorded)
     return {"If-Range": found["validator"]} if found is not None and found["validator"].startswith('"') else {}
 
 
 def record_key(url: str, requested: str) -> str:
-    """Return what identifies the URL that bytes are from in a record beside them, which must hold no secret.
+    """Return the text that identifies the URL of bytes in a record beside them, which must hold no secret.
 
     Args:
-        url: as the catalog has it.
-        requested: what was requested in its place (``URL_REWRITE``), which may hold a password.
+        url: the URL in the catalog.
+        requested: the URL requested in its place (``URL_REWRITE``), which may hold a password.
     """
     plain = without_user(url)
     mirror = without_user(requested)
     query = urlsplit(plain).query
-    # It may be a signature; another one may lead to another file.
+    # The query may be a signature, but another query may also lead to another file.
     shown = f"{show_url(plain)}?{_hash(query)}" if query else plain
     return shown if mirror == plain else f"{shown} by {_hash(mirror)}"
 
@@ -135,7 +135,7 @@ def _hash(text: str) -> str:
 
 
 def _is_strong_date(modified: str, headers: Mapping[str, str], now: float) -> bool:
-    """Return whether a file that was changed at ``modified`` cannot have been changed once more by then (section 8.8.2.2)."""
+    """Return whether a file changed at ``modified`` cannot have been changed again at that time (section 8.8.2.2)."""
     changed = parse_date(modified)
     if changed is None:
         return False

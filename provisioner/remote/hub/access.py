@@ -1,4 +1,4 @@
-"""One Hub and the user who asks it: address, token, and the pages where the user can act."""
+"""A Hub and the user who accesses it: address, token, and the pages where the user can act."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class HubAccess:
     """A Hub's address and a token for it."""
 
     endpoint: str
-    """Such as ``https://hub.example``, without a slash at its end."""
+    """For example ``https://hub.example``, without a slash at the end."""
     token: str | None = field(repr=False)
-    """``None``: ask anonymously, whatever the machine's login is."""
+    """``None`` means anonymous access, even if the machine has a login."""
 
     @property
     def host(self) -> str:
@@ -32,12 +32,12 @@ class HubAccess:
 
     @property
     def tokens_page(self) -> str:
-        """Where a user makes and changes tokens."""
+        """The page where a user creates and changes tokens."""
         return f"{self.endpoint}/settings/tokens"
 
     @property
     def new_token_hint(self) -> str:
-        """How a user gets a token."""
+        """A hint that says how a user gets a token."""
         return f"Make a token at {self.tokens_page} and set HF_TOKEN to it."
 
     def page_url(self, repo: str, repo_type: RepoType = "dataset") -> str:
@@ -48,11 +48,11 @@ class HubAccess:
         """Return the token.
 
         Raises:
-            AccessDeniedError: there is none, or it cannot be one.
+            AccessDeniedError: there is no token, or it cannot be valid.
         """
         if not self.token:
             raise AccessDeniedError("there is no token", hint=self.new_token_hint)
-        # The HTTP library would show a header that it cannot send, token and all.
+        # Otherwise, the HTTP library would show a header that it cannot send, including the token.
         if not _TOKEN.fullmatch(self.token):
             raise AccessDeniedError(
                 "the token (HF_TOKEN) has spaces, line breaks or other characters that no token has",
@@ -66,7 +66,7 @@ def hub_access(endpoint: str, token: str | None) -> HubAccess:
 
     Args:
         endpoint: its address.
-        token: the user's; empty or ``None``: ask anonymously.
+        token: the user's token; empty or ``None`` means anonymous access.
 
     Raises:
         ConfigurationError: the endpoint is not an ``http`` or ``https`` address.

@@ -1,4 +1,4 @@
-"""What the Hub client's HTTP library connects with: our connections, which remember what address of a name answers."""
+"""Connect the Hub client's HTTP library through our own connections, which remember which address of a host answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DialedBackend(httpcore2.SyncBackend):
     """The library's network, with connections that a :class:`~provisioner.remote.dialing.Dialer` makes."""
 
     def __init__(self, dialer: Dialer) -> None:
-        """Connect nothing yet."""
+        """Open no connection yet."""
         self._dialer = dialer
 
     def connect_tcp(

@@ -1,4 +1,4 @@
-"""Storage buckets: what they hold, and making one. They have no revisions and no card."""
+"""Storage buckets: read their content, and create them. They have no revisions and no card."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ class Bucket:
     """``owner/name``."""
     private: bool
     files: int
-    """Their number, as the Hub counts them; it may be behind."""
+    """Number of files as counted by the Hub, which may lag behind."""
 
 
 class HubBuckets:
-    """The buckets of one Hub, asked with one user's token; safe for several threads."""
+    """The buckets of one Hub, accessed with one user's token; safe for several threads."""
 
     def __init__(self, access: HubAccess, library: HubLibrary) -> None:
-        """Make no request.
+        """Make no request yet.
 
         Args:
             access: the Hub and the user.
-            library: asks it.
+            library: makes the requests.
         """
         self._access = access
         self._library = library
 
     def page_url(self, bucket: str) -> str:
-        """Return where a user looks at the bucket ``owner/name``."""
+        """Return the page of the bucket ``owner/name`` for users."""
         return f"{self._access.endpoint}/buckets/{bucket}"
 
     def files_url(self, bucket: str) -> str:
-        """Return the URL of the directory that all files are in; it cannot be requested itself."""
+        """Return the URL of the directory that holds all files; it cannot be requested itself."""
         return f"{self.page_url(quote(bucket))}/resolve"
 
     def info(self, bucket: str) -> Bucket:
         """Return the state of the bucket ``owner/name``.
 
         Raises:
-            ProvisionerError: see :func:`provisioner.remote.hub.errors.refusal`; ``RemoteUnavailableError`` when the Hub kept
+            ProvisionerError: see :func:`provisioner.remote.hub.errors.refusal`; ``RemoteUnavailableError`` if the Hub kept
                 failing.
         """
 
@@ -67,7 +67,7 @@ class HubBuckets:
 
         Raises:
             IntegrityError: a file has no path.
-            ProvisionerError: as :meth:`info`.
+            ProvisionerError: see :meth:`info`.
         """
 
         def ask(api: HfApi) -> list[BucketFile]:
@@ -80,25 +80,25 @@ class HubBuckets:
         return checked_listing(bucket, files)
 
     def create(self, bucket: str, *, private: bool | None) -> None:
-        """Make the bucket ``owner/name``.
+        """Create the bucket ``owner/name``.
 
         Args:
             bucket: its full name.
-            private: ``None``: the owner's default.
+            private: ``None`` means the owner's default.
 
         Raises:
             ConflictError: the name is taken.
-            ProvisionerError: as :meth:`info`.
+            ProvisionerError: see :meth:`info`.
         """
 
         def ask(api: HfApi) -> None:
             from huggingface_hub.errors import HfUriError  # noqa: PLC0415 - the library is imported when it is asked
 
             try:
-                # `exist_ok` would take a refusal for success when the bucket exists and the token may only read.
+                # With `exist_ok`, a refusal would count as success if the bucket exists and the token may only read.
                 api.create_bucket(bucket, private=private, exist_ok=False)
             except HfUriError:
-                # It was made; the library does not understand the URL in the response, which differs behind a mirror.
+                # It was created, but the library cannot parse the URL in the response, which differs behind a mirror.
                 return
 
         self._library.ask(f"making the bucket {bucket}", self.page_url(bucket), ask)

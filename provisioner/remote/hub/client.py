@@ -1,7 +1,7 @@
 """The client of a Hub's API: revisions, listings, the user, and the user's repositories; never the bytes of data sets.
 
-It calls the Hub client library, see :mod:`provisioner.remote.hub.library`. What the library would do by itself (retry, wait,
-read tokens and settings from the environment) is done by us, see :mod:`provisioner.remote.hub.transport`.
+It calls the Hub client library; see :mod:`provisioner.remote.hub.library`. What the library would do by itself (retry, wait,
+read tokens and settings from the environment) is done by us; see :mod:`provisioner.remote.hub.transport`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from provisioner.remote.network import Network
 
 _MAX_FOUND: Final = 100
-"""Repositories that the Hub is asked for to find the one that is meant: one page."""
+"""Repositories that the Hub is asked for when one is searched by name: one page."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -44,15 +44,15 @@ class RepositoryInfo:
     """The state of a repository at one revision."""
 
     id: str
-    """``owner/name`` as the Hub writes it; differs from the requested name if the repository was renamed."""
+    """``owner/name`` in the Hub's spelling; differs from the requested name if the repository was renamed."""
     commit: str
     private: bool
     paths: frozenset[str]
-    """Its files. For very large repositories the Hub does not name all of them."""
+    """Its files. The Hub does not name all files of a very large repository."""
     gate: str = "none"
     """Whether readers must ask for access: ``none``, ``auto`` (granted at once) or ``manual``."""
     card: Mapping[str, Any] = field(default_factory=dict)
-    """The front matter of its card, as anybody may have written it."""
+    """The front matter of its card, which may hold anything."""
     tags: tuple[str, ...] = ()
 
 
@@ -64,7 +64,7 @@ class ListedRepository:
     private: bool
     gate: str
     updated: str
-    """ISO 8601; empty: the Hub does not say."""
+    """ISO 8601; empty if the Hub does not say."""
 
 
 class HubClient:
@@ -78,16 +78,16 @@ class HubClient:
         *,
         user_agent: str = f"data-volume-provisioner/{__version__}",
     ) -> None:
-        """Make no request and import nothing.
+        """Make no request and import nothing yet.
 
         Args:
             endpoint: address of the Hub, such as ``https://hub.example``.
-            token: sent to this Hub alone; ``None``: ask anonymously, whatever the machine's login is.
-            network: what all clients share.
+            token: sent only to this Hub; ``None`` means anonymous access, even if the machine has a login.
+            network: the configuration that all clients share.
             user_agent: sent with each request.
 
         Raises:
-            ConfigurationError: the endpoint is no ``http`` or ``https`` address.
+            ConfigurationError: the endpoint is not an ``http`` or ``https`` address.
         """
         self._access = hub_access(endpoint, token)
         self._library = HubLibrary(self._access, network, user_agent=user_agent)
@@ -104,7 +104,7 @@ class HubClient:
         self.close()
 
     def close(self) -> None:
-        """Close connections and give the library its own HTTP client back: others in this process may use it."""
+        """Close connections and restore the library's own HTTP client, since other code in this process may use it."""
         self._library.close()
 
     @property
@@ -114,31 +114,31 @@ class HubClient:
 
     @property
     def tokens_page(self) -> str:
-        """Where a user makes and changes tokens."""
+        """The page where a user creates and changes tokens."""
         return self._access.tokens_page
 
     def page_url(self, repo: str, repo_type: RepoType = "dataset") -> str:
-        """Return where a user looks at the repository ``repo``."""
+        """Return the page of the repository ``repo`` for users."""
         return self._access.page_url(repo, repo_type)
 
     # -- reading --
 
     def resolve(self, repo: str, revision: str, repo_type: RepoType = "dataset") -> str:
-        """Return the commit that a revision (branch, tag or commit) of the repository ``repo`` names.
+        """Return the commit of a revision (branch, tag or commit) of the repository ``repo``.
 
-        For a full commit no request is made.
+        No request is made for a full commit.
 
         Raises:
-            ProvisionerError: see :func:`provisioner.remote.hub.errors.refusal`; ``RemoteUnavailableError`` when the Hub kept
+            ProvisionerError: see :func:`provisioner.remote.hub.errors.refusal`; ``RemoteUnavailableError`` if the Hub kept
                 failing.
         """
         return revision if _COMMIT.fullmatch(revision) else self.info(repo, revision, repo_type).commit
 
     def info(self, repo: str, revision: str | None = None, repo_type: RepoType = "dataset") -> RepositoryInfo:
-        """Return the state of the repository ``repo`` at ``revision`` (``None``: its default branch).
+        """Return the state of the repository ``repo`` at ``revision`` (``None`` means its default branch).
 
         Raises:
-            ProvisionerError: as :meth:`resolve`.
+            ProvisionerError: see :meth:`resolve`.
         """
 
         def ask(api: HfApi) -> RepositoryInfo:
@@ -158,12 +158,12 @@ class HubClient:
     def listing(self, repo: str, commit: str, repo_type: RepoType = "dataset") -> list[HubFile]:
         """Return all files of ``repo`` at ``commit``, ordered by path.
 
-        The listing comes in pages, and a lost one would look like a smaller repository; so it is compared with the
+        The listing comes in pages, and a lost page would look like a smaller repository, so it is compared with the
         repository's own list of names.
 
         Raises:
             IntegrityError: a file has no usable path, size or digest, or is listed twice.
-            ProvisionerError: as :meth:`resolve`; ``RemoteUnavailableError`` also if it stays incomplete.
+            ProvisionerError: see :meth:`resolve`; ``RemoteUnavailableError`` also if the listing stays incomplete.
         """
         expected = self._paths.pop((repo_type, repo, commit), None)
         if expected is None:
@@ -187,19 +187,19 @@ class HubClient:
         return f"{self.files_url(repo, commit, repo_type)}/{quote(path)}"
 
     def files_url(self, repo: str, commit: str, repo_type: RepoType = "dataset") -> str:
-        """Return the URL of the directory that all files of a commit are in; it cannot be requested itself."""
+        """Return the URL of the directory that holds all files of a commit; it cannot be requested itself."""
         return f"{self.page_url(quote(repo), repo_type)}/resolve/{quote(commit, safe='')}"
 
     def find_repositories(self, repo_type: RepoType, *, name: str | None = None, owner: str | None = None) -> list[str]:
-        """Return the full names of some repositories, without a promise which.
+        """Return the full names of some repositories; which ones is up to the Hub.
 
         Args:
-            repo_type: what they hold.
-            name: the Hub is asked for names like this; ``None``: any.
-            owner: of the repositories; ``None``: any.
+            repo_type: the type of the repositories.
+            name: a name that theirs should resemble; ``None`` means any.
+            owner: the owner of the repositories; ``None`` means any.
 
         Raises:
-            ProvisionerError: as :meth:`resolve`.
+            ProvisionerError: see :meth:`resolve`.
         """
 
         def ask(api: HfApi) -> list[str]:
@@ -212,20 +212,20 @@ class HubClient:
         return self._library.ask(f"repositories like {owner or '*'}/{name or '*'}", self.endpoint, ask)
 
     def auth_headers(self) -> dict[str, str]:
-        """Return the headers that identify us to this Hub; never to be sent to another origin, redirects included.
+        """Return the headers that identify us to this Hub, which must never be sent to another origin, even after a redirect.
 
         Raises:
-            AccessDeniedError: the token cannot be one.
+            AccessDeniedError: the token cannot be valid.
         """
         return {"authorization": f"Bearer {self._access.checked_token()}"} if self._access.token else {}
 
     # -- the user and the user's repositories --
 
     def whoami(self) -> Mapping[str, Any]:
-        """Return the Hub's answer to who the token belongs to and what it may do; requested once, because the Hub limits it.
+        """Return the Hub's answer about the token's user and permissions; requested once, because the Hub limits this request.
 
         Raises:
-            ProvisionerError: as :meth:`resolve`; ``AccessDeniedError`` if there is no token or it is not valid.
+            ProvisionerError: see :meth:`resolve`; ``AccessDeniedError`` if there is no token or it is not valid.
         """
 
         def ask(api: HfApi) -> Mapping[str, Any]:
@@ -239,34 +239,34 @@ class HubClient:
         return self._user
 
     def create_repository(self, repo: str, *, private: bool | None) -> None:
-        """Make the data-set repository ``repo`` (``owner/name``).
+        """Create the data-set repository ``repo`` (``owner/name``).
 
         Args:
             repo: its full name.
-            private: ``None``: the owner's default.
+            private: ``None`` means the owner's default.
 
         Raises:
             ConflictError: the name is taken.
-            ProvisionerError: as :meth:`resolve`.
+            ProvisionerError: see :meth:`resolve`.
         """
 
         def ask(api: HfApi) -> None:
             from huggingface_hub.errors import HfUriError  # noqa: PLC0415 - the library is imported when it is asked
 
             try:
-                # `exist_ok` would take a refusal for success when the repository exists and the token may only read.
+                # With `exist_ok`, a refusal would count as success if the repository exists and the token may only read.
                 api.create_repo(repo, repo_type="dataset", private=private, exist_ok=False)
             except HfUriError:
-                # It was made; the library does not understand the URL in the response, which differs behind a mirror.
+                # It was created, but the library cannot parse the URL in the response, which differs behind a mirror.
                 return
 
         self._library.ask(f"making the data-set repository {repo}", self.page_url(repo), ask)
 
     def may_write(self, repo: str) -> bool | None:
-        """Return whether the token may write to the data-set repository ``repo``; nothing is left there.
+        """Return whether the token may write to the data-set repository ``repo``, without leaving a trace there.
 
         Returns:
-            ``None`` if this Hub does not answer that question.
+            Whether it may; ``None`` if this Hub does not answer that question.
 
         Raises:
             RemoteUnavailableError: the Hub kept failing.
@@ -284,16 +284,16 @@ class HubClient:
         return True
 
     def upload_files(self, repo: str, files: Mapping[str, bytes], *, message: str, parent: str | None = None) -> None:
-        """Commit a few small files to the data-set repository ``repo``, all at once.
+        """Commit a few small files to the data-set repository ``repo``, in one commit.
 
         Args:
             repo: its full name.
             files: content by path in the repository.
-            message: of the commit.
-            parent: the commit must still be the newest; ``None``: any.
+            message: the commit message.
+            parent: the commit that must still be the latest; ``None`` means any.
 
         Raises:
-            ProvisionerError: as :meth:`resolve`.
+            ProvisionerError: see :meth:`resolve`.
         """
 
         def ask(api: HfApi) -> None:
@@ -314,11 +314,11 @@ class HubClient:
 
         Args:
             repo: its full name.
-            private: ``None``: unchanged.
-            gate: as in :class:`RepositoryInfo`; ``None``: unchanged.
+            private: ``None`` means no change.
+            gate: see :class:`RepositoryInfo`; ``None`` means no change.
 
         Raises:
-            ProvisionerError: as :meth:`resolve`.
+            ProvisionerError: see :meth:`resolve`.
         """
         gated: Any = False if gate == "none" else gate
         self._library.ask(
@@ -328,10 +328,10 @@ class HubClient:
         )
 
     def repositories_of(self, owner: str) -> list[ListedRepository]:
-        """Return all data-set repositories of ``owner`` that the token may see, ordered by name.
+        """Return all data-set repositories of ``owner`` that the token can see, ordered by name.
 
         Raises:
-            ProvisionerError: as :meth:`resolve`.
+            ProvisionerError: see :meth:`resolve`.
         """
 
         def ask(api: HfApi) -> list[ListedRepository]:

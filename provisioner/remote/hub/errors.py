@@ -1,4 +1,4 @@
-"""Errors of the Hub and of its client library as errors of ours, with hints that fit the user's token and the page at hand."""
+"""Translate errors of the Hub and its client library into errors of ours, with hints that fit the token and the page."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MESSAGE_LENGTH: Final = 300
 
 
 class ConflictError(RemoteRefusedError):
-    """What should be made exists already."""
+    """Something that was to be created already exists."""
 
     reference = "conflict"
 
 
 class NoSuchRevisionError(NotFoundError):
-    """There is a repository, and it has no such branch, tag or commit."""
+    """The repository exists, but has no such branch, tag or commit."""
 
 
 _WANTS_TOKEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
@@ -44,10 +44,10 @@ def translated(error: Exception, access: HubAccess, *, what: str, page: str) -> 
     """Return our error for one that the library raised.
 
     Args:
-        error: what the library raised.
+        error: the error of the library.
         access: the Hub that was asked.
         what: names the request in the message.
-        page: where a user can look at what was asked for.
+        page: the page of the requested object for users.
     """
     from httpx2 import HTTPError, InvalidURL  # noqa: PLC0415 - a start with nothing to do must not pay for it
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError  # noqa: PLC0415 - as above
@@ -85,11 +85,11 @@ def refusal(
 
     Args:
         access: the Hub that was asked.
-        status: of the response, 400 or more.
-        headers: of the response; names in any case.
+        status: status of the response, 400 or more.
+        headers: headers of the response, with names in any case.
         what: names the request in the message.
-        page: where a user can look at what was asked for.
-        message: the server's own, from the body.
+        page: the page of the requested object for users.
+        message: the server's own message, from the body.
 
     Returns:
         ``Transient`` if a retry may succeed, else ``AccessDeniedError``, ``NotFoundError``, ``ConflictError`` or
@@ -107,7 +107,7 @@ def refusal(
 
 
 def _by_code(access: HubAccess, status: int, code: str, message: str, page: str) -> _Refusal | None:
-    """Return what the Hub's own code says; ``None``: no more than the status does."""
+    """Return the meaning of the Hub's own error code, or ``None`` if it says no more than the status."""
     if code == "GatedRepo":
         hint = f", and let the token read gated repositories ({access.tokens_page})." if access.token else ", and set HF_TOKEN."
         return _Refusal(

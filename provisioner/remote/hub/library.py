@@ -1,4 +1,4 @@
-"""The Hub client library: imported when the first question is asked, given our HTTP client, and put back afterwards."""
+"""The Hub client library: imported for the first request, given our HTTP client, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ T = TypeVar("T")
 class HubLibrary:
     """The library as one client uses it; safe for several threads.
 
-    The library has one HTTP client for the whole process: the one that asks installs its own.
+    The library has one HTTP client for the whole process; before each use, our client is installed.
     """
 
     _active: ClassVar[HubLibrary | None] = None
-    """Whose HTTP client the library has now."""
+    """The instance whose HTTP client the library has now."""
     _telemetry_was_off: ClassVar[bool] = True
     _guard: ClassVar[threading.RLock] = threading.RLock()
 
@@ -39,7 +39,7 @@ class HubLibrary:
 
         Args:
             access: the Hub and the user.
-            network: what all clients share.
+            network: the configuration that all clients share.
             user_agent: sent with each request.
         """
         self._access = access
@@ -47,17 +47,17 @@ class HubLibrary:
         self._user_agent = user_agent
 
     def ask(self, what: str, page: str, question: Callable[[HfApi], T]) -> T:
-        """Return what ``question`` returns; its errors are translated, and answers that make no sense asked for again.
+        """Return the result of ``question``; translate its errors, and repeat it if the answer makes no sense.
 
-        Each single request is retried by the transport; what gives up there is not asked again here.
+        Each single request is retried by the transport; if that gives up, it is not repeated here.
 
         Args:
             what: names the request in messages.
-            page: where a user can look at what is asked for.
+            page: the page of the requested object for users.
             question: calls the library.
 
         Raises:
-            ProvisionerError: see :func:`provisioner.remote.hub.errors.refusal`; ``RemoteUnavailableError`` when the Hub kept
+            ProvisionerError: see :func:`provisioner.remote.hub.errors.refusal`; ``RemoteUnavailableError`` if the Hub kept
                 failing.
         """
         self._network.cancellation.raise_if_requested()
@@ -85,7 +85,7 @@ class HubLibrary:
             SUBJECT.reset(subject)
 
     def close(self) -> None:
-        """Close connections and give the library its own HTTP client back: others in this process may use it."""
+        """Close connections and restore the library's own HTTP client, since other code in this process may use it."""
         with self._guard:
             if HubLibrary._active is not self:
                 return
@@ -107,10 +107,11 @@ class HubLibrary:
                 HubLibrary._telemetry_was_off = constants.HF_HUB_DISABLE_TELEMETRY
             if HubLibrary._active is not self:
                 set_client_factory(self._http_client)
-                # Else it asks the public Hub, whatever the endpoint is, how to describe this machine in its user agent.
+                # Otherwise the library asks the public Hub, whatever the endpoint, how to describe this machine in its user
+                # agent.
                 constants.HF_HUB_DISABLE_TELEMETRY = True
                 HubLibrary._active = self
-        # `False`, because `None` would mean whatever login the library finds on this machine.
+        # `False`, because `None` would mean any login that the library finds on this machine.
         return HfApi(self._access.endpoint, token=token or False, headers={"user-agent": self._user_agent})
 
     def _http_client(self) -> httpx2.Client:

@@ -1,4 +1,4 @@
-"""Listings of repositories and buckets; of a file that is taken, path, size and digest must be usable."""
+"""Listings of repositories and buckets; every file that is taken must have a usable path, size and digest."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class HubFile:
     """One file of a listing."""
 
     path: str
-    """In the repository, POSIX separators; safe to use below a directory of ours if there is no problem."""
+    """Path in the repository, with POSIX separators; without a problem, it is safe to use below a directory of ours."""
     size: int
     """Bytes."""
     digest: Digest
-    """``sha256`` of a file in LFS, ``gitsha1`` (the SHA-1 of the Git blob) of any other; ``xet`` in a bucket."""
+    """``sha256`` for a file in LFS, ``gitsha1`` (the SHA-1 of the Git blob) for others; ``xet`` in a bucket."""
     problem: str = ""
-    """Why it must not be taken: the predicate of a sentence whose subject is the path; empty: it may be."""
+    """Why it must not be taken, as the predicate of a sentence about the path; empty if it may be taken."""
 
 
 def checked_listing(repo: str, files: Iterable[RepoFile | BucketFile]) -> list[HubFile]:
-    """Return the files of a listing, ordered by path, each with its problem.
+    """Return the files of a listing, ordered by path, each with its problem, if any.
 
-    What cannot be used does no harm as long as it is not taken, see :func:`check_selected`.
+    An unusable file does no harm unless it is taken; see :func:`check_selected`.
 
     Raises:
         IntegrityError: a file has no path.
@@ -61,10 +61,10 @@ def check_selected(repo: str, files: Iterable[HubFile], paths: Collection[str]) 
     Args:
         repo: the repository, for the message.
         files: its listing.
-        paths: of the files that are taken.
+        paths: the paths of the files that are taken.
 
     Raises:
-        IntegrityError: it has no usable path, size or digest, is there twice, or lies below another file.
+        IntegrityError: a file has no usable path, size or digest, is listed twice, or lies below another file.
     """
     for file in files:
         if file.problem and file.path in paths:
@@ -84,7 +84,7 @@ def _checked_file(file: RepoFile | BucketFile) -> HubFile:
 
 
 def _stated_digest(file: RepoFile | BucketFile) -> tuple[str, object, int]:
-    """Return algorithm, digits and their number of the digest that a listing states."""
+    """Return the algorithm, the digits and the number of digits of the digest in a listing."""
     from huggingface_hub import BucketFile  # noqa: PLC0415 - what asked has imported it
 
     if isinstance(file, BucketFile):

@@ -1,8 +1,8 @@
-"""The transport below the Hub client library: every request has our time limits, proxies, rewriting, retries and cancellation.
+"""The transport below the Hub client library: it adds our time limits, proxies, rewriting, retries and cancellation.
 
-The library has no time limits, retries some requests by rules of its own and others never, and sleeps where no signal can
-wake it. All its requests go through one HTTP client whose transport can be replaced by this one. Every request is retried by
-the one :class:`~provisioner.remote.retry.Retry`, so that the library never sees an error that it would retry.
+The library has no time limits, retries some requests by its own rules and others never, and sleeps where no signal can wake
+it. All its requests go through one HTTP client, whose transport can be replaced by this one. Every request is retried by a
+single :class:`~provisioner.remote.retry.Retry`, so that the library never sees an error that it would retry.
 
 This module imports the HTTP library and is itself imported lazily, by :mod:`provisioner.remote.hub.library` alone.
 """
@@ -43,29 +43,29 @@ ANSWER_SECONDS: Final = 180.0
 """For a whole response, whatever it waits for: a name server, a handshake or a slow line."""
 
 SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", default="")
-"""What the request asks for, in words; names it in messages."""
+"""What the request asks for, in words, for messages."""
 
 WITHHELD_FROM: Final = "provisioner.token_withheld_from"
-"""Key of a response's extensions: the host that a redirect led to, which did not get the token."""
+"""Key in a response's extensions: the host that a redirect led to, which was not sent the token."""
 
 _TIMEOUTS: Final = {"connect": CONNECT_SECONDS, "read": STALL_SECONDS, "write": STALL_SECONDS, "pool": STALL_SECONDS}
 _REFUSED: Final = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.BAD_REQUEST}
 )
 _BUSY_CREATING: Final = "another conflicting operation is in progress"
-"""A 409 that passes: the Hub makes one repository of a user at a time. The library would retry at once, without end."""
+"""A temporary 409: the Hub creates one repository of a user at a time. The library would retry immediately, without end."""
 
 
 class HubTransport(httpx2.BaseTransport):
-    """Sends a request and reads its whole response, with retries; a request to stop ends it at once."""
+    """Sends a request and reads its whole response, with retries; a cancellation ends it immediately."""
 
     def __init__(self, network: Network, *, token: str | None, token_origins: Collection[tuple[str, str, int | None]]) -> None:
-        """Open nothing yet.
+        """Open no connection yet.
 
         Args:
-            network: what all clients share.
+            network: the configuration that all clients share.
             token: kept out of messages.
-            token_origins: origins to which a request may carry it.
+            token_origins: the origins that the token may be sent to.
         """
         self._network = network
         self._token = token
@@ -92,14 +92,15 @@ class HubTransport(httpx2.BaseTransport):
     def _try(self, request: httpx2.Request) -> httpx2.Response:
         response, is_redirected = self._follow(request)
         if is_redirected and response.status_code in _REFUSED:
-            # Not what was asked refuses, but where it led; the next redirect may lead elsewhere.
+            # The refusal comes from where a redirect led, not from the requested host; the next redirect may lead elsewhere.
             response, _ = self._follow(request)
         return response
 
     def _follow(self, request: httpx2.Request) -> tuple[httpx2.Response, bool]:
-        """Return the response to which redirects lead, and whether there were any.
+        """Return the response that redirects lead to, and whether there were any redirects.
 
-        Here and not in the library: it would keep asking where a redirect led, and fail where a ``Location`` is not encoded.
+        Done here and not in the library, which would keep asking the target of a redirect, and fail if a ``Location`` is not
+        encoded.
         """
         current, cookies = request, ChainCookies()
         for hop in range(MAX_REDIRECTS + 1):
@@ -165,7 +166,7 @@ class HubTransport(httpx2.BaseTransport):
         try:
             response = self._route(proxy).handle_request(request)
             try:
-                # Here and not in the client: only what happens in this method is retried.
+                # Read here and not in the client: only what happens in this method is retried.
                 response.read()
             finally:
                 response.close()
@@ -197,27 +198,27 @@ class HubTransport(httpx2.BaseTransport):
 
 
 def _target_of(request: httpx2.Request, response: httpx2.Response) -> str | None:
-    """Return where a response redirects to; ``None``: nowhere.
+    """Return where a response redirects to, or ``None`` if it does not.
 
     Raises:
-        RemoteRefusedError: it is not to be followed.
+        RemoteRefusedError: the redirect must not be followed.
     """
     if response.status_code not in REDIRECTS:
         return None
-    # As bytes: the library guesses in what they are encoded.
+    # Read as bytes, because the library guesses their encoding.
     found = next((value for name, value in response.headers.raw if name.lower() == b"location"), b"")
     return redirect_target(str(request.url), found.decode("latin-1")) if found.strip() else None
 
 
 def _interruptible(cancellation: Cancellation, action: Callable[[], T]) -> T:
-    """Return what ``action`` returns, called on a thread of its own that is abandoned on a request to stop.
+    """Return the result of ``action``, called on a separate thread that is abandoned on a cancellation.
 
-    Nothing else ends a name lookup, a connection attempt or a TLS handshake at once; the thread ends with its time limit or
-    with the process.
+    There is no other way to end a name lookup, a connection attempt or a TLS handshake immediately; the thread ends with its
+    time limit or with the process.
 
     Raises:
         Transient: no result within :data:`ANSWER_SECONDS`.
-        ProvisionerError: asked to stop, or what ``action`` raises.
+        ProvisionerError: the run was cancelled, or ``action`` raised it.
     """
     # A simple queue, because its `put` may be called from a signal handler that interrupted this very `get`.
     outcome: queue.SimpleQueue[tuple[T | None, BaseException | None] | None] = queue.SimpleQueue()

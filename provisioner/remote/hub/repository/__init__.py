@@ -1,5 +1,5 @@
-"""The user's data-set repository: named, made if missing, proved writable, remembered. Nothing in it is ever overwritten.
+"""The user's data-set repository: find its name, create it if missing, check that it is writable; never overwrite anything.
 
-Every question goes through a :class:`~provisioner.remote.hub.client.HubClient`; the rest is pure. Whether a failure ends the
-run is decided by the caller.
+All requests go through a :class:`~provisioner.remote.hub.client.HubClient`; the rest is pure. The caller decides whether a
+failure ends the run.
 """

@@ -1,4 +1,4 @@
-"""Making sure that a bucket exists and that the token may write to it, as far as the Hub says so without a trace."""
+"""Make sure that a bucket exists and that the token may write to it, as far as the Hub can say without leaving a trace."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 def make_bucket_ready(
     request: RepositoryRequest, hub: HubClient, user: Mapping[str, Any], bucket: str, *, make: bool
 ) -> RepositoryOutcome:
-    """Make a bucket if it does not exist, and check by what the Hub says of the token that it may write there.
+    """Create a bucket if it does not exist, and check, by the token's permissions on the Hub, that it is writable.
 
     Args:
-        request: what the user wants.
-        hub: a client for the request's endpoint with the request's token.
+        request: the requested bucket.
+        hub: a client with the request's endpoint and token.
         user: the Hub's answer to ``whoami``.
         bucket: its full name.
-        make: ``False``: change nothing; a missing bucket is a failure.
+        make: ``False`` to change nothing; a missing bucket is then a failure.
 
     Raises:
-        AccessDeniedError: the token may not write, or not make it.
-        NotFoundError: it does not exist, and is not to be made.
+        AccessDeniedError: the token may not write to it, or not create it.
+        NotFoundError: it does not exist, and is not to be created.
         ProvisionerError: the Hub refused or kept failing.
     """
     rights = rights_of(user, bucket, "bucket")
@@ -58,7 +58,7 @@ def make_bucket_ready(
                 ) from conflict
     warnings = []
     if found is not None and rights.write is None:
-        # There is no question for it that leaves no trace in the bucket.
+        # The Hub offers no check of that which leaves no trace in the bucket.
         warnings.append(f"whether the token may write to {bucket} could not be found out")
     if found is not None and request.private is True and not found.private:
         warnings.append(f"{bucket} is public, though a private one is asked for; what exists is not changed")
@@ -68,7 +68,7 @@ def make_bucket_ready(
 
 
 def _find(hub: HubClient, bucket: str) -> Bucket | None:
-    """Return what the Hub says of a bucket; ``None``: there is none that the token may see."""
+    """Return the state of a bucket, or ``None`` if there is none that the token can see."""
     try:
         return hub.buckets.info(bucket)
     except NotFoundError:

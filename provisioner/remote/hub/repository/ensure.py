@@ -1,4 +1,4 @@
-"""Making sure that a repository exists and that the token may write to it."""
+"""Make sure that a repository exists and that the token may write to it."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from provisioner.remote.hub.repository.values import RepositoryOutcome, RepositoryRequest
 
 CARD_NAME: Final = "README.md"
-"""The one file of a template in which ``{repo_id}`` and ``{repo_name}`` are replaced."""
+"""The only file of a template in which ``{repo_id}`` and ``{repo_name}`` are replaced."""
 _MADE_BY_THE_HUB: Final = frozenset({".gitattributes"})
 
 
 def ensure_repository(request: RepositoryRequest, hub: HubClient, *, make: bool = True) -> RepositoryOutcome:
-    """Make a repository if it does not exist, and check that the token may write to it.
+    """Create a repository if it does not exist, and check that the token may write to it.
 
     Args:
-        request: what the user wants.
-        hub: a client for the request's endpoint with the request's token.
-        make: ``False``: change nothing; a missing repository is a failure.
+        request: the requested repository.
+        hub: a client with the request's endpoint and token.
+        make: ``False`` to change nothing; a missing repository is then a failure.
 
     Returns:
-        The outcome, with the error of a failure.
+        The outcome, which holds the error of a failure.
 
     Raises:
-        InterruptedBySignal: asked to stop.
-        DeadlineError: asked to stop.
+        InterruptedBySignal: the run was asked to stop.
+        DeadlineError: the deadline of the run has passed.
     """
     if (skipped := skipped_outcome(request)) is not None:
         return skipped
@@ -63,7 +63,7 @@ def ensure_repository(request: RepositoryRequest, hub: HubClient, *, make: bool 
     except (InterruptedBySignal, DeadlineError):
         raise
     except ProvisionerError as error:
-        # A network failure says nothing about the repository, so the application is told its name; a refusal does.
+        # A network failure says nothing about the repository, so the app is still told its name; after a refusal it is not.
         unknown = isinstance(error, TryAgainError)
         return outcome_of(request, "failed", repo_id, error=error, note=f"{request.word}: {error.message}", export=unknown)
 
@@ -88,13 +88,13 @@ def _make_ready(
             raise no_permission(request, hub, rights, repo_id)
         files = request.files()
         info = _create(request, hub, repo_id)
-    # Of two runs that found it missing at the same moment, the one that finds it empty fills it.
+    # If two runs found it missing at the same moment, the one that finds it empty fills it.
     created = info is None or (missing and not info.paths - _MADE_BY_THE_HUB)
     if info is None or created:
         warnings = _fill_new(request, hub, repo_id, info, files)
     else:
         warnings = _check_existing(request, hub, rights, info, make=make)
-    # A renamed repository answers to its old name too; the application gets the one that will last.
+    # A renamed repository also answers to its old name; the app gets the new one, which will last.
     final = info.id if info is not None and FULL_NAME.fullmatch(info.id) else repo_id
     done = "made" if created else "exists already, reused as it is" if make else "exists, and the token may write to it"
     note = f"data-set repository {hub.page_url(final)}: {done}"
@@ -102,7 +102,7 @@ def _make_ready(
 
 
 def _create(request: RepositoryRequest, hub: HubClient, repo_id: str) -> RepositoryInfo | None:
-    """Make a repository that does not exist; return ``None``, or what is there if another run was faster."""
+    """Create a repository that does not exist; return ``None``, or its state if another run was faster."""
     try:
         hub.create_repository(repo_id, private=request.private)
     except ConflictError as conflict:
@@ -131,7 +131,7 @@ def _fill_new(
 
     Raises:
         AccessDeniedError: it may not.
-        ProvisionerError: the repository was to be gated, and is not.
+        ProvisionerError: the repository was to be gated, but is not.
     """
     if request.gate in {"auto", "manual"}:
         hub.change_settings(repo_id, gate=request.gate)
@@ -145,7 +145,7 @@ def _fill_new(
     if not ready:
         return []
     try:
-        # With a parent, a commit of somebody else in the meantime is not overwritten.
+        # With a parent, a commit that somebody else made meanwhile is not overwritten.
         hub.upload_files(repo_id, ready, message="Say what this data set is for", parent=info.commit if info else None)
     except (InterruptedBySignal, DeadlineError, AccessDeniedError):
         raise
@@ -157,7 +157,7 @@ def _fill_new(
 def _check_existing(
     request: RepositoryRequest, hub: HubClient, rights: TokenRights, info: RepositoryInfo, *, make: bool
 ) -> list[str]:
-    """Check that the token may write to an existing repository, without leaving a trace, and who may read it.
+    """Check, without leaving a trace, that the token may write to an existing repository, and who may read it.
 
     Returns:
         Warnings, one sentence each.
@@ -174,10 +174,10 @@ def _check_existing(
 
 
 def _restrict_readers(request: RepositoryRequest, hub: HubClient, info: RepositoryInfo, *, make: bool) -> list[str]:
-    """Restrict the readers of an existing repository to those that the config file describes; never allow more of them.
+    """Restrict the readers of an existing repository to those in the config file; never allow more of them.
 
     Returns:
-        What is not as requested, one sentence each.
+        Differences from the request, one sentence each.
     """
     warnings = []
     settings_page = f"{hub.page_url(info.id)}/settings"

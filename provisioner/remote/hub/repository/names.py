@@ -1,4 +1,4 @@
-"""Names of repositories: what is valid, and what is known before the Hub is asked."""
+"""Names of repositories: which are valid, and what is known before the Hub is asked."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FULL_NAME: Final = re.compile(rf"{_PART}/{_PART}")
 
 
 def owner_and_name(request: RepositoryRequest) -> tuple[str | None, str]:
-    """Return owner (``None``: the user) and name of the requested repository.
+    """Return owner (``None`` means the user) and name of the requested repository.
 
     Raises:
-        ConfigurationError: no repository can have them.
+        ConfigurationError: no repository can have this owner or name.
     """
     owner, slash, name = (request.name or "").rpartition("/")
     whole = bool(slash)
@@ -53,7 +53,7 @@ def user_name(user: Mapping[str, Any]) -> str:
         user: the Hub's answer to ``whoami``.
 
     Raises:
-        RemoteRefusedError: no user can have this name, so it is not a Hub that answers.
+        RemoteRefusedError: no user can have this name, so it is not a Hub that answered.
     """
     name = str(user["name"])
     if not re.fullmatch(_PART, name):
@@ -62,7 +62,7 @@ def user_name(user: Mapping[str, Any]) -> str:
 
 
 def probable_name(request: RepositoryRequest, owner: str | None, name: str) -> str | None:
-    """Return the repository's full name as far as it is known without the Hub; ``None``: it is not."""
+    """Return the repository's full name if it is known without the Hub, else ``None``."""
     owners = [owner, *request.user_hints]
     known = next((each for each in owners if each and re.fullmatch(_PART, each)), None)
     return f"{known}/{name}" if known else None

@@ -1,4 +1,4 @@
-"""What is known of a repository without asking the Hub: that nothing is to be done, or what an earlier run found out."""
+"""What is known of a repository without asking the Hub: that there is nothing to do, or what an earlier run found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECORD_VERSION: Final = 1
 
 
 def skipped_outcome(request: RepositoryRequest) -> RepositoryOutcome | None:
-    """Return the outcome of a request without a name or a token; ``None``: it has both."""
+    """Return the outcome of a request without a name or a token, or ``None`` if it has both."""
     if not request.name:
         return RepositoryOutcome("skipped", note=f"no {request.word} is wanted (DATASET_REPO=none)")
     if not request.token:
@@ -27,15 +27,15 @@ def skipped_outcome(request: RepositoryRequest) -> RepositoryOutcome | None:
 
 
 def fingerprint(token: str) -> str:
-    """Return 12 hexadecimal digits that show whether a token changed, and from which it cannot be found out."""
+    """Return 12 hexadecimal digits that change with the token, and from which it cannot be derived."""
     return hashlib.sha256(b"provisioner: which token was it\0" + token.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def to_record(outcome: RepositoryOutcome, request: RepositoryRequest) -> dict[str, Any]:
-    """Return what is remembered of a success, as JSON values.
+    """Return the record of a success, as JSON values.
 
     Raises:
-        ValueError: it was not a success; the Hub is asked again after a failure.
+        ValueError: it was not a success; after a failure, the Hub is asked again.
     """
     if outcome.state != "ready" or outcome.repo_id is None:
         raise ValueError(f"only a repository that is ready is remembered, this one is {outcome.state}")
@@ -43,7 +43,7 @@ def to_record(outcome: RepositoryOutcome, request: RepositoryRequest) -> dict[st
 
 
 def remembered(record: Mapping[str, Any], request: RepositoryRequest) -> RepositoryOutcome | None:
-    """Return the outcome of an earlier run with the same request; ``None`` for another request and for a damaged record."""
+    """Return the outcome of an earlier run, or ``None`` if that had another request, or its record is damaged."""
     if not request.name or not request.token:
         return None
     repo_id = record.get("repo_id")

@@ -1,4 +1,4 @@
-"""What a token may do with a repository, by what the Hub says of the token; checked before anything is made or uploaded."""
+"""What a token may do with a repository, as stated by the Hub; checked before anything is created or uploaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TokenRights:
-    """What a token may do with one repository; ``None``: the Hub does not say."""
+    """What a token may do with one repository; ``None`` if the Hub does not say."""
 
     create: bool | None
     write: bool | None
@@ -33,7 +33,7 @@ def rights_of(user: Mapping[str, Any], repo_id: str, repo_kind: Kind = "dataset"
     Args:
         user: the Hub's answer to ``whoami``.
         repo_id: the repository's full name.
-        repo_kind: whether it is a bucket.
+        repo_kind: data-set repository or bucket.
     """
     owner = repo_id.partition("/")[0]
     name = str(user["name"])
@@ -76,7 +76,7 @@ def no_permission(request: RepositoryRequest, hub: HubClient, rights: TokenRight
 
 
 def _granted(fine: Mapping[str, Any], owner: str, repo_id: str, repo_kind: Kind) -> tuple[bool, bool]:
-    """Return whether a fine-grained token may make repositories of ``owner``, and whether it may write to ``repo_id``."""
+    """Return whether a fine-grained token may create repositories of ``owner``, and whether it may write to ``repo_id``."""
     create = write = "repo.write" in _list(fine.get("global"))
     for scope in map(_mapping, _list(fine.get("scoped"))):
         if "repo.write" not in _list(scope.get("permissions")):

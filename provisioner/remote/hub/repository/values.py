@@ -1,4 +1,4 @@
-"""What is requested of a repository and what became of it, as values."""
+"""The request for a repository and its outcome, as values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ASKED_BY_SETTING: Final = "DATASET_REPO"
 Gate = Literal["none", "auto", "manual"]
 Kind = Literal["dataset", "bucket"]
 WORDS: Final[dict[Kind, str]] = {"dataset": "data-set repository", "bucket": "bucket"}
-"""What messages call each kind."""
+"""What messages call each kind of repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,55 +25,55 @@ class RepositoryRequest:
     endpoint: str
     """Address of the Hub."""
     token: str | None = field(repr=False)
-    """``None``: there is none, and the step is skipped."""
+    """``None`` if there is none; the step is then skipped."""
     name: str | None
-    """``NAME`` in the user's or the organization's namespace, or a full ``owner/name``; ``None``: turned off."""
+    """``NAME`` in the user's or the organization's namespace, or a full ``owner/name``; ``None`` if turned off."""
     org: str | None = None
-    """Organization that owns a plain ``NAME``; ``None``: the user does."""
+    """Organization that owns a plain ``NAME``, or ``None`` if the user does."""
     private: bool | None = False
-    """Visibility of a new repository; ``None``: the owner's default."""
+    """Visibility of a new repository; ``None`` means the owner's default."""
     asked: bool = False
-    """The user named the repository: the caller ends the run when it cannot be used."""
+    """Whether the user named the repository; the caller then ends the run if it cannot be used."""
     user_hints: tuple[str, ...] = ()
     """Probable names of the user (``HF_USERNAME``, ``SPACE_AUTHOR_NAME``), for when the Hub cannot be asked."""
     offline: bool = False
-    """Do not ask the Hub; the step is skipped."""
+    """Whether the Hub must not be asked; the step is then skipped."""
     gate: Gate | None = None
-    """Whether readers must ask for access; ``None``: not specified."""
+    """Whether readers must ask for access; ``None`` means not specified."""
     declared: bool = False
-    """It is described in the config file: an existing one is closed to readers as described, and never opened."""
+    """Whether the config file describes it: readers of an existing one are restricted accordingly, but never added."""
     files: Callable[[], Mapping[str, bytes]] = field(default=dict, repr=False, compare=False)
     """Returns the first files of a new repository, by path."""
     called: str = ASKED_BY_SETTING
-    """Where the name was given: a setting, or a line of the config file; for messages."""
+    """Where the name was given, for messages: a setting, or a line of the config file."""
     kind: Kind = "dataset"
     """A bucket has no first files and no gate."""
 
     @property
     def word(self) -> str:
-        """What messages call it."""
+        """What messages call the requested kind."""
         return WORDS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryOutcome:
-    """What became of a request."""
+    """The outcome of a request."""
 
     state: Literal["ready", "failed", "skipped"]
     repo_id: str | None = None
-    """``owner/name``, where it can be known."""
+    """``owner/name``, if known."""
     url: str | None = None
-    """Where a user looks at it."""
+    """Its page for users."""
     created: bool = False
-    """Made by us, in this run or in the one that is remembered."""
+    """Whether it was created by us, in this run or in the recorded one."""
     error: ProvisionerError | None = None
     """Why it failed."""
     note: str = ""
     """What happened, in a sentence for the log."""
     warnings: tuple[str, ...] = ()
-    """What is not as requested, though the repository can be used; one sentence each."""
+    """Differences from the request in a repository that can be used; one sentence each."""
     export: bool = False
-    """Whether the application is told the name."""
+    """Whether the app is told the name."""
     kind: Kind = "dataset"
 
     def as_record(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class RepositoryOutcome:
 
 
 def environment(outcome: RepositoryOutcome) -> dict[str, str]:
-    """Return the variables that tell the application its repository; empty if it is not told."""
+    """Return the variables that tell the app its repository; empty if it is not told."""
     if not outcome.export or outcome.repo_id is None:
         return {}
     if outcome.kind == "bucket":
@@ -102,6 +102,6 @@ def outcome_of(
     warnings: tuple[str, ...] = (),
     export: bool = True,
 ) -> RepositoryOutcome:
-    """Return an outcome with the repository's page; ``export`` holds only where the name is known."""
+    """Return an outcome with the repository's page; ``export`` applies only if the name is known."""
     url = f"{request.endpoint.rstrip('/')}/{request.kind}s/{repo_id}" if repo_id else None
     return RepositoryOutcome(state, repo_id, url, created, error, note, warnings, export and repo_id is not None, request.kind)
