@@ -1,4 +1,4 @@
-"""What to do: the catalog and a volume's receipts give a plan, with the bytes that it needs.
+"""What to do: from the catalog and a volume's receipts follows a plan, with the bytes that it needs.
 
-Everything here is pure. What carries a plan out belongs in :mod:`provisioner.engine`.
+Everything here is pure. Code that carries a plan out belongs in :mod:`provisioner.engine`.
 """

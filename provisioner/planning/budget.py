@@ -1,4 +1,4 @@
-"""``BUDGET_GB``: every data set gives its share, by priority, as a part of so many bytes."""
+"""``BUDGET_GB``: reduce every data set, by its priority, to a part of limited size."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from provisioner.planning.recipe import Recipe
 
 _DIGITS: Final = 4
-"""Of a share, the digits that are not 0: it is read by people."""
+"""Significant digits of a share, since people read it."""
 
 
 def within_budget(recipes: Sequence[Recipe], rules: Rules, budget: int) -> list[Recipe]:
-    """Return the recipes, of which those that are larger than their share of the budget are parts of so many bytes.
+    """Return the recipes; those larger than their share of the budget become parts with that many bytes.
 
-    A share is proportional to the priority. What a small data set leaves of its own is divided among the others. References,
-    parts that were asked for and what the licence policy refuses stay as they are, and count for nothing. Of a part that the
-    policy takes in place of the whole, the share is taken.
+    A share is proportional to the priority. What a small data set leaves of its share is divided among the others.
+    References, parts that were requested, and data sets that the licence policy refuses stay unchanged and count for nothing.
+    If the policy takes a part in place of the whole, the share is taken of that part.
 
     Args:
-        recipes: of all data sets, whole.
+        recipes: recipes of all data sets, each for the whole.
         rules: licences and priorities.
-        budget: bytes for all together.
+        budget: bytes for all data sets together.
     """
     counted = [
         recipe
@@ -46,12 +46,12 @@ def within_budget(recipes: Sequence[Recipe], rules: Rules, budget: int) -> list[
 
 
 def divide_bytes(budget: int, sizes: Mapping[str, int | None], weights: Mapping[str, int]) -> dict[str, int]:
-    """Return the bytes for each of those that do not get all that they have.
+    """Return the bytes for each data set that does not get its full size.
 
     Args:
-        budget: bytes for all together.
-        sizes: what each has; ``None``: nobody knows.
-        weights: of their shares.
+        budget: bytes for all data sets together.
+        sizes: the size of each; ``None`` if it is not known.
+        weights: the weight of each in the division.
     """
     left, rest = budget, dict(weights)
     while rest:
@@ -66,14 +66,14 @@ def divide_bytes(budget: int, sizes: Mapping[str, int | None], weights: Mapping[
 
 
 def _rounded(share: int) -> int:
-    """Return a share rounded down; one without a byte cannot be asked for."""
+    """Return a share rounded down, but at least 1, since a part without a byte cannot be requested."""
     step = int("1" + "0" * max(0, len(str(share)) - _DIGITS))
     return max(1, share // step * step)
 
 
 def _part(recipe: Recipe, share: int) -> Recipe:
     own = recipe.rule or PartRule()
-    # The first examples of a part are those of its own seed and limit; asked for by hand, the text means the same.
+    # The first examples of a part depend on its own seed and limit; the same text in a request means the same.
     rule = PartRule(bytes=share if own.bytes is None else min(share, own.bytes), limit=own.limit, seed=own.seed)
     written = {key: value for key, value in rule.identity.items() if key != "seed" or value}
     rule = replace(rule, text=f"?{'&'.join(f'{key}={value}' for key, value in sorted(written.items()))}")

@@ -1,4 +1,4 @@
-"""How many bytes a recipe needs, and whether they fit."""
+"""How many bytes a recipe needs, and whether there is space for them."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from provisioner.planning.recipe import Recipe
 
 SMALL: Final = 1 << 20
-"""Bytes up to which a file is held in memory until it is verified, and then written straight to its path."""
+"""A file of up to so many bytes is held in memory until it is verified, and then written directly to its path."""
 LARGE: Final = 16 << 20
-"""Bytes from which a file is fetched by several connections and can be unpacked as it arrives. For smaller files the wait for
-the first answers is longer than the time that this saves."""
+"""A file of at least so many bytes is fetched over several connections, and can be unpacked as it arrives. For smaller files,
+waiting for the first responses would take longer than the time that this saves."""
 
 
 _TOLERANCE: Final = 2
-"""Estimates are round figures of publishers: of another release, in units of 1000 or 1024, of blocks or of lengths, with or
-without what lies beside the data. All that together stays below a factor of two; what exceeds it is not what was planned."""
+"""Estimates are round figures of publishers: for another release, in units of 1000 or 1024, by blocks or by lengths, with or
+without files beside the data. All that together stays below a factor of two; anything beyond it is not what was planned."""
 _SLACK: Final = 64 << 20
-"""Bytes by which an estimate may be exceeded besides: what is small may be wrong by more."""
+"""Bytes by which an estimate may be exceeded in addition, since small sizes may be wrong by a larger factor."""
 _UNPACKING_FACTOR: Final = 5
-"""To how many times its size an archive unpacks that does not say: audio to twice, tables and texts to five or ten times."""
+"""The factor by which an archive of unstated content grows: audio doubles, tables and texts grow by five to ten times."""
 
 
 def is_held_in_memory(artifact: Artifact) -> bool:
-    """Return whether an artifact is so small that it is held in memory until it is verified, and never staged."""
+    """Return whether an artifact is small enough to be held in memory until it is verified, without being staged."""
     return artifact.unpack == "none" and artifact.exact_size is not None and artifact.exact_size <= SMALL
 
 
 def most_bytes(size: Size | None) -> int | None:
-    """Return how many bytes there may be of something that was planned with ``size``; ``None``: it is not known.
+    """Return the upper bound for something that was planned with ``size``, or ``None`` if that is not known.
 
-    An exact size holds exactly; an estimate may be exceeded up to a factor of two.
+    An exact size is its own bound; an estimate may be exceeded by a factor of two.
     """
     if size is None or not size.estimate:
         return size.value if size else None
@@ -52,35 +52,35 @@ class Need:
     """What one recipe needs on an empty volume."""
 
     download: Size | None
-    """Bytes to fetch; ``None``: unknown."""
+    """Bytes to fetch; ``None`` means unknown."""
     unpacked: Size | None
-    """Bytes of the tree; ``None``: unknown."""
+    """Bytes of the tree; ``None`` means unknown."""
     peak_at_once: int
-    """Bytes when all archives are kept together with the tree."""
+    """Bytes if all archives are kept together with the tree."""
     peak_one_by_one: int
-    """Bytes when each archive is unpacked and removed before the next is fetched."""
+    """Bytes if each archive is unpacked and removed before the next is fetched."""
     peak_streamed: int
-    """Bytes when large archives are unpacked as they arrive."""
+    """Bytes if large archives are unpacked as they arrive."""
 
     @property
     def tree_bytes(self) -> int:
-        """Bytes of the tree; 0 where the number is unknown."""
+        """Bytes of the tree; 0 if not known."""
         return self.unpacked.value if self.unpacked else 0
 
     @property
     def is_download_known(self) -> bool:
-        """Whether the number of bytes to fetch is known, if only roughly."""
+        """Whether the number of bytes to fetch is known, at least roughly."""
         return self.download is not None and not self.download.at_least
 
     @property
     def reserve(self) -> int:
-        """Bytes that are left free for what is not known of the tree, while other data sets are built beside it."""
+        """Bytes that are left free for the unknown part of the tree, while other data sets are built at the same time."""
         is_known = self.unpacked is not None and not self.unpacked.at_least
         return 0 if is_known or self.download is None else _UNPACKING_FACTOR * self.download.value
 
     @property
     def peaks(self) -> tuple[tuple[Retention, int], ...]:
-        """Each retention with the most bytes that it needs at any moment, the preferred one first."""
+        """Each retention with its peak in bytes, the preferred one first."""
         return (
             ("at_once", self.peak_at_once),
             ("one_by_one", self.peak_one_by_one),
@@ -88,7 +88,7 @@ class Need:
         )
 
     def retention_within(self, free: int | None) -> Retention:
-        """Return the first retention that fits into ``free`` bytes (``None``: any number); ``streamed`` if none does."""
+        """Return the first retention that fits into ``free`` bytes (``None`` means no limit); ``streamed`` if none does."""
         return next((retention for retention, peak in self.peaks if free is None or peak <= free), "streamed")
 
 
@@ -96,7 +96,7 @@ FALSE_REPORT: Final = (
     " If a mount reports its free space wrongly: VOLUME_KIND=object makes that of the volume count for nothing (then set"
     " MAX_STORAGE_GB), and STAGING_DIR can be on another disk."
 )
-"""What to add to a hint where nothing at all is free."""
+"""Added to a hint if nothing at all is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +104,34 @@ class Footprint:
     """The bytes that one data set takes while it is built, and afterwards."""
 
     on_volume: int
-    """On the volume, at most."""
+    """Upper bound on the volume."""
     staged: int
-    """In staging, at most."""
+    """Upper bound in staging."""
     tree: int
-    """On the volume when it is published."""
+    """Bytes on the volume once it is published."""
     reserve: int = 0
-    """Further bytes that are left free for it while others are built: it is not known to how much its archives unpack."""
+    """Further bytes to leave free for it while others are built, because the unpacked size of its archives is not known."""
 
     @property
     def excess(self) -> int:
-        """Bytes on the volume beside those of the published tree."""
+        """Bytes on the volume in addition to those of the published tree."""
         return self.on_volume - self.tree
 
 
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
-    """The bytes that may be added, on the volume and in a staging directory on another device."""
+    """The bytes that may be added on the volume, and in a staging directory on another device."""
 
     volume: int | None
-    """``None``: no bound is known."""
+    """``None`` if no bound is known."""
     staging: int | None = None
-    """Of a staging directory elsewhere; ``None``: no bound is known, or staging is on the volume."""
+    """For a staging directory elsewhere; ``None`` if no bound is known, or if staging is on the volume."""
     is_staging_elsewhere: bool = False
     is_full: bool = False
-    """A file system says that nothing at all is free, which some say that know no better."""
+    """Whether a file system reports no free space at all, as some do that cannot know better."""
 
     def shortage(self, need: Need, peak: int) -> str | None:
-        """Return in words what is too small for a need with this peak, in bytes; ``None``: it fits."""
+        """Return in words where there is too little space for a need with this peak in bytes, or ``None`` if it fits."""
         if self.staging is not None and peak > self.staging:
             shown, free = format_pair(peak, self.staging)
             return f"needs {shown} in STAGING_DIR at its peak; {free} are free there"
@@ -142,11 +142,11 @@ class FreeSpace:
         return None
 
     def fitting_beside(self, footprint: Footprint, unfinished: Sequence[Footprint]) -> list[Footprint]:
-        """Return those of the data sets directly before one that may be unfinished while it is built.
+        """Return which of the data sets directly before one may be unfinished while it is built.
 
         Args:
-            footprint: of the data set, which fits alone.
-            unfinished: the data sets before it that may be; this object counts their trees as added already.
+            footprint: footprint of the data set, which fits by itself.
+            unfinished: the earlier data sets in question; this object already counts their trees as added.
         """
         for first in range(len(unfinished)):
             beside = unfinished[first:]
@@ -157,18 +157,18 @@ class FreeSpace:
         return []
 
     def peak_on_volume(self, need: Need, peak: int) -> int:
-        """Return how many bytes of a peak are on the volume: with a staging directory elsewhere the tree alone."""
+        """Return how many bytes of a peak are on the volume: with a staging directory elsewhere, only the tree."""
         return need.tree_bytes if self.is_staging_elsewhere else peak
 
 
 def free_space(inventory: Inventory, rules: Rules, evicted_bytes: int, added_bytes: int = 0) -> FreeSpace:
-    """Return what may be added to a volume: by the device and by the limit, whichever is less.
+    """Return what may be added to a volume, by the device or by the limit, whichever is less.
 
     Args:
         inventory: what the volume holds.
-        rules: their limit counts.
+        rules: the limit is taken from them.
         evicted_bytes: bytes of trees that are removed first.
-        added_bytes: bytes that the steps before have added.
+        added_bytes: bytes that earlier steps have added.
     """
     bounds = []
     if inventory.free_bytes is not None:
@@ -181,7 +181,7 @@ def free_space(inventory: Inventory, rules: Rules, evicted_bytes: int, added_byt
 
 
 def space_of(step: Step) -> int | None:
-    """Return how many bytes a step may need on the volume at any moment; ``None``: that is not known."""
+    """Return how many bytes a step may need on the volume at any moment, or ``None`` if that is not known."""
     if step.action != "fetch":
         return 0
     if step.download is None or step.download.at_least:
@@ -191,35 +191,35 @@ def space_of(step: Step) -> int | None:
 
 
 def space_hint(recipe: Recipe) -> str:
-    """Return what a person can do about a data set that does not fit; splits are named only where it has some."""
+    """Return what a user can do about a data set that does not fit; splits are mentioned only if it has some."""
     has_splits = not recipe.splits and any(source.split_names for source in recipe.sources)
     split = ", or ask for a split of it (see 'list')" if has_splits else ""
     return f"Enlarge the volume, or raise MAX_STORAGE_GB if it is set{split}."
 
 
 def need_of(recipe: Recipe, present: Collection[str] = ()) -> Need:
-    """Return what a recipe needs, by the first of its sources whose sizes are known.
+    """Return what a recipe needs, by the first of its sources with known sizes.
 
     Args:
-        recipe: the data set as asked for.
-        present: content ids of artifacts whose files are linked from trees on the volume; they cost no download.
+        recipe: the requested data set.
+        present: content ids of artifacts whose files are linked from trees on the volume, and so need no download.
     """
     whole = _need_of_splits(recipe, present)
     return whole if recipe.rule is None else _need_of_part(recipe, recipe.rule, whole)
 
 
 def _need_of_part(recipe: Recipe, rule: PartRule, whole: Need) -> Need:
-    """Return what a part needs: until its examples are known, all that is unpacked takes space."""
+    """Return what a part needs; until its examples are known, everything that is unpacked takes space."""
     facts = recipe.dataset.facts
     if facts is not None and facts.taken is not None:
         taken = Size(facts.taken, estimate=rule.takes_some)
         return Need(taken, taken, taken.value, taken.value, taken.value)
     if rule.download is not None and rule.unpacked_size is not None:
-        # A narrower rule takes less: it is not known how much.
+        # A narrower rule takes less, but it is not known how much less.
         both = rule.download.value + rule.unpacked_size.value
         return Need(rule.download, rule.unpacked_size, both, both, both)
     if whole.unpacked is None or rule.bytes is None:
-        # No more than the whole; how much less is known when the tables are there.
+        # No more than the whole; how much less is known only when the tables are here.
         unpacked = replace(whole.unpacked, estimate=True) if whole.unpacked else None
     else:
         unpacked = Size(min(whole.unpacked.value, rule.bytes), estimate=True)
@@ -255,7 +255,7 @@ def _need_of_artifacts(recipe: Recipe, known: Sequence[Artifact], present: Colle
 
 
 def _peak(archives: Sequence[int], in_tree: Sequence[Size | None]) -> int:
-    """Return the most bytes at any moment when each archive is removed as soon as it is unpacked."""
+    """Return the peak in bytes if each archive is removed as soon as it is unpacked."""
     tree = peak = 0
     for archive, size in zip(archives, in_tree, strict=True):
         tree += size.value if size else 0
@@ -268,17 +268,17 @@ def _is_streamable(artifact: Artifact) -> bool:
 
 
 def can_come_in_part(artifact: Artifact) -> bool:
-    """Return whether single members of an archive can be fetched, and that is worth while: the whole is proven by its digest."""
+    """Return whether fetching single members of an archive is possible and pays; the digest proves only the whole archive."""
     return artifact.unpack == "zip" and artifact.exact_size is not None and artifact.exact_size >= LARGE
 
 
 def stated_size(recipe: Recipe) -> Size | None:
-    """Return the tree's size as the catalog states it, which is that of the data set's own layout."""
+    """Return the size of the tree in the catalog, which applies to the data set's default layout."""
     return recipe.dataset.unpacked_size if recipe.layout == recipe.dataset.layout else None
 
 
 def _sizes_in_tree(recipe: Recipe, artifacts: Sequence[Artifact]) -> list[Size | None]:
-    """Return each artifact's size in the tree; where it is not stated, a share of the tree by the artifact's packed size."""
+    """Return each artifact's size in the tree; if it is not stated, a share of the tree by the artifact's packed size."""
     stated = stated_size(recipe)
     whole = sum(
         artifact.size.value

@@ -1,4 +1,4 @@
-"""Recipes under pins: nothing is accepted but what they name."""
+"""Recipes with pins: nothing is accepted except what the pins name."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ class Pinned:
     file: str
     """The file of the pins, for messages."""
     pin: DataSetPin | None
-    """``None``: they do not have it."""
+    """``None`` if the pins do not include the data set."""
     accepted: frozenset[str] = frozenset()
-    """The versions on the volume whose list of checksums is the one that the pins name."""
+    """The versions on the volume whose list of checksums matches the pins."""
 
 
 def pinned_name(source: Source) -> str:
-    """Return what pins call a source: without what may be secret."""
+    """Return the name of a source in pins, without anything that may be secret."""
     return show_url(source.name) if "://" in source.name else source.name
 
 
 def pin_of_source(pin: DataSetPin, source: Source) -> SourcePin | None:
-    """Return what a pin names of a source; ``None``: it does not name it.
+    """Return the pin of a source, or ``None`` if there is none.
 
-    Files behind URLs may also be some of those that are pinned, as for a split, or be elsewhere: their digests tell.
+    Files behind URLs may also be some of the pinned files, as for a split, or have moved: their digests identify them.
     """
     named = pin.of(source.kind, pinned_name(source))
     if named is not None or source.artifacts is None:
@@ -47,14 +47,14 @@ def pin_of_source(pin: DataSetPin, source: Source) -> SourcePin | None:
 
 
 def checks_manifest(pin: DataSetPin, recipe: str) -> bool:
-    """Return whether a pin names the list of checksums of what a recipe makes: that alone then decides."""
+    """Return whether a pin names the list of checksums for a recipe; that alone then decides."""
     return bool(pin.manifest) and pin.recipe == recipe
 
 
 def at_pins(recipe: Recipe, inventory: Inventory, pinned: Pinned) -> Recipe:
     """Return the recipe for what the pins name: a version that is on the volume, or else one to be built.
 
-    What is there and differs stays where it is: the version to be built is another one.
+    A different version that is on the volume stays there; the one to be built is another version.
     """
     dataset, pin = recipe.dataset.id, pinned.pin
     held = _best(recipe, inventory, lambda receipt: receipt.version in pinned.accepted)
@@ -76,7 +76,7 @@ def at_pins(recipe: Recipe, inventory: Inventory, pinned: Pinned) -> Recipe:
 
 
 def _best(recipe: Recipe, inventory: Inventory, is_pinned: Callable[[Receipt], bool]) -> str | None:
-    """Return the version that satisfies a recipe and its pins: the published one, or else the newest; ``None``: there is none."""
+    """Return the version that satisfies a recipe and its pins, the published one first, then the newest; ``None`` if none."""
     dataset = recipe.dataset.id
     current = inventory.published.get(dataset)
     held = [
@@ -89,11 +89,11 @@ def _best(recipe: Recipe, inventory: Inventory, is_pinned: Callable[[Receipt], b
 
 
 def _sources(recipe: Recipe, pinned: Pinned) -> tuple[DataSetPin, tuple[Source, ...]]:
-    """Return the pin of a data set, and its sources as it names them.
+    """Return the pin of a data set, and its sources as pinned.
 
     Raises:
-        ConfigurationError: there is no pin that could be held.
-        DigestMismatchError: catalog and pins name different things.
+        ConfigurationError: there is no pin that could be enforced.
+        DigestMismatchError: catalog and pins disagree.
     """
     label, file = recipe.dataset.label, pinned.file
     hint = f"To pin what is there now: provisioner catalog pin {label} --output {file}"
@@ -117,15 +117,15 @@ def _sources(recipe: Recipe, pinned: Pinned) -> tuple[DataSetPin, tuple[Source, 
 
 
 def _is_provable(source: Source) -> bool:
-    """Return whether it can be told of each file of a source if it is the right one."""
+    """Return whether each file of a source can be proven to be the right one."""
     return source.artifacts is None or all(artifact.digest is not None for artifact in source.artifacts)
 
 
 def _fixed(source: Source, pin: SourcePin, label: str, file: str) -> Source:
-    """Return a source as a pin names it.
+    """Return a source in the state that a pin names.
 
     Raises:
-        DigestMismatchError: the catalog states another digest.
+        DigestMismatchError: the catalog states a different digest.
     """
     for artifact in source.artifacts or ():
         wanted = pin.files.get(artifact.path)

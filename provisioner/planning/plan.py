@@ -1,6 +1,6 @@
-"""The plan: desired (catalog) against actual (receipts), as data.
+"""The plan, as data: the difference between what is desired (catalog) and what exists (receipts).
 
-A plan is made from values alone, so that the same inputs always give the same plan, and a second run plans nothing.
+A plan is made from values alone, so that the same inputs always give the same plan, and a second run has nothing to do.
 :mod:`provisioner.engine.run` carries it out and makes no further decisions.
 """
 
@@ -30,20 +30,21 @@ if TYPE_CHECKING:
     from provisioner.planning.upstream import Newer
 
 HERE: Final = "is here"
-"""Why a data set is kept of which there is nothing else to say."""
+"""Why a data set is kept, if there is nothing else to say about it."""
 
 
 def make_plan(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:
     """Decide what a run does.
 
     Args:
-        wanted: names are those of the catalog (checked by the caller); the phase ``auto`` takes the largest that fits.
+        wanted: the request; its names must be in the catalog (checked by the caller). The phase ``auto`` means the largest
+            that fits.
         catalog: what should exist.
         inventory: what exists.
         rules: licences, limits and priorities.
 
     Raises:
-        ConfigurationError, NotFoundError: a split or layout that the catalog does not have.
+        ConfigurationError, NotFoundError: a split or layout is not in the catalog.
     """
     if wanted.datasets or wanted.phase != "auto":
         return _plan_phase(wanted, catalog, inventory, rules)
@@ -56,13 +57,13 @@ def make_plan(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Ru
 
 
 def fitting(wanted: Request, catalog: Catalog, rules: Rules, limit: int) -> tuple[str, ...]:
-    """Return the labels of what would be fetched onto an empty volume of ``limit`` bytes, as far as sizes are known."""
+    """Return the labels of what would be fetched to an empty volume of ``limit`` bytes, as far as sizes are known."""
     plan = make_plan(wanted, catalog, Inventory(free_bytes=limit), replace(rules, limit_bytes=None, fail_on_shortfall=False))
     return tuple(step.recipe.label for step in plan.steps if step.action == "fetch" and step.is_peak_known)
 
 
 def phase_peak(catalog: Catalog, phase: str) -> int:
-    """Return the bytes that all of a phase needs on an empty volume, one data set after the other, whatever its licences."""
+    """Return the bytes that a whole phase needs on an empty volume, one data set after the other, regardless of licences."""
     return make_plan(Request(phase), catalog, Inventory(), Rules(license_policy="any", side_by_side=1)).peak_bytes
 
 
@@ -87,7 +88,7 @@ def _plan_phase(wanted: Request, catalog: Catalog, inventory: Inventory, rules: 
 
 
 def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inventory: Inventory, rules: Rules) -> list[Recipe]:
-    """Return the recipes for what was asked for, in the order of the request or of the phase."""
+    """Return the recipes for the request, in the order of the request or of the phase."""
     asked = wanted.datasets or tuple((name, ()) for name in (phase.datasets if phase else ()))
     recipes = [
         make_recipe(
@@ -111,18 +112,18 @@ def _wanted_recipes(wanted: Request, catalog: Catalog, phase: Phase | None, inve
 
 
 def _rule_for(wanted: Request, dataset: DataSet, rules: Rules) -> PartRule | None:
-    """Return which examples are taken: those that were asked for, of the part that the licence policy takes of the whole."""
+    """Return which examples are taken: the requested ones, from the part that the licence policy takes of the whole."""
     asked = wanted.rules.get(dataset.id)
     part = commercial_part(rules.license_policy, dataset, rules.accept_licenses)
     if part is None or (asked is not None and mark_of(dataset, asked) == "allowed"):
         return asked
     if asked is not None and asked.text.partition("?")[0] == part.text:
-        return asked  # it takes other examples of that part, and is refused
+        return asked  # it takes examples outside of that part, and is refused
     return part.narrowed(asked, of=dataset.label) if asked is not None else part
 
 
 def _at_state(recipe: Recipe, inventory: Inventory, newer: Newer | None) -> Recipe:
-    """Return a recipe for the state of its source that is wanted: a newer one, or the one that the volume has."""
+    """Return a recipe for the wanted state of its source: a newer one, or the one on the volume."""
     held = inventory.satisfying(recipe.dataset.id, recipe.version, newer.pin if newer else "")
     wanted = recipe.moved(newer) if newer else recipe
     return wanted.as_version(held.version) if held else wanted
@@ -137,13 +138,13 @@ def _lacks_space(plan: Plan) -> bool:
 
 
 def fitted(step: Step, inventory: Inventory, rules: Rules, taken: int) -> Step:
-    """Return a step as it is carried out in the space that is left now, skipped where it does not fit.
+    """Return a step as adapted to the space that is left now; skipped if it does not fit.
 
     Args:
-        step: of a plan that was made before.
+        step: a step of a plan that was made before.
         inventory: what the volume holds now.
-        rules: their limit counts.
-        taken: bytes that others may need while the step is carried out.
+        rules: the limit is taken from them.
+        taken: bytes that other runs may need while the step is carried out.
     """
     if step.action != "fetch":
         return step
@@ -157,7 +158,7 @@ def fitted(step: Step, inventory: Inventory, rules: Rules, taken: int) -> Step:
 def _with_eviction(
     plan: Plan, superseded: Sequence[tuple[str, str]], plan_without: Callable[[tuple[tuple[str, str], ...]], Plan]
 ) -> Plan:
-    """Return a plan that evicts superseded versions if more data sets then fit, and evicts no more of them than necessary."""
+    """Return a plan that evicts superseded versions if more data sets then fit, and no more of them than necessary."""
     evict = tuple(superseded)
     best = plan_without(evict)
     if _fetched(best) <= _fetched(plan):
@@ -194,7 +195,7 @@ def _superseded(recipes: Sequence[Recipe], inventory: Inventory) -> tuple[tuple[
 def _plan_steps(
     recipes: Sequence[Recipe], inventory: Inventory, rules: Rules, *, by_name: bool, evict: tuple[tuple[str, str], ...]
 ) -> Plan:
-    """Decide each recipe in the given order; a recipe gets the space that those before it have left."""
+    """Decide each recipe in the given order; each gets the space that those before it have left."""
     evicted_bytes = sum(inventory.receipts[key].size for key in evict)
     present = {
         content_id for key, receipt in inventory.receipts.items() if key not in evict for content_id in receipt.content_ids
@@ -212,7 +213,7 @@ def _plan_steps(
             step = _or_kept(_with_retention(step, need, free, by_name=by_name), fallback)
             if step.action == "fetch":
                 footprint = Footprint(free.peak_on_volume(need, step.peak_bytes), step.peak_bytes, need.tree_bytes, need.reserve)
-                # Without all archives in staging, a kill of several at once would cost more than one of one.
+                # If not all archives are kept in staging, a kill during several builds would cost more than during one.
                 fits_beside = step.retention == "at_once" and (need.is_download_known or free.volume is None)
                 latest = unfinished[max(0, len(unfinished) + 1 - rules.side_by_side) :]
                 unfinished = free.fitting_beside(footprint, latest) if fits_beside else []
@@ -231,7 +232,7 @@ def _plan_steps(
 
 
 def _fallback(recipe: Recipe, inventory: Inventory) -> Receipt | None:
-    """Return the receipt of the published version, if that is another state of what is wanted, and may stay."""
+    """Return the receipt of the published version, if that is a different state of what is wanted, and may stay."""
     if recipe.pin is not None or recipe.dataset.problem is not None:
         return None
     held = inventory.receipts.get((recipe.dataset.id, inventory.published.get(recipe.dataset.id, "")))
@@ -239,7 +240,7 @@ def _fallback(recipe: Recipe, inventory: Inventory) -> Receipt | None:
 
 
 def _or_kept(step: Step, fallback: Receipt | None) -> Step:
-    """Return a step that replaces a published version; one that keeps it, if the newer one may not or cannot be had."""
+    """Return the step if it replaces a published version, or else one that keeps that version."""
     if fallback is None or step.action in {"keep", "link"}:
         return step
     if step.writes:
@@ -249,7 +250,7 @@ def _or_kept(step: Step, fallback: Receipt | None) -> Step:
 
 
 def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool) -> Step:
-    """Decide one data set by everything but its size."""
+    """Decide on one data set by everything except its size."""
     key = (recipe.dataset.id, recipe.version)
     priority = _priority(recipe, rules)
     verdict = judge(rules.license_policy, recipe.dataset, rules.accept_licenses, recipe.rule, recipe.commercial_part)
@@ -262,7 +263,7 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
     is_here = receipt is not None and inventory.published.get(recipe.dataset.id) == recipe.version
     unpacked = Size(receipt.size) if receipt else None
     if not verdict.allowed:
-        # What is already there stays: it was allowed when it was fetched, and nothing is removed unasked.
+        # A data set that is here stays: it was allowed when it was fetched, and nothing is removed without a request.
         if is_here:
             return Step(recipe, "keep", priority, f"is here; its licence is refused today: {verdict.reason}", unpacked=unpacked)
         if not by_name:
@@ -302,7 +303,7 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
 
 
 def _taken_in_part(recipe: Recipe, rule: PartRule) -> str:
-    """Return the sentence about a data set of which the licence policy takes only a part."""
+    """Return the message about a data set of which the licence policy takes only a part."""
     return (
         f"{recipe.dataset.label}: LICENSE_POLICY=commercial takes only the part that may be used commercially ({rule.words});"
         f" ACCEPT_LICENSES={recipe.dataset.accepted_as[0]} would take all of it"
@@ -320,7 +321,7 @@ def _pinned(pin: DataSetPin) -> str:
 
 
 def _with_retention(step: Step, need: Need, free: FreeSpace, *, by_name: bool) -> Step:
-    """Return the step with the first retention that fits; skipped, or refused if asked for by name, where none does."""
+    """Return the step with the first retention that fits; if none does, skip it, or refuse it if it was requested by name."""
     sized = replace(step, download=need.download, unpacked=need.unpacked)
     for retention, peak in need.peaks:
         shortage = free.shortage(need, peak)
@@ -335,7 +336,7 @@ def _with_retention(step: Step, need: Need, free: FreeSpace, *, by_name: bool) -
 
 
 def _shortfall(steps: Sequence[Step], too_large: Sequence[Step], space: FreeSpace, rules: Rules) -> ProvisionerError | None:
-    """Return the error that ends the whole run for lack of space; ``None``: what fits is fetched."""
+    """Return the error that ends the whole run for lack of space, or ``None`` if what fits may be fetched."""
     available = min((bound for bound in (space.volume, space.staging) if bound is not None), default=None)
     if not too_large or available is None:
         return None

@@ -1,7 +1,7 @@
-"""The recipe of a data set: all that decides which bytes end up at which path, and nothing else.
+"""The recipe of a data set: everything that decides which bytes end up at which path, and nothing else.
 
-A recipe's short hash is the *version* under which a tree is kept on the volume. Digests, selection, unpacking and layout
-are part of it; URLs, mirrors and texts are not, so that a moved mirror or a corrected description refetches nothing.
+A recipe's short hash is the *version* under which a tree is kept on the volume. Digests, selection, unpacking and layout are
+part of it; URLs, mirrors and texts are not, so that a moved mirror or a corrected description causes no refetch.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ if TYPE_CHECKING:
     from provisioner.planning.upstream import Newer
 
 VERSION_DIGITS: Final = 16
-"""Hexadecimal digits of a version; 64 bits rule out chance for the few versions of one data set."""
+"""Hexadecimal digits of a version; 64 bits exclude accidental collisions among the few versions of a data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One data set as it was asked for: its layout, its splits, and the sources that deliver just that."""
+    """One requested data set: its layout, its splits, and the sources that deliver exactly that."""
 
     dataset: DataSet
     layout: str
     splits: tuple[str, ...]
-    """Names of the chosen splits; empty: all of it."""
+    """Names of the chosen splits; empty means all of the data set."""
     sources: tuple[Source, ...]
-    """The sources of that layout, reduced to the splits, in the order in which they are tried."""
+    """The sources of that layout, restricted to the splits, in the order in which they are tried."""
     version: str
     base: str = ""
-    """The version of the recipe as it was asked for, where ``version`` is another state of its source; empty: the same."""
+    """The version of the requested recipe, if ``version`` is a different state of its source; empty if both are the same."""
     rule: PartRule | None = None
-    """Which examples of these splits are taken; ``None``: all."""
+    """Which examples of these splits are taken; ``None`` means all."""
     pin: DataSetPin | None = None
-    """What the sources and the tree must be; ``None``: whatever they are now."""
+    """The required state of the sources and the tree; ``None`` means their present state."""
 
     states: Mapping[str, FileState] = field(default_factory=dict)
-    """What servers said of files behind URLs before they are fetched, by the artifacts' keys."""
+    """By the keys of artifacts, what servers said of files behind URLs before fetching them."""
 
     @property
     def asked(self) -> str:
-        """The version of the recipe as it was asked for."""
+        """The version of the requested recipe."""
         return self.base or self.version
 
     def as_version(self, version: str) -> Recipe:
-        """Return the recipe for a version on the volume that satisfies it."""
+        """Return the recipe for a version on the volume that satisfies this one."""
         return self if version == self.version else replace(self, version=version, base=self.asked)
 
     def at_state(self, pin: str) -> Recipe:
-        """Return the recipe for the state of its sources that ``pin`` names: a version of its own, which satisfies it too."""
+        """Return the recipe for the sources in the state ``pin``: a separate version, which satisfies this recipe too."""
         version = hashlib.sha256(f"{self.asked}@{pin}".encode()).hexdigest()[:VERSION_DIGITS]
         return replace(self, version=version, base=self.asked)
 
@@ -71,28 +71,28 @@ class Recipe:
 
     @property
     def label(self) -> str:
-        """The name by which a user asks for it: ``nsynth:test``."""
+        """The name by which a user requests it, such as ``nsynth:test``."""
         label = f"{self.dataset.label}:{'+'.join(self.splits)}" if self.splits else self.dataset.label
         return f"{label}{self.rule.text}" if self.rule else label
 
     @property
     def commercial(self) -> Commercial:
-        """Whether what it takes may be used commercially."""
+        """Whether the requested data may be used commercially."""
         return self.commercial_part or self.dataset.license.commercial
 
     @property
     def commercial_part(self) -> Commercial | None:
-        """What the catalog says of the commercial use of this part; ``None``: nothing, or it is no part by rule."""
+        """What the catalog says about the commercial use of this part; ``None`` if nothing, or if it is not a part by rule."""
         return mark_of(self.dataset, self.rule, self.layout, self.splits)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...] | None:
-        """The artifacts of the first source whose artifacts are known from the catalog; ``None``: there is no such source."""
+        """The artifacts of the first source that has them in the catalog, or ``None`` if there is no such source."""
         return next((source.artifacts for source in self.sources if source.artifacts is not None), None)
 
     @property
     def content_ids(self) -> frozenset[str]:
-        """The content ids of all artifacts that are known from the catalog, whichever source they are of."""
+        """The content ids of all artifacts in the catalog, of any source."""
         return frozenset(artifact.content_id for source in self.sources for artifact in source.artifacts or ())
 
 
@@ -103,9 +103,9 @@ def make_recipe(
 
     Args:
         dataset: what the catalog says.
-        layout: the layout to take; ``None``: the data set's own.
-        splits: names of splits; empty: all of it.
-        rule: takes some of the examples; ``None``: the rule of the data set's reference, if it has one.
+        layout: the layout to take; ``None`` means the data set's default.
+        splits: names of splits; empty means all of the data set.
+        rule: takes some of the examples; ``None`` means the rule of the data set's reference, if it has one.
 
     Raises:
         NotFoundError: the data set has no such split.
@@ -127,7 +127,7 @@ def make_recipe(
             )
     chosen = tuple(split for split in known if split in splits)
     if len(chosen) == len(known):
-        chosen = ()  # all of them by name is the whole
+        chosen = ()  # naming all of them means the whole data set
     if chosen:
         sources = tuple(reduced for source in sources if (reduced := source.for_splits(chosen)) is not None)
     if rule is None and dataset.reference is not None:
@@ -136,7 +136,7 @@ def make_recipe(
 
 
 def _version(layout: str, sources: Sequence[Source], rule: PartRule | None) -> str:
-    """Return the hash of a recipe; a change here makes every volume fetch everything again."""
+    """Return the hash of a recipe. Changing this function makes every volume fetch everything again."""
     document = {"recipe": 1, "layout": layout, "sources": [source.identity for source in sources]}
     if rule is not None:
         document["part"] = rule.identity

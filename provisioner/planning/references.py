@@ -1,6 +1,6 @@
-"""References among the data sets of a catalog: which id each has, by what a volume's receipts say, and its entry.
+"""References among the data sets of a catalog: their ids, according to a volume's receipts, and their entries.
 
-An id is given once: what receipts say holds, so that a later request for something else with the same name changes nothing.
+An id is never reassigned: receipts take precedence, so a later request for something else with the same name changes nothing.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Inventory, Receipt
 
     Learnt = Mapping[str, EntryFacts | ProvisionerError]
-    """What asking a reference's source brought, by the reference's text."""
+    """By the text of a reference, the result of asking its source."""
 
 
 def with_references(
     catalog: Catalog, asked: Mapping[str, Reference], inventory: Inventory, learnt: Learnt, *, endpoint: str
 ) -> Catalog:
-    """Return the catalog with an entry for each reference that is asked for, or that the volume holds.
+    """Return the catalog with an entry for each reference that is requested or on the volume.
 
     Args:
-        catalog: the data sets that are written in it; its phases may name references.
-        asked: by reference as it is written, those of the request before those of phases.
+        catalog: the data sets written in it; its phases may name references.
+        asked: references by their text as written, those of the request before those of phases.
         inventory: what the volume holds.
-        learnt: what the sources have said in this run.
-        endpoint: the Hub's address, by which references in receipts are read.
+        learnt: what the sources have answered in this run.
+        endpoint: the Hub's address, for parsing references in receipts.
 
     Raises:
-        ConfigurationError: two references would be at one path, or one at the path of something else.
+        ConfigurationError: two references would be published at the same path, or one at the path of something else.
     """
     held = _keys_by_id(inventory)
     ids: dict[str, str] = {}
-    """By key."""
+    """The id of each reference, by its key."""
     entries: dict[str, DataSet] = {}
-    # A data set has the plain name, if a model of the same name is asked for too.
+    # If a data set and a model of the same name are requested, the data set gets the plain name.
     for reference in sorted(asked.values(), key=lambda reference: reference.is_model):
         dataset = ids.get(reference.key)
         if dataset is not None:
@@ -72,9 +72,9 @@ def with_references(
 
 
 def ids_on_volume(names: Iterable[str], receipts: Collection[Receipt], *, endpoint: str) -> list[str]:
-    """Return the ids that data sets on a volume have, of which some are named by references; other names stay as they are.
+    """Return the ids of data sets on a volume, some of which may be named by references; other names are returned unchanged.
 
-    A reference without revision and files names whatever version of it is there.
+    A reference without revision and files means any version of it that is there.
     """
     entries = [(receipt.entry, receipt.dataset) for receipt in receipts if receipt.entry]
     ids = {name: dataset for entry, dataset in entries for name in (entry.key, entry.reference)}
@@ -93,7 +93,7 @@ def ids_on_volume(names: Iterable[str], receipts: Collection[Receipt], *, endpoi
 
 
 def _check_same(reference: Reference, other: DataSet) -> None:
-    """Refuse a second reference to the same repository or file that wants another version of it."""
+    """Refuse a second reference to the same repository or file that names a different version of it."""
     first = other.reference
     if first is not None and first.text != reference.text:
         joined = ""
@@ -107,7 +107,7 @@ def _check_same(reference: Reference, other: DataSet) -> None:
 
 
 def _id_for(reference: Reference, catalog: Catalog, entries: Mapping[str, DataSet], held: Mapping[str, Collection[str]]) -> str:
-    """Return the id of a reference: the one that it has on the volume, or the first that is free.
+    """Return the id of a reference: the one that it has on the volume, or the first one that is free.
 
     Raises:
         ConfigurationError: none is free.
@@ -129,7 +129,7 @@ def _id_for(reference: Reference, catalog: Catalog, entries: Mapping[str, DataSe
 
 
 def _renamed(reference: Reference) -> str:
-    """Return an example of the reference with a name of its own."""
+    """Return the reference with a different name, as an example for a hint."""
     name = reference.names[0].rpartition("/")[2]
     address, _, written = reference.text.partition("#")
     options = [option for option in written.split("&") if option and not option.startswith("name=")]
@@ -137,12 +137,12 @@ def _renamed(reference: Reference) -> str:
 
 
 def _is_in_catalog(name: str, catalog: Catalog) -> bool:
-    """Return whether an id is the catalog's, or would lie below one of its data sets."""
+    """Return whether an id belongs to the catalog, or would lie below one of its data sets."""
     return any(taken in catalog.datasets or taken in catalog.excluded for taken in (name, name.partition("/")[0]))
 
 
 def _keys_by_id(inventory: Inventory) -> dict[str, set[str]]:
-    """Return the keys of what each id on a volume stands for; the empty key: a catalog described it."""
+    """Return, for each id on a volume, the keys of its references; the empty key stands for a catalog entry."""
     held: dict[str, set[str]] = {}
     for (dataset, _), receipt in inventory.receipts.items():
         held.setdefault(dataset, set()).add(receipt.entry.key if receipt.entry else "")
@@ -150,7 +150,7 @@ def _keys_by_id(inventory: Inventory) -> dict[str, set[str]]:
 
 
 def _entry(reference: Reference, dataset: str, inventory: Inventory, learnt: Learnt) -> DataSet:
-    """Return the entry of a reference with what is known of it: from its source, or from the receipt of the same version."""
+    """Return the entry of a reference with what is known of it, from its source or from the receipt of the same version."""
     found = learnt.get(reference.text)
     if isinstance(found, EntryFacts):
         return entry_of(reference, dataset, found)
@@ -160,10 +160,10 @@ def _entry(reference: Reference, dataset: str, inventory: Inventory, learnt: Lea
 
 
 def recorded_entry(facts: EntryFacts, dataset: str, endpoint: str) -> DataSet | None:
-    """Return the entry of a reference that a volume holds; ``None``: what its receipt has is none.
+    """Return the entry of a reference on a volume, or ``None`` if its receipt does not have a valid one.
 
     Args:
-        facts: those of the receipt.
+        facts: the facts in the receipt.
         dataset: the id.
         endpoint: the Hub's address.
     """

@@ -1,4 +1,4 @@
-"""The division of a plan's artifacts among workers: the same for each of them, without talking."""
+"""The division of a plan's artifacts among workers, which each worker computes independently with the same result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _REQUEST_BYTES: Final = 64 << 10
-"""Bytes that a request costs, about: with them a thousand small files are as much work as one large file that takes as long."""
+"""Approximate cost of a request in bytes; it makes a thousand small files count as much as a large file that takes as long."""
 
 
 def plan_id(sizes: Mapping[str, int]) -> str:
-    """Return an identifier of what is divided: workers that plan something else never mix with these.
+    """Return an identifier of the division, so that workers with different plans never mix.
 
     Args:
         sizes: bytes of each artifact, by its key.
@@ -24,7 +24,7 @@ def plan_id(sizes: Mapping[str, int]) -> str:
 
 
 def divide(sizes: Mapping[str, int], count: int) -> list[frozenset[str]]:
-    """Return the keys of each share: the largest artifact first, each to the share with the fewest bytes so far.
+    """Return the keys of each share: artifacts in descending size, each to the share with the fewest bytes so far.
 
     Args:
         sizes: bytes of each artifact, by its key.

@@ -1,4 +1,4 @@
-"""What the source of a published data set says now, compared with what its receipt recorded."""
+"""The present state of a published data set's source, compared with the one in its receipt."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ UpstreamState = Literal["current", "outdated", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one source says."""
+    """What one source says of its state."""
 
     state: UpstreamState
     recorded: str
-    """What the source was when the version was built."""
+    """The state of the source when the version was built."""
     found: str
-    """What it is now; empty: that is not known."""
+    """Its present state; empty if that is not known."""
     why: str
-    """One sentence: by what that is known, or why it is not."""
+    """One sentence: how that is known, or why it is not."""
     pin: str = ""
-    """Identifies the newer state; empty: there is none, or it cannot be fetched."""
+    """Identifies the newer state; empty if there is none, or if it cannot be fetched."""
     error: ProvisionerError | None = None
     """Why the source could not be asked."""
     states: Mapping[str, FileState] = field(default_factory=dict)
-    """What servers say of files behind URLs, by the artifacts' keys."""
+    """By the keys of artifacts, what servers say of files behind URLs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Newer:
-    """A newer state of a source that a published version is from."""
+    """A newer state of the source of a published version."""
 
     pin: str
     dataset: DataSet
-    """With what the source says of itself now."""
+    """With the present description that the source gives."""
     source: Source
-    """At that state."""
+    """The source in that state."""
     states: Mapping[str, FileState] = field(default_factory=dict)
-    """See :attr:`News.states`: the files that are fetched must be in these."""
+    """See :attr:`News.states`: the files that are fetched must have these states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the source of one published data set says now."""
+    """The present state of one published data set's source."""
 
     dataset: str
-    """Its id."""
+    """Id of the data set."""
     label: str
     version: str
-    """The published one."""
+    """The published version."""
     published_at: str
     news: News
     newer: Newer | None = None
-    """What can be fetched instead."""
+    """The newer state that can be fetched, if there is one."""
 
     def as_record(self) -> dict[str, Any]:
         """Return the form in which ``--json`` carries it."""

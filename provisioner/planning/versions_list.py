@@ -1,6 +1,6 @@
-"""The versions of one data set on a volume, as a document for volumes that cannot list its directories.
+"""The list of the versions of one data set on a volume, as a document for readers that cannot list its directories.
 
-A recipe's own version is known beforehand. Later states of its source, which satisfy it as well, are versions that only the
+A recipe's own version is known in advance. Later states of its source, which satisfy it as well, are versions that only the
 volume knows.
 """
 
@@ -17,7 +17,7 @@ _SCHEMA: Final = 1
 
 
 def versions_document(inventory: Inventory, dataset: str) -> dict[str, Any]:
-    """Return the versions of a data set, the published one first, then those that were published last."""
+    """Return the versions of a data set: the published one first, then the others from the newest to the oldest."""
     receipts = [receipt for (name, _), receipt in inventory.receipts.items() if name == dataset]
     current = inventory.published.get(dataset)
     receipts.sort(key=lambda receipt: (receipt.version == current, receipt.age_key), reverse=True)
@@ -28,12 +28,12 @@ def versions_document(inventory: Inventory, dataset: str) -> dict[str, Any]:
 
 
 def listed_version(document: Mapping[str, Any], recipe: str, pin: str = "") -> str | None:
-    """Return the first version in such a document that satisfies a recipe; ``None``: there is none, or it is no such document.
+    """Return the first version in such a document that satisfies a recipe; ``None`` if there is none, or if it is not valid.
 
     Args:
-        document: as it came.
-        recipe: the version of the recipe as it was asked for.
-        pin: what the source must have been; empty: anything.
+        document: the document as received.
+        recipe: the version of the requested recipe.
+        pin: the required state of the source; empty means any.
     """
     versions = document.get("versions")
     for each in versions if isinstance(versions, list) else ():
