@@ -1,7 +1,7 @@
-"""What servers send in place of a file: pages for people, error documents, Git LFS pointers, and nothing at all.
+"""What servers send in place of a file: pages for people, error documents, Git LFS pointers, and empty responses.
 
-Pure: the first bytes of a file come in, and what they look like goes out. Whether that may be what was asked for depends on
-the file's name: a page that is asked for as ``index.html`` is a page. It is decided here for every room.
+Pure functions from the first bytes of a file to what they look like. Whether that may be the requested file depends on its
+name: a page requested as ``index.html`` is right. This is the only place where that is decided.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from html import unescape
 from typing import Final, Literal
 
 HEAD: Final = 4096
-"""Bytes from the beginning of a file by which it is recognised."""
+"""Number of bytes at the beginning of a file by which it is recognised."""
 MAX_POINTER: Final = 1024
-"""Bytes of a Git LFS pointer, at most."""
+"""Largest number of bytes of a Git LFS pointer."""
 
 AnswerKind = Literal["page", "json", "xml", "pointer", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAnswer:
-    """What a server sent, if it is something that servers send in place of files."""
+    """A recognised answer that servers send in place of files."""
 
     kind: AnswerKind
     words: str
-    """What a message calls it, with its article."""
+    """How a message refers to it, with an article."""
     is_error: bool = False
-    """It is a JSON or XML document that reports an error."""
+    """Whether it is a JSON or XML document that reports an error."""
 
 
 def recognise_answer(head: bytes, size: int) -> ServerAnswer | None:
-    """Return what a file looks like; ``None``: like nothing that servers send in place of files.
+    """Return what a file looks like, or ``None`` if it does not look like anything that servers send in place of files.
 
     Args:
         head: its first ``HEAD`` bytes, or all of it if it is smaller.
@@ -44,7 +44,7 @@ def recognise_answer(head: bytes, size: int) -> ServerAnswer | None:
         return ServerAnswer("nothing", "an empty file")
     if size <= MAX_POINTER and is_pointer(head):
         return ServerAnswer("pointer", "a Git LFS pointer, which stands for a file that is stored elsewhere")
-    # Most files are data, whose first byte tells that they are no text of these kinds.
+    # Most files are data, and their first byte shows that they are not text of these kinds.
     if not _TEXT_START.match(head):
         return None
     text = _decoded(head[:HEAD])
@@ -61,13 +61,13 @@ def is_pointer(data: bytes | memoryview) -> bool:
 
 
 def mistaken_answer(head: bytes, size: int, name: str, *, is_archive: bool) -> ServerAnswer | None:
-    """Return what a file looks like if that cannot be what was asked for; ``None``: it may be right.
+    """Return what a file looks like if that cannot be the requested file, or ``None`` if it may be right.
 
     Args:
-        head: as for :func:`recognise_answer`.
+        head: see :func:`recognise_answer`.
         size: bytes of the whole file.
-        name: of the file; its ending says what it may be.
-        is_archive: it is to be unpacked.
+        name: the file's name, whose ending says what it may be.
+        is_archive: whether it is to be unpacked.
     """
     answer = recognise_answer(head, size)
     if answer is None or is_archive or answer.kind in {"pointer", "nothing"}:
@@ -79,7 +79,7 @@ def mistaken_answer(head: bytes, size: int, name: str, *, is_archive: bool) -> S
 
 
 def hint_for(answer: ServerAnswer) -> str:
-    """Return what a user can do when a server sends this in place of a file."""
+    """Return what a user can do if a server sends this in place of a file."""
     match answer.kind:
         case "pointer":
             return (
@@ -196,7 +196,7 @@ def _is_error_document(document: dict[str, object]) -> bool:
         return False
     if keys & _ERROR_KEYS:
         return True
-    # {"detail": "Not Found"}, {"status": 404, "message": …}: nothing else is in them.
+    # Documents such as {"detail": "Not Found"} or {"status": 404, "message": …}, which hold nothing else.
     is_about_failure = bool(keys & _MESSAGE_KEYS) and (len(keys) == 1 or bool(keys & _STATUS_KEYS))
     return is_about_failure and keys <= _MESSAGE_KEYS | _STATUS_KEYS | _OTHER_KEYS
 
@@ -206,7 +206,7 @@ def _decoded(head: bytes) -> str:
         if head.startswith(mark):
             return head[len(mark) :].decode(encoding, "replace")
     if b"\0\0" in {head[0:4:2], head[1:5:2]}:
-        # UTF-16 without its mark: the letters of the markup remain.
+        # UTF-16 without a byte order mark: the letters of the markup remain.
         head = head.replace(b"\0", b"")
     return head.decode("utf-8", "replace")
 

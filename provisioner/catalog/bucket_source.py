@@ -1,6 +1,6 @@
-"""Sources of the kind ``bucket``: a storage bucket on the Hub, whose listing says which files it has now.
+"""Sources of the kind ``bucket``: a storage bucket on the Hub, whose listing names its present files.
 
-A bucket has no revisions. What its files are is said by their Xet hashes, see :mod:`provisioner.remote.bucket_source`.
+A bucket has no revisions. Its files are identified by their Xet hashes; see :mod:`provisioner.remote.bucket_source`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class BucketSource:
     bucket: str
     """``owner/name``."""
     include: tuple[str, ...] = ()
-    """Globs over paths in the bucket; empty: every file."""
+    """Globs over paths in the bucket; empty means every file."""
     exclude: tuple[str, ...] = ()
     unpack: tuple[tuple[str, UnpackFormat], ...] = ()
-    """Glob to format, the first that matches; a file that none matches is taken as it is."""
+    """From glob to format; the first match counts. A file without a match is not unpacked."""
     layout: str = "raw"
     splits: tuple[tuple[str, str], ...] = ()
-    """Glob to split name, the first that matches; a file that none matches belongs to every split."""
+    """From glob to split name; the first match counts. A file without a match belongs to every split."""
     size: Size | None = None
-    """Bytes on the wire of the selected files together."""
+    """Bytes to transfer for all selected files together."""
     chosen: tuple[str, ...] = ()
-    """Names of the splits that it is reduced to; empty: all of it."""
+    """Names of the splits that it is restricted to; empty means no restriction."""
 
     @property
     def kind(self) -> str:
@@ -63,7 +63,7 @@ class BucketSource:
 
     @property
     def artifacts(self) -> None:
-        """Unknown until the bucket is asked for its listing; see :meth:`select`."""
+        """``None``: unknown until the bucket is asked for its listing; see :meth:`select`."""
         return
 
     @property
@@ -73,7 +73,7 @@ class BucketSource:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Its part of a recipe: the bucket, and what is selected."""
+        """Its part of a recipe: the bucket, and the selection."""
         return {
             "bucket": self.bucket,
             "include": list(self.include),
@@ -83,7 +83,7 @@ class BucketSource:
         }
 
     def for_splits(self, splits: Sequence[str]) -> BucketSource | None:
-        """Return the source reduced to ``splits``."""
+        """Return the source restricted to ``splits``."""
         return replace(self, chosen=tuple(splits)) if set(splits) <= set(self.split_names) else None
 
     def is_at(self, url: str) -> bool:
@@ -91,12 +91,12 @@ class BucketSource:
         return url.endswith(f"/buckets/{self.bucket}")
 
     def pinned(self, pin: str) -> BucketSource:  # noqa: ARG002 - a bucket keeps no earlier state
-        """Return the source itself."""
+        """Return the source itself, since a bucket keeps no earlier state."""
         return self
 
     @property
     def stated_pin(self) -> str:
-        """Nothing: what it holds is known when it has been asked."""
+        """Empty: its content is known only after asking."""
         return ""
 
     def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> BucketSource:  # noqa: ARG002 - as above
@@ -104,7 +104,7 @@ class BucketSource:
         return self
 
     def divided(self, splits: Sequence[tuple[str, str]]) -> BucketSource:
-        """Return the source with these splits; itself where it takes some of the files only."""
+        """Return the source with these splits; unchanged if it takes only some of the files."""
         return self if self.splits or self.include or self.exclude else replace(self, splits=tuple(splits))
 
     def as_entry(self) -> dict[str, Any]:
@@ -131,11 +131,11 @@ class BucketSource:
 
         Args:
             listing: path, size in bytes and digest of every file in the bucket.
-            url: of the directory that the paths are in.
+            url: URL of the directory that the paths are relative to.
 
         Raises:
             NotFoundError: globs match nothing.
-            SizeMismatchError: the catalog states an exact size, and the listing another one.
+            SizeMismatchError: the catalog states an exact size, and the listing a different one.
         """
         where = f"the bucket {self.bucket}"
         rules = FileRules(self.include, self.exclude, self.unpack, self.splits, self.chosen)
@@ -183,7 +183,7 @@ _BUCKET_SOURCE: Final = Table(
 
 
 def parse_keys(keys: Mapping[str, Value]) -> BucketSource:
-    """Return the source that the values of an entry describe, by key.
+    """Return the source that the values in an entry describe, by key.
 
     Raises:
         ConfigurationError: a value is wrong.

@@ -1,6 +1,6 @@
-"""What the card of a repository says: its licence and its title, from values that anybody may have written.
+"""The licence and the title on the card of a repository, from values that anybody may have written.
 
-Nothing is guessed from names: a licence identifier that says nothing certain of commercial use is marked ``verify``.
+Nothing is guessed from names: a licence identifier without a certain meaning for commercial use is marked ``verify``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Commercial, EntryFacts
 
 MAX_LINE: Final = 200
-"""Characters of one text of a card that are kept."""
+"""Characters of a text in a card that are kept."""
 
 _ALLOWED: Final[Mapping[str, str]] = {
     name.lower(): name
@@ -34,17 +34,17 @@ _ALLOWED: Final[Mapping[str, str]] = {
     )
     for name in line.split(" ")
 }
-"""Licences that allow commercial use, by their identifiers in lower case; the values are those of SPDX."""
+"""Licences that allow commercial use, by identifier in lower case; the values are the SPDX identifiers."""
 _OTHER_SPELLINGS: Final[Mapping[str, str]] = {"pddl": "PDDL-1.0", "odbl": "ODbL-1.0", "odc-by": "ODC-By-1.0"}
 """Identifiers of the Hub that differ from those of SPDX."""
 _FORBIDDEN: Final = re.compile(r"cc-by-nc(?:-sa|-nd)?-[0-9]\.[0-9]")
 _UNKNOWN: Final = frozenset({"", "unknown", "none"})
 _SPECIAL: Final = re.compile(r"[`<>\[\]\\]")
-"""Characters with which Markdown and HTML make links, code and elements."""
+"""Characters that Markdown and HTML use for links, code and elements."""
 
 
 def line_of(value: object, limit: int = MAX_LINE) -> str:
-    """Return a text from a card as one harmless line of ``limit`` characters at most; empty for anything but a text."""
+    """Return a text from a card as one harmless line of at most ``limit`` characters; empty for a value that is not text."""
     if not isinstance(value, str):
         return ""
     text = plain_line(value[: 20 * limit])
@@ -57,8 +57,8 @@ def license_of(card: Mapping[str, Any], tags: Sequence[str], *, page: str, attri
 
     Args:
         card: its front matter.
-        tags: those of the repository, which may state a licence where the card is not to be had.
-        page: where a person reads the card.
+        tags: the tags of the repository, which may state a licence if the card is not available.
+        page: the card's page for users.
         attribution: whom to name.
     """
     stated = card.get("license")
@@ -91,11 +91,11 @@ def license_of(card: Mapping[str, Any], tags: Sequence[str], *, page: str, attri
 
 
 def stated_license(spdx: str, page: str) -> License:
-    """Return the terms where a catalog states nothing but the licence's identifier.
+    """Return the terms if a catalog states only the licence's identifier.
 
     Args:
-        spdx: the identifier, in SPDX's words; ``NOASSERTION``: it states none.
-        page: where a person may find the terms.
+        spdx: the SPDX identifier; ``NOASSERTION`` if none is stated.
+        page: a page where a user may find the terms.
     """
     identifier = spdx.lower()
     if identifier in {"noassertion", *_UNKNOWN}:
@@ -106,11 +106,11 @@ def stated_license(spdx: str, page: str) -> License:
 
 
 def facts_of_peer(facts: EntryFacts, peer: str) -> EntryFacts:
-    """Return what another volume says of a reference, as texts that are harmless; the verdict on its licence is ours.
+    """Return another volume's facts about a reference, as harmless texts, with our own verdict on the licence.
 
     Args:
-        facts: those of its receipt.
-        peer: its name, which stands in the evidence.
+        facts: the facts in its receipt.
+        peer: the name of the volume, for the evidence.
     """
     said = facts.license
     ours = stated_license(line_of(said.spdx), "").commercial
@@ -140,7 +140,7 @@ def _mark(identifier: str) -> Commercial:
 
 
 def _spdx(identifier: str, card: Mapping[str, Any]) -> str:
-    """Return the SPDX identifier; ``LicenseRef-…`` for what SPDX does not list."""
+    """Return the SPDX identifier; ``LicenseRef-…`` for a licence that SPDX does not list."""
     if known := _ALLOWED.get(identifier) or _OTHER_SPELLINGS.get(identifier):
         return known
     if _FORBIDDEN.fullmatch(identifier):
@@ -154,6 +154,6 @@ def _is_listed(identifiers: Sequence[str]) -> bool:
 
 
 def _link(value: object) -> str:
-    """Return the address of a licence's text; empty where it is none that can be shown."""
+    """Return the URL of a licence's text; empty if it cannot be shown."""
     link = value if isinstance(value, str) else ""
     return link if len(link) <= MAX_LINE and re.fullmatch(PAGE, link) and not set("<>`\"'?#()[]") & set(link) else ""

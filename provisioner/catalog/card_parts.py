@@ -1,8 +1,8 @@
-"""The parts that the card of a data-set repository describes under ``configs``: which files belong to which of them.
+"""The parts that the card of a data-set repository describes under ``configs``, and which files belong to each.
 
-A card says it as the ``datasets`` library reads it: configurations, in each of them splits, and for each split globs over the
-repository's files. These globs are those of a shell: ``*`` does not match ``/``, and ``**`` stands for any directories. What
-anybody may have written into a card is passed over if it is not of that form.
+A card is read as the ``datasets`` library reads it: it has configurations, each with splits, and each split has globs over
+the repository's files. These are shell globs: ``*`` does not match ``/``, and ``**`` matches any directories. Anybody may
+write anything into a card, so parts that do not have this form are ignored.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 NAME: Final = r"[^/\x00-\x1f\x7f]{1,128}"
 """The name of a configuration or of a split."""
 PART: Final = f"{NAME}(?:/{NAME})?"
-"""How a part is called: ``CONFIG``, ``SPLIT`` or ``CONFIG/SPLIT``."""
+"""The name of a part: ``CONFIG``, ``SPLIT`` or ``CONFIG/SPLIT``."""
 _CARD: Final = "README.md"
-"""Belongs to every part: it says what the other files are."""
+"""The card belongs to every part, since it describes the other files."""
 _DESCRIPTIONS: Final = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
-"""Belong to the files beside and below them: the library reads transcripts and labels there."""
+"""These belong to the files beside and below them: the library reads transcripts and labels from them."""
 _MOST: Final = 2000
-"""Parts of one card, and globs of one part, that are looked at."""
+"""How many parts of a card, and globs of a part, are considered."""
 _MOST_NAMED: Final = 20
-"""Parts that a message names."""
+"""How many parts a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class CardPart:
 
     config: str
     split: str
-    """Empty: the card leaves it to the library which files are of which split."""
+    """Empty if the card leaves it to the library to assign files to splits."""
     globs: tuple[str, ...]
-    """Over paths in the repository."""
+    """Globs over paths in the repository."""
 
     def is_meant_by(self, name: str) -> bool:
-        """Return whether ``CONFIG/SPLIT``, or the name of its configuration, stands for it."""
+        """Return whether a name (``CONFIG/SPLIT``, or that of its configuration) refers to this part."""
         return name in {self.config, f"{self.config}/{self.split}"}
 
 
@@ -64,7 +64,7 @@ def parts_of(card: Mapping[str, Any]) -> tuple[CardPart, ...]:
 
 
 def part_names(parts: Iterable[CardPart]) -> tuple[str, ...]:
-    """Return the names by which parts can be asked for, the shortest for each: its split's, where there is one configuration."""
+    """Return the shortest name for each part: that of its split, if there is only one configuration."""
     found = tuple(parts)
     configs = tuple(dict.fromkeys(part.config for part in found))
     splits = tuple(dict.fromkeys(part.split for part in found if part.split))
@@ -74,16 +74,16 @@ def part_names(parts: Iterable[CardPart]) -> tuple[str, ...]:
 
 
 def files_of_parts(parts: Sequence[CardPart], names: Sequence[str], paths: Collection[str], where: str) -> frozenset[str]:
-    """Return the paths of the files that some parts have, with those that describe them.
+    """Return the paths of the files in some parts, with the files that describe them.
 
     Args:
-        parts: those that the card describes.
-        names: of those that are taken: ``CONFIG``, ``SPLIT`` or ``CONFIG/SPLIT``.
-        paths: of all files in the repository.
+        parts: the parts that the card describes.
+        names: names of the wanted parts: ``CONFIG``, ``SPLIT`` or ``CONFIG/SPLIT``.
+        paths: paths of all files in the repository.
         where: names the repository and its revision in messages.
 
     Raises:
-        NotFoundError: the card has no such part, or there is no file of it.
+        NotFoundError: the card does not describe such a part, or the part has no files.
     """
     listing = _Listing(paths)
     found: set[str] = set()
@@ -107,14 +107,14 @@ def files_of_parts(parts: Sequence[CardPart], names: Sequence[str], paths: Colle
 
 
 def splits_of(parts: Sequence[CardPart], paths: Collection[str]) -> tuple[tuple[str, str], ...]:
-    """Return the parts of a card as a catalog has them under ``splits``: glob to name; empty: it cannot say them.
+    """Return a card's parts in the form of ``splits`` in a catalog (glob to name); empty if that cannot express them.
 
-    Of one configuration these are its splits, of several the configurations. In a catalog's globs ``*`` also matches ``/``, and
-    a file has one split; so what they name is compared with what the card says.
+    These are the splits of a single configuration, or else the configurations. In a catalog's globs ``*`` also matches ``/``,
+    and a file has only one split, so the result is compared with what the card says.
 
     Args:
         parts: those that the card describes.
-        paths: of all files in the repository.
+        paths: paths of all files in the repository.
     """
     is_one = len({part.config for part in parts}) == 1
     globs, listing = Globs(paths), _Listing(paths)
@@ -128,7 +128,7 @@ def splits_of(parts: Sequence[CardPart], paths: Collection[str]) -> tuple[tuple[
             return ()
         found += [(glob, name) for glob in by_glob]
         files.setdefault(name, set()).update(own)
-    # A file of two splits would be of the first alone.
+    # A file in two splits would be assigned to the first one only.
     is_told_apart = len(files) > 1 and sum(map(len, files.values())) == len(set().union(*files.values()))
     return tuple(dict.fromkeys(found)) if is_told_apart else ()
 
@@ -187,13 +187,13 @@ def _is_name(name: object) -> bool:
 
 
 class _Listing:
-    """The paths of a repository's files, of which each glob looks only at those that begin as it does."""
+    """The paths of a repository's files, of which each glob considers only those with the same beginning."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = sorted(paths)
 
     def of(self, parts: Iterable[CardPart]) -> set[str]:
-        """Return the files that parts have."""
+        """Return the files in some parts."""
         return {path for part in parts for glob in part.globs for path in self._matching(glob)}
 
     def _matching(self, glob: str) -> Iterator[str]:
@@ -207,7 +207,7 @@ class _Listing:
 
 
 def _matches(segments: Sequence[str], names: Sequence[str]) -> bool:
-    """Return whether a glob names a path; both are given by their segments."""
+    """Return whether a glob matches a path; both are given by their segments."""
     if "**" not in segments:
         return len(segments) == len(names) and all(map(_names, segments, names))
     reached = {0}
@@ -224,7 +224,7 @@ def _matches(segments: Sequence[str], names: Sequence[str]) -> bool:
 
 
 def _names(segment: str, name: str) -> bool:
-    """Return whether one segment of a glob names a file or directory; a hidden one only if it is written so."""
+    """Return whether one segment of a glob matches a file or directory; a hidden one must be named explicitly."""
     if segment == name:
         return True
     return (not _is_hidden(name) or _is_hidden(segment)) and _pattern(segment).match(name) is not None
@@ -232,7 +232,7 @@ def _names(segment: str, name: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _pattern(segment: str) -> re.Pattern[str]:
-    """Return what one segment of a glob means; it is asked for each file of a repository."""
+    """Return the regular expression for one segment of a glob; it is used for each file of a repository."""
     return re.compile(translate(segment))
 
 

@@ -1,6 +1,6 @@
 """The grammar of conditions: ``license in ('CC-BY', 'CC0') and duration < 30``.
 
-Words are understood in capital and small letters::
+Keywords are not case-sensitive::
 
     several    = all ("or" all)*
     all        = one ("and" one)*
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_LENGTH: Final = 4000
 """Characters of a condition, and of its usual form."""
 MAX_DEPTH: Final = 40
-"""Parentheses and ``not`` around a test."""
+"""Nesting depth of parentheses and ``not`` around a test."""
 
 _TOKEN: Final = re.compile(
     r"\s*(?:(?P<text>'[^']*'|\"[^\"]*\")|(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?)(?![\w.])"
@@ -42,14 +42,14 @@ _MEANT: Final = {"=": "==", "<>": "!="}
 
 
 def parse_condition(text: str) -> Condition:
-    """Return the condition that a text states.
+    """Return the condition in a text.
 
     Raises:
         ConditionError: it is malformed, too long, or nested too deeply.
     """
     _check_length(text)
     found = _Parser(text).parse()
-    # Its usual form, which has more blanks, is what is kept and parsed again.
+    # The usual form, which has more blanks, is what is stored and parsed again.
     _check_length(str(found))
     return found
 
@@ -60,12 +60,12 @@ def _check_length(text: str) -> None:
 
 
 class _Token(NamedTuple):
-    """A word, a mark or a value of a condition."""
+    """A word, a symbol or a value in a condition."""
 
     kind: str
     text: str
     place: int
-    """Counted from 1."""
+    """Position, counted from 1."""
 
 
 class _Parser:
@@ -77,7 +77,7 @@ class _Parser:
         self._depth = 0
 
     def parse(self) -> Condition:
-        """Return the condition that the whole text states."""
+        """Return the condition in the whole text."""
         if self._token.kind == "end":
             raise ConditionError("the condition is empty", "Write one, such as license in ('CC-BY', 'CC0').")
         found = self._several("or")
@@ -95,7 +95,7 @@ class _Parser:
         raise ConditionError(f"{what} {problem}", hint)
 
     def _takes(self, text: str) -> bool:
-        """Go on behind a word or mark; return ``False`` if something else is there."""
+        """Skip a word or symbol; return ``False`` if something else is there."""
         token = self._token
         is_there = token.kind in {"word", "mark"} and token.text.lower() == text
         self._at += is_there

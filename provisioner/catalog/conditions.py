@@ -1,7 +1,7 @@
-"""Conditions on the columns of an index, as ``where`` of a part has them; :mod:`.condition_parser` reads them.
+"""Conditions on the columns of an index, as in ``where`` of a part; :mod:`.condition_parser` parses them.
 
-A value that is missing (null) is equal to null alone, and neither smaller nor larger than anything. There are two truth values
-only, so that ``not`` takes exactly what a condition leaves.
+A missing value (null) is equal only to null, and neither smaller nor larger than anything. There are only two truth values,
+so that ``not`` takes exactly what a condition leaves out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Kind = Literal["text", "number", "truth", "list", "other"]
-"""What the values of a column are; ``list``: texts or numbers; ``other``: nothing that can be compared."""
+"""The type of a column's values; ``list``: texts or numbers; ``other``: values that cannot be compared."""
 Scalar = str | int | float | bool | None
 
 ORDERED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -30,7 +30,7 @@ class ConditionError(Exception):
     """A condition is malformed, or does not fit the columns."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
-        """Remember what is wrong, and what to do about it."""
+        """Remember the problem, and a hint."""
         super().__init__(problem)
         self.problem = problem
         self.hint = hint
@@ -44,14 +44,14 @@ class Compare(NamedTuple):
     value: Scalar
 
     def matches(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a row fulfils it."""
+        """Return whether a row satisfies it."""
         found = values.get(self.column)
         if self.comparison in {"==", "!="}:
             return (_is_same(found, self.value)) is (self.comparison == "==")
         return kind_of(found) == kind_of(self.value) and ORDERED[self.comparison](found, self.value)
 
     def demands(self) -> tuple[Condition, ...]:
-        """Return conditions of which all hold where it holds, and the other way round."""
+        """Return conditions that together are equivalent to this one."""
         return (self,)
 
     def tests(self) -> tuple[Test, ...]:
@@ -59,7 +59,7 @@ class Compare(NamedTuple):
         return (self,)
 
     def __str__(self) -> str:
-        """Return it in its usual form."""
+        """Return the condition in its usual form."""
         return f"{self.column} {self.comparison} {shown(self.value)}"
 
 
@@ -70,12 +70,12 @@ class OneOf(NamedTuple):
     values: tuple[Scalar, ...]
 
     def matches(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a row fulfils it."""
+        """Return whether a row satisfies it."""
         found = values.get(self.column)
         return any(_is_same(found, value) for value in self.values)
 
     def demands(self) -> tuple[Condition, ...]:
-        """Return conditions of which all hold where it holds, and the other way round."""
+        """Return conditions that together are equivalent to this one."""
         return (self,)
 
     def tests(self) -> tuple[Test, ...]:
@@ -83,23 +83,23 @@ class OneOf(NamedTuple):
         return (self,)
 
     def __str__(self) -> str:
-        """Return it in its usual form."""
+        """Return the condition in its usual form."""
         return f"{self.column} in ({', '.join(map(shown, self.values))})"
 
 
 class Contains(NamedTuple):
-    """A column whose list has a value."""
+    """A column whose list contains a value."""
 
     column: str
     value: Scalar
 
     def matches(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a row fulfils it."""
+        """Return whether a row satisfies it."""
         found = values.get(self.column)
         return isinstance(found, (list, tuple)) and any(_is_same(one, self.value) for one in found)
 
     def demands(self) -> tuple[Condition, ...]:
-        """Return conditions of which all hold where it holds, and the other way round."""
+        """Return conditions that together are equivalent to this one."""
         return (self,)
 
     def tests(self) -> tuple[Test, ...]:
@@ -107,21 +107,21 @@ class Contains(NamedTuple):
         return (self,)
 
     def __str__(self) -> str:
-        """Return it in its usual form."""
+        """Return the condition in its usual form."""
         return f"{shown(self.value)} in {self.column}"
 
 
 class Not(NamedTuple):
-    """The opposite of a condition."""
+    """The negation of a condition."""
 
     inner: Condition
 
     def matches(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a row fulfils it."""
+        """Return whether a row satisfies it."""
         return not self.inner.matches(values)
 
     def demands(self) -> tuple[Condition, ...]:
-        """Return conditions of which all hold where it holds, and the other way round."""
+        """Return conditions that together are equivalent to this one."""
         return (self,)
 
     def tests(self) -> tuple[Test, ...]:
@@ -129,22 +129,22 @@ class Not(NamedTuple):
         return self.inner.tests()
 
     def __str__(self) -> str:
-        """Return it in its usual form."""
+        """Return the condition in its usual form."""
         return f"not ({self.inner})" if isinstance(self.inner, Several) else f"not {self.inner}"
 
 
 class Several(NamedTuple):
-    """Several conditions, of which all or any must hold."""
+    """Several conditions, all or any of which must hold."""
 
     word: Literal["and", "or"]
     inner: tuple[Condition, ...]
 
     def matches(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a row fulfils it."""
+        """Return whether a row satisfies it."""
         return (all if self.word == "and" else any)(one.matches(values) for one in self.inner)
 
     def demands(self) -> tuple[Condition, ...]:
-        """Return conditions of which all hold where it holds, and the other way round."""
+        """Return conditions that together are equivalent to this one."""
         return tuple(each for one in self.inner for each in one.demands()) if self.word == "and" else (self,)
 
     def tests(self) -> tuple[Test, ...]:
@@ -152,8 +152,8 @@ class Several(NamedTuple):
         return tuple(test for one in self.inner for test in one.tests())
 
     def __str__(self) -> str:
-        """Return it in its usual form."""
-        # "and" binds first. Without needless parentheses it is not nested deeper than it was written.
+        """Return the condition in its usual form."""
+        # "and" has precedence. Without redundant parentheses, the text is not nested deeper than it was written.
         return f" {self.word} ".join(
             f"({one})" if isinstance(one, Several) and (self.word, one.word) != ("or", "and") else str(one) for one in self.inner
         )
@@ -164,14 +164,14 @@ Condition = Compare | OneOf | Contains | Not | Several
 
 
 def check_columns(condition: Condition, columns: Mapping[str, Kind]) -> None:
-    """Refuse a condition on columns that are not there, or with values that they cannot have.
+    """Refuse a condition on columns that do not exist, or with values that do not fit them.
 
     Args:
-        condition: what is asked.
-        columns: by name, what their values are.
+        condition: the condition to check.
+        columns: the type of values, by name.
 
     Raises:
-        ConditionError: a column is not there, or has values of another kind.
+        ConditionError: a column does not exist, or has values of another type.
     """
     for test in condition.tests():
         kind = columns.get(test.column)
@@ -205,7 +205,7 @@ _KINDS: Final[Mapping[Kind, str]] = {
 
 
 def kind_of(value: object) -> Kind:
-    """Return what a value is; ``other``: it is null, or cannot be compared."""
+    """Return the type of a value; ``other`` if it is null or cannot be compared."""
     match value:
         case bool():
             return "truth"
@@ -223,7 +223,7 @@ def _is_same(found: object, value: Scalar) -> bool:
 
 
 def shown(value: Scalar) -> str:
-    """Return a value as it is written in a condition."""
+    """Return a value in the form in which a condition has it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):

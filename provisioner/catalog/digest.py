@@ -1,4 +1,4 @@
-"""Digests: what bytes must hash to."""
+"""Digests, with which bytes are verified."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DIGEST_LENGTHS: Final[Mapping[str, int]] = {"sha256": 64, "sha1": 40, "md5": 32}
-"""Digest algorithms that a catalog may name, with the number of hexadecimal digits of each."""
+"""Digest algorithms that a catalog may use, with the number of hexadecimal digits of each."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Digest:
-    """What a sequence of bytes must hash to; written ``sha256:be1a…``."""
+    """The expected hash of some bytes; written ``sha256:be1a…``."""
 
     algorithm: str
-    """``sha256``, ``sha1`` or ``md5``; a Hub's listings also have ``gitsha1`` (the SHA-1 of a Git blob) and ``xet``
-    (of a file in a bucket)."""
+    """``sha256``, ``sha1`` or ``md5``; a Hub's listings also use ``gitsha1`` (the SHA-1 of a Git blob) and ``xet`` (for a
+    file in a bucket)."""
     raw: bytes
-    """Its bytes, which take less memory than digits: there may be very many files."""
+    """The bytes of the hash, which take less memory than digits, since there may be very many files."""
 
     def __init__(self, algorithm: str, digits: str) -> None:
-        """Take the digest that is written with these hexadecimal digits.
+        """Create the digest with these hexadecimal digits.
 
         Raises:
-            ValueError: these are none.
+            ValueError: the digits are not hexadecimal.
         """
         object.__setattr__(self, "algorithm", algorithm)
         object.__setattr__(self, "raw", bytes.fromhex(digits))
@@ -37,5 +37,5 @@ class Digest:
         return self.raw.hex()
 
     def __str__(self) -> str:
-        """Return it as a catalog writes it."""
+        """Return the digest in the form that a catalog uses."""
         return f"{self.algorithm}:{self.hex}"

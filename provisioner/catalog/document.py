@@ -1,7 +1,7 @@
 """YAML with positions: every value knows its file, line and key, so that every error message can name them.
 
-The catalog and the config file are written by people. A typo in one of them is reported as
-``file:line: key: what is wrong``, with the nearest valid name.
+The catalog and the config file are written by people. A typo in one of them is reported as ``file:line: key: problem``, with
+the nearest valid name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_REPEATED: Final = 100_000
-"""The most values that aliases may add to those that are written out: a few lines of them can stand for billions."""
+"""The most values that aliases may add to those that are written out, since a few lines of them can expand to billions."""
 MAX_DEPTH: Final = 50
 """The deepest nesting of a document; a catalog needs seven levels."""
 
@@ -35,7 +35,7 @@ _SHOWN: Final = 60
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint with the known word that is nearest to ``word``, or with all of them if none is near."""
+    """Return a hint with the known word that is most similar to ``word``, or with all of them if none is similar."""
     names = sorted(known)
     close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
     if close:
@@ -64,15 +64,15 @@ class Value:
     key: str
     """Dotted path from the top, such as ``datasets.ljspeech.sources[0].repo``; empty at the top."""
     mistakes: Mistakes | None = field(default=None, compare=False, repr=False)
-    """Collects the mistakes of the document; ``None``: the first one ends everything."""
+    """Collects the mistakes in the document; if ``None``, the first one is raised."""
 
     def attempt(self, parse: Callable[Concatenate[Value, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what ``parse`` makes of this value.
+        """Return the result of ``parse`` for this value.
 
-        A mistake is collected; what is returned then is good for nothing, and :meth:`Mistakes.raise_all` has to be called.
+        A mistake is collected; the returned value is then meaningless, and :meth:`Mistakes.raise_all` must be called.
 
         Raises:
-            ConfigurationError: the value is wrong, and mistakes are not collected.
+            ConfigurationError: the value is invalid, and mistakes are not collected.
         """
         if self.mistakes is None:
             return parse(self, *args, **kwargs)
@@ -98,7 +98,7 @@ class Value:
         Raises:
             ConfigurationError: always.
         """
-        # A part that stands in a reference has no line.
+        # A part written in a reference has no line.
         where = f"{self.file}:{self.line}" if self.line else self.file
         if isinstance(self.data, MissingValue):
             raise ReportedError(f"{where}: {problem}")
@@ -116,7 +116,7 @@ class Value:
                 value.report(f"unknown key {quoted(key)}", nearest(key, known))
                 meant.update(difflib.get_close_matches(key.lower(), missing, n=1))
         for key in missing:
-            # A key that was misspelt is one mistake, not two.
+            # A misspelt key is one mistake, not two.
             if key not in meant:
                 self.report(f"the key {key!r} is missing", f"Add '{key}:' here.")
         return entries | {key: replace(self, data=MissingValue()) for key in missing}
@@ -134,7 +134,7 @@ class Value:
         return self.data
 
     def boolean(self) -> bool:
-        """Return a truth value."""
+        """Return the truth value."""
         if not isinstance(self.data, bool):
             self.fail(f"expected true or false, found {self.kind}")
         return self.data
@@ -187,10 +187,10 @@ def parse_document(text: str, file: str, mistakes: Mistakes | None = None) -> Va
     Args:
         text: the document.
         file: its name, for messages.
-        mistakes: collects those that leave the rest readable; ``None``: the first one is raised.
+        mistakes: collects mistakes after which the rest can be read; if ``None``, the first one is raised.
 
     Raises:
-        ConfigurationError: it is not YAML, has a key twice, uses a tag, nests too deeply, or has too many values.
+        ConfigurationError: it is not YAML, has a duplicate key, uses a tag, nests too deeply, or has too many values.
     """
     try:
         loader = _Loader(text)
@@ -225,7 +225,7 @@ class _Converter:
         self._file = file
         self._mistakes = mistakes
         self._seen: set[int] = set()
-        """The nodes of the text, by identity."""
+        """The nodes of the text so far, by identity."""
         self._repeated = 0
         """Values that aliases have added to those that are written out."""
 
@@ -262,7 +262,7 @@ class _Converter:
                 first = entries[name].line
                 position.report(f"the key {quoted(name)} stands here a second time", f"The first is on line {first}.")
             value = self.convert(value_node, position.key, path)
-            # A value's line is that of its key: that is where a reader looks for it.
+            # A value's line is that of its key, since that is where a reader looks for it.
             entries[name] = replace(position, data=value.data)
         return replace(here, data=entries)
 
@@ -274,7 +274,7 @@ class _Converter:
         if any("\ud800" <= character <= "\udfff" for character in text):
             here.fail("an escape that is no character", "Write the character itself.")
         if tag not in {"null", "bool", "int", "float"} or (tag == "int" and not _DECIMAL.fullmatch(text)) or ":" in text:
-            # A date, "=" and "<<" stay text as written, and so do 010 and 1:30, which YAML 1.1 would read as eight and ninety.
+            # Dates, "=" and "<<" remain text, as do 010 and 1:30, which YAML 1.1 would read as eight and ninety.
             return text
         try:
             data = self._loader.construct_object(node)

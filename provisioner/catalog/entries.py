@@ -1,4 +1,4 @@
-"""The catalog entry that a reference becomes, with what its source says of itself, where that is known."""
+"""The catalog entry for a reference, with what its source says of itself, if known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from provisioner.errors import ProvisionerError
 
 PRIORITY: Final = 3
-"""Of every reference, unless ``PRIORITIES`` says otherwise."""
+"""Priority of every reference, unless ``PRIORITIES`` says otherwise."""
 
 
 def entry_of(
@@ -23,9 +23,9 @@ def entry_of(
     """Return the entry of a reference.
 
     Args:
-        reference: what was asked for.
-        dataset: the id that it has, which is its path below ``datasets/``.
-        facts: what its source says; ``None``: that is not known.
+        reference: the requested reference.
+        dataset: its id, which is its path below ``datasets/``.
+        facts: what its source says of itself, or ``None`` if that is not known.
         problem: why the source cannot be used.
     """
     size = Size(facts.download) if facts and facts.download is not None else None
@@ -49,7 +49,7 @@ def entry_of(
 
 
 def unknown_license(page: str) -> License:
-    """Return the terms of something of which nothing is known; ``page`` is where a person may find them."""
+    """Return the terms of something about which nothing is known; ``page`` is where a user may find them."""
     return License(
         spdx="NOASSERTION",
         name=NOT_KNOWN,

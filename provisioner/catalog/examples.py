@@ -1,4 +1,4 @@
-"""Examples that are files of their own: which of a list of files they are, with the split and the label that directories name."""
+"""Examples that are separate files: find them in a list of files, with the split and the label named by directories."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class FileExample(NamedTuple):
 
 
 def is_medium(path: str, medium: FileMedium | None = None) -> bool:
-    """Return whether a file is of a medium, by its name; ``None``: of any."""
+    """Return whether a file is of a medium, by its name; ``None`` means any medium."""
     return os.path.splitext(path)[1].lower() in (SUFFIXES[medium] if medium else _ALL)
 
 
 def medium_of(paths: Iterable[str]) -> FileMedium | None:
-    """Return the medium that most of the files are of that are not hidden; ``None``: there is none."""
+    """Return the medium of most files that are not hidden, or ``None`` if there is none."""
     seen = [path for path in paths if not is_hidden(path)]
     for medium in SUFFIXES:
         fitting = sum(is_medium(path, medium) for path in seen)
@@ -46,14 +46,14 @@ def medium_of(paths: Iterable[str]) -> FileMedium | None:
 
 
 def is_hidden(path: str) -> bool:
-    """Return whether a file or a directory that it is in has a name that begins with a dot."""
+    """Return whether the name of a file, or of a directory that it is in, begins with a dot."""
     return path.startswith(".") or "/." in path
 
 
 def file_examples(paths: Collection[str], medium: FileMedium) -> Iterator[FileExample]:
-    """Yield the files of a medium, in the order given.
+    """Yield the files of a medium, in the given order.
 
-    The last directory is a label where there are several, all at one depth, and none is a split.
+    The last directory is a label if there are several, all at the same depth, and none is a split.
     """
     files = [path for path in paths if is_medium(path, medium) and not is_hidden(path)]
     places = {path.rpartition("/")[0] for path in files}
@@ -67,7 +67,7 @@ def file_examples(paths: Collection[str], medium: FileMedium) -> Iterator[FileEx
 
 
 def bytes_taken(rule: PartRule, artifacts: Collection[Artifact]) -> int | None:
-    """Return how many bytes a rule takes of files that are listed; ``None``: the list alone does not say it."""
+    """Return how many bytes of listed files a rule takes, or ``None`` if the list alone is not enough to tell."""
     if rule.where or any(artifact.unpack != "none" or artifact.exact_size is None for artifact in artifacts):
         return None
     sizes = {artifact.path: artifact.exact_size or 0 for artifact in artifacts}

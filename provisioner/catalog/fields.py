@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def line(value: Value, *, empty: bool = False) -> str:
-    """Return text as one line: however it was folded, it must not break a table or a terminal."""
+    """Return text as one line without control characters, so that it cannot break a table or a terminal."""
     text = " ".join(value.text().split())
     if not text and not empty:
         value.fail("is empty")
@@ -29,12 +29,12 @@ def line(value: Value, *, empty: bool = False) -> str:
 
 
 def optional_line(keys: Mapping[str, Value], key: str) -> str:
-    """Return text as one line; empty where the key is missing."""
+    """Return text as one line; empty if the key is missing."""
     return line(keys[key], empty=True) if key in keys else ""
 
 
 def filled(value: Value, what: str) -> tuple[Value, ...]:
-    """Return the values of a list that has one at least; ``what`` is the word for one of them."""
+    """Return the values of a list with at least one value; ``what`` is the word for one of them."""
     items = tuple(value.items())
     if not items:
         value.fail(f"there is no {what} here", f"Name one {what} at least, or leave the key out where it may be.")
@@ -53,14 +53,14 @@ def named(value: Value, what: str, *, empty: bool = False) -> Mapping[str, Value
 
 
 def _id_hint(name: str) -> str:
-    """Return which names are valid, with the valid one nearest to ``name``."""
+    """Return a hint with the rule for names, and the valid name nearest to ``name``."""
     rule = "Use a-z, 0-9, '_' and '-', beginning with a letter or a digit, 64 characters at most."
     better = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:64]
     return f"{rule} For example {better!r}." if better else rule
 
 
 def word(value: Value, pattern: str, what: str, hint: str) -> str:
-    """Return text that matches ``pattern`` as a whole; ``what`` says for the message what it is to be."""
+    """Return text that matches ``pattern`` as a whole; ``what`` says in the message what it should be."""
     text = value.text()
     if not re.fullmatch(pattern, text):
         value.fail(f"{quoted(text)} is not {what}", hint)
@@ -68,7 +68,7 @@ def word(value: Value, pattern: str, what: str, hint: str) -> str:
 
 
 def layout(keys: Mapping[str, Value]) -> str:
-    """Return the name of a layout; ``raw`` where the key is missing."""
+    """Return the name of a layout; ``raw`` if the key is missing."""
     return word(keys["layout"], ID, "the name of a layout", "For example raw or parquet.") if "layout" in keys else "raw"
 
 
@@ -83,7 +83,7 @@ def unpack_format(value: Value) -> UnpackFormat:
 
 
 def optional_size(keys: Mapping[str, Value], key: str) -> Size | None:
-    """Return a size: a plain number, or a mapping that may mark an estimate; ``None`` where the key is missing."""
+    """Return a size: a plain number, or a mapping that may mark an estimate; ``None`` if the key is missing."""
     return _size(keys[key]) if key in keys else None
 
 
@@ -106,7 +106,7 @@ def _bytes(value: Value) -> int:
 
 
 def optional_digest(value: Value) -> Digest | None:
-    """Return what ``algorithm:hex`` stands for; ``None`` for the word ``none``."""
+    """Return the digest written as ``algorithm:hex``; ``None`` for the word ``none``."""
     text = value.text()
     if text == "none":
         return None
@@ -129,7 +129,7 @@ def optional_digest(value: Value) -> Digest | None:
 
 
 def stated_digest(value: Value) -> Digest:
-    """Return a digest where ``none`` has no meaning."""
+    """Return a digest where ``none`` would have no meaning."""
     digest = optional_digest(value)
     if digest is None:
         value.fail("'none' says nothing here", "Remove the line.")
@@ -137,5 +137,5 @@ def stated_digest(value: Value) -> Digest:
 
 
 def _algorithms(digits: int) -> list[str]:
-    """Return the digest algorithms with so many hexadecimal digits."""
+    """Return the digest algorithms with this number of hexadecimal digits."""
     return [name for name, length in DIGEST_LENGTHS.items() if length == digits]

@@ -1,4 +1,4 @@
-"""Names of files behind URLs: what the URL's path says, whether that is a name at all, and which names can be used."""
+"""Names of files behind URLs: the name in the URL's path, whether it really is one, and which names can be used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from provisioner.catalog.relative_path import path_problem, windows_objection
 
 MAX_NAME: Final = 255
-"""Bytes that a file system allows for one name."""
+"""Bytes that a file system allows for a name."""
 
 _NO_NAME: Final = re.compile(
     r"(?:content|contents|downloads?|files?|get|raw|exports?|view|open|uc|fetch|data|datafile|attachments?|blobs?|media|objects?"
@@ -18,18 +18,18 @@ _NO_NAME: Final = re.compile(
     r"|archive|[0-9]+|[0-9a-f]{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|)",
     re.IGNORECASE,
 )
-"""Last parts of paths that servers use for any file."""
+"""Last components of paths that servers use for any file."""
 _PROGRAM: Final = re.compile(r"\.(?:php\d?|phtml|aspx?|ashx|jspx?|cgi|pl|py|do|action|dll)", re.IGNORECASE)
-"""Endings of programs that send files."""
+"""Endings of server programs that send files."""
 
 
 def name_in_url(url: str) -> str:
-    """Return the last part of a URL's path."""
+    """Return the last component of a URL's path."""
     return unquote(urlsplit(url).path).rstrip("/").rsplit("/", 1)[-1]
 
 
 def is_named_by(url: str) -> bool:
-    """Return whether the last part of a URL's path is the file's name, and not a word, a number or a program of the server."""
+    """Return whether the last component of a URL's path is the file's name, not a word, number or program of the server."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return True
@@ -40,10 +40,10 @@ def is_named_by(url: str) -> bool:
 
 
 def name_problem(name: str) -> str:
-    """Return what is wrong with the name of a file; empty: it can be used on every system.
+    """Return what is wrong with the name of a file; empty if it can be used on every system.
 
     Returns:
-        The predicate of a sentence whose subject is the name, such as ``is no single name``.
+        The predicate of a sentence about the name, such as ``is no single name``.
     """
     if problem := path_problem(name):
         return problem

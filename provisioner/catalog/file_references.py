@@ -34,11 +34,11 @@ ARCHIVE_ENDINGS: Final[Mapping[str, UnpackFormat]] = {
     ".tar": "tar",
     ".zip": "zip",
 }
-"""How a file is unpacked whose name ends so."""
+"""How a file with such an ending is unpacked."""
 
 
 def parse_file(part: WrittenReference, url: str, options: Mapping[str, Sequence[str]]) -> Reference:
-    """Return what the URL of a file means."""
+    """Return the reference for the URL of a file."""
     given = stated_name(part, options)
     urls.file_url(part.of(url), is_named=bool(given), may_be_signed=True)
     is_named = is_named_by(url)
@@ -70,7 +70,7 @@ def parse_file(part: WrittenReference, url: str, options: Mapping[str, Sequence[
 
 
 def _query_mark(url: str) -> str:
-    """Return what tells the queries of URLs apart that differ in nothing else; nothing of a signature is in it."""
+    """Return a mark that distinguishes URLs that differ only in their queries; it reveals nothing of a signature."""
     query = urlsplit(url).query
     if not query:
         return ""
@@ -80,7 +80,7 @@ def _query_mark(url: str) -> str:
 
 
 def _format_of(file_name: str) -> UnpackFormat:
-    """Return how a file is unpacked, by the end of its name."""
+    """Return how a file is unpacked, by the ending of its name."""
     lower = file_name.lower()
     return next((unpack for ending, unpack in ARCHIVE_ENDINGS.items() if lower.endswith(ending)), "none")
 

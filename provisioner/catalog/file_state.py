@@ -1,4 +1,4 @@
-"""What a server says of the state of a file without sending it, and whether two such states differ."""
+"""The state of a file as its server describes it without sending it, and whether two such states differ."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ class FileState:
     """What a server says of a file at one moment."""
 
     url: str
-    """Where it was asked for, without what may be secret."""
+    """The requested URL, without anything that may be secret."""
     etag: str = ""
-    """Empty: the server gives none; the same holds for ``modified``."""
+    """Empty if the server does not send it; the same applies to ``modified``."""
     modified: str = ""
     """``Last-Modified``."""
     size: int | None = None
-    """Bytes; ``None``: not known."""
+    """Bytes, or ``None`` if not known."""
 
     @property
     def text(self) -> str:
-        """The state for people: what the server says, in the order of its weight."""
+        """The state for people: what the server says, the most reliable first."""
         parts = [f"ETag {self.etag}"] if self.etag else []
         parts += [f"Last-Modified {self.modified}"] if self.modified else []
         parts += [f"{self.size:,} bytes"] if self.size is not None else []
         return ", ".join(parts) or "nothing"
 
     def compare(self, now: FileState) -> tuple[Change, str]:
-        """Return whether a file that was in this state has changed, and by what that is known, or why it is not known.
+        """Return whether a file in this state has changed since, and how that is known, or why it is not known.
 
-        An ETag decides alone, where there is one of both moments: a date may change with every copy of a file.
+        If there is an ETag for both moments, it alone decides, since a date may change with every copy of a file.
         """
         if self.size is not None and now.size is not None and self.size != now.size:
             return "changed", f"{self.size:,} bytes then, {now.size:,} now"

@@ -1,7 +1,7 @@
-"""Globs over the paths of a listing: which files each of them names, and what to say of one that names none.
+"""Globs over the paths of a listing: which files each of them matches, and hints for one that matches none.
 
-``*`` also matches ``/``. A glob that is the very path of a file names that file alone, whatever characters it has. A glob that
-ends with ``/`` names everything below such directories; so does one that matches no file but a directory.
+``*`` also matches ``/``. A glob that equals the path of a file matches only that file, whatever characters it contains. A
+glob that ends in ``/`` matches everything below such directories, and so does one that matches a directory but no file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _MAX_COMPARED: Final = 2000
-"""Paths that are compared with a glob for a hint: to compare each of many would take seconds."""
+"""How many paths are compared with a glob for a hint; comparing very many would take seconds."""
 
 
 class Globs:
@@ -28,13 +28,13 @@ class Globs:
         """Remember the listing.
 
         Args:
-            paths: of all files; POSIX separators.
+            paths: paths of all files, with POSIX separators.
         """
         self._paths = paths
         self._known = frozenset(paths)
 
     def matches(self, glob: str) -> frozenset[str]:
-        """Return the paths that a glob names; empty: none."""
+        """Return the paths that a glob matches; empty if none."""
         glob = glob.removeprefix("./")
         if glob in self._known:
             return frozenset((glob,))
@@ -43,7 +43,7 @@ class Globs:
         return self._matching(glob) or self._matching(f"{glob}/*")
 
     def hint(self, glob: str) -> str:
-        """Return what may be meant by a glob that names no file; empty: nothing is near."""
+        """Return a suggestion for a glob that matches no file; empty if none is similar."""
         folded = re.compile(translate(glob), re.IGNORECASE)
         if other := next((path for path in self._paths if folded.match(path)), None):
             return f"It has {quoted(other)}: capital and small letters are different."
@@ -60,5 +60,5 @@ class Globs:
 
 
 def is_literal(glob: str) -> bool:
-    """Return whether a glob can only be the path of one file, or of a directory."""
+    """Return whether a glob can only be the path of a single file or directory."""
     return not _WILDCARD.search(glob)

@@ -1,4 +1,4 @@
-"""References that name a repository or a bucket of the Hub: ``hf://…``, and the addresses of its pages."""
+"""References to a repository or a bucket of the Hub: ``hf://…``, and the addresses of its pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NO_OWNERS: Final = frozenset(
     {"blog", "chat", "collections", "docs", "enterprise", "join", "learn", "login", "models", "new", "notifications"}
     | {"organizations", "papers", "posts", "pricing", "search", "settings", "support", "tasks"}
 )
-"""First parts of the paths of a Hub's other pages."""
+"""First components of the paths of a Hub's other pages."""
 _FILE_PAGES: Final = frozenset({"blob", "resolve", "raw", "blame", "edit"})
 _REVISION_PAGES: Final = frozenset({"tree", "commit", "commits"})
 _OTHER_PAGES: Final = frozenset({"activity", "discussions", "embed", "settings", "viewer"})
@@ -41,7 +41,7 @@ _HUB_EXAMPLE: Final = (
 
 
 def parse_hub(part: WrittenReference, body: str, options: Mapping[str, Sequence[str]]) -> Reference:
-    """Return what follows ``hf://``."""
+    """Return the reference for what follows ``hf://``."""
     first, _, rest = body.partition("/")
     if first in _NO_DATA:
         part.fail(_NO_DATA[first], _HUB_EXAMPLE)
@@ -69,13 +69,13 @@ def parse_hub(part: WrittenReference, body: str, options: Mapping[str, Sequence[
 
 
 def _split(text: str, ends: str) -> tuple[str, str]:
-    """Return what is before the first of some characters, and the rest with that character."""
+    """Return the text before the first of some characters, and the rest including that character."""
     end = next((at for at, character in enumerate(text) if character in ends), len(text))
     return text[:end], text[end:]
 
 
 def _split_revision(part: WrittenReference, text: str) -> tuple[str, str]:
-    """Return the revision that follows ``@``, and what follows it."""
+    """Return the revision after ``@``, and what follows it."""
     if special := _SPECIAL_REVISION.match(text):
         return special[1], text[special.end() :]
     revision, tail = _split(text, "/:")
@@ -85,7 +85,7 @@ def _split_revision(part: WrittenReference, text: str) -> tuple[str, str]:
 
 
 def _parts(part: WrittenReference, repo_type: RepoType, repo: str, written: str) -> tuple[str, ...]:
-    """Return the names of the parts that follow ``:``."""
+    """Return the names of the parts after ``:``."""
     if repo_type == "model":
         part.fail("a model repository has no parts", f"Choose files by a glob, such as hf://{repo}/*.safetensors.")
     if not written:
@@ -114,7 +114,7 @@ def _hub_reference(
     parts: str | None,
     options: Mapping[str, Sequence[str]],
 ) -> Reference:
-    """Return what a repository's name with its revision, its glob or parts, and the options means."""
+    """Return the reference for a repository with its revision, its glob or parts, and its options."""
     chosen = () if parts is None else _parts(part, repo_type, repo, parts)
     name = stated_name(part, options)
     globs = [*([glob] if glob else []), *options.get("include", ())]
@@ -141,7 +141,7 @@ def _hub_reference(
 
 
 def _parse_bucket(part: WrittenReference, body: str, options: Mapping[str, Sequence[str]]) -> Reference:
-    """Return what follows ``hf://buckets/``."""
+    """Return the reference for what follows ``hf://buckets/``."""
     owner, _, rest = body.partition("/")
     bucket, _, glob = rest.partition("/")
     if not owner or not bucket:
@@ -152,7 +152,7 @@ def _parse_bucket(part: WrittenReference, body: str, options: Mapping[str, Seque
 
 
 def _parse_bucket_page(part: WrittenReference, segments: Sequence[str], options: Mapping[str, Sequence[str]]) -> Reference:
-    """Return what the address of a bucket's page means, behind ``/buckets/``."""
+    """Return the reference for the address of a bucket's page, after ``/buckets/``."""
     owner, name, *rest = segments
     page, below = (rest[0], "/".join(rest[1:])) if rest else ("", "")
     glob = below if page in _FILE_PAGES else f"{below}/" if page == "tree" and below else ""
@@ -187,16 +187,16 @@ def _globs(part: WrittenReference, include: Sequence[str], exclude: Sequence[str
 
 
 def _usual_form(base: str, glob: str, globs: Sequence[str], exclude: Sequence[str], others: Sequence[str]) -> str:
-    """Return a reference as people see it.
+    """Return a reference in the form that users see.
 
     Args:
         base: repository and revision, or bucket.
-        glob: what stands in the path; empty: nothing.
-        globs: all that are included, ``glob`` first.
-        exclude: the globs that are not.
+        glob: the glob in the path; empty if there is none.
+        globs: all included globs, with ``glob`` first.
+        exclude: the excluded globs.
         others: all other options, in their usual form.
     """
-    # What would begin the options cannot stand in the path.
+    # A '#' would begin the options, so such a glob cannot be in the path.
     in_path, further = (glob, globs[1:]) if glob and "#" not in glob else ("", globs)
     more = [f"include={quote(value, safe=_PLAIN_IN_OPTION)}" for value in further]
     more += [f"exclude={quote(value, safe=_PLAIN_IN_OPTION)}" for value in exclude]
@@ -206,7 +206,7 @@ def _usual_form(base: str, glob: str, globs: Sequence[str], exclude: Sequence[st
 
 
 def path_on_hub(url: str, endpoint: str) -> str | None:
-    """Return the path of a page on a Hub, without its query; ``None``: the URL is another server's, or one of the API."""
+    """Return the path of a page on a Hub, without its query; ``None`` if the URL is for another server, or for the API."""
     for hub in (endpoint, *PUBLIC_HUBS):
         address = re.sub(r"^https?://(?:[^/@]*@)?(?:www\.)?", "", hub.rstrip("/"))
         found = re.match(
@@ -219,7 +219,7 @@ def path_on_hub(url: str, endpoint: str) -> str | None:
 
 
 def parse_page(part: WrittenReference, path: str, options: Mapping[str, Sequence[str]]) -> Reference:
-    """Return what the address of a page on a Hub means: a repository, a revision of it, a directory or a file."""
+    """Return the reference for the address of a page on a Hub: a repository, a revision, a directory or a file."""
     segments = [unquote(segment) for segment in path.split("/")]
     first = segments[0]
     if first in _NO_DATA:
@@ -237,7 +237,7 @@ def parse_page(part: WrittenReference, path: str, options: Mapping[str, Sequence
     if page in _FILE_PAGES | _REVISION_PAGES and rest:
         joined = "/".join(rest)
         special = _SPECIAL_REVISION.match(joined)
-        # In an address a '/' of a revision is encoded, unless it is one of those that the Hub knows.
+        # In an address, the '/' of a revision is encoded, unless the revision is a special one that the Hub knows.
         revision = special[1] if special else rest[0]
         below = joined[special.end() + 1 :] if special else "/".join(rest[1:])
         glob = "" if page.startswith("commit") or not below else below if page in _FILE_PAGES else f"{below}/"

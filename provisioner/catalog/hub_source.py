@@ -1,4 +1,4 @@
-"""Sources of the kind ``hub``: a repository on the Hub, of data or of a model, whose listing says which files it has."""
+"""Sources of the kind ``hub``: a repository on the Hub, of data or of a model, whose listing names its files."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _REVISION: Final = r"(?!.*(\.\.|//))(?!.*[./]$)[A-Za-z0-9_][A-Za-z0-9._/-]*"
 
 
 PUBLIC_HUBS: Final = ("https://huggingface.co", "https://hf.co")
-"""Addresses of the public Hub; a reference with one of them means the Hub of ``HF_ENDPOINT``."""
+"""Addresses of the public Hub; in a reference, they mean the Hub in ``HF_ENDPOINT``."""
 RepoType = Literal["dataset", "model"]
-"""What a repository holds, in the Hub's own word."""
+"""What a repository holds, in the Hub's terms."""
 REPO_TYPES: Final[tuple[RepoType, ...]] = ("dataset", "model")
 REPOSITORY_WORDS: Final[dict[RepoType, str]] = {"dataset": "data-set repository", "model": "model repository"}
-"""What messages call a repository of each type."""
+"""How messages refer to a repository of each type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository at a revision, as it was asked for."""
+    """A repository at a revision, as requested."""
 
     repo_type: RepoType
     repo: str
@@ -53,12 +53,12 @@ class Repository:
 
     @property
     def cache_folder(self) -> str:
-        """What the Hub client's cache calls its directory."""
+        """The name of its directory in the Hub client's cache."""
         return f"{self.repo_type}s--{self.repo.replace('/', '--')}"
 
 
 def repository_of(repo_type: object, repo: object, revision: object) -> Repository | None:
-    """Return a repository from what a record says; ``None``: that is none."""
+    """Return the repository that a record names, or ``None`` if the record is not valid."""
     if repo_type not in REPO_TYPES or not isinstance(repo, str) or not isinstance(revision, str):
         return None
     if not re.fullmatch(NAME, repo) or not re.fullmatch(_REVISION, revision):
@@ -68,11 +68,11 @@ def repository_of(repo_type: object, repo: object, revision: object) -> Reposito
 
 @dataclass(frozen=True, slots=True)
 class SelectedFiles:
-    """What a source takes of a repository."""
+    """The files that a source takes from a repository."""
 
     artifacts: tuple[Artifact, ...]
     warnings: tuple[str, ...]
-    """About what the catalog says of files that are not there."""
+    """Warnings about files that the catalog mentions and that do not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +84,24 @@ class HubSource:
     revision: str = "main"
     """Branch, tag or commit, as written."""
     include: tuple[str, ...] = ()
-    """Globs over paths in the repository; empty: every file."""
+    """Globs over paths in the repository; empty means every file."""
     exclude: tuple[str, ...] = ()
     unpack: tuple[tuple[str, UnpackFormat], ...] = ()
-    """Glob to format, the first that matches; a file that none matches is taken as it is."""
+    """From glob to format; the first match counts. A file without a match is not unpacked."""
     layout: str = "raw"
     splits: tuple[tuple[str, str], ...] = ()
-    """Glob to split name, the first that matches; a file that none matches belongs to every split."""
+    """From glob to split name; the first match counts. A file without a match belongs to every split."""
     digests: tuple[tuple[str, Digest], ...] = ()
-    """Path in the repository to its official digest, where the publisher states one."""
+    """From path in the repository to official digest, if the publisher states one."""
     size: Size | None = None
-    """Bytes on the wire of the selected files together."""
+    """Bytes to transfer for all selected files together."""
     chosen: tuple[str, ...] = ()
-    """Names of the splits that it is reduced to; empty: all of it."""
+    """Names of the splits that it is restricted to; empty means no restriction."""
     repo_type: RepoType = "dataset"
     parts: tuple[str, ...] = ()
-    """Names of the parts of its card that it is reduced to; empty: all of it."""
+    """Names of the parts on its card that it is restricted to; empty means no restriction."""
     commit: str = ""
-    """The commit that the revision is taken for, no part of its identity; empty: the one that the Hub says."""
+    """The commit to use for the revision, which is not part of its identity; empty to ask the Hub."""
 
     @property
     def kind(self) -> str:
@@ -120,7 +120,7 @@ class HubSource:
 
     @property
     def artifacts(self) -> None:
-        """Unknown until the repository is asked for its listing; see :meth:`select`."""
+        """``None``: unknown until the repository is asked for its listing; see :meth:`select`."""
         return
 
     @property
@@ -130,7 +130,7 @@ class HubSource:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Its part of a recipe: the repository and revision as written, and what is selected."""
+        """Its part of a recipe: the repository and revision as written, and the selection."""
         return {
             "hub": self.repo,
             "revision": self.revision,
@@ -139,13 +139,13 @@ class HubSource:
             "unpack": [list(pair) for pair in self.unpack],
             "splits": list(self.chosen),
             "digests": {path: str(digest) for path, digest in self.digests},
-            # Only where it is not the usual one, so that versions from before there were others stay what they are.
+            # Only if it is not the usual one, so that versions from before other types existed stay the same.
             **({} if self.repo_type == "dataset" else {"repo_type": self.repo_type}),
             **({"parts": list(self.parts)} if self.parts else {}),
         }
 
     def for_splits(self, splits: Sequence[str]) -> HubSource | None:
-        """Return the source reduced to ``splits``."""
+        """Return the source restricted to ``splits``."""
         return replace(self, chosen=tuple(splits)) if set(splits) <= set(self.split_names) else None
 
     def is_at(self, url: str) -> bool:
@@ -159,15 +159,15 @@ class HubSource:
 
     @property
     def stated_pin(self) -> str:
-        """The commit that the revision is taken for."""
+        """The commit used for the revision."""
         return self.commit
 
     def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> HubSource:  # noqa: ARG002 - its listing has them
-        """Return the source at the commit ``pin``, under the revision as it is written."""
+        """Return the source at the commit ``pin``, under the revision as written."""
         return replace(self, commit=pin)
 
     def divided(self, splits: Sequence[tuple[str, str]]) -> HubSource:
-        """Return the source with these splits; itself where it takes some of the files only."""
+        """Return the source with these splits; unchanged if it takes only some of the files."""
         return self if self.splits or self.parts or self.include or self.exclude else replace(self, splits=tuple(splits))
 
     def as_entry(self) -> dict[str, Any]:
@@ -198,13 +198,14 @@ class HubSource:
 
         Args:
             listing: path, size in bytes and digest of every file in the repository.
-            url: of the directory that the paths are in.
+            url: URL of the directory that the paths are relative to.
             card: the parts that the repository's card describes.
 
         Raises:
-            NotFoundError: globs match nothing, the card has no such part, or a file whose digest the catalog states is missing.
-            DigestMismatchError: the listing itself says that a file is not the publisher's.
-            SizeMismatchError: the catalog states an exact size, and the listing another one.
+            NotFoundError: globs match nothing, the card has no such part, or a file whose digest the catalog states is
+                missing.
+            DigestMismatchError: by the listing itself, a file is not the publisher's.
+            SizeMismatchError: the catalog states an exact size, and the listing a different one.
         """
         where = f"the {REPOSITORY_WORDS[self.repo_type]} {self.repo} at {self.revision}"
         rules = FileRules(self.include, self.exclude, self.unpack, self.splits, self.chosen)
@@ -248,10 +249,10 @@ class HubSource:
         return SelectedFiles(tuple(artifacts), tuple(warnings))
 
     def _check_digests(self, paths: Collection[str], where: str) -> list[str]:
-        """Return warnings of digests for files that are neither there nor wanted.
+        """Return warnings about digests for files that neither exist nor are wanted.
 
         Raises:
-            NotFoundError: a file is wanted, and not there.
+            NotFoundError: a wanted file does not exist.
         """
         missing = {path for path, _ in self.digests}.difference(paths)
         globs, warnings = Globs(paths), []
@@ -294,7 +295,7 @@ _HUB_SOURCE: Final = Table(
 
 
 def parse_keys(keys: Mapping[str, Value]) -> HubSource:
-    """Return the source that the values of an entry describe, by key.
+    """Return the source that the values in an entry describe, by key.
 
     Raises:
         ConfigurationError: a value is wrong.
@@ -325,12 +326,12 @@ def parse_keys(keys: Mapping[str, Value]) -> HubSource:
 
 
 def _entries(keys: Mapping[str, Value], key: str) -> Mapping[str, Value]:
-    """Return the mapping that stands at a key; empty where there is none, or it is something else."""
+    """Return the mapping at a key; empty if there is none, or if it is something else."""
     return keys[key].attempt(Value.mapping) or {} if key in keys else {}
 
 
 def include_globs(value: Value) -> tuple[str, ...]:
-    """Return the globs under ``include``, of which there must be one at least."""
+    """Return the globs under ``include``, of which there must be at least one."""
     return paths.globs(fields.filled(value, "glob"))
 
 

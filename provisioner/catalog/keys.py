@@ -1,8 +1,8 @@
-"""Tables of keys: which keys a mapping of the catalog may have, and how their values look.
+"""Tables of keys: which keys a mapping in the catalog may have, and the form of their values.
 
-The parser takes names and patterns from such tables, and the JSON Schema for editors is made of them, so that what an editor
-accepts and what the program accepts cannot drift apart. Here are the parts from which all tables are made; the tables of the
-document are in :mod:`.schema`, those of a source are in the module of its kind.
+The parser takes names and patterns from such tables, and the JSON Schema for editors is generated from them, so that an
+editor and the program accept the same. This module has the building blocks for all tables; the tables of the document are in
+:mod:`.schema`, those of a source in the module of its kind.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_SIZE: Final = 2**63 - 1
-"""Bytes; the most that a file system can count."""
+"""Bytes: the largest number that a file system can count."""
 URL_SCHEMES: Final = ("http", "https", "file")
 
 ID: Final = r"[a-z0-9][a-z0-9_-]{0,63}"
-"""Ids of data sets, phases and layouts: they become names of directories and variables."""
+"""Ids of data sets, phases and layouts, which become names of directories and variables."""
 SPLIT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-"""Names of splits: without ``,`` and ``:``, which separate them in ``DATASETS=nsynth:test,urmp``."""
+"""Names of splits, without ``,`` and ``:``, which separate them in ``DATASETS=nsynth:test,urmp``."""
 DIGEST: Final = "|".join(f"{name}:[0-9a-fA-F]{{{length}}}" for name, length in DIGEST_LENGTHS.items())
 RELATIVE: Final = r"(?!/)(?!(.*/)?\.{1,2}(/|$))(?!.*//)(?!.*/$)[^\\\x00-\x1f\x7f]+"
 """A relative path with POSIX separators and no ``.``, ``..`` or empty part."""
@@ -32,12 +32,12 @@ NAME: Final = r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]{1,255}"
 GLOB: Final = r"(?!/)(?!(.*/)?\.\.(/|$))[^\\\x00-\x1f\x7f]+"
 """A relative pattern for paths: ``*``, ``?`` and ``[…]``, where ``*`` also matches ``/``."""
 URL: Final = r"(https?://([^\s/@\\]+@)?[^\s/@\\]+/|file:///)[!-~]+"
-"""The address of a file, with a path."""
+"""URL of a file, with a path."""
 PAGE: Final = r"https?://[^\s/@\\]+(/[!-~]*)?"
-"""The address of a page for people."""
+"""URL of a page for people."""
 
 REFERENCE: Final = r"(hf|https?|file)://[!-~]+"
-"""A reference in place of an id, see :mod:`provisioner.catalog.references`."""
+"""A reference in place of an id; see :mod:`provisioner.catalog.references`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def pattern(expression: str) -> dict[str, Any]:
 
 
 def list_of(form: Mapping[str, Any], *, least: int = 0) -> dict[str, Any]:
-    """Return the JSON Schema of a list with ``least`` or more values of one form."""
+    """Return the JSON Schema of a list with at least ``least`` values of one form."""
     return {"type": "array", "items": dict(form), **({"minItems": least} if least else {})}
 
 

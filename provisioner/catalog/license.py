@@ -1,6 +1,6 @@
 """Licences: which data sets a policy allows, and the text of ``ATTRIBUTION.md``.
 
-A verdict follows the catalog's mark for commercial use; it is no legal opinion, and its evidence is shown with it.
+A verdict follows the catalog's mark for commercial use. It is not a legal opinion, and its evidence is shown with it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from provisioner.catalog.parts import PartRule
 
 Policy = Literal["commercial", "curated", "any"]
-"""``commercial``: only what is marked ``allowed``. ``curated``: everything except what is marked ``forbidden``, with a warning
-for the other marks. ``any``: everything."""
+"""``commercial``: only what is marked ``allowed``. ``curated``: everything except what is marked ``forbidden``, with a
+warning for the other marks. ``any``: everything."""
 
 POLICIES: Final[tuple[Policy, ...]] = ("commercial", "curated", "any")
 
@@ -31,9 +31,9 @@ MEANINGS: Final[Mapping[Commercial, str]] = {
 """Each mark of the catalog in words."""
 
 NOT_KNOWN: Final = "Not known"
-"""The name of a licence where nobody was asked for it."""
+"""The name of a licence if nobody was asked for it."""
 NOT_STATED: Final = "Not stated"
-"""The name of a licence where the source was asked, and states none."""
+"""The name of a licence if the source was asked and states none."""
 
 
 _ATTRIBUTION_HEAD: Final = """\
@@ -46,28 +46,28 @@ The verdicts on commercial use are those of the catalog, with what they rest on;
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a policy says about one data set."""
+    """The verdict of a policy on one data set."""
 
     allowed: bool
     warning: str | None
     """What a user of the data should know although it is allowed."""
     reason: str
-    """Why, in one sentence without a full stop; for a refusal, with what would change it."""
+    """The reason, in one sentence without a full stop; for a refusal, with what would change it."""
 
 
 def meaning(terms: License) -> str:
-    """Return what a licence says of commercial use, in words."""
+    """Return in words what a licence says about commercial use."""
     if terms.name in {NOT_KNOWN, NOT_STATED}:
         return "nobody states whether commercial use is allowed: ask the publisher"
     return MEANINGS[terms.commercial]
 
 
 def commercial_part(policy: Policy, dataset: DataSet, accepted: Collection[str]) -> PartRule | None:
-    """Return the part that a policy takes in place of a whole data set; ``None``: there is none, or the whole may be taken.
+    """Return the part that a policy takes in place of the whole data set; ``None`` if there is none, or the whole is allowed.
 
     Args:
-        policy: the operator's choice.
-        dataset: what the catalog says of it.
+        policy: the operator's policy.
+        dataset: its catalog entry.
         accepted: ids of data sets whose terms the operator accepted.
     """
     if policy != "commercial" or dataset.license.commercial == "allowed" or not set(dataset.accepted_as).isdisjoint(accepted):
@@ -76,15 +76,16 @@ def commercial_part(policy: Policy, dataset: DataSet, accepted: Collection[str])
 
 
 def mark_of(dataset: DataSet, rule: PartRule | None, layout: str = "", splits: Collection[str] = ()) -> Commercial | None:
-    """Return what the catalog says of the commercial use of a part; ``None``: what holds of the whole data set.
+    """Return what the catalog says about the commercial use of a part; ``None`` if the mark of the whole data set applies.
 
-    A verdict on a part of the catalog holds for its examples: those of its layout, and of all splits where it takes a number.
+    A verdict on a part in the catalog applies to its examples: those of its layout, and of all splits if it takes a number of
+    them.
 
     Args:
-        dataset: what the catalog says of it.
-        rule: of the part that is taken; ``None``: all of it.
-        layout: of the tree; empty: the data set's own.
-        splits: those that are taken; empty: all.
+        dataset: its catalog entry.
+        rule: the rule of the part that is taken; ``None`` means all of the data set.
+        layout: layout of the tree; empty means the data set's default.
+        splits: the splits that are taken; empty means all.
     """
     if rule is None or layout not in {"", dataset.layout}:
         return None
@@ -93,12 +94,12 @@ def mark_of(dataset: DataSet, rule: PartRule | None, layout: str = "", splits: C
         for part in dataset.parts.values()
         if part.commercial is not None and not (splits and part.takes_some) and part.covers(rule)
     ]
-    # What is forbidden of more is forbidden of less, whatever else the catalog says.
+    # What is forbidden for more is forbidden for less, whatever else the catalog says.
     return next((mark for mark in ("forbidden", "allowed") if mark in marks), next(iter(marks), None))
 
 
 def marked(mark: Commercial, words: str) -> str:
-    """Return a mark as Markdown, with its meaning in words where it does not speak for itself."""
+    """Return a mark as Markdown, with its meaning in words if it is not self-explanatory."""
     return f"**{mark}**" if mark in {"allowed", "forbidden"} else f"**{mark}** ({words})"
 
 
@@ -112,11 +113,11 @@ def judge(
     """Return whether ``policy`` allows a data set.
 
     Args:
-        policy: the operator's choice.
-        dataset: what the catalog says of it.
+        policy: the operator's policy.
+        dataset: its catalog entry.
         accepted: ids of data sets whose terms the operator accepted; every policy allows them, without a warning.
-        rule: of the part that is taken; ``None``: all of it.
-        of_part: what the catalog says of this part's commercial use; ``None``: nothing.
+        rule: the rule of the part that is taken; ``None`` means all of the data set.
+        of_part: what the catalog says about this part's commercial use; ``None`` means nothing.
     """
     mark = of_part or dataset.license.commercial
     terms = f"{dataset.license.name}: {meaning(dataset.license)}"
@@ -135,7 +136,7 @@ def judge(
         )
     where = f" ({dataset.license.url})" if dataset.license.url else ""
     accept = f"; ACCEPT_LICENSES={dataset.accepted_as[0]} accepts it without this warning"
-    # With "any" the operator asked for no warnings.
+    # With "any", the operator asked for no warnings.
     warning = f"{dataset.label}: {terms}{where}{accept}" if policy == "curated" and mark != "allowed" else None
     return Verdict(allowed=True, warning=warning, reason=f"LICENSE_POLICY={policy} allows it ({terms})")
 
@@ -147,14 +148,14 @@ def attribution_text(
     marks: Mapping[str, Commercial | None] | None = None,
     credits_by_id: Mapping[str, str] | None = None,
 ) -> str:
-    """Return ``ATTRIBUTION.md`` for the data sets on a volume, in the order given.
+    """Return ``ATTRIBUTION.md`` for the data sets on a volume, in the given order.
 
     Args:
-        datasets: those that the catalog describes.
-        others: the sections of those that it does not describe.
-        rules: by id, the rule of those of which a part is there.
-        marks: by id, what the catalog says of the commercial use of these parts.
-        credits_by_id: whom to name for each file, as lines of Markdown, where files have terms of their own.
+        datasets: the data sets that the catalog describes.
+        others: the sections for data sets that it does not describe.
+        rules: by id, the rule of data sets of which only a part is there.
+        marks: by id, what the catalog says about the commercial use of these parts.
+        credits_by_id: attributions for each file, as lines of Markdown, if files have terms of their own.
     """
     parts = [_ATTRIBUTION_HEAD]
     for dataset in datasets:
@@ -172,13 +173,13 @@ def attribution_text(
 def attribution_section(
     dataset: str, entry: DataSet | EntryFacts, rule: PartRule | None = None, mark: Commercial | None = None
 ) -> str:
-    """Return what ``ATTRIBUTION.md`` says of one data set.
+    """Return the section of ``ATTRIBUTION.md`` about one data set.
 
     Args:
         dataset: its id.
         entry: what is known of it.
-        rule: of the part that is there; ``None``: all of it, or splits of it.
-        mark: what the catalog says of this part's commercial use; ``None``: nothing.
+        rule: the rule of the part that is there; ``None`` for all of the data set, or for splits of it.
+        mark: what the catalog says about this part's commercial use; ``None`` means nothing.
     """
     terms = entry.license
     use = marked(terms.commercial, meaning(terms))

@@ -1,4 +1,4 @@
-"""The mistakes of a document that people write: collected, so that all of them can be corrected at once."""
+"""The mistakes in a document written by people, collected so that all of them can be corrected at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 from provisioner.errors import ConfigurationError
 
 MAX_MISTAKES: Final = 50
-"""Mistakes that are collected before the rest is left unread."""
+"""How many mistakes are collected before the rest is left unread."""
 
 
 class Mistakes:
-    """The mistakes of one document: they are collected, so that a person can mend all of them at once."""
+    """The mistakes in one document, collected so that a user can correct all of them at once."""
 
     def __init__(self) -> None:
-        """Begin without a mistake."""
+        """Begin without mistakes."""
         self._found: dict[str, ConfigurationError] = {}
 
     def add(self, error: ConfigurationError) -> None:
@@ -41,8 +41,8 @@ class Mistakes:
 
 
 class MissingValue:
-    """Stands for the value of a key that is missing, which has been reported."""
+    """Stands for the value of a missing key, which has been reported."""
 
 
 class ReportedError(ConfigurationError):
-    """About a value whose mistake has been reported already."""
+    """A mistake that has already been reported for the same value."""

@@ -1,7 +1,7 @@
 """The catalog as values: what should exist, where it comes from, and under which terms.
 
-Nothing here touches a network, a disk, a clock or the environment. Instances are made by :mod:`provisioner.catalog.parse`,
-which refuses everything that is not well formed.
+Nothing here uses a network, a disk, a clock or the environment. Instances are created by :mod:`provisioner.catalog.parse`,
+which refuses anything that is not well formed.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class License:
 
 @dataclass(frozen=True, slots=True)
 class EntryFacts:
-    """What the source of a reference says of itself: all of a catalog entry that the reference does not say.
+    """What the source of a reference says of itself: everything in a catalog entry that is not in the reference.
 
-    No part of it decides which bytes end up at which path.
+    None of it decides which bytes end up at which path.
     """
 
     reference: str
@@ -52,12 +52,12 @@ class EntryFacts:
     license: License
     description: str = ""
     download: int | None = None
-    """Bytes on the wire of all files together; ``None``: unknown."""
+    """Bytes to transfer for all files together, or ``None`` if unknown."""
     notes: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
-    """Names of the parts that can be asked for, as far as the source describes any."""
+    """Names of the parts that can be requested, if the source describes any."""
     taken: int | None = None
-    """Bytes of the files that the reference's rule takes; ``None``: it has none, or the listing alone does not say it."""
+    """Bytes of the files that the reference's rule takes; ``None`` if it has no rule, or the listing is not enough to tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,37 +70,37 @@ class DataSet:
     description: str
     purpose: str
     priority: int
-    """1 to 5; higher is fetched first and left out last."""
+    """From 1 to 5; higher is fetched first and left out last."""
     license: License
     sources: tuple[Source, ...]
-    """In the order in which they are tried."""
+    """The sources in the order in which they are tried."""
     unpacked_size: Size | None = None
     optional: bool = False
-    """Its failure makes the run partial, not failed."""
+    """Whether its failure makes the run partial instead of failed."""
     layout: str = "raw"
     notes: tuple[str, ...] = ()
     """What a user of the data should know, one sentence each."""
     parts: Mapping[str, PartRule] = field(default_factory=dict)
-    """Parts by rule that can be asked for, by name."""
+    """Parts by rule that can be requested, by name."""
     reference: Reference | None = None
-    """What the entry was made of; ``None``: it is written in a catalog."""
+    """The reference from which the entry was made, or ``None`` if it is written in a catalog."""
     facts: EntryFacts | None = None
-    """What the source of a reference says of itself; ``None``: that is not known, or there is no reference."""
+    """What the source of a reference says of itself; ``None`` if that is not known, or if there is no reference."""
     problem: ProvisionerError | None = None
-    """Why the source of a reference cannot be used; ``None``: nothing is known against it."""
+    """Why the source of a reference cannot be used, or ``None`` if no problem is known."""
 
     @property
     def label(self) -> str:
-        """What people call it: the reference, or else the id."""
+        """The name for people: the reference, or else the id."""
         return self.reference.text if self.reference else self.id
 
     @property
     def accepted_as(self) -> tuple[str, ...]:
-        """By which names its licence can be accepted, the best one first."""
+        """The names by which its licence can be accepted, the preferred one first."""
         return (self.reference.key, self.reference.text, self.id) if self.reference else (self.id,)
 
     def sources_of(self, layout: str) -> tuple[Source, ...]:
-        """Return the sources that deliver ``layout``, in their order."""
+        """Return the sources that deliver ``layout``, in order."""
         return tuple(source for source in self.sources if source.layout == layout)
 
     @property
@@ -110,11 +110,11 @@ class DataSet:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits that can be asked for in its default layout, in the catalog's order."""
+        """The names of the splits that can be requested in its default layout, in the catalog's order."""
         return self.splits_of(self.layout)
 
     def splits_of(self, layout: str) -> tuple[str, ...]:
-        """Return the names of the splits that can be asked for in ``layout``."""
+        """Return the names of the splits that can be requested in ``layout``."""
         return tuple(dict.fromkeys(name for source in self.sources_of(layout) for name in source.split_names))
 
 
@@ -125,7 +125,7 @@ class Phase:
     name: str
     description: str
     datasets: tuple[str, ...]
-    """Ids, those of the extended phases first."""
+    """Ids, beginning with those of the extended phases."""
     extends: str | None = None
     own: tuple[str, ...] = ()
     """Ids that this phase itself adds."""
@@ -133,7 +133,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """A data set that the catalog excludes on purpose."""
+    """A data set that the catalog excludes deliberately."""
 
     id: str
     title: str
@@ -143,15 +143,15 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All that can be provisioned."""
+    """Everything that can be provisioned."""
 
     datasets: Mapping[str, DataSet]
     phases: Mapping[str, Phase]
     excluded: Mapping[str, Excluded] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict)
-    """The id that each reference has, by the reference as it was written."""
+    """The id of each reference, by the reference as written."""
 
     @property
     def default_phase(self) -> str:
-        """The phase that is provisioned where nobody chose one."""
+        """The phase that is provisioned if the user does not choose one."""
         return USUAL_PHASE if USUAL_PHASE in self.phases else next(iter(self.phases))

@@ -1,9 +1,9 @@
-"""The parser of catalogs: from text to values. What is not well formed is refused with file, line and key.
+"""The parser of catalogs, from text to values. Anything that is not well formed is refused with file, line and key.
 
-A catalog may be put on top of others: it adds to them, and its data sets, phases and exclusions replace theirs one by one.
-No disk is read and no network is used: whether a URL or a repository exists is not checked. :mod:`.schema` says which keys a
-mapping may have, :mod:`.fields`, :mod:`.paths` and :mod:`.urls` check single values, and the module of its kind reads a source.
-:mod:`.phases` reads phases. Here are data sets, and the checks that need more than one value.
+A catalog may be put on top of others: it adds to them, and its data sets, phases and exclusions replace theirs one by one. No
+disk is read and no network is used: whether a URL or a repository exists is not checked. :mod:`.schema` says which keys a
+mapping may have, :mod:`.fields`, :mod:`.paths` and :mod:`.urls` check single values, and the module of its kind parses a
+source. :mod:`.phases` parses phases. This module parses data sets, and checks what involves more than one value.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from provisioner.catalog.source import Source
 
 _EVERYTHING: Final = "all"
-"""The only phase of a catalog that describes none."""
+"""The only phase of a catalog that describes no phases."""
 NO_CATALOG: Final = Catalog(datasets={}, phases={})
-"""What the first of several catalogs is put on top of."""
+"""The base of the first of several catalogs."""
 _SPDX_HINT: Final = "See spdx.org/licenses; LicenseRef-Name for any other."
 
 
 def parse_catalogs(files: Iterable[tuple[str, str]]) -> Catalog:
-    """Return the catalog that the texts of several files describe, each on top of those before it.
+    """Return the catalog that several files describe, each on top of those before it.
 
     Args:
-        files: text and name of each.
+        files: text and name of each file.
 
     Raises:
         ConfigurationError: see :func:`parse_catalog`.
@@ -61,17 +61,17 @@ def parse_catalog(text: str, file: str, base: Catalog = NO_CATALOG) -> Catalog:
     Args:
         text: the YAML document.
         file: its name, for messages.
-        base: what it adds to.
+        base: the catalog that it adds to.
 
     Raises:
-        ConfigurationError: it is not a catalog; the message begins with ``file:line: key:``, and the other mistakes of the
-            file are its companions.
+        ConfigurationError: it is not a valid catalog; the message begins with ``file:line: key:``, and the other mistakes in
+            the file are its companions.
     """
     mistakes = Mistakes()
     root = parse_document(text, file, mistakes)
     entries = root.mapping()
     if "version" in entries and entries["version"].attempt(Value.integer) not in {schema.VERSION, None}:
-        # Checked first, because in another version everything else may look wrong too.
+        # Checked first, because in another version everything else may look wrong as well.
         entries["version"].fail(
             f"version {entries['version'].data} of the format is not known", f"This program reads version {schema.VERSION}."
         )
@@ -103,7 +103,7 @@ def _dataset(value: Value, name: str) -> DataSet:
     items = keys["sources"].attempt(filled, "source") or ()
     sources = tuple(item.attempt(parse_source) for item in items)
     delivered = sorted({source.layout for source in sources if source is not None})
-    # A source that could not be read may be the one.
+    # A source that could not be read may be the right one.
     if own_layout is not None and delivered and None not in sources and own_layout not in delivered:
         keys["sources"].report(
             f"no source delivers the data set's own layout {own_layout!r}",
@@ -150,12 +150,12 @@ def _lines(value: Value) -> tuple[str, ...]:
 
 
 def _page_of(sources: Sequence[Source | None]) -> str:
-    """Return where a person looks at the first source that has a page; empty: none has."""
+    """Return the page for users of the first source that has one; empty if none has."""
     return next((source.page for source in sources if source is not None and source.page), "")
 
 
 def _license(value: Value, page: str) -> License:
-    """Return the terms; what is not written follows from the licence's identifier."""
+    """Return the terms; what is not stated follows from the licence's identifier."""
     keys = value.mapping(schema.LICENSE.names, schema.LICENSE.required)
     spdx = keys["spdx"].attempt(word, schema.SPDX, "an SPDX identifier", _SPDX_HINT) if "spdx" in keys else "NOASSERTION"
     usual = stated_license(spdx or "NOASSERTION", page or "")

@@ -1,6 +1,7 @@
 """Parts by rule: which examples of a data set are taken, and which files of its tree are left out with the others.
 
-A rule is a small value. What it takes depends on it and on the data set alone: on no clock, no listing's order and no machine.
+A rule is a small value. What it takes depends only on it and on the data set, not on a clock, the order of a listing, or the
+machine.
 """
 
 from __future__ import annotations
@@ -26,51 +27,51 @@ SPLIT_COLUMN: Final = "split"
 
 
 class Example(NamedTuple):
-    """One row of an index, as far as a rule looks at it."""
+    """One row of an index, as far as rules need it."""
 
     path: str
-    """Of its file, in the tree."""
+    """Path of its file in the tree."""
     size: int
     """Bytes of that file."""
     values: Mapping[str, Any]
 
 
 class Chosen(NamedTuple):
-    """What a rule does with the examples of a data set."""
+    """The result of applying a rule to the examples of a data set."""
 
     taken: frozenset[str]
     """Paths of the examples that belong to the part."""
     left_out: frozenset[str]
-    """Paths of those that do not."""
+    """Paths of the examples that do not belong to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartRule:
-    """What a part is made of. All that is stated must hold; ``limit`` and ``bytes`` then take some of what is left."""
+    """The definition of a part. All given conditions must hold; ``limit`` and ``bytes`` then take some of what remains."""
 
     include: tuple[str, ...] = ()
-    """Globs over the paths of the tree; empty: every file."""
+    """Globs over the paths of the tree; empty means every file."""
     exclude: tuple[str, ...] = ()
     where: str = ""
-    """A condition on the columns of the index, in its usual form; empty: none."""
+    """A condition on the columns of the index, in its usual form; empty means none."""
     limit: int | None = None
-    """The most examples."""
+    """The largest number of examples."""
     bytes: int | None = None
-    """The most bytes of the examples' files together."""
+    """The largest total size of the examples' files, in bytes."""
     seed: int = 0
-    """Which examples ``limit`` and ``bytes`` take."""
+    """Determines which examples ``limit`` and ``bytes`` take."""
     commercial: Commercial | None = field(default=None, compare=False)
-    """Whether what it takes may be used commercially; ``None``: what holds of the whole data set."""
+    """Whether the part may be used commercially; ``None`` if the mark of the whole data set applies."""
     download: Size | None = field(default=None, compare=False)
-    """Bytes on the wire, where only what it takes is fetched; ``None``: unknown."""
+    """Bytes to transfer, if only the part is fetched; ``None`` if unknown."""
     unpacked_size: Size | None = field(default=None, compare=False)
-    """Bytes of its tree; ``None``: unknown."""
+    """Bytes of its tree; ``None`` means unknown."""
     text: str = field(default="", compare=False)
-    """What stands behind the data set's name: ``:tiny``, or ``?limit=100&seed=1``."""
+    """The text after the data set's name: ``:tiny``, or ``?limit=100&seed=1``."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Its part of a recipe, as JSON values: the same for rules that are written differently and mean the same."""
+        """Its part of a recipe, as JSON values: equal for rules that are written differently but mean the same."""
         found: dict[str, Any] = {}
         if self.include:
             found["include"] = sorted(set(self.include))
@@ -86,12 +87,12 @@ class PartRule:
 
     @property
     def takes_some(self) -> bool:
-        """Whether it takes a number of examples, and not all that fit."""
+        """Whether it takes a number of examples, and not all that match."""
         return self.limit is not None or self.bytes is not None
 
     @property
     def is_by_path(self) -> bool:
-        """Whether paths alone decide: nothing must be read to know what it takes."""
+        """Whether it depends on paths alone, so that nothing must be read to apply it."""
         return not self.where and not self.takes_some
 
     @property
@@ -105,7 +106,7 @@ class PartRule:
 
     @property
     def words(self) -> str:
-        """What it takes, for people: ``where license in ('CC-BY'), at most 100 examples (seed 1)``."""
+        """The rule in words: ``where license in ('CC-BY'), at most 100 examples (seed 1)``."""
         found = [f"{word} {', '.join(globs)}" for word, globs in (("only", self.include), ("not", self.exclude)) if globs]
         found += [f"where {self.where}"] if self.where else []
         found += [f"at most {self.limit:,} examples"] if self.limit is not None else []
@@ -113,17 +114,17 @@ class PartRule:
         return ", ".join(found) + (f" (seed {self.seed})" if self.takes_some else "")
 
     def matches_path(self, path: str) -> bool:
-        """Return whether ``include`` and ``exclude`` leave a file of the tree in the part."""
+        """Return whether ``include`` and ``exclude`` keep a file of the tree in the part."""
         is_in = not self.include or any(_names(glob, path) for glob in self.include)
         return is_in and not any(_names(glob, path) for glob in self.exclude)
 
     def narrowed(self, other: PartRule, *, of: str = "") -> PartRule:
-        """Return this part with another rule, whose ``limit`` and ``bytes`` replace its own.
+        """Return this part narrowed by another rule, whose ``limit`` and ``bytes`` replace its own.
 
-        What the catalog says of the part is kept only if no other examples are taken. Errors name the data set ``of``.
+        The catalog's statements about the part are kept only if no other examples are taken. Errors name the data set ``of``.
 
         Raises:
-            PartError: both choose files by ``include``, or their conditions are too much together.
+            PartError: both choose files by ``include``, or their combined condition is too long.
         """
         from provisioner.catalog.condition_parser import parse_condition  # noqa: PLC0415 - as above
         from provisioner.catalog.conditions import ConditionError  # noqa: PLC0415 - as above
@@ -151,10 +152,10 @@ class PartRule:
         return replace(found, commercial=self.commercial, download=self.download, unpacked_size=self.unpacked_size)
 
     def covers(self, other: PartRule) -> bool:
-        """Return whether another rule of the same tree certainly takes no example that this one does not take.
+        """Return whether another rule for the same tree certainly takes no example that this one does not take.
 
-        A number of examples covers only the first ones of the same examples in the same order: of other ones, also of fewer,
-        other ones come first.
+        A number of examples covers only the first ones of the same examples in the same order: among other examples, even
+            fewer of them, different ones come first.
         """
         if self.takes_some:
             return (
@@ -175,7 +176,7 @@ class PartRule:
         return set() if condition is None else {str(one) for one in condition.demands()}
 
     def named(self, name: str) -> PartRule:
-        """Return the rule as the part of a catalog that is called so."""
+        """Return the rule as the part with this name in a catalog."""
         return replace(self, text=f":{name}")
 
 
@@ -184,10 +185,10 @@ def _is_within(bound: int | None, number: int | None) -> bool:
 
 
 def choose(rule: PartRule, examples: Iterable[Example]) -> Chosen:
-    """Return which examples a rule takes, whatever order they come in.
+    """Return which examples a rule takes, regardless of their order.
 
-    An example may have several rows: one that fulfils the condition is enough. Of those that fit, the smallest hashes of seed
-    and path are taken: a higher limit takes the same ones and more.
+    An example may have several rows, one of which must satisfy the condition. Among the matching examples, those with the
+    smallest hashes of seed and path are taken, so a higher limit takes the same ones and more.
     """
     condition = rule.condition
     sizes: dict[str, int] = {}
@@ -217,7 +218,7 @@ def _place(seed: int, path: str) -> bytes:
 
 
 def _names(glob: str, path: str) -> bool:
-    """Return whether a glob names a file: by its path, or by that of a directory that it is below."""
+    """Return whether a glob matches a file: by its path, or by that of a directory above it."""
     return glob == path or _pattern(glob).match(path) is not None
 
 

@@ -25,7 +25,7 @@ def _glob(value: Value) -> str:
 
 
 def check_glob(value: Value, pattern: str) -> None:
-    """Refuse a pattern that is not a glob for relative paths; ``value`` is where it stands."""
+    """Refuse a pattern that is not a glob for relative paths; ``value`` is its position in the document."""
     if not re.fullmatch(GLOB, pattern):
         value.fail(
             f"{quoted(pattern)} is not a glob for paths in the repository",
@@ -36,7 +36,7 @@ def check_glob(value: Value, pattern: str) -> None:
 
 
 def check_relative(value: Value, path: str) -> None:
-    """Refuse a path that could lead out of the data set; ``value`` is where it stands."""
+    """Refuse a path that could lead out of the data set; ``value`` is its position in the document."""
     if not re.fullmatch(RELATIVE, path):
         better = "/".join(part for part in path.replace("\\", "/").split("/") if part not in {"", ".", ".."})
         usable = better and better.isprintable()

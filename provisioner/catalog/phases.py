@@ -1,7 +1,7 @@
 """The phases of a catalog: named sets of data sets, each of which may extend another one.
 
-A catalog on top of another one also has that one's phases: without what it excludes, and with its own in place of those of the
-same name.
+A catalog on top of another one also has the phases of that one, without the data sets that it excludes; a phase of the same
+name is replaced.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def parse_phases(
 
     Args:
         root: the document.
-        below: the catalog that it is put on top of.
+        below: the catalog below this one.
         datasets: the ids of all data sets.
-        excluded: those that are excluded; ``None``: not well formed.
+        excluded: the excluded data sets; ``None`` for one that is not well formed.
 
     Raises:
         ConfigurationError: a phase is not well formed, and mistakes are not collected.
@@ -65,7 +65,7 @@ def parse_phases(
 def _phase(
     value: Value, name: str, phases: Collection[str], datasets: Collection[str], excluded: Mapping[str, Excluded | None]
 ) -> Phase:
-    """Return a phase as it is written, without what it extends."""
+    """Return a phase as written, without the phase that it extends."""
     keys = value.mapping(schema.PHASE.names, schema.PHASE.required)
     return Phase(
         name=name,
@@ -85,13 +85,13 @@ def _extended(value: Value, phases: Collection[str]) -> str:
 
 
 def _chain(phase: Phase, phases: Mapping[str, Phase], entries: Mapping[str, Value]) -> list[Phase]:
-    """Return a phase and those that it extends; a circle is reported."""
+    """Return a phase and those that it extends; a cycle is reported."""
     chain = [phase]
     while (extended := chain[-1].extends) is not None:
         names = [link.name for link in chain]
         if extended in names:
             circle = names[names.index(extended) :]
-            # The error is about a phase of the circle, not about one that only leads into it. One of them is of this file.
+            # The error is about a phase in the cycle, not one that only leads into it. One of them is in this file.
             here = next(name for name in entries if name in circle)
             start = circle.index(here)
             loop = " → ".join([*circle[start:], *circle[:start], here])
@@ -102,7 +102,7 @@ def _chain(phase: Phase, phases: Mapping[str, Phase], entries: Mapping[str, Valu
 
 
 def _check_empty(value: Value, datasets: Collection[str]) -> None:
-    """Refuse a phase that names no data set, neither itself nor by what it extends."""
+    """Refuse a phase without data sets, neither its own nor extended ones."""
     members = value.mapping().get("datasets")
     if members is not None and not members.items():
         value.fail("the phase has no data set", nearest("", datasets))

@@ -1,6 +1,6 @@
-"""Pins: what the sources of data sets were at one moment, as a file that people can read in a diff.
+"""Pins: the state of the sources of data sets at one moment, as a file that people can read in a diff.
 
-Nothing here asks anybody: what was found comes in, and a text goes out, or the other way round.
+No source is asked here: pins are formatted as text, and parsed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 MAX_FILES: Final = 500
-"""Files of one source that are named one by one; of more, a digest over all of them stands in the file."""
+"""Files of a source that are listed one by one; for more files, the pin has only a digest over all of them."""
 _DIGEST: Final = re.compile(r"([a-z0-9]+):([0-9a-f]{32,64})")
 _FILE: Final = re.compile(r"(unknown|[0-9]{1,19}) (none|[a-z0-9]+:[0-9a-f]{32,64})")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
@@ -33,40 +33,40 @@ _HEAD: Final = """\
 
 @dataclass(frozen=True, slots=True)
 class FilePin:
-    """What one file of a source was."""
+    """The state of one file of a source."""
 
     size: int | None
-    """Bytes; ``None``: nobody states it."""
+    """Bytes, or ``None`` if not stated."""
     digest: Digest | None
 
     def __str__(self) -> str:
-        """Return it as the file has it."""
+        """Return the form that the file of pins uses."""
         return f"{'unknown' if self.size is None else self.size} {self.digest or 'none'}"
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePin:
-    """What one source was."""
+    """The state of one source."""
 
     kind: str
     name: str
-    """What the source is called: a repository and its revision as written, or the URL of its first file."""
+    """The name of the source: a repository and its revision as written, or the URL of its first file."""
     pin: str
     """What it resolved to: a commit, or the digest of its files."""
     count: int
     listing: str
     """The digest over paths, sizes and digests of all files."""
     files: Mapping[str, FilePin] = field(default_factory=dict)
-    """By path; empty where they are too many to be named."""
+    """By path; empty if there are too many to list."""
 
     def difference(self, pin: str, artifacts: Sequence[Artifact]) -> str:
-        """Return how a source differs from the pin, naming both; empty: it does not.
+        """Return how a source differs from the pin, naming both; empty if it does not.
 
         Args:
             pin: what the source resolved to.
             artifacts: its files, or some of them.
         """
-        # The digest over some of its files is another one than over all, and each of them is compared: a commit is the same.
+        # For some of the files, the digest over all cannot match, so each file is compared instead; a commit is the same.
         is_whole = ":" not in self.pin or len(artifacts) == self.count or not self.files
         if pin != self.pin and is_whole:
             return f"it resolves to {pin}, and the pins name {self.pin}"
@@ -83,21 +83,21 @@ class SourcePin:
 
 @dataclass(frozen=True, slots=True)
 class DataSetPin:
-    """What one data set was."""
+    """The state of one data set."""
 
     recipe: str
-    """The version of the recipe, as it is asked for."""
+    """The version of the requested recipe."""
     sources: tuple[SourcePin, ...]
     manifest: str = ""
-    """The digest of the list of checksums of the version that was published; empty: none was."""
+    """The digest of the list of checksums of the version that was published; empty if none was."""
 
     @property
     def text(self) -> str:
-        """All that it is, as one short text: the key of the version that is built from it."""
+        """Everything in it as one short text, which is the key of the version that is built from it."""
         return " ".join([self.manifest, *(source.pin for source in self.sources)])
 
     def of(self, kind: str, name: str) -> SourcePin | None:
-        """Return the pin of a source; ``None``: it has none."""
+        """Return the pin of a source, or ``None`` if it has none."""
         return next((source for source in self.sources if (source.kind, source.name) == (kind, name)), None)
 
 
@@ -106,28 +106,28 @@ class Pins:
     """The pins of some data sets."""
 
     file: str
-    """What the file is called, for messages."""
+    """The name of the file, for messages."""
     datasets: Mapping[str, DataSetPin]
-    """By id, or by the reference."""
+    """By id, or by reference."""
 
 
 def file_pin(artifact: Artifact) -> FilePin:
-    """Return what a file is."""
+    """Return the state of a file."""
     return FilePin(artifact.exact_size, artifact.digest)
 
 
 def listing_digest(artifacts: Iterable[Artifact]) -> str:
-    """Return a digest over paths, sizes and digests of all files, whatever their order."""
+    """Return a digest over paths, sizes and digests of all files, regardless of their order."""
     lines = sorted(f"{file_pin(artifact)} {artifact.path}\n" for artifact in artifacts)
     return f"sha256:{hashlib.sha256(''.join(lines).encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def source_pin(kind: str, name: str, pin: str, artifacts: Sequence[Artifact]) -> SourcePin:
-    """Return the pin of a source that was asked.
+    """Return the pin of a resolved source.
 
     Args:
-        kind: of the source.
-        name: of the source.
+        kind: kind of the source.
+        name: name of the source.
         pin: what it resolved to.
         artifacts: all its files.
     """
@@ -154,23 +154,23 @@ def pins_text(datasets: Mapping[str, DataSetPin]) -> str:
 
 
 def _key(text: str) -> str:
-    """Return a text as YAML writes it: plain where that is sure to be text."""
+    """Return a text in YAML: plain if that is certain to be text."""
     is_plain = _PLAIN.fullmatch(text) and not re.fullmatch(r"[0-9_.eE+-]+|true|false|yes|no|on|off|null|y|n", text, re.IGNORECASE)
     return text if is_plain else f'"{"".join(map(_escaped, text))}"'
 
 
 def _escaped(character: str) -> str:
-    """Return a character as it stands between double quotes in YAML, which knows no pairs of escapes for one character."""
+    """Return a character as it is written between double quotes in YAML, which has no surrogate pairs of escapes."""
     if character in {'"', "\\"}:
         return f"\\{character}"
     return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 
 def parse_pins(text: str, file: str) -> Pins:
-    """Return the pins that a text has.
+    """Return the pins in a text.
 
     Raises:
-        ConfigurationError: it has none; the message begins with ``file:line: key:``.
+        ConfigurationError: it is not a valid file of pins; the message begins with ``file:line: key:``.
     """
     top = parse_document(text, file).mapping(("version", "datasets"), ("version", "datasets"))
     if (version := top["version"].integer()) != VERSION:

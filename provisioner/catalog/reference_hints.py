@@ -1,4 +1,4 @@
-"""What to write in place of references that are not right, as far as it can be told."""
+"""Suggestions for references that are malformed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _BODIES: Final = {"hf": "//datasets/OWNER/NAME", "http": "//HOST/FILE", "https": "//HOST/FILE", "file": "///PATH/FILE"}
-"""How what follows a scheme looks."""
+"""The form of what follows a scheme."""
 _OBJECT_STORE: Final = "Use the https: address of the object; a signed one is not recorded."
 _REPOSITORY: Final = "Use the https: address of one file of it, such as an archive of a release."
 OTHER_SCHEMES: Final[Mapping[str, str]] = {
@@ -24,12 +24,12 @@ OTHER_SCHEMES: Final[Mapping[str, str]] = {
 
 
 def with_slashes(scheme: str) -> str:
-    """Return how a reference of a scheme is written, for one without its slashes."""
+    """Return a hint with the form of a reference, for a scheme without slashes after it."""
     return f"Write {scheme}:{_BODIES[scheme]}."
 
 
 def meant_option(item: str, known: Sequence[str]) -> str:
-    """Return how an option is written, for one without ``=``."""
+    """Return a hint with the form of an option, for one without ``=``."""
     for algorithm, length in DIGEST_LENGTHS.items():
         if algorithm in known and re.fullmatch(rf"{algorithm}[:-].*|[0-9a-fA-F]{{{length}}}", item):
             return f"Write {algorithm}=DIGITS."

@@ -1,4 +1,4 @@
-"""Several references of one request to parts of one repository: they are one data set, as ``nsynth:train,nsynth:test`` is."""
+"""Several references in a request to parts of the same repository are one data set, as in ``nsynth:train,nsynth:test``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def joined_parts(asked: Mapping[str, Reference], endpoint: str) -> dict[str, Reference]:
-    """Return what each reference of one request means, where those to parts of the same repository mean all of these parts.
+    """Return the meaning of each reference in a request; references to parts of the same repository mean all of these parts.
 
-    With the whole repository among them all mean the whole. Revision and options must be the same.
+    If one of them names the whole repository, all mean the whole. Revision and options must be the same.
 
     Args:
-        asked: by reference as it is written.
+        asked: references by their text as written.
         endpoint: the Hub's address.
     """
     groups: dict[tuple[str, str], list[Reference]] = {}

@@ -1,8 +1,8 @@
-"""References: one line that names a repository or a file, in place of a catalog entry. Parsing asks nobody.
+"""References: one line that names a repository or a file, in place of a catalog entry. Parsing makes no request.
 
-``hf://datasets/OWNER/NAME[@REVISION][/GLOB]``, ``hf://OWNER/NAME…`` and ``hf://buckets/OWNER/NAME[/GLOB]`` have the syntax of the
-Hub client's file system; a Hub's web addresses mean the same. ``:PART`` in place of a repository's glob is a part that its card
-describes. ``https:`` and ``file:`` name one file. Behind ``#`` stand options, as in a query.
+``hf://datasets/OWNER/NAME[@REVISION][/GLOB]``, ``hf://OWNER/NAME…`` and ``hf://buckets/OWNER/NAME[/GLOB]`` have the syntax of
+the Hub client's file system; a Hub's web addresses mean the same. ``:PART`` in place of a repository's glob is a part that
+its card describes. ``https:`` and ``file:`` name one file. Options follow after ``#``, in the form of a query.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ MAX_LENGTH: Final = 8192
 
 _QUERY: Final = re.compile(r"\?[^#]*")
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/|(hf|https?|file):(?=.*[/\\])", re.IGNORECASE)
-"""Of what is meant as a reference: also where ``//`` is missing, but not of an id with its split."""
+"""Matches what is meant as a reference, even without ``//``, but not an id with a split."""
 _OPEN_HOST: Final = re.compile(r"(?:hf|https?)://[\w.-]*\.[\w.-]+(?::\d+)?/|hf://", re.IGNORECASE)
-"""How an address begins that has no user before its host: an ``@`` behind that is part of the path."""
+"""Matches the beginning of an address without a user before its host; an ``@`` after that is part of the path."""
 _SCHEMES: Final = ("hf", *URL_SCHEMES)
 
 
 def is_reference(text: str) -> bool:
-    """Return whether a text is meant as a reference, and not as an id; it may be malformed."""
+    """Return whether a text is meant as a reference and not as an id; it may be malformed."""
     return _SCHEME.match(text) is not None
 
 
 def parse_reference(text: str, endpoint: str = PUBLIC_HUBS[0]) -> Reference:
-    """Return what a reference means.
+    """Return the reference in a text.
 
     Args:
-        text: as a user wrote it.
-        endpoint: the Hub's address (``HF_ENDPOINT``): its web addresses are understood, beside those of the public Hub.
+        text: the text as the user wrote it.
+        endpoint: the Hub's address (``HF_ENDPOINT``), whose web addresses are understood, besides those of the public Hub.
 
     Raises:
         ConfigurationError: it is malformed; neither message nor hint repeats a secret.
     """
-    # What follows a '?' of a URL may be a secret; of a repository it is a glob.
+    # What follows a '?' in a URL may be a secret; in a repository it belongs to a glob.
     shown = _QUERY.sub("", text) if text.lower().startswith(("http:", "https:")) else text
     in_quotes = quoted if _OPEN_HOST.match(shown) else urls.quoted_url
     part = WrittenReference(text, in_quotes(redact_urls(shown)), 0, "")
@@ -67,6 +67,6 @@ def parse_reference(text: str, endpoint: str = PUBLIC_HUBS[0]) -> Reference:
     if name == "hf":
         return parse_hub(part, body[3:], options_of(part, fragment, HUB_OPTIONS))
     if (path := path_on_hub(name + body, endpoint)) is not None:
-        # An address bar also shows where in the page one is.
+        # An address copied from a browser may also contain the position in the page.
         return parse_page(part, path, options_of(part, fragment if "=" in fragment else "", HUB_OPTIONS))
     return parse_file(part, name + body, options_of(part, fragment, FILE_OPTIONS))

@@ -1,4 +1,4 @@
-"""The one check of relative paths and names that come from elsewhere: pure, for every room."""
+"""The only check of relative paths and names from outside; a pure function for all packages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def path_problem(path: object) -> str:
     """Return what is wrong with a relative POSIX path; empty if it stays below its directory on every system.
 
     Args:
-        path: as it came; anything but a text is wrong.
+        path: the value as received; anything but text is wrong.
 
     Returns:
-        The predicate of a sentence whose subject is the path, such as ``is absolute``.
+        The predicate of a sentence about the path, such as ``is absolute``.
     """
     if not isinstance(path, str):
         return "is no text"
@@ -34,7 +34,7 @@ def path_problem(path: object) -> str:
 
 
 def windows_objection(part: str) -> str:
-    """Return why Windows would not take one part of a path for a plain name; empty if it would."""
+    """Return why Windows would not accept one component of a path as a plain name; empty if it would."""
     if _WINDOWS_FORBIDDEN & set(part) or any(character < " " for character in part):
         return "has a character that Windows does not allow in names"
     if part.endswith((".", " ")):

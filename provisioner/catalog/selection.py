@@ -1,4 +1,4 @@
-"""Which files of a repository a source takes, by its globs; a glob that names no file is never passed over in silence."""
+"""Which files of a repository a source takes, by its globs. A glob that matches no file is never ignored silently."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class FileRules:
     """What a source says of the files that it takes."""
 
     include: tuple[str, ...] = ()
-    """Globs; empty: every file."""
+    """Globs; empty means every file."""
     exclude: tuple[str, ...] = ()
     unpack: tuple[tuple[str, UnpackFormat], ...] = ()
-    """Glob to format; the first that names a file counts."""
+    """From glob to format; the first that matches a file counts."""
     splits: tuple[tuple[str, str], ...] = ()
-    """Glob to split; the first that names a file counts."""
+    """From glob to split; the first that matches a file counts."""
     chosen: tuple[str, ...] = ()
-    """Splits that are taken; empty: all."""
+    """Splits that are taken; empty means all."""
 
 
 class Selection:
@@ -41,22 +41,22 @@ class Selection:
         """Apply the rules.
 
         Args:
-            rules: of the source.
-            paths: of all files in the repository.
+            rules: the rules of the source.
+            paths: paths of all files in the repository.
             where: names the repository and its revision in messages.
 
         Raises:
-            NotFoundError: the rules name files that are not there.
+            NotFoundError: the rules name files that do not exist.
         """
         self._globs = Globs(paths)
         self._where = where
         self.warnings: list[str] = []
-        """About globs that name no file, where the selection may be right all the same."""
+        """Warnings about globs that match no file, although the selection may be right."""
         included = self._included(rules.include, paths)
         excluded = {glob: self._globs.matches(glob) for glob in rules.exclude}
         self._warn("exclude", excluded)
         self.kept = kept = included.difference(*excluded.values())
-        """The files that are taken or belong to a split that is not."""
+        """The files that are taken, and those of splits that are not."""
         if not kept:
             raise self._error("holds no file" if not included else "holds no file that 'exclude' leaves")
         self._formats = self._first_matches("unpack", rules.unpack, kept)
@@ -76,17 +76,17 @@ class Selection:
             return frozenset(paths)
         found = {glob: self._globs.matches(glob) for glob in globs}
         for glob, matched in found.items():
-            # A file that is named as it is must be there. Of several globs some may name what only some repositories have.
+            # A file named by its exact path must exist. Among several globs, some may match only in other repositories.
             if not matched and (is_literal(glob) or not any(found.values())):
                 raise self._error(f"does not hold {glob}, which 'include' names", glob)
         self._warn("include", found)
         return frozenset().union(*found.values())
 
     def _first_matches(self, key: str, globs: Iterable[tuple[str, T]], kept: frozenset[str]) -> dict[str, T]:
-        """Return what is said of each file by the first glob that names it.
+        """Return, for each file, the value of the first glob that matches it.
 
         Raises:
-            NotFoundError: there are globs of splits, and none names any file.
+            NotFoundError: there are globs of splits, and none matches any file.
         """
         values: dict[str, T] = {}
         found = {glob: (self._globs.matches(glob) & kept, value) for glob, value in globs}
@@ -96,7 +96,7 @@ class Selection:
         if found and not values and key != "unpack":
             glob = next(iter(found))
             raise self._error(f"holds no file that {quoted(glob)} under {key!r} names", glob)
-        # Without an archive there is nothing to unpack, and every file is taken as it is.
+        # Without an archive there is nothing to unpack, and every file is taken unchanged.
         self._warn(key, {glob: matched for glob, (matched, _) in found.items()})
         return values
 

@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A number of bytes: exact, estimated, or of the known parts of a whole."""
+    """A number of bytes: exact, estimated, or the sum of the known parts of a whole."""
 
     value: int
     """Bytes."""
     estimate: bool = False
     at_least: bool = False
-    """It is a sum of which some parts are unknown; with a value of 0, all of them are."""
+    """Whether some parts of the sum are unknown; with a value of 0, all of them are."""
 
     @property
     def exact(self) -> int | None:
-        """The number of bytes where it is exact; ``None`` for an estimate, and where parts are unknown."""
+        """The number of bytes if it is exact; ``None`` for an estimate, or if parts are unknown."""
         return None if self.estimate or self.at_least else self.value
 
     @property
     def written(self) -> int | dict[str, int | bool]:
-        """The size as it stands in a catalog."""
+        """The size as written in a catalog."""
         return {"value": self.value, "estimate": True} if self.estimate else self.value
 
     @property
@@ -46,6 +46,6 @@ def total(sizes: Iterable[Size | None]) -> Size:
 
 
 def known_total(sizes: Iterable[Size | None]) -> Size | None:
-    """Return the sum of sizes; ``None``: none of them is known."""
+    """Return the sum of sizes, or ``None`` if none of them is known."""
     found = total(sizes)
     return None if found.is_unknown else found

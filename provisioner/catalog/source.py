@@ -1,7 +1,7 @@
 """A source as every other module sees it: the same few methods, whatever its kind.
 
-A kind of source is one module here (:mod:`.url_source`, :mod:`.hub_source`, :mod:`.bucket_source`), one in
-:mod:`provisioner.remote`, and one line in the registry of each.
+A kind of source consists of one module here (:mod:`.url_source`, :mod:`.hub_source`, :mod:`.bucket_source`), one in
+:mod:`provisioner.remote`, and one line in the registry of each package.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What the source is called in messages."""
+        """The name of the source in messages."""
         ...
 
     @property
     def page(self) -> str:
-        """Where a person looks at it, as far as the catalog alone says that; empty: nowhere."""
+        """Its page for users, if the catalog alone determines that; empty if not."""
         ...
 
     @property
@@ -44,12 +44,12 @@ class Source(Protocol):
 
     @property
     def size(self) -> Size | None:
-        """Bytes on the wire of all its files together; ``None``: unknown."""
+        """Bytes to transfer for all its files together, or ``None`` if unknown."""
         ...
 
     @property
     def artifacts(self) -> tuple[Artifact, ...] | None:
-        """The artifacts, where the catalog alone determines them; ``None``: the source must be asked for its listing."""
+        """The artifacts, if the catalog alone determines them; ``None`` if the source must be asked for its listing."""
         ...
 
     @property
@@ -59,45 +59,45 @@ class Source(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What of it decides which bytes end up at which path, as JSON values: its part of a recipe."""
+        """Its part of a recipe, as JSON values: what decides which bytes end up at which path."""
         ...
 
     def for_splits(self, splits: Sequence[str]) -> Self | None:
-        """Return the source reduced to some of its splits; ``None`` if it cannot deliver them separately."""
+        """Return the source restricted to some of its splits; ``None`` if it cannot deliver them separately."""
         ...
 
     def is_at(self, url: str) -> bool:
-        """Return whether a receipt with this source URL names this source."""
+        """Return whether the source URL in a receipt means this source."""
         ...
 
     def pinned(self, pin: str) -> Self:
-        """Return the source at the state that ``pin`` names; itself where it has no other state."""
+        """Return the source in the state ``pin``; unchanged if it has no other state."""
         ...
 
     @property
     def stated_pin(self) -> str:
-        """What it resolves to, where that is known without asking; empty: it is not."""
+        """What it resolves to, if that is known without a request; empty if not."""
         ...
 
     def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> Self:
-        """Return the source at the state that ``pin`` names, with the same identity.
+        """Return the source in the state ``pin``, with the same identity.
 
         Args:
             pin: what it resolved to.
-            digests: by path, those of files for which the catalog states none.
+            digests: by path, digests of files for which the catalog states none.
         """
         ...
 
     def divided(self, splits: Sequence[tuple[str, str]]) -> Self:
-        """Return the source with the splits that its server describes, by globs; itself where it can have none of these."""
+        """Return the source with the splits that its server describes, by globs; unchanged if that is not possible."""
         ...
 
     def as_entry(self) -> dict[str, Any]:
-        """Return the source as it is written under ``sources:`` in a catalog."""
+        """Return the source as written under ``sources:`` in a catalog."""
         ...
 
     def sized(self, size: Size) -> Self:
-        """Return the source with the size that its server states, which is no part of its identity."""
+        """Return the source with the size that its server states, which is not part of its identity."""
         ...
 
 
@@ -109,6 +109,6 @@ class SourceKind:
     table: Table
     """The keys of such a source."""
     parse: Callable[[Mapping[str, Value]], Source]
-    """Makes a source of the values by key; raises :class:`~provisioner.errors.ConfigurationError`."""
+    """Creates a source from values by key; raises :class:`~provisioner.errors.ConfigurationError`."""
     definitions: Mapping[str, Table] = field(default_factory=dict)
-    """Further tables to which ``table`` refers, by their names in the JSON Schema."""
+    """Further tables that ``table`` refers to, by their names in the JSON Schema."""

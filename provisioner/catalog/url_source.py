@@ -1,4 +1,4 @@
-"""Sources of the kind ``url``: files behind direct URLs, of which the catalog says everything."""
+"""Sources of the kind ``url``: files behind direct URLs, which the catalog describes completely."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ class UrlFile:
     url: str
     mirrors: tuple[str, ...] = ()
     size: Size | None = None
-    """Bytes on the wire; ``None``: unknown."""
+    """Bytes to transfer, or ``None`` if unknown."""
     digest: Digest | None = None
-    """``None``: unverified, and shown as that everywhere."""
+    """``None`` means unverified, which is shown everywhere."""
     unpack: UnpackFormat = "none"
     into: str = ""
-    """Subdirectory of the data set, POSIX separators, empty for its root."""
+    """Subdirectory of the data set, with POSIX separators; empty for its root."""
     split: str | None = None
-    """``None``: belongs to every split."""
+    """``None`` if it belongs to every split."""
     unpacked_size: Size | None = None
     given_name: str = ""
-    """The name that the catalog gives it; empty: that of its URL, or of its server."""
+    """The name that the catalog gives it; empty to use that of its URL, or of its server."""
     stated_size: Size | None = None
-    """Bytes on the wire as its server states them, where the catalog does not: no part of its identity."""
+    """Bytes to transfer according to its server, if the catalog does not state them; not part of its identity."""
     known_digest: Digest | None = None
-    """What pins name where the catalog states none: no part of its identity."""
+    """The digest in the pins, if the catalog states none; not part of its identity."""
 
     @property
     def name(self) -> str:
-        """The file's own name: the given one, or the last part of the URL's path."""
+        """The file's own name: the given one, or the last component of the URL's path."""
         return self.given_name or name_in_url(self.url)
 
     @property
@@ -75,11 +75,11 @@ class UrlFile:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What of it decides which bytes end up at which path: neither URL nor mirrors."""
+        """What decides which bytes end up at which path; this includes neither URL nor mirrors."""
         target = {"into": self.into, "unpack": self.unpack} if self.unpack != "none" else {"into": self.into, "name": self.name}
         if self.digest is not None:
             return {"digest": str(self.digest), **target}
-        # Without a digest a file is known by its name and size alone.
+        # Without a digest, a file is identified by its name and size alone.
         return {"unverified": self.name, "size": self.size.value if self.size else None, **target}
 
 
@@ -102,17 +102,17 @@ class UrlSource:
 
     @property
     def page(self) -> str:
-        """The address of the first file, without what may be secret; empty: it is one of this machine."""
+        """The URL of the first file, without anything that may be secret; empty for a file on this machine."""
         return show_url(self.files[0].url) if self.files[0].url.startswith("http") else ""
 
     @property
     def size(self) -> Size | None:
-        """Bytes on the wire of all files together."""
+        """Bytes to transfer for all files together."""
         return known_total(file.size or file.stated_size for file in self.files)
 
     @cached_property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """One artifact for each file; nobody need be asked."""
+        """One artifact for each file; no request is needed."""
         return tuple(
             Artifact(
                 name=file.name,
@@ -130,7 +130,7 @@ class UrlSource:
 
     @property
     def split_names(self) -> tuple[str, ...]:
-        """The splits that some file belongs to."""
+        """The splits that any file belongs to."""
         return tuple(dict.fromkeys(file.split for file in self.files if file.split is not None))
 
     @property
@@ -149,16 +149,16 @@ class UrlSource:
         return show_url(self.files[0].url) == url
 
     def pinned(self, pin: str) -> UrlSource:  # noqa: ARG002 - the digests are in the catalog
-        """Return the source itself: its digests do not change."""
+        """Return the source itself, since its digests do not change."""
         return self
 
     @property
     def stated_pin(self) -> str:
-        """The digest of its file, or one over those of all its files."""
+        """The digest of its only file, or one over the digests of all its files."""
         return pin_of(self.artifacts)
 
     def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> UrlSource:  # noqa: ARG002 - a server has one state
-        """Return the source with digests of files for which the catalog states none; they are no part of its identity."""
+        """Return the source with digests of files for which the catalog states none; they are not part of its identity."""
         paths = (artifact.path for artifact in self.artifacts)
         known = digests or {}
         files = (
@@ -172,17 +172,17 @@ class UrlSource:
         return self
 
     def as_entry(self) -> dict[str, Any]:
-        """Return the source as it is written in a catalog."""
+        """Return the source as written in a catalog."""
         files = [file.as_entry() for file in self.files]
         return {"kind": "url", **({"layout": self.layout} if self.layout != "raw" else {}), "files": files}
 
     def sized(self, size: Size) -> UrlSource:
-        """Return the source with the size that the server of its file states; itself if it has several files."""
+        """Return the source with the size that the server of its file states; unchanged if it has several files."""
         return replace(self, files=(replace(self.files[0], stated_size=size),)) if len(self.files) == 1 else self
 
 
 def pin_of(artifacts: Sequence[Artifact]) -> str:
-    """Return what files are together: the digest of one, or one over the digests of several."""
+    """Return the pin of some files: the digest of a single one, or one over the digests of several."""
     pins = [str(artifact.digest) if artifact.digest else f"unverified:{artifact.name}" for artifact in artifacts]
     return pins[0] if len(pins) == 1 else f"sha256:{hashlib.sha256(' '.join(pins).encode()).hexdigest()}"
 
@@ -268,7 +268,7 @@ def _mirrors(value: Value) -> tuple[str, ...]:
 def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) -> None:
     """Refuse two files with the same path, and a file where another one needs a directory.
 
-    Paths are compared without case: a volume may be on a file system that does not distinguish it.
+    Paths are compared ignoring case, because a volume's file system may not distinguish it.
     """
     lines: dict[str, int] = {}
     seen: dict[tuple[str, str, str], int] = {}
@@ -297,7 +297,7 @@ def _check_collisions(entries: Collection[Value], files: Collection[UrlFile]) ->
 
 
 def _folded_path(file: UrlFile) -> str | None:
-    """Return the path of a file that is not unpacked, without case; ``None`` for an archive, or where its server names it."""
+    """Return the path of a file that is not unpacked, ignoring case; ``None`` for an archive, or if its server names it."""
     if file.unpack != "none" or not file.is_named:
         return None
     return f"{file.into}/{file.name}".lstrip("/").casefold()

@@ -1,4 +1,4 @@
-"""Checks of URLs: of files to fetch, and of pages for people. What is repeated in logs and documents has no secrets."""
+"""Checks of URLs, of files to fetch and of pages for people, so that those repeated in logs and documents have no secrets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _CREDENTIALS: Final = frozenset(
 )
 """Names of query parameters that carry a secret, in lower case."""
 _AUTHORITY: Final = re.compile(r"(?:[^@]*@)*(?:\[[^\]]*\]|[^\[\]]*)(?::\d*)?")
-"""User, host and port; more users than one are refused elsewhere."""
+"""User, host and port; more than one user is refused elsewhere."""
 _NO_SECRETS: Final = "A catalog is no place for secrets: serve the file without them."
 
 
 def page_url(value: Value) -> str:
-    """Return the address of a page for people."""
+    """Return the URL of a page for people."""
     text = value.text()
     _check_no_credentials(value, _split_url(value, text))
     if not re.fullmatch(PAGE, text):
@@ -33,10 +33,10 @@ def page_url(value: Value) -> str:
 
 
 def file_url(value: Value, *, is_named: bool = False, may_be_signed: bool = False) -> str:
-    """Return the address of a file whose name can be used as it is, unless the catalog gives it a name (``is_named``).
+    """Return the URL of a file whose name is usable, unless the catalog gives it another name (``is_named``).
 
-    It may hold a user and password, for a server of the user's own: they are sent to that server, and not repeated.
-    With ``may_be_signed`` so may its query; the caller sees to it that the query is not recorded.
+    It may hold a user and password, for a server of the user's own; they are sent only to that server, and never repeated.
+    With ``may_be_signed``, so may its query; the caller then makes sure that the query is not recorded.
     """
     text = value.text()
     scheme, colon, _ = text.partition(":")
@@ -84,19 +84,19 @@ def _check_no_credentials(value: Value, parts: SplitResult) -> None:
 
 
 def _check_no_signature(value: Value, parts: SplitResult) -> None:
-    """Refuse a URL with a parameter that carries a secret: such a URL is repeated in messages and records."""
+    """Refuse a URL with a parameter that carries a secret, since such a URL is repeated in messages and records."""
     for name, _ in parse_qsl(parts.query, keep_blank_values=True):
         if name.lower() in _CREDENTIALS:
             value.fail(f"the URL carries credentials: the parameter {name!r}", _NO_SECRETS)
 
 
 def quoted_url(text: str) -> str:
-    """Return an invalid URL for a message, without what may be a password."""
+    """Return an invalid URL for a message, without anything that may be a password."""
     return quoted(re.sub(r"//.*@", "//…@", text))
 
 
 def _check_file_name(value: Value, path: str) -> None:
-    """Refuse a path whose last part cannot be the name of a file in the data set."""
+    """Refuse a path whose last component cannot be the name of a file in the data set."""
     parts = path.split("/")
     name = parts[-1]
     if not name:

@@ -1,4 +1,4 @@
-"""Model weights in several formats: frameworks publish the same numbers beside each other, and an app reads one of them."""
+"""Model weights in several formats: the same numbers are published for several frameworks, but an app needs one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _FORMATS: Final = frozenset(
     {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".tflite", ".mlmodel", ".ot"}
 )
 _LEAST: Final = 1 << 20
-"""Bytes; smaller files with these endings are seldom weights."""
+"""Bytes; smaller files with these endings are rarely weights."""
 
 
 def weights_note(files: Iterable[tuple[str, int]]) -> str:
-    """Return a sentence about the formats of a repository's weights; empty: there is one at most.
+    """Return a sentence about the formats of a repository's weights; empty if there is at most one format.
 
     Args:
-        files: path and bytes of each.
+        files: path and size in bytes of each file.
     """
     found: dict[str, tuple[int, int]] = {}
     for path, size in files:
@@ -35,7 +35,7 @@ def weights_note(files: Iterable[tuple[str, int]]) -> str:
     listed = ", ".join(
         f"*{ending} ({count} file{'' if count == 1 else 's'}, {format_bytes(total)})" for ending, (count, total) in parts
     )
-    # What most apps read stays, or else what there is most of.
+    # Keep the format that most apps read, or else the one with the most bytes.
     kept = ".safetensors" if ".safetensors" in found else parts[0][0]
     others = "&".join(f"exclude=*{ending}" for ending, _ in parts if ending != kept)
     return f"it holds weights in several formats: {listed}; leave out what the app does not read, such as with #{others}"

@@ -1,4 +1,4 @@
-"""A part of a catalog as text, from which the same entries are read again: what an export carries."""
+"""Part of a catalog as text, from which the same entries can be read again; an export carries it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def catalog_text(datasets: Iterable[DataSet], phases: Iterable[Phase]) -> str:
     """Return a catalog of some data sets.
 
     Args:
-        datasets: those that are written in a catalog; references need no entry.
-        phases: with the names that they are to have.
+        datasets: the data sets that are written in a catalog; references need no entry.
+        phases: the phases, with the names that they are to have.
     """
     document = {
         "version": VERSION,
@@ -37,12 +37,12 @@ def catalog_text(datasets: Iterable[DataSet], phases: Iterable[Phase]) -> str:
 
 
 def phase_part(phase: Phase, names: Mapping[str, str], present: Collection[str]) -> Phase | None:
-    """Return a phase with the data sets that are present; ``None``: it has none of them.
+    """Return a phase with only the data sets that are present, or ``None`` if it has none of them.
 
     Args:
-        phase: as the catalog has it; what it extends is in it already.
-        names: what each data set is called in a catalog, by its id.
-        present: ids.
+        phase: the phase in the catalog, which already includes what it extends.
+        names: by id, the name of each data set in a catalog.
+        present: ids of the data sets that are present.
     """
     members = tuple(names.get(one, one) for one in phase.datasets if one in present)
     missing = [names.get(one, one) for one in phase.datasets if one not in present]

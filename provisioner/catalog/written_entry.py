@@ -1,4 +1,4 @@
-"""A catalog entry as text: complete, with comments, for a person to correct; and its place in a catalog's file."""
+"""A catalog entry as complete, commented text for a person to correct, and its place in a catalog file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TOP: Final = re.compile(r"^datasets:[ \t]*(?:#.*)?$", re.MULTILINE)
 _ANY_TOP: Final = re.compile(r"^[\"']?datasets\b", re.MULTILINE)
 _MAX_ID: Final = 64
 _PART: Final = "part"
-"""What the rule of a reference is called as a part of an entry."""
+"""The name of the part for the rule of a reference."""
 
 
 def id_for(name: str) -> str:
-    """Return the id that a catalog can have for a data set that is published at ``name`` as a reference."""
+    """Return the id in a catalog for a data set that is published at ``name`` as a reference."""
     return re.sub(r"[^a-z0-9-]+", "_", name.lower()).strip("_-")[:_MAX_ID] or "dataset"
 
 
@@ -30,11 +30,11 @@ def entry_text(name: str, dataset: DataSet, *, reference: str, found: str, day: 
     """Return the entry of a data set, indented as below ``datasets:``.
 
     Args:
-        name: the id that it gets.
+        name: its new id.
         dataset: what is known of it.
-        reference: what it was made of.
+        reference: the reference that it was made from.
         found: what its source resolved to.
-        day: of the day on which its source was asked, ISO 8601.
+        day: the day on which its source was asked, ISO 8601.
     """
     terms, size = dataset.license, dataset.unpacked_size
     lines = [
@@ -62,7 +62,7 @@ def entry_text(name: str, dataset: DataSet, *, reference: str, found: str, day: 
 
 
 def _part_lines(name: str, dataset: DataSet) -> list[str]:
-    """Return the rule of the reference as a part of the entry: of the whole data set no rule can be stated."""
+    """Return the rule of the reference as a part of the entry, since an entry for the whole data set can have no rule."""
     rule = dataset.reference.rule if dataset.reference else None
     if rule is None:
         return []
@@ -71,10 +71,10 @@ def _part_lines(name: str, dataset: DataSet) -> list[str]:
 
 
 def with_entry(catalog: str | None, entry: str, file: str) -> str:
-    """Return the text of a catalog with one more entry; everything else in it stays as it is.
+    """Return the text of a catalog with one more entry; everything else in it stays unchanged.
 
     Args:
-        catalog: the text; ``None``: there is none yet.
+        catalog: the text, or ``None`` if there is none yet.
         entry: see :func:`entry_text`.
         file: the catalog's name, for messages.
 
@@ -99,5 +99,5 @@ def _is_page(url: str) -> bool:
 
 
 def _text(value: str) -> str:
-    """Return a text as YAML writes it between double quotes."""
+    """Return a text as written between double quotes in YAML."""
     return json.dumps(value, ensure_ascii=False)

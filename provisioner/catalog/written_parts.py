@@ -1,4 +1,4 @@
-"""Rules of parts as people write them: under ``parts`` of a catalog, and behind ``?`` in a request."""
+"""Rules of parts as people write them: under ``parts`` in a catalog, and after ``?`` in a request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.parts import PartRule
 
 MAX_LIMIT: Final = 10**12
-"""Examples; more than any data set has."""
+"""Number of examples; more than any data set has."""
 _COUNT: Final = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
 _SEED: Final = {"type": "integer", "minimum": 0, "maximum": MAX_SIZE}
 
@@ -47,9 +47,9 @@ _SEVERAL: Final = frozenset({"include", "exclude"})
 _OF_CATALOG: Final = frozenset({"commercial", "download", "unpacked_size"})
 _NUMBERS: Final = frozenset({"limit", "bytes", "seed"})
 _PLAIN: Final = "'(),=<>!"
-"""Characters that need no encoding behind ``#``."""
+"""Characters that need no encoding after ``#``."""
 PART_NAME: Final = SPLIT
-"""Names of parts are like those of splits, since they stand in the same place."""
+"""The names of parts have the same form as those of splits, since they are used in the same place."""
 
 
 def parse_part(value: Value) -> PartRule:
@@ -58,7 +58,7 @@ def parse_part(value: Value) -> PartRule:
     Raises:
         ConfigurationError: it is not well formed.
     """
-    # Most catalogs and requests have none.
+    # Most catalogs and requests have no rules.
     from provisioner.catalog.parts import PartRule  # noqa: PLC0415
 
     keys = value.mapping(PART.names)
@@ -79,7 +79,7 @@ def parse_part(value: Value) -> PartRule:
 
 
 def part_entry(rule: PartRule) -> dict[str, Any]:
-    """Return a rule as it is written under ``parts:`` in a catalog."""
+    """Return a rule as written under ``parts:`` in a catalog."""
     found: dict[str, Any] = {
         "include": list(rule.include),
         "exclude": list(rule.exclude),
@@ -95,13 +95,13 @@ def part_entry(rule: PartRule) -> dict[str, Any]:
 
 
 def parse_query(query: str, written: WrittenReference) -> PartRule:
-    """Return the rule behind ``?``: ``limit=1000&seed=7&where=instrument_family=='bass'``.
+    """Return the rule after ``?``: ``limit=1000&seed=7&where=instrument_family=='bass'``.
 
-    Characters may be percent-encoded. Between quotes and parentheses ``&`` may stand as it is.
+    Characters may be percent-encoded. Within quotes and parentheses, ``&`` needs no encoding.
 
     Args:
-        query: what follows the ``?``.
-        written: the whole request, which errors name.
+        query: the text after the ``?``.
+        written: the whole request, for errors.
 
     Raises:
         ConfigurationError: it is not well formed.
@@ -128,9 +128,9 @@ def parse_query(query: str, written: WrittenReference) -> PartRule:
 
 
 def parse_options(options: Mapping[str, Sequence[str]], written: WrittenReference) -> tuple[PartRule | None, list[str]]:
-    """Return the rule among the options of a reference, and its options in their usual form; ``None``: there is none.
+    """Return the rule in the options of a reference (``None`` if there is none), and its options in their usual form.
 
-    The globs of a reference choose files of its source, and are no part of the rule.
+    The globs of a reference choose files of its source, and are not part of the rule.
 
     Raises:
         ConfigurationError: it is not well formed.
@@ -143,7 +143,7 @@ def parse_options(options: Mapping[str, Sequence[str]], written: WrittenReferenc
 
 
 def _values(found: Mapping[str, Sequence[str]], written: WrittenReference) -> WrittenReference:
-    """Return texts by key as the values of a mapping, as a catalog would have them."""
+    """Return texts by key as the values of a mapping, as in a catalog."""
 
     def value(key: str, texts: Sequence[str]) -> WrittenReference:
         here = WrittenReference(None, f"{written.file}: {key}", 0, "")
@@ -175,9 +175,9 @@ def _condition(value: Value) -> str:
 
 
 def split_outside_quotes(text: str, separator: str) -> list[str]:
-    """Return the pieces of a text between separators that stand neither between quotes nor between parentheses.
+    """Return the pieces of a text between separators that are neither within quotes nor within parentheses.
 
-    A quote that has no partner, or a parenthesis that is not closed, is no quote and no parenthesis.
+    An unpaired quote or an unclosed parenthesis counts as an ordinary character.
     """
     pieces, begin, at = [], 0, 0
     depth = 0

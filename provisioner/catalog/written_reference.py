@@ -1,4 +1,4 @@
-"""What all forms of references have in common: what they are parsed into, their options, and how their mistakes are said."""
+"""What all forms of references have in common: the value that they are parsed into, their options, and errors about them."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ if TYPE_CHECKING:
     from provisioner.catalog.source import Source
 
 NAME_PATTERN: Final = r"(?!.*\.\.)(?!.*\.(?:/|$))[A-Za-z0-9_][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}){0,2}"
-"""Where a reference may be published below ``datasets/``."""
+"""Matches where a reference may be published below ``datasets/``."""
 PART_OPTIONS: Final = ("bytes", "limit", "seed", "where")
-"""Which examples are taken, see :mod:`provisioner.catalog.written_parts`."""
+"""Options that choose examples; see :mod:`provisioner.catalog.written_parts`."""
 HUB_OPTIONS: Final = ("exclude", "include", "name", *PART_OPTIONS)
 FILE_OPTIONS: Final = (*DIGEST_LENGTHS, "into", "name", "unpack", *PART_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What one line names, as a source of a catalog entry."""
+    """A parsed reference, as a source for a catalog entry."""
 
     text: str
-    """The reference in its usual form, without secrets: what people see. The same text means the same recipe."""
+    """The reference in its usual form, without secrets, as people see it. Equal texts mean equal recipes."""
     key: str
-    """What it names, whatever the revision, the files of a repository and the digest are."""
+    """Identifies what it names, regardless of revision, files of the repository, and digest."""
     names: tuple[str, ...]
     """Where it may be published below ``datasets/``, the preferred place first."""
     source: Source
     homepage: str
-    """Where a person looks at it; empty: on the Hub, whose address is not known here."""
+    """Its page for users; empty if it is on the Hub, whose address is not known here."""
     is_model: bool = False
     is_proven: bool = False
-    """Its bytes are known by a digest."""
+    """Whether its bytes are verified by a digest."""
     parts: tuple[str, ...] = ()
-    """Names of the parts of a repository; empty: all of it."""
+    """Names of parts of the repository; empty means all of it."""
     rule: PartRule | None = None
-    """Which examples are taken; ``None``: all."""
+    """Which examples are taken; ``None`` means all."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenReference(Value):
-    """A reference, or a value in it: its mistakes name the reference in place of a line of a file."""
+    """A reference, or a value in it: errors about it name the reference in place of a line of a file."""
 
     def of(self, data: object) -> WrittenReference:
-        """Return another value of the same reference."""
+        """Return another value in the same reference."""
         return WrittenReference(data, self.file, 0, "")
 
     def fail(self, problem: str, hint: str = "") -> NoReturn:
@@ -66,7 +66,7 @@ class WrittenReference(Value):
 
 
 def options_of(part: WrittenReference, fragment: str, known: Sequence[str]) -> dict[str, list[str]]:
-    """Return the options behind ``#``, each with its values."""
+    """Return the options after ``#``, each with its values."""
     found: dict[str, list[str]] = {}
     for item in filter(None, fragment.split("&")):
         key, equals, value = item.partition("=")
@@ -87,7 +87,7 @@ def options_of(part: WrittenReference, fragment: str, known: Sequence[str]) -> d
 
 
 def stated_name(part: WrittenReference, options: Mapping[str, Sequence[str]]) -> str:
-    """Return the name that the user gives; empty: none."""
+    """Return the name that the user gives; empty if none."""
     name = options["name"][0] if "name" in options else ""
     if "name" in options and not re.fullmatch(NAME_PATTERN, name):
         part.fail(
