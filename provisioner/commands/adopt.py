@@ -1,4 +1,4 @@
-"""``adopt``: build a data set from files that somebody has downloaded or unpacked by hand."""
+"""``adopt``: build a data set from files that were downloaded or unpacked by hand."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Build the data set as ``provision`` does, with these files at hand.
+    """Build the data set as ``provision`` does, using these files.
 
     Raises:
-        UsageError: the data set's name cannot be understood.
-        NotFoundError: one of the paths is not there.
+        UsageError: the name of the data set is not valid.
+        NotFoundError: one of the paths does not exist.
         ProvisionerError: the run failed.
     """
     paths = tuple(Path(path).expanduser().absolute() for path in request.options.paths)

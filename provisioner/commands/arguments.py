@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def path_text(text: str) -> str:
-    """Return a path as it was written, which must not be empty: a variable that is not set would stand for this directory.
+    """Return a path unchanged; it must not be empty, since an unset variable would otherwise mean the working directory.
 
     Raises:
         argparse.ArgumentTypeError: it is empty.
@@ -21,7 +21,7 @@ def path_text(text: str) -> str:
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Describe the options that every command takes."""
+    """Add the options that every command takes."""
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output; logs on standard error")
     parser.add_argument("--data-dir", "--cache-dir", metavar="DIR", help="the volume's root (DATA_DIR)")
     parser.add_argument("--config", metavar="FILE", help="the config file (CONFIG_PATH)")
@@ -29,7 +29,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Describe the options that choose a phase or data sets."""
+    """Add the options that choose a phase or data sets."""
     parser.add_argument("--phase", metavar="PHASE", help="a phase of the catalog, or 'auto' (PHASE)")
     parser.add_argument(
         "--dataset",
@@ -42,11 +42,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def add_ids(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments that name data sets on the volume."""
+    """Add the arguments that name data sets on the volume."""
     words = "these data sets, by id or reference; by default all that are on the volume"
     parser.add_argument("ids", nargs="*", default=[], metavar="ID|REF", help=words)
 
 
 def add_dry_run(parser: argparse.ArgumentParser) -> None:
-    """Describe the option of commands that remove something."""
+    """Add the option of commands that remove something."""
     parser.add_argument("--dry-run", action="store_true", help="show what would be removed, and its size; remove nothing")

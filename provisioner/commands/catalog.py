@@ -16,16 +16,16 @@ DESCRIPTION: Final = f"""\
 'catalog check': {catalog_check.DESCRIPTION[:1].lower()}{catalog_check.DESCRIPTION[1:]}
 
 'catalog add REF ...': ask the sources of references what they hold, and write complete entries for them: on standard output,
-or into a catalog's file. Of a file without a digest the bytes are fetched once to learn it; they stay in staging on the
-volume, where the next 'provision' finds them.
+or into a catalog's file. A file without a digest is fetched once to compute it, and stays in staging on the volume, where
+the next 'provision' finds it.
 
-'catalog pin [ID or REF ...]': write down what every source resolves to (commits, sizes, digests) and, of what is published,
-the digest of its manifest, for PINS: on standard output, or into a file. What is published is pinned as it is.
-A file that is there is replaced; if data sets are named, it keeps what it says of all others."""
+'catalog pin [ID or REF ...]': write what every source resolves to (commits, sizes, digests), and the digests of the
+manifests of published versions, for PINS: on standard output, or into a file. A published version is pinned as it is.
+An existing file is replaced; if data sets are named, its pins of all others are kept."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options and arguments."""
+    """Add the command's options and arguments."""
     parser.add_argument("action", choices=["check", "add", "pin"], metavar="check|add|pin", help="what to do with the catalog")
     parser.add_argument(
         "references",
@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Execute what was asked for.
+    """Execute the requested action.
 
     Raises:
-        ProvisionerError: see the modules of both.
+        ProvisionerError: see the modules of the actions.
     """
     if request.options.action == "check":
         return catalog_check.run(request)

@@ -45,8 +45,8 @@ def run(request: CommandRequest) -> CommandResult:
     """Ask the sources, and write the entries.
 
     Raises:
-        UsageError: no reference was given, or several with one id.
-        ConfigurationError: a reference is malformed, an id is taken, or the file cannot be added to.
+        UsageError: no reference was given, or several with the same id.
+        ConfigurationError: a reference is malformed, an id is taken, or nothing can be added to the file.
         ProvisionerError: a source cannot be used.
     """
     written, given = request.options.references, request.options.id
@@ -108,15 +108,15 @@ def _add(request: CommandRequest, clients: Clients, written: str, given: str | N
 
 
 def _write(file: Path, added: Sequence[_Added], catalogs: Sequence[Path]) -> None:
-    """Add entries to a catalog's file, which is made if there is none.
+    """Add entries to a catalog's file, which is created if there is none.
 
     Args:
         file: its path.
         added: the entries.
-        catalogs: those of the settings; of these, the file is on top of the ones before it.
+        catalogs: the catalogs in the settings; if the file is one of them, it is on top of those before it.
 
     Raises:
-        ConfigurationError: an id is taken, or the file is no catalog.
+        ConfigurationError: an id is taken, or the file is not a catalog.
         VolumeError: it cannot be written.
     """
     try:
@@ -137,10 +137,10 @@ def _write(file: Path, added: Sequence[_Added], catalogs: Sequence[Path]) -> Non
 
 
 def _ids(text: str, file: str, base: Catalog) -> set[str]:
-    """Return the ids that a catalog's text itself describes or excludes.
+    """Return the ids that a catalog's own text describes or excludes.
 
     Raises:
-        ConfigurationError: it is no catalog.
+        ConfigurationError: it is not a catalog.
     """
     parse_catalog(text, file, base)
     sections = parse_document(text, file).mapping()

@@ -1,7 +1,7 @@
-"""``catalog check``: is the catalog well formed, and are its sources as it says.
+"""``catalog check``: check that the catalog is well formed, and that its sources are as it states.
 
-With ``--online`` every source is asked for the size, digest, ETag and ranges that the catalog claims, so that a maintainer
-finds dead links. Only listings and first bytes are fetched, and nothing is written.
+With ``--online``, every source is asked for the size, digest, ETag and range support that the catalog claims, so that a
+maintainer finds dead links. Only listings and first bytes are fetched, and nothing is written.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class SourceCheck:
     facts: str
     """What the source answered."""
     error: ProvisionerError | None = None
-    """What is wrong; ``None``: as the catalog says."""
+    """What is wrong; ``None`` if the source is as the catalog states."""
     warning: str = ""
-    """What is not wrong, and worth knowing."""
+    """A note about something that is not wrong."""
 
     def __str__(self) -> str:
         if self.error is not None:
@@ -68,7 +68,7 @@ class SourceCheck:
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Check the catalog, and with ``--online`` its sources; each result is shown at once.
+    """Check the catalog, and with ``--online`` its sources; each result is shown immediately.
 
     Raises:
         ProvisionerError: the catalog is not well formed, or the check was cancelled.
@@ -89,7 +89,7 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def check_sources(catalog: Catalog, http: HttpClient, sources: Sources, cancellation: Cancellation) -> Iterator[SourceCheck]:
-    """Yield what each source of each data set answers, whatever its layout; one that fails does not stop the others.
+    """Yield the answer of each source of each data set, whatever its layout; a failing one does not stop the others.
 
     Raises:
         ProvisionerError: the check was cancelled.
@@ -135,7 +135,8 @@ def _check_url(dataset: DataSet, artifact: Artifact, url: str, http: HttpClient,
         return SourceCheck(dataset.id, url, answer, wrong_size)
     found = _MD5.fullmatch(facts.etag or "")
     if found and artifact.digest and artifact.digest.algorithm == "md5" and found[1] != artifact.digest.hex:
-        # Many object stores use the MD5 of a file that was uploaded in one part as its ETag: a check without a transfer.
+        # Many object stores use the MD5 of a file that was uploaded in one part as its ETag, so it can be checked without a
+        # transfer.
         wrong_digest = DigestMismatchError(
             f"{url}: the catalog says {artifact.digest}, the server's ETag {found[1]}",
             hint="Correct the catalog if the ETag is the file's MD5.",

@@ -1,4 +1,4 @@
-"""``catalog pin``: write down what every source resolves to, in a file that ``PINS`` can name."""
+"""``catalog pin``: write what every source resolves to, in a file that ``PINS`` can name."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def run(request: CommandRequest) -> CommandResult:
     session = request.session()
     inventory = session.store.reader.inventory(measured=False)
     names, file = request.options.references, request.options.output
-    # A reference that is named need neither be on the volume nor be asked for elsewhere.
+    # A reference given here need neither be on the volume nor be requested elsewhere.
     asked = tuple((name, None) for name in names if is_reference(name)) or request.settings.datasets
     catalog = References(replace(request.settings, datasets=asked), request.catalog()).catalog(inventory)
     ids = _ids(ids_of(names, session), catalog)
-    # With names, the file keeps what it says of all others.
+    # If names are given, the file keeps its pins of all other data sets.
     kept = load_pins(Path(file)).datasets if names and file and Path(file).exists() else {}
     clients = Clients(request.settings, session.layout.root, request.cancellation)
     pinning = _Pinning(request, inventory, session.store, clients)
@@ -72,10 +72,10 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _ids(names: list[str], catalog: Catalog) -> list[str]:
-    """Return the ids of what was named, or of all data sets.
+    """Return the ids for the given names, or for all data sets.
 
     Raises:
-        ConfigurationError: the catalog does not have one.
+        ConfigurationError: a name is not in the catalog.
     """
     found = [catalog.references.get(name, name) for name in names] or list(catalog.datasets)
     for name in found:
@@ -95,7 +95,7 @@ class _Pinning:
         self._clients = clients
 
     def pin(self, dataset: DataSet) -> DataSetPin:
-        """Return the pin of a data set: a published version is pinned as it is, and not to what its branch is now.
+        """Return the pin of a data set: a published version is pinned as it is, not to the present state of its branch.
 
         Raises:
             ProvisionerError: none of its sources can be asked.
@@ -127,7 +127,7 @@ class _Pinning:
         return source_pin(source.kind, pinned_name(source), resolved.pin, resolved.artifacts)
 
     def _published(self, dataset: DataSet) -> Receipt | None:
-        """Return the receipt of the published version, if the catalog describes that one."""
+        """Return the receipt of the published version, if the catalog describes that version."""
         receipt = self._inventory.receipts.get((dataset.id, self._inventory.published.get(dataset.id, "")))
         if receipt is None or receipt.is_newer:
             return None

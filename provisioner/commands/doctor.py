@@ -1,4 +1,4 @@
-"""``doctor``: try out what a run needs, one thing after the other, and say what to fix."""
+"""``doctor``: try out everything that a run needs, and say what to fix."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ and are removed again; no data are fetched."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe no options: the common ones are enough."""
+    """Add no options; the common ones are enough."""
 
 
 def run(request: CommandRequest) -> CommandResult:
     """Run all probes.
 
     Raises:
-        ProvisionerError: they were cancelled; what is wrong is in the result.
+        ProvisionerError: the probes were cancelled; what is wrong is in the result.
     """
     with deadline(request.settings.deadline_seconds, request.cancellation):
         results = supervise(lambda: list(_probe(request)), request.cancellation, lambda: None)

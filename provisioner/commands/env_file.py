@@ -1,4 +1,4 @@
-"""The ``.env`` file that ``init`` writes: reading an earlier one, merging the answers into it, writing it for its owner alone."""
+"""The ``.env`` file that ``init`` writes: read an earlier one, merge the answers into it, and write it for its owner alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from provisioner.settings.settings import Settings
 
 _ANSWERED: Final = ("HF_TOKEN", "DATASET_REPO", "DATASET_REPO_PRIVATE", "PHASE", "ACCEPT_LICENSES")
-"""Variables of which the file's earlier lines are replaced by the answers; also where the answer is that there is none."""
+"""Variables whose earlier lines in the file are replaced by the answers, even if the answer is that there is no value."""
 _TOKEN_FILES: Final = ("HF_TOKEN_FILE", f"{PREFIX}HF_TOKEN_FILE")
 
 _DEFAULTS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
@@ -36,11 +36,11 @@ _DEFAULTS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "PHASE": ("phase", parsers.plain_text),
     "ACCEPT_LICENSES": ("accept_licenses", parsers.names),
 }
-"""Variables whose earlier values are the defaults of the next questions: the attribute of the settings, and its parser."""
+"""Variables whose earlier values are the defaults of the questions: the attribute of the settings, and its parser."""
 
 
 def read_env_file(path: Path) -> bytes | None:
-    """Return the file's content; ``None``: it does not exist.
+    """Return the file's content, or ``None`` if it does not exist.
 
     Raises:
         ConfigurationError: it cannot be read.
@@ -63,9 +63,9 @@ def with_earlier_answers(settings: Settings, content: bytes, path: Path, redacto
     """Return the settings with the values of an earlier file; a value that cannot be understood is ignored.
 
     Args:
-        settings: the settings; a token of the environment stays.
+        settings: the settings; a token from the environment is kept.
         content: the file's content.
-        path: its path, to say where the token is from.
+        path: the file's path, which says where the token comes from.
         redactor: is told of the file's token.
     """
     values = {entry.name: unwrapped(entry.value) for entry in entries_of(content, _DEFAULTS) if entry.name}
@@ -85,19 +85,19 @@ def with_earlier_answers(settings: Settings, content: bytes, path: Path, redacto
 
 
 def merged(content: bytes, values: Mapping[str, str]) -> bytes:
-    """Return the file's new content: the other lines of ``content`` as they are, then ``values``.
+    """Return the file's new content: the other lines of ``content`` unchanged, then ``values``.
 
     Raises:
         ConfigurationError: a value cannot be written.
     """
     replaced = {*_ANSWERED, *values}
     if "/" in values.get("DATASET_REPO", ""):
-        replaced.add("DATASET_REPO_ORG")  # the name says it
+        replaced.add("DATASET_REPO_ORG")  # the name includes it
     replaced |= {f"{PREFIX}{name}" for name in replaced}
     kept = bytearray()
     for entry in entries_of(content, replaced):
         if entry.name not in replaced:
-            # A token and its file exclude each other.
+            # A token and a file with a token exclude each other.
             kept += b"# " if entry.name in _TOKEN_FILES and entry.value and "HF_TOKEN" in values else b""
             kept += entry.content
         elif entry.content.startswith(codecs.BOM_UTF8):
@@ -108,7 +108,7 @@ def merged(content: bytes, values: Mapping[str, str]) -> bytes:
 
 
 def check_writable(path: Path) -> None:
-    """Try whether :func:`write_private` could write a file; nothing of it stays.
+    """Check that :func:`write_private` could write a file; nothing remains of the attempt.
 
     Raises:
         ConfigurationError: it could not.
@@ -126,12 +126,12 @@ def check_writable(path: Path) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, whole or not at all.
+    """Write a file that only its owner may read, completely or not at all.
 
     Raises:
         ConfigurationError: it cannot be written.
     """
-    # A link is followed, not replaced: its owner wants the file elsewhere.
+    # A link is followed, not replaced, because its owner wants the file elsewhere.
     target = _target(path)
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
@@ -153,5 +153,5 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def _target(path: Path) -> Path:
-    """Return what a path leads to; `Path.resolve` would fail in its own way where links go in a circle."""
+    """Return the target of a path; `Path.resolve` would fail differently if links form a cycle."""
     return type(path)(os.path.realpath(path))

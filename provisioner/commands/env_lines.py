@@ -1,7 +1,7 @@
 """The lines of a ``.env`` file, byte by byte: which of them assign a variable, and which value.
 
-Compose, a shell and ``docker run --env-file`` each read such a file by rules of their own. What is no assignment by any of them
-(comments, empty lines, anything else) is kept as it is, in whatever encoding it is.
+Compose, a shell and ``docker run --env-file`` each read such a file by their own rules. Lines that are not an assignment by
+any of them (comments, empty lines, anything else) are kept unchanged, in whatever encoding they are.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _COMMENT: Final = re.compile(rb"(?:^|[ \t])#.*")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line with its end, or the lines of one value in quotes."""
+    """One line with its line end, or the lines of one quoted value."""
 
     content: bytes
     name: str | None = None
-    """The variable that it assigns; ``None``: it assigns none."""
+    """The variable that it assigns, or ``None`` if it assigns none."""
     value: str = ""
-    """Without quotes, comment and blanks around it."""
+    """The value without quotes, comment and surrounding blanks."""
 
 
 def entries_of(content: bytes, ours: Collection[str] = ()) -> Iterator[Entry]:
-    """Yield the lines of a file; their contents together are those of the file.
+    """Yield the lines of a file; concatenated, they are the content of the file.
 
     Args:
         content: the file's bytes.
-        ours: variables whose value has one line: a quote that is not closed there does not take other lines with it.
+        ours: variables whose value has a single line; an unclosed quote there does not include further lines.
     """
     lines = re.findall(rb"[^\n]*\n|[^\n]+\Z", content)
     position = 0
@@ -51,7 +51,7 @@ def entries_of(content: bytes, ours: Collection[str] = ()) -> Iterator[Entry]:
 
 
 def _value(lines: Sequence[bytes], start: int, *, is_ours: bool) -> tuple[int, str]:
-    """Return how many lines a value has that begins in the first of them, and the value."""
+    """Return the number of lines of a value that begins in the first of them, and the value."""
     rest = lines[0][start:]
     end = _END_OF_QUOTED.get(rest[:1])
     if end is not None:

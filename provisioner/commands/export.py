@@ -38,7 +38,7 @@ def run(request: CommandRequest) -> CommandResult:
     """Export the versions.
 
     Raises:
-        ProvisionerError: nothing could be exported; why a single version could not be exported is in the result.
+        ProvisionerError: nothing could be exported; the failure of a single version is in the result.
     """
     from provisioner.engine.export import Export  # noqa: PLC0415 - '--help' does without it
 
@@ -81,17 +81,17 @@ def _check_apart(source: VolumeSession, directory: Path) -> None:
     """Refuse to export a volume into itself.
 
     Raises:
-        UsageError: that was asked for.
+        UsageError: the user asked for that.
     """
     layout, target = source.layout, directory.resolve()
     taken = (layout.private, layout.datasets, layout.indexes)
-    # The same directory may have several paths: a volume that is mounted twice, a bind mount.
+    # The same directory may have several paths, for example if a volume is mounted twice.
     if _is_same(target, layout.root) or any(_is_same(above, path) for above in (target, *target.parents) for path in taken):
         raise UsageError(f"{directory} belongs to the volume itself; nothing was exported", hint="Name another directory.")
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Return whether two paths, of which each may lead nowhere, are or would be of one directory."""
+    """Return whether two paths, which need not exist, are or would be the same directory."""
     try:
         return one.samefile(other)
     except OSError:

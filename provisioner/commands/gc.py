@@ -1,7 +1,7 @@
 """``gc``: remove superseded versions and leftovers.
 
-Receipts decide what stays, not the catalog alone: the version that the app sees is never removed, whichever catalog described
-it; and of a data set that today's catalog does not describe, nothing is removed that has a receipt.
+Receipts decide what stays, not only the catalog: the version that the app sees is never removed, whichever catalog described
+it, and if today's catalog does not describe a data set, nothing with a receipt is removed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ last 7 days (GC_GRACE, or --older-than) stays, for apps that still read it, and 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Add the command's options."""
     add_dry_run(parser)
     words = "remove versions that were replaced longer ago than this, such as 0, 12h or 30d, whatever GC_GRACE says"
     parser.add_argument("--older-than", metavar="DURATION", help=words)
@@ -52,7 +52,7 @@ def run(request: CommandRequest) -> CommandResult:
     """Remove superseded versions and leftovers.
 
     Raises:
-        UsageError: the time is none.
+        UsageError: the time is not valid.
         ProvisionerError: they could not be removed.
     """
     session, started_at = request.session(), time.time()
@@ -83,10 +83,10 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _duration(text: str) -> float:
-    """Return the seconds that a text says.
+    """Return the duration in a text, in seconds.
 
     Raises:
-        UsageError: it says none.
+        UsageError: it is not a valid duration.
     """
     try:
         return parsers.duration(zero=True)(text)
@@ -95,7 +95,7 @@ def _duration(text: str) -> float:
 
 
 def _forget(session: VolumeSession, versions: Collection[str]) -> None:
-    """Remove versions from the status file that can no longer be switched back to."""
+    """Remove versions that can no longer be switched back to from the status file."""
     document = read_json(session.layout.status)
     records = document.get("datasets") if document is not None else None
     if document is None or is_newer(document, STATUS_SCHEMA) or not isinstance(records, dict):
@@ -112,18 +112,18 @@ def _forget(session: VolumeSession, versions: Collection[str]) -> None:
 
 
 def _superseded(store: Store, catalog: Catalog, before: float) -> list[Item]:
-    """Return the versions that are not published while another version of the data set is, and trees without any record.
+    """Return the versions that another published version has replaced, and trees without any record.
 
     Args:
         store: the volume's trees.
         catalog: describes the data sets.
-        before: a version with a receipt that was replaced later than this stays, in seconds since the epoch.
+        before: a version with a receipt stays if it was replaced after this time, in seconds since the epoch.
     """
     items = []
     for dataset in store.reader.datasets():
         current = store.published.version(dataset)
         if current is None or store.reader.receipt(dataset, current) is None:
-            continue  # which version is to be published again is not known here
+            continue  # which version should be published again is not known here
         replaced_at = _times_of_replacement(store, dataset, current)
         for version in store.reader.versions(dataset):
             has_receipt = store.reader.receipt(dataset, version) is not None
@@ -144,10 +144,10 @@ def _superseded(store: Store, catalog: Catalog, before: float) -> list[Item]:
 
 
 def _times_of_replacement(store: Store, dataset: str, current: str) -> dict[str, float]:
-    """Return when another version took the place of each version that has a receipt, in seconds since the epoch.
+    """Return when each version with a receipt was replaced by another one, in seconds since the epoch.
 
-    That is when the next one was published; for the newest of them it is when the name was switched last, since there may have
-    been ways back and forth between the two.
+    That is when the next one was published. For the newest of them, it is when the name was last switched, since it may have
+    been switched back and forth between the two.
     """
     receipts = [receipt for version in store.reader.versions(dataset) if (receipt := store.reader.receipt(dataset, version))]
     others = sorted((one for one in receipts if one.version != current), key=lambda one: one.age_key)
@@ -158,7 +158,7 @@ def _times_of_replacement(store: Store, dataset: str, current: str) -> dict[str,
 
 
 def _seconds(time_text: str) -> float:
-    """Return a receipt's time in seconds since the epoch; one that cannot be understood is long ago."""
+    """Return a receipt's time in seconds since the epoch; an invalid one counts as long ago."""
     try:
         return datetime.fromisoformat(time_text).timestamp()
     except ValueError:

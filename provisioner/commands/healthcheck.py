@@ -25,7 +25,7 @@ For the container's HEALTHCHECK. While the volume is being filled, the status on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe no options: the common ones are enough."""
+    """Add no options; the common ones are enough."""
 
 
 def run(request: CommandRequest) -> CommandResult:
@@ -50,10 +50,10 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _first_processes() -> Iterator[list[str]]:
-    """Yield the command lines of process 1 and its children: with ``docker run --init`` process 1 stays the init process."""
+    """Yield the command lines of process 1 and its children: with ``docker run --init``, process 1 is the init process."""
     for directory in Path("/proc").glob("[0-9]*"):
         try:
-            # "PID (NAME) STATE PPID …", where the name may hold anything (man 5 proc).
+            # "PID (NAME) STATE PPID …", where the name may hold any characters (man 5 proc).
             parent = (directory / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
             if directory.name == "1" or parent == "1":
                 yield os.fsdecode((directory / "cmdline").read_bytes()).split("\0")
@@ -62,5 +62,5 @@ def _first_processes() -> Iterator[list[str]]:
 
 
 def _is_ours(words: list[str]) -> bool:
-    """Return whether a command line is that of a Python that runs this program."""
+    """Return whether a command line runs this program with Python."""
     return Path(words[0]).name.startswith("python") and any(Path(word).name == "entrypoint.py" for word in words[1:])

@@ -1,4 +1,4 @@
-"""Where the token of commands without a volume is from: the settings, standard input, a pipe, or a hidden prompt."""
+"""Get the token for commands without a volume: from the settings, standard input, a pipe, or a hidden prompt."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ WAYS_TO_GIVE: Final = "Set HF_TOKEN or HF_TOKEN_FILE, log in with 'hf auth login
 
 
 def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
-    """Return the token of the settings, else the first line of a pipe, else the answer to a hidden prompt.
+    """Return the token in the settings, or else the first line of a pipe, or else the answer to a hidden prompt.
 
     Args:
         settings: the settings.
-        from_stdin: read standard input even where the settings have a token.
+        from_stdin: read standard input even if the settings have a token.
 
     Raises:
         AccessDeniedError: there is none.
-        ConfigurationError: what was given cannot be a token.
+        ConfigurationError: the given text cannot be a token.
     """
     if settings.hf_token is not None and not from_stdin:
         return settings.hf_token
@@ -43,7 +43,7 @@ def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
         try:
             text = unwrapped(stdin.readline(_LONGEST_LINE))
         except ValueError:
-            # What was read stays out of the message: it was meant to be a secret.
+            # The input is not repeated in the message, because it was meant to be a secret.
             raise ConfigurationError("standard input: not text, so no token", hint=WAYS_TO_GIVE) from None
     if not text:
         raise AccessDeniedError(
@@ -54,7 +54,7 @@ def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
 
 
 def ask_hidden(prompt: str) -> str:
-    """Return what is typed on the terminal, which does not show it; an end of input is an empty answer."""
+    """Return what is typed on the terminal, without showing it; end of input counts as an empty answer."""
     from getpass import getpass  # noqa: PLC0415 - only for those who are asked
 
     try:
@@ -68,7 +68,7 @@ def checked_token(text: str, what: str) -> Secret:
 
     Args:
         text: the token.
-        what: what it is called in the error's message.
+        what: the name of the text in the error's message.
 
     Raises:
         ConfigurationError: it cannot be a token; the message does not show it.

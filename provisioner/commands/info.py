@@ -1,4 +1,4 @@
-"""``info``: show one data set or model, of the catalog or behind a reference."""
+"""``info``: show one data set or model, from the catalog or behind a reference."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ reference that the volume does not hold."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the argument, which is read as that of ``--dataset``."""
+    """Add the argument, which has the form of ``--dataset``."""
     words = "an id of the catalog, or a reference such as hf://datasets/OWNER/NAME"
     parser.add_argument("dataset", nargs=1, metavar="ID|REF", help=words)
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Describe what was named.
+    """Describe the given data set.
 
     Raises:
-        ProvisionerError: an unknown name, a source that cannot be asked, or a volume that cannot be read.
+        ProvisionerError: the name is unknown, a source cannot be asked, or the volume cannot be read.
     """
     planned = Run(request.settings, request.catalog(), cancellation=request.cancellation, progress=request.progress())
     try:

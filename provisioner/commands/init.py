@@ -35,7 +35,7 @@ created or written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Add the command's options."""
     parser.add_argument("--env-file", type=path_text, metavar="FILE", default=".env", help="the file to write (default: .env)")
 
 
@@ -76,7 +76,7 @@ def _named(text: str) -> Path:
     """Return the path of the option ``--env-file``.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not a valid path.
     """
     try:
         return parsers.path(unwrapped(text))
@@ -88,7 +88,7 @@ def _confirm(terminal: Terminal, file: Path, repository: RepositoryAnswer, data:
     """Show what will be done, and ask whether to do it.
 
     Raises:
-        UsageError: no.
+        UsageError: the user declined.
     """
     if repository.wanted is not None:
         kind = "private" if repository.wanted.private else "public"
@@ -121,5 +121,5 @@ def _result(file: Path, values: Mapping[str, str], outcome: RepositoryOutcome | 
 
 
 def _in_shell(path: Path) -> str:
-    # `.` looks along PATH for a name without a directory.
+    # `.` would search PATH for a name without a directory.
     return shlex.quote(str(path) if path.parent.name or path.is_absolute() else f"./{path}")

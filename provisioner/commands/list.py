@@ -16,14 +16,14 @@ DESCRIPTION: Final = "Show the catalog: data sets, splits, phases, sizes and lic
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe no options: the common ones are enough."""
+    """Add no options; the common ones are enough."""
 
 
 def run(request: CommandRequest) -> CommandResult:
     """Compare the catalog with the volume's receipts.
 
     Raises:
-        ProvisionerError: a wrong catalog, or a volume that cannot be read.
+        ProvisionerError: the catalog is not well formed, or the volume cannot be read.
     """
     inventory = request.session().store.reader.inventory()
     catalog = request.described_catalog(inventory)

@@ -29,16 +29,16 @@ for each file. No data are fetched, and nothing is written. If the state cannot 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options and arguments."""
+    """Add the command's options and arguments."""
     add_ids(parser)
     parser.add_argument("--check", action="store_true", help="exit with 3 if a data set has a newer version upstream")
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Ask, and compare.
+    """Ask the sources, and compare.
 
     Raises:
-        NotFoundError: a data set that was named is not on the volume.
+        NotFoundError: a named data set is not on the volume.
         ProvisionerError: the volume cannot be read, or the command was interrupted.
     """
     session = request.session()
@@ -68,7 +68,7 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _error(findings: Sequence[Finding], *, check: bool) -> ProvisionerError | None:
-    """Return why the command does not end well: something is outdated, with ``--check``; or a source could not be asked."""
+    """Return the error to end with: something is outdated and ``--check`` was given, or a source could not be asked."""
     outdated = [finding.label for finding in findings if finding.news.state == "outdated"]
     if outdated and check:
         return OutdatedError(

@@ -32,7 +32,7 @@ sources of published data sets are asked too, and the plan shows what has change
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Add the command's options."""
     add_selection(parser)
     words = (
         "pvc: a PersistentVolumeClaim for Kubernetes with space for this plan on an empty volume, as YAML, or JSON with --json"
@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Plan a run without acting.
+    """Plan a run without carrying it out.
 
     Raises:
-        ProvisionerError: unknown names, or a volume that cannot be read.
+        ProvisionerError: a name is unknown, or the volume cannot be read.
     """
     planned = Run(request.settings, request.catalog(), cancellation=request.cancellation, progress=request.progress())
     try:
@@ -64,7 +64,7 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _claim(wanted: Request, catalog: Catalog, rules: Rules) -> CommandResult:
-    """Return a claim for what was asked for, whatever this machine's volume holds."""
+    """Return a claim for the request, regardless of what this machine's volume holds."""
     from provisioner.reporting.claim import claim_document, claim_notes, claim_text  # noqa: PLC0415 - for '--format pvc' alone
 
     roomy = make_plan(wanted, catalog, Inventory(), rules)

@@ -1,4 +1,4 @@
-"""``provision``: fill the volume with what was asked for."""
+"""``provision``: fill the volume with what was requested."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ app."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Add the command's options."""
     add_selection(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan; write nothing")
     words = "publish what workers with SHARD=i/n have fetched; 75 while shares are missing"
@@ -45,7 +45,7 @@ def run(request: CommandRequest) -> CommandResult:
     """Fill the volume.
 
     Raises:
-        ProvisionerError: the run failed, and ``ON_FAILURE`` does not overlook it.
+        ProvisionerError: the run failed, and ``ON_FAILURE`` does not tolerate that.
     """
     settings = request.settings
     if settings.on_failure == "page" and settings.progress_port is None:
@@ -53,7 +53,7 @@ def run(request: CommandRequest) -> CommandResult:
             "ON_FAILURE=page, and there is no page: PROGRESS_PORT is off", hint="Set PROGRESS_PORT, such as PROGRESS_PORT=7860."
         )
     ended = _provision(request)
-    # A signal that came while the page was up only ended that.
+    # A signal that came while the page was up has only ended the page.
     if request.cancellation.reason is not None and not ended.stayed:
         raise request.cancellation.reason
     if ended.error is None:
@@ -73,21 +73,21 @@ class _Ended:
     document: dict[str, Any]
     """What the command prints as JSON."""
     values: Mapping[str, str]
-    """What the app's environment gets."""
+    """Variables for the app's environment."""
     error: ProvisionerError | None = None
-    """What failed, and ``ON_FAILURE`` decides about."""
+    """The failure that ``ON_FAILURE`` decides about."""
     stayed: bool = False
-    """Whether the page stayed up with the failure, until a signal came."""
+    """Whether the page showed the failure until a signal came."""
     incomplete: str = ""
-    """What is missing although this worker's share is complete; empty: nothing."""
+    """What is missing although this worker's share is complete; empty if nothing is."""
 
 
 def _provision(request: CommandRequest) -> _Ended:
-    """Carry out the run, with those who watch it.
+    """Carry out the run, with the page and metrics that show it.
 
     Raises:
-        ConfigurationError, InterruptedBySignal, DeadlineError: ``ON_FAILURE`` is about data; the operator did not choose to go
-            on with these.
+        ConfigurationError, InterruptedBySignal, DeadlineError: not subject to ``ON_FAILURE``, which is about data; the
+            operator has not chosen to continue after these.
     """
     from provisioner.engine.result import ShareResult  # noqa: PLC0415 - '--help' does without it
     from provisioner.engine.run import Run  # noqa: PLC0415 - the same
@@ -127,13 +127,13 @@ def _provision(request: CommandRequest) -> _Ended:
 
 
 def _failed(request: CommandRequest, error: ProvisionerError, *, stayed: bool = False) -> _Ended:
-    """Return the end of a run that has no result."""
+    """Return the end of a run without a result."""
     values = {"DATASETS_DIR": str(request.settings.data_dir.absolute() / "datasets"), **_given(request)}
     return _Ended({"error": error.as_record()}, values, error, stayed)
 
 
 def _fill(request: CommandRequest, run: Run, progress: Progress) -> Result | ShareResult:
-    """Fill the volume, or do this worker's share of it."""
+    """Fill the volume, or fetch this worker's share of it."""
     shard, finish = request.settings.shard, request.options.finish
     if not finish and (shard is None or shard[1] == 1):
         return run.provision()
@@ -144,13 +144,13 @@ def _fill(request: CommandRequest, run: Run, progress: Progress) -> Result | Sha
 
 
 def _given(request: CommandRequest) -> dict[str, str]:
-    """Return the app's variable if the user has set it."""
+    """Return the app's variable, if the user has set it."""
     given = request.environ.get("DATASETS_DIR")
     return {"DATASETS_DIR": given} if given else {}
 
 
 def _make_datasets_directory(path: Path) -> None:
-    """Make the directory that the app is told of, so that it finds no data there rather than no directory."""
+    """Create the directory that the app is told of, so that it finds an empty directory instead of none."""
     if path.is_dir():
         return
     try:

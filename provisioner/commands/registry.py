@@ -1,6 +1,6 @@
-"""All commands: their names, what ``--help`` says of each, and where their code is.
+"""All commands: their names, their texts for ``--help``, and the modules with their code.
 
-The code of a command is imported when the command is used.
+A command's module is imported when the command is used.
 """
 
 from __future__ import annotations
@@ -35,40 +35,40 @@ class CommandModule(Protocol):
     """The module of a command."""
 
     DESCRIPTION: str
-    """What the command does, for its ``--help``."""
+    """The description of the command for its ``--help``."""
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """Describe the options and arguments that only this command has."""
+        """Add the options and arguments that only this command has."""
 
     @staticmethod
     def run(request: CommandRequest) -> CommandResult:
         """Execute the command.
 
         Raises:
-            ProvisionerError: the command could not be executed, and there is nothing to show.
+            ProvisionerError: the command could not be executed, and has no result to show.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, as it is known before its code is imported."""
+    """A command, as known before its module is imported."""
 
     name: str
     summary: str
-    """One line of the program's ``--help``."""
+    """Its line in the program's ``--help``."""
     errors: tuple[type[ProvisionerError], ...] = ()
-    """Why it may fail, beside what makes every command fail."""
+    """Errors with which it may fail, in addition to those of every command."""
     success: str = "done"
     """What exit code 0 means."""
     module: str = ""
-    """The module in this package; empty: it has the command's name."""
+    """The module in this package; empty if it has the command's name."""
     graceful: bool = False
-    """A signal asks the command to stop and to tidy up; otherwise it ends the process at once."""
+    """Whether a signal asks the command to stop and tidy up; otherwise it ends the process immediately."""
     group_writable: bool = False
-    """What the command writes may be changed by the volume's group."""
+    """Whether the volume's group may change what the command writes."""
     meanings: Mapping[type[ProvisionerError], str] = field(default_factory=dict)
-    """What errors mean for this command, where that is not what they mean for all."""
+    """The meanings of errors for this command, if they differ from those for all commands."""
 
     def load(self) -> CommandModule:
         """Import the command's module."""

@@ -1,4 +1,4 @@
-"""What ``gc`` and ``remove`` share: everything that is removed is first named, with its size."""
+"""Common parts of ``gc`` and ``remove``: everything is named, with its size, before it is removed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Item:
     """Something to remove from the volume."""
 
     dataset: str
-    """Empty: leftovers of no data set."""
+    """Empty for leftovers that belong to no data set."""
     version: str
-    """Empty: leftovers."""
+    """Empty for leftovers."""
     why: str
     size: int
-    """Bytes on the device; what other versions share by hard links is freed only with the last of them."""
+    """Bytes on the device; blocks that versions share by hard links are freed only with the last of them."""
     reference: str = ""
-    """What people call the data set, if that is not its id."""
+    """The name of the data set for people, if that is not its id."""
 
     def as_record(self) -> dict[str, Any]:
         """Return the form in which ``--json`` carries it."""
@@ -62,16 +62,16 @@ def remove_items(
     find: Callable[[], list[Item]],
     remove: Callable[[list[Item]], None],
 ) -> list[Item]:
-    """Find what is to be removed, and remove it, unless this is a dry run.
+    """Find what is to be removed, and remove it unless this is a dry run.
 
     Args:
         request: its option ``dry_run`` says whether to remove.
         session: the volume.
-        find: looks at the volume; called again under the lock before anything is removed.
-        remove: removes the items; called with the lock held.
+        find: examines the volume; called again under the lock before anything is removed.
+        remove: removes the items; called while the lock is held.
 
     Returns:
-        What was removed, or would be.
+        The items that were removed, or would be.
 
     Raises:
         ProvisionerError: it could not be removed.
@@ -94,7 +94,7 @@ def remove_items(
 
 
 def removal_result(command: str, items: Sequence[Item], *, dry_run: bool) -> CommandResult:
-    """Return the result of ``command`` for what was removed, or would be."""
+    """Return the result of ``command`` for items that were removed, or would be."""
     total = sum(item.size for item in items)
     lines = [f"{'would remove' if dry_run else 'removed'} {item}" for item in items]
     lines.append(

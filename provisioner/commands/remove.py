@@ -1,4 +1,4 @@
-"""``remove``: remove data sets from the volume, all versions of them."""
+"""``remove``: remove all versions of data sets from the volume."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Remove all versions of data sets from the volume. A data set that belongs to a p
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options and arguments."""
+    """Add the command's options and arguments."""
     parser.add_argument("ids", nargs="+", metavar="ID|REF", help="these data sets, by id or reference, all versions of them")
     add_dry_run(parser)
 
@@ -61,9 +61,9 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _find(store: Store, catalog: Catalog, ids: Sequence[str], warned: set[str]) -> list[Item]:
-    """Return what is to be removed; ``warned`` are the data sets of which a warning has said that a phase has them."""
+    """Return what is to be removed; ``warned`` are the data sets about which a warning has been logged."""
     present = store.reader.datasets()
-    # A removal that was interrupted may have left files that belong to no version any more.
+    # An interrupted removal may have left files that no longer belong to a version.
     leftovers = {dataset: store.cleaner.leftovers(dataset) for dataset in ids if dataset not in present}
     items = [
         Item(dataset, "", "left by an interrupted run", sum(map(used_bytes, paths)))
@@ -93,7 +93,7 @@ def _remove(session: VolumeSession, ids: Sequence[str]) -> None:
     for dataset in ids:
         store.indexes.remove(dataset)
         store.published.remove(dataset)
-        # The versions go last: while there is one, the same command finds the data set and finishes an interrupted removal.
+        # The versions are removed last: as long as one exists, the same command finds the data set and finishes the removal.
         _remove_from_status(session, dataset)
         store.cleaner.clear_abandoned((dataset,), time.time())
         store.cleaner.remove_lock(dataset)
@@ -103,7 +103,7 @@ def _remove(session: VolumeSession, ids: Sequence[str]) -> None:
 
 
 def _remove_from_status(session: VolumeSession, dataset: str) -> None:
-    """Remove a data set's record from the status file; a phase that needs the data set is no longer ready."""
+    """Remove a data set's record from the status file; a phase that needs the data set is then no longer ready."""
     document = read_json(session.layout.status)
     records = document.get("datasets") if document is not None else None
     if document is None or is_newer(document, STATUS_SCHEMA) or not isinstance(records, dict):

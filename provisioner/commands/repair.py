@@ -22,7 +22,7 @@ Read every published tree as 'verify --deep' does, fetch the files that are wron
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's arguments."""
+    """Add the command's arguments."""
     add_ids(parser)
 
 
@@ -30,7 +30,7 @@ def run(request: CommandRequest) -> CommandResult:
     """Repair the trees.
 
     Raises:
-        ProvisionerError: nothing could be repaired; why a single data set could not be repaired is in the result.
+        ProvisionerError: nothing could be repaired; the failure of a single data set is in the result.
     """
     settings, cancellation = request.settings, request.cancellation
     session, progress = request.session(), request.progress()

@@ -37,7 +37,7 @@ and no volume."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options and arguments."""
+    """Add the command's options and arguments."""
     words = "create what is missing; list what exists; check without a change"
     parser.add_argument("action", choices=["create", "list", "check"], metavar="create|list|check", help=words)
     words = "NAME or OWNER/NAME; by default what 'provision' would create"
@@ -59,7 +59,7 @@ def run(request: CommandRequest) -> CommandResult:
     """Create, list or check repositories.
 
     Raises:
-        ProvisionerError: nothing could be done; what failed for single repositories is in the result.
+        ProvisionerError: nothing could be done; failures of single repositories are in the result.
     """
     settings, options, cancellation = request.settings, request.options, request.cancellation
     if options.export and (options.json or options.action != "create"):
@@ -80,7 +80,7 @@ def run(request: CommandRequest) -> CommandResult:
 
 
 def _with_token(settings: Settings, options: argparse.Namespace, redactor: Redactor) -> tuple[Settings, list[str]]:
-    """Return the settings with the token to use, and the names that are left on the command line."""
+    """Return the settings with the token to use, and the names on the command line without it."""
     tokens = [name for name in options.names if name.startswith(parsers.TOKEN_PREFIX)]
     redactor.add(*tokens)
     names = [name for name in options.names if name not in tokens]
@@ -101,13 +101,13 @@ def _with_token(settings: Settings, options: argparse.Namespace, redactor: Redac
     return replace(settings, hf_token=token), names
 
 
-# --- what is asked for ---------------------------------------------------------------------------------------------------
+# --- what is requested ---------------------------------------------------------------------------------------------------
 
 
 def _requests(settings: Settings, options: argparse.Namespace, names: Sequence[str]) -> tuple[RepositoryRequest, ...]:
     org = _owner(options.org) if options.org else settings.dataset_repo_org
     if options.template:
-        load_template(options.template)  # a wrong one is found before the Hub is asked
+        load_template(options.template)  # a wrong one is reported before the Hub is asked
     if not names and not (options.org or options.template or options.private is not None):
         requests = tuple(request for request in requests_of(settings) if request.name)
         if not requests:
@@ -134,7 +134,7 @@ def _owner(text: str) -> str:
 
 
 def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, clients: Clients) -> CommandResult:
-    """Create or check one repository after the other; one that fails does not stop the others."""
+    """Create or check repositories one after the other; a failing one does not stop the others."""
     make = options.action == "create"
     outcomes = [ensure_repository(request, clients.hub, make=make) for request in requests]
     for outcome in outcomes:
@@ -143,7 +143,7 @@ def _each(requests: Sequence[RepositoryRequest], options: argparse.Namespace, cl
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     for error in failed[1:]:
         _LOGGER.error("%s%s", error.message, f" {error.hint}" if error.hint else "")
-    # The app has one repository: the first.
+    # The app has one repository, the first one.
     values = environment(outcomes[0]) if outcomes[0].state == "ready" else {}
     document = {
         "repositories": [{**outcome.as_record(), "warnings": list(outcome.warnings)} for outcome in outcomes],

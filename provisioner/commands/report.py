@@ -21,15 +21,15 @@ took, the rate, failures and retries. With --json, print the same numbers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Add the command's options."""
     parser.add_argument("--output", type=path_text, metavar="FILE", help="write it to this file instead of standard output")
 
 
 def run(request: CommandRequest) -> CommandResult:
-    """Make the report.
+    """Create the report.
 
     Raises:
-        NotFoundError: no run has left a record, or it cannot be understood.
+        NotFoundError: no run has left a record, or the record cannot be understood.
         VolumeError: the file cannot be written.
     """
     from provisioner.web.report import render_report  # noqa: PLC0415 - '--help' does without it

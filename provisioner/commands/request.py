@@ -1,4 +1,4 @@
-"""What a command works with."""
+"""The input of a command."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
-    """The settings, the command's own options, and the means of the process that runs it."""
+    """The settings, the command's own options, and shared objects of the process."""
 
     settings: Settings
     options: argparse.Namespace
-    """What the command's ``add_arguments`` describes."""
+    """The options that the command's ``add_arguments`` added."""
     environ: Mapping[str, str]
     cancellation: Cancellation
     redactor: Redactor
     console: ConsoleHandler
-    """The log's handler; progress bars and log lines share its stream."""
+    """The log's handler; progress bars and log lines use the same stream."""
     show: Callable[[str], None]
-    """Shows people a line before the command has ended; does nothing with ``--json``."""
+    """Shows a line to people before the command has ended; has no effect with ``--json``."""
 
     def session(self) -> VolumeSession:
-        """Return a new session on the volume that the settings name."""
+        """Return a new session for the volume that the settings name."""
         from provisioner.engine.volume_session import VolumeSession  # noqa: PLC0415 - not for '--help'
 
         return VolumeSession(self.settings, self.cancellation)
@@ -52,10 +52,10 @@ class CommandRequest:
         return load_catalog(self.settings.catalog_paths)
 
     def described_catalog(self, inventory: Inventory | None = None) -> Catalog:
-        """Read the catalog, and return it with entries for all references that it, the request or the volume names.
+        """Read the catalog, and return it with entries for all references in it, in the request or on the volume.
 
         Args:
-            inventory: what the volume holds, which describes references; ``None``: nothing is known of them.
+            inventory: what the volume holds, which describes references; ``None`` if that is not known.
 
         Raises:
             ConfigurationError: the catalog or a reference is not well formed.
@@ -67,13 +67,13 @@ class CommandRequest:
 
     @property
     def columns(self) -> int:
-        """How wide a report may be: the terminal that standard output goes to, or a usual one."""
+        """The width of a report: that of the terminal on standard output, or a usual one."""
         from provisioner.reporting.text_width import terminal_size  # noqa: PLC0415 - only commands with tables
 
         return terminal_size(sys.stdout)[0]
 
     def progress(self) -> Progress:
-        """Return counters that are shown on standard error."""
+        """Return counters that are displayed on standard error."""
         from provisioner.reporting.display import make_display  # noqa: PLC0415 - most commands show none
         from provisioner.reporting.progress import Progress  # noqa: PLC0415 - the same
 

@@ -1,4 +1,4 @@
-"""What a command found or did, and how it ended."""
+"""The result of a command: what it found or did, and how it ended."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """A result for programs and for people; the command line shows one of the two."""
+    """A result for programs and for people; the command line prints one of the two forms."""
 
     document: Mapping[str, Any] | None = None
-    """JSON values, for ``--json``; ``None``: there is nothing to show."""
+    """JSON values for ``--json``, or ``None`` if there is nothing to show."""
     text: str = ""
-    """The same for people; empty: there is nothing to show."""
+    """The same for people; empty if there is nothing to show."""
     error: ProvisionerError | None = None
-    """Decides the exit code, once the result has been shown."""
+    """The error that decides the exit code, after the result has been shown."""
     tolerated: ProvisionerError | None = None
-    """A failure that ``ON_FAILURE=degraded`` overlooks: it is recorded, and the exit code is 0."""
+    """A failure that ``ON_FAILURE=degraded`` tolerates: it is recorded, and the exit code is 0."""
     incomplete: str = ""
-    """What is still missing although the command succeeded, so that no app may start; empty: nothing."""
+    """What is still missing although the command succeeded, so that no app may start; empty if nothing is."""
     app_environment: Mapping[str, str] = field(default_factory=dict)
     """Variables for the app that is started next."""

@@ -35,7 +35,7 @@ _END_SECONDS: Final = 3.0
 _REPLACED: Final = (
     "phase", "datasets", "progress_port", "lock_timeout_seconds", "on_failure", "termination_log", "metrics_file",
 )  # fmt: skip
-"""Settings, by attribute, that what is started from the page does not take from the environment."""
+"""Settings, by attribute, that processes started from the page do not take from the environment."""
 
 DESCRIPTION: Final = """\
 Serve the status page of a volume until a signal comes: / (the page), /status.json, /events (server-sent), /metrics
@@ -47,7 +47,7 @@ one action at a time. Other volumes can name this address in PEERS and take the 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Add the command's options."""
     parser.add_argument("--port", metavar="PORT", help=f"the port (PROGRESS_PORT; {DEFAULT_PORT} if none is set)")
     parser.add_argument("--no-share", action="store_true", help="do not let other volumes take published versions")
 
@@ -70,7 +70,7 @@ def run(request: CommandRequest) -> CommandResult:
         while serving.is_alive():
             request.cancellation.wait(_WAIT_SECONDS)
     except InterruptedBySignal as error:
-        error.hint = ""  # nothing is left undone
+        error.hint = ""  # there is nothing left to do
         raise
     finally:
         server.stop()
@@ -107,7 +107,7 @@ def _missing(error: ImportError) -> ConfigurationError:
 
 
 def _acting(request: CommandRequest) -> Acting | None:
-    """Return how one acts on the volume from the page; ``None``: without ``UI_TOKEN`` nobody may.
+    """Return the object that acts on the volume from the page, or ``None`` without ``UI_TOKEN``.
 
     Raises:
         ConfigurationError: a package is missing.
@@ -123,7 +123,7 @@ def _acting(request: CommandRequest) -> Acting | None:
         raise _missing(error) from error
     given = {"--data-dir": options.data_dir, "--config": options.config, "--catalog": options.catalog}
     words = [f"{name}={value}" for name, value in given.items() if value]
-    # What is asked for on the page replaces what the environment asks for; a lock that is held is told, not waited for.
+    # The request on the page replaces that of the environment; if the lock is held, that is reported instead of waiting.
     replaced = {name for attribute in _REPLACED for name in ATTRIBUTES[attribute].names}
     environ = {name: value for name, value in request.environ.items() if name not in replaced}
     environ |= {"PROGRESS_PORT": "off", "LOCK_TIMEOUT": "0", "ON_FAILURE": "fail", "TERMINATION_LOG": os.devnull}
@@ -144,14 +144,14 @@ def _choices(request: CommandRequest) -> Choices:
 
 
 class StatusReader:
-    """Reads the status file when it has changed."""
+    """Reads the status file whenever it has changed."""
 
     def __init__(self, path: Path, shares: ShareStore) -> None:
-        """Read nothing yet.
+        """Prepare; nothing is read yet.
 
         Args:
-            path: of the status file.
-            shares: have the records of workers.
+            path: the status file.
+            shares: provides the records of workers.
         """
         self._path = path
         self._shares = shares
@@ -159,7 +159,7 @@ class StatusReader:
         self._document: Mapping[str, Any] | None = None
 
     def observe(self) -> Observation:
-        """Return what the file says, and what is to be said of a run without a heartbeat."""
+        """Return the content of the file, and a problem if a run has no heartbeat."""
         seen = self._signature()
         if seen is None or seen != self._seen:
             self._document = read_json(self._path)
@@ -173,7 +173,7 @@ class StatusReader:
         return Observation(document, f"{problem[:1].upper()}{problem[1:]}." if problem else "")
 
     def _signature(self) -> tuple[int, int, int] | None:
-        """Return what changes when the file is replaced; ``None``: there is none."""
+        """Return a value that changes when the file is replaced, or ``None`` if there is no file."""
         try:
             found = self._path.stat()
         except OSError:

@@ -23,7 +23,7 @@ DESCRIPTION: Final = "Show what the volume holds and how the last run ended, fro
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Add the command's options."""
     parser.add_argument("--check", action="store_true", help="exit with 0 only for the states ready and partial")
 
 

@@ -24,7 +24,7 @@ and no lock is taken."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
+    """Add the command's options."""
     add_ids(parser)
     parser.add_argument("--deep", action="store_true", help="also read every file and compare its digest")
 
@@ -33,7 +33,7 @@ def run(request: CommandRequest) -> CommandResult:
     """Compare the trees with their manifests.
 
     Raises:
-        ProvisionerError: the volume could not be read; what is wrong with the trees is in the result.
+        ProvisionerError: the volume could not be read; problems of the trees are in the result.
     """
     settings, cancellation, deep = request.settings, request.cancellation, bool(request.options.deep)
     progress, session = request.progress(), request.session()

@@ -1,4 +1,4 @@
-"""What shows a run to others while it works and at its end: the progress page, and the file of metrics."""
+"""What shows a run to others while it works and when it ends: the progress page and the file of metrics."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _ENDED: Final = frozenset({"failed", "degraded", "interrupted"})
 
 
 class Watchers:
-    """Those who watch one run."""
+    """The page and the file of metrics that show one run."""
 
     def __init__(self, page: RunPage | None) -> None:
-        """Prepare; nobody watches yet.
+        """Prepare; nothing is shown yet.
 
         Args:
-            page: is opened when there is something to do.
+            page: opened when there is something to do.
         """
         self.observe: Callable[[], Observation] | None = None
         """Returns the state of the run."""
         self._page = page
         self._failure: ProvisionerError | None = None
-        """Why the run failed, while the page stays up for that."""
+        """Why the run failed, while the page stays up to show it."""
 
     def begin(self, observe: Callable[[], Observation]) -> None:
         """Open the page, if there is one."""
@@ -46,15 +46,15 @@ class Watchers:
             self._page.begin(lambda: self._with_failure(observe()))
 
     def stay(self, error: ProvisionerError, observe: Callable[[], Observation], cancellation: Cancellation) -> bool:
-        """Keep the page up with a failure until a signal comes; it is opened if the run ended before there was anything to do.
+        """Keep the page up with a failure until a signal comes; open it if the run ended before there was anything to do.
 
         Args:
             error: why the run failed.
             observe: returns the state of the run.
-            cancellation: is requested by the signal.
+            cancellation: requested by the signal.
 
         Returns:
-            Whether the page was up, so that somebody could see it.
+            Whether the page was up, so that the failure could be seen.
         """
         page = self._page
         if page is None or cancellation.reason is not None:
@@ -74,7 +74,7 @@ class Watchers:
         return cancellation.reason is not None
 
     def _with_failure(self, observation: Observation) -> Observation:
-        """Return the state of the run, also of one that failed before it could record that."""
+        """Return the state of the run, including a failure that it could not record."""
         document = observation.document or {}
         if self._failure is None or document.get("state") in _ENDED:
             return observation
@@ -83,9 +83,9 @@ class Watchers:
 
 @contextlib.contextmanager
 def watched(request: CommandRequest, catalog: Catalog) -> Iterator[Watchers]:
-    """Yield what shows a run that the block carries out; behind the block the page's port is free.
+    """Yield what shows the run that is carried out in the block; after the block, the page's port is free.
 
-    With a page that nobody turned on, and without a file of metrics, nothing is imported.
+    If the user turned on neither the page nor the file of metrics, nothing is imported.
     """
     settings = request.settings
     page = None

@@ -1,1 +1,1 @@
-"""What ``doctor`` tries out, by subject. A probe leaves nothing behind and fetches no data."""
+"""The probes of ``doctor``, by subject. A probe leaves nothing behind and fetches no data."""

@@ -1,4 +1,4 @@
-"""Probes of what a run is told and where it runs: the settings, the catalog, the clock."""
+"""Probes of the environment of a run: the settings, the catalog, the clock."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from provisioner.settings.settings import Settings
 
 _EARLIEST_YEAR: Final = 2020
-"""A clock that shows an earlier year was never set, and certificates are refused."""
+"""A clock that shows an earlier year was never set, so certificates are refused."""
 _CLOCK_TOLERANCE_SECONDS: Final = 120.0
 _SIMILARITY: Final = 0.85
-"""How similar to a setting's name a variable must be to be taken for a misspelling; 1 is the same."""
+"""How similar to a setting's name a variable must be to count as a misspelling; 1 means equal."""
 
 
 def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Path) -> Iterator[ProbeResult]:
@@ -41,7 +41,7 @@ def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Pat
     plain = [setting.name for setting in SETTINGS]
     for name in sorted(environ.keys() - known):
         near = difflib.get_close_matches(name, plain, 1, _SIMILARITY)
-        # NIX_SSL_CERT_FILE and the like are other programs' own.
+        # NIX_SSL_CERT_FILE and the like belong to other programs.
         if near and name.isupper() and not name.startswith("PROVISIONER_") and not name.endswith(f"_{near[0]}"):
             sentences.append(f"{name} is set and is no setting. Did you mean {near[0]!r}?")
     if left_out := left_out_of_file({"DATASETS_DIR": str(datasets)}):
@@ -53,7 +53,7 @@ def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Pat
 
 
 def catalog_summary(settings: Settings, catalog: Catalog) -> str:
-    """Return what the catalog holds; that it could be read is the proof."""
+    """Return what the catalog holds; that it was read without an error proves that it is well formed."""
     return f"{catalog_name(settings)}: well formed, {format_count(len(catalog.datasets), 'data set')}"
 
 

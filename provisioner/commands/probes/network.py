@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from provisioner.settings.settings import Settings
 
 _RETRIES: Final = RetryPolicy(attempts=2, base_seconds=0.5, cap_seconds=1.0, total_seconds=15.0)
-"""Few, since a person waits for the answer."""
+"""Few attempts, since the user is waiting for the answer."""
 
 
 def probe_network(
     settings: Settings, catalog: Catalog | None, plan: Plan | None, cancellation: Cancellation
 ) -> Iterator[ProbeResult]:
-    """Yield what a run would meet on the network, in the order in which it would fail.
+    """Yield what a run would encounter on the network, in the order in which it would fail.
 
     Args:
-        settings: what the user asks for.
-        catalog: what should exist; ``None``: it cannot be read.
-        plan: what a run would do; ``None``: that is not known.
+        settings: what the user asked for.
+        catalog: what should exist, or ``None`` if it cannot be read.
+        plan: what a run would do, or ``None`` if that is not known.
         cancellation: ends the probes.
     """
     clients = Clients(settings, settings.data_dir.absolute(), cancellation, _RETRIES)
@@ -58,13 +58,13 @@ def _proxy(settings: Settings) -> ProbeResult:
     proxy = proxies.for_url(settings.hf_endpoint)
     if not proxy:
         return ProbeResult("proxy", "ok", "the Hub is asked directly")
-    # The host is enough: the rest of the address may hold a password.
+    # The host is enough; the rest of the address may hold a password.
     host = proxy.rpartition("@")[2]
     return ProbeResult("proxy", "ok", f"the Hub is asked through {host.partition('://')[2] or host}")
 
 
 def _hub(settings: Settings, clients: Clients, catalog: Catalog | None, plan: Plan | None) -> ProbeResult | str:
-    """Ask the Hub what a run would ask it: a mirror may answer nothing but its API, and some other server anything at all."""
+    """Ask the Hub what a run would ask: a mirror may answer nothing but its API, and another server may answer anything."""
     if settings.hf_hub_offline:
         return ProbeResult("hub", "note", "not asked, since HF_HUB_OFFLINE is set")
     answers = f"{settings.hf_endpoint} answers"
@@ -75,7 +75,7 @@ def _hub(settings: Settings, clients: Clients, catalog: Catalog | None, plan: Pl
     for dataset in catalog.datasets.values() if catalog else ():
         for source in dataset.sources:
             if source.artifacts is None:
-                # Nothing of it is wanted now: that it is known or refused shows that a Hub is there.
+                # The result is not needed now: that the source is known or refused shows that a Hub answered.
                 with contextlib.suppress(NotFoundError, AccessDeniedError):
                     clients.sources.resolve(source)
                 return answers
@@ -95,7 +95,7 @@ def _listing(step: Step, source: Source, clients: Clients, answers: str) -> Prob
 
 
 def _repositories(settings: Settings, clients: Clients) -> Iterator[ProbeResult]:
-    """Yield what a run would meet with the user's repositories; nothing is created."""
+    """Yield what a run would encounter with the user's repositories; nothing is created."""
     for request in requests_of(settings):
         if settings.hf_token is None or settings.hf_hub_offline or not settings.may_download:
             continue

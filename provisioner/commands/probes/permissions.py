@@ -1,4 +1,4 @@
-"""Whether this user may write where a run writes: on a volume that another user has begun to fill, some of it may be closed."""
+"""Check that this user may write where a run writes: on a volume begun by another user, some of it may not be writable."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def try_permissions(layout: VolumeLayout, plan: Plan | None) -> str:
-    """Return that everything may be written that a run writes.
+    """Return a text if everything that a run writes is writable.
 
     Args:
         layout: the volume's paths.
-        plan: what a run would do; ``None``: that is not known.
+        plan: what a run would do, or ``None`` if that is not known.
 
     Raises:
-        VolumeNotWritableError: something may not be written.
+        VolumeNotWritableError: something is not writable.
         VolumeError: something else is in its place.
     """
     for directory in _directories(layout, plan):

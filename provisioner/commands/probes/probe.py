@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
 
 Verdict = Literal["ok", "note", "WRONG"]
-"""A ``note`` is worth knowing and stops no run; ``WRONG`` does."""
+"""A ``note`` is worth knowing but stops no run; ``WRONG`` does."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What was found out about one thing."""
+    """The result of examining one thing."""
 
     name: str
     verdict: Verdict
     text: str
     hint: str = ""
     error: ProvisionerError | None = None
-    """What a run would fail with."""
+    """The error that a run would fail with."""
 
     def as_record(self) -> dict[str, Any]:
         """Return the form in which ``--json`` carries it."""
@@ -38,11 +38,11 @@ class ProbeResult:
 
 
 def run_probe(name: str, probe: Callable[[], ProbeResult | str], cancellation: Cancellation) -> ProbeResult:
-    """Run a probe; an error that it raises is its result.
+    """Run a probe; if it raises an error, that is its result.
 
     Args:
-        name: the name of what is tried out.
-        probe: returns a result, or a text when everything is right.
+        name: the name of what is examined.
+        probe: returns a result, or a text if everything is right.
         cancellation: ends the probes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Probes of what a run is asked to do: names, splits, licences, and the space for all of it."""
+"""Probes of the requested run: names, splits, licences, and the space for everything."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def rehearse(
     settings: Settings, catalog: Catalog, environ: Mapping[str, str], cancellation: Cancellation
 ) -> tuple[Plan | None, list[ProbeResult]]:
-    """Return the plan of a run and what it would refuse before its first byte.
+    """Return the plan of a run, and what it would refuse before its first byte.
 
     Args:
-        settings: what the user asks for.
+        settings: what the user asked for.
         catalog: what should exist.
         environ: the environment of this process.
         cancellation: ends the probes.

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Plan
 
 _FEW_INODES: Final = 100_000
-"""A data set of many small files may need as many."""
+"""A data set of many small files may need so many."""
 
 
 def probe_volume(session: VolumeSession, plan: Plan | None, cancellation: Cancellation) -> Iterator[ProbeResult]:
-    """Yield what a run would meet on the volume, in the order in which it would fail.
+    """Yield what a run would encounter on the volume, in the order in which it would fail.
 
     Args:
         session: the volume.
-        plan: what a run would do; ``None``: that is not known.
+        plan: what a run would do, or ``None`` if that is not known.
         cancellation: ends the probes.
     """
     root, staging = session.layout.root, session.layout.staging
@@ -103,7 +103,7 @@ def _trials(session: VolumeSession, cancellation: Cancellation) -> Iterator[Prob
 
 
 def _can_be_made(root: Path) -> ProbeResult | str:
-    """Try whether a run could make a directory, by making another one beside it."""
+    """Check whether a run could create a directory, by creating another one beside it."""
     if os.path.lexists(root):
         raise VolumeError(f"{root} is there, and is no directory", hint="Give another path, or move away what is there.")
     above = root.parent
@@ -114,7 +114,7 @@ def _can_be_made(root: Path) -> ProbeResult | str:
 
 
 def _in_directory(root: Path, trial: Callable[[Path], ProbeResult | str]) -> ProbeResult | str:
-    """Try something in a temporary directory below ``root``; if we are killed, the next run removes it."""
+    """Run a trial in a temporary directory below ``root``; if this process is killed, the next run removes the directory."""
     directory = root / temporary_name()
     try:
         make_directory(directory)

@@ -1,1 +1,1 @@
-"""What ``init`` asks, by subject. Nothing here writes the file with the answers."""
+"""The questions of ``init``, by subject. Nothing here writes the file with the answers."""

@@ -1,4 +1,4 @@
-"""The question about the token, and whose it is."""
+"""The question about the token and its user."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from provisioner.settings.settings import Settings
 
 _RETRIES: Final = RetryPolicy(attempts=3, base_seconds=0.5, cap_seconds=2.0, total_seconds=20.0)
-"""Few, since a person waits, and can be asked."""
+"""Few attempts, since a user is waiting and can be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A token, or none, and what the Hub knows of its user."""
+    """A token, or none, and what the Hub says about its user."""
 
     settings: Settings
     """The settings, with the token."""
     hub: HubClient
     user: Mapping[str, Any]
-    """The Hub's answer; empty: there is no token, or the Hub could not be asked."""
+    """The Hub's answer; empty if there is no token, or if the Hub could not be asked."""
 
     @property
     def token(self) -> Secret | None:
@@ -41,13 +41,13 @@ class Account:
 
     @property
     def organizations(self) -> list[str]:
-        """The organizations of which the user is a member."""
+        """The organizations that the user belongs to."""
         found = self.user.get("orgs")
         return [str(org["name"]) for org in found if isinstance(org, dict) and "name" in org] if isinstance(found, list) else []
 
 
 def ask_account(terminal: Terminal, settings: Settings, cancellation: Cancellation) -> Account:
-    """Ask for a token until one is valid, or none is wanted."""
+    """Ask for a token until a valid one is given, or none is wanted."""
     page = f"{settings.hf_endpoint}/settings/tokens"
     has_default = settings.hf_token is not None
     default = f"Enter: the one of {settings.origins.get('HF_TOKEN', '')}" if has_default else "Enter: none"

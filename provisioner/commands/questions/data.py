@@ -26,7 +26,7 @@ def ask_data(terminal: Terminal, settings: Settings, catalog: Catalog, inventory
     """Ask for a phase, and whether the licences of its data sets are accepted.
 
     Returns:
-        The variables that say so.
+        The variables for the answers.
     """
     plans = _plans(settings, catalog, inventory)
     free = inventory.free_bytes
@@ -52,7 +52,7 @@ def ask_data(terminal: Terminal, settings: Settings, catalog: Catalog, inventory
 
 
 def _plans(settings: Settings, catalog: Catalog, inventory: Inventory) -> dict[str, Plan]:
-    """Return the plan of each phase on this volume, as if there were space for everything."""
+    """Return the plan of each phase on this volume, as if there were enough space."""
     unlimited = replace(inventory, free_bytes=None, staging_free_bytes=None)
     rules = replace(make_rules(settings), license_policy="any", limit_bytes=None)
     return {
@@ -79,13 +79,13 @@ def _ask_licenses(terminal: Terminal, settings: Settings, catalog: Catalog, phas
         if (part := commercial_part("commercial", dataset, ())) is not None:
             parts[name] = part.text
     variables = {}
-    # What was accepted for another phase stays so.
+    # What was accepted for another phase stays accepted.
     earlier = [name for name in settings.accept_licenses if not ambiguous_names({"ACCEPT_LICENSES": name})]
     accepted += [name for name in earlier if name not in {*accepted, *declined}]
     if accepted:
         variables["ACCEPT_LICENSES"] = ",".join(accepted)
     if declined:
-        # `curated` would only warn of most of them, and fetch them.
+        # `curated` would fetch most of them, with a warning only.
         variables["LICENSE_POLICY"] = "commercial"
         if left_out := [name for name in declined if name not in parts]:
             terminal.say(f"Left out: {', '.join(left_out)}.")

@@ -1,6 +1,6 @@
-"""The questions about the data-set repository for the app's logs: one to be created, or one that exists.
+"""The questions about the data-set repository for the app's logs: one to be created, or an existing one.
 
-Nothing is created while questions are asked: :func:`create_repository` does it when the person has confirmed the answers.
+Nothing is created while questions are asked; :func:`create_repository` does that once the user has confirmed the answers.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryAnswer:
-    """The variables that name the repository, and what is to become of it."""
+    """The variables that name the repository, and what is to be done about it."""
 
     variables: dict[str, str]
     outcome: RepositoryOutcome | None = None
-    """``None``: no repository is wanted, or the Hub was not asked."""
+    """``None`` if no repository is wanted, or if the Hub was not asked."""
     wanted: DeclaredRepository | None = None
-    """The repository to be created, if it does not exist; ``None``: none is created."""
+    """The repository to create if it does not exist, or ``None`` if none is to be created."""
     place: str = ""
-    """Its name with its owner, for the person."""
+    """Its full name, for the user."""
 
 
 def ask_repository(terminal: Terminal, account: Account) -> RepositoryAnswer:
-    """Ask for a repository to be created; without a token, for one that exists."""
+    """Ask for a repository to create; without a token, ask for an existing one."""
     if account.token is None:
         return _ask_existing(terminal, account, "Without a token none can be created.")
     settings = account.settings
@@ -60,7 +60,7 @@ def ask_repository(terminal: Terminal, account: Account) -> RepositoryAnswer:
 
 
 def create_repository(terminal: Terminal, account: Account, answer: RepositoryAnswer) -> RepositoryAnswer:
-    """Create the repository that was asked for; when that fails, ask for one that exists."""
+    """Create the requested repository; if that fails, ask for an existing one."""
     if answer.wanted is None:
         return answer
     outcome = ensure_repository(request_for(account.settings, answer.wanted), account.hub)
@@ -90,7 +90,7 @@ def _ask_organization(terminal: Terminal, account: Account) -> str | None:
 
 
 def _ask_existing(terminal: Terminal, account: Account, reason: str) -> RepositoryAnswer:
-    """Ask for a repository that exists already, or for none."""
+    """Ask for an existing repository, or none."""
     terminal.say(reason)
     terminal.say("You can create one by hand and name it here.")
     outcome: RepositoryOutcome | None = None

@@ -1,4 +1,4 @@
-"""Asking a person on the terminal: each answer is checked at once, and a wrong one is asked for again with the reason."""
+"""Questions on the terminal: each answer is checked immediately; after a wrong one, the question is repeated."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class WrongAnswerError(Exception):
 
 
 class Terminal:
-    """A person in front of a screen. The conversation is on standard error; standard output is for the result."""
+    """A user at a terminal. The conversation is on standard error; standard output is for the result."""
 
     def __init__(self, redactor: Redactor) -> None:
-        """Ask nothing yet.
+        """Prepare; nothing is asked yet.
 
         Args:
-            redactor: removes the secrets from what is shown, and is told of new ones.
+            redactor: removes secrets from what is shown, and is told of new ones.
         """
         self.redactor = redactor
 
     @property
     def columns(self) -> int:
-        """How wide the screen is."""
+        """Width of the terminal."""
         return terminal_size(sys.stderr)[0]
 
     def say(self, text: str) -> None:
@@ -46,8 +46,8 @@ class Terminal:
         """Ask until an answer is accepted.
 
         Args:
-            question: what is asked.
-            default: the answer when Enter alone is pressed.
+            question: the question.
+            default: the answer if only Enter is pressed.
             read: converts the text of an answer; raises :class:`WrongAnswerError`.
 
         Raises:
@@ -65,7 +65,7 @@ class Terminal:
                 self.say(f"Not accepted: {wrong}")
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
-        """Ask a question that is answered by y or n."""
+        """Ask a question with the answers y and n."""
 
         def read(text: str) -> bool:
             if text.casefold() not in {"y", "yes", "n", "no"}:
@@ -76,7 +76,7 @@ class Terminal:
 
 
 def reader_of(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return the parser of a setting as a reader of answers."""
+    """Return a reader of answers that uses the parser of a setting."""
 
     def read(text: str) -> T:
         try:
