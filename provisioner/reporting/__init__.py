@@ -1,4 +1,4 @@
-"""What people and programs are told of a run: the status file, progress, log lines, and reports as text or JSON.
+"""What people and programs are told about a run: the status file, progress, log lines, and reports as text or JSON.
 
-Nothing here decides anything, or changes anything on the volume.
+Nothing here makes decisions, or changes anything on the volume.
 """

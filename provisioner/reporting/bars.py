@@ -1,7 +1,7 @@
-"""Progress bars at the end of what is on a terminal; log lines appear above them.
+"""Progress bars below the other output on a terminal; log lines appear above them.
 
-The cursor always rests at the beginning of the line below the last bar. However the process ends, the shell's prompt then
-begins a line of its own.
+The cursor is always at the beginning of the line below the last bar, so that the shell's prompt begins on a line of its own,
+however the process ends.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 _LONGEST_BAR: Final = 20
 _SHORTEST_BAR: Final = 5
 _NAME_COLUMNS: Final = 12
-"""Columns of every name at least, so that bars stay in place."""
+"""Minimum width of names in columns, so that bars stay in place."""
 
 
 class Bars:
-    """A line with a bar for each active name."""
+    """One line with a bar for each active name."""
 
     def __init__(self, stream: TextIO, console: ConsoleHandler | None = None) -> None:
-        """Draw nothing yet.
+        """Prepare; nothing is drawn yet.
 
         Args:
             stream: the terminal.
-            console: the log's handler on the same stream; from now on it writes through :meth:`write_above`.
+            console: the log's handler for the same stream, which then writes through :meth:`write_above`.
         """
         self._stream = stream
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Bars:
         del due
         columns, lines = terminal_size(self._stream)
         frame = frame_of(counts, columns, lines)
-        # A terminal that is gone is no reason to end a run.
+        # If the terminal has disappeared, the run goes on.
         with self._lock, contextlib.suppress(OSError, ValueError):
             if frame != self._frame or columns != self._columns:
                 self._draw("", frame, columns)
@@ -75,7 +75,7 @@ class Bars:
 
 
 def frame_of(counts: Mapping[str, Count], columns: int, lines: int) -> list[str]:
-    """Return a line for each count; none is as wide as the terminal, and all of them and the cursor's are on the screen."""
+    """Return a line for each count, narrower than the terminal, and no more lines than fit on the screen with the cursor."""
     width = columns - 1  # a character in the last column makes some terminals begin a new line
     if width < 1:
         return []
@@ -92,7 +92,7 @@ def frame_of(counts: Mapping[str, Count], columns: int, lines: int) -> list[str]
 
 
 def _line(name: str, count: Count, name_columns: int, width: int) -> str:
-    """Return a line with as much of a count as there are columns for; the bar goes first, then the last numbers."""
+    """Return a line with as much of a count as fits: the bar is dropped first, then the last numbers."""
     head = pad(clip(name, name_columns), name_columns)
     texts = list(_texts(count))
     for text in texts:
@@ -105,7 +105,7 @@ def _line(name: str, count: Count, name_columns: int, width: int) -> str:
 
 
 def _texts(count: Count) -> Iterator[str]:
-    """Yield the numbers of a count, each time with one less."""
+    """Yield the numbers of a count, with one fewer each time."""
     parts = count.parts
     for number in range(len(parts), 0, -1):
         yield ", ".join(parts[:number])

@@ -56,7 +56,7 @@ def catalog_document(catalog: Catalog, inventory: Inventory) -> dict[str, Any]:
 
 
 def catalog_text(catalog: Catalog, inventory: Inventory, *, columns: int = USUAL_COLUMNS) -> str:
-    """Return the catalog as text: data sets, phases, the indexes that there are, and what is excluded from it.
+    """Return the catalog as text: data sets, phases, existing indexes, and excluded data sets.
 
     Args:
         catalog: what should exist.

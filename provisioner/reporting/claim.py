@@ -1,4 +1,4 @@
-"""A plan as a PersistentVolumeClaim for Kubernetes: as large as the plan needs at its peak, and a tenth more."""
+"""A plan as a PersistentVolumeClaim for Kubernetes, with the size of the plan's peak plus a tenth."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from provisioner.planning.model import Plan
 
 NAME: Final = "datasets"
-"""The claim that the examples in ``deploy/kubernetes`` mount."""
+"""The name of the claim that the examples in ``deploy/kubernetes`` mount."""
 
 _HEADROOM: Final = 10
-"""One part in so many is added: file systems keep some of their space for themselves."""
+"""The inverse of the fraction that is added, because file systems keep some of their space for themselves."""
 _GIB: Final = 1 << 30
 
 
 def claim_document(plan: Plan) -> dict[str, Any]:
-    """Return a claim that has space for a plan, in whole GiB.
+    """Return a claim with enough space for a plan, in whole GiB.
 
     Args:
-        plan: made for an empty volume.
+        plan: a plan for an empty volume.
     """
     return {
         "apiVersion": "v1",
@@ -37,7 +37,7 @@ def claim_text(plan: Plan, roomy: Plan) -> str:
     """Return the claim as YAML, with comments for the person who applies it.
 
     Args:
-        plan: made for an empty volume, on which one data set is built after the other.
+        plan: a plan for an empty volume, with data sets built one after the other.
         roomy: the same with as many data sets side by side as a run builds.
     """
     what = f"the phase {plan.phase}" if plan.phase else ", ".join(step.recipe.label for step in plan.steps)
@@ -49,7 +49,7 @@ def claim_text(plan: Plan, roomy: Plan) -> str:
 
 
 def claim_notes(plan: Plan) -> list[str]:
-    """Return what a person should know of the size: what it does not count."""
+    """Return notes for people about what the size does not include."""
     unknown = [step.recipe.label for step in plan.steps if not step.is_peak_known]
     left_out = [step.recipe.label for step in plan.steps if step.action == "skip"]
     notes = [f"Not known before it is fetched, and not counted in full: {', '.join(unknown)}."] if unknown else []

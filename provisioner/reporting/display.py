@@ -1,4 +1,4 @@
-"""The display of progress: bars on a terminal, a log line every ten seconds anywhere else."""
+"""The display of progress: bars on a terminal, and otherwise a log line every ten seconds."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def make_display(
     terminal: str = "",
     console: ConsoleHandler | None = None,
 ) -> Display | None:
-    """Return a display that suits the stream: bars on a terminal, log lines elsewhere, ``None`` if it is to be quiet.
+    """Return a display that suits the stream: bars on a terminal, log lines otherwise, ``None`` if quiet.
 
     Args:
         stream: where the log goes; standard error.
-        log_format: ``json`` never has bars.
+        log_format: with ``json``, there are never bars.
         quiet: display nothing at all.
-        terminal: the terminal's type (``TERM``); one that is called ``dumb`` cannot move its cursor.
-        console: the log's handler, which has to write its lines above the bars.
+        terminal: the terminal's type (``TERM``); a ``dumb`` one cannot move its cursor.
+        console: the log's handler, which must write its lines above the bars.
     """
     if quiet:
         return None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from provisioner.planning.model import IndexFacts, Receipt, Rules, Step
 
 _MOST_PARTS: Final = 20
-"""Parts of a repository that the text names; JSON has all."""
+"""How many parts of a repository the text names; JSON has all of them."""
 _MOST_FILES: Final = 10
-"""Files of one source that the text names; JSON has all."""
+"""How many files of one source the text names; JSON has all of them."""
 
 
 def info_document(
@@ -30,9 +30,9 @@ def info_document(
 
     Args:
         step: what ``provision`` would do with it.
-        phases: that have it.
-        receipt: of the published version; ``None``: the volume has none.
-        index: of that version; ``None``: there is none.
+        phases: the phases that include it.
+        receipt: receipt of the published version, or ``None`` if there is none.
+        index: the index of that version, or ``None`` if there is none.
         rules: the licence policy.
     """
     dataset = step.recipe.dataset
@@ -143,7 +143,7 @@ def _facts(
     yield "Commercial use", terms.commercial if terms.commercial == "allowed" else f"{terms.commercial}: {meaning(terms)}"
     yield "Evidence", terms.evidence
     yield "Attribution", terms.attribution
-    # The terms are stated above; a refusal also says what would change it.
+    # The terms are stated above; for a refusal, the reason also says what would change it.
     yield "Policy", verdict.reason.partition(" (")[0] if verdict.allowed else verdict.reason
     if receipt is None:
         yield "On the volume", "no"
@@ -157,14 +157,14 @@ def _facts(
 
 
 def _rows(index: IndexFacts) -> Iterator[str]:
-    """Yield how many examples there are, and in which split, where they are counted."""
+    """Yield how many examples there are, and how many per split, if they are counted."""
     if index.rows:
         splits = ", ".join(f"{split} {count:,}" for split, count in index.rows.items())
         yield f"{format_count(sum(index.rows.values()), 'example')} ({splits})"
 
 
 def _name(source: Source) -> str:
-    """Return what a source is called, without what may be secret: a URL, or a repository and its revision."""
+    """Return the name of a source without anything that may be secret: a URL, or a repository and its revision."""
     return show_url(source.name) if "://" in source.name else source.name
 
 

@@ -1,4 +1,4 @@
-"""Whether the run that a status file speaks of is still alive: judged by the time at which it was last written."""
+"""Whether the run that a status file describes is still alive, according to the time of the last write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SECONDS_UNTIL: Final = 120.0
-"""Up to here an age is easier to compare in seconds."""
+"""Up to this age, seconds are easier to compare than minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Heartbeat:
     """The age of a run's last sign of life."""
 
     host: str
-    """Where the run was started."""
+    """The host on which the run was started."""
     age_seconds: float | None
-    """``None``: the status does not say when it was written. Below 0: by this clock that is still to come."""
+    """``None`` if the status does not say when it was written. Negative if that time is in the future by this clock."""
 
     @property
     def is_recent(self) -> bool:
@@ -32,7 +32,7 @@ class Heartbeat:
 
     @property
     def problem(self) -> str:
-        """What is to be said of the run; empty: it is alive."""
+        """The problem with the run; empty if it is alive."""
         if self.is_recent:
             return ""
         if self.age_seconds is None:
@@ -53,7 +53,7 @@ class Heartbeat:
 
 
 def heartbeat_of(document: Mapping[str, Any], now: float) -> Heartbeat:
-    """Return the heartbeat that a status document has, whatever is in it.
+    """Return the heartbeat in a status document, whose content may be anything.
 
     Args:
         document: the status.
@@ -69,12 +69,12 @@ def _age(text: object, now: float) -> float | None:
 
 
 def moment_of(text: object) -> float | None:
-    """Return a time of a status document in seconds since the epoch; ``None``: it is not one."""
+    """Return a time in a status document in seconds since the epoch, or ``None`` if it is not valid."""
     if not isinstance(text, str):
         return None
     try:
         moment = datetime.fromisoformat(text)
-        # A time without a zone is taken for UTC: that is what this program writes.
+        # A time without a zone is taken as UTC, which is what this program writes.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

@@ -1,7 +1,7 @@
 """The log on standard error: lines of text or JSON without secrets.
 
 Every record passes through a :class:`~provisioner.redaction.Redactor`, which replaces known secrets and everything that has
-the form of one (tokens of the Hub, passwords in URLs, the query of a signed URL), also in the text of an exception.
+the form of one (tokens of the Hub, passwords in URLs, the query of a signed URL), even in the text of an exception.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ LOGGER_NAME: Final = "provisioner"
 """The root of our loggers; the logger of each module is below it."""
 
 LONGEST_LINE: Final = 4096
-"""Bytes of a line, its end included: what a pipe writes as a whole, and collectors of logs take as one record."""
+"""Bytes of a line, including its end: a pipe writes so many at once, and log collectors take them as one record."""
 _ELLIPSIS: Final = " […] "
 _SHORTEST_PART: Final = 64
-"""Characters that are left of a text that makes a line too long, at least."""
+"""The least number of characters to which a text that makes a line too long is shortened."""
 
-# Names come from archives. Except line ends and tabs: characters that move the cursor or change the colours of a terminal, that
-# turn the direction of writing, that end a line for some readers, or that are not seen.
+# Names come from archives. These are characters (except line ends and tabs) that move the cursor, change colours, change the
+# direction of writing, end a line for some readers, or are invisible.
 _CONTROL: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
@@ -39,14 +39,14 @@ _CONTROL: Final = re.compile(
 
 
 class TextFormatter(logging.Formatter):
-    """A formatter of lines such as ``12:34:56 message``, with the level's name from WARNING on."""
+    """A formatter for lines such as ``12:34:56 message``, with the level's name for WARNING and above."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__(datefmt="%H:%M:%S")
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line, followed by its ``hint`` as another one, and by its exception, if it has them."""
+        """Return the record as one line, followed by its ``hint`` and its exception, if any, on further lines."""
         lines = [self._line(record, record.getMessage())]
         if hint := getattr(record, "hint", ""):
             lines.append(self._line(record, str(hint)))
@@ -55,15 +55,15 @@ class TextFormatter(logging.Formatter):
 
     def _line(self, record: logging.LogRecord, message: str) -> str:
         level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
-        # Redacted after formatting, when the text contains the arguments.
+        # Redacted after formatting, when the text includes the arguments.
         text = self._redactor.redact(message.rstrip("\n").replace("\n", "\\n"))
         return _fitting_text(_CONTROL.sub(_escaped, f"{self.formatTime(record, self.datefmt)} {level}{text}"), LONGEST_LINE - 1)
 
 
 class JsonFormatter(logging.Formatter):
-    """A formatter of one JSON object per line: ``ts``, ``level``, ``message``, ``run_id``, ``phase``, ``dataset``.
+    """A formatter for one JSON object per line: ``ts``, ``level``, ``message``, ``run_id``, ``phase``, ``dataset``.
 
-    The last three are there where they are known; the fields of the caller's ``extra`` follow.
+    The last three are included if known; they are followed by the fields of the caller's ``extra``.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -88,13 +88,13 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _shortened(text: str, count: int) -> str:
-    """Return a text without its middle, of ``count`` characters: its beginning says what it is about, its end what is wrong."""
+    """Return a text shortened in the middle to ``count`` characters: its beginning names the subject, its end the problem."""
     kept = max(count, _SHORTEST_PART) - len(_ELLIPSIS)
     return text if len(text) <= kept + len(_ELLIPSIS) else f"{text[: kept - kept // 2]}{_ELLIPSIS}{text[-(kept // 2) :]}"
 
 
 def _fitting_text(line: str, size: int) -> str:
-    """Return a line that takes at most ``size`` bytes in UTF-8."""
+    """Return a line shortened to at most ``size`` bytes in UTF-8."""
     count = len(line)
     while (taken := len(line.encode("utf-8", "backslashreplace"))) > size:
         count = min(count - 1, count * size // taken)
@@ -103,7 +103,7 @@ def _fitting_text(line: str, size: int) -> str:
 
 
 def _fitting_json(entry: dict[str, Any]) -> str:
-    """Return the entry as a line of ASCII that is not too long: the longest of its texts are shortened."""
+    """Return the entry as a line of ASCII of limited length, by shortening its longest texts."""
     line = json.dumps(entry)
     while len(line) >= LONGEST_LINE:
         name = max(entry, key=lambda key: len(json.dumps(entry[key])))
@@ -118,13 +118,13 @@ def _fitting_json(entry: dict[str, Any]) -> str:
 
 
 _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""The attributes of every record; all others are the caller's ``extra``."""
+"""The attributes of every record; all others come from the caller's ``extra``."""
 
 
 def _exception(record: logging.LogRecord, formatter: logging.Formatter) -> str:
-    """Return the record's traceback and stack after a line end; empty when it has none.
+    """Return the record's traceback and stack after a line end; empty if it has none.
 
-    Unlike the standard formatter, this does not keep the text in the record, where another handler would find it unredacted.
+    Unlike the standard formatter, this does not store the text in the record, where another handler would find it unredacted.
     """
     parts = []
     if record.exc_info and record.exc_info[0] is not None:
@@ -159,7 +159,7 @@ class ConsoleHandler(logging.Handler):
             self._report_lost_line(record, error)
 
     def _report_lost_line(self, record: logging.LogRecord, error: Exception) -> None:
-        """Write that a line was lost; the standard handler would print the arguments of the record, secrets included."""
+        """Write that a line was lost. The standard handler would print the arguments of the record, including secrets."""
         if isinstance(error, OSError | ValueError) and not isinstance(error, UnicodeError):
             return  # the stream is closed, or nobody reads it any more
         try:
@@ -169,14 +169,14 @@ class ConsoleHandler(logging.Handler):
 
 
 _QUIET_LIBRARIES: Final[dict[str, int]] = {"urllib3": logging.ERROR, "filelock": logging.ERROR}
-"""Libraries whose warnings repeat our own, such as those about a retry. All others are logged from WARNING on."""
+"""Libraries whose warnings repeat ours, such as those about a retry. Other libraries are logged from WARNING on."""
 
 _LIBRARIES_WITH_HANDLERS: Final = ("huggingface_hub", "datasets", "hf_xet")
-"""Libraries that add a handler of their own, which would write unredacted lines."""
+"""Libraries that add their own handler, which would write unredacted lines."""
 
 
 class _WithoutHandlers(logging.Logger):
-    """A logger that passes everything to its parent and accepts no handler."""
+    """A logger that passes everything to its parent and accepts no handlers."""
 
     def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 - the standard library's name
         """Ignore the handler, so that everything is written through our redactor."""
@@ -193,9 +193,9 @@ def set_up_logging(
 
     Args:
         log_format: ``text`` or ``json``.
-        redactor: removes the secrets; more of them can be added to it later.
-        stream: the stream; ``None``: standard error.
-        level: the lowest level of our own records that is written; that of libraries is WARNING.
+        redactor: removes secrets; further ones can be added to it later.
+        stream: the stream; ``None`` means standard error.
+        level: the lowest level of our own records that is written; for libraries it is WARNING.
 
     Returns:
         The handler, for :func:`provisioner.reporting.display.make_display`.
@@ -215,7 +215,7 @@ def set_up_logging(
         logger.handlers.clear()
         logger.propagate = True
         if type(logger) is logging.Logger:
-            # They add their handler when they are imported, which is later, so the logger itself has to ignore it.
+            # They add their handler when they are imported, which is later, so the logger itself must ignore it.
             logger.__class__ = _WithoutHandlers
     logging.captureWarnings(capture=True)
     return handler

@@ -1,4 +1,4 @@
-"""One status of several runs that fill a volume at the same time: each data set as the run has it that is furthest with it."""
+"""One status for several runs that fill a volume at the same time: each data set as the most advanced run has it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _SUMS: Final = ("bytes_done", "bytes_total", "rate_bytes_per_second")
 def merged_status(
     own: Mapping[str, Any], others: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return a status that speaks for all runs that are alive.
+    """Return a status for all runs that are alive.
 
-    It is ``provisioning`` as long as one of them is, and its head is that of the first of these that began.
+    Its state is ``provisioning`` as long as one of them has it, and its other top-level values are those of the earliest such
+    run.
 
     Args:
         own: the status of the run that writes it.
-        others: those of the other runs.
-        before: the status as it was, where other runs have written to it: what they published is still there.
+        others: the statuses of the other runs.
+        before: the previous status, if other runs have written to it; what they published is still there.
     """
     documents = [own, *others]
     working = [document for document in documents if document.get("state") == "provisioning"]
@@ -50,7 +51,7 @@ def merged_status(
 
 
 def is_building(document: Mapping[str, Any]) -> bool:
-    """Return whether a run still has to do with any data set, by its status."""
+    """Return whether a run still has data sets to work on, according to its status."""
     return any(record.get("state") in _UNFINISHED for record in _datasets_of(document).values())
 
 

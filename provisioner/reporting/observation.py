@@ -1,4 +1,4 @@
-"""What can be seen of a run at one moment: its status document, and counters that the document does not have."""
+"""An observation of a run at one moment: its status document, and counters that are not in the document."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One moment of a run."""
+    """The state of a run at one moment."""
 
     document: Mapping[str, Any] | None
-    """As in ``dataset_status.json``; ``None``: nothing is known of a run."""
+    """The content of ``dataset_status.json``, or ``None`` if nothing is known of a run."""
     problem: str = ""
-    """What is to be said before everything else, such as that the run has no heartbeat."""
+    """What must be said first, for example that the run has no heartbeat."""
     counters: Counters | None = None
-    """``None``: another process counts, or none does."""
+    """``None`` if another process has them, or if there are none."""
     throughput: Throughput | None = None
-    """``None``: whoever watches keeps his own."""
+    """``None`` if the observer keeps its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Counters:
     """What a run has counted since its start."""
 
     received_bytes: int = 0
-    """Transferred from the network, those included that were discarded."""
+    """Bytes transferred from the network, including discarded ones."""
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
-    """By state of a data set (``fetching``, ``unpacking``), over all data sets."""
+    """By state of a data set (``fetching``, ``unpacking``), summed over all data sets."""
     requests: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Requests that were sent, by host and outcome: an HTTP status, or ``failed`` where no response came."""
+    """Requests by host and outcome: an HTTP status, or ``failed`` if there was no response."""
     retries: Mapping[str, int] = field(default_factory=dict)
-    """Requests that were repeated, by cause."""
+    """Repeated requests by cause."""
     repeated: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """The same by what was asked for and cause; not all of it where that is much."""
+    """Repeated requests by name and cause; incomplete if there are many."""
     dataset_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """By data set and stage."""

@@ -1,4 +1,4 @@
-"""What upstream says of published data sets, as text for people, and as JSON values."""
+"""What the sources of published data sets say, as text for people and as JSON values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONG_HEX: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b")
 
 
 def outdated_document(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return what was found as JSON values."""
+    """Return the findings as JSON values."""
     return {
         "datasets": [finding.as_record() for finding in findings],
         **{state: sum(finding.news.state == state for finding in findings) for state in ("current", "outdated", "unknown")},
@@ -26,7 +26,7 @@ def outdated_document(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def outdated_text(findings: Sequence[Finding], *, columns: int = USUAL_COLUMNS) -> str:
-    """Return what was found as text: a table, and how many data sets are in which state."""
+    """Return the findings as text: a table, and how many data sets are in each state."""
     if not findings:
         return "The volume holds no published data set."
     rows = [["data set", "state", "published", "what is known"]]

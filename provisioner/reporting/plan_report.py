@@ -26,9 +26,9 @@ _ACTIONS: Final = {
     "refuse": "refuse",
 }
 _RATES: Final = (("100 Mbit/s", 100e6 / 8), ("1 Gbit/s", 1e9 / 8))
-"""Bytes a second for which a report says how long the transfer takes."""
+"""Bytes per second for which a report states the duration of the transfer."""
 _FITTING_LIMITS: Final = (5_000_000_000, 50_000_000_000, 150_000_000_000)
-"""Volume sizes, in bytes, for which a report says what would fit."""
+"""Volume sizes in bytes for which a report says what would fit."""
 _SPACE_NOTES: Final = {
     "one_by_one": "for lack of space, each archive is fetched and unpacked before the next",
     "streamed": "for lack of space, large archives are unpacked as they arrive and never kept: a kill starts that archive again",
@@ -43,7 +43,7 @@ def plan_document(  # noqa: PLR0917 - as :func:`plan_text`
     rules: Rules,
     outdated: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return a plan as JSON values; ``outdated`` is what is known of newer states that are not fetched, by id."""
+    """Return a plan as JSON values; ``outdated`` has, by id, what is known of newer states that are not fetched."""
     return {
         "phase": plan.phase,
         "steps": [{**_step_document(step), "upstream": outdated.get(step.id)} for step in plan.steps],
@@ -101,7 +101,7 @@ def plan_text(  # noqa: PLR0917 - a plan, and all that it was made from
     *,
     columns: int = USUAL_COLUMNS,
 ) -> str:
-    """Return a plan as text: what is done and why, the sizes and times, and which data sets fit on volumes of other sizes."""
+    """Return a plan as text: what is done and why, sizes and times, and what would fit on volumes of other sizes."""
     what = f"the phase {plan.phase}" if plan.phase else "the data sets that were named"
     lines = [f"Plan for {what}, in the order of priority:", ""]
     lines += [_steps_table(plan, columns), "", *_totals(plan, inventory, rules), ""]
@@ -129,7 +129,7 @@ def _steps_table(plan: Plan, columns: int) -> str:
             size_text(step.unpacked),
             _peak_text(step),
             step.recipe.commercial,
-            # The prefix of identifiers that SPDX does not list says nothing to a reader.
+            # The prefix of identifiers that SPDX does not list has no meaning for a reader.
             step.recipe.dataset.license.spdx.removeprefix("LicenseRef-"),
         ]
         for step in plan.steps

@@ -1,7 +1,7 @@
-"""The progress of a run: how many bytes are done, at which rate, and how long the rest will take.
+"""The progress of a run: how many bytes are done, at what rate, and how long the rest will take.
 
-Threads that move bytes only add numbers (:meth:`Progress.advance`). The display is updated by :meth:`Progress.tick` alone,
-which the run's main loop calls a few times a second, so that no thread of the display can outlive the run.
+Threads that move bytes only add numbers (:meth:`Progress.advance`). Only :meth:`Progress.tick` updates the display; the run's
+main loop calls it several times a second, so that no thread of the display can outlive the run.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Activity = Literal["fetch", "unpack", "verify"]
 _PREFIXES: Final[dict[Activity, str]] = {"fetch": "", "unpack": "unpacking, ", "verify": "hashing, "}
 
 INTERVAL_SECONDS: Final = 10.0
-"""The time between two lines on the same data set."""
+"""The time between two lines about the same data set."""
 WINDOW_SECONDS: Final = 30.0
-"""The period over which the rate is measured: long enough to be steady, short enough to show a stall."""
+"""The period over which the rate is measured: long enough to be steady, and short enough to show a stall."""
 SAMPLE_SECONDS: Final = 1.0
 """The time between two samples of a counter."""
 WHOLE_RUN: Final = "in all"
-"""The name of the line and of the bar of the whole run; no id of a data set contains a space."""
+"""The name of the line and the bar for the whole run; no id of a data set contains a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Count:
     activity: Activity
     done_bytes: int
     total_bytes: int | None
-    """``None``: not known."""
+    """``None`` if not known."""
     bytes_per_second: float | None = None
-    """The rate of the last :data:`WINDOW_SECONDS`; ``None`` until it has been measured."""
+    """The rate over the last :data:`WINDOW_SECONDS`; ``None`` until it has been measured."""
     estimate: bool = False
-    """The total is an estimate."""
+    """Whether the total is an estimate."""
 
     @property
     def is_bounded(self) -> bool:
@@ -56,14 +56,14 @@ class Count:
 
     @property
     def seconds_left(self) -> float | None:
-        """The time left at this rate; ``None``: not known, or nothing is moving."""
+        """The time left at this rate, or ``None`` if it is not known, or if nothing is moving."""
         if self.total_bytes is None or not self.is_bounded or not self.bytes_per_second:
             return None
         return (self.total_bytes - self.done_bytes) / self.bytes_per_second
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts of a line after the name, the most important first: how much is done, at which rate, the time left."""
+        """The parts of a line after the name, the most important first: how much is done, the rate, and the time left."""
         if self.total_bytes is None or not self.is_bounded:
             parts = [format_bytes(self.done_bytes)]
         else:
@@ -81,10 +81,10 @@ class Count:
 
 
 class Display(Protocol):
-    """What shows the counts to people."""
+    """Shows the counts to people."""
 
     def show(self, counts: Mapping[str, Count], due: Sequence[str]) -> None:
-        """Show the counts of what is active; ``due`` are the names whose line is due."""
+        """Show the counts of active names; ``due`` has the names whose line is due."""
 
     def close(self) -> None:
         """Clear the screen for log lines; the display can be used again."""
@@ -94,41 +94,41 @@ class Progress:
     """The counters of one run; every method except :meth:`tick` and :meth:`close` may be called from any thread."""
 
     def __init__(self, display: Display | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with nothing done.
+        """Begin with nothing done.
 
         Args:
-            display: shows the counts; with ``None`` they are only kept.
-            clock: returns seconds since some fixed moment, and never goes back.
+            display: shows the counts; if ``None``, they are only kept.
+            clock: returns monotonic seconds.
         """
         self._display = display
         self._clock = clock
         self._lock = threading.Lock()
         self._active: dict[str, _Meter] = {}
         self._fetched: dict[str, _Meter] = {}
-        """The latest fetch of each data set, finished ones included; their sum is that of the whole run."""
+        """The latest fetch of each data set, including finished ones; their sum is that of the whole run."""
         self._expected: dict[str, Size | None] = {}
         self._run = _Meter(activity="fetch", total_bytes=0, estimate=False, done_bytes=0, next_line=0.0)
         self._history = History(SAMPLE_SECONDS)
         self._last_point = (0.0, 0)
-        """When a point was added to the history, and how much had moved by then."""
+        """When a point was added to the history, and how many bytes had moved by then."""
 
     def expect(self, sizes: Mapping[str, Size | None]) -> None:
-        """Set what the run will fetch by its plan: the size of each data set, ``None`` where it is not known."""
+        """Set what the run will fetch according to its plan: the size of each data set, ``None`` if not known."""
         with self._lock:
-            # Of what has unknown parts there is no total.
+            # If parts are unknown, there is no total.
             self._expected = {name: None if size is None or size.at_least else size for name, size in sizes.items()}
 
     def start(
         self, dataset: str, activity: Activity, total_bytes: int | None, already: int = 0, *, estimate: bool = False
     ) -> None:
-        """Start to count an activity of a data set, or start it again.
+        """Begin to count an activity of a data set, or begin again.
 
         Args:
             dataset: the id of the data set.
             activity: what is done with it.
-            total_bytes: the size of the whole, including what is already done; ``None``: not known.
+            total_bytes: the size of the whole, including what is already done, or ``None`` if not known.
             already: how many bytes were done before; they do not count for the rate.
-            estimate: the size is an estimate.
+            estimate: whether the size is an estimate.
         """
         now = self._clock()
         with self._lock:
@@ -152,12 +152,12 @@ class Progress:
                 self._fetched[dataset] = meter
 
     def advance(self, dataset: str, count: int, *, moved: bool = True) -> None:
-        """Add ``count`` bytes, negative for bytes that were discarded; ignore a data set that is not active.
+        """Add ``count`` bytes (negative for discarded bytes); ignore a data set that is not active.
 
         Args:
             dataset: the id of the data set.
             count: the number of bytes.
-            moved: they were transferred now; otherwise they were there before, and do not count for the rate.
+            moved: whether they were transferred now; bytes that were there before do not count for the rate.
         """
         with self._lock:
             meter = self._active.get(dataset)
@@ -173,7 +173,7 @@ class Progress:
         with self._lock:
             meter = self._active.pop(dataset, None)
             if meter is not None:
-                # Nothing more of it will come, however much was expected.
+                # Nothing more will come, however much was expected.
                 meter.total_bytes, meter.estimate = meter.done_bytes, False
             if dataset not in self._fetched:
                 self._expected.pop(dataset, None)
@@ -191,13 +191,13 @@ class Progress:
             return self._run.count(self._clock())
 
     def throughput(self) -> Throughput:
-        """Return how fast the run has transferred so far, from its first fetch on."""
+        """Return the throughput of the run so far, starting with its first fetch."""
         with self._lock:
             return self._history.throughput()
 
     @property
     def moved_bytes(self) -> int:
-        """The bytes that the run has transferred so far, those included that were discarded."""
+        """The bytes that the run has transferred so far, including discarded ones."""
         return self._run.moved_bytes
 
     def tick(self) -> None:
@@ -216,7 +216,7 @@ class Progress:
             self._display.close()
 
     def _sample(self, now: float) -> tuple[dict[str, Count], list[str]]:
-        """Return the counts of everything active, and the names whose line is due."""
+        """Return the counts of all active names, and the names whose line is due."""
         meters = dict(self._active)
         if self._fetched:
             self._update_run()
@@ -226,7 +226,7 @@ class Progress:
                 self._history.add((self._run.moved_bytes - then) / (now - since))
                 self._last_point = (now, self._run.moved_bytes)
             fetching = any(meter.activity == "fetch" for meter in meters.values())
-            # With a single data set, its own line says the same.
+            # For a single data set, its own line says the same.
             if fetching and len(self._fetched.keys() | self._expected.keys()) > 1:
                 meters[WHOLE_RUN] = self._run
         for meter in meters.values():
@@ -237,7 +237,7 @@ class Progress:
         return {name: meter.count(now) for name, meter in meters.items()}, due
 
     def _update_run(self) -> None:
-        """Sum up the data sets: those that were started as they are, the others as they are planned."""
+        """Sum up the data sets: those that were started by their counts, the others by the plan."""
         run, meters = self._run, self._fetched
         run.done_bytes = sum(meter.done_bytes for meter in meters.values())
         planned = [size for name, size in self._expected.items() if name not in meters]
@@ -245,7 +245,8 @@ class Progress:
             run.total_bytes, run.estimate = None, False
             return
         sizes = [size for size in planned if size is not None]
-        # What has exceeded its estimate counts as it is, so that the whole run never exceeds its total.
+        # A data set that has exceeded its estimate counts with its actual size, so that the whole run never exceeds its
+        # total.
         run.total_bytes = sum(size.value for size in sizes)
         run.total_bytes += sum(max(meter.done_bytes, meter.total_bytes or 0) for meter in meters.values())
         run.estimate = any(size.estimate for size in sizes) or any(meter.is_rough for meter in meters.values())
@@ -253,19 +254,19 @@ class Progress:
 
 @dataclass(slots=True, kw_only=True)
 class _Meter:
-    """A counter with the samples that its rate is measured from."""
+    """A counter with the samples from which its rate is measured."""
 
     activity: Activity
     total_bytes: int | None
     estimate: bool
-    """The total is an estimate."""
+    """Whether the total is an estimate."""
     done_bytes: int
     next_line: float
     """When the next line is due, by the run's clock."""
     moved_bytes: int = 0
-    """What was transferred since the start, including what was discarded: the rate is that of the transfer."""
+    """Bytes transferred since the start, including discarded ones, since the rate is that of the transfer."""
     samples: deque[tuple[float, int]] = field(default_factory=deque)
-    """Times, and how much had moved by then; the oldest is about as old as the window."""
+    """Times with the bytes moved by then; the oldest is about as old as the window."""
 
     @property
     def is_rough(self) -> bool:

@@ -1,4 +1,4 @@
-"""The rates and remaining times of a run, as the status document has them while the run fetches."""
+"""The rates and remaining times of a run, for the status document while the run fetches."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def with_rates(document: Mapping[str, Any], progress: Progress, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return a status document with ``rate_bytes_per_second`` and ``eta_seconds`` of the run and of what is being fetched.
+    """Return a status document with ``rate_bytes_per_second`` and ``eta_seconds`` for the run and for what is being fetched.
 
-    The run also gets ``bytes_done`` and ``bytes_total`` of everything that it fetches. The keys are there while the run works,
-    and ``None`` where a value is not known.
+    For the run, ``bytes_done`` and ``bytes_total`` of everything that it fetches are added. The keys are present while the
+    run works, and ``None`` if a value is not known.
 
     Args:
         document: the status.

@@ -1,4 +1,4 @@
-"""What a run leaves behind for a report: its status, and what it has counted."""
+"""The record that a run leaves for a report: its status, and what it has counted."""
 
 from __future__ import annotations
 

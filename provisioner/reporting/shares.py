@@ -1,4 +1,4 @@
-"""The workers that fetch shares of one volume, merged into its status: each has a record of its own."""
+"""Merge the records of the workers that fetch shares of one volume into its status."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def with_shares(document: Mapping[str, Any] | None, shares: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return a status document with the workers' records; where no run has written one yet, their sums are the status.
+    """Return a status document with the workers' records; if no run has written one yet, make it from their sums.
 
     Args:
-        document: what the status file says; ``None``: there is none.
+        document: the status, or ``None`` if there is none.
         shares: a record for each share, whether a worker has begun it or not.
     """
     if not shares or document is not None:
@@ -31,7 +31,7 @@ def with_shares(document: Mapping[str, Any] | None, shares: Sequence[Mapping[str
 
 
 def share_done(share: Mapping[str, Any]) -> int:
-    """Return the bytes of a share that are there."""
+    """Return how many bytes of a share are here."""
     return _number(share.get("bytes_total" if share.get("state") == "complete" else "bytes_done"))
 
 
@@ -43,7 +43,7 @@ def shares_text(shares: Sequence[Mapping[str, Any]]) -> str:
 
 
 def share_line(share: Mapping[str, Any]) -> str:
-    """Return how much of a share is there, where, and when that was so."""
+    """Return how much of a share is here, on which host it is fetched, and at what time that was recorded."""
     done, total = share_done(share), _number(share.get("bytes_total"))
     parts = [format_share(done, total) if done < total else format_bytes(done)]
     parts += [str(share[key]) for key in ("host", "updated_at") if key in share]

@@ -1,4 +1,4 @@
-"""How long the data sets of a run were fetched and unpacked."""
+"""How long data sets were fetched and unpacked in a run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 class StageTimes:
-    """The seconds that data sets spent in each stage, over all data sets; the caller excludes other threads."""
+    """The seconds that data sets spent in each stage, over all data sets; the caller provides thread safety."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with nothing.
+        """Begin with no times.
 
         Args:
-            clock: returns seconds since some fixed moment, and never goes back.
+            clock: returns monotonic seconds.
         """
         self._clock = clock
         self._seconds: dict[tuple[str, str], float] = defaultdict(float)
         """By data set and stage."""
         self._running: dict[str, tuple[str, float]] = {}
-        """By data set: its stage, and since when."""
+        """By data set, its stage and the time of its beginning."""
 
     def enter(self, dataset: str, stage: str | None) -> None:
-        """Record that a data set enters a stage; ``None``: it leaves the one that it was in."""
+        """Record that a data set enters a stage; ``None`` means that it leaves its stage."""
         before, since = self._running.get(dataset, (None, 0.0))
         if before == stage:
             return

@@ -1,6 +1,6 @@
-"""The status document: what people, health checks and the app read about a run, while it works and afterwards.
+"""The status document: what people, health checks and the app read about a run, during and after it.
 
-This module only makes the document; the holder of the volume's lock writes it. Status is never an input to planning.
+This module only builds the document; the holder of the volume's lock writes it. Status is never an input to planning.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SCHEMA_VERSION: Final = 1
 HEARTBEAT_SECONDS: Final = 10.0
 """The longest time between two writes of the status while a run is in progress."""
 STALE_SECONDS: Final = 60.0
-"""The age of a status from which its run counts as dead."""
+"""The age of a status from which on its run counts as dead."""
 _STAGES: Final[frozenset[DataSetState]] = frozenset({"fetching", "unpacking"})
-"""States in which a data set is worked on."""
+"""States in which a data set is being worked on."""
 SUCCESSFUL_STATES: Final[frozenset[RunState]] = frozenset({"ready", "partial"})
 
 
@@ -37,13 +37,13 @@ class StatusBoard:
     """The state of one run and of its data sets; may be used from several threads."""
 
     def __init__(self, *, run_id: str, host: str, phase: str | None, limit_bytes: int | None, now: Callable[[], str]) -> None:
-        """Start a run.
+        """Begin the status of a run.
 
         Args:
-            run_id: the name of this run.
+            run_id: the id of this run.
             host: the name of the machine.
-            phase: the phase that was asked for; ``None``: data sets by name.
-            limit_bytes: the limit of what is kept on the volume.
+            phase: the requested phase, or ``None`` if data sets were requested by name.
+            limit_bytes: the limit for what is kept on the volume.
             now: returns the time, UTC, in ISO 8601 format.
         """
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class StatusBoard:
         }
         self._datasets: dict[str, dict[str, Any]] = {}
         self._labels: dict[str, str] = {}
-        """What people call each data set, by id."""
+        """The name of each data set for people, by id."""
         self._other_repositories: list[dict[str, Any]] = []
         self._repository: dict[str, Any] = {"state": "skipped", "repo_id": None, "url": None, "created": False, "error": None}
         self._error: dict[str, str] | None = None
@@ -97,7 +97,7 @@ class StatusBoard:
             self._stages.enter(dataset, state if state in _STAGES else None)
 
     def advance(self, dataset: str, count: int) -> None:
-        """Add bytes that arrived; negative for bytes that were discarded."""
+        """Add bytes that arrived; negative for discarded bytes."""
         with self._lock:
             self._datasets[dataset]["bytes_done"] += count
 
@@ -108,12 +108,12 @@ class StatusBoard:
             self._stages.enter(dataset, None)
 
     def record_upstream(self, dataset: str, record: Mapping[str, Any]) -> None:
-        """Record what the source of a published data set says, where that has changed and is not fetched."""
+        """Record a change at the source of a published data set that is not fetched."""
         with self._lock:
             self._datasets[dataset]["upstream"] = dict(record)
 
     def record_versions(self, inventory: Inventory) -> None:
-        """Record which version of each published data set can be switched back to, as the volume is now."""
+        """Record which version each published data set can be switched back to, with the volume as it is now."""
         with self._lock:
             for dataset, version in inventory.published.items():
                 if (record := self._datasets.get(dataset)) is not None:
@@ -133,7 +133,7 @@ class StatusBoard:
             self._labels[name] = receipt.label
 
     def record_indexes(self, inventory: Inventory) -> None:
-        """Record where the index of each data set is that has one, relative to the volume, and its rows by split."""
+        """Record where each index is, relative to the volume, and its rows by split."""
         with self._lock:
             for dataset, record in self._datasets.items():
                 record.pop("index", None)
@@ -146,14 +146,14 @@ class StatusBoard:
         self.set_state(dataset, "failed", error=error.as_record())
 
     def record_repositories(self, records: Sequence[Mapping[str, Any] | None]) -> None:
-        """Record the state of the user's data-set repositories: the app's, then the others; ``None``: not known yet."""
+        """Record the state of the user's data-set repositories, the app's first; ``None`` if not known yet."""
         with self._lock:
             if records and records[0] is not None:
                 self._repository = dict(records[0])
             self._other_repositories = [dict(record) for record in records[1:] if record is not None]
 
     def finish(self, state: RunState, error: ProvisionerError | None) -> None:
-        """Record how the run ended; data sets that are unfinished keep their state, which shows how far the run came."""
+        """Record how the run ended. Unfinished data sets keep their state, which shows how far the run came."""
         with self._lock:
             self._head["state"] = state
             self._error = error.as_record() if error else None
@@ -165,7 +165,7 @@ class StatusBoard:
             return self._stages.seconds()
 
     def dataset_seconds(self) -> Mapping[tuple[str, str], float]:
-        """Return how long each data set was in which of these states."""
+        """Return how long each data set was in each of these states."""
         with self._lock:
             return self._stages.by_dataset()
 
@@ -185,7 +185,7 @@ class StatusBoard:
 
 
 def is_same_outcome(document: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
-    """Return whether two status documents report the same outcome, whatever their runs, times and hosts."""
+    """Return whether two status documents report the same outcome, regardless of runs, times and hosts."""
     return document is not None and _outcome(document) == _outcome(other)
 
 
@@ -218,13 +218,13 @@ def _outcome(document: Mapping[str, Any]) -> object:
 
 
 def _of(record: Mapping[str, Any], key: str, inner: str) -> object:
-    """Return a value of a mapping in a record; ``None``: there is none."""
+    """Return a value of a mapping in a record, or ``None`` if it is missing."""
     value = record.get(key)
     return value.get(inner) if isinstance(value, dict) else None
 
 
 def _previous(inventory: Inventory, dataset: str, version: str) -> dict[str, Any]:
-    """Return the part of a record about the version before a published one; empty: it is not on the volume."""
+    """Return the part of a record about the version before the published one; empty if it is not on the volume."""
     receipt = inventory.previous(dataset, version)
     if receipt is None:
         return {}

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def status_text(document: Mapping[str, Any], *, columns: int = USUAL_COLUMNS, heartbeat: Heartbeat | None = None) -> str:
-    """Return a status document as text; values that are missing or of the wrong type are left out or shown as ``-``.
+    """Return a status document as text; missing or invalid values are left out or shown as ``-``.
 
     Args:
         document: the status.
         columns: the width of the terminal.
-        heartbeat: of a run that has not finished; what is wrong with it is said first.
+        heartbeat: heartbeat of a run that has not finished; its problem, if any, is shown first.
     """
     lines = [
         f"State:   {document.get('state')}"
@@ -60,9 +60,9 @@ def _repositories(document: Mapping[str, Any]) -> list[str]:
 
 
 def _state(record: Mapping[str, Any]) -> str:
-    """Return the state of a data set, with the reason where it is left out."""
+    """Return the state of a data set, with the reason if it is left out."""
     if record.get("reason") == "not_in_phase":
-        return "not asked for"  # it stays; and with the name of a usual data set the table fits 80 columns
+        return "not asked for"  # It stays. With the name of a usual data set, the table fits into 80 columns.
     return f"{record.get('state')}" + (f" ({record['reason']})" if record.get("reason") else "")
 
 
@@ -87,7 +87,7 @@ def _datasets(records: Mapping[str, Mapping[str, Any]], columns: int) -> list[st
 
 
 def _notes(name: str, record: Mapping[str, Any]) -> list[str]:
-    """Return which part of a data set is there, what upstream says of it, and which version was published before."""
+    """Return which part of a data set is here, what its source says, and which version was published before."""
     upstream, previous = record.get("upstream"), record.get("previous")
     notes = [f"{name}: a part: {record['part']}"] if record.get("part") else []
     if isinstance(upstream, dict):

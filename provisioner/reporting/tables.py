@@ -1,4 +1,4 @@
-"""Tables in plain text that fit a terminal, and sizes as they appear in them."""
+"""Tables in plain text that fit a terminal, and sizes in the form that they use."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 _GAP: Final = "  "
 _SHORTEST_NAME: Final = 8
 _LONGEST_NAME: Final = 20
-"""Columns of the first column at most, if the table is too wide; a longer name stands on a line of its own."""
+"""Maximum width of the first column if the table is too wide; a longer name has a line of its own."""
 _SHORTEST_TEXT: Final = 12
-"""Columns that the last column keeps at least, if the table is too wide."""
+"""Minimum width of the last column if the table is too wide."""
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), columns: int = USUAL_COLUMNS) -> str:
     """Return rows as lines with aligned columns.
 
-    Nothing is cut off. What is too wide is broken: first the texts of the last column, then long names in the first one; if
-    that is not enough, each cell has a line of its own.
+    Nothing is cut off. If a table is too wide, texts in the last column are wrapped first, then long names in the first one;
+    if that is not enough, each cell gets a line of its own.
 
     Args:
-        rows: the first one is the heading.
-        right: indexes of the columns that are aligned to the right.
+        rows: the rows, beginning with the heading.
+        right: indexes of the right-aligned columns.
         columns: the width of the terminal.
     """
     to_right = set(right)
@@ -37,7 +37,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Iterable[int] = (), columns: 
         longest_word = max(display_width(word) for row in rows for word in (row[-1].split() or [""]))
         widths[-1] = max(min(widths[-1], _SHORTEST_TEXT), longest_word, columns - _total([*widths[:-1], 0]))
     if _total(widths) > columns:
-        # Longer names have lines of their own, so this column may be as narrow as it must.
+        # Longer names have lines of their own, so this column may be as narrow as necessary.
         widths[0] = min(widths[0], _LONGEST_NAME, max(_SHORTEST_NAME, columns - _total([0, *widths[1:]])))
         widths[-1] = max(widths[-1], columns - _total([*widths[:-1], 0]))
     if _total(widths) > columns:
@@ -67,7 +67,7 @@ def _lines(row: Sequence[str], widths: Sequence[int], to_right: set[int]) -> lis
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """Return a text in lines of a width, broken between words if possible."""
+    """Return a text in lines of a given width, broken between words if possible."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".lstrip()
@@ -79,7 +79,7 @@ def _broken(text: str, width: int) -> list[str]:
 
 
 def _as_list(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return each row as its first cell and, below it, the other cells with their headings."""
+    """Return each row as its first cell, with the other cells and their headings below it."""
     heading, *others = rows
     lines = []
     for row in others:
@@ -89,7 +89,7 @@ def _as_list(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def wrapped(text: str, columns: int) -> str:
-    """Return a paragraph in lines that fit, broken between words alone; all lines but the first are indented by two more."""
+    """Return a paragraph in lines that fit, broken only between words, with all lines after the first indented further."""
     indent = text[: len(text) - len(text.lstrip())]
     first, *others = _broken(text, columns - len(indent))
     first = indent + first
@@ -107,7 +107,7 @@ def size_text(size: Size | None) -> str:
 
 
 def size_value(size: Size | None) -> dict[str, Any] | None:
-    """Return a size as a JSON value, exactly; where nothing is known, its ``bytes`` are ``null``."""
+    """Return a size as a JSON value with exact numbers; if nothing is known, ``bytes`` is ``null``."""
     if size is None:
         return None
     return {"bytes": None if size.is_unknown else size.value, "estimate": size.estimate, "at_least": size.at_least}

@@ -1,4 +1,4 @@
-"""Text on a terminal: how many columns it takes, and how it is cut to the columns that there are."""
+"""Text on a terminal: its width in columns, and how it is cut to fit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 USUAL_COLUMNS: Final = 80
 _USUAL_LINES: Final = 24
 ELLIPSIS: Final = ".."
-"""Stands for what was cut off; every terminal can show it."""
+"""Stands for the part that was cut off; every terminal can show it."""
 
 
 def terminal_size(stream: TextIO | None) -> tuple[int, int]:
     """Return the columns and lines of a terminal.
 
-    They are the usual ones for anything that is no terminal, and for one that does not know its size, such as that of a
-    container which nobody has resized yet.
+    The usual values are returned for anything that is not a terminal, and for a terminal that does not know its size, such as
+    that of a container that has not been resized yet.
     """
     columns = lines = 0
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -34,7 +34,7 @@ def display_width(text: str) -> int:
 
 
 def clip(text: str, columns: int) -> str:
-    """Return a text that takes ``columns`` at most; what was cut off is marked at its end."""
+    """Return a text that is at most ``columns`` wide; if it was cut, its end is marked."""
     if display_width(text) <= columns:
         return text
     mark = ELLIPSIS[: max(0, columns)]
@@ -48,7 +48,7 @@ def clip(text: str, columns: int) -> str:
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:
-    """Return a text filled up with blanks to ``columns``; with ``right`` the blanks come first."""
+    """Return a text padded with blanks to ``columns``; with ``right``, it is right-aligned."""
     blanks = " " * (columns - display_width(text))
     return blanks + text if right else text + blanks
 
