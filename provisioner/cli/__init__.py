@@ -1,4 +1,4 @@
 """The command line: arguments, signals, output, the hand-off to the app, and the mapping of errors to texts and exit codes.
 
-What a command does is not here but in :mod:`provisioner.commands`.
+The work of the commands is in :mod:`provisioner.commands`.
 """

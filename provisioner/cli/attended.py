@@ -1,4 +1,4 @@
-"""A command line that ends when whoever started it closes its standard input, or is gone: what ``serve`` starts on the page."""
+"""A command line that ends when its standard input is closed or its parent is gone; started by the page of ``serve``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provisioner.cli.main import script
 
 
 def main() -> NoReturn:
-    """Run the command line, until standard input ends: then as if SIGTERM had come."""
+    """Run the command line until standard input ends, and then act as if SIGTERM had come."""
     threading.Thread(target=_end_with_input, name="attendant", daemon=True).start()
     script()
 

@@ -1,7 +1,7 @@
 """Signals that arrive while the program is still being loaded.
 
-The kernel drops a SIGTERM to process 1 of a container that has no handler for it. So the entry point installs one before it
-imports anything that takes time.
+The kernel drops a SIGTERM to process 1 of a container if the process has no handler for it. So the entry point installs one
+before it imports anything that takes time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def exit_on_signals() -> None:
-    """End the process at once on SIGTERM and SIGINT, until a command that has to tidy up installs its own handlers."""
+    """End the process immediately on SIGTERM and SIGINT, until a command that must tidy up installs its own handlers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
 

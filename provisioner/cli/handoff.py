@@ -1,7 +1,7 @@
-"""Starting the app: its executable is looked up before the first byte is fetched, and nothing of ours is left behind.
+"""Start the app: its executable is found before the first byte is fetched, and nothing of ours is left behind.
 
-The app replaces this very process, so that as process 1 of a container it gets the container's signals, and its exit code is
-the container's. The module can be imported on every platform; replacing the process needs POSIX.
+The app replaces this process, so that as process 1 of a container it gets the container's signals, and its exit code is the
+container's. The module can be imported on every platform; replacing the process needs POSIX.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _RESTORED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGXFSZ")
-"""Signals whose default action is restored: Python ignores SIGPIPE and SIGXFSZ, and exec keeps ignored signals ignored."""
+"""Signals whose default action is restored: Python ignores SIGPIPE and SIGXFSZ, and exec leaves ignored signals ignored."""
 
 
 def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: Collection[str]) -> str:
@@ -31,11 +31,11 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
     Args:
         command: the app's command line.
         environ: the environment that the app will get.
-        sub_commands: our own commands, for a hint when one was misspelt.
+        sub_commands: our own commands, for a hint if one was misspelt.
 
     Raises:
         AppNotFoundError: no file has that name.
-        AppNotExecutableError: a file has that name, and it must not be executed.
+        AppNotExecutableError: a file with that name exists but cannot be executed.
     """
     name = command[0]
     path = environ.get("PATH", _DEFAULT_PATH)
@@ -64,7 +64,7 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
 
 
 def relative_paths(command: Sequence[str]) -> list[str]:
-    """Return the words of an app's command line that name a file or directory only in the directory where we are now."""
+    """Return the words of an app's command line that name a file or directory only relative to the current directory."""
     return [word for word in command[1:] if not word.startswith("-") and not Path(word).is_absolute() and _exists(word)]
 
 
@@ -72,7 +72,7 @@ def _exists(word: str) -> bool:
     try:
         return Path(word).exists()
     except (OSError, ValueError):
-        return False  # too long, or no path at all
+        return False  # too long, or not a path at all
 
 
 def exec_app(
@@ -88,12 +88,12 @@ def exec_app(
     """Replace this process by the app.
 
     Args:
-        executable: the path that :func:`find_app` returned.
+        executable: the path returned by :func:`find_app`.
         command: the app's command line.
-        environ: the app's whole environment.
-        directory: where the app starts; ``None``: where this process is.
-        mask: the signals that were blocked when this process began.
-        umask: the file mode mask when this process began; ``None``: it was not changed.
+        environ: the complete environment of the app.
+        directory: the directory in which the app starts; ``None`` means the current one.
+        mask: the signals that were blocked when this process started.
+        umask: the umask when this process started, or ``None`` if it was not changed.
         received: returns the signal that our own handler has received, or ``None``.
 
     Raises:
@@ -158,7 +158,7 @@ def _pending(signals: Collection[int]) -> list[int]:
 
 
 def _reap() -> None:
-    """Reap zombies: as process 1 we inherit the children of other processes, and the app would."""
+    """Reap zombies: as process 1, we inherit the children of other processes, and the app would have to do so."""
     if not hasattr(os, "WNOHANG"):
         return
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The program: wiring, and the one place where an error becomes a text and an exit code."""
+"""The program: its wiring, and the only place where an error is turned into a text and an exit code."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command line.
 
     Args:
-        arguments: the words, without the program's name.
-        environ: the environment; it is read here and nowhere below.
+        arguments: the arguments, without the program's name.
+        environ: the environment, which only this function reads.
 
     Returns:
-        The exit code. When an app is started, this does not return.
+        The exit code. If an app is started, this function does not return.
     """
     redactor = Redactor()
     redactor.add(*(word for word in arguments if word.startswith(TOKEN_PREFIX)))
-    # What is wrong with the settings is said before all of them are known, in the form that the environment asks for.
+    # Errors in the settings are logged before all settings are known, in the format that the environment requests.
     set_up_logging("json" if environ.get("LOG_FORMAT", "").strip().lower() == "json" else "text", redactor=redactor)
     output = Output(redactor, json="--json" in arguments)
     try:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except AnsweredError as answered:
         output.print_help(answered.text)
         return output.end()
-    except KeyboardInterrupt:  # only commands that do not handle signals, such as 'init' while it asks
+    except KeyboardInterrupt:  # only for commands that do not handle signals, such as 'init' while it asks
         return output.report(InterruptedBySignal(signal.SIGINT))
     except ProvisionerError as error:
         return output.report(error)
@@ -76,7 +76,7 @@ def _execute(arguments: Sequence[str], environ: Mapping[str, str], redactor: Red
     environ = {name: value for name, value in environ.items() if name not in UI_TOKEN_VARIABLES}
     output.termination_log = settings.termination_log or DEFAULT_TERMINATION_LOG
     console = set_up_logging(settings.log_format, redactor=redactor)
-    # Before the first byte: nothing is fetched for an app that cannot be started.
+    # Done before the first byte: nothing is fetched for an app that cannot be started.
     executable = find_app(invocation.app, environ, COMMANDS) if invocation.app else None
     directory = _directory_of_app(settings)
     if executable is not None and directory is not None:
@@ -105,7 +105,7 @@ def _execute(arguments: Sequence[str], environ: Mapping[str, str], redactor: Red
 
 
 def _directory_of_app(settings: Settings) -> Path | None:
-    """Return where the app starts; ``None``: where this process is."""
+    """Return the directory in which the app starts; ``None`` means the current one."""
     return settings.data_dir.absolute() / "datasets" if settings.app_workdir == "datasets" else None
 
 
@@ -117,7 +117,7 @@ def _warn_of_relative_paths(command: Sequence[str], directory: Path) -> None:
 
 
 def _none_received() -> None:
-    """Return no signal: none is handled."""
+    """Return no signal, since none is handled."""
 
 
 def _load_settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -138,5 +138,5 @@ def script() -> NoReturn:
     secure_streams()
     code = main(sys.argv[1:], os.environ)
     flush_quietly()
-    # Threads that still wait for a server must not keep the process: what matters is on the volume already.
+    # Threads that still wait for a server must not delay the end of the process: what matters is on the volume already.
     os._exit(code)

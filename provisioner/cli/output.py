@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _CLOSED_PIPE_EXIT_CODE: Final = 128 + 13
-"""The code of a process that SIGPIPE ended; Python ignores that signal."""
+"""The exit code of a process that SIGPIPE ended; Python ignores that signal."""
 
 
 class Output:
-    """The outputs of one process, without secrets. With ``--json`` standard output gets one document, whatever happens."""
+    """The outputs of one process, without secrets. With ``--json``, standard output gets exactly one document in any case."""
 
     def __init__(self, redactor: Redactor, *, json: bool) -> None:
-        """Print nothing yet.
+        """Prepare; nothing is printed yet.
 
         Args:
             redactor: removes the secrets.
@@ -39,10 +39,10 @@ class Output:
         self._redactor = redactor
         self._has_document = False
         self._failure: OSError | None = None
-        """Why standard output takes nothing any more."""
+        """Why standard output does not accept anything any more."""
 
     def print_help(self, text: str) -> None:
-        """Print what ``--help`` or ``--version`` asks for, also with ``--json``."""
+        """Print the text that ``--help`` or ``--version`` requested, even with ``--json``."""
         self._write(text)
 
     def print_line(self, text: str) -> None:
@@ -75,15 +75,15 @@ class Output:
         return code
 
     def report_bug(self, error: Exception) -> int:
-        """Log an exception that no code of ours foresaw, with its traceback, and return its exit code."""
+        """Log an unexpected exception with its traceback, and return its exit code."""
         _LOGGER.critical("This is a bug of the provisioner: %s", error, exc_info=error)
         self.record({"reference": "internal-error", "message": str(error), "hint": ""})
         return INTERNAL_ERROR_EXIT_CODE
 
     def record(self, record: Mapping[str, str]) -> None:
-        """Write an error to the termination log, where Kubernetes looks for it: one line of JSON.
+        """Write an error to the termination log, where Kubernetes looks for it, as one line of JSON.
 
-        In its default place the file is written only where it exists.
+        At its default path, the file is written only if it exists.
         """
         path = self.termination_log
         line = _dumps(self._redactor.redact_value(dict(record)), "utf-8") + "\n"
@@ -98,11 +98,11 @@ class Output:
             _LOGGER.warning("The termination log %s cannot be written: %s", path, problem.strerror)
 
     def flush(self) -> None:
-        """Write what is buffered; a failure is remembered for :meth:`end`."""
+        """Write buffered output; a failure is remembered for :meth:`end`."""
         self._write("")
 
     def end(self) -> int:
-        """Return the exit code of a command that succeeded: what it printed may have got lost."""
+        """Return the exit code of a successful command, which is not 0 if its output could not be written."""
         self.flush()
         if self._failure is None:
             return 0
@@ -112,7 +112,7 @@ class Output:
         return self.report(VolumeError(f"standard output cannot be written: {self._failure.strerror}", hint=hint))
 
     def _write(self, text: str) -> None:
-        """Write to standard output, until that fails: a reader that has gone, or a full disk, ends no run."""
+        """Write to standard output until that fails: a reader that has gone, or a full disk, does not end the run."""
         if self._failure is not None:
             return
         try:
@@ -120,7 +120,8 @@ class Output:
             sys.stdout.flush()
         except OSError as error:
             self._failure = error
-            # What is buffered would be tried again when the process ends. The descriptor stays as it is, for the app.
+            # Otherwise, buffered output would be tried again when the process ends. The descriptor stays unchanged, for the
+            # app.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
     def _print_document(self, document: Mapping[str, Any], *, indent: int | None = 2) -> None:
@@ -130,7 +131,7 @@ class Output:
 
 
 def _dumps(value: object, encoding: str, *, indent: int | None = None) -> str:
-    """Return a JSON text that the encoding can carry: what it cannot (bytes of a name that are not UTF-8, too) is escaped."""
+    """Return a JSON text that the encoding can represent; other characters, such as undecodable bytes, are escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
         text.encode(encoding)

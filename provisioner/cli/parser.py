@@ -1,4 +1,4 @@
-"""Reading a command line: what is ours, what is the app's, and the options of each command."""
+"""Parse a command line: what is ours, what is the app's, and the options of each command."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 DEFAULT_COMMAND: Final = "provision"
 HELP: Final = "help"
-"""``help COMMAND`` is ``COMMAND --help``, as in other tools."""
+"""``help COMMAND`` means ``COMMAND --help``, as in other tools."""
 
 _VALUED: Final = frozenset({"--phase", "--dataset", "--data-dir", "--cache-dir", "--config", "--catalog"})
-"""Options that may stand before the command and take the next word as their value."""
+"""Options that may precede the command and take the next word as their value."""
 
 _DESCRIPTION: Final = "Fill a volume with the data sets that an application needs, before it starts."
 _EPILOG: Final = """\
@@ -38,7 +38,7 @@ no command begins the app's command line: the volume is filled, then this proces
 
 """
 _HANGING: Final = re.compile(r" +(?:\S+  +)?")
-"""How far the second line of an indented one is indented: below the text, if a word stands before it as in a table."""
+"""The indentation of the continuation lines of an indented line: below its text, if a word precedes it as in a table."""
 _SETTINGS_HEADING: Final = """
 
 Settings (environment variables, each also as PROVISIONER_NAME; the command line comes first, then the environment, the
@@ -56,11 +56,11 @@ class Invocation:
     app: tuple[str, ...] = ()
     """The app's command line."""
     explicit: bool = field(default=True, compare=False)
-    """The command was written; without one, ``--help`` is about the whole program."""
+    """Whether the command was written; if not, ``--help`` is about the whole program."""
 
 
 class AnsweredError(SystemExit):
-    """``--help`` or ``--version`` was asked for; ``text`` is what is to be printed."""
+    """``--help`` or ``--version`` was requested; ``text`` is the text to print."""
 
     def __init__(self, text: str) -> None:
         super().__init__(0)
@@ -68,7 +68,7 @@ class AnsweredError(SystemExit):
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Breaks descriptions to the width of the terminal, and keeps their paragraphs and tables."""
+    """Wraps descriptions to the width of the terminal, keeping their paragraphs and tables."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:  # noqa: ARG002 - nothing here is in a group
         import textwrap  # noqa: PLC0415 - for '--help' alone
@@ -89,7 +89,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 _ABOUT_ALL: Final = (" list", " status")
-"""Ends of the command lines that show all data sets."""
+"""Ends of command lines that show all data sets."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,7 +98,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, explain: Callable[[], tuple[str, str]], usage: str | None = None) -> None:
         super().__init__(prog, usage, formatter_class=_Formatter, allow_abbrev=False)
         self._explain = explain
-        """Returns the texts before and after the options; called for ``--help`` alone."""
+        """Returns the texts before and after the options; called only for ``--help``."""
 
     def format_help(self) -> str:
         """Return the help."""
@@ -106,11 +106,11 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def _print_message(self, message: str, file: object = None) -> NoReturn:  # noqa: ARG002 - as in the class above
-        # argparse would ignore that it cannot be written.
+        # argparse would ignore a failure to write it.
         raise AnsweredError(message)
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse found wrong.
+        """Raise the error that argparse found.
 
         Raises:
             UsageError: always.
@@ -118,7 +118,7 @@ class Parser(argparse.ArgumentParser):
         raise self._usage_error(message[:1].upper() + message[1:])
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
-        """Raise an error with the known words, and the nearest one, where ``value`` is none of them."""
+        """Raise an error with the known words and the nearest one, if ``value`` is not one of them."""
         known = tuple(map(str, action.choices or ()))
         if known and value not in known:
             option = f"{action.option_strings[-1]}: " if action.option_strings else ""
@@ -130,11 +130,11 @@ class Parser(argparse.ArgumentParser):
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse ``arguments``, all of which must be known.
 
-        Names may stand before and behind options, as in ``repo create one --private two``.
+        Names may precede and follow options, as in ``repo create one --private two``.
 
         Raises:
-            UsageError: the words cannot be understood; the hint names the option that was probably meant.
-            AnsweredError: ``--help`` or ``--version`` was asked for.
+            UsageError: the arguments are not valid; the hint names the option that was probably meant.
+            AnsweredError: ``--help`` or ``--version`` was requested.
         """
         takes_names = any(not action.option_strings for action in self._actions)
         parse = self.parse_known_intermixed_args if takes_names else self.parse_known_args
@@ -150,7 +150,7 @@ class Parser(argparse.ArgumentParser):
         return guess if guess.startswith("Did you mean") else ""
 
     def _as_data_set(self, word: str) -> str:
-        """Return a hint for a data set that is named where none may stand."""
+        """Return a hint for a data set that is named where none is allowed."""
         if "--dataset" in self._option_string_actions:
             return f"To name a data set, write '--dataset {word}'."
         return f"One data set is shown by 'info {word}'." if self.prog.endswith(_ABOUT_ALL) else ""
@@ -162,11 +162,11 @@ class Parser(argparse.ArgumentParser):
 def take_apart(arguments: Sequence[str]) -> Invocation:
     """Separate our words from the app's command line, and find the command.
 
-    A word that begins with ``-`` is ours. The first other word is a command of ours, or else begins the app's command line,
-    as ``--`` does wherever it stands.
+    A word that begins with ``-`` is ours. The first other word is one of our commands, or else begins the app's command line;
+    ``--`` begins it in any case.
 
     Raises:
-        UsageError: an app follows a command that starts none, or does not follow ``--``.
+        UsageError: an app follows a command that starts none, or is missing after ``--``.
     """
     ours: list[str] = []
     rest = list(arguments)
@@ -210,14 +210,14 @@ def _help(ours: Sequence[str], words: Sequence[str]) -> Invocation:
 
 
 def parse_options(invocation: Invocation) -> argparse.Namespace:
-    """Read our part of the command line.
+    """Parse our part of the command line.
 
     Returns:
         The common options, those of the command, and ``command``: the name of the command to run.
 
     Raises:
-        UsageError: it cannot be understood.
-        AnsweredError: ``--help`` or ``--version`` was asked for.
+        UsageError: it is not valid.
+        AnsweredError: ``--help`` or ``--version`` was requested.
     """
     options = parser_of(COMMANDS[invocation.command], explicit=invocation.explicit).read(invocation.arguments)
     if options.command == DEFAULT_COMMAND and options.dry_run:
@@ -226,7 +226,7 @@ def parse_options(invocation: Invocation) -> argparse.Namespace:
 
 
 def parser_of(command: Command, *, explicit: bool = True) -> Parser:
-    """Return the parser of a command; not ``explicit``: of the program, which has the options of its default command."""
+    """Return the parser of a command; if not ``explicit``, that of the program, with the options of its default command."""
     parser = _command_parser(command) if explicit else _program_parser()
     add_common(parser)
     command.load().add_arguments(parser)
@@ -252,12 +252,12 @@ def _explain_program() -> tuple[str, str]:
 
 
 def _command_parser(command: Command) -> Parser:
-    """Return the parser of one command; the others are not made, so that a start with nothing to do stays quick."""
+    """Return the parser of one command; the others are not created, so that a start with nothing to do stays fast."""
     return Parser(f"provisioner {command.name}", lambda: (command.load().DESCRIPTION, _exit_codes([command])))
 
 
 def _add_older_flags(parser: argparse.ArgumentParser) -> None:
-    """Describe the older tool's ways to choose a command."""
+    """Add the flags by which the older tool chose a command."""
     parser.add_argument("--list", action="store_const", dest="command", const="list", help="the same as the command 'list'")
     parser.add_argument("--status", action="store_const", dest="command", const="status", help="the same as the command 'status'")
     parser.set_defaults(check=False)
@@ -266,7 +266,7 @@ def _add_older_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def exit_codes(commands: Sequence[Command]) -> list[tuple[str, str]]:
-    """Return the exit codes of some commands, in their order, with their meanings; those of one, as it has them."""
+    """Return the exit codes of some commands, in order, with their meanings; for a single command, its own meanings."""
     only = commands[0] if len(commands) == 1 else None
     errors: set[type[ProvisionerError]] = {UsageError, ConfigurationError}
     errors.update(error for command in commands for error in command.errors)

@@ -1,4 +1,4 @@
-"""Signals while a command runs: the first asks it to end, the second ends the process."""
+"""Signals while a command runs: the first one asks it to end, the second one ends the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def listen(cancellation: Cancellation) -> Callable[[], int | None]:
-    """Handle SIGINT and SIGTERM from now on: the first requests a cancellation, a second one ends the process at once.
+    """Handle SIGINT and SIGTERM from now on: the first requests a cancellation, a second one ends the process immediately.
 
     Returns:
         A function that returns the signal that has arrived, or ``None``.
@@ -29,7 +29,7 @@ def listen(cancellation: Cancellation) -> Callable[[], int | None]:
         if received is not None:
             os._exit(128 + signum)
         received = signum
-        # On a thread: what the signal interrupted may hold the very locks that a cancellation takes.
+        # On a thread, because the interrupted code may hold the very locks that a cancellation takes.
         threading.Thread(target=cancellation.request, args=(InterruptedBySignal(signum),), daemon=True).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""The three standard streams and the encoding of names, as this program needs them, whatever it was started with."""
+"""The standard streams and the encoding of names, as this program needs them, however it was started."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import sys
 
 
 def use_utf8_for_names() -> None:
-    """Start this process anew if the locale would have names encoded in anything but UTF-8.
+    """Restart this process if the locale would encode names in anything but UTF-8.
 
-    A data set's tree has the same names of bytes on every machine. Python decides about them when it starts, and in a locale such
-    as Latin-1 it would write others, or could not write them at all. The process stays the same, as does the environment.
+    The names in a data set's tree must have the same bytes on every machine. Python chooses their encoding when it starts; in
+    a locale such as Latin-1 it would write other bytes, or could not write some names at all. The process id and the
+    environment stay the same.
     """
     if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8" or os.name != "posix" or not sys.executable:
         return
@@ -23,20 +24,20 @@ def use_utf8_for_names() -> None:
 
 
 def secure_streams() -> None:
-    """Open those of the standard streams that are closed on the null device, and write only what they can show.
+    """Open standard streams that are closed on the null device, and escape what they cannot show.
 
-    A file that is opened later would otherwise get the number of a standard stream, and what is printed would be written into it.
+    Otherwise, a file that is opened later would get the number of a standard stream, and output would be written into it.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free is this one. The app inherits it.
+            # The lowest free number is that of this stream. The app inherits it.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - positional only
     for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
-    # In UTF-8 mode Python writes UTF-8 whatever the terminal shows.
+    # In UTF-8 mode, Python writes UTF-8 whatever the terminal shows.
     is_utf8 = "PYTHONIOENCODING" in os.environ or locale.getencoding().lower() in {"utf-8", "utf8"}
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -44,7 +45,7 @@ def secure_streams() -> None:
 
 
 def flush_quietly() -> None:
-    """Write what is buffered, as far as somebody takes it."""
+    """Write buffered output, if anybody still reads it."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
