@@ -1,4 +1,4 @@
-"""The config file: its sections and keys, and the text that a value stands for."""
+"""The config file: its sections and keys, and the text that each value stands for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.document import Value
 
 REPOSITORIES: Final = "repositories"
-"""The section that describes repositories, see :mod:`provisioner.settings.repositories`."""
+"""The section that describes repositories; see :mod:`provisioner.settings.repositories`."""
 _SECTION: Final = "datasets"
 
 
@@ -23,7 +23,7 @@ def parse_config(text: str, file: str) -> Mapping[str, Value]:
     """Return the config file's values by dotted key.
 
     Args:
-        text: what the file contains.
+        text: the content of the file.
         file: its name, for messages.
 
     Raises:
@@ -61,11 +61,11 @@ def _section(value: Value, inner: Collection[str], outer: Collection[str]) -> Ma
 
 
 def text_of(value: Value, separator: str) -> str:
-    """Return a value of the config file as the text that a variable would hold; empty when there is none.
+    """Return a value of the config file as the text that a variable would hold; empty if there is none.
 
     Args:
-        value: a scalar, or, where there is a separator, a list or a mapping of scalars.
-        separator: what joins the items of a list, and the ``KEY=VALUE`` pairs of a mapping.
+        value: a scalar or, if there is a separator, a list or mapping of scalars.
+        separator: joins the items of a list, and the ``KEY=VALUE`` pairs of a mapping.
 
     Raises:
         ConfigurationError: it is anything else.

@@ -15,7 +15,7 @@ from provisioner.settings.written import QUOTES, unwrapped
 def datasets(text: str) -> tuple[tuple[str, str | None], ...]:
     """Parse ``ID``, ``ID:PART``, ``ID:PART?RULE`` or references, separated by commas.
 
-    What stands behind the id is ``None`` for the whole data set, and otherwise the name of a split or part, with its rule.
+    The second value is ``None`` for the whole data set, and otherwise the name of a split or part, with its rule.
     """
     chosen: dict[tuple[str, str | None], None] = {}
     for item in several(text, map(_with_rule, split_items(text))):
@@ -38,9 +38,9 @@ def datasets(text: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def split_items(text: str) -> list[str]:
-    """Return the items of a list of data sets; a comma in the condition of a part separates nothing.
+    """Return the items of a list of data sets; a comma in the condition of a part does not separate items.
 
-    An item ends where the quotes and parentheses behind its ``where=`` are closed.
+    An item ends where the quotes and parentheses after its ``where=`` are closed.
     """
     items: list[str] = []
     for piece in text.split(","):
@@ -52,14 +52,14 @@ def split_items(text: str) -> list[str]:
 
 
 def _is_open(item: str) -> bool:
-    """Return whether an item has a condition in which a quote or a parenthesis is not closed."""
+    """Return whether an item has a condition with an unclosed quote or parenthesis."""
     _, begins, condition = item.partition("where=")
     without_texts = re.sub(r"'[^']*'|\"[^\"]*\"", "", condition) if begins else ""
     return without_texts.count("(") > without_texts.count(")") or not QUOTES.isdisjoint(without_texts)
 
 
 def _with_rule(item: str) -> str:
-    """Parse one item of a list of data sets: only a condition has quotes."""
+    """Parse one item of a list of data sets; quotes are allowed only in a condition."""
     if "where=" not in item:
         return plain_text(unwrapped(item))
     return plain_text(re.sub(f"[{''.join(QUOTES)}]", "", text := item.strip())) and text

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 DEFAULT_PORT: Final = 7860
-"""The port of the page where none is set: that of a Space."""
+"""The port of the page if none is set; it is the port of a Space."""
 LAST_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the computed defaults depend on."""
+    """The values on which computed defaults depend."""
 
     home: Path
     """The user's home directory."""
@@ -23,13 +23,13 @@ class Surroundings:
     in_image: bool
     """Whether the program runs in its container image."""
     cache_home: Path | None = None
-    """``XDG_CACHE_HOME``; ``None``: not set."""
+    """``XDG_CACHE_HOME``, or ``None`` if it is not set."""
     hf_home: Path | None = None
-    """``HF_HOME``; ``None``: not set."""
+    """``HF_HOME``, or ``None`` if it is not set."""
     in_space: bool = False
     """Whether ``SPACE_ID`` is set."""
     space_port: str = ""
-    """``PORT``, which a Space may set; empty: not set."""
+    """``PORT``, which a Space may set; empty if it is not set."""
 
     def data_dir(self) -> Path:
         """Return the root directory of the volume."""
@@ -44,11 +44,11 @@ class Surroundings:
         return (self.app_root / "config" / "catalog.yaml",)
 
     def on_failure(self) -> Literal["fail", "degraded"]:
-        """Return what a failure does: a Space starts its app all the same."""
+        """Return what happens after a failure: a Space starts its app in spite of it."""
         return "degraded" if self.in_space else "fail"
 
     def progress_port(self) -> int | None:
-        """Return the port of the progress page: a Space must answer on its port while it starts."""
+        """Return the port of the progress page: a Space must respond on its port while it starts."""
         if not self.in_space:
             return None
         given = int(self.space_port) if re.fullmatch(r"[0-9]{1,5}", self.space_port) else 0

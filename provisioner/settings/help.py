@@ -11,7 +11,7 @@ _LINK: Final = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
 
 def help_text() -> str:
-    """Return the settings with defaults and descriptions, each in a line of its own, however long."""
+    """Return the settings with defaults and descriptions, one per line, whatever its length."""
     lines = []
     for setting in SETTINGS:
         default = without_markdown(setting.default_note or setting.default)
@@ -21,5 +21,5 @@ def help_text() -> str:
 
 
 def without_markdown(text: str) -> str:
-    """Return the text of a declaration for a terminal: without code marks, and of a link its words alone."""
+    """Return the text of a declaration for a terminal: without code marks, and with links reduced to their text."""
     return _LINK.sub(r"\1", text).replace("`", "")

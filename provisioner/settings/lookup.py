@@ -1,4 +1,4 @@
-"""Which text wins for a setting: command line, environment, config file, default; and the value that it becomes."""
+"""Find the text of a setting (command line, environment, config file, default, in this order), and parse it."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A text that was found for a setting, and where it was found."""
+    """The text of a setting, and where it was found."""
 
     text: str = field(repr=False)
     origin: str
-    """``command line``, a variable's name, or ``file:line``."""
+    """``command line``, the name of a variable, or ``file:line``."""
     label: str
-    """How a message names the setting; empty: not at all."""
+    """The name of the setting in messages; empty to omit it."""
     rank: int
     """0 for the command line, 1 for the environment, 2 for the config file."""
     value: Value | None = None
     """The value of the config file."""
 
     def without_wrapping(self, names: Collection[str], *, is_list: bool = False) -> Found:
-        """Return the same with its text as it is meant: without the quotes and blanks around it.
+        """Return the same with the intended text, without surrounding quotes and blanks.
 
         Raises:
-            ConfigurationError: it is not clear what is meant.
+            ConfigurationError: the intended text is not clear.
         """
         text = unwrapped(self.text)
         if problem := problem_of(text, names, is_list=is_list):
@@ -59,17 +59,17 @@ class Found:
 
 
 class Lookup:
-    """A finder and parser of the text of each setting, which notes where it was found."""
+    """Finds and parses the text of each setting, and records where it was found."""
 
     def __init__(
         self, overrides: Mapping[str, str], environ: Mapping[str, str], *, read_text: Callable[[Path], str], home: Path
     ) -> None:
-        """Look into these inputs only.
+        """Remember the inputs.
 
         Args:
-            overrides: the texts of the command line, by name of the setting.
+            overrides: the texts from the command line, by name of the setting.
             environ: the environment.
-            read_text: returns the text of a file that a variable names.
+            read_text: returns the text of a file named by a variable.
             home: the user's home directory.
         """
         self.overrides = overrides
@@ -82,7 +82,7 @@ class Lookup:
         self._home = home
 
     def value(self, setting: Setting[T], surroundings: Surroundings) -> T | None:
-        """Return the value that was given, else the default; ``None`` when there is neither."""
+        """Return the given value, or else the default, or ``None`` if there is neither."""
         found = self.find(setting)
         if found is not None:
             return self.parse(setting, found)
@@ -91,12 +91,12 @@ class Lookup:
         return setting.computed_default(surroundings) if setting.computed_default else None
 
     def given(self, setting: Setting[T]) -> T | None:
-        """Return the value that was given; ``None`` when there is none."""
+        """Return the given value, or ``None`` if there is none."""
         found = self.find(setting)
         return self.parse(setting, found) if found is not None else None
 
     def parse(self, setting: Setting[T], found: Found) -> T:
-        """Return the value of a text that was found.
+        """Return the value of a text.
 
         Raises:
             ConfigurationError: the text is not valid.
@@ -107,13 +107,13 @@ class Lookup:
             found.refuse(error)
 
     def find(self, setting: Setting[T]) -> Found | None:
-        """Return the text that wins; ``None`` when no text was given."""
+        """Return the text with the highest precedence, or ``None`` if no text was given."""
         found = self._in_overrides(setting) or self._in_environ(setting) or self._in_config(setting)
         self.origins[setting.name] = found.origin if found else DEFAULT_ORIGIN
         return found
 
     def _in_overrides(self, setting: Setting[T]) -> Found | None:
-        # Who has written '--dataset' or 'info' need not know of a variable.
+        # Users of '--dataset' or 'info' need not know of a variable.
         label = "" if setting.name == "DATASETS" else setting.name
         return _found(setting, Found(self.overrides.get(setting.name, ""), COMMAND_LINE, label, 0))
 
@@ -148,7 +148,7 @@ class Lookup:
             hint = "Mount the secret, or make the file readable for this user."
             raise ConfigurationError(f"{name}: {parsers.shown(path)} cannot be read: {reason}", hint=hint) from None
         except ValueError:
-            # The file's content stays out of the message: it may be the secret in another encoding.
+            # The file's content is not in the message, since it may be the secret in another encoding.
             raise ConfigurationError(
                 f"{name}: {parsers.shown(path)} is not a text file", hint="Write the secret as text."
             ) from None
@@ -159,7 +159,7 @@ class Lookup:
         parts = text.split(setting.separator) if setting.separator else [text]
         text = setting.separator.join(map(self._home_expanded, parts))
         if setting.expands == "home" and (name := re.search(r"\$(?:\w+|\{\w+\})", text)):
-            # A shell would have replaced it; a file of variables and Kubernetes do not.
+            # A shell would have replaced it; an env file and Kubernetes do not.
             hint = "Write the path itself; this setting replaces no variables."
             raise parsers.BadTextError(f"{parsers.shown(text)} names the variable {name[0]}", hint)
         if setting.expands == "variables":
@@ -171,6 +171,6 @@ class Lookup:
 
 
 def _found(setting: Setting[T], found: Found) -> Found | None:
-    """Return a text as it is meant; ``None``: nothing remains of it."""
+    """Return the intended text, or ``None`` if nothing remains of it."""
     meant = found.without_wrapping(setting.names, is_list=bool(setting.separator)) if found.text else found
     return meant if meant.text else None

@@ -1,7 +1,7 @@
 """Parsers of the settings' texts: each converts a text to a value, or raises :class:`BadTextError`.
 
 A parser knows neither the name of the setting nor where its text was found; :mod:`provisioner.settings.lookup` does, and
-makes the message.
+words the message.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _LONGEST_TIME: Final = 365 * 86_400
-"""The longest time that can be set, in seconds: every clock and every waiting call accepts it."""
+"""The longest time that can be set, in seconds; every clock and every waiting call accepts it."""
 _LARGEST_AMOUNT: Final = 10**18
 """The largest amount that can be set, in bytes."""
 _SHOWN: Final = 80
 """How many characters of an invalid value a message repeats."""
 SHIPPED: Final = Path()
-"""Stands for the catalog that comes with the program, among others."""
+"""Stands for the catalog that comes with the program, in a list of catalogs."""
 _LONGEST_PATH: Final = 4096
 _LONGEST_NAME: Final = 255
-"""In bytes, as on Linux."""
+"""Length in bytes, as on Linux."""
 _SHORTEST_PASSWORD: Final = 8
 _LONGEST_TOKEN: Final = 8192
-"""In characters. Servers refuse longer headers."""
+"""Length in characters; servers refuse longer headers."""
 
 TOKEN_PREFIX: Final = "hf_"  # noqa: S105 - the first characters of a token, not a token
-"""Every token of the Hub begins with it."""
+"""Every token of the Hub begins with this prefix."""
 
 T = TypeVar("T")
 W = TypeVar("W", bound=str)
 
 
 class BadTextError(Exception):
-    """A text that is not valid; the caller, who knows where the text came from, turns it into a message."""
+    """An invalid text; the caller, who knows where it came from, turns this into a message."""
 
     def __init__(self, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -53,8 +53,8 @@ class BadTextError(Exception):
 
 
 def shown(text: str) -> str:
-    """Return an invalid text for a message: shortened, quoted, and masked where a URL in it contains a secret."""
-    # A password that was not encoded may hold characters after which nothing looks like a URL any more.
+    """Return an invalid text for a message: shortened, quoted, and masked if a URL in it contains a secret."""
+    # An unencoded password may contain characters after which the text no longer looks like a URL.
     if redact_urls(text) != text or re.search(r":.*@", text, re.DOTALL):
         return repr(MASK)
     return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…")
@@ -71,13 +71,13 @@ def plain_text(text: str) -> str:
 
 def path(text: str) -> Path:
     """Parse a path, which need not exist."""
-    # Surrogates are not printable, and valid all the same: they stand for the bytes of a name that is not UTF-8.
+    # Surrogates are not printable but valid: they stand for the bytes of a name that is not UTF-8.
     if any(character < " " or character == "\x7f" for character in text):
         raise BadTextError(f"{shown(text)} is not a path", "A path holds no control characters.")
     if invisible := invisible_in(text):
         hint = "Write the path anew: the character looks like a blank, or like nothing."
         raise BadTextError(f"{shown(text)} holds the character {invisible}", hint)
-    # An apostrophe within a word is part of a name.
+    # An apostrophe within a word may be part of a name.
     if not DOUBLE_QUOTES.isdisjoint(text) or not QUOTES.isdisjoint(re.sub(r"(?<=\w)['’](?=\w)", "", text)):  # noqa: RUF001
         raise BadTextError(f"{shown(text)} holds a quote", "Write the path without quotes.")
     if len(name := _bytes(text)) >= _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in name.split(b"/")):
@@ -89,7 +89,7 @@ def path(text: str) -> Path:
 
 
 def catalogs(text: str) -> tuple[Path, ...]:
-    """Parse the paths of catalogs, separated by ``:``; an empty one stays :data:`SHIPPED`."""
+    """Parse the paths of catalogs, separated by ``:``; an empty one becomes :data:`SHIPPED`."""
     parts = [unwrapped(part) for part in text.split(":")]
     if again := next((part for part in parts if parts.count(part) > 1), None):
         raise BadTextError(f"{shown(again)} is named twice", "Name each catalog once; a later one wins.")
@@ -101,7 +101,7 @@ def _bytes(text: str) -> bytes:
 
 
 def one_of(known: tuple[W, ...]) -> Callable[[str], W]:
-    """Return a parser of one of the ``known`` words, in upper or lower case."""
+    """Return a parser for one of the ``known`` words, regardless of case."""
 
     def parse(text: str) -> W:
         for word in known:
@@ -114,7 +114,7 @@ def one_of(known: tuple[W, ...]) -> Callable[[str], W]:
 
 
 def guess(word: str, known: tuple[str, ...]) -> str:
-    """Return a sentence that names the most similar known word; empty when none is similar."""
+    """Return a sentence that suggests the most similar known word; empty if none is similar."""
     sentence = nearest(word, known)
     return sentence if sentence.startswith("Did you mean") else ""
 
@@ -131,7 +131,7 @@ def boolean(text: str) -> bool:
 
 
 def truth_or_one_of(known: tuple[W, ...]) -> Callable[[str], W]:
-    """Return a parser of one of the ``known`` words, where ``true`` and ``false`` may also be written as in :func:`boolean`."""
+    """Return a parser for one of the ``known`` words, where ``true`` and ``false`` may be written as in :func:`boolean`."""
 
     def parse(text: str) -> W:
         truth = _TRUTHS.get(text.lower())
@@ -141,7 +141,7 @@ def truth_or_one_of(known: tuple[W, ...]) -> Callable[[str], W]:
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Return a parser of a whole number between ``low`` and ``high``, both included."""
+    """Return a parser for a whole number between ``low`` and ``high``, both included."""
 
     def parse(text: str) -> int:
         number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
@@ -153,7 +153,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def port_or_off(text: str) -> int | None:
-    """Parse a TCP port, or ``off``, which is ``None``."""
+    """Parse a TCP port, or ``off``, which becomes ``None``."""
     if text.lower() in {"off", "none", "false", "0"}:
         return None
     number = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
@@ -175,7 +175,7 @@ def address(text: str) -> str:
 
 
 def auto_or(parse: Callable[[str], T]) -> Callable[[str], T | None]:
-    """Return a parser of ``auto``, which is ``None``, or of what ``parse`` reads."""
+    """Return a parser for ``auto``, which becomes ``None``, or for anything that ``parse`` accepts."""
 
     def parse_or_auto(text: str) -> T | None:
         if text.lower() == "auto":
@@ -189,7 +189,7 @@ def auto_or(parse: Callable[[str], T]) -> Callable[[str], T | None]:
 
 
 def amount(unit: int, unit_name: str) -> Callable[[str], int]:
-    """Return a parser of a decimal number of ``unit`` bytes; the value is in bytes, and at least one."""
+    """Return a parser for a decimal number of ``unit`` bytes; the value is in bytes, and at least one."""
 
     def parse(text: str) -> int:
         number = Decimal(text) if re.fullmatch(r"[0-9]{1,30}(\.[0-9]{1,30})?", text) else Decimal(0)
@@ -206,7 +206,7 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def duration(*, zero: bool) -> Callable[[str], float]:
-    """Return a parser of a duration; the value is in seconds, and 0 is only accepted with ``zero``."""
+    """Return a parser for a duration; the value is in seconds, and 0 is accepted only with ``zero``."""
 
     def parse(text: str) -> float:
         match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([smhd]?)", text.lower())
@@ -232,12 +232,12 @@ def share(text: str) -> tuple[int, int]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Parse names separated by commas; repetitions are dropped, the order is kept."""
+    """Parse names separated by commas; repetitions are dropped, and the order is kept."""
     return several(text, (plain_text(unwrapped(name)) for name in text.split(",")))
 
 
 def several(text: str, items: Iterable[str]) -> tuple[str, ...]:
-    """Return the items of a list without repetitions, of which there must be one; ``text`` is the whole list."""
+    """Return the items of a list without repetitions; there must be at least one. ``text`` is the whole list."""
     found = tuple(dict.fromkeys(filter(None, items)))
     if not found:
         raise BadTextError(f"{shown(text)} names nothing", "Separate names by commas, such as ljspeech,urmp.")
@@ -294,8 +294,8 @@ def endpoint(text: str) -> str:
 
 
 def proxy(text: str) -> str:
-    """Parse the URL of a proxy, whose scheme is ``http`` unless it is given."""
-    # Many users write `proxy.local:3128`; curl and Python's own libraries accept it as well.
+    """Parse the URL of a proxy; the scheme is ``http`` by default."""
+    # Many users write `proxy.local:3128`, which curl and Python's own libraries accept as well.
     return _checked_url(text if "://" in text else f"http://{text}", ("http", "https"))
 
 
@@ -315,12 +315,12 @@ def rewrites(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def directories(text: str) -> tuple[Path, ...]:
-    """Parse paths of directories, separated by ``:``, which need not exist."""
+    """Parse paths of directories, separated by ``:``; they need not exist."""
     return tuple(dict.fromkeys(path(part) for part in map(unwrapped, text.split(":")) if part))
 
 
 def peers(text: str) -> tuple[str, ...]:
-    """Parse directories and ``http`` addresses of other volumes, separated by ``;``; an address has no slash at its end."""
+    """Parse directories and ``http`` addresses of volumes, separated by ``;``; addresses get no slash at the end."""
     found: list[str] = []
     for item in filter(None, (unwrapped(part) for part in text.split(";"))):
         if re.match(r"https?:", item, re.IGNORECASE):
@@ -357,7 +357,7 @@ def repository(text: str) -> str:
 
 
 def password(text: str) -> Secret:
-    """Parse what people type to sign in; the message about an invalid one does not show it."""
+    """Parse the text with which people sign in; the message about an invalid one does not show it."""
     if len(text) < _SHORTEST_PASSWORD:
         hint = "Choose a longer one, such as what 'openssl rand -hex 16' prints; an empty file is no token."
         raise BadTextError(f"fewer than {_SHORTEST_PASSWORD} characters can be guessed", hint)
@@ -368,7 +368,7 @@ def token(text: str) -> Secret:
     """Parse a token; the message about an invalid one does not show it."""
     if len(text) > _LONGEST_TOKEN:
         raise BadTextError(f"more than {_LONGEST_TOKEN:,} characters are not a token", "Give the token itself, and nothing else.")
-    # A token is sent in a header, which a line break or a character outside ASCII would break or change.
+    # A token is sent in a header, which a line break or a non-ASCII character would break or change.
     for position, character in enumerate(text, start=1):
         if not "!" <= character <= "~" or character in QUOTES:
             raise BadTextError(f"character {position} is not allowed in a token", "Copy the token again: one line, no quotes.")

@@ -1,4 +1,4 @@
-"""Reading of all settings: from the command line, the environment and the config file to one frozen value."""
+"""The reader of all settings: from the command line, the environment and the config file to one frozen value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from provisioner.settings.secret import Secret
 
-# A Kubernetes service called "provisioner" adds PROVISIONER_SERVICE_HOST and similar variables to the environment of every pod.
+# For a service called "provisioner", Kubernetes adds PROVISIONER_SERVICE_HOST and similar variables to every pod.
 _INJECTED: Final = re.compile(r"PROVISIONER_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)")
 
 _PLAIN_NAME: Final = re.compile(r"\w+", re.ASCII)
@@ -38,18 +38,18 @@ def read_settings(
     app_root: Path,
     in_image: bool = False,
 ) -> Settings:
-    """Return all settings; the command line wins over the environment, the config file and the defaults, in this order.
+    """Return all settings; command line, environment, config file and defaults take precedence in this order.
 
     Args:
-        overrides: the texts of the command line, by the names of the variables; an empty text counts as not given.
+        overrides: the texts from the command line, by the names of the variables; an empty text counts as not given.
         environ: the environment.
-        read_text: returns a file's text; raises ``OSError``, or ``ValueError`` when the file is not text.
+        read_text: returns a file's text; raises ``OSError``, or ``ValueError`` if the file is not text.
         home: the user's home directory.
         app_root: the directory that contains ``config/``.
         in_image: whether the program runs in its container image, where the volume is at ``/data``.
 
     Raises:
-        ConfigurationError: a value is not valid, or a file that was named cannot be read.
+        ConfigurationError: a value is not valid, or a named file cannot be read.
     """
     known = tuple(setting.name for setting in SETTINGS)
     for name in overrides:
@@ -91,7 +91,7 @@ def read_settings(
 
 
 def _with_share(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with ``SHARD`` as the index says that an engine gives, unless it is set."""
+    """Return the environment with ``SHARD`` derived from the index of a job's task, unless it is set."""
 
     def value(name: str) -> str:
         return environ.get(name, "").strip()
@@ -109,15 +109,15 @@ def _with_share(environ: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _index_of_slot(slot: str) -> str:
-    """Return the index of a task of a replicated job in Swarm, whose slots count from 0.
+    """Return the index of a task in a replicated job of Swarm, whose slots count from 0.
 
-    For slot 0 the template ``{{.Task.Slot}}`` gives the node's identifier, 25 letters and digits, since it takes 0 for none.
+    For slot 0, the template ``{{.Task.Slot}}`` yields the node's id of 25 letters and digits, because 0 counts as unset.
     """
     return "0" if re.fullmatch(r"[0-9a-z]{25}", slot) else slot
 
 
 def _check_names(environ: Mapping[str, str]) -> None:
-    """Refuse a variable that is a setting but for a mark, a blank or ``export`` in its name: it came from a file of variables."""
+    """Refuse a variable whose name is a setting plus a mark, a blank or ``export``, as read from a malformed env file."""
     for name in environ:
         if _PLAIN_NAME.fullmatch(name):
             continue
@@ -130,7 +130,7 @@ def _check_names(environ: Mapping[str, str]) -> None:
 
 
 def _load_config(lookup: Lookup, default: Path) -> None:
-    """Read the config file, which may be absent if nobody named it."""
+    """Read the config file, which may be missing if the user did not name it."""
     setting = ATTRIBUTES["config_path"]
     named = lookup.given(setting)
     path = named or default
@@ -153,20 +153,20 @@ def _load_config(lookup: Lookup, default: Path) -> None:
 
 
 def _phase_wins(lookup: Lookup) -> bool:
-    """Return whether a phase replaces data sets: on the command line it beats data sets in the environment, and so on."""
+    """Return whether a phase overrides data sets: one on the command line overrides data sets in the environment, etc."""
     phase, datasets = lookup.find(ATTRIBUTES["phase"]), lookup.find(ATTRIBUTES["datasets"])
     return phase is not None and datasets is not None and phase.rank < datasets.rank
 
 
 def _read_token(lookup: Lookup, login: Path, *, use_login: bool) -> tuple[Secret | None, tuple[str, ...]]:
-    """Return the token that was given, else that of the Hub client's login; and warnings.
+    """Return the given token, or else that of the Hub client's login; and warnings.
 
-    A file that contains the token is read only once, because it may be a pipe.
+    A file that contains the token is read only once, since it may be a pipe.
     """
     setting = ATTRIBUTES["hf_token"]
     found = lookup.find(setting)
     if found is not None:
-        # With an empty file a deployment says "no token", so that the machine's own login is not used either.
+        # With an empty file, a deployment says "no token", so the machine's own login must not be used either.
         return (lookup.parse(setting, found) if found.text else None), ()
     if not use_login:
         return None, ()
@@ -174,10 +174,10 @@ def _read_token(lookup: Lookup, login: Path, *, use_login: bool) -> tuple[Secret
         text = unwrapped(lookup.read_text(login))
         token = parsers.token(text) if text else None
     except (FileNotFoundError, NotADirectoryError):
-        return None, ()  # no login is the usual case
+        return None, ()  # most machines have no login
     except (OSError, ValueError) as error:
         if lookup.find(ATTRIBUTES["hf_token_path"]) is None:
-            return None, ()  # nobody asked for it
+            return None, ()  # the user did not ask for it
         reason = (error.strerror if isinstance(error, OSError) else None) or "it is not text"
         return None, (f"HF_TOKEN_PATH: the Hub client's login in {login} is not used: {reason}.",)
     except parsers.BadTextError as error:
@@ -188,7 +188,7 @@ def _read_token(lookup: Lookup, login: Path, *, use_login: bool) -> tuple[Secret
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each variable with our prefix that is not read."""
+    """Return a sentence for each variable with our prefix that is not a setting."""
     known = tuple(f"{PREFIX}{setting.name}" for setting in SETTINGS)
     files = {f"{PREFIX}{setting.name}_FILE" for setting in SETTINGS if setting.secret}
     return [

@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class DeclaredRepository:
-    """A repository as one entry of the section describes it."""
+    """A repository as described by one entry of the section."""
 
     name: str
     """``NAME`` or ``OWNER/NAME``."""
     organization: str | None = None
-    """Owner of a plain ``NAME``; ``None``: the token's user."""
+    """Owner of a plain ``NAME``, or ``None`` for the token's user."""
     private: bool | None = None
-    """``None``: not specified."""
+    """``None`` if not specified."""
     template: str = DEFAULT_TEMPLATE
     gate: Gate | None = None
-    """Whether readers must ask for access; ``None``: not specified."""
+    """Whether readers must ask for access; ``None`` if not specified."""
     location: str = ""
     """``file:line: key``, for messages."""
 
@@ -50,7 +50,7 @@ def read_repositories(value: Value) -> tuple[DeclaredRepository, ...]:
     for item in value.items():
         repository: DeclaredRepository | None = item.attempt(_read_one)
         if repository is None:
-            continue  # its mistake is collected
+            continue  # its mistake has been collected
         key = (repository.name.casefold(), (repository.organization or "").casefold() or None)
         if key in seen:
             item.report("this repository is listed a second time", f"The first is on line {seen[key]}.")

@@ -1,4 +1,4 @@
-"""A text that is not shown by accident."""
+"""A text that cannot be shown by accident."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["Secret"]
 
 
 class Secret:
-    """A text that no representation shows; only :meth:`reveal` returns it."""
+    """A text that is hidden in every representation; only :meth:`reveal` returns it."""
 
     __slots__ = ("_text",)
 

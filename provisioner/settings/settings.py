@@ -1,7 +1,7 @@
-"""All settings, each declared once, and the frozen value that holds what was asked for.
+"""All settings, each declared once, and the frozen value that holds them.
 
-The reader, ``--help`` and the tables in the documents follow these declarations. Nothing here looks at a disk, a network or
-the process's environment: whether a path exists or a phase is known is for the users of a value to find out.
+The reader, ``--help`` and the tables in the documents use these declarations. Nothing here accesses a disk, a network or the
+process's environment: whether a path exists or a phase is known is checked where the value is used.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LogFormat = Literal["text", "json"]
 Update = Literal["never", "check", "auto"]
 
 DEFAULT_TERMINATION_LOG: Final = Path("/dev/termination-log")
-"""The file that an error is written to as one line of JSON, if ``TERMINATION_LOG`` is not set and this file exists."""
+"""If ``TERMINATION_LOG`` is not set and this file exists, an error is written to it as one line of JSON."""
 
 _GIGABYTE: Final = 10**9
 _MEGABYTE: Final = 10**6
@@ -49,7 +49,7 @@ def _nothing(_: Surroundings) -> tuple[()]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that was asked for, with the defaults filled in, in the order of the documents."""
+    """All settings, with defaults filled in, in the order of the documents."""
 
     phase: str | None = Setting(
         "PHASE",
@@ -60,7 +60,7 @@ class Settings:
         other_names=("LEMM_DATASET_PHASE",),
         config_key="datasets.phase",
     ).optional
-    """A name that is not yet looked up in the catalog, or ``auto``; ``None``: the catalog's default phase.
+    """A name that is not yet looked up in the catalog, or ``auto``; ``None`` means the catalog's default phase.
 
     Without effect where ``datasets`` is not empty."""
     datasets: tuple[tuple[str, str | None], ...] = Setting(
@@ -158,7 +158,7 @@ class Settings:
         config_key="datasets.priorities",
         separator=",",
     ).required
-    """By id; the ids are not yet looked up in the catalog."""
+    """By id; the ids have not been looked up in the catalog yet."""
     layouts: Mapping[str, str] = Setting(
         "LAYOUTS",
         parsers.layouts,
@@ -167,7 +167,7 @@ class Settings:
         config_key="datasets.layouts",
         separator=",",
     ).required
-    """By id; ids and layouts are not yet looked up in the catalog."""
+    """By id; ids and layouts have not been looked up in the catalog yet."""
     hf_token: Secret | None = Setting(
         "HF_TOKEN",
         parsers.token,
@@ -192,7 +192,7 @@ class Settings:
         default="false",
     ).required
     hf_endpoint: str = Setting("HF_ENDPOINT", parsers.endpoint, "the URL of the Hub", default="https://huggingface.co").required
-    """Without a slash at the end, and without user and password, see ``logins``."""
+    """Without a slash at the end, and without user and password; see ``logins``."""
     hf_home: Path | None = Setting(
         "HF_HOME",
         parsers.path,
@@ -200,7 +200,7 @@ class Settings:
         default_note="a directory on the volume in the image, `~/.cache/huggingface` elsewhere",
         expands="variables",
     ).optional
-    """``None``: not set, the Hub client's own default holds."""
+    """``None`` if not set, in which case the Hub client's own default applies."""
     hf_hub_cache: Path = Setting(
         "HF_HUB_CACHE",
         parsers.path,
@@ -288,7 +288,7 @@ class Settings:
         separator=";",
         may_hold_password=True,
     ).required
-    """Paths of directories, and URLs without a slash at the end and without user and password, see ``logins``."""
+    """Paths of directories, and URLs without a slash at the end and without user and password; see ``logins``."""
     search_dirs: tuple[Path, ...] = Setting(
         "SEARCH_DIRS",
         parsers.directories,
@@ -305,7 +305,7 @@ class Settings:
         default="trackio-experiments",
         default_note="`trackio-experiments` when a token is set",
     ).optional
-    """``None``: turned off. Without a token this is still the default name."""
+    """``None`` if turned off. Without a token, this is still the default name."""
     dataset_repo_org: str | None = Setting(
         "DATASET_REPO_ORG", parsers.owner, "the organization that owns the repository", default_note="the token's user"
     ).optional
@@ -328,13 +328,13 @@ class Settings:
         "the number of requests at the same time, 1 to 128; `auto`: adapts to each host, at most 64 to one host",
         default="auto",
     ).optional
-    """``None``: as many as bring more."""
+    """``None`` means as many as increase the throughput."""
     max_rate_bytes: int | None = Setting(
         "MAX_RATE_MB",
         parsers.amount(_MEGABYTE, "MB (10^6 bytes) a second"),
         "bandwidth limit, in MB (10^6 bytes) a second",
     ).optional
-    """Bytes a second."""
+    """Bytes per second."""
     volume_kind: VolumeKind = Setting(
         "VOLUME_KIND",
         parsers.one_of(get_args(VolumeKind)),
@@ -348,7 +348,7 @@ class Settings:
         default_note="on the volume",
         expands="home",
     ).optional
-    """``None``: on the volume."""
+    """``None`` if on the volume."""
     publish: Publish = Setting(
         "PUBLISH",
         parsers.one_of(get_args(Publish)),
@@ -387,7 +387,7 @@ class Settings:
         "how long to wait for another writer (seconds, or 90s, 30m, 6h, 7d)",
         default="6h",
     ).required
-    """0: do not wait at all."""
+    """With 0, do not wait at all."""
     shard: tuple[int, int] | None = Setting(
         "SHARD",
         parsers.share,
@@ -396,7 +396,7 @@ class Settings:
         default_note="none; `JOB_COMPLETION_INDEX` or `SWARM_TASK_SLOT` of `SHARDS`, or `SLURM_ARRAY_TASK_ID` of its array",
         config_key=None,
     ).optional
-    """Index and number; ``None``: all of the plan."""
+    """Index and number of shares; ``None`` means the whole plan."""
     deadline_seconds: float | None = Setting(
         "DEADLINE", parsers.duration(zero=False), "time limit of the whole run (seconds, or 90s, 30m, 6h, 7d)"
     ).optional
@@ -420,7 +420,7 @@ class Settings:
         default_note=f"`{DEFAULT_TERMINATION_LOG.as_posix()}` where it exists",
         expands="home",
     ).optional
-    """``None``: not set, :data:`DEFAULT_TERMINATION_LOG` is used where it exists."""
+    """``None`` if not set, in which case :data:`DEFAULT_TERMINATION_LOG` is used if it exists."""
     progress_port: int | None = Setting(
         "PROGRESS_PORT",
         parsers.port_or_off,
@@ -428,7 +428,7 @@ class Settings:
         computed_default=Surroundings.progress_port,
         default_note="off; `PORT` or 7860 where `SPACE_ID` is set",
     ).optional
-    """``None``: no page while provisioning."""
+    """``None`` means no page while provisioning."""
     progress_bind: str = Setting(
         "PROGRESS_BIND",
         parsers.address,
@@ -473,17 +473,17 @@ class Settings:
     ).optional
 
     logins: tuple[str, ...] = field(default=(), repr=False)
-    """URLs with user and password that are for all of their origin; ``hf_endpoint`` itself is without."""
+    """URLs with user and password that apply to their whole origin; ``hf_endpoint`` itself has none."""
     repositories: tuple[DeclaredRepository, ...] = ()
-    """The config file's section ``repositories:``; the first one is the app's where ``DATASET_REPO`` names none."""
+    """The config file's section ``repositories:``; the first one is the app's if ``DATASET_REPO`` names none."""
     dataset_repo_asked: bool = False
     """Whether the user named ``dataset_repo``, so that its failure fails the run."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """By name of a setting, where its value came from: ``command line``, a variable's name, ``file:line`` or ``default``."""
+    """By name of a setting, the origin of its value: ``command line``, a variable's name, ``file:line`` or ``default``."""
     adopts_trees: bool = False
-    """Whether files of ``search_dirs`` may stand for what an archive holds, by their sizes and CRC-32: ``adopt`` asks for it."""
+    """Whether files in ``search_dirs`` may stand for members of archives, by size and CRC-32; set by ``adopt``."""
     warnings: tuple[str, ...] = ()
-    """One sentence for each thing that is probably not what the user meant."""
+    """One sentence for each thing that is probably not what the user intended."""
 
     @property
     def may_download(self) -> bool:
@@ -492,26 +492,26 @@ class Settings:
 
     @property
     def datasets_label(self) -> str:
-        """What a message about one of ``datasets`` begins with: where it was written; empty for the command line."""
+        """The beginning of a message about one of ``datasets``: where it was written; empty for the command line."""
         origin = self.origins.get("DATASETS", "DATASETS")
         return "" if origin == COMMAND_LINE else f"{origin}: "
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """All texts that must never be shown, for the redactor: the token and passwords in URLs."""
+        """All texts that must never be shown, for the redactor: the token, and passwords in URLs."""
         rules = (url for rule in self.url_rewrite for url in rule)
         urls = (*self.logins, self.http_proxy or "", self.https_proxy or "", *rules)
         users = [user_of(url) or "" for url in urls]
-        # Without a password the name is the secret: a token.
+        # Without a password, the user name is the secret: a token.
         passwords = [user.partition(":")[2] or user for user in users]
         tokens = (token.reveal() for token in (self.hf_token, self.ui_token) if token)
         return tuple(dict.fromkeys(filter(None, (*tokens, *passwords, *map(unquote, passwords)))))
 
 
 ATTRIBUTES: Final[Mapping[str, Setting[Any]]] = declared_settings(Settings)
-"""Every setting that this version has, by its attribute of :class:`Settings`."""
+"""All settings of this version, by attribute of :class:`Settings`."""
 SETTINGS: Final[tuple[Setting[Any], ...]] = tuple(ATTRIBUTES.values())
 """The same, in the order of the documents."""
 
 UI_TOKEN_VARIABLES: Final = frozenset(f"{name}{end}" for name in ATTRIBUTES["ui_token"].names for end in ("", "_FILE"))
-"""Variables that this process alone may have: neither an app nor a command that the page starts gets them."""
+"""Variables that only this process may have: neither an app nor a command started from the page gets them."""

@@ -1,7 +1,7 @@
-"""Values as people write them: with blanks and invisible characters around them, between quotes, with a comment behind.
+"""Values as people write them: surrounded by blanks, invisible characters or quotes, or followed by a comment.
 
-A shell and Compose remove quotes and comments; ``docker run --env-file``, Kubernetes and most tools that pass a file on do not.
-So both forms reach this program. What has one meaning is understood; anything else is refused, and never used in part.
+A shell and Compose remove quotes and comments; ``docker run --env-file``, Kubernetes and most other tools do not. So both
+forms reach this program. A text with a clear meaning is accepted; anything else is refused, and never used in part.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _PAIRS: Final = {'"': '"', "'": "'", "“": "”", "”": "”", "„": "“”", "‘": "’", "’": "’", "‚": "‘’", "«": "»", "‹": "›"}  # noqa: RUF001
-"""By a quote that begins, those that may end it."""
+"""By opening quote, the quotes that may close it."""
 DOUBLE_QUOTES: Final = frozenset('"“”„‟«»‹›″')  # noqa: RUF001
 SINGLE_QUOTES: Final = frozenset("'‘’‚‛`´′")  # noqa: RUF001
 QUOTES: Final = DOUBLE_QUOTES | SINGLE_QUOTES
 _INVISIBLE: Final = "\ufeff\u200b\u200e\u200f\u2060\u00ad"
-"""A byte order mark, and characters without a width that a copy from a web page brings along."""
+"""A byte order mark, and characters without a width that get in when text is copied from a web page."""
 _AROUND: Final = re.compile(rf"^[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+$")
 _COMMENT: Final = re.compile(r"(?:^|\s)#")
 _ASSIGNMENT: Final = re.compile(r"(?:export\s+)?(\w+)\s*=")
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
 
 
 def unwrapped(text: str) -> str:
-    """Return a text without the blanks, the invisible characters and the pair of quotes around it."""
+    """Return a text without surrounding blanks, invisible characters and a pair of quotes."""
     while True:
         text = _AROUND.sub("", text)
         inner = text[1:-1]
@@ -42,12 +42,12 @@ def unwrapped(text: str) -> str:
 
 
 def problem_of(text: str, names: Collection[str] = (), *, is_list: bool = False) -> Problem | None:
-    """Return why a text without its quotes is not a value; ``None``: it may be one.
+    """Return why a text without its quotes is not a value, or ``None`` if it may be one.
 
     Args:
-        text: what :func:`unwrapped` returned.
-        names: the variables of the setting: a value does not begin with its own name.
-        is_list: the items of the text may have quotes of their own.
+        text: the text returned by :func:`unwrapped`.
+        names: the variables of the setting, since a value must not begin with its own name.
+        is_list: whether the items of the text may have their own quotes.
     """
     if _COMMENT.search(text):
         return Problem("a '#' behind a blank looks like a comment behind the value", "Write the comment on a line of its own.")
@@ -59,6 +59,6 @@ def problem_of(text: str, names: Collection[str] = (), *, is_list: bool = False)
 
 
 def invisible_in(text: str) -> str | None:
-    """Return how a character is called that looks like a blank or like nothing, if the text holds one other than a blank."""
+    """Return the name of an invisible or blank-like character in the text, other than an ordinary blank, if there is one."""
     found = re.search(rf"[^\S ]|[{_INVISIBLE}]", text)
     return f"U+{ord(found[0]):04X}" if found else None
