@@ -1,5 +1,5 @@
-"""From a published tree to rows: one reader for each family of data sets, and what writes their rows as an index.
+"""From a published tree to rows: one reader for each family of data sets, and code that writes the rows as an index.
 
-A reader only reads the tree, never the network; where the index lies and when it is made is decided in
-:mod:`provisioner.engine.indexes`. Everything here needs the standard library and PyYAML alone.
+Readers read only the tree, and never use the network; :mod:`provisioner.engine.indexes` decides where an index is and when it
+is made. Everything here needs only the standard library and PyYAML.
 """

@@ -1,4 +1,4 @@
-"""One index: the rows of a tree, written to a directory of its own as ``datasets`` reads them."""
+"""Build one index: the rows of a tree, written to a separate directory in a form that ``datasets`` reads."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 _BATCH: Final = 500
 """Rows that are rendered at once."""
 PROBLEMS: Final = "problems.jsonl"
-"""What is wrong in the tree, one thing a line."""
+"""The file of problems found in the tree, one per line."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What an index holds."""
+    """The content of an index."""
 
     rows: dict[str, int] = field(default_factory=dict)
-    """By split, under the name that ``datasets`` accepts."""
+    """Number of rows by split, under a name that ``datasets`` accepts."""
     problems: dict[str, int] = field(default_factory=dict)
-    """How often each occurs."""
+    """Number of occurrences of each problem."""
     tables: tuple[str, ...] = ()
-    """Names of the tables whose files have the rows; these are not counted."""
+    """Names of the tables whose files contain the rows, which are not counted."""
 
     @property
     def total(self) -> int:
-        """Rows of all splits."""
+        """Number of rows in all splits."""
         return sum(self.rows.values())
 
 
@@ -64,20 +64,20 @@ class IndexBuilder:
 
         Args:
             dataset: its id.
-            choice: the reader that recognizes the tree.
+            choice: the reader that recognises the tree.
             tree: the files.
             target: an empty directory.
-            published: where the app finds the files.
+            published: the path at which the app finds the files.
             workers: processes that read headers.
-            most_bytes: that the rows may have; ``None``: any number.
-            check_cancelled: called for every batch; ends the work by raising.
-            is_part: the tree has a part of the examples that its tables name: those that are not there are none of it.
+            most_bytes: the most bytes that the rows may have; ``None`` means no limit.
+            check_cancelled: called for every batch; raises to end the work.
+            is_part: whether the tree has only some of the examples in its tables, so that missing files are not a problem.
         """
         self._dataset = dataset
         self._name, self._reader = choice
         self._tree = tree
         self._target = target
-        # From index/ID, where ID may have several parts; rows are in index/ID/SPLIT.
+        # From index/ID, where ID may have several components; rows are in index/ID/SPLIT.
         self._top = f"{'../' * (2 + dataset.count('/'))}datasets/{dataset}"
         self._place = Place(str(tree), str(published), f"../{self._top}")
         self._workers = workers
@@ -92,15 +92,15 @@ class IndexBuilder:
         self._open = contextlib.ExitStack()
 
     def build(self, facts: Mapping[str, str]) -> Summary:
-        """Read the tree, and write everything; without a single row nothing but empty files is left.
+        """Read the tree, and write everything; if there is no row, nothing but empty files is left.
 
         Args:
-            facts: what the card says of where the index is from.
+            facts: facts about the origin of the index, for the card.
 
         Raises:
             ReaderError: the tree cannot be read.
-            IndexTooLargeError: the rows have more bytes than they may have.
-            WorkerLostError: a process that helped was killed.
+            IndexTooLargeError: the rows exceed the limit.
+            WorkerLostError: a worker process was killed.
             OSError: the target cannot be written.
         """
         if self._reader.describe is not None:
@@ -140,7 +140,7 @@ class IndexBuilder:
         return self._summary
 
     def _batches(self, found: Iterable[Found], problems: IO[bytes]) -> Iterator[Batch]:
-        """Yield the rows of each split in batches; problems are written down."""
+        """Yield the rows of each split in batches; write problems to their file."""
         columns = tuple(column.name for column in self._reader.columns)
         labels = tuple(column.name for column in self._reader.columns if _is_open_label(column.feature))
         waiting: dict[str, list[Row]] = defaultdict(list)
@@ -162,7 +162,7 @@ class IndexBuilder:
             yield batch(split)
 
     def _is_there(self, file: str) -> bool:
-        """Return whether a row has a file in the tree; names come from tables, which may say anything."""
+        """Return whether the file of a row is in the tree; names come from tables, which may hold anything."""
         return "\0" not in file and os.path.lexists(f"{self._tree}/{file}")
 
     def _file_of(self, split: str) -> IO[bytes]:
@@ -183,13 +183,13 @@ class IndexBuilder:
 
 
 def _place_of_split(split: tuple[str, int]) -> tuple[int, str]:
-    """Return the key by which splits are sorted: those to train with come first, those to test with last."""
+    """Return the key by which splits are sorted: those for training first, those for testing last."""
     name = split[0]
     places = (place for place, begin in enumerate(("tr", "val", "dev", "")) if name.startswith(begin))
     return (4 if name.startswith("test") else next(places), name)
 
 
 def _is_open_label(feature: Mapping[str, object]) -> bool:
-    """Return whether the values of a column with labels are those that are found."""
+    """Return whether a label column's values are collected from the rows."""
     dtype = feature.get("dtype")
     return isinstance(dtype, dict) and dtype.get("class_label") == {"names": {}}

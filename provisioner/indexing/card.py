@@ -1,4 +1,4 @@
-"""The card of an index: its front matter tells ``datasets`` files and types, its text tells people what the columns mean."""
+"""The card of an index: its front matter names files and types for ``datasets``, its text explains the columns to people."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MEDIA: Final[Mapping[Medium, tuple[Column, ...]]] = {
 
 
 def all_columns(reader: Reader) -> tuple[Column, ...]:
-    """Return the columns of a reader's indexes in their order, with those that every medium has."""
+    """Return the columns of a reader's indexes in order, including those that every medium has."""
     return (_FILE, *_MEDIA[reader.medium], *reader.columns)
 
 
@@ -49,12 +49,12 @@ def card(
 
     Args:
         dataset: its id.
-        reader: of the tree.
-        rows: how many there are in each split.
-        labels: the values of columns whose reader does not know them before.
+        reader: the reader of the tree.
+        rows: the number of rows in each split.
+        labels: the values of columns whose reader does not know them in advance.
         rate: the sampling rate, if all files have the same.
-        problems: how often each occurs.
-        facts: where the index is from.
+        problems: the number of occurrences of each problem.
+        facts: facts about the origin of the index.
     """
     columns = all_columns(reader)
     front = {
@@ -88,12 +88,12 @@ def card(
 
 
 def card_of_tables(dataset: str, front: Mapping[str, Any], facts: Mapping[str, str]) -> str:
-    """Return the text of ``README.md`` for a data set whose files have the rows.
+    """Return the text of ``README.md`` for a data set whose own files contain the rows.
 
     Args:
         dataset: its id.
-        front: names these files.
-        facts: where the index is from.
+        front: the front matter that names these files.
+        facts: facts about the origin of the index.
     """
     configs = [config["config_name"] for config in front["configs"]]
     names = [f', "{name}"' for name in configs] if len(configs) > 1 else [""]
@@ -122,6 +122,6 @@ def _feature(column: Column, labels: Mapping[str, Sequence[str]], rate: int | No
         feature = {"dtype": {"audio": {"sampling_rate": rate}}}
     elif column.name in labels:
         names = labels[column.name]
-        # A class label needs a name at least.
+        # A class label needs at least one name.
         feature = {"dtype": {"class_label": {"names": {str(n): name for n, name in enumerate(names)}}}} if names else TEXT
     return {"name": column.name, **feature}

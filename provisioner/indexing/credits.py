@@ -1,4 +1,4 @@
-"""Whom to name for each file, where every file of a data set has terms of its own."""
+"""Attributions for single files, if every file of a data set has terms of its own."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NEEDED: Final = frozenset({"title", "artist", "license"})
 def credits_of(tree: Path, files: Collection[str]) -> Iterator[str]:
     """Yield a line of Markdown for each example: artist, title, licence, page and file.
 
-    Nothing comes of a data set whose index has no columns for these.
+    Nothing is yielded for a data set whose index has no columns for these.
 
     Args:
         tree: the data set.
-        files: paths of its files; what the tables have besides is left out.
+        files: paths of its files; other entries in the tables are ignored.
 
     Raises:
         ReaderError: its tables cannot be read.
@@ -47,5 +47,5 @@ def _line(file: str, values: Mapping[str, Any]) -> str:
 
 
 def _address(url: str | None) -> str:
-    """Return a URL that can stand between angle brackets; empty: it cannot."""
+    """Return a URL that can be written between angle brackets; empty if it cannot."""
     return url if url and re.fullmatch(r"https?://[!-;=?-~]+", url) else ""

@@ -37,7 +37,7 @@ _COLUMNS: Final = {
     ("track", "date_created"): "date_created",
     ("set", "subset"): "subset",
 }
-"""Headings of the first two lines, with the columns that they become."""
+"""Headings in the first two lines, with the columns that they become."""
 _INTEGERS: Final = ("artist_id", "album_id", "listens", "track_duration")
 _GENRES: Final = ("track", "genres")
 _SPLIT: Final = ("set", "split")
@@ -46,7 +46,7 @@ _URL: Final = re.compile(
     r"(?:/[0-9.]+(?:/(?!\.)[a-z.]+)?)?/?(?:(?:deed|legalcode)(?:\.[a-z_-]+)?)?",
     re.IGNORECASE | re.ASCII,
 )
-"""The whole of a licence's address: version, jurisdiction and page are free, and nothing else is."""
+"""Matches a whole licence URL: only version, jurisdiction and page may vary."""
 _TITLE: Final = re.compile(
     r"(?:creative commons )?(?:cc )?attribution((?: (?:non ?commercial|no ?deriv(?:ative)?s?(?: works)?|share ?alike))*)"
     r"(?: aka music sharing)?(?: [0-9](?: [0-9])?)?"
@@ -56,16 +56,16 @@ _TITLE: Final = re.compile(
     r"|norway|peru|philippines|poland|portugal|puerto rico|romania|serbia|singapore|slovenia|south africa|south korea|spain"
     r"|sweden|switzerland|taiwan|thailand|uk england wales|uk scotland|united states|us|vietnam))?"
 )
-"""A title in lower case whose words are separated by single blanks; behind the version stands the jurisdiction."""
+"""Matches a title in lower case with words separated by single blanks; the version is followed by the jurisdiction."""
 _HINTS: Final = {
     "NC": re.compile(r"commercial|\bnc\b", re.IGNORECASE),
     "ND": re.compile(r"deriv|\bnd\b", re.IGNORECASE),
     "SA": re.compile(r"share.?alike|\bsa\b", re.IGNORECASE),
 }
-"""What names a term in a title that is none of the known ones."""
+"""Patterns of terms in a title that is not one of the known ones."""
 _PUBLIC_TITLE: Final = re.compile(r"(?:(cc0)|public domain (mark))(?: 1 0)?(?: universal)?(?: public domain dedication)?")
 _WORDS: Final = {"NC": "noncommercial", "ND": "noderiv", "SA": "sharealike"}
-"""Terms of a licence in their usual order, with what titles call them, without blanks and marks."""
+"""Terms of a licence in their usual order, with their names in titles, without blanks and marks."""
 _PUBLIC: Final = {"zero": "CC0", "mark": "PDM"}
 
 
@@ -137,7 +137,7 @@ def _genres(tree: Path) -> dict[int, str]:
 
 
 def _raw_facts(tree: Path) -> dict[int, tuple[str | None, str | None]]:
-    """Return the URLs of each track's licence and of its page; there are few licences, and one object for each."""
+    """Return the URLs of each track's licence and page; the few licences are shared objects."""
     name = f"{_TABLES}/raw_tracks.csv"
     if not (tree / name).is_file():
         return {}
@@ -153,10 +153,10 @@ def _raw_facts(tree: Path) -> dict[int, tuple[str | None, str | None]]:
 
 
 def license_id(url: str | None, title: str | None) -> str | None:
-    """Return a licence without its version: ``CC-BY-NC-SA``, ``CC0``, ``PDM``; ``None``: another one, or unknown.
+    """Return a licence without its version (``CC-BY-NC-SA``, ``CC0``, ``PDM``), or ``None`` if it is another one, or unknown.
 
-    The URL counts, and the title where there is no URL. What is not certainly one of these has no name here, so that a
-    condition on names leaves it out; nor has a track whose URL and title contradict each other.
+    The URL decides, or the title if there is no URL. A licence that is not certainly one of these has no name here, so that a
+    condition on names leaves it out; the same goes for a track whose URL and title contradict each other.
     """
     by_title = _by_title(title or "")
     if not url:
@@ -164,7 +164,7 @@ def license_id(url: str | None, title: str | None) -> str | None:
     by_url = _by_url(url)
     if by_title is not None:
         return by_url if by_url == by_title else None
-    # A title that nobody knows says nothing, unless it names terms that the URL has not.
+    # An unknown title is ignored, unless it names terms that the URL lacks.
     named = {term for term, pattern in _HINTS.items() if pattern.search(title or "")}
     return by_url if named <= set((by_url or "").split("-")) else None
 
@@ -202,7 +202,7 @@ def _integer(text: str | None) -> int | None:
 
 
 def _numbers(text: str) -> list[int] | None:
-    """Return a list such as ``[21, 38]``; ``None``: it is none."""
+    """Return a list such as ``[21, 38]``, or ``None`` if the text is not such a list."""
     try:
         found = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Trees whose files are mostly of one kind: a row for each file, in directories that may name its split and its label."""
+"""Trees whose files are mostly of one kind: one row per file, in directories that may name its split and its label."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def suffixes_in(tree: Path) -> Mapping[str, int]:
 
 
 def visible_files(tree: Path) -> Iterator[str]:
-    """Yield the paths of all files in the order of their names, but of none that is hidden."""
+    """Yield the paths of all files that are not hidden, in the order of their names."""
     for directory, directories, names in os.walk(tree):
         directories[:] = sorted(name for name in directories if not name.startswith("."))
         below = os.path.relpath(directory, tree).replace(os.sep, "/")

@@ -36,7 +36,7 @@ def _read_tables(tree: Path, files: Collection[str]) -> Iterator[Found]:
     below: dict[str, list[str]] = {top: [] for top in _TOPS}
     for path in filter(_is_midi, files):
         below.get(path.partition("/")[0], []).append(path)
-    # As in a walk: the files of a directory before those of its directories.
+    # As in a walk: the files of a directory before those of its subdirectories.
     return _rows(tree, lambda top: sorted(below[top], key=lambda path: (path.split("/")[:-1], path)))
 
 
@@ -87,7 +87,7 @@ def _is_midi(path: str) -> bool:
 
 
 def _digest(name: str) -> bytes | None:
-    """Return an MD5 as bytes, since there are many; ``None``: the name is none."""
+    """Return an MD5 as bytes, since there are many, or ``None`` if the name is not an MD5."""
     try:
         return bytes.fromhex(name)
     except ValueError:

@@ -54,7 +54,7 @@ def _names(tree: Path, directory: str) -> list[str]:
 
 
 def _speakers(tree: Path) -> Iterator[tuple[str, dict[str, Any]] | Problem]:
-    """Yield what is known of each speaker: ``speakers.tsv`` has headings, ``SPEAKERS.txt`` comments and ``|``."""
+    """Yield the facts about each speaker: ``speakers.tsv`` has headings, ``SPEAKERS.txt`` has comments and ``|``."""
     if (tree / _TOP / "SPEAKERS.txt").is_file():
         for number, line in lines(tree, f"{_TOP}/SPEAKERS.txt"):
             fields = [field.strip() for field in line.split("|", _SPEAKER_FIELDS - 1)]
@@ -78,7 +78,7 @@ def _speakers(tree: Path) -> Iterator[tuple[str, dict[str, Any]] | Problem]:
 
 
 def _chapter(tree: Path, split: str, directory: str, speaker: Mapping[str, Any]) -> Iterator[Found]:
-    """Yield the utterances of a chapter: those that have audio, and those that only the table has."""
+    """Yield the utterances of a chapter: those with audio, and those that are only in the table."""
     names = sorted(os.listdir(tree / directory))
     texts: dict[str, list[str]] = {}
     for table in (name for name in names if name.endswith(".trans.tsv")):
@@ -112,7 +112,7 @@ def _texts(tree: Path, name: str) -> Iterator[list[str] | Problem]:
 
 
 def _text(tree: Path, directory: str, name: str, kind: str, names: list[str]) -> str | None:
-    """Return a text that has a file of its own; ``None``: it has none."""
+    """Return a text that is in a separate file, or ``None`` if there is none."""
     file = f"{name}.{kind}.txt"
     if file not in names:
         return None

@@ -1,4 +1,4 @@
-"""Duration and sampling rate of audio files, from their headers alone; what is no such file is an error.
+"""Duration and sampling rate of audio files, from their headers alone; it is an error if a file is not of its format.
 
 Sources: "Multimedia Programming Interface and Data Specifications 1.0" (RIFF), RFC 9639 (FLAC), ISO/IEC 11172-3 and the
 descriptions of the Xing and VBRI headers (MP3), and the Standard MIDI Files specification.
@@ -20,11 +20,11 @@ _LONGEST_SEARCH: Final = 1 << 16
 
 
 class BrokenMediaError(Exception):
-    """A file is not what its name says, or ends early; the message says how, in a few words."""
+    """A file is not what its name says, or is truncated; the message says how, in a few words."""
 
 
 class AudioFacts(NamedTuple):
-    """What a header says."""
+    """The facts in a header."""
 
     duration: float
     """Seconds."""
@@ -32,7 +32,7 @@ class AudioFacts(NamedTuple):
 
 
 def audio_facts(path: str) -> AudioFacts | None:
-    """Return what the header of an audio file says; ``None``: its format is not known here.
+    """Return the facts in the header of an audio file, or ``None`` if its format is not known here.
 
     Raises:
         BrokenMediaError: it is damaged or empty.
@@ -56,7 +56,7 @@ def check_midi(path: str) -> tuple[int, int]:
     """Return format and number of tracks of a MIDI file.
 
     Raises:
-        BrokenMediaError: it is none.
+        BrokenMediaError: it is not a MIDI file.
         OSError: it cannot be read.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -71,7 +71,7 @@ def check_midi(path: str) -> tuple[int, int]:
 
 
 class _File:
-    """An open file of which little is read."""
+    """An open file, of which little is read."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
@@ -131,7 +131,7 @@ _MP3_KBITS: Final = (
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
 )
-"""Of layer III, for versions 2 and 2.5, and for version 1."""
+"""For layer III, for versions 2 and 2.5, and for version 1."""
 
 
 class _Frame(NamedTuple):
@@ -155,7 +155,7 @@ def _mp3(file: _File) -> AudioFacts:
     if offset >= file.size:
         raise BrokenMediaError("holds no audio" if file.size else "empty")
     begin, frame = _first_frame(file, offset)
-    # The first frame may hold no sound but the number of the others.
+    # The first frame may hold no sound but the number of the other frames.
     head = file.at(begin, 4 + frame.side + 18)
     mark = head[4 + frame.side :]
     if mark[:4] in {b"Xing", b"Info"} and len(mark) >= 12 and mark[7] & 1:  # noqa: PLR2004
@@ -170,7 +170,7 @@ def _mp3(file: _File) -> AudioFacts:
 
 
 def _first_frame(file: _File, offset: int) -> tuple[int, _Frame]:
-    """Return offset and header of the first frame: one that another frame follows, or the end of the file."""
+    """Return offset and header of the first frame, which is followed by another frame or the end of the file."""
     window = file.at(offset, _LONGEST_SEARCH)
     at = window.find(b"\xff")
     while 0 <= at < len(window) - 3:
@@ -184,7 +184,7 @@ def _first_frame(file: _File, offset: int) -> tuple[int, _Frame]:
 
 
 def _frame(header: bytes) -> _Frame | None:
-    """Return what the header of a layer III frame says; ``None``: it is none."""
+    """Return the values in the header of a layer III frame, or ``None`` if it is not one."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:  # noqa: PLR2004
         return None
     version, mono = header[1] >> 3 & 3, header[3] >> 6 == 3  # noqa: PLR2004

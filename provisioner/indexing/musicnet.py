@@ -51,7 +51,7 @@ def _read(tree: Path) -> Iterator[Found]:
 
 
 def _recordings(tree: Path, split: str) -> list[str]:
-    """Return the ids of the recordings of a split: of audio, and of labels whose audio is missing."""
+    """Return the ids of the recordings of a split, including those with labels but no audio."""
     found = set()
     for directory, suffix in ((f"{split}_data", ".wav"), (f"{split}_labels", ".csv")):
         path = tree / _TOP / directory
@@ -61,7 +61,7 @@ def _recordings(tree: Path, split: str) -> list[str]:
 
 
 def _notes(tree: Path, name: str) -> Iterator[dict[str, Any] | Problem]:
-    """Yield the notes of a recording, in the order of the file; after a problem they cannot be used."""
+    """Yield the notes of a recording in the order of the file; after a problem they cannot be used."""
     try:
         for number, record in enumerate(csv_records(tree, name), 2):
             if isinstance(record, Problem):

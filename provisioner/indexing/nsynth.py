@@ -29,7 +29,7 @@ _NAMED: Final = {
     "instrument_source_str": "instrument_source",
     "qualities_str": "qualities",
 }
-"""The file's keys, with the columns that they become."""
+"""The keys in the file, with the columns that they become."""
 
 
 def _recognizes(tree: Path) -> bool:

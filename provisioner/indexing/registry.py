@@ -1,6 +1,6 @@
-"""The readers, by name: the first that recognizes a tree reads it.
+"""The readers by name: the first one that recognises a tree reads it.
 
-A start with nothing to do asks only for versions: the modules are imported when a tree is read.
+A start with nothing to do needs only the versions, so the modules are imported when a tree is read.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ VERSIONS: Final = {
     "image_folder": 1,
     "table_files": 1,
 }
-"""By name, which is that of the module too, in the order in which they are asked. A number grows with every change of what a
-reader yields: the indexes that it made are then made anew."""
+"""Version numbers by name of the reader and its module, in the order in which readers are tried. A number is incremented with
+every change of what a reader yields, so that its indexes are made anew."""
 GENERIC: Final = ("audio_folder", "image_folder", "table_files")
-"""Those that any tree may be for."""
+"""Readers that any tree may need."""
 TABLES: Final = {"fma_metadata": "fma"}
-"""The readers that need nothing but tables to say which files are examples, by the name of the archive of these tables."""
+"""Readers that need only tables to say which files are examples, by the name of the archive of these tables."""
 FORMAT: Final = 2
-"""Grows when something changes in all indexes, or a reader is added: trees without a reader are then looked at again."""
+"""Incremented if something changes in all indexes, or a reader is added; trees without a reader are then examined again."""
 
 
 class Choice(NamedTuple):
@@ -44,16 +44,16 @@ class Choice(NamedTuple):
 
 
 def reader_named(name: str) -> Reader:
-    """Return a reader of :data:`VERSIONS`."""
+    """Return a reader named in :data:`VERSIONS`."""
     return cast("Reader", importlib.import_module(f"provisioner.indexing.{name}").READER)
 
 
 def reader_of(tree: Path, files: Collection[str] = ()) -> Choice | None:
-    """Return the reader that recognizes a tree; ``None``: none does.
+    """Return the reader that recognises a tree, or ``None`` if none does.
 
     Args:
         tree: the tree.
-        files: the paths that it will have, where some of its files are not there yet.
+        files: the paths that it will have, if some of its files are not here yet.
     """
     from provisioner.indexing.folders import suffixes_in  # noqa: PLC0415 - imported when a tree is read, as the readers are
 

@@ -1,4 +1,4 @@
-"""Rows as lines of JSON: the part of the work that all cores share, since it opens every file."""
+"""Render rows as lines of JSON: the part of the work that all cores share, since it opens every file."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
     from provisioner.indexing.model import Medium
 
-# Made once: `json.dumps` would make an encoder for each row.
+# Created once: `json.dumps` would create an encoder for each row.
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 class Place(NamedTuple):
-    """Where the files of the rows are."""
+    """Where the files of rows are."""
 
     tree: str
     """The directory that is read."""
     published: str
     """The absolute path at which the app finds the same files."""
     relative: str
-    """The same, from the directory of a ``metadata.jsonl``."""
+    """The same, relative to the directory of a ``metadata.jsonl``."""
 
 
 class Batch(NamedTuple):
-    """Rows of one split, and how to make lines of them."""
+    """Rows of one split, with everything that is needed to render them."""
 
     place: Place
     medium: Medium
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
 @dataclass(slots=True)
 class Lines:
-    """What became of a batch."""
+    """The result of rendering a batch."""
 
     data: bytes = b""
     count: int = 0
@@ -55,7 +55,7 @@ class Lines:
 
 
 def render(batch: Batch) -> Lines:
-    """Return the lines for a batch; a row whose file is missing or broken is a problem instead."""
+    """Return the lines for a batch; a row whose file is missing or broken becomes a problem instead."""
     found = Lines(labels={name: set() for name in batch.labels})
     lines: list[bytes] = []
     for row in batch.rows:
@@ -85,7 +85,7 @@ def render(batch: Batch) -> Lines:
 def _record(batch: Batch, row: Row, found: Lines) -> Mapping[str, Any]:
     place, medium, file = batch.place, batch.medium, row.file
     if "\0" in file or "/../" in f"/{file}":
-        # Names come from tables, which may say anything.
+        # Names come from tables, which may hold anything.
         raise BrokenMediaError("its name cannot be that of a file of the data set")
     record: dict[str, Any] = {"file_name": f"{place.relative}/{file}"}
     path = f"{place.tree}/{file}"

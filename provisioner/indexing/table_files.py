@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from provisioner.catalog.card_parts import CardPart
 
 _SUFFIXES: Final = (".parquet", ".jsonl", ".csv", ".tsv")
-"""``datasets`` reads one format from an index: where there are as many files of several, the first of these."""
+"""``datasets`` reads one format from an index: the most frequent one, or among equals the first of these."""
 _OF_A_CARD: Final = frozenset({*_SUFFIXES, ".json"})
 """A JSON file may be anything, unless the card of a repository says that it is a table."""
 _PROSE: Final = frozenset({"", ".md", ".txt", ".pdf", ".rst", ".html"})
 _MOST_CONFIGS: Final = 50
-"""Where there would be more tables, names do not tell tables apart, and all files are pieces of one."""
+"""If there would be more tables than this, names do not distinguish tables, and all files are pieces of one."""
 _LONGEST_CARD: Final = 1 << 20
 _CARD: Final = "README.md"
 
@@ -43,11 +43,11 @@ def _recognizes_suffixes(tree: Path, suffixes: Mapping[str, int]) -> bool:
 
 
 def _describe(tree: Path, top: str) -> dict[str, Any]:
-    """Return the front matter of an index: what the card of the tree says of its tables, or what names tell.
+    """Return the front matter of an index, from the tables on the card of the tree, or else from names.
 
     Args:
         tree: the data set.
-        top: where it is, from the directory of the index.
+        top: its path from the directory of the index.
     """
     names = list(visible_files(tree))
     if stated := _stated(tree, names):
@@ -67,11 +67,11 @@ def _at(data_files: Iterable[Mapping[str, Any]], top: str) -> list[dict[str, Any
     return [{"split": one["split"], "path": [f"{top}/{path}" for path in one["path"]]} for one in data_files]
 
 
-# --- what the names of files tell --------------------------------------------------------------------------------------
+# --- from the names of files -------------------------------------------------------------------------------------------
 
 
 def grouped(names: Sequence[str]) -> Configs:
-    """Return the tables that some files are: those whose names differ only by split and number are pieces of one.
+    """Return the tables made of some files: files whose names differ only by split and number are pieces of one table.
 
     Args:
         names: paths of files in the tree.
@@ -101,7 +101,7 @@ def _order(split: tuple[str, object]) -> tuple[bool, str]:
 
 
 def _table_and_split(name: str) -> tuple[str, str]:
-    """Return what is left of a path without splits and numbers, and its split."""
+    """Return a path without splits and numbers, and its split."""
     parts = os.path.splitext(name)[0].split("/")
     words = [[word for word in re.split(r"[\W_]+", part) if word] for part in parts]
     split = next((word for part in words for word in part if word.lower() in SPLITS), "train")
@@ -110,7 +110,7 @@ def _table_and_split(name: str) -> tuple[str, str]:
 
 
 def _globs(paths: Sequence[str], suffix: str, in_directory: Mapping[tuple[str, str], int]) -> list[str]:
-    """Return the paths as globs, with one for a directory all of whose tables are among them."""
+    """Return the paths as globs, with a single one for a directory whose tables are all among them."""
     by_directory: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         by_directory[os.path.dirname(path)].append(path)  # noqa: PTH120 - a name in the tree
@@ -127,11 +127,11 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-# --- what the card of a repository says --------------------------------------------------------------------------------
+# --- from the card of a repository -------------------------------------------------------------------------------------
 
 
 def _stated(tree: Path, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the configurations of the tree's own card that are tables and whose files are here, with globs by split."""
+    """Return the configurations on the tree's own card that are tables with files here, with globs by split."""
     card = _card(tree)
     written = card.get("configs")
     splits: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -142,7 +142,7 @@ def _stated(tree: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for config in written if isinstance(written, list) else ():
         if isinstance(config, dict) and (listed := splits.pop(str(config.get("config_name", "default")), None)):
-            # Other keys say how the tables are read, such as their separator.
+            # Other keys say how the tables are read, for example their separator.
             other = {key: value for key, value in config.items() if key not in {"config_name", "data_dir", "data_files"}}
             found.append({"config_name": str(config.get("config_name", "default")), **other, "data_files": listed})
     return found
@@ -157,7 +157,7 @@ def _are_tables(part: CardPart, names: Sequence[str]) -> bool:
 
 
 def _types(card: Mapping[str, Any], configs: Collection[str]) -> dict[str, Any]:
-    """Return what a card says of the types of these configurations, as a part of a front matter."""
+    """Return the types on a card for these configurations, as a part of a front matter."""
     stated = card.get("dataset_info")
     listed = [one for one in (stated if isinstance(stated, list) else [stated]) if isinstance(one, dict) and one.get("features")]
     kept = [
@@ -169,7 +169,7 @@ def _types(card: Mapping[str, Any], configs: Collection[str]) -> dict[str, Any]:
 
 
 def _card(tree: Path) -> Mapping[str, Any]:
-    """Return the front matter of a tree's card; empty: it has none that can be read."""
+    """Return the front matter of a tree's card; empty if there is none that can be read."""
     try:
         with (tree / _CARD).open(encoding="utf-8") as file:
             text = file.read(_LONGEST_CARD)

@@ -1,4 +1,4 @@
-"""Tables and documents as data sets have them, read line by line; what is wrong in them is yielded, not raised."""
+"""Read tables and documents of data sets line by line; problems in them are yielded, not raised."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHITESPACE: Final = " \t\r\n"
 
 
 def lines(tree: Path, name: str) -> Iterator[tuple[int, str]]:
-    """Yield number and text of each line of a UTF-8 file, without its end; bytes that are no UTF-8 become U+FFFD.
+    """Yield number and text of each line of a UTF-8 file, without line ends; invalid bytes become U+FFFD.
 
     Raises:
         ReaderError: the file cannot be read.
@@ -32,13 +32,13 @@ def lines(tree: Path, name: str) -> Iterator[tuple[int, str]]:
 
 
 def separated(tree: Path, name: str, separator: str, width: int) -> Iterator[Sequence[str] | Problem]:
-    """Yield the fields of each line of a file without quoting; empty lines are left out.
+    """Yield the fields of each line of a file without quoting; empty lines are skipped.
 
     Args:
         tree: the data set.
         name: the file in it.
-        separator: between the fields.
-        width: how many fields a line must have; a line with another number is a problem.
+        separator: the separator of fields.
+        width: the number of fields in a line; any other number is a problem.
 
     Raises:
         ReaderError: the file cannot be read.
@@ -54,9 +54,9 @@ def separated(tree: Path, name: str, separator: str, width: int) -> Iterator[Seq
 
 
 def csv_rows(tree: Path, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV file with quoting, its headings included, each with the number of its first line.
+    """Yield the rows of a CSV file with quoting, including headings, each with the number of its first line.
 
-    A field may have any length and several lines.
+    A field may have any length, and several lines.
 
     Raises:
         ReaderError: the file cannot be read.
@@ -73,7 +73,7 @@ def csv_rows(tree: Path, name: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def csv_records(tree: Path, name: str) -> Iterator[dict[str, str] | Problem]:
-    """Yield each row of a CSV file with a line of headings, by heading; a row of another length is a problem.
+    """Yield each row of a CSV file by the headings in its first line; a row of another length is a problem.
 
     Raises:
         ReaderError: the file cannot be read.
@@ -88,12 +88,12 @@ def csv_records(tree: Path, name: str) -> Iterator[dict[str, str] | Problem]:
 
 
 def json_members(tree: Path, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield key and value of each member of the JSON object that a file is, one after the other.
+    """Yield key and value of each member of the JSON object in a file, one after the other.
 
-    The whole is never in memory: NSynth's ``examples.json`` would take more than half a gigabyte.
+    The whole object is never in memory: NSynth's ``examples.json`` would take more than half a gigabyte.
 
     Raises:
-        ReaderError: the file cannot be read, or is no JSON object.
+        ReaderError: the file cannot be read, or is not a JSON object.
     """
     try:
         with (tree / name).open(encoding="utf-8") as file:
@@ -103,7 +103,7 @@ def json_members(tree: Path, name: str) -> Iterator[tuple[str, Any]]:
 
 
 class _Members:
-    """The members of one JSON object, decoded from a text that arrives in pieces."""
+    """The members of one JSON object, decoded from a text that is read in pieces."""
 
     def __init__(self, read: Any, name: str) -> None:  # noqa: ANN401 - TextIO.read has no simple type
         self._read = read
@@ -135,7 +135,7 @@ class _Members:
         return bool(piece)
 
     def _next_mark(self, *, consumes: bool = True) -> str:
-        """Return the next character that is no whitespace; empty: there is none."""
+        """Return the next character that is not whitespace; empty at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in _WHITESPACE:
                 self._at += 1
@@ -157,6 +157,6 @@ class _Members:
                     raise ReaderError(f"{self._name} is no valid JSON, or ends in the middle") from error
                 continue
             if end == len(self._text) and self._text[end - 1] not in '}]"' and self._more():
-                continue  # a number might go on
+                continue  # a number might continue
             self._at += end - begin
             return value

@@ -20,7 +20,7 @@ _INSTRUMENTS: Final = {
     "sax": "saxophone", "bn": "bassoon", "tpt": "trumpet", "hn": "horn", "tbn": "trombone", "tba": "tuba",
 }  # fmt: skip
 _PIECE: Final = re.compile(r"(\d+_[^_]+)((?:_[a-z]+)+)")
-"""Such as ``01_Jupiter_vn_vc``: number and title, and the instrument of each part."""
+"""For example ``01_Jupiter_vn_vc``: number and title, and the instrument of each part."""
 _TOPS: Final = ("", "Dataset/")
 """Some copies have a directory around the pieces."""
 _KINDS: Final = ("AuSep_", "AuMix_", "Notes_", "Vid_")
@@ -35,7 +35,7 @@ def _pieces(tree: Path) -> dict[str, list[str]]:
 
 
 def _pieces_among(files: Collection[str]) -> dict[str, list[str]]:
-    """Return the same of a tree whose files are not all there."""
+    """Return the same for a tree of which not all files are here."""
     found: dict[str, list[str]] = {}
     for path in sorted(files):
         piece, _, name = path.rpartition("/")
@@ -80,16 +80,16 @@ def _rows(tree: Path, pieces: Mapping[str, Collection[str]]) -> Iterator[Found]:
 
 
 def _parts(tree: Path, piece: str, names: list[str], codes: list[str], common: dict[str, Any]) -> Iterator[Found]:
-    """Yield the rows of a piece's parts; the instrument is that of the directory, since names of files are wrong in one piece."""
+    """Yield the rows of a piece's parts; instruments come from the directory, since file names are wrong in one piece."""
     files: dict[int, dict[str, str]] = {}
     for name in names:
         if part := _PART.fullmatch(name):
             files.setdefault(int(part[2]), {})[part[1]] = f"{piece}/{name}"
     if not any("AuSep" in kinds for kinds in files.values()):
-        return  # the split with the tracks was not asked for
+        return  # the split with the tracks was not requested
     for number, kinds in sorted(files.items()):
         if "AuSep" not in kinds:
-            # As a part by rule leaves it out, or it is missing: the index tells which.
+            # It is missing, or a part by rule leaves it out; the index builder knows which.
             notes = next(iter(kinds.values()))
             stem = notes.removeprefix(f"{piece}/").removesuffix(".txt").partition("_")[2]
             yield Row("tracks", f"{piece}/AuSep_{stem}.wav", common | {"part": number})
@@ -117,7 +117,7 @@ def _numbers(tree: Path, name: str, width: int) -> list[list[float]]:
     """Return a table of numbers.
 
     Raises:
-        ReaderError: the file cannot be read, or is no such table.
+        ReaderError: the file cannot be read, or is not such a table.
     """
     table = []
     for number, line in lines(tree, name):

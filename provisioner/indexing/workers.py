@@ -1,7 +1,7 @@
-"""Processes that render batches: reading headers of small files needs the interpreter, which threads would have to share.
+"""Processes that render batches: reading headers of small files needs the interpreter, whose lock threads would share.
 
-A worker reads batches from its standard input and ends with it: when this process dies, so does the worker. It inherits no
-descriptor, and so no lock, and no environment.
+A worker reads batches from its standard input and ends with it, so it also ends if this process dies. It inherits no
+descriptors, and so no locks, and no environment.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _FEW: Final = 8
 
 
 class WorkerLostError(Exception):
-    """A worker ended before its time."""
+    """A worker ended unexpectedly."""
 
 
 def rendered(batches: Iterator[Batch], workers: int) -> Generator[tuple[Batch, Lines]]:
-    """Yield each batch with what became of it, in the order of the batches.
+    """Yield each batch with its result, in the order of the batches.
 
     Args:
-        batches: are taken a few ahead.
-        workers: how many processes; with less than two, this process does the work.
+        batches: the batches, a few of which are taken in advance.
+        workers: number of processes; with fewer than two, this process does the work.
 
     Raises:
         WorkerLostError: a worker was killed.
@@ -68,7 +68,7 @@ def rendered(batches: Iterator[Batch], workers: int) -> Generator[tuple[Batch, L
 
 
 class _Pool:
-    """Some workers, and for each a thread that waits for it."""
+    """Some workers, each with a thread that waits for it."""
 
     def __init__(self, count: int) -> None:
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
@@ -99,7 +99,7 @@ class _Pool:
             self._idle.put(process)
 
     def close(self) -> None:
-        """End all workers; what was not asked for is dropped."""
+        """End all workers; results that were not requested are dropped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:
             process.kill()
@@ -119,7 +119,7 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # a terminal's Ctrl-C is for this process, which then ends the workers
+        start_new_session=True,  # Ctrl-C in a terminal is for this process, which then ends the workers
     )
 
 
@@ -141,8 +141,8 @@ def _receive(stream: IO[bytes]) -> object:
 
 
 def serve() -> None:
-    """Render the batches on the standard input until it ends."""
-    # Whatever is printed must not be taken for a result.
+    """Render the batches on standard input until it ends."""
+    # Printed output must not be taken for a result.
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while True:
