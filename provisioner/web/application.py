@@ -1,4 +1,4 @@
-"""The routes of the page's server. Each answers GET and HEAD, and none changes anything; acting has routes of its own."""
+"""The routes of the page's server. They answer GET and HEAD, and none changes anything; acting has its own routes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from provisioner.web.sharing import Sharing
 
 MOST_STREAMS: Final = 64
-"""Readers of ``/events`` at a time; the page's script asks from time to time where there are more."""
+"""Readers of ``/events`` at the same time; with more of them, the page's script polls instead."""
 _KEEP_ALIVE_SECONDS: Final = 15.0
-"""After so long without an event a comment is sent, so that proxies keep the connection."""
+"""After so long without an event, a comment is sent, so that proxies keep the connection open."""
 _ASSETS: Final = Path(__file__).parent / "assets"
 _HTML: Final = "text/html; charset=utf-8"
 
@@ -45,11 +45,11 @@ def make_application(
     """Return the application.
 
     Args:
-        feed: what is shown.
+        feed: provides the content.
         hosts: see :class:`provisioner.web.guard.Guard`.
-        framed_by_hub: see there.
-        acting: how one acts on the volume; ``None``: nobody may.
-        sharing: what other volumes can take; ``None``: nothing.
+        framed_by_hub: see :class:`provisioner.web.guard.Guard`.
+        acting: the object that acts on the volume, or ``None`` if nobody may act.
+        sharing: what other volumes can fetch, or ``None`` for nothing.
     """
     pages = _Pages(feed)
 
@@ -74,7 +74,7 @@ def make_application(
         *(sharing.routes() if sharing else ()),
     ]
     app = Starlette(routes=routes, lifespan=observing)
-    # It would redirect to a URL that is made of the request's Host.
+    # It would redirect to a URL built from the request's Host.
     app.router.redirect_slashes = False
     return Guard(app, hosts=hosts, framed_by_hub=framed_by_hub)
 
@@ -110,13 +110,13 @@ class _Pages:
         if self._streams >= MOST_STREAMS:
             return PlainTextResponse("too many readers\n", HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "5"})
         as_page = request.query_params.get("as") == "page"
-        # Proxies that collect responses (nginx) let this one through.
+        # Proxies that buffer responses (nginx) let this one through.
         return StreamingResponse(
             self._events(as_page=as_page), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
         )
 
     async def _events(self, *, as_page: bool) -> AsyncIterator[bytes]:
-        """Yield an event for each change: the status document, or what the page shows."""
+        """Yield an event for each change: the status document, or the content of the page."""
         feed, version = self._feed, -1
         self._streams += 1
         try:
@@ -134,7 +134,7 @@ class _Pages:
 
 
 def _asset(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers with a file of the page."""
+    """Return a function that answers with a file of the page."""
     content = (_ASSETS / name).read_bytes()
 
     async def answer(_request: Request) -> Response:

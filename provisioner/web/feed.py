@@ -1,6 +1,6 @@
-"""What all readers of the page see: the latest observation, rendered once for all of them.
+"""The content for all readers of the page: the latest observation, rendered once for all of them.
 
-No reader has a queue. Who reads slowly gets the latest version when the previous one is through, so memory does not grow.
+No reader has a queue. A slow reader gets the latest version once the previous one has been sent, so memory does not grow.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 INTERVAL_SECONDS: Final = 1.0
-"""The time between two looks at the run."""
+"""The time between two observations of the run."""
 _LAST_LOOK_SECONDS: Final = 0.5
 
 
 class Feed:
-    """The latest state of a run; used on the page's event loop alone."""
+    """The latest state of a run; used only on the page's event loop."""
 
     def __init__(self, observe: Callable[[], Observation], catalog: Catalog, redactor: Redactor, *, acts: bool = False) -> None:
         """Prepare; nothing is observed yet.
 
         Args:
-            observe: returns the state of the run; called on a thread of its own, since a volume may not answer.
+            observe: returns the state of the run; called on a separate thread, since a volume may not respond.
             catalog: titles and licences of the data sets.
             redactor: removes secrets.
-            acts: the page leads to one on which one can act.
+            acts: whether the page links to the one for acting.
         """
         self.latest = Observation(None)
         self._history = History(INTERVAL_SECONDS)
-        """Of a run in another process."""
+        """For a run in another process."""
         self.version = 0
-        """Grows with every change of what is shown."""
+        """Incremented with every change of the content."""
         self.is_closed = False
         self._observe = observe
         self._catalog = catalog
@@ -79,14 +79,14 @@ class Feed:
             self._wake()
 
     async def close(self) -> None:
-        """Show how the run ended, and let every reader know that nothing follows."""
+        """Show how the run ended, and tell every reader that nothing follows."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.update(), _LAST_LOOK_SECONDS)
         self.is_closed = True
         self._wake()
 
     async def changed(self, version: int, seconds: float) -> bool:
-        """Wait until there is another version than this one; return whether there is after at most ``seconds``."""
+        """Wait for a version other than this one, for at most ``seconds``; return whether there is one."""
         deadline = time.monotonic() + seconds
         while self.version == version and not self.is_closed:
             left = deadline - time.monotonic()
@@ -103,7 +103,7 @@ class Feed:
         return self._once("json", lambda: json.dumps(self.latest.document))
 
     def main_html(self) -> bytes:
-        """Return what the page shows, on one line."""
+        """Return the content of the page, on one line."""
 
         def render() -> str:
             # A line end would end the data of an event.

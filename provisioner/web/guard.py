@@ -1,7 +1,7 @@
-"""Which requests are answered, and with which headers: the rules that keep other sites away from the page.
+"""Which requests are answered, and with which headers: the rules that protect the page from other sites.
 
-A page that is reached by a public name which somebody else controls could be read by that site's scripts (DNS rebinding). So
-a request is answered only under names that nobody else can point here.
+If the page were answered under a public name that somebody else controls, that site's scripts could read it (DNS rebinding).
+So a request is answered only under names that nobody else can point here.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 OURS: Final = "X-Provisioner"
-"""A header of every response, by which the page's script tells this server from the app that takes its place."""
+"""A header of every response, by which the page's script distinguishes this server from the app that replaces it."""
 _HUB: Final = "https://huggingface.co"
 _SPECIAL_USE: Final = (".localhost", ".local", ".internal", ".svc", ".home.arpa")
-"""Ends of names that the public DNS does not have (RFC 6761, RFC 6762, RFC 8375), and of Kubernetes' services."""
+"""Suffixes of names that are not in the public DNS (RFC 6761, RFC 6762, RFC 8375), and of Kubernetes' services."""
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^:\[\]/@\s]+)(?::\d{1,5})?")
 
 
 class Guard:
-    """Wraps the application: refuses what must not be answered, and adds the headers of every response."""
+    """Wraps the application: refuses requests that must not be answered, and adds headers to every response."""
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str] = (), framed_by_hub: bool = False) -> None:
         """Prepare.
 
         Args:
-            app: answers what is let in.
-            hosts: names under which the page is reached, beside those that nobody else can point here.
-            framed_by_hub: the Hub may show the page in a frame, as it does with a Space.
+            app: answers the requests that are accepted.
+            hosts: names under which the page is reached, besides those that nobody else can point here.
+            framed_by_hub: whether the Hub may show the page in a frame, as it does for a Space.
         """
         self._app = app
         self._hosts = frozenset(name.lower().rstrip(".") for name in hosts)
@@ -81,20 +81,20 @@ class Guard:
                 )
 
     def _refusal(self, headers: Headers) -> PlainTextResponse | None:
-        """Return the response to a request that must not be answered; ``None``: it may be."""
+        """Return the response to a request that must be refused, or ``None`` if it may be answered."""
         host = headers.get("host", "")
         if not self.is_ours(host):
             return _text(
                 "This name is not one under which the page is reached; PROGRESS_HOSTS can add it.", HTTPStatus.MISDIRECTED_REQUEST
             )
         origin = headers.get("origin")
-        # The scheme may differ: a proxy in between may speak TLS.
+        # The scheme may differ, since a proxy in between may handle TLS.
         if origin is not None and origin.lower().partition("://")[2] != host.lower():
             return _text("Requests from pages of other sites are refused.", HTTPStatus.FORBIDDEN)
         return None
 
     def is_ours(self, host: str) -> bool:
-        """Return whether nobody else can point the name in a ``Host`` header here, or whether it was set."""
+        """Return whether the name in a ``Host`` header was configured, or cannot be pointed here by anybody else."""
         match = _HOST.fullmatch(host)
         if match is None:
             return False

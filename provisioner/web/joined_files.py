@@ -1,6 +1,6 @@
-"""All files of a version one after the other, in the order of its manifest: many small ones go by one request.
+"""All files of a version concatenated, in the order of its manifest, so that many small ones need only one request.
 
-Who asks has the manifest, and so knows where each file begins. Nothing of this is on the disk.
+A client has the manifest, and so knows where each file begins. The concatenation is not stored on the disk.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_OPEN = 8
-"""Directories that stay open for one response: files of one mostly follow each other."""
+"""Directories that stay open for one response: files of the same directory mostly follow one another."""
 
 
 class JoinedTrees:
-    """The trees that were asked for last, with the places of their files; safe for several threads."""
+    """The tree that was last requested, with the positions of its files; safe for several threads."""
 
     def __init__(self) -> None:
-        """Read nothing yet."""
+        """Prepare; nothing is read yet."""
         self._lock = threading.Lock()
         self._latest: tuple[str, Sequence[str], array[int]] | None = None
-        """Of one tree, since it takes memory: what is different when its manifest was replaced, its paths, and their ends."""
+        """For one tree only, to save memory: a key that changes with its manifest, its paths, and their end positions."""
 
     def of(self, tree: Path, manifest: Path) -> JoinedFiles | None:
-        """Return the files of a tree; ``None``: its manifest cannot be read."""
+        """Return the files of a tree, or ``None`` if its manifest cannot be read."""
         try:
             facts = manifest.stat()
             key = f'"{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"'
@@ -49,11 +49,11 @@ class JoinedTrees:
 
 
 def _places(path: Path) -> tuple[Sequence[str], array[int]]:
-    """Return the paths of all files of a manifest, and the position behind the last byte of each.
+    """Return the paths of all files in a manifest, and the position after the last byte of each.
 
     Raises:
-        OSError: it is not there.
-        VolumeError: it is damaged.
+        OSError: the manifest does not exist.
+        VolumeError: the manifest is damaged.
     """
     with open_file(path) as lines:
         files = [entry for entry in Manifest.read(lines, str(path)) if entry.kind == "file"]
@@ -64,23 +64,23 @@ class JoinedFiles:
     """The bytes of all files of one tree; used by one thread at a time."""
 
     def __init__(self, tree: TreeReader, paths: Sequence[str], ends: array[int], etag: str) -> None:
-        """Read nothing yet.
+        """Prepare; nothing is read yet.
 
         Args:
-            tree: has the files, and is closed in the end.
-            paths: those of the files.
-            ends: the position behind the last byte of each.
-            etag: of all of them.
+            tree: the tree with the files, which :meth:`close` closes.
+            paths: the paths of the files.
+            ends: the position after the last byte of each file.
+            etag: the ETag for all of them.
         """
         self._tree = tree
         self._paths = paths
         self._ends = ends
         self.size = ends[-1] if ends else 0
-        """Bytes."""
+        """Number of bytes."""
         self.etag = etag
 
     def read(self, start: int, count: int) -> bytes:
-        """Return some bytes, up to ``count``; fewer, where a file is not what the manifest says."""
+        """Return up to ``count`` bytes; fewer if a file differs from the manifest."""
         parts: list[bytes] = []
         index = bisect_right(self._ends, start)
         while count > 0 and index < len(self._paths):
@@ -89,7 +89,7 @@ class JoinedFiles:
             data = self._read_file(self._paths[index], start - begin, wanted) if wanted else b""
             parts.append(data)
             if len(data) < wanted:
-                break  # a byte less shifts all that follow: whoever asked notices that the response ends early
+                break  # A missing byte would shift all that follow; the client notices that the response ends early.
             start, count, index = start + wanted, count - wanted, index + 1
         return b"".join(parts)
 

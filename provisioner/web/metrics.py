@@ -1,6 +1,6 @@
 """A run's metrics in the formats of Prometheus, for ``/metrics`` and for a file (``METRICS_FILE``).
 
-Names follow https://prometheus.io/docs/practices/naming/: base units, ``_total`` for what only grows.
+Names follow https://prometheus.io/docs/practices/naming/: base units, and ``_total`` for counters.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _registry(observation: Observation) -> CollectorRegistry:
 
 
 class _RunCollector(Collector):
-    """Makes the metrics of one observation; what is not known is left out."""
+    """Creates the metrics of one observation; unknown values are left out."""
 
     def __init__(self, observation: Observation) -> None:
         self._document = observation.document or {}
@@ -119,7 +119,7 @@ def _of_the_datasets(datasets: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _of_the_shares(found: object) -> Iterator[Metric]:
-    """Yield the bytes of each share, where several machines fill the volume together."""
+    """Yield the bytes of each share, if several machines fill the volume together."""
     shares = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     if not shares:
         return

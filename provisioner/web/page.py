@@ -1,4 +1,4 @@
-"""The page of a run or of a volume: opened on its port, served, and closed again."""
+"""The page of a run or a volume: opened on its port, served, and closed again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _END_SECONDS: Final = 5.0
-"""How long the end of a run waits for its page to close: it closes within two seconds, unless this machine is very busy."""
+"""How long the end of a run waits for its page to close, which takes up to two seconds unless the machine is very busy."""
 
 
 def open_page(
@@ -36,13 +36,13 @@ def open_page(
     """Listen on the page's port, and return the server, which answers once it is run.
 
     Args:
-        settings: where to listen, and under which names.
+        settings: provide the address to listen on, and the host names.
         port: the port.
-        observe: returns what the page shows; called on a thread of its own.
+        observe: returns the content of the page; called on a separate thread.
         catalog: titles and licences.
         redactor: removes secrets from everything that is shown.
-        acting: how one acts on the volume; ``None``: nobody may.
-        shared: the volume whose published versions other volumes can take; ``None``: none can.
+        acting: the object that acts on the volume, or ``None`` if nobody may act.
+        shared: the volume whose published versions other volumes can fetch, or ``None`` for none.
 
     Raises:
         ImportError: a package that the page needs is not installed.
@@ -65,16 +65,16 @@ def open_page(
 
 
 class RunPage:
-    """The page of a run, on a thread of its own; whatever happens to it, the run goes on."""
+    """The page of a run, on a separate thread; whatever happens to it, the run goes on."""
 
     def __init__(self, settings: Settings, port: int, catalog: Catalog, redactor: Redactor) -> None:
         """Prepare; nothing listens yet.
 
         Args:
             settings: see :func:`open_page`.
-            port: see there.
-            catalog: see there.
-            redactor: see there.
+            port: see :func:`open_page`.
+            catalog: see :func:`open_page`.
+            redactor: see :func:`open_page`.
         """
         self._settings = settings
         self._port = port
@@ -86,7 +86,7 @@ class RunPage:
         self._has_ended = False
 
     def begin(self, observe: Callable[[], Observation]) -> None:
-        """Open the page soon, without waiting for it; a failure is one warning."""
+        """Open the page soon, without waiting for it; a failure is logged as one warning."""
         with self._lock:
             if self._has_ended:
                 return
@@ -106,7 +106,7 @@ class RunPage:
         """Close the page.
 
         Args:
-            wait: return when the port is free; otherwise the process is about to end.
+            wait: return when the port is free; otherwise, the process is about to end.
         """
         with self._lock:
             self._has_ended = True

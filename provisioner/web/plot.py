@@ -1,4 +1,4 @@
-"""A plot of throughput over time, as SVG without styles of its own: the page's policy allows none in attributes."""
+"""A plot of throughput over time, as SVG without inline styles, which the page's policy forbids."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 _WIDTH: Final = 720
 _HEIGHT: Final = 120
 _FEWEST: Final = 2
-"""Points of a line at least."""
+"""Minimum number of points of a line."""
 
 
 def throughput_plot(history: Throughput, *, ended: bool = False) -> str:
-    """Return the plot as HTML; a sentence where there is nothing to plot.
+    """Return the plot as HTML, or a sentence if there is nothing to plot.
 
     Args:
         history: the throughput.
-        ended: the run is over; otherwise the last point is now.
+        ended: whether the run has ended; otherwise, the last point is now.
     """
     rates = history.rates
     if len(rates) < _FEWEST:

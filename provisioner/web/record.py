@@ -1,4 +1,4 @@
-"""One data set on the page, and the small parts that the page is made of."""
+"""One data set on the page, and the small building blocks of the page."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _line(state: str, record: Mapping[str, Any]) -> str:
 
 
 def amount(done: float | None, total: float | None) -> str:
-    """Return how much of a total is here; empty: that is not known."""
+    """Return how much of a total is here; empty if that is not known."""
     if done is None:
         return ""
     return format_bytes(done) if total is None or done > total else format_share(int(done), int(total))
@@ -108,9 +108,9 @@ def _details(name: str, record: Mapping[str, Any], dataset: DataSet | None) -> I
 
 
 def shown_source(record: Mapping[str, Any]) -> str:
-    """Return as HTML where a data set came from; empty: that is not known."""
+    """Return as HTML where a data set came from; empty if that is not known."""
     source = record.get("source")
-    with contextlib.suppress(ValueError):  # of a damaged status file
+    with contextlib.suppress(ValueError):  # in a damaged status file
         if isinstance(source, dict) and source.get("url"):
             return text(show_url(str(source["url"])))
     return ""
@@ -123,7 +123,7 @@ def error_note(error: Mapping[str, Any]) -> str:
 
 
 def progress_bar(name: str, done: object, total: object) -> str:
-    """Return a bar; one without a value where the share is not known."""
+    """Return a bar, without a value if the share is not known."""
     label = escape(f"Progress of {name}")
     have, all_of_it = plain_number(done), plain_number(total)
     if have is None or not all_of_it or have > all_of_it:
@@ -134,7 +134,7 @@ def progress_bar(name: str, done: object, total: object) -> str:
 
 
 def link(url: object, name: str) -> str:
-    """Return a link; only the name where the URL leads nowhere on the web."""
+    """Return a link, or only its name if the URL is not a web address."""
     address = str(url or "")
     try:
         is_web = urlsplit(address).scheme in {"http", "https"}
@@ -144,7 +144,7 @@ def link(url: object, name: str) -> str:
 
 
 def plain_number(value: object) -> float | None:
-    """Return a number of a status document that is not negative; ``None``: it is none."""
+    """Return a number in a status document that is not negative, or ``None`` if it is not such a number."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) and value >= 0 else None  # type: ignore[arg-type, operator, return-value]
 

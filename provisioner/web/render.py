@@ -1,4 +1,4 @@
-"""The page as HTML: complete as it is sent, so that it needs no script; every text from elsewhere is escaped."""
+"""The page as HTML: complete as sent, so that it needs no script, with all external text escaped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXPLANATIONS: Final = {
 }
 _ORDER: Final = {state: number for number, state in enumerate(("failed", "fetching", "unpacking", "pending", "ready", "skipped"))}
 _RELOAD_SECONDS: Final = {"provisioning": 5}
-"""After how long a page without scripts reloads itself; 30 in other states."""
+"""Seconds after which a page without scripts reloads itself; 30 in other states."""
 
 
 def render_page(observation: Observation, main: str, *, acts: bool = False) -> str:
@@ -45,8 +45,8 @@ def render_page(observation: Observation, main: str, *, acts: bool = False) -> s
 
     Args:
         observation: what is known of the run.
-        main: what :func:`render_main` returned for it.
-        acts: the page leads to one on which one can act.
+        main: the result of :func:`render_main` for it.
+        acts: whether the page links to the one for acting.
     """
     document = observation.document or {}
     way = '<nav><a href="act">Act on this volume</a></nav>\n' if acts else ""
@@ -67,7 +67,7 @@ def render_page(observation: Observation, main: str, *, acts: bool = False) -> s
 
 
 def render_main(observation: Observation, history: Throughput, catalog: Catalog, now: float) -> str:
-    """Return what changes on the page.
+    """Return the changing part of the page.
 
     Args:
         observation: what is known of the run.
@@ -100,7 +100,7 @@ def _summary(document: Mapping[str, Any], problem: str, now: float) -> Iterator[
     phase = document.get("phase")
     yield f'<header class="{escape(_class(state))}"><h1>{text(HEADLINES.get(state, state))}'
     yield f" <span>{text(phase)}</span></h1>" if phase else "</h1>"
-    # Announced by screen readers when it changes, which is seldom.
+    # Screen readers announce it when it changes, which is seldom.
     yield f'<p role="status">{text(EXPLANATIONS.get(state, ""))} {text(_census(document))}</p></header>'
     if problem:
         yield f'<p class="notice">{text(problem)}</p>'
@@ -125,7 +125,7 @@ def _pace(record: Mapping[str, Any], done: str) -> str:
 
 
 def _census(document: Mapping[str, Any]) -> str:
-    """Return in words how many data sets are in which state."""
+    """Return in words how many data sets are in each state."""
     found = document.get("datasets")
     states = [record.get("state") for record in found.values() if isinstance(record, dict)] if isinstance(found, dict) else []
     parts = [f"{states.count(state)} {LABELS[state].lower()}" for state in DATASET_STATES if state in states]
@@ -153,7 +153,7 @@ def _facts(document: Mapping[str, Any], now: float) -> str:
 
 
 def _shares(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the machines that fill the volume together, while they do."""
+    """Yield the machines that fill the volume together, while they do so."""
     found = document.get("shares")
     shares = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     if shares:

@@ -1,4 +1,4 @@
-"""The report on a run that is over, as one HTML file that needs nothing else."""
+"""The report on a finished run, as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def render_report(record: Mapping[str, Any], catalog: Catalog) -> str:
     """Return the report.
 
     Args:
-        record: as :func:`provisioner.reporting.run_record.run_record` made it; what is missing or damaged is left out.
+        record: the result of :func:`provisioner.reporting.run_record.run_record`; missing or damaged values are left out.
         catalog: the titles of the data sets.
     """
     found = record.get("status")
@@ -111,7 +111,7 @@ def _network(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _duration(seconds: float | None) -> str:
-    """Return a time, with a decimal where it is short; empty: it is not known."""
+    """Return a time, with a decimal if it is short; empty if it is not known."""
     if seconds is None:
         return ""
     return f"{seconds:.1f} s" if seconds < _SHORT_SECONDS else format_duration(seconds)

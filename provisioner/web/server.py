@@ -1,4 +1,4 @@
-"""The page's server on a thread of its own, with bounds for what readers can cost the run."""
+"""The page's server on a separate thread, with limits on what readers can cost the run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS: Final = 128
 HEAD_SECONDS: Final = 10.0
-"""A connection on which no request has come after this time is closed."""
+"""A connection is closed if no request has arrived after this time."""
 STALL_SECONDS: Final = 20.0
-"""A connection whose reader takes nothing for this time is closed."""
+"""A connection is closed if its client accepts no bytes for this time."""
 _LARGEST_HEAD: Final = 16 << 10
 """Bytes of a request's line and headers."""
 _BUFFERED: Final = 32 << 10
-"""Bytes that wait for one reader, beside the event that is being sent."""
+"""Bytes that wait for one client, in addition to the event that is being sent."""
 _KERNEL_BUFFER: Final = 64 << 10
-"""Bytes that the kernel keeps for one reader."""
+"""Bytes that the kernel buffers for one client."""
 _GRACE_SECONDS: Final = 1
 """How long responses may take to end once the server stops."""
 
@@ -41,7 +41,7 @@ class BoundedProtocol(H11Protocol):
     _zero_copy: ZeroCopyApp
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Begin, unless there are too many connections: then the one that reads slowest makes room, or this one goes."""
+        """Begin; if there are too many connections, close the one that reads slowest, or else this one."""
         super().connection_made(transport)
         self.app = self._zero_copy = ZeroCopyApp(self.app, self, STALL_SECONDS)
         transport.set_write_buffer_limits(high=_BUFFERED)
@@ -51,14 +51,14 @@ class BoundedProtocol(H11Protocol):
             next(stalled, self).abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent; once its first request is complete, it has time."""
+        """Accept data from the client; once its first request is complete, it has no more deadline for that."""
         super().data_received(data)
         if self.cycle is not None and not self.is_stalled:
             self._cancel_timer()
 
     @property
     def is_stalled(self) -> bool:
-        """Whether bytes wait for the client to read."""
+        """Whether bytes are waiting for the client to read."""
         return (self.flow is not None and self.flow.write_paused) or self._zero_copy.is_stalled
 
     def pause_writing(self) -> None:
@@ -67,18 +67,18 @@ class BoundedProtocol(H11Protocol):
         self._abort_after(STALL_SECONDS)
 
     def resume_writing(self) -> None:
-        """Write again: the client has read."""
+        """Resume writing, since the client has read."""
         self._cancel_timer()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Clean up after the end of the connection."""
         self._cancel_timer()
         super().connection_lost(exc)
         self._zero_copy.connection_lost()
 
     def abort(self) -> None:
-        """Close the connection at once, with what waits for its client."""
+        """Close the connection immediately, dropping what waits for its client."""
         self.transport.abort()
 
     def _abort_after(self, seconds: float) -> None:
@@ -104,15 +104,15 @@ class _Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, BoundedProtocol):
                 connection.abort()
-        await asyncio.sleep(0)  # for the transports to close their sockets
+        await asyncio.sleep(0)  # lets the transports close their sockets
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket.
 
     Args:
-        address: an IP address, or ``*`` for all of this machine.
-        port: 0 for any.
+        address: an IP address, or ``*`` for all addresses of this machine.
+        port: the port; 0 means any.
 
     Raises:
         OSError: the port is taken, or this user may not use it.
@@ -122,8 +122,8 @@ def listen(address: str, port: int) -> socket.socket:
             try:
                 return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
             except OSError:
-                pass  # a machine whose IPv6 is turned off; if the port is taken, the next call says so
-        return socket.create_server(("0.0.0.0", port))  # noqa: S104 - what was asked for
+                pass  # a machine without IPv6; if the port is taken, the next call says so
+        return socket.create_server(("0.0.0.0", port))  # noqa: S104 - as requested
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return socket.create_server((address, port), family=family)
 
@@ -136,13 +136,13 @@ class PageServer:
 
         Args:
             app: answers the requests.
-            listener: is closed in the end.
-            on_stop: awaited on the server's event loop when it stops; lets responses that never end, end.
+            listener: the listening socket, which is closed at the end.
+            on_stop: awaited on the server's event loop when it stops; ends responses that would never end.
         """
-        # What a client does wrong is no concern of whoever reads the log.
+        # Errors of clients do not belong in the log.
         for name in ("uvicorn", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        # Connections inherit it; otherwise the kernel would keep megabytes for each reader that is slow.
+        # Connections inherit this; otherwise, the kernel would buffer megabytes for each slow client.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER)
         self._listener = listener
         self._server = _Server(
@@ -164,12 +164,12 @@ class PageServer:
         )
 
     def run(self) -> None:
-        """Serve until :meth:`stop` is called; then the port is free."""
+        """Serve until :meth:`stop` is called; after that, the port is free."""
         try:
             self._server.run(sockets=[self._listener])
         finally:
             self._listener.close()
 
     def stop(self) -> None:
-        """Stop soon: no new connections, and those that there are end with what they are being sent."""
+        """Stop soon: accept no new connections, and finish the responses that are being sent."""
         self._server.should_exit = True

@@ -1,7 +1,7 @@
-"""The published versions of a volume as files, for other volumes (``PEERS``): what a static web server would send, and no more.
+"""The published versions of a volume as files for other volumes (``PEERS``), like those of a static web server.
 
-Only records and trees of versions with a receipt are sent, and only regular files in them: no link is followed, and nothing is
-listed. Each file is sent as it is, or one range of it.
+Only records and trees of versions with a receipt are sent, and only regular files in them: no link is followed, and nothing
+is listed. Each file is sent unchanged, or one range of it.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ _NOT_FOUND: Final = "no version with a receipt has such a file\n"
 
 
 class Sharing:
-    """Answers for the files of one volume."""
+    """Serves the files of one volume."""
 
     def __init__(self, store: Store) -> None:
-        """Read nothing yet."""
+        """Prepare; nothing is read yet."""
         self._layout = store.layout
         self._reader = store.reader
         self._published = store.published
         self._joined = JoinedTrees()
         self._known: dict[tuple[str, str], tuple[int, int]] = {}
-        """Receipts that were read, by directory and version, with what is different when one was replaced."""
+        """Receipts that were read, by directory and version, with facts that change when one is replaced."""
 
     def routes(self) -> list[Route]:
         """Return the routes, which answer GET and HEAD."""
         return [Route(f"/{top}/{{path:path}}", self._answer) for top in (self._layout.private.name, self._layout.datasets.name)]
 
     async def _answer(self, request: Request) -> Response:
-        # A name need not be UTF-8, and what Starlette has decoded is.
+        # A name need not be UTF-8, but what Starlette has decoded is.
         raw = unquote_to_bytes(request.scope.get("raw_path") or request.scope["path"].encode())
         path = from_native(os.fsdecode(raw.partition(b"?")[0]))
         if "\0" in path:
@@ -74,14 +74,14 @@ class Sharing:
         return _file_response(request, handle)
 
     def _versions(self, parts: Sequence[str]) -> dict[str, Any] | None:
-        """Return the list of a data set's versions, if that is what a path stands for."""
+        """Return the list of a data set's versions, if a path stands for that."""
         match parts:
             case [top, "receipts", directory, "versions"] if top == self._layout.private.name:
                 return versions_document(self._reader.inventory(measured=False), dataset_of(directory))
         return None
 
     def _joined_files(self, parts: Sequence[str]) -> JoinedFiles | None:
-        """Return the files of a version one after the other, if that is what a path stands for."""
+        """Return the concatenated files of a version, if a path stands for that."""
         match parts:
             case [top, "store", directory, name] if top == self._layout.private.name and name.endswith(".files"):
                 version = name.removesuffix(".files")
@@ -91,7 +91,7 @@ class Sharing:
         return None
 
     def _open(self, path: str) -> int | None:
-        """Return the descriptor of the file that is sent for a path; ``None``: there is none."""
+        """Return the descriptor of the file for a path, or ``None`` if there is none."""
         found = self._place(path.strip("/").split("/"))
         if found is None:
             return None
@@ -103,7 +103,7 @@ class Sharing:
             return None
 
     def _place(self, parts: Sequence[str]) -> tuple[Path, str] | None:
-        """Return the directory that a path is in and the name in it; ``None``: it is nothing that is shared."""
+        """Return the directory of a path and the name in it, or ``None`` if the path is not shared."""
         layout = self._layout
         match parts:
             case [top, "receipts", directory, "current"] if top == layout.private.name and _is_plain(directory):
@@ -135,7 +135,7 @@ class Sharing:
         return True
 
     def _published_place(self, parts: Sequence[str]) -> tuple[Path, str] | None:
-        """Return where a file of a data set is that is published as a directory."""
+        """Return the location of a file in a data set that is published as a directory."""
         for count in (1, 2):
             dataset = "/".join(parts[:count])
             if len(parts) <= count or {"", ".", ".."} & set(parts):
@@ -152,21 +152,21 @@ def _is_plain(directory: str) -> bool:
 
 
 def _file_response(request: Request, handle: int) -> Response:
-    """Return a response with an open file, or with one range of it; closes the file in the end."""
+    """Return a response with an open file, or with one range of it; the file is closed at the end."""
     facts = os.fstat(handle)
     etag = f'"{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"'
     return _content_response(request, _OpenFile(handle), facts.st_size, etag)
 
 
 class _Content(Protocol):
-    """Bytes that are sent."""
+    """Bytes to send."""
 
     def read(self, start: int, count: int) -> bytes:
-        """Return some of them, up to ``count``; nothing: there are no more."""
+        """Return up to ``count`` bytes; none at the end."""
         ...
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Release its resources."""
         ...
 
 
@@ -184,7 +184,7 @@ class _OpenFile:
 
 
 def _content_response(request: Request, content: _Content, size: int, etag: str) -> Response:
-    """Return a response with all bytes, or with one range of them; closes what they are from in the end."""
+    """Return a response with all bytes, or with one range of them; their source is closed at the end."""
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Disposition": "attachment"}
     start, end, status = 0, size, HTTPStatus.OK
     wanted = _RANGE.fullmatch(request.headers.get("range", ""))
@@ -207,7 +207,7 @@ def _content_response(request: Request, content: _Content, size: int, etag: str)
 
 
 class _FileResponse(Response):
-    """A response with bytes of an open file, which the kernel sends where the server can have it do so."""
+    """A response with bytes of an open file, which the kernel sends if the server supports that."""
 
     def __init__(self, content: _OpenFile, start: int, end: int, status: HTTPStatus, headers: dict[str, str]) -> None:
         super().__init__(None, status, headers, "application/octet-stream")
@@ -237,7 +237,7 @@ async def _blocks(content: _Content, start: int, end: int) -> AsyncIterator[byte
         while start < end:
             data = await asyncio.to_thread(content.read, start, min(_AT_ONCE, end - start))
             if not data:
-                return  # it has become shorter; the length that was announced tells the reader
+                return  # The file has become shorter; the client notices by the announced length.
             yield data
             start += len(data)
     finally:

@@ -1,4 +1,4 @@
-"""Files that the kernel sends: ASGI's extension ``http.response.zerocopysend``, which the server that runs here does not have.
+"""Files sent by the kernel: ASGI's extension ``http.response.zerocopysend``, which the server in use does not implement.
 
 https://asgi.readthedocs.io/en/latest/extensions.html#zero-copy-send
 """
@@ -22,17 +22,17 @@ ZERO_COPY: Final = "http.response.zerocopysend"
 """The extension's name, and the type of its message."""
 
 _AT_ONCE: Final = 8 << 20
-"""Bytes that are sent before the event loop is asked whether the connection is still there."""
+"""Bytes that are sent before the event loop checks whether the connection still exists."""
 _SOCKET_BUFFER: Final = 1 << 20
-"""Bytes that the kernel keeps for a reader of a file: the less there is room for, the more often it has to be refilled."""
+"""Bytes that the kernel buffers for a client of a file: a smaller buffer would have to be refilled more often."""
 _PATIENCE_SECONDS: Final = 0.005
-"""How long a thread waits for room in that buffer, before the event loop does: a reader of this machine is quicker."""
+"""How long a thread waits for space in that buffer before the event loop does; a client on this machine is faster."""
 _UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EOVERFLOW})
 _READ_AT_ONCE: Final = 1 << 18
 
 
 class _Length:
-    """Stands for bytes that are not here, where h11 wants to know how many they are."""
+    """Stands for bytes that are sent separately, since h11 needs to know their number."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -50,13 +50,13 @@ class ZeroCopyApp:
         Args:
             app: answers the requests.
             protocol: the connection.
-            stall_seconds: a reader that takes nothing for this time is not waited for.
+            stall_seconds: a client that accepts no bytes for this time is not waited for.
         """
         self._app = app
         self._protocol = protocol
         self._stall_seconds = stall_seconds
         self._room: asyncio.Future[None] | None = None
-        """Done when the kernel can take more, or when the connection is lost."""
+        """Done when the kernel accepts more, or when the connection is lost."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -67,7 +67,7 @@ class ZeroCopyApp:
 
         async def send_or_copy(message: Message) -> None:
             if self._protocol.transport.is_closing():
-                return  # nobody reads it, and after a request that was refused meanwhile it must not be sent
+                return  # The client is gone; and after a request that was refused meanwhile, this must not be sent.
             if message["type"] == ZERO_COPY:
                 await self._copy(message["file"], message.get("offset", 0), message["count"])
             else:
@@ -77,7 +77,7 @@ class ZeroCopyApp:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether bytes wait for the client to read."""
+        """Whether bytes are waiting for the client to read."""
         return self._room is not None
 
     def connection_lost(self) -> None:
@@ -86,21 +86,21 @@ class ZeroCopyApp:
             self._room.set_result(None)
 
     async def _copy(self, file: int, offset: int, count: int) -> None:
-        """Send bytes of an open file as a part of the body; the connection is aborted where that ends early.
+        """Send bytes of an open file as part of the body; if the file ends early, abort the connection.
 
         Args:
-            file: a descriptor.
-            offset: of the first byte.
-            count: bytes.
+            file: descriptor of the file.
+            offset: offset of the first byte.
+            count: number of bytes.
         """
         protocol, transport = self._protocol, self._protocol.transport
-        # Its framing counts them; the bytes themselves come from elsewhere.
+        # h11 counts the bytes; they themselves are sent separately.
         protocol.conn.send_with_data_passthrough(h11.Data(data=_Length(count)))  # type: ignore[arg-type]
         if not await self._flushed():
             return
         connection: socket.socket = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-        # A descriptor of its own: the event loop allows nobody else to wait for that of a transport.
+        # A separate descriptor: the event loop does not let others wait for that of a transport.
         handle = os.dup(connection.fileno())
         try:
             end = offset + count
@@ -110,16 +110,16 @@ class ZeroCopyApp:
                 if is_over or (offset < end and not await self._has_room(handle)):
                     break
             if offset < end:
-                # Another length was announced: only the end of the connection tells the reader.
+                # A different length was announced; only the end of the connection tells the client.
                 transport.abort()
         finally:
             os.close(handle)
 
     async def _flushed(self) -> bool:
-        """Wait until what was written before is with the kernel; return ``False`` if the connection is lost."""
+        """Wait until earlier writes have been passed to the kernel; return ``False`` if the connection is lost."""
         protocol, transport = self._protocol, self._protocol.transport
         low, high = transport.get_write_buffer_limits()
-        # The transport pauses the protocol at once if anything waits, and lets it go on when nothing does.
+        # The transport pauses the protocol as soon as anything waits, and resumes it when nothing does.
         transport.set_write_buffer_limits(high=0)
         try:
             if protocol.flow.write_paused:
@@ -129,7 +129,7 @@ class ZeroCopyApp:
         return not transport.is_closing()
 
     async def _has_room(self, handle: int) -> bool:
-        """Wait until the kernel takes more; return ``False`` if the client does not read, or the connection is lost."""
+        """Wait until the kernel accepts more; return ``False`` if the client does not read, or the connection is lost."""
         loop = asyncio.get_running_loop()
         self._room = loop.create_future()
         loop.add_writer(handle, self.connection_lost)
@@ -144,10 +144,10 @@ class ZeroCopyApp:
 
 
 def _send_some(connection: int, file: int, offset: int, count: int) -> tuple[int, bool]:
-    """Send bytes of a file until a reader does not take more at once.
+    """Send bytes of a file until the client accepts no more at once.
 
     Returns:
-        How many were sent; and whether that was all, since the file has become shorter, or the connection was lost.
+        How many bytes were sent; and whether it has ended, because the file has become shorter or the connection is lost.
     """
     sent = 0
     waiting: Any = None
@@ -174,15 +174,15 @@ def _waiting_for(connection: int) -> Any:  # noqa: ANN401 - the type has no publ
 
 
 def _send(connection: int, file: int, offset: int, count: int) -> int:
-    """Send bytes of a file at once, and return how many.
+    """Send bytes of a file immediately, and return their number.
 
     Raises:
-        OSError: as the system gives it.
+        OSError: the system reported it.
     """
     try:
         return os.sendfile(connection, file, offset, count)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-    # Some file systems in user space cannot.
+    # Some file systems in user space do not support sendfile.
     return os.write(connection, os.pread(file, min(count, _READ_AT_ONCE), offset))

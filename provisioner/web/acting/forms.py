@@ -1,4 +1,4 @@
-"""The page on which one acts, as HTML: complete without a script, every text from elsewhere escaped."""
+"""The page for acting on the volume, as HTML: complete without a script, with all external text escaped."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from provisioner.web.acting.worker import Job
 
 RELOAD_SECONDS: Final = 3
-"""After how long the page reloads itself while something is being done."""
+"""Seconds after which the page reloads itself while a command is running."""
 RELOAD_SOON_SECONDS: Final = 1
-"""The same in the first seconds: most plans need no longer."""
+"""The same during the first seconds, which is long enough for most plans."""
 _SOON_SECONDS: Final = 5.0
 _LINES: Final = 12
-"""Lines of the log that are shown while a command runs."""
+"""Lines of the log that are shown while a command is running."""
 _CANCELLED_CODES: Final = frozenset({128 + 15, -15})
 
 
@@ -40,13 +40,13 @@ def page(title: str, main: str, *, reload_seconds: int | None = None) -> str:
 
 
 def sign_in_page(problem: str = "") -> str:
-    """Return the page of somebody who has not signed in."""
+    """Return the page for a user who has not signed in."""
     note = f'<p class="notice" role="alert">{text(problem)}</p>' if problem else ""
     return page(
         "Sign in",
         f'<nav><a href="./">Status</a></nav><h1>Sign in</h1>{note}'
         '<form class="panel" method="post" action="sign-in">'
-        # A password manager keeps a password under a name.
+        # A password manager stores a password under a user name.
         '<input name="username" autocomplete="username" value="data volume" hidden>'
         '<p><label for="token">Token (<code>UI_TOKEN</code>)</label></p>'
         '<p><input id="token" name="token" type="password" autocomplete="current-password" required autofocus></p>'
@@ -55,18 +55,18 @@ def sign_in_page(problem: str = "") -> str:
 
 
 def problem_page(title: str, problem: str) -> str:
-    """Return the page of a request that is refused."""
+    """Return the page for a refused request."""
     return page(
         title, f'<nav><a href="act">Back</a></nav><h1>{text(title)}</h1><p class="notice" role="alert">{text(problem)}</p>'
     )
 
 
 def work_page(session: Session, job: Job, document: Mapping[str, Any] | None, now: float) -> str:
-    """Return the page while a command runs.
+    """Return the page while a command is running.
 
     Args:
-        session: whoever looks.
-        job: the command.
+        session: the session of the user.
+        job: the running command.
         document: the status of the volume.
         now: seconds since the epoch.
     """
@@ -90,14 +90,14 @@ def work_page(session: Session, job: Job, document: Mapping[str, Any] | None, no
 
 
 def plan_page(session: Session, order: Order, job: Job, key: str, *, may_confirm: bool) -> str:
-    """Return the page that shows what would be done, and asks whether to do it.
+    """Return the page that shows what would be done, and asks for confirmation.
 
     Args:
-        session: whoever looks.
-        order: what was asked for.
-        job: the command that found out what would be done.
-        key: names this plan in the form that confirms it.
-        may_confirm: the command found nothing that forbids it.
+        session: the session of the user.
+        order: the requested action.
+        job: the command that determined what would be done.
+        key: identifies this plan in the form that confirms it.
+        may_confirm: whether the command found nothing that forbids it.
     """
     parts = [_top(session), f"<h1>{text(order.title)}?</h1>"]
     if may_confirm:
@@ -113,11 +113,11 @@ def plan_page(session: Session, order: Order, job: Job, key: str, *, may_confirm
 
 
 def choice_page(session: Session, choices: Choices, done: Job | None) -> str:
-    """Return the page that offers what can be done.
+    """Return the page that offers the possible actions.
 
     Args:
-        session: whoever looks.
-        choices: what there is to choose from.
+        session: the session of the user.
+        choices: the phases and data sets to choose from.
         done: the command that ended last.
     """
     parts = [_top(session), "<h1>Act on this volume</h1>", *(_done(done) if done else ())]

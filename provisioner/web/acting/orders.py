@@ -1,4 +1,4 @@
-"""What can be asked for on the page, and the command lines that show its plan and carry it out."""
+"""The actions that can be requested on the page, and the command lines that show their plans and carry them out."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
 
 MOST_REFERENCES: Final = 50
 LONGEST_REFERENCE: Final = 2048
-"""In characters."""
+"""Length in characters."""
 AUTO: Final = "auto"
 _QUERY: Final = re.compile(r"\?[^#]*")
 
 
 class BadOrderError(Exception):
-    """What was asked for cannot be done; the text says why."""
+    """The requested action cannot be done; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What there is to choose from."""
+    """The phases and data sets to choose from."""
 
     phases: Mapping[str, str]
     """Names and descriptions."""
     datasets: Mapping[str, str]
     """Ids and titles of the catalog."""
     present: Mapping[str, str]
-    """What the volume holds: ids, and what people call them."""
+    """What the volume holds: ids, and names for people."""
     phase: str = ""
-    """The phase that the settings name."""
+    """The phase in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Something to do: first its plan is shown, then it is done."""
+    """A requested action: first its plan is shown, and then it is done."""
 
     action: str
     title: str
@@ -46,18 +46,18 @@ class Order:
     """The command that shows what would be done, and changes nothing."""
     command: tuple[str, ...]
     selection: Mapping[str, str] = field(default_factory=dict)
-    """Settings that replace those of ``serve``. They are given in the environment: a reference may have a password in it, and
-    everybody on a machine sees its command lines."""
+    """Settings that replace those of ``serve``. They are passed in the environment, because a reference may contain a
+    password, and command lines are visible to everybody on the machine."""
 
 
 Form = dict[str, list[str]]
 
 
 def read_order(form: Form, choices: Choices) -> Order:
-    """Return what a form asks for.
+    """Return the action that a form requests.
 
     Raises:
-        BadOrderError: it is not among what there is to choose from.
+        BadOrderError: it is not one of the choices.
     """
     action = (form.get("action") or [""])[-1]
     match action:

@@ -1,4 +1,4 @@
-"""What a command found or did, as HTML: its JSON document in tables."""
+"""The result of a command as HTML: its JSON document in tables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def shown_result(job: Job) -> str:
-    """Return what a command that has ended found or did."""
+    """Return the result of a command that has ended."""
     if job.result is None:
         return "" if job.code == 0 else f'<div class="error"><p>It ended with exit code {job.code}; its log says why.</p></div>'
     found = job.result
@@ -116,7 +116,7 @@ def _status(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _size(value: object) -> str:
-    """Return a size of a plan for people; empty: it has none."""
+    """Return a size in a plan for people; empty if there is none."""
     if not isinstance(value, dict):
         return ""
     number = plain_number(value.get("bytes"))

@@ -1,4 +1,4 @@
-"""The routes by which one acts. Everything that changes something is a POST of a form of this server, by somebody signed in."""
+"""The routes for acting on the volume. Every change is a POST of a form of this server by a signed-in user."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ LARGEST_BODY: Final = 128 << 10
 BODY_SECONDS: Final = 10.0
 _MOST_FIELDS: Final = 2000
 _SHOW_ALTHOUGH_WRONG: Final = frozenset({"verify", "repair"})
-"""Actions whose plan may find trees that are wrong: that is what they are for."""
+"""Actions whose plan may find damaged trees, which is their purpose."""
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self';"
     " frame-ancestors 'none'",
-    # With 'no-referrer' a browser would not say where a form comes from.
+    # With 'no-referrer', a browser would not say where a form comes from.
     "Referrer-Policy": "same-origin",
 }
 
@@ -51,21 +51,21 @@ class _RefusedError(Exception):
 
 
 class Acting:
-    """Acting on one volume."""
+    """Actions on one volume."""
 
     def __init__(self, sign_in: SignIn, worker: Worker, choices: Callable[[], Choices]) -> None:
         """Prepare.
 
         Args:
-            sign_in: who may act.
+            sign_in: decides who may act.
             worker: runs the commands.
-            choices: returns what there is to choose from; looks at the volume, so it is called on a thread.
+            choices: returns what there is to choose from; it reads the volume, so it is called on a thread.
         """
         self._sign_in = sign_in
         self._worker = worker
         self._choices = choices
         self._planned: tuple[str, Order, Job] | None = None
-        """The plan that is shown: its key, what was asked for, and the command that shows it."""
+        """The plan that is shown: its key, the requested action, and the command that shows it."""
 
     def routes(self, document: Callable[[], Mapping[str, Any] | None]) -> list[Route]:
         """Return the routes.
@@ -91,7 +91,7 @@ class Acting:
         ]
 
     def close(self) -> None:
-        """End what is being done."""
+        """End the running command."""
         self._worker.close()
 
     # --- looking
@@ -132,7 +132,7 @@ class Acting:
                 return _html(sign_in_page(problem), HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": str(seconds)})
             return _html(sign_in_page("This is not the token."), HTTPStatus.FORBIDDEN)
         response = _to_act()
-        # The browser says by which scheme it came; a proxy in between may have spoken TLS.
+        # The scheme that the browser used; a proxy in between may have handled TLS.
         secure = request.headers["origin"].lower().startswith("https://")
         response.set_cookie(COOKIE, session.key, httponly=True, samesite="strict", secure=secure)
         return response
@@ -223,7 +223,7 @@ def _may_confirm(order: Order, job: Job) -> bool:
 
 
 def _check_origin(request: Request) -> None:
-    """Refuse a request that no page of this server has sent; the guard has compared the origin with the host."""
+    """Refuse a request that was not sent by a page of this server; the guard has compared the origin with the host."""
     if "origin" not in request.headers:
         raise _RefusedError(HTTPStatus.FORBIDDEN, "Refused", "The browser does not say which page this form comes from.")
 
@@ -248,7 +248,7 @@ async def _form(request: Request) -> Form:
 
 
 def _answered(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Return the same, with a page for what is refused."""
+    """Return the same function, with a page for refused requests."""
 
     async def answered(request: Request) -> Response:
         try:
@@ -264,5 +264,5 @@ def _html(content: str, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str
 
 
 def _to_act() -> Response:
-    """Return the way back: relative, so that nothing of the request's host is in it."""
+    """Return a redirect to the page, which is relative and so contains nothing of the request's host."""
     return Response(status_code=HTTPStatus.SEE_OTHER, headers={**_HEADERS, "Location": "act"})

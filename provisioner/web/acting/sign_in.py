@@ -1,4 +1,4 @@
-"""Who may act: the comparison with the token, sessions in memory, and the delay after wrong tries."""
+"""Who may act: comparison with the token, sessions in memory, and a delay after wrong attempts."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FREE_TRIES: Final = 5
-"""Wrong tries of one client before it has to wait."""
+"""Wrong attempts of one client before it must wait."""
 FREE_TRIES_OF_ALL: Final = 50
-"""Wrong tries of all clients together before everybody has to wait."""
+"""Wrong attempts of all clients together before everybody must wait."""
 LONGEST_WAIT: Final = 300.0
-"""Seconds that one client waits at most."""
+"""Longest wait for one client, in seconds."""
 LONGEST_WAIT_OF_ALL: Final = 5.0
-"""Seconds that everybody waits at most: who has the token must not be kept out for long by those who have not."""
+"""Longest wait for everybody, in seconds: those with the token must not be locked out for long by those without."""
 FORGET_SECONDS: Final = 3600.0
-"""A client that has not tried for this time begins anew."""
+"""A client that has not tried for so long begins anew."""
 SESSION_SECONDS: Final = 8 * 3600.0
 MOST_CLIENTS: Final = 1024
 MOST_SESSIONS: Final = 64
@@ -32,12 +32,12 @@ MOST_SESSIONS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who has signed in."""
+    """A user who has signed in."""
 
     key: str
     """The value of the cookie."""
     form_token: str
-    """Is in each form of this session, and in nothing that another site can read."""
+    """Included in each form of this session, and in nothing that another site can read."""
     ends_at: float
 
 
@@ -49,16 +49,16 @@ class _Tries:
 
 
 class SignIn:
-    """Compares tries with the token, and keeps the sessions; may be used from several threads."""
+    """Compares attempts with the token, and keeps the sessions; safe for several threads."""
 
     def __init__(self, token: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Prepare; nobody has signed in.
+        """Prepare; no user has signed in yet.
 
         Args:
-            token: who has it may act.
-            clock: returns seconds, and never goes back.
+            token: whoever has it may act.
+            clock: returns monotonic seconds.
         """
-        # Digests have one length, so the time of the comparison tells nothing about the token's.
+        # Digests have a fixed length, so the time of the comparison reveals nothing about that of the token.
         self._digest = _digest(token)
         self._clock = clock
         self._lock = threading.Lock()
@@ -67,14 +67,14 @@ class SignIn:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
     def wait_of(self, address: str) -> float:
-        """Return the seconds until a client may try; 0: now."""
+        """Return the seconds until a client may try; 0 means now."""
         with self._lock:
             return self._wait_of(_client(address), self._clock())
 
     def try_token(self, address: str, text: str) -> Session | None:
-        """Return a new session if the text is the token; ``None``: it is not, or the client has to wait.
+        """Return a new session if the text is the token; ``None`` if it is not, or if the client must wait.
 
-        While a client has to wait its text is not looked at, so that waiting cannot be avoided by trying more often.
+        While a client must wait, its text is not examined, so that waiting cannot be avoided by trying more often.
         """
         client = _client(address)
         with self._lock:
@@ -92,7 +92,7 @@ class SignIn:
             return session
 
     def session(self, key: str) -> Session | None:
-        """Return the session of a cookie; ``None``: there is none, or it has ended."""
+        """Return the session for a cookie, or ``None`` if there is none, or if it has ended."""
         with self._lock:
             session = self._sessions.get(key)
             if session is not None and session.ends_at <= self._clock():
@@ -119,7 +119,7 @@ class SignIn:
 
 
 def _count(tries: _Tries, now: float, free: int, longest: float) -> None:
-    """Count a wrong try: from the last free one on, each doubles the wait."""
+    """Count a wrong attempt: beyond the free ones, each doubles the wait."""
     if now - tries.last > FORGET_SECONDS:
         tries.wrong = 0
     tries.wrong += 1
@@ -129,7 +129,7 @@ def _count(tries: _Tries, now: float, free: int, longest: float) -> None:
 
 
 def _client(address: str) -> str:
-    """Return what stands for a client: its address, or the network of 64 bits that one client of IPv6 has to itself."""
+    """Return the identity of a client: its address, or for IPv6 the 64-bit network that a single client has to itself."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -1,6 +1,6 @@
-"""The process that carries out what was asked for: one at a time, ended with the page's own process, its output bounded.
+"""The process that carries out requested actions: one at a time, ended with the page's own process, with limited output.
 
-It runs the same command line that a person would write. What it does wrong ends it alone, and never the page.
+It runs the same command line that a user would write. An error in it ends only that process, and never the page.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ _LOGGER = logging.getLogger(__name__)
 MOST_LINES: Final = 200
 _LONGEST_LINE: Final = 4096
 _LARGEST_RESULT: Final = 16 << 20
-"""Bytes of a result: the status of a volume with thousands of data sets has some."""
+"""Bytes of a result: the status of a volume with thousands of data sets has some megabytes."""
 END_SECONDS: Final = 3.0
-"""How long a command may take to tidy up when ``serve`` ends; it does so within a second."""
+"""How long a command may take to tidy up when ``serve`` ends; it needs less than a second."""
 _ROOT: Final = Path(__file__).parents[3]
 _CODE: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); from provisioner.cli.attended import main; main()"
 
 
 class BusyError(Exception):
-    """Something else is being done."""
+    """Another command is running."""
 
 
 @dataclass(slots=True)
 class Job:
-    """A command that runs or has run."""
+    """A command that is running or has ended."""
 
     title: str
     words: tuple[str, ...]
     started: float
     """Seconds since the epoch."""
     seconds: float | None = None
-    """How long it took; ``None``: it runs."""
+    """How long it took, or ``None`` while it is running."""
     code: int | None = None
     result: Mapping[str, Any] | None = None
-    """What it wrote to standard output."""
+    """The document that it wrote to standard output."""
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
     """The end of its log."""
     is_cancelled: bool = False
@@ -61,17 +61,17 @@ class Job:
 
 
 class Worker:
-    """Runs one command at a time; may be used from several threads."""
+    """Runs one command at a time; safe for several threads."""
 
     def __init__(
         self, options: Sequence[str], environ: Mapping[str, str], redactor: Redactor, emit: Callable[[str], None]
     ) -> None:
-        """Prepare; nothing runs.
+        """Prepare; nothing is running yet.
 
         Args:
-            options: words for every command line, such as ``--data-dir``.
+            options: arguments for every command line, such as ``--data-dir``.
             environ: the environment of the commands.
-            redactor: removes secrets from everything that they say.
+            redactor: removes secrets from all their output.
             emit: writes each line of their logs.
         """
         self._options = tuple(options)
@@ -86,19 +86,19 @@ class Worker:
 
     @property
     def job(self) -> Job | None:
-        """The command that runs, or ran last."""
+        """The command that is running, or that ran last."""
         return self._job
 
     def start(self, title: str, words: Sequence[str], settings: Mapping[str, str]) -> Job:
         """Start a command.
 
         Args:
-            title: what it does.
+            title: a description of the command.
             words: the command and its own arguments.
-            settings: variables of its environment.
+            settings: additional variables for its environment.
 
         Raises:
-            BusyError: another one runs.
+            BusyError: another one is running.
             OSError: no process can be started.
         """
         with self._lock:
@@ -113,7 +113,7 @@ class Worker:
                 stdin=subprocess.PIPE,  # closed to cancel it, or by the kernel if this process dies
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # a terminal's Ctrl-C is for this process, which then cancels it
+                start_new_session=True,  # Ctrl-C in a terminal is for this process, which then cancels the command
             )
             self._job, self._process = job, process
             self._waiter = threading.Thread(target=self._follow, args=(job, process), name="job", daemon=True)
@@ -121,7 +121,7 @@ class Worker:
             return job
 
     def cancel(self) -> None:
-        """Ask the command that runs to end; it tidies up first."""
+        """Ask the running command to end; it tidies up first."""
         with self._lock:
             if self._job is not None and self._job.runs and self._process is not None and self._process.stdin is not None:
                 self._job.is_cancelled = True
@@ -134,7 +134,7 @@ class Worker:
                 self._job = None
 
     def close(self) -> None:
-        """Let nothing start any more, and end what runs."""
+        """Prevent further starts, and end the running command."""
         with self._lock:
             self._is_closed = True
         self.cancel()
@@ -144,7 +144,7 @@ class Worker:
             self._process.kill()
 
     def _follow(self, job: Job, process: subprocess.Popen[bytes]) -> None:
-        """Read what the command says until it ends."""
+        """Read the output of the command until it ends."""
         begun = time.monotonic()
         assert process.stdout is not None  # noqa: S101 - for the type checker
         assert process.stderr is not None  # noqa: S101 - the same
@@ -153,7 +153,7 @@ class Worker:
         with process.stdout as stream:
             output = stream.read(_LARGEST_RESULT + 1)
             while stream.read(1 << 16):
-                pass  # more than is shown must not stop it
+                pass  # output beyond what is shown must not stop it
         reader.join()
         job.code = process.wait()
         job.result = self._redactor.redact_value(_document(output))
@@ -183,7 +183,7 @@ def _document(output: bytes) -> Mapping[str, Any] | None:
 
 
 def _shown(line: str) -> str:
-    """Return a log line for people, also of ``LOG_FORMAT=json``."""
+    """Return a log line for people, even if it is in the form of ``LOG_FORMAT=json``."""
     if not line.startswith("{"):
         return line
     try:
