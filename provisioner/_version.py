@@ -1,4 +1,4 @@
-"""The version of this program: the one place that states it."""
+"""The version of this program; this is the only place that states it."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ BUILD_FILE: Final = Path(__file__).with_name("build.json")
 
 
 def described_version(path: Path = BUILD_FILE) -> str:
-    """Return the version, with the commit and the build where they are known."""
+    """Return the version, with the commit and the build if known."""
     facts: dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError):
         facts = json.loads(path.read_text("utf-8"))

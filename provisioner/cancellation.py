@@ -1,4 +1,4 @@
-"""The cancellation of a run: requested by a signal or the deadline, and noticed by the loops that move bytes.
+"""The cancellation of a run, requested by a signal or the deadline, and checked by the loops that move bytes.
 
 This module imports nothing of the package, so that every layer may use it.
 """
@@ -19,7 +19,7 @@ class Cancellation:
     """A flag with a reason; may be used from several threads and from signal handlers."""
 
     def __init__(self) -> None:
-        # Reentrant: a signal handler runs on the main thread, and may interrupt a method that holds the lock.
+        # Reentrant, because a signal handler runs on the main thread and may interrupt a method that holds the lock.
         self._lock = threading.RLock()
         self._event = threading.Event()
         self._reason: ProvisionerError | None = None
@@ -31,7 +31,7 @@ class Cancellation:
         return self._reason
 
     def request(self, reason: ProvisionerError) -> None:
-        """Request the end of the run, and close what blocks; of several reasons the first one stays."""
+        """Request the end of the run, and close blocking calls; if there are several reasons, the first one is kept."""
         with self._lock:
             if self._reason is None:
                 self._reason = reason
@@ -45,7 +45,7 @@ class Cancellation:
         """Raise the reason if the end was requested.
 
         Raises:
-            ProvisionerError: the reason that was given to :meth:`request`.
+            ProvisionerError: the reason given to :meth:`request`.
         """
         if self._reason is not None:
             raise self._reason
@@ -54,14 +54,14 @@ class Cancellation:
         """Wait for ``seconds``, or until the end is requested.
 
         Raises:
-            ProvisionerError: the end was requested, before or meanwhile.
+            ProvisionerError: the end was requested, before or during the wait.
         """
         self._event.wait(seconds)
         self.raise_if_requested()
 
     @contextlib.contextmanager
     def part(self) -> Iterator[Cancellation]:
-        """Yield the cancellation of a part of the work, which can be ended alone and ends with the whole."""
+        """Yield a cancellation for part of the work, which can be ended by itself and ends with the whole."""
         part = Cancellation()
 
         def end_too() -> None:
@@ -79,7 +79,7 @@ class Cancellation:
 
     @contextlib.contextmanager
     def closing(self, close: Callable[[], None]) -> Iterator[None]:
-        """Let a request call ``close`` while the block runs; ``close`` must end a blocking call in the block.
+        """Let a request call ``close`` while the block runs; ``close`` must interrupt a blocking call in the block.
 
         Raises:
             ProvisionerError: the end was requested before the block.

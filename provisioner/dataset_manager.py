@@ -42,10 +42,10 @@ class DatasetManager:
         """Choose the volume; nothing is read yet.
 
         Args:
-            cache_dir: the volume's root; ``None``: ``DATA_DIR`` or its default.
-            config_path: the config file; ``None``: ``CONFIG_PATH`` or its default.
-            catalog_path: the catalog; ``None``: ``CATALOG_PATH`` or its default.
-            environ: the environment to read; ``None``: that of the process.
+            cache_dir: the volume's root; ``None`` means ``DATA_DIR`` or its default.
+            config_path: the config file; ``None`` means ``CONFIG_PATH`` or its default.
+            catalog_path: the catalog; ``None`` means ``CATALOG_PATH`` or its default.
+            environ: the environment to read; ``None`` means that of the process.
         """
         self._environ = dict(os.environ if environ is None else environ)
         given = {"DATA_DIR": cache_dir, "CONFIG_PATH": config_path, "CATALOG_PATH": catalog_path}
@@ -61,7 +61,7 @@ class DatasetManager:
             The directory to read.
 
         Raises:
-            ProvisionerError: it could not be had; see ``exit_code``, ``message`` and ``hint``.
+            ProvisionerError: it is not available; see ``exit_code``, ``message`` and ``hint``.
         """
         run = self._run({"DATASETS": dataset})
         result = _provision(run)
@@ -75,7 +75,7 @@ class DatasetManager:
             phase: its name, or ``auto``.
 
         Returns:
-            The directories to read, by id; what was left out is not among them.
+            The directories to read, by id, without what was left out.
 
         Raises:
             ProvisionerError: a data set of the phase failed, or nothing could be done.
@@ -91,9 +91,9 @@ class DatasetManager:
         """Make sure that a data set is on the volume, and return its examples.
 
         Args:
-            dataset: as for :meth:`download_dataset`.
-            split: as for ``datasets.load_dataset``; names as published, such as ``train-clean-100``, are understood too.
-            options: for ``datasets.load_dataset``, such as ``streaming=True``.
+            dataset: see :meth:`download_dataset`.
+            split: see ``datasets.load_dataset``; names as published, such as ``train-clean-100``, are accepted too.
+            options: further arguments for ``datasets.load_dataset``, such as ``streaming=True``.
 
         Returns:
             A ``Dataset`` of the library ``datasets``; without a split, a ``DatasetDict``.
@@ -101,7 +101,7 @@ class DatasetManager:
         Raises:
             ConfigurationError: ``datasets`` is not installed, or ``INDEX=off``.
             NotFoundError: the data set has no index, since no reader knows its files.
-            ProvisionerError: it could not be had.
+            ProvisionerError: it is not available.
         """
         try:
             from datasets import load_dataset  # noqa: PLC0415 - not a requirement of this program
@@ -133,7 +133,7 @@ class DatasetManager:
             ``phases``, ``size_gb`` (10^9 bytes to fetch, ``None`` where unknown) and ``downloaded``.
 
         Raises:
-            ProvisionerError: wrong settings or catalog.
+            ProvisionerError: the settings or the catalog are not valid.
         """
         from provisioner.reporting.catalog_report import catalog_document  # noqa: PLC0415 - only this method needs it
 
@@ -165,7 +165,7 @@ class DatasetManager:
             ``downloaded_size_gb`` (10^9 bytes), ``datasets`` (id to state, path, files, bytes) and ``failures`` (id to error).
 
         Raises:
-            ProvisionerError: wrong settings or catalog, or a volume that cannot be read.
+            ProvisionerError: the settings or the catalog are not valid, or the volume cannot be read.
         """
         run = self._run({})
         inventory = run.session.store.reader.inventory()
@@ -196,10 +196,10 @@ class DatasetManager:
         }
 
     def auto_download_on_space(self, max_size_gb: float | None = None) -> bool:
-        """Fetch the largest phase that fits, if this is a Hugging Face Space; anywhere else do nothing.
+        """Fetch the largest phase that fits, if this is a Hugging Face Space; do nothing elsewhere.
 
         Args:
-            max_size_gb: limit of what is kept on the volume (10^9 bytes); ``None``: ``MAX_STORAGE_GB``, or no limit.
+            max_size_gb: limit of what is kept on the volume (10^9 bytes); ``None`` means ``MAX_STORAGE_GB``, or no limit.
 
         Returns:
             Whether the data are there; a failure is logged and not raised, since an app may start without data.
@@ -219,7 +219,7 @@ class DatasetManager:
         """Return what :meth:`download_phase` would do.
 
         Raises:
-            ProvisionerError: wrong settings or catalog, or a volume that cannot be read.
+            ProvisionerError: the settings or the catalog are not valid, or the volume cannot be read.
         """
         return self._run({"PHASE": phase}).plan()[0]
 
@@ -249,7 +249,7 @@ def _provision(run: Run) -> Result:
     try:
         return run.provision()
     except UnicodeEncodeError as error:
-        # The command line would start anew; a process that is somebody else's cannot.
+        # The command line would restart itself; a process that belongs to another program cannot.
         raise ConfigurationError(
             f"the name {error.object!a} cannot be written: this process encodes names of files as {error.encoding}",
             hint="Start Python in UTF-8 mode: python -X utf8, or PYTHONUTF8=1.",
@@ -264,7 +264,7 @@ def _raise_for(result: Result) -> None:
 
 
 def _split_in_index(split: str) -> str:
-    """Return an expression such as ``train-clean-100[:10%]+dev-clean`` with the names that splits have in an index."""
+    """Return an expression such as ``train-clean-100[:10%]+dev-clean`` with the split names of an index."""
     parts = (part.strip().partition("[") for part in split.split("+"))
     return "+".join(f"{split_name(name)}{bracket}{rest}" for name, bracket, rest in parts)
 

@@ -1,9 +1,9 @@
 """The program's errors: one class for each cause, with its exit code.
 
 Each class is a row in the table of exit codes in ``docs/reference.md``: ``reference`` is a stable name for documents and
-searches, and ``exit_code`` is what the process ends with. An instance says what failed, on what and what was done about it
-(``message``), and what the user can do (``hint``). This module imports nothing of the package, so that every layer may
-raise its errors.
+searches, and ``exit_code`` is the exit code of the process. An instance says what failed, on what, and what was done about it
+(``message``), and what the user can do (``hint``). This module imports nothing of the package, so that every layer may raise
+its errors.
 
 ::
 
@@ -57,7 +57,7 @@ class ProvisionerError(Exception):
 
 
 class OutdatedError(ProvisionerError):
-    """A data set has a newer version upstream, and that was asked for (``outdated --check``)."""
+    """A data set has a newer version upstream, and the user asked for a check (``outdated --check``)."""
 
     reference = "outdated"
     exit_code = 3
@@ -65,7 +65,7 @@ class OutdatedError(ProvisionerError):
 
 
 class UsageError(ProvisionerError):
-    """The command line cannot be understood."""
+    """The command line is not valid."""
 
     reference = "usage"
     exit_code = 64
@@ -81,19 +81,19 @@ class IntegrityError(ProvisionerError):
 
 
 class DigestMismatchError(IntegrityError):
-    """Bytes that arrived have another digest than the catalog or the listing says."""
+    """The bytes that arrived have a digest that differs from the one in the catalog or the listing."""
 
     reference = "digest-mismatch"
 
 
 class SizeMismatchError(IntegrityError):
-    """More or fewer bytes arrived than the catalog or the listing says."""
+    """More or fewer bytes arrived than the catalog or the listing states."""
 
     reference = "size-mismatch"
 
 
 class UnexpectedContentError(IntegrityError):
-    """A server sent something else than the file: a page, an error document, a Git LFS pointer, or nothing."""
+    """A server sent something other than the file: a page, an error document, a Git LFS pointer, or nothing."""
 
     reference = "unexpected-content"
 
@@ -105,11 +105,11 @@ class UnsafeArchiveError(IntegrityError):
 
 
 class ArchiveTooLargeError(UnsafeArchiveError):
-    """An archive unpacks to more than was planned for it; what came of it only takes space."""
+    """An archive unpacks to more than planned; what has been unpacked only takes space."""
 
 
 class TreeTooLargeError(SizeMismatchError):
-    """A data set is larger than its catalog entry says; what came of it only takes space."""
+    """A data set is larger than its catalog entry states; what has been fetched only takes space."""
 
 
 class BrokenArchiveError(IntegrityError):
@@ -169,13 +169,13 @@ class VolumeFullError(VolumeError):
 
 
 class NoRoomError(VolumeFullError):
-    """A data set does not fit, as its source's sizes or its bytes show after planning; in a phase it is left out."""
+    """A data set does not fit, as its sizes or bytes show only after planning; in a phase, it is left out."""
 
     reference = "no-room"
 
 
 class StatedTooLargeError(NoRoomError):
-    """The sizes that a source states do not fit, whatever else is on its way."""
+    """The sizes that a source states do not fit, even without other downloads."""
 
 
 class TryAgainError(ProvisionerError):
@@ -225,7 +225,7 @@ class AccessDeniedError(ProvisionerError):
 
 
 class LicenseRefusedError(AccessDeniedError):
-    """The policy refuses the licence of a data set that was asked for by name."""
+    """The policy refuses the licence of a data set that was requested by name."""
 
     reference = "license-refused"
 
@@ -240,11 +240,11 @@ class ConfigurationError(ProvisionerError):
     def __init__(self, message: str, *, hint: str = "", others: Sequence[ConfigurationError] = ()) -> None:
         super().__init__(message, hint=hint)
         self.others = tuple(others)
-        """Further mistakes of the same file, in its order."""
+        """Further mistakes in the same file, in order."""
 
 
 class PartError(ConfigurationError):
-    """The rule of a part does not fit the data set, or takes nothing of it."""
+    """The rule of a part does not fit the data set, or takes nothing from it."""
 
     reference = "part-rule"
 
@@ -266,7 +266,7 @@ class AppNotFoundError(ProvisionerError):
 
 
 class InterruptedBySignal(ProvisionerError):  # noqa: N818 - it names an event, not a fault
-    """A signal ended the run; what had arrived stays in staging."""
+    """A signal ended the run; what had arrived is kept in staging."""
 
     reference = "interrupted"
     exit_code = 128
@@ -287,22 +287,22 @@ def exit_code_of(error: BaseException) -> int:
 
 
 def companions_of(error: ProvisionerError) -> Sequence[ProvisionerError]:
-    """Return the errors that were found together with ``error`` and are to be mended with it."""
+    """Return the errors that were found together with ``error`` and should be corrected with it."""
     return error.others if isinstance(error, ConfigurationError) else ()
 
 
 NOT_THE_FILE: Final = (UnexpectedContentError, UnsafeArchiveError, BrokenArchiveError)
-"""Errors of bytes that cannot be what was asked for, although no digest says so: another URL may have the right ones."""
+"""Errors about bytes that cannot be the requested file, although no digest proves that; another URL may be right."""
 
 TRY_NEXT_AFTER: Final = (NotFoundError, AccessDeniedError, IntegrityError, RemoteRefusedError, TryAgainError)
 """Errors of one URL or source after which the next one is tried."""
 
 
 def error_to_report(errors: Sequence[ProvisionerError]) -> ProvisionerError:
-    """Return the one of several errors that is reported when every URL or source failed.
+    """Return the error to report of several, if every URL or source failed.
 
-    The first about wrong bytes if there is one, since that needs a person; else the first after which a retry may succeed;
-    else the last.
+    This is the first error about wrong bytes, since a person must look at it; or else the first one after which a retry may
+    succeed; or else the last one.
     """
     for kind in (IntegrityError, TryAgainError):
         for error in errors:

@@ -1,4 +1,4 @@
-"""What log records say beside their message: the run, its phase, and the data set that a thread works for."""
+"""Additional fields of log records: the run, its phase, and the data set that a thread is working on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _run: dict[str, str] = {}
-"""Of the whole process: it logs one run at a time."""
+"""Fields for the whole process, which logs one run at a time."""
 _dataset: Final[ContextVar[str | None]] = ContextVar("dataset", default=None)
 
 
 def describe_run(run_id: str | None, phase: str | None) -> None:
-    """Let all records from now on name a run and its phase.
+    """Let all records from now on have the fields of a run and its phase.
 
     Args:
-        run_id: of the run; ``None``: there is none.
-        phase: what is provisioned; ``None``: data sets were asked for by name.
+        run_id: id of the run, or ``None`` if there is none.
+        phase: the phase, or ``None`` if data sets were requested by name.
     """
     _run.clear()
     _run.update({key: value for key, value in (("run_id", run_id), ("phase", phase)) if value})
@@ -29,7 +29,7 @@ def describe_run(run_id: str | None, phase: str | None) -> None:
 
 @contextlib.contextmanager
 def about(dataset: str) -> Iterator[None]:
-    """Let the records of this thread, and of threads that it starts with :func:`carried`, name a data set in the block."""
+    """Let records in the block name a data set, on this thread and on threads that it starts with :func:`carried`."""
     token = _dataset.set(dataset)
     try:
         yield
@@ -38,12 +38,12 @@ def about(dataset: str) -> Iterator[None]:
 
 
 def carried(call: Callable[[], T]) -> Callable[[], T]:
-    """Return the call for another thread, in which records name what those of this thread name."""
+    """Return the call for use on another thread, with the log fields of this thread."""
     context = copy_context()
     return lambda: context.run(call)
 
 
 def log_fields() -> dict[str, str]:
-    """Return the fields of a record that is made now, on this thread."""
+    """Return the fields for a record that is created now, on this thread."""
     dataset = _dataset.get()
     return {**_run, "dataset": dataset} if dataset else dict(_run)

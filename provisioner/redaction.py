@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 MASK: Final = "***"
 _SHORTEST_SECRET: Final = 4
-"""In characters. To replace a shorter secret everywhere would make a text unreadable, and would betray the secret."""
+"""Length in characters. Replacing a shorter secret everywhere would make a text unreadable, and reveal the secret."""
 
-# A user and a password, or a token alone, before the host of a URL.
+# A user and a password, or only a token, before the host of a URL.
 _USER: Final = re.compile(r"(?<=://)[^/\s\"'<>?#]+@")
-# Parameters that sign a URL or contain a credential (S3, CloudFront, GCS, Azure, the Hub), also in a query without a host:
-# libraries print the path of a request alone.
+# Parameters that sign a URL or contain a credential (S3, CloudFront, GCS, Azure, the Hub), even in a query without a host,
+# since libraries print only the path of a request.
 _PARAMETER: Final = re.compile(
     r"""([?&;](?:x-(?:amz|goog|ms|xet)-[a-z0-9-]+|(?:aws|google)access(?:key)?id|signature|sig|(?:access_|refresh_|id_|auth_)?token|jwt
         |api[_-]?key|key|secret|password|auth|authorization|credential|key-pair-id|policy|expires|hdnea|hdnts|hmac|s[evprt]|sk[a-z]+)=)
         [^&;\s"'<>]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-# Hosts that the Hub and others redirect to: there every query is a signature, whatever its parameters are called.
+# Hosts that the Hub and others redirect to, where every query is a signature, whatever its parameters are called.
 _SIGNED_HOST: Final = re.compile(
     r"""(https?://(?:[^/\s"'<>?#]*\.)?(?:amazonaws\.com|cloudfront\.net|googleapis\.com|core\.windows\.net|r2\.cloudflarestorage\.com
         |xethub\.hf\.co|cdn-lfs[a-z0-9.-]*|cdn\.hf\.co)(?::\d+)?(?:/[^\s"'<>?#]*)?\?)[^\s"'<>]+""",
@@ -64,7 +64,7 @@ def redact_line(text: str, *secrets: str | None) -> str:
 
 
 def user_of(url: str) -> str | None:
-    """Return the user and password of a URL as they are written in it; ``None``: it has none."""
+    """Return the user and password of a URL as written in it, or ``None`` if it has none."""
     if "@" not in url:
         return None
     scheme, separator, rest = url.partition("://")
@@ -82,13 +82,13 @@ def without_user(url: str) -> str:
 
 
 def with_user(url: str, user: str) -> str:
-    """Return a URL with user and password as :func:`user_of` returns them."""
+    """Return a URL with user and password, in the form that :func:`user_of` returns."""
     scheme, separator, rest = without_user(url).partition("://")
     return f"{scheme}{separator}{user}@{rest}"
 
 
 def show_url(url: str) -> str:
-    """Return a URL for a message, without user and password, and without the query, which may be a signature."""
+    """Return a URL for a message: without user and password, and without the query, which may be a signature."""
     parts = urlsplit(url)
     host = parts.netloc.rsplit("@", 1)[-1]
     return f"{parts.scheme}://{host}{parts.path}"
@@ -103,7 +103,7 @@ class Redactor:
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """Add secrets to remove, also in the form that they have in a URL; ignore those shorter than 4 characters."""
+        """Add secrets to remove, including their form in a URL; those shorter than 4 characters are ignored."""
         for secret in secrets:
             if len(secret) >= _SHORTEST_SECRET:
                 self._forms.update((secret, quote(secret, safe=""), quote_plus(secret)))

@@ -14,12 +14,12 @@ def format_bytes(count: float) -> str:
 
 
 def format_count(count: int, noun: str) -> str:
-    """Return a number of things: ``1 file``, ``1,000 files``; the noun is one that takes an ``s``."""
+    """Return a number of things: ``1 file``, ``1,000 files``; the plural of the noun must end in ``s``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def format_pair(count: float, other: float) -> tuple[str, str]:
-    """Return two numbers of bytes that are compared: exactly, where three figures would make different numbers the same."""
+    """Return two numbers of bytes for comparison: exact ones, if three figures would make different numbers look equal."""
     texts = format_bytes(count), format_bytes(other)
     return (f"{count:,.0f} bytes", f"{other:,.0f}") if texts[0] == texts[1] and count != other else texts
 
@@ -30,7 +30,7 @@ def format_share(done: int, total: int, *, estimate: bool = False) -> str:
     Args:
         done: the first number.
         total: the second.
-        estimate: the second is an estimate, and is called ``about 2.75 GB``.
+        estimate: whether the second is an estimate, shown as ``about 2.75 GB``.
     """
     exponent = _exponent_of(total)
     decimals = 2 if exponent else 0
@@ -63,6 +63,6 @@ def _exponent_of(count: float) -> int:
 def _figures(number: float, *, whole: bool) -> str:
     if whole:
         return f"{number:.0f}"
-    # The limits are those of the rounded number: 9.996 is written as 10.0.
+    # The limits apply to the rounded number: 9.996 is written as 10.0.
     decimals = 2 if abs(number) < 9.995 else 1 if abs(number) < 99.95 else 0  # noqa: PLR2004
     return f"{number:.{decimals}f}"
