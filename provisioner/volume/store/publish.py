@@ -129,11 +129,11 @@ class Publisher:
                 make_plain_directory(directory)
             old_receipt = self._reader.receipt(dataset, version)
             if old_receipt is not None and old_receipt != receipt:
-                # What it says is about to become untrue.
+                # It is about to become untrue.
                 self.remove_receipt(dataset, version)
             write_atomic(self._layout.checksums(dataset, version), manifest.sha256sum_lines(), durable=False)
             write_receipt(self._layout.pending_receipt(dataset, version), receipt, self._program_version, durable=False)
-            # Before the tree, so that a tree which is there can be adopted; a manifest without its tree counts for nothing.
+            # Written before the tree is moved, so that the tree can be adopted; a manifest without its tree counts for nothing.
             write_atomic(self._layout.manifest(dataset, version), manifest.json_lines(), durable=False)
         self._put_in_place(dataset, version, staged)
         if switch:
