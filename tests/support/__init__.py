@@ -1,1 +1,1 @@
-"""What the tests stand on: a Hub that can misbehave, a proxy, and a miniature of the real data."""
+"""Support for the tests: a Hub server that can misbehave, a proxy, and a miniature of the real data."""

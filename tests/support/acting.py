@@ -1,4 +1,4 @@
-"""Somebody at a browser without scripts, who acts on the page of ``serve``."""
+"""A user of the page of ``serve`` whose browser runs no scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Fields = dict[str, "str | Sequence[str]"]
 
 
 class Person:
-    """Signs in, fills in forms, and follows the page to the end of what it does."""
+    """Signs in, fills in forms, and follows the page until its command has ended."""
 
     def __init__(self, volume: Volume, *, address: str = "127.0.0.1", **settings: str) -> None:
         """Start ``serve``, and wait until it answers."""
@@ -48,7 +48,7 @@ class Person:
         return answer
 
     def look(self) -> str:
-        """Return the page on which one acts."""
+        """Return the page with the forms."""
         answer = self.page.get("/act", {"Cookie": self.cookie})
         assert answer.status == 200, answer.text
         return answer.text
@@ -64,23 +64,23 @@ class Person:
         return self.post(path, {"form_token": self.hidden("form_token"), **fields})
 
     def settled(self) -> str:
-        """Wait until nothing is being done, and return the page."""
+        """Wait until no command is running, and return the page."""
         wait_until(lambda: 'action="cancel"' not in self.look() and "being cancelled" not in self.look(), "it has ended")
         return self.look()
 
     def plan(self, **fields: str | Sequence[str]) -> str:
-        """Ask for something, and return the page with its plan."""
+        """Request a command, and return the page with its plan."""
         answer = self.send("/plan", **fields)
         assert (answer.status, answer.headers["Location"]) == (303, "act"), answer.text
         return self.settled()
 
     def confirm(self) -> str:
-        """Confirm the plan that is shown, and return the page when it has been carried out."""
+        """Confirm the plan that is shown, and return the page after it has been carried out."""
         answer = self.send("/start", plan=self.hidden("plan"))
         assert answer.status == 303, answer.text
         return self.settled()
 
     def do(self, **fields: str | Sequence[str]) -> str:
-        """Ask for something, confirm its plan, and return the page at its end."""
+        """Request a command, confirm its plan, and return the page after it has ended."""
         self.plan(**fields)
         return self.confirm()

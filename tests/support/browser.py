@@ -1,4 +1,4 @@
-"""Chromium without a window, and axe-core in it."""
+"""Headless Chromium, and axe-core in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ARGUMENTS: Final = (
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Return a browser for the time of a block."""
+    """Yield a browser for the duration of the block."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
         yield browser
@@ -38,10 +38,10 @@ def chromium() -> Iterator[Browser]:
 
 
 def check_accessible(page: Page) -> None:
-    """Have axe-core look at the page in both colour schemes: it finds nothing, however slight.
+    """Check the page with axe-core in both colour schemes; not even a minor finding is accepted.
 
     Raises:
-        AssertionError: it found something.
+        AssertionError: axe-core found something.
     """
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)

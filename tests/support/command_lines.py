@@ -1,8 +1,8 @@
-"""A look at the command lines of all processes of this machine, over and over, while tests run.
+"""Scan the command lines of all processes of this machine continuously while tests run.
 
     python -m tests.support.command_lines FILE <secrets.json
 
-Beside the tests, not among their threads: some of them count threads and open files.
+A process of its own rather than a thread, because some tests count their threads and open files.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _SECONDS: Final = 0.1
 
 
 class CommandLines:
-    """Looks for secrets on command lines, containers' processes included."""
+    """Searches command lines for secrets, including those of processes in containers."""
 
     def __init__(self, report: Path, *secrets: str) -> None:
-        """Begin."""
+        """Start the scanning process."""
         self._report = report
         command = [sys.executable, "-m", __spec__.name, str(report)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
@@ -36,22 +36,22 @@ class CommandLines:
         return {"looks": 0, "found": {}}
 
     def looks(self) -> int:
-        """Return how often it has looked at all of them."""
+        """Return how many scans have been made."""
         return int(self._read()["looks"])
 
     def found(self, secret: str) -> str | None:
-        """Return a command line on which a secret was, without it."""
+        """Return a command line that contained a secret, with the secret removed, or ``None``."""
         found: str | None = self._read()["found"].get(secret)
         return found
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop scanning."""
         self._process.kill()
         self._process.wait()
 
 
 def main(report: Path) -> None:
-    """Look until ended."""
+    """Scan until terminated."""
     secrets = {secret: secret.encode() for secret in json.load(sys.stdin)}
     found: dict[str, str] = {}
     looks = 0

@@ -1,10 +1,10 @@
-"""Containers of the image under test, and volumes for them, which leave nothing behind.
+"""Containers of the image under test and volumes for them; everything is removed afterwards.
 
-    engine.start("plan", volume=name, user="123456:0")      a container that runs
-    engine.run("plan", volume=name)                         one that has ended
+    engine.start("plan", volume=name, user="123456:0")      a container that is running
+    engine.run("plan", volume=name)                         a container that has ended
 
-Whatever a container of ours says as WARNING or ERROR must be expected by the test that started it, and what is expected
-must be said. They share the host's network, so that a server on loopback is reached, and nothing else has to be.
+A test must expect each WARNING or ERROR that its containers log, and each expected one must appear.
+The containers share the host's network, so that they reach servers on loopback.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-# Its reaper is an image of its own, which a machine without a registry cannot have; what is made here is removed here.
+# The reaper of testcontainers is a separate image, which cannot be pulled without a registry; this module cleans up itself.
 testcontainers_config.ryuk_disabled = True
 
 IMAGE: Final = os.environ.get("PROVISION_IMAGE", "provisioner:latest")
 PROGRAM: Final = ["/opt/provisioner/bin/python", "-I", "/opt/provisioner/app/entrypoint.py"]
-"""What the image runs."""
+"""The command that the image runs."""
 PATIENCE: Final = 60
-"""Seconds after which something that should have happened never will."""
+"""Timeout in seconds for anything that a test waits for."""
 _WORRY: Final = re.compile(r"^\d\d:\d\d:\d\d (?:WARNING|ERROR|CRITICAL) |Traceback|Exception (?:ignored|in thread)", re.MULTILINE)
 LICENCE_NOTE: Final = (
     r"WARNING \w+: .*commercial use is allowed.* \(https://\S+\); ACCEPT_LICENSES=\w+ accepts it without this warning$"
 )
-"""What the catalog says of licences; always allowed."""
+"""Log lines of the catalog about licences; always allowed."""
 
 
 @dataclass(frozen=True)
@@ -59,30 +59,30 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """What it wrote to standard output, which must be one JSON document."""
+        """Return its standard output, which must be one JSON document."""
         return json.loads(self.out)
 
 
 class Box:
-    """A container; removed with the :class:`Engine` that made it."""
+    """A container, removed together with the :class:`Engine` that created it."""
 
     def __init__(self, container: DockerContainer, expect: Sequence[str], *, ours: bool) -> None:
-        """Start it."""
+        """Start the container."""
         self._container = container
         self._expect = expect
         self._ours = ours
         container.start()
         self.docker = container.get_wrapped_container()
-        """The SDK's own object."""
+        """The container object of the Docker SDK."""
 
     @property
     def logs(self) -> tuple[str, str]:
-        """What it wrote so far, to standard output and to standard error."""
+        """Return its standard output and standard error so far."""
         out, err = self._container.get_logs()
         return out.decode(), err.decode()
 
     def wait(self) -> Ended:
-        """Wait for its end."""
+        """Wait until it has ended."""
         code = int(self.docker.wait(timeout=PATIENCE)["StatusCode"])
         ended = Ended(code, *self.logs)
         if self._ours:
@@ -92,7 +92,7 @@ class Box:
         return ended
 
     def wait_line(self, pattern: str) -> str:
-        """Wait until a line of its log matches, and give it."""
+        """Wait until a line of its log matches, and return that line."""
         with _following("logs", "--follow", str(self.docker.id)) as lines:
             text = []
             for line in lines:
@@ -102,23 +102,23 @@ class Box:
         raise AssertionError(f"{pattern!r} never came: {''.join(text)}")
 
     def stop(self, grace: int = 10) -> tuple[Ended, float]:
-        """Do as ``docker stop`` does; give also the seconds that it took."""
+        """Stop it as ``docker stop`` does; return how it ended and how many seconds that took."""
         begun = time.monotonic()
         self.docker.stop(timeout=grace)
         return self.wait(), time.monotonic() - begun
 
     def kill(self, signal: str = "SIGKILL") -> None:
-        """Do as ``docker kill`` does."""
+        """Send a signal as ``docker kill`` does."""
         self.docker.kill(signal)
         tally.count("kills", signal == "SIGKILL")
 
     def call(self, *command: str, **options: Any) -> Ended:
-        """Run a command in it, as ``docker exec`` does."""
+        """Run a command in the container, as ``docker exec`` does."""
         code, (out, err) = self.docker.exec_run(list(command), demux=True, **options)
         return Ended(code, (out or b"").decode(), (err or b"").decode())
 
     def read(self, path: str) -> bytes:
-        """Read a file of it or of its volumes, also when it has ended."""
+        """Return a file of the container or of its volumes, even after it has ended."""
         pieces, _ = self.docker.get_archive(path)
         with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as archive:
             file = archive.extractfile(archive.getmembers()[0])
@@ -126,16 +126,16 @@ class Box:
             return file.read()
 
     def status(self) -> Any:
-        """Read the volume's status file."""
+        """Return the volume's status document."""
         return json.loads(self.read("/data/dataset_status.json"))
 
     def remove(self) -> None:
-        """Remove it, whatever it does."""
+        """Remove the container, whether it is running or not."""
         self._container.stop()
 
 
 def check_worries(log: str, expect: Iterable[str]) -> None:
-    """Compare the warnings and errors of a log with what a test expects of it."""
+    """Compare the warnings and errors of a log with those that the test expects."""
     lines = [line for line in log.splitlines() if _WORRY.search(line)]
     unexpected = [line for line in lines if not any(re.search(pattern, line) for pattern in (*expect, LICENCE_NOTE))]
     assert not unexpected, f"unexpected: {unexpected}\n{log}"
@@ -144,14 +144,14 @@ def check_worries(log: str, expect: Iterable[str]) -> None:
 
 
 class Engine:
-    """Makes containers and volumes, and removes them at the end of its block."""
+    """Creates containers and volumes, and removes them at the end of its block."""
 
     def __init__(self, defaults: Mapping[str, str] | None = None, mounts: Mapping[Path | str, str] | None = None) -> None:
-        """Begin.
+        """Prepare an engine.
 
         Args:
-            defaults: the environment of every container.
-            mounts: what every container sees read-only: where it is, and where it appears.
+            defaults: environment variables of every container.
+            mounts: read-only mounts of every container: path on this machine to path in the container.
         """
         self.client = DockerClient().client
         self.defaults = dict(defaults or {})
@@ -160,11 +160,11 @@ class Engine:
         self._closers: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Return the engine itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Remove everything, the containers first, whatever fails on the way."""
+        """Remove everything, containers first, whatever fails on the way."""
         failures: list[Exception] = []
         for close in [*(box.remove for box in reversed(self._boxes)), *reversed(self._closers), self.client.close]:
             try:
@@ -175,7 +175,7 @@ class Engine:
             raise ExceptionGroup("not everything could be removed", failures)
 
     def volume(self, **options: Any) -> str:
-        """Make a named volume."""
+        """Create a named volume and return its name."""
         name = f"provisioner-test-{secrets.token_hex(6)}"
         volume = self.client.volumes.create(name, **options)
         self._closers.append(lambda: volume.remove(force=True))
@@ -196,15 +196,15 @@ class Engine:
         """Start a container.
 
         Args:
-            arguments: its command line, as behind ``docker run IMAGE``.
+            arguments: its command line: what follows ``docker run IMAGE``.
             volume: the volume, or a directory, that is mounted at ``/data``.
-            read_only_volume: as ``-v NAME:/data:ro``.
-            mounts: more that it sees read-only; ``path:rw`` as place: and may write.
-            env: its environment, beside the usual one.
-            expect: patterns of the warnings and errors that must come, and of no others.
-            image: another image.
-            publish: a port that is published on a free one of this machine; it has a network of its own then.
-            options: as the Docker SDK knows them.
+            read_only_volume: mount the volume read-only (``-v NAME:/data:ro``).
+            mounts: further read-only mounts; a target ``PATH:rw`` makes one writable.
+            env: environment variables in addition to the usual ones.
+            expect: patterns of the warnings and errors that must appear; no others may.
+            image: another image than the one under test.
+            publish: a port to publish on a free port of this machine; the container then has a network of its own.
+            options: further options of the Docker SDK.
         """
         container = DockerContainer(image, env={**self.defaults, **(env or {})}).with_command(list(arguments))
         if volume is not None:
@@ -221,7 +221,7 @@ class Engine:
         return box
 
     def run(self, *arguments: str, **options: Any) -> Ended:
-        """Run a container to its end."""
+        """Run a container until it has ended."""
         return self.start(*arguments, **options).wait()
 
     def shell(self, script: str, **options: Any) -> Ended:
@@ -229,7 +229,7 @@ class Engine:
         return self.run("-ec", script, entrypoint=["sh"], **options)
 
     def wait_health(self, box: Box, state: str) -> None:
-        """Wait until the engine has found out that a container is ``healthy``, or ``unhealthy``."""
+        """Wait until the engine reports a container as ``healthy`` or ``unhealthy``."""
         filters = ("--filter", f"container={box.docker.id}", "--filter", "event=health_status")
         with _following("events", "--since", "10m", *filters, "--format", "{{.Action}}") as lines:
             seen = []
@@ -242,7 +242,7 @@ class Engine:
 
 @contextlib.contextmanager
 def _following(*arguments: str) -> Iterator[Iterator[str]]:
-    """Return the lines of a Docker command that goes on and on; the SDK's streams cannot be left without a leak."""
+    """Yield the lines of a Docker command that runs until stopped; the SDK's streams leak a socket when abandoned."""
     command = ["docker", *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -258,10 +258,10 @@ def _following(*arguments: str) -> Iterator[Iterator[str]]:
 
 
 class Project:
-    """A Compose project of its own, removed with its volumes and networks."""
+    """A Compose project, removed with its volumes and networks."""
 
     def __init__(self, context: Path, files: Sequence[Path], settings: Mapping[str, str], env_file: Path) -> None:
-        """Prepare; ``settings`` go into ``env_file``, which has the part of ``.env``."""
+        """Prepare the project; ``settings`` are written to ``env_file``, which takes the place of ``.env``."""
         lines = {"COMPOSE_PROJECT_NAME": f"provisioner-test-{secrets.token_hex(6)}", **settings}
         env_file.write_text("".join(f"{name}='{value}'\n" for name, value in lines.items()), "utf-8")
         self.compose = DockerCompose(context, [str(file) for file in files], wait=False, env_file=str(env_file))
@@ -274,11 +274,11 @@ class Project:
         self.compose.stop()
 
     def up(self) -> Ended:
-        """Do as ``docker compose up --detach`` does: it ends when the app was started, or when it cannot be."""
+        """Run ``docker compose up --detach``, which ends when the app has been started or cannot be."""
         return self.command("up", "--detach", "--no-build")
 
     def command(self, *arguments: str) -> Ended:
-        """Run a command of Compose."""
+        """Run a Compose command."""
         command = [*self.compose.docker_compose_command(), *arguments]
         done = subprocess.run(
             command, cwd=self._context, capture_output=True, text=True, check=False, timeout=PATIENCE, stdin=subprocess.DEVNULL
@@ -286,12 +286,12 @@ class Project:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def service(self, name: str) -> Any:
-        """Return the SDK's object of a service's container."""
+        """Return the SDK's container object of a service."""
         found = self.compose.get_container(name, include_all=True)
         return self._client.containers.get(found.ID)
 
     def wait(self, name: str) -> Ended:
-        """Wait for the end of a service's container."""
+        """Wait until a service's container has ended."""
         container = self.service(name)
         code = int(container.wait(timeout=PATIENCE)["StatusCode"])
         return Ended(code, container.logs(stderr=False).decode(), container.logs(stdout=False).decode())

@@ -1,4 +1,4 @@
-"""Damage that is done to a tree of :func:`tests.support.shelf.some_files` called ``alpha``, with what it must be found as."""
+"""Kinds of damage to a published tree of :func:`tests.support.shelf.some_files` (``alpha``), and how each must be reported."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Damage:
     problem: str
     path: str
     word: str
-    """What a person reads."""
+    """The word with which it is reported to the user."""
     needs_deep: bool = False
     fetches: bool = True
-    """The right bytes are gone."""
+    """Whether the right bytes are gone, so that a repair must fetch."""
 
     def __str__(self) -> str:
         return self.name
 
 
 def flip(path: Path, place: int = 0) -> None:
-    """Invert one bit, in place: every name of the file is hit, its size and time stay."""
+    """Invert one bit in place: all hard links of the file are affected; its size and times stay the same."""
     facts = path.stat()
     with path.open("r+b") as file:
         file.seek(place)

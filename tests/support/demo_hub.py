@@ -1,10 +1,10 @@
-"""The miniature collection behind the test Hub, with a catalog for it: all that a demonstration needs.
+"""The miniature collection on the test Hub, with a catalog for it: everything that a demonstration needs.
 
     python -m tests.support.demo_hub OUT [--catalog config/catalog.yaml] [--host … --port … --cdn-port …]
 
-Generates into OUT, serves it, writes `OUT/catalog.yaml`, and prints one line of JSON when ready: `endpoint`
-(`HF_ENDPOINT`), `static`, `url_rewrite` (`URL_REWRITE`), `catalog` (`CATALOG_PATH`), `token` (a user with write
-access), `user`, `trees` (what must come out). Ends on SIGTERM.
+Generates the collection into OUT, serves it, writes `OUT/catalog.yaml`, and prints one line of JSON when ready: `endpoint`
+(`HF_ENDPOINT`), `static`, `url_rewrite` (`URL_REWRITE`), `catalog` (`CATALOG_PATH`), `token` (of a user with write
+access), `user`, `trees` (the expected result). Ends on SIGTERM.
 """
 
 from __future__ import annotations

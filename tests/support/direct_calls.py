@@ -1,4 +1,4 @@
-"""A command of the program in this process: many of them cost a test little, and their parts can be replaced."""
+"""Calls of the program's commands in this process: cheap enough to make many of them, and their parts can be replaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def call(volume: Volume, *arguments: str, **changes: str | None) -> CommandResult:
-    """Run a command with a volume's settings, changed, and return its result; what it raises is passed on."""
+    """Run a command with a volume's settings, changed, and return its result; exceptions are passed on."""
     options = parse_options(take_apart(arguments))
     environ = volume.environ(**changes)
     settings = load_settings({}, environ)

@@ -1,4 +1,4 @@
-"""Time that passes only when somebody waits, and writes down who waited how long."""
+"""Simulated time: it passes only when somebody waits, and each wait is recorded."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from provisioner.remote.retry import Retry, RetryPolicy
 
 
 class FakeTime:
-    """A clock and a pause that belong together: pausing moves the clock at once."""
+    """A clock with its pause function: a pause advances the clock immediately."""
 
     def __init__(self) -> None:
-        """Begin at an arbitrary moment."""
+        """Start at an arbitrary time."""
         self._lock = threading.Lock()
         self._now = 1000.0
         self.waits: list[float] = []
-        """Seconds of each pause so far."""
+        """The length of each pause so far, in seconds."""
 
     def clock(self) -> float:
-        """Return the time in seconds."""
+        """Return the simulated time in seconds."""
         with self._lock:
             return self._now
 
     def pause(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+        """Let ``seconds`` pass, and record them as a pause."""
         with self._lock:
             self.waits.append(seconds)
             self._now += seconds
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass without anybody waiting."""
+        """Let ``seconds`` pass without recording a pause."""
         with self._lock:
             self._now += seconds
 
     def retry(self, policy: RetryPolicy | None = None, *, random: float = 0.5) -> Retry:
-        """Make a retry policy on this time, with jitter that is always the same."""
+        """Return a retry policy that uses this clock, with constant jitter."""
         return Retry(policy or RetryPolicy(), pause=self.pause, clock=self.clock, random=lambda: random)

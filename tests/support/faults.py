@@ -24,7 +24,7 @@ Kind = Literal[
     "redirect",  # answer with a redirect to `location`
     "html",  # answer 200 with an error page instead of the file
     "delay",  # wait `seconds` before answering
-    "hold",  # wait before answering until the rule's gate is released; what else applies, applies then
+    "hold",  # wait before answering until the rule's gate is released; other rules apply after that
     "reset",  # RST once `after` body bytes are out (None: before the status line)
     "close",  # orderly close once `after` body bytes are out: the body is too short
     "stall",  # hold the connection at `after` until the server stops or the rule's gate is released
@@ -35,10 +35,10 @@ Kind = Literal[
     "content_range",  # announce a range that starts `offset` bytes later than asked
     "ignore_range",  # answer a range request with 200 and the whole file
     "change",  # the file changed upstream: other bytes of the same size, other ETag, other date
-    "etag",  # another ETag with each answer, for the same bytes: servers behind one name that do not agree
-    "no_validator",  # neither ETag nor date: nothing says which version it is
-    "crowd",  # while `most` other requests are being answered: `status`, or an orderly close where that is 0
-    "gzip",  # compress the body and say so, though nobody asked
+    "etag",  # a different ETag with each answer for the same bytes, as from servers behind one name that do not agree
+    "no_validator",  # neither ETag nor date: nothing identifies the version
+    "crowd",  # while `most` other requests are being answered: answer with `status`, or close in an orderly way where that is 0
+    "gzip",  # compress the body and declare it, although the client did not ask for it
     "short_listing",  # the listing ends early: the last page is missing, and no link to it
     "bad_path",  # the listing names a file called `body` (by default `../x`)
 ]
@@ -51,8 +51,8 @@ HOLDING_KINDS: Final[tuple[Kind, ...]] = ("stall", "gate", "hold")
 class Gate:
     """A place where requests wait until a test lets them go.
 
-    When a request is here, its bytes before the gate have been sent. Whether the client has written them down is for
-    the client's own files to say.
+    The bytes before the gate have been sent to every request that waits here. Whether the client has written them to disk
+    must be read from the client's files.
     """
 
     def __init__(self, name: str) -> None:
@@ -73,18 +73,18 @@ class Gate:
             self._waiting -= 1
 
     def wait_reached(self, timeout: float = 30.0, count: int = 1) -> bool:
-        """Wait until `count` requests have come here in all; false when `timeout` seconds passed first."""
+        """Wait until `count` requests in all have arrived; return false if `timeout` seconds pass first."""
         with self._changed:
             return self._changed.wait_for(lambda: self._reached >= count, timeout)
 
     def release(self) -> None:
-        """Let go who waits here, and whoever comes later."""
+        """Let all waiting and all later requests through."""
         with self._changed:
             self._released = True
             self._changed.notify_all()
 
     def state(self) -> dict[str, Any]:
-        """Return how many came, how many still wait, and whether the gate is open."""
+        """Return how many requests have arrived, how many are waiting, and whether the gate is open."""
         with self._changed:
             return {
                 "name": self.name,
@@ -95,10 +95,10 @@ class Gate:
 
 
 class Quota:
-    """So many bytes of bodies, over all connections, and not one more until it is lifted; no limit at first."""
+    """A limit on the number of body bytes over all connections, in force until it is lifted; initially there is none."""
 
     def __init__(self) -> None:
-        """Begin without a limit."""
+        """Create it without a limit."""
         self._changed = threading.Condition()
         self._left: int | None = None
         self._waiting = 0
@@ -109,18 +109,18 @@ class Quota:
         return self._left is not None
 
     def hold_after(self, count: int) -> None:
-        """Let so many bytes more go out."""
+        """Allow only ``count`` more bytes."""
         with self._changed:
             self._left = count
 
     def lift(self) -> None:
-        """Let everything go out."""
+        """Remove the limit."""
         with self._changed:
             self._left = None
             self._changed.notify_all()
 
     def take(self, count: int) -> int:
-        """Return how many of ``count`` bytes may go out now, at least one; waits where that is none."""
+        """Return how many of ``count`` bytes may be sent now, at least one; wait while none may."""
         with self._changed:
             if self._left == 0:
                 self._waiting += 1
@@ -134,7 +134,7 @@ class Quota:
             return count
 
     def wait_reached(self, gone: Callable[[], bool]) -> bool:
-        """Wait until somebody wants more than the limit; false when whoever asked is gone before."""
+        """Wait until a sender is blocked by the limit; return false if ``gone`` becomes true first."""
         with self._changed:
             while not self._waiting:
                 if gone():
@@ -145,7 +145,7 @@ class Quota:
 
 @dataclass(slots=True)
 class Rule:
-    """One misbehaviour, and the requests that get it."""
+    """One misbehaviour, and the requests that it applies to."""
 
     kind: Kind
     method: str = "*"
@@ -153,7 +153,7 @@ class Rule:
     path: str = "*"
     """Glob over the decoded path without its query; `*` crosses slashes."""
     origin: str = "*"
-    """`hub`, `cdn` (LFS files and direct URLs), or both."""
+    """`hub`, `cdn` (LFS files and direct URLs), or `*` for both."""
     first: int | None = None
     """Apply to the first N matching requests only."""
     nth: int | None = None
@@ -161,7 +161,7 @@ class Rule:
     since: int | None = None
     """Apply to the Nth matching request and all after it, from 1."""
     after: int | None = 0
-    """Body bytes of this response that go out first; None: not even a status line."""
+    """Body bytes of this response that are sent first; None means not even a status line."""
     offset: int = 0
     """Position in the file (`flip`) or difference in bytes (`content_length`, `content_range`)."""
     rate: int = 1_000_000
@@ -173,13 +173,13 @@ class Rule:
     most: int = 1
     """How many requests a server answers at once (`crowd`)."""
     gate: str = ""
-    """Name of the gate of `gate`, `stall` and `hold`; made up from the rule's number when empty."""
+    """Name of the gate of `gate`, `stall` and `hold`; derived from the rule's number if empty."""
     number: int = 0
-    """Given by the book."""
+    """Assigned by the fault book."""
     matched: int = 0
-    """How many requests matched, whether the rule was due or not."""
+    """How many requests matched, whether or not the fault was due."""
     fired: int = 0
-    """How many times the fault really happened."""
+    """How many times the fault actually happened."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Rule:
@@ -196,13 +196,13 @@ class Rule:
         return asdict(self)
 
     def __post_init__(self) -> None:
-        """Refuse a kind that does not exist: such a rule would silently never fire."""
+        """Reject an unknown kind: such a rule would silently never fire."""
         if self.kind not in get_args(Kind):
             message = f"unknown fault {self.kind!r}; known: {', '.join(get_args(Kind))}"
             raise ValueError(message)
 
     def covers(self, origin: str, method: str, path: str) -> bool:
-        """Tell whether a request is one that this rule is about."""
+        """Return whether this rule applies to a request."""
         return (
             self.origin in {"*", origin}
             and fnmatchcase(method, self.method)
@@ -211,7 +211,7 @@ class Rule:
         )
 
     def due(self) -> bool:
-        """Tell whether the match just counted is one to act on."""
+        """Return whether the match just counted is one for which the fault is due."""
         if self.nth is not None:
             return self.matched == self.nth
         if self.since is not None:
@@ -221,23 +221,23 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The part of a file that a response carries."""
+    """The range of a file that a response carries."""
 
     start: int
     length: int
 
     def contains(self, rule: Rule) -> bool:
-        """Tell whether a body fault can happen within this part."""
+        """Return whether the fault of a rule can happen within this range."""
         if rule.kind == "flip":
             return self.start <= rule.offset < self.start + self.length
         return rule.after is not None and rule.after <= self.length
 
 
 class FaultBook:
-    """All rules of a server and their gates; safe for use by many threads."""
+    """All rules of a server and their gates; thread-safe."""
 
     def __init__(self) -> None:
-        """Begin with no faults."""
+        """Create a book without rules."""
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self._gates: dict[str, Gate] = {}
@@ -245,7 +245,7 @@ class FaultBook:
         self._shut = False
 
     def add(self, rule: Rule | Kind, **settings: Any) -> Rule:
-        """Add a rule, given whole or as its kind and settings; return it, so that a test can read its counters."""
+        """Add a rule, given as such or as its kind and settings; return it, so that a test can read its counters."""
         if not isinstance(rule, Rule):
             rule = Rule(rule, **settings)
         with self._lock:
@@ -259,14 +259,14 @@ class FaultBook:
         return rule
 
     def remove(self, rule: Rule) -> None:
-        """Take one rule out and let go whom it holds."""
+        """Remove one rule and release the requests that wait because of it."""
         with self._lock:
             self._rules = [each for each in self._rules if each is not rule]
         if rule.gate:
             self.gate(rule.gate).release()
 
     def clear(self) -> None:
-        """Forget all rules and let go all that are held."""
+        """Remove all rules and release all waiting requests."""
         with self._lock:
             gates = list(self._gates.values())
             self._rules.clear()
@@ -275,7 +275,7 @@ class FaultBook:
             gate.release()
 
     def shut(self) -> None:
-        """Let go all that are held, for good: the server ends."""
+        """Release all waiting requests for good, because the server is stopping."""
         with self._lock:
             self._shut = True
         self.clear()
@@ -287,7 +287,7 @@ class FaultBook:
             return tuple(self._rules)
 
     def gate(self, name: str) -> Gate:
-        """Return the gate of that name; made when nobody has asked for it yet."""
+        """Return the gate of that name; create it if necessary."""
         with self._lock:
             gate = self._gates.setdefault(name, Gate(name))
             shut = self._shut
@@ -313,8 +313,8 @@ class FaultBook:
     ) -> list[Rule]:
         """Return the rules that apply now, counting the match.
 
-        `span` limits body faults to those that can happen in this response, so that one which cannot is not used up.
-        `silent` asks for the faults that happen before any answer (`after=None`).
+        `span` selects only body faults that can happen in this response, so that others are not used up.
+        `silent` selects the faults that happen before any answer (`after=None`).
         """
         wanted = frozenset(kinds)
         found: list[Rule] = []
@@ -332,7 +332,7 @@ class FaultBook:
         return found
 
     def fired(self, rule: Rule) -> None:
-        """Count that a rule's fault has really happened."""
+        """Count that a rule's fault has actually happened."""
         with self._lock:
             rule.fired += 1
         tally.count("faults")

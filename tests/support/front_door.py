@@ -1,4 +1,4 @@
-"""A server before another one that lets in who gives a user and password, as mirrors of a site's own do."""
+"""A reverse proxy that demands a user name and password, as in front of a site's own mirrors."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _DROPPED: Final = {"transfer-encoding", "connection"}
 
 
 class FrontDoor:
-    """Asks for Basic authentication and passes requests on; ``/moved/…`` redirects to itself, ``/away/…`` to the other server."""
+    """Demands Basic authentication and forwards requests; ``/moved/…`` redirects to itself, ``/away/…`` to the upstream."""
 
     def __init__(self, upstream: str, user: str, password: str) -> None:
-        """Listen.
+        """Listen on a free port.
 
         Args:
-            upstream: scheme, host and port of the server behind.
-            user: the user who is let in.
+            upstream: scheme, host and port of the upstream server.
+            user: the accepted user name.
             password: the user's password.
         """
         self.user, self.password = user, password
         self.basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         self.refused: list[str] = []
-        """Paths that were asked for without the right password."""
+        """Paths that were requested without the right password."""
         self.passed: list[str] = []
         self.bytes_left: int | None = None
-        """How much is still passed on before every connection breaks."""
+        """How many more bytes are forwarded before every connection is broken, or ``None`` for no limit."""
         self.cut = 0
-        """Connections that were broken."""
+        """Number of connections that were broken."""
         door = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -72,7 +72,7 @@ class FrontDoor:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Whatever must be found nowhere."""
+        """Return the strings that must not appear in any output."""
         return self.password, quote(self.password, safe=""), self.basic
 
     def _answer(self, asked: BaseHTTPRequestHandler, upstream: str) -> None:

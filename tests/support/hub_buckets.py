@@ -1,6 +1,6 @@
-"""What the test Hub answers about storage buckets: :mod:`tests.support.hub_model` keeps one as a repository without revisions.
+"""Answers of the test Hub about storage buckets, which :mod:`tests.support.hub_model` keeps as repositories without revisions.
 
-The Xet hashes are the real ones, so that the Hub's own client could read them too.
+The Xet hashes are computed as the Hub does, so that the Hub's own client can use them too.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def headers_of(request: Request, bucket: Repo, file: StoredFile) -> dict[str, st
 
 
 def info(bucket: Repo) -> dict[str, Any]:
-    """Return what a Hub says of a bucket."""
+    """Return the Hub's information about a bucket."""
     files = bucket.head.files
     return {
         "id": bucket.id,
@@ -67,7 +67,7 @@ def info(bucket: Repo) -> dict[str, Any]:
 
 
 def tree(bucket: Repo, prefix: str, *, recursive: bool) -> list[dict[str, Any]]:
-    """Return the listing of a bucket, or of what begins with a prefix; not ``recursive``: with directories."""
+    """Return the listing of a bucket, or of a prefix; directories are included unless ``recursive``."""
     start = f"{prefix.rstrip('/')}/" if prefix else ""
     found: dict[str, dict[str, Any]] = {}
     for path, file in sorted(bucket.head.files.items()):
@@ -82,7 +82,7 @@ def tree(bucket: Repo, prefix: str, *, recursive: bool) -> list[dict[str, Any]]:
 
 
 def paths_info(bucket: Repo, paths: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the listing of some files; what is not there is left out."""
+    """Return the listing of the given files; missing ones are left out."""
     return [_item(bucket.head.files[path]) for path in paths if path in bucket.head.files]
 
 

@@ -1,7 +1,7 @@
-"""What a Hub knows: repositories, revisions, users, tokens, and who may do what.
+"""The state of a Hub: repositories, revisions, users, tokens and permissions.
 
-No network here: :mod:`tests.support.hub_server` turns this into the wire protocol. Files live in memory or on disk;
-those on disk are read when they are sent, never held.
+There is no network here: :mod:`tests.support.hub_server` implements the wire protocol. Files live in memory or on disk;
+those on disk are read only when they are sent.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ _BLOCK: Final = 1 << 20
 
 
 class Refusal(Exception):  # noqa: N818 - an answer, not a mistake
-    """The answer is no. Carries what the client needs to raise the right error class."""
+    """An error answer, with what the client needs to raise the right exception."""
 
     def __init__(self, status: int, code: str | None, message: str, headers: Mapping[str, str] | None = None) -> None:
-        """Refuse with an HTTP status, an `X-Error-Code` (or none) and a message."""
+        """Make an error with an HTTP status, an `X-Error-Code` (or none) and a message."""
         super().__init__(message)
         self.status = status
         self.code = code
@@ -68,7 +68,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a mistake
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One entity of a fine-grained token, and what it may do there."""
+    """One entity of a fine-grained token, and the permissions on it."""
 
     kind: Literal["user", "org", "dataset", "model", "bucket"]
     name: str
@@ -85,12 +85,12 @@ class Token:
     name: str = "test"
     scopes: tuple[Scope, ...] = ()
     reads_gated: bool = True
-    """Fine-grained tokens need a permission of their own for gated repositories."""
+    """Whether it may read gated repositories: fine-grained tokens need a separate permission for that."""
 
 
 @dataclass(slots=True)
 class User:
-    """An account. `orgs` maps an organization to the role in it: admin, write, contributor or read."""
+    """An account. `orgs` maps an organization to the user's role in it: admin, write, contributor or read."""
 
     name: str
     orgs: dict[str, str] = field(default_factory=dict)
@@ -106,18 +106,18 @@ class StoredFile:
     size: int
     sha256: str
     blob_id: str
-    """The git blob's SHA-1; of the pointer, where the file is in LFS."""
+    """The SHA-1 of the git blob; for a file in LFS, that of its pointer."""
     lfs: bool
     pointer_size: int = 0
 
     @property
     def xet_hash(self) -> str:
-        """Names the file in Xet storage: 64 hexadecimal digits, here any that differ from the SHA-256."""
+        """Return its name in Xet storage: 64 hexadecimal digits, here any that differ from the SHA-256."""
         return hashlib.sha256(f"xet {self.sha256}".encode()).hexdigest()
 
     @classmethod
     def of(cls, path: str, content: bytes | Path, *, lfs: bool | None = None) -> StoredFile:
-        """Hash a file; `lfs=None` decides by suffix and size, as a fresh Hub repository does."""
+        """Hash a file; with `lfs=None`, its suffix and size decide about LFS, as in a fresh Hub repository."""
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         in_lfs = lfs if lfs is not None else (Path(path).suffix in LFS_SUFFIXES or size > LFS_THRESHOLD)
         sha256 = hashlib.sha256()
@@ -138,15 +138,15 @@ class StoredFile:
 
 
 def git_blob_id(content: bytes) -> str:
-    """Return the id that git gives to a file with this content."""
+    """Return git's blob id of the content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 class Revision:
-    """The files of one commit; never changes."""
+    """The files of one commit; immutable."""
 
     def __init__(self, commit: str, files: Mapping[str, StoredFile], title: str, date: str, *, xet: bool = False) -> None:
-        """Freeze `files` (path to file) as the content of `commit`."""
+        """Make the revision of `commit` with `files` (path to file)."""
         self.commit = commit
         self.xet = xet
         self.files = dict(sorted(files.items()))
@@ -155,7 +155,7 @@ class Revision:
 
     @cached_property
     def folders(self) -> dict[str, str]:
-        """Every directory with a git-like tree id, made from all that is below it."""
+        """Return every directory with an id that is derived from its content, like that of a git tree."""
         below: dict[str, list[str]] = {}
         for path, file in self.files.items():
             parts = path.split("/")
@@ -166,7 +166,7 @@ class Revision:
         }
 
     def listing(self, folder: str, *, recursive: bool, expand: bool) -> list[dict[str, Any]]:
-        """Return the tree items at or below a directory, sorted by path; an unknown directory is a refusal."""
+        """Return the tree items at or below a directory, sorted by path; an unknown directory is an error."""
         if folder and folder not in self.folders:
             raise Refusal(404, "EntryNotFound", f"{folder} does not exist on {self.commit}", {"X-Repo-Commit": self.commit})
         prefix = f"{folder}/" if folder else ""
@@ -213,8 +213,8 @@ class Repo:
     ) -> None:
         """Make an empty repository.
 
-        `members` are the users whose access to a gated one was granted; with `xet` its large files are in Xet storage, and
-        are given out as plain bytes as well, as the Hub does.
+        `members` are the users who have been granted access to a gated repository. With `xet`, its large files are in Xet
+        storage, and are also served as plain bytes, as the Hub does.
         """
         self.id = repo_id
         self.kind: RepoKind = kind
@@ -252,7 +252,7 @@ class Repo:
     ) -> Revision:
         """Add files (or remove those given as None) on top of a branch; return the new revision.
 
-        The commit id is made from the content, so that it is the same in every run, unless one is given.
+        Unless a commit id is given, it is derived from the content, so that it is the same in every run.
         """
         with self._lock:
             parent = self.branches.get(branch) or self.branches.get("main")
@@ -287,13 +287,13 @@ class Hub:
     """All accounts and repositories of a Hub."""
 
     def __init__(self) -> None:
-        """Make a Hub without anything on it."""
+        """Create an empty Hub."""
         self._lock = threading.RLock()
         self.users: dict[str, User] = {}
         self.tokens: dict[str, Token] = {}
         self.repos: dict[tuple[RepoKind, str], Repo] = {}
         self.unpaid: set[str] = set()
-        """Namespaces in which creating a repository costs money that is not there (402)."""
+        """Namespaces in which creating a repository fails with 402 (payment required)."""
 
     def add_user(self, name: str, *, orgs: Mapping[str, str] | None = None, pro: bool = False) -> User:
         """Add an account."""
@@ -303,7 +303,7 @@ class Hub:
     def add_token(
         self, value: str, user: str, role: Role = "write", *, scopes: tuple[Scope, ...] = (), reads_gated: bool = True
     ) -> Token:
-        """Add a token of a user, adding the user too when there is none of that name."""
+        """Add a token of a user; the user is created if necessary."""
         if user not in self.users:
             self.add_user(user)
         token = self.tokens[value] = Token(
@@ -330,9 +330,9 @@ class Hub:
         return repo
 
     def load(self, folder: Path) -> None:
-        """Add every data-set repository below `directory` (`OWNER/NAME/files`).
+        """Add every dataset repository below `directory` (`OWNER/NAME/files`).
 
-        A file `repos.json` there may say more about some: `{"OWNER/NAME": {"commit_id": …, "gated": …, …}}`.
+        A file `repos.json` there may give further properties: `{"OWNER/NAME": {"commit_id": …, "gated": …, …}}`.
         """
         notes = folder / "repos.json"
         settings: dict[str, dict[str, Any]] = json.loads(notes.read_text("utf-8")) if notes.is_file() else {}
@@ -344,7 +344,7 @@ class Hub:
     # Who is it?
 
     def authenticate(self, header: str | None) -> Token | None:
-        """Return the token of an `Authorization` header; a token that does not exist is a refusal."""
+        """Return the token of an `Authorization` header; an unknown token is an error."""
         if not header:
             return None
         token = self.tokens.get(header.removeprefix("Bearer ").strip())
@@ -353,7 +353,7 @@ class Hub:
         return token
 
     def whoami(self, token: Token | None) -> dict[str, Any]:
-        """Return what `/api/whoami-v2` says."""
+        """Return the answer to `/api/whoami-v2`."""
         if token is None:
             raise Refusal(401, None, "Invalid username or password.")
         user = self.users[token.user]
@@ -406,13 +406,13 @@ class Hub:
     # May they?
 
     def find(self, kind: RepoKind, repo_id: str, token: Token | None, *, content: bool = False) -> Repo:
-        """Return a repository that the token may look at.
+        """Return a repository if the token may see it.
 
-        A private one does not exist for others. The listing of a gated one is public, its `content` is not.
+        For others, a private repository does not exist. The listing of a gated one is public; its `content` is not.
         """
         repo = self.repos.get((kind, repo_id))
         if repo is None or (repo.private and not self._reads(token, repo)):
-            # A visitor is told to log in: the repository may be there for somebody else.
+            # Anonymous clients are told to log in: the repository may exist for somebody else.
             status, message = (404, "Repository not found") if token else (401, "Invalid username or password.")
             raise Refusal(status, "RepoNotFound", message)
         if repo.disabled:
@@ -422,11 +422,11 @@ class Hub:
         return repo
 
     def sees(self, token: Token | None, repo: Repo) -> bool:
-        """Tell whether a repository is on a list that the token asks for."""
+        """Return whether a repository appears in listings for the token."""
         return not repo.private or self._reads(token, repo)
 
     def change_settings(self, repo: Repo, document: Mapping[str, Any]) -> None:
-        """Change who may read a repository."""
+        """Change the visibility or the gating of a repository."""
         if "visibility" in document:
             repo.private = document["visibility"] == "private"
         if "private" in document:
@@ -464,7 +464,7 @@ class Hub:
         )
 
     def may_write(self, token: Token, repo: Repo) -> bool:
-        """Tell whether a token may change a repository."""
+        """Return whether a token may change a repository."""
         role = self.users[token.user].orgs.get(repo.namespace)
         account = (
             token.user == repo.namespace or role in {"admin", "write"} or (role == "contributor" and repo.creator == token.user)
@@ -474,7 +474,7 @@ class Hub:
         return account and token.role == "write"
 
     def writable(self, kind: RepoKind, repo_id: str, token: Token | None) -> Repo:
-        """Return a repository that the token may change."""
+        """Return a repository if the token may change it."""
         repo = self.find(kind, repo_id, token)
         if token is None:
             raise Refusal(401, None, "Invalid username or password.")
@@ -519,7 +519,7 @@ class Hub:
 
 
 def demo_accounts(hub: Hub) -> None:
-    """Add the accounts that the stand-alone server offers: user `demo` with tokens of every kind."""
+    """Add the accounts of the stand-alone server: user `demo` with tokens of every kind."""
     hub.add_user("demo", orgs={"demo-lab": "write", "demo-readers": "read"})
     hub.add_user("visitor")
     hub.add_token("demo-write-token", "demo", "write")

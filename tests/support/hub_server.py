@@ -18,7 +18,7 @@ For containers, as a program (`--help` says more)::
     python -m tests.support.hub_server --root DIR --host 0.0.0.0 --port 8900 --cdn-port 8901
 
 It prints one line of JSON when it is ready and ends on SIGTERM. `DIR/hub/OWNER/NAME/` holds repositories and
-`DIR/archives/HOSTNAME/PATH` direct URLs. What the objects above do, HTTP does too::
+`DIR/archives/HOSTNAME/PATH` direct URLs. The objects above can also be controlled over HTTP::
 
     GET    /_test/ready                   the URLs
     GET    /_test/log?path=GLOB&min=N&wait=SECONDS
@@ -74,11 +74,11 @@ _LFS_FOLDER: Final = "_lfs"
 _EXPANDED_PAGE: Final = 50
 _HASHED_SIZE: Final = 64 * 1024 * 1024
 _LOADED: Final = 1_700_000_000.0
-"""Last-Modified of what has no file on disk."""
+"""Last-Modified of content that is not a file on disk."""
 
 
 class HubServer:
-    """The server: both origins, what is on them, the log and the faults."""
+    """The server: both origins, their content, the log and the faults."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class HubServer:
     ) -> None:
         """Listen (so that the ports are known), but do not answer before :meth:`start`.
 
-        `public_host` is the name in the links that are given out; without it, the name by which a client came.
+        `public_host` is the host name in generated links; by default it is the name that the client used.
         """
         self.hub = hub if hub is not None else Hub()
         self.log = RequestLog()
@@ -121,7 +121,7 @@ class HubServer:
         return self
 
     def stop(self) -> None:
-        """Let go who is held, and end."""
+        """Release all waiting requests, and stop."""
         self.stopping.set()
         self.faults.shut()
         self.quota.lift()
@@ -143,20 +143,20 @@ class HubServer:
 
     @property
     def endpoint(self) -> str:
-        """The Hub's URL: what `HF_ENDPOINT` wants."""
+        """Return the Hub's URL, for `HF_ENDPOINT`."""
         return f"{self._scheme}://{self._name()}:{self._api.port}"
 
     @property
     def static_url(self) -> str:
-        """The CDN's URL, below which `/HOSTNAME/PATH` serves direct URLs."""
+        """Return the CDN's URL, below which `/HOSTNAME/PATH` serves direct URLs."""
         return f"{self._scheme}://{self._name()}:{self._cdn.port}"
 
     def url_rewrite(self) -> str:
-        """Return the `URL_REWRITE` setting that leads every host served here to this server."""
+        """Return the `URL_REWRITE` setting that redirects every host served here to this server."""
         return url_rewrite(self.hosts(), self.static_url)
 
     def hosts(self) -> list[str]:
-        """Return the names of the hosts that direct URLs are served for."""
+        """Return the names of the hosts whose direct URLs are served."""
         found = {each.partition("/")[0] for each in self.static_files}
         for folder in self.static_folders:
             found |= {path.name for path in folder.iterdir() if path.is_dir()}
@@ -165,9 +165,9 @@ class HubServer:
     # What is on it
 
     def add_static(self, url: str, content: bytes | Path, *, disposition: str = "") -> str:
-        """Serve `content` for a direct URL (`https://HOST/PATH` or `HOST/PATH`); return where it is served.
+        """Serve `content` for a direct URL (`https://HOST/PATH` or `HOST/PATH`); return the URL where it is served.
 
-        `disposition` is the header in which a server states the file's name.
+        `disposition` is the `Content-Disposition` header, in which a server states the file's name.
         """
         path = _static_path(url)
         self.static_files[path] = content
@@ -186,7 +186,7 @@ class HubServer:
             self.add_archives(root / "archives")
 
     def expire_links(self) -> None:
-        """Refuse the signed CDN links given out so far, as if their time were up."""
+        """Refuse the signed CDN links given out so far, as if they had expired."""
         self._key = secrets.token_bytes(16)
 
     # Answers
@@ -250,7 +250,7 @@ class HubServer:
         return Resource(content, stat.st_size, self._etag(content, stat.st_size, stat.st_mtime_ns), stat.st_mtime, kind)
 
     def _etag(self, path: Path, size: int, modified: int) -> str:
-        """Return the MD5 as object stores do for single uploads; for large files something as good and cheaper."""
+        """Return the MD5, as object stores do for single uploads; for large files, a hash-free value, which is cheaper."""
         if size > _HASHED_SIZE:
             return f"{modified:x}-{size:x}"
         key = (path, size, modified)
@@ -350,7 +350,7 @@ class HubServer:
                 raise Refusal(404, None, f"no such call: {request.path}")
 
     def _list_repositories(self, request: Request, kind: RepoKind, token: Token | None) -> Answer:
-        """List an author's repositories, or those whose name has a word in it, as far as the token may see them, in pages."""
+        """List an author's repositories, or those with a word in their name, that the token may see, page by page."""
         _only(request, "GET")
         author, word = (request.query.get(name, [""])[-1] for name in ("author", "search"))
         seen = [
@@ -363,7 +363,7 @@ class HubServer:
         return Answer.of_json(page, headers=headers)
 
     def _page(self, request: Request, items: list[dict[str, Any]], size: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """Return the page of a list that is asked for, and the link to the next one."""
+        """Return the requested page of a list, and the link to the next one."""
         start = _cursor(request)
         if start + size >= len(items):
             return items[start:], {}
@@ -436,7 +436,7 @@ class HubServer:
 
     def _signed_link(self, request: Request, repo: Repo, file: StoredFile) -> str:
         host = self._public_host or urlsplit(request.base_url).hostname or "127.0.0.1"
-        # The real one has no name at its end; here it lets a fault or a log query name the file.
+        # Real links have no file name at their end; here it lets a fault or a log query name the file.
         path = f"{_LFS_FOLDER}/{repo.kind}s/{repo.id}/{file.sha256}/{file.path}"
         query = urlencode(
             {
@@ -470,7 +470,7 @@ class HubServer:
         return route(request)
 
     def describe(self) -> dict[str, Any]:
-        """Return where this server is."""
+        """Return the URLs of this server."""
         return {"endpoint": self.endpoint, "static": self.static_url, "url_rewrite": self.url_rewrite()}
 
     def _control_log(self, request: Request) -> Answer:
@@ -521,7 +521,7 @@ class HubServer:
 
 
 def url_rewrite(hosts: Sequence[str], base_url: str) -> str:
-    """Return the `URL_REWRITE` setting that leads some hosts to `BASE_URL/HOST`, whatever their scheme."""
+    """Return the `URL_REWRITE` setting that redirects some hosts to `BASE_URL/HOST`, whatever their scheme."""
     return ";".join(f"{scheme}://{host}={base_url.rstrip('/')}/{host}" for host in hosts for scheme in ("https", "http"))
 
 
@@ -582,7 +582,7 @@ def _content(file: StoredFile) -> bytes:
 
 
 def _card_of(at: Revision) -> dict[str, Any] | None:
-    """Return the front matter of a revision's README, as the Hub reads it; what is no mapping is no card."""
+    """Return the front matter of a revision's README as the Hub reads it, or None if it is not a mapping."""
     if "README.md" not in at.files:
         return None
     found = re.match(rb"---\r?\n(.*?)\r?\n---", _content(at.files["README.md"]), re.DOTALL)
@@ -653,7 +653,7 @@ def _commit(request: Request, repo: Repo, branch: str) -> Answer:
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the server listens."""
+    """Add the options for the addresses on which the server listens."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (0.0.0.0: reachable from outside)")
     parser.add_argument("--port", type=int, default=0, help="the Hub's port; 0 takes a free one")
     parser.add_argument("--cdn-port", type=int, default=0, help="port of the CDN and of all other hosts")

@@ -1,4 +1,4 @@
-"""The program in this process: quicker than one of its own, where neither signals nor kills are tested."""
+"""The program run in this process: faster than a process of its own, for tests that need neither signals nor kills."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def release_hub() -> None:
-    """Give the Hub's library its own client back: a process of its own would have ended, with what it changed."""
+    """Restore the original client of the Hub's library, as the end of a separate process would."""
     if HubLibrary._active is not None:
         HubLibrary._active.close()
 
 
 def run(volume: Volume, *arguments: str, **changes: str | None) -> Outcome:
-    """Run a command line on a volume to its end."""
+    """Run a command line on a volume until it has ended."""
     out, err = io.StringIO(), io.StringIO()
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        # Signal handlers are those of the process that runs the tests.
+        # The signal handlers must remain those of the process that runs the tests.
         with (
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),

@@ -1,4 +1,4 @@
-"""An archive that is still arriving, for those who read it: bytes come when somebody waits for them, and not before."""
+"""A simulated archive that is still arriving: bytes arrive only while a reader waits for them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Arriving:
-    """Bytes that a thread of its own lets in, piece by piece, and what was asked of them."""
+    """Bytes that a background thread makes available piece by piece, with a record of the reads."""
 
     def __init__(self, data: bytes, name: str = "archive", *, piece: int = 1000, error: BaseException | None = None) -> None:
-        """Hold ``data``; ``piece`` bytes come at a time. After the last of them, or in place of more, comes ``error``."""
+        """Hold ``data``; ``piece`` bytes arrive at a time. ``error`` is raised in place of the last, incomplete piece."""
         self.name = name
         self.size = len(data)
         self.reads: list[tuple[int, int]] = []
         """Offset and count of each read."""
         self.released = 0
         self.behind = 0
-        """Reads of what had been released."""
+        """Number of reads of bytes that had been released."""
         self._data, self._piece, self._error = data, piece, error
         self._here = 0
         self._waiting = 0
@@ -37,14 +37,14 @@ class Arriving:
         self.close()
 
     def close(self) -> None:
-        """Let nothing more in."""
+        """Stop the arrival of bytes."""
         with self._changed:
             self._over = True
             self._changed.notify_all()
         self._thread.join()
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Wait for some bytes and give them."""
+        """Wait until some bytes have arrived, and return them."""
         with self._changed:
             self.reads.append((offset, count))
             self.behind += offset < self.released
@@ -61,7 +61,7 @@ class Arriving:
         """Do nothing."""
 
     def release(self, offset: int) -> None:
-        """Note it; it never goes back."""
+        """Record the offset; it must not decrease."""
         with self._changed:
             assert offset >= self.released
             self.released = offset

@@ -1,10 +1,10 @@
-"""A pytest plugin that writes the matrix of faults: what was done to the program, how often, and whether it held.
+"""A pytest plugin that writes the fault matrix: which faults the program was subjected to, how often, and whether it coped.
 
     python -m pytest -p tests.support.matrix --matrix docs/fault-matrix.md --matrix-alone
 
-A section is a module of tests, named by the first sentence of its docstring. A row is a test: its name says what happens, its
-docstring what must hold then. The counts come from
-:mod:`tests.support.tally`, that is, from the places where a process dies or a server misbehaves.
+A section is a test module, named by the first sentence of its docstring. A row is a test: its name says what happens, and
+its docstring what must hold then. The counts come from
+:mod:`tests.support.tally`, that is, from the places where processes are killed or a server misbehaves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BEGIN: Final = "<!-- matrix:begin -->"
 _EXAMPLES: Final = re.compile(r"(\d+) passing, (\d+) failing")
-"""In what hypothesis says of a test."""
+"""Matches the counts in the statistics that hypothesis reports for a test."""
 END: Final = "<!-- matrix:end -->"
 
 
@@ -39,10 +39,10 @@ RECORDED: Final = (
     "tests/e2e/test_many_containers.py",
     "tests/e2e/test_image.py::test_secrets_of_a_checkout_are_in_no_layer",
 )
-"""The tests that are rows; of the unit tests, only those that get generated input."""
+"""The tests that are rows; of the unit tests, only those with generated input."""
 _RECORDED: Final = re.compile(rf"({'|'.join(map(re.escape, RECORDED))})([/:@\[]|$)")
 _KEY: Final = "matrix"
-"""Under which a report carries what happened in its test, from the process that ran it to the one that writes the matrix."""
+"""Name under which a report carries what happened in its test, from the worker process to the one that writes the matrix."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """How it went, in a word."""
+        """Return the outcome as a word."""
         if self.failed:
             return f"**{self.failed} red**"
         return f"{self.skipped} not run" if self.skipped else "green"
@@ -75,11 +75,11 @@ class Matrix:
     """Collects the rows while tests run, in one process or in several."""
 
     def __init__(self, path: Path, *, alone: bool) -> None:
-        """Begin a matrix.
+        """Start a matrix.
 
         Args:
-            path: the document that is written.
-            alone: no other tests are run.
+            path: the document to write.
+            alone: whether to run no other tests.
         """
         self._path = path
         self._alone = alone
@@ -87,7 +87,7 @@ class Matrix:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Attach to a report what its test is, and what was done to the program since the report before it."""
+        """Attach to a report the row of its test, and the faults since the previous report."""
         report: pytest.TestReport = yield
         counts = Counter[str](tally.taken())
         if is_recorded(item):
@@ -116,14 +116,14 @@ class Matrix:
         row.skipped += report.skipped
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Leave out what is no row, if only the rows are wanted."""
+        """Deselect tests that are not rows, if only the rows are wanted."""
         if self._alone:
             out = [item for item in items if not is_recorded(item)]
             items[:] = [item for item in items if is_recorded(item)]
             config.hook.pytest_deselected(items=out)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write the table, and say the sums."""
+        """Write the table, and print the totals."""
         text = self._path.read_text("utf-8")
         head, _, rest = text.partition(BEGIN)
         _, _, tail = rest.partition(END)
@@ -151,17 +151,17 @@ class Matrix:
 
 
 def _sentence(text: str | None) -> str:
-    """Return the first paragraph of a docstring on one line, fit for a table."""
+    """Return the first paragraph of a docstring as one line that fits into a table."""
     return " ".join((text or "").partition("\n\n")[0].split()).replace("|", "\\|")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the file, and what is run."""
+    """Add the options for the file and for the selection of tests."""
     parser.addoption("--matrix", type=Path, help="Markdown file whose matrix is written anew")
     parser.addoption("--matrix-alone", action="store_true", help="run no test that is not a row of the matrix")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin, if a file was named."""
+    """Register the plugin if a file was named."""
     if config.option.matrix:
         config.pluginmanager.register(Matrix(config.option.matrix, alone=config.option.matrix_alone), "matrix")

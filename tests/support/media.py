@@ -13,22 +13,22 @@ from typing import Final
 _MP3_FRAME: Final = 417
 """Bytes of an MPEG-1 layer III frame at 128 kbit/s and 44.1 kHz without padding."""
 MP3_FRAME_SECONDS: Final = 417 * 8 / 128_000
-"""By its bytes: without a header that has their number, only these tell how many there are."""
+"""The duration of a file is derived from its size: it has no header with the number of frames."""
 _MP3_HEADER: Final = b"\xff\xfb\x90\x00"
 _MP3_SIDE_INFO: Final = bytes(32)
-"""All zero: the frame plays as silence, and what follows is ancillary data."""
+"""All zero: the frame decodes to silence, and the rest of it is ancillary data."""
 ID3_TAG: Final = b"ID3\x03\x00\x00\x00\x00\x00\x0bTIT2\x00\x00\x00\x01\x00\x00\x00"
 """An MP3 file with a tag and no sound."""
 _NO_SYNC: Final = bytes(byte & 0x7F for byte in range(256))
 
 
 def noise(seed: str, size: int) -> bytes:
-    """Return bytes that no compressor makes smaller."""
+    """Return bytes that cannot be compressed."""
     return hashlib.shake_128(seed.encode()).digest(size)
 
 
 def number(seed: str, low: int, high: int) -> int:
-    """Return an integer from `low` to `high`, decided by the seed."""
+    """Return an integer from `low` to `high` that is derived from the seed."""
     return low + int.from_bytes(noise(seed, 4), "big") % (high - low + 1)
 
 

@@ -1,15 +1,15 @@
-"""All eight data sets, small: the real names, directories, archive formats and file types, a few megabytes in all.
+"""All eight data sets in miniature: the real names, directories, archive formats and file types, in a few megabytes.
 
-Real archives are too far away and too large for a test. :func:`generate` makes what stands in for them:
+The real archives are too large and too slow to fetch for a test. :func:`generate` creates substitutes:
 
-* `archives/HOSTNAME/PATH`: what a direct URL serves (mirrors too);
+* `archives/HOSTNAME/PATH`: the content of direct URLs (mirrors included);
 * `hub/OWNER/NAME/…`: the files of Hub repositories, with `repos.json` beside them for their commit ids;
 * `trees/ID/…`: what the provisioned data set must equal, byte for byte;
-* `collection.json`: sizes and digests of all that.
+* `collection.json`: sizes and digests of all these files.
 
 The output is the same in every run: no clock, no user names, no random numbers; zlib and libbz2 do the compressing.
-:func:`miniature_catalog` turns the real catalog into one for the miniature by replacing sizes and digests alone, so
-that a test or a demonstration runs exactly what production runs.
+:func:`miniature_catalog` adapts the real catalog to the miniature by replacing only sizes and digests, so
+that a test or a demonstration exercises the same entries as production.
 
 As a program::
 
@@ -51,33 +51,33 @@ URMP_COMMIT: Final = "58177a0f0f816e621b3d5d304c5fd1a03c035a86"
 LJSPEECH_COMMIT: Final = hashlib.sha1(b"miniature of Subuday/lj_speech", usedforsecurity=False).hexdigest()
 
 _EPOCH: Final = 1_500_000_000
-"""Time of every file and member: 2017-07-14."""
+"""Modification time of every file and member: 2017-07-14."""
 _ZIP_DATE: Final = (2017, 7, 14, 2, 40, 0)
 
 
 class MissingMiniatureError(Exception):
-    """The catalog names something in the data sets' own layout that the miniature has no stand-in for."""
+    """The catalog names something in a data set's own layout for which there is no miniature."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A file that is fetched, with what it takes to check it."""
+    """A file that is fetched, with its size and digests."""
 
     path: str
-    """Below the collection's root."""
+    """Path relative to the collection's root."""
     size: int
     sha256: str
     sha1: str
     md5: str
 
     def digest(self, algorithm: str) -> str:
-        """Return the digest as a catalog writes it."""
+        """Return the digest in the catalog's notation."""
         return f"{algorithm}:{({'sha256': self.sha256, 'sha1': self.sha1, 'md5': self.md5})[algorithm]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file behind direct URLs, and what it becomes in the tree."""
+    """A file behind direct URLs, and the files of the tree that come from it."""
 
     dataset: str
     urls: tuple[str, ...]
@@ -85,12 +85,12 @@ class Artifact:
     unpack: Format
     info: FileInfo
     members: tuple[str, ...]
-    """Paths in the data set's tree that come from it."""
+    """Paths of the files in the data set's tree that come from it."""
     unpacked_size: int
-    """Bytes of those."""
+    """Total size of these files in bytes."""
     split: str | None = None
     extra: bool = False
-    """Not part of the data set unless the catalog names it."""
+    """Whether it belongs to the data set only if the catalog names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class HubRepo:
 
 @dataclass(slots=True)
 class Collection:
-    """What :func:`generate` made."""
+    """The result of :func:`generate`."""
 
     root: Path
     artifacts: list[Artifact] = field(default_factory=list)
@@ -113,27 +113,27 @@ class Collection:
 
     @property
     def archives(self) -> Path:
-        """Directory of the direct URLs: `HOSTNAME/PATH`."""
+        """Return the directory of the direct URLs: `HOSTNAME/PATH`."""
         return self.root / "archives"
 
     @property
     def hub(self) -> Path:
-        """Directory of the Hub repositories: `OWNER/NAME/…`."""
+        """Return the directory of the Hub repositories: `OWNER/NAME/…`."""
         return self.root / "hub"
 
     @property
     def trees(self) -> Path:
-        """Directory of the expected trees, one per data set."""
+        """Return the directory of the expected trees, one per data set."""
         return self.root / "trees"
 
     @property
     def hosts(self) -> list[str]:
-        """Names of all hosts that direct URLs are on."""
+        """Return the names of all hosts of direct URLs."""
         return sorted({url.partition("/")[0] for artifact in self.artifacts for url in artifact.urls})
 
     @property
     def datasets(self) -> list[str]:
-        """Ids of the data sets."""
+        """Return the ids of the data sets."""
         return sorted({each.dataset for each in self.artifacts} | {each.dataset for each in self.repos})
 
     def tree(self, dataset: str) -> Path:
@@ -141,13 +141,13 @@ class Collection:
         return self.trees / dataset
 
     def tree_size(self, dataset: str) -> int:
-        """Return the bytes of all files of an expected tree."""
+        """Return the total size of an expected tree in bytes."""
         return sum(path.stat().st_size for path in self.tree(dataset).rglob("*") if path.is_file())
 
     def expected(self, dataset: str, *splits: str) -> dict[str, Path]:
-        """Return the files that must be there (path in the tree to the right bytes), of all splits or of some.
+        """Return the expected files (path in the tree to a file with the right bytes), of all splits or only some.
 
-        Splits are those of direct URLs; a Hub repository has none of its own.
+        Splits are those of direct URLs; a Hub repository has none.
         """
         root = self.tree(dataset)
         chosen = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
@@ -162,7 +162,7 @@ class Collection:
         return {path: file for path, file in chosen.items() if path in wanted}
 
     def artifact(self, url: str) -> Artifact:
-        """Return what stands in for a direct URL."""
+        """Return the miniature of a direct URL."""
         key = _url_key(url)
         for artifact in self.artifacts:
             if key in artifact.urls:
@@ -171,7 +171,7 @@ class Collection:
         raise MissingMiniatureError(message)
 
     def repo(self, repo_id: str) -> HubRepo:
-        """Return what stands in for a Hub repository."""
+        """Return the miniature of a Hub repository."""
         for repo in self.repos:
             if repo.repo_id == repo_id:
                 return repo
@@ -184,7 +184,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One artifact before it is written."""
+    """An artifact before it is written."""
 
     dataset: str
     urls: tuple[str, ...]
@@ -210,8 +210,8 @@ class _Plan:
 def generate(out: Path, catalog: Mapping[str, Any] | None = None) -> Collection:
     """Write the whole collection below `out`.
 
-    With a catalog, the expected trees hold what that catalog selects (globs of Hub sources, extra archives); without
-    one, what the data sets consist of by themselves.
+    With a catalog, the expected trees contain what that catalog selects (globs of Hub sources, extra archives); without
+    one, the default content of the data sets.
     """
     collection = Collection(out)
     for plan in _plans():
@@ -244,7 +244,7 @@ def generate(out: Path, catalog: Mapping[str, Any] | None = None) -> Collection:
 
 
 def load(out: Path) -> Collection:
-    """Read back what :func:`generate` wrote."""
+    """Load a collection that :func:`generate` wrote."""
     document = json.loads((out / "collection.json").read_text("utf-8"))
     collection = Collection(out)
     for each in document["artifacts"]:
@@ -278,7 +278,7 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def gzip_bytes(content: bytes) -> bytes:
-    """Compress as gzip, with a header that says nothing about time, name or system."""
+    """Compress as gzip, with a header without time, name or system."""
     squeezer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = squeezer.compress(content) + squeezer.flush()
     header = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
@@ -286,7 +286,7 @@ def gzip_bytes(content: bytes) -> bytes:
 
 
 def pack_tar(files: Mapping[str, bytes]) -> bytes:
-    """Pack files and the directories above them into a tar archive without owners or times of this machine."""
+    """Pack files and their parent directories into a tar archive without owners or times of this machine."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
         folders: set[str] = set()
@@ -314,7 +314,7 @@ def _tar_member(name: str) -> tarfile.TarInfo:
 
 
 def pack_zip(files: Mapping[str, bytes]) -> bytes:
-    """Pack files into a zip archive: bzip2 as the real FMA archives, but README deflated and checksums stored."""
+    """Pack files into a zip archive: bzip2 as in the real FMA archives, but README deflated and checksums stored."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for path, content in files.items():
@@ -360,7 +360,7 @@ _NSYNTH_QUALITIES: Final = (
 
 
 NSYNTH_SPLITS: Final = (("train", 12, 64000), ("valid", 8, 4000), ("test", 6, 4000))
-"""Name, notes, and samples of each. Full length and noise for train (an archive worth interrupting), short tones for the rest."""
+"""Name, number of notes, and samples per note. Full length and noise for train (worth interrupting), else short tones."""
 
 
 def _nsynth() -> list[_Plan]:
@@ -385,7 +385,7 @@ def _nsynth() -> list[_Plan]:
 
 
 def nsynth_note(seed: str) -> dict[str, Any]:
-    """Return what examples.json has of a note."""
+    """Return the entry of a note in examples.json."""
     family = media.number(f"{seed} family", 0, len(_NSYNTH_FAMILIES) - 1)
     source = media.number(f"{seed} source", 0, len(_NSYNTH_SOURCES) - 1)
     pitch, velocity = media.number(f"{seed} pitch", 21, 108), (25, 50, 75, 100, 127)[media.number(seed, 0, 4)]
@@ -416,14 +416,14 @@ _SENTENCES: Final = (
     ("In 1834 the bridge was opened to carts.", "In eighteen thirty-four the bridge was opened to carts."),
     ("Rain fell on the café for a week.", "Rain fell on the café for a week."),
 )
-"""Texts of our own; the second one opens a quotation that never closes, as some of the real metadata do."""
+"""Our own texts; the second one opens a quotation that is never closed, as in some of the real metadata."""
 
 
 LJ_CLIPS: Final = tuple((f"LJ{chapter:03}-{place:04}", chapter * 100 + place) for chapter in (1, 2) for place in range(1, 13))
 
 
 def sentence(place: int) -> tuple[str, str]:
-    """Return a text, and the same normalized."""
+    """Return a text and its normalized form."""
     return _SENTENCES[place % len(_SENTENCES)]
 
 
@@ -444,13 +444,13 @@ def _ljspeech() -> list[_Plan]:
 URMP_PIECES: Final = (
     ("01_Jupiter", ("vn", "vc"), ("vn", "vc")),
     ("05_Entertainer", ("tpt", "tpt"), ("tpt", "tpt")),
-    # The real file of the trombone is named tpt too.
+    # In the real data set, the trombone's file is named tpt too.
     ("15_Surprise", ("tpt", "tpt", "tbn"), ("tpt", "tpt", "tpt")),
 )
 
 
 def urmp_pitches(part: str) -> list[int]:
-    """Return the frequency of each frame of a part; the first four are those of its notes, too."""
+    """Return the frequency of each frame of a part; the first four are also those of its notes."""
     return [media.number(f"{part} {moment}", 200, 800) for moment in range(40)]
 
 
@@ -477,9 +477,9 @@ def _urmp() -> Files:
 
 FMA_TRACKS: Final = tuple(track * 7 for track in range(2, 122))
 FMA_SMALL: Final = 40
-"""How many of these are in the small subset, too."""
+"""How many of these are also in the small subset."""
 FMA_WITHOUT_AUDIO: Final = (98, 700)
-"""Tracks whose files hold a tag and no sound, as 099134, 108925 and 133297 of the real ones do."""
+"""Tracks whose files contain a tag and no sound, like 099134, 108925 and 133297 of the real ones."""
 _FMA_LICENSES: Final = (
     ("http://creativecommons.org/licenses/by/4.0/", "Attribution", "CC-BY"),
     ("http://creativecommons.org/licenses/by-nc/3.0/us/", "Attribution-NonCommercial 3.0 United States", "CC-BY-NC"),
@@ -498,7 +498,7 @@ _FMA_LICENSES: Final = (
     ("http://creativecommons.org/publicdomain/mark/1.0/", "Public Domain Mark 1.0", "PDM"),
     ("http://freemusicarchive.org/FMA_Sound_Recording_Common_Law", "FMA-Limited: Download Only", None),
 )
-"""URL as raw_tracks.csv has it, title as tracks.csv has it, and what that is without a version."""
+"""URL as in raw_tracks.csv, title as in tracks.csv, and the title without its version."""
 _FMA_GENRES: Final = {10: "Pop", 21: "Hip-Hop", 38: "Experimental", 76: "Experimental Pop"}
 
 
@@ -523,7 +523,7 @@ def _fma() -> list[_Plan]:
 
 
 def fma_track(track: int) -> dict[str, Any]:
-    """Return what the metadata say of a track; `split`, and the genre's numbers, are not columns of an index."""
+    """Return the metadata of a track; `split` and the genre's numbers are not columns of an index."""
     place = track // 7
     url, title, name = _FMA_LICENSES[place % len(_FMA_LICENSES)]
     top = (21, 38, 10)[place % 3]
@@ -609,7 +609,7 @@ _FMA_RAW_HEADINGS: Final = (
     "track_file", "track_genres", "track_image_file", "track_information", "track_instrumental", "track_interest",
     "track_language_code", "track_listens", "track_lyricist", "track_number", "track_publisher", "track_title", "track_url",
 )  # fmt: skip
-"""The headings of the real raw_tracks.csv, which is what the site's interface answered, as creation.py of mdeff/fma stored it."""
+"""The headings of the real raw_tracks.csv: answers of the site's API, as stored by creation.py of mdeff/fma."""
 
 
 def _fma_raw_tracks_csv(tracks: Iterable[int]) -> str:
@@ -654,11 +654,11 @@ LIBRITTS_SPLITS: Final = (
 
 
 LIBRITTS_WITHOUT_TEXT: Final = frozenset({"119_219_000001_000000", "319_419_000000_000000"})
-"""Utterances whose texts are missing, as some of the real ones are: neither a line of the table nor files."""
+"""Utterances whose texts are missing, as for some of the real ones: they have neither a line in the table nor text files."""
 LIBRITTS_FILES_ALONE: Final = frozenset({"126_226_000000_000000"})
-"""Utterances that have text files, and no line in the table."""
+"""Utterances that have text files, but no line in the table."""
 LIBRITTS_UNKNOWN: Final = 426
-"""A speaker that the table does not have."""
+"""A speaker who is not in the table."""
 
 
 def libritts_utterances(split: str) -> Iterable[tuple[str, int, int, int]]:
@@ -723,7 +723,7 @@ def _libritts_chapter(split: str, speaker: int) -> Files:
 MUSICNET_RECORDINGS: Final = {"train": (1727, 1728, 1729, 1730, 1733, 1734), "test": (1759, 1819)}
 MUSICNET_WITHOUT_LABELS: Final = 1734
 MUSICNET_NOT_LISTED: Final = 1733
-"""A recording that the table does not have."""
+"""A recording that is not in the table."""
 
 
 def musicnet_facts(name: int) -> dict[str, Any]:
@@ -796,17 +796,17 @@ def _musicnet() -> list[_Plan]:
 
 
 LAKH_BROKEN: Final = b"<html>not found</html>\n"
-"""Some thousands of the real files are no MIDI files."""
+"""Some thousands of the real files are not MIDI files."""
 
 
 def lakh_songs() -> Files:
-    """Return the songs of the full collection by their MD5, in the order in which they were made."""
+    """Return the songs of the full collection by their MD5, in the order of their creation."""
     songs = [*(media.midi(f"song {place}", 30 + place) for place in range(48)), LAKH_BROKEN]
     return {hashlib.md5(song, usedforsecurity=False).hexdigest(): song for song in songs}
 
 
 def lakh_paths() -> dict[str, list[str]]:
-    """Return the names under which each song was found; of the last but one nothing is known."""
+    """Return the names under which each song was found; the last song but one has none."""
     digests = list(lakh_songs())
     return {
         digest: [f"{digest[0]}/Señor {place % 5}/Song {place}.mid", f"m/Other/{place}.mid"][: 1 + place % 2]
@@ -869,12 +869,12 @@ def _same_path(path: str, *hosts: str) -> tuple[str, ...]:
 
 
 def miniature_catalog(real: str | Mapping[str, Any], collection: Collection) -> dict[str, Any]:
-    """Return the real catalog with the miniature's sizes and digests, and nothing else changed.
+    """Return the real catalog with the miniature's sizes and digests, otherwise unchanged.
 
-    A digest keeps its algorithm, and `none` stays `none`. What has no miniature is a :class:`MissingMiniatureError`,
-    save for sources of another layout than the data set's own, which then stay as they are.
+    A digest keeps its algorithm, and `none` stays `none`. A source without a miniature raises :class:`MissingMiniatureError`,
+    unless its layout is not the data set's own: such sources are left unchanged.
     """
-    # Through JSON, so that what YAML anchors share is shared no more.
+    # A round trip through JSON, so that values shared through YAML anchors become separate.
     catalog: dict[str, Any] = json.loads(json.dumps(_parsed(real)))
     for dataset, entry in catalog["datasets"].items():
         if not collection.tree(dataset).is_dir():
@@ -940,12 +940,12 @@ def _shrink_hub(source: dict[str, Any], collection: Collection) -> None:
 
 
 def url_rewrite(collection: Collection, base_url: str) -> str:
-    """Return the `URL_REWRITE` setting that leads every direct URL to `BASE_URL/HOST/PATH`."""
+    """Return the `URL_REWRITE` setting that redirects every direct URL to `BASE_URL/HOST/PATH`."""
     return rewrite_setting(collection.hosts, base_url)
 
 
 def read_catalog(path: Path) -> dict[str, Any]:
-    """Read a catalog file without judging it."""
+    """Read a catalog file without validation."""
     return _parsed(path.read_text("utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""The rows of all indexes of the miniature collection, from what its generator put in: no file is read for them."""
+"""The expected rows of all indexes of the miniature collection, computed from the generator's input without reading files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Rows = dict[str, list[dict[str, Any]]]
-"""By split; ``file`` is the path in the tree."""
+"""Rows by split; ``file`` is the path in the tree."""
 
 
 def expected_rows(dataset: str) -> Rows:
-    """Return the rows that the index of a data set must have, in their order."""
+    """Return the expected rows of a data set's index, in their order."""
     found: Rows = {}
     for split, row in _ROWS[dataset]():
         found.setdefault(split, []).append(row)

@@ -1,9 +1,9 @@
-"""Mixtures of archives and plain files that try to get out of a data set's tree, on a volume with a watched neighbour.
+"""Random mixtures of archives and plain files that try to escape from a data set's tree, on a volume with a watched neighbour.
 
     python -m tests.support.mixtures DIRECTORY SEED FIRST COUNT
 
-Builds each mixture through the engine, several times over what earlier attempts, deaths and strangers left, and prints what
-came of it as one line of JSON. Whatever happens outside of the data set's own directories is a failure.
+Builds each mixture with the engine, several times on top of what earlier attempts, crashes and other programs left, and
+prints the results as one line of JSON. Any effect outside the data set's own directories is a failure.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SECRET: Final = b"not of the data set"
 
 
 class _Mortal:
-    """Ends this process before its Nth change of the disk."""
+    """Kills this process before its Nth change of the disk."""
 
     def __init__(self) -> None:
         self.left: int | None = None
@@ -75,7 +75,7 @@ DEAD: Final = 77
 
 
 class _Shelf:
-    """Stands for everything that fetches: has the bytes of every artifact by its URL."""
+    """A replacement for all fetching: it has the bytes of every artifact by its URL."""
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self._contents = contents
@@ -90,7 +90,7 @@ class _Shelf:
 
     @staticmethod
     def delivered(_artifact: Artifact) -> None:
-        """Return nothing: no server said anything of a file."""
+        """Return nothing: there is no server information about a file."""
 
     def fetch_small(self, artifact: Artifact, _size: int, accept: Callable[[bytes], str], _advance: object) -> str:
         return accept(self._contents[artifact.urls[0]])
@@ -115,10 +115,10 @@ class _NoProgress:
 
 
 class Mixture:
-    """One mixture, by its number."""
+    """One mixture, identified by its number."""
 
     def __init__(self, box: Path, seed: str, mortal: _Mortal) -> None:
-        """Make a volume and its neighbour."""
+        """Create a volume and its neighbour."""
         self._random = random.Random(seed)  # noqa: S311 - the same mixture for the same seed
         self._box = box
         self._mortal = mortal
@@ -136,10 +136,10 @@ class Mixture:
         mode: Any = self._random.choice(("link", "link", "dir"))
         self._store = Store(self._layout, mode, program_version="9", check_cancelled=lambda: None)
         self._contents: dict[str, bytes] = {}
-        # Few letters: everything collides. Many: most of it can be built.
+        # With few letters, everything collides; with many, most mixtures can be built.
         self._letters = "abdlx"[: self._random.choice((2, 5))] if self._random.random() < 0.4 else "abdlxefghijmnopqrstuvwyz"
         self._planted = False
-        """A stranger has changed a published tree: what is wrong there is not the program's doing."""
+        """Whether a published tree was changed from outside, so that faults in it are not the program's."""
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
 
@@ -209,7 +209,7 @@ class Mixture:
         return Artifact(name, (url,), size, digest, form, into, "catalog")
 
     def _artifacts(self) -> list[Artifact]:
-        """Return what one source holds."""
+        """Return the artifacts of one source."""
         if self._random.random() < 0.15:
             return self._composition()
         found = []
@@ -227,7 +227,7 @@ class Mixture:
         return self._artifact(name, content, "none", posixpath.dirname(name))
 
     def _composition(self) -> list[Artifact]:
-        """Return archives whose links lead out only together, and files below them."""
+        """Return archives whose links lead outside only in combination, and files below these links."""
         depth = self._random.randint(1, 4)
         form: UnpackFormat = self._random.choice(("tar", "zip"))
         deep = "/".join("k" * number for number in range(1, depth + 1))
@@ -244,7 +244,7 @@ class Mixture:
     # --- what strangers leave ----------------------------------------------------------------------------------------
 
     def _plant(self, version: str, artifacts: list[Artifact]) -> None:
-        """Leave links out of the volume in staging, or in place of a directory of a published tree."""
+        """Create links that lead out of the volume, in staging or in place of a directory of a published tree."""
         layout, chance = self._layout, self._random.random()
         tree = layout.staged_tree(ID, version)
         target = self._random.choice((self._neighbour, self._neighbour / "sub", self._neighbour / "a"))
@@ -276,7 +276,7 @@ class Mixture:
     # --- attempts ----------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Attempt the mixture a few times, and compare what is outside after each."""
+        """Try to build the mixture several times, and compare everything outside after each attempt."""
         before = self._outside()
         artifacts = self._artifacts()
         for _ in range(self._random.randint(1, 3)):
@@ -298,7 +298,7 @@ class Mixture:
         self._compare(before)
 
     def _attempt(self, version: str, artifacts: list[Artifact]) -> str:
-        """Build and publish, sometimes in a process of its own that dies; return what came of it."""
+        """Build and publish, sometimes in a separate process that is killed; return the result."""
         if self._random.random() < 0.7:
             return self._outcome(version, artifacts)
         limit = self._random.randrange(80)
@@ -355,7 +355,7 @@ class Mixture:
     # --- what must hold ----------------------------------------------------------------------------------------------
 
     def _outside(self) -> dict[str, object]:
-        """Return all that is not the data set's own, with everything that a change would change."""
+        """Return everything that does not belong to the data set, with all attributes that a change would alter."""
         found: dict[str, object] = {}
         for directory, directories, files in os.walk(self._box):
             if directory == str(self._volume):
@@ -396,7 +396,7 @@ class Mixture:
 
 
 def _copy_from_elsewhere() -> None:
-    """Make a rename from ``STAGING_DIR`` to the volume impossible, as between two devices."""
+    """Make renames from ``STAGING_DIR`` to the volume fail, as between two devices."""
     rename = os.rename
 
     def rename_on_one_device(source: Any, target: Any, **more: int | None) -> None:
@@ -408,12 +408,12 @@ def _copy_from_elsewhere() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run some mixtures, and print what came of them."""
+    """Run some mixtures, and print the results."""
     directory, seed, first, count = Path(arguments[0]), arguments[1], int(arguments[2]), int(arguments[3])
     logging.disable()
-    # Small files of each of the three ways that files arrive.
+    # Small files for each of the three ways in which files arrive.
     vars(fetch)["SMALL"], vars(fetch)["LARGE"] = 40, 3000
-    # What a power cut would take is not the question here, and each mixture would wait for the disk.
+    # Loss on power failure is not tested here, and every mixture would wait for the disk.
     vars(durable)["_syncfs"], vars(os)["fsync"] = lambda _path: True, lambda _handle: None
     _copy_from_elsewhere()
     mortal = _Mortal()

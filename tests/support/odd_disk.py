@@ -1,9 +1,9 @@
-"""A file system that misbehaves on demand, through FUSE: what no file system of the kernel's own does when it is asked to.
+"""A FUSE file system that misbehaves on demand, in ways that the kernel's own file systems cannot be made to.
 
     python -m tests.support.odd_disk BACKING MOUNTED FIRED [QUIRK ...]
 
 Serves the directory ``BACKING`` at ``MOUNTED`` until it is unmounted, and adds a line to the file ``FIRED`` each time that a
-quirk did something. Knows of exchanging two names no more than of anything else that FUSE's users seldom implement.
+quirk takes effect. Like most FUSE file systems, it does not support exchanging two names.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Quirk = Literal[
-    "append-only",  # bytes are written in order, from the first to the last, and never again
-    "no-rename-over-folder",  # nor is a directory replaced by another one, not even an empty one
-    "no-fsync-of-readers",  # a file that is not open for writing is not synced but refused, with EBADF
+    "append-only",  # bytes are written once, in order from first to last
+    "no-rename-over-folder",  # a directory cannot be replaced by another one, not even an empty one
+    "no-fsync-of-readers",  # fsync of a file that is not open for writing is refused with EBADF
     "no-symlinks",
     "no-hardlinks",
     "no-locks",  # flock(2) is answered with ENOLCK
-    "locks-not-implemented",  # and here with ENOSYS
+    "locks-not-implemented",  # flock(2) is answered with ENOSYS
     "folds-case",  # `a` and `A` are one name
-    "plain-names",  # a name with a colon, a question mark and the like is refused, as FAT does
+    "plain-names",  # names with a colon, a question mark and the like are refused, as by FAT
     "small-files",  # no file has 4 GiB or more, as on FAT
-    "keeps-until-fsync",  # what is not fsynced is lost when it is unmounted
-    "full-for-status",  # the status file is written once; two times more there is no space for it, and then there is again
+    "keeps-until-fsync",  # data that has not been fsynced is lost at unmounting
+    "full-for-status",  # the status file can be written once, then fails twice for lack of space, then can be written again
 ]
 Operation = Literal["write", "read", "fsync", "rename", "mkdir", "unlink"]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One kind of operation that fails from its Nth time on: ``write:5:74`` fails from the fifth write on with errno 74."""
+    """One kind of operation that fails from its Nth call on: ``write:5:74`` fails from the fifth write on with errno 74."""
 
     operation: Operation
     since: int
@@ -53,7 +53,7 @@ class Failure:
 
     @classmethod
     def parse(cls, text: str) -> Failure:
-        """Read one."""
+        """Parse a failure in this notation."""
         operation, since, number = text.split(":")
         return cls(next(each for each in get_args(Operation) if each == operation), int(since), int(number))
 
@@ -63,12 +63,12 @@ class Failure:
 
 class _Fuse(mfusepy.FUSE):  # type: ignore[misc]
     def rename_fuse_3(self, old: bytes, new: bytes, flags: int) -> int:
-        """Refuse all flags: the library forgets them, and an exchange would be a plain rename."""
+        """Refuse all flags: the library drops them, so that an exchange would become a plain rename."""
         return -errno.EINVAL if flags else int(self.rename_fuse_2(old, new))
 
 
 class OddDisk(mfusepy.Operations):  # type: ignore[misc]
-    """The operations, as FUSE wants them."""
+    """The operations in the form that FUSE requires."""
 
     use_ns = True
 
@@ -117,7 +117,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
     # --- looking
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
-        """Return what a name is."""
+        """Return the attributes of a name."""
         facts = os.lstat(self._at(path)) if fh is None else os.fstat(fh)
         times = {"st_atime": facts.st_atime_ns, "st_mtime": facts.st_mtime_ns, "st_ctime": facts.st_ctime_ns}
         names = ("st_gid", "st_mode", "st_nlink", "st_size", "st_uid", "st_ino", "st_blocks")
@@ -129,11 +129,11 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         yield from (".", "..", *os.listdir(self._at(path)))
 
     def readlink(self, path: str) -> str:
-        """Read a link."""
+        """Return the target of a link."""
         return os.readlink(self._at(path))
 
     def statfs(self, path: str) -> dict[str, int]:
-        """Return how much room there is."""
+        """Return the free space."""
         facts = os.statvfs(self._at(path))
         names = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_favail", "f_ffree", "f_files", "f_frsize", "f_namemax")
         return {name: getattr(facts, name) for name in names}
@@ -163,7 +163,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         return 0
 
     def rename(self, old: str, new: str) -> int:
-        """Rename, over what is there."""
+        """Rename, replacing an existing name."""
         self._fails("rename")
         if new.endswith("/dataset_status.json"):
             written = self._counts["status"] = self._counts.get("status", 0) + 1
@@ -185,23 +185,23 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         return 0
 
     def link(self, target: str, source: str) -> int:
-        """Return a file another name."""
+        """Create another name (hard link) for a file."""
         self._refuse("no-hardlinks", errno.EPERM)
         os.link(self._at(source), self._at(target))
         return 0
 
     def chmod(self, path: str, mode: int) -> int:
-        """Change who may."""
+        """Change the mode."""
         os.chmod(self._at(path), mode)
         return 0
 
     def chown(self, path: str, uid: int, gid: int) -> int:
-        """Change whose it is."""
+        """Change the owner."""
         os.chown(self._at(path), uid, gid, follow_symlinks=False)
         return 0
 
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
-        """Change when it was."""
+        """Change the times."""
         now = time.time_ns()
         os.utime(self._at(path), ns=times or (now, now), follow_symlinks=False)
         return 0
@@ -237,7 +237,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         return os.pwrite(fh, data, offset)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
-        """Cut or stretch a file."""
+        """Set the length of a file."""
         del fh
         place = self._at(path)
         if length >= 1 << 32:
@@ -257,7 +257,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         return 0
 
     def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
-        """Make a directory's names durable: they are."""
+        """Make the names in a directory durable: they already are."""
         del path, datasync, fh
         return 0
 
@@ -274,7 +274,7 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
         sys.stdout.flush()
 
     def destroy(self, path: str) -> None:
-        """End: what nobody fsynced is lost."""
+        """Unmount: data that was not fsynced is lost."""
         del path
         for place in self._unsynced:
             with contextlib.suppress(OSError):
@@ -283,10 +283,10 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
 
 
 class LocklessDisk(OddDisk):
-    """The same without locks; of those that do not speak of locks the kernel takes care itself."""
+    """The same with lock operations, which are refused; without such operations, the kernel would handle locks itself."""
 
     def flock(self, path: str, fh: int, op: int) -> int:
-        """Lock a file: refused."""
+        """Refuse to lock a file."""
         del path, fh, op
         self._refuse("no-locks", errno.ENOLCK)
         self._refuse("locks-not-implemented", errno.ENOSYS)
@@ -294,10 +294,10 @@ class LocklessDisk(OddDisk):
 
 
 class Mounted:
-    """Such a file system, mounted."""
+    """The file system, mounted."""
 
     def __init__(self, folder: Path, *quirks: Quirk | Failure) -> None:
-        """Mount it in a new place."""
+        """Mount it in a new directory."""
         self._backing, self.place, self._fired = folder / "backing", folder / "mounted", folder / "fired"
         for each in (self._backing, self.place):
             each.mkdir()
@@ -310,12 +310,12 @@ class Mounted:
         self.unmount()
         command = [sys.executable, "-m", "tests.support.odd_disk", *map(str, (self._backing, self.place, self._fired, *quirks))]
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        # It says so when the kernel has asked it to begin.
+        # It reports when the kernel has asked it to start.
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"mounted\n"
 
     def unmount(self, *, forget_links: bool = False) -> None:
-        """Take it away; with its links, where a bucket would not keep them."""
+        """Unmount it; ``forget_links`` removes its links too, as a bucket would not keep them."""
         if self._process is not None:
             subprocess.run(["umount", str(self.place)], check=True, capture_output=True)
             assert self._process.wait(30) == 0
@@ -328,14 +328,14 @@ class Mounted:
                     path.unlink()
 
     def fired(self, what: str) -> int:
-        """Return how often a quirk did something, and count that as faults."""
+        """Return how often a quirk took effect, and add that to the fault counts."""
         lines = self._fired.read_text("utf-8").splitlines() if self._fired.exists() else []
         tally.count("faults", len(lines) - self._counted)
         self._counted = len(lines)
         return lines.count(what)
 
     def close(self) -> None:
-        """Take it away for good."""
+        """Unmount it for good."""
         with contextlib.suppress(subprocess.CalledProcessError):
             self.unmount()
         if self._process is not None:

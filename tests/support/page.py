@@ -1,4 +1,4 @@
-"""Clients of the progress page, and a run that it can be watched with."""
+"""Clients of the progress page, and a paused run for them to watch."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 MB: Final = 10**6
 OTHERS: Final = ("small", "gone", "closed")
-"""The data sets of :func:`offer_four`, without the large one."""
+"""The data sets of :func:`offer_four`, except the large one."""
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port on which nothing listens now."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page's server answered."""
+    """A response of the page's server."""
 
     status: int
     headers: Message
@@ -44,26 +44,26 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """Its body."""
+        """Return its body as text."""
         return self.body.decode()
 
     @property
     def json(self) -> Any:
-        """Its body, which must be JSON."""
+        """Return its body, which must be JSON."""
         return json.loads(self.body)
 
 
 class PageClient:
-    """Asks the page's server on one port, with a connection for each request."""
+    """Sends requests to the page's server on one port, each on a connection of its own."""
 
     def __init__(self, port: int) -> None:
-        """Ask nothing yet."""
+        """Remember the port; no connection is opened yet."""
         self.port = port
 
     def get(
         self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", body: bytes | None = None
     ) -> Answer:
-        """Send a request, with the path as it stands."""
+        """Send a request with the path unchanged."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.putrequest(method, path, skip_host="Host" in (headers or {}))
@@ -105,7 +105,7 @@ class Events:
         self.content_type = self._response.headers["Content-Type"]
 
     def next(self) -> tuple[str, str] | None:
-        """Return the kind and the data of the next event; ``None``: the stream has ended as it should."""
+        """Return the kind and the data of the next event, or ``None`` if the stream has ended properly."""
         kind, data = "message", ""
         while line := self._response.readline():
             text = line.decode().rstrip("\n")
@@ -124,7 +124,7 @@ class Events:
 
 
 def offer_four(shelf: Shelf) -> None:
-    """Fill a catalog with a small data set, a large one, one that is not there, and one that is not allowed."""
+    """Fill a catalog with a small data set, a large one, a missing one, and one whose licence is not accepted."""
     shelf.add("small", shelf.file("small.tar.gz", some_files("small")), priority=5)
     shelf.add("big", shelf.raw("big.bin", noise("big", 4 * MB)), priority=2, title="Big <i>& bold</i>", commercial="verify")
     gone = shelf.raw("gone.bin", b"gone") | {"url": "https://files.example.org/nowhere.bin"}
@@ -133,10 +133,10 @@ def offer_four(shelf: Shelf) -> None:
 
 
 class Held:
-    """A run that is half through a file, and goes on when it is told to."""
+    """A run that is stopped halfway through a file until it is told to go on."""
 
     def __init__(self, volume: Volume, hub: HubServer, *app: str, **settings: str) -> None:
-        """Start it, and wait until it is there and its page answers."""
+        """Start the run, and wait until it has reached that point and its page answers."""
         self.gate = hub.faults.gate(hub.faults.add("gate", path="*big.bin", after=2 * MB, gate="half").gate)
         settings = {"PROGRESS_PORT": str(free_port()), "CONNECTIONS": "4", **settings}
         self.page = PageClient(int(settings["PROGRESS_PORT"]))

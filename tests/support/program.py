@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 CHECKOUT: Final = Path(__file__).parents[2]
 REAL_CATALOG: Final = CHECKOUT / "config" / "catalog.yaml"
 TOKEN: Final = "hf_" + "RmFrZVRva2VuRm9yVGVzdHNPbmx5WFla"
-"""Looks real, so that whatever hides tokens has a chance to fail."""
+"""A token that looks real, so that code that redacts tokens is really tested."""
 CANARY: Final = "hf_" + "Q2FuYXJ5T25BQ29tbWFuZExpbmU"
-"""Looks as real, and is put on a command line, to show that it would be found there."""
+"""Looks equally real; it is put on a command line to show that the scan would find it there."""
 SIGNATURE: Final = "X-Amz-Signature"
-"""In the query of every signed link that the test server gives out."""
+"""A part of the query of every signed link that the test server gives out."""
 PATIENCE: Final = 30.0
-"""Seconds after which something that should have happened never will."""
+"""Timeout in seconds for anything that a test waits for."""
 _TICK: Final = 0.005
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait for something that another process does and nobody announces.
+    """Wait for something that another process does without announcing it.
 
     Raises:
-        AssertionError: it did not happen.
+        AssertionError: it did not happen in time.
     """
     deadline = time.monotonic() + PATIENCE
     pause = threading.Event()
@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def json(self) -> Any:
-        """What it wrote to standard output, which must be one JSON document."""
+        """Return its standard output, which must be one JSON document."""
         return json.loads(self.out)
 
     def errors(self) -> list[str]:
@@ -66,7 +66,7 @@ class Running:
     """A process of the program under test, whose lines can be waited for."""
 
     def __init__(self, command: list[str], environ: Mapping[str, str], cwd: Path = CHECKOUT) -> None:
-        """Start it."""
+        """Start the process."""
         self._process = subprocess.Popen(
             command, env=dict(environ), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -83,7 +83,7 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return its process id."""
         return self._process.pid
 
     def _read(self, name: str, stream: Any) -> None:
@@ -104,11 +104,11 @@ class Running:
         self._process.send_signal(number)
 
     def ended(self) -> bool:
-        """Return whether it is gone."""
+        """Return whether the process has ended."""
         return self._process.poll() is not None
 
     def wait(self) -> Outcome:
-        """Wait for its end; no secret may be in what it said."""
+        """Wait until it has ended; its output must not contain a secret."""
         code = self._process.wait(PATIENCE)
         self._count(code)
         for reader in self._readers:
@@ -119,7 +119,7 @@ class Running:
         return outcome
 
     def end(self) -> None:
-        """Make sure that it is gone."""
+        """Kill it if it is still running."""
         if self._process.poll() is None:
             self._process.kill()
         self._count(self._process.wait())

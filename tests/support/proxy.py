@@ -1,7 +1,7 @@
-"""A forward proxy that writes down what passed through it.
+"""A forward proxy that records what passed through it.
 
-`CONNECT` opens a tunnel (https), absolute URLs are forwarded (http). With `routes` a name leads to another address, so
-that a test can use host names that exist nowhere: whoever asks for them without the proxy fails.
+`CONNECT` opens a tunnel (https), absolute URLs are forwarded (http). `routes` maps names to other addresses, so
+that a test can use host names that exist nowhere: connections to them that bypass the proxy fail.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _SINGLE_HOP: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """One request that came to the proxy."""
+    """A request that the proxy received."""
 
     method: str
     host: str
     port: int
     path: str
-    """Empty for a tunnel: nobody sees into it."""
+    """Empty for a tunnel, whose content the proxy cannot see."""
     authorization: bool
     """Whether credentials for the proxy were sent."""
 
@@ -62,7 +62,7 @@ class ProxyServer:
         routes: Mapping[str, tuple[str, int]] | None = None,
         credentials: tuple[str, str] | None = None,
     ) -> None:
-        """Listen. `routes` maps `HOST` or `HOST:PORT` to an address; `credentials` (user, password) are demanded."""
+        """Listen. `routes` maps `HOST` or `HOST:PORT` to an address; `credentials` (user, password) are required."""
         self.routes = dict(routes or {})
         self._wanted = "Basic " + base64.b64encode(":".join(credentials).encode()).decode() if credentials is not None else None
         self._lock = threading.Lock()
@@ -72,7 +72,7 @@ class ProxyServer:
 
     @property
     def url(self) -> str:
-        """What `HTTP_PROXY` and `HTTPS_PROXY` want."""
+        """Return the URL for `HTTP_PROXY` and `HTTPS_PROXY`."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
@@ -88,7 +88,7 @@ class ProxyServer:
         return self
 
     def stop(self) -> None:
-        """End, and cut every tunnel."""
+        """Stop, and close every tunnel."""
         self._server.shutdown()
         self._server.server_close()
         self._server.cut()
@@ -103,16 +103,16 @@ class ProxyServer:
         self.stop()
 
     def note(self, passed: Passed) -> None:
-        """Write down a request."""
+        """Record a request."""
         with self._lock:
             self._passed.append(passed)
 
     def allows(self, header: str | None) -> bool:
-        """Tell whether the credentials are the wanted ones."""
+        """Return whether the credentials are the required ones."""
         return self._wanted is None or header == self._wanted
 
     def address(self, host: str, port: int) -> tuple[str, int]:
-        """Return where a name leads."""
+        """Return the address for a name."""
         return self.routes.get(f"{host}:{port}") or self.routes.get(host) or (host, port)
 
 
@@ -210,7 +210,7 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         return False
 
     def _relay(self, response: http.client.HTTPResponse) -> None:
-        """Pass an answer on as it comes; where it ends too early, so does ours."""
+        """Forward an answer as it arrives; if it ends early, the forwarded one does too."""
         self.send_response_only(response.status, response.reason)
         for name, value in response.getheaders():
             if name.lower() not in _SINGLE_HOP:

@@ -1,4 +1,4 @@
-"""What was asked of the test server, and what it answered."""
+"""A log of the requests to the test server and of its answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Entry:
 
     number: int
     time: float
-    """When it came, as Unix time."""
+    """Time of arrival, as Unix time."""
     origin: str
     """`hub` or `cdn`."""
     method: str
@@ -33,15 +33,15 @@ class Entry:
     if_range: str | None = None
     """The `If-Range` header."""
     status: int | None = None
-    """None: no status line went out."""
+    """None if no status line was sent."""
     bytes_sent: int = 0
-    """Body bytes given to the network."""
+    """Body bytes that were passed to the network."""
     faults: tuple[str, ...] = ()
-    """Kinds of the faults that happened to it."""
+    """Kinds of the faults that happened to this request."""
     held: bool = False
-    """Waits at a gate."""
+    """Whether it is waiting at a gate."""
     refused: bool = False
-    """Sent away because too many were there."""
+    """Whether it was refused because too many requests were being answered."""
     done: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class RequestLog:
         user_agent: str,
         if_range: str | None = None,
     ) -> Entry:
-        """Note that a request came."""
+        """Record that a request has arrived."""
         with self._changed:
             self._numbers += 1
             entry = Entry(
@@ -90,7 +90,7 @@ class RequestLog:
         held: bool | None = None,
         done: bool = False,
     ) -> None:
-        """Note what became of a request; `sent` is added to what was sent before."""
+        """Update the entry of a request; `sent` is added to the bytes sent before."""
         with self._changed:
             entry.status = status if status is not None else entry.status
             entry.bytes_sent += sent
@@ -101,7 +101,7 @@ class RequestLog:
                 self._changed.notify_all()
 
     def is_crowded(self, entry: Entry, path: str, most: int) -> bool:
-        """Tell whether ``most`` others of that path are being answered; whoever is sent away does not count from now on."""
+        """Return whether ``most`` other requests for the path are being answered; if so, mark this one as refused."""
         with self._changed:
             busy = [each for each in self._entries if each is not entry and not each.done and _matches(each, path, "*", "*")]
             crowded = sum(not each.refused for each in busy) >= most
@@ -109,7 +109,7 @@ class RequestLog:
             return crowded
 
     def clear(self) -> None:
-        """Forget what was asked so far."""
+        """Forget all requests so far."""
         with self._changed:
             self._entries.clear()
 
@@ -124,12 +124,12 @@ class RequestLog:
             return tuple(replace(each) for each in self._entries if _matches(each, path, method, origin))
 
     def wait_for(self, condition: Callable[[tuple[Entry, ...]], bool], timeout: float = 30.0) -> bool:
-        """Wait until the entries fulfil a condition; false when `timeout` seconds passed first."""
+        """Wait until the entries fulfil a condition; return false if `timeout` seconds pass first."""
         with self._changed:
             return self._changed.wait_for(lambda: condition(tuple(self._entries)), timeout)
 
     def wait_count(self, count: int, path: str = "*", *, method: str = "*", timeout: float = 30.0) -> bool:
-        """Wait until `count` requests of that kind have come; false when `timeout` seconds passed first."""
+        """Wait until `count` requests of that kind have arrived; return false if `timeout` seconds pass first."""
         return self.wait_for(lambda entries: sum(_matches(each, path, method, "*") for each in entries) >= count, timeout)
 
 

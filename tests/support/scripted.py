@@ -1,4 +1,4 @@
-"""A server whose responses a test writes byte by byte; a forward proxy as well, since it takes whole URLs."""
+"""A server whose responses a test writes byte by byte; it also serves as a forward proxy, since it accepts absolute URLs."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ class Asked(NamedTuple):
 
     method: str
     host: str
-    """Host and port as the client names them."""
+    """Host and port as in the client's request."""
     target: str
     """Path and query, as they were sent."""
     headers: dict[str, str]
-    """By their names in lower case."""
+    """Header values by name in lower case."""
 
     @property
     def start(self) -> int:
-        """Index of the first byte that is wanted."""
+        """Return the offset of the first requested byte."""
         found = re.match(r"bytes=(\d+)-", self.headers.get("range", ""))
         return int(found[1]) if found else 0
 
 
 class ScriptedServer:
-    """Answers each request with what a function yields, piece by piece; a script that ends closes nothing by itself."""
+    """Answers each request with the pieces that a function yields; the connection stays open when the function ends."""
 
     def __init__(self, script: Callable[[Asked], Iterator[bytes]], *, port: int = 0, host: str = "127.0.0.1") -> None:
         """Listen."""
         self._script = script
         self._listener = socket.create_server((host, port), backlog=64)
         self.port: int = self._listener.getsockname()[1]
-        """The port that it listens on."""
+        """The port on which it listens."""
         self._open: list[socket.socket] = []
         self.asked: list[Asked] = []
         self.done = threading.Event()
-        """Set at the end, for scripts that wait."""
+        """Set when the server stops, for scripts that wait."""
 
     @property
     def url(self) -> str:
@@ -102,7 +102,7 @@ def _read(connection: socket.socket) -> Asked | None:
 
 
 def response(status: str, *fields: str | bytes, body: bytes = b"", length: bool = True) -> bytes:
-    """Return a response; fields are whole lines."""
+    """Return a response; fields are complete header lines."""
     lines = [f"HTTP/1.1 {status}".encode(), *(field if isinstance(field, bytes) else field.encode() for field in fields)]
     if length:
         lines.append(f"Content-Length: {len(body)}".encode())
@@ -110,7 +110,7 @@ def response(status: str, *fields: str | bytes, body: bytes = b"", length: bool 
 
 
 def delivery(asked: Asked, content: bytes, *fields: str) -> bytes:
-    """Return a file, or the range of it that was requested."""
+    """Return a response with a file, or with the requested range of it."""
     found = re.match(r"bytes=(\d+)-(\d*)", asked.headers.get("range", ""))
     if not found:
         return response("200 OK", *fields, body=content)

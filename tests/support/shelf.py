@@ -1,4 +1,4 @@
-"""Small catalogs whose archives lie on the test server, and the miniature collection with its own."""
+"""Small catalogs whose archives are on the test server, and the miniature collection with its own catalog."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Shelf:
-    """A catalog of a few small data sets whose archives lie on the test server."""
+    """A catalog of a few small data sets whose archives are on the test server."""
 
     def __init__(self, server: HubServer, path: Path) -> None:
-        """Begin empty."""
+        """Start with an empty catalog."""
         self.server = server
         self.path = path
         self.document: dict[str, Any] = {
@@ -33,17 +33,17 @@ class Shelf:
         }
 
     def file(self, name: str, files: Mapping[str, bytes], *, host: str = "files.example.org", **fields: Any) -> dict[str, Any]:
-        """Serve files as one archive, and give its entry for a catalog."""
+        """Serve files as one archive, and return its catalog entry."""
         return self.raw(name, miniature.gzip_bytes(miniature.pack_tar(files)), host=host, unpack="tar.gz", **fields)
 
     def raw(self, name: str, content: bytes, *, host: str = "files.example.org", **fields: Any) -> dict[str, Any]:
-        """Serve bytes, and give their entry for a catalog."""
+        """Serve bytes, and return their catalog entry."""
         self.server.add_static(f"https://{host}/{name}", content)
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         return {"url": f"https://{host}/{name}", "size": len(content), "digest": digest, **fields}
 
     def add(self, dataset: str, *files: Mapping[str, Any], sources: list[dict[str, Any]] | None = None, **fields: Any) -> None:
-        """Add a data set to the catalog and to its phase; ``fields`` replace what is usual."""
+        """Add a data set to the catalog and to its phase; ``fields`` replace the defaults."""
         commercial = fields.pop("commercial", "allowed")
         self.document["datasets"][dataset] = {
             "title": f"The {dataset} data set",
@@ -64,12 +64,12 @@ class Shelf:
         self.write()
 
     def write(self) -> None:
-        """Write the catalog file anew."""
+        """Write the catalog file again."""
         self.path.write_text(yaml.safe_dump(self.document, sort_keys=False), "utf-8")
 
 
 def some_files(name: str, size: int = 5000) -> dict[str, bytes]:
-    """Return a small tree: a text, and noise that does not compress."""
+    """Return a small tree: a text, and incompressible noise."""
     return {f"{name}/README": f"{name}\n".encode(), f"{name}/data/noise.bin": noise(name, size)}
 
 

@@ -1,4 +1,4 @@
-"""What the tests have really done to the program: so many processes killed, faults fired, archives, processes, inputs."""
+"""Counts of what the tests did to the program: processes killed, faults fired, archives, processes and inputs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _COUNTS: Final[Counter[str]] = Counter()
 
 
 def count(kind: Kind, number: int = 1) -> None:
-    """Add to a count; called where the thing happens, by any thread."""
+    """Add to a count; called where the event happens, by any thread."""
     with _TURN:
         _COUNTS[kind] += number
 
 
 def taken() -> dict[Kind, int]:
-    """Return what was counted since this was called last."""
+    """Return the counts since the previous call."""
     with _TURN:
         found = {kind: _COUNTS[kind] for kind in KINDS}
         _COUNTS.clear()

@@ -36,7 +36,7 @@ def file(name: str, data: bytes = b"evil") -> bytes:
 
 
 def pax(records: dict[bytes, bytes] | list[tuple[bytes, bytes]], kind: bytes = tarfile.XHDTYPE) -> bytes:
-    """Return an extended header that says ``records``."""
+    """Return an extended header with ``records``."""
     body = b""
     for key, value in records.items() if isinstance(records, dict) else records:
         rest = b" %s=%s\n" % (key, value)
@@ -48,17 +48,17 @@ def pax(records: dict[bytes, bytes] | list[tuple[bytes, bytes]], kind: bytes = t
 
 
 def tar(*members: bytes) -> bytes:
-    """Return a tar of some members, with its end mark."""
+    """Return a tar archive of some members, with its end mark."""
     return b"".join(members) + bytes(1024)
 
 
 def packed(*members: tuple[str, bytes | str]) -> bytes:
-    """Return a tar of files and links: a member whose content is text is a link to it."""
+    """Return a tar archive of files and links: a member whose content is text is a link with that target."""
     return tar(*(link(name, content) if isinstance(content, str) else file(name, content) for name, content in members))
 
 
 def patched(header: bytes, at: int, field: bytes) -> bytes:
-    """Return a member with a field of its header changed and its checksum corrected."""
+    """Return a member with one field of its header changed and the checksum corrected."""
     changed = bytearray(header)
     changed[at : at + len(field)] = field
     changed[148:156] = b" " * 8

@@ -1,7 +1,7 @@
-"""A pseudo-terminal of any size, and what a person sees on it.
+"""A pseudo-terminal of any size, and the screen that a user sees on it.
 
-The screen understands what programs of this project write: text, line ends, and the sequences that move the cursor up and
-erase. Anything else fails a test, because nobody knows what it would look like.
+The screen understands what this project's programs write: text, line ends, and the sequences that move the cursor up and
+erase. Any other sequence fails the test, because its effect is not simulated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TOKEN = re.compile(r"\x1b\[(\d*)([A-Za-z])|([\r\n\t])|([^\x00-\x1f\x7f])")
 
 
 class Screen:
-    """What is on a terminal of a certain width, scrolled-out lines included."""
+    """The content of a terminal of a certain width, including lines that have scrolled out."""
 
     def __init__(self, columns: int) -> None:
         """Start empty."""
@@ -33,7 +33,7 @@ class Screen:
         """How often a line was longer than the screen is wide."""
 
     def feed(self, text: str) -> None:
-        """Show what a program writes."""
+        """Process the output of a program."""
         position = 0
         while position < len(text):
             token = _TOKEN.match(text, position)
@@ -93,7 +93,7 @@ class Screen:
 
 
 class PseudoTerminal:
-    """A pseudo-terminal; ``stream`` is a program's side of it."""
+    """A pseudo-terminal; ``stream`` is the program's side of it."""
 
     def __init__(self, columns: int, lines: int = 24) -> None:
         """Open it."""
@@ -104,11 +104,11 @@ class PseudoTerminal:
         self.screen = Screen(columns or 80)
 
     def resize(self, columns: int, lines: int) -> None:
-        """Set the size; 0 by 0 is that of a terminal which nobody has set."""
+        """Set the size; a terminal whose size was never set has 0 by 0."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def read(self) -> Screen:
-        """Return the screen after all that was written so far."""
+        """Return the screen after everything that was written so far."""
         data = b""
         while select.select([self._master], [], [], 0)[0]:
             try:
@@ -126,7 +126,7 @@ class PseudoTerminal:
         os.write(self._master, text.encode())
 
     def hang_up(self) -> None:
-        """Take the terminal away."""
+        """Close the terminal, as when a connection is lost."""
         os.close(self._master)
         self._master = -1
 

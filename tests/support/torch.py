@@ -1,4 +1,4 @@
-"""The Python of this machine that has PyTorch: Debian's, which is not the one that runs the tests."""
+"""The Python interpreter of this machine that has PyTorch: Debian's, not the one that runs the tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A server in memory that holds two versions of a file, and answers as servers do that are honest about validators alone.
+"""An in-memory server with two versions of a file, in whose responses only the validators can be trusted.
 
-It stands where the client's connections are, so that thousands of sequences of responses can be tried. What may be false are the
-status, the range, what is left out, the place where a response ends, and which of the two versions it is of.
+It replaces the client's connections, so that thousands of response sequences can be tried. The following may be wrong: the
+status, the range, omitted headers, the end of a response, and which of the two versions it belongs to.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ NOW = 1_700_000_000
 
 
 class MemoryResponse:
-    """A response whose body may end before its time."""
+    """A response whose body may end early."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes, end: int, random: Random) -> None:
-        """Make a response of which ``end`` bytes of the body arrive."""
+        """Make a response of whose body only ``end`` bytes arrive."""
         self.status = status
         self.headers = Fields()
         for name, value in headers.items():
@@ -49,7 +49,7 @@ class MemoryResponse:
         return count
 
     def _fail(self) -> None:
-        """End too early: where a length was announced, an orderly end is an error only to who counts."""
+        """End early: where no length was announced, a client cannot recognize an orderly end as an error."""
         if "content-length" not in self.headers or self._random.random() < 0.5:
             raise http.client.IncompleteRead(b"")
 
@@ -60,38 +60,38 @@ class MemoryResponse:
         return data
 
     def drain(self) -> None:
-        """Have nothing to drain."""
+        """Do nothing: there is nothing to drain."""
 
     def shutdown(self) -> None:
-        """Have nothing to wake."""
+        """Do nothing: there is no reader to wake."""
 
     def close(self) -> None:
-        """Have nothing to keep."""
+        """Do nothing: there is no connection to keep."""
 
 
 @dataclass
 class TwoVersions:
-    """The server; each attribute is a trait of it, the same for all its responses."""
+    """The server; its attributes are properties that hold for all its responses."""
 
     random: Random
     versions: tuple[bytes, bytes]
     validators: Validators
     honours_if_range: bool
     change: float
-    """How likely a response is of the second version."""
+    """Probability that a response is of the second version."""
     death: float
-    """How likely a body ends too early."""
+    """Probability that a body ends early."""
     omits: Literal["nothing", "all in a range", "date after a condition"]
-    """Which validators a range leaves out."""
+    """Which validators are omitted from a partial response."""
     oddity: float
-    """How likely a request for a range is answered by something else than the range."""
+    """Probability that a request for a range is answered with something else."""
     has_length: bool
     has_total: bool
     nodes: bool
-    """Whether requests are redirected, each to any of two nodes; one has the first version, the other one the second."""
+    """Whether requests are redirected at random to one of two nodes, each of which has one version."""
     compresses: float
     calm_after: int
-    """After so many requests no body ends too early any more, and all are of the first version."""
+    """Number of requests after which no body ends early and all responses are of the first version."""
     asked: int = 0
     faults: int = field(default=0)
 
@@ -155,7 +155,7 @@ class TwoVersions:
                 return start, self.random.randrange(start + 1, end + 1)
             case 1:  # longer
                 return start, self.random.randrange(end, size + 1)
-            case 2:  # from elsewhere
+            case 2:  # a different offset
                 elsewhere = self.random.randrange(size)
                 return elsewhere, self.random.randrange(elsewhere + 1, size + 1)
             case _:
@@ -164,7 +164,7 @@ class TwoVersions:
     def _validators(self, which: int) -> dict[str, str]:
         old = NOW - 1_000_000 + 5000 * which
         match self.validators:
-            # Two nodes may have the same ETag for different bytes: it is of one URL only.
+            # Two nodes may have the same ETag for different bytes: it is only valid for one URL.
             case "etag":
                 return {"ETag": '"same"' if self.nodes else f'"version {which}"'}
             case "etag and date":

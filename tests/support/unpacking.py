@@ -1,4 +1,4 @@
-"""Unpacking in tests: by default into an empty tree, without cancellation, progress or a limit of bytes."""
+"""Helpers for unpacking in tests: by default into an empty tree, without cancellation, progress or size limit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unpack_into(
     proven: bool = False,
     choose: Choose | None = None,
 ) -> Unpacked:
-    """Unpack ``archive`` into ``root/into``, make its links as if no other archive followed, and return what came out."""
+    """Unpack ``archive`` into ``root/into``, create its links as for the last archive, and return the result."""
     taken = TakenPaths((existing or {}).values())
     for path in planned:
         taken.plan(path, path)

@@ -1,4 +1,4 @@
-"""A volume that processes of the program fill, and what is found on it afterwards."""
+"""A volume that is filled by processes of the program, and access to its content afterwards."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def files_under(folder: Path) -> list[Path]:
-    """All files of a tree that another process may change while we look; ``Path.rglob`` fails when a directory goes away."""
+    """Return all files of a tree, even while another process changes it; ``Path.rglob`` fails if a directory disappears."""
     return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
 
 
 def size_or_zero(path: Path) -> int:
-    """Bytes of a file that another process may take away while we look."""
+    """Return the size of a file in bytes, or 0 if another process has removed it meanwhile."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -34,17 +34,17 @@ def size_or_zero(path: Path) -> int:
 
 @dataclass
 class Volume:
-    """A volume, and the settings with which processes fill it."""
+    """A volume, and the settings of the processes that fill it."""
 
     root: Path
     settings: dict[str, str]
     server: HubServer | None = None
     under: tuple[str, ...] = ()
-    """What goes before the program's command line."""
+    """Words that precede the program's command line."""
     running: list[Running] = field(default_factory=list)
 
     def environ(self, **changes: str | None) -> dict[str, str]:
-        """Return a clean environment: these settings, changed; ``None`` takes one away."""
+        """Return a clean environment: these settings, changed; ``None`` removes one."""
         values: dict[str, str | None] = {"PATH": os.environ["PATH"], "DATA_DIR": str(self.root), **self.settings}
         if self.server is not None:
             values |= {"HF_ENDPOINT": self.server.endpoint, "URL_REWRITE": self.server.url_rewrite()}
@@ -57,7 +57,7 @@ class Volume:
         return process
 
     def run(self, *arguments: str, **changes: str | None) -> Outcome:
-        """Run the program to its end."""
+        """Run the program until it has ended."""
         return self.start(*arguments, **changes).wait()
 
     def ready(self, *arguments: str, **changes: str | None) -> Outcome:
@@ -70,46 +70,46 @@ class Volume:
 
     @property
     def private(self) -> Path:
-        """The directory that is the provisioner's alone."""
+        """Return the directory that is private to the provisioner."""
         return self.root / ".provisioner"
 
     @property
     def status(self) -> Any:
-        """The status file's content."""
+        """Return the content of the status file."""
         return json.loads((self.root / "dataset_status.json").read_bytes())
 
     def tree(self, dataset: str) -> Path:
-        """What the app reads."""
+        """Return the tree that the app reads."""
         return self.root / "datasets" / dataset
 
     @property
     def published(self) -> list[str]:
-        """All names under ``datasets/``."""
+        """Return all names under ``datasets/``."""
         folder = self.root / "datasets"
         return sorted(os.listdir(folder)) if folder.is_dir() else []
 
     def version(self, dataset: str) -> str:
-        """The version that is published as a link."""
+        """Return the version that is published as a link."""
         return Path(os.readlink(self.tree(dataset))).name
 
     def records(self, kind: str, dataset: str) -> Path:
-        """The private directory that holds one kind of records of a data set, or its trees."""
+        """Return the private directory with one kind of records of a data set, or with its trees."""
         return self.private / kind / dataset.replace("/", "+")
 
     def receipts(self, dataset: str) -> list[Path]:
-        """All receipts of a data set."""
+        """Return all receipts of a data set."""
         return sorted(self.records("receipts", dataset).glob("*.json"))
 
     def staged(self) -> list[str]:
-        """Every file in staging."""
+        """Return the path of every file in staging."""
         return sorted(path.name for path in files_under(self.private / "staging"))
 
     def staged_bytes(self) -> int:
-        """Bytes of files on their way in."""
+        """Return the number of bytes of incoming files."""
         return sum(map(size_or_zero, (self.private / "staging" / "blobs").glob("*.part")))
 
     def snapshot(self, folder: Path | None = None) -> dict[str, tuple[int, ...]]:
-        """Return what any write would change of every name: inode, mode, size, times."""
+        """Return the attributes of every name that any write would change: inode, mode, size, times."""
         base = folder or self.root
         facts = {str(path): os.lstat(path) for path in (base, *base.rglob("*"))}
         return {
@@ -117,7 +117,7 @@ class Volume:
         }
 
     def check(self, dataset: str, expected: Mapping[str, bytes | Path]) -> None:
-        """Compare a published tree with what it must be, and let ``sha256sum`` check its manifest."""
+        """Compare a published tree with the expected one, and have ``sha256sum`` check its manifest."""
         tree = self.tree(dataset)
         found = {path.relative_to(tree).as_posix(): path for path in tree.rglob("*") if path.is_file()}
         assert sorted(found) == sorted(expected)
@@ -129,14 +129,14 @@ class Volume:
         assert len(manifest.read_bytes().splitlines()) == len(expected)
 
     def current_receipt(self, dataset: str) -> Path:
-        """The receipt of the version that the app sees."""
+        """Return the receipt of the version that the app sees."""
         place = self.tree(dataset)
         folder = self.records("receipts", dataset)
         version = self.version(dataset) if place.is_symlink() else (folder / "current").read_text("ascii").strip()
         return folder / f"{version}.json"
 
     def close(self) -> None:
-        """End what still runs, and look for secrets in every file."""
+        """Kill the processes that still run, and search every file for secrets."""
         for process in self.running:
             process.end()
         for path in self.root.rglob("*"):

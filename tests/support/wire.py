@@ -1,7 +1,7 @@
 """HTTP/1.1 for the test server: requests, answers, ranges, and bodies that can go wrong.
 
-Built on :mod:`http.server`, which parses the requests; everything about answers is ours, because an answer has to
-be able to break at an exact byte.
+Built on :mod:`http.server`, which parses the requests; the answers are written by this module, because an answer must be
+able to break at an exact byte.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.support.request_log import Entry, RequestLog
 
 CONTROL: Final = "/_test/"
-"""Paths below this steer the server; they are not logged and never fail on purpose."""
+"""Prefix of the paths that control the server; they are not logged and have no faults."""
 
 _SLICE: Final = 256 * 1024
 _INVERTED: Final = bytes(byte ^ 0x55 for byte in range(256))
@@ -52,7 +52,7 @@ class HangUp(Exception):  # noqa: N818 - not an error of ours
 
 @dataclass(slots=True)
 class Request:
-    """One request, taken apart."""
+    """A parsed request."""
 
     origin: str
     method: str
@@ -64,19 +64,19 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     base_url: str
-    """How the client reached this origin: scheme, host and port."""
+    """Scheme, host and port with which the client reached this origin."""
 
     @property
     def segments(self) -> list[str]:
-        """The path's segments, each decoded by itself (so that `%2F` within one survives)."""
+        """Return the path's segments, each decoded separately (so that `%2F` within one is preserved)."""
         return [unquote(part) for part in self.raw_path.strip("/").split("/")]
 
     def flag(self, name: str) -> bool:
-        """Tell whether a query parameter is there and true."""
+        """Return whether a query parameter is present and true."""
         return self.query.get(name, ["false"])[-1].lower() in {"true", "1", ""}
 
     def json(self) -> dict[str, Any]:
-        """Return the body as a JSON object; anything else is a refusal."""
+        """Return the body as a JSON object; anything else is an error."""
         try:
             document = json.loads(self.body or b"{}")
         except ValueError as error:
@@ -94,7 +94,7 @@ class Body:
     start: int
     length: int
     changed: bool = False
-    """Send other bytes than the file's, for a file that changed upstream."""
+    """Send other bytes than the file's, as for a file that changed upstream."""
 
     def pieces(self, start: int, stop: int, size: int) -> Iterator[bytes]:
         """Yield the bytes from `start` to `stop` (counted from the beginning of this part) in pieces of `size`."""
@@ -132,7 +132,7 @@ class Answer:
 
     @classmethod
     def of_refusal(cls, refusal: Refusal) -> Answer:
-        """Answer with an error as the Hub words it."""
+        """Make an answer from an error, in the Hub's wording."""
         headers = {"X-Error-Message": refusal.message, **refusal.headers}
         if refusal.code:
             headers["X-Error-Code"] = refusal.code
@@ -141,7 +141,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A file as HTTP sees it."""
+    """A file with its HTTP attributes."""
 
     content: bytes | Path
     size: int
@@ -187,7 +187,7 @@ def serve_resource(request: Request, resource: Resource, *, ignore_range: bool, 
 def parse_range(header: str, size: int) -> Span | None:
     """Read a `Range` header with one range.
 
-    None when it is to be ignored (not bytes, several ranges, not well formed); length 0 when it cannot be satisfied.
+    None if it is to be ignored (not bytes, several ranges, malformed); length 0 if it cannot be satisfied.
     """
     unit, _, spec = header.partition("=")
     first, dash, last = spec.strip().partition("-")
@@ -208,7 +208,7 @@ def _listed(header: str) -> list[str]:
 
 
 class Application(Protocol):
-    """What answers the requests."""
+    """The object that answers the requests."""
 
     log: RequestLog
     faults: FaultBook
@@ -216,15 +216,15 @@ class Application(Protocol):
     stopping: threading.Event
 
     def answer(self, request: Request, fault: FaultProbe) -> Answer:
-        """Answer a request; refuse by raising :class:`Refusal`."""
+        """Answer a request; raise :class:`Refusal` for an error."""
 
     def control(self, request: Request) -> Answer:
-        """Answer a request that steers the server."""
+        """Answer a request that controls the server."""
 
 
 @dataclass(slots=True)
 class FaultProbe:
-    """Asks the fault book on behalf of one request, and counts what happened to it."""
+    """Queries the fault book for one request, and counts the faults that happened to it."""
 
     book: FaultBook
     log: RequestLog
@@ -237,7 +237,7 @@ class FaultProbe:
         return self.book.due(kinds, request.origin, request.method, request.path, span, silent=silent)
 
     def take(self, kind: Kind) -> Rule | None:
-        """Return the first rule of a kind that applies, counted as having happened."""
+        """Return the first applicable rule of a kind, and count it as having happened."""
         rules = self.due(kind)
         for rule in rules[:1]:
             self.fired(rule)
@@ -250,7 +250,7 @@ class FaultProbe:
         self.log.update(self.entry, fault=rule.kind)
 
     def hold(self, rule: Rule) -> None:
-        """Wait at a rule's gate."""
+        """Make the request wait at the rule's gate."""
         self.fired(rule)
         self.log.update(self.entry, held=True)
         self.book.gate(rule.gate).hold()
@@ -258,13 +258,13 @@ class FaultProbe:
 
 
 class Origin(ThreadingHTTPServer):
-    """One address on which the server answers: the Hub itself, or the CDN beside it."""
+    """An address on which the server answers: the Hub itself, or its CDN."""
 
     request_queue_size = 128
     daemon_threads = True
 
     def __init__(self, application: Application, name: str, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        """Listen on an address; port 0 takes any that is free."""
+        """Listen on an address; port 0 stands for any free port."""
         self.application = application
         self.name = name
         self.tls = tls
@@ -295,12 +295,12 @@ class Origin(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def server_bind(self) -> None:
-        """Bind without asking a name server who we are."""
+        """Bind without a reverse DNS lookup of this machine's name."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; the TLS handshake is left to its thread."""
+        """Accept a connection; its own thread does the TLS handshake."""
         connection, address = super().get_request()
         if self.tls is not None:
             connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
@@ -309,7 +309,7 @@ class Origin(ThreadingHTTPServer):
         return connection, address
 
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        """Close a connection: with FIN, or with RST where that was asked for."""
+        """Close a connection with FIN, or with RST if that was requested."""
         connection = cast("socket.socket", request)
         with self._open_lock:
             self._open.discard(connection)
@@ -319,20 +319,20 @@ class Origin(ThreadingHTTPServer):
         connection.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Stay silent about clients that went away; show everything else."""
+        """Ignore clients that went away; print any other error."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads requests of one connection and sends the answers."""
+    """Reads the requests of one connection and sends the answers."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Origin
 
     def do_GET(self) -> None:
-        """Answer any method."""
+        """Answer a request of any method."""
         request = self._request()
         if request.path.startswith(CONTROL):
             self._send_plain(request, self._guarded(request, None))
@@ -364,10 +364,10 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - named by http.server
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named by http.server
-        """Stay silent: the request log is elsewhere."""
+        """Write nothing: requests are logged in the request log."""
 
     def version_string(self) -> str:
-        """Name the server."""
+        """Return the name of the server."""
         return "test-hub"
 
     # Reading
@@ -441,7 +441,7 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _send(self, request: Request, answer: Answer, probe: FaultProbe, *, sound: bool) -> None:
-        """Send an answer; one that is `sound` may still go wrong on its way."""
+        """Send an answer; body faults apply only if it is `sound`."""
         log, entry = probe.log, probe.entry
         length = 0 if answer.status == HTTPStatus.NOT_MODIFIED else answer.body.length
         headers = {"Content-Length": str(length)}
@@ -495,7 +495,7 @@ class Handler(BaseHTTPRequestHandler):
             raise HangUp(reset=rule.kind == "reset")
 
     def _drain(self) -> None:
-        """Wait until what was sent has arrived: a reset throws away what is still on its way."""
+        """Wait until everything sent has arrived: a reset discards what is still in transit."""
         if sys.platform != "linux":
             return
         import fcntl  # noqa: PLC0415 - not there on other systems
@@ -512,7 +512,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class _Sender:
-    """Sends one body, stopping at the bytes where something is to happen."""
+    """Sends one body, stopping at the bytes where a fault is to happen."""
 
     def __init__(self, handler: Handler, body: Body, probe: FaultProbe, faults: list[Rule]) -> None:
         self._handler = handler

@@ -1,4 +1,4 @@
-"""Zip archives written field by field, so that each may be as an odd or a hostile writer makes it."""
+"""Zip archives written field by field, so that each can be made as unusual or hostile as a test needs."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def deflate64(data: bytes) -> bytes:
 
 
 def lzma_of(data: bytes, *, end_mark: bool) -> bytes:
-    """Return LZMA data as a zip has them, with an end mark or without."""
+    """Return LZMA data as stored in a zip, with or without an end mark."""
     if end_mark:
         filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16}]
         return b"\x09\x14\x05\x00\x5d" + (1 << 16).to_bytes(4, "little") + lzma.compress(data, lzma.FORMAT_RAW, filters=filters)
-    # Of all formats that the library writes, only this one leaves out the mark: where the size is known.
+    # Of all formats that the library writes, only this one omits the end mark if the size is known.
     whole = lzma.compress(data, lzma.FORMAT_ALONE)
     return b"\x09\x14\x05\x00" + whole[:5] + _without_end_mark(whole, data)
 
 
 def _without_end_mark(whole: bytes, data: bytes) -> bytes:
-    """Return the shortest beginning of LZMA data from which all content comes out."""
+    """Return the shortest prefix of LZMA data that decompresses to the whole content."""
     packed = whole[13:]
     lengths = range(len(packed))
     filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 23, "lc": 3, "lp": 0, "pb": 2}]
@@ -83,7 +83,7 @@ PACKERS: dict[int, Callable[[bytes], bytes]] = {
 
 @dataclass
 class Part:
-    """One member, and what is around it."""
+    """A member, and the data around it."""
 
     name: bytes
     data: bytes = b""
@@ -96,15 +96,15 @@ class Part:
     index_extra: bytes = b""
     local_extra: bytes = b""
     index: dict[str, int] = field(default_factory=dict)
-    """Fields that the index states otherwise: crc, packed, size, offset, disk, method, flags, date."""
+    """Fields with different values in the central directory: crc, packed, size, offset, disk, method, flags, date."""
     local: dict[str, int] = field(default_factory=dict)
-    """The same of the member's own header, and its ``name_length``."""
+    """The same for the local header, and its ``name_length``."""
     local_name: bytes | None = None
     comment: bytes = b""
     before: bytes = b""
-    """Bytes before the member's own header."""
+    """Bytes before the local header."""
     after: bytes = b""
-    """Bytes behind its content, such as a data descriptor."""
+    """Bytes after the content, such as a data descriptor."""
     listed: bool = True
 
     def content(self) -> bytes:
@@ -112,23 +112,23 @@ class Part:
         return PACKERS[self.method](self.data) if self.packed is None else self.packed
 
     def descriptor(self, *, signature: bool = True, wide: bool = False) -> bytes:
-        """Return a data descriptor that is right."""
+        """Return a correct data descriptor."""
         numbers = struct.pack("<L2Q" if wide else "<3L", zlib.crc32(self.data), len(self.content()), len(self.data))
         return b"PK\7\x08" * signature + numbers
 
 
 @dataclass
 class End:
-    """What follows the index."""
+    """The records after the central directory."""
 
     comment: bytes = b""
     behind: bytes = b""
     zip64: bool = False
-    """There is a zip64 record and its locator."""
+    """Whether there are a zip64 record and its locator."""
     refers: bool = False
-    """The ordinary record refers to the zip64 one."""
+    """Whether the ordinary record refers to the zip64 one."""
     between: bytes = b""
-    """Bytes between the index and the first end record."""
+    """Bytes between the central directory and the first end record."""
     record_extension: bytes = b""
     count: int | None = None
     size: int | None = None
@@ -137,13 +137,13 @@ class End:
 
 
 def packed_zip(*parts: Part, end: End | None = None, shift: int = 0, reverse: bool = False) -> bytes:
-    """Return a zip.
+    """Return a zip archive.
 
     Args:
         parts: its members.
-        end: what follows the index.
-        shift: what every offset is too large by.
-        reverse: the index lists the members from the last one to the first.
+        end: the records after the central directory.
+        shift: number that is added to every offset.
+        reverse: list the members in reverse order in the central directory.
     """
     end = end or End()
     body = b""
