@@ -1,1 +1,1 @@
-"""What maintainers run: generators of files that must not drift from the program."""
+"""Tools for maintainers: generators of files that must agree with the program, checks and measurements."""

@@ -2,8 +2,8 @@
 
     python -m tools.arm64
 
-The resolver of ``uv`` looks for a wheel of each, for every supported Python; nothing is downloaded. What only the developers
-need is listed too, but is no failure: some of it is built from source there.
+``uv`` resolves each lock file for every supported Python with wheels only; nothing is downloaded. Development dependencies
+are listed too, but do not count as failures: some of them are built from source there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHIPPED: Final = ("runtime", "app")
 
 
 def problem_of(name: str, python: str) -> str:
-    """Return why a lock file cannot be installed from wheels alone; empty: it can."""
+    """Return why a lock file cannot be installed from wheels alone, or an empty string if it can."""
     with tempfile.TemporaryDirectory() as nowhere:
         command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--quiet", "--no-deps", "--require-hashes"]
         command += ["--only-binary", ":all:", "--python-version", python, "--python-platform", PLATFORM]
@@ -32,7 +32,7 @@ def problem_of(name: str, python: str) -> str:
 
 
 def main() -> int:
-    """Print what was found; the exit code is 1 when the image cannot be built."""
+    """Print the results; the exit code is 1 if the image cannot be built."""
     failed = False
     for name in (*SHIPPED, "dev"):
         problems = {python: problem for python in PYTHONS if (problem := problem_of(name, python))}

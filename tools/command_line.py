@@ -1,4 +1,4 @@
-"""The program's command line as data: what completion and the man page are made of."""
+"""The program's command line as data, for the completion scripts and the man page."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from provisioner.catalog.model import Catalog
 
 Kind = Literal["", "any", "directory", "file", "words"]
-"""What an option or an argument takes: nothing, a text that nobody can guess, a path, or one of some words."""
+"""The kind of value that an option or an argument takes: none, free text, a path, or one of a list of words."""
 
 _KINDS: Final[dict[str, Kind]] = {"DIR": "directory", "FILE": "file"}
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option of a command, or, without flags, an argument that it takes."""
+    """An option of a command; without flags, a positional argument."""
 
     flags: tuple[str, ...]
     help: str
     metavar: str = ""
     kind: Kind = ""
     words: tuple[str, ...] = ()
-    """What it may be; the ids are those of the shipped catalog."""
+    """The possible values; ids are those of the shipped catalog."""
     repeated: bool = False
 
 
@@ -48,7 +48,7 @@ class CommandLine:
 
 
 def program() -> CommandLine:
-    """Return the program's own options: those of its default command, and those that stand for other commands."""
+    """Return the program's own options: those of its default command, and those that are aliases of other commands."""
     return _described(COMMANDS[DEFAULT_COMMAND].name, explicit=False)
 
 
@@ -84,7 +84,7 @@ def _option(action: argparse.Action) -> Option:
 
 
 def _words_of(metavar: str) -> tuple[str, ...]:
-    """Return what a value may be, by its name in ``--help``: phases and ids of the shipped catalog."""
+    """Return the possible values of a metavariable in ``--help``: phases and ids of the shipped catalog."""
     catalog = _shipped_catalog()
     if metavar == "PHASE":
         return (*catalog.phases, "auto")
@@ -97,5 +97,5 @@ def _shipped_catalog() -> Catalog:
 
 
 def flags_with_value(lines: Sequence[CommandLine]) -> list[str]:
-    """Return the options of some command lines after which a value follows, each once."""
+    """Return the options of some command lines that take a value, without duplicates."""
     return sorted({flag for line in lines for option in line.options if option.kind for flag in option.flags})

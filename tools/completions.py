@@ -2,7 +2,7 @@
 
     python -m tools.completions [--check]
 
-They start no program: what they offer is in them. The phases and ids are those of the shipped catalog.
+The scripts contain all completions and start no program. The phases and ids are those of the shipped catalog.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _bash_value(option: Option) -> str:
 
 
 def _flags(lines: Sequence[CommandLine], wanted: Callable[[Option], bool]) -> list[str]:
-    """Return the flags of all options that are wanted and take a value, each once."""
+    """Return the flags of all wanted options that take a value, without duplicates."""
     return sorted({flag for line in lines for option in line.options if option.kind and wanted(option) for flag in option.flags})
 
 
@@ -180,7 +180,7 @@ def _zsh_text(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text in single quotes, as zsh and fish both read it in double ones' place."""
+    """Return a text in single quotes, in a form that both zsh and fish read (an apostrophe as ``'"'"'``)."""
     return shlex.quote(text) if "'" in text else f"'{text}'"
 
 
@@ -226,7 +226,7 @@ def _fish_text(text: str) -> str:
 # --- the files -----------------------------------------------------------------------------------------------------------
 
 SCRIPTS: Final[dict[str, Callable[[], str]]] = {"provisioner.bash": bash, "_provisioner": zsh, "provisioner.fish": fish}
-"""The files' names, as each shell wants them, and what is in them."""
+"""The content of each file by its name, as each shell expects it."""
 
 
 def main(arguments: Sequence[str]) -> int:

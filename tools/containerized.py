@@ -1,9 +1,9 @@
-"""Run the provisioner's image on a directory of this machine, with this shell's settings: ``make provision`` with an engine.
+"""Run the provisioner's image on a local directory with this shell's settings: ``make provision`` with a container engine.
 
     python -m tools.containerized --image IMAGE --data DIR [ARGUMENT ...]
 
-Every setting of this shell is passed by its name, so that no value appears on a command line; files that settings name
-are mounted. The container runs as this user in group 0: its files belong to this user, and the image's own user can
+Settings of this shell are passed by name, so that no value appears on a command line; files named by settings are
+mounted. The container runs with this user's id in group 0: its files belong to this user, and the image's own user can
 continue with them.
 """
 
@@ -31,13 +31,13 @@ _PATHS: Final = {
     "SEARCH_DIRS": ":",
     "PEERS": ";",
 }
-"""Settings that name files and directories of this machine, and what separates several of them."""
+"""Settings that name local files and directories, with the separator if they take several."""
 _LEFT_OUT: Final = {"DATA_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "STAGING_DIR", "TERMINATION_LOG"}
-"""Settings that name a directory of this machine; the image has directories of its own."""
+"""Settings that name a local directory; the image has its own directories."""
 
 
 def command(image: str, data: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Return the command line of ``docker``, and the settings whose values it finds changed in its environment."""
+    """Return the command line of ``docker``, and the environment variables that must be changed for it."""
     words = ["docker", "run", "--rm", "--volume", f"{data.absolute()}:/data"]
     if sys.stderr.isatty() and sys.stdin.isatty():
         words += ["--interactive", "--tty"]
@@ -53,7 +53,7 @@ def command(image: str, data: Path, arguments: Sequence[str], environ: Mapping[s
         if (separator := _PATHS.get(name.removeprefix(PREFIX))) is None:
             continue
         parts = value.split(separator)
-        # An empty path is the image's own catalog, and a peer may be an address.
+        # An empty path stands for the image's own catalog, and a peer may be an address rather than a path.
         paths = {path: f"/run/host/{name}{number or ''}" for number, path in enumerate(parts) if path and "://" not in path}
         for path, inside in paths.items():
             words += ["--volume", f"{Path(path).absolute()}:{inside}:ro"]
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, required=True)
     options, words = parser.parse_known_args(arguments)
     data: Path = options.data
-    # Here, or the engine would make it, and as root.
+    # Otherwise the engine would create it, owned by root.
     data.mkdir(parents=True, exist_ok=True)
     line, changed = command(options.image, data, words, os.environ)
     return subprocess.run(line, env={**os.environ, **changed}, check=False).returncode  # noqa: S603 - no shell, our words

@@ -1,4 +1,4 @@
-"""Write ``docs/datasets.md`` from the real catalog: contents, sizes, licences, sources, and the disk that phases need.
+"""Write ``docs/datasets.md`` from the real catalog: contents, sizes, licences, sources, and the disk space of each phase.
 
 Sizes are computed as for a plan (:mod:`provisioner.planning.capacity`), so that the document agrees with ``plan``.
 """
@@ -123,7 +123,7 @@ def _overview(catalog: Catalog) -> list[str]:
 
 
 def _accepted(dataset: DataSet) -> str:
-    """Return what the strictest policy makes of a data set."""
+    """Return whether the strictest licence policy accepts a data set."""
     if judge("commercial", dataset, ()).allowed:
         return "yes"
     part = commercial_part("commercial", dataset, ())
@@ -131,7 +131,7 @@ def _accepted(dataset: DataSet) -> str:
 
 
 def _part(name: str, rule: PartRule) -> str:
-    """Return a line about a part by rule."""
+    """Return a line about a part that is defined by a rule."""
     words = rule.words
     if rule.commercial:
         words += f"; commercial use: **{rule.commercial}**"
@@ -200,7 +200,7 @@ def _url_source(source: UrlSource) -> tuple[str, list[str]]:
 
 
 _KINDS: Final[Mapping[str, Callable[[Any], tuple[str, list[str]]]]] = {"hub": _hub_source, "url": _url_source}
-"""For each kind of source, what is written about it: a headline, and lines below it."""
+"""For each kind of source, the function that returns its headline and the lines below it."""
 
 
 def _verified(digest: Digest | None) -> str:

@@ -1,10 +1,10 @@
-"""Show the whole thing on a miniature of the eight data sets: ``make demo``.
+"""Demonstrate the program on a miniature of the eight data sets: ``make demo``.
 
     python -m tools.demo [--image IMAGE]
 
-Starts a Hub and the data sets' hosts on loopback, provisions the phase ``comprehensive``, makes the user's repository and
-hands over to a small app; checks every byte; then runs again and shows that nothing is fetched and nobody is asked. With an
-image it runs in containers, without one natively. Ends with a number other than 0 if anything is not as it should be.
+Starts a Hub and the data sets' hosts on loopback, provisions the phase ``comprehensive``, creates the user's repository and
+hands over to a small app; checks every byte; then runs again and shows that nothing is fetched or requested. With an
+image it runs in containers, otherwise natively. Ends with a nonzero exit code if anything is wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ APP = ROOT / "examples" / "app"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demonstration; 0 when all of it went as it should."""
+    """Run the demonstration; return 0 if all checks passed."""
     parser = argparse.ArgumentParser(prog="demo", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--image", help="run in containers of this image")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="put the volume there and leave it")
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def demonstrate(scratch: Path, image: str | None, keep: Path | None) -> int:
-    """Do it all in ``scratch``."""
+    """Run the whole demonstration in ``scratch``."""
     say("Making a miniature of the eight data sets: real names, folders and formats, a few megabytes in all.")
     real = miniature.read_catalog(ROOT / "config" / "catalog.yaml")
     collection = miniature.generate(scratch / "collection", real)
@@ -85,13 +85,13 @@ def demonstrate(scratch: Path, image: str | None, keep: Path | None) -> int:
 
 
 def natively(volume: Path, catalog: Path) -> list[str]:
-    """Return the command line for this machine's own Python."""
+    """Return the command line for this machine's Python."""
     ours = [sys.executable, "-m", "provisioner", "--data-dir", str(volume), "--catalog", str(catalog)]
     return [*ours, "--", sys.executable, str(APP / "app.py")]
 
 
 def in_container(image: str, volume: Path, catalog: Path, settings: Mapping[str, str]) -> list[str]:
-    """Return the command line for the image; the host's network, because the servers are on loopback."""
+    """Return the command line for the image, on the host's network because the servers are on loopback."""
     user = f"{os.getuid()}:0" if hasattr(os, "getuid") else "1000:0"
     docker = ["docker", "run", "--rm", "--network=host", "--read-only", "--user", user, "--volume", f"{volume}:/data"]
     docker += ["--volume", f"{catalog.parent}:/config:ro", "--volume", f"{APP}:/srv:ro", "--tmpfs", "/tmp"]  # noqa: S108
@@ -100,14 +100,14 @@ def in_container(image: str, volume: Path, catalog: Path, settings: Mapping[str,
 
 
 def timed(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, float]:
-    """Run a command with its output shown; give its exit code and seconds."""
+    """Run a command with its output shown; return its exit code and its duration in seconds."""
     begun = time.monotonic()
     code = subprocess.run(command, env=dict(environment), cwd=ROOT, check=False).returncode  # noqa: S603 - put together above
     return code, time.monotonic() - begun
 
 
 def check_trees(volume: Path, collection: miniature.Collection) -> list[str]:
-    """Compare every published tree with what the generator made, and let sha256sum check every manifest."""
+    """Compare every published tree with the generated one, and have sha256sum check every manifest."""
     problems = []
     for dataset in collection.datasets:
         tree, expected = volume / "datasets" / dataset, collection.tree(dataset)
@@ -135,7 +135,7 @@ def same(tree: Path, expected: Path) -> bool:
 
 
 def say(text: str) -> None:
-    """Tell the person who watches; in order with what the runs print."""
+    """Print a message for the user, in order with the output of the runs."""
     print(text, flush=True)
 
 

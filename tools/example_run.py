@@ -1,9 +1,9 @@
-"""Run the program for an example in a document: with the free space, the network and the patience that the example needs.
+"""Run the program for an example in a document, with simulated free space and network and without waiting.
 
     python -m tools.example_run ARGUMENTS
 
-``EXAMPLE_FREE_BYTES`` is what every volume has free; ``EXAMPLE_OFFLINE=1``: no name of a host can be resolved. Waits between
-attempts are skipped. So the output depends neither on the machine nor on its network.
+``EXAMPLE_FREE_BYTES`` is the free space of every volume; with ``EXAMPLE_OFFLINE=1``, no host name can be resolved. Waits
+between attempts are skipped. So the output depends neither on the machine nor on its network.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Update the examples in the documents from the program itself: what it prints on the miniature collection.
+"""Update the examples in the documents with the program's own output on the miniature collection.
 
     python -m tools.examples_doc [--check]
 
-An example stands between ``<!-- example NAME:begin -->`` and ``<!-- example NAME:end -->``. Times, ports, paths and whatever else
-differs from run to run are replaced by what stands in :data:`VARYING`.
+An example stands between ``<!-- example NAME:begin -->`` and ``<!-- example NAME:end -->``. Times, ports, paths and other
+values that differ from run to run are replaced by the texts in :data:`VARYING`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ VARYING: Final[tuple[tuple[str, str], ...]] = (
     (r"\buid \d+", "uid 1000"),
     (r"chown -R \d+:0", "chown -R 1000:0"),
 )
-"""What differs from run to run, and what stands for it."""
+"""Patterns of values that differ from run to run, and their replacements."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Stage:
         return self.scratch / "data"
 
     def run(self, arguments: Sequence[str], under: Sequence[str] = (), **changes: str) -> tuple[str, int]:
-        """Run the program; return what it prints, as it stands in a document, and its exit code."""
+        """Run the program; return its output, as shown in a document, and its exit code."""
         home = self.scratch / "home"
         home.mkdir(exist_ok=True)
         environ = {
@@ -96,7 +96,7 @@ class Stage:
         return self.shown(done.stdout.replace(environ["DATA_DIR"], "/data")), done.returncode
 
     def shown(self, text: str) -> str:
-        """Return a text without what differs from run to run."""
+        """Return a text with the values that differ from run to run replaced."""
         text = text.replace(self.server.endpoint, "https://huggingface.co")
         text = text.replace(f"{self.scratch}/", "").replace(f"{ROOT}/", "")
         for pattern, replacement in VARYING:
@@ -108,12 +108,12 @@ Maker = Callable[[Stage], str]
 
 
 def block(*parts: str) -> str:
-    """Return lines as a block of a console."""
+    """Return lines as a console block."""
     return "\n".join(["```console", *parts, "```"])
 
 
 def head(text: str, lines: int) -> str:
-    """Return the first lines of a text, and a mark for the others."""
+    """Return the first lines of a text, and a mark in place of the others."""
     all_lines = text.splitlines()
     return "\n".join([*all_lines[:lines], *(["…"] if len(all_lines) > lines else [])])
 
@@ -122,10 +122,10 @@ def head(text: str, lines: int) -> str:
 
 
 def provision(stage: Stage) -> str:
-    """Return a first and a second run."""
+    """Return the output of a first and a second run."""
     first, second = (stage.run(["--phase", "minimal"])[0] for _ in range(2))
     lines = first.splitlines()
-    # What follows depends on which data set is the quickest.
+    # The rest depends on which data set is finished first.
     shown = [*lines[:5], "…", lines[-1]]
     return block("$ provisioner --phase minimal", *shown, "$ provisioner --phase minimal", second)
 
@@ -148,7 +148,7 @@ def listing(stage: Stage) -> str:
 
 
 def catalog_check(stage: Stage) -> str:
-    """Return a check of the catalog, and the beginning of one of its sources."""
+    """Return the output of a check of the catalog, and the beginning of that of an online check."""
     offline = stage.run(["catalog", "check"], CATALOG_PATH=REAL)[0]
     online = stage.run(["catalog", "check", "--online"])[0]
     lines = [line for line in online.splitlines() if " ljspeech: " in line][:3]
@@ -156,7 +156,7 @@ def catalog_check(stage: Stage) -> str:
 
 
 def verify(stage: Stage) -> str:
-    """Return what is said of a file that was changed."""
+    """Return the output of ``verify`` for a file that was changed."""
     tree = stage.volume / "datasets" / "nsynth"
     victim = next(path for path in sorted(tree.rglob("examples.json")))
     content = victim.read_bytes()
@@ -167,7 +167,7 @@ def verify(stage: Stage) -> str:
 
 
 def doctor(stage: Stage) -> str:
-    """Return what is tried out, on a volume that is filled."""
+    """Return the output of ``doctor`` on a filled volume."""
     return block("$ provisioner doctor", stage.run(["doctor"], HF_TOKEN="", PHASE="minimal")[0])
 
 
@@ -175,26 +175,26 @@ def doctor(stage: Stage) -> str:
 
 
 def configuration(stage: Stage) -> str:
-    """Return what is said of a misspelt key in a config file."""
+    """Return the message about a misspelt key in a config file."""
     (stage.scratch / "bad.yaml").write_text("datasets:\n  phse: balanced\n", "utf-8")
     return block("$ provisioner --config bad.yaml", stage.run(["--config", "bad.yaml"])[0])
 
 
 def repository(stage: Stage) -> str:
-    """Return how a repository is created."""
+    """Return the output of the creation of a repository."""
     comment = "# of type Write, or fine-grained with write access to your repositories"
     text = stage.run(["repo", "create", "my-logs"])[0]
     return block(f"$ export HF_TOKEN=hf_…               {comment}", "$ provisioner repo create my-logs", text)
 
 
 def shortfall(stage: Stage) -> str:
-    """Return an error, as it stands in the log."""
+    """Return an error message as it appears in the log."""
     text = stage.run([], CATALOG_PATH=REAL, MAX_STORAGE_GB="20", ON_SHORTFALL="fail", DATA_DIR="SCRATCH/empty", HF_TOKEN="")[0]
     return "\n".join(["```", *errors_of(text), "```"])
 
 
 def mistakes(stage: Stage) -> str:
-    """Return the commonest mistakes of a new user, each with the message that it gets."""
+    """Return the most common mistakes of new users, each with its message."""
     with ThreadPoolExecutor(4) as threads:
         return "\n\n".join(threads.map(partial(_mistake, stage), range(1, len(MISTAKES) + 1), MISTAKES))
 
@@ -209,7 +209,7 @@ def _mistake(stage: Stage, number: int, mistake: Mistake) -> str:
 
 
 def errors_of(text: str) -> list[str]:
-    """Return the lines of a log from the one with an error's reference on."""
+    """Return the lines of a log, starting with the one that has an error's reference."""
     lines = text.splitlines()
     first = next(index for index, line in enumerate(lines) if " ERROR [" in line)
     return lines[first:]
@@ -230,11 +230,11 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Maker]]] = {
     "docs/dataset-repository.md": {"repository": repository},
     "docs/troubleshooting.md": {"shortfall": shortfall, "mistakes": mistakes},
 }
-"""The examples of each document, in the order in which they are made: later ones find what earlier ones did."""
+"""The examples of each document, in the order in which they are run: later ones build on the results of earlier ones."""
 
 
 def documents() -> Iterator[tuple[Path, str, str]]:
-    """Yield each document with its text as it is, and as it should be."""
+    """Yield each document with its current and its updated text."""
     with tempfile.TemporaryDirectory(prefix="provisioner-examples-") as directory, HubServer() as server:
         scratch = Path(directory)
         real = miniature.read_catalog(Path(REAL))
@@ -259,7 +259,7 @@ def with_examples(text: str, examples: Mapping[str, str]) -> str:
     """Return a document with its examples replaced.
 
     Raises:
-        ValueError: the markers of an example are not there exactly once.
+        ValueError: the markers of an example do not occur exactly once.
     """
     for name, content in examples.items():
         begin, end = f"<!-- example {name}:begin -->", f"<!-- example {name}:end -->"

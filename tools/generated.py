@@ -1,4 +1,4 @@
-"""Writing generated files, or checking that they are current."""
+"""Write generated files, or check that they are current."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-"""The checkout."""
+"""The root of the checkout."""
 
 
 def write_or_check(arguments: Sequence[str], module: str, path: Path, text: str) -> int:
-    """Write ``text`` to ``path``; with ``--check``, only say whether it is there already.
+    """Write ``text`` to ``path``; with ``--check``, only report whether the file is current.
 
     Returns:
-        An exit code: 1 where ``--check`` finds another text.
+        The exit code: 1 if ``--check`` finds a different text.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=f"Write {path.relative_to(ROOT)}.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail when the file is not current")

@@ -1,8 +1,8 @@
-"""Take one guard of the program away at a time, and see that the row of the matrix that stands for it turns red.
+"""Remove one safeguard of the program at a time, and check that the test that covers it fails.
 
     python -m tools.guards [NAME ...]
 
-Works on a copy of the checkout. A guard whose row stays green, and one whose line is no longer there, are failures of this check.
+Works on a copy of the checkout. The check fails for a guard whose tests still pass, and for one whose line no longer exists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A line that protects from something."""
+    """A line of code that protects against a fault."""
 
     name: str
     file: str
@@ -619,10 +619,10 @@ GUARDS: Final = (
 
 
 def is_red_without(guard: Guard, scratch: Path) -> bool:
-    """Take the guard out of a copy, and run its row there.
+    """Remove the guard in a copy, and run its tests there.
 
     Raises:
-        LookupError: the line is not there once.
+        LookupError: the line does not occur exactly once.
     """
     copy = scratch / guard.name
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout  # noqa: S607
@@ -643,7 +643,7 @@ def is_red_without(guard: Guard, scratch: Path) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do so with all guards, or some; 0 when each row turned red."""
+    """Check all guards, or some; return 0 if the tests of each failed."""
     parser = argparse.ArgumentParser(prog="guards", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(guard.name for guard in GUARDS))
     options = parser.parse_args(arguments)

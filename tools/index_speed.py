@@ -1,8 +1,8 @@
-"""Measure what the index of NSynth costs: 305,979 notes with its names and tables, and headers in place of sounds.
+"""Measure the cost of NSynth's index: 305,979 notes with its names and tables, but only headers in place of audio.
 
     python -m tools.index_speed [NOTES]
 
-The files are sparse, in a temporary directory: a page each, 1.3 GB in all where that is in memory (`TMPDIR=/dev/shm`).
+The files are sparse, in a temporary directory: one page each, 1.3 GB in all if that is in memory (`TMPDIR=/dev/shm`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ print(f"{time.monotonic() - begun:.1f} s, {len(rows):,} rows, the first of pitch
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make the tree, build its index, and load it twice."""
+    """Create the tree, build its index, and load it twice."""
     count = int(arguments[0]) if arguments else NOTES
     with tempfile.TemporaryDirectory(prefix="index-speed-") as directory:
         root = Path(directory)
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def make_split(top: Path, count: int) -> None:
-    """Write ``examples.json`` and the files of a split; of each only the header takes space."""
+    """Write ``examples.json`` and the files of a split; only the header of each takes up space."""
     header = wav(16_000, SAMPLES, "x")[:44]
     (top / "audio").mkdir(parents=True)
     with (top / "examples.json").open("w", encoding="utf-8") as table:
@@ -81,7 +81,7 @@ def make_split(top: Path, count: int) -> None:
 
 
 def notes(seed: str, count: int) -> Iterator[tuple[str, object]]:
-    """Yield notes under names that no two of them share."""
+    """Yield notes under unique names."""
     kinds = [nsynth_note(f"{seed}-{place}") for place in range(1000)]
     for place in range(count):
         note = kinds[place % len(kinds)]

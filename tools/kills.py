@@ -1,12 +1,12 @@
-"""Kill a fetch by SIGKILL at random byte counts, and measure what its repetition costs.
+"""Kill a fetch with SIGKILL at random byte counts, and measure how much the next run fetches again.
 
     python -m tools.kills [--kills 50] [--size 1073741824] [--seed 1] [--connections 8] [--rate BYTES] [--directory DIR]
 
-Each time: an empty volume, a run that is killed when the server has sent N bytes, and a run to the end. *Fetched twice* is
-what the server sent in both runs beyond the file's size. That counts what lay in the kernel's socket buffers at the kill as
-well: sent, and never seen by the program. The server's send buffers are small, and it keeps a pace that the program can
-follow, so that this is little; it is read from the kernel at the kill and shown beside the sum. Ends with a number other than
-0 if any kill cost more than 16 MiB, the buffers included, or a result was wrong.
+For each kill: an empty volume, a run that is killed when the server has sent N bytes, and a run to the end. *Fetched twice*
+is the number of bytes that the server sent in both runs beyond the file's size. It includes the content of the kernel's socket
+buffers at the kill: sent, but never seen by the program. To keep that small, the server has small send buffers and a rate
+that the program can follow; it is read from the kernel at the kill and shown beside the total. Ends with a nonzero exit
+code if any kill cost more than 16 MiB, the buffers included, or a result was wrong.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MOST: Final = 16 << 20
-"""Bytes that one death may cost."""
+"""Number of bytes that one kill may cost."""
 RATE: Final = 400_000_000
-"""Bytes a second that the server sends at most, all connections together."""
+"""Maximum rate of the server in bytes per second, over all connections."""
 
 _SLICE: Final = 64 << 10
 _SEND_BUFFER: Final = 64 << 10
@@ -49,7 +49,7 @@ _PATIENCE_SECONDS: Final = 600.0
 
 
 class Server:
-    """One file by ranges, over any number of connections; stops for good at a count of bytes, until it is told to go on."""
+    """Serves one file by ranges over any number of connections; stops at a given number of bytes until it is told to go on."""
 
     def __init__(self, path: Path, rate: int = RATE) -> None:
         """Listen on a free port of loopback."""
@@ -59,9 +59,9 @@ class Server:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._socket.getsockname()[1]
         self.sent = 0
-        """Bytes of bodies that were handed to the kernel."""
+        """Number of body bytes that were passed to the kernel."""
         self.answers: list[int] = []
-        """The status of each."""
+        """The status of each answer."""
         self._limit: int | None = None
         self._due = time.monotonic()
         self._turn = threading.Condition()
@@ -84,12 +84,12 @@ class Server:
             self._turn.wait_for(lambda: not self._open, _PATIENCE_SECONDS)
 
     def hold_at(self, limit: int) -> None:
-        """Send so many bytes more, not one beyond."""
+        """Send exactly ``limit`` more bytes, then wait."""
         with self._turn:
             self._limit = self.sent + limit
 
     def run_free(self) -> None:
-        """Forget the limit."""
+        """Remove the limit."""
         with self._turn:
             self._limit = None
             self._turn.notify_all()
@@ -98,7 +98,7 @@ class Server:
         """Wait until the limit has been sent.
 
         Raises:
-            RuntimeError: that never happened, since whoever fetches is gone.
+            RuntimeError: the client ended before the limit was reached.
         """
         with self._turn:
             while self._limit is not None and self.sent < self._limit:
@@ -128,7 +128,7 @@ class Server:
                         self._answer(connection, file.fileno(), head)
                         head = b""
         except OSError:
-            pass  # the client is gone
+            pass  # # the client has closed the connection
         finally:
             with self._turn:
                 self._open.discard(connection)
@@ -154,10 +154,10 @@ class Server:
             start += count
 
     def _allowed(self, length: int) -> Iterator[int]:
-        """Return how many bytes may go out next, when they may."""
+        """Yield the number of bytes that may be sent next, as soon as they may."""
         while length:
             with self._turn:
-                # Counted before they go out: at the limit the count is exact, and what a death cuts off counts as sent.
+                # Counted before sending: at the limit the count is exact, and bytes cut off by the kill count as sent.
                 self._turn.wait_for(lambda: self._limit is None or self.sent < self._limit)
                 count = min(length, _SLICE)
                 if self._limit is not None:
@@ -174,19 +174,19 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """What one death cost."""
+    """The cost of one kill."""
 
     at: int
-    """Bytes that the server had sent."""
+    """Number of bytes that the server had sent."""
     twice: int
-    """Bytes that were fetched twice."""
+    """Number of bytes that were fetched twice."""
     buffered: int
-    """Those of them that were in the kernel's buffers at the kill; the program had not seen them."""
+    """Number of these that were in the kernel's buffers at the kill, unseen by the program."""
     right: bool
 
 
 def in_buffers(port: int) -> int:
-    """Return the bytes that lie in the kernel between a server's port and its clients, on both sides."""
+    """Return the number of bytes in the kernel between a server's port and its clients, on both sides."""
     total = 0
     for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
         fields = line.split()
@@ -200,7 +200,7 @@ def in_buffers(port: int) -> int:
 
 
 def make_file(path: Path, size: int, seed: int) -> str:
-    """Write bytes that no compressor makes smaller; give their SHA-256."""
+    """Write incompressible bytes; return their SHA-256."""
     source, digest = random.Random(seed), hashlib.sha256()  # noqa: S311 - the same bytes for the same seed
     with path.open("wb") as file:
         while left := size - file.tell():
@@ -211,7 +211,7 @@ def make_file(path: Path, size: int, seed: int) -> str:
 
 
 def write_catalog(path: Path, size: int, digest: str) -> None:
-    """Describe one data set of that one file."""
+    """Write a catalog with one data set that consists of this file."""
     licence = {
         "spdx": "CC0-1.0",
         "name": "CC0 1.0",
@@ -233,10 +233,10 @@ def write_catalog(path: Path, size: int, digest: str) -> None:
 
 
 class Killer:
-    """Fetches one file again and again, and kills."""
+    """Fetches a file repeatedly, and kills the fetching process."""
 
     def __init__(self, scratch: Path, size: int, *, seed: int = 1, connections: int = 8, rate: int = RATE) -> None:
-        """Make the file and its catalog in ``scratch``."""
+        """Create the file and its catalog in ``scratch``."""
         self._scratch = scratch
         self._size = size
         self._connections = connections
@@ -250,10 +250,10 @@ class Killer:
 
         Args:
             count: bytes that the server has sent at the kill.
-            forget: take away what the first run has left, to see that the count shows it.
+            forget: remove what the first run left, to check that the measurement shows it.
 
         Raises:
-            RuntimeError: a run did not do what it was started for.
+            RuntimeError: a run did not end as expected.
         """
         volume = self._scratch / "volume"
         shutil.rmtree(volume, ignore_errors=True)
@@ -261,7 +261,7 @@ class Killer:
             server.hold_at(count)
             process = self._start(volume, server)
             server.wait_held(lambda: process.poll() is not None)
-            # Frozen first: what is in the buffers is read at one moment, which is that of its death.
+            # Stopped first, so that the buffers are read in the state in which the process is killed.
             process.send_signal(signal.SIGSTOP)
             buffered = in_buffers(server.port)
             process.kill()
@@ -303,7 +303,7 @@ def random_counts(kills: int, size: int, seed: int) -> list[int]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Kill so many times; 0 when no death cost too much and every result was right."""
+    """Kill the given number of times; return 0 if no kill cost too much and every result was right."""
     parser = argparse.ArgumentParser(prog="kills", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=50, help="how often")
     parser.add_argument("--size", type=int, default=1 << 30, help="bytes of the file")

@@ -1,4 +1,4 @@
-"""Write the man page from what ``--help`` says: commands, options, settings and exit codes.
+"""Write the man page from the texts of ``--help``: commands, options, settings and exit codes.
 
 python -m tools.man_page [--check]
 """
@@ -97,7 +97,7 @@ def _item(option: Option) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text that roff shows as it is."""
+    """Return a text escaped for roff."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     text = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in text)
     return f"\\&{text}" if text.startswith((".", "'")) else text

@@ -1,4 +1,4 @@
-"""The commonest mistakes of new users, for ``docs/troubleshooting.md``: what they write, and how the program ends."""
+"""The most common mistakes of new users, for ``docs/troubleshooting.md``: the command lines, and how the program ends."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Mistake:
 
     title: str
     shown: str
-    """The command line, as it stands in the document."""
+    """The command line as shown in the document."""
     code: int
     changes: Mapping[str, str] = field(default_factory=dict)
-    """Variables that differ from those of the other examples; an empty one is not set."""
+    """Variables that differ from those of the other examples; an empty one is unset."""
     arguments: Sequence[str] = ()
     prepare: Callable[[Path, HubServer], Sequence[str]] = _nothing
-    """Prepares the directory and the Hub; returns what goes before the program's command line."""
+    """Prepares the directory and the Hub; returns the words that precede the program's command line."""
 
     def settings(self, scratch: Path) -> dict[str, str]:
-        """Return the variables; each mistake has a volume of its own."""
+        """Return the variables; each mistake has its own volume."""
         return {"DATA_DIR": str(scratch / "volumes" / str(MISTAKES.index(self)) / "data"), "HF_TOKEN": "", **self.changes}
 
 
@@ -42,7 +42,7 @@ def _closed_directory(scratch: Path, _server: HubServer) -> Sequence[str]:
     closed = scratch / "closed"
     closed.mkdir()
     closed.chmod(0o555)
-    # Root may write everywhere, unless it gives up that capability.
+    # Root may write everywhere unless it drops that capability.
     powerless = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
     return powerless if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
 

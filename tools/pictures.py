@@ -1,4 +1,4 @@
-"""Make the pictures of README from real runs: the progress page, and a terminal: ``python -m tools.pictures``.
+"""Make the pictures in README from real runs: the progress page and a terminal: ``python -m tools.pictures``.
 
 Provisions the miniature collection from a Hub on loopback, at a limited rate, and photographs it in Chromium.
 """
@@ -31,7 +31,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PICTURES: Final = ROOT / "docs" / "pictures"
 RATE_MB: Final = "0.4"
 SHARE: Final = 55
-"""Percent of the run at which the page is photographed, at least."""
+"""Minimum percentage of the run at which the page is photographed."""
 PATIENCE: Final = 60.0
 TERMINAL: Final = """\
 <!doctype html><meta charset="utf-8"><style>
@@ -85,7 +85,7 @@ def photograph_page(browser: Browser, settings: dict[str, str]) -> None:
 
 
 def share_done(address: str) -> int:
-    """Return the percentage of the whole that the page shows; 0: there is no page yet."""
+    """Return the total percentage that the page shows, or 0 if there is no page yet."""
     try:
         with urlopen(address, timeout=5) as answer:  # noqa: S310 - our own page
             found = re.search(r"<title>(\d+) % ", answer.read().decode())
@@ -95,7 +95,7 @@ def share_done(address: str) -> int:
 
 
 def photograph_terminal(browser: Browser, settings: dict[str, str]) -> None:
-    """Photograph what two runs print: one that fetches everything, and one that finds it."""
+    """Photograph the output of two runs: one that fetches everything, and one that finds everything present."""
     command = [sys.executable, "-m", "provisioner"]
     shown = []
     for _ in range(2):

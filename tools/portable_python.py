@@ -1,10 +1,10 @@
-"""Make a virtual environment bring its own Python: interpreter, standard library, and the shared libraries of both.
+"""Give a virtual environment its own Python: the interpreter, the standard library, and the shared libraries of both.
 
     python3 portable_python.py /opt/provisioner
 
-The environment then runs where there is no Python, or an older C library: its ``bin/python`` starts a copy of the dynamic loader
-with the libraries beside it, so that nothing of the system's is loaded. It stays at its path. The Dockerfile runs this with the
-interpreter that made the environment; it uses the standard library alone.
+The environment then runs on systems without Python or with an older C library: its ``bin/python`` starts a copy of the
+dynamic loader with the libraries beside it, so that no library of the system is loaded. The environment must not be moved.
+The Dockerfile runs this with the interpreter that created the environment; it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEFT_OUT: Final = (
     *("lib2to3", "pydoc_data", "_pyrepl", "_test*", "_ctypes_test*", "_xxtest*", "xx*", "*sqlite3*", "*curses*", "readline*"),
     *("*dbm*", "_tkinter*"),
 )
-"""Of the standard library: what the program does not use, and what would bring further libraries."""
+"""Parts of the standard library that the program does not use, or that would need further libraries."""
 WRAPPER: Final = """\
 #!/bin/sh
 exec {home}/lib/{loader} --library-path {home}/lib --argv0 {environment}/bin/python {home}/bin/{interpreter} "$@"
@@ -44,7 +44,7 @@ exec {home}/lib/{loader} --library-path {home}/lib --argv0 {environment}/bin/pyt
 
 
 def main(environment: Path) -> None:
-    """Copy what the environment needs to ``python`` in it, and let its ``bin/python`` use that."""
+    """Copy everything that the environment needs to its directory ``python``, and make its ``bin/python`` use it."""
     home = environment / "python"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = home / "bin" / version
@@ -76,10 +76,10 @@ def main(environment: Path) -> None:
 
 
 def libraries(files: Iterable[Path]) -> list[Path]:
-    """Return the shared libraries that programs and libraries load, as this system finds them, and the dynamic loader."""
+    """Return the shared libraries that the files load, as resolved on this system, and the dynamic loader."""
     found: dict[str, Path] = {}
     for file in files:
-        # What is no library, such as a linker's script, has none.
+        # Files that are not libraries, such as linker scripts, load none.
         listed = subprocess.run(["ldd", str(file)], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607 - of the system
         if "not found" in listed:
             sys.exit(f"{file} needs a library that is not here:\n{listed}")

@@ -1,9 +1,9 @@
-"""Build the images twice without a cache, and compare the digests.
+"""Build the images twice without a cache, and compare their digests.
 
     python -m tools.reproducible [slim full portable]
 
-The digest is that of the image's configuration, which names the content of every layer. Where the two differ, the files that do
-are shown.
+The digest is that of the image's configuration, which contains the digests of all layers. If the two differ, the files that
+differ are listed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _SHOWN: Final = 20
 
 
 def build(target: str, epoch: int, arguments: Mapping[str, str]) -> str:
-    """Build one target from nothing, and return its digest.
+    """Build one target without a cache, and return its digest.
 
     Args:
         target: a stage of the Dockerfile.
-        epoch: the time of all that it holds, in seconds.
+        epoch: the time of all files in the image, in seconds since 1970.
         arguments: its build arguments.
     """
     words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
@@ -46,7 +46,7 @@ def build(target: str, epoch: int, arguments: Mapping[str, str]) -> str:
 
 
 def differences(one: str, other: str) -> list[str]:
-    """Return the names of files that are not the same in two images: content, time, mode or owner."""
+    """Return the names of files that differ between two images in content, time, mode or owner."""
     found = _entries(one), _entries(other)
     return sorted(name for name in found[0].keys() | found[1].keys() if found[0].get(name) != found[1].get(name))
 

@@ -57,7 +57,7 @@ def with_tables(text: str) -> str:
     """Return a document with each of its tables replaced by the current one.
 
     Raises:
-        ValueError: the markers of a table are not there exactly once.
+        ValueError: the markers of a table do not occur exactly once.
     """
     for name, table in TABLES.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"

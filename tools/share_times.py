@@ -1,9 +1,9 @@
-"""Measure how long one, two and four workers take, each of which a host gives two connections of 250 kB/s.
+"""Measure how long one, two and four workers take if a host allows each of them two connections of 250 kB/s.
 
     python -m tools.share_times
 
-The host is a server on loopback; the connections are those of each worker, as a host limits them for each address. The time is
-that from the first start to the last end, publishing included. It takes four minutes.
+The host is a server on loopback, which limits the connections of each worker as a real host limits those of an address. The
+time is measured from the first start to the last end, publishing included. The measurement takes four minutes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FILES: Final = 32
 BYTES: Final = 2_000_000
 CONNECTIONS: Final = 2
 RATE: Final = 250_000
-"""Bytes per second of a connection."""
+"""Rate of one connection in bytes per second."""
 
 
 def seconds(server: HubServer, catalog: Path, workers: int) -> float:
-    """Return how long so many workers take to fill an empty volume."""
+    """Return how many seconds ``workers`` workers take to fill an empty volume."""
     with tempfile.TemporaryDirectory() as scratch:
         environ = {
             "PATH": os.environ["PATH"],
@@ -62,7 +62,7 @@ def seconds(server: HubServer, catalog: Path, workers: int) -> float:
 
 
 def main() -> None:
-    """Print the times, and their ratios to that of one worker."""
+    """Print the times, and their ratios to the time of one worker."""
     with HubServer() as server, tempfile.TemporaryDirectory() as scratch:
         shelf = Shelf(server, Path(scratch, "catalog.yaml"))
         shelf.add("tracks", *(shelf.raw(f"{number}.bin", noise(str(number), BYTES)) for number in range(FILES)))
