@@ -191,7 +191,7 @@ def take_apart(arguments: Sequence[str]) -> Invocation:
     if command not in {"", DEFAULT_COMMAND}:
         raise UsageError(f"'{command}' starts no app: {' '.join(rest)!r} is not understood", hint="Leave out what follows '--'.")
     if not rest:
-        raise UsageError("an app's command line was announced by '--', and there is none", hint="Give it, or leave out the '--'.")
+        raise UsageError("there is no app's command line after '--'", hint="Give it, or leave out the '--'.")
     return Invocation(DEFAULT_COMMAND, tuple(ours), tuple(rest), explicit=bool(command))
 
 

@@ -41,11 +41,11 @@ def run(request: CommandRequest) -> CommandResult:
     if document is None:
         raise TryAgainError(
             f"the run in this container is not known to be alive: {path} {absence_of(path)}",
-            hint="A run writes it when it has the lock: it may wait for another writer, or may not write there. Look at the log.",
+            hint="A run writes it once it has the lock: it may be waiting for another writer, or cannot write. Look at the log.",
         )
     problem = heartbeat_of(document, time.time()).problem
     if problem:
-        raise TryAgainError(f"{path}: {problem}", hint="It may wait for another writer: look at the log.")
+        raise TryAgainError(f"{path}: {problem}", hint="The run may be waiting for another writer: look at the log.")
     return CommandResult()
 
 

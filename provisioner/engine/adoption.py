@@ -69,7 +69,7 @@ class TreeAdopter:
             entries = read_listing(index)
         except TRY_NEXT_AFTER as error:
             self._check()
-            _LOGGER.info("%s: its index cannot be had: %s", artifact.name, error.message)
+            _LOGGER.info("%s: its index could not be read: %s", artifact.name, error.message)
             return None
         found = self._matching(artifact, entries or ())
         if found is None:

@@ -232,7 +232,7 @@ class DataSetBuilder:
             return None
         for offer in self._peers.offers(recipe):
             if self._damage is not None and not self._completed.is_of_damaged(offer.manifest):
-                _LOGGER.info("%s: %s has another state of it, of which nothing is used", label, offer.where)
+                _LOGGER.info("%s: %s has a different tree of this version, which the repair does not use", label, offer.where)
                 continue
             _LOGGER.info("%s: it is taken from %s", label, offer.where)
             try:

@@ -163,7 +163,7 @@ class Repair:
         except ProvisionerError as error:
             if self._cancellation.reason is not None:
                 raise
-            _LOGGER.info("What a run left that died stays for the next one: %s", error.message)
+            _LOGGER.info("The files of interrupted runs were not removed; the next run tries again: %s", error.message)
 
     def _clear(self, found: Sequence[Checked]) -> None:
         """Remove leftovers, and what is staged for versions that are right."""

@@ -387,7 +387,7 @@ class Run:
         if not view.has_all_data:
             raise view.plan.shortfall or error
         names = ", ".join(view.outdated) or "records"
-        _LOGGER.warning("%s; all data are there, so only %s stay as they are", error.message, names)
+        _LOGGER.warning("%s; all data are there, so the run goes on without updating %s", error.message, names)
         repositories = self._repositories.complete(view.repositories, remember=False)
         fatal = self._repositories.fatal_error(repositories)
         state = failed_state(self.settings) if fatal else view.status["state"]

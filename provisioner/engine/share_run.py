@@ -234,7 +234,7 @@ class ShareRun:
             if key not in self._peers_hold:
                 self._peers_hold[key] = peers.holds(recipe)
                 if self._peers_hold[key]:
-                    _LOGGER.info("%s: a peer has it: it is not divided, and whoever publishes takes it from there", recipe.label)
+                    _LOGGER.info("%s: a peer has it, so it is not divided; the worker that publishes copies it", recipe.label)
         return [step for step in steps if not self._peers_hold[step.recipe.dataset.id, step.recipe.version]]
 
     def _check_space(self, plan: Plan, inventory: Inventory) -> None:

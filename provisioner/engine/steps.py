@@ -210,13 +210,13 @@ class StepRunner:
         self._raise_if_fatal(error)
         if self._store.published.version(step.id) != fallback.version:
             return False
-        _LOGGER.warning("%s: the newer version is not had: %s; the published one stays", step.recipe.label, error.message)
+        _LOGGER.warning("%s: the newer version could not be built: %s; the published one stays", step.recipe.label, error.message)
         if isinstance(error, (*_TAKES_SPACE, UpstreamChangedError)):
             # Files that were changed upstream meanwhile need not belong to the version that comes next.
             self._store.cleaner.clear_staging(step.id)
         self._status.board.record_published(step.id, fallback)
         failed = {"state": "outdated", "recorded": fallback.pin, "found": None, "error": error.as_record()}
-        self._status.board.record_upstream(step.id, {**failed, "why": "the newer version could not be had"})
+        self._status.board.record_upstream(step.id, {**failed, "why": "the newer version could not be built"})
         self._outcomes.keep(step, fallback, error)
         return True
 
@@ -337,7 +337,7 @@ class _Outcomes:
 
     def keep(self, step: Step, fallback: Receipt, error: ProvisionerError) -> None:
         """Record that a published version is kept, since the newer one is not available."""
-        why = f"is here; the newer version could not be had: {error.message}"
+        why = f"is here; the newer version could not be built: {error.message}"
         kept = replace(step, action="keep", recipe=step.recipe.as_version(fallback.version), why=why)
         self.plan = replace(self.plan, steps=tuple(kept if other is step else other for other in self.plan.steps))
 

@@ -285,8 +285,8 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
         return Step(recipe, "refuse", priority, "something else is in its place", error=error)
     if key in inventory.newer:
         error = VolumeError(
-            f"{recipe.dataset.label}: the volume has a record of this version that a newer version of the program wrote, and no"
-            " tree that it could be believed of; it was left alone",
+            f"{recipe.dataset.label}: the volume has a record of this version that a newer version of the program wrote, but"
+            " not the tree that belongs to it; it was left alone",
             hint=f"Use that version again, or remove the records of {recipe.version} below .provisioner by hand.",
         )
         return Step(recipe, "refuse", priority, "a newer version of the program recorded it", error=error)

@@ -210,7 +210,7 @@ def test_what_a_death_left_on_a_read_only_mount(volume: Volume) -> None:
         outcome = volume.ready("repair", DATA_DIR=str(mount))
     finally:
         subprocess.run(["umount", str(mount)], check=True)
-    assert "stays for the next one" in outcome.err
+    assert "the next run tries again" in outcome.err
     assert volume.staged() == ["half", "kept"]
     volume.ready("repair")
     assert volume.staged() == ["kept"]

@@ -56,8 +56,8 @@ def test_taken_apart(line: str, command: str, ours: str, app: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--", "there is none"),
-        ("provision --", "there is none"),
+        ("--", "no app's command line after"),
+        ("provision --", "no app's command line after"),
         ("status -- app", "starts no app"),
         ("plan -- x", "starts no app"),
     ],

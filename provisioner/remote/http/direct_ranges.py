@@ -68,7 +68,7 @@ class DirectRanges:
             found = range_of(response)
             if found is None or found.start != offset or record is None:
                 raise RemoteRefusedError(
-                    f"{show_url(self._requested)}: the server gives no ranges of which it says that they are of one version,"
+                    f"{show_url(self._requested)}: nothing in the server's answers shows that its ranges are of one version,"
                     " and there is no room for the whole archive",
                     hint="Enlarge the volume, or try a mirror (URL_REWRITE).",
                 )

@@ -147,7 +147,7 @@ class HubTransport(httpx2.BaseTransport):
         rewritten = self._network.rewrite(str(request.url))
         if rewritten.startswith("file:"):
             raise ConfigurationError(
-                f"URL_REWRITE: {redact_line(str(request.url))} is a question to the Hub, which no file can answer",
+                f"URL_REWRITE: {redact_line(str(request.url))} is a request to the Hub's API, which no file can answer",
                 hint="Replace only what is fetched, .../resolve/..., by files; or ask for the files by their URLs.",
             )
         headers.update(login_headers(rewritten))

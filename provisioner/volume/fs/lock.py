@@ -172,7 +172,7 @@ def check_held(is_held: bool, path: Path, seconds: float) -> None:  # noqa: FBT0
     """
     if not is_held:
         raise LockTimeoutError(
-            f"another writer kept {path} for {seconds:.0f} s, which is held only for a short time; it may be stopped",
+            f"another writer kept the lock {path}, which is needed only for moments, for {seconds:.0f} s; it may be suspended",
             hint="Look for a run that is paused or hangs, and end it: a writer that was killed holds nothing.",
         )
 
