@@ -8,7 +8,7 @@ from typing import Final
 __version__: Final = "0.1.0"
 
 BUILD_FILE: Final = Path(__file__).with_name("build.json")
-"""What an image or a release was built from: ``{"commit": ..., "build": ...}``; a checkout has no such file."""
+"""The record of the commit and build of an image or a release: ``{"commit": ..., "build": ...}``; a checkout has none."""
 
 
 def described_version(path: Path = BUILD_FILE) -> str:

@@ -27,7 +27,7 @@ class Cancellation:
 
     @property
     def reason(self) -> ProvisionerError | None:
-        """Why the run must end; ``None`` while it may go on."""
+        """The reason why the run must end, or ``None`` while it may go on."""
         return self._reason
 
     def request(self, reason: ProvisionerError) -> None:

@@ -47,9 +47,9 @@ class ProvisionerError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        """What failed, on what, and what was done about it."""
+        """A sentence about what failed, on what, and what was done about it."""
         self.hint = hint
-        """What the user can do."""
+        """A sentence about what the user can do."""
 
     def as_record(self) -> dict[str, str]:
         """Return the form in which status file, termination log and ``--json`` carry an error."""

@@ -1,4 +1,4 @@
-"""What servers send in place of a file: pages for people, error documents, Git LFS pointers, and empty responses.
+"""Responses that servers send in place of a file: pages for people, error documents, Git LFS pointers, and empty responses.
 
 Pure functions from the first bytes of a file to what they look like. Whether that may be the requested file depends on its
 name: a page requested as ``index.html`` is right. This is the only place where that is decided.
@@ -28,7 +28,7 @@ class ServerAnswer:
 
     kind: AnswerKind
     words: str
-    """How a message refers to it, with an article."""
+    """The phrase with which a message refers to it, with an article."""
     is_error: bool = False
     """Whether it is a JSON or XML document that reports an error."""
 

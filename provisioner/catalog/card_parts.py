@@ -32,9 +32,9 @@ _CARD: Final = "README.md"
 _DESCRIPTIONS: Final = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 """These belong to the files beside and below them: the library reads transcripts and labels from them."""
 _MOST: Final = 2000
-"""How many parts of a card, and globs of a part, are considered."""
+"""Maximum number of parts of a card, and of globs of a part, that are considered."""
 _MOST_NAMED: Final = 20
-"""How many parts a message names."""
+"""Maximum number of parts that a message names."""
 
 
 @dataclass(frozen=True, slots=True)

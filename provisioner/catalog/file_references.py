@@ -34,7 +34,7 @@ ARCHIVE_ENDINGS: Final[Mapping[str, UnpackFormat]] = {
     ".tar": "tar",
     ".zip": "zip",
 }
-"""How a file with such an ending is unpacked."""
+"""The format as which a file with such an ending is unpacked."""
 
 
 def parse_file(part: WrittenReference, url: str, options: Mapping[str, Sequence[str]]) -> Reference:

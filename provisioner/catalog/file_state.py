@@ -10,7 +10,7 @@ Change = Literal["same", "changed", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What a server says of a file at one moment."""
+    """The state of a file as reported by a server at one moment."""
 
     url: str
     """The requested URL, without anything that may be secret."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _MAX_COMPARED: Final = 2000
-"""How many paths are compared with a glob for a hint; comparing very many would take seconds."""
+"""Maximum number of paths that are compared with a glob for a hint; comparing very many would take seconds."""
 
 
 class Globs:

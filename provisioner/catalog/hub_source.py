@@ -35,10 +35,10 @@ _REVISION: Final = r"(?!.*(\.\.|//))(?!.*[./]$)[A-Za-z0-9_][A-Za-z0-9._/-]*"
 PUBLIC_HUBS: Final = ("https://huggingface.co", "https://hf.co")
 """Addresses of the public Hub; in a reference, they mean the Hub in ``HF_ENDPOINT``."""
 RepoType = Literal["dataset", "model"]
-"""What a repository holds, in the Hub's terms."""
+"""The Hub's name for the kind of a repository's content."""
 REPO_TYPES: Final[tuple[RepoType, ...]] = ("dataset", "model")
 REPOSITORY_WORDS: Final[dict[RepoType, str]] = {"dataset": "data-set repository", "model": "model repository"}
-"""How messages refer to a repository of each type."""
+"""The words with which messages refer to a repository of each type."""
 
 
 @dataclass(frozen=True, slots=True)

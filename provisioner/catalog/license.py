@@ -31,7 +31,7 @@ MEANINGS: Final[Mapping[Commercial, str]] = {
 """Each mark of the catalog in words."""
 
 NOT_KNOWN: Final = "Not known"
-"""The name of a licence if nobody was asked for it."""
+"""The name of a licence that is not known, because the source was not asked."""
 NOT_STATED: Final = "Not stated"
 """The name of a licence if the source was asked and states none."""
 
@@ -50,7 +50,7 @@ class Verdict:
 
     allowed: bool
     warning: str | None
-    """What a user of the data should know although it is allowed."""
+    """A caution for users of the data although it is allowed."""
     reason: str
     """The reason, in one sentence without a full stop; for a refusal, with what would change it."""
 

@@ -7,7 +7,7 @@ from typing import Final
 from provisioner.errors import ConfigurationError
 
 MAX_MISTAKES: Final = 50
-"""How many mistakes are collected before the rest is left unread."""
+"""Maximum number of mistakes that are collected before reading stops."""
 
 
 class Mistakes:

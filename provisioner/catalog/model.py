@@ -38,7 +38,7 @@ class License:
 
 @dataclass(frozen=True, slots=True)
 class EntryFacts:
-    """What the source of a reference says of itself: everything in a catalog entry that is not in the reference.
+    """The facts that the source of a reference states: everything in a catalog entry that is not in the reference.
 
     None of it decides which bytes end up at which path.
     """
@@ -79,15 +79,15 @@ class DataSet:
     """Whether its failure makes the run partial instead of failed."""
     layout: str = "raw"
     notes: tuple[str, ...] = ()
-    """What a user of the data should know, one sentence each."""
+    """Notes for users of the data, one sentence each."""
     parts: Mapping[str, PartRule] = field(default_factory=dict)
     """Parts by rule that can be requested, by name."""
     reference: Reference | None = None
     """The reference from which the entry was made, or ``None`` if it is written in a catalog."""
     facts: EntryFacts | None = None
-    """What the source of a reference says of itself; ``None`` if that is not known, or if there is no reference."""
+    """The facts that the source of a reference states, or ``None`` if they are not known, or if there is no reference."""
     problem: ProvisionerError | None = None
-    """Why the source of a reference cannot be used, or ``None`` if no problem is known."""
+    """The reason why the source of a reference cannot be used, or ``None`` if no problem is known."""
 
     @property
     def label(self) -> str:

@@ -52,7 +52,7 @@ class SourcePin:
     name: str
     """The name of the source: a repository and its revision as written, or the URL of its first file."""
     pin: str
-    """What it resolved to: a commit, or the digest of its files."""
+    """The state that the source resolved to: a commit, or the digest of its files."""
     count: int
     listing: str
     """The digest over paths, sizes and digests of all files."""

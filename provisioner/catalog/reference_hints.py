@@ -20,7 +20,7 @@ OTHER_SCHEMES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("huggingface", "hf-dataset", "hf-datasets", "datasets"), "Write hf://datasets/OWNER/NAME."),
     "hf-model": "Write hf://OWNER/NAME.",
 }
-"""What to write in place of schemes of other tools."""
+"""Replacements for the URL schemes of other tools."""
 
 
 def with_slashes(scheme: str) -> str:

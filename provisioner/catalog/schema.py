@@ -1,6 +1,6 @@
 """The form of a catalog: the tables of its keys, and the JSON Schema that is generated from them for editors.
 
-What a single value cannot show (an unknown id in a phase, a cycle, two files at the same path) is checked only by the parser.
+Only the parser checks what a single value cannot show: an unknown id in a phase, a cycle, two files at the same path.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _CORRECT: Final = "Look at the repository's files. If they were changed upstream
 
 @dataclass(frozen=True, slots=True)
 class FileRules:
-    """What a source says of the files that it takes."""
+    """A source's rules about the files that it takes."""
 
     include: tuple[str, ...] = ()
     """Globs; empty means every file."""

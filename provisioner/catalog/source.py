@@ -76,7 +76,7 @@ class Source(Protocol):
 
     @property
     def stated_pin(self) -> str:
-        """What it resolves to, if that is known without a request; empty if not."""
+        """The pin that the source resolves to, if that is known without a request; empty if not."""
         ...
 
     def held_at(self, pin: str, digests: Mapping[str, Digest] | None = None) -> Self:
@@ -103,7 +103,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceKind:
-    """How one kind of source is written in a catalog."""
+    """The parser and the syntax of one kind of source in a catalog."""
 
     name: str
     table: Table

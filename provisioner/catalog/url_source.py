@@ -75,7 +75,7 @@ class UrlFile:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decides which bytes end up at which path; this includes neither URL nor mirrors."""
+        """Everything that decides which bytes end up at which path; this includes neither URL nor mirrors."""
         target = {"into": self.into, "unpack": self.unpack} if self.unpack != "none" else {"into": self.into, "name": self.name}
         if self.digest is not None:
             return {"digest": str(self.digest), **target}

@@ -1,4 +1,4 @@
-"""What all forms of references have in common: the value that they are parsed into, their options, and errors about them."""
+"""The common part of all forms of references: the value that they are parsed into, their options, and errors about them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Reference:
     key: str
     """Identifies what it names, regardless of revision, files of the repository, and digest."""
     names: tuple[str, ...]
-    """Where it may be published below ``datasets/``, the preferred place first."""
+    """Names under which it may be published below ``datasets/``, the preferred one first."""
     source: Source
     homepage: str
     """Its page for users; empty if it is on the Hub, whose address is not known here."""

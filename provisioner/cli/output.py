@@ -1,4 +1,4 @@
-"""What the process prints and records: results on standard output, errors in the log, the last error for Kubernetes."""
+"""The output of the process: results on standard output, errors in the log, the last error for Kubernetes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Output:
         self._redactor = redactor
         self._has_document = False
         self._failure: OSError | None = None
-        """Why standard output does not accept anything any more."""
+        """The error because of which standard output no longer accepts anything."""
 
     def print_help(self, text: str) -> None:
         """Print the text that ``--help`` or ``--version`` requested, even with ``--json``."""

@@ -45,9 +45,9 @@ class SourceCheck:
     where: str
     """URL or repository."""
     facts: str
-    """What the source answered."""
+    """The source's answer."""
     error: ProvisionerError | None = None
-    """What is wrong; ``None`` if the source is as the catalog states."""
+    """The deviation from the catalog, or ``None`` if the source is as the catalog states."""
     warning: str = ""
     """A note about something that is not wrong."""
 

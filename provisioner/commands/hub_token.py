@@ -28,7 +28,7 @@ def find_token(settings: Settings, *, from_stdin: bool) -> Secret:
         from_stdin: read standard input even if the settings have a token.
 
     Raises:
-        AccessDeniedError: there is none.
+        AccessDeniedError: there is no token.
         ConfigurationError: the given text cannot be a token.
     """
     if settings.hf_token is not None and not from_stdin:

@@ -68,10 +68,10 @@ def run(request: CommandRequest) -> CommandResult:
 
 @dataclass(frozen=True)
 class _Ended:
-    """How a run ended."""
+    """The end of a run, as the command reports it."""
 
     document: dict[str, Any]
-    """What the command prints as JSON."""
+    """The document that the command prints as JSON."""
     values: Mapping[str, str]
     """Variables for the app's environment."""
     error: ProvisionerError | None = None
@@ -79,7 +79,7 @@ class _Ended:
     stayed: bool = False
     """Whether the page showed the failure until a signal came."""
     incomplete: str = ""
-    """What is missing although this worker's share is complete; empty if nothing is."""
+    """A description of what is missing although this worker's share is complete; empty if nothing is."""
 
 
 def _provision(request: CommandRequest) -> _Ended:

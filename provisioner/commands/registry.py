@@ -60,7 +60,7 @@ class Command:
     errors: tuple[type[ProvisionerError], ...] = ()
     """Errors with which it may fail, in addition to those of every command."""
     success: str = "done"
-    """What exit code 0 means."""
+    """The meaning of exit code 0."""
     module: str = ""
     """The module in this package; empty if it has the command's name."""
     graceful: bool = False

@@ -24,6 +24,6 @@ class CommandResult:
     tolerated: ProvisionerError | None = None
     """A failure that ``ON_FAILURE=degraded`` tolerates: it is recorded, and the exit code is 0."""
     incomplete: str = ""
-    """What is still missing although the command succeeded, so that no app may start; empty if nothing is."""
+    """A description of what is still missing although the command succeeded, so that no app may start; empty if nothing is."""
     app_environment: Mapping[str, str] = field(default_factory=dict)
     """Variables for the app that is started next."""

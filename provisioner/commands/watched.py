@@ -1,4 +1,4 @@
-"""What shows a run to others while it works and when it ends: the progress page and the file of metrics."""
+"""The displays of a run for others, while it works and when it ends: the progress page and the file of metrics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Watchers:
         """Returns the state of the run."""
         self._page = page
         self._failure: ProvisionerError | None = None
-        """Why the run failed, while the page stays up to show it."""
+        """The error with which the run failed, while the page stays up to show it."""
 
     def begin(self, observe: Callable[[], Observation]) -> None:
         """Open the page, if there is one."""

@@ -119,7 +119,7 @@ class DataSetBuilder:
         self._transfers = transfers
         self._choice = self._part_choice(store)
         self._origins: dict[str, FileState] = {}
-        """What servers said of files behind URLs, by the keys of the artifacts."""
+        """The state of each file behind a URL as its server reported it, by the keys of the artifacts."""
         self._fetcher = self._make_fetcher(transfers, retention=step.retention)
         self.fetched: tuple[str, ...] = ()
         """Names of the artifacts that were not available on this machine."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class BuildLimits:
-    """How many bytes may be written for one version of a data set."""
+    """Limits of the number of bytes that may be written for one version of a data set."""
 
     def __init__(self, volume: SharedVolume, recipe: Recipe) -> None:
         """Measure nothing yet.
@@ -36,7 +36,7 @@ class BuildLimits:
         self._recipe = recipe
         self._stated = stated_size(recipe) if not recipe.splits else None
         self.most_tree_bytes = most_bytes(replace(self._stated, estimate=True)) if self._stated else None
-        """How many bytes may be written for the tree, by the size that the catalog states, or ``None`` if it states none.
+        """Maximum number of bytes of the tree, by the size that the catalog states, or ``None`` if it states none.
 
         The same number holds for all sources of the data set, which may differ in the files beside the data. So it gets
         the margin of an estimate, even if the catalog states it as exact.
@@ -44,7 +44,7 @@ class BuildLimits:
         self._build = Building(recipe.dataset.id, recipe.version, recipe.label)
         planned = [Bound(self._planned_rest, self._too_large)] if self.most_tree_bytes is not None else []
         self.budget = Budget(recipe.label, volume.bounds, tree=planned)
-        """What is written for this build is charged here."""
+        """The budget to which all bytes written for this build are charged."""
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[None]:

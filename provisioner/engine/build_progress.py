@@ -34,7 +34,7 @@ class BuildProgress:
         self._missing: int | None = None
         """Bytes that have not arrived yet; ``None`` means unknown."""
         self._archives = 0
-        """How many archives are being unpacked."""
+        """Number of archives that are being unpacked."""
 
     def begin_fetching(self, size: Size | None) -> None:
         """Show that fetching begins, of ``size``; ``None`` means unknown."""

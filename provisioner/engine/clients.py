@@ -159,7 +159,7 @@ class Clients:
 
     @_Once
     def _optional_network(self) -> Network:
-        """What the clients that give up soon share."""
+        """The network that is shared by the clients that give up soon."""
         from dataclasses import replace  # noqa: PLC0415 - see the module's docstring
 
         return replace(self.network, retry=self._short_retry())

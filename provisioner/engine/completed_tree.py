@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 MAX_NOTED_FILES: Final = 100
-"""How many plain files a receipt names at most: receipts are read at every start, so they must stay short."""
+"""Maximum number of plain files that a receipt names: receipts are read at every start, so they must stay short."""
 
 
 class CompletedTree:
@@ -157,7 +157,7 @@ class CompletedTree:
         return "archive" if is_part and artifact.verified_against != "none" else artifact.verified_against
 
     def is_of_damaged(self, manifest: Manifest) -> bool:
-        """Return whether the damaged version has this manifest: if so, bytes that match it are right, whoever sent them."""
+        """Return whether the damaged version has this manifest: if so, bytes that match it are right, from any sender."""
         if self._damage is None or self._damage.receipt is None:
             return False
         return self._store.reader.manifest(self._recipe.dataset.id, self._recipe.version) == manifest

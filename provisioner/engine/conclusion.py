@@ -55,7 +55,7 @@ class Conclusion:
         self._keep_record = keep_record
 
     def write_derived(self, plan: Plan, repositories: Sequence[RepositoryOutcome]) -> dict[str, str]:
-        """Write everything that is derived from the published data sets, whoever published them; return the app's variables.
+        """Write everything that is derived from the published data sets of all runs; return the app's variables.
 
         Raises:
             ProvisionerError: the volume failed, or the run must end.

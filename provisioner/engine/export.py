@@ -45,7 +45,7 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What became of one version."""
+    """The result for one version."""
 
     receipt: Receipt
     how: str
@@ -109,7 +109,7 @@ class Export:
         """Export the published versions of some data sets.
 
         Returns:
-            What became of each version, including why a single one failed.
+            The result for each version, including the reason why a single one failed.
 
         Raises:
             ProvisionerError: nothing could be exported, or the run must end.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.1
-"""How often an idle thread checks whether a large file can use its help."""
+"""Seconds between two checks by an idle thread whether a large file can use its help."""
 
 _LARGE_FILES_AT_ONCE: Final = 2
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from provisioner.settings.settings import Settings
 
 _IMAGE: Final = Path("/opt/provisioner/app")
-"""Where the image keeps this program; a checkout may be anywhere else."""
+"""The directory of this program in the image; a checkout may be anywhere else."""
 _LARGEST_CATALOG: Final = 16 << 20
 """Bytes. A catalog of thousands of files has a hundredth of that."""
 

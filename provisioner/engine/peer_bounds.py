@@ -27,7 +27,7 @@ LARGEST_RECEIPT: Final = 4 << 20
 """Bytes of a receipt, or of a list of versions. Read at once, a document may take up to 25 times its bytes in memory."""
 LARGEST_NAME: Final = 1 << 10
 MOST_VERSIONS: Final = 1_000
-"""How many names in the directory of a data set's receipts are looked at."""
+"""Maximum number of names that are looked at in the directory of a data set's receipts."""
 LARGEST_RECEIPTS: Final = 64 << 20
 """Bytes of all receipts of one data set together."""
 _USUAL_ENTRIES: Final = 1_000_000
@@ -36,7 +36,7 @@ _BYTES_OF_ENTRY: Final = 4 << 10
 """A data set of more bytes than that many entries of this size may have more entries, by the catalog's own word."""
 _MOST_ENTRIES: Final = 10_000_000
 _OTHER_ENTRIES: Final = 100_000
-"""How many links and empty directories are allowed beyond the number of files: the receipt does not state their number."""
+"""Allowed number of links and empty directories beyond the number of files: the receipt does not state their number."""
 _BYTES_OF_FILE: Final = 1 << 10
 """Average bytes per file that a manifest may have, in addition to :data:`_BYTES_OF_OTHERS`."""
 _BYTES_OF_OTHERS: Final = 64 << 20

@@ -71,7 +71,7 @@ class Peer(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """The peer's name in messages."""
         ...
 
     def receipt(self, recipe: Recipe) -> Receipt | None:

@@ -83,7 +83,7 @@ class Offer:
 
 @dataclass(slots=True)
 class _Claim:
-    """What one peer says of a version."""
+    """One peer's offer of a version, unverified."""
 
     receipt: Receipt
     manifest: Manifest

@@ -46,7 +46,7 @@ class Repair:
             progress: is told of bytes.
         """
         self.outcomes: list[Outcome] = []
-        """What was done so far; also after :meth:`run` has raised."""
+        """The results so far; also valid after :meth:`run` has raised an error."""
         self._session = session
         self._store = session.store
         self._catalog = catalog

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was found, and what was done about it."""
+    """The findings about a version, and what was done about them."""
 
     checked: Checked
     done: str = ""
-    """What was done, for people; empty if nothing was wrong, or if it could not be repaired."""
+    """A description of the repair, for people; empty if nothing was wrong, or if it could not be repaired."""
     fetched: tuple[str, ...] = ()
     """Names of the artifacts that were fetched."""
     error: ProvisionerError | None = None
-    """Why it could not be repaired."""
+    """The error because of which it could not be repaired."""
     is_withdrawn: bool = False
     """It could not be repaired, and no longer counts as a version."""
 

@@ -1,4 +1,4 @@
-"""What the user asked for, in the terms of planning. This is the only place where names are looked up in the catalog."""
+"""The user's request in the terms of planning. This is the only place where names are looked up in the catalog."""
 
 from __future__ import annotations
 

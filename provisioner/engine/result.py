@@ -1,4 +1,4 @@
-"""How a run ended, and the rules by which a failed data set makes it fail."""
+"""The result of a run, and the rules by which a failed data set makes it fail."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended."""
+    """The result of a run."""
 
     state: RunState
     plan: Plan
     status: Mapping[str, Any]
     """The content of the status file."""
     error: ProvisionerError | None = None
-    """Why the run failed, or ``None`` if it did not."""
+    """The error with which the run failed, or ``None`` if it did not."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The app's environment variables."""
     worked: bool = False
@@ -37,7 +37,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class ShareResult:
-    """How a worker's share ended, while shares of others are missing."""
+    """The result of a worker's share, while shares of others are missing."""
 
     index: int
     count: int

@@ -1,4 +1,4 @@
-"""How much of a plan's downloads an earlier run left in staging. Nothing is hashed: the numbers are for information only."""
+"""The part of a plan's downloads that an earlier run left in staging. Nothing is hashed: the numbers are only informative."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _CHANGED_BY_LINK: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is wrong with a version that is being repaired."""
+    """The damage of a version that is being repaired."""
 
     receipt: Receipt | None
     """``None`` if its receipt is lost, and with it the source that it came from."""

@@ -98,10 +98,10 @@ class Run:
         self._needs_whole = False
         self._on_work = on_work
         self._planned: Mapping[str, Any] | None = None
-        """What the status would be once the plan is carried out."""
+        """The status that the run will have once the plan is carried out."""
         self._begun = time.monotonic()
         self._latest: View | None = None
-        """What was found when the volume was last looked at."""
+        """The most recent view of the volume."""
         self._status: StatusFile | None = None
         """``None`` until the plan is being carried out."""
 
@@ -156,7 +156,7 @@ class Run:
             needs_whole: whether other runs are kept from writing to the volume meanwhile.
 
         Returns:
-            How the run ended; failures of data sets are in it, not raised.
+            The result of the run; failures of data sets are in it, not raised.
 
         Raises:
             ProvisionerError: nothing could be done at all, or the run was told to stop.

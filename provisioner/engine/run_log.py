@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _SHOWN: Final = 12
-"""How many names a line lists before the rest is only counted."""
+"""Maximum number of names that a line lists; the others are only counted."""
 
 
 def labelled(label: str, error: ProvisionerError) -> str:

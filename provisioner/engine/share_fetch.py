@@ -91,7 +91,7 @@ class ShareFetcher:
             self._fetch_alone(artifact)
 
     def _is_here(self, artifact: Artifact) -> bool:
-        """Return whether a local file has the bytes. It is copied, since whoever publishes may not have access to it."""
+        """Return whether a local file has the bytes. It is copied, since the publishing worker may not have access to it."""
         copy = self._find(artifact)
         if copy is None:
             return False

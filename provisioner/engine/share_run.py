@@ -224,7 +224,7 @@ class ShareRun:
         return make_division(steps, inventory, self._run.clients.sources, self._cancellation.raise_if_requested)
 
     def _steps_to_divide(self, plan: Plan) -> list[Step]:
-        """Return the steps whose files are fetched in shares. Steps that a peer holds are left to whoever publishes."""
+        """Return the steps whose files are fetched in shares. Steps that a peer holds are left to the publishing worker."""
         steps, peers = steps_to_fetch(plan), self._run.clients.peers
         if peers is None or not steps:
             return steps

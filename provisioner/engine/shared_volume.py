@@ -1,4 +1,4 @@
-"""What the builds that run at the same time share of a volume: its space, and the files in staging.
+"""The parts of a volume that are shared by the builds that run at the same time: its space, and the files in staging.
 
 The bytes of an artifact have the same name in staging, whatever data set they are for, so that a later run finds them. For
 that reason only one build may fetch them at a time.
@@ -77,7 +77,7 @@ class SharedVolume:
             on_volume.append(device_bound(layout.root, f"the volume {layout.root}", pending=pending))
         staged = [device_bound(layout.staging, f"STAGING_DIR {layout.staging}")] if is_elsewhere else on_volume
         self.bounds = SharedBounds(staged=staged, tree=on_volume if is_elsewhere else (), free=self._free_staging)
-        """What any build writes is charged here."""
+        """The bounds to which the bytes written by all builds are charged."""
 
     @contextlib.contextmanager
     def building(self, build: Building) -> Iterator[None]:

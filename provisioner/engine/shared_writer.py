@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _LEAST_PATIENCE_SECONDS: Final = 60.0
-"""How long to wait for locks that are held only briefly, even if ``LOCK_TIMEOUT`` is shorter."""
+"""Minimum seconds to wait for locks that are held only briefly, even if ``LOCK_TIMEOUT`` is shorter."""
 _PATIENCE_SECONDS: Final = 2.0
-"""How long a run that must end waits for the lock of the records."""
+"""Seconds that a run that must end waits for the lock of the records."""
 
 
 class SharedWriter:

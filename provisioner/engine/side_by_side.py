@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 _POLL_SECONDS: Final = 0.2
-"""How often to retry a step that another run keeps from starting, while other steps are being carried out."""
+"""Seconds between attempts at a step that another run keeps from starting, while other steps are being carried out."""
 
 
 class GivenUpError(ProvisionerError):
@@ -47,7 +47,7 @@ class Attempt:
 
 
 class StepWork(Protocol):
-    """What is done with the steps; implemented by :class:`provisioner.engine.steps.StepRunner`."""
+    """The work on the steps; implemented by :class:`provisioner.engine.steps.StepRunner`."""
 
     def may_begin(self, step: Step) -> bool:
         """Return whether a step can start now, that is, no other run has its data set. Called on the caller's thread."""

@@ -34,7 +34,7 @@ _CHOICE: Final = "choice.json"
 
 
 class Part(tuple[Entry, ...]):
-    """What one artifact puts into the tree: its entries, sorted as in a manifest.
+    """The contribution of one artifact to the tree: its entries, sorted as in a manifest.
 
     It is a tuple because there may be as many parts as files, and an object around each would double the memory.
     """

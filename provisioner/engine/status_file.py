@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 0.2
-"""How long a run that must end waits for its other thread to write the file, since the volume may no longer respond."""
+"""Seconds that a run that must end waits for its other thread to write the file, since the volume may no longer respond."""
 
 
 class StatusFile:

@@ -82,7 +82,7 @@ class StepRunner:
         self._taken: dict[str, Step] = {}
         """The steps that were begun, as adapted to the space that was left."""
         self._by_others: dict[str, Receipt] = {}
-        """What another run has published since the plan was made."""
+        """Receipts of versions that other runs have published since the plan was made."""
         self._volume = SharedVolume(session, writers)
         self._clients = clients
         self._status = status
@@ -321,7 +321,7 @@ def _proof(step: Step, receipt: Receipt) -> str:
 
 
 class _Outcomes:
-    """How the steps of a plan ended."""
+    """The results of the steps of a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

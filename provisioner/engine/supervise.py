@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 TICK_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 0.7
-"""How long the work may take to end after a cancellation, so that a signal is answered within a second."""
+"""Seconds that the work may take to end after a cancellation, so that a signal is answered within a second."""
 
 
 def supervise(work: Callable[[], T], cancellation: Cancellation, tick: Callable[[], None]) -> T:

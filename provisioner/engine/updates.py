@@ -1,4 +1,4 @@
-"""What a run with ``UPDATE=check`` or ``UPDATE=auto`` learns from the sources of the published data sets.
+"""The check for upstream changes by a run with ``UPDATE=check`` or ``UPDATE=auto``.
 
 The sources are asked once in a run; even if they change later, the run builds the state that it found. If a source cannot be
 asked, or a newer version cannot be fetched, the app still starts: the published version is complete, and is kept.

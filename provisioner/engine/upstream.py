@@ -1,4 +1,4 @@
-"""What the sources of published data sets say now, for ``outdated`` and for runs with ``UPDATE=check`` or ``UPDATE=auto``."""
+"""The current state of the sources of published data sets, for ``outdated`` and for ``UPDATE=check`` or ``UPDATE=auto``."""
 
 from __future__ import annotations
 

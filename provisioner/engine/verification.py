@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 3
-"""How often to check a version that another process replaces or moves meanwhile, and how often to look at a name."""
+"""Maximum number of checks of a version that another process replaces or moves meanwhile, and of looks at a name."""
 _PAUSE_SECONDS: Final = 0.2
 """Pause before a published name is looked at again: a run that is switching it may have removed it for a moment."""
 

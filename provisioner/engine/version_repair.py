@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _FILES_ARE_RIGHT: Final = frozenset({"extra", "checksums", "no-receipt"})
 """Problems of a version whose files are all right nevertheless."""
 _MAX_NAMES: Final = 3
-"""How many fetched artifacts the outcome names."""
+"""Maximum number of fetched artifacts that the outcome names."""
 
 
 class VersionRepairer:

@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is on the volume, and what must be done."""
+    """The state of the volume, and the plan for it."""
 
     inventory: Inventory
     plan: Plan
     repositories: tuple[RepositoryOutcome | None, ...]
-    """What is known of each data-set repository, the app's own first; ``None`` for one that the Hub must be asked for."""
+    """The known state of each data-set repository, the app's own first; ``None`` for one that the Hub must be asked for."""
     environment: Mapping[str, str]
     """The app's variables, as far as they are known."""
     status: Mapping[str, Any]
-    """What the status file should say if there is nothing to do."""
+    """The status document for the case that there is nothing to do."""
     outdated: tuple[str, ...]
     """Names of the records that are missing or do not say what they should."""
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 WAIT_LINE_SECONDS: Final = 10.0
-"""How often the log says that the run is waiting for another writer."""
+"""Seconds between two log lines which say that the run is waiting for another writer."""
 
 
 class VolumeSession:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Writers(Protocol):
-    """What a run must know of the other writers of its volume."""
+    """The other writers of a run's volume, as far as the run must know of them."""
 
     @property
     def is_sole(self) -> bool:

@@ -20,7 +20,7 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), all
 
 
 class Place(NamedTuple):
-    """Where the files of rows are."""
+    """The directory of the files that rows refer to."""
 
     tree: str
     """The directory that is read."""

@@ -1,4 +1,4 @@
-"""What to do: from the catalog and a volume's receipts follows a plan, with the bytes that it needs.
+"""Planning: from the catalog and a volume's receipts follows a plan, with the bytes that it needs.
 
 Everything here is pure. Code that carries a plan out belongs in :mod:`provisioner.engine`.
 """

@@ -1,4 +1,4 @@
-"""How many bytes a recipe needs, and whether there is space for them."""
+"""The number of bytes that a recipe needs, and the check whether there is space for them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def most_bytes(size: Size | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one recipe needs on an empty volume."""
+    """The space and the download that one recipe needs on an empty volume."""
 
     download: Size | None
     """Bytes to fetch; ``None`` means unknown."""

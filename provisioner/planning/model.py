@@ -51,7 +51,7 @@ class Receipt:
     source_url: str
     """URL or repository; never signed, and never with a query."""
     pin: str
-    """What the source resolved to: a digest, or a commit."""
+    """The state that the source resolved to: a digest, or a commit."""
     verified_against: str
     published_at: str
     """UTC, ISO 8601."""
@@ -103,7 +103,7 @@ class IndexFacts:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a volume holds, by its receipts. That their trees exist was checked; the contents of the trees were not."""
+    """The content of a volume by its receipts. That their trees exist was checked; the contents of the trees were not."""
 
     receipts: Mapping[tuple[str, str], Receipt] = field(default_factory=dict)
     """By data set and version; only receipts whose tree exists."""
@@ -164,7 +164,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was requested: a phase, or data sets by name."""
+    """The requested data: a phase, or data sets by name."""
 
     phase: str | None = None
     datasets: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -191,7 +191,7 @@ class Rules:
     """Limit for the examples of all data sets together, each of which contributes a part; ``None`` means no limit."""
     fail_on_shortfall: bool = False
     side_by_side: int = 4
-    """How many data sets may be built at once: each holds its paths in memory, and is incomplete after a kill."""
+    """Maximum number of data sets that are built at once: each holds its paths in memory, and is incomplete after a kill."""
     priorities: Mapping[str, int] = field(default_factory=dict)
     """From data set to the priority that replaces the one in the catalog."""
 
@@ -207,7 +207,7 @@ class Step:
     """One sentence for the log."""
     reason: SkipReason | None = None
     error: ProvisionerError | None = None
-    """Why the action is ``refuse``."""
+    """The error, if the action is ``refuse``."""
     warning: str | None = None
     """Warning about its licence."""
     download: Size | None = None
@@ -253,7 +253,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does, in this order (highest priority first)."""
+    """The steps of a run, in this order (highest priority first)."""
 
     phase: str | None
     steps: tuple[Step, ...]
@@ -262,7 +262,7 @@ class Plan:
     not_in_phase: tuple[str, ...] = ()
     """Published data sets that were not requested; they stay."""
     shortfall: ProvisionerError | None = None
-    """The error because of which nothing at all may be fetched."""
+    """The error that prevents the run from fetching anything, or ``None``."""
     peak_bytes: int = 0
     """The most bytes that the run adds to what is on the volume now."""
 

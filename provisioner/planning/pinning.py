@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What pins say of one data set."""
+    """The pinned states of one data set."""
 
     file: str
     """The file of the pins, for messages."""

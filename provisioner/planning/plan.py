@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from provisioner.planning.upstream import Newer
 
 HERE: Final = "is here"
-"""Why a data set is kept, if there is nothing else to say about it."""
+"""The reason for keeping a data set, if there is nothing else to say about it."""
 
 
 def make_plan(wanted: Request, catalog: Catalog, inventory: Inventory, rules: Rules) -> Plan:

@@ -82,7 +82,7 @@ class Recipe:
 
     @property
     def commercial_part(self) -> Commercial | None:
-        """What the catalog says about the commercial use of this part; ``None`` if nothing, or if it is not a part by rule."""
+        """The catalog's statement about commercial use of this part; ``None`` if there is none, or it is no part by rule."""
         return mark_of(self.dataset, self.rule, self.layout, self.splits)
 
     @property

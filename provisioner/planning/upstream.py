@@ -18,7 +18,7 @@ UpstreamState = Literal["current", "outdated", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one source says of its state."""
+    """The current state of one source."""
 
     state: UpstreamState
     recorded: str
@@ -30,7 +30,7 @@ class News:
     pin: str = ""
     """Identifies the newer state; empty if there is none, or if it cannot be fetched."""
     error: ProvisionerError | None = None
-    """Why the source could not be asked."""
+    """The error because of which the source could not be asked."""
     states: Mapping[str, FileState] = field(default_factory=dict)
     """By the keys of artifacts, what servers say of files behind URLs."""
 

@@ -1,4 +1,4 @@
-"""How this process reaches the network: one value for all clients, so that the Hub's API, files and ranges agree."""
+"""The network configuration of this process: one value for all clients, so that the Hub's API, files and ranges agree."""
 
 from __future__ import annotations
 

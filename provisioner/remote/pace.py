@@ -1,4 +1,4 @@
-"""How slow a connection may be before it has failed."""
+"""The minimum speed of a connection, below which it counts as failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TooSlowError(TimeoutError):
 
 @dataclass(slots=True)
 class Pace:
-    """What the connections of a run have brought together."""
+    """The number of bytes that the connections of a run have received together."""
 
     seconds: float = SLOW_SECONDS
     least: int = SLOW_BYTES

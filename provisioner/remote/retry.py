@@ -68,7 +68,7 @@ class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of fail
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long an action is tried."""
+    """The number of attempts at an action, and the time limits for them."""
 
     attempts: int = 6
     """Attempts without progress in between, including the first one."""
@@ -90,7 +90,7 @@ class RetryPolicy:
 
 
 class _Remote:
-    """What all threads that talk to a remote know of it."""
+    """The shared knowledge of all threads that talk to a remote."""
 
     __slots__ = ("answered", "lock", "not_before", "silent_since")
 
@@ -101,7 +101,7 @@ class _Remote:
         self.answered = False
         """Whether any host has answered, in whatever way."""
         self.silent_since: float | None = None
-        """When the first of the unanswered requests began."""
+        """The time at which the first of the unanswered requests began."""
 
 
 class Retry:

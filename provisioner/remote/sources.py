@@ -41,7 +41,7 @@ class Sources:
             can_hash_xet: returns whether the digests of files in buckets can be computed on this machine.
         """
         self._learnt: dict[Source, Resolved] = {}
-        """What was found when sources were described, kept until it is used."""
+        """Results of describing sources, kept until they are used."""
         self._describers: Mapping[str, Callable[[Reference, Any], tuple[EntryFacts, Resolved]]] = {
             "url": partial(describe_url_source, http_client),
             "hub": partial(describe_hub_source, hub_client),

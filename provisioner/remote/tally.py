@@ -1,4 +1,4 @@
-"""How many requests were sent, by host and outcome, and why some were repeated."""
+"""The number of requests that were sent, by host and outcome, and the reasons for repetitions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OTHER_HOSTS: Final = "other"
 """Stands for all hosts after the first :data:`_MOST_HOSTS`, since redirects may lead to any number of them."""
 _MOST_HOSTS: Final = 50
 _MOST_REPEATED: Final = 200
-"""How many requests are remembered by name."""
+"""Maximum number of requests that are remembered by name."""
 
 
 class RequestTally:

@@ -40,7 +40,7 @@ def _accept() -> None:
 
 
 class Locations:
-    """Where artifacts are fetched from: the URLs that are stated for them, in order."""
+    """The URLs from which artifacts are fetched, in the order of attempts."""
 
     @contextlib.contextmanager
     def of(self, artifact: Artifact) -> Iterator[Sequence[str]]:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from provisioner.planning.model import IndexFacts, Receipt, Rules, Step
 
 _MOST_PARTS: Final = 20
-"""How many parts of a repository the text names; JSON has all of them."""
+"""Maximum number of parts of a repository that the text names; JSON has all of them."""
 _MOST_FILES: Final = 10
-"""How many files of one source the text names; JSON has all of them."""
+"""Maximum number of files of one source that the text names; JSON has all of them."""
 
 
 def info_document(

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _PROGRESS: Final = {"skipped": 0, "pending": 1, "failed": 2, "ready": 3, "fetching": 4, "unpacking": 5}
-"""How far a data set is, by its state."""
+"""Rank of the progress of a data set by its state."""
 _UNFINISHED: Final = ("pending", "fetching", "unpacking")
 _HEAD: Final = ("run_id", "host", "phase", "started_at")
 _SUMS: Final = ("bytes_done", "bytes_total", "rate_bytes_per_second")

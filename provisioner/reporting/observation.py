@@ -18,7 +18,7 @@ class Observation:
     document: Mapping[str, Any] | None
     """The content of ``dataset_status.json``, or ``None`` if nothing is known of a run."""
     problem: str = ""
-    """What must be said first, for example that the run has no heartbeat."""
+    """A problem to be shown first, for example that the run has no heartbeat."""
     counters: Counters | None = None
     """``None`` if another process has them, or if there are none."""
     throughput: Throughput | None = None
@@ -27,7 +27,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What a run has counted since its start."""
+    """The counts of a run since its start."""
 
     received_bytes: int = 0
     """Bytes transferred from the network, including discarded ones."""

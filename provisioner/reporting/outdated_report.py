@@ -1,4 +1,4 @@
-"""What the sources of published data sets say, as text for people and as JSON values."""
+"""The report of ``outdated`` about the sources of published data sets, as text for people and as JSON values."""
 
 from __future__ import annotations
 

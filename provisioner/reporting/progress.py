@@ -110,7 +110,7 @@ class Progress:
         self._run = _Meter(activity="fetch", total_bytes=0, estimate=False, done_bytes=0, next_line=0.0)
         self._history = History(SAMPLE_SECONDS)
         self._last_point = (0.0, 0)
-        """When a point was added to the history, and how many bytes had moved by then."""
+        """The time at which a point was added to the history, and the number of bytes that had moved by then."""
 
     def expect(self, sizes: Mapping[str, Size | None]) -> None:
         """Set what the run will fetch according to its plan: the size of each data set, ``None`` if not known."""
@@ -262,7 +262,7 @@ class _Meter:
     """Whether the total is an estimate."""
     done_bytes: int
     next_line: float
-    """When the next line is due, by the run's clock."""
+    """The time at which the next line is due, by the run's clock."""
     moved_bytes: int = 0
     """Bytes transferred since the start, including discarded ones, since the rate is that of the transfer."""
     samples: deque[tuple[float, int]] = field(default_factory=deque)

@@ -1,4 +1,4 @@
-"""How long data sets were fetched and unpacked in a run."""
+"""The time that data sets spent in fetching and unpacking in a run."""
 
 from __future__ import annotations
 

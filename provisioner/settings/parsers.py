@@ -26,7 +26,7 @@ _LONGEST_TIME: Final = 365 * 86_400
 _LARGEST_AMOUNT: Final = 10**18
 """The largest amount that can be set, in bytes."""
 _SHOWN: Final = 80
-"""How many characters of an invalid value a message repeats."""
+"""Maximum number of characters of an invalid value that a message repeats."""
 SHIPPED: Final = Path()
 """Stands for the catalog that comes with the program, in a list of catalogs."""
 _LONGEST_PATH: Final = 4096

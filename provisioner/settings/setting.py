@@ -59,7 +59,7 @@ class Setting(Generic[T]):
     may_hold_password: bool = False
     """Whether it is omitted from the representation of the settings."""
     expands: Literal["", "home", "variables"] = ""
-    """What is expanded: ``~`` (``home``), or ``~`` and ``$NAME`` (``variables``, as in the Hub client)."""
+    """The notation that is expanded: ``~`` (``home``), or ``~`` and ``$NAME`` (``variables``, as in the Hub client)."""
 
     @property
     def key(self) -> str | None:

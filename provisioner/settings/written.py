@@ -25,7 +25,7 @@ _ASSIGNMENT: Final = re.compile(r"(?:export\s+)?(\w+)\s*=")
 
 
 class Problem(NamedTuple):
-    """Why a text cannot be used. Neither sentence shows the text, which may be a secret."""
+    """The reason why a text cannot be used. Neither sentence shows the text, which may be a secret."""
 
     problem: str
     hint: str

@@ -48,7 +48,7 @@ def make_application(
         feed: provides the content.
         hosts: see :class:`provisioner.web.guard.Guard`.
         framed_by_hub: see :class:`provisioner.web.guard.Guard`.
-        acting: the object that acts on the volume, or ``None`` if nobody may act.
+        acting: the object that acts on the volume, or ``None`` if acting is not allowed.
         sharing: what other volumes can fetch, or ``None`` for nothing.
     """
     pages = _Pages(feed)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _END_SECONDS: Final = 5.0
-"""How long the end of a run waits for its page to close, which takes up to two seconds unless the machine is very busy."""
+"""Maximum seconds that the end of a run waits for its page to close, which takes up to two unless the machine is very busy."""
 
 
 def open_page(
@@ -41,7 +41,7 @@ def open_page(
         observe: returns the content of the page; called on a separate thread.
         catalog: titles and licences.
         redactor: removes secrets from everything that is shown.
-        acting: the object that acts on the volume, or ``None`` if nobody may act.
+        acting: the object that acts on the volume, or ``None`` if acting is not allowed.
         shared: the volume whose published versions other volumes can fetch, or ``None`` for none.
 
     Raises:

@@ -25,7 +25,7 @@ _EARLIEST_YEAR: Final = 2020
 """A clock that shows an earlier year was never set, so certificates are refused."""
 _CLOCK_TOLERANCE_SECONDS: Final = 120.0
 _SIMILARITY: Final = 0.85
-"""How similar to a setting's name a variable must be to count as a misspelling; 1 means equal."""
+"""Similarity to a setting's name above which a variable counts as a misspelling; 1 means equal."""
 
 
 def probe_settings(settings: Settings, environ: Mapping[str, str], datasets: Path) -> Iterator[ProbeResult]:

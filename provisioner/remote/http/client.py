@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RemoteFacts:
-    """What a server says of a file without sending the whole of it."""
+    """A server's statements about a file, obtained without fetching the whole of it."""
 
     url: str
     """The URL that was requested, after rewriting and without user and password."""

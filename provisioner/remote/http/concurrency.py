@@ -1,4 +1,4 @@
-"""How many requests each host is sent at once: as many as increase the throughput, and no more than the host accepts.
+"""The number of concurrent requests to each host: as many as increase the throughput, and no more than the host accepts.
 
 The rules are those of congestion control, with requests in place of packets (Chiu and Jain, 1989; RFC 5681, section 3.1; RFC
 9438 for the search from below). A host begins with a few requests. As long as each doubling clearly brings more bytes and
@@ -52,24 +52,24 @@ _PAUSE_AFTER_REFUSAL: Final = 60.0
 _SHRINKS_APART: Final = 1.0
 """Seconds in which several failures count as one: what breaks one connection often breaks several."""
 _IN_USE_SECONDS: Final = 10.0
-"""How long after its last request a host still counts as being in use."""
+"""Seconds after its last request for which a host still counts as being in use."""
 _SAMPLES: Final = 64
 _OWN_SECONDS: Final = 0.00025
 """Our own time for a small file; one more request is worth while for each such time that we wait for the server."""
 _POLL_SECONDS: Final = 0.1
-"""How often a waiting request checks whether the run must end."""
+"""Seconds between two checks by a waiting request whether the run must end."""
 
 
 class Turns:
     """The order of turns: among those that wait, the one with the lowest rank is next; safe for several threads."""
 
     def __init__(self, changed: threading.Condition) -> None:
-        """Begin with nobody waiting; ``changed`` is notified when a turn may be free."""
+        """Begin without waiting requests; ``changed`` is notified when a turn may be free."""
         self._changed = changed
         self._waiting: Counter[int] = Counter()
 
     def wait(self, rank: int, is_free: Callable[[], bool], check_cancelled: Callable[[], None]) -> None:
-        """Wait until a turn is free and nobody with a lower rank waits for one; the lock is held.
+        """Wait until a turn is free and no request with a lower rank waits for one; the lock is held.
 
         Args:
             rank: rank of the flow that waits.
@@ -127,7 +127,7 @@ class HostConcurrency:
         """The total duration of all requests of this round, up to ``_counted_until``."""
         self._counted_until = clock()
         self._used_at = clock()
-        """When the last request began or ended."""
+        """The time at which the last request began or ended."""
         self._latest: deque[float] = deque(maxlen=_SAMPLES)
         self._samples = 0
         self.worthwhile_for_small_files = MOST_OF_HOST

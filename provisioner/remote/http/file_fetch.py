@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from provisioner.remote.http.targets import Sink
 
 MAX_CHANGES: Final = 3
-"""How often another version may be sent in place of a rest before versions are no longer compared."""
+"""Maximum number of times that another version may be sent in place of a rest before versions are no longer compared."""
 
 
 class FileFetch:

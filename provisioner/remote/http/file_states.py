@@ -1,4 +1,4 @@
-"""What servers said of files while they were fetched, for receipts."""
+"""The states of files as servers reported them during the fetch, for receipts."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Flow:
 
     @property
     def requests_at_once(self) -> int:
-        """How many requests at once are worth while for this flow now, over all its hosts."""
+        """The number of concurrent requests that is worth while for this flow now, over all its hosts."""
         fixed = self._concurrency.fixed
         if fixed is not None:
             return fixed
@@ -69,7 +69,7 @@ class Flow:
 
     @property
     def small_files_at_once(self) -> int:
-        """How many small files at once are worth while now; every host that sends some of them takes part of the time."""
+        """The number of concurrent small files that is worth while now; each host that sends some takes part of the time."""
         fixed = self._concurrency.fixed
         worthwhile = sum(
             min(host.worthwhile_for_small_files, fixed or host.limit_for(self._rank)) + host.deferred

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 MAX_CHANGES: Final = 3
-"""How often a file may change during its transfer before it is requested in one response."""
+"""Maximum number of times that a file may change during its transfer before it is requested in one response."""
 _LEAVE_RANGE_AFTER: Final = (RemoteUnavailableError, RemoteRefusedError, AccessDeniedError, NotFoundError)
 """Errors after which a connection leaves its range to the others."""
 

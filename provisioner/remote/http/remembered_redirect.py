@@ -1,4 +1,4 @@
-"""Where redirects led for a file that is requested in many ranges, because the Hub limits requests to itself."""
+"""A cache of redirect targets for files that are requested in many ranges, because the Hub limits requests to itself."""
 
 from __future__ import annotations
 

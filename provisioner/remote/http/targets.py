@@ -1,4 +1,4 @@
-"""Where the bytes of a file go, as seen by a fetch; implemented in the staging area."""
+"""The destination of a file's bytes, as seen by a fetch; implemented in the staging area."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Agreement(Enum):
 
 
 class Version(NamedTuple):
-    """What a response says of its version."""
+    """The version of a file, as stated by a response."""
 
     place: str
     """Identifies where redirects led; empty if the response came from the requested URL."""

@@ -31,7 +31,7 @@ class HubFile:
     digest: Digest
     """``sha256`` for a file in LFS, ``gitsha1`` (the SHA-1 of the Git blob) for others; ``xet`` in a bucket."""
     problem: str = ""
-    """Why it must not be taken, as the predicate of a sentence about the path; empty if it may be taken."""
+    """The reason why it must not be taken, as the predicate of a sentence about the path; empty if it may be taken."""
 
 
 def checked_listing(repo: str, files: Iterable[RepoFile | BucketFile]) -> list[HubFile]:

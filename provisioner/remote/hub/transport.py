@@ -43,7 +43,7 @@ ANSWER_SECONDS: Final = 180.0
 """For a whole response, whatever it waits for: a name server, a handshake or a slow line."""
 
 SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", default="")
-"""What the request asks for, in words, for messages."""
+"""A description of the requested thing, for messages."""
 
 WITHHELD_FROM: Final = "provisioner.token_withheld_from"
 """Key in a response's extensions: the host that a redirect led to, which was not sent the token."""

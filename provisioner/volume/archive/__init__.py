@@ -1,4 +1,4 @@
 """Archives: reading their formats, judging names and links, and writing the members as a tree, on all cores.
 
-Where the bytes of an archive come from is not known here; they may still be arriving.
+Nothing here depends on where the bytes of an archive come from; they may still be arriving.
 """

@@ -1,4 +1,4 @@
-"""What is at each path of a tree, and what happens if two members, or two archives, have something at the same path.
+"""The content of each path of a tree, and the rules for two members, or two archives, that have something at the same path.
 
 The same thing twice is accepted. Two different things at one path contradict each other, which is an error, except for two
 members of one archive whose bytes are proven to be the publisher's: the last one counts, as in all common readers (``tar -r``

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from provisioner.volume.tree.writer import TreeWriter
 
 _MAX_PENDING: Final = 8
-"""How many open files with unwritten content each thread may have."""
+"""Maximum number of open files with unwritten content of each thread."""
 _UNKNOWN_SHA256: Final = "0" * 64
 
 
@@ -44,7 +44,7 @@ class _PendingFile:
 
 
 class _StoppedError(Exception):
-    """Another file of the archive failed, so nobody waits for this one."""
+    """Another file of the archive failed, so the result of this one is no longer needed."""
 
 
 class FileWriter:

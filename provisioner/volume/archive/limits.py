@@ -17,7 +17,7 @@ MAX_MEMBERS: Final = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may unpack to."""
+    """Limits of the output of an archive."""
 
     max_bytes: int | None = None
     """Bytes of file content; ``None`` for any number."""
@@ -28,7 +28,7 @@ class Limits:
 
 
 class LimitCounter:
-    """What has come out of one archive so far, compared with its limits."""
+    """The output of one archive so far, compared with its limits."""
 
     def __init__(self, archive: str, limits: Limits) -> None:
         """Start at zero; ``archive`` is its name, for messages."""

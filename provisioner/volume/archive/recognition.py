@@ -24,11 +24,11 @@ class Kind:
     name: str
     """A short name, such as ``zip``, ``gzip`` or ``page``."""
     words: str
-    """How a message refers to such a file, with an article."""
+    """The phrase with which a message refers to such a file, with an article."""
     forms: tuple[UnpackFormat, ...] = ()
     """The formats that a catalog may state for such a file; empty if it cannot be unpacked."""
     answer: ServerAnswer | None = None
-    """What kind of answer it is, if a server sends it in place of a file."""
+    """The kind of response, if a server sends it in place of a file."""
 
     @property
     def is_archive(self) -> bool:

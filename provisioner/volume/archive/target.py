@@ -1,4 +1,4 @@
-"""Where an archive is unpacked, and the result."""
+"""The target of unpacking an archive, and the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ has no index) and returns a test for the paths that are taken."""
 
 @dataclass(frozen=True, slots=True)
 class UnpackTarget:
-    """Where an archive is unpacked, and what is already there.
+    """The directory into which an archive is unpacked, and what is already there.
 
     Raises:
         ValueError: ``into`` is not a plain relative path.
@@ -32,7 +32,7 @@ class UnpackTarget:
     into: str = ""
     """Directory within ``root`` that the members go into, with POSIX separators; empty for ``root`` itself."""
     existing: TakenPaths = field(default_factory=TakenPaths)
-    """What other artifacts of the data set put under ``root``. It must not change while the archive is unpacked."""
+    """The paths of other artifacts of the data set under ``root``. It must not change while the archive is unpacked."""
     artifact: str = ""
     """Key that each entry records."""
     proven: bool = False

@@ -1,4 +1,4 @@
-"""What follows the last compressed stream of an archive: zeros (padding), another stream, or something else."""
+"""The data after the last compressed stream of an archive: zeros (padding), another stream, or something else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STARTS: Final = {
     "tar.xz": re.compile(rb"\xfd7zXZ\0"),
     "tar.zst": re.compile(rb"(?:\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)"),
 }
-"""How another stream of each format begins."""
+"""The first bytes of a further stream of each format."""
 
 
 def next_stream(source: Cursor, rest: bytes, form: str, oddities: Oddities, streams: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What a file system can hold, determined by trying: symbolic links, names, and large files.
+"""The abilities of a file system, determined by trying: symbolic links, names, and large files.
 
 The type of a mount does not tell this: the same FAT file system appears in a container as ``vfat``, ``fuseblk`` or ``9p``.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ORDINARY_SIZE: Final = (1 << 32) - 1
 """Bytes of the largest file that every file system can hold; it is the limit of FAT."""
 _MOST_TRIED: Final = 1000
-"""How many names are tried: if a data set has more unusual names, they are all of the same kind."""
+"""Maximum number of names that are tried: if a data set has more unusual names, they are all of the same kind."""
 _ORDINARY_BYTES: Final = 200
 
 

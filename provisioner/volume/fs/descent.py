@@ -32,7 +32,7 @@ class Descent:
 
     @property
     def depth(self) -> int:
-        """How many directories were entered and have not been left."""
+        """The number of directories that were entered and have not been left."""
         return len(self._levels)
 
     @property

@@ -29,7 +29,7 @@ OPEN_READ: Final[int] = (
 _OPEN_NAMED: Final[int] = OPEN_READ & ~getattr(os, "O_NOFOLLOW", 0)
 """For paths given by the user, which may be links."""
 LARGEST_TEXT: Final = 1 << 20
-"""Bytes of a file of settings or secrets; nobody writes a larger one by hand."""
+"""Maximum size in bytes of a file of settings or secrets; files written by hand are smaller."""
 LARGEST_RECORD: Final = 1 << 30
 """Bytes of a record of ours; the largest records are receipts of repositories with a million files."""
 _PATIENCE_SECONDS: Final = 2.0

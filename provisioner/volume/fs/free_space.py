@@ -1,4 +1,4 @@
-"""How much space a file system reports."""
+"""The free space of a file system."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _reflink(source: NameAt, target: NameAt, facts: os.stat_result) -> bool:
 
 
 def _make_read_only(file: NameAt) -> bool:
-    """Remove everybody's write permission; return whether nobody has it now."""
+    """Remove the write permission of all users; return whether none is left."""
     handle = os.open(file[0], OPEN_READ, dir_fd=file[1])
     try:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)

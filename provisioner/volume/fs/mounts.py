@@ -34,7 +34,7 @@ def kind_of(path: Path) -> Literal["posix", "object"]:
 def has_one_kernel(path: Path) -> bool:
     """Return whether all processes that use the file system of a path use it through one kernel, as far as that is known.
 
-    If so, a lock excludes all of them, and whoever takes it sees what the previous holder has written.
+    If so, a lock excludes all of them, and its next holder sees what the previous one has written.
     """
     found = _mount_of(path)
     return found is not None and found[1] in _ONE_KERNEL

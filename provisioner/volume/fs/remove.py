@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_LISTINGS: Final = 100
-"""How often a directory is listed again if something appears while it is emptied."""
+"""Maximum number of times that a directory is listed again because something appears while it is emptied."""
 _reported: set[str] = set()
 """Leftovers that this process has already reported."""
 

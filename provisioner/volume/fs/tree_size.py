@@ -1,4 +1,4 @@
-"""How much space a tree takes, in bytes, and whether two paths are on the same file system."""
+"""The disk space of a tree in bytes, and whether two paths are on the same file system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many bytes may still be written: every writer of a data set's bytes charges them here, before or while it writes them.
+"""Budgets of bytes that may still be written: each writer of a data set's bytes charges them before or while it writes them.
 
 A plan compares the sizes that it knows. Many are unknown or wrong, or somebody else fills the device meanwhile, so the limits
 are also enforced while bytes arrive.

@@ -1,4 +1,4 @@
 """Bytes that are still arriving: partial files that survive a crash, their hashes, and copies already on this machine.
 
-What is published belongs in :mod:`provisioner.volume.store`.
+Published data belong in :mod:`provisioner.volume.store`.
 """

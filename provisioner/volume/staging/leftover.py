@@ -1,4 +1,4 @@
-"""How much of an artifact an earlier run left in staging, estimated from the sizes of files and journals alone."""
+"""The part of an artifact that an earlier run left in staging, estimated from the sizes of files and journals alone."""
 
 from __future__ import annotations
 

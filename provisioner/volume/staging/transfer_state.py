@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WAIT_SECONDS: Final = 0.2
-"""How often a waiting thread checks for cancellation."""
+"""Seconds between two checks by a waiting thread for cancellation."""
 
 
 class TransferState:
@@ -20,9 +20,9 @@ class TransferState:
         self.condition = threading.Condition()
         """Held for every change of the file's state; notified after each."""
         self.failure: BaseException | None = None
-        """Why the current URL delivers no more bytes; another one may be tried."""
+        """The error because of which the current URL delivers no more bytes; another one may be tried."""
         self._end: BaseException | None = None
-        """Why no URL will deliver more bytes."""
+        """The error because of which no URL will deliver more bytes."""
         self._check_cancelled = check_cancelled
 
     def wait(self) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from provisioner.volume.store.layout import VolumeLayout
 
 ABANDONED_SECONDS: Final = 7 * 86_400
-"""How long staged files that no run uses are kept."""
+"""Seconds for which staged files that no run uses are kept."""
 _PRIVATE_LEFTOVER: Final = re.compile(
     rf"{TEMPORARY_NAME.pattern}|\.(incoming|discarded)-[0-9a-f]+(-[0-9a-f]{{8}})?|\.tmp-[0-9a-f]+-[0-9a-f]{{16}}"
 )
@@ -123,7 +123,7 @@ class StoreCleaner:
         return bool(others)
 
     def _remove_staged(self, path: Path) -> None:
-        """Remove something staged; if part of it cannot be removed, rename it so that it is in nobody's way."""
+        """Remove something staged; if part of it cannot be removed, rename it so that its name is free."""
         if not remove_leftover(path):
             with contextlib.suppress(OSError):
                 os.rename(path, self._layout.staging_discarded())

@@ -32,7 +32,7 @@ class SharedFields(NamedTuple):
     """Empty if ``artifact_bytes`` is not 0."""
     source_bytes: int = 0
     artifact_bytes: int = 0
-    """How many bytes of the entry's ``packed`` data are the source's digest and the artifact's key."""
+    """The number of bytes of the entry's ``packed`` data that are the source's digest and the artifact's key."""
 
 
 _DIGITS: Final = re.compile(r"(?:[0-9a-f]{2})+")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 TreeProblem = Literal["missing", "extra", "kind", "size", "digest", "target", "outside", "unreadable"]
-"""What is wrong with one name in a tree."""
+"""The kinds of faults of one name in a tree."""
 VersionProblem = Literal["no-tree", "no-manifest", "no-receipt", "checksums"]
-"""What is wrong with a version, apart from its tree's content."""
+"""The kinds of faults of a version, apart from its tree's content."""
 NameProblem = Literal["not-shown", "foreign"]
-"""What is wrong with the published name of a data set (``datasets/ID``)."""
+"""The kinds of faults of the published name of a data set (``datasets/ID``)."""
 
 
 @dataclass(frozen=True, slots=True)

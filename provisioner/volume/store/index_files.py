@@ -1,4 +1,4 @@
-"""Where the index of each data set is, and the record of what it was made from.
+"""The files of each data set's index, and the record of what it was made from.
 
 An index appears in one step and is complete, or it is absent: it is written elsewhere, made durable, and renamed. The record
 is written after that, so that a death in between only makes the next run repeat the work. Nothing here counts as proof of

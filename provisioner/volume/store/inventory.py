@@ -1,4 +1,4 @@
-"""What a volume holds, by its receipts and manifests; nothing here writes, and no tree is hashed."""
+"""The inventory of a volume, from its receipts and manifests; nothing here writes, and no tree is hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where everything is on the volume: the only module that knows the paths.
+"""The paths of everything on the volume; this is the only module that knows them.
 
 Only names are computed here; nothing is accessed. The layout is shown in ``docs/usage.md``.
 """
@@ -103,7 +103,7 @@ class VolumeLayout:
 
     @property
     def shares(self) -> Path:
-        """What workers on several machines have fetched, and which of them fetched what; on the volume that they share."""
+        """The files that workers on several machines have fetched, and who fetched what; on the volume that they share."""
         return self.private / "staging" / "shares"
 
     @property

@@ -1,4 +1,4 @@
-"""How a version of a data set is published on a volume.
+"""The publication of a version of a data set on a volume.
 
 The order never changes: the tree is completed and its manifest is written; the tree is moved into the store, and everything
 is synced (before the move, if it replaces a tree that the app may be reading); the published name is switched; the receipt is

@@ -1,4 +1,4 @@
-"""What the app reads at ``datasets/ID``: a link to one version's tree, or the tree itself.
+"""The published names of data sets, ``datasets/ID``, which the app reads: a link to one version's tree, or the tree itself.
 
 Links are preferred, because switching one is a single step. Directories are used if the volume has no links or the user wants
 none; a small file beside the receipts then names the version of the directory.
@@ -38,7 +38,7 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno
 
 @dataclass(frozen=True, slots=True)
 class PublishedName:
-    """What is at one data set's published name."""
+    """The state of one data set's published name."""
 
     form: Literal["none", "link", "dir", "foreign"]
     """``foreign``: something that the provisioner did not put there."""

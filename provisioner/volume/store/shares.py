@@ -1,4 +1,4 @@
-"""What several workers bring to one volume before it is published: verified bytes, and the record of who brought which.
+"""The contributions of several workers to one volume before publication: verified bytes, and a record of who brought which.
 
 Each worker writes to its own directory, and renames complete files to names that identify their bytes. So a share that runs
 twice at once ends with the same files, whether the file system has locks or not.
@@ -92,7 +92,7 @@ class ShareStore:
         return self._work / (f"{index}-of-{count}" + (f"-{worker}" if worker else ""))
 
     def has(self, key: str, size: int) -> bool:
-        """Return whether the bytes of an artifact are here; whoever publishes them hashes them again."""
+        """Return whether the bytes of an artifact are here; the worker that publishes them hashes them again."""
         try:
             return (self.bytes / key).stat(follow_symlinks=False).st_size == size
         except OSError:

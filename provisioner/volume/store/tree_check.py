@@ -29,7 +29,7 @@ T = TypeVar("T")
 _KINDS: Final = ("", "file", "link", "folder", "other")
 """The kinds of a name on the disk; the first means that there is no such name."""
 _SORTED_AT_ONCE: Final = 256
-"""How many names of a tree are sorted at once: most of them then follow each other as the entries do, and need no search."""
+"""The number of names of a tree that are sorted at once: most of them then follow each other as the entries do."""
 
 
 _MAX_OPEN: Final = 8

@@ -1,4 +1,4 @@
-"""What the runs that fill one volume at the same time tell each other: their status, and what each of them is building.
+"""The records that the runs that fill one volume at the same time keep for each other: their status, and their current builds.
 
 Each run has its own records, which count as long as it holds its own lock: those of a run that was killed no longer count.
 Everything is read and written under one lock that is held only briefly (the short lock).

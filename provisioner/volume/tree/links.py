@@ -1,4 +1,4 @@
-"""Where symbolic links may point: never outside the tree that they are in.
+"""The rule for targets of symbolic links: never outside the tree that they are in.
 
 A link is followed by name through the other links of the tree: those that will be created, and then those on the disk, where
 the file system may treat several names as the same.

@@ -35,7 +35,7 @@ _UTIME_BY_DESCRIPTOR: Final = os.utime in os.supports_fd
 _IS_DIRECTORY: Final = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 """The errors of renaming a file to the name of a directory."""
 _MAX_ATTEMPTS: Final = 16
-"""How often to try to create a directory that others remove and replace."""
+"""Maximum number of attempts to create a directory that others remove and replace."""
 _NO_DIRECTORY: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
 """The errors of opening something other than a directory; the last one is for a link on FreeBSD."""
 

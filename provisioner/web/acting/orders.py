@@ -31,7 +31,7 @@ class Choices:
     datasets: Mapping[str, str]
     """Ids and titles of the catalog."""
     present: Mapping[str, str]
-    """What the volume holds: ids, and names for people."""
+    """The data sets on the volume: ids, and names for people."""
     phase: str = ""
     """The phase in the settings."""
 

@@ -1,4 +1,4 @@
-"""Who may act: comparison with the token, sessions in memory, and a delay after wrong attempts."""
+"""Authorization for acting: comparison with the token, sessions in memory, and a delay after wrong attempts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SignIn:
         """Prepare; no user has signed in yet.
 
         Args:
-            token: whoever has it may act.
+            token: the secret that allows its holder to act.
             clock: returns monotonic seconds.
         """
         # Digests have a fixed length, so the time of the comparison reveals nothing about that of the token.

@@ -28,7 +28,7 @@ _LONGEST_LINE: Final = 4096
 _LARGEST_RESULT: Final = 16 << 20
 """Bytes of a result: the status of a volume with thousands of data sets has some megabytes."""
 END_SECONDS: Final = 3.0
-"""How long a command may take to tidy up when ``serve`` ends; it needs less than a second."""
+"""Maximum seconds that a command may take to tidy up when ``serve`` ends; it needs less than one."""
 _ROOT: Final = Path(__file__).parents[3]
 _CODE: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); from provisioner.cli.attended import main; main()"
 
@@ -46,7 +46,7 @@ class Job:
     started: float
     """Seconds since the epoch."""
     seconds: float | None = None
-    """How long it took, or ``None`` while it is running."""
+    """The duration, or ``None`` while it is running."""
     code: int | None = None
     result: Mapping[str, Any] | None = None
     """The document that it wrote to standard output."""

@@ -1,4 +1,4 @@
-"""What is known of a repository without asking the Hub: that there is nothing to do, or what an earlier run found."""
+"""Knowledge of a repository without a request to the Hub: that there is nothing to do, or what an earlier run found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a token may do with a repository, as stated by the Hub; checked before anything is created or uploaded."""
+"""The permissions of a token for a repository, as stated by the Hub; checked before anything is created or uploaded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TokenRights:
-    """What a token may do with one repository; ``None`` if the Hub does not say."""
+    """The permissions of a token for one repository; ``None`` if the Hub does not state them."""
 
     create: bool | None
     write: bool | None
     problem: str = ""
-    """Why something is not allowed, for a message."""
+    """The reason why something is not allowed, for a message."""
     remedy: str = ""
-    """What the user can do about it, for a hint."""
+    """The remedy for the user, for a hint."""
 
 
 def rights_of(user: Mapping[str, Any], repo_id: str, repo_kind: Kind = "dataset") -> TokenRights:

@@ -15,7 +15,7 @@ ASKED_BY_SETTING: Final = "DATASET_REPO"
 Gate = Literal["none", "auto", "manual"]
 Kind = Literal["dataset", "bucket"]
 WORDS: Final[dict[Kind, str]] = {"dataset": "data-set repository", "bucket": "bucket"}
-"""What messages call each kind of repository."""
+"""The words with which messages refer to each kind of repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class RepositoryRequest:
     files: Callable[[], Mapping[str, bytes]] = field(default=dict, repr=False, compare=False)
     """Returns the first files of a new repository, by path."""
     called: str = ASKED_BY_SETTING
-    """Where the name was given, for messages: a setting, or a line of the config file."""
+    """The place where the name was given, for messages: a setting, or a line of the config file."""
     kind: Kind = "dataset"
     """A bucket has no first files and no gate."""
 
     @property
     def word(self) -> str:
-        """What messages call the requested kind."""
+        """The words with which messages refer to the requested kind."""
         return WORDS[self.kind]
 
 
@@ -67,9 +67,9 @@ class RepositoryOutcome:
     created: bool = False
     """Whether it was created by us, in this run or in the recorded one."""
     error: ProvisionerError | None = None
-    """Why it failed."""
+    """The error with which it failed."""
     note: str = ""
-    """What happened, in a sentence for the log."""
+    """A sentence for the log about what happened."""
     warnings: tuple[str, ...] = ()
     """Differences from the request in a repository that can be used; one sentence each."""
     export: bool = False

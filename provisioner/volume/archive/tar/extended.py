@@ -36,7 +36,7 @@ _MAX_KEY: Final = 4096
 
 @dataclass(slots=True)
 class Sparse:
-    """What extended headers state about a sparse file."""
+    """The description of a sparse file in extended headers."""
 
     size: int | None = None
     """Bytes, holes included."""

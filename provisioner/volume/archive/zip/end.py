@@ -43,7 +43,7 @@ _MAX_ZEROS: Final = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class IndexLocation:
-    """Where the index is, and what the archive states of it."""
+    """The location of the index, and the archive's statements about it."""
 
     offset: int
     """Bytes from the beginning of the file to the first entry."""

@@ -36,7 +36,7 @@ _FILE_TYPES: Final = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
 
 
 class ZipEntry(NamedTuple):
-    """What the index states about one member."""
+    """The index's statements about one member."""
 
     raw_name: bytes
     name: str
