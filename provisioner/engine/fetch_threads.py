@@ -156,6 +156,11 @@ class FetchThreads:
             with self._changed:
                 self._shared.remove(fetch)
 
+    def is_crowded(self) -> bool:
+        """Return whether more threads use a connection than connections are worth while now."""
+        with self._changed:
+            return self._busy > self.connections()
+
     def _start_thread(self) -> bool:
         """Start one more thread; return ``False`` if the system allows no more."""
         self._idle += 1

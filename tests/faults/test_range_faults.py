@@ -569,7 +569,7 @@ def test_whoever_comes_too_late_to_help(fetch: Fetch, url: str, hub: HubServer) 
         with pytest.raises(NotFoundError):
             ranged.run(threads)
         file.recover()
-        assert file.unclaimed
+        assert file.wants_connection
         ranged.help()
         assert file.claim(wait=False) is not None
     assert fault.fired == len(entries(hub)) - 1 == 1

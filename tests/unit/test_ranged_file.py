@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import threading
 from dataclasses import replace
@@ -122,12 +123,74 @@ def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.D
         assert file.have == size
 
 
+@settings(max_examples=100, deadline=None)
+@given(count=st.integers(1, 60), data=st.data())
+def test_ranges_that_take_long_are_divided(count: int, data: st.DataObject) -> None:
+    """Whoever is slow, and whenever others have nothing else to do, no piece is written twice, and none is left out."""
+    now = 0.0
+    connections = data.draw(st.integers(2, 6))
+    pieces, size = NoBytes(bytes(count)), count * PIECE
+    open_claims: list[Claim] = []
+    with RangedFile(
+        artifact(), size, pieces, check_cancelled=nothing, connections=lambda: connections, clock=lambda: now
+    ) as file:
+        while not file.is_whole:
+            # What a connection has received before it hears that others have taken a part of its range.
+            received = [(claim, min(PIECE, claim.end - claim.position)) for claim in open_claims]
+            wants = file.wants_connection
+            claim = file.claim(wait=False) if len(open_claims) < connections else None
+            assert claim is None or wants
+            if claim is not None:
+                open_claims.append(claim)
+            if received:
+                chosen, length = received[data.draw(st.integers(0, len(received) - 1))]
+                chosen.write(bytes(data.draw(st.sampled_from((length, length // 3)))))
+                assert chosen.position <= chosen.end
+            now += data.draw(st.sampled_from((0.0, 0.2, 5.0)))
+            open_claims = [one for one in open_claims if one.position < one.end]
+            spans = sorted((one.position, one.end) for one in open_claims)
+            assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+        assert file.have == size
+
+
+@pytest.mark.parametrize(
+    ("arrived", "seconds", "taken"),
+    [
+        (0, 0.4, None),  # too early to tell
+        (0, 0.6, (10, 20)),
+        (4, 0.6, (12, 20)),
+        (4, 0.1, None),
+        (16, 1.0, None),  # the rest will be there sooner than a request would be answered
+        (16, 4.0, (18, 20)),
+        (17, 60.0, (19, 20)),
+        (18, 60.0, (19, 20)),
+        (19, 60.0, None),  # it may have been received already
+    ],
+)
+def test_how_a_range_is_divided(arrived: int, seconds: float, taken: tuple[int, int] | None) -> None:
+    """The second half is taken, at a boundary of pieces, from the one that would take longest."""
+    now = 0.0
+    with RangedFile(
+        artifact(), 20 * PIECE, NoBytes(bytes(20)), check_cancelled=nothing, connections=lambda: 0, clock=lambda: now
+    ) as file:
+        file._claims._connections = lambda: 1 / 2  # type: ignore[assignment, return-value] # one range for all
+        slow = file.claim(wait=False)
+        assert slow is not None
+        assert (slow.position, slow.end) == (0, 20 * PIECE)
+        slow.write(bytes(arrived * PIECE))
+        now = seconds
+        assert file.wants_connection == (taken is not None)
+        half = file.claim(wait=False)
+        assert (half and (half.position // PIECE, half.end // PIECE)) == taken
+        assert slow.end == (taken[0] if taken else 20) * PIECE
+
+
 def test_a_window_is_never_exceeded() -> None:
     """While nothing is released, no more is claimed than the window holds."""
     pieces = NoBytes(bytes(100))
     with RangedFile(artifact(), 100 * PIECE, pieces, check_cancelled=nothing, connections=lambda: 2, window=WINDOW) as file:
         claimed = 0
-        while file.unclaimed > 100 - WINDOW // PIECE:
+        while file._claims.unclaimed > 100 - WINDOW // PIECE:
             claim = file.claim(wait=True)
             assert claim is not None
             claimed += claim.end - claim.position

@@ -104,10 +104,10 @@ class Companions:
             if found.start != start or found.end > end or found.total != self._size:
                 raise RemoteRefusedError(f"{show_url(url)}: it does not send the range that was asked for")
             for data in self._client.parts(response, url):
-                write(claim, data[: found.end - claim.position])
-                if claim.position == found.end:
+                write(claim, data[: min(found.end, claim.end) - claim.position])
+                if claim.position >= min(found.end, claim.end):
                     break
         finally:
             response.close()
-        if claim.position < end:
-            raise Transient(f"the connection ended after {claim.position:,} of {end:,} bytes")
+        if claim.position < claim.end:
+            raise Transient(f"the connection ended after {claim.position:,} of {claim.end:,} bytes")

@@ -60,6 +60,10 @@ class HelperThreads(Protocol):
         """Let idle threads call ``fetch.help`` while the block runs."""
         ...
 
+    def is_crowded(self) -> bool:
+        """Return whether more threads use a connection than connections are worth while now."""
+        ...
+
 
 class RangedFetch:
     """The transfer of one large file from one URL."""
@@ -107,6 +111,8 @@ class RangedFetch:
         self._is_whole_only = False
         """Whether ranges have been given up."""
         self._helpers = 0
+        self._is_crowded: Callable[[], bool] = lambda: False
+        """Returns whether one of the connections is one too many."""
         self._most_helpers: int | None = None
         self._changes = 0
         self._is_over = False
@@ -122,6 +128,7 @@ class RangedFetch:
         if target.have and not self._verifiable and self._record is None:
             self._drop_all(None)
         target.set_direct_fetch(DirectRanges(self._client, self._requested, self._address, target.size, self._known_record).fetch)
+        self._is_crowded = helpers.is_crowded
         try:
             with helpers.helping(self):
                 self._lead()
@@ -155,7 +162,7 @@ class RangedFetch:
         return (
             not self._is_over
             and self._ranges
-            and self._target.unclaimed > 0
+            and self._target.wants_connection
             and (self._most_helpers is None or self._helpers < self._most_helpers)
         )
 
@@ -182,6 +189,9 @@ class RangedFetch:
                     with self._turn:
                         self._most_helpers = self._helpers - 1
                     _LOGGER.info("%s: one connection fewer: %s", show_url(self._requested), error.message)
+                    return
+                if self._is_crowded():
+                    # Otherwise the connections would take turns, and the range of the one that waits would come last.
                     return
         except (*_LEAVE_RANGE_AFTER, IntegrityError) as error:
             # The error is about this URL alone: `run` raises it, and another URL is tried.
@@ -302,12 +312,13 @@ class RangedFetch:
         Raises:
             Transient: fewer bytes arrive than were requested.
         """
-        end = min(end, claim.end)
         for data in self._client.parts(response, self._requested):
-            rest = end - claim.position
+            rest = min(end, claim.end) - claim.position
             if not rest:
                 break  # more than was requested
             self._write(claim, data if len(data) <= rest else data[:rest])
+            if claim.position == claim.end < end:
+                break  # another connection has taken the rest
         if claim.position < claim.end:
             raise Transient(f"the connection ended after {claim.position:,} of {self._target.size:,} bytes")
 

@@ -44,7 +44,7 @@ class RangeClaim(Protocol):
     position: int
     """Offset of the next byte in the file."""
     end: int
-    """Offset after the last byte."""
+    """Offset after the last byte; it decreases if another connection takes a part of the range."""
     version: int
     """The version of the file that it belongs to; the number changes when everything is dropped."""
 
@@ -76,8 +76,8 @@ class RangeTarget(Protocol):
         ...
 
     @property
-    def unclaimed(self) -> int:
-        """More than 0 while there is a range that no connection has claimed."""
+    def wants_connection(self) -> bool:
+        """Whether another connection would get a range to fetch."""
         ...
 
     @property
@@ -90,7 +90,7 @@ class RangeTarget(Protocol):
         ...
 
     def claim(self, *, wait: bool) -> RangeClaim | None:
-        """Claim a range to fetch; ``None`` if there is none or, without ``wait``, if none is free now."""
+        """Claim a range to fetch; ``None`` if there is none or, without ``wait``, if there is none now."""
         ...
 
     def claim_all(self) -> RangeClaim:

@@ -7,10 +7,12 @@ claimed next.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 from provisioner.catalog.answers import HEAD
 from provisioner.errors import RemoteUnavailableError, UnexpectedContentError, UpstreamChangedError
+from provisioner.volume.staging.active_claims import ActiveClaims
 from provisioner.volume.staging.arrival_window import WINDOW, ArrivalWindow
 from provisioner.volume.staging.claims import Claim, ClaimedPieces
 from provisioner.volume.staging.content import check_content
@@ -54,6 +56,7 @@ class RangedFile:
         check_cancelled: Callable[[], None],
         connections: Callable[[], int] = lambda: 1,
         window: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take over ``pieces``, including their content.
 
@@ -64,6 +67,7 @@ class RangedFile:
             check_cancelled: raises when the run must end.
             connections: returns how many connections may fetch ranges at the same time now; decides the length of ranges.
             window: bytes that may be present ahead of the readers and the hash; ``None`` means all.
+            clock: returns seconds that never go back.
         """
         self.artifact = artifact
         self.size = size
@@ -79,6 +83,8 @@ class RangedFile:
         self._claims = ClaimedPieces(
             pieces.held, connections=connections, window=window, piece=self.piece, on_demand=self.on_demand
         )
+        # Where there is a window, ranges are short, and those beyond it must wait.
+        self._active = ActiveClaims(self.piece, clock, divides=window is None)
         self._hash = OrderedHash(artifact, size, pieces, self._state, advanced=self._hashed)
         self._version = 0
         """Counts the versions of the file; incremented each time that everything is dropped."""
@@ -152,9 +158,10 @@ class RangedFile:
         return self.have == self.size
 
     @property
-    def unclaimed(self) -> int:
-        """Number of pieces that are neither complete nor being fetched."""
-        return self._claims.unclaimed
+    def wants_connection(self) -> bool:
+        """Whether another connection would get a range: one that is free, or a part of one that takes long."""
+        with self._state.condition:
+            return self._claims.unclaimed > 0 or self._active.can_divide
 
     def record_origin(self, url: str, validator: str | None, version: int) -> None:
         """Record the origin of the bytes that follow.
@@ -167,10 +174,10 @@ class RangedFile:
             self._pieces.record_origin(url, validator)
 
     def claim(self, *, wait: bool) -> Claim | None:
-        """Claim a range that is not being fetched.
+        """Claim a range that is not being fetched or, if there is none, the second half of one that takes long.
 
         Args:
-            wait: if everything is claimed, wait for a range that another connection gives back.
+            wait: if everything is claimed, wait for a range that another connection gives back, or takes long for.
 
         Returns:
             The claim; ``None`` if the file is whole, or, without ``wait``, if everything is claimed.
@@ -185,10 +192,17 @@ class RangedFile:
                     return None
                 if (claimed := self._claims.claim(self._bound())) is not None:
                     start, end = claimed
-                    return Claim(self, self._version, start * self.piece, min(end * self.piece, self.size))
+                    return self._begin(start * self.piece, min(end * self.piece, self.size))
+                if not self._claims.unclaimed and (half := self._active.divide()) is not None:
+                    return self._begin(*half)
                 if not wait and not (self._claims.unclaimed and self._window.limit):
                     return None
                 self._state.wait()
+
+    def _begin(self, start: int, end: int) -> Claim:
+        claim = Claim(self, self._version, start, end)
+        self._active.add(claim)
+        return claim
 
     def claim_all(self) -> Claim:
         """Claim the whole file, for a server without ranges. No other connection may be fetching meanwhile."""
@@ -221,6 +235,7 @@ class RangedFile:
         self._writes.wait_until_none()
         self._pieces.restart()
         self._claims.restart(self._pieces.held)
+        self._active.clear()
         self._window.restart()
         self._hash.restart()
         self._sealed = False
@@ -250,6 +265,7 @@ class RangedFile:
         with self._state.condition:
             self._state.recover()
             self._claims.reset(self._pieces.held)
+            self._active.clear()
 
     # --- what claims use ---------------------------------------------------------------------------------------------
 
@@ -294,6 +310,7 @@ class RangedFile:
     def give_back(self, claim: Claim) -> None:
         """Release what a claim has not completed, for other connections to fetch."""
         with self._state.condition:
+            self._active.remove(claim)
             if claim.version == self._version:
                 first, end = claim.position // self.piece, number_of_pieces(claim.end, self.piece)
                 self._claims.give_back(first, end, self._pieces.held)
