@@ -65,6 +65,14 @@ class BuildLimits:
         """
         self._volume.claim(self._build, artifacts, check_cancelled)
 
+    def begin_files(self, *, keeps_all: bool) -> None:
+        """Note whether all files of the source have space in staging at once; otherwise only those in use are sure to stay."""
+        self._build.keeps_files = keeps_all
+
+    def using(self, artifact: Artifact) -> contextlib.AbstractContextManager[None]:
+        """Open a block in which an artifact's file in staging is in use."""
+        return self._volume.using(self._build, artifact.key)
+
     def begin_tree(self) -> None:
         """Reset the count of bytes written for the tree, which is begun anew."""
         self._build.taken_over = 0

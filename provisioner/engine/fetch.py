@@ -159,6 +159,7 @@ class Fetcher:
         """
         self.pointers.clear()
         self.adopted.clear()
+        self._limits.begin_files(keeps_all=self._keeps_archives)
         lock = threading.Lock()
 
         def job_of(needed: NeededFile | Bundle) -> FileJob:
@@ -320,43 +321,34 @@ class Fetcher:
     def _open_blob(self, needed: NeededFile) -> Iterator[Blob]:
         artifact = needed.artifact
         limit = most_bytes(artifact.size) if artifact.size else self._limits.most_tree_bytes if needed.plain else None
-        blob = Blob(
-            self._blobs,
-            artifact,
-            check_cancelled=self._threads.check_cancelled,
-            charge=self._charge_of(needed),
-            max_bytes=limit,
-        )
-        with blob, _dropped_if_full(blob):
-            yield blob
+        with self._limits.using(artifact):
+            blob = Blob(
+                self._blobs,
+                artifact,
+                check_cancelled=self._threads.check_cancelled,
+                charge=self._charge_of(needed),
+                max_bytes=limit,
+            )
+            with blob, _dropped_if_full(blob):
+                yield blob
 
     @contextlib.contextmanager
     def _open_ranged_file(self, needed: NeededFile, size: int) -> Iterator[RangedFile]:
-        """Open the file for the ranges: on the disk, or a window in memory if the disk cannot hold the archive."""
-        artifact, threads = needed.artifact, self._threads
+        """Open the file that the ranges go to: on the disk, or a window in memory where the disk cannot hold the archive."""
+        artifact, check = needed.artifact, self._threads.check_cancelled
+        connections, charge = self._threads.connections, self._charge_of(needed)
         is_one_archive = len(needed.artifacts) == len(needed.archives) == 1
+        comes_in_part = is_one_archive and can_come_in_part(artifact) and self._choose(artifact) is not None
         file: RangedFile
-        if is_one_archive and can_come_in_part(artifact) and self._choose(artifact) is not None:
-            file = PartialFile.in_staging(
-                self._blobs,
-                artifact,
-                size,
-                check_cancelled=threads.check_cancelled,
-                connections=threads.connections,
-                charge=self._charge_of(needed),
-            )
-        elif self._retention == "streamed" and is_one_archive:
-            file = RangedFile.in_memory(artifact, size, check_cancelled=threads.check_cancelled, connections=threads.connections)
-        else:
-            file = RangedFile.on_disk(
-                self._blobs,
-                artifact,
-                size,
-                check_cancelled=threads.check_cancelled,
-                connections=threads.connections,
-                charge=self._charge_of(needed),
-            )
-        with file, _dropped_if_full(file):
+        with contextlib.ExitStack() as opened:
+            if self._retention == "streamed" and is_one_archive and not comes_in_part:
+                file = RangedFile.in_memory(artifact, size, check_cancelled=check, connections=connections)
+            else:
+                opened.enter_context(self._limits.using(artifact))
+                staged = PartialFile.in_staging if comes_in_part else RangedFile.on_disk
+                file = staged(self._blobs, artifact, size, check_cancelled=check, connections=connections, charge=charge)
+            opened.enter_context(file)
+            opened.enter_context(_dropped_if_full(file))
             yield file
 
     def _charge_of(self, needed: NeededFile) -> Callable[[int], None]:

@@ -20,7 +20,7 @@ from provisioner.volume.fs.write_budget import SharedBounds, device_bound, kept_
 from provisioner.volume.store.listing import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from provisioner.catalog.artifact import Artifact
     from provisioner.engine.volume_session import VolumeSession
@@ -46,6 +46,18 @@ class Building:
     """Bytes of the tree that are shared with another version, and so take no further space."""
     earlier_keys: set[str] = field(default_factory=set)
     """Keys of the sources that were tried before."""
+    keeps_files: bool = True
+    """All files of the current source have space in staging at once."""
+    open_keys: set[str] = field(default_factory=set)
+    """Of the files in staging that are being fetched or unpacked now."""
+
+    def kept_keys(self, *, spares_own: bool) -> Collection[str]:
+        """Return the keys of the files in staging whose space is not given up.
+
+        Args:
+            spares_own: also those that come later are kept, although the plan has space for one at a time alone.
+        """
+        return self.keys if self.keeps_files or spares_own else self.open_keys
 
 
 class SharedVolume:
@@ -67,7 +79,7 @@ class SharedVolume:
         self._builds: list[Building] = []
         layout = session.layout
         is_elsewhere = layout.staging_root is not None
-        staged_bytes = self._staged_for_volume if is_elsewhere else lambda: content_bytes(layout.staging)
+        staged_bytes = self._staged_for_volume if is_elsewhere else self._store.cleaner.staged_bytes
         on_volume = []
         if self.limit is not None:
             on_volume.append(kept_bound(self.limit, lambda: self.kept_bytes() + staged_bytes()))
@@ -111,7 +123,7 @@ class SharedVolume:
             ):
                 self._changed.wait(_POLL_SECONDS)
                 check_cancelled()
-            build.keys = keys
+            build.keys, build.keeps_files = keys, True
             build.plain_keys = frozenset(key for key, is_plain in plain.items() if is_plain)
 
     def clear_obsolete(self, build: Building) -> None:
@@ -149,15 +161,35 @@ class SharedVolume:
             found += sum(content_bytes(self._layout.blobs / f"{key}.part") for key in build.plain_keys & staged)
         return found
 
+    @contextlib.contextmanager
+    def using(self, build: Building, key: str) -> Iterator[None]:
+        """Keep a file in staging, whatever space is needed, while the block runs."""
+        with self._changed:
+            build.open_keys.add(key)
+        try:
+            yield
+        finally:
+            with self._changed:
+                build.open_keys.discard(key)
+
     def _free_staging(self) -> bool:
-        """Remove what interrupted runs staged for other data sets: the plan relies on that space."""
-        builds = tuple(self._builds)
-        keys = {key for build in builds for key in build.keys | build.earlier_keys}
-        with self._writers.others_kept() as (datasets, others_keys):
-            if not self._store.cleaner.clear_other_staging({*datasets, *(build.dataset for build in builds)}, keys | others_keys):
-                return False
+        """Remove what is staged and of no use to what is built; then what comes later, where not all has space at once.
+
+        The plan counts on the space of both.
+        """
+        return self._free_all_but(spares_own=True) or self._free_all_but(spares_own=False)
+
+    def _free_all_but(self, *, spares_own: bool) -> bool:
+        # Nothing that is open meanwhile goes.
+        with self._changed:
+            builds = tuple(self._builds)
+            keys = {key for build in builds for key in build.kept_keys(spares_own=spares_own)}
+            versions = {(build.dataset, build.version) for build in builds}
+            with self._writers.others_kept() as (datasets, others_keys):
+                if not self._store.cleaner.clear_other_staging(versions, datasets, keys | others_keys):
+                    return False
         _LOGGER.info(
-            "%s: what was staged of other data sets is removed, since its space is needed",
+            "%s: what was staged of other data sets, or before, is removed, since its space is needed",
             ", ".join(build.label for build in builds),
         )
         return True

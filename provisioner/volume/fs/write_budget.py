@@ -77,7 +77,7 @@ class SharedBounds:
         Args:
             staged: limits for everything that is written into staging.
             tree: further limits for what becomes part of a published tree.
-            free: makes space by removing what is of less use; returns whether it did.
+            free: makes space by giving up what is of least use; returns whether it did, and is called again until it does not.
         """
         self.lock = threading.Lock()
         """Held while bounds are consulted or changed."""
@@ -92,7 +92,10 @@ class SharedBounds:
     def allow(self, bound: Bound, count: int) -> bool:
         """Count bytes that are about to be written, making space if necessary; return whether they may be written."""
         reserved = self.reserved + self.granted
-        return bound.allows(count, reserved) or (self._free() and bound.allows(count, reserved))
+        while not bound.allows(count, reserved):
+            if not self._free():
+                return False
+        return True
 
 
 class Budget:

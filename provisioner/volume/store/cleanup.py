@@ -13,7 +13,7 @@ from provisioner.volume.fs.atomic import TEMPORARY_NAME
 from provisioner.volume.fs.directories import make_plain_directory
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
-from provisioner.volume.fs.tree_size import used_bytes
+from provisioner.volume.fs.tree_size import content_bytes, used_bytes
 from provisioner.volume.store.layout import dataset_of, directory_name
 from provisioner.volume.store.listing import is_directory, is_version, names_in
 from provisioner.volume.store.newer_records import newer_record_error
@@ -87,6 +87,19 @@ class StoreCleaner:
 
     # --- what is staged ------------------------------------------------------------------------------------------
 
+    def staged_bytes(self) -> int:
+        """Return the bytes of what is staged of files and trees: without records, which no plan counts either.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        layout = self._layout
+        records = [layout.blobs / name for name in names_in(layout.blobs) if os.path.splitext(name)[1] != ".part"]
+        for name in names_in(layout.staged_trees):
+            trees = layout.staged_trees / name
+            records += [trees / version / "parts" for version in names_in(trees) if is_directory(trees)]
+        return max(0, content_bytes(layout.staging) - sum(map(content_bytes, records)))
+
     def clear_staging(self, dataset: str | None = None, version: str | None = None) -> None:
         """Remove the unfinished trees of one data set, or of one version of it, or everything that is staged."""
         layout = self._layout
@@ -104,23 +117,33 @@ class StoreCleaner:
             with contextlib.suppress(OSError):
                 layout.staging.rmdir()  # only if it is empty
 
-    def clear_other_staging(self, datasets: Collection[str], keys: Collection[str]) -> bool:
-        """Remove what is staged of other data sets, and return whether there was anything.
+    def clear_other_staging(
+        self, versions: Collection[tuple[str, str]], datasets: Collection[str], keys: Collection[str]
+    ) -> bool:
+        """Remove what is staged of other versions and data sets, and return whether anything is gone.
 
         Args:
-            datasets: the data sets whose unfinished trees stay.
-            keys: the keys of artifacts whose files stay.
+            versions: data set and version of unfinished trees that stay.
+            datasets: all unfinished trees of these stay.
+            keys: of artifacts whose files stay.
 
         Raises:
             VolumeError: the volume failed.
         """
         layout = self._layout
-        own = {directory_name(dataset) for dataset in datasets}
-        others = [layout.staged_trees / name for name in names_in(layout.staged_trees) if name not in own]
+        own = {(directory_name(dataset), version) for dataset, version in versions}
+        own_names, kept_names = {name for name, _ in own}, set(map(directory_name, datasets))
+        others: list[Path] = []
+        for name in names_in(layout.staged_trees):
+            trees = layout.staged_trees / name
+            if name in own_names and is_directory(trees):
+                others += [trees / version for version in names_in(trees) if (name, version) not in own]
+            elif name not in kept_names:
+                others.append(trees)
         others += [layout.blobs / name for name in names_in(layout.blobs) if os.path.splitext(name)[0] not in keys]
         for path in others:
             self._remove_staged(path)
-        return bool(others)
+        return any(not os.path.lexists(path) for path in others)
 
     def _remove_staged(self, path: Path) -> None:
         """Remove something staged; if part of it cannot be removed, rename it so that its name is free."""
