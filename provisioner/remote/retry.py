@@ -1,9 +1,9 @@
 """The only retry policy, for whole requests and for ranges of a file.
 
-The type of an error says whether a retry may succeed: an action then raises :class:`Transient`. Every other error is
-permanent and is passed on immediately. Attempts and time are both limited, and waits grow with full jitter. A wait that a
-server asks for (``Retry-After``, ``RateLimit``) is observed within these limits, and a server that answers "too many
-requests" slows down every thread that asks the same host.
+Whether a retry may succeed is known by an error's type: an action raises :class:`Transient`. Every other error is permanent
+and passes through at once. Attempts and time are both bounded, the waits grow and half of each is random, the wait that a
+server asks for (``Retry-After``, ``RateLimit``) is kept within these bounds, and a host that refuses everything and asks to
+wait is sent nothing by any thread meanwhile.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of fail
         self.retry_after = retry_after
         """Seconds that the server asked us to wait, or ``None`` if it did not say."""
         self.throttled = throttled
-        """Whether the server answered "too many requests", so that every thread that asks the same host waits."""
+        """The host asked to wait: every thread that asks the same host does, not only the caller."""
+        self.host = ""
+        """Which host it is, as :func:`provisioner.remote.urls.host_of` names it; empty: the one that was asked first."""
         self.crowded = False
         """Whether the host refused because of requests that it is serving; this is no failure, and only time limits it."""
         self.while_waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
@@ -149,19 +151,19 @@ class Retry:
         """Call ``action`` until it succeeds, fails permanently, or a bound is reached, and return its result.
 
         Args:
-            what: names the request in messages, such as ``the listing of acme/songs``; a function is called only if there is
-                a message.
-            action: makes one attempt; raises :class:`Transient` if another one may succeed.
-            host: the first host that is asked, in the form of :func:`provisioner.remote.urls.host_of`; if it has answered
-                "too many requests", requests to it wait, but not those to other hosts.
-            progress: returns a number that grows with the work done (bytes that arrived). If it has grown since the last
-                failure, attempts and time are counted anew, since a long transfer over a poor line is not a failing one.
+            what: names the request in messages, such as ``the listing of acme/songs``; a function is called when there is a
+                message.
+            action: one attempt; raises :class:`Transient` if another one may succeed.
+            host: which is asked first, as :func:`provisioner.remote.urls.host_of` names it; requests to one that has asked
+                to wait do so, and those to others do not.
+            progress: returns a number that grows with the work done (bytes that arrived). When it grew since the last
+                failure, attempts and time are counted anew: a long transfer over a poor line is not a failing one.
 
         Raises:
             RemoteUnavailableError: it was still failing at a limit; the message says how often and how long it was tried.
             ProvisionerError: ``action`` or the pause raised it.
         """
-        self._wait_for_throttling(host)
+        self.wait_while_held(host)
         first = started = self._clock()
         failures = tries = 0
         seen = progress() if progress else 0
@@ -186,11 +188,11 @@ class Retry:
                 if self._tally is not None:
                     self._tally.count_retry(name, error.cause)
                 if error.throttled:
-                    self._hold(host, now + wait)
+                    self._hold(error.host or host, now + wait)
                 waiting = error.while_waiting
             with waiting():
                 self._pause(wait)
-            self._wait_for_throttling(host)
+            self.wait_while_held(host)
 
     def note_answer(self) -> None:
         """Remember that a host has answered, in whatever way, so there is a network."""
@@ -202,12 +204,30 @@ class Retry:
         Args:
             headers: headers of the response, with names in any case.
             now: seconds since the epoch.
-            host: the host that was first asked.
+            host: which has sent it.
         """
         self.note_answer()
         limit = headers.get("RateLimit")
         if limit is not None and (seconds := parse_retry_after({"RateLimit": limit}, now)):
             self._hold(host, self._clock() + min(seconds, self.policy.total_seconds))
+
+    def heed(self, error: Transient) -> None:
+        """Delay the next request of every thread to a host that has asked to wait, if it is for no longer than we may."""
+        if error.throttled and error.retry_after is not None and error.retry_after <= self.policy.total_seconds:
+            self._hold(error.host, self._clock() + error.retry_after)
+
+    def is_held(self, host: str) -> bool:
+        """Return whether a host has asked to be sent nothing now."""
+        until = self._remote.not_before.get(host)
+        return until is not None and self._clock() < until
+
+    def wait_while_held(self, host: str) -> None:
+        """Wait until a host that has asked to wait may be sent requests again; another thread may prolong it meanwhile."""
+        while (until := self._remote.not_before.get(host)) is not None:
+            remaining = until - self._clock()
+            if remaining <= 0:
+                return
+            self._pause(remaining + self._random() * self.policy.base_seconds)
 
     def _hold(self, host: str, until: float) -> None:
         """Send no request to a host before ``until``."""
@@ -231,17 +251,10 @@ class Retry:
 
     def _wait(self, failures: int, error: Transient) -> float:
         if error.retry_after is None:
-            return self._random() * self.policy.backoff(failures)
-        # Never earlier than the server said, and not all threads at the same instant.
+            # At least half of it: of many requests some would else use up their attempts within a short outage.
+            return (1 + self._random()) / 2 * self.policy.backoff(failures)
+        # Never earlier than the server said, and not all threads in the same instant.
         return error.retry_after + self._random() * self.policy.base_seconds
-
-    def _wait_for_throttling(self, host: str) -> None:
-        """Wait until requests may be sent to a host again; another thread may prolong the wait meanwhile."""
-        while (until := self._remote.not_before.get(host)) is not None:
-            remaining = until - self._clock()
-            if remaining <= 0:
-                return
-            self._pause(remaining + self._random() * self.policy.base_seconds)
 
     @staticmethod
     def _gave_up(what: str, tries: int, seconds: float, too_long: float | None, last: Transient) -> RemoteUnavailableError:
@@ -288,10 +301,12 @@ def transient_error(host: str, status: int, headers: Mapping[str, str], now: flo
     """
     if status not in _RETRIED and (status < HTTPStatus.INTERNAL_SERVER_ERROR or status in _FINAL):
         return None
+    retry_after = parse_retry_after(headers, now)
+    asks_to_wait = status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None
     return Transient(
         f"{host} answered {describe_status(status)}",
-        retry_after=parse_retry_after(headers, now),
-        throttled=status == HTTPStatus.TOO_MANY_REQUESTS,
+        retry_after=retry_after,
+        throttled=status == HTTPStatus.TOO_MANY_REQUESTS or asks_to_wait,
         cause=f"http_{status}",
     )
 

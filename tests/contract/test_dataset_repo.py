@@ -315,7 +315,7 @@ def test_trouble_that_passes_is_waited_out(server: HubServer, time: FakeTime) ->
     ]
     assert ensure(server, time).state == "ready"
     assert [fault.fired for fault in faults] == [1, 1, 1]
-    assert time.waits == [30.5, 0.5, 0.5]
+    assert time.waits == [30.5, 0.75, 0.75]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -34,7 +35,7 @@ from provisioner.remote.http import connections
 from provisioner.remote.http.client import HttpClient
 from provisioner.remote.network import Network
 from provisioner.remote.proxies import Proxies
-from provisioner.remote.retry import RetryPolicy
+from provisioner.remote.retry import Retry, RetryPolicy
 from provisioner.remote.transfers import Transfers
 from provisioner.volume.staging.blob import Blob
 from tests.support.fake_time import FakeTime
@@ -187,6 +188,30 @@ def test_the_wait_that_the_server_asks_for(fetch: Fetch, url: str, hub: HubServe
     fault = hub.faults.add("status", path="*/f.bin", status=429, first=1, headers={"Retry-After": "7"})
     fetch.run(fetch.artifact(url))
     assert (fault.fired, fetch.time.waits[0]) == (1, 7.5)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(429, {"Retry-After": "7"}), (503, {"Retry-After": "7"}), (429, {}), (429, {"RateLimit": '"files";r=0;t=7'})],
+)
+def test_a_host_that_redirects_led_to_asks_to_wait(
+    fetch: Fetch, url: str, hub: HubServer, status: int, headers: dict[str, str]
+) -> None:
+    """That host is sent nothing meanwhile, also by those who ask it first; the one that led there goes on for others."""
+    led = hub.faults.add("redirect", path="/front/f.bin", location=url)
+    fault = hub.faults.add("status", path="/files.example.org/f.bin", status=status, first=1, headers=headers)
+    front, node = (urlsplit(each).netloc for each in (hub.endpoint, url))
+    held: list[tuple[bool, bool]] = []
+
+    def pause(seconds: float) -> None:
+        held.append((retry.is_held(front), retry.is_held(node)))
+        fetch.time.pause(seconds)
+
+    retry = Retry(RetryPolicy(), pause=pause, clock=fetch.time.clock, random=lambda: 0.5)
+    fetch.settings["retry"] = retry
+    assert fetch.run(fetch.artifact(f"{hub.endpoint}/front/f.bin")) == CONTENT
+    assert held == [(False, True)]
+    assert (led.fired, fault.fired) == (2, 1)
 
 
 # --- beginnings that are there -------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def test_trouble_that_passes(  # noqa: PLR0917 - fixtures and a table
     fault = server.faults.add("status", path=path, status=status, first=2)
     question(hub)
     assert fault.fired == 2
-    assert time.waits == [0.5, 1.0]
+    assert time.waits == [0.75, 1.5]
 
 
 @pytest.mark.parametrize(("path", "question"), QUESTIONS)
@@ -76,10 +76,10 @@ def test_trouble_that_stays(
 ) -> None:
     """The attempts of each request are bounded, and the message says how often it was tried."""
     fault = server.faults.add("status", path=path, status=503)
-    with pytest.raises(RemoteUnavailableError, match=r"asked 6 times over 16 s, at last: .*503 Service Unavailable") as caught:
+    with pytest.raises(RemoteUnavailableError, match=r"asked 6 times over 23 s, at last: .*503 Service Unavailable") as caught:
         question(hub)
     assert (fault.fired, caught.value.exit_code) == (6, 75)
-    assert time.waits == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert time.waits == [0.75, 1.5, 3.0, 6.0, 12.0]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import pytest
 
 from provisioner.remote.http.concurrency import MOST_OF_ALL, MOST_OF_HOST, START, Concurrency, HostConcurrency
 from provisioner.remote.http.flow import CountedResponse, Flow
+from provisioner.remote.retry import transient_error
+from tests.support.fake_time import FakeTime
 from tests.support.program import wait_until
 
 STEP = 0.005
@@ -73,7 +75,7 @@ class Simulated:
             self.limits.append(self.host.limit)
 
     def _ask(self) -> None:
-        while len(self._requests) < self.host.limit:
+        while len(self._requests) < self.host.limit_now:
             begun = self.host.enter(lambda: None, waits=True)
             if len(self._requests) >= self.most:
                 self.refusals += 1
@@ -382,3 +384,61 @@ def test_who_waits_after_a_refusal(others: int, refused_before: int, expected: b
     for request in requests[:refused_before]:
         assert request.answered(429)
     assert requests[-1].answered(429) is expected
+
+
+@pytest.mark.parametrize("connections", [None, 3])
+@pytest.mark.parametrize(("since", "waits"), [("before", True), ("before", False), ("while it waits for its turn", True)])
+def test_a_host_that_has_asked_to_wait(connections: int | None, since: str, waits: bool) -> None:
+    """Whoever asks, and in whatever way, is sent nothing before that; another host is asked at once."""
+    time = FakeTime()
+    retry = time.retry(random=0.0)
+    flow = Flow(Concurrency(connections, clock=time.clock), retry=retry)
+    error = transient_error("busy", 503, {"Retry-After": "9"}, 0.0)
+    assert error is not None
+    error.host = "busy"
+    begin = time.clock()
+    if since == "before":
+        retry.heed(error)
+        flow.enter("http://busy", lambda: None, waits=waits)
+        assert time.clock() == begin + 9
+    else:
+        others = [flow.enter("http://busy", lambda: None, waits=True) for _ in range(connections or START)]
+
+        def refuse() -> None:
+            retry.heed(error)
+            while others:
+                others.pop().end(answered=True)
+
+        flow.enter("http://busy", refuse, waits=True)
+        assert not others
+        assert time.clock() == begin + 9
+    before = time.clock()
+    retry.heed(error)
+    flow.enter("http://other", lambda: None, waits=waits)
+    assert time.clock() == before
+
+
+@pytest.mark.parametrize("seconds", [301, 3600])
+def test_a_host_that_asks_for_too_long(seconds: int) -> None:
+    """Nobody waits longer than a request may take: each is refused by itself, and gives up at once."""
+    time = FakeTime()
+    retry = time.retry()
+    error = transient_error("busy", 429, {"Retry-After": str(seconds)}, 0.0)
+    assert error is not None
+    error.host = "busy"
+    retry.heed(error)
+    assert not retry.is_held("busy")
+
+
+def test_a_host_that_has_refused_everything_is_asked_by_few() -> None:
+    """After an outage not all requests are sent at once: the first that is served opens the way."""
+    host = HostConcurrency(adapts=True, clock=Clock())
+    host.limit = MOST_OF_HOST
+    begun = [host.enter(lambda: None, waits=True) for _ in range(MOST_OF_HOST)]
+    for each in begun:
+        host.refused()
+        host.leave(each, answered=True, refused=True)
+    assert host.limit_now == min(START, host.limit)
+    host.enter(lambda: None, waits=True)
+    host.served()
+    assert host.limit_now == host.limit > START

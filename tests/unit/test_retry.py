@@ -50,12 +50,27 @@ def test_success_waits_for_nothing() -> None:
     assert (time.retry().call("it", action), action.tries, time.waits) == ("done", 1, [])
 
 
-def test_waits_grow_with_full_jitter_up_to_the_cap() -> None:
-    """Each wait is a random part of a bound that doubles up to the cap."""
+def test_waits_grow_with_jitter_up_to_the_cap() -> None:
+    """Half of each wait is random; its bound doubles up to the cap."""
     time, action = FakeTime(), Script(*[Transient("503")] * 5, "done")
     policy = RetryPolicy(attempts=6, base_seconds=1, cap_seconds=6, total_seconds=300)
     assert time.retry(policy, random=0.5).call("it", action) == "done"
-    assert time.waits == [0.5, 1.0, 2.0, 3.0, 3.0]
+    assert time.waits == [0.75, 1.5, 3.0, 4.5, 4.5]
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 15])
+def test_a_short_outage_ends_no_call(seconds: int) -> None:
+    """However the waits turn out: of many requests none uses up its attempts while a host is away for some seconds."""
+    for unlucky in (0.0, 0.5, 1.0):
+        time = FakeTime()
+        end = time.clock() + seconds
+
+        def ask(time: FakeTime = time, end: float = end) -> str:
+            if time.clock() < end:
+                raise Transient("503")
+            return "done"
+
+        assert time.retry(random=unlucky).call("it", ask) == "done"
 
 
 def test_attempts_are_bounded_and_the_error_tells_the_story() -> None:
@@ -63,7 +78,7 @@ def test_attempts_are_bounded_and_the_error_tells_the_story() -> None:
     time, action = FakeTime(), failing()
     with pytest.raises(RemoteUnavailableError) as caught:
         time.retry(RetryPolicy(attempts=4)).call("the listing of acme/songs", action)
-    assert caught.value.message == "the listing of acme/songs: asked 4 times over 4 s, at last: 503"
+    assert caught.value.message == "the listing of acme/songs: asked 4 times over 5 s, at last: 503"
     assert action.tries == 4
     assert isinstance(caught.value.__cause__, Transient)
     assert caught.value.exit_code == 75
@@ -307,10 +322,10 @@ def test_parse_retry_after(headers: dict[str, str], expected: float | None) -> N
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
 def test_these_answers_may_be_others_later(status: int) -> None:
-    """Overload and server errors are transient; only "too many requests" throttles every caller."""
+    """Overload and server errors are transient; those that go with a request to wait throttle every caller."""
     error = transient_error("hub.example", status, {"Retry-After": "4"}, NOW)
     assert error is not None
-    assert (error.retry_after, error.throttled) == (4.0, status == 429)
+    assert (error.retry_after, error.throttled) == (4.0, status in {429, 503})
     assert error.message == f"hub.example answered {describe_status(status)}"
 
 

@@ -88,12 +88,12 @@ class HttpClient:
         self._states = FileStates()
         pause = network.cancellation.wait
         self._rate = RateLimiter(bytes_per_second, pause=pause, clock=time.monotonic) if bytes_per_second else None
-        self._use(network, Flow(self._concurrency))
+        self._use(network)
 
-    def _use(self, network: Network, flow: Flow) -> None:
+    def _use(self, network: Network, rank: int = 0) -> None:
         self._network = network
-        self.flow = flow
-        """Decides how many requests at once are worth while."""
+        self.flow = flow = Flow(self._concurrency, rank, retry=network.retry)
+        """How many requests at once are worth while."""
         self._requester = Requester(network, self._connections, flow, self._authorization)
         self._bodies = BodyReader(network.cancellation, self._rate)
 
@@ -105,13 +105,13 @@ class HttpClient:
             cancellation: ends these requests.
         """
         client = copy(self)
-        client._use(self._network.for_flow(cancellation), Flow(self._concurrency, rank))  # noqa: SLF001 - of the same class
+        client._use(self._network.for_flow(cancellation), rank)  # noqa: SLF001 - of the same class
         return client
 
     def with_retry(self, retry: Retry) -> HttpClient:
         """Return a client that shares the connections and limits of this one, with another policy for retries."""
         client = copy(self)
-        client._use(replace(self._network, retry=retry), Flow(self._concurrency))  # noqa: SLF001 - of the same class
+        client._use(replace(self._network, retry=retry))  # noqa: SLF001 - of the same class
         return client
 
     @property

@@ -153,6 +153,11 @@ class HostConcurrency:
         """Return whether the host is being sent requests, or was until a moment ago."""
         return self.in_flight > 0 or self._clock() - self._used_at < _IN_USE_SECONDS
 
+    @property
+    def limit_now(self) -> int:
+        """How many requests may be sent at once: a host that has refused everything is first asked by a few."""
+        return self.limit if self._has_served or self._serving else min(self.limit, START)
+
     # --- one request
 
     def limit_for(self, rank: int) -> int:
@@ -175,7 +180,7 @@ class HostConcurrency:
         """
         with self._changed:
             if waits and self._adapts:
-                self._turns.wait(rank, lambda: self.in_flight < self.limit, check_cancelled)
+                self._turns.wait(rank, lambda: self.in_flight < self.limit_now, check_cancelled)
             now = self._clock()
             self._count_time(now)
             self.in_flight += 1
@@ -217,6 +222,8 @@ class HostConcurrency:
     def served(self) -> None:
         """Record that the host has begun to answer a request with the requested content."""
         with self._changed:
+            if not self._has_served:
+                self._changed.notify_all()
             self._has_served = True
             self._serving += 1
             self._taken = max(self._taken, self._serving)

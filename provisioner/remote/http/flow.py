@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from provisioner.remote.http.concurrency import Concurrency, HostConcurrency
     from provisioner.remote.http.connections import Response
+    from provisioner.remote.retry import Retry
 
 _BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
@@ -21,13 +22,15 @@ _BUSY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVA
 class Flow:
     """The requests of one data set to all hosts; safe for several threads."""
 
-    def __init__(self, concurrency: Concurrency, rank: int = 0) -> None:
-        """Begin without requests.
+    def __init__(self, concurrency: Concurrency, rank: int = 0, *, retry: Retry | None = None) -> None:
+        """Begin without a request.
 
         Args:
             concurrency: the requests of all flows.
-            rank: among waiting requests, those of the flow with the lowest rank are sent first.
+            rank: of those that wait, the requests of the flow with the lowest rank are sent first.
+            retry: knows which hosts have asked to be sent nothing for a while; ``None``: none has.
         """
+        self._retry = retry
         self._concurrency = concurrency
         self._rank = rank
         self._hosts: dict[str, HostConcurrency] = {}
@@ -39,7 +42,8 @@ class Flow:
         Args:
             origin: scheme, host and port.
             check_cancelled: raises when the flow must end.
-            waits: otherwise it is sent immediately, because running requests may be waiting for it.
+            waits: otherwise the limits do not count, since those that are being answered may wait for it; what the host
+                has asked for counts all the same.
 
         Raises:
             ProvisionerError: the flow must end.
@@ -47,14 +51,22 @@ class Flow:
         host = self._hosts.get(origin)
         if host is None:
             host = self._hosts[origin] = self._concurrency.host(origin)
-        # First the limit of the host, so that the limit for all hosts is not used up while waiting for a busy host.
-        begun = host.enter(check_cancelled, waits=waits, rank=self._rank)
-        try:
-            self._concurrency.enter(self._rank, check_cancelled, waits=waits)
-        except BaseException:
-            host.leave(begun, answered=False, rank=self._rank)
-            raise
-        return FlowRequest(self._concurrency, host, begun, self._rank)
+        retry, name = self._retry, origin.partition("://")[2]
+        while True:
+            if retry is not None:
+                retry.wait_while_held(name)
+            # First the place of the host: one of all hosts is not held while a busy host is waited for.
+            begun = host.enter(check_cancelled, waits=waits, rank=self._rank)
+            try:
+                self._concurrency.enter(self._rank, check_cancelled, waits=waits)
+            except BaseException:
+                host.leave(begun, answered=False, rank=self._rank)
+                raise
+            request = FlowRequest(self._concurrency, host, begun, self._rank)
+            if retry is None or not retry.is_held(name):
+                return request
+            # The host has asked to wait since this request began to wait for its turn.
+            request.end(answered=False)
 
     @property
     def requests_at_once(self) -> int:

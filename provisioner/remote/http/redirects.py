@@ -15,6 +15,7 @@ from provisioner.remote.http.headers import declared_length
 from provisioner.remote.http.local_files import is_local
 from provisioner.remote.http.locations import redirect_target
 from provisioner.remote.http.refusals import check_status
+from provisioner.remote.retry import Transient
 from provisioner.remote.urls import host_of, login_headers, origin_of
 
 if TYPE_CHECKING:
@@ -147,13 +148,16 @@ class Requester:
     def _checked_target(self, response: CountedResponse, url: str, current: str, *, is_hub: bool) -> str | None:
         """Return the target of a redirect, or ``None`` if the response delivers the file; close the response on an error."""
         try:
-            self._network.retry.observe(response.headers, time.time(), host_of(url))
+            self._network.retry.observe(response.headers, time.time(), host_of(current))
             location = response.headers.get("Location") if response.status in REDIRECTS else None
             # An empty one leads nowhere; as in curl, the response itself then counts.
             if location and location.strip():
                 return self._rewritten(current, redirect_target(without_user(current), location))
-            check_status(response, url, is_hub=is_hub)
-        except BaseException:
+            check_status(response, url, current, is_hub=is_hub)
+        except BaseException as error:
+            if isinstance(error, Transient):
+                # Before its place is free for another request to the same host.
+                self._network.retry.heed(error)
             response.close()
             raise
         return None

@@ -12,6 +12,7 @@ from provisioner.catalog.answers import HEAD, hint_for, recognise_answer
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError, SizeMismatchError
 from provisioner.redaction import redact_line, show_url
 from provisioner.remote.retry import describe_status, transient_error
+from provisioner.remote.urls import host_of
 
 if TYPE_CHECKING:
     from provisioner.remote.http.connections import Response
@@ -31,13 +32,14 @@ _OTHER_HOST_HINT: Final = (
 _CHANGED_HINT: Final = "The file was changed upstream, or an error page comes in its place."
 
 
-def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
-    """Raise the error for a response whose status means that no file is sent.
+def check_status(response: CountedResponse, url: str, current: str, *, is_hub: bool) -> None:
+    """Raise the error for a response whose status says that no file comes.
 
     Args:
-        response: the server's response.
-        url: the requested URL.
-        is_hub: whether a Hub was asked in the user's name, since only there a token helps.
+        response: what the server sent.
+        url: what was requested.
+        current: where redirects have led.
+        is_hub: it was requested of a Hub, in the user's name: only there a token helps.
 
     Raises:
         Transient: a retry may succeed.
@@ -46,9 +48,10 @@ def check_status(response: CountedResponse, url: str, *, is_hub: bool) -> None:
     status = response.status
     if status in _DELIVERS:
         return
-    transient = transient_error(urlsplit(url).hostname or "the server", status, dict(response.headers), time.time())
+    transient = transient_error(urlsplit(current).hostname or "the server", status, dict(response.headers), time.time())
     if transient is not None:
-        # One request less is enough, so the others need not wait.
+        transient.host = host_of(current)
+        # One request less is enough: the others need not wait.
         transient.crowded = response.is_one_too_many
         transient.throttled = transient.throttled and not response.is_one_too_many
         transient.while_waiting = response.while_waiting

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import AccessDeniedError, NotFoundError, RemoteRefusedError
 from provisioner.remote.retry import Transient
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from provisioner.remote.http.client import HttpClient
     from provisioner.remote.http.redirects import Answer
+
+_TOO_MANY: Final = f"http_{HTTPStatus.TOO_MANY_REQUESTS.value}"
 
 
 class RememberedRedirect:
@@ -49,7 +52,7 @@ class RememberedRedirect:
             except (AccessDeniedError, NotFoundError, RemoteRefusedError, Transient) as error:
                 # A signed address expires, and a node may fail: the first host says where to go now.
                 self._there = None
-                if isinstance(error, Transient) and error.throttled:
+                if isinstance(error, Transient) and error.cause == _TOO_MANY:
                     raise
         answer = self._client.open(self._requested, headers, authorized=self._authorized, urgent=urgent)
         self._there = answer.url if answer.is_repeatable and answer.url != self._requested else None
