@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from provisioner.engine.build import DataSetBuilder, check_fits
 from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.build_progress import BuildProgress
-from provisioner.engine.request import missing_data_error
+from provisioner.engine.request import make_rules, missing_data_error
 from provisioner.engine.run_log import labelled
 from provisioner.engine.shared_volume import SharedVolume
 from provisioner.engine.side_by_side import SideBySide
@@ -30,6 +30,7 @@ from provisioner.errors import (
 )
 from provisioner.log_fields import about
 from provisioner.planning.capacity import space_hint
+from provisioner.planning.plan import fitted
 from provisioner.units import format_bytes, format_count
 
 if TYPE_CHECKING:
@@ -265,6 +266,11 @@ class StepRunner:
     def _build(self, step: Step, rank: int, cancellation: Cancellation) -> Receipt:
         if step.action != "fetch":
             _LOGGER.info("%s: what is there is wrong; fetching it", step.recipe.label)
+            # The plan has no space for it: what was wrong has made some.
+            inventory = self._store.reader.inventory()
+            step = fitted(replace(step, action="fetch"), inventory, make_rules(self._settings), taken=0)
+            if step.action == "skip":
+                raise NoRoomError(f"{step.recipe.label} {step.why}", hint=space_hint(step.recipe))
         progress = BuildProgress(step.recipe, self._progress, self._status.board)
         builder = DataSetBuilder(
             step,

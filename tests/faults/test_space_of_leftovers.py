@@ -133,3 +133,23 @@ def test_records_take_no_space_of_the_limit(shelf: Shelf, volume: Volume, hub: H
     outcome = run.wait()
     assert (outcome.code, held.fired) == (0, 1), outcome.err
     volume.check("alpha", {**small, **tree_of(1)})
+
+
+@pytest.mark.parametrize(("size", "room"), [(SIZE, "one_by_one"), (LARGE, "streamed")])
+def test_of_a_tree_that_is_wrong(shelf: Shelf, volume: Volume, size: int, room: str) -> None:
+    """A tree without a receipt turns out to be damaged: it makes way, and what replaces it is built as the space allows."""
+    files = [archive(shelf, number, host="one.example.org", each=size) for number in range(3)]
+    shelf.add("alpha", *files, unpacked_size=3 * size)
+    most = 3 * size + (files[0]["size"] if room == "one_by_one" else 0)
+    volume.settings["MAX_STORAGE_GB"] = f"{(most + 100) / 1e9:.9f}"
+    assert [step["room"] for step in volume.ready("plan", "--json").json["steps"]] == [room]
+    volume.ready()
+    (receipt,) = volume.receipts("alpha")
+    receipt.unlink()
+    (noisy, *_) = volume.tree("alpha").rglob("noise.bin")
+    noisy.chmod(0o644)
+    noisy.write_bytes(b"wrong")
+    assert [step["action"] for step in volume.ready("plan", "--json").json["steps"]] == ["adopt"]
+    outcome = volume.run()
+    assert outcome.code == 0, outcome.err
+    volume.check("alpha", {name: data for number in range(3) for name, data in tree_of(number, size).items()})
