@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from provisioner.remote.transfers import Transfers
     from provisioner.volume.archive.target import Choose
     from provisioner.volume.staging.local_copies import LocalCopies
+    from provisioner.volume.store.manifest import Manifest
     from provisioner.volume.store.store import Store
 
 _LOGGER = logging.getLogger(__name__)
@@ -230,14 +231,9 @@ class DataSetBuilder:
         if self._damage is None and recipe.pin is not None and not checks_manifest(recipe.pin, recipe.asked):
             _LOGGER.info("%s: no peer is asked, since the pins do not name its manifest", label)
             return None
-        for offer in self._peers.offers(recipe):
-            if self._damage is not None and not self._completed.is_of_damaged(offer.manifest):
-                _LOGGER.info("%s: %s has a different tree of this version, which the repair does not use", label, offer.where)
-                continue
+        for offer in self._peers.offers(recipe, self._known_manifest()):
             _LOGGER.info("%s: it is taken from %s", label, offer.where)
             try:
-                if self._damage is None:
-                    check_manifest(recipe, offer.manifest)
                 return self._build_from(offer, now)
             except ProvisionerError as error:
                 # A full volume does not end this either: the sizes that the peer states may be false.
@@ -245,6 +241,18 @@ class DataSetBuilder:
                     raise
                 _LOGGER.warning("%s; it is not taken from %s", labelled(label, error), offer.where)
         return None
+
+    def _known_manifest(self) -> Callable[[Manifest], bool] | None:
+        """Return what tells whether a manifest is the known one; ``None``: none is known."""
+        if self._damage is not None:
+            return self._completed.is_of_damaged
+        recipe = self._step.recipe
+
+        def is_pinned(manifest: Manifest) -> bool:
+            check_manifest(recipe, manifest)
+            return True
+
+        return is_pinned if recipe.pin is not None else None
 
     def _build_from(self, offer: Offer, now: Callable[[], str]) -> Receipt:
         """Build the version from peers, and publish it.

@@ -27,7 +27,9 @@ LARGEST_RECEIPT: Final = 4 << 20
 """Bytes of a receipt, or of a list of versions. Read at once, a document may take up to 25 times its bytes in memory."""
 LARGEST_NAME: Final = 1 << 10
 MOST_VERSIONS: Final = 1_000
-"""Maximum number of names that are looked at in the directory of a data set's receipts."""
+"""Names in the directory of a data set's receipts that are looked at."""
+MOST_TRIED: Final = 8
+"""Of those that may be the right one, how many are looked at: each costs a manifest."""
 LARGEST_RECEIPTS: Final = 64 << 20
 """Bytes of all receipts of one data set together."""
 _USUAL_ENTRIES: Final = 1_000_000

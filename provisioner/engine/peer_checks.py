@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from provisioner.catalog.artifact import Artifact  # noqa: TC001 - for the reader
 from provisioner.errors import ConfigurationError, IntegrityError
+from provisioner.planning.pinning import checks_manifest
 from provisioner.volume.store.entry import find_entry, has_entry_below
 from provisioner.volume.tree.links import TreeLink, check_links
 
@@ -26,13 +28,48 @@ _LONGEST_PATH: Final = 4095
 """Characters of a path, or of a link's target: no program can open a longer path."""
 
 
-def wanted_state(recipe: Recipe) -> str | None:
-    """Return the pin that the recipe requires; empty if any pin will do, ``None`` if only this exact version will do."""
-    states = {source.identity.get("revision") for source in recipe.sources}
-    state = states.pop() if len(states) == 1 else None
-    if isinstance(state, str) and _COMMIT.fullmatch(state):
-        return state
-    return None if recipe.base else ""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which versions of a peer may be what a recipe makes, by its records alone."""
+
+    recipe: str
+    """The version of the recipe as it was asked for."""
+    version: str
+    """The one that this volume would make: whatever satisfies the recipe will do, unless it is of another state."""
+    states: frozenset[str] | None
+    """What the source must have been; empty: anything; ``None``: only that very version will do."""
+    likely: frozenset[str]
+    """What the source of the right version was, where it is known: that version is looked at first."""
+    checksums: str
+    """The digest of its list of checksums, by the pins; empty: they name none."""
+
+    def accepts(self, pin: str) -> bool:
+        """Return whether a version of the recipe whose source was ``pin`` may be the right one."""
+        return self.states is not None and (not self.states or pin in self.states)
+
+
+def wanted_of(recipe: Recipe, *, by_manifest: bool) -> Wanted:
+    """Return what is wanted of a peer.
+
+    Args:
+        recipe: what is to be made.
+        by_manifest: the manifest is compared with one that is known, so that any state of the source may be looked at.
+    """
+    stated = [_stated_state(source) for source in recipe.sources]
+    likely = frozenset(filter(None, stated))
+    states: frozenset[str] | None = frozenset()
+    if not by_manifest:
+        states = likely if all(stated) else None if recipe.base else frozenset()
+    checksums = recipe.pin.manifest if recipe.pin is not None and checks_manifest(recipe.pin, recipe.asked) else ""
+    return Wanted(recipe.asked, recipe.version, states, likely, checksums)
+
+
+def _stated_state(source: Source) -> str:
+    """Return the commit that a source is at, in the catalog or as it is held; empty: it is at none."""
+    revision = source.identity.get("revision")
+    if isinstance(revision, str) and _COMMIT.fullmatch(revision):
+        return revision
+    return source.stated_pin if source.artifacts is None else ""
 
 
 def check_receipt(receipt: Receipt, recipe: Recipe, sources: Sources) -> None:
@@ -60,6 +97,8 @@ def _known_pin(source: Source, sources: Sources) -> str | None:
         return revision
     if source.artifacts is None or not all(artifact.is_named for artifact in source.artifacts):
         return None
+    if any("unverified" in file for file in source.identity.get("files", ())):
+        return None  # it was recorded with or without the digests that pins name
     try:
         return sources.resolve(source).pin
     except ConfigurationError:

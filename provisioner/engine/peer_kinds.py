@@ -19,14 +19,13 @@ from provisioner.engine.peer_bounds import (
     LARGEST_NAME,
     LARGEST_RECEIPT,
     LARGEST_RECEIPTS,
+    MOST_TRIED,
     MOST_VERSIONS,
     largest_manifest,
     read_manifest,
 )
-from provisioner.engine.peer_checks import wanted_state
 from provisioner.errors import IntegrityError, NotFoundError
-from provisioner.planning.model import Inventory
-from provisioner.planning.versions_list import listed_version
+from provisioner.planning.versions_list import listed_versions
 from provisioner.redaction import show_url
 from provisioner.remote.peers import fetch_record
 from provisioner.volume.fs.directories import make_directory
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
+    from provisioner.engine.peer_checks import Wanted
     from provisioner.planning.model import Receipt
-    from provisioner.planning.recipe import Recipe
     from provisioner.remote.http.client import HttpClient
     from provisioner.volume.store.manifest import Manifest
 
@@ -74,8 +73,8 @@ class Peer(Protocol):
         """The peer's name in messages."""
         ...
 
-    def receipt(self, recipe: Recipe) -> Receipt | None:
-        """Return the receipt of a version that satisfies a recipe, preferring the published one, or ``None`` if it has none.
+    def receipts(self, dataset: str, wanted: Wanted) -> Iterator[Receipt]:
+        """Yield the receipts of versions that may be the wanted one, the likeliest and then the published one first.
 
         Raises:
             ProvisionerError: it cannot be asked.
@@ -119,26 +118,30 @@ class DirectoryPeer:
         self._reader = StoreReader(self._layout, self._published, indexes, measures_space=False)
         self._check_cancelled = check_cancelled
 
-    def receipt(self, recipe: Recipe) -> Receipt | None:
-        """Return the receipt of a version that satisfies a recipe, preferring the published one, or ``None`` if it has none.
+    def receipts(self, dataset: str, wanted: Wanted) -> Iterator[Receipt]:
+        """Yield the receipts of versions that may be the wanted one, the likeliest and then the published one first.
 
         Raises:
             NotFoundError: the directory is not there.
+            IntegrityError: there are more receipts than are read, or one is larger than any.
         """
         if not self._layout.private.is_dir():
             raise NotFoundError("it is no volume, or is not mounted")
-        dataset, state, found = recipe.dataset.id, wanted_state(recipe), None
-        if state is not None:
-            found = self._held(recipe).satisfying(dataset, recipe.asked, state)
-        return found or self._record(dataset, recipe.version)[0]
+        found = self._held(dataset, wanted)[:MOST_TRIED] if wanted.states is not None else []
+        yield from found
+        if all(receipt.version != wanted.version for receipt in found):
+            receipt, _ = self._record(dataset, wanted.version)
+            if receipt is not None:
+                yield receipt
 
-    def _held(self, recipe: Recipe) -> Inventory:
-        """Return the versions that satisfy a recipe, and which of them is published.
+    def _held(self, dataset: str, wanted: Wanted) -> list[Receipt]:
+        """Return the receipts of versions that may be the wanted one, in the order in which they are looked at.
 
         Raises:
             IntegrityError: there are more receipts than may be read.
         """
-        dataset, receipts, left = recipe.dataset.id, {}, LARGEST_RECEIPTS
+        receipts: list[Receipt] = []
+        left = LARGEST_RECEIPTS
         try:
             with os.scandir(self._layout.receipts_of(dataset)) as listing:
                 names = [entry.name for entry in itertools.islice(listing, MOST_VERSIONS + 1)]
@@ -148,12 +151,19 @@ class DirectoryPeer:
             self._check_cancelled()
             receipt, size = self._record(dataset, version) if is_version(version) else (None, 0)
             left -= size
-            if receipt is not None and receipt.asked == recipe.asked and self._reader.tree_of(dataset, version) is not None:
-                receipts[dataset, version] = receipt
+            if receipt is None or receipt.asked != wanted.recipe or not wanted.accepts(receipt.pin):
+                continue
+            if self._reader.tree_of(dataset, version) is not None:
+                receipts.append(receipt)
         if left < 0 or len(names) > MOST_VERSIONS:
             raise IntegrityError(f"it has too many receipts of {dataset}")
         current = self._published.look(dataset).version
-        return Inventory(receipts, {dataset: current} if current and (dataset, current) in receipts else {})
+
+        def rank(receipt: Receipt) -> tuple[bool, bool, bool, tuple[str, bool]]:
+            is_pinned = bool(wanted.checksums) and self._reader.checksums_digest(dataset, receipt.version) == wanted.checksums
+            return is_pinned, receipt.pin in wanted.likely, receipt.version == current, receipt.age_key
+
+        return sorted(receipts, key=rank, reverse=True)
 
     def _record(self, dataset: str, version: str) -> tuple[Receipt | None, int]:
         """Return a receipt and its size in bytes; the receipt is ``None`` if it is missing or damaged.
@@ -214,22 +224,22 @@ class WebPeer:
         self._http = http
         self._spool = spool
 
-    def receipt(self, recipe: Recipe) -> Receipt | None:
-        """Return the receipt of a version that satisfies a recipe, preferring the published one, or ``None`` if it has none.
+    def receipts(self, dataset: str, wanted: Wanted) -> Iterator[Receipt]:
+        """Yield the receipts of versions that may be the wanted one, the likeliest and then the published one first.
 
         Raises:
             ProvisionerError: the server cannot be asked.
         """
-        dataset, state, listed = recipe.dataset.id, wanted_state(recipe), None
-        if state is not None and (versions := self._document(self._layout.versions_list(dataset))) is not None:
-            listed = listed_version(versions, recipe.asked, state)
-        for version in dict.fromkeys((listed, recipe.version)):
-            if version is not None and is_version(version):
+        listed: list[tuple[str, str]] = []
+        if wanted.states is not None and (versions := self._document(self._layout.versions_list(dataset))) is not None:
+            listed = [each for each in listed_versions(versions, wanted.recipe) if wanted.accepts(each[1])]
+            listed.sort(key=lambda each: each[1] not in wanted.likely)
+        for version in dict.fromkeys((*(version for version, _ in listed[:MOST_TRIED]), wanted.version)):
+            if is_version(version):
                 document = self._document(self._layout.receipt(dataset, version))
                 receipt = parse_receipt(document, dataset, version) if document is not None else None
                 if receipt is not None:
-                    return receipt
-        return None
+                    yield receipt
 
     def _document(self, path: Path) -> dict[str, Any] | None:
         """Return a small record; ``None`` if there is none, or if the server sent something else, such as its usual page."""

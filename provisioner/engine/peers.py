@@ -19,7 +19,7 @@ from provisioner.catalog.digest import Digest
 from provisioner.catalog.entries import entry_of
 from provisioner.catalog.size import Size
 from provisioner.engine.peer_bounds import check_extent, most_entries
-from provisioner.engine.peer_checks import check_manifest, check_receipt
+from provisioner.engine.peer_checks import check_manifest, check_receipt, wanted_of
 from provisioner.engine.peer_kinds import DirectoryPeer, WebPeer
 from provisioner.errors import IntegrityError, ProvisionerError, TryAgainError
 from provisioner.planning.pinning import checks_manifest
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from provisioner.cancellation import Cancellation
     from provisioner.catalog.model import EntryFacts
     from provisioner.catalog.written_reference import Reference
+    from provisioner.engine.peer_checks import Wanted
     from provisioner.engine.peer_kinds import Peer, PeerTree
     from provisioner.planning.model import Receipt
     from provisioner.planning.recipe import Recipe
@@ -91,6 +92,11 @@ class _Claim:
     tree: PeerTree
 
 
+def _is_pinned(recipe: Recipe) -> bool:
+    """Return whether pins name the list of checksums of what a recipe makes."""
+    return recipe.pin is not None and checks_manifest(recipe.pin, recipe.asked)
+
+
 class Peers:
     """The peers of one run, for all data sets that are built; safe for several threads."""
 
@@ -122,11 +128,16 @@ class Peers:
         self._lock = threading.Lock()
 
     def size_of(self, recipe: Recipe) -> int | None:
-        """Return how many bytes a version has, as stated by the first peer that holds it, or ``None`` if none does."""
+        """Return how many bytes a version has, by the first peer that holds it; ``None``: none does."""
+        wanted = wanted_of(recipe, by_manifest=_is_pinned(recipe))
+
+        def ask(peer: Peer) -> int | None:
+            return next((receipt.size for receipt in peer.receipts(recipe.dataset.id, wanted)), None)
+
         for peer in tuple(self._peers):
-            receipt = self._attempt(peer, recipe, partial(peer.receipt, recipe))
-            if receipt is not None:
-                return receipt.size
+            size = self._attempt(peer, recipe, partial(ask, peer))
+            if size is not None:
+                return size
         return None
 
     def holds(self, recipe: Recipe) -> bool:
@@ -135,16 +146,15 @@ class Peers:
         Raises:
             ProvisionerError: the run must end.
         """
-        if recipe.pin is not None and not checks_manifest(recipe.pin, recipe.asked):
+        if recipe.pin is not None and not _is_pinned(recipe):
             return False
+        wanted = wanted_of(recipe, by_manifest=_is_pinned(recipe))
+
+        def check(_peer: Peer, receipt: Receipt) -> bool:
+            return not wanted.likely or receipt.pin in wanted.likely
 
         def ask(peer: Peer) -> bool:
-            receipt = peer.receipt(recipe)
-            if receipt is None or receipt.is_newer:
-                return False
-            check_receipt(receipt, recipe, self._sources())
-            check_extent(receipt, recipe)
-            return True
+            return bool(self._first(peer, recipe, wanted, check))
 
         return any(self._attempt(peer, recipe, partial(ask, peer)) for peer in tuple(self._peers))
 
@@ -155,30 +165,36 @@ class Peers:
             ProvisionerError: the run must end.
         """
         recipe = make_recipe(entry_of(reference, reference.names[0]))
+        wanted = wanted_of(recipe, by_manifest=False)
 
-        def ask(peer: Peer) -> EntryFacts | None:
-            receipt = peer.receipt(recipe)
-            if receipt is None or receipt.entry is None:
+        def read(peer: Peer, receipt: Receipt) -> EntryFacts | None:
+            if receipt.entry is None:
                 return None
-            check_receipt(receipt, recipe, self._sources())
             if (receipt.entry.reference, receipt.entry.key) != (reference.text, reference.key):
                 raise IntegrityError("its receipt is of another reference")
             return facts_of_peer(receipt.entry, peer.name)
+
+        def ask(peer: Peer) -> EntryFacts | None:
+            return self._first(peer, recipe, wanted, read)
 
         for peer in tuple(self._peers):
             if (found := self._attempt(peer, recipe, partial(ask, peer))) is not None:
                 return found
         return None
 
-    def offers(self, recipe: Recipe) -> Iterator[Offer]:
-        """Yield what peers have of a version: peers with the same manifest are combined, in the order of the settings.
+    def offers(self, recipe: Recipe, is_known: Callable[[Manifest], bool] | None = None) -> Iterator[Offer]:
+        """Yield what peers have of a version: those with the same manifest together, in the order of the settings.
+
+        Args:
+            recipe: is to be made.
+            is_known: returns whether a manifest is the one that is known, or raises ``IntegrityError``; ``None``: none is known.
 
         Raises:
             ProvisionerError: the run must end.
         """
         claims: list[_Claim] = []
         for peer in tuple(self._peers):
-            claim = self._attempt(peer, recipe, partial(self._claim, peer, recipe))
+            claim = self._attempt(peer, recipe, partial(self._claim, peer, recipe, is_known))
             if claim is None:
                 continue
             if any(claim.digest == other.digest for other in claims):
@@ -209,16 +225,42 @@ class Peers:
         http, locations = self._http().for_flow(rank, cancellation), PeerLocations(label, tuple(peers), lost)
         return PeerTransfers(http, locations, joined, offer.manifest.bytes)
 
-    def _claim(self, peer: Peer, recipe: Recipe) -> _Claim | None:
-        receipt = peer.receipt(recipe)
-        if receipt is None or receipt.is_newer:
+    def _claim(self, peer: Peer, recipe: Recipe, is_known: Callable[[Manifest], bool] | None) -> _Claim | None:
+        def claim(peer: Peer, receipt: Receipt) -> _Claim | None:
+            manifest, digest = peer.manifest(receipt, most_entries(recipe))
+            check_manifest(manifest, receipt, recipe)
+            if is_known is not None and not is_known(manifest):
+                return None
+            return _Claim(receipt, manifest, digest, peer.tree(receipt, manifest))
+
+        found = self._first(peer, recipe, wanted_of(recipe, by_manifest=is_known is not None), claim)
+        if found is None:
             _LOGGER.info("%s: the peer %s does not have it", recipe.label, peer.name)
-            return None
-        check_receipt(receipt, recipe, self._sources())
-        check_extent(receipt, recipe)
-        manifest, digest = peer.manifest(receipt, most_entries(recipe))
-        check_manifest(manifest, receipt, recipe)
-        return _Claim(receipt, manifest, digest, peer.tree(receipt, manifest))
+        return found
+
+    def _first(self, peer: Peer, recipe: Recipe, wanted: Wanted, read: Callable[[Peer, Receipt], T | None]) -> T | None:
+        """Return what is read of the first version of a peer that may be believed and of which something is read.
+
+        Raises:
+            IntegrityError: there is none, and of this one that is said first.
+            ProvisionerError: the peer cannot be asked.
+        """
+        failure: IntegrityError | None = None
+        for receipt in peer.receipts(recipe.dataset.id, wanted):
+            if receipt.is_newer:
+                continue
+            try:
+                check_receipt(receipt, recipe, self._sources())
+                check_extent(receipt, recipe)
+                found = read(peer, receipt)
+            except IntegrityError as error:
+                failure = failure or error
+                continue
+            if found:
+                return found
+        if failure is not None:
+            raise failure
+        return None
 
     def _attempt(self, peer: Peer, recipe: Recipe, ask: Callable[[], T]) -> T | None:
         """Return what a peer answers, or ``None`` if asking it failed, which is logged."""

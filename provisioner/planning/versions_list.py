@@ -27,16 +27,18 @@ def versions_document(inventory: Inventory, dataset: str) -> dict[str, Any]:
     }
 
 
-def listed_version(document: Mapping[str, Any], recipe: str, pin: str = "") -> str | None:
-    """Return the first version in such a document that satisfies a recipe; ``None`` if there is none, or if it is not valid.
+def listed_versions(document: Mapping[str, Any], recipe: str) -> list[tuple[str, str]]:
+    """Return the versions in such a document that satisfy a recipe, and what their source was; none, if it is no such document.
 
     Args:
-        document: the document as received.
-        recipe: the version of the requested recipe.
-        pin: the required state of the source; empty means any.
+        document: as it came.
+        recipe: the version of the recipe as it was asked for.
     """
     versions = document.get("versions")
+    found = []
     for each in versions if isinstance(versions, list) else ():
-        if isinstance(each, dict) and each.get("recipe") == recipe and pin in {"", each.get("pin")}:
-            return version if isinstance(version := each.get("version"), str) else None
-    return None
+        if isinstance(each, dict) and each.get("recipe") == recipe:
+            version, pin = each.get("version"), each.get("pin")
+            if isinstance(version, str) and isinstance(pin, str):
+                found.append((version, pin))
+    return found

@@ -1,0 +1,148 @@
+"""Peers that hold several states of one source: the one that is wanted is taken, whichever of them is published there."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.support.direct_calls import ready
+from tests.support.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.hub_model import Repo
+    from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+
+STATES: Final = tuple({"a.csv": b"x\n1\n", "b.csv": b"%d\n" % state} for state in range(3))
+NOTES: Final = "https://files.example.org/notes.csv"
+
+
+@dataclass
+class Site:
+    """A peer that has taken over each state of a source, and a volume for the same catalog."""
+
+    peer: Volume
+    volume: Volume
+    hub: HubServer
+    repo: Repo
+    address: str = ""
+
+    def pins(self, name: str) -> str:
+        """Pin what the peer has published."""
+        path = str(self.volume.root.parent / f"{name}.yaml")
+        ready(self.peer, "catalog", "pin", "--output", path)
+        return path
+
+    def next_state(self, state: int) -> None:
+        """Let the source move, of the repository and of the file without a digest."""
+        self.repo.commit({"b.csv": STATES[state]["b.csv"]})
+        self.hub.add_static(NOTES, STATES[state]["b.csv"] * 100 * (state + 1))
+
+    def from_peer(self, state: int, **settings: str | None) -> None:
+        """Fill the volume from the peer, where nobody else has any file; it must have this state then."""
+        self.hub.log.clear()
+        ready(self.volume, PEERS=self.address, **settings)
+        self.check(state)
+        assert self.from_sources() == []
+        before = self.volume.snapshot()
+        ready(self.volume, PEERS=self.address, **settings)
+        assert self.volume.snapshot() == before
+
+    def from_sources(self) -> list[str]:
+        """Return which files the sources were asked for, since the log was cleared."""
+        return [each.path for each in (*self.hub.log.entries("*/resolve/*"), *self.hub.log.entries("/files.example.org/*"))]
+
+    def check(self, state: int) -> None:
+        """Compare what the volume has with a state of the source."""
+        self.volume.check("table", STATES[state])
+        self.volume.check("notes", {"notes.csv": STATES[state]["b.csv"] * 100 * (state + 1)})
+        ready(self.volume, "verify", "--deep")
+
+
+@pytest.fixture(params=["directory", "export"])
+def site(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path) -> Site:
+    """Return a peer with the first state of a repository and of a file without a digest."""
+    repo = hub.hub.add_repo("ann/table", STATES[0])
+    shelf.add("table", sources=[{"kind": "hub", "repo": "ann/table", "revision": "main"}])
+    hub.add_static(NOTES, STATES[0]["b.csv"] * 100)
+    shelf.add("notes", {"url": NOTES, "digest": "none"})
+    peer = Volume(tmp_path / "peer", volume.settings, hub)
+    ready(peer)
+    site = Site(peer, volume, hub, repo)
+    if request.param == "directory":
+        site.address = str(peer.root)
+    else:
+        (tmp_path / "sites").mkdir()
+        hub.add_archives(tmp_path / "sites")
+        site.address = f"{hub.static_url}/export.example.org"
+    return site
+
+
+def publish(site: Site) -> None:
+    """Bring what the peer has to where it is asked for."""
+    if "://" in site.address:
+        ready(site.peer, "export", str(site.peer.root.parent / "sites" / "export.example.org"))
+
+
+def pinned_forward(site: Site) -> None:
+    """Each delivery brings pins, and the volume has an earlier state: the way of a site without a network."""
+    for state in range(3):
+        if state:
+            site.next_state(state)
+            ready(site.peer, UPDATE="auto")
+        publish(site)
+        site.from_peer(state, PINS=site.pins(f"pins-{state}"))
+
+
+def pinned_back(site: Site) -> None:
+    """Pins name a state that another one has replaced on the peer, and of which the volume has nothing."""
+    first = site.pins("pins-0")
+    publish(site)
+    for state in (1, 2):
+        site.next_state(state)
+        ready(site.peer, UPDATE="auto")
+        publish(site)
+    site.from_peer(0, PINS=first)
+    site.from_peer(2, PINS=site.pins("pins-2"))
+    site.from_peer(0, PINS=first)
+
+
+def updated(site: Site) -> None:
+    """The peer was filled with the newer state at first, so that it has another name there."""
+    ready(site.volume)
+    site.next_state(1)
+    shutil.rmtree(site.peer.root)
+    ready(site.peer)
+    publish(site)
+    site.hub.log.clear()
+    ready(site.volume, PEERS=site.address, UPDATE="auto")
+    site.check(1)
+    assert not [path for path in site.from_sources() if "/resolve/" in path]  # of a file without a digest only the source knows
+
+
+def repaired(site: Site) -> None:
+    """A file of a state that another one has replaced on the peer is damaged."""
+    publish(site)
+    site.from_peer(0)
+    site.next_state(1)
+    ready(site.peer, UPDATE="auto")
+    publish(site)
+    for path in (site.volume.tree("table") / "b.csv", site.volume.tree("notes") / "notes.csv"):
+        path.unlink()
+        path.write_bytes(b"wrong")
+    site.hub.log.clear()
+    ready(site.volume, "repair", PEERS=site.address)
+    site.check(0)
+    assert site.from_sources() == []
+
+
+@pytest.mark.parametrize("scenario", [pinned_forward, pinned_back, updated, repaired])
+def test_the_wanted_state(site: Site, scenario: Callable[[Site], None]) -> None:
+    """A peer is taken for each version that it holds, and not for the published one alone; no source is needed."""
+    scenario(site)
