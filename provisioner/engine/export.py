@@ -6,7 +6,6 @@ written last. So an export that was killed can be continued, and is never taken 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import os
@@ -22,6 +21,7 @@ from provisioner.volume.archive.names import check_names
 from provisioner.volume.fs.abilities import ORDINARY_SIZE, Probe
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import HASHED_AT_ONCE
+from provisioner.volume.fs.mounts import is_linkable
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.manifest import Manifest
 from provisioner.volume.store.tree_check import check_tree
@@ -259,11 +259,8 @@ class Export:
             )
 
     def _links(self, version: _Version) -> bool:
-        """Return whether files of a version are linked: if both are on one device, and copies were not requested."""
-        with contextlib.suppress(OSError):
-            # Never try a link to another device: the attempt would change the mode of the volume's own file.
-            return not self._copies and os.stat(version.tree).st_dev == os.stat(self._target.layout.staging).st_dev  # noqa: PTH116
-        return False
+        """Return whether files of a version are linked: that is possible, and copies were not asked for."""
+        return not self._copies and is_linkable(version.tree, self._target.layout.staging)
 
     # --- one version ---------------------------------------------------------------------------------------------------
 

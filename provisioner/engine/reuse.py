@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.engine.staged_tree import Part, file_entry, not_links
 from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.mounts import is_linkable
 from provisioner.volume.parallel import BATCH_BYTES, OrderedWork, Pool, Turns, batches
 from provisioner.volume.staging.hashing import hash_open_file
 from provisioner.volume.store.tree_check import is_right
@@ -267,7 +268,7 @@ class Reuse:
             if tree is not None and manifest is not None:
                 yield tree, manifest, is_damaged, False
         for each in offer.trees:
-            if each.directory is not None and _is_on_device_of(each.directory, self._tree.path):
+            if each.directory is not None and is_linkable(each.directory, self._tree.path):
                 yield each.directory, offer.manifest, False, True
 
     def _candidates_of_damaged(self, resolved: Resolved, damage: Damage) -> dict[str, list[_Candidate]]:
@@ -374,14 +375,6 @@ def _facts(tree: TreeReader, path: str) -> tuple[int, ...]:
     """Return facts that differ if a file was changed or replaced; the last ones also change if it gets another hard link."""
     facts = tree.stat(path)
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-
-
-def _is_on_device_of(directory: Path, other: Path) -> bool:
-    """Return whether links between two directories are possible. Trying one across devices would change the file's mode."""
-    try:
-        return directory.stat().st_dev == other.stat().st_dev
-    except OSError:
-        return False
 
 
 def _bytes_to_hash(artifact: Artifact) -> int:

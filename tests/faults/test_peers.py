@@ -148,7 +148,7 @@ def test_a_directory_on_the_same_device_is_linked(site: Site) -> None:
 
 def test_a_directory_on_another_device_is_copied(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without links each file is read once, hashed on its way, and nothing of the peer is changed."""
-    monkeypatch.setattr("provisioner.engine.reuse._is_on_device_of", lambda _one, _other: False)
+    monkeypatch.setattr("provisioner.engine.reuse.is_linkable", lambda _one, _other: False)
     before = site.peer.snapshot()
     ready(site.volume, PEERS=str(site.peer.root))
     site.check()
@@ -440,7 +440,7 @@ TREES: Final[dict[str, Callable[[Path], object]]] = {
 def test_trees_that_lie(site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """A file that is not what the manifest says is noticed, whichever way it comes; the source is used."""
     if kind == "copy":
-        monkeypatch.setattr("provisioner.engine.reuse._is_on_device_of", lambda _one, _other: False)
+        monkeypatch.setattr("provisioner.engine.reuse.is_linkable", lambda _one, _other: False)
     for name, lie in list(TREES.items())[: 3 if kind == "copy" else None]:
         site.again()
         caplog.clear()

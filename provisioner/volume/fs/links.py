@@ -13,7 +13,7 @@ from provisioner.volume.fs.files import CHUNK, OPEN_NEW, OPEN_READ, write_all
 from provisioner.volume.fs.modes import EXECUTABLE_MODE, FILE_MODE, set_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _NO_HARD_LINKS: Final = frozenset(
     {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -53,17 +53,9 @@ def link_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] =
     Raises:
         OSError: the system reported it. If a copy fails, nothing of it is left.
     """
-    (old, old_parent), (new, new_parent) = source, target
-    try:
-        if os.link in os.supports_follow_symlinks:
-            os.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False)
-        else:
-            os.link(old, new)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-    else:
+    if _link(source, target):
         return True
+    (old, old_parent), (new, new_parent) = source, target
     facts = os.stat(old, dir_fd=old_parent, follow_symlinks=False)
     if stat.S_ISLNK(facts.st_mode):
         os.symlink(os.readlink(old, dir_fd=old_parent), new, dir_fd=new_parent)
@@ -95,10 +87,38 @@ def share_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] 
         return link_or_copy(source, target, charge)
     if _reflink(source, target, facts):
         return True
-    if _make_read_only(source):
-        return link_or_copy(source, target, charge)
+    # Before the mode is changed: it stays as it is where the file cannot be linked, as from another mount of the device.
+    if _link(source, target):
+        with _removed_on_error(target):
+            if _make_read_only(source):
+                return True
+        os.unlink(target[0], dir_fd=target[1])
     _copy(source, target, facts, charge)
     return False
+
+
+def _link(source: NameAt, target: NameAt) -> bool:
+    """Make a hard link; ``False``: they are not possible here."""
+    try:
+        if os.link in os.supports_follow_symlinks:
+            os.link(source[0], target[0], src_dir_fd=source[1], dst_dir_fd=target[1], follow_symlinks=False)
+        else:
+            os.link(source[0], target[0])
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _removed_on_error(target: NameAt) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(target[0], dir_fd=target[1])
+        raise
 
 
 def _reflink(source: NameAt, target: NameAt, facts: os.stat_result) -> bool:

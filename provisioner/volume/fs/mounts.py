@@ -64,6 +64,18 @@ def mounts_below(path: Path) -> frozenset[tuple[int, int]]:
     return frozenset(found)
 
 
+def is_linkable(one: Path, other: Path) -> bool:
+    """Return whether files below two directories may be linked: both are on one device, and reached by the same mount.
+
+    Each bind mount of a directory is a mount of its own, and no link leads from one to another.
+    """
+    try:
+        is_one_device = one.stat().st_dev == other.stat().st_dev
+    except OSError:
+        return False
+    return is_one_device and _mount_of(one) == _mount_of(other)
+
+
 def _mount_of(path: Path) -> tuple[str, str, str] | None:
     """Return mount point, type and source of the mount that holds ``path``, or ``None`` if the system does not tell."""
     real = os.path.realpath(path)
