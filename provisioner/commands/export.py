@@ -101,6 +101,6 @@ def _is_same(one: Path, other: Path) -> bool:
 def _line(outcome: Exported) -> str:
     receipt = outcome.receipt
     if outcome.error is not None:
-        return f"FAILED  {receipt.label}: {outcome.error.message}"
+        return f"FAILED  {receipt.label}: {outcome.error.message.removeprefix(f'{receipt.label}: ')}"
     what = f"{format_count(receipt.files, 'file')}, {format_bytes(receipt.size)}"
     return f"{outcome.how:<7} {receipt.label} {receipt.version}: {what}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.engine.export_records import write_export_records
 from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.errors import DamagedTreeError, NotFoundError, ProvisionerError, VolumeError, VolumeFullError
+from provisioner.planning.references import is_taken, nested_with
 from provisioner.planning.versions_list import versions_document
 from provisioner.units import format_bytes, format_pair
 from provisioner.volume.archive.names import check_names
@@ -30,7 +31,7 @@ from provisioner.volume.tree.reader import TreeReader
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
@@ -211,12 +212,20 @@ class Export:
         if not versions:
             return {}
         refused: dict[str, ProvisionerError] = {}
+        held: dict[str, list[Receipt]] = {}
+        for receipt in self._target.store.reader.inventory(measured=False).receipts.values():
+            held.setdefault(receipt.dataset, []).append(receipt)
         with Probe(self._target.layout.staging) as probe:
             for version in versions:
                 self._check()
-                problem = self._problem(version, probe)
-                if problem:
-                    root, label = self._target.layout.root, version.receipt.label
+                root, label = self._target.layout.root, version.receipt.label
+                if problem := self._name_problem(version.receipt, held):
+                    _LOGGER.error("%s: it has no place in %s: %s", label, root, problem)
+                    refused[version.receipt.dataset] = VolumeError(
+                        f"{label}: it has no place in {root}: {problem}; nothing of it was written",
+                        hint="Export it to another directory, or provision it under a name of its own.",
+                    )
+                elif problem := self._problem(version, probe):
                     _LOGGER.error("%s: %s cannot hold it: %s", label, root, problem)
                     refused[version.receipt.dataset] = VolumeError(
                         f"{label}: {root} cannot hold it: {problem}; nothing of it was written",
@@ -224,6 +233,19 @@ class Export:
                         " archive there.",
                     )
         return refused
+
+    def _name_problem(self, receipt: Receipt, held: Mapping[str, Sequence[Receipt]]) -> str:
+        """Return why a version cannot have its name in the directory, in words; empty: it can."""
+        name = f"datasets/{receipt.dataset}"
+        others = held.get(receipt.dataset, ())
+        if is_taken(receipt, others, self._source.settings.hf_endpoint):
+            references = sorted({other.label for other in others if other.entry})
+            return f"{name} is {' and '.join(references) or 'a data set of a catalog'} there"
+        if (other := nested_with(receipt.dataset, held)) is not None:
+            return f"datasets/{other} is there, and one would lie in the other"
+        if self._target.store.published.is_not_ours(receipt.dataset):
+            return f"{name} holds something that the provisioner did not put there"
+        return ""
 
     def _problem(self, version: _Version, probe: Probe) -> str:
         """Return in words what the directory's file system cannot hold of a version; empty if it can hold all of it."""

@@ -17,6 +17,7 @@ from provisioner.engine.pinning import known_digests, load_pins
 from provisioner.errors import ConfigurationError, ProvisionerError
 from provisioner.planning.pinning import pinned_name
 from provisioner.planning.recipe import make_recipe
+from provisioner.planning.references import recorded_entry
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.files import LARGEST_RECORD, read_named_text
 
@@ -54,7 +55,7 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
     whole: set[str] = set()
     for name, version in sorted(inventory.published.items()):
         receipt = inventory.receipts[name, version]
-        found = _described(receipt, catalog) or _described(receipt, before)
+        found = _described(receipt, catalog) or _described(receipt, before) or _recorded(receipt, target.settings.hf_endpoint)
         if found is None:
             _LOGGER.warning("%s: the catalog does not describe what was exported: the export has no entry of it", receipt.label)
         else:
@@ -74,8 +75,16 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
 
 
 def _described(receipt: Receipt, catalog: Catalog) -> Recipe | None:
-    """Return the recipe of a version as a catalog has it, or ``None`` if it does not describe that one."""
-    dataset = catalog.datasets.get(receipt.dataset)
+    """Return the recipe of a version as a catalog has it; ``None``: it does not describe that one."""
+    return _recipe_of(receipt, catalog.datasets.get(receipt.dataset))
+
+
+def _recorded(receipt: Receipt, endpoint: str) -> Recipe | None:
+    """Return the recipe of a reference's version by its receipt alone: it may be of another volume's export."""
+    return _recipe_of(receipt, recorded_entry(receipt.entry, receipt.dataset, endpoint) if receipt.entry else None)
+
+
+def _recipe_of(receipt: Receipt, dataset: DataSet | None) -> Recipe | None:
     if dataset is None or receipt.is_newer:
         return None
     try:

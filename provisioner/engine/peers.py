@@ -97,6 +97,13 @@ def _is_pinned(recipe: Recipe) -> bool:
     return recipe.pin is not None and checks_manifest(recipe.pin, recipe.asked)
 
 
+def _receipts(peer: Peer, recipe: Recipe, wanted: Wanted) -> Iterator[Receipt]:
+    """Yield the receipts of versions that may be the wanted one; a reference may have another of its names on the peer."""
+    reference = recipe.dataset.reference
+    for name in dict.fromkeys((recipe.dataset.id, *(reference.names if reference is not None else ()))):
+        yield from peer.receipts(name, wanted)
+
+
 class Peers:
     """The peers of one run, for all data sets that are built; safe for several threads."""
 
@@ -132,7 +139,7 @@ class Peers:
         wanted = wanted_of(recipe, by_manifest=_is_pinned(recipe))
 
         def ask(peer: Peer) -> int | None:
-            return next((receipt.size for receipt in peer.receipts(recipe.dataset.id, wanted)), None)
+            return next((receipt.size for receipt in _receipts(peer, recipe, wanted)), None)
 
         for peer in tuple(self._peers):
             size = self._attempt(peer, recipe, partial(ask, peer))
@@ -246,7 +253,7 @@ class Peers:
             ProvisionerError: the peer cannot be asked.
         """
         failure: IntegrityError | None = None
-        for receipt in peer.receipts(recipe.dataset.id, wanted):
+        for receipt in _receipts(peer, recipe, wanted):
             if receipt.is_newer:
                 continue
             try:

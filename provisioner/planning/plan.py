@@ -16,6 +16,7 @@ from provisioner.planning.capacity import FALSE_REPORT, Footprint, free_space, n
 from provisioner.planning.model import Inventory, Plan, Request, Rules, Step
 from provisioner.planning.pinning import at_pins
 from provisioner.planning.recipe import make_recipe
+from provisioner.planning.references import nested_with, reference_in_place
 from provisioner.units import format_pair
 
 if TYPE_CHECKING:
@@ -277,10 +278,26 @@ def _decide(recipe: Recipe, inventory: Inventory, rules: Rules, *, by_name: bool
     if is_here and recipe.dataset.id not in inventory.other_form:
         why = "is here, recorded by a newer version of this program" if receipt and receipt.is_newer else HERE
         return Step(recipe, "keep", priority, why, warning=warning, unpacked=unpacked)
-    if recipe.dataset.id in inventory.foreign:
+    if (other := reference_in_place(recipe, inventory)) is not None:
         error = VolumeError(
-            f"datasets/{recipe.dataset.id} holds something that the provisioner did not put there; it was left alone",
-            hint="Move it away (archives that were left in the volume's root are used), then start again.",
+            f"datasets/{recipe.dataset.id} is the place of {other} on this volume, and of something else in the catalog;"
+            " nothing was fetched",
+            hint=f"'remove {recipe.dataset.id}' makes place for it; or use another volume.",
+        )
+        return Step(recipe, "refuse", priority, "a reference is in its place", error=error)
+    if recipe.dataset.id in inventory.foreign:
+        nested = nested_with(recipe.dataset.id, {name for name, _ in inventory.receipts})
+        error = (
+            VolumeError(
+                f"datasets/{recipe.dataset.id} and datasets/{nested}, which is on the volume, would lie one in the other;"
+                " nothing was fetched",
+                hint=f"'remove {nested}' makes place for it; or use another volume.",
+            )
+            if nested is not None
+            else VolumeError(
+                f"datasets/{recipe.dataset.id} holds something that the provisioner did not put there; it was left alone",
+                hint="Move it away (archives that were left in the volume's root are used), then start again.",
+            )
         )
         return Step(recipe, "refuse", priority, "something else is in its place", error=error)
     if key in inventory.newer:

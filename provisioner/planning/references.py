@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.written_reference import Reference
     from provisioner.errors import ProvisionerError
     from provisioner.planning.model import Inventory, Receipt
+    from provisioner.planning.recipe import Recipe
 
     Learnt = Mapping[str, EntryFacts | ProvisionerError]
     """By the text of a reference, the result of asking its source."""
@@ -117,11 +118,13 @@ def _id_for(reference: Reference, catalog: Catalog, entries: Mapping[str, DataSe
         if reference.key in held.get(name, ()):
             return name
     for name in free:
-        if name not in held or (reference.is_proven and "" not in held[name]):
+        if nested_with(name, held) is None and (name not in held or (reference.is_proven and "" not in held[name])):
             return name
     name = reference.names[0]
+    nested = nested_with(name, held)
     others = [entries[name].label] if name in entries else sorted(filter(None, held.get(name, ())))
     holder = f"the catalog's data set {name}" if name in catalog.datasets else others[0] if others else "another data set"
+    holder = f"datasets/{nested}" if nested is not None else holder
     raise ConfigurationError(
         f"{reference.text} would be published at datasets/{name}, which is the place of {holder}",
         hint=f"Give it another name, such as {_renamed(reference)}.",
@@ -139,6 +142,33 @@ def _renamed(reference: Reference) -> str:
 def _is_in_catalog(name: str, catalog: Catalog) -> bool:
     """Return whether an id belongs to the catalog, or would lie below one of its data sets."""
     return any(taken in catalog.datasets or taken in catalog.excluded for taken in (name, name.partition("/")[0]))
+
+
+def nested_with(name: str, held: Iterable[str]) -> str | None:
+    """Return the id of another data set in whose directory a name lies, or the other way round; ``None``: there is none."""
+    return next((other for other in sorted(held) if other.startswith(f"{name}/") or name.startswith(f"{other}/")), None)
+
+
+def is_taken(receipt: Receipt, others: Collection[Receipt], endpoint: str) -> bool:
+    """Return whether the id of a version stands for something else on another volume, which has these versions of it."""
+    key = receipt.entry.key if receipt.entry else ""
+    keys = {other.entry.key if other.entry else "" for other in others}
+    if not others or key in keys or any(other.source_url == receipt.source_url for other in others):
+        return False
+    if receipt.entry is None or "" in keys:
+        return True
+    recorded = recorded_entry(receipt.entry, receipt.dataset, endpoint)
+    return recorded is None or recorded.reference is None or not recorded.reference.is_proven
+
+
+def reference_in_place(recipe: Recipe, inventory: Inventory) -> str | None:
+    """Return the reference that has the id of a catalog's data set on a volume, for something else; ``None``: there is none."""
+    held = [receipt for (name, _), receipt in inventory.receipts.items() if name == recipe.dataset.id]
+    if recipe.dataset.reference is not None:
+        return None
+    if any(receipt.entry is None or any(source.is_at(receipt.source_url) for source in recipe.sources) for receipt in held):
+        return None
+    return next((receipt.entry.reference for receipt in held if receipt.entry), None)
 
 
 def _keys_by_id(inventory: Inventory) -> dict[str, set[str]]:

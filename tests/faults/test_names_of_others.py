@@ -1,0 +1,160 @@
+"""Names that are another data set's, or lie in another's directory: catalogs, references and volumes that meet in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import yaml
+
+from provisioner.errors import ProvisionerError, VolumeError
+from tests.support.direct_calls import call, ready
+from tests.support.shelf import some_files
+from tests.support.volume import Volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.hub_server import HubServer
+    from tests.support.shelf import Shelf
+
+TREE: Final = some_files("ann", 5000)
+DATA: Final = {"README.md": b"---\nlicense: cc-by-4.0\n---\n", "a.txt": b"data\n"}
+MODEL: Final = {"README.md": b"---\nlicense: cc-by-4.0\n---\n", "m.bin": b"model\n"}
+FILE: Final = b"of a URL\n"
+REQUESTS: Final[dict[str, dict[str, str | None]]] = {
+    "entry": {"DATASETS": "ann"},
+    "data": {"DATASETS": "hf://datasets/ann/x", "CATALOG_PATH": None},
+    "model": {"DATASETS": "hf://ann/x", "CATALOG_PATH": None},
+    "both": {"DATASETS": "hf://datasets/ann/x,hf://ann/x", "CATALOG_PATH": None},
+    "file": {"DATASETS": "https://files.example.org/ann.txt", "CATALOG_PATH": None},
+}
+TREES: Final[dict[str, dict[str, bytes]]] = {"entry": TREE, "data": DATA, "model": MODEL, "file": {"ann.txt": FILE}}
+
+
+@pytest.fixture(params=["link", "dir"])
+def volumes(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path) -> list[Volume]:
+    """Return three empty volumes; what is asked for lies at ``datasets/ann``, or below it."""
+    shelf.add("ann", shelf.file("ann.tar.gz", TREE))
+    hub.hub.add_repo("ann/x", DATA)
+    hub.hub.add_repo("ann/x", MODEL, kind="model")
+    hub.add_static("https://files.example.org/ann.txt", FILE)
+    volume.settings["PUBLISH"] = request.param
+    return [volume, *(Volume(tmp_path / name, volume.settings, hub) for name in ("second", "third"))]
+
+
+def check(volume: Volume, what: str) -> None:
+    """Show that a data set is somewhere on a volume, whole, and that nothing on the volume is wrong."""
+    ready(volume, "verify", "--deep")
+    receipts = list((volume.private / "receipts").rglob("*.json"))
+    found = []
+    for receipt in receipts:
+        tree = volume.tree(receipt.parent.name.replace("+", "/"))
+        found.append({path.relative_to(tree).as_posix(): path.read_bytes() for path in tree.rglob("*") if path.is_file()})
+    assert TREES[what] in found
+
+
+PAIRS: Final = [
+    ("entry", "data"),
+    ("data", "entry"),
+    ("file", "data"),
+    ("data", "file"),
+    ("file", "entry"),
+    ("entry", "file"),
+    ("data", "model"),
+    ("model", "data"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_on_a_volume(volumes: list[Volume], first: str, second: str) -> None:
+    """Who comes second gets another name, or is refused before a byte is fetched; who came first stays as it is."""
+    volume = volumes[0]
+    ready(volume, **REQUESTS[first])
+    try:
+        error = call(volume, **REQUESTS[second]).error
+    except ProvisionerError as raised:
+        error = raised
+    check(volume, first)
+    if error is None:
+        check(volume, second)
+    else:
+        assert "datasets/ann" in error.message
+        assert list((volume.private / "staging").rglob("*.part")) == []
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_exports_of_two_volumes(volumes: list[Volume], first: str, second: str) -> None:
+    """The second export leaves the name to the first and says so; ``gc`` finds nothing to remove, and nothing else is there."""
+    one, other, target = volumes
+    ready(one, **REQUESTS[first])
+    ready(other, **REQUESTS[second])
+    ready(one, "export", str(target.root), **REQUESTS[first])
+    before = target.snapshot(target.private / "store"), target.snapshot(target.root / "datasets")
+    result = call(other, "export", str(target.root), **REQUESTS[second])
+    assert isinstance(result.error, VolumeError)
+    assert "it has no place in" in result.error.message
+    assert (target.snapshot(target.private / "store"), target.snapshot(target.root / "datasets")) == before
+    ready(target, "gc")
+    check(target, first)
+
+
+def test_a_reference_that_a_catalog_describes_later(volumes: list[Volume], shelf: Shelf) -> None:
+    """The same file has the same place, whether it is named by a reference or by a catalog: on the volume and in its export."""
+    one, _, target = volumes
+    ready(one, **REQUESTS["file"])
+    ready(one, "export", str(target.root), **REQUESTS["file"])
+    shelf.document["phases"]["minimal"]["datasets"].clear()
+    shelf.add("ann", shelf.raw("ann.txt", FILE))
+    ready(one)
+    ready(one, "export", str(target.root))
+    for volume in (one, target):
+        check(volume, "file")
+
+
+def test_something_else_in_the_directory(volumes: list[Volume]) -> None:
+    """A file of somebody else at the name of a data set is left alone, and nothing is written that would not count."""
+    one, _, target = volumes
+    ready(one, **REQUESTS["entry"])
+    (target.root / "datasets" / "ann").mkdir(parents=True)
+    (target.root / "datasets" / "ann" / "mine.txt").write_bytes(b"mine")
+    result = call(one, "export", str(target.root))
+    assert isinstance(result.error, VolumeError)
+    assert list((target.private / "store").rglob("*")) == []
+    assert (target.root / "datasets" / "ann" / "mine.txt").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["directory", "web"])
+@pytest.mark.parametrize(("had", "wanted"), [("both", "model"), ("both", "both"), ("model", "both"), ("both", "data")])
+def test_a_peer_has_it_under_another_name(  # noqa: PLR0917
+    volumes: list[Volume], hub: HubServer, tmp_path: Path, kind: str, had: str, wanted: str
+) -> None:
+    """What a reference is called depends on what else is there: a peer is asked for each of its names."""
+    one, other, target = volumes
+    (tmp_path / "sites").mkdir()
+    target.root = tmp_path / "sites" / "export.example.org"
+    ready(one, **REQUESTS[had])
+    ready(one, "export", str(target.root), **REQUESTS[had])
+    hub.add_archives(tmp_path / "sites")
+    address = str(target.root) if kind == "directory" else f"{hub.static_url}/export.example.org"
+    hub.log.clear()
+    ready(other, PEERS=address, **REQUESTS[wanted])
+    asked = {each.path.partition("/resolve/")[0] for each in hub.log.entries("*/resolve/*") if "README" not in each.path}
+    assert asked == ({"/datasets/ann/x"} if (had, wanted) == ("model", "both") else set())
+    for what in ("data", "model"):
+        if wanted in {what, "both"}:
+            check(other, what)
+
+
+def test_the_phase_of_all(volumes: list[Volume], hub: HubServer) -> None:
+    """What an export from another volume brought is named by its records as before, references too."""
+    one, other, target = volumes
+    hub.hub.add_repo("bob/y", DATA)
+    ready(one, **REQUESTS["data"])
+    ready(one, "export", str(target.root), **REQUESTS["data"])
+    settings: dict[str, Any] = {"DATASETS": "hf://datasets/bob/y", "CATALOG_PATH": None}
+    ready(other, **settings)
+    ready(other, "export", str(target.root), **settings)
+    catalog = yaml.safe_load((target.private / "catalog.yaml").read_text())
+    assert sorted(catalog["phases"]["exported"]["datasets"]) == ["hf://datasets/ann/x", "hf://datasets/bob/y"]
+    assert len(yaml.safe_load((target.private / "pins.yaml").read_text())["datasets"]) == 2
