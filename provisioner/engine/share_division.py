@@ -31,11 +31,15 @@ class Division:
 
     def share(self, index: int, count: int) -> frozenset[str]:
         """Return the keys of one share."""
-        return divide(self.sizes, count)[index]
+        return self.shares(count)[index]
+
+    def shares(self, count: int) -> Sequence[frozenset[str]]:
+        """Return the keys of each share."""
+        return divide(self.sizes, count)
 
     def bytes_of_shares(self, count: int) -> list[int]:
         """Return the bytes of each share."""
-        return [sum(self.sizes[key] for key in share) for share in divide(self.sizes, count)]
+        return [sum(self.sizes[key] for key in share) for share in self.shares(count)]
 
     def by_step(self, keys: frozenset[str]) -> list[tuple[Step, list[Artifact]]]:
         """Return some of the artifacts, grouped by step."""

@@ -120,7 +120,7 @@ class ShareRun:
             return None
         plan = self._store.covering(division.sizes)
         if plan is None:
-            raise _missing_error(self._store.recorded(division.plan))
+            raise _missing_error(self._store.recorded(division.plan, division.shares))
         return plan
 
     def _fetch(self, index: int, count: int) -> ShareResult | None:
@@ -149,7 +149,7 @@ class ShareRun:
     def _fetch_alone(self, division: Division, index: int, count: int, worker: str) -> ShareResult | None:
         own = division.share(index, count)
         size = sum(division.sizes[key] for key in own)
-        if index not in self._store.recorded(division.plan).done:
+        if index not in self._store.recorded(division.plan, division.shares).done:
             _LOGGER.info("Share %d/%d: %s, %s", index, count, format_count(len(own), "file"), format_bytes(size))
             self._shown = (division.plan, index, size)
             self._show(*self._shown)
@@ -168,7 +168,7 @@ class ShareRun:
                 },
             )
             self._store.remove_work(work)
-        recorded = self._store.recorded(division.plan)
+        recorded = self._store.recorded(division.plan, division.shares)
         return None if recorded.is_complete else ShareResult(index, count, len(own), size, recorded.missing)
 
     def _fetch_own(self, division: Division, own: frozenset[str], work: Path) -> None:

@@ -198,6 +198,37 @@ def test_bytes_that_change_before_they_are_published(three: Volume) -> None:
     check_three(three)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("0.json", '{"schema_version": 1, "share": [0, 2]}'),
+        ("0.json", '{"artifacts": {}}'),
+        ("0.json", '{"artifacts": ["a"]}'),
+        ("0.json", "[]"),
+        ("0.json", ""),
+        ("count.json", '{"count": "2"}'),
+        ("count.json", '{"count": 0}'),
+        ("count.json", ""),
+        ("count.json", None),
+    ],
+)
+def test_damaged_records(three: Volume, hub: HubServer, name: str, content: str | None) -> None:
+    """A record that does not say what its share has counts as none, for every worker: a worker that starts again mends it."""
+    three.ready(SHARD="0/2")
+    (record,) = (three.private / "staging" / "shares" / "plans").glob(f"*/{name}")
+    record.unlink()
+    record.mkdir() if content is None else record.write_text(content)
+    three.ready(SHARD="1/2")
+    if name == "0.json":
+        assert three.published == []
+        outcome = three.run("provision", "--finish")
+        assert outcome.code == 75
+        assert "these shares are missing: 0/2" in outcome.err
+        three.ready(SHARD="0/2")
+    check_three(three)
+    assert set(fetched(hub).values()) == {1}
+
+
 def test_no_app_before_all_is_there(three: Volume) -> None:
     """An app is not started while shares are missing; the last worker starts it."""
     waiting = three.run("--", sys.executable, "-c", "print('app')", SHARD="0/2")

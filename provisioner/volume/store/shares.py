@@ -22,7 +22,7 @@ from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.listing import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -157,13 +157,21 @@ class ShareStore:
 
     # --- what whoever publishes does
 
-    def recorded(self, plan: str) -> Recorded:
-        """Return which shares of a plan are complete."""
-        place = self._plans / plan
-        count = (read_json(place / "count.json") or {}).get("count")
-        if type(count) is not int or not 1 <= count <= _MOST_SHARES:
+    def recorded(self, plan: str, shares: Callable[[int], Sequence[Collection[str]]] | None = None) -> Recorded:
+        """Return which shares of a plan are complete.
+
+        Args:
+            plan: its identifier.
+            shares: returns the keys of each of so many shares, all of which its record must have; ``None``: they are not known.
+        """
+        count = _count_in(self._plans / plan / "count.json")
+        if count is None:
             return Recorded()
-        return Recorded(count, frozenset(index for index in range(count) if read_json(place / f"{index}.json") is not None))
+        wanted = shares(count) if shares is not None else [()] * count
+        found = (self._artifacts_of(plan, index) for index in range(count))
+        return Recorded(
+            count, frozenset(index for index, keys in enumerate(found) if keys is not None and keys.issuperset(wanted[index]))
+        )
 
     def covering(self, keys: Iterable[str]) -> str | None:
         """Return a plan whose shares are all complete and include these artifacts; ``None`` if there is none.
@@ -178,11 +186,12 @@ class ShareStore:
         return None
 
     def _keys_of(self, plan: str, recorded: Recorded) -> set[str]:
-        keys: set[str] = set()
-        for index in recorded.done:
-            artifacts = (read_json(self._plans / plan / f"{index}.json") or {}).get("artifacts")
-            keys.update(artifacts if isinstance(artifacts, dict) else ())
-        return keys
+        return set().union(*(self._artifacts_of(plan, index) or () for index in recorded.done))
+
+    def _artifacts_of(self, plan: str, index: int) -> set[str] | None:
+        """Return the keys in the record of a share; ``None``: there is none, or it is damaged."""
+        artifacts = (read_json(self._plans / plan / f"{index}.json") or {}).get("artifacts")
+        return set(artifacts) if isinstance(artifacts, dict) else None
 
     def clear(self, plan: str) -> None:
         """Remove a plan's shares, since everything is published. Those of other plans stay."""
@@ -206,9 +215,11 @@ def _create(path: Path, document: Mapping[str, Any]) -> int:
     Raises:
         VolumeError: the volume failed.
     """
-    found = (read_json(path) or {}).get("count")
-    if isinstance(found, int):
+    if (found := _count_in(path)) is not None:
         return found
+    if os.path.lexists(path) and _count_in(path) is None:
+        # It is written in one step: what is there and names no number is damaged, and in the way of all workers.
+        remove_leftover(path)
     temporary = path.with_name(temporary_name())
     with disk_errors(f"writing {path}", path):
         write_new(temporary, json.dumps(document).encode())
@@ -225,5 +236,11 @@ def _create(path: Path, document: Mapping[str, Any]) -> int:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108 - as in the rest of this module
         fsync_directory(path.parent)
-    found = (read_json(path) or {}).get("count")
-    return found if isinstance(found, int) else int(document["count"])
+    found = _count_in(path)
+    return found if found is not None else int(document["count"])
+
+
+def _count_in(path: Path) -> int | None:
+    """Return the number of shares that a file names; ``None``: it does not exist, or is damaged."""
+    count = (read_json(path) or {}).get("count")
+    return count if type(count) is int and 1 <= count <= _MOST_SHARES else None
