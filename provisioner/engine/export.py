@@ -6,20 +6,18 @@ written last. So an export that was killed can be continued, and is never taken 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from provisioner.engine.export_fit import name_problem, tree_problem
 from provisioner.engine.export_records import write_export_records
 from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.errors import DamagedTreeError, NotFoundError, ProvisionerError, VolumeError, VolumeFullError
-from provisioner.planning.references import is_taken, nested_with
 from provisioner.planning.versions_list import versions_document
 from provisioner.units import format_bytes, format_pair
-from provisioner.volume.archive.names import check_names
-from provisioner.volume.fs.abilities import ORDINARY_SIZE, Probe
+from provisioner.volume.fs.abilities import Probe
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import HASHED_AT_ONCE
 from provisioner.volume.fs.mounts import is_linkable
@@ -31,7 +29,7 @@ from provisioner.volume.tree.reader import TreeReader
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from provisioner.cancellation import Cancellation
@@ -42,6 +40,9 @@ if TYPE_CHECKING:
     from provisioner.volume.store.entry import Entry
 
 _LOGGER = logging.getLogger(__name__)
+
+_MOST_CHANGES: Final = 5
+"""How often a version may be replaced on the volume while it is exported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class _Version:
     receipt: Receipt
     tree: Path
     manifest: Manifest
+    identity: tuple[int, int]
+    """Of the tree's directory: a repair puts another one in its place."""
 
 
 class Export:
@@ -131,7 +134,10 @@ class Export:
             self._check_space([version for version in missing if version.receipt.dataset not in refused])
             for version in missing:
                 error = refused.get(version.receipt.dataset)
-                outcomes.append(Exported(version.receipt, "", error) if error else self._export(version))
+                outcome = Exported(version.receipt, "", error) if error else self._export(version)
+                if outcome.error is not None and error is None:
+                    _LOGGER.error("%s: not exported: %s", outcome.receipt.label, outcome.error.message)
+                outcomes.append(outcome)
             self._list_versions([version.receipt.dataset for version in versions])
             write_export_records(self._catalog, self._target)
         return outcomes
@@ -183,7 +189,9 @@ class Export:
                 )
                 failed.append(Exported(receipt, "", error))
             else:
-                versions.append(_Version(receipt, tree, manifest))
+                with disk_errors(f"reading {tree}"):
+                    facts = tree.stat()
+                versions.append(_Version(receipt, tree, manifest, (facts.st_dev, facts.st_ino)))
         return versions, failed
 
     # --- what is there already -----------------------------------------------------------------------------------------
@@ -213,19 +221,20 @@ class Export:
             return {}
         refused: dict[str, ProvisionerError] = {}
         held: dict[str, list[Receipt]] = {}
+        published = self._target.store.published
         for receipt in self._target.store.reader.inventory(measured=False).receipts.values():
             held.setdefault(receipt.dataset, []).append(receipt)
         with Probe(self._target.layout.staging) as probe:
             for version in versions:
                 self._check()
                 root, label = self._target.layout.root, version.receipt.label
-                if problem := self._name_problem(version.receipt, held):
+                if problem := name_problem(version.receipt, held, published, self._source.settings.hf_endpoint):
                     _LOGGER.error("%s: it has no place in %s: %s", label, root, problem)
                     refused[version.receipt.dataset] = VolumeError(
                         f"{label}: it has no place in {root}: {problem}; nothing of it was written",
                         hint="Export it to another directory, or provision it under a name of its own.",
                     )
-                elif problem := self._problem(version, probe):
+                elif problem := tree_problem(version.manifest, label, self._target.layout.staging, probe):
                     _LOGGER.error("%s: %s cannot hold it: %s", label, root, problem)
                     refused[version.receipt.dataset] = VolumeError(
                         f"{label}: {root} cannot hold it: {problem}; nothing of it was written",
@@ -233,37 +242,6 @@ class Export:
                         " archive there.",
                     )
         return refused
-
-    def _name_problem(self, receipt: Receipt, held: Mapping[str, Sequence[Receipt]]) -> str:
-        """Return why a version cannot have its name in the directory, in words; empty: it can."""
-        name = f"datasets/{receipt.dataset}"
-        others = held.get(receipt.dataset, ())
-        if is_taken(receipt, others, self._source.settings.hf_endpoint):
-            references = sorted({other.label for other in others if other.entry})
-            return f"{name} is {' and '.join(references) or 'a data set of a catalog'} there"
-        if (other := nested_with(receipt.dataset, held)) is not None:
-            return f"datasets/{other} is there, and one would lie in the other"
-        if self._target.store.published.is_not_ours(receipt.dataset):
-            return f"{name} holds something that the provisioner did not put there"
-        return ""
-
-    def _problem(self, version: _Version, probe: Probe) -> str:
-        """Return in words what the directory's file system cannot hold of a version; empty if it can hold all of it."""
-        entries = version.manifest.entries
-        link = next((entry.path for entry in entries if entry.kind == "link"), None)
-        if link is not None and not probe.takes_links():
-            return f"{link!r} is a symbolic link, and this file system has none"
-        largest = max(entries, key=lambda entry: entry.size)
-        if largest.size > ORDINARY_SIZE and not probe.takes_size(largest.size):
-            return f"{largest.path!r} has {largest.size:,} bytes, and no file on this file system can have so many"
-        names = dict.fromkeys(itertools.chain.from_iterable(entry.path.split("/") for entry in entries))
-        if wrong := probe.refused_names(names):
-            return f"no file on this file system can be called {wrong[0]!r}"
-        try:
-            check_names((entry.path for entry in entries), self._target.layout.staging, version.receipt.label)
-        except VolumeError as error:
-            return error.message
-        return ""
 
     def _check_space(self, versions: Sequence[_Version]) -> None:
         """Raise if the device has too little space for all that is copied; nothing has been written yet.
@@ -287,6 +265,38 @@ class Export:
     # --- one version ---------------------------------------------------------------------------------------------------
 
     def _export(self, version: _Version) -> Exported:
+        """Export a version, or what is published in its place meanwhile: nobody keeps the volume from being changed."""
+        for _ in range(_MOST_CHANGES):
+            outcome = self._export_once(version)
+            try:
+                now = self._replaced(version) if isinstance(outcome.error, DamagedTreeError) else None
+            except NotFoundError:
+                gone = NotFoundError(f"{outcome.receipt.label}: it was removed from the volume while it was exported")
+                return Exported(outcome.receipt, "", gone)
+            if now is None:
+                break
+            receipt = now.receipt
+            _LOGGER.info("%s: it was replaced while it was exported; what is there now is exported", receipt.label)
+            if self._is_there(now):
+                self._publish_again(now)
+                return Exported(receipt, "there")
+            if refused := self._refused([now]):
+                return Exported(receipt, "", refused[receipt.dataset])
+            self._check_space([now])
+            version = now
+        return outcome
+
+    def _replaced(self, version: _Version) -> _Version | None:
+        """Return what the volume has published in place of a version since that was chosen; ``None``: nothing.
+
+        Raises:
+            NotFoundError: it has nothing of the data set any more.
+        """
+        versions, _ = self._choose([version.receipt.dataset])
+        before = version.receipt.version, version.identity
+        return next((now for now in versions if (now.receipt.version, now.identity) != before), None)
+
+    def _export_once(self, version: _Version) -> Exported:
         receipt = version.receipt
         links = self._links(version)
         _LOGGER.info(
@@ -301,7 +311,6 @@ class Export:
         except ProvisionerError as error:
             if self._cancellation.reason is not None or isinstance(error, VolumeFullError):
                 raise
-            _LOGGER.error("%s: not exported: %s", receipt.label, error.message)
             return Exported(receipt, "", error)
         finally:
             self._progress.finish(receipt.label)
@@ -349,9 +358,15 @@ class Export:
                 if entry.kind != "file":
                     continue
                 if links:
-                    new.share_from(old, entry.path, entry.path)
+                    self._link(version.receipt, old, new, entry)
                 else:
                     self._copy(version.receipt, old, new, entry)
+
+    def _link(self, receipt: Receipt, old: TreeReader, new: TreeWriter, entry: Entry) -> None:
+        try:
+            new.share_from(old, entry.path, entry.path)
+        except FileNotFoundError as error:
+            raise _damaged(receipt, entry.path) from error
 
     def _copy(self, receipt: Receipt, old: TreeReader, new: TreeWriter, entry: Entry) -> None:
         try:
