@@ -185,8 +185,13 @@ def _entry(reference: Reference, dataset: str, inventory: Inventory, learnt: Lea
     if isinstance(found, EntryFacts):
         return entry_of(reference, dataset, found)
     plain = entry_of(reference, dataset, problem=found)
-    receipt = inventory.satisfying(dataset, make_recipe(plain).version)
-    return entry_of(reference, dataset, receipt.entry, found) if receipt and receipt.entry else plain
+    version, state = make_recipe(plain).version, reference.source.stated_pin if reference.source.artifacts is None else ""
+    if (receipt := inventory.satisfying(dataset, version, state)) is not None and receipt.entry:
+        return entry_of(reference, dataset, receipt.entry, found)
+    if (receipt := inventory.satisfying(dataset, version)) is not None and receipt.entry:
+        # Of another state than the pins name: its terms hold, its sizes do not.
+        return entry_of(reference, dataset, replace(receipt.entry, download=None, taken=None), found)
+    return plain
 
 
 def recorded_entry(facts: EntryFacts, dataset: str, endpoint: str) -> DataSet | None:

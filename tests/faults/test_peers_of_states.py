@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support.direct_calls import ready
+from tests.support.media import noise
 from tests.support.volume import Volume
 
 if TYPE_CHECKING:
@@ -146,3 +147,37 @@ def repaired(site: Site) -> None:
 def test_the_wanted_state(site: Site, scenario: Callable[[Site], None]) -> None:
     """A peer is taken for each version that it holds, and not for the published one alone; no source is needed."""
     scenario(site)
+
+
+GROWING: Final = tuple({"README.md": b"---\nlicense: cc-by-4.0\n---\n", "b.bin": noise("b", size)} for size in (300, 90_000, 20))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2, 1)])
+@pytest.mark.parametrize("kind", ["sources", "directory", "export"])
+def test_a_reference_at_pins(volume: Volume, hub: HubServer, tmp_path: Path, kind: str, order: tuple[int, ...]) -> None:
+    """What is known of one state of a reference, such as its size, is not taken for another state, which is had by its pins."""
+    settings: dict[str, str | None] = {"DATASETS": "hf://datasets/ann/grows"}
+    del volume.settings["CATALOG_PATH"]
+    (tmp_path / "sites").mkdir()
+    peer, export = (
+        Volume(tmp_path / "peer", volume.settings, hub),
+        Volume(tmp_path / "sites" / "export.example.org", volume.settings, hub),
+    )
+    repo = hub.hub.add_repo("ann/grows", GROWING[0])
+    for state, files in enumerate(GROWING):
+        if state:
+            repo.commit({"b.bin": files["b.bin"]})
+        ready(peer, **settings, UPDATE="auto")
+        ready(peer, "catalog", "pin", "hf://datasets/ann/grows", "--output", str(tmp_path / f"pins-{state}.yaml"), **settings)
+        ready(peer, "export", str(export.root), **settings)
+    hub.add_archives(tmp_path / "sites")
+    if kind != "sources":
+        settings["PEERS"] = str(peer.root) if kind == "directory" else f"{hub.static_url}/export.example.org"
+    for state in order:
+        hub.log.clear()
+        ready(volume, **settings, PINS=str(tmp_path / f"pins-{state}.yaml"))
+        volume.check("ann/grows", GROWING[state])
+        if kind != "sources":
+            assert hub.log.entries("*/resolve/*b.bin") == ()
+        ready(volume, "gc")
+    ready(volume, "verify", "--deep")
