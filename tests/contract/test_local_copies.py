@@ -109,6 +109,24 @@ def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
     assert found_by(copies(root), artifact()) is None
 
 
+@pytest.mark.parametrize("leads_to", ["file", "nowhere", "itself", "device", "directory"])
+def test_links_that_the_user_names(root: Path, tmp_path: Path, leads_to: str) -> None:
+    """Where the user says to look, a link to a file is that file: a snapshot of the Hub client's cache is made of them."""
+    snapshot, blobs = tmp_path / "snapshots" / "commit", tmp_path / "blobs"
+    for directory in (snapshot, blobs):
+        directory.mkdir(parents=True)
+    (blobs / "0a1b").write_bytes(CONTENT)
+    targets = {
+        "file": blobs / "0a1b",
+        "nowhere": blobs / "2c",
+        "itself": snapshot / "f.zip",
+        "device": root.joinpath("/dev/zero"),
+    }
+    (snapshot / "f.zip").symlink_to(targets.get(leads_to, blobs))
+    copies = LocalCopies(root, None, lambda: None, further=(tmp_path / "snapshots",))
+    assert found_by(copies, artifact()) == (snapshot / "f.zip" if leads_to == "file" else None)
+
+
 def test_the_right_one_of_several(root: Path) -> None:
     """A wrong file with the right name does not hide the right one."""
     (root / "f.zip").write_bytes(CONTENT[::-1])

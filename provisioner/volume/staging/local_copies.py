@@ -132,7 +132,7 @@ class _Found:
         self._by_size: dict[int, list[Path]] = {}
         for directory in directories:
             is_named = directory.is_file()
-            for path in (directory,) if is_named else _files_below(directory, _FURTHER_DEPTH):
+            for path in (directory,) if is_named else _files_below(directory, _FURTHER_DEPTH, with_links=True):
                 check_cancelled()
                 self._by_name.setdefault(path.name, []).append(path)
                 try:
@@ -181,14 +181,24 @@ def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
                 yield blob, blobs / blob
 
 
-def _files_below(directory: Path, depth: int, left_out: frozenset[str] = _NOT_SEARCHED) -> Iterator[Path]:
+def _files_below(
+    directory: Path, depth: int, left_out: frozenset[str] = _NOT_SEARCHED, *, with_links: bool = False
+) -> Iterator[Path]:
+    """Yield the files below a directory; ``with_links``: links to files, too, of which the trees of some tools are made."""
     try:
         with os.scandir(directory) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         return
     for entry in found:
-        if entry.is_file(follow_symlinks=False):
+        if _is_file(entry, with_links=with_links):
             yield directory / entry.name
         elif depth > 1 and entry.is_dir(follow_symlinks=False) and entry.name not in left_out:
-            yield from _files_below(directory / entry.name, depth - 1, left_out)
+            yield from _files_below(directory / entry.name, depth - 1, left_out, with_links=with_links)
+
+
+def _is_file(entry: os.DirEntry[str], *, with_links: bool) -> bool:
+    try:
+        return entry.is_file(follow_symlinks=with_links)
+    except OSError:
+        return False  # a link to itself
