@@ -160,10 +160,24 @@ class DirectoryPeer:
         current = self._published.look(dataset).version
 
         def rank(receipt: Receipt) -> tuple[bool, bool, bool, tuple[str, bool]]:
-            is_pinned = bool(wanted.checksums) and self._reader.checksums_digest(dataset, receipt.version) == wanted.checksums
-            return is_pinned, receipt.pin in wanted.likely, receipt.version == current, receipt.age_key
+            return (
+                self._has_checksums(receipt, wanted.checksums),
+                receipt.pin in wanted.likely,
+                receipt.version == current,
+                receipt.age_key,
+            )
 
         return sorted(receipts, key=rank, reverse=True)
+
+    def _has_checksums(self, receipt: Receipt, digest: str) -> bool:
+        """Return whether a version has the list of checksums that pins name, if they do; one that is too large is not read."""
+        self._check_cancelled()
+        try:
+            size = self._layout.checksums(receipt.dataset, receipt.version).stat().st_size if digest else None
+        except OSError:
+            return False
+        is_read = size is not None and size <= largest_manifest(receipt)
+        return is_read and self._reader.checksums_digest(receipt.dataset, receipt.version) == digest
 
     def _record(self, dataset: str, version: str) -> tuple[Receipt | None, int]:
         """Return a receipt and its size in bytes; the receipt is ``None`` if it is missing or damaged.

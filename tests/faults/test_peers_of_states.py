@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from provisioner.volume.store.inventory import StoreReader
 from tests.support.direct_calls import ready
 from tests.support.media import noise
 from tests.support.volume import Volume
@@ -147,6 +148,27 @@ def repaired(site: Site) -> None:
 def test_the_wanted_state(site: Site, scenario: Callable[[Site], None]) -> None:
     """A peer is taken for each version that it holds, and not for the published one alone; no source is needed."""
     scenario(site)
+
+
+@pytest.mark.parametrize("site", ["directory"], indirect=True)
+def test_a_list_of_checksums_without_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer's list that is larger than that of so many files can be is not hashed to find the right version."""
+    pins = site.pins("pins-0")
+    (path,) = site.peer.records("manifests", "table").glob("*.sha256")
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    hashed = []
+    original = StoreReader.checksums_digest
+
+    def digest(self: StoreReader, dataset: str, version: str) -> str:
+        hashed.append(dataset)
+        return original(self, dataset, version)
+
+    monkeypatch.setattr(StoreReader, "checksums_digest", digest)
+    ready(site.volume, PEERS=site.address, PINS=pins)
+    site.check(0)
+    assert "notes" in hashed
+    assert "table" not in hashed
 
 
 GROWING: Final = tuple({"README.md": b"---\nlicense: cc-by-4.0\n---\n", "b.bin": noise("b", size)} for size in (300, 90_000, 20))
