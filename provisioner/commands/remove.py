@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.commands.arguments import add_dry_run
 from provisioner.commands.removal import Item, removal_result, remove_items, version_item
+from provisioner.engine.export_records import update_export_records
 from provisioner.engine.references import ids_of
 from provisioner.engine.verification import known_ids
 from provisioner.engine.volume_session import now
 from provisioner.errors import VolumeError
 from provisioner.reporting.status import SCHEMA_VERSION as STATUS_SCHEMA
+from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.tree_size import used_bytes
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.newer_records import is_newer, newer_record_error
@@ -97,9 +99,12 @@ def _remove(session: VolumeSession, ids: Sequence[str]) -> None:
         _remove_from_status(session, dataset)
         store.cleaner.clear_abandoned((dataset,), time.time())
         store.cleaner.remove_lock(dataset)
+        with disk_errors(f"removing {dataset}"):
+            session.layout.versions_list(dataset).unlink(missing_ok=True)
         for version in store.reader.versions(dataset):
             store.cleaner.remove(dataset, version)
     store.cleaner.clear_leftovers()
+    update_export_records(session)
 
 
 def _remove_from_status(session: VolumeSession, dataset: str) -> None:

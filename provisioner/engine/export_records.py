@@ -19,6 +19,7 @@ from provisioner.planning.pinning import pinned_name
 from provisioner.planning.recipe import make_recipe
 from provisioner.planning.references import recorded_entry
 from provisioner.volume.fs.atomic import write_atomic
+from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import LARGEST_RECORD, read_named_text
 
 if TYPE_CHECKING:
@@ -72,6 +73,19 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
             pins[label] = pin
     _write(layout.exported_pins, pins_text(pins) if pins else "")
     _write(layout.exported_catalog, _text(entries, whole, before, catalog))
+
+
+def update_export_records(session: VolumeSession) -> None:
+    """Write the records of an export anew, after something of it was removed; a volume that is none has no such records.
+
+    Args:
+        session: the volume; its lock is held.
+
+    Raises:
+        VolumeError: the volume failed.
+    """
+    if session.layout.exported_catalog.exists() or session.layout.exported_pins.exists():
+        write_export_records(NO_CATALOG, session)
 
 
 def _described(receipt: Receipt, catalog: Catalog) -> Recipe | None:
@@ -142,10 +156,14 @@ def _pins_in(path: Path) -> Mapping[str, DataSetPin]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a record unless it is there already; for an empty text, none is kept."""
+    """Write a record, unless it is there already; an empty one is none."""
+    if not text:
+        with disk_errors(f"removing {path}", path):
+            path.unlink(missing_ok=True)
+        return
     try:
-        is_there = text and path.read_bytes() == text.encode()
+        is_there = path.read_bytes() == text.encode()
     except OSError:
         is_there = False
-    if text and not is_there:
+    if not is_there:
         write_atomic(path, text.encode())

@@ -290,6 +290,27 @@ def test_records_of_several_exports(filled: Volume, copy: Volume, shelf: Shelf) 
     assert sorted(parse_catalog((copy.private / "catalog.yaml").read_text("utf-8"), "export").datasets) == ["tunes"]
 
 
+def test_what_is_removed_from_an_export(filled: Volume, copy: Volume, hub: HubServer, tmp_path: Path) -> None:
+    """Its records name nothing that is not there any more: what is left can be taken by them; after the last there are none."""
+    how(filled, copy)
+    ready(copy, "remove", "songs")
+    catalog = parse_catalog((copy.private / "catalog.yaml").read_text(), "c")
+    assert (list(catalog.datasets), catalog.phases["exported"].datasets) == (["tunes"], ("tunes",))
+    assert list(load_pins(copy.private / "pins.yaml").datasets) == ["tunes"]
+    cluster = Volume(tmp_path / "cluster", {"HOME": filled.settings["HOME"], **carried(copy), "PHASE": "exported"})
+    hub.log.clear()
+    ready(cluster)
+    cluster.check("tunes", TUNES)
+    assert hub.log.entries() == ()
+    ready(copy, "remove", "tunes")
+    assert not (copy.private / "catalog.yaml").exists()
+    assert not (copy.private / "pins.yaml").exists()
+    assert [path for path in copy.private.rglob("*") if "songs" in str(path.relative_to(copy.root)) and path.is_file()] == []
+    how(filled, copy)
+    check_both(copy)
+    assert len(load_pins(copy.private / "pins.yaml").datasets) == 2
+
+
 def test_a_part_by_rule(filled: Volume, copy: Volume, hub: HubServer, tmp_path: Path) -> None:
     """A part is exported with its entry and its pin; the phase of everything does not name it, since it would mean the whole."""
     part = {"DATASETS": "songs?include=songs/README"}
