@@ -122,7 +122,8 @@ def _compare(artifact: Artifact, then: FileState | None, now: FileState) -> tupl
     digest = artifact.digest
     if digest is not None and digest.algorithm == "md5" and now.etag.strip('"') == digest.hex:
         return "same", "the ETag is its digest"
-    return "unknown", "nothing was recorded when it was fetched: it was here already, or an earlier version of the program did it"
+    why = "it was here already, a peer had it, or an earlier version of the program fetched it"
+    return "unknown", f"nothing was recorded when it was fetched: {why}"
 
 
 def _named(http: HttpClient, artifact: Artifact) -> Artifact:
