@@ -429,6 +429,29 @@ def test_without_syncfs_every_file_and_directory_is_synced(tree: Path, monkeypat
     assert synced == ["a/b/file", "a/b", "a", "."]
 
 
+@pytest.mark.parametrize("hindrance", [errno.ENOENT, errno.EACCES])
+def test_files_beside_a_tree_need_not_be_synced(tree: Path, monkeypatch: pytest.MonkeyPatch, hindrance: int) -> None:
+    """Of a directory that others use too, only the names are synced: its files may vanish, or be somebody else's."""
+    synced: list[str] = []
+    (tree.parent / "another's").write_bytes(b"x")
+    (tree / "records").mkdir()
+    (tree / "records" / "manifest").write_bytes(b"x")
+    real_open = os.open
+
+    def refuse(path: str | Path, *arguments: int, dir_fd: int | None = None) -> int:
+        if os.fspath(path).endswith("another's"):
+            raise OSError(hindrance, os.strerror(hindrance), os.fspath(path))
+        return real_open(path, *arguments, dir_fd=dir_fd)
+
+    monkeypatch.setattr(durable, "_syncfs", lambda _path: False)
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(os.path.relpath(Path(f"/proc/self/fd/{handle}").readlink(), tree))
+    )
+    monkeypatch.setattr(os, "open", refuse)
+    sync_tree(tree / "a", tree, tree.parent, records=[tree / "records"])
+    assert synced == ["a/b/file", "a/b", "a", "records/manifest", "records", ".", ".."]
+
+
 def test_writing_out_while_other_work_is_done(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The block does not wait for the device; what follows it does."""
     begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ from provisioner.planning.model import Receipt
 from provisioner.planning.recipe import Recipe
 from provisioner.remote.hub.listing import checked_listing
 from provisioner.remote.resolved import Resolved
+from provisioner.volume.fs import durable
 from provisioner.volume.fs.atomic import temporary_name
 from provisioner.volume.staging.local_copies import LocalCopy, file_facts
 from provisioner.volume.store.entry import Entry
@@ -262,6 +264,25 @@ def test_published(shop: Shop) -> None:
     assert shop.layout.checksums("alpha", FIRST).is_file()
     assert not shop.layout.staged_tree("alpha", FIRST).exists()
     assert json.loads(shop.layout.receipt("alpha", FIRST).read_bytes())["provisioner_version"] == "9.9"
+
+
+def test_files_of_others_beside_it_are_not_synced(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ``syncfs``, what others keep on the volume is not opened: a status file is replaced at any moment."""
+    (shop.layout.root / "theirs").write_bytes(b"x")
+    opened: list[str] = []
+    real_open = os.open
+
+    def vanish(path: str | Path, *arguments: int, dir_fd: int | None = None) -> int:
+        opened.append(os.fspath(path))
+        if opened[-1].endswith("theirs"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), opened[-1])
+        return real_open(path, *arguments, dir_fd=dir_fd)
+
+    monkeypatch.setattr(durable, "_syncfs", lambda _path: False)
+    monkeypatch.setattr(os, "open", vanish)
+    shop.publish(FILES)
+    assert any(path.endswith("a.txt") for path in opened)
+    assert shop.publishes(FILES)
 
 
 def test_the_link_is_relative(tmp_path: Path) -> None:

@@ -73,6 +73,19 @@ def test_what_needs_the_archive(tmp_path: Path, add: Callable[[zipfile.ZipFile],
     assert packed(tmp_path / "a.zip", add) is None
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_an_index_with_more_entries_than_it_claims(tmp_path: Path, count: int) -> None:
+    """Some writers count modulo 65,536: the first entries must not be taken for all of them."""
+    path = tmp_path / "a.zip"
+    packed(path, two)
+    data = bytearray(path.read_bytes())
+    assert data[-14:-10] == b"\2\0\2\0"
+    data[-14:-10] = bytes([count, 0, count, 0])
+    path.write_bytes(data)
+    with LocalFile(path) as opened:
+        assert not read_listing(opened)
+
+
 def test_an_index_that_is_damaged(tmp_path: Path) -> None:
     """An entry that is none is an error of the archive."""
     path = tmp_path / "a.zip"

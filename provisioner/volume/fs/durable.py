@@ -16,7 +16,7 @@ from provisioner.volume.fs.files import OPEN_READ
 from provisioner.volume.fs.mounts import is_fuse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -36,7 +36,7 @@ def fsync_directory(path: Path) -> None:
             os.close(handle)
 
 
-def sync_tree(path: Path, *directories: Path) -> None:
+def sync_tree(path: Path, *directories: Path, records: Iterable[Path] = ()) -> None:
     """Make everything under ``path`` durable, including names.
 
     If the C library has ``syncfs`` (Linux), one call writes out the whole file system and, since Linux 5.8, reports a failed
@@ -45,7 +45,9 @@ def sync_tree(path: Path, *directories: Path) -> None:
 
     Args:
         path: a file, or a directory with everything under it.
-        directories: more directories on the same file system, each with its files but not with its sub-directories.
+        directories: more directories on the same file system, of which only the names are made durable. Their files may be
+            those of other programs: unreadable, large, or gone a moment later.
+        records: more directories, each with its files but not with its sub-directories.
 
     Raises:
         VolumeError: the device failed; the tree must not be published.
@@ -53,8 +55,10 @@ def sync_tree(path: Path, *directories: Path) -> None:
     with disk_errors("making durable", path):
         if is_fuse(path) or not _syncfs(path):
             _fsync_each(path)
-            for directory in directories:
+            for directory in records:
                 _fsync_each(directory, deep=False)
+            for directory in directories:
+                fsync_directory(directory)
 
 
 @contextlib.contextmanager

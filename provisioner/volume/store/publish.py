@@ -248,8 +248,8 @@ class Publisher:
     def _sync(self, dataset: str, tree: Path) -> None:
         """Make a tree durable, with its manifest and all directories on the way to both."""
         layout = self._layout
-        parents = layout.manifests, layout.receipts, layout.store
-        sync_tree(tree, *self._record_directories(dataset), *parents, tree.parent, layout.private, layout.root)
+        above = layout.manifests, layout.receipts, layout.store, tree.parent, layout.private, layout.root
+        sync_tree(tree, *above, records=self._record_directories(dataset))
 
     def _write_receipt(self, receipt: Receipt) -> None:
         path = self._layout.receipt(receipt.dataset, receipt.version)

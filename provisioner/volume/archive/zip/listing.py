@@ -30,6 +30,9 @@ _AT_ONCE: Final = 1 << 20
 def read_listing(archive: Incoming) -> list[ZipEntry] | None:
     """Return the entries of an index in the order of their members; ``None`` if any is not a plain file or directory.
 
+    ``None`` is also returned if the index holds more than its end record claims, which only the whole archive explains: some
+    writers count modulo 65,536.
+
     Raises:
         BrokenArchiveError: there is no index, or it is damaged.
         ProvisionerError: raised by the archive's ``read_at``.
@@ -49,7 +52,7 @@ def read_listing(archive: Incoming) -> list[ZipEntry] | None:
             return None
         entries.append(entry)
         at += entry_length(head)
-    if len({entry.name for entry in entries}) != len(entries):
+    if at != len(data) or len({entry.name for entry in entries}) != len(entries):
         return None
     return sorted(entries, key=lambda entry: entry.offset)
 
