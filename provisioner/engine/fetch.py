@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -20,8 +19,7 @@ from provisioner.engine.unpack import ArrivingArchive
 from provisioner.errors import DigestMismatchError, ProvisionerError, VolumeFullError
 from provisioner.planning.capacity import LARGE, SMALL, can_come_in_part, most_bytes
 from provisioner.units import format_bytes, format_share
-from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.staging.blob import Blob, copy_file
+from provisioner.volume.staging.blob import Blob, copy_file, take_in
 from provisioner.volume.staging.hashing import checked_sha256
 from provisioner.volume.staging.local_copies import file_facts
 from provisioner.volume.staging.partial_file import PartialFile
@@ -261,8 +259,7 @@ class Fetcher:
             # A file of a share is moved into the tree. Any other copy is copied, so that the tree does not depend on
             # it.
             if is_share:
-                make_directory(self._blobs)
-                os.replace(path, self._blobs / f"{needed.artifact.key}.part")
+                take_in(path, self._blobs, needed.artifact)
             with self._open_blob(needed) as blob:
                 if not is_share:
                     copy_file(path, blob, self._threads.check_cancelled)

@@ -169,6 +169,17 @@ def test_pieces_are_no_beginning(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.journal"))
 
 
+def test_a_journal_without_pieces_costs_nothing(tmp_path: Path) -> None:
+    """The journal of ranges that never came does not apply to bytes that come in order: after a death, they are kept."""
+    with opened(tmp_path, artifact()) as blob:
+        pass
+    blob.path.with_suffix(".journal").write_bytes(b"any")
+    with opened(tmp_path, artifact()) as blob:
+        blob.write(CONTENT[:5000])
+    with opened(tmp_path, artifact()) as blob:
+        assert blob.have == 5000
+
+
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b"\xff", b'{"url": 5}', b'{"url": "https://x/f"}', b"[" * 9999])
 def test_a_damaged_record_of_the_origin(tmp_path: Path, record: bytes) -> None:
     """A damaged record of the origin counts as missing; the bytes are kept."""

@@ -92,6 +92,23 @@ def test_finish_waits_for_all(three: Volume) -> None:
     check_three(three)
 
 
+def test_what_an_earlier_run_left_does_not_cost_a_share(three: Volume, hub: HubServer) -> None:
+    """A run that fetched the same files in ranges was interrupted: its journals do not apply to what the workers fetched."""
+    three.ready(SHARD="0/2")
+    blobs = three.private / "staging" / "blobs"
+    blobs.mkdir(exist_ok=True)
+    catalog = yaml.safe_load(Path(three.settings["CATALOG_PATH"]).read_text("utf-8"))
+    files = [file for entry in catalog["datasets"].values() for source in entry["sources"] for file in source["files"]]
+    assert len(files) == 4
+    for key in (file["digest"].replace(":", "-") for file in files):
+        (blobs / f"{key}.part").write_bytes(bytes(100))
+        (blobs / f"{key}.journal").write_bytes(b"{}\n")
+        (blobs / f"{key}.json").write_bytes(b"{}")
+    three.ready(SHARD="1/2")
+    check_three(three)
+    assert set(fetched(hub).values()) == {1}
+
+
 def test_another_number_is_an_error(three: Volume) -> None:
     """A worker with another number changes nothing, and says both numbers."""
     three.ready(SHARD="0/2")

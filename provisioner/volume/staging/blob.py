@@ -73,8 +73,9 @@ class Blob:
             self._resume()
         else:
             with disk_errors(f"staging {artifact.name}"):
-                # It is the origin of bytes that never came, and would be taken for that of the bytes that come now.
+                # They are the records of bytes that never came, and would be taken for those of the bytes that come now.
                 self._origin_path.unlink(missing_ok=True)
+                self.path.with_suffix(".journal").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -240,6 +241,28 @@ class Blob:
         with disk_errors(f"placing {self.artifact.name}"):
             place(self.path)
             self._origin_path.unlink(missing_ok=True)
+
+
+def take_in(source: Path, directory: Path, artifact: Artifact) -> None:
+    """Move a whole file into staging, in place of what an interrupted fetch of the same artifact left there.
+
+    Args:
+        source: the file, on the same file system.
+        directory: the directory of partial files, which is created if it is missing.
+        artifact: the artifact that the file's bytes belong to.
+
+    Raises:
+        OSError: the file cannot be moved.
+        VolumeError: the volume failed.
+    """
+    make_directory(directory)
+    partial = directory / f"{artifact.key}.part"
+    # A record that stayed would apply to the new bytes: beside the journal of a fetch in ranges, they would be dropped. The
+    # partial file goes first, since without its journal its holes would count as bytes.
+    for left in (partial, partial.with_suffix(".journal"), partial.with_suffix(".json")):
+        with disk_errors(f"staging {artifact.name}"):
+            left.unlink(missing_ok=True)
+    os.replace(source, partial)
 
 
 def copy_file(source: Path, blob: Blob, check_cancelled: Callable[[], None]) -> None:
