@@ -673,6 +673,20 @@ def test_a_volume_that_folds_names(tmp_path: Path, form: UnpackFormat, make: Cal
         shutil.rmtree(tmp_path / "out")
 
 
+@both
+def test_a_volume_that_composes_names(
+    tmp_path: Path, form: UnpackFormat, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume may tell ``a`` from ``A``, and yet treat the composed and the decomposed form of a letter as one name."""
+    monkeypatch.setattr(TreeWriter, "composes_names", lambda _self: True)
+    run(make(tmp_path / "fine", {"a": b"1", "A": b"2", "\u00fc": b"3"}), form, tmp_path / "fine-out")
+    for names in (("\u00fc", "u\u0308"), ("\u00fc/x", "u\u0308/x")):
+        archive = make(tmp_path / "a", dict.fromkeys(names, b"1"))
+        with pytest.raises(VolumeError, match="same name"):
+            run(archive, form, tmp_path / "out")
+        shutil.rmtree(tmp_path / "out")
+
+
 @pytest.mark.usefixtures("folding")
 @both
 def test_a_volume_that_folds_names_of_two_artifacts(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
@@ -687,8 +701,9 @@ def test_a_volume_that_folds_names_of_two_artifacts(tmp_path: Path, form: Unpack
 @both
 def test_a_volume_that_does_not_fold_names(tmp_path: Path, form: UnpackFormat, make: Callable[..., Path]) -> None:
     """Names that differ only in case are two files, and the probe leaves no file behind."""
-    done = run(make(tmp_path / "a", {"a": b"1", "A": b"2", "d/x": b"3", "D/x": b"4"}), form, tmp_path / "out")
-    assert len(done.entries) == 4
+    contents = {"a": b"1", "A": b"2", "d/x": b"3", "D/x": b"4", "\u00fc": b"5", "u\u0308": b"6"}
+    done = run(make(tmp_path / "a", contents), form, tmp_path / "out")
+    assert len(done.entries) == 6
     assert_right(tmp_path / "out", done)
 
 

@@ -265,6 +265,9 @@ def test_a_bucket_that_refuses(pair: Volume, disk: Mounted) -> None:
     assert pair.published == []
 
 
+NORMAL_FORMS: Final = (("composed", "\u00e9"), ("decomposed", "e\u0301"))
+
+
 def test_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Mounted, hub: HubServer) -> None:
     """`a` and `A` of one archive, or of one repository, are refused where one would hide the other; all else works."""
     disk.mount("folds-case")
@@ -289,6 +292,22 @@ def test_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Moun
     assert volume.published == ["honest"]
     volume.check("honest", ALPHA)
     assert [volume.status["datasets"][dataset]["state"] for dataset in ("packed", "plain", "apart", "twins")] == ["failed"] * 4
+
+
+def test_names_that_differ_in_composition_alone(shelf: Shelf, volume: Volume, disk: Mounted) -> None:
+    """`é` as one character and as two, on a disk that compares names as text: refused, as is what one archive would hide."""
+    disk.mount("composes-names")
+    volume.root = disk.place / "volume"
+    shelf.add("honest", shelf.file("honest.tar.gz", {"a": b"1", "A": b"2", "\u00e9": b"3"}))
+    shelf.add("packed", shelf.file("packed.tar.gz", {"d/\u00e9": b"one", "d/e\u0301": b"other"}))
+    twins = [shelf.raw(f"{name}.tar", packed((f"{letter}/{name}", b"1")), unpack="tar") for name, letter in NORMAL_FORMS]
+    shelf.add("twins", *twins)
+    outcome = volume.run()
+    assert disk.fired("composes-names") >= 1
+    assert outcome.code == 74, outcome.err
+    assert outcome.err.count("takes them for the same name") >= 2
+    assert volume.published == ["honest"]
+    volume.check("honest", {"a": b"1", "A": b"2", "\u00e9": b"3"})
 
 
 def test_links_through_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Mounted) -> None:

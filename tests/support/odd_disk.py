@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from unicodedata import normalize
 
 import mfusepy
 
@@ -35,7 +36,8 @@ Quirk = Literal[
     "no-locks",  # flock(2) is answered with ENOLCK
     "locks-not-implemented",  # flock(2) is answered with ENOSYS
     "folds-case",  # `a` and `A` are one name
-    "plain-names",  # names with a colon, a question mark and the like are refused, as by FAT
+    "composes-names",  # a letter with its accent and the two one after the other are one name, as on ZFS with a normalization
+    "plain-names",  # a name with a colon, a question mark and the like is refused, as FAT does
     "small-files",  # no file has 4 GiB or more, as on FAT
     "keeps-until-fsync",  # data that has not been fsynced is lost at unmounting
     "full-for-status",  # the status file can be written once, then fails twice for lack of space, then can be written again
@@ -110,6 +112,12 @@ class OddDisk(mfusepy.Operations):  # type: ignore[misc]
                     same = [name for name in os.listdir(place) if name.casefold() == part.casefold()]
                     if same:
                         self._says("folds-case")
+                        part = same[0]  # noqa: PLW2901 - it is the name that is there
+            if self._has("composes-names") and not part.isascii() and not os.path.lexists(f"{place}/{part}"):
+                with contextlib.suppress(OSError):
+                    same = [name for name in os.listdir(place) if normalize("NFC", name) == normalize("NFC", part)]
+                    if same:
+                        self._says("composes-names")
                         part = same[0]  # noqa: PLW2901 - it is the name that is there
             place = f"{place}/{part}"
         return place

@@ -145,9 +145,12 @@ def _try_random_writes(directory: Path) -> str:
 
 def _try_names(directory: Path) -> ProbeResult | str:
     with disk_errors("trying names", directory), TreeWriter(directory) as tree:
-        if not tree.folds_names():
+        if tree.folds_names():
+            text = "names are not case-sensitive: data sets with names that differ in nothing else are refused"
+        elif tree.composes_names():
+            text = "names are compared as Unicode text: data sets with names that differ in their bytes alone are refused"
+        else:
             return "names are case-sensitive"
-    text = "names are not case-sensitive: data sets with names that differ in nothing else are refused"
     return ProbeResult("names", "note", text)
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.errors import IntegrityError
 from provisioner.volume.archive.errors import quoted, unsafe_member
-from provisioner.volume.archive.names import colliding_names, folded
+from provisioner.volume.archive.names import colliding_names
 from provisioner.volume.store.entry import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from provisioner.volume.tree.taken import TakenPaths
 
@@ -29,16 +29,16 @@ class TreeContents:
     Paths are looked up by their key: the path itself or, if the volume treats several names as the same, its folded form.
     """
 
-    def __init__(self, archive: str, existing: TakenPaths, *, folds: bool) -> None:
+    def __init__(self, archive: str, existing: TakenPaths, fold: Callable[[str], str] | None) -> None:
         """Start with nothing from the archive.
 
         Args:
             archive: its name, for messages.
             existing: what other artifacts have put there, or will put there.
-            folds: whether the volume treats names as the same that differ only in case or Unicode composition.
+            fold: makes the names equal which the volume treats as the same; ``None`` if it treats none so.
         """
         self._archive = archive
-        self._folds = folds
+        self._fold = fold
         self._added: dict[str, Entry] = {}
         self._nonempty: set[str] = set()
         self._positions: dict[str, int] = {}
@@ -47,15 +47,15 @@ class TreeContents:
         self._existing_directories: Mapping[str, str] = existing.directories
         self._others: dict[str, str] = {}
         """If the volume folds names: the paths of other artifacts' files, by their folded form."""
-        if folds:
-            self._others = {folded(path): path for path in (*existing.planned, *existing.entries)}
-            self._existing = {folded(path): entry for path, entry in existing.entries.items()}
-            self._planned = {folded(path): name for path, name in existing.planned.items()}
-            self._existing_directories = {folded(path): below for path, below in existing.directories.items()}
+        if fold is not None:
+            self._others = {fold(path): path for path in (*existing.planned, *existing.entries)}
+            self._existing = {fold(path): entry for path, entry in existing.entries.items()}
+            self._planned = {fold(path): name for path, name in existing.planned.items()}
+            self._existing_directories = {fold(path): below for path, below in existing.directories.items()}
 
     def key(self, path: str) -> str:
         """Return the key by which ``path`` is looked up."""
-        return folded(path) if self._folds else path
+        return path if self._fold is None else self._fold(path)
 
     def added(self, path: str) -> Entry | None:
         """Return the entry that this archive has put at ``path``.
@@ -64,7 +64,7 @@ class TreeContents:
             VolumeError: it has put something at another path that the volume treats as the same.
         """
         entry = self._added.get(self.key(path))
-        if entry is not None and self._folds and entry.path != path:
+        if entry is not None and self._fold is not None and entry.path != path:
             raise colliding_names(self._archive, entry.path, path)
         return entry
 

@@ -12,7 +12,7 @@ from provisioner.volume.archive.errors import broken_archive, quoted, unsafe_mem
 from provisioner.volume.archive.file_writer import FileWriter
 from provisioner.volume.archive.limits import LimitCounter
 from provisioner.volume.archive.links import ArchiveLinks
-from provisioner.volume.archive.names import MemberNames
+from provisioner.volume.archive.names import MemberNames, folding_of
 from provisioner.volume.archive.target import Unpacked
 from provisioner.volume.store.entry import Entry
 
@@ -49,10 +49,10 @@ class MemberWriter:
         self._counter = LimitCounter(archive.name, limits)
         self._names = MemberNames(archive.name, target.into, oddities)
         try:
-            folds = tree.folds_names()
+            fold = folding_of(tree)
         except OSError as error:
             raise self._write_error(error, target.into or ".") from error
-        self._contents = TreeContents(archive.name, target.existing, folds=folds)
+        self._contents = TreeContents(archive.name, target.existing, fold)
         self._links = ArchiveLinks(archive.name, target.into, self._contents)
         self._files = FileWriter(
             tree, archive, self._contents, oddities, target.artifact, check_cancelled=check_cancelled, advance=advance

@@ -16,7 +16,7 @@ from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.tree.writer import TreeWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from provisioner.volume.archive.oddities import Oddities
@@ -111,6 +111,22 @@ def folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
+def composed(path: str) -> str:
+    """Return the path without differences of Unicode composition."""
+    return unicodedata.normalize("NFC", path)
+
+
+def folding_of(tree: TreeWriter) -> Callable[[str], str] | None:
+    """Return a function that makes the names equal which the volume treats as the same; ``None`` if it treats none so.
+
+    Raises:
+        OSError: from the system.
+    """
+    if tree.folds_names():
+        return folded
+    return composed if tree.composes_names() else None
+
+
 def check_names(paths: Iterable[str], root: Path, label: str) -> None:
     """Check that the volume can hold all paths side by side, including their directories.
 
@@ -118,13 +134,14 @@ def check_names(paths: Iterable[str], root: Path, label: str) -> None:
         VolumeError: it treats two of them as the same name, or it failed.
     """
     with disk_errors("trying names", root), TreeWriter(root) as tree:
-        if not tree.folds_names():
-            return
+        fold = folding_of(tree)
+    if fold is None:
+        return
     seen: dict[str, str] = {}
     for path in paths:
         above = path
         while above:
-            if (other := seen.setdefault(folded(above), above)) != above:
+            if (other := seen.setdefault(fold(above), above)) != above:
                 raise colliding_names(label, other, above)
             above = above.rpartition("/")[0]
 
@@ -134,7 +151,7 @@ def colliding_names(label: str, one: str, other: str) -> VolumeError:
     one, other = sorted((one, other))
     return VolumeError(
         f"{label} holds both {quoted(one)} and {quoted(other)}, and the volume takes them for the same name",
-        hint="Use a volume whose file system tells capital letters from small ones.",
+        hint="Use a volume whose file system compares names byte by byte, as ordinary Linux file systems do.",
     )
 
 

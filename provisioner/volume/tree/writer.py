@@ -292,11 +292,32 @@ class TreeWriter(OpenDirectories):
         """
         # No member has this name, and nothing can be at it, since it is a new one each time.
         probe = temporary_name()
+        return self._are_same(probe, probe.upper())
+
+    def composes_names(self) -> bool:
+        """Return whether the file system treats the composed and the decomposed form of a letter as the same name.
+
+        ZFS does that with ``normalization=formD``, and APFS always, even if they are case-sensitive.
+
+        Raises:
+            OSError: from the system.
+        """
+        probe = temporary_name()
+        try:
+            return self._are_same(f"{probe}\u00e9", f"{probe}e\u0301")
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno not in {errno.EILSEQ, errno.EINVAL}:
+                raise
+            # No name of this file system has such a letter.
+            return False
+
+    def _are_same(self, probe: str, other: str) -> bool:
+        """Create a file in the root, and return whether another name finds it; it is removed again."""
         self.file(probe, (), executable=False, mtime_ns=None)
         name, parent = self.at(probe)
-        directory, base = os.path.split(name)
+        same, _ = self.at(other)
         try:
-            os.stat(os.path.join(directory, base.upper()), dir_fd=parent, follow_symlinks=False)  # noqa: PTH118
+            os.stat(same, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return False
         else:
