@@ -407,6 +407,20 @@ OTHERS_BEHIND: list[tuple[UnpackFormat, UnpackFormat]] = [
     ("tar.zst", "tar.gz"),
 ]
 MAP = "the map of a sparse file"
+MEMORY: Final = "takes more memory than we allow"
+OLD_LZMA: Final = lzma.compress(TAR_A, lzma.FORMAT_ALONE)
+
+
+def with_dictionary(data: bytes, code: int) -> bytes:
+    """Return an xz file whose first block asks for a larger dictionary: 36 stands for a GiB."""
+    changed = bytearray(data)
+    end = 12 + (changed[12] + 1) * 4
+    at = changed.index(b"\x21\1", 12, end) + 2
+    changed[at] = code
+    changed[end - 4 : end] = zlib.crc32(changed[12 : end - 4]).to_bytes(4, "little")
+    return bytes(changed)
+
+
 WRONG: dict[str, tuple[bytes, str, UnpackFormat]] = {
     "members behind junk": (TAR_A + b"junk".ljust(512) + TAR_B, "in between bytes that are none", "tar"),
     "a compressed archive behind the end mark": (TAR_A + gzip.compress(TAR_B), "a gzip file follows its end mark", "tar"),
@@ -466,7 +480,14 @@ WRONG: dict[str, tuple[bytes, str, UnpackFormat]] = {
     "nothing as gzip": (b"", "empty", "tar.gz"),
     "a wrong CRC of gzip": (gzip.compress(TAR_A)[:-8] + bytes(4) + gzip.compress(TAR_A)[-4:], "ncorrect checksum", "tar.gz"),
     "a wrong size of gzip": (gzip.compress(TAR_A)[:-4] + bytes(4), "ncorrect checksum", "tar.gz"),
-    "a window of a GiB": (b"\x28\xb5\x2f\xfd\0" + bytes([20 << 3]) + b"\1\0\0", "no tar.zst file", "tar.zst"),
+    "a window of a GiB": (b"\x28\xb5\x2f\xfd\0" + bytes([20 << 3]) + b"\1\0\0", MEMORY, "tar.zst"),
+    "a window of a GiB in a second frame": (
+        zstd.compress(TAR_A) + b"\x28\xb5\x2f\xfd\0" + bytes([20 << 3]) + b"\1\0\0",
+        MEMORY,
+        "tar.zst",
+    ),
+    "an xz file with a dictionary of a GiB": (with_dictionary(lzma.compress(TAR_A), 36), MEMORY, "tar.xz"),
+    "an LZMA file with a dictionary of a GiB": (b"\x5d" + (1 << 30).to_bytes(4, "little") + OLD_LZMA[5:], MEMORY, "tar.xz"),
     "a table in gzip": (gzip.compress(b"id;name\n" * 100), "wrong checksum", "tar.gz"),
     "a page in gzip": (gzip.compress(b"<!DOCTYPE html><html>".ljust(600)), "an HTML page and no tar archive", "tar.gz"),
     "a zip in xz": (lzma.compress(b"PK\3\4".ljust(600)), "a zip archive and no tar archive", "tar.xz"),

@@ -470,6 +470,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         f"method {number}": (packed_zip(Part(b"a", AUDIO, index={"method": number}, local={"method": number})), word)
         for number, word in {1: "shrunk", 6: "imploded", 96: "JPEG", 97: "WavPack", 98: "PPMd", 77: "method 77"}.items()
     },
+    "a window of a GiB": (
+        packed_zip(Part(b"a", AUDIO, method=93, packed=b"\x28\xb5\x2f\xfd\0" + bytes([20 << 3]) + b"\1\0\0")),
+        "member 'a' was compressed with a dictionary or window of more than 128 MiB",
+    ),
     "device": (packed_zip(Part(b"n", attributes=0o020666 << 16)), "device"),
     "FIFO of nothing": (packed_zip(Part(b"p", attributes=FIFO)), "FIFO"),
     "directory with content": (packed_zip(Part(b"d/", AUDIO)), "has content"),

@@ -102,6 +102,13 @@ def zstd_decoder() -> Decoder:
     return zstd.ZstdDecompressor()
 
 
+def wants_memory(error: Exception) -> bool:
+    """Return whether a decoder gave up because the data need more memory than it may allocate; they may be right."""
+    # Neither library has a type or a number for this; liblzma's "Memory usage limit exceeded" and libzstd's "Frame requires
+    # too much memory for decoding" are what they say of nothing else.
+    return "emory" in str(error)
+
+
 def decoder_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that decoders raise for wrong input."""
     # The type stubs of isal declare an instance; it is a class of exceptions.

@@ -21,10 +21,11 @@ from provisioner.volume.archive.decoders import (
     gzip_decoder,
     is_unchecked,
     old_lzma_decoder,
+    wants_memory,
     xz_decoder,
     zstd_decoder,
 )
-from provisioner.volume.archive.errors import broken_stream
+from provisioner.volume.archive.errors import broken_stream, memory_refused
 from provisioner.volume.archive.trailer import next_stream
 from provisioner.volume.fs.files import CHUNK
 
@@ -86,6 +87,7 @@ def decompress(source: Cursor, form: str, oddities: Oddities) -> Generator[bytes
 
     Raises:
         BrokenArchiveError: not of that format, damaged, truncated, or followed by something else.
+        UnsafeArchiveError: a decoder would need too much memory.
         ProvisionerError: raised by the archive's ``read_at``.
     """
     new_decoder = _DECODERS[form]
@@ -114,7 +116,7 @@ def decompress(source: Cursor, form: str, oddities: Oddities) -> Generator[bytes
             try:
                 data = decoder.decompress(pending, _PIECE_SIZE)
             except decoder_errors() as error:
-                raise broken(f"{error}") from error
+                raise (memory_refused(source.name, "it") if wants_memory(error) else broken(f"{error}")) from error
             pending = b""
             if data:
                 has_output = True

@@ -57,6 +57,15 @@ def broken_stream(
     return broken_archive(archive, f"{what}: {reason}")
 
 
+def memory_refused(archive: str, what: str) -> UnsafeArchiveError:
+    """Return the error for compressed data that need more memory than a decoder may allocate; ``what`` has them."""
+    return unsafe_archive(
+        archive,
+        f"{what} was compressed with a dictionary or window of more than 128 MiB, and takes more memory than we allow",
+        hint="Its bytes may well be right: pack it again with a smaller one ('xz -9' and 'zstd -19' stay far below that).",
+    )
+
+
 def unsafe_archive(archive: str, reason: str, hint: str = UNSAFE_HINT) -> UnsafeArchiveError:
     """Return the error for an archive that must not be unpacked."""
     return UnsafeArchiveError(f"{archive}: {reason}", hint=hint)

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from isal import isal_zlib
 
-from provisioner.volume.archive.decoders import MEMORY_LIMIT, decoder_errors, deflate64_decoder, deflate_decoder, raw_lzma_decoder
-from provisioner.volume.archive.errors import broken_archive, quoted, unsafe_archive
+from provisioner.volume.archive.decoders import (
+    MEMORY_LIMIT,
+    decoder_errors,
+    deflate64_decoder,
+    deflate_decoder,
+    raw_lzma_decoder,
+    wants_memory,
+)
+from provisioner.volume.archive.errors import broken_archive, memory_refused, quoted, unsafe_archive
 from provisioner.volume.archive.zip.gaps import LOCAL_HEADER, LOCAL_SIGNATURE, MAX_DESCRIPTOR
 from provisioner.volume.archive.zip.local import LocalHeader, check_local, check_local_sizes, local_unicode_name
 from provisioner.volume.archive.zip.methods import (
@@ -164,6 +171,8 @@ class ContentReader:
                     break
                 unused = yield from self._stream(_new_decoder(entry), packed, unused)
         except decoder_errors() as error:
+            if wants_memory(error):
+                raise memory_refused(self._name, f"member {quoted(entry.name)}") from error
             self._fail(f"{quoted(entry.name)} is damaged: its {METHODS[entry.method]} data say {error}")
         self._check_unused(entry, packed, unused)
 
