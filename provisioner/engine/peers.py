@@ -175,7 +175,7 @@ class Peers:
         wanted = wanted_of(recipe, by_manifest=False)
 
         def read(peer: Peer, receipt: Receipt) -> EntryFacts | None:
-            if receipt.entry is None:
+            if receipt.entry is None or (wanted.states and receipt.pin not in wanted.states):
                 return None
             if (receipt.entry.reference, receipt.entry.key) != (reference.text, reference.key):
                 raise IntegrityError("its receipt is of another reference")

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 1 << 20
 _RANGE: Final = re.compile(r"bytes=(\d{1,19})-(\d{0,19})", re.ASCII)
 _NOT_FOUND: Final = "no version with a receipt has such a file\n"
+_MOST_PARTS: Final = 3
+"""Of the name of a data set: ``models/OWNER/NAME``."""
 
 
 class Sharing:
@@ -135,8 +137,8 @@ class Sharing:
         return True
 
     def _published_place(self, parts: Sequence[str]) -> tuple[Path, str] | None:
-        """Return the location of a file in a data set that is published as a directory."""
-        for count in (1, 2):
+        """Return where a file of a data set is that is published as a directory."""
+        for count in range(1, _MOST_PARTS + 1):
             dataset = "/".join(parts[:count])
             if len(parts) <= count or {"", ".", ".."} & set(parts):
                 return None

@@ -9,6 +9,8 @@ import yaml
 
 from provisioner.errors import ProvisionerError, VolumeError
 from tests.support.direct_calls import call, ready
+from tests.support.page import PageClient, free_port
+from tests.support.program import wait_until
 from tests.support.shelf import some_files
 from tests.support.volume import Volume
 
@@ -124,7 +126,7 @@ def test_something_else_in_the_directory(volumes: list[Volume]) -> None:
     assert (target.root / "datasets" / "ann" / "mine.txt").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("kind", ["directory", "web"])
+@pytest.mark.parametrize("kind", ["directory", "web", "serve"])
 @pytest.mark.parametrize(("had", "wanted"), [("both", "model"), ("both", "both"), ("model", "both"), ("both", "data")])
 def test_a_peer_has_it_under_another_name(  # noqa: PLR0917
     volumes: list[Volume], hub: HubServer, tmp_path: Path, kind: str, had: str, wanted: str
@@ -136,11 +138,17 @@ def test_a_peer_has_it_under_another_name(  # noqa: PLR0917
     ready(one, **REQUESTS[had])
     ready(one, "export", str(target.root), **REQUESTS[had])
     hub.add_archives(tmp_path / "sites")
-    address = str(target.root) if kind == "directory" else f"{hub.static_url}/export.example.org"
+    address = {"directory": str(target.root), "web": f"{hub.static_url}/export.example.org"}.get(kind, "")
+    if kind == "serve":
+        port = free_port()
+        one.start("serve", "--port", str(port))
+        wait_until(PageClient(port).is_up, "the page is up")
+        address = f"http://127.0.0.1:{port}"
     hub.log.clear()
     ready(other, PEERS=address, **REQUESTS[wanted])
     asked = {each.path.partition("/resolve/")[0] for each in hub.log.entries("*/resolve/*") if "README" not in each.path}
     assert asked == ({"/datasets/ann/x"} if (had, wanted) == ("model", "both") else set())
+    one.close()
     for what in ("data", "model"):
         if wanted in {what, "both"}:
             check(other, what)
