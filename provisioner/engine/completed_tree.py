@@ -86,8 +86,11 @@ class CompletedTree:
         label, dataset = self._recipe.label, self._recipe.dataset
         if manifest is not None:
             complete_peer_tree(self._tree, manifest)
-            if self._recipe.pin is not None and self._damage is None:
-                # The pins prove the files, but not which artifact each of them came from.
+            if self._damage is not None:
+                # It is of the same tree, and of where its files are from ours says what is known here.
+                manifest = self._store.reader.manifest(dataset.id, self._recipe.version) or manifest
+            elif self._recipe.pin is not None:
+                # The pins prove its files, and not which artifact each of them is from.
                 manifest = manifest.without_artifacts()
         is_peers = manifest is not None
         # A peer is not trusted to say which artifacts its files came from, so that no other version reuses them as
@@ -157,10 +160,14 @@ class CompletedTree:
         return "archive" if is_part and artifact.verified_against != "none" else artifact.verified_against
 
     def is_of_damaged(self, manifest: Manifest) -> bool:
-        """Return whether the damaged version has this manifest: if so, bytes that match it are right, from any sender."""
+        """Return whether a manifest is of the damaged version's tree: then bytes that fit it are right, whoever has them.
+
+        What it says of where the files are from does not count: a version that was taken by its pins says nothing of that.
+        """
         if self._damage is None or self._damage.receipt is None:
             return False
-        return self._store.reader.manifest(self._recipe.dataset.id, self._recipe.version) == manifest
+        ours = self._store.reader.manifest(self._recipe.dataset.id, self._recipe.version)
+        return ours is not None and ours.is_same_tree(manifest)
 
     def _repository(self, resolved: Resolved) -> Repository | None:
         """Return the repository as it was first requested: a repair requests the commit that was published then."""

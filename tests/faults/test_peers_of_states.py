@@ -11,6 +11,7 @@ import pytest
 from provisioner.volume.store.inventory import StoreReader
 from tests.support.direct_calls import ready
 from tests.support.media import noise
+from tests.support.shelf import some_files
 from tests.support.volume import Volume
 
 if TYPE_CHECKING:
@@ -148,6 +149,36 @@ def repaired(site: Site) -> None:
 def test_the_wanted_state(site: Site, scenario: Callable[[Site], None]) -> None:
     """A peer is taken for each version that it holds, and not for the published one alone; no source is needed."""
     scenario(site)
+
+
+@pytest.mark.parametrize("was_from", ["pins", "peer", "sources"])
+@pytest.mark.parametrize("kind", ["directory", "export"])
+def test_a_repair_of_what_pins_proved(  # noqa: PLR0917
+    shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, kind: str, was_from: str
+) -> None:
+    """A damaged file of an archive is had from a peer, however the version came here; what is known of it stays as it was."""
+    files = some_files("songs", 50_000)
+    shelf.add("songs", shelf.file("songs.tar.gz", files))
+    (tmp_path / "sites").mkdir()
+    peer = Volume(tmp_path / "peer", volume.settings, hub)
+    ready(peer)
+    ready(peer, "export", str(tmp_path / "sites" / "export.example.org"))
+    ready(peer, "catalog", "pin", "--output", str(tmp_path / "pins.yaml"))
+    hub.add_archives(tmp_path / "sites")
+    peers = {"PEERS": str(peer.root) if kind == "directory" else f"{hub.static_url}/export.example.org"}
+    pins = {"PINS": str(tmp_path / "pins.yaml")}
+    ready(volume, **{"pins": peers | pins, "peer": peers, "sources": {}}[was_from])
+    manifest = next(volume.records("manifests", "songs").glob("*.json"))
+    before = manifest.read_bytes(), volume.current_receipt("songs").read_bytes()
+    path = volume.tree("songs") / "songs/data/noise.bin"
+    path.unlink()
+    path.write_bytes(b"wrong")
+    hub.log.clear()
+    ready(volume, "repair", **peers)
+    volume.check("songs", files)
+    assert hub.log.entries("/files.example.org/*") == ()
+    assert (manifest.read_bytes(), volume.current_receipt("songs").read_bytes()) == before
+    ready(volume, "verify", "--deep")
 
 
 @pytest.mark.parametrize("site", ["directory"], indirect=True)

@@ -96,6 +96,14 @@ class Manifest:
             )
         )
 
+    def is_same_tree(self, other: Manifest) -> bool:
+        """Return whether another manifest is of the same tree, whatever it says of where the files are from."""
+        return len(self.entries) == len(other.entries) and all(
+            (one.path, one.kind, one.size, one.sha256, one.target, one.executable)
+            == (two.path, two.kind, two.size, two.sha256, two.target, two.executable)
+            for one, two in zip(self.entries, other.entries, strict=True)
+        )
+
     def __len__(self) -> int:
         return len(self.entries)
 
