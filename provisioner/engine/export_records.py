@@ -68,7 +68,9 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
         label = found.dataset.label if found is not None else receipt.label
         digest = reader.checksums_digest(name, version)
         pin = _pin(found, receipt, reader.manifest(name, version), digest) if found is not None and digest else None
-        pin = pin or pins_before.get(label)
+        known = pins_before.get(label)
+        if pin is None and known is not None and known.manifest == digest:
+            pin = known  # an earlier export's, which had another catalog; one of another version would be false
         if pin is not None:
             pins[label] = pin
     _write(layout.exported_pins, pins_text(pins) if pins else "")

@@ -333,6 +333,24 @@ def test_an_entry_that_describes_another_version(filled: Volume, copy: Volume, s
     assert sorted(parse_catalog((copy.private / "catalog.yaml").read_text("utf-8"), "export").datasets) == ["songs"]
 
 
+def test_pins_of_a_version_that_was_replaced(filled: Volume, copy: Volume, shelf: Shelf) -> None:
+    """If no catalog describes what is exported now, no pin of the version before stands for it; of the same version it stays."""
+    how(filled, copy)
+    how(filled, copy, "songs")
+    assert len(load_pins(copy.private / "pins.yaml").datasets) == 2
+    described = dict(shelf.document["datasets"])
+    shelf.document["phases"]["minimal"]["datasets"].clear()
+    shelf.add("tunes", shelf.raw("tunes-2.bin", b"other"))
+    shelf.add("songs", shelf.file("songs.tar.gz", SONGS))
+    ready(filled)
+    shelf.document["datasets"] = {"other": described["songs"]}
+    shelf.document["phases"]["minimal"]["datasets"] = ["other"]
+    shelf.write()
+    assert how(filled, copy) == {"songs": "there", "tunes": "linked"}
+    assert list(load_pins(copy.private / "pins.yaml").datasets) == ["songs"]
+    assert list(parse_catalog((copy.private / "catalog.yaml").read_text("utf-8"), "export").datasets) == ["songs"]
+
+
 # --- references -------------------------------------------------------------------------------------------------------------
 
 
