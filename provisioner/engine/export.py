@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from provisioner.engine.export_fit import name_problem, tree_problem
+from provisioner.engine.export_fit import name_problem, place_of, tree_problem
 from provisioner.engine.export_records import write_export_records
 from provisioner.engine.staged_tree import StagedTree, not_links
 from provisioner.errors import DamagedTreeError, NotFoundError, ProvisionerError, VolumeError, VolumeFullError
@@ -76,6 +76,8 @@ class _Version:
     manifest: Manifest
     identity: tuple[int, int]
     """Of the tree's directory: a repair puts another one in its place."""
+    source: str
+    """Its id on the volume; that in the receipt is the one that it has in the directory."""
 
 
 class Export:
@@ -178,6 +180,7 @@ class Export:
                 hint="'status' shows what is there; 'provision' completes it.",
             )
         versions, failed = [], []
+        there = self._target.store.reader.inventory(measured=False)
         for name in ids:
             version = inventory.published[name]
             receipt, tree = inventory.receipts[name, version], store.reader.tree_of(name, version)
@@ -191,7 +194,8 @@ class Export:
             else:
                 with disk_errors(f"reading {tree}"):
                     facts = tree.stat()
-                versions.append(_Version(receipt, tree, manifest, (facts.st_dev, facts.st_ino)))
+                placed = replace(receipt, dataset=place_of(receipt, there.receipts.values()))
+                versions.append(_Version(placed, tree, manifest, (facts.st_dev, facts.st_ino), name))
         return versions, failed
 
     # --- what is there already -----------------------------------------------------------------------------------------
@@ -292,7 +296,7 @@ class Export:
         Raises:
             NotFoundError: it has nothing of the data set any more.
         """
-        versions, _ = self._choose([version.receipt.dataset])
+        versions, _ = self._choose([version.source])
         before = version.receipt.version, version.identity
         return next((now for now in versions if (now.receipt.version, now.identity) != before), None)
 

@@ -11,13 +11,21 @@ from provisioner.volume.archive.names import check_names
 from provisioner.volume.fs.abilities import ORDINARY_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from provisioner.planning.model import Receipt
     from provisioner.volume.fs.abilities import Probe
     from provisioner.volume.store.manifest import Manifest
     from provisioner.volume.store.published_names import PublishedNames
+
+
+def place_of(receipt: Receipt, others: Iterable[Receipt]) -> str:
+    """Return the id that a version gets in a directory which has these: a reference may be called otherwise there than here."""
+    if receipt.entry is None:
+        return receipt.dataset
+    places = sorted({other.dataset for other in others if other.entry is not None and other.entry.key == receipt.entry.key})
+    return receipt.dataset if receipt.dataset in places or not places else places[0]
 
 
 def name_problem(receipt: Receipt, held: Mapping[str, Sequence[Receipt]], published: PublishedNames, endpoint: str) -> str:

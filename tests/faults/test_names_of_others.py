@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -152,6 +153,30 @@ def test_a_peer_has_it_under_another_name(  # noqa: PLR0917
     for what in ("data", "model"):
         if wanted in {what, "both"}:
             check(other, what)
+
+
+def test_an_export_has_a_reference_once(volumes: list[Volume], hub: HubServer) -> None:
+    """What another volume calls otherwise takes the place that it has in the directory, as its next version."""
+    one, other, target = volumes
+    ready(one, **REQUESTS["both"])
+    ready(one, "export", str(target.root), **REQUESTS["both"])
+    changed = MODEL | {"m.bin": b"another model\n"}
+    hub.hub.add_repo("ann/x", changed, kind="model")
+    ready(other, **REQUESTS["model"])
+    assert other.published == ["ann"]
+    for _ in range(2):
+        ready(other, "export", str(target.root), **REQUESTS["model"])
+        target.check("models/ann/x", changed)
+        target.check("ann/x", DATA)
+        ready(target, "verify", "--deep")
+    pins = yaml.safe_load((target.private / "pins.yaml").read_text())["datasets"]
+    ready(target, "gc")
+    lists = {name: target.records("manifests", name).glob("*.sha256") for name in ("ann/x", "models/ann/x")}
+    digests = {name: [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths] for name, paths in lists.items()}
+    assert {name: pin["manifest"] for name, pin in pins.items()} == {
+        "hf://datasets/ann/x": f"sha256:{digests['ann/x'][0]}",
+        "hf://ann/x": f"sha256:{digests['models/ann/x'][0]}",
+    }
 
 
 def test_the_phase_of_all(volumes: list[Volume], hub: HubServer) -> None:
