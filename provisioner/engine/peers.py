@@ -21,7 +21,7 @@ from provisioner.catalog.size import Size
 from provisioner.engine.peer_bounds import check_extent, most_entries
 from provisioner.engine.peer_checks import check_manifest, check_receipt, wanted_of
 from provisioner.engine.peer_kinds import DirectoryPeer, WebPeer
-from provisioner.errors import IntegrityError, ProvisionerError, TryAgainError
+from provisioner.errors import IntegrityError, NotFoundError, ProvisionerError, TryAgainError
 from provisioner.planning.pinning import checks_manifest
 from provisioner.planning.recipe import make_recipe
 from provisioner.remote.peers import PeerLocations, PeerTransfers
@@ -249,10 +249,10 @@ class Peers:
         """Return what is read of the first version of a peer that may be believed and of which something is read.
 
         Raises:
-            IntegrityError: there is none, and of this one that is said first.
+            IntegrityError, NotFoundError: there is none, and of this one that is said first.
             ProvisionerError: the peer cannot be asked.
         """
-        failure: IntegrityError | None = None
+        failure: ProvisionerError | None = None
         for receipt in _receipts(peer, recipe, wanted):
             if receipt.is_newer:
                 continue
@@ -260,7 +260,7 @@ class Peers:
                 check_receipt(receipt, recipe, self._sources())
                 check_extent(receipt, recipe)
                 found = read(peer, receipt)
-            except IntegrityError as error:
+            except (IntegrityError, NotFoundError) as error:
                 failure = failure or error
                 continue
             if found:

@@ -145,7 +145,21 @@ def repaired(site: Site) -> None:
     assert site.from_sources() == []
 
 
-@pytest.mark.parametrize("scenario", [pinned_forward, pinned_back, updated, repaired])
+def beside_a_damaged_one(site: Site) -> None:
+    """The published state has lost its manifest, and the wanted one is whole."""
+    first = site.pins("pins-0")
+    publish(site)
+    site.next_state(1)
+    ready(site.peer, UPDATE="auto")
+    publish(site)
+    root = site.peer.root if "://" not in site.address else site.peer.root.parent / "sites" / "export.example.org"
+    volume = Volume(root, site.peer.settings)
+    for dataset in ("table", "notes"):
+        (volume.records("manifests", dataset) / f"{volume.version(dataset)}.json").unlink()
+    site.from_peer(0, PINS=first)
+
+
+@pytest.mark.parametrize("scenario", [pinned_forward, pinned_back, updated, repaired, beside_a_damaged_one])
 def test_the_wanted_state(site: Site, scenario: Callable[[Site], None]) -> None:
     """A peer is taken for each version that it holds, and not for the published one alone; no source is needed."""
     scenario(site)
