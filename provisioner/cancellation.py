@@ -24,6 +24,8 @@ class Cancellation:
         self._event = threading.Event()
         self._reason: ProvisionerError | None = None
         self._closers: dict[int, Callable[[], None]] = {}
+        self._whole: Cancellation | None = None
+        """What this is a part of."""
 
     @property
     def reason(self) -> ProvisionerError | None:
@@ -63,6 +65,7 @@ class Cancellation:
     def part(self) -> Iterator[Cancellation]:
         """Yield a cancellation for part of the work, which can be ended by itself and ends with the whole."""
         part = Cancellation()
+        part._whole = self
 
         def end_too() -> None:
             if self._reason is not None:
@@ -76,6 +79,14 @@ class Cancellation:
         finally:
             with self._lock:
                 self._closers.pop(id(end_too), None)
+
+    def renew(self) -> None:
+        """Forget that the end of this part was requested, unless the whole must end: another attempt begins."""
+        with self._lock:
+            self._reason = None
+            self._event.clear()
+        if self._whole is not None and self._whole.reason is not None:
+            self.request(self._whole.reason)
 
     @contextlib.contextmanager
     def closing(self, close: Callable[[], None]) -> Iterator[None]:

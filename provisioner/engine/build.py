@@ -82,6 +82,7 @@ class DataSetBuilder:
         damage: Damage | None = None,
         peers: Peers | None = None,
         rank: int = 0,
+        waits: Cancellation | None = None,
     ) -> None:
         """Prepare; nothing is read or written yet.
 
@@ -93,15 +94,17 @@ class DataSetBuilder:
             local_copies: files on this machine that may have the right bytes.
             limits: what may be written.
             cancellation: ends the work.
-            progress: is told how the build gets on.
-            damage: what is wrong with this version, if it is being repaired; ``None`` if it is a new version.
-            peers: other volumes, which are asked before the sources, or ``None`` if there are none.
-            rank: position of the data set among those that are built; requests of a lower rank are sent first.
+            progress: is told how it gets on.
+            damage: what is wrong with this very version, which is repaired; ``None``: it is not there.
+            peers: other volumes, which are asked before the sources; ``None``: there are none.
+            rank: of the data set among those that are built.
+            waits: ends what ``transfers`` does, a part of ``cancellation``; ``None``: nothing else does.
         """
         recipe, check = step.recipe, cancellation.raise_if_requested
         self._step = step
         self._peers = peers
         self._rank = rank
+        self._waits = waits
         self._damage = damage
         self._blobs = store.layout.blobs
         self._limits = limits
@@ -273,7 +276,8 @@ class DataSetBuilder:
     def _make_fetcher(self, transfers: Transfers, *, retention: Retention) -> Fetcher:
         """Return the object that brings artifacts into the staged tree."""
         check = self._cancellation.raise_if_requested
-        threads = FetchThreads(transfers.requests_at_once, label=self._step.recipe.label, check_cancelled=check)
+        waits = self._waits if transfers is self._transfers else None
+        threads = FetchThreads(transfers.requests_at_once, label=self._step.recipe.label, check_cancelled=check, waits=waits)
         unpacker = Unpacker(
             self._tree, self._claims, self._progress, check_cancelled=threads.check_cancelled, limits=self._limits
         )

@@ -17,6 +17,7 @@ from provisioner.log_fields import carried
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from provisioner.cancellation import Cancellation
     from provisioner.remote.http.ranges import RangedFetch
 
 _LOGGER = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ _LARGE_FILES_AT_ONCE: Final = 2
 
 class AbandonedError(Exception):
     """Another file of the same source has failed, so this one is no longer needed."""
+
+
+class _OthersFailedError(ProvisionerError):
+    """The same, for what waits for a host or for bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +68,24 @@ class _Jobs:
 class FetchThreads:
     """The threads for the files of one source: more are started while ``connections()`` allows more."""
 
-    def __init__(self, connections: Callable[[], int], *, label: str, check_cancelled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        connections: Callable[[], int],
+        *,
+        label: str,
+        check_cancelled: Callable[[], None],
+        waits: Cancellation | None = None,
+    ) -> None:
         """Prepare; no thread is started yet.
 
         Args:
             connections: returns how many threads may fetch now; each uses one connection at a time.
             label: names the data set in the names of threads.
             check_cancelled: raises when the run must end.
+            waits: ends the requests of these files, and what they wait for, when one of them has failed; ``None``: they end by
+                themselves.
         """
+        self._waits = waits
         self.connections = connections
         self.label = label
         self._check_run = check_cancelled
@@ -117,6 +132,8 @@ class FetchThreads:
         self._jobs = _Jobs(jobs)
         self._files_at_once = files_at_once
         self._failures.clear()
+        if self._waits is not None:
+            self._waits.renew()
         if not self._jobs:
             return
         self._busy, self._idle = 0, 1
@@ -194,10 +211,13 @@ class FetchThreads:
         while task is not None:
             try:
                 task()
-            except AbandonedError:
+            except (AbandonedError, _OthersFailedError):
                 pass
             except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
                 self._failures.append(error)
+                if self._waits is not None:
+                    # The others may wait for a host that is busy, or silent.
+                    self._waits.request(_OthersFailedError(f"{self.label}: another file has failed"))
             task = None if me in self._replaced else self._next_task(was_busy=True)
         with self._changed:
             self._replaced.discard(me)

@@ -272,22 +272,24 @@ class StepRunner:
             if step.action == "skip":
                 raise NoRoomError(f"{step.recipe.label} {step.why}", hint=space_hint(step.recipe))
         progress = BuildProgress(step.recipe, self._progress, self._status.board)
-        builder = DataSetBuilder(
-            step,
-            self._store,
-            self._clients.sources,
-            self._clients.transfers_for(rank, cancellation),
-            self._clients.local_copies,
-            limits=BuildLimits(self._volume, step.recipe),
-            cancellation=cancellation,
-            progress=progress,
-            peers=self._clients.peers,
-            rank=rank,
-        )
-        try:
-            receipt = builder.build(now)
-        finally:
-            progress.finish()
+        with cancellation.part() as waits:
+            builder = DataSetBuilder(
+                step,
+                self._store,
+                self._clients.sources,
+                self._clients.transfers_for(rank, waits),
+                self._clients.local_copies,
+                limits=BuildLimits(self._volume, step.recipe),
+                cancellation=cancellation,
+                progress=progress,
+                peers=self._clients.peers,
+                rank=rank,
+                waits=waits,
+            )
+            try:
+                receipt = builder.build(now)
+            finally:
+                progress.finish()
         if (old := step.fallback) is not None:
             changed = f"{format_count(len(builder.fetched), 'file')} fetched, what else it has was here"
             _LOGGER.info("%s: updated from %s to %s: %s", step.recipe.label, old.pin, receipt.pin, changed)

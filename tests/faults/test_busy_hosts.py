@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.support.media import noise
+from tests.support.program import wait_until
 from tests.support.shelf import some_files
 
 if TYPE_CHECKING:
+    from tests.support.faults import Kind
     from tests.support.hub_server import HubServer
     from tests.support.shelf import Shelf
     from tests.support.volume import Volume
@@ -46,3 +48,40 @@ def test_a_host_that_takes_few_requests(mixed: Volume, hub: HubServer, status: i
     mixed.check("songs", SONGS)
     mixed.check("big", {"big.bin": BIG})
     mixed.check("plain", PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("status", {"status": 503, "headers": {"Retry-After": "200"}}),
+        ("status", {"status": 429, "headers": {"Retry-After": "200"}}),
+        ("stall", {"after": 1000}),
+    ],
+)
+@pytest.mark.parametrize("size", [3 * MIB, 18 * MIB])
+def test_what_is_of_no_use_any_more_is_not_waited_for(  # noqa: PLR0917 - fixtures and a table
+    shelf: Shelf, volume: Volume, hub: HubServer, kind: Kind, fields: dict[str, Any], size: int
+) -> None:
+    """One file of a source waits for a host when another one is missing: the next source is asked at once."""
+    content = {"a.bin": noise("a", size), "b.bin": noise("b", 3 * MIB)}
+    sources = [
+        {"kind": "url", "files": [shelf.raw(name, data, host=f"{host}.example.org") for name, data in content.items()]}
+        for host in ("one", "two")
+    ]
+    shelf.add("alpha", sources=sources)
+    # Whoever is refused alone holds up all requests to the host: both are on their way before.
+    hub.faults.add("hold", path="*/one.example.org/a.bin", gate="a")
+    busy = hub.faults.add(kind, path="*/one.example.org/a.bin", **fields)
+    held = hub.faults.add("hold", path="*/one.example.org/b.bin", gate="b")
+    missing = hub.faults.add("status", path="*/one.example.org/b.bin", status=404)
+    run = volume.start()
+    assert hub.faults.gate("a").wait_reached()
+    assert hub.faults.gate("b").wait_reached()
+    hub.faults.gate("a").release()
+    wait_until(lambda: busy.fired, "the first file waits")
+    hub.faults.gate("b").release()
+    outcome = run.wait()
+    assert outcome.code == 0, outcome.err
+    assert (held.fired, missing.fired) == (1, 1)
+    assert "b.bin: not found (404 Not Found); trying the next source" in outcome.err
+    volume.check("alpha", content)
