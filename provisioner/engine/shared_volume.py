@@ -77,6 +77,8 @@ class SharedVolume:
         """Bytes that may be kept on the volume (``MAX_STORAGE_GB``); ``None`` means no limit."""
         self._changed = threading.Condition()
         self._builds: list[Building] = []
+        self._ended: dict[str, frozenset[str]] = {}
+        """By data set, the keys of the files in staging that its last build had to do with."""
         layout = session.layout
         is_elsewhere = layout.staging_root is not None
         staged_bytes = self._staged_for_volume if is_elsewhere else self._store.cleaner.staged_bytes
@@ -101,6 +103,7 @@ class SharedVolume:
         finally:
             with self._changed:
                 self._builds.remove(build)
+                self._ended[build.dataset] = build.keys | build.earlier_keys
                 self._changed.notify_all()
 
     def claim(self, build: Building, artifacts: Sequence[Artifact], check_cancelled: Callable[[], None]) -> None:
@@ -139,6 +142,18 @@ class SharedVolume:
                 return
             with self._writers.others_kept() as (_, kept):
                 self._store.cleaner.clear_blobs((build.keys | build.earlier_keys) - in_use - kept)
+
+    def clear_given_up(self, dataset: str) -> None:
+        """Remove all that is staged of a data set for which there is no space, unless others fetch it too.
+
+        Raises:
+            VolumeError: the volume failed, or the run must end.
+        """
+        self._store.cleaner.clear_staging(dataset)
+        with self._changed:
+            in_use = {key for build in self._builds for key in build.keys}
+            with self._writers.others_kept() as (_, kept):
+                self._store.cleaner.clear_blobs(self._ended.get(dataset, frozenset()) - in_use - kept)
 
     def kept_bytes(self, build: Building | None = None) -> int:
         """Return the bytes of all indexes and of all versions, except for the versions being built and files shared with them.

@@ -233,8 +233,8 @@ class StepRunner:
         self._writers.release(step.id, retry_alone=True)
 
     def _leave_out(self, step: Step, error: NoRoomError) -> None:
-        """Skip a data set of a phase that does not fit; one that was requested by name counts as failed."""
-        self._store.cleaner.clear_staging(step.id)
+        """Skip a data set of a phase that does not fit; one that was asked for has failed."""
+        self._volume.clear_given_up(step.id)
         if self._settings.datasets or self._settings.on_shortfall == "fail":
             _LOGGER.error("%s", labelled(step.recipe.label, error))
             self._status.board.record_failure(step.id, error)
@@ -250,8 +250,8 @@ class StepRunner:
         _LOGGER.error("%s%s", labelled(step.recipe.label, error), f". {error.hint}" if error.hint else "")
         self._status.board.record_failure(step.id, error)
         if isinstance(error, _TAKES_SPACE):
-            # Its staged files would leave no space for the other data sets.
-            self._store.cleaner.clear_staging(step.id)
+            # What it has staged would leave no space for the other data sets.
+            self._volume.clear_given_up(step.id)
 
     def _adopt(self, step: Step) -> bool:
         """Hash a tree without a receipt, and publish it if it is right; if it is wrong, it is replaced by a new one."""

@@ -153,3 +153,22 @@ def test_of_a_tree_that_is_wrong(shelf: Shelf, volume: Volume, size: int, room: 
     outcome = volume.run()
     assert outcome.code == 0, outcome.err
     volume.check("alpha", {name: data for number in range(3) for name, data in tree_of(number, size).items()})
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_of_what_turns_out_not_to_fit(shelf: Shelf, volume: Volume, hub: HubServer, by_name: bool) -> None:
+    """The message says that what had come was removed: no archive of it is left either."""
+    first = archive(shelf, 0, host="one.example.org")
+    bulky = shelf.file("bulky.tar.gz", {"zeros.bin": bytes(9 * MIB)}, host="one.example.org")
+    shelf.add("alpha", first, bulky, unpacked_size={"value": 2 * SIZE, "estimate": True})
+    shelf.add("beta", shelf.raw("beta.bin", b"beta"), priority=1)
+    volume.settings["MAX_STORAGE_GB"] = f"{(3 * SIZE + MIB) / 1e9:.9f}"
+    held = hub.faults.add("hold", path="*/bulky.tar.gz", gate="bulky", first=1)
+    run = volume.start(*(["--dataset", "alpha,beta"] if by_name else []))
+    wait_until(lambda: records(volume), "the first archive is unpacked")
+    hub.faults.gate("bulky").release()
+    outcome = run.wait()
+    assert (outcome.code, held.fired) == (74 if by_name else 0, 1), outcome.err
+    assert "what had come of it was removed" in outcome.err
+    assert volume.staged() == []
+    volume.check("beta", {"beta.bin": b"beta"})
