@@ -79,8 +79,8 @@ GUARDS: Final = (
     Guard(
         "retry-after",
         "provisioner/remote/retry.py",
-        "        retry_after=retry_after,",
-        "        retry_after=None,",
+        "retry_after = parse_retry_after(headers, now)",
+        "retry_after = None",
         (f"{_RANGES}::test_the_wait_that_the_server_asks_for",),
     ),
     Guard(
