@@ -135,15 +135,15 @@ GUARDS: Final = (
     Guard(
         "sync",
         "provisioner/volume/store/publish.py",
-        "            self._sync(dataset, tree)\n",
+        "            self._sync(dataset, tree, watch)\n",
         "",
         ("tests/faults/test_power_cut.py::test_after_the_end",),
     ),
     Guard(
         "fuse-sync",
         "provisioner/volume/fs/durable.py",
-        "if is_fuse(path) or not _syncfs(path):",
-        "if not _syncfs(path):",
+        "if is_fuse(path) or not _syncfs(path if watch is None else watch.place(path)):",
+        "if not _syncfs(path if watch is None else watch.place(path)):",
         ("tests/faults/test_odd_disks.py", "-k", "test_a_disk_that_keeps"),
     ),
     Guard(

@@ -119,7 +119,7 @@ class DataSetBuilder:
         )
         self._reuse = Reuse(recipe, store, self._tree, damage=damage, check_cancelled=check, limits=limits)
         self._files = PlainFiles(self._tree.path, self._claims, charge=limits.budget.charge_tree)
-        self._completed = CompletedTree(recipe, store, self._tree.path, damage=damage, check_size=limits.check_tree)
+        self._completed = CompletedTree(recipe, store, self._tree, damage=damage, check_size=limits.check_tree)
         self._transfers = transfers
         self._choice = self._part_choice(store)
         self._origins: dict[str, FileState] = {}
@@ -137,7 +137,7 @@ class DataSetBuilder:
         Raises:
             ProvisionerError: no source has all of it (the most telling error), the volume failed, or the run must end.
         """
-        with self._limits.holding():
+        with self._limits.holding(), self._tree.watched():
             return self._build(now)
 
     def _build(self, now: Callable[[], str]) -> Receipt:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from provisioner.catalog.file_state import FileState
     from provisioner.catalog.hub_source import Repository
     from provisioner.engine.reuse import Damage
-    from provisioner.engine.staged_tree import Part
+    from provisioner.engine.staged_tree import Part, StagedTree
     from provisioner.planning.recipe import Recipe
     from provisioner.remote.resolved import Resolved
     from provisioner.volume.store.store import Store
@@ -39,21 +39,22 @@ class CompletedTree:
     """Checks a staged tree that has all its parts, and has the store publish it."""
 
     def __init__(
-        self, recipe: Recipe, store: Store, tree: Path, *, damage: Damage | None, check_size: Callable[[Manifest], None]
+        self, recipe: Recipe, store: Store, tree: StagedTree, *, damage: Damage | None, check_size: Callable[[Manifest], None]
     ) -> None:
         """Prepare.
 
         Args:
             recipe: what was built.
             store: the volume's trees.
-            tree: the staged tree's directory.
+            tree: the staged tree.
             damage: what is wrong with the version that is repaired, or ``None`` if the version is new.
             check_size: raises if the whole tree is larger than allowed.
         """
         self._check_size = check_size
         self._recipe = recipe
         self._store = store
-        self._tree = tree
+        self._tree = tree.path
+        self._watch = tree.watch
         self._damage = damage
 
     def publish(
@@ -150,7 +151,7 @@ class CompletedTree:
             for artifact in resolved.artifacts
             if artifact.unpack != "none"
         }
-        self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True, origins=names)
+        self._store.publisher.publish(receipt, self._tree, manifest, switch=switch, prune=True, origins=names, watch=self._watch)
         self._store.cleaner.clear_staging(dataset.id)
         return receipt
 

@@ -321,10 +321,16 @@ class Export:
         return Exported(receipt, "linked" if links else "copied")
 
     def _build(self, version: _Version, *, links: bool) -> None:
-        receipt, store, layout = version.receipt, self._target.store, self._target.layout
+        receipt, layout = version.receipt, self._target.layout
         dataset = receipt.dataset
         check_links({entry.path: TreeLink(entry.target, dataset) for entry in version.manifest if entry.kind == "link"})
         staged = StagedTree(layout, dataset, receipt.version, keeps_archives=True, check_cancelled=self._check)
+        with staged.watched():
+            self._build_in(staged, version, links=links)
+
+    def _build_in(self, staged: StagedTree, version: _Version, *, links: bool) -> None:
+        receipt, store, layout = version.receipt, self._target.store, self._target.layout
+        dataset = receipt.dataset
         staged.create()
         plain = Manifest(tuple(not_links(version.manifest)))
         # What an earlier attempt left counts if it hashes right; every file that it did not bring counts as missing.
@@ -336,7 +342,7 @@ class Export:
         with disk_errors(f"writing {dataset} to {layout.root}", staged.path):
             self._fill(version, staged.path, entries, links=links)
         self._prove(receipt, staged.path, Manifest(entries))
-        store.publisher.publish(receipt, staged.path, version.manifest, prune=True)
+        store.publisher.publish(receipt, staged.path, version.manifest, prune=True, watch=staged.watch)
         store.cleaner.clear_staging(dataset)
         if not self._is_there(version):
             # Some drivers lose the content of a directory when it is renamed.

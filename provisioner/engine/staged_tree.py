@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from provisioner.errors import VolumeError
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.fs.durable import sync_tree
+from provisioner.volume.fs.durable import WriteWatch, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import open_file
 from provisioner.volume.store.entry import Entry
@@ -76,11 +76,28 @@ class StagedTree:
             check_cancelled: raises when the run must end.
         """
         self._staging = layout.staging
+        self._root = layout.root
+        self.watch = WriteWatch()
+        """Of what the devices of staging and of the volume fail to store, while :meth:`watched` is active."""
         self.path = layout.staged_tree(dataset, version)
         self._records = layout.staged_parts(dataset, version)
         self._discarded = layout.staging_discarded
         self._keeps_archives = keeps_archives
         self._check_cancelled = check_cancelled
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watch for writes that fail, from before the first one until the tree is published.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        make_directory(self._staging)
+        try:
+            self.watch.begin(self._staging, self._root)
+            yield
+        finally:
+            self.watch.close()
 
     def create(self, *, empty: bool = False) -> bool:
         """Create the directories, and return whether an earlier run has left something in the tree.
@@ -160,7 +177,7 @@ class StagedTree:
             VolumeError: the volume failed.
         """
         if not self._keeps_archives:
-            sync_tree(self.path)
+            sync_tree(self.path, watch=self.watch)
         write_atomic(self._record(artifact, is_whole=part.is_whole), Manifest(part.entries).json_lines())
 
     def record_choice(self, source: str, left_out: Collection[str]) -> None:

@@ -20,7 +20,7 @@ from provisioner.errors import ProvisionerError, VolumeError, VolumeFullError, V
 from provisioner.volume.fs import durable
 from provisioner.volume.fs.atomic import write_atomic
 from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.fs.durable import fsync_directory, sync_tree, syncing_meanwhile
+from provisioner.volume.fs.durable import WriteWatch, fsync_directory, sync_tree, syncing_meanwhile
 from provisioner.volume.fs.errors import disk_error, disk_errors
 from provisioner.volume.fs.files import write_all
 from provisioner.volume.fs.free_space import free_bytes
@@ -450,6 +450,33 @@ def test_files_beside_a_tree_need_not_be_synced(tree: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "open", refuse)
     sync_tree(tree / "a", tree, tree.parent, records=[tree / "records"])
     assert synced == ["a/b/file", "a/b", "a", "records/manifest", "records", ".", ".."]
+
+
+def test_a_watch_is_of_one_device(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One directory is open for each file system; a path on another one is synced by itself, and all are closed."""
+    places: list[Path | int] = []
+    real = durable._syncfs
+
+    def record(place: Path | int) -> bool:
+        places.append(place)
+        return real(place)
+
+    monkeypatch.setattr(durable, "_syncfs", record)
+    watch = WriteWatch()
+    watch.begin(tree, tree / "a")
+    sync_tree(tree, watch=watch)
+    with syncing_meanwhile(tree / "a", watch):
+        pass
+    (handle,) = {place for place in places if isinstance(place, int)}
+    assert len(places) == 2
+    assert Path(f"/proc/self/fd/{handle}").readlink() == tree
+    assert watch.place(Path("/proc")) == Path("/proc")
+    watch.close()
+    assert watch.place(tree) == tree
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(handle)
+    with pytest.raises(VolumeError, match="opening"):
+        watch.begin(tree / "no")
 
 
 def test_writing_out_while_other_work_is_done(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

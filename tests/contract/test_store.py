@@ -251,6 +251,35 @@ def test_memory_for_each_file_of_a_repository(tmp_path: Path) -> None:
     assert (more - less) / (many - few) < 1_000
 
 
+@pytest.mark.parametrize("is_told", [False, True], ids=["nobody was told", "somebody else was told"])
+def test_a_device_that_lost_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_told: bool) -> None:
+    """The kernel reports it to what was open then, and to what is opened later only if nobody was told: it is not missed."""
+    open_then: set[int] = set()
+    reports: list[Path | int] = []
+
+    def lose(artifact: Artifact, size: int, accept: Callable[[bytes], str], arrived: object) -> str:
+        digest = _fetch_small(artifact, size, accept, arrived)
+        open_then.update(map(int, os.listdir("/proc/self/fd")))
+        return digest
+
+    def sync(place: Path | int) -> bool:
+        if place in open_then or not (is_told or reports):
+            reports.append(place)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return True
+
+    monkeypatch.setattr(durable, "_syncfs", sync)
+    copies = SimpleNamespace(find=lambda _: None, has_trees=False)
+    shop, builder = _builder(tmp_path / "volume", lambda _: _resolved(1), copies, fetch_small=lose)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(VolumeError, match="making durable"):
+        builder.build(lambda: "2026-01-01T00:00:00Z")
+    assert len(reports) == 1
+    assert shop.publishes(None)
+    assert not shop.layout.receipt("alpha", FIRST).exists()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_published(shop: Shop) -> None:
     """After publishing, the tree, its receipt and both manifests are there, and staging is empty."""
     shop.publish(FILES)

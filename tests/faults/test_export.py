@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from provisioner.volume.fs.durable import WriteWatch
     from tests.support.hub_server import HubServer
     from tests.support.odd_disk import Quirk
     from tests.support.shelf import Shelf
@@ -484,8 +485,8 @@ def test_a_disk_that_loses_what_is_renamed(filled: Volume, copy: Volume, monkeyp
     """Some drivers for FAT empty a directory that is renamed: that is noticed, and no receipt says that it is there."""
     put_in_place = Publisher._put_in_place
 
-    def lose(self: Publisher, dataset: str, version: str, staged: Path) -> None:
-        put_in_place(self, dataset, version, staged)
+    def lose(self: Publisher, dataset: str, version: str, staged: Path, watch: WriteWatch | None) -> None:
+        put_in_place(self, dataset, version, staged, watch)
         (copy.private / "store/songs" / version / "songs/README").unlink(missing_ok=True)
 
     monkeypatch.setattr(Publisher, "_put_in_place", lose)

@@ -20,6 +20,49 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class WriteWatch:
+    """What file systems fail to store, from a moment on.
+
+    The kernel reports a failed write once to each open file, and to one that is opened later only if nobody was told before:
+    another data set of this run, or another program. So a directory is kept open from before the first write on.
+    """
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        self._handles: dict[int, int] = {}
+        """An open directory of each device."""
+
+    def begin(self, *directories: Path) -> None:
+        """Watch the file systems of some directories.
+
+        Raises:
+            VolumeError: one of them cannot be opened.
+        """
+        if not sys.platform.startswith("linux"):
+            return
+        for directory in directories:
+            with disk_errors("opening", directory):
+                handle = os.open(directory, OPEN_DIRECTORY & ~os.O_NOFOLLOW)
+            device = os.fstat(handle).st_dev
+            if device in self._handles:
+                os.close(handle)
+            else:
+                self._handles[device] = handle
+
+    def place(self, path: Path) -> Path | int:
+        """Return the open directory on the file system of ``path``, or ``path`` itself if that one is not watched.
+
+        Raises:
+            OSError: from the system.
+        """
+        return self._handles.get(os.lstat(path).st_dev, path) if self._handles else path
+
+    def close(self) -> None:
+        """End the watch."""
+        while self._handles:
+            os.close(self._handles.popitem()[1])
+
+
 def fsync_directory(path: Path) -> None:
     """Make the names in the directory ``path`` durable. On Windows, where directories cannot be opened, this does nothing.
 
@@ -36,7 +79,7 @@ def fsync_directory(path: Path) -> None:
             os.close(handle)
 
 
-def sync_tree(path: Path, *directories: Path, records: Iterable[Path] = ()) -> None:
+def sync_tree(path: Path, *directories: Path, records: Iterable[Path] = (), watch: WriteWatch | None = None) -> None:
     """Make everything under ``path`` durable, including names.
 
     If the C library has ``syncfs`` (Linux), one call writes out the whole file system and, since Linux 5.8, reports a failed
@@ -48,12 +91,14 @@ def sync_tree(path: Path, *directories: Path, records: Iterable[Path] = ()) -> N
         directories: more directories on the same file system, of which only the names are made durable. Their files may be
             those of other programs: unreadable, large, or gone a moment later.
         records: more directories, each with its files but not with its sub-directories.
+        watch: began before anything under ``path`` was written; without it, a failure that was reported to somebody else
+            is missed.
 
     Raises:
         VolumeError: the device failed; the tree must not be published.
     """
     with disk_errors("making durable", path):
-        if is_fuse(path) or not _syncfs(path):
+        if is_fuse(path) or not _syncfs(path if watch is None else watch.place(path)):
             _fsync_each(path)
             for directory in records:
                 _fsync_each(directory, deep=False)
@@ -62,10 +107,14 @@ def sync_tree(path: Path, *directories: Path, records: Iterable[Path] = ()) -> N
 
 
 @contextlib.contextmanager
-def syncing_meanwhile(path: Path) -> Iterator[None]:
+def syncing_meanwhile(path: Path, watch: WriteWatch | None = None) -> Iterator[None]:
     """Write out the file system that holds ``path`` while the block runs, so that :func:`sync_tree` has less to wait for.
 
     Where ``syncfs`` is not available, and on FUSE, nothing happens. If the block raises, nobody waits for the device.
+
+    Args:
+        path: any path on the file system.
+        watch: see :func:`sync_tree`.
 
     Raises:
         VolumeError: the device failed; what it failed to store is not reported a second time.
@@ -74,7 +123,7 @@ def syncing_meanwhile(path: Path) -> Iterator[None]:
 
     def write_out() -> None:
         try:
-            _syncfs(path)
+            _syncfs(path if watch is None else watch.place(path))
         except OSError as error:
             errors.append(error)
 
@@ -91,8 +140,8 @@ def syncing_meanwhile(path: Path) -> Iterator[None]:
             raise errors[0]
 
 
-def _syncfs(path: Path) -> bool:
-    """Sync the file system that holds ``path``; return ``False`` if ``syncfs`` is not available."""
+def _syncfs(place: Path | int) -> bool:
+    """Sync the file system of a path or an open directory; return ``False`` if ``syncfs`` is not available."""
     if not sys.platform.startswith("linux"):
         return False
     import ctypes  # noqa: PLC0415 - costs milliseconds that a run with nothing to do must not pay
@@ -101,16 +150,17 @@ def _syncfs(path: Path) -> bool:
         syncfs = ctypes.CDLL(None, use_errno=True).syncfs
     except (OSError, AttributeError):
         return False
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = place if isinstance(place, int) else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
     try:
         while syncfs(handle) != 0:
             number = ctypes.get_errno()
             if number == errno.ENOSYS:
                 return False
             if number != errno.EINTR:
-                raise OSError(number, os.strerror(number), os.fspath(path))
+                raise OSError(number, os.strerror(number))
     finally:
-        os.close(handle)
+        if handle != place:
+            os.close(handle)
     return True
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from provisioner.planning.model import Receipt
+    from provisioner.volume.fs.durable import WriteWatch
     from provisioner.volume.store.cleanup import StoreCleaner
     from provisioner.volume.store.finding import Finding
     from provisioner.volume.store.hub_cache import HubCache
@@ -87,6 +88,7 @@ class Publisher:
         switch: bool = True,
         prune: bool = False,
         origins: Mapping[str, tuple[str, int]] | None = None,
+        watch: WriteWatch | None = None,
     ) -> None:
         """Complete a staged tree with its links, move it into the store, and let the app read it.
 
@@ -99,13 +101,14 @@ class Publisher:
             switch: let the app read this version; otherwise, a superseded version is replaced.
             prune: remove from the staged tree anything not in the manifest; otherwise, such a name is an error.
             origins: by artifact, name and depth (see :class:`TreeLink`) of the origin of its entries.
+            watch: of what the device failed to store since the tree was begun.
 
         Raises:
             UnsafeArchiveError: a link leaves the tree; nothing was published.
             VolumeError: the tree is not what its manifest says, or the volume failed; nothing was published.
         """
         with self._turn:
-            self._publish(receipt, staged, manifest, switch=switch, prune=prune, origins=origins or {})
+            self._publish(receipt, staged, manifest, switch=switch, prune=prune, origins=origins or {}, watch=watch)
 
     def _publish(
         self,
@@ -116,6 +119,7 @@ class Publisher:
         switch: bool,
         prune: bool,
         origins: Mapping[str, tuple[str, int]],
+        watch: WriteWatch | None,
     ) -> None:
         dataset, version = receipt.dataset, receipt.version
         if (newer := self._reader.newer_record(dataset, version)) is not None:
@@ -123,7 +127,7 @@ class Publisher:
         # The view has links to the files of a tree that is about to be replaced.
         self._hub_cache.hide(dataset, version)
         make_links(staged, _links_of(manifest, dataset, origins))
-        with syncing_meanwhile(staged):
+        with syncing_meanwhile(staged, watch):
             self._check_staged(dataset, staged, manifest, prune=prune)
             for directory in self._record_directories(dataset):
                 make_plain_directory(directory)
@@ -135,7 +139,7 @@ class Publisher:
             write_receipt(self._layout.pending_receipt(dataset, version), receipt, self._program_version, durable=False)
             # Written before the tree is moved, so that the tree can be adopted; a manifest without its tree counts for nothing.
             write_atomic(self._layout.manifest(dataset, version), manifest.json_lines(), durable=False)
-        self._put_in_place(dataset, version, staged)
+        self._put_in_place(dataset, version, staged, watch)
         if switch:
             self._published.switch(dataset, version)
         if old_receipt != receipt:
@@ -218,22 +222,22 @@ class Publisher:
                         hint="Start again: the data set is then built in another place.",
                     ) from error
 
-    def _put_in_place(self, dataset: str, version: str, staged: Path) -> None:
+    def _put_in_place(self, dataset: str, version: str, staged: Path, watch: WriteWatch | None) -> None:
         """Move a staged tree to its version's place, and make it durable with its records."""
         old = self._reader.tree_of(dataset, version)
         incoming = self._layout.incoming(dataset, version)
         if old is None:
             tree = self._layout.tree(dataset, version)
             move_tree(staged, tree, incoming, self._check_cancelled)
-            self._sync(dataset, tree)
+            self._sync(dataset, tree, watch)
             return
-        self._sync(dataset, staged)
+        self._sync(dataset, staged, watch)
         gone = replace_tree(
             staged,
             old,
             incoming=incoming,
             discarded=self._layout.discarded(dataset, version),
-            sync=lambda copy: self._sync(dataset, copy),
+            sync=lambda copy: self._sync(dataset, copy, watch),
             check_cancelled=self._check_cancelled,
         )
         fsync_directory(old.parent)
@@ -245,11 +249,11 @@ class Publisher:
     def _record_directories(self, dataset: str) -> tuple[Path, ...]:
         return self._layout.manifests_of(dataset), self._layout.receipts_of(dataset), self._layout.store_of(dataset)
 
-    def _sync(self, dataset: str, tree: Path) -> None:
+    def _sync(self, dataset: str, tree: Path, watch: WriteWatch | None) -> None:
         """Make a tree durable, with its manifest and all directories on the way to both."""
         layout = self._layout
         above = layout.manifests, layout.receipts, layout.store, tree.parent, layout.private, layout.root
-        sync_tree(tree, *above, records=self._record_directories(dataset))
+        sync_tree(tree, *above, records=self._record_directories(dataset), watch=watch)
 
     def _write_receipt(self, receipt: Receipt) -> None:
         path = self._layout.receipt(receipt.dataset, receipt.version)
