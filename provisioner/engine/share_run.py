@@ -154,19 +154,20 @@ class ShareRun:
             self._shown = (division.plan, index, size)
             self._show(*self._shown)
             work = self._store.blobs_of(index, count, worker)
-            self._fetch_own(division, own, work)
-            self._store.record(
-                division.plan,
-                index,
-                {
-                    "schema_version": 1,
-                    "share": [index, count],
-                    "run_id": self._session.run_id,
-                    "host": self._session.host,
-                    "finished_at": now(),
-                    "artifacts": {key: division.sizes[key] for key in sorted(own)},
-                },
-            )
+            with self._store.watched():
+                self._fetch_own(division, own, work)
+                self._store.record(
+                    division.plan,
+                    index,
+                    {
+                        "schema_version": 1,
+                        "share": [index, count],
+                        "run_id": self._session.run_id,
+                        "host": self._session.host,
+                        "finished_at": now(),
+                        "artifacts": {key: division.sizes[key] for key in sorted(own)},
+                    },
+                )
             self._store.remove_work(work)
         recorded = self._store.recorded(division.plan, division.shares)
         return None if recorded.is_complete else ShareResult(index, count, len(own), size, recorded.missing)

@@ -510,6 +510,32 @@ def test_a_device_that_fails_while_other_work_is_done(tree: Path, monkeypatch: p
     assert done
 
 
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_what_the_device_lost_is_not_read_from_memory(tree: Path, monkeypatch: pytest.MonkeyPatch, *, meanwhile: bool) -> None:
+    """After a failed write, the kernel's copy seems right: it is dropped, so that who hashes the files reads the device's."""
+    dropped: list[str] = []
+
+    def fail(_place: Path | int) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def drop(handle: int, offset: int, length: int, advice: int) -> None:
+        assert (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        dropped.append(os.path.relpath(Path(f"/proc/self/fd/{handle}").readlink(), tree))
+
+    monkeypatch.setattr(os, "posix_fadvise", drop)
+    sync_tree(tree)
+    assert not dropped
+    monkeypatch.setattr(durable, "_syncfs", fail)
+    with pytest.raises(VolumeError, match="making durable"):
+        _sync_meanwhile(tree) if meanwhile else sync_tree(tree)
+    assert sorted(dropped) == ["a/b/file", "fifo"]
+
+
+def _sync_meanwhile(tree: Path) -> None:
+    with syncing_meanwhile(tree):
+        pass
+
+
 def test_nobody_waits_for_the_device_after_an_error(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the block raises, its error is passed on at once."""
     begun, may_end = threading.Event(), threading.Event()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioner.catalog.parse import parse_catalog
-from provisioner.errors import ConfigurationError
+from provisioner.errors import ConfigurationError, VolumeError
 from provisioner.planning.model import Inventory, Request, Rules
 from provisioner.planning.plan import make_plan
 from provisioner.planning.shares import divide, plan_id
@@ -18,6 +20,7 @@ from provisioner.reporting.history import Throughput
 from provisioner.reporting.observation import Observation
 from provisioner.reporting.shares import shares_text, with_shares
 from provisioner.settings.reader import read_settings
+from provisioner.volume.fs import durable
 from provisioner.volume.store.shares import Recorded, ShareStore
 from provisioner.web.metrics import exposition
 from provisioner.web.render import render_main
@@ -140,6 +143,26 @@ def test_records_of_workers_are_one_status() -> None:
     assert with_shares({"state": "ready"}, []) == {"state": "ready"}
     assert with_shares(None, []) is None
     assert shares_text(WORKERS).splitlines()[0] == "Share 0/2: complete, 4.00 kB, one, 2026-11-27T08:00:00Z"
+
+
+def test_a_write_of_a_share_that_the_device_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may tell another worker first: this one asks by what was open before its first write, and records nothing."""
+    store = ShareStore(tmp_path)
+    store.begin("plan", [4000])
+    before = set(os.listdir("/proc/self/fd"))
+
+    def sync(place: Path | int) -> bool:
+        if place in open_then:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return True
+
+    monkeypatch.setattr(durable, "_syncfs", sync)
+    with store.watched():
+        open_then = set(map(int, os.listdir("/proc/self/fd")))
+        with pytest.raises(VolumeError, match="making durable"):
+            store.record("plan", 0, {})
+    assert not store.recorded("plan").done
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_shares_that_nobody_has_begun(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def sync_tree(path: Path, *directories: Path, records: Iterable[Path] = (), watc
     Raises:
         VolumeError: the device failed; the tree must not be published.
     """
-    with disk_errors("making durable", path):
+    with disk_errors("making durable", path), _forgotten_if_lost(path):
         if is_fuse(path) or not _syncfs(path if watch is None else watch.place(path)):
             _fsync_each(path)
             for directory in records:
@@ -135,9 +135,35 @@ def syncing_meanwhile(path: Path, watch: WriteWatch | None = None) -> Iterator[N
     yield
     if thread.ident is not None:
         thread.join()
-    with disk_errors("making durable", path):
+    with disk_errors("making durable", path), _forgotten_if_lost(path):
         if errors:
             raise errors[0]
+
+
+@contextlib.contextmanager
+def _forgotten_if_lost(path: Path) -> Iterator[None]:
+    """If the device failed to store something, drop the files under ``path`` from the kernel's memory.
+
+    The kernel keeps the bytes that it could not write, and takes them for written: whoever reads the files again would find
+    them right, and only after a restart those of the device. So the next attempt reads what the device has.
+    """
+    try:
+        yield
+    except OSError:
+        if hasattr(os, "posix_fadvise"):
+            for directory, _, names in os.walk(path):
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        _forget(os.path.join(directory, name))  # noqa: PTH118
+        raise
+
+
+def _forget(path: str) -> None:
+    handle = os.open(path, OPEN_READ)
+    try:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(handle)
 
 
 def _syncfs(place: Path | int) -> bool:

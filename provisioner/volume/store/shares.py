@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from provisioner.errors import ConfigurationError, ProvisionerError
 from provisioner.volume.fs.atomic import temporary_name, write_new
 from provisioner.volume.fs.directories import make_directory
-from provisioner.volume.fs.durable import fsync_directory, sync_tree
+from provisioner.volume.fs.durable import WriteWatch, fsync_directory, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
 from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.listing import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -59,6 +59,7 @@ class ShareStore:
         """Complete and verified files, each named by its artifact's key."""
         self._plans = directory / "plans"
         self._work = directory / "work"
+        self._watch = WriteWatch()
 
     # --- what a worker does
 
@@ -117,13 +118,26 @@ class ShareStore:
         write_new(temporary, data)
         self.take(key, temporary)
 
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watch for writes that fail, from before a share is fetched until it is recorded; see :class:`WriteWatch`.
+
+        Raises:
+            VolumeError: the volume failed.
+        """
+        try:
+            self._watch.begin(self.bytes)
+            yield
+        finally:
+            self._watch.close()
+
     def record(self, plan: str, index: int, document: Mapping[str, Any]) -> None:
         """Write the record of a share, after everything that it names is durable.
 
         Raises:
             VolumeError: the volume failed.
         """
-        sync_tree(self.bytes)
+        sync_tree(self.bytes, watch=self._watch)
         write_json(self._plans / plan / f"{index}.json", document)
 
     def show(self, plan: str, index: int, document: Mapping[str, Any]) -> None:
