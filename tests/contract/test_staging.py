@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provisioner.catalog.answers import HEAD
 from provisioner.catalog.artifact import Artifact
 from provisioner.catalog.digest import Digest
 from provisioner.catalog.size import Size
@@ -156,6 +157,17 @@ def test_an_origin_of_other_bytes_is_forgotten(tmp_path: Path, how: str) -> None
         blob.write(b"y")
     with opened(tmp_path, large) as blob:
         assert (blob.have, blob.origin) == (0, None)
+
+
+def test_a_disk_that_reads_less_than_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first bytes, by which a file is recognised, are complete all the same."""
+    real = os.read
+    monkeypatch.setattr(os, "read", lambda handle, count: real(handle, min(count, 100)))
+    with opened(tmp_path, artifact()) as blob:
+        blob.write(CONTENT)
+        assert blob.head() == CONTENT[:HEAD]
+        blob.write(b"")
+        assert blob.seal() == hashlib.sha256(CONTENT).hexdigest()
 
 
 def test_pieces_are_no_beginning(tmp_path: Path) -> None:

@@ -228,6 +228,27 @@ def test_the_whole_file(tmp_path: Path) -> None:
             file.claim(wait=True)
 
 
+def test_a_disk_that_reads_less_than_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short read is not the end of the file: what has arrived is hashed, and what an earlier run left is resumed."""
+    short: list[int] = []
+    real = os.pread
+
+    def read(handle: int, count: int, offset: int) -> bytes:
+        short.append(min(count, 300_000))
+        return real(handle, short[-1], offset)
+
+    monkeypatch.setattr(os, "pread", read)
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=lambda: 1) as file:
+        first = file.claim(wait=False)
+        assert first is not None
+        first.write(CONTENT[:PIECE])
+    with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=lambda: 1) as file:
+        assert file.have == PIECE
+        fetch_rest(file)
+        assert file.seal() == hashlib.sha256(CONTENT).hexdigest()
+    assert 300_000 in short
+
+
 def test_wrong_bytes(tmp_path: Path) -> None:
     """Wrong bytes are found, dropped, and not resumed by the next run."""
     with RangedFile.on_disk(tmp_path, artifact(), SIZE, check_cancelled=nothing, connections=lambda: 1) as file:

@@ -217,6 +217,9 @@ class Blob:
         with disk_errors(f"staging {self.artifact.name}"):
             os.lseek(self._file, 0, os.SEEK_SET)
             data = os.read(self._file, HEAD)
+            # One read may return less than there is.
+            while len(data) < min(HEAD, self.have) and (more := os.read(self._file, HEAD - len(data))):
+                data += more
             os.lseek(self._file, 0, os.SEEK_END)
         return data
 

@@ -206,6 +206,14 @@ _SEEK_LOCK: Final = threading.Lock()
 
 
 def _pread(handle: int, count: int, offset: int) -> bytes:
+    """Return ``count`` bytes, fewer only at the end of the file: one read may return less (FUSE, network file systems)."""
+    data = _pread_some(handle, count, offset)
+    while len(data) < count and (more := _pread_some(handle, count - len(data), offset + len(data))):
+        data += more
+    return data
+
+
+def _pread_some(handle: int, count: int, offset: int) -> bytes:
     if _HAS_PREAD:
         return os.pread(handle, count, offset)
     with _SEEK_LOCK:  # Windows has no such call
