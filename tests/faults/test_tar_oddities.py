@@ -89,6 +89,13 @@ def here(tmp_path: Path) -> Place:
     return Place(tmp_path, arriving=False)
 
 
+def padded(records: dict[bytes, bytes], zeros: int, end: bytes = b"") -> bytes:
+    """Return an extended header whose size counts zeros that follow its records."""
+    whole = pax(records)
+    size = int(whole[124:135], 8)
+    return member("pax", whole[156:157], whole[512 : 512 + size] + bytes(zeros) + end)
+
+
 A, B = {"a": b"first" * 9}, {"d/b": b"second" * 900}
 TAR_A, TAR_B = tar(file("a", A["a"])), tar(file("d/b", B["d/b"]))
 
@@ -282,6 +289,11 @@ RIGHT: dict[str, tuple[bytes, dict[str, bytes]]] = {
     "the last of two names": (tar(member("l", b"L", b"b\0"), member("l", b"L", b"a\0"), file("c", b"x")), {"a": b"x"}),
     "a name with blanks at its ends": (tar(member("l", b"L", b" a b  \0"), file("c", b"x")), {" a b  ": b"x"}),
     "a name that is no UTF-8": (tar(pax({b"path": b"caf\xe9", b"hdrcharset": b"BINARY"}), file("c", b"x")), {"caf\udce9": b"x"}),
+    "records that are padded with zeros": (tar(padded({b"path": b"a"}, 700), file("c", b"x")), {"a": b"x"}),
+    "many records that are padded with zeros": (
+        tar(padded({b"LIBARCHIVE.xattr.x": b"A" * 1_100_000, b"path": b"a"}, 3_000_000), file("c", b"x")),
+        {"a": b"x"},
+    ),
     "unknown records": (tar(pax({b"NODETAR.depth": b"1", b"SCHILY.nlink": b"x", b"uid": b"-5"}), file("a", b"x")), {"a": b"x"}),
     "a size in a record": (tar(pax({b"size": b"0000000000000000000000012"}), stated(file("a", CONTENT["a"]), 0)), CONTENT),
     "a length with zeros": (tar(member("p", b"x", b"000013 path=a\n"[:14].replace(b"13", b"14")), file("b", b"x")), {"a": b"x"}),
@@ -443,6 +455,8 @@ WRONG: dict[str, tuple[bytes, str, UnpackFormat]] = {
     "old sparse pieces beyond the end": (tar(old_sparse("s", [(0, 11)], 5)), MAP, "tar"),
     "old sparse pieces that are not stored": (tar(old_sparse("s", [(0, 12)])), "and 11 are stored", "tar"),
     "an old sparse map that is cut": (old_sparse("s", MANY_PIECES)[:700], MAP, "tar"),
+    "a record behind padding": (tar(padded({b"path": b"a"}, 9, b"5 a=\n"), file("c", b"x")), "no sense", "tar"),
+    "a record behind padding of megabytes": (tar(padded({b"path": b"a"}, 1_500_000, b"x"), file("c", b"x")), "no sense", "tar"),
     "sparse pieces without a size": (tar(pax({b"GNU.sparse.map": b"0,11"}), file("s", STORED)), "no sense", "tar"),
     "sparse numbers that are odd": (
         tar(pax({b"GNU.sparse.size": SIZE, b"GNU.sparse.map": b"0,8,9"}), file("s", STORED)),

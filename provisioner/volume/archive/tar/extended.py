@@ -145,11 +145,17 @@ def leaves_out(names: bytes) -> bool:
 def parse_records(data: bytes, archive: str) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values of a pax header: ``LENGTH KEY=VALUE`` and a line feed; the length counts the whole record.
 
+    Zeros may follow the last record: some writers count the padding of the header as its content.
+
     Raises:
         BrokenArchiveError: it is malformed.
     """
     start = 0
     while start < len(data):
+        if not data[start]:
+            if data[start:].strip(b"\0"):
+                _fail(archive)
+            return
         blank = data.find(b" ", start, start + _MAX_LENGTH_DIGITS)
         length = parse_decimal(data[start:blank], archive) if blank > start else 0
         record = data[start : start + length]
@@ -180,6 +186,14 @@ def stream_records(pieces: Iterator[bytes], archive: str) -> Iterator[tuple[byte
         return len(buffer) >= count
 
     while fill(1):
+        if not buffer[0]:
+            # Padding; see above.
+            while buffer:
+                if buffer.strip(b"\0"):
+                    _fail(archive)
+                buffer.clear()
+                fill(1)
+            return
         fill(_MAX_LENGTH_DIGITS + _MAX_KEY)
         blank = buffer.find(b" ", 0, _MAX_LENGTH_DIGITS)
         length = parse_decimal(bytes(buffer[:blank]), archive) if blank > 0 else 0
