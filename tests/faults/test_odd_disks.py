@@ -14,7 +14,8 @@ from tests.support.media import noise
 from tests.support.odd_disk import Failure, Mounted
 from tests.support.program import wait_until
 from tests.support.shelf import some_files
-from tests.support.tar_members import packed
+from tests.support.tar_members import file as tar_file
+from tests.support.tar_members import packed, pax, tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,6 +246,20 @@ def test_a_large_file_on_a_bucket(shelf: Shelf, volume: Volume, disk: Mounted, h
     volume.ready()
     volume.check("large", {"large.bin": content})
     volume.ready("doctor", HF_HUB_OFFLINE="1")
+
+
+def test_a_sparse_file_on_a_bucket(shelf: Shelf, volume: Volume, disk: Mounted, hub: HubServer) -> None:
+    """A bucket takes bytes in order only: holes, also one at the end, are written as zeros."""
+    del hub
+    disk.mount(*BUCKET)
+    volume.root = disk.place / "volume"
+    volume.settings |= {"VOLUME_KIND": "object", "LOCK": "external"}
+    sparse = pax({b"GNU.sparse.size": b"3000000", b"GNU.sparse.name": b"s", b"GNU.sparse.map": b"0,4,2000000,5"})
+    shelf.add("sparse", shelf.raw("sparse.tar", tar(sparse, tar_file("s", b"firstlast"), tar_file("a", b"x")), unpack="tar"))
+    volume.ready()
+    assert disk.fired("append-only") >= 2
+    content = b"firs" + bytes(1_999_996) + b"tlast"
+    volume.check("sparse", {"s": content + bytes(3_000_000 - len(content)), "a": b"x"})
 
 
 def test_a_bucket_that_refuses(pair: Volume, disk: Mounted) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from provisioner.volume.fs.atomic import temporary_name
 from provisioner.volume.fs.directories import OPEN_DIRECTORY
-from provisioner.volume.fs.files import OPEN_NEW, OPEN_READ, Hole, write_all
+from provisioner.volume.fs.files import CHUNK, OPEN_NEW, OPEN_READ, Hole, write_all
 from provisioner.volume.fs.links import NameAt, link_or_copy, share_or_copy
 from provisioner.volume.fs.modes import DIRECTORY_MODE, EXECUTABLE_MODE, FILE_MODE, set_mode
 from provisioner.volume.fs.paths import to_native
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _UTIME_BY_DESCRIPTOR: Final = os.utime in os.supports_fd
 _IS_DIRECTORY: Final = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 """The errors of renaming a file to the name of a directory."""
+_NO_HOLES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ESPIPE})
+"""The errors of writing behind the end of a file, or of making it longer, where that is not supported."""
 _MAX_ATTEMPTS: Final = 16
 """Maximum number of attempts to create a directory that others remove and replace."""
 _NO_DIRECTORY: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
@@ -336,18 +338,39 @@ class TreeWriter(OpenDirectories):
     @staticmethod
     def _write_pieces(handle: int, blocks: Iterable[bytes]) -> tuple[int, str]:
         """Write content piece by piece; holes stay holes."""
-        size, hasher, ends_in_hole = 0, hashlib.sha256(), False
+        size, written, hasher = 0, 0, hashlib.sha256()
         for data in blocks:
             hasher.update(data)
-            size += len(data)
-            ends_in_hole = type(data) is Hole
-            if ends_in_hole:
-                os.lseek(handle, size, os.SEEK_SET)
+            if type(data) is Hole:
+                size += len(data)
+                continue
+            if written < size:
+                TreeWriter._write_behind_hole(handle, written, size, data)
             else:
                 write_all(handle, data)
-        if ends_in_hole:
-            os.ftruncate(handle, size)
+            size += len(data)
+            written = size
+        if written < size:
+            TreeWriter._write_behind_hole(handle, written, size, b"")
         return size, hasher.hexdigest()
+
+    @staticmethod
+    def _write_behind_hole(handle: int, start: int, end: int, data: bytes) -> None:
+        """Leave a hole and write ``data`` behind it; where files are written in order only (buckets), fill it with zeros."""
+        try:
+            if data:
+                os.lseek(handle, end, os.SEEK_SET)
+                write_all(handle, data)
+            else:
+                os.ftruncate(handle, end)
+        except OSError as error:
+            if error.errno not in _NO_HOLES:
+                raise
+            os.lseek(handle, start, os.SEEK_SET)
+            while start < end:
+                write_all(handle, bytes(min(CHUNK, end - start)))
+                start = min(start + CHUNK, end)
+            write_all(handle, data)
 
     def _remove(self, path: str, name: str, parent: int | None) -> None:
         """Remove what is in the way; the descriptor ``parent`` stays open."""
