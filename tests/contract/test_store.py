@@ -550,6 +550,36 @@ def test_staging_is_cleared(shop: Shop) -> None:
     assert not shop.layout.staging.exists()
 
 
+@pytest.mark.parametrize("what", ["staging/shares/work", "staging/shares", "staging/blobs/x.part", "datasets/.alpha.new"])
+def test_what_vanishes_while_leftovers_are_looked_for(shop: Shop, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Workers, and other runs, remove what they have done with at any moment: it is then no leftover, and no error."""
+    (shop.layout.shares / "work").mkdir(parents=True)
+    (shop.layout.shares / "work" / "0-of-2.part").write_bytes(b"x")
+    shop.layout.blobs.mkdir(parents=True)
+    (shop.layout.blobs / "x.part").write_bytes(b"x")
+    shop.layout.datasets.mkdir()
+    (shop.layout.datasets / ".alpha.new").symlink_to(shop.layout.link_target("alpha", FIRST))
+    gone = 0
+
+    def vanishing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: str | Path, **options: Any) -> Any:
+            nonlocal gone
+            if os.fspath(path).endswith(what):
+                gone += 1
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+            return real(path, **options)
+
+        return call
+
+    # A link is looked at once before it is read.
+    monkeypatch.setattr(os, *(("readlink", vanishing(os.readlink)) if what.endswith("new") else ("lstat", vanishing(os.lstat))))
+    shop.store.cleaner.clear_abandoned((), 0.0)
+    shop.store.cleaner.leftovers()
+    assert gone
+    assert (shop.layout.shares / "work" / "0-of-2.part").exists()
+    assert (shop.layout.blobs / "x.part").exists()
+
+
 def test_a_staging_directory_of_the_user_stays(tmp_path: Path) -> None:
     """A staging directory that the user named stays, with all other files in it."""
     layout = VolumeLayout(tmp_path / "volume", tmp_path / "staging" / ".provisioner-0")

@@ -184,12 +184,11 @@ class StoreCleaner:
     def _abandoned(self, now: float) -> Iterator[Path]:
         for directory in (self._layout.blobs, self._layout.staged_trees):
             for name in names_in(directory):
-                with contextlib.suppress(FileNotFoundError):
-                    if now - os.lstat(directory / name).st_mtime > ABANDONED_SECONDS:
-                        yield directory / name
+                if now - _changed_at(directory / name, now) > ABANDONED_SECONDS:
+                    yield directory / name
         # Workers use together what they have fetched, so all of it counts as used when the latest part was.
         shares = self._layout.shares
-        touched = [os.lstat(Path(place)).st_mtime for place, _, _ in os.walk(shares)]
+        touched = [_changed_at(Path(place), now) for place, _, _ in os.walk(shares)]
         if touched and now - max(touched) > ABANDONED_SECONDS:
             yield shares
 
@@ -227,7 +226,10 @@ class StoreCleaner:
     def _is_old_link(self, path: Path) -> bool:
         """Return whether an older version of the program created this link, in order to replace a published one."""
         name = _OLD_NEW_LINK.fullmatch(path.name)
-        target = os.readlink(path).replace(os.sep, "/")
+        try:
+            target = os.readlink(path).replace(os.sep, "/")
+        except OSError:
+            return False  # another process has removed it
         return name is not None and target == self._layout.link_target(name[1], target.rpartition("/")[2])
 
     def _leftovers(self) -> Iterator[Path]:
@@ -271,6 +273,14 @@ def _names_if_listable(directory: Path) -> Iterator[str]:
     """Yield the names in a directory; none if it cannot be listed, since leftovers must not stop a run."""
     with contextlib.suppress(ProvisionerError):
         yield from names_in(directory)
+
+
+def _changed_at(path: Path, now: float) -> float:
+    """Return when something was changed, in seconds since the epoch: ``now`` if another process has just removed it."""
+    try:
+        return os.lstat(path).st_mtime
+    except OSError:
+        return now
 
 
 def _unlink(record: Path) -> None:

@@ -310,7 +310,9 @@ def _links_below(directory: Path) -> Iterator[tuple[str, str]]:
         for name in (*names, *directories):
             path = os.path.join(place, name)  # noqa: PTH118 - there may be many
             if os.path.islink(path):  # noqa: PTH114 - the same
-                yield path, os.readlink(path)
+                # The Hub client may remove it at any time.
+                with contextlib.suppress(FileNotFoundError):
+                    yield path, os.readlink(path)
 
 
 def _remove_empty(place: Path, receipt: Receipt) -> None:
