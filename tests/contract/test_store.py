@@ -24,7 +24,7 @@ from provisioner.catalog.hub_source import HubSource
 from provisioner.engine.build import DataSetBuilder
 from provisioner.engine.build_limits import BuildLimits
 from provisioner.engine.shared_volume import SharedVolume
-from provisioner.errors import InterruptedBySignal, VolumeError
+from provisioner.errors import InterruptedBySignal, VolumeError, VolumeNotWritableError
 from provisioner.planning.model import Receipt
 from provisioner.planning.recipe import Recipe
 from provisioner.remote.hub.listing import checked_listing
@@ -498,6 +498,31 @@ def test_not_adopted(shop: Shop, content: bytes) -> None:
     assert shop.store.reader.inventory().orphans == frozenset()
     assert shop.store.reader.tree_of("alpha", FIRST) is None
     shop.publish(FILES)
+    assert shop.publishes(FILES)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("name", [".origin", ".json"])
+def test_a_record_that_cannot_be_read_now(shop: Shop, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """It is not damaged because of that: the tree that it describes stays, and is adopted by the next run."""
+    shop.publish(FILES)
+    shop.layout.receipt("alpha", FIRST).unlink()
+    real_open, refused = os.open, 0
+
+    def refuse(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        nonlocal refused
+        if os.fspath(path).endswith(f"{FIRST}{name}"):
+            refused += 1
+            raise OSError(number, os.strerror(number), os.fspath(path))
+        return real_open(path, flags, mode, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        with pytest.raises((VolumeError, VolumeNotWritableError), match="reading"):
+            shop.store.publisher.adopt("alpha", FIRST)
+        assert not shop.store.publisher.adopt("alpha", FIRST, keep=True)
+    assert refused
+    assert shop.store.publisher.adopt("alpha", FIRST)
     assert shop.publishes(FILES)
 
 

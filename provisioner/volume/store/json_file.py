@@ -5,15 +5,20 @@ A file that is read back may have been damaged or made by another program: if it
 
 from __future__ import annotations
 
+import errno
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from provisioner.volume.fs.atomic import write_atomic
-from provisioner.volume.fs.files import read_file
+from provisioner.volume.fs.errors import disk_errors
+from provisioner.volume.fs.files import CHUNK, open_file, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+_NO_RECORD: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP})
+"""The errors of reading a record that is not there, or is no file."""
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True) -> None:
@@ -23,6 +28,22 @@ def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True)
         VolumeError: the volume failed.
     """
     write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), durable=durable)
+
+
+def check_readable(path: Path) -> None:
+    """Check that a record can be read, whatever it holds, or is not there; call this before what it describes is removed.
+
+    Raises:
+        VolumeError, VolumeNotWritableError: it cannot be read now, which does not mean that it is damaged.
+    """
+    with disk_errors(f"reading {path}", path):
+        try:
+            with open_file(path) as file:
+                while file.read(CHUNK):
+                    pass
+        except OSError as error:
+            if error.errno not in _NO_RECORD:
+                raise
 
 
 def absence_of(path: Path) -> str:

@@ -20,6 +20,7 @@ from provisioner.volume.fs.directories import make_plain_directory
 from provisioner.volume.fs.durable import fsync_directory, sync_tree, syncing_meanwhile
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.remove import remove_leftover
+from provisioner.volume.store.json_file import check_readable
 from provisioner.volume.store.newer_records import newer_record_error
 from provisioner.volume.store.receipt_file import read_receipt, write_receipt
 from provisioner.volume.store.tree_check import check_tree
@@ -157,7 +158,7 @@ class Publisher:
             Whether the tree was right and is published.
 
         Raises:
-            VolumeError: the volume failed.
+            VolumeError: the volume failed; in particular, a record cannot be read now, and nothing was removed.
         """
         tree = self._reader.tree_of(dataset, version)
         receipt = read_receipt(self._layout.pending_receipt(dataset, version), dataset, version)
@@ -170,6 +171,9 @@ class Publisher:
                 self._write_receipt(receipt)
                 return True
             _LOGGER.warning("%s: the tree without a receipt is not right (%s); it is made anew", dataset, findings[0])
+        elif tree is not None and not keep:
+            for record in (self._layout.pending_receipt(dataset, version), self._layout.manifest(dataset, version)):
+                check_readable(record)
         if not keep:
             self._cleaner.remove(dataset, version)
         return False
