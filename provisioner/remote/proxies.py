@@ -49,8 +49,8 @@ def _matches(entry: str, host: str, port: int) -> bool:
         except ValueError:
             pass
     name, _, digits = entry.rpartition(":")
-    if name and digits.isdigit():
-        if int(digits) != port:
+    if name and digits.isascii() and digits.isdigit():
+        if digits.lstrip("0") != str(port):
             return False
         entry = name
     entry = entry.strip("[]").removeprefix("*").removeprefix(".")

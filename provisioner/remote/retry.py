@@ -329,7 +329,7 @@ def parse_date(text: str) -> float | None:
 
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        # By RFC 9110, a date without a zone is in UTC, never in local time.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):  # numbers that are no date, or too large for one
         return None
-    # By RFC 9110, a date without a zone is in UTC, never in local time.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

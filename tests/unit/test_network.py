@@ -53,6 +53,10 @@ def test_a_proxy_without_a_scheme_is_an_http_proxy() -> None:
         ("0.1", "http://10.0.0.1", False),
         (",,", "https://a.example", False),
         ("", "https://a.example", False),
+        ("files.example.org:\u00b2", "http://files.example.org/f", False),
+        ("files.example.org:\u0661", "http://files.example.org:1/f", False),
+        (f"files.example.org:{'9' * 5000}", "http://files.example.org/f", False),
+        ("files.example.org:0080", "http://files.example.org/f", True),
     ],
 )
 def test_no_proxy(no_proxy: str, url: str, direct: bool) -> None:

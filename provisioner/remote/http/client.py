@@ -266,6 +266,10 @@ class HttpClient:
 
     def _facts(self, requested: str, *, authorized: bool) -> RemoteFacts:
         response = self.open(requested, {"Range": "bytes=0-0"}, authorized=authorized).response
+        if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # An empty file has no first byte; what the refusal says is not said of the file.
+            response.close()
+            response = self.open(requested, {}, authorized=authorized).response
         try:
             name = stated_name(response.headers.get("Content-Disposition"))
             ranges, state = range_of(response) is not None, state_of(requested, response)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from provisioner.remote.http.flow import Flow
     from provisioner.remote.network import Network
 
+_AUTHORITY_END: Final = re.compile(r"[/?#]")
 _PLAIN_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 """A plain host and port that need no interpretation; a URL with any other host is left to urllib3."""
 
@@ -105,7 +106,7 @@ class Connections:
             Exception: the library that sends it failed; see :func:`provisioner.remote.http.errors.transport_error`.
         """
         scheme, _, rest = url.partition("://")
-        host = rest.partition("/")[0]
+        host = _AUTHORITY_END.split(rest, maxsplit=1)[0]
         origin = f"{scheme}://{host}"
         pool = self._bare.get(origin)
         if pool is None:

@@ -8,6 +8,8 @@ from typing import Any, Final
 _ONCE: Final = frozenset({"content-length", "content-range", "date", "etag", "last-modified", "location"})
 """Fields with a single value. Some servers, and proxies in front of them, send the same one twice."""
 
+_MAX_DIGITS: Final = 18
+
 
 class Fields(dict[str, str]):
     """Header fields by name, regardless of case.
@@ -58,10 +60,16 @@ def body_length(fields: Fields) -> int | None:
     text = fields.get("content-length")
     if text is None:
         return None
-    if text.isdecimal() and text.isascii():
-        return int(text)
+    if (number := number_in(text)) is not None:
+        return number
     length, *others = {value.strip() for value in text.split(",")}
-    if others or not (length.isdecimal() and length.isascii()):
+    number = None if others else number_in(length)
+    if number is None:
         raise http.client.HTTPException(f"the length of the body is {text[:40]!r}")
     fields["content-length"] = length
-    return int(length)
+    return number
+
+
+def number_in(text: str) -> int | None:
+    """Return the whole number that a field's value is; ``None`` if it is none, or larger than anything that has a size."""
+    return int(text) if len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit() else None

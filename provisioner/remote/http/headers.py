@@ -6,17 +6,18 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from provisioner.remote.http.fields import number_in
+
 if TYPE_CHECKING:
     from provisioner.remote.http.connections import Response
 
-_CONTENT_RANGE: Final = re.compile(r"bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
-_UNSATISFIED: Final = re.compile(r"bytes\s+\*/(\d+)\s*", re.IGNORECASE)
+_CONTENT_RANGE: Final = re.compile(r"bytes\s+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\s*", re.IGNORECASE)
+_UNSATISFIED: Final = re.compile(r"bytes\s+\*/([0-9]{1,18})\s*", re.IGNORECASE)
 
 
 def declared_length(response: Response) -> int | None:
     """Return the body's length in bytes, or ``None`` if the server does not say."""
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isascii() and length.isdigit() else None
+    return number_in(response.headers.get("Content-Length", ""))
 
 
 def total_size(response: Response) -> int | None:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from provisioner.remote.http.errors import NoConnectionError
 from provisioner.remote.http.fields import Fields, body_length, is_chunked
+from provisioner.remote.http.framing import FramedResponse
 from provisioner.remote.sockets import PacedSocket
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _MAX_FIELDS: Final = 100
 _FORBIDDEN: Final = frozenset(map(chr, range(33))) | {"\x7f"}
 
 
-class _Response(http.client.HTTPResponse):
+class _Response(FramedResponse):
     """The library's response with our own parser for headers; the library's, made for mail, costs more than a small file."""
 
     def begin(self) -> None:
@@ -70,6 +71,7 @@ class _Response(http.client.HTTPResponse):
             or (self.version == _HTTP_1_0 and "keep-alive" not in connection)
             or (self.length is None and not self.chunked)
         )
+        self.expect_end()
 
     def read_some(self, view: memoryview) -> int:
         """Read what has arrived into ``view`` and return the number of bytes; 0 at the end of the body.
@@ -115,12 +117,14 @@ class _Response(http.client.HTTPResponse):
                 if not line:
                     raise http.client.RemoteDisconnected("the connection ended within the header")
                 return fields
-            if text[0] in " \t" and name:
-                fields[name] += f" {text.strip()}"
+            if text[0] in " \t":
+                if name:
+                    fields[name] += f" {text.strip()}"
                 continue
             name, colon, value = text.partition(":")
-            name = name.strip().lower()
-            if colon and fields.setdefault(name, value := value.strip()) is not value:
+            # A line without a name or a colon is no field, and neither is its continuation.
+            name = name.strip().lower() if colon else ""
+            if name and fields.setdefault(name, value := value.strip()) is not value:
                 fields.add(name, value)
         raise http.client.HTTPException(f"more than {_MAX_FIELDS} header fields")
 
@@ -245,7 +249,9 @@ class BarePool:
             OSError, http.client.HTTPException: the connection failed.
             ValueError: this cannot be requested.
         """
-        target = url[len(self._origin) :].partition("#")[0] or "/"
+        target = url[len(self._origin) :].partition("#")[0]
+        if not target.startswith("/"):
+            target = f"/{target}"
         if not _FORBIDDEN.isdisjoint(target):
             raise http.client.InvalidURL(f"{target!r} has a blank or a control character")
         lines = [f"GET {target} HTTP/1.1", f"Host: {self._authority}", *(f"{name}: {value}" for name, value in headers.items())]

@@ -8,6 +8,7 @@ import urllib3
 from urllib3 import connection, connectionpool, exceptions
 
 from provisioner.remote.http.fields import Fields, body_length, is_chunked
+from provisioner.remote.http.framing import FramedResponse
 from provisioner.remote.urls import login_headers
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class ProxiedPool:
 
 
 def _pool_classes(dialer: Dialer) -> dict[str, type[connectionpool.HTTPConnectionPool]]:
-    """Return the library's pools by scheme, with connections that ``dialer`` makes."""
+    """Return the library's pools by scheme, with connections that ``dialer`` makes, and bodies that end as they should."""
 
     def dial(self: connection.HTTPConnection) -> socket.socket:
         """Connect, raising the library's own errors."""
@@ -128,8 +129,9 @@ def _pool_classes(dialer: Dialer) -> dict[str, type[connectionpool.HTTPConnectio
         except OSError as error:
             raise exceptions.NewConnectionError(self, str(error)) from error
 
-    plain = type("DialedConnection", (connection.HTTPConnection,), {"_new_conn": dial})
-    tls = type("DialedTlsConnection", (connection.HTTPSConnection,), {"_new_conn": dial})
+    ours = {"_new_conn": dial, "response_class": FramedResponse}
+    plain = type("DialedConnection", (connection.HTTPConnection,), ours)
+    tls = type("DialedTlsConnection", (connection.HTTPSConnection,), ours)
     return {
         "http": type("DialedPool", (connectionpool.HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("DialedTlsPool", (connectionpool.HTTPSConnectionPool,), {"ConnectionCls": tls}),
