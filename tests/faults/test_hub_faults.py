@@ -160,7 +160,24 @@ def test_a_listing_that_stays_short_is_an_error(server: HubServer, hub: HubClien
 
 
 @pytest.mark.parametrize(
-    "body", ["<html>Log in to this network</html>", "", "[", "null", "[]", "{}", '"words"', '{"id": "ann/songs"}']
+    "body",
+    [
+        "<html>Log in to this network</html>",
+        "",
+        "[",
+        "null",
+        "[]",
+        "{}",
+        '"words"',
+        '{"id": "ann/songs"}',
+        pytest.param("[" * 100_000, id="nested without end"),
+        pytest.param(f'{{"id": {"9" * 5000}}}', id="a number without end"),
+        pytest.param(f'{{"id": "ann/songs", "sha": "{COMMIT}", "lastModified": "yesterday"}}', id="no date"),
+        pytest.param(f'{{"id": "ann/songs", "sha": "{COMMIT}", "createdAt": "2024-99-99T99:99:99.000Z"}}', id="no real date"),
+        pytest.param(f'{{"id": "ann/songs", "sha": "{COMMIT}", "siblings": [7]}}', id="no file"),
+        pytest.param(f'{{"id": "ann/songs", "sha": "{COMMIT}", "tags": 7}}', id="no tags"),
+        pytest.param(f'{{"id": "ann/songs", "sha": "{COMMIT}", "cardData": 7}}', id="no card"),
+    ],
 )
 def test_an_answer_that_is_not_the_hubs(server: HubServer, hub: HubClient, body: str) -> None:
     """A login page or a broken filter is reported as not being a Hub, not as an internal error."""
@@ -170,7 +187,18 @@ def test_an_answer_that_is_not_the_hubs(server: HubServer, hub: HubClient, body:
     assert (fault.fired, "HF_ENDPOINT" in caught.value.hint) == (6, True)
 
 
-@pytest.mark.parametrize("body", ["<html></html>", "{}", "[7]", '[{"type": "file"}]', '[{"path": "a"}]'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html></html>",
+        "{}",
+        "[7]",
+        '[{"type": "file"}]',
+        '[{"path": "a"}]',
+        pytest.param("[" * 100_000, id="nested without end"),
+        pytest.param(f'[{{"type": "file", "path": "a", "size": {"9" * 5000}}}]', id="a number without end"),
+    ],
+)
 def test_a_listing_that_is_none(server: HubServer, hub: HubClient, body: str) -> None:
     """The same holds for listings."""
     fault = server.faults.add("status", path="*/tree/*", status=200, body=body)

@@ -166,7 +166,7 @@ def _message_in(response: httpx2.Response) -> str:
         return str(message)
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""  # a page for people
     error = document.get("error") if isinstance(document, dict) else None
     return error if isinstance(error, str) else ""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 from provisioner.errors import OfflineError
 from provisioner.remote.hub.errors import translated
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     from provisioner.remote.network import Network
 
 T = TypeVar("T")
+
+_SENSELESS: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What the library raises for JSON that it cannot read, or that has other values than it expects."""
 
 
 class HubLibrary:
@@ -72,7 +74,7 @@ class HubLibrary:
                 return question(api)
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, HFValidationError) as error:
                 raise translated(error, self._access, what=what, page=page) from error
-            except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            except _SENSELESS as error:
                 raise Transient(
                     f"the answer of {self._access.host} is not a Hub's ({type(error).__name__})",
                     hint="Is there a login page or a filter between here and the Hub? Look at HF_ENDPOINT.",
