@@ -60,8 +60,10 @@ class Sharing:
 
     async def _answer(self, request: Request) -> Response:
         # A name need not be UTF-8, but what Starlette has decoded is.
-        raw = unquote_to_bytes(request.scope.get("raw_path") or request.scope["path"].encode())
-        path = from_native(os.fsdecode(raw.partition(b"?")[0]))
+        raw: bytes | None = request.scope.get("raw_path")
+        # Some servers leave the query in it; a '?' that is part of a name is encoded.
+        name = request.scope["path"].encode() if raw is None else unquote_to_bytes(raw.partition(b"?")[0])
+        path = from_native(os.fsdecode(name))
         if "\0" in path:
             return PlainTextResponse(_NOT_FOUND, HTTPStatus.NOT_FOUND)
         joined = await asyncio.to_thread(self._joined_files, path.strip("/").split("/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -87,6 +88,17 @@ def test_all_files_one_after_the_other(filled: Volume, client: TestClient, tmp_p
     assert client.get(url).content == b""
     for wrong in (f"songs/{'0' * 16}.files", "songs/x.files", f"../songs/{version}.files", f"other/{version}.files"):
         assert client.get(httpx_url(f".provisioner/store/{wrong}")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["a?b#c", "a%20b", "a b", "%3F", "100%", "a+b&c=d", "\u00fc.txt"])
+def test_names_that_mean_something_in_a_url(filled: Volume, client: TestClient, name: str) -> None:
+    """Each is sent under its own name, and never the file whose name is the beginning of it."""
+    tree = filled.private / "store/songs" / filled.version("songs")
+    for each in ("a", "a b", name):
+        (tree / each).write_bytes(each.encode())
+    url = f"/.provisioner/store/songs/{filled.version('songs')}"
+    assert client.get(f"{url}/{quote(name)}").content == name.encode()
+    assert client.get(f"{url}/{quote(name)}?x=y").content == name.encode()
 
 
 def test_what_is_not_sent(filled: Volume, client: TestClient, tmp_path: Path) -> None:

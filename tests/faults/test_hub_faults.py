@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from time import monotonic
@@ -205,6 +206,18 @@ def test_a_listing_that_is_none(server: HubServer, hub: HubClient, body: str) ->
     with pytest.raises(RemoteUnavailableError):
         hub.listing("ann/songs", COMMIT)
     assert fault.fired == 6
+
+
+@pytest.mark.parametrize("entries", [2, 0], ids=["with files", "empty"])
+def test_pages_in_a_circle(server: HubServer, hub: HubClient, entries: int) -> None:
+    """A page that names an earlier one as the next is a permanent error, and not followed without end."""
+    page = [{"type": "file", "path": f"{number}.txt", "size": 1, "oid": "a" * 40} for number in range(entries)]
+    there = f"{server.endpoint}/api/datasets/ann/songs/tree/{COMMIT}?recursive=true&cursor=1"
+    link = {"Link": f'<{there}>; rel="next"'}
+    fault = server.faults.add("status", path="*/tree/*", status=200, body=json.dumps(page), headers=link)
+    with pytest.raises(RemoteRefusedError, match="its pages lead in a circle"):
+        hub.listing("ann/songs", COMMIT)
+    assert fault.fired == 2
 
 
 def test_redirects_without_end(server: HubServer, hub: HubClient) -> None:

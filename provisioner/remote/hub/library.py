@@ -67,9 +67,10 @@ class HubLibrary:
         import httpx2  # noqa: PLC0415 - a start with nothing to do must not pay for it
         from huggingface_hub.errors import HFValidationError  # noqa: PLC0415 - as above
 
-        from provisioner.remote.hub.transport import SUBJECT  # noqa: PLC0415 - as above
+        from provisioner.remote.hub.transport import PAGES, SUBJECT  # noqa: PLC0415 - as above
 
         def attempt() -> T:
+            pages = PAGES.set(set())
             try:
                 return question(api)
             except (httpx2.HTTPError, httpx2.InvalidURL, OSError, HFValidationError) as error:
@@ -79,6 +80,8 @@ class HubLibrary:
                     f"the answer of {self._access.host} is not a Hub's ({type(error).__name__})",
                     hint="Is there a login page or a filter between here and the Hub? Look at HF_ENDPOINT.",
                 ) from error
+            finally:
+                PAGES.reset(pages)
 
         subject = SUBJECT.set(what)
         try:

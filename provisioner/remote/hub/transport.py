@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx2
 
-from provisioner.errors import ConfigurationError
+from provisioner.errors import ConfigurationError, RemoteRefusedError
 from provisioner.redaction import redact_line, without_user
 from provisioner.remote.http.chain_cookies import ChainCookies
 from provisioner.remote.http.errors import transport_error
@@ -44,6 +44,9 @@ ANSWER_SECONDS: Final = 180.0
 
 SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", default="")
 """A description of the requested thing, for messages."""
+
+PAGES: Final[contextvars.ContextVar[set[str] | None]] = contextvars.ContextVar("pages", default=None)
+"""The URLs that were requested for one answer: a page that leads back to an earlier one would be followed without end."""
 
 WITHHELD_FROM: Final = "provisioner.token_withheld_from"
 """Key in a response's extensions: the host that a redirect led to, which was not sent the token."""
@@ -80,6 +83,12 @@ class HubTransport(httpx2.BaseTransport):
             ProvisionerError: see :meth:`provisioner.remote.retry.Retry.call`; never an exception of the HTTP library.
         """
         what = SUBJECT.get() or f"{request.method} {redact_line(str(request.url))}"
+        if request.method == "GET" and (pages := PAGES.get()) is not None:
+            if str(request.url) in pages:
+                raise RemoteRefusedError(
+                    f"{what}: its pages lead in a circle; nothing was taken from it", hint="Look at HF_ENDPOINT and URL_REWRITE."
+                )
+            pages.add(str(request.url))
         return self._network.retry.call(what, lambda: self._try(request), host=host_of(str(request.url)))
 
     def close(self) -> None:
