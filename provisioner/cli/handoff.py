@@ -45,10 +45,11 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
     directories = [""] if os.sep in name else path.split(os.pathsep)
     for directory in directories:
         candidate = Path(directory, name) if directory else Path(name)
-        if candidate.exists():
+        # Unlike a path's own method, this raises nothing for a name that is too long, or a directory that may not be searched.
+        if os.path.exists(candidate):  # noqa: PTH110
             raise AppNotExecutableError(
                 f"the app {str(candidate)!r} cannot be executed; nothing was fetched",
-                hint="It is a directory." if candidate.is_dir() else f"Make it executable: chmod +x {candidate}",
+                hint="It is a directory." if os.path.isdir(candidate) else f"Make it executable: chmod +x {candidate}",  # noqa: PTH112
             )
     from provisioner.catalog.references import is_reference  # noqa: PLC0415 - only this mistake needs it
 
@@ -65,14 +66,8 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
 
 def relative_paths(command: Sequence[str]) -> list[str]:
     """Return the words of an app's command line that name a file or directory only relative to the current directory."""
-    return [word for word in command[1:] if not word.startswith("-") and not Path(word).is_absolute() and _exists(word)]
-
-
-def _exists(word: str) -> bool:
-    try:
-        return Path(word).exists()
-    except (OSError, ValueError):
-        return False  # too long, or not a path at all
+    words = (word for word in command[1:] if not word.startswith("-") and not Path(word).is_absolute())
+    return [word for word in words if os.path.exists(word)]  # noqa: PTH110 - a word may be too long for a path, or no path
 
 
 def exec_app(

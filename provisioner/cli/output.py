@@ -77,7 +77,10 @@ class Output:
     def report_bug(self, error: Exception) -> int:
         """Log an unexpected exception with its traceback, and return its exit code."""
         _LOGGER.critical("This is a bug of the provisioner: %s", error, exc_info=error)
-        self.record({"reference": "internal-error", "message": str(error), "hint": ""})
+        record = self._redactor.redact_value({"reference": "internal-error", "message": str(error), "hint": ""})
+        if self.json and not self._has_document:
+            self._print_document({"error": record, "exit_code": INTERNAL_ERROR_EXIT_CODE}, indent=None)
+        self.record(record)
         return INTERNAL_ERROR_EXIT_CODE
 
     def record(self, record: Mapping[str, str]) -> None:

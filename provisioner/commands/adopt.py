@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -45,7 +46,7 @@ def run(request: CommandRequest) -> CommandResult:
     """
     paths = tuple(Path(path).expanduser().absolute() for path in request.options.paths)
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - a path's own method raises if it may not look
             raise NotFoundError(f"{path} is not there; nothing was done", hint="Give files, or directories that have them.")
     try:
         datasets = parse_datasets(request.options.dataset_id)

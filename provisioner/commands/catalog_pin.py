@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,8 @@ def run(request: CommandRequest) -> CommandResult:
     catalog = References(replace(request.settings, datasets=asked), request.catalog()).catalog(inventory)
     ids = _ids(ids_of(names, session), catalog)
     # If names are given, the file keeps its pins of all other data sets.
-    kept = load_pins(Path(file)).datasets if names and file and Path(file).exists() else {}
+    is_there = bool(file) and os.path.exists(file)  # noqa: PTH110 - a path's own method raises if it may not look
+    kept = load_pins(Path(file)).datasets if names and is_there else {}
     clients = Clients(request.settings, session.layout.root, request.cancellation)
     pinning = _Pinning(request, inventory, session.store, clients)
 

@@ -57,6 +57,21 @@ def test_not_found(word: str, hint: str) -> None:
     assert caught.value.exit_code == 127
 
 
+@pytest.mark.parametrize("word", ["x" * 300, "x" * 5000, f"{'x/' * 3000}x", f"/{'x' * 300}", "a\0b"])
+def test_names_that_no_file_can_have(word: str) -> None:
+    """A name that is too long for a file, or cannot be one, is not found; the system's own error is not passed on."""
+    with pytest.raises(AppNotFoundError):
+        find_app([word], {"PATH": f"/usr/bin:{'y' * 300}:/{'z/' * 3000}"}, COMMANDS)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything may be searched by root")
+def test_a_directory_that_may_not_be_searched(tmp_path: Path) -> None:
+    """Directories of ``PATH`` may belong to another user; the app is then simply not found."""
+    (tmp_path / "other").mkdir(mode=0o000)
+    with pytest.raises(AppNotFoundError):
+        find_app(["statsu"], {"PATH": str(tmp_path / "other" / "bin")}, COMMANDS)
+
+
 def test_not_executable(tmp_path: Path) -> None:
     """A file that is not executable is exit code 126, with what to do about it."""
     path = program(tmp_path / "app", mode=0o644)
