@@ -22,7 +22,7 @@ from provisioner.volume.store.json_file import read_json, write_json
 from provisioner.volume.store.listing import names_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 
