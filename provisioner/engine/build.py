@@ -94,11 +94,11 @@ class DataSetBuilder:
             local_copies: files on this machine that may have the right bytes.
             limits: what may be written.
             cancellation: ends the work.
-            progress: is told how it gets on.
-            damage: what is wrong with this very version, which is repaired; ``None``: it is not there.
-            peers: other volumes, which are asked before the sources; ``None``: there are none.
-            rank: of the data set among those that are built.
-            waits: ends what ``transfers`` does, a part of ``cancellation``; ``None``: nothing else does.
+            progress: is told how the build gets on.
+            damage: what is wrong with this version, if it is being repaired; ``None`` if it is a new version.
+            peers: other volumes, which are asked before the sources, or ``None`` if there are none.
+            rank: position of the data set among those that are built; requests of a lower rank are sent first.
+            waits: the part of ``cancellation`` that ends the requests of ``transfers`` alone, or ``None`` if there is none.
         """
         recipe, check = step.recipe, cancellation.raise_if_requested
         self._step = step
@@ -246,7 +246,7 @@ class DataSetBuilder:
         return None
 
     def _known_manifest(self) -> Callable[[Manifest], bool] | None:
-        """Return what tells whether a manifest is the known one; ``None``: none is known."""
+        """Return a function that tells whether a manifest is the expected one, or ``None`` if any manifest will do."""
         if self._damage is not None:
             return self._completed.is_of_damaged
         recipe = self._step.recipe

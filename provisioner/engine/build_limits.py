@@ -66,11 +66,11 @@ class BuildLimits:
         self._volume.claim(self._build, artifacts, check_cancelled)
 
     def begin_files(self, *, keeps_all: bool) -> None:
-        """Note whether all files of the source have space in staging at once; otherwise only those in use are sure to stay."""
+        """Record whether staging has space for all files of the source at once; if not, only files in use are sure to stay."""
         self._build.keeps_files = keeps_all
 
     def using(self, artifact: Artifact) -> contextlib.AbstractContextManager[None]:
-        """Open a block in which an artifact's file in staging is in use."""
+        """Return a context manager that marks an artifact's file in staging as in use, so that it is not removed."""
         return self._volume.using(self._build, artifact.key)
 
     def begin_tree(self) -> None:

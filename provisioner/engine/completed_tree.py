@@ -88,10 +88,10 @@ class CompletedTree:
         if manifest is not None:
             complete_peer_tree(self._tree, manifest)
             if self._damage is not None:
-                # It is of the same tree, and of where its files are from ours says what is known here.
+                # The trees are the same, but only our own manifest is trusted to say which artifacts the files came from.
                 manifest = self._store.reader.manifest(dataset.id, self._recipe.version) or manifest
             elif self._recipe.pin is not None:
-                # The pins prove its files, and not which artifact each of them is from.
+                # The pins prove the files, but not which artifact each of them came from.
                 manifest = manifest.without_artifacts()
         is_peers = manifest is not None
         # A peer is not trusted to say which artifacts its files came from, so that no other version reuses them as
@@ -161,9 +161,10 @@ class CompletedTree:
         return "archive" if is_part and artifact.verified_against != "none" else artifact.verified_against
 
     def is_of_damaged(self, manifest: Manifest) -> bool:
-        """Return whether a manifest is of the damaged version's tree: then bytes that fit it are right, whoever has them.
+        """Return whether a manifest describes the damaged version's tree: if so, bytes that match are right, from any sender.
 
-        What it says of where the files are from does not count: a version that was taken by its pins says nothing of that.
+        The artifacts that the files came from are not compared, since a version that was taken from a peer by its pins does
+        not record them.
         """
         if self._damage is None or self._damage.receipt is None:
             return False

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _MOST_CHANGES: Final = 5
-"""How often a version may be replaced on the volume while it is exported."""
+"""Maximum number of attempts to export a version that is replaced on the volume meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ class _Version:
     tree: Path
     manifest: Manifest
     identity: tuple[int, int]
-    """Of the tree's directory: a repair puts another one in its place."""
+    """Device and inode number of the tree's directory, which change when a repair replaces it."""
     source: str
-    """Its id on the volume; that in the receipt is the one that it has in the directory."""
+    """The data set's id on the volume; the receipt has the id that it gets in the exported directory."""
 
 
 class Export:
@@ -263,13 +263,13 @@ class Export:
             )
 
     def _links(self, version: _Version) -> bool:
-        """Return whether files of a version are linked: that is possible, and copies were not asked for."""
+        """Return whether files of a version are linked: if links are possible, and copies were not requested."""
         return not self._copies and is_linkable(version.tree, self._target.layout.staging)
 
     # --- one version ---------------------------------------------------------------------------------------------------
 
     def _export(self, version: _Version) -> Exported:
-        """Export a version, or what is published in its place meanwhile: nobody keeps the volume from being changed."""
+        """Export a version, or the one that replaces it meanwhile, since other processes may change the volume."""
         for _ in range(_MOST_CHANGES):
             outcome = self._export_once(version)
             try:
@@ -291,10 +291,10 @@ class Export:
         return outcome
 
     def _replaced(self, version: _Version) -> _Version | None:
-        """Return what the volume has published in place of a version since that was chosen; ``None``: nothing.
+        """Return what was published in place of a version after it had been chosen, or ``None`` if it was not replaced.
 
         Raises:
-            NotFoundError: it has nothing of the data set any more.
+            NotFoundError: the volume no longer has the data set.
         """
         versions, _ = self._choose([version.source])
         before = version.receipt.version, version.identity

@@ -1,4 +1,4 @@
-"""What a directory that is exported to cannot hold: names that others have there, and what its file system refuses."""
+"""What the target directory of an export cannot hold: names that are taken there, and what its file system refuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def place_of(receipt: Receipt, others: Iterable[Receipt]) -> str:
-    """Return the id that a version gets in a directory which has these: a reference may be called otherwise there than here."""
+    """Return the id that a version gets in the target directory, where the same reference may already have another id."""
     if receipt.entry is None:
         return receipt.dataset
     places = sorted({other.dataset for other in others if other.entry is not None and other.entry.key == receipt.entry.key})
@@ -29,13 +29,13 @@ def place_of(receipt: Receipt, others: Iterable[Receipt]) -> str:
 
 
 def name_problem(receipt: Receipt, held: Mapping[str, Sequence[Receipt]], published: PublishedNames, endpoint: str) -> str:
-    """Return why a version cannot have its name in a directory, in words; empty: it can.
+    """Return in words why a version cannot have its name in the target directory; empty if it can.
 
     Args:
-        receipt: of the version.
-        held: what the directory has, by id.
-        published: the names there.
-        endpoint: the Hub's address, by which references in receipts are read.
+        receipt: the version's receipt.
+        held: the receipts in the target directory, by data set id.
+        published: the names that are published there.
+        endpoint: the Hub's address, for reading the references in receipts.
     """
     name = f"datasets/{receipt.dataset}"
     others = held.get(receipt.dataset, ())
@@ -50,13 +50,13 @@ def name_problem(receipt: Receipt, held: Mapping[str, Sequence[Receipt]], publis
 
 
 def tree_problem(manifest: Manifest, label: str, staging: Path, probe: Probe) -> str:
-    """Return what of a version a directory's file system cannot hold, in words; empty: it can hold all.
+    """Return in words what the target directory's file system cannot hold of a version; empty if it can hold all of it.
 
     Args:
-        manifest: of the version.
+        manifest: the version's manifest.
         label: names the data set in messages.
-        staging: the directory's own staging, where names are tried.
-        probe: tries the rest.
+        staging: the staging directory of the target, where names are tried.
+        probe: tries everything but names that may collide.
     """
     entries = manifest.entries
     link = next((entry.path for entry in entries if entry.kind == "link"), None)

@@ -78,7 +78,7 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
 
 
 def update_export_records(session: VolumeSession) -> None:
-    """Write the records of an export anew, after something of it was removed; a volume that is none has no such records.
+    """Rewrite the records of an export after data sets were removed from it; do nothing if the volume is not an export.
 
     Args:
         session: the volume; its lock is held.
@@ -91,12 +91,12 @@ def update_export_records(session: VolumeSession) -> None:
 
 
 def _described(receipt: Receipt, catalog: Catalog) -> Recipe | None:
-    """Return the recipe of a version as a catalog has it; ``None``: it does not describe that one."""
+    """Return the recipe of a version as a catalog has it, or ``None`` if it does not describe that one."""
     return _recipe_of(receipt, catalog.datasets.get(receipt.dataset))
 
 
 def _recorded(receipt: Receipt, endpoint: str) -> Recipe | None:
-    """Return the recipe of a reference's version by its receipt alone: it may be of another volume's export."""
+    """Return the recipe of a reference's version from its receipt alone, since another volume may have exported it."""
     return _recipe_of(receipt, recorded_entry(receipt.entry, receipt.dataset, endpoint) if receipt.entry else None)
 
 
@@ -158,7 +158,7 @@ def _pins_in(path: Path) -> Mapping[str, DataSetPin]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a record, unless it is there already; an empty one is none."""
+    """Write a record unless it is already there; remove it if ``text`` is empty."""
     if not text:
         with disk_errors(f"removing {path}", path):
             path.unlink(missing_ok=True)

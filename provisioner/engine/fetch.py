@@ -331,7 +331,7 @@ class Fetcher:
 
     @contextlib.contextmanager
     def _open_ranged_file(self, needed: NeededFile, size: int) -> Iterator[RangedFile]:
-        """Open the file that the ranges go to: on the disk, or a window in memory where the disk cannot hold the archive."""
+        """Open the file for the ranges: on the disk, or a window in memory if the disk cannot hold the archive."""
         artifact, check = needed.artifact, self._threads.check_cancelled
         connections, charge = self._threads.connections, self._charge_of(needed)
         is_one_archive = len(needed.artifacts) == len(needed.archives) == 1

@@ -33,7 +33,7 @@ class AbandonedError(Exception):
 
 
 class _OthersFailedError(ProvisionerError):
-    """The same, for what waits for a host or for bytes."""
+    """Another file of the same source has failed, so requests that wait for a host or for bytes end, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class FetchThreads:
             connections: returns how many threads may fetch now; each uses one connection at a time.
             label: names the data set in the names of threads.
             check_cancelled: raises when the run must end.
-            waits: ends the requests of these files, and what they wait for, when one of them has failed; ``None``: they end by
-                themselves.
+            waits: ends the requests of these files, including those that wait, when one of the files has failed; if it is
+                ``None``, each request runs to its own end.
         """
         self._waits = waits
         self.connections = connections
@@ -174,7 +174,7 @@ class FetchThreads:
                 self._shared.remove(fetch)
 
     def is_crowded(self) -> bool:
-        """Return whether more threads use a connection than connections are worth while now."""
+        """Return whether more threads use a connection than is worthwhile now."""
         with self._changed:
             return self._busy > self.connections()
 
@@ -216,7 +216,7 @@ class FetchThreads:
             except BaseException as error:  # noqa: BLE001 - raised again on the thread that waits
                 self._failures.append(error)
                 if self._waits is not None:
-                    # The others may wait for a host that is busy, or silent.
+                    # Other threads may be waiting for a host that is busy or silent.
                     self._waits.request(_OthersFailedError(f"{self.label}: another file has failed"))
             task = None if me in self._replaced else self._next_task(was_busy=True)
         with self._changed:

@@ -27,9 +27,9 @@ LARGEST_RECEIPT: Final = 4 << 20
 """Bytes of a receipt, or of a list of versions. Read at once, a document may take up to 25 times its bytes in memory."""
 LARGEST_NAME: Final = 1 << 10
 MOST_VERSIONS: Final = 1_000
-"""Names in the directory of a data set's receipts that are looked at."""
+"""Maximum number of names that are looked at in the directory of a data set's receipts."""
 MOST_TRIED: Final = 8
-"""Of those that may be the right one, how many are looked at: each costs a manifest."""
+"""Maximum number of candidate versions that are looked at, since a manifest must be read for each."""
 LARGEST_RECEIPTS: Final = 64 << 20
 """Bytes of all receipts of one data set together."""
 _USUAL_ENTRIES: Final = 1_000_000

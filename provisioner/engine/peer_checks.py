@@ -30,21 +30,21 @@ _LONGEST_PATH: Final = 4095
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which versions of a peer may be what a recipe makes, by its records alone."""
+    """What a peer's version must be to satisfy a recipe, as far as its records can tell."""
 
     recipe: str
-    """The version of the recipe as it was asked for."""
+    """The version of the requested recipe."""
     version: str
-    """The one that this volume would make: whatever satisfies the recipe will do, unless it is of another state."""
+    """The version that this volume would build; another one that satisfies the recipe will do if ``states`` allows it."""
     states: frozenset[str] | None
-    """What the source must have been; empty: anything; ``None``: only that very version will do."""
+    """The permitted states of the source; empty if any state will do, ``None`` if only exactly ``version`` will do."""
     likely: frozenset[str]
-    """What the source of the right version was, where it is known: that version is looked at first."""
+    """The states that the source of the right version is known to have; versions with one of these are looked at first."""
     checksums: str
-    """The digest of its list of checksums, by the pins; empty: they name none."""
+    """The digest of the list of checksums that the pins name; empty if they name none."""
 
     def accepts(self, pin: str) -> bool:
-        """Return whether a version of the recipe whose source was ``pin`` may be the right one."""
+        """Return whether a version of the recipe may be the right one if ``pin`` was the state of its source."""
         return self.states is not None and (not self.states or pin in self.states)
 
 
@@ -53,7 +53,7 @@ def wanted_of(recipe: Recipe, *, by_manifest: bool) -> Wanted:
 
     Args:
         recipe: what is to be made.
-        by_manifest: the manifest is compared with one that is known, so that any state of the source may be looked at.
+        by_manifest: whether manifests are compared with a known one, so that versions from any state of the source qualify.
     """
     stated = [_stated_state(source) for source in recipe.sources]
     likely = frozenset(filter(None, stated))
@@ -65,7 +65,7 @@ def wanted_of(recipe: Recipe, *, by_manifest: bool) -> Wanted:
 
 
 def _stated_state(source: Source) -> str:
-    """Return the commit that a source is at, in the catalog or as it is held; empty: it is at none."""
+    """Return the commit that the catalog or a pin states for a source; empty if neither does."""
     revision = source.identity.get("revision")
     if isinstance(revision, str) and _COMMIT.fullmatch(revision):
         return revision

@@ -74,7 +74,7 @@ class Peer(Protocol):
         ...
 
     def receipts(self, dataset: str, wanted: Wanted) -> Iterator[Receipt]:
-        """Yield the receipts of versions that may be the wanted one, the likeliest and then the published one first.
+        """Yield the receipts of versions that may be the wanted one: the likeliest first, then the published one.
 
         Raises:
             ProvisionerError: it cannot be asked.
@@ -119,11 +119,11 @@ class DirectoryPeer:
         self._check_cancelled = check_cancelled
 
     def receipts(self, dataset: str, wanted: Wanted) -> Iterator[Receipt]:
-        """Yield the receipts of versions that may be the wanted one, the likeliest and then the published one first.
+        """Yield the receipts of versions that may be the wanted one: the likeliest first, then the published one.
 
         Raises:
             NotFoundError: the directory is not there.
-            IntegrityError: there are more receipts than are read, or one is larger than any.
+            IntegrityError: there are more receipts than may be read, or one is too large.
         """
         if not self._layout.private.is_dir():
             raise NotFoundError("it is no volume, or is not mounted")
@@ -170,7 +170,7 @@ class DirectoryPeer:
         return sorted(receipts, key=rank, reverse=True)
 
     def _has_checksums(self, receipt: Receipt, digest: str) -> bool:
-        """Return whether a version has the list of checksums that pins name, if they do; one that is too large is not read."""
+        """Return whether a version's list of checksums has the digest that pins name; ``False`` if it is too large to read."""
         self._check_cancelled()
         try:
             size = self._layout.checksums(receipt.dataset, receipt.version).stat().st_size if digest else None
@@ -239,7 +239,7 @@ class WebPeer:
         self._spool = spool
 
     def receipts(self, dataset: str, wanted: Wanted) -> Iterator[Receipt]:
-        """Yield the receipts of versions that may be the wanted one, the likeliest and then the published one first.
+        """Yield the receipts of versions that may be the wanted one: the likeliest first, then the published one.
 
         Raises:
             ProvisionerError: the server cannot be asked.

@@ -93,12 +93,12 @@ class _Claim:
 
 
 def _is_pinned(recipe: Recipe) -> bool:
-    """Return whether pins name the list of checksums of what a recipe makes."""
+    """Return whether pins name the list of checksums of the version that a recipe makes."""
     return recipe.pin is not None and checks_manifest(recipe.pin, recipe.asked)
 
 
 def _receipts(peer: Peer, recipe: Recipe, wanted: Wanted) -> Iterator[Receipt]:
-    """Yield the receipts of versions that may be the wanted one; a reference may have another of its names on the peer."""
+    """Yield the receipts of versions that may be the wanted one, under each name that a reference may have on the peer."""
     reference = recipe.dataset.reference
     for name in dict.fromkeys((recipe.dataset.id, *(reference.names if reference is not None else ()))):
         yield from peer.receipts(name, wanted)
@@ -135,7 +135,7 @@ class Peers:
         self._lock = threading.Lock()
 
     def size_of(self, recipe: Recipe) -> int | None:
-        """Return how many bytes a version has, by the first peer that holds it; ``None``: none does."""
+        """Return how many bytes a version has, as stated by the first peer that holds it, or ``None`` if none does."""
         wanted = wanted_of(recipe, by_manifest=_is_pinned(recipe))
 
         def ask(peer: Peer) -> int | None:
@@ -190,11 +190,11 @@ class Peers:
         return None
 
     def offers(self, recipe: Recipe, is_known: Callable[[Manifest], bool] | None = None) -> Iterator[Offer]:
-        """Yield what peers have of a version: those with the same manifest together, in the order of the settings.
+        """Yield what peers have of a version: peers with the same manifest are combined, in the order of the settings.
 
         Args:
-            recipe: is to be made.
-            is_known: returns whether a manifest is the one that is known, or raises ``IntegrityError``; ``None``: none is known.
+            recipe: what is to be made.
+            is_known: returns whether a manifest is the expected one, or raises ``IntegrityError``; ``None`` if any will do.
 
         Raises:
             ProvisionerError: the run must end.
@@ -205,7 +205,7 @@ class Peers:
             if claim is None:
                 continue
             if any(claim.digest == other.digest for other in claims):
-                claim.manifest = Manifest()  # it is that one's, and large
+                claim.manifest = Manifest()  # it equals that of the other claim, and is large
             claims.append(claim)
         while claims:
             first = claims[0]
@@ -246,10 +246,10 @@ class Peers:
         return found
 
     def _first(self, peer: Peer, recipe: Recipe, wanted: Wanted, read: Callable[[Peer, Receipt], T | None]) -> T | None:
-        """Return what is read of the first version of a peer that may be believed and of which something is read.
+        """Return the first result of ``read`` for a version of a peer that passes the checks, or ``None`` if there is none.
 
         Raises:
-            IntegrityError, NotFoundError: there is none, and of this one that is said first.
+            IntegrityError, NotFoundError: there is no result; this is the first of the errors that versions caused.
             ProvisionerError: the peer cannot be asked.
         """
         failure: ProvisionerError | None = None

@@ -34,7 +34,7 @@ class Division:
         return self.shares(count)[index]
 
     def shares(self, count: int) -> Sequence[frozenset[str]]:
-        """Return the keys of each share."""
+        """Return the keys of each of ``count`` shares."""
         return divide(self.sizes, count)
 
     def bytes_of_shares(self, count: int) -> list[int]:

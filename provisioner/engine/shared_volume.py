@@ -47,15 +47,15 @@ class Building:
     earlier_keys: set[str] = field(default_factory=set)
     """Keys of the sources that were tried before."""
     keeps_files: bool = True
-    """All files of the current source have space in staging at once."""
+    """Whether staging has space for all files of the current source at once."""
     open_keys: set[str] = field(default_factory=set)
-    """Of the files in staging that are being fetched or unpacked now."""
+    """Keys of the files in staging that are being fetched or unpacked now."""
 
     def kept_keys(self, *, spares_own: bool) -> Collection[str]:
-        """Return the keys of the files in staging whose space is not given up.
+        """Return the keys of the files in staging that must not be removed to free space.
 
         Args:
-            spares_own: also those that come later are kept, although the plan has space for one at a time alone.
+            spares_own: also keep the files that are not in use yet, even if the plan has space for only one file at a time.
         """
         return self.keys if self.keeps_files or spares_own else self.open_keys
 
@@ -78,7 +78,7 @@ class SharedVolume:
         self._changed = threading.Condition()
         self._builds: list[Building] = []
         self._ended: dict[str, frozenset[str]] = {}
-        """By data set, the keys of the files in staging that its last build had to do with."""
+        """By data set, the keys of the files in staging that its last build claimed."""
         layout = session.layout
         is_elsewhere = layout.staging_root is not None
         staged_bytes = self._staged_for_volume if is_elsewhere else self._store.cleaner.staged_bytes
@@ -144,7 +144,7 @@ class SharedVolume:
                 self._store.cleaner.clear_blobs((build.keys | build.earlier_keys) - in_use - kept)
 
     def clear_given_up(self, dataset: str) -> None:
-        """Remove all that is staged of a data set for which there is no space, unless others fetch it too.
+        """Remove everything staged for a data set that has no space, except files that other builds fetch, too.
 
         Raises:
             VolumeError: the volume failed, or the run must end.
@@ -178,7 +178,7 @@ class SharedVolume:
 
     @contextlib.contextmanager
     def using(self, build: Building, key: str) -> Iterator[None]:
-        """Keep a file in staging, whatever space is needed, while the block runs."""
+        """Keep a file in staging while the block runs, even if its space is needed."""
         with self._changed:
             build.open_keys.add(key)
         try:
@@ -188,14 +188,14 @@ class SharedVolume:
                 build.open_keys.discard(key)
 
     def _free_staging(self) -> bool:
-        """Remove what is staged and of no use to what is built; then what comes later, where not all has space at once.
+        """Remove what is staged and needed by no build; if there is nothing, the files that are needed only later.
 
-        The plan counts on the space of both.
+        The latter is done only for builds without space for all their files at once. The plan counts on the space of both.
         """
         return self._free_all_but(spares_own=True) or self._free_all_but(spares_own=False)
 
     def _free_all_but(self, *, spares_own: bool) -> bool:
-        # Nothing that is open meanwhile goes.
+        # With the lock held, no file comes into use while others are removed.
         with self._changed:
             builds = tuple(self._builds)
             keys = {key for build in builds for key in build.kept_keys(spares_own=spares_own)}

@@ -78,7 +78,7 @@ class StagedTree:
         self._staging = layout.staging
         self._root = layout.root
         self.watch = WriteWatch()
-        """Of what the devices of staging and of the volume fail to store, while :meth:`watched` is active."""
+        """Watches for what the devices of staging and of the volume fail to store, while :meth:`watched` is active."""
         self.path = layout.staged_tree(dataset, version)
         self._records = layout.staged_parts(dataset, version)
         self._discarded = layout.staging_discarded
@@ -87,7 +87,7 @@ class StagedTree:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch for writes that fail, from before the first one until the tree is published.
+        """Watch for failed writes while the block runs; enter it before the first write, and leave it after publication.
 
         Raises:
             VolumeError: the volume failed.

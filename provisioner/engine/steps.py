@@ -233,7 +233,7 @@ class StepRunner:
         self._writers.release(step.id, retry_alone=True)
 
     def _leave_out(self, step: Step, error: NoRoomError) -> None:
-        """Skip a data set of a phase that does not fit; one that was asked for has failed."""
+        """Skip a data set of a phase that does not fit; one that was requested by name counts as failed."""
         self._volume.clear_given_up(step.id)
         if self._settings.datasets or self._settings.on_shortfall == "fail":
             _LOGGER.error("%s", labelled(step.recipe.label, error))
@@ -250,7 +250,7 @@ class StepRunner:
         _LOGGER.error("%s%s", labelled(step.recipe.label, error), f". {error.hint}" if error.hint else "")
         self._status.board.record_failure(step.id, error)
         if isinstance(error, _TAKES_SPACE):
-            # What it has staged would leave no space for the other data sets.
+            # Its staged files would leave no space for the other data sets.
             self._volume.clear_given_up(step.id)
 
     def _adopt(self, step: Step) -> bool:
@@ -266,7 +266,7 @@ class StepRunner:
     def _build(self, step: Step, rank: int, cancellation: Cancellation) -> Receipt:
         if step.action != "fetch":
             _LOGGER.info("%s: what is there is wrong; fetching it", step.recipe.label)
-            # The plan has no space for it: what was wrong has made some.
+            # The plan has no space for it, but the removal of the wrong tree has freed some.
             inventory = self._store.reader.inventory()
             step = fitted(replace(step, action="fetch"), inventory, make_rules(self._settings), taken=0)
             if step.action == "skip":
