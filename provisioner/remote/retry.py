@@ -1,9 +1,9 @@
 """The only retry policy, for whole requests and for ranges of a file.
 
-Whether a retry may succeed is known by an error's type: an action raises :class:`Transient`. Every other error is permanent
-and passes through at once. Attempts and time are both bounded, the waits grow and half of each is random, the wait that a
-server asks for (``Retry-After``, ``RateLimit``) is kept within these bounds, and a host that refuses everything and asks to
-wait is sent nothing by any thread meanwhile.
+The type of an error says whether a retry may succeed: an action then raises :class:`Transient`. Every other error is
+permanent and is passed on immediately. Attempts and time are both limited, and waits grow, with half of each wait random. A
+wait that a server asks for (``Retry-After``, ``RateLimit``) is observed within these limits, and while a host that refuses
+everything has asked us to wait, no thread sends it requests.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class Transient(RemoteUnavailableError):  # noqa: N818 - it names a kind of fail
         self.retry_after = retry_after
         """Seconds that the server asked us to wait, or ``None`` if it did not say."""
         self.throttled = throttled
-        """The host asked to wait: every thread that asks the same host does, not only the caller."""
+        """Whether the host asked us to wait, so that every thread that asks the same host waits, not only the caller."""
         self.host = ""
-        """Which host it is, as :func:`provisioner.remote.urls.host_of` names it; empty: the one that was asked first."""
+        """That host, in the form of :func:`provisioner.remote.urls.host_of`; empty if it is the one that was asked first."""
         self.crowded = False
         """Whether the host refused because of requests that it is serving; this is no failure, and only time limits it."""
         self.while_waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
@@ -151,13 +151,13 @@ class Retry:
         """Call ``action`` until it succeeds, fails permanently, or a bound is reached, and return its result.
 
         Args:
-            what: names the request in messages, such as ``the listing of acme/songs``; a function is called when there is a
-                message.
-            action: one attempt; raises :class:`Transient` if another one may succeed.
-            host: which is asked first, as :func:`provisioner.remote.urls.host_of` names it; requests to one that has asked
-                to wait do so, and those to others do not.
-            progress: returns a number that grows with the work done (bytes that arrived). When it grew since the last
-                failure, attempts and time are counted anew: a long transfer over a poor line is not a failing one.
+            what: names the request in messages, such as ``the listing of acme/songs``; a function is called only if there is
+                a message.
+            action: makes one attempt; raises :class:`Transient` if another one may succeed.
+            host: the first host that is asked, in the form of :func:`provisioner.remote.urls.host_of`; if it has asked us to
+                wait, requests to it wait, but not those to other hosts.
+            progress: returns a number that grows with the work done (bytes that arrived). If it has grown since the last
+                failure, attempts and time are counted anew, since a long transfer over a poor line is not a failing one.
 
         Raises:
             RemoteUnavailableError: it was still failing at a limit; the message says how often and how long it was tried.
@@ -204,7 +204,7 @@ class Retry:
         Args:
             headers: headers of the response, with names in any case.
             now: seconds since the epoch.
-            host: which has sent it.
+            host: the host that sent the response.
         """
         self.note_answer()
         limit = headers.get("RateLimit")
@@ -212,17 +212,17 @@ class Retry:
             self._hold(host, self._clock() + min(seconds, self.policy.total_seconds))
 
     def heed(self, error: Transient) -> None:
-        """Delay the next request of every thread to a host that has asked to wait, if it is for no longer than we may."""
+        """Delay the next request of every thread to a host that has asked us to wait, if the time limit permits that."""
         if error.throttled and error.retry_after is not None and error.retry_after <= self.policy.total_seconds:
             self._hold(error.host, self._clock() + error.retry_after)
 
     def is_held(self, host: str) -> bool:
-        """Return whether a host has asked to be sent nothing now."""
+        """Return whether requests to a host must wait now because it has asked for that."""
         until = self._remote.not_before.get(host)
         return until is not None and self._clock() < until
 
     def wait_while_held(self, host: str) -> None:
-        """Wait until a host that has asked to wait may be sent requests again; another thread may prolong it meanwhile."""
+        """Wait until requests may be sent to a host again; another thread may prolong the wait meanwhile."""
         while (until := self._remote.not_before.get(host)) is not None:
             remaining = until - self._clock()
             if remaining <= 0:
@@ -251,9 +251,9 @@ class Retry:
 
     def _wait(self, failures: int, error: Transient) -> float:
         if error.retry_after is None:
-            # At least half of it: of many requests some would else use up their attempts within a short outage.
+            # Always wait at least half: with many requests, some would otherwise use up their attempts during a short outage.
             return (1 + self._random()) / 2 * self.policy.backoff(failures)
-        # Never earlier than the server said, and not all threads in the same instant.
+        # Never earlier than the server said, and not all threads at the same instant.
         return error.retry_after + self._random() * self.policy.base_seconds
 
     @staticmethod

@@ -39,7 +39,7 @@ def tls_context(ca_file: Path | None, pace: Pace | None = None) -> ssl.SSLContex
         context = ssl.create_default_context(cafile=ca_file)
         # As in curl and Python 3.13: an authority given by the user is trusted even if it is an intermediate one.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        # What a connection that was cut off means is decided where a body is read; most servers do not end TLS properly.
+        # Most servers do not end TLS properly; the code that reads a body decides whether that means truncation.
         context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         usual = ssl.get_default_verify_paths()
         if ca_file is None and usual.cafile is None and Path(usual.openssl_cafile).is_file():

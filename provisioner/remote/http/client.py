@@ -93,7 +93,7 @@ class HttpClient:
     def _use(self, network: Network, rank: int = 0) -> None:
         self._network = network
         self.flow = flow = Flow(self._concurrency, rank, retry=network.retry)
-        """How many requests at once are worth while."""
+        """Determines how many requests at once are worthwhile."""
         self._requester = Requester(network, self._connections, flow, self._authorization)
         self._bodies = BodyReader(network.cancellation, self._rate)
 
@@ -267,7 +267,7 @@ class HttpClient:
     def _facts(self, requested: str, *, authorized: bool) -> RemoteFacts:
         response = self.open(requested, {"Range": "bytes=0-0"}, authorized=authorized).response
         if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            # An empty file has no first byte; what the refusal says is not said of the file.
+            # An empty file has no first byte, and the headers of the refusal do not describe the file.
             response.close()
             response = self.open(requested, {}, authorized=authorized).response
         try:

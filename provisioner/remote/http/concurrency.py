@@ -155,7 +155,7 @@ class HostConcurrency:
 
     @property
     def limit_now(self) -> int:
-        """How many requests may be sent at once: a host that has refused everything is first asked by a few."""
+        """How many requests may be sent at once; a host that has not served any yet is sent only a few at first."""
         return self.limit if self._has_served or self._serving else min(self.limit, START)
 
     # --- one request

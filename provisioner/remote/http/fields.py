@@ -71,5 +71,5 @@ def body_length(fields: Fields) -> int | None:
 
 
 def number_in(text: str) -> int | None:
-    """Return the whole number that a field's value is; ``None`` if it is none, or larger than anything that has a size."""
+    """Return a field's value as a whole number, or ``None`` if it is not one or is larger than any possible size."""
     return int(text) if len(text) <= _MAX_DIGITS and text.isascii() and text.isdigit() else None

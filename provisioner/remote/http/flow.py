@@ -23,12 +23,12 @@ class Flow:
     """The requests of one data set to all hosts; safe for several threads."""
 
     def __init__(self, concurrency: Concurrency, rank: int = 0, *, retry: Retry | None = None) -> None:
-        """Begin without a request.
+        """Begin without requests.
 
         Args:
             concurrency: the requests of all flows.
-            rank: of those that wait, the requests of the flow with the lowest rank are sent first.
-            retry: knows which hosts have asked to be sent nothing for a while; ``None``: none has.
+            rank: among waiting requests, those of the flow with the lowest rank are sent first.
+            retry: knows which hosts have asked us to wait; with ``None``, no host is waited for.
         """
         self._retry = retry
         self._concurrency = concurrency
@@ -42,8 +42,8 @@ class Flow:
         Args:
             origin: scheme, host and port.
             check_cancelled: raises when the flow must end.
-            waits: otherwise the limits do not count, since those that are being answered may wait for it; what the host
-                has asked for counts all the same.
+            waits: whether the limits apply; otherwise they are ignored, because running requests may be waiting for this one.
+                A wait that the host has asked for is observed in either case.
 
         Raises:
             ProvisionerError: the flow must end.
@@ -55,7 +55,7 @@ class Flow:
         while True:
             if retry is not None:
                 retry.wait_while_held(name)
-            # First the place of the host: one of all hosts is not held while a busy host is waited for.
+            # First the limit of the host, so that the limit for all hosts is not used up while waiting for a busy host.
             begun = host.enter(check_cancelled, waits=waits, rank=self._rank)
             try:
                 self._concurrency.enter(self._rank, check_cancelled, waits=waits)
@@ -65,7 +65,7 @@ class Flow:
             request = FlowRequest(self._concurrency, host, begun, self._rank)
             if retry is None or not retry.is_held(name):
                 return request
-            # The host has asked to wait since this request began to wait for its turn.
+            # The host has asked us to wait while this request was waiting for its turn.
             request.end(answered=False)
 
     @property

@@ -1,7 +1,7 @@
-"""Where the body of a response ends: chunks read strictly, and no body that TLS does not end properly (RFC 9112, section 6.3).
+"""Strict detection of the end of a response's body: chunks, and connections that TLS must end (RFC 9112, section 6.3).
 
-The library reads the length of a chunk as any Python number, and skips whatever follows a chunk. A file without a size and a
-digest would then end where a line was cut off.
+The library accepts any Python number as the length of a chunk, and skips whatever follows a chunk. A file without a known
+size and digest could then be truncated without notice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_TRAILERS: Final = 100
 
 
 class FramedResponse(http.client.HTTPResponse):
-    """The library's response, with a body that either ends as the protocol says or fails."""
+    """The library's response, with a body that either ends as the protocol requires or raises an error."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 - as the base class
         super().__init__(sock, *arguments, **keywords)
@@ -36,11 +36,11 @@ class FramedResponse(http.client.HTTPResponse):
         self.expect_end()
 
     def expect_end(self) -> None:
-        """If the body ends with the connection, let only an end that TLS confirms count, since anybody can cut a connection."""
+        """Require TLS to confirm the end of a body that ends with the connection, since anybody can cut a connection."""
         if self.length is None and not self.chunked and hasattr(self._of_socket, "suppress_ragged_eofs"):
             self._of_socket.suppress_ragged_eofs = False
 
-    # The library calls these three; there is no public way to replace them.
+    # The library calls the following three methods; there is no public way to replace them.
 
     def _get_chunk_left(self) -> int | None:
         if self.chunk_left:
@@ -66,7 +66,7 @@ class FramedResponse(http.client.HTTPResponse):
             line = self.fp.readline(_MAX_LINE + 1)
             if len(line) > _MAX_LINE:
                 raise http.client.LineTooLong("trailer line")
-            # Some servers end the connection here, after the chunk that ends the body.
+            # Some servers close the connection here, directly after the last chunk.
             if line in {b"\r\n", b"\n", b""}:
                 return
         raise http.client.HTTPException(f"more than {_MAX_TRAILERS} trailer fields")

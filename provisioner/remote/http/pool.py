@@ -122,7 +122,7 @@ class _Response(FramedResponse):
                     fields[name] += f" {text.strip()}"
                 continue
             name, colon, value = text.partition(":")
-            # A line without a name or a colon is no field, and neither is its continuation.
+            # A line without a name or a colon is not a field, and its continuation lines are ignored with it.
             name = name.strip().lower() if colon else ""
             if name and fields.setdefault(name, value := value.strip()) is not value:
                 fields.add(name, value)

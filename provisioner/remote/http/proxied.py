@@ -117,7 +117,7 @@ class ProxiedPool:
 
 
 def _pool_classes(dialer: Dialer) -> dict[str, type[connectionpool.HTTPConnectionPool]]:
-    """Return the library's pools by scheme, with connections that ``dialer`` makes, and bodies that end as they should."""
+    """Return the library's pools by scheme, with connections that ``dialer`` makes and strictly framed bodies."""
 
     def dial(self: connection.HTTPConnection) -> socket.socket:
         """Connect, raising the library's own errors."""

@@ -61,7 +61,7 @@ class HelperThreads(Protocol):
         ...
 
     def is_crowded(self) -> bool:
-        """Return whether more threads use a connection than connections are worth while now."""
+        """Return whether more threads use a connection than is worthwhile now."""
         ...
 
 
@@ -112,7 +112,7 @@ class RangedFetch:
         """Whether ranges have been given up."""
         self._helpers = 0
         self._is_crowded: Callable[[], bool] = lambda: False
-        """Returns whether one of the connections is one too many."""
+        """Returns whether there are more connections than is worthwhile."""
         self._most_helpers: int | None = None
         self._changes = 0
         self._is_over = False
@@ -191,7 +191,7 @@ class RangedFetch:
                     _LOGGER.info("%s: one connection fewer: %s", show_url(self._requested), error.message)
                     return
                 if self._is_crowded():
-                    # Otherwise the connections would take turns, and the range of the one that waits would come last.
+                    # Otherwise the connections would take turns, and the range of a waiting one would arrive last.
                     return
         except (*_LEAVE_RANGE_AFTER, IntegrityError) as error:
             # The error is about this URL alone: `run` raises it, and another URL is tried.

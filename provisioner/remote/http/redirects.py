@@ -156,7 +156,7 @@ class Requester:
             check_status(response, url, current, is_hub=is_hub)
         except BaseException as error:
             if isinstance(error, Transient):
-                # Before its place is free for another request to the same host.
+                # This must precede the release of its slot to another request to the same host.
                 self._network.retry.heed(error)
             response.close()
             raise

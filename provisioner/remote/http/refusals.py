@@ -33,13 +33,13 @@ _CHANGED_HINT: Final = "The file was changed upstream, or an error page comes in
 
 
 def check_status(response: CountedResponse, url: str, current: str, *, is_hub: bool) -> None:
-    """Raise the error for a response whose status says that no file comes.
+    """Raise the error for a response whose status means that no file is sent.
 
     Args:
-        response: what the server sent.
-        url: what was requested.
-        current: where redirects have led.
-        is_hub: it was requested of a Hub, in the user's name: only there a token helps.
+        response: the server's response.
+        url: the requested URL.
+        current: the URL that redirects have led to.
+        is_hub: whether a Hub was asked in the user's name, since only there a token helps.
 
     Raises:
         Transient: a retry may succeed.
@@ -51,7 +51,7 @@ def check_status(response: CountedResponse, url: str, current: str, *, is_hub: b
     transient = transient_error(urlsplit(current).hostname or "the server", status, dict(response.headers), time.time())
     if transient is not None:
         transient.host = host_of(current)
-        # One request less is enough: the others need not wait.
+        # One request less is enough, so the others need not wait.
         transient.crowded = response.is_one_too_many
         transient.throttled = transient.throttled and not response.is_one_too_many
         transient.while_waiting = response.while_waiting

@@ -44,7 +44,7 @@ class RangeClaim(Protocol):
     position: int
     """Offset of the next byte in the file."""
     end: int
-    """Offset after the last byte; it decreases if another connection takes a part of the range."""
+    """Offset after the last byte; it decreases if another connection takes over part of the range."""
     version: int
     """The version of the file that it belongs to; the number changes when everything is dropped."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SENSELESS: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What the library raises for JSON that it cannot read, or that has other values than it expects."""
+"""What the library raises for JSON that it cannot read, or that has values which it does not expect."""
 
 
 class HubLibrary:

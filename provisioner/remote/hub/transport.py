@@ -46,7 +46,7 @@ SUBJECT: Final[contextvars.ContextVar[str]] = contextvars.ContextVar("subject", 
 """A description of the requested thing, for messages."""
 
 PAGES: Final[contextvars.ContextVar[set[str] | None]] = contextvars.ContextVar("pages", default=None)
-"""The URLs that were requested for one answer: a page that leads back to an earlier one would be followed without end."""
+"""The URLs of pages requested so far for one answer; without them, pages that lead in a circle would be followed forever."""
 
 WITHHELD_FROM: Final = "provisioner.token_withheld_from"
 """Key in a response's extensions: the host that a redirect led to, which was not sent the token."""
