@@ -103,9 +103,9 @@ def zstd_decoder() -> Decoder:
 
 
 def wants_memory(error: Exception) -> bool:
-    """Return whether a decoder gave up because the data need more memory than it may allocate; they may be right."""
-    # Neither library has a type or a number for this; liblzma's "Memory usage limit exceeded" and libzstd's "Frame requires
-    # too much memory for decoding" are what they say of nothing else.
+    """Return whether a decoder gave up because of its memory limit; the data may nevertheless be right."""
+    # Neither library has a type or code for this error, but both use a distinct message: liblzma "Memory usage limit
+    # exceeded", and libzstd "Frame requires too much memory for decoding".
     return "emory" in str(error)
 
 

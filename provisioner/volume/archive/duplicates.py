@@ -35,7 +35,7 @@ class TreeContents:
         Args:
             archive: its name, for messages.
             existing: what other artifacts have put there, or will put there.
-            fold: makes the names equal which the volume treats as the same; ``None`` if it treats none so.
+            fold: maps names that the volume treats as the same to equal ones; ``None`` if it treats all as different.
         """
         self._archive = archive
         self._fold = fold

@@ -58,7 +58,7 @@ def broken_stream(
 
 
 def memory_refused(archive: str, what: str) -> UnsafeArchiveError:
-    """Return the error for compressed data that need more memory than a decoder may allocate; ``what`` has them."""
+    """Return the error for compressed data in ``what`` that need more memory than a decoder may allocate."""
     return unsafe_archive(
         archive,
         f"{what} was compressed with a dictionary or window of more than 128 MiB, and takes more memory than we allow",

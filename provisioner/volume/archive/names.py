@@ -117,7 +117,7 @@ def composed(path: str) -> str:
 
 
 def folding_of(tree: TreeWriter) -> Callable[[str], str] | None:
-    """Return a function that makes the names equal which the volume treats as the same; ``None`` if it treats none so.
+    """Return a function that maps names which the volume treats as the same to equal ones; ``None`` if there are none.
 
     Raises:
         OSError: from the system.

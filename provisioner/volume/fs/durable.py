@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 
 
 class WriteWatch:
-    """What file systems fail to store, from a moment on.
+    """Watches for writes that file systems fail to store.
 
-    The kernel reports a failed write once to each open file, and to one that is opened later only if nobody was told before:
-    another data set of this run, or another program. So a directory is kept open from before the first write on.
+    The kernel reports a failed write once to each open file. A file that is opened later gets the report only if nobody else
+    has had it, such as another data set of this run or another program. So a directory is kept open from before the first
+    write.
     """
 
     def __init__(self) -> None:
-        """Watch nothing yet."""
+        """Prepare; nothing is watched yet."""
         self._handles: dict[int, int] = {}
-        """An open directory of each device."""
+        """An open directory on each device, by device number."""
 
     def begin(self, *directories: Path) -> None:
         """Watch the file systems of some directories.
@@ -50,7 +51,7 @@ class WriteWatch:
                 self._handles[device] = handle
 
     def place(self, path: Path) -> Path | int:
-        """Return the open directory on the file system of ``path``, or ``path`` itself if that one is not watched.
+        """Return the open directory on the file system of ``path``, or ``path`` itself if that file system is not watched.
 
         Raises:
             OSError: from the system.
@@ -88,11 +89,11 @@ def sync_tree(path: Path, *directories: Path, records: Iterable[Path] = (), watc
 
     Args:
         path: a file, or a directory with everything under it.
-        directories: more directories on the same file system, of which only the names are made durable. Their files may be
-            those of other programs: unreadable, large, or gone a moment later.
+        directories: more directories on the same file system, of which only the names are made durable, since their files
+            may belong to other programs: unreadable, large, or gone a moment later.
         records: more directories, each with its files but not with its sub-directories.
-        watch: began before anything under ``path`` was written; without it, a failure that was reported to somebody else
-            is missed.
+        watch: a watch that began before anything under ``path`` was written; without it, a failure that was already
+            reported to somebody else is missed.
 
     Raises:
         VolumeError: the device failed; the tree must not be published.
@@ -142,10 +143,10 @@ def syncing_meanwhile(path: Path, watch: WriteWatch | None = None) -> Iterator[N
 
 @contextlib.contextmanager
 def _forgotten_if_lost(path: Path) -> Iterator[None]:
-    """If the device failed to store something, drop the files under ``path`` from the kernel's memory.
+    """Drop the files under ``path`` from the kernel's page cache if the device failed to store something in the block.
 
-    The kernel keeps the bytes that it could not write, and takes them for written: whoever reads the files again would find
-    them right, and only after a restart those of the device. So the next attempt reads what the device has.
+    The kernel keeps the bytes that it could not write and treats them as written. Until a restart, a check of the files would
+    find the right bytes, which the device does not have. Without them, the next attempt reads what is on the device.
     """
     try:
         yield

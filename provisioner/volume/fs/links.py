@@ -87,7 +87,8 @@ def share_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] 
         return link_or_copy(source, target, charge)
     if _reflink(source, target, facts):
         return True
-    # Before the mode is changed: it stays as it is where the file cannot be linked, as from another mount of the device.
+    # Link first, and change the mode afterwards: if no link is possible, as from another mount of the device, the mode
+    # must stay as it is.
     if _link(source, target):
         with _removed_on_error(target):
             if _make_read_only(source):
@@ -98,7 +99,7 @@ def share_or_copy(source: NameAt, target: NameAt, charge: Callable[[int], None] 
 
 
 def _link(source: NameAt, target: NameAt) -> bool:
-    """Make a hard link; ``False``: they are not possible here."""
+    """Make a hard link; return ``False`` if that is not possible here."""
     try:
         if os.link in os.supports_follow_symlinks:
             os.link(source[0], target[0], src_dir_fd=source[1], dst_dir_fd=target[1], follow_symlinks=False)

@@ -65,9 +65,9 @@ def mounts_below(path: Path) -> frozenset[tuple[int, int]]:
 
 
 def is_linkable(one: Path, other: Path) -> bool:
-    """Return whether files below two directories may be linked: both are on one device, and reached by the same mount.
+    """Return whether hard links between two directories are possible: if both are on one device and on the same mount.
 
-    Each bind mount of a directory is a mount of its own, and no link leads from one to another.
+    Each bind mount is a mount of its own, and links across mounts are refused even on one device.
     """
     try:
         is_one_device = one.stat().st_dev == other.stat().st_dev

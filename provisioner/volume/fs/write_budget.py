@@ -77,7 +77,8 @@ class SharedBounds:
         Args:
             staged: limits for everything that is written into staging.
             tree: further limits for what becomes part of a published tree.
-            free: makes space by giving up what is of least use; returns whether it did, and is called again until it does not.
+            free: makes space by removing what is of least use, and returns whether it did; it is called until that is enough,
+                or it returns ``False``.
         """
         self.lock = threading.Lock()
         """Held while bounds are consulted or changed."""

@@ -1,7 +1,7 @@
-"""The ranges of a file that connections are fetching now: one that takes long is divided when nothing else is left to claim.
+"""The ranges of a file that connections are fetching now; a slow one is divided when nothing else is left to claim.
 
-Connections to one server differ: a node that is busy, a line that loses packets, or a limit for each connection makes some of
-them slow. Without this, all others would be idle while the slowest one brings the last range.
+Connections to one server differ in speed, because of a busy node, lost packets, or a limit for each connection. Without this,
+all others would be idle while the slowest one fetches the last range.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ if TYPE_CHECKING:
     from provisioner.volume.staging.claims import Claim
 
 _LONG: Final = 0.5
-"""Seconds that the rest of a range must take at least to be divided: a further request has a cost too."""
+"""Minimum number of seconds left for a range that is divided, since another request has a cost, too."""
 _AHEAD: Final = PIECE
-"""Bytes that a connection may have received and not written yet: what is this close to its position remains its own."""
+"""Bytes that a connection may have received but not written yet; it keeps the part of its range this close to its position."""
 
 
 class ActiveClaims:
-    """The claims of one file that are not complete. The caller holds the lock."""
+    """The incomplete claims of one file. The caller of each method holds the lock."""
 
     def __init__(self, piece: int, clock: Callable[[], float], *, divides: bool = True) -> None:
-        """Begin without any.
+        """Begin without claims.
 
         Args:
-            piece: bytes of a piece.
-            clock: returns seconds that never go back.
+            piece: size of a piece in bytes.
+            clock: returns the seconds of a monotonic clock.
             divides: whether ranges may be divided at all.
         """
         self._divides = divides
         self._piece = piece
         self._clock = clock
         self._begun: dict[Claim, tuple[int, float]] = {}
-        """For each claim, its first byte and when it was claimed."""
+        """For each claim, the offset of its first byte and the time when it was claimed."""
 
     def add(self, claim: Claim) -> None:
-        """Add a claim that begins now."""
+        """Add a claim, which begins now."""
         self._begun = {one: begun for one, begun in self._begun.items() if one.position < one.end}
         self._begun[claim] = claim.position, self._clock()
 
     def remove(self, claim: Claim) -> None:
-        """Remove a claim whose rest was given back."""
+        """Remove a claim, the rest of which was given back."""
         self._begun.pop(claim, None)
 
     def clear(self) -> None:
@@ -58,10 +58,10 @@ class ActiveClaims:
         return self._longest() is not None
 
     def divide(self) -> tuple[int, int] | None:
-        """Take away the second half of the range that would take longest, at a boundary of pieces.
+        """Take the second half, from a boundary of pieces on, away from the claim that is expected to take longest.
 
         Returns:
-            The offset of the half's first byte and the one after its last byte; ``None`` if no range would take long.
+            The offsets of the half's first byte and after its last byte; ``None`` if no claim is expected to take long.
         """
         claim = self._longest()
         if claim is None:
@@ -71,7 +71,7 @@ class ActiveClaims:
         return start, end
 
     def _longest(self) -> Claim | None:
-        """Return the claim that would take longest, if that is long enough and something of it can be taken."""
+        """Return the claim that is expected to take longest, or ``None`` if none takes long enough to be divided."""
         if not self._divides:
             return None
         now = self._clock()
@@ -79,7 +79,7 @@ class ActiveClaims:
         return max(found, key=lambda one: one[0])[1] if found else None
 
     def _seconds_left(self, claim: Claim, now: float) -> float:
-        """Return how long a claim would take if it went on as it did so far; 0 if nothing of it can be taken."""
+        """Return how many more seconds a claim takes at its speed so far; 0 if nothing of it can be taken away."""
         if self._middle(claim) >= claim.end:
             return 0.0
         first, begun = self._begun[claim]
@@ -89,7 +89,7 @@ class ActiveClaims:
         return (claim.end - claim.position) * elapsed / arrived if arrived else math.inf
 
     def _middle(self, claim: Claim) -> int:
-        """Return the first offset of the half that could be taken, or an offset beyond the end of the claim."""
+        """Return the first offset of the half that can be taken away; it is not before the claim's end if there is none."""
         least = claim.position + _AHEAD
         middle = max(least, (claim.position + claim.end) // 2)
         return -(-middle // self._piece) * self._piece

@@ -73,7 +73,7 @@ class Blob:
             self._resume()
         else:
             with disk_errors(f"staging {artifact.name}"):
-                # They are the records of bytes that never came, and would be taken for those of the bytes that come now.
+                # These records describe bytes that never arrived, and would be applied to the bytes that arrive now.
                 self._origin_path.unlink(missing_ok=True)
                 self.path.with_suffix(".journal").unlink(missing_ok=True)
 
@@ -217,7 +217,7 @@ class Blob:
         with disk_errors(f"staging {self.artifact.name}"):
             os.lseek(self._file, 0, os.SEEK_SET)
             data = os.read(self._file, HEAD)
-            # One read may return less than there is.
+            # A single read may return fewer bytes than there are.
             while len(data) < min(HEAD, self.have) and (more := os.read(self._file, HEAD - len(data))):
                 data += more
             os.lseek(self._file, 0, os.SEEK_END)
@@ -260,8 +260,8 @@ def take_in(source: Path, directory: Path, artifact: Artifact) -> None:
     """
     make_directory(directory)
     partial = directory / f"{artifact.key}.part"
-    # A record that stayed would apply to the new bytes: beside the journal of a fetch in ranges, they would be dropped. The
-    # partial file goes first, since without its journal its holes would count as bytes.
+    # A record left behind would be applied to the new bytes; with the journal of a fetch in ranges, they would be dropped.
+    # The partial file is removed first, since without its journal its holes would count as bytes.
     for left in (partial, partial.with_suffix(".journal"), partial.with_suffix(".json")):
         with disk_errors(f"staging {artifact.name}"):
             left.unlink(missing_ok=True)

@@ -190,7 +190,7 @@ class Claim:
         self.position = start
         """Offset of the next byte."""
         self.end = end
-        """Offset after the last byte; it decreases if another connection takes a part of the range."""
+        """Offset after the last byte; it decreases if another connection takes over part of the range."""
         self._completed = start
         """Offset after the last piece that this claim has completed."""
         self._crc = 0

@@ -184,7 +184,7 @@ def _hub_blobs(cache: Path) -> Iterator[tuple[str, Path]]:
 def _files_below(
     directory: Path, depth: int, left_out: frozenset[str] = _NOT_SEARCHED, *, with_links: bool = False
 ) -> Iterator[Path]:
-    """Yield the files below a directory; ``with_links``: links to files, too, of which the trees of some tools are made."""
+    """Yield the files below a directory; ``with_links`` includes links to files, which some tools build their trees of."""
     try:
         with os.scandir(directory) as entries:
             found = sorted(entries, key=lambda entry: entry.name)

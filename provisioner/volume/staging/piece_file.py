@@ -206,7 +206,7 @@ _SEEK_LOCK: Final = threading.Lock()
 
 
 def _pread(handle: int, count: int, offset: int) -> bytes:
-    """Return ``count`` bytes, fewer only at the end of the file: one read may return less (FUSE, network file systems)."""
+    """Return ``count`` bytes, or fewer at the end of the file; a single read may return less (FUSE, network file systems)."""
     data = _pread_some(handle, count, offset)
     while len(data) < count and (more := _pread_some(handle, count - len(data), offset + len(data))):
         data += more

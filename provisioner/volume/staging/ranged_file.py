@@ -67,7 +67,7 @@ class RangedFile:
             check_cancelled: raises when the run must end.
             connections: returns how many connections may fetch ranges at the same time now; decides the length of ranges.
             window: bytes that may be present ahead of the readers and the hash; ``None`` means all.
-            clock: returns seconds that never go back.
+            clock: returns the seconds of a monotonic clock.
         """
         self.artifact = artifact
         self.size = size
@@ -83,7 +83,7 @@ class RangedFile:
         self._claims = ClaimedPieces(
             pieces.held, connections=connections, window=window, piece=self.piece, on_demand=self.on_demand
         )
-        # Where there is a window, ranges are short, and those beyond it must wait.
+        # With a window, ranges are short, and those beyond the window must wait, so none is divided.
         self._active = ActiveClaims(self.piece, clock, divides=window is None)
         self._hash = OrderedHash(artifact, size, pieces, self._state, advanced=self._hashed)
         self._version = 0
@@ -159,7 +159,7 @@ class RangedFile:
 
     @property
     def wants_connection(self) -> bool:
-        """Whether another connection would get a range: one that is free, or a part of one that takes long."""
+        """Whether another connection would get a range: a free one, or part of one that takes long."""
         with self._state.condition:
             return self._claims.unclaimed > 0 or self._active.can_divide
 
@@ -177,7 +177,7 @@ class RangedFile:
         """Claim a range that is not being fetched or, if there is none, the second half of one that takes long.
 
         Args:
-            wait: if everything is claimed, wait for a range that another connection gives back, or takes long for.
+            wait: if everything is claimed, wait until another connection gives a range back, or takes long for one.
 
         Returns:
             The claim; ``None`` if the file is whole, or, without ``wait``, if everything is claimed.

@@ -88,7 +88,7 @@ class StoreCleaner:
     # --- what is staged ------------------------------------------------------------------------------------------
 
     def staged_bytes(self) -> int:
-        """Return the bytes of what is staged of files and trees: without records, which no plan counts either.
+        """Return the bytes of staged files and trees, without records, since plans do not count those.
 
         Raises:
             VolumeError: the volume failed.
@@ -120,12 +120,12 @@ class StoreCleaner:
     def clear_other_staging(
         self, versions: Collection[tuple[str, str]], datasets: Collection[str], keys: Collection[str]
     ) -> bool:
-        """Remove what is staged of other versions and data sets, and return whether anything is gone.
+        """Remove what is staged of other versions and data sets, and return whether anything was removed.
 
         Args:
-            versions: data set and version of unfinished trees that stay.
-            datasets: all unfinished trees of these stay.
-            keys: of artifacts whose files stay.
+            versions: the data set and version of each unfinished tree that stays.
+            datasets: data sets of which all unfinished trees stay.
+            keys: the keys of artifacts whose files stay.
 
         Raises:
             VolumeError: the volume failed.
@@ -276,7 +276,7 @@ def _names_if_listable(directory: Path) -> Iterator[str]:
 
 
 def _changed_at(path: Path, now: float) -> float:
-    """Return when something was changed, in seconds since the epoch: ``now`` if another process has just removed it."""
+    """Return when a path was changed, in seconds since the epoch; ``now`` if another process has just removed it."""
     try:
         return os.lstat(path).st_mtime
     except OSError:

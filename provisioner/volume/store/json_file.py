@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NO_RECORD: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP})
-"""The errors of reading a record that is not there, or is no file."""
+"""The errors of reading a record that does not exist, or is not a file."""
 
 
 def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True) -> None:
@@ -31,10 +31,10 @@ def write_json(path: Path, document: Mapping[str, Any], *, durable: bool = True)
 
 
 def check_readable(path: Path) -> None:
-    """Check that a record can be read, whatever it holds, or is not there; call this before what it describes is removed.
+    """Check that a record can be read, or does not exist; call this before removing what the record describes.
 
     Raises:
-        VolumeError, VolumeNotWritableError: it cannot be read now, which does not mean that it is damaged.
+        VolumeError, VolumeNotWritableError: the record cannot be read now, which does not mean that it is damaged.
     """
     with disk_errors(f"reading {path}", path):
         try:

@@ -97,7 +97,7 @@ class Manifest:
         )
 
     def is_same_tree(self, other: Manifest) -> bool:
-        """Return whether another manifest is of the same tree, whatever it says of where the files are from."""
+        """Return whether another manifest describes the same tree; the artifacts that files came from are not compared."""
         return len(self.entries) == len(other.entries) and all(
             (one.path, one.kind, one.size, one.sha256, one.target, one.executable)
             == (two.path, two.kind, two.size, two.sha256, two.target, two.executable)

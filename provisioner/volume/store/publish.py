@@ -102,7 +102,7 @@ class Publisher:
             switch: let the app read this version; otherwise, a superseded version is replaced.
             prune: remove from the staged tree anything not in the manifest; otherwise, such a name is an error.
             origins: by artifact, name and depth (see :class:`TreeLink`) of the origin of its entries.
-            watch: of what the device failed to store since the tree was begun.
+            watch: has watched for failed writes since before the tree was begun.
 
         Raises:
             UnsafeArchiveError: a link leaves the tree; nothing was published.
@@ -158,7 +158,7 @@ class Publisher:
             Whether the tree was right and is published.
 
         Raises:
-            VolumeError: the volume failed; in particular, a record cannot be read now, and nothing was removed.
+            VolumeError: the volume failed, or a record cannot be read now, in which case nothing was removed.
         """
         tree = self._reader.tree_of(dataset, version)
         receipt = read_receipt(self._layout.pending_receipt(dataset, version), dataset, version)

@@ -93,7 +93,8 @@ class PublishedNames:
     def _look_above(self, path: Path) -> PublishedName | None:
         """Return what is in the way of a nested name; ``None`` if all directories above it are plain ones.
 
-        A link among them leads to another data set's tree, or to somebody else's directory; or one is itself such a tree.
+        A link among them would lead to another data set's tree, or to somebody else's directory. A directory among them may
+        itself be another data set's tree.
         """
         for directory in reversed(path.relative_to(self._layout.datasets).parents[:-1]):
             above = self._layout.datasets / directory

@@ -120,7 +120,7 @@ class ShareStore:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch for writes that fail, from before a share is fetched until it is recorded; see :class:`WriteWatch`.
+        """Watch for failed writes while a share is fetched and recorded in the block; see :class:`WriteWatch`.
 
         Raises:
             VolumeError: the volume failed.
@@ -176,7 +176,8 @@ class ShareStore:
 
         Args:
             plan: its identifier.
-            shares: returns the keys of each of so many shares, all of which its record must have; ``None``: they are not known.
+            shares: returns, for a number of shares, the keys that the record of each must contain; ``None`` if that is not
+                known.
         """
         count = _count_in(self._plans / plan / "count.json")
         if count is None:
@@ -203,7 +204,7 @@ class ShareStore:
         return set().union(*(self._artifacts_of(plan, index) or () for index in recorded.done))
 
     def _artifacts_of(self, plan: str, index: int) -> set[str] | None:
-        """Return the keys in the record of a share; ``None``: there is none, or it is damaged."""
+        """Return the keys in the record of a share, or ``None`` if it does not exist or is damaged."""
         artifacts = (read_json(self._plans / plan / f"{index}.json") or {}).get("artifacts")
         return set(artifacts) if isinstance(artifacts, dict) else None
 
@@ -232,7 +233,7 @@ def _create(path: Path, document: Mapping[str, Any]) -> int:
     if (found := _count_in(path)) is not None:
         return found
     if os.path.lexists(path) and _count_in(path) is None:
-        # It is written in one step: what is there and names no number is damaged, and in the way of all workers.
+        # The file is written in one step, so one without a valid count is damaged, and would stop all workers.
         remove_leftover(path)
     temporary = path.with_name(temporary_name())
     with disk_errors(f"writing {path}", path):
@@ -255,6 +256,6 @@ def _create(path: Path, document: Mapping[str, Any]) -> int:
 
 
 def _count_in(path: Path) -> int | None:
-    """Return the number of shares that a file names; ``None``: it does not exist, or is damaged."""
+    """Return the number of shares that a file states, or ``None`` if it does not exist or is damaged."""
     count = (read_json(path) or {}).get("count")
     return count if type(count) is int and 1 <= count <= _MOST_SHARES else None

@@ -35,7 +35,7 @@ _UTIME_BY_DESCRIPTOR: Final = os.utime in os.supports_fd
 _IS_DIRECTORY: Final = frozenset({errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 """The errors of renaming a file to the name of a directory."""
 _NO_HOLES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ESPIPE})
-"""The errors of writing behind the end of a file, or of making it longer, where that is not supported."""
+"""The errors of writing beyond the end of a file, or of extending it, where that is not supported."""
 _MAX_ATTEMPTS: Final = 16
 """Maximum number of attempts to create a directory that others remove and replace."""
 _NO_DIRECTORY: Final = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
@@ -299,7 +299,7 @@ class TreeWriter(OpenDirectories):
     def composes_names(self) -> bool:
         """Return whether the file system treats the composed and the decomposed form of a letter as the same name.
 
-        ZFS does that with ``normalization=formD``, and APFS always, even if they are case-sensitive.
+        ZFS with ``normalization=formD`` does, and APFS always does, even if they are case-sensitive.
 
         Raises:
             OSError: from the system.
@@ -310,11 +310,11 @@ class TreeWriter(OpenDirectories):
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno not in {errno.EILSEQ, errno.EINVAL}:
                 raise
-            # No name of this file system has such a letter.
+            # This file system does not allow such letters in names.
             return False
 
     def _are_same(self, probe: str, other: str) -> bool:
-        """Create a file in the root, and return whether another name finds it; it is removed again."""
+        """Create a file in the root, return whether another name refers to it, and remove it again."""
         self.file(probe, (), executable=False, mtime_ns=None)
         name, parent = self.at(probe)
         same, _ = self.at(other)
@@ -356,7 +356,7 @@ class TreeWriter(OpenDirectories):
 
     @staticmethod
     def _write_behind_hole(handle: int, start: int, end: int, data: bytes) -> None:
-        """Leave a hole and write ``data`` behind it; where files are written in order only (buckets), fill it with zeros."""
+        """Leave a hole and write ``data`` after it; on volumes that only write in order (buckets), fill the hole with zeros."""
         try:
             if data:
                 os.lseek(handle, end, os.SEEK_SET)

@@ -187,7 +187,7 @@ def stream_records(pieces: Iterator[bytes], archive: str) -> Iterator[tuple[byte
 
     while fill(1):
         if not buffer[0]:
-            # Padding; see above.
+            # Padding; see the docstring.
             while buffer:
                 if buffer.strip(b"\0"):
                     _fail(archive)

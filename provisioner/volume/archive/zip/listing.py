@@ -30,8 +30,8 @@ _AT_ONCE: Final = 1 << 20
 def read_listing(archive: Incoming) -> list[ZipEntry] | None:
     """Return the entries of an index in the order of their members; ``None`` if any is not a plain file or directory.
 
-    ``None`` is also returned if the index holds more than its end record claims, which only the whole archive explains: some
-    writers count modulo 65,536.
+    ``None`` is also returned if the index holds more entries than its end record states, since some writers count modulo
+    65,536; only reading the whole archive can tell.
 
     Raises:
         BrokenArchiveError: there is no index, or it is damaged.
