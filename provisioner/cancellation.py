@@ -25,7 +25,7 @@ class Cancellation:
         self._reason: ProvisionerError | None = None
         self._closers: dict[int, Callable[[], None]] = {}
         self._whole: Cancellation | None = None
-        """What this is a part of."""
+        """The cancellation that this one is a part of; ``None`` if it is not a part."""
 
     @property
     def reason(self) -> ProvisionerError | None:
@@ -81,7 +81,7 @@ class Cancellation:
                 self._closers.pop(id(end_too), None)
 
     def renew(self) -> None:
-        """Forget that the end of this part was requested, unless the whole must end: another attempt begins."""
+        """Clear the request to end this part, because another attempt begins; if the whole must end, this part must, too."""
         with self._lock:
             self._reason = None
             self._event.clear()

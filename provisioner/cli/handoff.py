@@ -45,7 +45,7 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
     directories = [""] if os.sep in name else path.split(os.pathsep)
     for directory in directories:
         candidate = Path(directory, name) if directory else Path(name)
-        # Unlike a path's own method, this raises nothing for a name that is too long, or a directory that may not be searched.
+        # Unlike `Path.exists`, this does not raise if the name is too long or the directory may not be searched.
         if os.path.exists(candidate):  # noqa: PTH110
             raise AppNotExecutableError(
                 f"the app {str(candidate)!r} cannot be executed; nothing was fetched",

@@ -145,12 +145,12 @@ def _is_in_catalog(name: str, catalog: Catalog) -> bool:
 
 
 def nested_with(name: str, held: Iterable[str]) -> str | None:
-    """Return the id of another data set in whose directory a name lies, or the other way round; ``None``: there is none."""
+    """Return the id of a data set whose directory would contain that of ``name``, or lie in it; ``None`` if there is none."""
     return next((other for other in sorted(held) if other.startswith(f"{name}/") or name.startswith(f"{other}/")), None)
 
 
 def is_taken(receipt: Receipt, others: Collection[Receipt], endpoint: str) -> bool:
-    """Return whether the id of a version stands for something else on another volume, which has these versions of it."""
+    """Return whether a version's id stands for something else on another volume, which has the versions ``others`` of it."""
     key = receipt.entry.key if receipt.entry else ""
     keys = {other.entry.key if other.entry else "" for other in others}
     if not others or key in keys or any(other.source_url == receipt.source_url for other in others):
@@ -162,7 +162,7 @@ def is_taken(receipt: Receipt, others: Collection[Receipt], endpoint: str) -> bo
 
 
 def reference_in_place(recipe: Recipe, inventory: Inventory) -> str | None:
-    """Return the reference that has the id of a catalog's data set on a volume, for something else; ``None``: there is none."""
+    """Return the reference that has taken a catalog data set's id on a volume, or ``None`` if none has."""
     held = [receipt for (name, _), receipt in inventory.receipts.items() if name == recipe.dataset.id]
     if recipe.dataset.reference is not None:
         return None
@@ -189,7 +189,7 @@ def _entry(reference: Reference, dataset: str, inventory: Inventory, learnt: Lea
     if (receipt := inventory.satisfying(dataset, version, state)) is not None and receipt.entry:
         return entry_of(reference, dataset, receipt.entry, found)
     if (receipt := inventory.satisfying(dataset, version)) is not None and receipt.entry:
-        # Of another state than the pins name: its terms hold, its sizes do not.
+        # It is from another state than the pins name: its terms still apply, but its sizes do not.
         return entry_of(reference, dataset, replace(receipt.entry, download=None, taken=None), found)
     return plain
 

@@ -28,11 +28,11 @@ def versions_document(inventory: Inventory, dataset: str) -> dict[str, Any]:
 
 
 def listed_versions(document: Mapping[str, Any], recipe: str) -> list[tuple[str, str]]:
-    """Return the versions in such a document that satisfy a recipe, and what their source was; none, if it is no such document.
+    """Return the versions in such a document that satisfy a recipe, each with its pin; empty if the document is not valid.
 
     Args:
-        document: as it came.
-        recipe: the version of the recipe as it was asked for.
+        document: the document as received.
+        recipe: the version of the requested recipe.
     """
     versions = document.get("versions")
     found = []

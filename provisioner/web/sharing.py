@@ -39,7 +39,7 @@ _AT_ONCE: Final = 1 << 20
 _RANGE: Final = re.compile(r"bytes=(\d{1,19})-(\d{0,19})", re.ASCII)
 _NOT_FOUND: Final = "no version with a receipt has such a file\n"
 _MOST_PARTS: Final = 3
-"""Of the name of a data set: ``models/OWNER/NAME``."""
+"""Maximum number of parts in a data set's name, as in ``models/OWNER/NAME``."""
 
 
 class Sharing:
@@ -61,7 +61,7 @@ class Sharing:
     async def _answer(self, request: Request) -> Response:
         # A name need not be UTF-8, but what Starlette has decoded is.
         raw: bytes | None = request.scope.get("raw_path")
-        # Some servers leave the query in it; a '?' that is part of a name is encoded.
+        # Some servers leave the query in the raw path; a '?' that is part of a name is encoded there.
         name = request.scope["path"].encode() if raw is None else unquote_to_bytes(raw.partition(b"?")[0])
         path = from_native(os.fsdecode(name))
         if "\0" in path:
@@ -139,7 +139,7 @@ class Sharing:
         return True
 
     def _published_place(self, parts: Sequence[str]) -> tuple[Path, str] | None:
-        """Return where a file of a data set is that is published as a directory."""
+        """Return the location of a file in a data set that is published as a directory."""
         for count in range(1, _MOST_PARTS + 1):
             dataset = "/".join(parts[:count])
             if len(parts) <= count or {"", ".", ".."} & set(parts):
