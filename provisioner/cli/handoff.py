@@ -67,7 +67,7 @@ def find_app(command: Sequence[str], environ: Mapping[str, str], sub_commands: C
 def relative_paths(command: Sequence[str]) -> list[str]:
     """Return the words of an app's command line that name a file or directory only relative to the current directory."""
     words = (word for word in command[1:] if not word.startswith("-") and not Path(word).is_absolute())
-    return [word for word in words if os.path.exists(word)]  # noqa: PTH110 - a word may be too long for a path, or no path
+    return [word for word in words if os.path.exists(word)]  # noqa: PTH110 - a word may be too long, or not a path
 
 
 def exec_app(

@@ -46,7 +46,7 @@ def run(request: CommandRequest) -> CommandResult:
     """
     paths = tuple(Path(path).expanduser().absolute() for path in request.options.paths)
     for path in paths:
-        if not os.path.exists(path):  # noqa: PTH110 - a path's own method raises if it may not look
+        if not os.path.exists(path):  # noqa: PTH110 - `Path.exists` raises if access is denied
             raise NotFoundError(f"{path} is not there; nothing was done", hint="Give files, or directories that have them.")
     try:
         datasets = parse_datasets(request.options.dataset_id)

@@ -48,7 +48,7 @@ def run(request: CommandRequest) -> CommandResult:
     catalog = References(replace(request.settings, datasets=asked), request.catalog()).catalog(inventory)
     ids = _ids(ids_of(names, session), catalog)
     # If names are given, the file keeps its pins of all other data sets.
-    is_there = bool(file) and os.path.exists(file)  # noqa: PTH110 - a path's own method raises if it may not look
+    is_there = bool(file) and os.path.exists(file)  # noqa: PTH110 - `Path.exists` raises if access is denied
     kept = load_pins(Path(file)).datasets if names and is_there else {}
     clients = Clients(request.settings, session.layout.root, request.cancellation)
     pinning = _Pinning(request, inventory, session.store, clients)

@@ -70,7 +70,7 @@ def write_export_records(catalog: Catalog, target: VolumeSession) -> None:
         pin = _pin(found, receipt, reader.manifest(name, version), digest) if found is not None and digest else None
         known = pins_before.get(label)
         if pin is None and known is not None and known.manifest == digest:
-            pin = known  # an earlier export's, which had another catalog; one of another version would be false
+            pin = known  # from an earlier export with another catalog; the pin of another version would be wrong
         if pin is not None:
             pins[label] = pin
     _write(layout.exported_pins, pins_text(pins) if pins else "")
