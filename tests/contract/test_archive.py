@@ -677,7 +677,7 @@ def test_a_volume_that_folds_names(tmp_path: Path, form: UnpackFormat, make: Cal
 def test_a_volume_that_composes_names(
     tmp_path: Path, form: UnpackFormat, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A volume may tell ``a`` from ``A``, and yet treat the composed and the decomposed form of a letter as one name."""
+    """A volume may distinguish ``a`` from ``A`` and yet treat the composed and the decomposed form of a letter as one name."""
     monkeypatch.setattr(TreeWriter, "composes_names", lambda _self: True)
     run(make(tmp_path / "fine", {"a": b"1", "A": b"2", "\u00fc": b"3"}), form, tmp_path / "fine-out")
     for names in (("\u00fc", "u\u0308"), ("\u00fc/x", "u\u0308/x")):

@@ -1,4 +1,4 @@
-"""Bodies over TLS that end with the connection: an end that TLS does not confirm may have been made by anybody."""
+"""Bodies over TLS that end with the connection: anybody may have caused an end that TLS does not confirm."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ CONTENT: Final = b"0123456789" * 2000
 
 
 class SecureServer(ScriptedServer):
-    """A scripted server over TLS, which says that a connection ends, or cuts it."""
+    """A scripted server over TLS, which either closes TLS properly or cuts the connection."""
 
     def __init__(self, script: Callable[[Asked], Iterator[bytes]], authority: trustme.CA, *, confirmed: bool) -> None:
-        """Listen."""
+        """Start to listen."""
         super().__init__(script)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(self._context)
@@ -57,20 +57,20 @@ class SecureServer(ScriptedServer):
                         secure.sendall(piece)
                         continue
                     if self._confirmed:
-                        secure.settimeout(0)  # do not wait for what the client says to that
+                        secure.settimeout(0)  # do not wait for the client's answer
                         secure.unwrap()
                     return
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Return a private authority."""
+    """Return a private certificate authority."""
     return trustme.CA()
 
 
 @pytest.fixture
 def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    """Return the file with its certificate."""
+    """Return a file with the certificate of the authority."""
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(path))
     return path
@@ -87,7 +87,7 @@ BODIES: Final = {
 @pytest.mark.parametrize("confirmed", [True, False], ids=["confirmed", "cut"])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 def test_the_end_of_a_body(authority: trustme.CA, ca_file: Path, body: bytes, confirmed: bool, kind: str) -> None:
-    """Only a body whose end nothing else says depends on it; all its bytes arrive first."""
+    """Only a body that ends with the connection needs TLS to confirm its end; all its bytes are delivered before the error."""
     dialer = Dialer()
     limits = {"connect_seconds": 5.0, "stall_seconds": 5.0}
     with SecureServer(lambda _: iter([body, b""]), authority, confirmed=confirmed) as server:
@@ -108,7 +108,7 @@ def test_the_end_of_a_body(authority: trustme.CA, ca_file: Path, body: bytes, co
 
 @pytest.mark.parametrize("confirmed", [True, False], ids=["confirmed", "cut"])
 def test_a_file_of_unknown_size(authority: trustme.CA, ca_file: Path, confirmed: bool) -> None:
-    """It is whole only if its end is confirmed; otherwise it is requested again, and given up with a message."""
+    """The file is complete only if its end is confirmed; otherwise it is requested again, and the fetch fails in the end."""
     sink = Memory()
     body = BODIES["by the connection's end"]
     with SecureServer(lambda _: iter([body, b""]), authority, confirmed=confirmed) as server:
@@ -120,7 +120,7 @@ def test_a_file_of_unknown_size(authority: trustme.CA, ca_file: Path, confirmed:
 
 
 def test_a_connection_that_was_kept_and_cut(authority: trustme.CA, ca_file: Path) -> None:
-    """A server may cut a connection that it has kept; the next request is sent over another one, and nothing fails."""
+    """A server may cut a connection that was kept open; the next request is sent over a new one, and nothing fails."""
 
     def script(asked: Asked) -> Iterator[bytes]:
         yield response("200 OK", body=CONTENT)

@@ -431,7 +431,7 @@ def test_without_syncfs_every_file_and_directory_is_synced(tree: Path, monkeypat
 
 @pytest.mark.parametrize("hindrance", [errno.ENOENT, errno.EACCES])
 def test_files_beside_a_tree_need_not_be_synced(tree: Path, monkeypatch: pytest.MonkeyPatch, hindrance: int) -> None:
-    """Of a directory that others use too, only the names are synced: its files may vanish, or be somebody else's."""
+    """In a directory that others use, too, only the names are synced: its files may vanish or belong to somebody else."""
     synced: list[str] = []
     (tree.parent / "another's").write_bytes(b"x")
     (tree / "records").mkdir()
@@ -453,7 +453,7 @@ def test_files_beside_a_tree_need_not_be_synced(tree: Path, monkeypatch: pytest.
 
 
 def test_a_watch_is_of_one_device(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One directory is open for each file system; a path on another one is synced by itself, and all are closed."""
+    """One directory is kept open for each file system until the end; a path on any other file system is synced by itself."""
     places: list[Path | int] = []
     real = durable._syncfs
 
@@ -512,7 +512,7 @@ def test_a_device_that_fails_while_other_work_is_done(tree: Path, monkeypatch: p
 
 @pytest.mark.parametrize("meanwhile", [False, True])
 def test_what_the_device_lost_is_not_read_from_memory(tree: Path, monkeypatch: pytest.MonkeyPatch, *, meanwhile: bool) -> None:
-    """After a failed write, the kernel's copy seems right: it is dropped, so that who hashes the files reads the device's."""
+    """After a failed write, the kernel's copy, which seems right, is dropped, so that hashing reads the device's bytes."""
     dropped: list[str] = []
 
     def fail(_place: Path | int) -> bool:

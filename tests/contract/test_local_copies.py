@@ -111,7 +111,7 @@ def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("leads_to", ["file", "nowhere", "itself", "device", "directory"])
 def test_links_that_the_user_names(root: Path, tmp_path: Path, leads_to: str) -> None:
-    """Where the user says to look, a link to a file is that file: a snapshot of the Hub client's cache is made of them."""
+    """In a directory that the user names, links to files are followed: a snapshot in the Hub client's cache is made of them."""
     snapshot, blobs = tmp_path / "snapshots" / "commit", tmp_path / "blobs"
     for directory in (snapshot, blobs):
         directory.mkdir(parents=True)

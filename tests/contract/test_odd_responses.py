@@ -1,4 +1,4 @@
-"""Header fields and chunks that no server should send: the right bytes, or an error of ours; never any other exception."""
+"""Header fields and chunks that no server should send: the right bytes or our own error, never any other exception."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CONTENT: Final = b"0123456789" * 30
 MANY: Final = "9" * 5000
-"""More digits than the interpreter turns into a number."""
+"""More digits than the interpreter converts to a number."""
 FIELDS: Final = {
     "a continuation of a line without a colon": "Garbage\r\n and its rest",
     "a continuation of no line": " X: y",
@@ -40,7 +40,7 @@ FIELDS: Final = {
 
 
 def client_of(server: ScriptedServer, *, by_proxy: bool) -> tuple[HttpClient, str]:
-    """Return a client, and the beginning of the URLs that the server answers."""
+    """Return a client, and the beginning of the URLs that it requests from the server."""
     proxies = Proxies(http=server.url) if by_proxy else Proxies()
     client = HttpClient(Network(FakeTime().retry(), Cancellation(), proxies))
     return client, "http://files.example.org" if by_proxy else server.url
@@ -50,9 +50,9 @@ def client_of(server: ScriptedServer, *, by_proxy: bool) -> tuple[HttpClient, st
 @pytest.mark.parametrize("status", ["200 OK", "206 Partial Content", "416 Range Not Satisfiable", "503 Service Unavailable"])
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS.keys())
 def test_header_fields(fields: str, status: str, by_proxy: bool) -> None:
-    """Whatever is asked, and whatever the status: nothing but an error of ours gets out, and no wrong byte gets in."""
+    """For every request and status, no exception but our own is raised, and no wrong byte is accepted."""
     sink = Memory()
-    # The end of the connection, because a proxy's library drops the fields behind a line that it cannot read.
+    # End the connection, because the library for proxies drops the fields after a line that it cannot parse.
     with ScriptedServer(lambda _: iter([response(status, fields, body=CONTENT), b""])) as server:
         client, start = client_of(server, by_proxy=by_proxy)
         asked: dict[str, Callable[[], object]] = {
@@ -70,7 +70,7 @@ def test_header_fields(fields: str, status: str, by_proxy: bool) -> None:
             done.add(what)
     assert server.asked
     assert bytes(sink.content) == (CONTENT if "fetch" in done else b"")
-    # Only a proxy's library may refuse what we read over.
+    # Only the library for proxies may refuse what our own parser skips.
     assert done >= ({"fetch", "get", "facts"} if status == "200 OK" and not by_proxy else set())
 
 
@@ -94,7 +94,7 @@ CHUNKS: Final = {
 @pytest.mark.parametrize("by_proxy", [False, True], ids=["direct", "by proxy"])
 @pytest.mark.parametrize("body", CHUNKS.values(), ids=CHUNKS.keys())
 def test_chunks(body: bytes, by_proxy: bool) -> None:
-    """Without a size and a digest, only the chunks say where the file ends; what is not well formed is not the file."""
+    """Without a size and a digest, only the chunks say where the file ends, so malformed chunks are refused."""
 
     def script(_: Asked) -> Iterator[bytes]:
         yield response("200 OK", "Transfer-Encoding: chunked", length=False) + body
@@ -119,7 +119,7 @@ def test_chunks(body: bytes, by_proxy: bool) -> None:
     ids=["plain", "blanks, an extension and a trailer", "two", "bare line feeds"],
 )
 def test_chunks_as_they_may_be(body: bytes, by_proxy: bool) -> None:
-    """Blanks behind the length, extensions, trailers, and more zeros than one."""
+    """Spaces after the length, extensions, trailers and more than one zero are valid."""
     sink = Memory()
     answer = response("200 OK", "Transfer-Encoding: chunked", length=False) + body
     with ScriptedServer(lambda _: iter([answer])) as server:
@@ -131,7 +131,7 @@ def test_chunks_as_they_may_be(body: bytes, by_proxy: bool) -> None:
 @pytest.mark.parametrize("by_proxy", [False, True], ids=["direct", "by proxy"])
 @pytest.mark.parametrize("refusal", [["Content-Range: bytes */0"], []], ids=["with its size", "without its size"])
 def test_facts_of_an_empty_file(refusal: list[str], by_proxy: bool) -> None:
-    """It has no first byte, so a server refuses to send that; the length of the refusal is not that of the file."""
+    """A server refuses to send the first byte of an empty file; the length of the refusal is not taken for the file's."""
 
     def script(asked: Asked) -> Iterator[bytes]:
         if "range" in asked.headers:
@@ -148,7 +148,7 @@ def test_facts_of_an_empty_file(refusal: list[str], by_proxy: bool) -> None:
 
 
 def test_a_query_without_a_path() -> None:
-    """It is no part of the host: it is sent as a query, and no count of requests shows it."""
+    """The query is not taken for part of the host: it is sent as a query, and the counts of requests do not reveal it."""
     with ScriptedServer(lambda _: iter([response("200 OK", body=CONTENT)])) as server:
         network = Network(FakeTime().retry(), Cancellation())
         sink = Memory()

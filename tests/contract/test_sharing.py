@@ -92,7 +92,7 @@ def test_all_files_one_after_the_other(filled: Volume, client: TestClient, tmp_p
 
 @pytest.mark.parametrize("name", ["a?b#c", "a%20b", "a b", "%3F", "100%", "a+b&c=d", "\u00fc.txt"])
 def test_names_that_mean_something_in_a_url(filled: Volume, client: TestClient, name: str) -> None:
-    """Each is sent under its own name, and never the file whose name is the beginning of it."""
+    """Each file is sent under its own name, never one whose name is only the beginning of it."""
     tree = filled.private / "store/songs" / filled.version("songs")
     for each in ("a", "a b", name):
         (tree / each).write_bytes(each.encode())

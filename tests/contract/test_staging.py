@@ -160,7 +160,7 @@ def test_an_origin_of_other_bytes_is_forgotten(tmp_path: Path, how: str) -> None
 
 
 def test_a_disk_that_reads_less_than_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first bytes, by which a file is recognised, are complete all the same."""
+    """The first bytes, by which a file is recognised, are complete even if single reads return fewer."""
     real = os.read
     monkeypatch.setattr(os, "read", lambda handle, count: real(handle, min(count, 100)))
     with opened(tmp_path, artifact()) as blob:
@@ -182,7 +182,7 @@ def test_pieces_are_no_beginning(tmp_path: Path) -> None:
 
 
 def test_a_journal_without_pieces_costs_nothing(tmp_path: Path) -> None:
-    """The journal of ranges that never came does not apply to bytes that come in order: after a death, they are kept."""
+    """A journal of ranges that never arrived is not applied to bytes that arrive in order: these survive a kill."""
     with opened(tmp_path, artifact()) as blob:
         pass
     blob.path.with_suffix(".journal").write_bytes(b"any")

@@ -253,7 +253,7 @@ def test_memory_for_each_file_of_a_repository(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_told", [False, True], ids=["nobody was told", "somebody else was told"])
 def test_a_device_that_lost_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_told: bool) -> None:
-    """The kernel reports it to what was open then, and to what is opened later only if nobody was told: it is not missed."""
+    """The failed write is noticed even if the kernel, which reports it to later files only once, has told somebody else."""
     open_then: set[int] = set()
     reports: list[Path | int] = []
 
@@ -296,7 +296,7 @@ def test_published(shop: Shop) -> None:
 
 
 def test_files_of_others_beside_it_are_not_synced(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without ``syncfs``, what others keep on the volume is not opened: a status file is replaced at any moment."""
+    """Without ``syncfs``, other programs' files on the volume are not opened: a status file may be replaced at any moment."""
     (shop.layout.root / "theirs").write_bytes(b"x")
     opened: list[str] = []
     real_open = os.open
@@ -504,7 +504,7 @@ def test_not_adopted(shop: Shop, content: bytes) -> None:
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.ESTALE, errno.EIO])
 @pytest.mark.parametrize("name", [".origin", ".json"])
 def test_a_record_that_cannot_be_read_now(shop: Shop, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
-    """It is not damaged because of that: the tree that it describes stays, and is adopted by the next run."""
+    """The record is not treated as damaged: the tree that it describes stays, and the next run adopts it."""
     shop.publish(FILES)
     shop.layout.receipt("alpha", FIRST).unlink()
     real_open, refused = os.open, 0
@@ -577,7 +577,7 @@ def test_staging_is_cleared(shop: Shop) -> None:
 
 @pytest.mark.parametrize("what", ["staging/shares/work", "staging/shares", "staging/blobs/x.part", "datasets/.alpha.new"])
 def test_what_vanishes_while_leftovers_are_looked_for(shop: Shop, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """Workers, and other runs, remove what they have done with at any moment: it is then no leftover, and no error."""
+    """Workers and other runs may remove their files at any moment: these are then neither leftovers nor errors."""
     (shop.layout.shares / "work").mkdir(parents=True)
     (shop.layout.shares / "work" / "0-of-2.part").write_bytes(b"x")
     shop.layout.blobs.mkdir(parents=True)
@@ -596,7 +596,7 @@ def test_what_vanishes_while_leftovers_are_looked_for(shop: Shop, monkeypatch: p
 
         return call
 
-    # A link is looked at once before it is read.
+    # A link is examined once before it is read.
     monkeypatch.setattr(os, *(("readlink", vanishing(os.readlink)) if what.endswith("new") else ("lstat", vanishing(os.lstat))))
     shop.store.cleaner.clear_abandoned((), 0.0)
     shop.store.cleaner.leftovers()

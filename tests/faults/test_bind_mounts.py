@@ -1,4 +1,4 @@
-"""One device that is mounted in several places, as a container sees it: no link leads from one to another."""
+"""One device that is mounted in several places, as in a container: no hard link can lead from one mount to another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SONGS: Final = some_files("songs", 100_000)
 
 @pytest.fixture(params=["ro", "rw"])
 def mounted(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path) -> Iterator[Volume]:
-    """Return a filled volume as it is seen through a mount of its own, read-only or not."""
+    """Return a filled volume as seen through a separate mount, read-only or not."""
     shelf.add("songs", shelf.file("songs.tar.gz", SONGS))
     original = Volume(tmp_path / "original", volume.settings, hub)
     ready(original)
@@ -41,7 +41,7 @@ def mounted(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume, hub: H
 
 
 def test_a_peer(mounted: Volume, volume: Volume, hub: HubServer) -> None:
-    """A peer is used, its files are copied, and nothing of it is changed."""
+    """The peer is used: its files are copied, and nothing on it is changed."""
     before = mounted.snapshot()
     ready(volume, PEERS=str(mounted.root))
     volume.check("songs", SONGS)
@@ -50,7 +50,7 @@ def test_a_peer(mounted: Volume, volume: Volume, hub: HubServer) -> None:
 
 
 def test_an_export_from_it(mounted: Volume, tmp_path: Path) -> None:
-    """A volume is exported by copies, for which there must be space; nothing of it is changed."""
+    """The volume is exported as copies, for which there must be space; nothing on it is changed."""
     before = mounted.snapshot()
     copy = Volume(tmp_path / "export", mounted.settings)
     result = ready(mounted, "export", str(copy.root))
@@ -62,7 +62,7 @@ def test_an_export_from_it(mounted: Volume, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mounted", ["rw"], indirect=True)
 def test_an_export_to_it(mounted: Volume, volume: Volume) -> None:
-    """A volume is exported to such a place by copies, and keeps the modes of its files."""
+    """The volume is exported as copies, and the modes of its files stay as they were."""
     ready(volume)
     before = volume.snapshot()
     target = Volume(mounted.root / "export", volume.settings)

@@ -62,14 +62,14 @@ def test_a_host_that_takes_few_requests(mixed: Volume, hub: HubServer, status: i
 def test_what_is_of_no_use_any_more_is_not_waited_for(  # noqa: PLR0917 - fixtures and a table
     shelf: Shelf, volume: Volume, hub: HubServer, kind: Kind, fields: dict[str, Any], size: int
 ) -> None:
-    """One file of a source waits for a host when another one is missing: the next source is asked at once."""
+    """If one file of a source waits for a host and another turns out to be missing, the next source is asked immediately."""
     content = {"a.bin": noise("a", size), "b.bin": noise("b", 3 * MIB)}
     sources = [
         {"kind": "url", "files": [shelf.raw(name, data, host=f"{host}.example.org") for name, data in content.items()]}
         for host in ("one", "two")
     ]
     shelf.add("alpha", sources=sources)
-    # Whoever is refused alone holds up all requests to the host: both are on their way before.
+    # A refusal holds up all later requests to the host, so both must be on their way before it.
     hub.faults.add("hold", path="*/one.example.org/a.bin", gate="a")
     busy = hub.faults.add(kind, path="*/one.example.org/a.bin", **fields)
     held = hub.faults.add("hold", path="*/one.example.org/b.bin", gate="b")

@@ -292,7 +292,7 @@ def test_records_of_several_exports(filled: Volume, copy: Volume, shelf: Shelf) 
 
 
 def test_what_is_removed_from_an_export(filled: Volume, copy: Volume, hub: HubServer, tmp_path: Path) -> None:
-    """Its records name nothing that is not there any more: what is left can be taken by them; after the last there are none."""
+    """The records no longer name what was removed; the rest can be taken by them, and the last removal deletes them."""
     how(filled, copy)
     ready(copy, "remove", "songs")
     catalog = parse_catalog((copy.private / "catalog.yaml").read_text(), "c")
@@ -335,7 +335,7 @@ def test_an_entry_that_describes_another_version(filled: Volume, copy: Volume, s
 
 
 def test_pins_of_a_version_that_was_replaced(filled: Volume, copy: Volume, shelf: Shelf) -> None:
-    """If no catalog describes what is exported now, no pin of the version before stands for it; of the same version it stays."""
+    """If no catalog describes an exported version, a pin of that same version is kept, but not one of an earlier version."""
     how(filled, copy)
     how(filled, copy, "songs")
     assert len(load_pins(copy.private / "pins.yaml").datasets) == 2

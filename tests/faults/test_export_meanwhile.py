@@ -1,4 +1,4 @@
-"""Exports of a volume that is updated, repaired or cleared meanwhile: whole versions leave it, or none."""
+"""Exports of a volume that is updated, repaired or cleared meanwhile: only whole versions are exported."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def update(volume: Volume) -> None:
 
 
 def update_and_gc(volume: Volume) -> None:
-    """Publish the newer version, and remove the one that is exported."""
+    """Publish the newer version, and remove the one that is being exported."""
     volume.ready(UPDATE="auto")
     volume.ready("gc", "--older-than", "0")
 
 
 def repair(volume: Volume) -> None:
-    """Put a repaired tree in the place of the one that is exported."""
+    """Replace the tree that is being exported with a repaired one."""
     path = volume.tree("songs") / "data/6.txt"
     path.unlink()
     path.write_bytes(b"wrong")
@@ -50,7 +50,7 @@ def publish_otherwise(volume: Volume) -> None:
 
 
 def remove(volume: Volume) -> None:
-    """Remove all of it."""
+    """Remove the whole data set."""
     volume.ready("remove", "songs")
 
 
@@ -67,7 +67,7 @@ def test_the_volume_changes(  # noqa: PLR0917
     words: tuple[str, ...],
     publish: str,
 ) -> None:
-    """What was chosen is exported, or what has taken its place; what was removed is said to be, and no file is called damaged."""
+    """The chosen version or its replacement is exported; a removal is reported as such, and no file is called damaged."""
     shelf.add("songs", sources=[{"kind": "hub", "repo": "ann/songs"}])
     repo = hub.hub.add_repo("ann/songs", OLD)
     volume.settings["PUBLISH"] = publish

@@ -197,7 +197,7 @@ def test_the_wait_that_the_server_asks_for(fetch: Fetch, url: str, hub: HubServe
 def test_a_host_that_redirects_led_to_asks_to_wait(
     fetch: Fetch, url: str, hub: HubServer, status: int, headers: dict[str, str]
 ) -> None:
-    """That host is sent nothing meanwhile, also by those who ask it first; the one that led there goes on for others."""
+    """Nobody sends that host requests meanwhile, not even directly; the host that redirected to it still serves others."""
     led = hub.faults.add("redirect", path="/front/f.bin", location=url)
     fault = hub.faults.add("status", path="/files.example.org/f.bin", status=status, first=1, headers=headers)
     front, node = (urlsplit(each).netloc for each in (hub.endpoint, url))

@@ -210,7 +210,7 @@ def test_a_listing_that_is_none(server: HubServer, hub: HubClient, body: str) ->
 
 @pytest.mark.parametrize("entries", [2, 0], ids=["with files", "empty"])
 def test_pages_in_a_circle(server: HubServer, hub: HubClient, entries: int) -> None:
-    """A page that names an earlier one as the next is a permanent error, and not followed without end."""
+    """A page that names an earlier one as the next is a permanent error, and is not followed forever."""
     page = [{"type": "file", "path": f"{number}.txt", "size": 1, "oid": "a" * 40} for number in range(entries)]
     there = f"{server.endpoint}/api/datasets/ann/songs/tree/{COMMIT}?recursive=true&cursor=1"
     link = {"Link": f'<{there}>; rel="next"'}

@@ -1,4 +1,4 @@
-"""Names that are another data set's, or lie in another's directory: catalogs, references and volumes that meet in one place."""
+"""Names that belong to another data set, or lie in its directory: collisions of catalogs, references and volumes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TREES: Final[dict[str, dict[str, bytes]]] = {"entry": TREE, "data": DATA, "model
 
 @pytest.fixture(params=["link", "dir"])
 def volumes(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path) -> list[Volume]:
-    """Return three empty volumes; what is asked for lies at ``datasets/ann``, or below it."""
+    """Return three empty volumes; the data sets that the tests request belong at ``datasets/ann`` or below it."""
     shelf.add("ann", shelf.file("ann.tar.gz", TREE))
     hub.hub.add_repo("ann/x", DATA)
     hub.hub.add_repo("ann/x", MODEL, kind="model")
@@ -47,7 +47,7 @@ def volumes(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume, hub: H
 
 
 def check(volume: Volume, what: str) -> None:
-    """Show that a data set is somewhere on a volume, whole, and that nothing on the volume is wrong."""
+    """Check that a data set is complete somewhere on a volume, and that nothing on the volume is wrong."""
     ready(volume, "verify", "--deep")
     receipts = list((volume.private / "receipts").rglob("*.json"))
     found = []
@@ -71,7 +71,7 @@ PAIRS: Final = [
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_on_a_volume(volumes: list[Volume], first: str, second: str) -> None:
-    """Who comes second gets another name, or is refused before a byte is fetched; who came first stays as it is."""
+    """The second data set gets another name, or is refused before a byte is fetched; the first one stays as it is."""
     volume = volumes[0]
     ready(volume, **REQUESTS[first])
     try:
@@ -88,7 +88,7 @@ def test_on_a_volume(volumes: list[Volume], first: str, second: str) -> None:
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_exports_of_two_volumes(volumes: list[Volume], first: str, second: str) -> None:
-    """The second export leaves the name to the first and says so; ``gc`` finds nothing to remove, and nothing else is there."""
+    """The second export reports that the name belongs to the first and writes nothing; ``gc`` finds nothing to remove."""
     one, other, target = volumes
     ready(one, **REQUESTS[first])
     ready(other, **REQUESTS[second])
@@ -103,7 +103,7 @@ def test_exports_of_two_volumes(volumes: list[Volume], first: str, second: str) 
 
 
 def test_a_reference_that_a_catalog_describes_later(volumes: list[Volume], shelf: Shelf) -> None:
-    """The same file has the same place, whether it is named by a reference or by a catalog: on the volume and in its export."""
+    """A file has the same place on the volume and in its export, whether a reference or a catalog names it."""
     one, _, target = volumes
     ready(one, **REQUESTS["file"])
     ready(one, "export", str(target.root), **REQUESTS["file"])
@@ -116,7 +116,7 @@ def test_a_reference_that_a_catalog_describes_later(volumes: list[Volume], shelf
 
 
 def test_something_else_in_the_directory(volumes: list[Volume]) -> None:
-    """A file of somebody else at the name of a data set is left alone, and nothing is written that would not count."""
+    """Somebody else's file at the name of a data set is left alone, and nothing is written that could not be published."""
     one, _, target = volumes
     ready(one, **REQUESTS["entry"])
     (target.root / "datasets" / "ann").mkdir(parents=True)
@@ -132,7 +132,7 @@ def test_something_else_in_the_directory(volumes: list[Volume]) -> None:
 def test_a_peer_has_it_under_another_name(  # noqa: PLR0917
     volumes: list[Volume], hub: HubServer, tmp_path: Path, kind: str, had: str, wanted: str
 ) -> None:
-    """What a reference is called depends on what else is there: a peer is asked for each of its names."""
+    """The name of a reference depends on what else the volume holds, so a peer is asked for each of its names."""
     one, other, target = volumes
     (tmp_path / "sites").mkdir()
     target.root = tmp_path / "sites" / "export.example.org"
@@ -156,7 +156,7 @@ def test_a_peer_has_it_under_another_name(  # noqa: PLR0917
 
 
 def test_an_export_has_a_reference_once(volumes: list[Volume], hub: HubServer) -> None:
-    """What another volume calls otherwise takes the place that it has in the directory, as its next version."""
+    """A reference with another name on its volume becomes the next version under the name it has in the directory."""
     one, other, target = volumes
     ready(one, **REQUESTS["both"])
     ready(one, "export", str(target.root), **REQUESTS["both"])
@@ -180,7 +180,7 @@ def test_an_export_has_a_reference_once(volumes: list[Volume], hub: HubServer) -
 
 
 def test_the_phase_of_all(volumes: list[Volume], hub: HubServer) -> None:
-    """What an export from another volume brought is named by its records as before, references too."""
+    """The records still name what an export from another volume brought, including references."""
     one, other, target = volumes
     hub.hub.add_repo("bob/y", DATA)
     ready(one, **REQUESTS["data"])

@@ -249,7 +249,7 @@ def test_a_large_file_on_a_bucket(shelf: Shelf, volume: Volume, disk: Mounted, h
 
 
 def test_a_sparse_file_on_a_bucket(shelf: Shelf, volume: Volume, disk: Mounted, hub: HubServer) -> None:
-    """A bucket takes bytes in order only: holes, also one at the end, are written as zeros."""
+    """A bucket accepts bytes only in order, so holes, including one at the end, are written as zeros."""
     del hub
     disk.mount(*BUCKET)
     volume.root = disk.place / "volume"
@@ -310,7 +310,7 @@ def test_names_that_are_one_to_the_disk(shelf: Shelf, volume: Volume, disk: Moun
 
 
 def test_names_that_differ_in_composition_alone(shelf: Shelf, volume: Volume, disk: Mounted) -> None:
-    """`é` as one character and as two, on a disk that compares names as text: refused, as is what one archive would hide."""
+    """`é` as one character and as two is refused on a disk that compares names as text, in one archive and in several."""
     disk.mount("composes-names")
     volume.root = disk.place / "volume"
     shelf.add("honest", shelf.file("honest.tar.gz", {"a": b"1", "A": b"2", "\u00e9": b"3"}))

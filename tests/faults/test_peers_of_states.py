@@ -1,4 +1,4 @@
-"""Peers that hold several states of one source: the one that is wanted is taken, whichever of them is published there."""
+"""Peers that hold several states of one source: the wanted one is taken, whichever is published there."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTES: Final = "https://files.example.org/notes.csv"
 
 @dataclass
 class Site:
-    """A peer that has taken over each state of a source, and a volume for the same catalog."""
+    """A peer that has fetched each state of a source, and a volume for the same catalog."""
 
     peer: Volume
     volume: Volume
@@ -37,18 +37,18 @@ class Site:
     address: str = ""
 
     def pins(self, name: str) -> str:
-        """Pin what the peer has published."""
+        """Write the pins of what the peer has published, and return their path."""
         path = str(self.volume.root.parent / f"{name}.yaml")
         ready(self.peer, "catalog", "pin", "--output", path)
         return path
 
     def next_state(self, state: int) -> None:
-        """Let the source move, of the repository and of the file without a digest."""
+        """Change the repository and the file without a digest to the next state."""
         self.repo.commit({"b.csv": STATES[state]["b.csv"]})
         self.hub.add_static(NOTES, STATES[state]["b.csv"] * 100 * (state + 1))
 
     def from_peer(self, state: int, **settings: str | None) -> None:
-        """Fill the volume from the peer, where nobody else has any file; it must have this state then."""
+        """Fill the volume from the peer alone, and check that it then has this state."""
         self.hub.log.clear()
         ready(self.volume, PEERS=self.address, **settings)
         self.check(state)
@@ -58,7 +58,7 @@ class Site:
         assert self.volume.snapshot() == before
 
     def from_sources(self) -> list[str]:
-        """Return which files the sources were asked for, since the log was cleared."""
+        """Return which files were requested from the sources since the log was cleared."""
         return [each.path for each in (*self.hub.log.entries("*/resolve/*"), *self.hub.log.entries("/files.example.org/*"))]
 
     def check(self, state: int) -> None:
@@ -70,7 +70,7 @@ class Site:
 
 @pytest.fixture(params=["directory", "export"])
 def site(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path) -> Site:
-    """Return a peer with the first state of a repository and of a file without a digest."""
+    """Return a site whose peer has the first state of a repository and of a file without a digest."""
     repo = hub.hub.add_repo("ann/table", STATES[0])
     shelf.add("table", sources=[{"kind": "hub", "repo": "ann/table", "revision": "main"}])
     hub.add_static(NOTES, STATES[0]["b.csv"] * 100)
@@ -88,13 +88,13 @@ def site(request: pytest.FixtureRequest, shelf: Shelf, volume: Volume, hub: HubS
 
 
 def publish(site: Site) -> None:
-    """Bring what the peer has to where it is asked for."""
+    """Copy the peer's data to where the volume asks for it."""
     if "://" in site.address:
         ready(site.peer, "export", str(site.peer.root.parent / "sites" / "export.example.org"))
 
 
 def pinned_forward(site: Site) -> None:
-    """Each delivery brings pins, and the volume has an earlier state: the way of a site without a network."""
+    """Pins arrive with each delivery while the volume has an earlier state, as on a site without a network."""
     for state in range(3):
         if state:
             site.next_state(state)
@@ -104,7 +104,7 @@ def pinned_forward(site: Site) -> None:
 
 
 def pinned_back(site: Site) -> None:
-    """Pins name a state that another one has replaced on the peer, and of which the volume has nothing."""
+    """Pins name a state that was replaced on the peer, and the volume has nothing of it."""
     first = site.pins("pins-0")
     publish(site)
     for state in (1, 2):
@@ -117,7 +117,7 @@ def pinned_back(site: Site) -> None:
 
 
 def updated(site: Site) -> None:
-    """The peer was filled with the newer state at first, so that it has another name there."""
+    """The peer had the newer state first, so that it has another name there."""
     ready(site.volume)
     site.next_state(1)
     shutil.rmtree(site.peer.root)
@@ -130,7 +130,7 @@ def updated(site: Site) -> None:
 
 
 def repaired(site: Site) -> None:
-    """A file of a state that another one has replaced on the peer is damaged."""
+    """A file is damaged on the volume, and its state was replaced on the peer."""
     publish(site)
     site.from_peer(0)
     site.next_state(1)
@@ -146,7 +146,7 @@ def repaired(site: Site) -> None:
 
 
 def beside_a_damaged_one(site: Site) -> None:
-    """The published state has lost its manifest, and the wanted one is whole."""
+    """The published state has lost its manifest on the peer, and the wanted one is complete."""
     first = site.pins("pins-0")
     publish(site)
     site.next_state(1)
@@ -161,7 +161,7 @@ def beside_a_damaged_one(site: Site) -> None:
 
 @pytest.mark.parametrize("scenario", [pinned_forward, pinned_back, updated, repaired, beside_a_damaged_one])
 def test_the_wanted_state(site: Site, scenario: Callable[[Site], None]) -> None:
-    """A peer is taken for each version that it holds, and not for the published one alone; no source is needed."""
+    """A peer provides every version that it holds, not only the published one, so that no source is needed."""
     scenario(site)
 
 
@@ -170,7 +170,7 @@ def test_the_wanted_state(site: Site, scenario: Callable[[Site], None]) -> None:
 def test_a_repair_of_what_pins_proved(  # noqa: PLR0917
     shelf: Shelf, volume: Volume, hub: HubServer, tmp_path: Path, kind: str, was_from: str
 ) -> None:
-    """A damaged file of an archive is had from a peer, however the version came here; what is known of it stays as it was."""
+    """A peer replaces a damaged file of an archive, wherever the version came from; manifest and receipt stay unchanged."""
     files = some_files("songs", 50_000)
     shelf.add("songs", shelf.file("songs.tar.gz", files))
     (tmp_path / "sites").mkdir()
@@ -197,7 +197,7 @@ def test_a_repair_of_what_pins_proved(  # noqa: PLR0917
 
 @pytest.mark.parametrize("site", ["directory"], indirect=True)
 def test_a_list_of_checksums_without_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer's list that is larger than that of so many files can be is not hashed to find the right version."""
+    """A peer's list of checksums that is too large for its number of files is not hashed to find the right version."""
     pins = site.pins("pins-0")
     (path,) = site.peer.records("manifests", "table").glob("*.sha256")
     with path.open("r+b") as file:
@@ -222,7 +222,7 @@ GROWING: Final = tuple({"README.md": b"---\nlicense: cc-by-4.0\n---\n", "b.bin":
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2, 1)])
 @pytest.mark.parametrize("kind", ["sources", "directory", "export"])
 def test_a_reference_at_pins(volume: Volume, hub: HubServer, tmp_path: Path, kind: str, order: tuple[int, ...]) -> None:
-    """What is known of one state of a reference, such as its size, is not taken for another state, which is had by its pins."""
+    """Facts about one state of a reference, such as its size, are not applied to another state that pins name."""
     settings: dict[str, str | None] = {"DATASETS": "hf://datasets/ann/grows"}
     del volume.settings["CATALOG_PATH"]
     (tmp_path / "sites").mkdir()

@@ -93,7 +93,7 @@ def test_finish_waits_for_all(three: Volume) -> None:
 
 
 def test_what_an_earlier_run_left_does_not_cost_a_share(three: Volume, hub: HubServer) -> None:
-    """A run that fetched the same files in ranges was interrupted: its journals do not apply to what the workers fetched."""
+    """The journals of an interrupted run that fetched the same files in ranges are not applied to what the workers fetched."""
     three.ready(SHARD="0/2")
     blobs = three.private / "staging" / "blobs"
     blobs.mkdir(exist_ok=True)
@@ -230,7 +230,7 @@ def test_bytes_that_change_before_they_are_published(three: Volume) -> None:
     ],
 )
 def test_damaged_records(three: Volume, hub: HubServer, name: str, content: str | None) -> None:
-    """A record that does not say what its share has counts as none, for every worker: a worker that starts again mends it."""
+    """Every worker ignores a record that does not state the content of its share; a restarted worker rewrites it."""
     three.ready(SHARD="0/2")
     (record,) = (three.private / "staging" / "shares" / "plans").glob(f"*/{name}")
     record.unlink()

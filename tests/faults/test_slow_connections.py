@@ -1,4 +1,4 @@
-"""One of several connections is slow, or waits: the others take over what it was to bring, and the front is never left behind."""
+"""One of several connections is slow or waits: the others take over the rest of its range, so the file is not held up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONTENT: Final = noise("a large file", MIB) * 40 + noise("its end", 12_345)
 
 
 def fetched(folder: Path, url: str, connections: Callable[[], int], *, digest: bool) -> bytes:
-    """Return a file that several connections bring."""
+    """Fetch a file over several connections, and return its content."""
     time, stop = FakeTime(), Cancellation()
     known = Digest("sha256", hashlib.sha256(CONTENT).hexdigest()) if digest else None
     artifact = Artifact("f.bin", (url,), Size(len(CONTENT)), known, "none", "", "catalog" if digest else "none")
@@ -65,7 +65,7 @@ def fetched(folder: Path, url: str, connections: Callable[[], int], *, digest: b
     ],
 )
 def test_a_slow_connection_leaves_half_of_its_range(tmp_path: Path, slow: str, after: int, *, digest: bool) -> None:
-    """The slow one goes on only when somebody else has asked for the second half of its range."""
+    """Another connection requests the second half of the slow one's range before the slow one goes on."""
     index = {"the first range": 1, "a range in the middle": 3}.get(slow)
     taken, counted = threading.Event(), threading.Lock()
     requests: list[int] = []
@@ -98,7 +98,7 @@ def test_a_slow_connection_leaves_half_of_its_range(tmp_path: Path, slow: str, a
 
 
 def test_a_connection_that_is_one_too_many_ends_with_its_range(tmp_path: Path) -> None:
-    """Otherwise the connections would take turns, and the range of the one that waits would be the last to arrive."""
+    """Otherwise the connections would take turns, and the range of a waiting one would arrive last."""
     crowded, time, stop = [False, False, True], FakeTime(), Cancellation()
     artifact = Artifact("f.bin", (), Size(len(CONTENT)), Digest("sha256", "0" * 64), "none", "", "catalog")
     with (
@@ -120,7 +120,7 @@ def test_a_connection_that_is_one_too_many_ends_with_its_range(tmp_path: Path) -
 
 
 def test_how_many_threads_are_too_many() -> None:
-    """A thread that uses a connection counts; the limit may fall while it does."""
+    """Threads that use a connection are counted; the limit may fall while they do."""
     allowed, seen = [1], []
     threads = FetchThreads(lambda: allowed[0], label="test", check_cancelled=lambda: None)
 

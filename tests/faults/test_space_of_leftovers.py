@@ -1,4 +1,4 @@
-"""What is staged and of no use any more: its space is given up before a data set that the plan has space for is."""
+"""Staged leftovers that are no longer needed: they are removed before a data set fails that the plan has space for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGE: Final = 17 * MIB
 
 
 def tree_of(number: int, size: int = SIZE) -> dict[str, bytes]:
-    """Return what one archive holds."""
+    """Return the content of one archive."""
     return {f"part{number}/noise.bin": noise(f"leftovers {number}", size)}
 
 
@@ -40,7 +40,7 @@ def archive(shelf: Shelf, number: int, *, host: str, name: str = "", **fields: A
 
 
 def limited_to_peak(volume: Volume, more: int = 0, **settings: str) -> Volume:
-    """Allow the volume what the plan says, and not a byte more."""
+    """Limit the volume to the peak that the plan states, plus ``more`` bytes."""
     peak = volume.ready("plan", "--json", **settings).json["peak_bytes"]
     volume.settings["MAX_STORAGE_GB"] = f"{(peak + more) / 1e9:.9f}"
     assert volume.ready("plan", "--json", **settings).json["peak_bytes"] == peak
@@ -49,10 +49,10 @@ def limited_to_peak(volume: Volume, more: int = 0, **settings: str) -> Volume:
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 404}, {"kind": "status", "status": 403}, {"kind": "flip"}])
 def test_of_a_source_that_was_given_up(shelf: Shelf, volume: Volume, hub: HubServer, fault: dict[str, Any]) -> None:
-    """The first source fails with its last file; the archives that it had sent make way for those of the second."""
+    """The last file of the first source fails; the archives fetched from it make way for those of the second source."""
     first = [archive(shelf, number, host="one.example.org", name=f"first{number}.tar.gz") for number in range(2)]
     first.append(shelf.raw("last.bin", noise("last", 2 * MIB), host="one.example.org"))
-    # Packed in another way: other bytes, the same tree.
+    # The same tree, packed differently.
     second = [
         shelf.file(
             f"second{number}.tar.gz",
@@ -80,7 +80,7 @@ def test_of_a_source_that_was_given_up(shelf: Shelf, volume: Volume, hub: HubSer
 
 
 def test_of_another_version(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """A run for one split was killed with its tree unpacked; one for another split has the space that the plan counts on."""
+    """After a killed run left the unpacked tree of one split, a run for another split has the space that the plan counts on."""
     files = [archive(shelf, number, host="one.example.org", split=split) for number, split in ((0, "a"), (1, "a"), (2, "b"))]
     shelf.add("alpha", *files, unpacked_size=3 * SIZE)
     held = hub.faults.add("hold", path="*/part1.tar.gz", gate="one")
@@ -97,7 +97,7 @@ def test_of_another_version(shelf: Shelf, volume: Volume, hub: HubServer) -> Non
 
 @pytest.mark.parametrize(("size", "room"), [(SIZE, "one_by_one"), (LARGE, "streamed")])
 def test_of_a_run_that_had_more_space(shelf: Shelf, volume: Volume, hub: HubServer, size: int, room: str) -> None:
-    """A killed run kept all archives; with less space the next one has to give up those that it does not work with."""
+    """A killed run kept all archives; with less space, the next run must remove those that are not in use."""
     files = [archive(shelf, number, host="one.example.org", each=size) for number in range(3)]
     shelf.add("alpha", *files, unpacked_size=3 * size)
     packed = sum(file["size"] for file in files)
@@ -120,7 +120,7 @@ def test_of_a_run_that_had_more_space(shelf: Shelf, volume: Volume, hub: HubServ
 
 
 def test_records_take_no_space_of_the_limit(shelf: Shelf, volume: Volume, hub: HubServer) -> None:
-    """A tree of many small files has records that are larger than itself: the limit, like the plan, counts files alone."""
+    """The records of many small files are larger than the files; the limit, like the plan, counts only the files."""
     small = {f"small/{number:04}.txt": b"%d" % number for number in range(5000)}
     size = sum(map(len, small.values()))
     files = [shelf.file("small.tar.gz", small, unpacked_size=size), archive(shelf, 1, host="one.example.org")]
@@ -137,7 +137,7 @@ def test_records_take_no_space_of_the_limit(shelf: Shelf, volume: Volume, hub: H
 
 @pytest.mark.parametrize(("size", "room"), [(SIZE, "one_by_one"), (LARGE, "streamed")])
 def test_of_a_tree_that_is_wrong(shelf: Shelf, volume: Volume, size: int, room: str) -> None:
-    """A tree without a receipt turns out to be damaged: it makes way, and what replaces it is built as the space allows."""
+    """A tree without a receipt that turns out to be damaged is removed, and its replacement is built as the space allows."""
     files = [archive(shelf, number, host="one.example.org", each=size) for number in range(3)]
     shelf.add("alpha", *files, unpacked_size=3 * size)
     most = 3 * size + (files[0]["size"] if room == "one_by_one" else 0)
@@ -157,7 +157,7 @@ def test_of_a_tree_that_is_wrong(shelf: Shelf, volume: Volume, size: int, room: 
 
 @pytest.mark.parametrize("by_name", [True, False])
 def test_of_what_turns_out_not_to_fit(shelf: Shelf, volume: Volume, hub: HubServer, by_name: bool) -> None:
-    """The message says that what had come was removed: no archive of it is left either."""
+    """Everything that was fetched is removed, as the message says, including the archives."""
     first = archive(shelf, 0, host="one.example.org")
     bulky = shelf.file("bulky.tar.gz", {"zeros.bin": bytes(9 * MIB)}, host="one.example.org")
     shelf.add("alpha", first, bulky, unpacked_size={"value": 2 * SIZE, "estimate": True})

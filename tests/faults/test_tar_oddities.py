@@ -424,7 +424,7 @@ OLD_LZMA: Final = lzma.compress(TAR_A, lzma.FORMAT_ALONE)
 
 
 def with_dictionary(data: bytes, code: int) -> bytes:
-    """Return an xz file whose first block asks for a larger dictionary: 36 stands for a GiB."""
+    """Return an xz file whose first block requires a larger dictionary; code 36 stands for 1 GiB."""
     changed = bytearray(data)
     end = 12 + (changed[12] + 1) * 4
     at = changed.index(b"\x21\1", 12, end) + 2

@@ -36,8 +36,8 @@ Quirk = Literal[
     "no-locks",  # flock(2) is answered with ENOLCK
     "locks-not-implemented",  # flock(2) is answered with ENOSYS
     "folds-case",  # `a` and `A` are one name
-    "composes-names",  # a letter with its accent and the two one after the other are one name, as on ZFS with a normalization
-    "plain-names",  # a name with a colon, a question mark and the like is refused, as FAT does
+    "composes-names",  # composed and decomposed letters are the same name, as on ZFS with normalization
+    "plain-names",  # names with a colon, a question mark and the like are refused, as by FAT
     "small-files",  # no file has 4 GiB or more, as on FAT
     "keeps-until-fsync",  # data that has not been fsynced is lost at unmounting
     "full-for-status",  # the status file can be written once, then fails twice for lack of space, then can be written again

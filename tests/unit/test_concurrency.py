@@ -389,7 +389,7 @@ def test_who_waits_after_a_refusal(others: int, refused_before: int, expected: b
 @pytest.mark.parametrize("connections", [None, 3])
 @pytest.mark.parametrize(("since", "waits"), [("before", True), ("before", False), ("while it waits for its turn", True)])
 def test_a_host_that_has_asked_to_wait(connections: int | None, since: str, waits: bool) -> None:
-    """Whoever asks, and in whatever way, is sent nothing before that; another host is asked at once."""
+    """No request of any kind is sent to the host before its time; requests to another host are sent immediately."""
     time = FakeTime()
     retry = time.retry(random=0.0)
     flow = Flow(Concurrency(connections, clock=time.clock), retry=retry)
@@ -420,7 +420,7 @@ def test_a_host_that_has_asked_to_wait(connections: int | None, since: str, wait
 
 @pytest.mark.parametrize("seconds", [301, 3600])
 def test_a_host_that_asks_for_too_long(seconds: int) -> None:
-    """Nobody waits longer than a request may take: each is refused by itself, and gives up at once."""
+    """A wait beyond the time limit holds up no other request: each one is refused by the host, and gives up immediately."""
     time = FakeTime()
     retry = time.retry()
     error = transient_error("busy", 429, {"Retry-After": str(seconds)}, 0.0)
@@ -431,7 +431,7 @@ def test_a_host_that_asks_for_too_long(seconds: int) -> None:
 
 
 def test_a_host_that_has_refused_everything_is_asked_by_few() -> None:
-    """After an outage not all requests are sent at once: the first that is served opens the way."""
+    """After an outage, only a few requests are sent until the first one has been served."""
     host = HostConcurrency(adapts=True, clock=Clock())
     host.limit = MOST_OF_HOST
     begun = [host.enter(lambda: None, waits=True) for _ in range(MOST_OF_HOST)]

@@ -59,14 +59,14 @@ def test_not_found(word: str, hint: str) -> None:
 
 @pytest.mark.parametrize("word", ["x" * 300, "x" * 5000, f"{'x/' * 3000}x", f"/{'x' * 300}", "a\0b"])
 def test_names_that_no_file_can_have(word: str) -> None:
-    """A name that is too long for a file, or cannot be one, is not found; the system's own error is not passed on."""
+    """A name that is too long or invalid for a file is reported as not found, not with the system's own error."""
     with pytest.raises(AppNotFoundError):
         find_app([word], {"PATH": f"/usr/bin:{'y' * 300}:/{'z/' * 3000}"}, COMMANDS)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="everything may be searched by root")
 def test_a_directory_that_may_not_be_searched(tmp_path: Path) -> None:
-    """Directories of ``PATH`` may belong to another user; the app is then simply not found."""
+    """Directories in ``PATH`` may belong to another user; the app is then reported as not found."""
     (tmp_path / "other").mkdir(mode=0o000)
     with pytest.raises(AppNotFoundError):
         find_app(["statsu"], {"PATH": str(tmp_path / "other" / "bin")}, COMMANDS)

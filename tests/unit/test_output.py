@@ -1,4 +1,4 @@
-"""What the process prints when it ends: with ``--json``, exactly one document, whatever the reason."""
+"""What the process prints when it ends: with ``--json``, exactly one document for any outcome."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_how_it_ended(  # noqa: PLR0917 - fixtures and a table
     error: Exception, reference: str, code: int, as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An error of ours and a bug are one document on standard output and one record, without secrets."""
+    """Our own errors and bugs each produce one document on standard output and one record, without secrets."""
     output = Output(Redactor(["secret-word"]), json=as_json)
     output.termination_log = tmp_path / "log"
     found = output.report(error) if isinstance(error, NotFoundError) else output.report_bug(error)

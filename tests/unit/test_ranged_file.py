@@ -126,7 +126,7 @@ def test_claims_cover_what_is_missing_and_never_overlap(there: bytes, data: st.D
 @settings(max_examples=100, deadline=None)
 @given(count=st.integers(1, 60), data=st.data())
 def test_ranges_that_take_long_are_divided(count: int, data: st.DataObject) -> None:
-    """Whoever is slow, and whenever others have nothing else to do, no piece is written twice, and none is left out."""
+    """Whichever connection is slow, and whenever another one is idle, each piece is written exactly once."""
     now = 0.0
     connections = data.draw(st.integers(2, 6))
     pieces, size = NoBytes(bytes(count)), count * PIECE
@@ -135,7 +135,7 @@ def test_ranges_that_take_long_are_divided(count: int, data: st.DataObject) -> N
         artifact(), size, pieces, check_cancelled=nothing, connections=lambda: connections, clock=lambda: now
     ) as file:
         while not file.is_whole:
-            # What a connection has received before it hears that others have taken a part of its range.
+            # A connection may have received this before it learns that another one has taken part of its range.
             received = [(claim, min(PIECE, claim.end - claim.position)) for claim in open_claims]
             wants = file.wants_connection
             claim = file.claim(wait=False) if len(open_claims) < connections else None
@@ -160,7 +160,7 @@ def test_ranges_that_take_long_are_divided(count: int, data: st.DataObject) -> N
         (0, 0.6, (10, 20)),
         (4, 0.6, (12, 20)),
         (4, 0.1, None),
-        (16, 1.0, None),  # the rest will be there sooner than a request would be answered
+        (16, 1.0, None),  # the rest would arrive before another request is answered
         (16, 4.0, (18, 20)),
         (17, 60.0, (19, 20)),
         (18, 60.0, (19, 20)),
@@ -168,12 +168,12 @@ def test_ranges_that_take_long_are_divided(count: int, data: st.DataObject) -> N
     ],
 )
 def test_how_a_range_is_divided(arrived: int, seconds: float, taken: tuple[int, int] | None) -> None:
-    """The second half is taken, at a boundary of pieces, from the one that would take longest."""
+    """The second half, from a boundary of pieces on, is taken from the range that is expected to take longest."""
     now = 0.0
     with RangedFile(
         artifact(), 20 * PIECE, NoBytes(bytes(20)), check_cancelled=nothing, connections=lambda: 0, clock=lambda: now
     ) as file:
-        file._claims._connections = lambda: 1 / 2  # type: ignore[assignment, return-value] # one range for all
+        file._claims._connections = lambda: 1 / 2  # type: ignore[assignment, return-value] # one range for the whole file
         slow = file.claim(wait=False)
         assert slow is not None
         assert (slow.position, slow.end) == (0, 20 * PIECE)
@@ -229,7 +229,7 @@ def test_the_whole_file(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_reads_less_than_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A short read is not the end of the file: what has arrived is hashed, and what an earlier run left is resumed."""
+    """A short read is not taken for the end of the file: all bytes that arrived are hashed, and an earlier run is resumed."""
     short: list[int] = []
     real = os.pread
 

@@ -51,7 +51,7 @@ def test_success_waits_for_nothing() -> None:
 
 
 def test_waits_grow_with_jitter_up_to_the_cap() -> None:
-    """Half of each wait is random; its bound doubles up to the cap."""
+    """Half of each wait is random; the bound of the wait doubles up to the cap."""
     time, action = FakeTime(), Script(*[Transient("503")] * 5, "done")
     policy = RetryPolicy(attempts=6, base_seconds=1, cap_seconds=6, total_seconds=300)
     assert time.retry(policy, random=0.5).call("it", action) == "done"
@@ -60,7 +60,7 @@ def test_waits_grow_with_jitter_up_to_the_cap() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 5, 15])
 def test_a_short_outage_ends_no_call(seconds: int) -> None:
-    """However the waits turn out: of many requests none uses up its attempts while a host is away for some seconds."""
+    """However the random waits turn out, none of many requests uses up its attempts while a host is away for some seconds."""
     for unlucky in (0.0, 0.5, 1.0):
         time = FakeTime()
         end = time.clock() + seconds
@@ -322,7 +322,7 @@ def test_parse_retry_after(headers: dict[str, str], expected: float | None) -> N
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520])
 def test_these_answers_may_be_others_later(status: int) -> None:
-    """Overload and server errors are transient; those that go with a request to wait throttle every caller."""
+    """Overload and server errors are transient; those with a request to wait throttle every caller."""
     error = transient_error("hub.example", status, {"Retry-After": "4"}, NOW)
     assert error is not None
     assert (error.retry_after, error.throttled) == (4.0, status in {429, 503})

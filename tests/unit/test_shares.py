@@ -146,7 +146,7 @@ def test_records_of_workers_are_one_status() -> None:
 
 
 def test_a_write_of_a_share_that_the_device_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel may tell another worker first: this one asks by what was open before its first write, and records nothing."""
+    """The kernel may report the loss to another worker first; this one still learns of it, and records nothing."""
     store = ShareStore(tmp_path)
     store.begin("plan", [4000])
     before = set(os.listdir("/proc/self/fd"))
