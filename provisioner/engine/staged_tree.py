@@ -16,6 +16,7 @@ from provisioner.volume.fs.directories import make_directory
 from provisioner.volume.fs.durable import WriteWatch, sync_tree
 from provisioner.volume.fs.errors import disk_errors
 from provisioner.volume.fs.files import open_file
+from provisioner.volume.fs.paths import nearest_existing
 from provisioner.volume.store.entry import Entry
 from provisioner.volume.store.json_file import read_json
 from provisioner.volume.store.manifest import Manifest
@@ -92,9 +93,9 @@ class StagedTree:
         Raises:
             VolumeError: the volume failed.
         """
-        make_directory(self._staging)
         try:
-            self.watch.begin(self._staging, self._root)
+            # Nothing is created before the source has answered.
+            self.watch.begin(nearest_existing(self._staging), nearest_existing(self._root))
             yield
         finally:
             self.watch.close()
