@@ -88,11 +88,7 @@ class StagedTree:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch for failed writes while the block runs; enter it before the first write, and leave it after publication.
-
-        Raises:
-            VolumeError: the volume failed.
-        """
+        """Watch for writes that fail, from before the first one until the tree is published."""
         try:
             # Nothing is created before the source has answered.
             self.watch.begin(nearest_existing(self._staging), nearest_existing(self._root))

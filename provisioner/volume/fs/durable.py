@@ -34,16 +34,14 @@ class WriteWatch:
         """An open directory on each device, by device number."""
 
     def begin(self, *directories: Path) -> None:
-        """Watch the file systems of some directories.
-
-        Raises:
-            VolumeError: one of them cannot be opened.
-        """
+        """Watch the file systems of some directories, except for those that this user cannot open."""
         if not sys.platform.startswith("linux"):
             return
         for directory in directories:
-            with disk_errors("opening", directory):
+            try:
                 handle = os.open(directory, OPEN_DIRECTORY & ~os.O_NOFOLLOW)
+            except OSError:
+                continue
             device = os.fstat(handle).st_dev
             if device in self._handles:
                 os.close(handle)

@@ -120,11 +120,7 @@ class ShareStore:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch for failed writes while a share is fetched and recorded in the block; see :class:`WriteWatch`.
-
-        Raises:
-            VolumeError: the volume failed.
-        """
+        """Watch for writes that fail, from before a share is fetched until it is recorded; see :class:`WriteWatch`."""
         try:
             self._watch.begin(self.bytes)
             yield
